@@ -1,0 +1,206 @@
+// Package disk is the only place that opens files for writing, syncs and
+// renames: what is durable when is decided by reading its callers alone, and a
+// test can make any of it fail.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Op is a kind of access to the disk, as Disk.Fault is told of it.
+type Op string
+
+const (
+	OpOpen   Op = "open"
+	OpRead   Op = "read"
+	OpWrite  Op = "write"
+	OpSync   Op = "sync"
+	OpRename Op = "rename"
+	OpRemove Op = "remove"
+	OpGrow   Op = "grow" // reserving or preallocating room
+)
+
+// Disk is the operating system's files. The zero value is the real thing.
+type Disk struct {
+	// Fault, when set, is asked before each access and may make it fail. For a
+	// write it may let the first n bytes through. Tests only.
+	Fault func(op Op, path string) (n int, err error)
+}
+
+func (d *Disk) fault(op Op, path string) (int, error) {
+	if d == nil || d.Fault == nil {
+		return 0, nil
+	}
+	return d.Fault(op, path)
+}
+
+// File is an open file that knows its disk.
+type File struct {
+	*os.File
+	disk *Disk
+}
+
+// Open opens path as os.OpenFile does.
+func (d *Disk) Open(path string, flag int, mode fs.FileMode) (*File, error) {
+	if _, err := d.fault(OpOpen, path); err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	f, err := os.OpenFile(path, flag|syscall.O_CLOEXEC, mode)
+	if err != nil {
+		return nil, err
+	}
+	return &File{File: f, disk: d}, nil
+}
+
+// Write writes p at the file's position, or its end when opened O_APPEND.
+func (f *File) Write(p []byte) (int, error) {
+	if n, err := f.disk.fault(OpWrite, f.Name()); err != nil {
+		n, _ = f.File.Write(p[:min(n, len(p))])
+		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return f.File.Write(p)
+}
+
+// WriteAt writes p at off; the file must not be opened O_APPEND.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	if n, err := f.disk.fault(OpWrite, f.Name()); err != nil {
+		n, _ = f.File.WriteAt(p[:min(n, len(p))], off)
+		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return f.File.WriteAt(p, off)
+}
+
+// ReadAt reads len(p) bytes at off.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	if _, err := f.disk.fault(OpRead, f.Name()); err != nil {
+		return 0, &fs.PathError{Op: "read", Path: f.Name(), Err: err}
+	}
+	return f.File.ReadAt(p, off)
+}
+
+// Sync makes what was written durable, and as much of the metadata as reading
+// it back takes (fdatasync where there is one). After an error the pages may be
+// marked clean without having reached the disk: do not sync again, rewrite.
+func (f *File) Sync() error {
+	if _, err := f.disk.fault(OpSync, f.Name()); err != nil {
+		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
+	}
+	if err := datasync(f.File); err != nil {
+		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+// Reserve finds room for the file up to end without changing its size, where
+// the file system can. ENOSPC says that there is none.
+func (f *File) Reserve(from, end int64) error {
+	if _, err := f.disk.fault(OpGrow, f.Name()); err != nil {
+		return &fs.PathError{Op: "reserve room in", Path: f.Name(), Err: err}
+	}
+	err := reserve(f.File, from, end)
+	if err == nil || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return &fs.PathError{Op: "reserve room in", Path: f.Name(), Err: err}
+}
+
+// SyncDir makes the names in a directory durable.
+func (d *Disk) SyncDir(path string) error {
+	if _, err := d.fault(OpSync, path); err != nil {
+		return &fs.PathError{Op: "sync", Path: path, Err: err}
+	}
+	return syncDir(path)
+}
+
+// Rename renames a file within a directory, replacing, and makes it durable.
+func (d *Disk) Rename(from, to string) error {
+	if _, err := d.fault(OpRename, to); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return d.SyncDir(filepath.Dir(to))
+}
+
+// Remove removes a file; that it is gone is made durable. A file that is not
+// there is no error.
+func (d *Disk) Remove(path string) error {
+	if _, err := d.fault(OpRemove, path); err != nil {
+		return &fs.PathError{Op: "remove", Path: path, Err: err}
+	}
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return d.SyncDir(filepath.Dir(path))
+}
+
+// WriteFile replaces path by data so that, after a crash at any moment, path
+// holds either all of the old or all of the new.
+func (d *Disk) WriteFile(path string, data []byte, mode fs.FileMode) error {
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	f, err := d.Open(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	return d.Rename(tmp, path)
+}
+
+// Zero makes the file size bytes of written zeros: later writes into it change
+// no metadata, so syncing them is one trip to the disk, and need no new room.
+func (f *File) Zero(size int64) error {
+	if _, err := f.disk.fault(OpGrow, f.Name()); err != nil {
+		return &fs.PathError{Op: "fill", Path: f.Name(), Err: err}
+	}
+	block := make([]byte, 1<<20)
+	for at := int64(0); at < size; at += int64(len(block)) {
+		if _, err := f.File.WriteAt(block[:min(int64(len(block)), size-at)], at); err != nil {
+			return fmt.Errorf("fill %s with %d bytes: %w", f.Name(), size, err)
+		}
+	}
+	return f.Sync()
+}
+
+// Lock takes an exclusive lock on path, creating it, for as long as the
+// returned file stays open. ErrLocked: another process has it.
+func (d *Disk) Lock(path string) (*File, error) {
+	f, err := d.Open(path, os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f.File); err != nil {
+		holder := make([]byte, 32)
+		n, _ := f.File.ReadAt(holder, 0)
+		f.Close()
+		return nil, fmt.Errorf("%w: %s (process %s)", ErrLocked, path, holder[:n])
+	}
+	f.Truncate(0)
+	fmt.Fprintf(f.File, "%d", os.Getpid())
+	return f, nil
+}
+
+// ErrLocked says that another process holds a lock.
+var ErrLocked = errors.New("in use by another process")
+
+// IsFull reports whether err says that a file system has no room.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

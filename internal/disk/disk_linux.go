@@ -1,0 +1,49 @@
+package disk
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+func datasync(f *os.File) error {
+	return ignoringEINTR(func() error { return unix.Fdatasync(int(f.Fd())) })
+}
+
+func reserve(f *os.File, from, end int64) error {
+	if end <= from {
+		return nil
+	}
+	err := ignoringEINTR(func() error {
+		return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, end-from)
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return errors.ErrUnsupported
+	}
+	return err
+}
+
+func lock(f *os.File) error {
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+}
+
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// Handle is the file system's own name for an open file: unlike the inode
+// number it is not given again after the file was deleted. Where a file system
+// has none (overlayfs), it is empty.
+func Handle(f *os.File) []byte {
+	h, mount, err := unix.NameToHandleAt(int(f.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return nil
+	}
+	_ = mount // changes with every mount: no part of an identity
+	return append([]byte{byte(h.Type())}, h.Bytes()...)
+}

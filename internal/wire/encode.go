@@ -1,0 +1,168 @@
+package wire
+
+import "github.com/tinylib/msgp/msgp"
+
+// AppendHello appends a hello frame to dst.
+func AppendHello(dst []byte, h Hello) []byte {
+	dst = append(dst, Magic...)
+	dst = msgp.AppendInt(dst, h.Version)
+	dst = msgp.AppendString(dst, h.Agent)
+	dst = msgp.AppendBytes(dst, h.Instance[:])
+	dst = msgp.AppendInt64(dst, h.Run)
+	dst = msgp.AppendString(dst, h.Host)
+	return msgp.AppendString(dst, h.Software)
+}
+
+// AppendBatch appends the frame for b's operation to dst, all but the text
+// itself: the caller writes text right behind it, which is b.Text as it is, or
+// compressed and then with encoding 1.
+func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
+	switch b.Op {
+	case OpOpen:
+		dst = appendHead(dst, 7, KindOpen, b)
+		dst = msgp.AppendUint64(dst, uint64(b.Before))
+		dst = msgp.AppendString(dst, b.Source)
+		return msgp.AppendBytes(dst, b.Identity)
+	case OpSkip:
+		dst = appendHead(dst, 8, KindSkip, b)
+		dst = msgp.AppendInt64(dst, b.End)
+		dst = msgp.AppendUint64(dst, uint64(b.Before))
+		dst = msgp.AppendUint64(dst, uint64(b.After))
+		return msgp.AppendString(dst, b.Reason)
+	case OpEnd:
+		dst = appendHead(dst, 5, KindEnd, b)
+		return msgp.AppendUint64(dst, uint64(b.Before))
+	}
+	dst = appendHead(dst, 12, KindBatch, b)
+	dst = msgp.AppendInt64(dst, b.End)
+	dst = msgp.AppendUint64(dst, uint64(b.Before))
+	dst = msgp.AppendUint64(dst, uint64(b.After))
+	dst = msgp.AppendInt64(dst, b.Time)
+	dst = msgp.AppendArrayHeader(dst, uint32(len(b.Cuts)))
+	for _, c := range b.Cuts {
+		dst = msgp.AppendArrayHeader(dst, 3)
+		dst = msgp.AppendInt(dst, c.Text)
+		dst = msgp.AppendInt64(dst, c.End)
+		dst = msgp.AppendUint64(dst, uint64(c.After))
+	}
+	dst = msgp.AppendUint8(dst, encoding)
+	dst = msgp.AppendInt(dst, len(b.Text))
+	return msgp.AppendBytesHeader(dst, uint32(len(text)))
+}
+
+// appendHead appends what batch, open, skip and end begin with.
+func appendHead(dst []byte, elements uint32, kind Kind, b *Batch) []byte {
+	dst = msgp.AppendArrayHeader(dst, elements)
+	dst = msgp.AppendUint8(dst, uint8(kind))
+	dst = msgp.AppendBytes(dst, b.Stream[:])
+	dst = msgp.AppendUint32(dst, b.Epoch)
+	return msgp.AppendInt64(dst, b.Offset)
+}
+
+// AppendLossy appends a whole lossy datagram to dst.
+func AppendLossy(dst []byte, b *Batch) []byte {
+	dst = msgp.AppendArrayHeader(dst, 11)
+	dst = msgp.AppendUint8(dst, uint8(KindLossy))
+	dst = msgp.AppendString(dst, b.Agent)
+	dst = msgp.AppendString(dst, b.Host)
+	dst = msgp.AppendString(dst, b.Source)
+	dst = msgp.AppendBytes(dst, b.Stream[:])
+	dst = msgp.AppendUint32(dst, b.Epoch)
+	dst = msgp.AppendInt64(dst, b.Offset)
+	dst = msgp.AppendInt64(dst, b.End)
+	dst = msgp.AppendInt64(dst, b.FirstLine)
+	dst = msgp.AppendInt64(dst, b.Time)
+	return msgp.AppendBytes(dst, b.Text)
+}
+
+// AppendWelcome appends the welcome and the streams frames behind it to dst.
+func AppendWelcome(dst []byte, w Welcome) []byte {
+	dst = msgp.AppendArrayHeader(dst, 5)
+	dst = msgp.AppendUint8(dst, uint8(KindWelcome))
+	dst = msgp.AppendInt(dst, Version)
+	dst = msgp.AppendBytes(dst, w.Log[:])
+	dst = msgp.AppendBytes(dst, w.Incarnation[:])
+	dst = msgp.AppendInt(dst, len(w.Streams))
+	for left := w.Streams; len(left) > 0; {
+		part := left[:min(len(left), streamsPerFrame)]
+		left = left[len(part):]
+		dst = appendStreams(dst, part)
+	}
+	return dst
+}
+
+// streamsPerFrame bounds a streams frame to well under a mebibyte.
+const streamsPerFrame = 512
+
+func appendStreams(dst []byte, streams []StreamState) []byte {
+	dst = msgp.AppendArrayHeader(dst, 2)
+	dst = msgp.AppendUint8(dst, uint8(KindStreams))
+	dst = msgp.AppendArrayHeader(dst, uint32(len(streams)))
+	for i := range streams {
+		s := &streams[i]
+		dst = msgp.AppendArrayHeader(dst, 7)
+		dst = msgp.AppendBytes(dst, s.Stream[:])
+		dst = appendWatermark(dst, &s.Watermark)
+		dst = msgp.AppendString(dst, s.Source)
+		dst = msgp.AppendBytes(dst, s.Identity)
+	}
+	return dst
+}
+
+// appendWatermark appends four elements: epoch, offset, tail, trail.
+func appendWatermark(dst []byte, w *Watermark) []byte {
+	dst = msgp.AppendUint32(dst, w.Epoch)
+	dst = msgp.AppendInt64(dst, w.Offset)
+	dst = msgp.AppendUint64(dst, uint64(w.Tail))
+	dst = msgp.AppendArrayHeader(dst, uint32(len(w.Trail)))
+	for _, p := range w.Trail {
+		dst = msgp.AppendArrayHeader(dst, 2)
+		dst = msgp.AppendInt64(dst, p.Offset)
+		dst = msgp.AppendUint64(dst, uint64(p.Tail))
+	}
+	return dst
+}
+
+// AppendAnswer appends an ack, nack, refuse or later frame to dst.
+func AppendAnswer(dst []byte, a Answer) []byte {
+	elements := uint32(3)
+	switch a.Kind {
+	case KindAck:
+		elements = 2
+	case KindNack:
+		elements = 7
+	}
+	dst = msgp.AppendArrayHeader(dst, elements)
+	dst = msgp.AppendUint8(dst, uint8(a.Kind))
+	dst = msgp.AppendBytes(dst, a.Stream[:])
+	switch a.Kind {
+	case KindAck:
+	case KindNack:
+		dst = msgp.AppendBool(dst, a.Expected.Known)
+		dst = appendWatermark(dst, &a.Expected.Watermark)
+	default:
+		dst = msgp.AppendString(dst, a.Reason)
+	}
+	return dst
+}
+
+// AppendFault appends a fault frame: why the connection ends, and after how
+// many seconds to come back.
+func AppendFault(dst []byte, reason string, seconds int64) []byte {
+	dst = msgp.AppendArrayHeader(dst, 3)
+	dst = msgp.AppendUint8(dst, uint8(KindFault))
+	dst = msgp.AppendString(dst, reason[:min(len(reason), MaxName)])
+	return msgp.AppendInt64(dst, seconds)
+}
+
+// AppendPing appends a ping (from the agent) or pong (from the collector).
+func AppendPing(dst []byte, kind Kind, n int64) []byte {
+	dst = msgp.AppendArrayHeader(dst, 2)
+	dst = msgp.AppendUint8(dst, uint8(kind))
+	return msgp.AppendInt64(dst, n)
+}
+
+// AppendDrain appends a drain frame.
+func AppendDrain(dst []byte) []byte {
+	return msgp.AppendUint8(msgp.AppendArrayHeader(dst, 1), uint8(KindDrain))
+}

@@ -1,0 +1,130 @@
+package wire
+
+import "fmt"
+
+// Version is the protocol's version, said in the hello.
+const Version = 1
+
+// Magic opens every connection of an agent: a MessagePack array of seven whose
+// first element is the string "fanin". No line of text in UTF-8 begins so,
+// which is how one port serves agents and plain lines.
+const Magic = "\x97\xa5fanin"
+
+// A frame is one MessagePack array; frames follow each other without anything
+// between. The first element is the kind (but "fanin" in the hello, see Magic).
+// Integers are of any MessagePack width, ids are bin of 16 bytes, text is bin.
+//
+//	agent -> collector
+//	  hello   ["fanin", version, agent, instance id, run, host, software]
+//	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, encoding, raw length, text]
+//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd; text comes last,
+//	          so that its room can be found before it is read
+//	  open    [2, stream, epoch, base, tail, source, identity]
+//	  skip    [3, stream, epoch, from, to, before, after, reason]
+//	  end     [4, stream, epoch, offset, tail]
+//	  ping    [5, n]
+//	  lossy   [6, agent, host, source, stream, epoch, offset, end, first line, time, text]
+//	          alone in a UDP datagram, and never answered
+//	collector -> agent
+//	  welcome [16, version, log id, incarnation, number of streams]
+//	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
+//	          trail = [[offset, tail], ...]; as many as it takes, behind the welcome
+//	  ack     [18, stream]           the batch, open, skip or end is committed
+//	  nack    [19, stream, known, epoch, offset, tail, trail]
+//	  refuse  [20, stream, reason]   never send this again
+//	  later   [21, stream, reason]   not known whether it was committed: send it again
+//	  fault   [22, reason, seconds]  the connection ends here; come back not before
+//	  pong    [23, n]
+//	  drain   [24]                   the collector is going down: finish and come back
+//
+// For one stream an agent has one frame without an answer at a time; answers to
+// different streams come in any order.
+type Kind uint8
+
+// The kinds of frames. Hello has no number on the wire.
+const (
+	KindHello Kind = 0
+	KindBatch Kind = 1
+	KindOpen  Kind = 2
+	KindSkip  Kind = 3
+	KindEnd   Kind = 4
+	KindPing  Kind = 5
+	KindLossy Kind = 6
+
+	KindWelcome Kind = 16
+	KindStreams Kind = 17
+	KindAck     Kind = 18
+	KindNack    Kind = 19
+	KindRefuse  Kind = 20
+	KindLater   Kind = 21
+	KindFault   Kind = 22
+	KindPong    Kind = 23
+	KindDrain   Kind = 24
+)
+
+// Frame is a frame as it was read. Which fields are set follows from its kind:
+//
+//	hello: Hello · batch, open, skip, end, lossy: Batch · ping, pong: N
+//	welcome: Welcome without its streams, N of which follow · streams: Streams
+//	ack, nack, refuse, later: Answer · fault: Reason, and N seconds
+type Frame struct {
+	Kind    Kind
+	Hello   Hello
+	Batch   Batch
+	Welcome Welcome
+	Streams []StreamState
+	Answer  Answer
+	Reason  string
+	N       int64
+}
+
+// Hello is how an agent introduces itself.
+type Hello struct {
+	Version  int
+	Agent    string   // the id that owns the streams
+	Instance StreamID // random, kept in the agent's state: tells a cloned machine from a restart
+	Run      int64    // grows with each start of the same instance; the highest run wins
+	Host     string   // the host that the lines name
+	Software string   // for people to read
+}
+
+// Answer is the collector's answer to one frame of one stream.
+type Answer struct {
+	Kind     Kind // ack, nack, refuse, later
+	Stream   StreamID
+	Expected Expected // nack
+	Reason   string   // refuse, later
+}
+
+// AnswerTo is the answer that tells err, the outcome of appending to stream.
+func AnswerTo(stream StreamID, err error) Answer {
+	a := Answer{Kind: KindLater, Stream: stream}
+	switch e := err.(type) {
+	case nil:
+		a.Kind = KindAck
+	case *Expected:
+		a.Kind, a.Expected = KindNack, *e
+	case *Refused:
+		a.Kind, a.Reason = KindRefuse, e.Reason
+	default:
+		a.Reason = err.Error()
+	}
+	if len(a.Reason) > MaxName {
+		a.Reason = a.Reason[:MaxName]
+	}
+	return a
+}
+
+// Err is the outcome that the answer tells, the reverse of AnswerTo.
+func (a Answer) Err() error {
+	switch a.Kind {
+	case KindAck:
+		return nil
+	case KindNack:
+		e := a.Expected
+		return &e
+	case KindRefuse:
+		return &Refused{a.Reason}
+	}
+	return fmt.Errorf("the collector did not say whether it kept the batch: %s", a.Reason)
+}
