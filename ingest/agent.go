@@ -1,0 +1,304 @@
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"fanin/internal/wire"
+)
+
+// agentConn is the connection of an agent: one goroutine reads frames, each
+// frame waits for its outcome on a goroutine of its own, and whoever has an
+// answer writes it.
+type agentConn struct {
+	*conn
+	frames  *frameReader
+	dec     *wire.Decoder
+	session *session
+	answers answers
+	held    held          // what this connection holds, so that it cannot take all the room
+	slots   chan struct{} // one for each frame in flight
+	flying  sync.WaitGroup
+	evicted atomic.Pointer[string] // why another connection took over
+}
+
+const (
+	maxFlying  = 16      // frames of one connection in Append at once
+	maxHeld    = 8 << 20 // bytes of one connection in flight: two of the largest frames
+	faultPause = 5       // seconds after which a refused agent may come back
+)
+
+// fault ends a connection and is told to the agent. Its reason is one of a few,
+// for counting.
+type fault struct {
+	reason string
+	text   string
+}
+
+func (f *fault) Error() string { return f.text }
+
+func serveAgent(c *conn, head []byte) {
+	a := &agentConn{conn: c, slots: make(chan struct{}, maxFlying)}
+	a.held.fewer.L = &a.held.mu
+	a.answers.nc, a.answers.timeout = c.nc, c.t.FrameTimeout
+	a.frames = &frameReader{c: c, head: head}
+	a.dec = wire.NewDecoder(a.frames)
+	a.dec.Room, a.dec.Free = a.room, a.free
+	c.t.Metrics.agentConns.Inc()
+	err := a.greet()
+	if err == nil {
+		err = a.takeFrames()
+	}
+	a.part(err)
+}
+
+// greet reads the hello, claims the agent id and answers with the welcome.
+func (a *agentConn) greet() error {
+	var f wire.Frame
+	a.frames.expect(a.t.HandshakeTimeout, a.t.HandshakeTimeout)
+	if err := a.dec.Next(&f); err != nil {
+		return err
+	}
+	h := f.Hello
+	if err := a.checkHello(f.Kind, h); err != nil {
+		a.free(f.Batch.Text)
+		return err
+	}
+	ctx, cancel := context.WithTimeout(a.t.ctx, a.t.HandshakeTimeout)
+	defer cancel()
+	session, err := a.t.Sessions.claim(ctx, h, a.remote(), a.evict)
+	if err != nil {
+		return &fault{"agent_id", err.Error()}
+	}
+	a.session = session
+	a.t.Metrics.agents.Inc()
+	if a.dec.Zstd, err = a.t.unpack(); err != nil {
+		return fmt.Errorf("prepare to open compressed texts: %w", err)
+	}
+	a.answers.write(wire.AppendWelcome(nil, a.t.Welcome(h.Agent)))
+	a.t.Log.Debug("agent connected", "agent", h.Agent, "peer", a.remote(), "run", h.Run, "software", h.Software)
+	return nil
+}
+
+func (a *agentConn) checkHello(k wire.Kind, h wire.Hello) error {
+	switch {
+	case k != wire.KindHello:
+		return &fault{"protocol", "an agent begins with a hello"}
+	case h.Version != wire.Version:
+		return &fault{"version", fmt.Sprintf("the agent speaks protocol version %d, this collector version %d: install the same release on both", h.Version, wire.Version)}
+	case !validID(h.Agent):
+		return &fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q", h.Agent, wire.SourceNotice)}
+	case a.t.Welcome == nil:
+		return &fault{"protocol", "this listener takes plain lines only"}
+	case a.t.RequireAgentCert:
+		return a.checkCert(h.Agent)
+	}
+	return nil
+}
+
+func validID(id string) bool {
+	for _, b := range []byte(id) {
+		switch {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '.', b == '_', b == '-':
+		default:
+			return false
+		}
+	}
+	return 1 <= len(id) && len(id) <= 128 && id != wire.SourceNotice
+}
+
+// checkCert wants the agent's id among its certificate's names: the subject's
+// common name and the DNS names.
+func (a *agentConn) checkCert(id string) error {
+	tc, ok := a.nc.(*tls.Conn)
+	if !ok || len(tc.ConnectionState().VerifiedChains) == 0 {
+		return &fault{"certificate", "this listener wants a certificate of the agent: set tls = {cert, key} in the agent's configuration"}
+	}
+	leaf := tc.ConnectionState().VerifiedChains[0][0]
+	names := append([]string{leaf.Subject.CommonName}, leaf.DNSNames...)
+	if !slices.Contains(names, id) {
+		return &fault{"certificate", fmt.Sprintf("agent id %q is not a name in the agent's certificate, which has %q", id, names)}
+	}
+	return nil
+}
+
+// evict ends the connection because the agent came again. It does not wait.
+func (a *agentConn) evict(reason string) {
+	a.evicted.Store(&reason)
+	a.wake()
+	a.raw.SetWriteDeadline(past) // an answer that nobody reads holds up nothing
+}
+
+// room gives the decoder a block for a text it is about to read. A compressed
+// text is still held when the block for its content is asked for.
+func (a *agentConn) room(n int) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(a.t.ctx, a.t.FrameTimeout,
+		errors.New("no room for the frame: too many lines wait to be written; send again later"))
+	defer cancel()
+	take := a.t.Room.take
+	if a.frames.opening {
+		take = a.t.Room.more
+	}
+	a.frames.opening = true
+	a.held.wait(size(n))
+	b, err := take(ctx, n)
+	if err != nil {
+		a.held.add(-size(n))
+	}
+	return b, err
+}
+
+func (a *agentConn) free(text []byte) {
+	if cap(text) > 0 {
+		a.held.add(-int64(cap(text)))
+		a.t.Room.give(text)
+	}
+}
+
+// takeFrames reads frames until an error ends it.
+func (a *agentConn) takeFrames() error {
+	for {
+		var f wire.Frame
+		a.frames.expect(a.t.AgentTimeout, a.t.FrameTimeout)
+		if err := a.dec.Next(&f); err != nil {
+			return err
+		}
+		a.session.frames.Add(1)
+		switch f.Kind {
+		case wire.KindBatch, wire.KindOpen, wire.KindSkip, wire.KindEnd:
+			if err := a.take(f.Batch); err != nil {
+				return err
+			}
+		case wire.KindPing:
+			if !a.answers.write(wire.AppendPing(nil, wire.KindPong, f.N)) {
+				return &fault{"protocol", "the agent does not read its answers"}
+			}
+		default:
+			a.free(f.Batch.Text)
+			return &fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)}
+		}
+	}
+}
+
+// take gives a frame's batch to the keeper, on a goroutine of its own.
+func (a *agentConn) take(b wire.Batch) error {
+	b.Input, b.Agent, b.Host = inputAgent, a.session.hello.Agent, a.session.hello.Host
+	if b.Stream.IsZero() || !a.t.Sessions.begin(b.Stream) {
+		a.free(b.Text)
+		return &fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
+	}
+	a.slots <- struct{}{}
+	a.t.Metrics.frames.Inc()
+	if len(b.Text) > 0 {
+		a.t.Metrics.agent.add(countLines(b.Text), len(b.Text))
+	}
+	a.flying.Go(func() { // owned by flying; ends with its Append
+		err := a.offer(b)
+		a.free(b.Text)
+		a.t.Sessions.end(b.Stream) // before the answer: the next frame may come right after it
+		a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
+		<-a.slots
+	})
+	return nil
+}
+
+// offer is Append, with its typed errors bare.
+func (a *agentConn) offer(b wire.Batch) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
+	if b.Source == wire.SourceNotice {
+		return &wire.Refused{Reason: fmt.Sprintf("the source %q is the collector's own", b.Source)}
+	}
+	err := a.t.Out.Append(a.t.ctx, b)
+	var expected *wire.Expected
+	var refused *wire.Refused
+	switch {
+	case errors.As(err, &expected):
+		return expected
+	case errors.As(err, &refused):
+		return refused
+	case errors.Is(err, wire.ErrRefused):
+		return &wire.Refused{Reason: err.Error()}
+	}
+	return err
+}
+
+// part waits for what is in flight and answers it, lets go of the agent id, and
+// only then tells the agent why the connection ends: whoever takes over need
+// not wait for that. err is what ended the reading.
+func (a *agentConn) part(err error) {
+	a.flying.Wait()
+	if a.session != nil {
+		a.t.Sessions.leave(a.session)
+		a.t.Metrics.agents.Dec()
+	}
+	if last := a.lastWord(err); last != nil {
+		a.answers.timeout = lingerTime
+		a.answers.write(last)
+		hangUp(a.nc)
+	}
+}
+
+// lastWord is the frame that ends the connection; nil: the agent is gone.
+func (a *agentConn) lastWord(err error) []byte {
+	var f *fault
+	evicted := a.evicted.Load()
+	switch {
+	case evicted != nil:
+		return a.accuse("taken_over", *evicted)
+	case a.t.isDraining():
+		return wire.AppendDrain(nil)
+	case errors.As(err, &f):
+		return a.accuse(f.reason, f.text)
+	case errors.Is(err, wire.ErrProtocol):
+		return a.accuse("protocol", err.Error())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return a.accuse("timeout", "the agent was silent, or sent a frame too slowly: "+err.Error())
+	case errors.Is(err, context.DeadlineExceeded), a.frames.err == nil:
+		return a.accuse("room", err.Error())
+	}
+	if !errors.Is(err, io.EOF) {
+		a.t.Log.Debug("an agent's connection broke", "peer", a.remote(), "error", err)
+	}
+	return nil
+}
+
+// accuse counts and logs why the connection ends, and is the frame that says it.
+func (a *agentConn) accuse(reason, text string) []byte {
+	a.reject(reason, "an agent's connection was ended: "+text)
+	return wire.AppendFault(nil, text, faultPause)
+}
+
+// held counts the bytes of one connection in flight.
+type held struct {
+	mu    sync.Mutex
+	n     int64
+	fewer sync.Cond
+}
+
+// wait adds n when the sum stays within maxHeld. Only the reading goroutine
+// waits; what it waits for are outcomes, which always come. A compressed text
+// and its content fit together.
+func (h *held) wait(n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.n > 0 && h.n+n > maxHeld {
+		h.fewer.Wait()
+	}
+	h.n += n
+}
+
+func (h *held) add(n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.n += n
+	h.fewer.Signal()
+}

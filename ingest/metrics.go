@@ -1,0 +1,159 @@
+package ingest
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// The inputs that batches and metrics name.
+const (
+	inputTCP      = "tcp"
+	inputAgent    = "agent"
+	inputUDP      = "udp"
+	inputUDPAgent = "udp-agent"
+)
+
+// Metrics counts what comes in. A listener has its own unless it is given one
+// to share: two listeners of a kind must share, and then the Metrics, not the
+// listeners, is what to register.
+type Metrics struct {
+	tcp, agent, udp, udpAgent *input
+
+	plainConns, agentConns prometheus.Counter
+	openConns, agents      prometheus.Gauge
+	rejected               map[string]prometheus.Counter // by reason: a fixed few
+	acceptErrors, frames   prometheus.Counter
+
+	datagrams, empty           prometheus.Counter
+	kernelDrops, garbage       prometheus.Counter
+	queueWaits                 prometheus.Counter
+	queueBytes, receiveBufSize prometheus.Gauge
+
+	ofTCP, ofUDP []prometheus.Collector
+}
+
+// input counts the lines of one way in.
+type input struct {
+	lines, bytes, split, unsure prometheus.Counter
+}
+
+func (i *input) add(lines, bytes int) {
+	i.lines.Add(float64(lines))
+	i.bytes.Add(float64(bytes))
+}
+
+// reasons why a connection is closed by the collector.
+var reasons = [...]string{
+	"max_conns", "max_conns_per_ip", "tls", "not_tls", "http", "handshake", "idle", "timeout", "protocol",
+	"version", "agent_id", "certificate", "taken_over", "room", "refused", "draining", "unknown",
+}
+
+// NewMetrics makes counters for any number of listeners to share.
+func NewMetrics() *Metrics {
+	m := &Metrics{rejected: make(map[string]prometheus.Counter)}
+	tcp, udp := factory{&m.ofTCP}, factory{&m.ofUDP}
+
+	m.tcp, m.agent = tcp.input(inputTCP), tcp.input(inputAgent)
+	const conns = "Connections accepted, by who spoke."
+	m.plainConns = tcp.counter("fanin_connections_total", conns, "kind", "plain")
+	m.agentConns = tcp.counter("fanin_connections_total", conns, "kind", "agent")
+	m.openConns = tcp.gauge("fanin_open_connections", "Connections open now.")
+	m.agents = tcp.gauge("fanin_connected_agents", "Agents connected now.")
+	m.acceptErrors = tcp.counter("fanin_accept_errors_total", "Failed attempts to accept a connection.", "", "")
+	m.frames = tcp.counter("fanin_agent_frames_total", "Batches, opens, skips and ends taken from agents.", "", "")
+	for _, r := range reasons {
+		m.rejected[r] = tcp.counter("fanin_rejected_connections_total", "Connections that the collector closed, by reason.", "reason", r)
+	}
+
+	m.udp, m.udpAgent = udp.input(inputUDP), udp.input(inputUDPAgent)
+	m.datagrams = udp.counter("fanin_udp_datagrams_total", "Datagrams read.", "", "")
+	m.empty = udp.counter("fanin_udp_empty_datagrams_total", "Datagrams read that held no line.", "", "")
+	const dropped = "Datagrams lost before they were read, or read and not understood."
+	m.kernelDrops = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "kernel")
+	m.garbage = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "garbage")
+	m.queueWaits = udp.counter("fanin_udp_queue_full_total", "Times that reading paused because the queue was full; what the kernel could not hold meanwhile is counted as dropped.", "", "")
+	m.queueBytes = udp.gauge("fanin_udp_queue_bytes", "Bytes read that wait to be kept.")
+	m.receiveBufSize = udp.gauge("fanin_udp_receive_buffer_bytes", "Receive buffer that the kernel granted.")
+	return m
+}
+
+func (m *Metrics) rejectConn(reason string) { m.rejected[reason].Inc() }
+
+// factory makes metrics and lists them for their collector.
+type factory struct{ list *[]prometheus.Collector }
+
+func (f factory) counter(name, help, label, value string) prometheus.Counter {
+	o := prometheus.CounterOpts{Name: name, Help: help}
+	if label != "" {
+		o.ConstLabels = prometheus.Labels{label: value}
+	}
+	c := prometheus.NewCounter(o)
+	*f.list = append(*f.list, c)
+	return c
+}
+
+func (f factory) gauge(name, help string) prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	*f.list = append(*f.list, g)
+	return g
+}
+
+func (f factory) input(name string) *input {
+	return &input{
+		lines:  f.counter("fanin_received_lines_total", "Lines received, repeats included.", "input", name),
+		bytes:  f.counter("fanin_received_bytes_total", "Bytes of lines received, newlines included.", "input", name),
+		split:  f.counter("fanin_split_lines_total", "Lines longer than allowed that were split, with a mark.", "input", name),
+		unsure: f.counter("fanin_unsure_lines_total", "Lines that cannot be sent again and are not known to be kept.", "input", name),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	describe(ch, m.ofTCP)
+	describe(ch, m.ofUDP)
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	collect(ch, m.ofTCP)
+	collect(ch, m.ofUDP)
+}
+
+func describe(ch chan<- *prometheus.Desc, list []prometheus.Collector) {
+	for _, c := range list {
+		c.Describe(ch)
+	}
+}
+
+func collect(ch chan<- prometheus.Metric, list []prometheus.Collector) {
+	for _, c := range list {
+		c.Collect(ch)
+	}
+}
+
+// Describe implements prometheus.Collector. A listener that shares its Metrics
+// describes nothing.
+func (t *TCP) Describe(ch chan<- *prometheus.Desc) {
+	t.setUp()
+	if t.ownsMetrics {
+		describe(ch, t.Metrics.ofTCP)
+		t.Room.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (t *TCP) Collect(ch chan<- prometheus.Metric) {
+	t.setUp()
+	if t.ownsMetrics {
+		collect(ch, t.Metrics.ofTCP)
+		t.Room.Collect(ch)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (r *Room) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, ch) }
+
+// Collect implements prometheus.Collector.
+func (r *Room) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("fanin_room_bytes", "Memory that lines in flight take.", nil, nil),
+		prometheus.GaugeValue, float64(r.Used()))
+}

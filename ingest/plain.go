@@ -1,0 +1,369 @@
+package ingest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// plain is the state of a connection that sends lines. While it is busy it has
+// two blocks: one is read while the other waits in Append.
+type plain struct {
+	whole   int        // bytes of the intake's block that are whole lines
+	giving  bool       // a block is with give
+	outcome chan error // its outcome
+	begun   bool       // the first line was looked at
+	goesOn  bool       // the line being read is a split one's next piece
+	held    time.Time  // since when a long beginning of a line holds its block
+	timed   bool       // a read deadline is set
+}
+
+// servePlain takes lines until the peer ends, or the listener drains. ended is
+// what ended the reading already.
+func (c *conn) servePlain(ended error) {
+	c.t.Metrics.plainConns.Inc()
+	c.outcome = make(chan error, 1)
+	err := ended
+	c.note(len(c.in.bytes()))
+	if err == nil {
+		err = c.readLines()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.t.isDraining() {
+		err = c.readRest()
+	}
+	switch err {
+	case errHTTP:
+		c.in.release(nil)
+		c.answerHTTP()
+		return
+	case nil, io.EOF:
+		err = nil
+	}
+	if kept := c.finish(err); kept != nil {
+		c.sayLost(kept)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted", "after", c.t.IdleTimeout)
+	}
+}
+
+// appendError is an error of Append, not of the connection.
+type appendError struct {
+	error
+	lines int // of the batch
+}
+
+func (e *appendError) Unwrap() error { return e.error }
+
+var errHTTP = errors.New("the peer speaks HTTP")
+
+// readLines reads until an error ends it, and gives whole lines at once: it
+// reads on only while an earlier block is still being given.
+func (c *conn) readLines() error {
+	for {
+		if c.whole > 0 && (c.in.full() || c.idle()) {
+			if err := c.handOver(); err != nil {
+				return err
+			}
+		}
+		if err := c.makeSpace(); err != nil {
+			return err
+		}
+		n, err := c.read()
+		if err != nil {
+			return err
+		}
+		if n == 0 && c.whole > 0 { // nothing more to read now: wait for the earlier block instead
+			if err := c.handOver(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// read waits for bytes if no whole line is there.
+func (c *conn) read() (int, error) {
+	wait := c.whole == 0
+	pinned := 0
+	if wait {
+		if pinned = c.pin(); pinned < 0 {
+			return 0, c.splitOpen(c.in.have)
+		}
+		if !c.setIdleDeadline() {
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+	n, err := c.in.fill(c.t.ctx, wait)
+	if pinned > 0 {
+		c.t.Room.unpin(pinned)
+	}
+	c.note(n)
+	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.t.isDraining() {
+		return 0, c.splitOpen(c.in.have)
+	}
+	return n, err
+}
+
+// pin asks to hold a block with a long beginning of a line while nothing may
+// come; < 0: there is no room for that, the line must be split here.
+func (c *conn) pin() int {
+	if c.in.block == nil || c.in.have <= restSize {
+		c.held = time.Time{}
+		return 0
+	}
+	if c.held.IsZero() {
+		c.held = time.Now()
+	}
+	if !c.t.Room.pin(len(c.in.block)) {
+		return -1
+	}
+	return len(c.in.block)
+}
+
+// setIdleDeadline bounds the next read by what applies, if anything does.
+func (c *conn) setIdleDeadline() bool {
+	var at time.Time
+	switch {
+	case !c.held.IsZero():
+		at = c.held.Add(c.t.FrameTimeout)
+	case c.t.IdleTimeout > 0:
+		at = time.Now().Add(c.t.IdleTimeout)
+	}
+	if at.IsZero() && !c.timed {
+		return !c.woken.Load()
+	}
+	c.timed = !at.IsZero()
+	return c.setReadDeadline(at)
+}
+
+// note looks for line ends in the last n bytes that were read.
+func (c *conn) note(n int) {
+	if c.in.block == nil || n <= 0 {
+		return
+	}
+	new := c.in.block[c.in.have-n : c.in.have]
+	if i := bytes.LastIndexByte(new, '\n'); i >= 0 {
+		c.whole = c.in.have - n + i + 1
+		c.goesOn, c.held = false, time.Time{}
+	}
+}
+
+// idle says that no block is being given.
+func (c *conn) idle() bool { return !c.giving || len(c.outcome) > 0 }
+
+// settle waits until no block is being given, and is the outcome of the last.
+func (c *conn) settle() error {
+	if !c.giving {
+		return nil
+	}
+	c.giving = false
+	return <-c.outcome
+}
+
+// handOver gives the whole lines and goes on with what follows them.
+func (c *conn) handOver() error {
+	if err := c.settle(); err != nil {
+		return err
+	}
+	if err := c.lookAtFirst(); err != nil {
+		return err
+	}
+	n, tail := c.whole, c.in.block[c.whole:c.in.have]
+	c.whole = 0
+	c.in.adapt()
+	if len(tail) > restSize {
+		return c.giveHere(n, tail)
+	}
+	c.giving = true
+	go c.give(c.in.detach(tail), n) // ends with its Append; settle waits for it
+	return nil
+}
+
+// give appends the first n bytes of block, which it owns.
+func (c *conn) give(block []byte, n int) {
+	err := c.append(block[:n])
+	c.t.Room.give(block)
+	c.outcome <- err
+}
+
+// giveHere gives the lines in front of a tail too long to be moved aside.
+func (c *conn) giveHere(n int, tail []byte) error {
+	err := c.append(c.in.block[:n])
+	c.in.have = copy(c.in.block, tail)
+	return err
+}
+
+// append gives whole lines to the keeper.
+func (c *conn) append(text []byte) error {
+	if overlong(text, c.t.MaxLine) < len(text) {
+		return c.appendLong(text)
+	}
+	n := countLines(text)
+	c.t.Metrics.tcp.add(n, len(text))
+	err := c.t.Out.Append(c.t.ctx, wire.Batch{
+		Time: time.Now().UnixMicro(), Input: inputTCP, Host: c.host, Source: c.t.Source, Text: text,
+	})
+	if err != nil {
+		return &appendError{err, n}
+	}
+	return nil
+}
+
+// appendLong is append for text with lines to be split.
+func (c *conn) appendLong(text []byte) error {
+	buf, err := c.t.Room.more(c.t.ctx, splitSize(len(text), c.t.MaxLine))
+	if err != nil {
+		return &appendError{err, countLines(text)}
+	}
+	defer c.t.Room.give(buf)
+	out, splits := splitLong(buf[:0], text, c.t.MaxLine)
+	c.t.Metrics.tcp.split.Add(float64(splits))
+	return c.append(out)
+}
+
+// makeSpace sees to it that the block can take more of a line that fills it.
+func (c *conn) makeSpace() error {
+	if c.whole > 0 || c.in.block == nil {
+		return nil
+	}
+	if c.in.have >= c.t.MaxLine {
+		return c.splitOpen(c.t.MaxLine)
+	}
+	if c.in.full() && !c.in.grow(int(size(c.t.MaxLine))) {
+		return c.splitOpen(c.in.have)
+	}
+	return nil
+}
+
+// splitOpen gives pieces of the line that has begun and not ended yet.
+func (c *conn) splitOpen(most int) error {
+	if err := c.settle(); err != nil {
+		return err
+	}
+	if err := c.lookAtFirst(); err != nil {
+		return err
+	}
+	buf, err := c.t.Room.more(c.t.ctx, splitSize(c.in.have, most))
+	if err != nil {
+		return &appendError{err, 0}
+	}
+	defer c.t.Room.give(buf)
+	out, rest, _ := splitLine(buf[:0], c.in.block[:c.in.have], most)
+	if !c.goesOn {
+		c.goesOn = true
+		c.t.Metrics.tcp.split.Inc()
+	}
+	c.held = time.Time{}
+	n := copy(c.in.block[len(wire.SplitGoesOn):], rest)
+	copy(c.in.block, wire.SplitGoesOn)
+	c.in.have = n + len(wire.SplitGoesOn)
+	return c.append(out)
+}
+
+// readRest reads what the kernel holds when the listener drains, and no more: a
+// sender that never pauses must not hold up the end.
+func (c *conn) readRest() error {
+	for left := c.in.unread(); left > 0; {
+		if c.whole > 0 && c.in.full() {
+			if err := c.handOver(); err != nil {
+				return err
+			}
+		}
+		if err := c.makeSpace(); err != nil {
+			return err
+		}
+		n, err := c.in.fill(c.t.ctx, false)
+		c.note(n)
+		if n == 0 || err != nil {
+			return err
+		}
+		left -= n
+	}
+	return nil
+}
+
+// finish gives what is left, a newline added, and waits for the outcome. err is
+// what ended the reading.
+func (c *conn) finish(err error) (lost *appendError) {
+	defer c.in.release(nil)
+	if errors.As(err, &lost) {
+		c.settle()
+		return lost
+	}
+	if c.whole > 0 {
+		err = c.handOver()
+	} else {
+		err = nil
+	}
+	if err == nil {
+		err = c.settle()
+	}
+	if err == nil {
+		err = c.makeSpace()
+	}
+	if err == nil && len(c.in.bytes()) > 0 {
+		err = c.lookAtFirst()
+		if err == nil {
+			err = c.append(append(c.in.bytes(), '\n'))
+		}
+	}
+	errors.As(err, &lost)
+	return lost
+}
+
+// sayLost says what is not known to be kept: these lines cannot be sent again.
+func (c *conn) sayLost(lost *appendError) {
+	unsent := countLines(c.in.bytes())
+	c.t.Metrics.tcp.unsure.Add(float64(lost.lines))
+	reason := "unknown"
+	switch {
+	case errors.Is(lost, wire.ErrRefused):
+		reason = "refused"
+	case errors.Is(lost, wire.ErrDraining):
+		reason = "draining"
+	}
+	c.reject(reason, "a plain connection was closed because its lines were not taken; its sender cannot know which",
+		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unsent)
+}
+
+// lookAtFirst looks whether the first line is a request of HTTP.
+func (c *conn) lookAtFirst() error {
+	if c.begun {
+		return nil
+	}
+	c.begun = true
+	if isHTTP(c.in.bytes()) {
+		return errHTTP
+	}
+	return nil
+}
+
+// isHTTP reports whether head begins with a request line. The version at its
+// end tells it from a log line that begins with a method.
+func isHTTP(head []byte) bool {
+	line, _, ended := bytes.Cut(head[:min(len(head), 8<<10)], newline)
+	if !ended {
+		return false
+	}
+	word := bytes.Fields(line)
+	return len(word) == 3 && bytes.HasPrefix(word[2], []byte("HTTP/")) && httpMethods[string(word[0])]
+}
+
+var httpMethods = map[string]bool{
+	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true,
+	"OPTIONS": true, "CONNECT": true, "TRACE": true, "PRI": true,
+}
+
+const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
+	"This port takes log lines over plain TCP, and fanin agents; it does not speak HTTP.\n" +
+	"Health and metrics are on the collector's [collector.http] listener.\n"
+
+func (c *conn) answerHTTP() {
+	c.reject("http", "a peer sent an HTTP request to a port for log lines")
+	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
+	io.WriteString(c.nc, httpAnswer)
+	hangUp(c.nc)
+}

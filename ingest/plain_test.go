@@ -1,0 +1,144 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+func TestPlainLines(t *testing.T) {
+	k := newKeeper()
+	addr := serveTCP(t, &TCP{Out: k, Source: "app"})
+	nc := dial(t, addr)
+	io.WriteString(nc, "one\ntwo\nthr")
+	k.waitText(t, "one\ntwo\n")
+	io.WriteString(nc, "ee\nno end")
+	nc.Close()
+	batches := k.waitText(t, "one\ntwo\nthree\nno end\n")
+	for _, b := range batches {
+		if b.Host != "127.0.0.1" || b.Source != "app" || b.Input != "tcp" || !b.Stream.IsZero() || b.Time == 0 {
+			t.Errorf("batch %+v", b)
+		}
+	}
+}
+
+// Every way to cut the stream into writes gives the same lines.
+func TestPlainByteByByte(t *testing.T) {
+	for _, text := range []string{"\x97\xa5fanim\n", "\x16 a\n", "\x16\x03\x05\n", "\n\n", "\xff\x00\n", "GET it HTTP\n", "GET / x y\n", "\x97\n"} {
+		k := newKeeper()
+		addr := serveTCP(t, &TCP{Out: k})
+		nc := dial(t, addr)
+		nc.SetNoDelay(true)
+		for i := range len(text) {
+			io.WriteString(nc, text[i:i+1])
+		}
+		k.waitText(t, text)
+	}
+}
+
+func TestPlainMuch(t *testing.T) {
+	k := newKeeper()
+	addr := serveTCP(t, &TCP{Out: k})
+	r := rand.New(rand.NewPCG(1, 2))
+	var want bytes.Buffer
+	for i := range 200_000 {
+		fmt.Fprintf(&want, "%d %s\n", i, strings.Repeat("x", r.IntN(200)))
+	}
+	nc := dial(t, addr)
+	for text := want.Bytes(); len(text) > 0; {
+		n := min(len(text), 1+r.IntN(300_000))
+		if _, err := nc.Write(text[:n]); err != nil {
+			t.Fatal(err)
+		}
+		text = text[n:]
+	}
+	nc.Close()
+	for _, b := range k.waitText(t, want.String()) {
+		if !bytes.HasSuffix(b.Text, newline) || len(b.Text) > 256<<10 {
+			t.Errorf("a batch of %d bytes", len(b.Text))
+		}
+	}
+}
+
+// endless reads as one line of n bytes.
+type endless struct{ n int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.n == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), e.n)
+	for i := range p[:n] {
+		p[i] = 'a' + byte((e.n-i)%26)
+	}
+	e.n -= n
+	return n, nil
+}
+
+func TestPlainEndlessLine(t *testing.T) {
+	const size = 64 << 20
+	k := newKeeper()
+	total, pieces, most := 0, 0, int64(0)
+	s := &TCP{Out: k}
+	done := make(chan struct{})
+	k.outcome = func(_ context.Context, b wire.Batch) error {
+		most = max(most, s.Room.Used())
+		for line := range bytes.Lines(b.Text) {
+			if len(line) > wire.MaxLine {
+				t.Errorf("a piece of %d bytes", len(line))
+			}
+			if string(line) == "after\n" {
+				close(done)
+				break
+			}
+			pieces++
+			total += len(line) - 1
+			if pieces > 1 {
+				total -= len(wire.SplitGoesOn)
+			}
+			if bytes.HasSuffix(line, []byte(wire.SplitMark+"\n")) {
+				total -= len(wire.SplitMark)
+			}
+		}
+		return errForget
+	}
+	addr := serveTCP(t, s)
+	nc := dial(t, addr)
+	if _, err := io.Copy(nc, &endless{size}); err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(nc, "\nafter\n")
+	<-done
+	if total != size || pieces < 64 || most > 8<<20 {
+		t.Errorf("%d bytes in %d pieces with at most %d bytes of room, want %d bytes", total, pieces, most, size)
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	k := newKeeper()
+	addr := serveTCP(t, &TCP{Out: k})
+	nc := dial(t, addr)
+	io.WriteString(nc, "POST /x HTTP/1.1\r\nHost: x\r\n\r\nbody\n")
+	answer, _ := io.ReadAll(nc)
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || k.kept() != "" {
+		t.Errorf("answer %q, kept %q", answer, k.kept())
+	}
+}
+
+func TestTLSOnPlainPort(t *testing.T) {
+	k := newKeeper()
+	addr := serveTCP(t, &TCP{Out: k})
+	nc := dial(t, addr)
+	io.WriteString(nc, "\x16\x03\x01\x02\x00\x01\n")
+	nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := nc.Read(make([]byte, 1)); err == nil || k.kept() != "" {
+		t.Errorf("read: %v, kept %q", err, k.kept())
+	}
+}

@@ -1,0 +1,195 @@
+package ingest
+
+import (
+	"context"
+	"math/bits"
+	"sync"
+
+	"fanin/internal/wire"
+)
+
+// Room is the memory that lines in flight may take: what was read and has not
+// had its outcome yet. All listeners of a process share one. Blocks are whole
+// powers of two and are used again.
+//
+// Whoever waits is served in turn, so a large frame is not starved by small
+// ones. A holder that needs a second block to get rid of its first (a
+// compressed text to be opened) asks for more: it may go beyond the limit by
+// one frame, and so two such holders cannot wait for each other for ever.
+type Room struct {
+	Limit int64 // bytes; default 24 MiB
+
+	mu      sync.Mutex
+	used    int64
+	pinned  int64 // bytes of used that hold the beginning of a line whose end has not come
+	idle    [classes][][]byte
+	idling  int64 // bytes in idle
+	waiting []*waiter
+}
+
+// waiter is one who waits for size bytes; ready is closed when they are its.
+type waiter struct {
+	size, limit int64
+	ready       chan struct{}
+}
+
+const (
+	smallest  = 12 // the smallest block is 1<<smallest bytes
+	classes   = 11 // the largest is 1<<(smallest+classes-1), which holds a frame's text
+	mostIdle  = 4 << 20
+	roomLimit = 24 << 20
+)
+
+// The largest block holds the largest text.
+var _ [1<<(smallest+classes-1) - wire.MaxText]struct{}
+
+// class is which size of block holds n bytes.
+func class(n int) int {
+	return max(bits.Len(uint(max(n, 1)-1)), smallest) - smallest
+}
+
+func (r *Room) limit() int64 {
+	if r.Limit > 0 {
+		return r.Limit
+	}
+	return roomLimit
+}
+
+// try gives a block of at least n bytes, or nil when there is no room now.
+func (r *Room) try(n int) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) > 0 || !r.fits(size(n), r.limit()) {
+		return nil
+	}
+	return r.block(class(n))
+}
+
+// take waits for a block of at least n bytes.
+func (r *Room) take(ctx context.Context, n int) ([]byte, error) {
+	if b := r.try(n); b != nil {
+		return b, nil
+	}
+	return r.wait(ctx, n, r.limit())
+}
+
+// more is take for a holder that gives its first block back only after it got
+// this one.
+func (r *Room) more(ctx context.Context, n int) ([]byte, error) {
+	return r.wait(ctx, n, r.limit()+wire.MaxText)
+}
+
+func (r *Room) wait(ctx context.Context, n int, limit int64) ([]byte, error) {
+	w := &waiter{size: size(n), limit: limit, ready: make(chan struct{})}
+	r.mu.Lock()
+	if limit > r.limit() {
+		r.waiting = append([]*waiter{w}, r.waiting...)
+	} else {
+		r.waiting = append(r.waiting, w)
+	}
+	r.serve()
+	r.mu.Unlock()
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+		if !r.leave(w) {
+			return nil, context.Cause(ctx)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used -= w.size // block counts it again
+	return r.block(class(n)), nil
+}
+
+// leave takes w out of the queue, unless it was served in the meantime.
+func (r *Room) leave(w *waiter) (served bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, x := range r.waiting {
+		if x == w {
+			r.waiting = append(r.waiting[:i], r.waiting[i+1:]...)
+			r.serve()
+			return false
+		}
+	}
+	return true
+}
+
+// serve gives to those who wait, in turn. r.mu is held.
+func (r *Room) serve() {
+	for len(r.waiting) > 0 && r.fits(r.waiting[0].size, r.waiting[0].limit) {
+		r.used += r.waiting[0].size
+		close(r.waiting[0].ready)
+		r.waiting = r.waiting[1:]
+	}
+}
+
+// fits lets a block in that alone is larger than the limit, or it never would be.
+func (r *Room) fits(n, limit int64) bool { return r.used == 0 || r.used+n <= limit }
+
+func size(n int) int64 { return 1 << (class(n) + smallest) }
+
+// block counts and makes a block. r.mu is held.
+func (r *Room) block(c int) []byte {
+	n := int64(1) << (c + smallest)
+	r.used += n
+	if last := len(r.idle[c]) - 1; last >= 0 {
+		b := r.idle[c][last]
+		r.idle[c][last] = nil
+		r.idle[c] = r.idle[c][:last]
+		r.idling -= n
+		return b
+	}
+	return make([]byte, n)
+}
+
+// give takes back a block, or the beginning of one.
+func (r *Room) give(b []byte) {
+	if cap(b) == 0 {
+		return
+	}
+	b = b[:cap(b)]
+	n := int64(len(b))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used -= n
+	if r.idling+n <= mostIdle {
+		c := class(len(b))
+		r.idle[c] = append(r.idle[c], b)
+		r.idling += n
+	}
+	r.serve()
+}
+
+// pin asks whether n bytes may be held for a line that does not end. At most
+// half of the room may, so that senders of half lines leave room for the rest.
+func (r *Room) pin(n int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pinned+int64(n) > r.limit()/2 {
+		return false
+	}
+	r.pinned += int64(n)
+	return true
+}
+
+func (r *Room) unpin(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pinned -= int64(n)
+}
+
+// crowded says that many hold blocks, so that each should take smaller ones.
+func (r *Room) crowded() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used > r.limit()/4
+}
+
+// Used is how many bytes are in flight now.
+func (r *Room) Used() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used
+}

@@ -1,0 +1,250 @@
+package ingest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"fanin/internal/wire"
+)
+
+// TCP takes lines from connections: agents, which are answered, and anybody who
+// sends plain lines, on one port. Set the fields, then Serve. Zero fields take
+// the defaults named.
+type TCP struct {
+	Out      wire.Appender                   // who keeps the lines; required
+	Welcome  func(agent string) wire.Welcome // what to tell an agent that connects; nil refuses agents
+	Sessions *Sessions                       // shared by the listeners of a process; nil: its own
+	Room     *Room                           // shared by the listeners of a process; nil: its own
+	Metrics  *Metrics                        // shared by several listeners; nil: its own, and TCP is a prometheus.Collector
+	Log      *slog.Logger                    // nil: discard
+
+	Source           string      // of plain lines; default "tcp"
+	TLS              *tls.Config // nil: plain TCP
+	RequireAgentCert bool        // an agent's id must be a name in its certificate, see certNames
+
+	MaxConns         int           // connections at a time; default 10,000; < 0 no bound
+	MaxConnsPerIP    int           // of one address, loopback excepted since proxies and sidecars come from there; default 256; < 0 no bound
+	HandshakeTimeout time.Duration // for a TLS handshake, and for a hello that has begun; default 10 s
+	FrameTimeout     time.Duration // for a frame that has begun, longer for large ones, see minRate; and for the end of a line that holds room; default 30 s
+	IdleTimeout      time.Duration // closes silent plain connections; default never
+	AgentTimeout     time.Duration // closes silent agents, which ping each 5 s; default 15 s
+	MaxLine          int           // longer plain lines are split; default wire.MaxLine, from 256 bytes to 2 MiB
+	BlockSize        int           // the largest read of plain lines; default 256 KiB
+
+	once        sync.Once
+	say         *sayer
+	ctx         context.Context // of every Append: ends when a Shutdown is given up
+	giveUp      context.CancelFunc
+	unpack      func() (*zstd.Decoder, error)
+	ownsMetrics bool
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	perIP     map[netip.Addr]int
+	draining  chan struct{} // closed by Shutdown
+	serving   sync.WaitGroup
+}
+
+// ErrServerClosed is what Serve returns after Shutdown.
+var ErrServerClosed = errors.New("ingest: server closed")
+
+func (t *TCP) setUp() {
+	t.once.Do(func() {
+		if t.Sessions == nil {
+			t.Sessions = new(Sessions)
+		}
+		if t.Room == nil {
+			t.Room = new(Room)
+		}
+		if t.Metrics == nil {
+			t.Metrics, t.ownsMetrics = NewMetrics(), true
+		}
+		if t.Log == nil {
+			t.Log = slog.New(slog.DiscardHandler)
+		}
+		t.say = newSayer(t.Log)
+		orDefault(&t.Source, "tcp")
+		orDefault(&t.MaxConns, 10_000)
+		orDefault(&t.MaxConnsPerIP, 256)
+		orDefault(&t.HandshakeTimeout, 10*time.Second)
+		orDefault(&t.FrameTimeout, 30*time.Second)
+		orDefault(&t.AgentTimeout, 15*time.Second)
+		orDefault(&t.MaxLine, wire.MaxLine)
+		orDefault(&t.BlockSize, 256<<10)
+		t.MaxLine = min(max(t.MaxLine, minLine), wire.MaxText/2)
+		t.BlockSize = int(size(min(max(t.BlockSize, firstBlock), wire.MaxText/2)))
+		t.ctx, t.giveUp = context.WithCancel(context.Background())
+		t.unpack = sync.OnceValues(newUnpacker)
+		t.listeners = make(map[net.Listener]struct{})
+		t.conns = make(map[*conn]struct{})
+		t.perIP = make(map[netip.Addr]int)
+		t.draining = make(chan struct{})
+	})
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// newUnpacker opens compressed texts for all connections, two at a time, and
+// none to more than a frame may hold.
+func newUnpacker() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(wire.MaxText))
+}
+
+// Serve accepts connections from ln until Shutdown, and closes ln.
+func (t *TCP) Serve(ln net.Listener) error {
+	t.setUp()
+	defer ln.Close()
+	if !t.listen(ln) {
+		return ErrServerClosed
+	}
+	defer t.unlisten(ln)
+	var pause time.Duration
+	for {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			t.accept(nc)
+		case t.isDraining():
+			return ErrServerClosed
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			// Most likely no descriptors are left: those who are connected
+			// go on, and some of them will leave.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			t.say.warn("accept", "cannot accept connections, trying again", "listener", ln.Addr().String(), "error", err, "in", pause)
+			t.Metrics.acceptErrors.Inc()
+			select {
+			case <-time.After(pause):
+			case <-t.draining:
+			}
+		}
+	}
+}
+
+func (t *TCP) listen(ln net.Listener) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.isDraining() {
+		return false
+	}
+	t.listeners[ln] = struct{}{}
+	return true
+}
+
+func (t *TCP) unlisten(ln net.Listener) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.listeners, ln)
+}
+
+func (t *TCP) isDraining() bool {
+	select {
+	case <-t.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// accept serves nc on a goroutine of its own, or closes it when there are too many.
+func (t *TCP) accept(nc net.Conn) {
+	peer := addrOf(nc.RemoteAddr())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.isDraining():
+		nc.Close()
+		return
+	case t.MaxConns > 0 && len(t.conns) >= t.MaxConns:
+		t.turnAway(nc, "max_conns", "too many connections: raise max_conns if they are wanted", t.MaxConns)
+		return
+	case t.MaxConnsPerIP > 0 && !peer.IsLoopback() && t.perIP[peer] >= t.MaxConnsPerIP:
+		t.turnAway(nc, "max_conns_per_ip", "too many connections from one address: raise max_conns_per_ip if they are wanted", t.MaxConnsPerIP)
+		return
+	}
+	c := newConn(t, nc, peer)
+	t.conns[c] = struct{}{}
+	t.perIP[peer]++
+	t.Metrics.openConns.Inc()
+	t.serving.Add(1)
+	go c.serve() // owned by t.serving; ends with the connection, at the latest when Shutdown closes it
+}
+
+func (t *TCP) turnAway(nc net.Conn, reason, text string, limit int) {
+	t.Metrics.rejectConn(reason)
+	t.say.warn(reason, text, "peer", nc.RemoteAddr().String(), "limit", limit)
+	nc.Close()
+}
+
+func (t *TCP) gone(c *conn) {
+	t.mu.Lock()
+	delete(t.conns, c)
+	if t.perIP[c.peer]--; t.perIP[c.peer] == 0 {
+		delete(t.perIP, c.peer)
+	}
+	t.mu.Unlock()
+	t.Metrics.openConns.Dec()
+	t.serving.Done()
+}
+
+// Shutdown stops accepting, tells agents to come back later, gives what plain
+// connections have sent until now, waits for every outcome and tells it to those
+// who wait. When ctx ends first, it closes all connections and returns ctx's error.
+func (t *TCP) Shutdown(ctx context.Context) error {
+	t.setUp()
+	t.mu.Lock()
+	if !t.isDraining() {
+		close(t.draining)
+	}
+	for ln := range t.listeners {
+		ln.Close()
+	}
+	for c := range t.conns {
+		c.wake()
+	}
+	t.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() { // ends with the last connection
+		t.serving.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		t.giveUp()
+		return nil
+	case <-ctx.Done():
+	}
+	t.giveUp()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		c.raw.Close()
+	}
+	return context.Cause(ctx)
+}
+
+// addrOf is the address alone: no port, no zone, and IPv4 as IPv4.
+func addrOf(a net.Addr) netip.Addr {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
