@@ -3,9 +3,15 @@
 package sink
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"fanin/internal/disk"
@@ -36,79 +42,232 @@ type Sink struct {
 	Log   *slog.Logger // default: discard
 	Alive func()       // called by the writer itself, at least once a second while it can work
 	Disk  *disk.Disk   // nil: the real one
+
+	walSize int64 // of the write-ahead log; tests make it small
+
+	boot    string
+	locks   []*disk.File
+	in      chan *request
+	calls   chan func(*writer) error
+	quit    chan struct{} // closed by Close: no more batches
+	ended   chan struct{} // closed by the writer when it is gone
+	failed  chan struct{} // closed before ended when it did not go by itself
+	closing sync.Once
+	idle    sync.Pool // of *request
+	counts  *counts
+	notices notices
+	janitor *janitor
+
+	mu      sync.RWMutex // for all below, which the writer alone changes
+	catalog *catalog
+	size    int64
+	trouble string
+	err     error
 }
 
-// Rotation says what a rotation did.
-type Rotation struct {
-	Generation uint64 `json:"generation"` // the one that was closed
-	Name       string `json:"name"`       // its backup's base name; empty when there was nothing to rotate
-	Size       int64  `json:"size"`
-}
+// The modes of Sync.
+const (
+	syncCommit = "commit"
+	syncNone   = "none"
+)
 
-// Generation is one file of the log, in the order the lines were kept.
-type Generation struct {
-	Number uint64    `json:"generation"`
-	Name   string    `json:"name"`  // base name, beside the live file; empty: gone or moved away by somebody
-	Size   int64     `json:"size"`  // bytes of text, before compression
-	State  string    `json:"state"` // "live", "plain", "gzip", "removed", "lost"
-	Opened time.Time `json:"opened"`
-	Closed time.Time `json:"closed,omitzero"`
-}
-
-// Status is the log as it stands, for people and for metrics.
-type Status struct {
-	Path        string       `json:"path"`
-	State       string       `json:"state"`
-	Log         string       `json:"log"`
-	Incarnation string       `json:"incarnation"`
-	Sync        string       `json:"sync"`
-	Format      string       `json:"format"`
-	Healthy     bool         `json:"healthy"`           // taking batches now
-	Trouble     string       `json:"trouble,omitempty"` // why not, and the remedy
-	Generation  uint64       `json:"generation"`
-	Size        int64        `json:"size"` // of the live file
-	Lines       uint64       `json:"lines"`
-	Bytes       uint64       `json:"bytes"`
-	Commits     uint64       `json:"commits"`
-	Streams     int          `json:"streams"`
-	Generations []Generation `json:"generations"`
-}
+// The default size of the write-ahead log. In mode none it is small enough to
+// stay in the processor's cache, since nothing of it waits for the disk.
+const (
+	walSizeCommit = 64 << 20
+	walSizeNone   = 8 << 20
+)
 
 var _ wire.Appender = (*Sink)(nil)
+
+// StateDir is where the state of the log at path is kept unless it is said
+// otherwise: beside it, out of sight.
+func StateDir(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".fanin")
+}
+
+func (s *Sink) defaults() error {
+	if s.Path == "" {
+		return errors.New("the log has no path")
+	}
+	path, err := filepath.Abs(s.Path)
+	if err != nil {
+		return fmt.Errorf("path of the log: %w", err)
+	}
+	s.Path = path
+	s.State = cmp.Or(s.State, StateDir(path))
+	s.Format = cmp.Or(s.Format, "syslog")
+	s.Sync = cmp.Or(s.Sync, syncCommit)
+	s.RotateSize = cmp.Or(s.RotateSize, 256<<20)
+	s.KeepBytes = cmp.Or(s.KeepBytes, 10<<30)
+	s.Compress = cmp.Or(s.Compress, "gzip")
+	s.Mode = cmp.Or(s.Mode, 0o640)
+	s.DirMode = cmp.Or(s.DirMode, 0o750)
+	if s.Sync != syncCommit && s.Sync != syncNone {
+		return fmt.Errorf("sync %q: want %q or %q", s.Sync, syncCommit, syncNone)
+	}
+	if s.walSize == 0 {
+		s.walSize = map[string]int64{syncCommit: walSizeCommit, syncNone: walSizeNone}[s.Sync]
+	}
+	if s.Host == "" {
+		s.Host, _ = os.Hostname()
+	}
+	s.Host = cleanName(s.Host, true, "localhost")
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
 
 // Open locks the log, repeats what a crash left undone, makes that durable and
 // starts the writer. Only when it returned nil may anybody be told anything.
 // ctx bounds the opening alone.
-func (s *Sink) Open(ctx context.Context) error { panic("not yet") }
+func (s *Sink) Open(ctx context.Context) error {
+	if err := s.defaults(); err != nil {
+		return err
+	}
+	s.boot = bootID()
+	s.in, s.calls = make(chan *request), make(chan func(*writer) error)
+	s.quit, s.ended, s.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	s.notices.wake = make(chan struct{}, 1)
+	s.counts = newCounts()
+	s.idle.New = func() any { return &request{outcome: make(chan error, 1)} }
+	if err := s.lock(); err != nil {
+		return err
+	}
+	w, err := s.recover(ctx)
+	if err != nil {
+		s.unlock()
+		return fmt.Errorf("open the log %s: %w", s.Path, err)
+	}
+	s.janitor = newJanitor(s, w.mover, w.before)
+	go s.work(w) // ends by Close, or by a failed disk; closes ended
+	s.janitor.start()
+	return nil
+}
+
+// work is the writer's goroutine.
+func (s *Sink) work(w *writer) {
+	err := w.run()
+	s.mu.Lock()
+	s.err = err
+	s.mu.Unlock()
+	if err != nil && !errors.Is(err, errClosed) {
+		s.Log.Error("the log can take no more lines; start again", "err", err)
+		close(s.failed)
+	}
+	close(s.ended)
+}
+
+// lock keeps other collectors from the log and from the state, both: either
+// could be shared by mistake.
+func (s *Sink) lock() error {
+	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
+		if err := os.MkdirAll(dir, s.DirMode); err != nil {
+			return fmt.Errorf("make the directory: %w", err)
+		}
+	}
+	for _, path := range []string{filepath.Join(filepath.Dir(s.Path), "."+filepath.Base(s.Path)+".lock"), filepath.Join(s.State, "lock")} {
+		f, err := s.Disk.Lock(path)
+		if err != nil {
+			s.unlock()
+			return fmt.Errorf("only one collector may have the log %s: %w", s.Path, err)
+		}
+		s.locks = append(s.locks, f)
+	}
+	return nil
+}
+
+func (s *Sink) unlock() {
+	for _, f := range s.locks {
+		f.Close()
+	}
+	s.locks = nil
+}
 
 // Append commits b: after nil, its lines are in the write-ahead log for good and
-// on their way into the file. See wire.Appender.
-func (s *Sink) Append(ctx context.Context, b wire.Batch) error { panic("not yet") }
+// on their way into the file. See wire.Appender. Once the writer has b, Append
+// waits for the outcome whatever ctx says, since b.Text is in use.
+func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
+	if err := b.Check(); err != nil {
+		s.counts.of(b.Input).reject(reasonSize, countLines(b.Text))
+		return err
+	}
+	r := s.idle.Get().(*request)
+	r.batch = &b
+	select {
+	case s.in <- r:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.quit:
+		return wire.ErrDraining
+	case <-s.ended:
+		return s.Err()
+	}
+	err := <-r.outcome
+	r.batch = nil
+	s.idle.Put(r)
+	return err
+}
 
-// Welcome is what to tell an agent that connects.
-func (s *Sink) Welcome(agent string) wire.Welcome { panic("not yet") }
+// Welcome is what to tell an agent that connects. All of it is durable.
+func (s *Sink) Welcome(agent string) wire.Welcome {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.catalog.welcome(agent)
+}
 
-// Notice puts a line of the log's own (source "fanin") into the log, on stderr
-// through Log at level Warn, and counts it. It does not wait.
-func (s *Sink) Notice(format string, args ...any) { panic("not yet") }
+// do has the writer run f between two groups and waits until it did. The error
+// that f returns ends the writer.
+func (s *Sink) do(ctx context.Context, f func(w *writer) error) error {
+	done := make(chan error, 1)
+	call := func(w *writer) error {
+		err := f(w)
+		done <- err
+		return err
+	}
+	select {
+	case s.calls <- call:
+		return <-done
+	case <-ctx.Done():
+		return fmt.Errorf("the writer is busy: %w", ctx.Err())
+	case <-s.quit:
+		return wire.ErrDraining
+	case <-s.ended:
+		return s.Err()
+	}
+}
 
-// Rotate closes the live file and begins a new one, unless it is empty.
-func (s *Sink) Rotate(ctx context.Context) (Rotation, error) { panic("not yet") }
+// Err is what ended the writer, nil while it works and after Close.
+func (s *Sink) Err() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if errors.Is(s.err, errClosed) {
+		return nil
+	}
+	return s.err
+}
 
-// Reopen looks whether Path still names the file that is written to, and begins
-// a new file there if not.
-func (s *Sink) Reopen(ctx context.Context) error { panic("not yet") }
+// Failed is closed when the writer ended by itself, after a write or a sync
+// failed: the process must exit non-zero and start again, which mends it.
+func (s *Sink) Failed() <-chan struct{} { return s.failed }
 
-// Status never waits for the writer.
-func (s *Sink) Status() Status { panic("not yet") }
+// Close commits what was taken, writes a last checkpoint and ends the writer.
+// Append then returns wire.ErrDraining. It waits as long as ctx allows.
+func (s *Sink) Close(ctx context.Context) error {
+	s.closing.Do(func() { close(s.quit) })
+	s.janitor.stop()
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("close the log: %w; the next start finishes what was committed", ctx.Err())
+	}
+	s.unlock()
+	return s.Err()
+}
 
-// Err is closed over by Failed: what ended the writer.
-func (s *Sink) Err() error { panic("not yet") }
-
-// Failed is closed when the writer ended by itself after a failed sync or write
-// of the write-ahead log: the process must exit non-zero and start again.
-func (s *Sink) Failed() <-chan struct{} { panic("not yet") }
-
-// Close commits what was taken, checkpoints and ends the writer. Append then
-// returns wire.ErrDraining.
-func (s *Sink) Close(ctx context.Context) error { panic("not yet") }
+func (s *Sink) alive() {
+	if s.Alive != nil {
+		s.Alive()
+	}
+}

@@ -1,0 +1,116 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"fanin/internal/disk"
+)
+
+// file is the live file of the log. Only whole frames are appended to it, each
+// after it was committed, so readers see nothing that could vanish again.
+type file struct {
+	f          *disk.File // O_APPEND, so that nobody's truncation makes a hole
+	generation uint64
+	inode      uint64
+	size       int64 // where our next byte belongs
+	reserved   int64 // room is found up to here
+	opened     time.Time
+}
+
+// reserveStep is how far ahead room is reserved: what was committed must not
+// meet a full disk on its way into the file.
+const reserveStep = 16 << 20
+
+// openFile opens path for appending, creating it with mode. Its size is where
+// it stands: the caller decides what that means.
+func openFile(d *disk.Disk, path string, mode fs.FileMode) (*file, error) {
+	_, err := os.Stat(path)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	f, err := d.Open(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, mode)
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		err = f.Chmod(mode) // whatever the umask says: the log is made to be read
+	}
+	fi, serr := f.Stat()
+	if err = errors.Join(err, serr); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if !fi.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("open %s: it is no regular file; the log must be one, since it is rotated and read again", path)
+	}
+	return &file{f: f, inode: disk.Inode(fi), size: fi.Size(), reserved: fi.Size(), opened: time.Now()}, nil
+}
+
+// reserve finds room for n more bytes. disk.IsFull tells that there is none.
+func (f *file) reserve(n int64) error {
+	need := f.size + n
+	if need <= f.reserved {
+		return nil
+	}
+	err := f.f.Reserve(f.reserved, need+reserveStep)
+	if err == nil {
+		f.reserved = need + reserveStep
+		return nil
+	}
+	if err = f.f.Reserve(f.reserved, need); err == nil {
+		f.reserved = need
+	}
+	return err
+}
+
+// append writes p at the end and returns how much of it is there. shift is how
+// far from its place the last byte landed: not 0 when somebody else appended
+// (> 0) or truncated (< 0) before.
+func (f *file) append(p []byte) (n int, shift int64, err error) {
+	n, err = f.f.Write(p)
+	f.size += int64(n)
+	at, serr := f.f.Seek(0, io.SeekCurrent) // after an O_APPEND write: where that ended
+	if n > 0 && serr == nil {
+		shift = at - f.size
+	}
+	return n, shift, err
+}
+
+// foul names what somebody else did to the file, "" when it is as we left it.
+func (f *file) foul(path string) string {
+	fi, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "deleted or moved away"
+	}
+	if err == nil && disk.Inode(fi) != f.inode {
+		return "replaced by another file"
+	}
+	own, err := f.f.Stat()
+	switch {
+	case err != nil:
+		return ""
+	case own.Size() < f.size:
+		return "truncated"
+	case own.Size() > f.size:
+		return "appended to"
+	}
+	return ""
+}
+
+// deleted reports whether the file has no name any more: what is in it, nobody
+// can find.
+func (f *file) deleted() bool {
+	fi, err := f.f.Stat()
+	return err == nil && disk.Links(fi) == 0
+}
+
+// release gives the room back that was reserved and not used. The size stays.
+func (f *file) release() {
+	if fi, err := f.f.Stat(); err == nil && f.reserved > f.size && fi.Size() == f.size {
+		f.f.Truncate(f.size) // only returns blocks; failing costs nothing but them
+	}
+}

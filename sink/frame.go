@@ -1,0 +1,181 @@
+package sink
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"fanin/internal/wire"
+)
+
+// A frame is one group commit in the write-ahead log. It begins on a block
+// boundary; all numbers are little endian.
+//
+//	 0 magic      "fWAL"
+//	 4 sum        CRC32C of everything from byte 8 to where the text begins
+//	 8 life       of the write-ahead log: random, new at each start, so that no older frame is taken for ours
+//	16 lsn        counts frames up by one within all lives
+//	24 durable    the highest lsn known to be on the disk when this frame was written
+//	32 generation of the file the text belongs to
+//	40 position   of the text in that file
+//	48 text       length of the text in bytes
+//	52 records    how many
+//	56 names      length of the names in bytes
+//	60 0
+//	64 records, names, text
+//
+// The text has no sum of its own: each record carries that of its part, and the
+// records are under the frame's. The same records, as they are, are the ledger.
+const (
+	frameMagic  = 0x4c415766
+	frameHeader = 64
+	blockSize   = 4096
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+type frame struct {
+	life, lsn, durable uint64
+	generation         uint64
+	position           int64
+	records            []record
+	names              []names // of the open records, in their order
+	text               []byte
+}
+
+// appendHead appends all of the frame but its text.
+func (f *frame) appendHead(dst []byte) []byte {
+	at := len(dst)
+	dst = append(dst, make([]byte, frameHeader)...)
+	for i := range f.records {
+		dst = f.records[i].append(dst)
+	}
+	namesAt := len(dst)
+	for i := range f.names {
+		dst = f.names[i].append(dst)
+	}
+	h := dst[at:]
+	le := binary.LittleEndian
+	le.PutUint32(h[0:], frameMagic)
+	le.PutUint64(h[8:], f.life)
+	le.PutUint64(h[16:], f.lsn)
+	le.PutUint64(h[24:], f.durable)
+	le.PutUint64(h[32:], f.generation)
+	le.PutUint64(h[40:], uint64(f.position))
+	le.PutUint32(h[48:], uint32(len(f.text)))
+	le.PutUint32(h[52:], uint32(len(f.records)))
+	le.PutUint32(h[56:], uint32(len(dst)-namesAt))
+	le.PutUint32(h[4:], crc32.Checksum(h[8:], castagnoli))
+	return dst
+}
+
+// errFrame says that bytes are no whole frame; what it wraps says why.
+var errFrame = errors.New("not a whole frame")
+
+// parseFrame reads the frame that b begins with and returns its length. The
+// frame's text is part of b.
+func parseFrame(b []byte) (*frame, int, error) {
+	f, names, size, err := parseHeader(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	head := size - len(f.text)
+	records := (head - frameHeader - names) / recordSize
+	f.records = make([]record, records)
+	text := f.text
+	for i := range f.records {
+		r := &f.records[i]
+		if err := r.parse(b[frameHeader+i*recordSize:]); err != nil {
+			return nil, 0, fmt.Errorf("%w: record %d: %v", errFrame, i, err)
+		}
+		if int64(r.length) > int64(len(text)) || crc32.Checksum(text[:r.length], castagnoli) != r.sum {
+			return nil, 0, fmt.Errorf("%w: the text of record %d is damaged", errFrame, i)
+		}
+		text = text[r.length:]
+	}
+	if len(text) > 0 {
+		return nil, 0, fmt.Errorf("%w: %d bytes of text in no record", errFrame, len(text))
+	}
+	return f, size, f.parseNames(b[head-names : head])
+}
+
+// parseHeader checks the head's sum and the lengths before anything in it is
+// believed; it returns the length of the names and of the whole frame.
+func parseHeader(b []byte) (f *frame, names, size int, err error) {
+	le := binary.LittleEndian
+	if len(b) < frameHeader || le.Uint32(b) != frameMagic {
+		return nil, 0, 0, fmt.Errorf("%w: no frame begins here", errFrame)
+	}
+	text, records, n := int64(le.Uint32(b[48:])), int64(le.Uint32(b[52:])), int64(le.Uint32(b[56:]))
+	head := frameHeader + records*recordSize + n
+	if head+text > int64(len(b)) {
+		return nil, 0, 0, fmt.Errorf("%w: it claims %d bytes, %d are there", errFrame, head+text, len(b))
+	}
+	if crc32.Checksum(b[8:head], castagnoli) != le.Uint32(b[4:]) {
+		return nil, 0, 0, fmt.Errorf("%w: its head is damaged", errFrame)
+	}
+	return &frame{
+		life: le.Uint64(b[8:]), lsn: le.Uint64(b[16:]), durable: le.Uint64(b[24:]),
+		generation: le.Uint64(b[32:]), position: int64(le.Uint64(b[40:])),
+		text: b[head : head+text],
+	}, int(n), int(head + text), nil
+}
+
+func (f *frame) parseNames(b []byte) error {
+	for i := range f.records {
+		if f.records[i].op != wire.OpOpen {
+			continue
+		}
+		var n names
+		rest, err := n.parse(b)
+		if err != nil {
+			return fmt.Errorf("%w: %v", errFrame, err)
+		}
+		f.names, b = append(f.names, n), rest
+	}
+	if len(b) > 0 {
+		return fmt.Errorf("%w: %d bytes of names too many", errFrame, len(b))
+	}
+	return nil
+}
+
+// names is what an open says of its stream, each string behind its length in
+// two bytes.
+type names struct {
+	agent, host, source string
+	identity            []byte
+}
+
+func (n *names) append(dst []byte) []byte {
+	for _, s := range []string{n.agent, n.host, n.source, string(n.identity)} {
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
+		dst = append(dst, s...)
+	}
+	return dst
+}
+
+func (n *names) parse(b []byte) (rest []byte, err error) {
+	var field [4]string
+	for i := range field {
+		if len(b) < 2 || len(b)-2 < int(binary.LittleEndian.Uint16(b)) {
+			return nil, errors.New("the names end early")
+		}
+		end := 2 + int(binary.LittleEndian.Uint16(b))
+		field[i], b = string(b[2:end]), b[end:]
+	}
+	n.agent, n.host, n.source = field[0], field[1], field[2]
+	if field[3] != "" {
+		n.identity = []byte(field[3])
+	}
+	return b, nil
+}
+
+// frameSize is the length that a frame's first bytes claim, 0 where none begins.
+func frameSize(head []byte) int64 {
+	le := binary.LittleEndian
+	if le.Uint32(head) != frameMagic {
+		return 0
+	}
+	return frameHeader + int64(le.Uint32(head[52:]))*recordSize + int64(le.Uint32(head[56:])) + int64(le.Uint32(head[48:]))
+}

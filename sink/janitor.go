@@ -1,0 +1,251 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// janitor compresses and removes rotated files, on a goroutine of its own: it
+// may take its time, and its failures put nothing off but itself. The catalog
+// always says first, durably, what the janitor then does.
+type janitor struct {
+	s      *Sink
+	mover  mover
+	wake   chan struct{}
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	clock  clockGuard
+}
+
+func newJanitor(s *Sink, m mover, before time.Time) *janitor {
+	return &janitor{s: s, mover: m, wake: make(chan struct{}, 1), clock: newClockGuard(before, time.Now())}
+}
+
+func (j *janitor) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	j.cancel = cancel
+	j.done.Go(func() { j.run(ctx) }) // ends by stop
+	j.kick()
+}
+
+// kick has the janitor look soon. It never waits.
+func (j *janitor) kick() {
+	if j == nil {
+		return // still opening
+	}
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (j *janitor) stop() {
+	j.cancel()
+	j.done.Wait()
+}
+
+func (j *janitor) run(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-j.wake:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := j.pass(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			j.s.counts.janitorly.Add(1)
+			j.s.Log.Error("cannot compress or remove rotated files; trying again in a minute", "err", err)
+		}
+	}
+}
+
+// pass does everything that there is to do now.
+func (j *janitor) pass(ctx context.Context, now time.Time) error {
+	j.clock.see(now)
+	if err := j.clean(ctx); err != nil {
+		return err
+	}
+	if err := j.retain(ctx, now); err != nil {
+		return err
+	}
+	if j.s.Compress != "gzip" {
+		return nil
+	}
+	closed := j.closed()
+	for i, g := range closed {
+		if g.State == statePlain && i < len(closed)-1 { // readers may still be in the newest
+			if err := j.compress(ctx, g); err != nil {
+				return err
+			}
+		}
+	}
+	return j.retain(ctx, now)
+}
+
+func (j *janitor) generations() []Generation {
+	j.s.mu.RLock()
+	defer j.s.mu.RUnlock()
+	return j.s.catalog.list()
+}
+
+// closed lists the rotated files that are there, oldest first.
+func (j *janitor) closed() (closed []Generation) {
+	for _, g := range j.generations() {
+		if g.State == statePlain || g.State == stateGzip {
+			closed = append(closed, g)
+		}
+	}
+	return closed
+}
+
+func (j *janitor) file(name string) string { return filepath.Join(filepath.Dir(j.s.Path), name) }
+
+// change changes one generation in the catalog, durably.
+func (j *janitor) change(ctx context.Context, number uint64, change func(c *catalog, g *generation)) error {
+	return j.s.do(ctx, func(w *writer) error {
+		w.s.mu.Lock()
+		for _, g := range w.catalog.generations {
+			if g.number == number {
+				change(w.catalog, g)
+				w.catalog.touchGeneration(g)
+				break
+			}
+		}
+		w.s.mu.Unlock()
+		return w.checkpoint()
+	})
+}
+
+// clean finishes what an earlier pass began: files marked as removed, plain
+// files beside the archive that the catalog names, and half archives.
+func (j *janitor) clean(ctx context.Context) error {
+	for _, g := range j.generations() {
+		switch g.State {
+		case stateGzip:
+			if err := j.s.Disk.Remove(j.file(strings.TrimSuffix(g.Name, ".gz"))); err != nil {
+				return err
+			}
+		case stateRemoved:
+			if err := j.remove(ctx, g); err != nil {
+				return err
+			}
+		}
+	}
+	entries, err := os.ReadDir(filepath.Dir(j.s.Path))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if isArchiveTemp(e.Name()) && j.mover.isBackup(backupOfTemp(e.Name())) {
+			if err := j.s.Disk.Remove(j.file(e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compress replaces a plain file by its archive. The archive is whole, checked
+// and durable before the catalog names it, and only then is the plain one removed.
+func (j *janitor) compress(ctx context.Context, g Generation) error {
+	plain := j.file(g.Name)
+	if _, err := os.Stat(plain); err != nil {
+		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
+	}
+	if err := j.s.Disk.Remove(plain + ".gz"); err != nil { // made by a pass that was not done
+		return err
+	}
+	if _, err := compressFile(ctx, j.s.Disk, plain); err != nil {
+		return fmt.Errorf("compress %s: %w", g.Name, err)
+	}
+	err := j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateGzip, g.name+".gz" })
+	if err != nil {
+		return err
+	}
+	j.s.counts.compressed.Add(1)
+	return j.s.Disk.Remove(plain)
+}
+
+// retain removes the oldest files for as long as there are too many, too old
+// ones or too many bytes. The live file stays whatever it weighs.
+func (j *janitor) retain(ctx context.Context, now time.Time) error {
+	closed := j.closed()
+	total := int64(0)
+	for _, g := range append(closed, j.live()) {
+		if fi, err := os.Stat(j.file(g.Name)); err == nil {
+			total += fi.Size()
+		}
+	}
+	for i, g := range closed {
+		fi, err := os.Stat(j.file(g.Name))
+		if err != nil {
+			continue
+		}
+		tooMany := j.s.KeepFiles > 0 && len(closed)-i > j.s.KeepFiles
+		tooOld := j.s.KeepAge > 0 && now.Sub(g.Closed) > j.s.KeepAge && j.clock.trusted(now)
+		tooMuch := j.s.KeepBytes > 0 && total > j.s.KeepBytes
+		if !tooMany && !tooOld && !tooMuch {
+			return nil
+		}
+		if err := j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state = stateRemoved }); err != nil {
+			return err
+		}
+		if err := j.remove(ctx, g); err != nil {
+			return err
+		}
+		total -= fi.Size()
+		j.s.counts.removed.Add(1)
+		j.s.Log.Info("removed a rotated file", "file", g.Name, "generation", g.Number, "bytes", fi.Size())
+	}
+	return nil
+}
+
+func (j *janitor) live() Generation {
+	gs := j.generations()
+	return gs[len(gs)-1]
+}
+
+// remove removes the files of a generation that the catalog says is removed.
+func (j *janitor) remove(ctx context.Context, g Generation) error {
+	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number)} {
+		if err := j.s.Disk.Remove(path); err != nil {
+			return err
+		}
+	}
+	return j.change(ctx, g.Number, func(c *catalog, g *generation) { c.drop(g) })
+}
+
+// clockGuard distrusts a wall clock that jumped by more than a day: no file is
+// too old before the clock has then run on for a day.
+type clockGuard struct {
+	wall, base time.Time // the same moment: without and with its monotonic reading
+	until      time.Time // do not trust before, by the monotonic clock
+}
+
+const clockJump = 24 * time.Hour
+
+// newClockGuard starts at now; before is the wall clock at the last checkpoint.
+func newClockGuard(before, now time.Time) clockGuard {
+	g := clockGuard{wall: now.Round(0), base: now}
+	if d := now.Sub(before); !before.IsZero() && (d > clockJump || d < -clockJump) {
+		g.until = now.Add(clockJump)
+	}
+	return g
+}
+
+func (g *clockGuard) see(now time.Time) {
+	jump := now.Round(0).Sub(g.wall) - now.Sub(g.base)
+	if jump > clockJump || jump < -clockJump {
+		g.until = now.Add(clockJump)
+	}
+	g.wall, g.base = now.Round(0), now
+}
+
+func (g *clockGuard) trusted(now time.Time) bool { return !now.Before(g.until) }

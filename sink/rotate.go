@@ -1,0 +1,165 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// retryFile is how long the writer goes on with the file it has before it tries
+// again to begin another.
+const retryFile = time.Second
+
+// rotate closes the live file under a backup's name and begins the next. It is a
+// checkpoint, so that the write-ahead log never describes two files; and each of
+// its steps can be found again by inode after a crash:
+//
+//	sync the file; checkpoint {rotating, generation, inode, size}
+//	lumberjack moves it and makes the next; sync the directory
+//	checkpoint {generation + 1, the next one's inode}, with the backup's name in the table
+//
+// When it cannot be moved, the file just grows on, and that is said.
+func (w *writer) rotate(trigger string) error {
+	if time.Now().Before(w.rotateAfter) {
+		return nil
+	}
+	if err := w.checkpointAs(func(c *checkpoint) { c.slot.Rotating = true }); err != nil {
+		return err
+	}
+	w.file.release()
+	if _, err := w.mover.move(w.file.inode); err != nil {
+		if !errors.Is(err, errNotMoved) {
+			return err
+		}
+		w.rotateAfter = time.Now().Add(retryFile)
+		w.s.counts.rotationErrors.Add(1)
+		w.s.Log.Error("cannot rotate; the file grows on and nothing is lost; trying again each second", "path", w.s.Path, "err", err)
+		return nil
+	}
+	began, err := w.begin()
+	if began {
+		w.s.counts.rotated(trigger)
+	}
+	return err
+}
+
+// mayReplace reports whether it is time to try for a new file.
+func (w *writer) mayReplace() bool {
+	return !time.Now().Before(w.replaceAfter)
+}
+
+// replace begins a new file because somebody did something to this one. What is
+// in the old one stays, and counts, where it can still be found.
+func (w *writer) replace(why string) error {
+	if err := w.checkpoint(); err != nil {
+		return err
+	}
+	old := w.catalog.live()
+	began, err := w.begin()
+	if err != nil || !began {
+		return err
+	}
+	w.s.counts.interference.Add(1)
+	where := old.name
+	if where == "" {
+		where = "gone"
+	}
+	w.s.Notice("INTERFERENCE file=%s generation=%d %s by somebody else; going on in generation %d; the old file is %s",
+		filepath.Base(w.s.Path), old.number, why, w.file.generation, where)
+	return nil
+}
+
+// begin makes the next generation's file at the log's path; the one before is
+// wherever its inode is found, or gone. A file of others' that stands there
+// already is kept, as a generation of its own. If no file can be opened, the
+// writer goes on for a moment with the one it has.
+func (w *writer) begin() (bool, error) {
+	next, found, err := w.openNext()
+	if err != nil {
+		if w.file.deleted() {
+			return false, w.pause(fmt.Errorf("begin a new file: %w", err))
+		}
+		w.replaceAfter = time.Now().Add(retryFile)
+		w.s.Log.Error("cannot begin a new file; going on with the old one under its new name; trying again each second", "path", w.s.Path, "err", err)
+		return false, nil
+	}
+	w.s.mu.Lock()
+	old := w.catalog.live()
+	old.close(w.mover.find(w.file.inode), w.file)
+	w.catalog.touchGeneration(old)
+	number := old.number + 1
+	if found != nil {
+		found.number = number
+		w.catalog.add(found)
+		number++
+	}
+	w.catalog.add(&generation{number: number, name: filepath.Base(w.s.Path), inode: next.inode, state: stateLive, opened: next.opened.UTC()})
+	w.s.mu.Unlock()
+	w.file.f.Close()
+	w.file, next.generation = next, number
+	w.ledSize = 0
+	w.s.shown(w.file)
+	if err := w.checkpoint(); err != nil {
+		return false, err
+	}
+	w.s.janitor.kick()
+	return true, nil
+}
+
+// close ends a generation: f is its file, and name what that is called now.
+func (g *generation) close(name string, f *file) {
+	g.name, g.closed, g.state = name, time.Now().UTC(), statePlain
+	if name == "" {
+		g.state = stateLost
+	}
+	g.size = f.size
+	if fi, err := f.f.Stat(); err == nil {
+		g.size = fi.Size()
+	}
+}
+
+// openNext opens a fresh file at the path. If others' lines are in the one that
+// is there, that is moved aside first and returned as a generation.
+func (w *writer) openNext() (next *file, found *generation, err error) {
+	next, err = openFile(w.s.Disk, w.s.Path, w.s.Mode)
+	if err != nil || next.size == 0 && next.inode != w.file.inode {
+		return next, nil, err
+	}
+	inode, size := next.inode, next.size
+	next.f.Close()
+	name, err := w.mover.move(inode)
+	if err != nil {
+		return nil, nil, err
+	}
+	if inode != w.file.inode { // else it is our own, truncated or appended to: begin's caller has it
+		now := time.Now().UTC()
+		found = &generation{name: name, inode: inode, size: size, state: statePlain, opened: now, closed: now}
+	}
+	next, err = openFile(w.s.Disk, w.s.Path, w.s.Mode)
+	return next, found, err
+}
+
+// rotationDue reports whether rotate_every and rotate_at ask for a rotation.
+func (w *writer) rotationDue(now time.Time) bool {
+	if w.s.RotateEvery <= 0 || w.file.size == 0 {
+		return false
+	}
+	return !now.Before(nextRotation(w.file.opened, w.s.RotateEvery, w.s.RotateAt, w.s.RotateAtSet))
+}
+
+// nextRotation is when a file opened at that time is to be rotated.
+func nextRotation(opened time.Time, every, at time.Duration, atSet bool) time.Time {
+	if !atSet {
+		return opened.Add(every)
+	}
+	opened = opened.UTC()
+	next := opened.Truncate(24 * time.Hour).Add(at)
+	for next.After(opened) {
+		next = next.Add(-every)
+	}
+	for !next.After(opened) {
+		next = next.Add(every)
+	}
+	return next
+}

@@ -1,0 +1,192 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// open opens s and closes it when the test ends.
+func open(t *testing.T, s *Sink) *Sink {
+	t.Helper()
+	if s.Path == "" {
+		s.Path = filepath.Join(t.TempDir(), "all.log")
+	}
+	if s.walSize == 0 {
+		s.walSize = 8 << 20
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	s.Host = "here"
+	if err := s.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	return s
+}
+
+// source is one stream as an agent sends it.
+type source struct {
+	id     wire.StreamID
+	epoch  uint32
+	text   []byte // all of it so far
+	opened bool
+}
+
+func newSource() *source { return &source{id: wire.NewStreamID(), epoch: 1} }
+
+func (src *source) open(to wire.Appender) error {
+	return to.Append(context.Background(), wire.Batch{Op: wire.OpOpen, Stream: src.id, Epoch: src.epoch,
+		Agent: "a", Host: "web", Source: "app", Input: "agent"})
+}
+
+// batch is the next batch, of these lines.
+func (src *source) batch(lines ...string) wire.Batch {
+	text := []byte(strings.Join(lines, "\n") + "\n")
+	b := wire.Batch{Stream: src.id, Epoch: src.epoch, Offset: int64(len(src.text)), Before: wire.TailHash(src.text),
+		Time: time.Date(2026, 11, 22, 17, 0, 0, 123456000, time.UTC).UnixMicro(), Input: "agent", Text: text}
+	src.text = append(src.text, text...)
+	b.End, b.After = int64(len(src.text)), wire.TailHash(src.text)
+	return b
+}
+
+func (src *source) send(t *testing.T, to wire.Appender, lines ...string) {
+	t.Helper()
+	if !src.opened {
+		if err := src.open(to); err != nil {
+			t.Fatal(err)
+		}
+		src.opened = true
+	}
+	if err := to.Append(context.Background(), src.batch(lines...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// text is the whole log, rotated files first.
+func logText(t *testing.T, s *Sink) string {
+	t.Helper()
+	var all strings.Builder
+	for _, g := range s.Status().Generations {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(s.Path), g.Name))
+		if err != nil && g.State != stateLost {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	}
+	return all.String()
+}
+
+// bodies are the lines of the log without their prefixes and without notices.
+func bodies(t *testing.T, s *Sink) []string {
+	t.Helper()
+	var got []string
+	for line := range strings.Lines(logText(t, s)) {
+		if _, body, ok := strings.Cut(line, " web app: "); ok {
+			got = append(got, strings.TrimSuffix(body, "\n"))
+		}
+	}
+	return got
+}
+
+func expectLines(t *testing.T, s *Sink, want ...string) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		got := bodies(t, s)
+		if strings.Join(got, "|") == strings.Join(want, "|") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the log holds %q, want %q", got, want)
+		}
+		time.Sleep(time.Millisecond) // the text follows the ack
+	}
+}
+
+func TestAppendReachesTheFile(t *testing.T) {
+	for _, mode := range []string{syncCommit, syncNone} {
+		s := open(t, &Sink{Sync: mode})
+		src := newSource()
+		src.send(t, s, "one", "two")
+		src.send(t, s, "three\r")
+		expectLines(t, s, "one", "two", "three")
+		want := regexp.MustCompile(`^2026-11-22T17:00:00\.123456Z web app: one\n`)
+		if got := logText(t, s); !want.MatchString(got) {
+			t.Errorf("the log begins %q", got)
+		}
+	}
+}
+
+func TestRepeatAndWrongPlace(t *testing.T) {
+	s := open(t, &Sink{})
+	src := newSource()
+	src.open(s)
+	b := src.batch("one")
+	for range 3 {
+		if err := s.Append(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src.batch("never sent")
+	err := s.Append(context.Background(), src.batch("three"))
+	var e *wire.Expected
+	if e, _ = err.(*wire.Expected); e == nil || !e.Known || e.Offset != b.End || e.Tail != b.After {
+		t.Fatalf("got %v, want Expected at %d", err, b.End)
+	}
+	expectLines(t, s, "one")
+	if got := s.counts.of("agent").duplicate.Load(); got != 2 {
+		t.Errorf("counted %d duplicate lines, want 2", got)
+	}
+}
+
+func TestReopenContinues(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	src := newSource()
+	var want []string
+	for round := range 5 {
+		s := open(t, &Sink{Path: path})
+		for i := range 10 {
+			line := fmt.Sprintf("line %d of %d", i, round)
+			src.send(t, s, line)
+			want = append(want, line)
+		}
+		w := s.Welcome("a")
+		if len(w.Streams) != 1 || w.Streams[0].Offset != int64(len(src.text)) {
+			t.Fatalf("welcome says %+v, want offset %d", w.Streams, len(src.text))
+		}
+		expectLines(t, s, want...)
+		if err := s.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRotateOnDemand(t *testing.T) {
+	s := open(t, &Sink{Compress: "none"})
+	src := newSource()
+	var want []string
+	for i := range 50 {
+		line := fmt.Sprint("line ", i)
+		src.send(t, s, line)
+		want = append(want, line)
+		r, err := s.Rotate(context.Background())
+		if err != nil || r.Name == "" {
+			t.Fatalf("rotation %d: %+v, %v", i, r, err)
+		}
+	}
+	expectLines(t, s, want...)
+	if n := len(s.Status().Generations); n != 51 {
+		t.Errorf("%d generations, want 51", n)
+	}
+}

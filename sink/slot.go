@@ -1,0 +1,157 @@
+package sink
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// A slot is a checkpoint: from it and the frames behind it, everything the log
+// had acknowledged is found again. The file "checkpoint" holds two, written in
+// turn, so that a torn one leaves the other. Each is a block of 4096 bytes:
+//
+//	0 magic "fCKP" · 4 CRC32C of everything from byte 8 to the end of the body · 8 length of the body · 12 body, JSON
+type slot struct {
+	Version     int       `json:"version"`
+	Seq         uint64    `json:"seq"` // counts checkpoints; the slot is Seq modulo 2
+	Log         string    `json:"log"`
+	Incarnation string    `json:"incarnation"`
+	Boot        string    `json:"boot"`     // of the machine, when it was written
+	Sync        string    `json:"sync"`     // the mode it was written in
+	Clean       bool      `json:"clean"`    // everything is in the file, and on the disk
+	Rotating    bool      `json:"rotating"` // the file may have been moved away since, by us
+	Life        uint64    `json:"life"`
+	LSN         uint64    `json:"lsn"`  // of the last frame that is in the file
+	Head        int64     `json:"head"` // where the next frame is, if any
+	WALSize     int64     `json:"wal_size"`
+	Generation  uint64    `json:"generation"`
+	Inode       uint64    `json:"inode"`
+	Size        int64     `json:"size"`   // of the file
+	Ledger      int64     `json:"ledger"` // bytes of the generation's ledger
+	Table       uint64    `json:"table"`
+	TableSize   int64     `json:"table_size"`
+	Time        time.Time `json:"time"`
+}
+
+const (
+	slotVersion = 1
+	slotMagic   = 0x504b4366
+	slotName    = "checkpoint"
+	slotHeader  = 12
+)
+
+func (s *slot) encode() ([]byte, error) {
+	body, err := json.Marshal(s)
+	if err != nil || len(body) > blockSize-slotHeader {
+		return nil, fmt.Errorf("a checkpoint of %d bytes does not fit: %v", len(body), err)
+	}
+	b := make([]byte, blockSize)
+	binary.LittleEndian.PutUint32(b, slotMagic)
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(body)))
+	end := slotHeader + copy(b[slotHeader:], body)
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:end], castagnoli))
+	return b, nil
+}
+
+func decodeSlot(b []byte) (*slot, error) {
+	le := binary.LittleEndian
+	if len(b) < blockSize || le.Uint32(b) != slotMagic || le.Uint32(b[8:]) > blockSize-slotHeader {
+		return nil, errors.New("no checkpoint is there")
+	}
+	end := slotHeader + int(le.Uint32(b[8:]))
+	if crc32.Checksum(b[8:end], castagnoli) != le.Uint32(b[4:]) {
+		return nil, errors.New("the checkpoint is torn or damaged")
+	}
+	var s slot
+	if err := json.Unmarshal(b[slotHeader:end], &s); err != nil {
+		return nil, fmt.Errorf("the checkpoint is no JSON: %w", err)
+	}
+	if s.Version != slotVersion {
+		return nil, fmt.Errorf("the checkpoint has version %d; this program knows %d", s.Version, slotVersion)
+	}
+	return &s, nil
+}
+
+// readSlot returns the newest whole slot in dir; nil when there never was one.
+// One torn slot is what a crash leaves; two are damage.
+func readSlot(dir string) (*slot, error) {
+	path := filepath.Join(dir, slotName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the checkpoint: %w", err)
+	}
+	b = append(b, make([]byte, max(0, 2*blockSize-len(b)))...)
+	one, err1 := decodeSlot(b[:blockSize])
+	two, err2 := decodeSlot(b[blockSize:])
+	switch {
+	case one == nil && two == nil && allZero(b):
+		return nil, nil // made, and never written
+	case one == nil && two == nil:
+		return nil, &DamagedError{path, 0, fmt.Sprintf("neither checkpoint can be read: %v; %v", err1, err2)}
+	case two == nil || one != nil && one.Seq > two.Seq:
+		return one, nil
+	}
+	return two, nil
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ids returns the log's id and incarnation.
+func (s *slot) ids() (log, incarnation wire.StreamID, err error) {
+	if log, err = wire.ParseStreamID(s.Log); err == nil {
+		incarnation, err = wire.ParseStreamID(s.Incarnation)
+	}
+	return log, incarnation, err
+}
+
+// bootID names this run of the machine: what was not synced and was written in
+// another one may be gone.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return string(b[:len(b)-1])
+}
+
+func ledgerName(dir string, generation uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
+}
+
+// openSlots opens the file of both slots.
+func openSlots(d *disk.Disk, dir string) (*disk.File, error) {
+	f, err := d.Open(filepath.Join(dir, slotName), os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := f.Stat(); err == nil && fi.Size() < 2*blockSize {
+		if err := f.Zero(2 * blockSize); err != nil {
+			f.Close()
+			return nil, err
+		}
+		if err := d.SyncDir(dir); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return f, nil
+}

@@ -1,0 +1,140 @@
+package sink
+
+import (
+	"cmp"
+	"slices"
+
+	"fanin/internal/wire"
+)
+
+// stream is what the log knows of one stream. The writer alone changes it, and
+// only by applying records, before and after a crash alike.
+type stream struct {
+	id wire.StreamID
+	names
+	lossy bool
+	lines int64 // lossy: lines until the watermark
+	wire.Watermark
+
+	dirty bool // changed since the last checkpoint
+	ended bool
+}
+
+// trailStep is the least distance between two points of a trail, in bytes.
+const trailStep = 64 << 10
+
+// apply moves the stream as a committed record says.
+func (st *stream) apply(r *record) {
+	if r.epoch != st.Epoch || r.end < st.Offset || r.op == wire.OpOpen && r.end != st.Offset {
+		st.Trail = nil
+	}
+	if r.op == wire.OpData || r.op == wire.OpSkip {
+		st.leaveTrail()
+	}
+	st.Epoch, st.Offset, st.lossy = r.epoch, r.end, r.lossy
+	if r.lossy {
+		st.lines = int64(r.after)
+	} else {
+		st.Tail = r.after
+	}
+	st.ended = r.op == wire.OpEnd
+}
+
+// leaveTrail remembers the watermark that is about to be left behind. Points
+// far back are kept further apart, so that a few serve every distance.
+func (st *stream) leaveTrail() {
+	t := st.Trail
+	if st.lossy || st.Offset == 0 || len(t) > 0 && st.Offset-t[len(t)-1].Offset < trailStep {
+		return
+	}
+	t = append(slices.Clip(t), st.Point) // a copy: the old one may be on its way to an agent
+	if len(t) > wire.MaxTrail {
+		drop := 1
+		for i := 2; i < len(t)-1; i++ {
+			if crowding(t, i) < crowding(t, drop) {
+				drop = i
+			}
+		}
+		t = slices.Delete(t, drop, drop+1)
+	}
+	st.Trail = t
+}
+
+// crowding is the room around point i as a part of its distance from the end.
+func crowding(t []wire.Point, i int) float64 {
+	end := t[len(t)-1].Offset + trailStep
+	return float64(t[i+1].Offset-t[i-1].Offset) / float64(end-t[i].Offset)
+}
+
+// expected tells where the stream stands.
+func (st *stream) expected() *wire.Expected {
+	if st == nil || st.ended {
+		return &wire.Expected{}
+	}
+	return &wire.Expected{Known: true, Watermark: st.Watermark}
+}
+
+// verdict is what becomes of a batch of a stream.
+type verdict int
+
+const (
+	take      verdict = iota
+	repeat            // committed already: acknowledge it again
+	elsewhere         // the stream stands at another place: tell where
+)
+
+// judge compares a batch with the watermark and swaps nothing yet. It never
+// trims and never guesses: a batch fits exactly, is a repeat, or is refused.
+func (st *stream) judge(b *wire.Batch) verdict {
+	known := st != nil && !st.ended
+	switch {
+	case b.Op == wire.OpEnd && !known:
+		return repeat
+	case b.Op == wire.OpOpen && !known:
+		return take
+	case !known:
+		return elsewhere
+	case b.Op == wire.OpOpen:
+		return st.judgeOpen(b)
+	case b.Epoch == st.Epoch && b.Offset == st.Offset && b.Before == st.Tail:
+		return take
+	case b.Op != wire.OpEnd && b.Epoch == st.Epoch && b.End == st.Offset && b.After == st.Tail:
+		return repeat
+	}
+	return elsewhere
+}
+
+func (st *stream) judgeOpen(b *wire.Batch) verdict {
+	same := b.Epoch == st.Epoch && b.Offset == st.Offset && b.Before == st.Tail
+	switch {
+	case same && st.names.equal(b):
+		return repeat
+	case same || b.Epoch == st.Epoch+1:
+		return take
+	}
+	return elsewhere
+}
+
+// judgeLossy never says no: what was sent once is taken, or counted as a repeat.
+func (st *stream) judgeLossy(b *wire.Batch) verdict {
+	if st == nil || st.ended || b.Epoch > st.Epoch {
+		return take
+	}
+	if b.Epoch < st.Epoch || b.Offset < st.Offset {
+		return repeat
+	}
+	return take
+}
+
+func (n *names) equal(b *wire.Batch) bool {
+	return n.agent == b.Agent && n.host == cleanName(b.Host, true, "-") &&
+		n.source == cleanName(b.Source, false, "-") && string(n.identity) == string(b.Identity)
+}
+
+func namesOf(b *wire.Batch) names {
+	return names{agent: b.Agent, host: cleanName(b.Host, true, "-"),
+		source: cleanName(b.Source, false, "-"), identity: slices.Clone(b.Identity)}
+}
+
+// byID orders streams for listings.
+func byID(a, b *stream) int { return cmp.Compare(a.id.String(), b.id.String()) }

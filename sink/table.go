@@ -1,0 +1,244 @@
+package sink
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// The table is the catalog on disk: a file "table-N" of entries, later ones
+// replacing earlier ones. A checkpoint appends what changed and then, by naming
+// file and length in its slot, makes it count; what lies behind that length is
+// the beginning of a checkpoint that never was. When the file has grown to a
+// multiple of what it says, a whole new one is written.
+//
+//	entry: length of the body, 4 bytes · CRC32C of the body, 4 bytes · body, a MessagePack array
+//	  stream     [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]]
+//	  no stream  [2, id]
+//	  generation [3, number, name, inode, size, state, opened, closed]   times in microseconds, 0 none
+//	  no gen.    [4, number]
+const (
+	entryStream       = 1
+	entryNoStream     = 2
+	entryGeneration   = 3
+	entryNoGeneration = 4
+)
+
+func tableName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("table-%d", n)) }
+
+// delta appends what changed since the last call to dst, and calls it unchanged.
+func (c *catalog) delta(dst []byte) []byte {
+	for _, st := range c.dirty {
+		st.dirty = false
+		dst = appendEntry(dst, st.entry(c.streams[st.id] != st))
+	}
+	for _, g := range c.dirtyGens {
+		g.dirty = false
+		dst = appendEntry(dst, g.entry(!c.has(g)))
+	}
+	clear(c.dirty)
+	c.dirty, c.dirtyGens = c.dirty[:0], nil
+	return dst
+}
+
+// all appends the whole catalog to dst.
+func (c *catalog) all(dst []byte) []byte {
+	for _, st := range c.streams {
+		dst = appendEntry(dst, st.entry(false))
+	}
+	for _, g := range c.generations {
+		dst = appendEntry(dst, g.entry(false))
+	}
+	return dst
+}
+
+func (c *catalog) has(g *generation) bool {
+	for _, x := range c.generations {
+		if x == g {
+			return true
+		}
+	}
+	return false
+}
+
+func appendEntry(dst, body []byte) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(body)))
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(body, castagnoli))
+	return append(dst, body...)
+}
+
+func (st *stream) entry(gone bool) []byte {
+	if gone {
+		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoStream), st.id[:])
+	}
+	b := msgp.AppendInt(msgp.AppendArrayHeader(nil, 12), entryStream)
+	b = msgp.AppendBytes(b, st.id[:])
+	b = msgp.AppendString(msgp.AppendString(msgp.AppendString(b, st.agent), st.host), st.source)
+	b = msgp.AppendBytes(b, st.identity)
+	b = msgp.AppendUint64(msgp.AppendInt64(msgp.AppendUint32(b, st.Epoch), st.Offset), uint64(st.Tail))
+	b = msgp.AppendInt64(msgp.AppendBool(b, st.lossy), st.lines)
+	b = msgp.AppendArrayHeader(b, uint32(len(st.Trail)))
+	for _, p := range st.Trail {
+		b = msgp.AppendUint64(msgp.AppendInt64(msgp.AppendArrayHeader(b, 2), p.Offset), uint64(p.Tail))
+	}
+	return b
+}
+
+func (g *generation) entry(gone bool) []byte {
+	if gone {
+		return msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoGeneration), g.number)
+	}
+	b := msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(nil, 8), entryGeneration), g.number)
+	b = msgp.AppendInt64(msgp.AppendUint64(msgp.AppendString(b, g.name), g.inode), g.size)
+	b = msgp.AppendString(b, g.state)
+	return msgp.AppendInt64(msgp.AppendInt64(b, micros(g.opened)), micros(g.closed))
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(n).UTC()
+}
+
+// readTable makes a catalog of the first size bytes of table n.
+func readTable(d *disk.Disk, dir string, n uint64, size int64) (*catalog, error) {
+	path := tableName(dir, n)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the table: %w", err)
+	}
+	if int64(len(b)) < size {
+		return nil, &DamagedError{path, int64(len(b)), fmt.Sprintf("the table ends here and had %d bytes", size)}
+	}
+	c := newCatalog()
+	at, err := c.load(b[:size])
+	if err != nil {
+		return nil, &DamagedError{path, int64(at), err.Error()}
+	}
+	return c, nil
+}
+
+// load applies the entries in b; at is where it met a bad one.
+func (c *catalog) load(b []byte) (at int, err error) {
+	for at < len(b) {
+		e := b[at:]
+		if len(e) < 8 || uint64(len(e)-8) < uint64(binary.LittleEndian.Uint32(e)) {
+			return at, errors.New("an entry of the table ends early")
+		}
+		body := e[8 : 8+binary.LittleEndian.Uint32(e)]
+		if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(e[4:]) {
+			return at, errors.New("an entry of the table is damaged")
+		}
+		if err := c.loadEntry(body); err != nil {
+			return at, fmt.Errorf("an entry of the table: %w", err)
+		}
+		at += 8 + len(body)
+	}
+	return at, nil
+}
+
+func (c *catalog) loadEntry(body []byte) error {
+	r := &elements{b: body}
+	n := r.array()
+	kind := r.int()
+	switch {
+	case kind == entryStream && n == 12:
+		st := &stream{id: r.id()}
+		st.agent, st.host, st.source, st.identity = r.text(), r.text(), r.text(), r.bytes()
+		st.Epoch, st.Offset, st.Tail = uint32(r.int()), r.int(), wire.Hash(r.uint())
+		st.lossy, st.lines = r.bool(), r.int()
+		for i := r.array(); i > 0 && r.err == nil; i-- {
+			r.array()
+			st.Trail = append(st.Trail, wire.Point{Offset: r.int(), Tail: wire.Hash(r.uint())})
+		}
+		if r.err == nil {
+			if old := c.streams[st.id]; old != nil {
+				c.forget(old)
+			}
+			c.streams[st.id] = st
+			c.name(st.id, st.names)
+		}
+	case kind == entryNoStream && n == 2:
+		if st := c.streams[r.id()]; st != nil {
+			c.forget(st)
+		}
+	case kind == entryGeneration && n == 8:
+		g := &generation{number: r.uint(), name: r.text(), inode: r.uint(), size: r.int(), state: r.text()}
+		g.opened, g.closed = fromMicros(r.int()), fromMicros(r.int())
+		c.loadGeneration(g, r.err == nil)
+	case kind == entryNoGeneration && n == 2:
+		c.loadGeneration(&generation{number: r.uint()}, false)
+	default:
+		return fmt.Errorf("kind %d with %d elements is none", kind, n)
+	}
+	return r.err
+}
+
+// loadGeneration replaces the generation of g's number by g, or by nothing.
+func (c *catalog) loadGeneration(g *generation, keep bool) {
+	for i, x := range c.generations {
+		if x.number == g.number && keep {
+			c.generations[i] = g
+			return
+		}
+		if x.number == g.number {
+			c.generations = append(c.generations[:i:i], c.generations[i+1:]...)
+			return
+		}
+	}
+	if keep {
+		c.generations = append(c.generations, g)
+	}
+}
+
+// elements reads MessagePack elements one behind the other and keeps the first error.
+type elements struct {
+	b   []byte
+	err error
+}
+
+func element[T any](e *elements, read func([]byte) (T, []byte, error)) (v T) {
+	if e.err == nil {
+		v, e.b, e.err = read(e.b)
+	}
+	return v
+}
+
+func (e *elements) array() uint32 { return element(e, msgp.ReadArrayHeaderBytes) }
+func (e *elements) int() int64    { return element(e, msgp.ReadInt64Bytes) }
+func (e *elements) uint() uint64  { return element(e, msgp.ReadUint64Bytes) }
+func (e *elements) bool() bool    { return element(e, msgp.ReadBoolBytes) }
+func (e *elements) text() string  { return element(e, msgp.ReadStringBytes) }
+
+func (e *elements) bytes() []byte {
+	b := element(e, msgp.ReadBytesZC)
+	if len(b) == 0 {
+		return nil
+	}
+	return append([]byte(nil), b...)
+}
+
+func (e *elements) id() (id wire.StreamID) {
+	b := element(e, msgp.ReadBytesZC)
+	if e.err == nil && copy(id[:], b) != len(id) {
+		e.err = errors.New("a stream id of the wrong length")
+	}
+	return id
+}

@@ -1,0 +1,189 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"fanin/internal/disk"
+)
+
+// wal is the write-ahead log: a ring of blocks in one file that was filled with
+// zeros once, so that a commit changes no metadata, takes no new room and is one
+// trip to the disk.
+//
+// Places in it are counted up for ever and taken modulo the size. A frame lies
+// in one piece: one that does not fit before the end begins at the start of the
+// ring, and the reader looks there too. What lies between tail and head is not
+// yet covered by a checkpoint and is never overwritten.
+//
+// After a power cut the pages of the last frame may be there in any combination,
+// which its sums tell. A frame below the highest lsn known durable was whole
+// once: if it is not now, the disk or somebody damaged it, and everything after
+// it was acknowledged. That is refused, never cut off.
+type wal struct {
+	f       *disk.File
+	size    int64
+	life    uint64
+	lsn     uint64 // of the last frame
+	durable uint64 // highest lsn on the disk
+	head    int64  // where the next frame may begin
+	tail    int64  // everything before is covered by a checkpoint
+	buf     []byte // the head of the frame being written
+}
+
+const walName = "wal"
+
+// openWAL opens the ring in dir, creating it with size bytes where it is absent
+// or of another size. Only call it when nothing in the old one is needed.
+func openWAL(d *disk.Disk, dir string, size int64) (*disk.File, error) {
+	path := filepath.Join(dir, walName)
+	if fi, err := os.Stat(path); err == nil && fi.Size() == size {
+		return d.Open(path, os.O_RDWR, 0o640)
+	}
+	tmp := path + ".new"
+	f, err := d.Open(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	err = f.Zero(size)
+	f.Close()
+	if err == nil {
+		err = d.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return nil, fmt.Errorf("make the write-ahead log: %w", err)
+	}
+	return d.Open(path, os.O_RDWR, 0o640)
+}
+
+// errNoRoom says that a checkpoint must free the ring first.
+var errNoRoom = errors.New("the write-ahead log waits for a checkpoint")
+
+// place says where a frame of n bytes would begin and where the next one could.
+func (w *wal) place(n int64) (at, next int64, err error) {
+	n = (n + blockSize - 1) / blockSize * blockSize
+	at = w.head
+	if in := at % w.size; in+n > w.size {
+		at += w.size - in
+	}
+	if at+n-w.tail > w.size {
+		return 0, 0, errNoRoom
+	}
+	return at, at + n, nil
+}
+
+// append writes f as the next frame, or nothing and errNoRoom. The frame is not
+// committed before sync returned nil.
+func (w *wal) append(f *frame) error {
+	f.life, f.lsn, f.durable = w.life, w.lsn+1, w.durable
+	w.buf = f.appendHead(w.buf[:0])
+	at, next, err := w.place(int64(len(w.buf) + len(f.text)))
+	if err != nil {
+		return err
+	}
+	at %= w.size
+	if _, err := w.f.WriteAt(f.text, at+int64(len(w.buf))); err != nil {
+		return fmt.Errorf("write the write-ahead log: %w", err)
+	}
+	if _, err := w.f.WriteAt(w.buf, at); err != nil {
+		return fmt.Errorf("write the write-ahead log: %w", err)
+	}
+	w.lsn, w.head = f.lsn, next
+	return nil
+}
+
+// sync makes all frames so far durable.
+func (w *wal) sync() error {
+	if err := w.f.Sync(); err != nil {
+		return fmt.Errorf("sync the write-ahead log: %w", err)
+	}
+	w.durable = w.lsn
+	return nil
+}
+
+// used is how much of the ring waits for a checkpoint, in bytes.
+func (w *wal) used() int64 { return w.head - w.tail }
+
+// DamagedError says that something fanin wrote is not what it wrote. Nothing is
+// changed before somebody decides: see Repair.
+type DamagedError struct {
+	Path   string
+	Offset int64
+	Reason string
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s, byte %d: %s; nothing was changed. Keep a copy of the directory, then run "+
+		"'fanin-collector repair', which keeps every line that can be read and says what it could not", e.Path, e.Offset, e.Reason)
+}
+
+// walReader reads frames from a ring in their order.
+type walReader struct {
+	f    io.ReaderAt
+	path string
+	size int64
+	life uint64
+	lsn  uint64 // of the last frame read
+	head int64  // where the next one may begin
+	buf  []byte
+}
+
+// next returns the next frame, nil at the end. The frame is good until the next call.
+func (r *walReader) next() (*frame, error) {
+	for _, at := range []int64{r.head, (r.head + r.size - 1) / r.size * r.size} {
+		f, n, err := r.at(at % r.size)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil && f.life == r.life && f.lsn == r.lsn+1 {
+			r.lsn, r.head = f.lsn, at+(int64(n)+blockSize-1)/blockSize*blockSize
+			return f, nil
+		}
+	}
+	return nil, r.checkEnd()
+}
+
+// at returns the whole frame at a place, nil when there is none.
+func (r *walReader) at(place int64) (*frame, int, error) {
+	head := make([]byte, frameHeader)
+	if _, err := r.f.ReadAt(head, place); err != nil {
+		return nil, 0, fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
+	}
+	size := frameSize(head)
+	if size == 0 || place+size > r.size {
+		return nil, 0, nil
+	}
+	if int64(cap(r.buf)) < size {
+		r.buf = make([]byte, size)
+	}
+	b := r.buf[:size]
+	if _, err := r.f.ReadAt(b, place); err != nil {
+		return nil, 0, fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
+	}
+	f, n, err := parseFrame(b)
+	if err != nil {
+		return nil, 0, nil // torn, or of an older life
+	}
+	return f, n, nil
+}
+
+// checkEnd makes sure that the log really ends here: a later frame of this life
+// that was written after the missing one was durable proves damage.
+func (r *walReader) checkEnd() error {
+	end, lsn := r.head, r.lsn
+	for place := int64(0); place+blockSize <= r.size; place += blockSize {
+		f, _, err := r.at(place)
+		if err != nil {
+			return err
+		}
+		if f != nil && f.life == r.life && f.lsn > lsn && f.durable > lsn {
+			return &DamagedError{r.path, end % r.size, fmt.Sprintf(
+				"frame %d of the write-ahead log is damaged, and frame %d at byte %d shows that it was committed", lsn+1, f.lsn, place)}
+		}
+	}
+	return nil
+}
