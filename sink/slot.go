@@ -96,8 +96,8 @@ func readSlot(dir string) (*slot, error) {
 	one, err1 := decodeSlot(b[:blockSize])
 	two, err2 := decodeSlot(b[blockSize:])
 	switch {
-	case one == nil && two == nil && allZero(b):
-		return nil, nil // made, and never written
+	case one == nil && two == nil && allZero(b[:blockSize]):
+		return nil, nil // the very first, which goes to the second place, was never finished
 	case one == nil && two == nil:
 		return nil, &DamagedError{path, 0, fmt.Sprintf("neither checkpoint can be read: %v; %v", err1, err2)}
 	case two == nil || one != nil && one.Seq > two.Seq:

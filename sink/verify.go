@@ -1,0 +1,366 @@
+package sink
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// Report is what Verify found.
+type Report struct {
+	Path        string         `json:"path"`
+	Lines       uint64         `json:"lines"`
+	Bytes       int64          `json:"bytes"`
+	Uncovered   int64          `json:"uncovered"` // bytes behind the last checkpoint, not looked at
+	Waiting     int            `json:"waiting"`   // frames that the next start will write into the file
+	Generations []Generation   `json:"generations"`
+	Streams     []StreamReport `json:"streams"`
+	Notes       []string       `json:"notes,omitempty"`    // worth knowing, and nothing wrong
+	Problems    []string       `json:"problems,omitempty"` // each names the file and the byte
+}
+
+// StreamReport is one stream of the log. The zero id stands for all lines that
+// came without one.
+type StreamReport struct {
+	Stream  string `json:"stream"`
+	Host    string `json:"host,omitempty"`
+	Source  string `json:"source,omitempty"`
+	Epochs  int    `json:"epochs"`
+	Lines   uint64 `json:"lines"`
+	Offset  int64  `json:"offset"`  // of the source, committed
+	Skipped int64  `json:"skipped"` // bytes that the agent said will never come
+	Gaps    int    `json:"gaps"`
+	Repeats int    `json:"repeats"`
+}
+
+// OK reports whether the log is what it should be.
+func (r *Report) OK() bool { return len(r.Problems) == 0 }
+
+// Generations lists the files of the log at path, oldest first, of a running or
+// a stopped collector. state may be empty for the default place.
+func Generations(path, state string) ([]Generation, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if state == "" {
+		state = StateDir(path)
+	}
+	sl, err := readSlot(state)
+	if err != nil {
+		return nil, err
+	}
+	if sl == nil {
+		return nil, fmt.Errorf("%s holds no state of a log: %w", state, fs.ErrNotExist)
+	}
+	c, err := readTable(nil, state, sl.Table, sl.TableSize)
+	if err != nil {
+		return nil, err
+	}
+	return c.list(), nil
+}
+
+// Verify reads the whole log at path and holds it against the ledger: every
+// line where it should be, every stream without a gap or a repeat. It only
+// reads, and works beside a running collector, up to its last checkpoint.
+func Verify(ctx context.Context, path, state string) (Report, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Report{}, err
+	}
+	if state == "" {
+		state = StateDir(path)
+	}
+	for try := 0; ; try++ {
+		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport)}
+		v.report.Path = path
+		err := v.run(ctx)
+		// A running collector rotates and compresses under our eyes: look again.
+		if errors.Is(err, fs.ErrNotExist) && try < 5 && v.moved() {
+			continue
+		}
+		return v.report, err
+	}
+}
+
+type streamEpoch struct {
+	stream wire.StreamID
+	epoch  uint32
+}
+
+type verifier struct {
+	path, state string
+	slot        *slot
+	catalog     *catalog
+	report      Report
+	last        map[streamEpoch]int64 // where each epoch of a stream stood
+	streams     map[wire.StreamID]*StreamReport
+}
+
+func (v *verifier) problem(format string, args ...any) {
+	if len(v.report.Problems) < 1000 {
+		v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+func (v *verifier) note(format string, args ...any) {
+	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// moved reports whether there is a newer checkpoint than the one looked at.
+func (v *verifier) moved() bool {
+	sl, err := readSlot(v.state)
+	return err == nil && sl != nil && v.slot != nil && sl.Seq != v.slot.Seq
+}
+
+func (v *verifier) run(ctx context.Context) (err error) {
+	if v.slot, err = readSlot(v.state); err != nil {
+		return err
+	}
+	if v.slot == nil {
+		return fmt.Errorf("%s holds no state of a log; is the path right?", v.state)
+	}
+	if v.catalog, err = readTable(nil, v.state, v.slot.Table, v.slot.TableSize); err != nil {
+		return err
+	}
+	v.report.Generations = v.catalog.list()
+	for _, g := range v.catalog.generations {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := v.generation(g); err != nil {
+			return err
+		}
+	}
+	v.watermarks()
+	v.waiting()
+	for _, st := range v.streams {
+		v.report.Streams = append(v.report.Streams, *st)
+	}
+	slices.SortFunc(v.report.Streams, func(a, b StreamReport) int { return strings.Compare(a.Stream, b.Stream) })
+	return nil
+}
+
+// generation holds one file against its ledger.
+func (v *verifier) generation(g *generation) error {
+	size, records := g.size, int64(-1)
+	switch g.state {
+	case stateLost:
+		v.note("generation %d is gone: somebody deleted it or moved it away", g.number)
+		return nil
+	case stateRemoved:
+		return nil
+	case stateLive:
+		size, records = v.slot.Size, v.slot.Ledger
+	}
+	text, err := v.open(g)
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	ledger, err := os.ReadFile(ledgerName(v.state, g.number))
+	if errors.Is(err, fs.ErrNotExist) && g.state != stateLive {
+		v.note("%s was found without state: nothing is known of its lines", g.name)
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if records >= 0 && int64(len(ledger)) >= records {
+		ledger = ledger[:records]
+	}
+	f := &verifiedFile{v: v, g: g, text: bufio.NewReaderSize(text, 1<<20), size: size}
+	if err := f.against(ledger); err != nil {
+		return fmt.Errorf("read %s: %w", g.name, err)
+	}
+	return v.behind(g, size)
+}
+
+// behind counts what the live file holds behind its checkpoint.
+func (v *verifier) behind(g *generation, size int64) error {
+	if g.state != stateLive {
+		return nil
+	}
+	fi, err := os.Stat(v.path)
+	if err == nil {
+		v.report.Uncovered = max(0, fi.Size()-size)
+	}
+	return err
+}
+
+// open opens a generation's text, unpacked. The inode tells the live file from
+// one that has taken its name since.
+func (v *verifier) open(g *generation) (io.ReadCloser, error) {
+	f, err := os.Open(filepath.Join(filepath.Dir(v.path), g.name))
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && g.state == stateLive && disk.Inode(fi) != v.slot.Inode {
+		err = fmt.Errorf("%s is another file by now: %w", g.name, fs.ErrNotExist)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if g.state != stateGzip {
+		return f, nil
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open %s: %w", g.name, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{z, f}, nil
+}
+
+// verifiedFile is one file being read along its ledger.
+type verifiedFile struct {
+	v    *verifier
+	g    *generation
+	text *bufio.Reader
+	size int64
+	at   int64
+	buf  []byte
+}
+
+func (f *verifiedFile) against(ledger []byte) error {
+	for i := 0; i+recordSize <= len(ledger); i += recordSize {
+		var r record
+		if r.parse(ledger[i:]) != nil {
+			f.v.problem("%s: record %d of the ledger of generation %d is damaged", f.g.name, i/recordSize, f.g.number)
+			return nil
+		}
+		if err := f.record(&r); err != nil {
+			return err
+		}
+	}
+	if f.at < f.size {
+		f.v.problem("%s: bytes %d to %d are in no record: somebody else wrote them", f.g.name, f.at, f.size)
+	}
+	f.v.report.Bytes += f.at
+	return nil
+}
+
+// record checks one record's text, and its place in its stream.
+func (f *verifiedFile) record(r *record) error {
+	f.v.place(f.g, r)
+	if r.length == 0 {
+		return nil
+	}
+	if r.position < f.at {
+		f.v.problem("%s: a record claims byte %d, which an earlier one has", f.g.name, r.position)
+		return nil
+	}
+	if r.position > f.at {
+		f.v.problem("%s: bytes %d to %d are in no record: somebody else wrote them", f.g.name, f.at, r.position)
+		if _, err := io.CopyN(io.Discard, f.text, r.position-f.at); err != nil {
+			return f.short(err)
+		}
+	}
+	f.buf = slices.Grow(f.buf[:0], int(r.length))[:r.length]
+	if _, err := io.ReadFull(f.text, f.buf); err != nil {
+		return f.short(err)
+	}
+	f.at = r.position + int64(r.length)
+	switch lines := bytes.Count(f.buf, newline); {
+	case crc32.Checksum(f.buf, castagnoli) != r.sum:
+		f.v.problem("%s: the %d lines from byte %d are not what was committed", f.g.name, r.lines, r.position)
+	case lines != int(r.lines) || f.buf[len(f.buf)-1] != '\n':
+		f.v.problem("%s: torn: %d lines from byte %d, committed were %d", f.g.name, lines, r.position, r.lines)
+	}
+	f.v.report.Lines += uint64(r.lines)
+	return nil
+}
+
+// short says that the file ends before its ledger does.
+func (f *verifiedFile) short(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	f.v.problem("%s: ends within or behind byte %d; it had %d bytes: somebody truncated it", f.g.name, f.at, f.size)
+	f.at = f.size
+	f.text.Reset(strings.NewReader(""))
+	return nil
+}
+
+// place holds a record against where its stream stood.
+func (v *verifier) place(g *generation, r *record) {
+	st := v.streams[r.stream]
+	if st == nil {
+		st = &StreamReport{Stream: r.stream.String()}
+		if known := v.catalog.streams[r.stream]; known != nil {
+			st.Host, st.Source = known.host, known.source
+		}
+		v.streams[r.stream] = st
+	}
+	st.Lines += uint64(r.lines)
+	if r.stream.IsZero() {
+		return
+	}
+	key := streamEpoch{r.stream, r.epoch}
+	last, seen := v.last[key]
+	switch {
+	case !seen:
+		st.Epochs++
+	case r.op == wire.OpOpen || r.op == wire.OpEnd:
+	case r.offset > last && !r.lossy:
+		st.Gaps++
+		v.problem("%s: stream %s has a gap: offsets %d to %d are missing before byte %d", g.name, r.stream, last, r.offset, r.position)
+	case r.offset < last:
+		st.Repeats++
+		v.problem("%s: stream %s repeats: offsets %d to %d stand again at byte %d", g.name, r.stream, r.offset, last, r.position)
+	}
+	if r.op == wire.OpSkip {
+		st.Skipped += r.end - r.offset
+	}
+	v.last[key], st.Offset = r.end, r.end
+}
+
+// watermarks holds what agents are told against what is in the log.
+func (v *verifier) watermarks() {
+	for _, st := range v.catalog.streams {
+		if last, seen := v.last[streamEpoch{st.id, st.Epoch}]; seen && last != st.Offset {
+			v.problem("stream %s: agents are told offset %d, the log holds it up to %d", st.id, st.Offset, last)
+		}
+	}
+}
+
+// waiting counts the frames that a stopped collector's next start will redo.
+func (v *verifier) waiting() {
+	path := filepath.Join(v.state, walName)
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	r := &walReader{f: f, path: path, size: v.slot.WALSize, life: v.slot.Life, lsn: v.slot.LSN, head: v.slot.Head}
+	for {
+		fr, err := r.next()
+		if err != nil || fr == nil {
+			var damaged *DamagedError
+			if errors.As(err, &damaged) && !v.moved() {
+				v.problem("%v", err)
+			}
+			return
+		}
+		v.report.Waiting++
+	}
+}
