@@ -24,7 +24,8 @@ type Metrics struct {
 	acceptErrors, frames   prometheus.Counter
 
 	datagrams, empty           prometheus.Counter
-	kernelDrops, garbage       prometheus.Counter
+	kernelDrops, atShutdown    prometheus.Counter
+	refusedDatagrams           prometheus.Counter
 	queueWaits                 prometheus.Counter
 	queueBytes, receiveBufSize prometheus.Gauge
 
@@ -67,9 +68,10 @@ func NewMetrics() *Metrics {
 	m.udp, m.udpAgent = udp.input(inputUDP), udp.input(inputUDPAgent)
 	m.datagrams = udp.counter("fanin_udp_datagrams_total", "Datagrams read.", "", "")
 	m.empty = udp.counter("fanin_udp_empty_datagrams_total", "Datagrams read that held no line.", "", "")
-	const dropped = "Datagrams lost before they were read, or read and not understood."
+	const dropped = "Datagrams whose lines are lost: the kernel had no space for them, they were refused, or a shutdown was given up."
 	m.kernelDrops = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "kernel")
-	m.garbage = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "garbage")
+	m.refusedDatagrams = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "refused")
+	m.atShutdown = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "shutdown")
 	m.queueWaits = udp.counter("fanin_udp_queue_full_total", "Times that reading paused because the queue was full; what the kernel could not hold meanwhile is counted as dropped.", "", "")
 	m.queueBytes = udp.gauge("fanin_udp_queue_bytes", "Bytes read that wait to be kept.")
 	m.receiveBufSize = udp.gauge("fanin_udp_receive_buffer_bytes", "Receive buffer that the kernel granted.")
@@ -146,6 +148,23 @@ func (t *TCP) Collect(ch chan<- prometheus.Metric) {
 	if t.ownsMetrics {
 		collect(ch, t.Metrics.ofTCP)
 		t.Room.Collect(ch)
+	}
+}
+
+// Describe implements prometheus.Collector. A listener that shares its Metrics
+// describes nothing.
+func (u *UDP) Describe(ch chan<- *prometheus.Desc) {
+	u.setUp()
+	if u.ownsMetrics {
+		describe(ch, u.Metrics.ofUDP)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (u *UDP) Collect(ch chan<- prometheus.Metric) {
+	u.setUp()
+	if u.ownsMetrics {
+		collect(ch, u.Metrics.ofUDP)
 	}
 }
 

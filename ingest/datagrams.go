@@ -1,0 +1,159 @@
+package ingest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/net/ipv4"
+
+	"fanin/internal/wire"
+)
+
+// datagramReader reads many datagrams with one system call.
+type datagramReader struct {
+	conn *ipv4.PacketConn // reads IPv6 sockets as well
+	got  []ipv4.Message
+}
+
+const (
+	readAtOnce  = 64
+	maxDatagram = 64 << 10
+)
+
+func newDatagramReader(conn *net.UDPConn) *datagramReader {
+	r := &datagramReader{conn: ipv4.NewPacketConn(conn), got: make([]ipv4.Message, readAtOnce)}
+	// Each may hold the largest datagram, but only the pages that datagrams
+	// touch ever become memory.
+	all := make([]byte, readAtOnce*maxDatagram)
+	for i := range r.got {
+		r.got[i].Buffers = [][]byte{all[i*maxDatagram : (i+1)*maxDatagram]}
+	}
+	return r
+}
+
+// read says how many datagrams came; it waits for some unless flags forbid it.
+func (r *datagramReader) read(flags int) (int, error) {
+	n, err := r.conn.ReadBatch(r.got, flags)
+	return max(n, 0), err
+}
+
+func (r *datagramReader) datagram(i int) (netip.Addr, []byte) {
+	m := &r.got[i]
+	addr := netip.Addr{}
+	if a, ok := m.Addr.(*net.UDPAddr); ok {
+		addr, _ = netip.AddrFromSlice(a.IP)
+	}
+	return addr.Unmap(), m.Buffers[0][:m.N]
+}
+
+// sorter turns datagrams into lines and puts them into the queue, each to its
+// host's or stream's.
+type sorter struct {
+	u     *UDP
+	q     *queue
+	from  bytes.Reader
+	dec   *wire.Decoder
+	text  [maxDatagram]byte // what dec reads a text into
+	hosts map[netip.Addr]string
+}
+
+func newSorter(u *UDP, q *queue) *sorter {
+	s := &sorter{u: u, q: q, hosts: make(map[netip.Addr]string)}
+	s.dec = wire.NewDecoder(&s.from)
+	s.dec.Room = func(n int) ([]byte, error) {
+		if n > len(s.text) {
+			return nil, fmt.Errorf("%d bytes in a datagram", n)
+		}
+		return s.text[:n], nil
+	}
+	return s
+}
+
+// put takes one datagram, which arrived at now. What is no agent's datagram is text.
+func (s *sorter) put(host netip.Addr, data []byte, now int64) {
+	if isLossy(data) && s.putLossy(data) {
+		return
+	}
+	data = trim(data)
+	if len(data) == 0 {
+		s.u.Metrics.empty.Inc()
+		return
+	}
+	if len(data) >= s.u.MaxLine {
+		data = s.split(data)
+	}
+	lines := countLines(data) + 1
+	s.u.Metrics.udp.add(lines, len(data)+1)
+	s.q.put(key{host: host}, wire.Batch{Time: now, Input: inputUDP, Host: s.name(host), Source: s.u.Source, Text: data}, lines)
+}
+
+// split cuts the lines of a datagram that are too long.
+func (s *sorter) split(data []byte) []byte {
+	out, splits := splitLong(nil, append(data, '\n'), s.u.MaxLine)
+	s.u.Metrics.udp.split.Add(float64(splits))
+	return out[:len(out)-1]
+}
+
+// trim drops the newline and the NULs that some senders put at the end.
+func trim(data []byte) []byte {
+	data = bytes.TrimRight(data, "\x00")
+	data = bytes.TrimSuffix(data, newline)
+	return bytes.TrimRight(data, "\x00")
+}
+
+// name is host as text. Addresses of datagrams can be made up, so what is
+// remembered is bounded.
+func (s *sorter) name(host netip.Addr) string {
+	name, ok := s.hosts[host]
+	if !ok {
+		if len(s.hosts) >= 1024 {
+			clear(s.hosts)
+		}
+		name = host.WithZone("").String()
+		s.hosts[host] = name
+	}
+	return name
+}
+
+// isLossy reports whether data begins as a lossy frame: an array of 11 whose
+// first element is the kind.
+func isLossy(data []byte) bool {
+	return len(data) > 2 && data[0] == 0x9b && (data[1] == byte(wire.KindLossy) || data[1] == 0xcc && data[2] == byte(wire.KindLossy))
+}
+
+// putLossy takes an agent's datagram; false: it is none.
+func (s *sorter) putLossy(data []byte) bool {
+	s.from.Reset(data)
+	s.dec.Reset(&s.from)
+	var f wire.Frame
+	if err := s.dec.Next(&f); err != nil || s.from.Len()+s.dec.Buffered() > 0 {
+		return false
+	}
+	b := f.Batch
+	b.Input = inputUDPAgent
+	lines := countLines(b.Text)
+	if err := checkLossy(&b, lines); err != nil {
+		s.u.Metrics.refusedDatagrams.Inc()
+		s.u.say.warn("udp_refused", "an agent's datagram was refused", "agent", b.Agent, "error", err)
+		return true
+	}
+	s.u.Metrics.udpAgent.add(lines, len(b.Text))
+	s.q.put(key{stream: b.Stream}, b, lines)
+	return true
+}
+
+func checkLossy(b *wire.Batch, lines int) error {
+	switch {
+	case b.Stream.IsZero():
+		return &wire.Refused{Reason: "it names no stream"}
+	case !validID(b.Agent):
+		return &wire.Refused{Reason: fmt.Sprintf("agent id %q", b.Agent)}
+	case b.Source == wire.SourceNotice:
+		return &wire.Refused{Reason: fmt.Sprintf("the source %q is the collector's own", b.Source)}
+	case lines > wire.MaxCutLines:
+		return &wire.Refused{Reason: fmt.Sprintf("%d lines in a datagram", lines)}
+	}
+	return b.Check()
+}

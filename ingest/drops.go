@@ -1,0 +1,51 @@
+package ingest
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// dropCounter follows the kernel's count of datagrams that found no space in
+// the receive buffer. The count is the socket's own and exact; asking for it
+// sees drops behind the last datagram too, which a count that rides on the next
+// datagram (SO_RXQ_OVFL) would not.
+type dropCounter struct {
+	u    *UDP
+	conn *net.UDPConn
+	last uint32 // as the kernel counts, modulo 2^32
+}
+
+// watch looks once a second, and a last time when stop is closed.
+func (d *dropCounter) watch(stop <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			d.look()
+		case <-stop:
+			d.look()
+			return
+		}
+	}
+}
+
+// look counts and says what was dropped since it looked last.
+func (d *dropCounter) look() {
+	now, err := kernelDrops(d.conn)
+	if err != nil {
+		d.u.say.warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.conn.LocalAddr().String(), "error", err)
+		return
+	}
+	n := now - d.last // right across the wrap
+	if d.last = now; n == 0 {
+		return
+	}
+	d.u.Metrics.kernelDrops.Add(float64(n))
+	d.u.Log.Warn("the kernel dropped datagrams: its receive buffer was full", "listener", d.conn.LocalAddr().String(), "datagrams", n,
+		"remedy", "send more slowly, or raise read_buffer and "+sysctlLine(2*d.u.ReadBuffer))
+	d.u.Notice("LOST n=%d unit=datagrams reason=udp-kernel listener=%s: the kernel's receive buffer was full", n, d.conn.LocalAddr())
+}
+
+func sysctlLine(n int) string { return fmt.Sprintf("sysctl -w net.core.rmem_max=%d", n) }

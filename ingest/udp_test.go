@@ -1,0 +1,168 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"fanin/internal/wire"
+)
+
+// serveUDP serves u until stop is called, or the test ends.
+func serveUDP(t testing.TB, u *UDP, listen string) (to *net.UDPAddr, stop func()) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", listen)
+	if err != nil {
+		t.Skip(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- u.Serve(conn.(*net.UDPConn)) }()
+	for !u.serves() {
+		runtime.Gosched()
+	}
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := u.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-served; err != ErrServerClosed {
+			t.Errorf("Serve: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return conn.LocalAddr().(*net.UDPAddr), stop
+}
+
+func (u *UDP) serves() bool {
+	u.setUp()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.conns) > 0
+}
+
+func dialUDP(t testing.TB, to *net.UDPAddr) *net.UDPConn {
+	t.Helper()
+	c, err := net.DialUDP("udp", nil, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func count(c prometheus.Collector) int { return int(testutil.ToFloat64(c)) }
+
+func TestUDPLines(t *testing.T) {
+	f := func(listen, host string) {
+		t.Helper()
+		k := newKeeper()
+		u := &UDP{Out: k, Source: "net"}
+		to, stop := serveUDP(t, u, listen)
+		c := dialUDP(t, to)
+		for _, d := range []string{"one", "two\n", "", "\n", "three\x00", "four\nfive\n\x00", "\x9b\x06 no frame", "\x00\x01"} {
+			if _, err := c.Write([]byte(d)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop()
+		for _, b := range k.waitText(t, "one\ntwo\nthree\nfour\nfive\n\x9b\x06 no frame\n\x00\x01\n") {
+			if b.Host != host || b.Source != "net" || b.Input != "udp" || b.Time == 0 || b.Lossy {
+				t.Errorf("batch %+v", b)
+			}
+		}
+		if d, e, l := count(u.Metrics.datagrams), count(u.Metrics.empty), count(u.Metrics.udp.lines); d != 8 || e != 2 || l != 7 {
+			t.Errorf("counted %d datagrams, %d empty, %d lines", d, e, l)
+		}
+	}
+	f("127.0.0.1:0", "127.0.0.1")
+	f("[::1]:0", "::1")
+	f("[::]:0", "::1")
+}
+
+func TestUDPLossy(t *testing.T) {
+	k := newKeeper()
+	u := &UDP{Out: k}
+	to, stop := serveUDP(t, u, "127.0.0.1:0")
+	c := dialUDP(t, to)
+	send := func(stream byte, agent string, first, from, end int64, text string) {
+		c.Write(wire.AppendLossy(nil, &wire.Batch{Stream: wire.StreamID{stream}, Agent: agent, Host: "h", Source: "s",
+			FirstLine: first, Offset: from, End: end, Time: 5, Text: []byte(text)}))
+	}
+	send(1, "a", 0, 0, 2, "1\n")
+	send(2, "a", 0, 0, 4, "x\ny\n")
+	send(1, "a", 1, 2, 4, "2\n")
+	send(1, "a", 3, 6, 8, "4\n") // a gap before it
+	send(1, "a", 4, 8, 10, "5\n")
+	send(1, "fanin", 5, 10, 12, "6\n")
+	stop()
+	_, batches := k.wait(t, func(text string, _ []wire.Batch) bool { return len(text) == 12 })
+	var got []string
+	next := int64(0)
+	for _, b := range batches {
+		if !b.Lossy || b.Input != "udp-agent" || b.Time != 5 {
+			t.Errorf("batch %+v", b)
+		}
+		if b.Stream[0] == 1 {
+			got = append(got, fmt.Sprintf("%d:%s", b.FirstLine, b.Text))
+			if b.Offset < next {
+				t.Errorf("offset %d after %d", b.Offset, next)
+			}
+			next = b.End
+		}
+	}
+	lines := strings.Join(got, "")
+	if !strings.Contains(lines, "3:4\n5\n") && !strings.Contains(lines, "3:4\n4:5\n") {
+		t.Errorf("stream 1: %q", lines)
+	}
+	if n := count(u.Metrics.refusedDatagrams); n != 1 {
+		t.Errorf("%d refused", n)
+	}
+}
+
+// Under overload every datagram is either kept or counted as dropped.
+func TestUDPSums(t *testing.T) {
+	k := newKeeper()
+	hold := make(chan struct{})
+	k.outcome = func(context.Context, wire.Batch) error { <-hold; return nil }
+	noticed := 0
+	u := &UDP{Out: k, ReadBuffer: 20_000, QueueBytes: 64 << 10, Notice: func(string, ...any) { noticed++ }}
+	to, stop := serveUDP(t, u, "127.0.0.1:0")
+	c := dialUDP(t, to)
+	const sent = 20_000
+	for i := range sent {
+		fmt.Fprintf(c, "%07d %s", i, strings.Repeat("x", i%190))
+	}
+	close(hold)
+	for i := range sent {
+		fmt.Fprintf(c, "%07d %s", sent+i, strings.Repeat("x", i%190))
+	}
+	stop()
+	text := k.kept()
+	kept, dropped := strings.Count(text, "\n"), count(u.Metrics.kernelDrops)
+	if kept+dropped != 2*sent || dropped == 0 || kept == 0 || noticed == 0 {
+		t.Errorf("kept %d + dropped %d = %d, sent %d; %d notices", kept, dropped, kept+dropped, 2*sent, noticed)
+	}
+	last := ""
+	for line := range strings.Lines(text) {
+		if line[:7] <= last {
+			t.Fatalf("%q after %q", line[:7], last)
+		}
+		last = line[:7]
+	}
+	if u.Metrics.udp.lines == nil || count(u.Metrics.udp.lines) != kept {
+		t.Errorf("counted %d lines", count(u.Metrics.udp.lines))
+	}
+}
