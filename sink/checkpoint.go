@@ -59,12 +59,12 @@ func (k *checkpointer) write(c *checkpoint) error {
 	return nil
 }
 
-// retry runs step until it has room. Each step writes to fixed places, all of
+// retry runs step until it has room and descriptors. Each step writes to fixed places, all of
 // it again each time: a sync that failed may have dropped what it did not write.
 func (k *checkpointer) retry(step func() error) error {
 	for {
 		err := step()
-		if err == nil || !disk.IsFull(err) {
+		if err == nil || !disk.IsScarce(err) {
 			return err
 		}
 		k.full(err)

@@ -21,7 +21,6 @@ import (
 // no new one made, so one is held in reserve. What really happened is then read
 // from the inodes, not from an error.
 type mover struct {
-	disk  *disk.Disk
 	path  string
 	log   *lumberjack.Logger // one for ever: each leaves a goroutine behind
 	spare []*os.File
@@ -37,7 +36,7 @@ const nameWindow = 20 * time.Millisecond
 var errNotMoved = errors.New("the file could not be moved aside")
 
 // move moves the file with this inode from path to a backup, and returns the
-// backup's base name. errNotMoved: it is where it was.
+// backup's base name. The caller syncs the directory. errNotMoved: it is where it was.
 func (m *mover) move(inode uint64) (string, error) {
 	if fi, err := os.Stat(m.path); err != nil || disk.Inode(fi) != inode {
 		return "", fmt.Errorf("%w: %s is not the file that is written to", errNotMoved, m.path)
@@ -47,9 +46,6 @@ func (m *mover) move(inode uint64) (string, error) {
 	err := m.log.Rotate()
 	m.log.Close()
 	m.keepSpare(true)
-	if serr := m.disk.SyncDir(filepath.Dir(m.path)); serr != nil {
-		return "", fmt.Errorf("rotate: %w", serr)
-	}
 	if fi, serr := os.Stat(m.path); serr == nil && disk.Inode(fi) == inode {
 		return "", fmt.Errorf("%w: %v", errNotMoved, err)
 	}

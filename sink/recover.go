@@ -40,7 +40,7 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	if w.layout, err = newLayout(s.Format); err != nil {
 		return nil, err
 	}
-	w.mover = mover{disk: s.Disk, path: s.Path, log: &lumberjack.Logger{Filename: s.Path, MaxSize: 1 << 30}}
+	w.mover = mover{path: s.Path, log: &lumberjack.Logger{Filename: s.Path, MaxSize: 1 << 30}}
 	w.mover.keepSpare(true)
 	r := &recovery{w: w, s: s}
 	if r.slot, err = readSlot(s.State); err != nil {

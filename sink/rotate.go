@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -29,9 +30,6 @@ func (w *writer) rotate(trigger string) error {
 	}
 	w.file.release()
 	if _, err := w.mover.move(w.file.inode); err != nil {
-		if !errors.Is(err, errNotMoved) {
-			return err
-		}
 		w.rotateAfter = time.Now().Add(retryFile)
 		w.s.counts.rotationErrors.Add(1)
 		w.s.Log.Error("cannot rotate; the file grows on and nothing is lost; trying again each second", "path", w.s.Path, "err", err)
@@ -76,6 +74,14 @@ func (w *writer) replace(why string) error {
 // writer goes on for a moment with the one it has.
 func (w *writer) begin() (bool, error) {
 	next, found, err := w.openNext()
+	if err == nil {
+		if err = w.s.Disk.SyncDir(filepath.Dir(w.s.Path)); err != nil {
+			next.f.Close()
+		}
+	}
+	if err != nil && !retryable(err) {
+		return false, err
+	}
 	if err != nil {
 		if w.file.deleted() {
 			return false, w.pause(fmt.Errorf("begin a new file: %w", err))
@@ -106,6 +112,10 @@ func (w *writer) begin() (bool, error) {
 	w.s.janitor.kick()
 	return true, nil
 }
+
+// retryable reports whether another try may go better: an error of the disk
+// itself is final, whatever else keeps a file from being made may pass.
+func retryable(err error) bool { return !errors.Is(err, syscall.EIO) }
 
 // close ends a generation: f is its file, and name what that is called now.
 func (g *generation) close(name string, f *file) {

@@ -204,3 +204,9 @@ var ErrLocked = errors.New("in use by another process")
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
+
+// IsScarce reports whether err says that something ran out which may come back:
+// room or descriptors.
+func IsScarce(err error) bool {
+	return IsFull(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}

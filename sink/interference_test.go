@@ -1,0 +1,486 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// TestInterference: whatever somebody else does to the live file, no line is
+// lost but those that were destroyed, and the log goes on by itself.
+func TestInterference(t *testing.T) {
+	f := func(name string, interfere func(path string) error, keeps bool) {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, &Sink{Compress: "none"})
+			src := newSource()
+			src.send(t, s, "one", "two")
+			expectLines(t, s, "one", "two")
+			if err := interfere(s.Path); err != nil {
+				t.Fatal(err)
+			}
+			src.send(t, s, "three")
+			src.send(t, s, "four")
+			want := []string{"three", "four"}
+			if keeps {
+				want = []string{"one", "two", "three", "four"}
+			}
+			expectLines(t, s, want...)
+			if n := s.counts.interference.Load(); n != 1 {
+				t.Errorf("counted %d interferences, want 1", n)
+			}
+			live, _ := os.ReadFile(s.Path)
+			if !strings.Contains(string(live), "four") || !strings.Contains(logText(t, s), " here fanin: INTERFERENCE ") {
+				t.Errorf("the log does not say what happened:\n%s", logText(t, s))
+			}
+		})
+	}
+	f("deleted", os.Remove, false)
+	f("moved", func(path string) error { return os.Rename(path, path+".old") }, true)
+	f("truncated", func(path string) error { return os.Truncate(path, 0) }, false)
+	f("appended", func(path string) error {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString("foreign line\n")
+			f.Close()
+		}
+		return err
+	}, true)
+	f("replaced", func(path string) error {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return err
+		}
+		return os.WriteFile(path, []byte("somebody else's\n"), 0o640)
+	}, true)
+}
+
+// TestInterferenceWhileIdle: it is noticed without a line arriving.
+func TestInterferenceWhileIdle(t *testing.T) {
+	s := open(t, &Sink{})
+	newSource().send(t, s, "one")
+	if err := os.Rename(s.Path, s.Path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a new file", func() bool { _, err := os.Stat(s.Path); return err == nil })
+}
+
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// TestInterferenceWhileDown: the same, done to a log that nobody has open, with
+// and without frames that are not in the file yet.
+func TestInterferenceWhileDown(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		interfere func(path string) error
+		want      string // of "one two three", where three is in the write-ahead log only
+	}{
+		{"nothing", func(string) error { return nil }, "one two three"},
+		{"deleted", os.Remove, "three"},
+		{"moved", func(p string) error { return os.Rename(p, p+".1") }, "one two three"},
+		{"truncated", func(p string) error { return os.Truncate(p, 3) }, "three"},
+		{"appended", func(p string) error {
+			b, err := os.ReadFile(p)
+			if err == nil {
+				err = os.WriteFile(p, append(b, "foreign\n"...), 0o640)
+			}
+			return err
+		}, "one two three"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20, Compress: "none"}
+			src := newSource()
+			crashBeforeFile(t, s, src)
+			if err := c.interfere(s.Path); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, &Sink{Path: s.Path, walSize: 1 << 20, Compress: "none"})
+			if got := strings.Join(bodies(t, s), " "); got != c.want && !strings.HasSuffix(got, c.want) {
+				t.Errorf("the log holds %q, want %q", got, c.want)
+			}
+			src.opened = true
+			src.send(t, s, "four")
+			waitFor(t, "the next line", func() bool { return strings.HasSuffix(strings.Join(bodies(t, s), " "), "four") })
+		})
+	}
+}
+
+// crashBeforeFile commits one and two with a checkpoint behind them, then three,
+// and stops before three is appended to the file.
+func crashBeforeFile(t *testing.T, s *Sink, src *source) {
+	t.Helper()
+	var stop atomic.Bool
+	s.Disk = &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if stop.Load() && op == disk.OpWrite && path == s.Path {
+			return 0, errCrash
+		}
+		return 0, nil
+	}}
+	if err := s.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	src.send(t, s, "one", "two")
+	if err := s.Checkpoint(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	stop.Store(true)
+	src.send(t, s, "three")
+	<-s.Failed()
+	s.Close(context.Background())
+}
+
+func TestBackupNameExists(t *testing.T) {
+	s := open(t, &Sink{Compress: "none"})
+	src := newSource()
+	src.send(t, s, "one")
+	// A clock that was set back meets names of the future: all of the next 60 ms.
+	m := mover{path: s.Path}
+	var taken []string
+	for i := range 60 {
+		name := m.backup(time.Now().Add(time.Duration(i) * time.Millisecond))
+		if i%2 == 0 {
+			name += ".gz"
+		}
+		os.WriteFile(name, []byte("older\n"), 0o640)
+		taken = append(taken, name)
+	}
+	if _, err := s.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range taken {
+		if b, err := os.ReadFile(name); err != nil || string(b) != "older\n" {
+			t.Fatalf("%s was overwritten: %q, %v", name, b, err)
+		}
+	}
+	expectLines(t, s, "one")
+}
+
+func TestRotationImpossible(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root for chattr")
+	}
+	dir := t.TempDir()
+	s := open(t, &Sink{Path: filepath.Join(dir, "all.log"), State: t.TempDir(), RotateSize: 200, Compress: "none"})
+	src := newSource()
+	src.send(t, s, "one")
+	if out, err := exec.Command("chattr", "+a", dir).CombinedOutput(); err != nil {
+		t.Skipf("chattr: %v: %s", err, out)
+	}
+	defer exec.Command("chattr", "-a", dir).Run()
+	var want = []string{"one"}
+	for i := range 20 {
+		line := fmt.Sprint("line ", i)
+		src.send(t, s, line)
+		want = append(want, line)
+	}
+	expectLines(t, s, want...)
+	if n := len(s.Status().Generations); n != 1 {
+		t.Fatalf("%d generations in a directory where nothing can be renamed", n)
+	}
+	exec.Command("chattr", "-a", dir).Run()
+	if _, err := s.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	src.send(t, s, "last")
+	expectLines(t, s, append(want, "last")...)
+}
+
+// TestNoDescriptors: with none left, rotation loses nothing and goes on later.
+func TestNoDescriptors(t *testing.T) {
+	s := open(t, &Sink{RotateSize: 300, Compress: "none"})
+	src := newSource()
+	src.send(t, s, "one")
+	want := []string{"one"}
+	var held []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			break
+		}
+		held = append(held, f)
+		if len(held) == 1 {
+			lowerFileLimit(t, int(f.Fd())+40)
+		}
+	}
+	for i := range 20 {
+		line := fmt.Sprint("line ", i)
+		src.send(t, s, line)
+		want = append(want, line)
+	}
+	for _, f := range held {
+		f.Close()
+	}
+	src.send(t, s, "last")
+	expectLines(t, s, append(want, "last")...)
+	waitFor(t, "a rotation", func() bool { s.Rotate(context.Background()); return s.counts.bySize.Load() > 0 || s.counts.byDemand.Load() > 0 })
+}
+
+func lowerFileLimit(t *testing.T, n int) {
+	t.Helper()
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	low := old
+	low.Cur = uint64(n)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) })
+}
+
+// TestDiskFull: without room nothing is taken and nothing acknowledged; what was
+// committed gets into the file as soon as there is room, once.
+func TestDiskFull(t *testing.T) {
+	for _, op := range []disk.Op{disk.OpGrow, disk.OpWrite} {
+		var full atomic.Bool
+		path := filepath.Join(t.TempDir(), "all.log")
+		s := open(t, &Sink{Path: path, Disk: &disk.Disk{Fault: func(o disk.Op, p string) (int, error) {
+			if full.Load() && p == path && (o == op || o == disk.OpGrow) {
+				return 7, syscall.ENOSPC
+			}
+			return 0, nil
+		}}})
+		src := newSource()
+		src.send(t, s, "one")
+		full.Store(true)
+		s.do(context.Background(), func(w *writer) error { w.file.reserved = 0; return nil })
+		if op == disk.OpWrite { // the reservation holds for the next group, the write fails half-way
+			s.do(context.Background(), func(w *writer) error { w.file.reserved = 1 << 30; return nil })
+		}
+		done := make(chan error, 1)
+		b := src.batch("two")
+		go func() { done <- s.Append(context.Background(), b) }() // ends when there is room
+		waitFor(t, "trouble", func() bool { st := s.Status(); return !st.Healthy && strings.Contains(st.Trouble, "no room") })
+		if op == disk.OpGrow {
+			select {
+			case err := <-done:
+				t.Fatalf("acknowledged without room: %v", err)
+			default:
+			}
+		}
+		full.Store(false)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		expectLines(t, s, "one", "two")
+		waitFor(t, "health", func() bool { return s.Status().Healthy })
+		waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: RESUMED") })
+	}
+}
+
+// TestFailedSyncIsFinal: nobody is told anything after it, and the next start
+// puts everything right.
+func TestFailedSyncIsFinal(t *testing.T) {
+	var bad atomic.Bool
+	path := filepath.Join(t.TempDir(), "all.log")
+	s := &Sink{Path: path, walSize: 1 << 20, Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
+		if bad.Load() && op == disk.OpSync && filepath.Base(p) == walName {
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	}}}
+	if err := s.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	src := newSource()
+	src.send(t, s, "one")
+	bad.Store(true)
+	b := src.batch("two")
+	if err := s.Append(context.Background(), b); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("got %v, want the disk's error", err)
+	}
+	<-s.Failed()
+	bad.Store(false)
+	if err := s.Append(context.Background(), b); err == nil {
+		t.Fatal("acknowledged after a failed sync")
+	}
+	s.Close(context.Background())
+	s = open(t, &Sink{Path: path, walSize: 1 << 20})
+	if err := s.Append(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	expectLines(t, s, "one", "two")
+}
+
+func TestLocks(t *testing.T) {
+	s := open(t, &Sink{})
+	for _, other := range []*Sink{{Path: s.Path}, {Path: s.Path, State: t.TempDir()}, {Path: filepath.Join(t.TempDir(), "x.log"), State: s.State}} {
+		if err := other.Open(context.Background()); !errors.Is(err, disk.ErrLocked) {
+			t.Errorf("a second collector on %s, %s: %v", other.Path, other.State, err)
+		}
+	}
+}
+
+// TestStateLost: without its state the log is kept, agents are told that the
+// incarnation changed, and nothing is overwritten.
+func TestStateLost(t *testing.T) {
+	s := open(t, &Sink{Compress: "none"})
+	src := newSource()
+	src.send(t, s, "one")
+	s.Rotate(context.Background())
+	src.send(t, s, "two")
+	before := s.Welcome("a")
+	s.Close(context.Background())
+	if err := os.RemoveAll(s.State); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, &Sink{Path: s.Path, Compress: "none"})
+	after := s.Welcome("a")
+	if after.Log == before.Log || after.Incarnation == before.Incarnation || len(after.Streams) != 0 {
+		t.Errorf("welcome was %+v and is %+v", before, after)
+	}
+	expectLines(t, s, "one", "two")
+	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: FOUND") })
+}
+
+// TestStateRestored: a state older than the log is believed no longer, and what
+// is in the log stays there once.
+func TestStateRestored(t *testing.T) {
+	for _, rotated := range []bool{false, true} {
+		s := open(t, &Sink{Compress: "none"})
+		src := newSource()
+		src.send(t, s, "one")
+		s.Close(context.Background())
+		old := t.TempDir()
+		if out, err := exec.Command("cp", "-a", s.State+"/.", old).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		s = open(t, &Sink{Path: s.Path, Compress: "none"})
+		src.send(t, s, "two")
+		if rotated {
+			s.Rotate(context.Background())
+			src.send(t, s, "three")
+		}
+		before := s.Welcome("a")
+		s.Close(context.Background())
+		os.RemoveAll(s.State)
+		os.Rename(old, s.State)
+		s = open(t, &Sink{Path: s.Path, Compress: "none"})
+		after := s.Welcome("a")
+		if after.Log != before.Log || after.Incarnation == before.Incarnation {
+			t.Errorf("rotated %v: the incarnation is the same", rotated)
+		}
+		want := []string{"one", "two"}
+		if rotated {
+			want = append(want, "three")
+		}
+		expectLines(t, s, want...)
+	}
+}
+
+// TestReboot: in mode none, what was not synced before a reboot is not believed.
+func TestReboot(t *testing.T) {
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), Sync: syncNone, Compress: "none", walSize: 1 << 20}
+	src := newSource()
+	crashBeforeFile(t, s, src)
+	sl, err := readSlot(s.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sl.Boot, sl.Seq = "another", sl.Seq+1
+	b, _ := sl.encode()
+	f, _ := os.OpenFile(filepath.Join(s.State, slotName), os.O_RDWR, 0)
+	f.WriteAt(b, int64(sl.Seq%2)*blockSize)
+	f.Close()
+	s = open(t, &Sink{Path: s.Path, Sync: syncNone, Compress: "none", walSize: 1 << 20})
+	expectLines(t, s, "one", "two")
+	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: REBOOTED") })
+	if w := s.Welcome("a"); w.Incarnation.String() == sl.Incarnation {
+		t.Error("the incarnation is the same")
+	}
+}
+
+// TestDamage flips each byte of the state, one at a time. Either the log opens
+// and holds every line, or it refuses and names the place; never less.
+func TestDamage(t *testing.T) {
+	base := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 64 << 10, Compress: "none"}
+	src := newSource()
+	crashBeforeFile(t, base, src)
+	refused := 0
+	for _, name := range []string{walName, slotName, "table-1", "table-2"} {
+		whole, err := os.ReadFile(filepath.Join(base.State, name))
+		if err != nil {
+			continue
+		}
+		for at := 0; at < len(whole) && at < 12<<10; at += 61 {
+			if whole[at] == 0 && at > 600 {
+				continue
+			}
+			dir := t.TempDir()
+			exec.Command("cp", "-a", filepath.Dir(base.Path)+"/.", dir).Run()
+			path := filepath.Join(dir, "all.log")
+			// The copy's file is another inode; the state must name it.
+			damaged := append([]byte(nil), whole...)
+			damaged[at] ^= 0x5a
+			os.WriteFile(filepath.Join(StateDir(path), name), damaged, 0o640)
+			s := &Sink{Path: path, walSize: 64 << 10, Compress: "none"}
+			err := s.Open(context.Background())
+			var d *DamagedError
+			if errors.As(err, &d) {
+				refused++
+				if d.Path == "" || !strings.Contains(err.Error(), "repair") {
+					t.Errorf("%s byte %d: %v names no place or remedy", name, at, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s byte %d: %v", name, at, err)
+				continue
+			}
+			got := strings.Join(bodies(t, s), " ")
+			if !strings.HasPrefix(got, "one two") {
+				t.Errorf("%s byte %d: the log holds %q", name, at, got)
+			}
+			s.Close(context.Background())
+		}
+	}
+	if refused == 0 {
+		t.Error("no damage was ever refused")
+	}
+}
+
+func TestManyStreamsCheckpointDeltas(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	var wait []chan error
+	for range 200 {
+		c := make(chan error, 1)
+		wait = append(wait, c)
+		go func() { c <- newSource().open(s) }() // ends with its answer
+	}
+	for _, c := range wait {
+		if err := <-c; err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Checkpoint(context.Background())
+	sl, _ := readSlot(s.State)
+	size := sl.TableSize
+	newSource().send(t, s, "one")
+	s.Checkpoint(context.Background())
+	if sl, _ = readSlot(s.State); sl.TableSize > size+500 {
+		t.Errorf("one changed stream of 200 cost %d bytes", sl.TableSize-size)
+	}
+	if w := s.Welcome("a"); len(w.Streams) != 201 {
+		t.Errorf("%d streams, want 201", len(w.Streams))
+	}
+	_ = wire.StreamID{}
+}
