@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"fmt"
-	"net"
 	"time"
 )
 
@@ -11,9 +10,10 @@ import (
 // sees drops behind the last datagram too, which a count that rides on the next
 // datagram (SO_RXQ_OVFL) would not.
 type dropCounter struct {
-	u    *UDP
-	conn *net.UDPConn
-	last uint32 // as the kernel counts, modulo 2^32
+	u      *UDP
+	reader *datagramReader
+	listen string
+	last   uint32 // as the kernel counts, modulo 2^32
 }
 
 // watch looks once a second, and a last time when stop is closed.
@@ -33,9 +33,9 @@ func (d *dropCounter) watch(stop <-chan struct{}) {
 
 // look counts and says what was dropped since it looked last.
 func (d *dropCounter) look() {
-	now, err := kernelDrops(d.conn)
+	now, err := d.reader.drops()
 	if err != nil {
-		d.u.say.warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.conn.LocalAddr().String(), "error", err)
+		d.u.say.warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.listen, "error", err)
 		return
 	}
 	n := now - d.last // right across the wrap
@@ -43,9 +43,9 @@ func (d *dropCounter) look() {
 		return
 	}
 	d.u.Metrics.kernelDrops.Add(float64(n))
-	d.u.Log.Warn("the kernel dropped datagrams: its receive buffer was full", "listener", d.conn.LocalAddr().String(), "datagrams", n,
+	d.u.Log.Warn("the kernel dropped datagrams: its receive buffer was full", "listener", d.listen, "datagrams", n,
 		"remedy", "send more slowly, or raise read_buffer and "+sysctlLine(2*d.u.ReadBuffer))
-	d.u.Notice("LOST n=%d unit=datagrams reason=udp-kernel listener=%s: the kernel's receive buffer was full", n, d.conn.LocalAddr())
+	d.u.Notice("LOST n=%d unit=datagrams reason=udp-kernel listener=%s: the kernel's receive buffer was full", n, d.listen)
 }
 
 func sysctlLine(n int) string { return fmt.Sprintf("sysctl -w net.core.rmem_max=%d", n) }

@@ -33,7 +33,6 @@ type UDP struct {
 	ownsMetrics bool
 
 	mu       sync.Mutex
-	conns    map[*net.UDPConn]struct{}
 	draining chan struct{} // closed by Shutdown
 	serving  sync.WaitGroup
 }
@@ -56,50 +55,47 @@ func (u *UDP) setUp() {
 		orDefault(&u.MaxLine, wire.MaxLine)
 		u.MaxLine = max(u.MaxLine, minLine)
 		u.ctx, u.giveUp = context.WithCancel(context.Background())
-		u.conns = make(map[*net.UDPConn]struct{})
 		u.draining = make(chan struct{})
 	})
 }
 
 // Serve reads datagrams from conn until Shutdown, gives all it read, and closes
-// conn.
+// conn. The socket is Serve's alone from the beginning.
 func (u *UDP) Serve(conn *net.UDPConn) error {
 	u.setUp()
 	defer conn.Close()
-	if !u.enter(conn) {
+	if !u.enter() {
 		return ErrServerClosed
 	}
-	defer u.leave(conn)
-	got := u.askBuffer(conn)
+	defer u.serving.Done()
+	listen := conn.LocalAddr().String()
+	buffer := u.askBuffer(conn)
+	r, err := newDatagramReader(conn, buffer)
+	if err != nil {
+		return err
+	}
+	defer r.close()
 	q := newQueue(u)
-	var helpers sync.WaitGroup
-	helpers.Go(q.give) // ends when the queue is closed and empty
-	drops := &dropCounter{u: u, conn: conn}
+	drops := &dropCounter{u: u, reader: r, listen: listen}
 	stop := make(chan struct{})
+	var helpers sync.WaitGroup
+	helpers.Go(q.give)                       // ends when the queue is closed and empty
 	helpers.Go(func() { drops.watch(stop) }) // ends with stop
-	err := u.read(conn, q, got)
+	u.read(r, q, listen, buffer)
 	close(stop)
 	q.close()
 	helpers.Wait()
-	return err
+	return ErrServerClosed
 }
 
-func (u *UDP) enter(conn *net.UDPConn) bool {
+func (u *UDP) enter() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.isDraining() {
 		return false
 	}
-	u.conns[conn] = struct{}{}
 	u.serving.Add(1)
 	return true
-}
-
-func (u *UDP) leave(conn *net.UDPConn) {
-	u.mu.Lock()
-	delete(u.conns, conn)
-	u.mu.Unlock()
-	u.serving.Done()
 }
 
 func (u *UDP) isDraining() bool {
@@ -130,12 +126,21 @@ func (u *UDP) askBuffer(conn *net.UDPConn) (got int) {
 
 // read puts datagrams into q until Shutdown, and then what the kernel still
 // holds: no more than its buffer, for a sender may never pause.
-func (u *UDP) read(conn *net.UDPConn, q *queue, buffer int) error {
-	r := newDatagramReader(conn)
+func (u *UDP) read(r *datagramReader, q *queue, listen string, buffer int) {
 	sorter := newSorter(u, q)
-	draining, flags, left := false, 0, 2*buffer
-	for left > 0 {
-		n, err := r.read(flags)
+	draining := false
+	for left := 2 * buffer; left > 0; {
+		if !draining && u.isDraining() {
+			draining = true
+			r.drain()
+		}
+		n, err := r.read()
+		if err != nil && draining {
+			return
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			u.cannotRead(listen, err)
+		}
 		now := time.Now().UnixMicro()
 		for i := range n {
 			host, data := r.datagram(i)
@@ -148,26 +153,18 @@ func (u *UDP) read(conn *net.UDPConn, q *queue, buffer int) error {
 			u.Metrics.datagrams.Add(float64(n))
 			q.wake()
 		}
-		switch {
-		case err == nil:
-		case draining, errors.Is(err, net.ErrClosed):
-			return ErrServerClosed
-		case errors.Is(err, os.ErrDeadlineExceeded) && u.isDraining():
-			draining, flags = true, dontWait
-			conn.SetReadDeadline(time.Now().Add(drainRead))
-		default: // an earlier answer of ours can bring an ICMP error; the socket goes on
-			u.say.warn("udp_read", "cannot read datagrams, trying again", "listener", conn.LocalAddr().String(), "error", err)
-			select {
-			case <-time.After(10 * time.Millisecond):
-			case <-u.draining:
-			}
-		}
 	}
-	return ErrServerClosed
 }
 
-// drainRead bounds the reading of what the kernel holds at the end.
-const drainRead = 200 * time.Millisecond
+// cannotRead says so and waits a little. The socket goes on: an error may come
+// from a peer's ICMP message.
+func (u *UDP) cannotRead(listen string, err error) {
+	u.say.warn("udp_read", "cannot read datagrams, trying again", "listener", listen, "error", err)
+	select {
+	case <-time.After(10 * time.Millisecond):
+	case <-u.draining:
+	}
+}
 
 // Shutdown stops reading, gives what was read and what the kernel still holds,
 // and waits for the outcomes. When ctx ends first, it returns ctx's error; what
@@ -177,9 +174,6 @@ func (u *UDP) Shutdown(ctx context.Context) error {
 	u.mu.Lock()
 	if !u.isDraining() {
 		close(u.draining)
-	}
-	for conn := range u.conns {
-		conn.SetReadDeadline(past)
 	}
 	u.mu.Unlock()
 	done := make(chan struct{})

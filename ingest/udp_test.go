@@ -23,9 +23,10 @@ func serveUDP(t testing.TB, u *UDP, listen string) (to *net.UDPAddr, stop func()
 		t.Skip(err)
 	}
 	served := make(chan error, 1)
+	u.setUp()
 	go func() { served <- u.Serve(conn.(*net.UDPConn)) }()
-	for !u.serves() {
-		runtime.Gosched()
+	for count(u.Metrics.receiveBufSize) == 0 {
+		runtime.Gosched() // a Serve that begins after Shutdown reads nothing
 	}
 	stopped := false
 	stop = func() {
@@ -44,13 +45,6 @@ func serveUDP(t testing.TB, u *UDP, listen string) (to *net.UDPAddr, stop func()
 	}
 	t.Cleanup(stop)
 	return conn.LocalAddr().(*net.UDPAddr), stop
-}
-
-func (u *UDP) serves() bool {
-	u.setUp()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.conns) > 0
 }
 
 func dialUDP(t testing.TB, to *net.UDPAddr) *net.UDPConn {

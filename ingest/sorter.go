@@ -3,50 +3,10 @@ package ingest
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"net/netip"
-
-	"golang.org/x/net/ipv4"
 
 	"fanin/internal/wire"
 )
-
-// datagramReader reads many datagrams with one system call.
-type datagramReader struct {
-	conn *ipv4.PacketConn // reads IPv6 sockets as well
-	got  []ipv4.Message
-}
-
-const (
-	readAtOnce  = 64
-	maxDatagram = 64 << 10
-)
-
-func newDatagramReader(conn *net.UDPConn) *datagramReader {
-	r := &datagramReader{conn: ipv4.NewPacketConn(conn), got: make([]ipv4.Message, readAtOnce)}
-	// Each may hold the largest datagram, but only the pages that datagrams
-	// touch ever become memory.
-	all := make([]byte, readAtOnce*maxDatagram)
-	for i := range r.got {
-		r.got[i].Buffers = [][]byte{all[i*maxDatagram : (i+1)*maxDatagram]}
-	}
-	return r
-}
-
-// read says how many datagrams came; it waits for some unless flags forbid it.
-func (r *datagramReader) read(flags int) (int, error) {
-	n, err := r.conn.ReadBatch(r.got, flags)
-	return max(n, 0), err
-}
-
-func (r *datagramReader) datagram(i int) (netip.Addr, []byte) {
-	m := &r.got[i]
-	addr := netip.Addr{}
-	if a, ok := m.Addr.(*net.UDPAddr); ok {
-		addr, _ = netip.AddrFromSlice(a.IP)
-	}
-	return addr.Unmap(), m.Buffers[0][:m.N]
-}
 
 // sorter turns datagrams into lines and puts them into the queue, each to its
 // host's or stream's.
