@@ -1,0 +1,184 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// binder fills structs from a decoded tree and notes what does not fit. Fields
+// are named by their toml tag; one without a tag cannot be set from a file.
+type binder struct{ problems []KeyProblem }
+
+func structOf(into any) reflect.Value { return reflect.ValueOf(into).Elem() }
+
+func (b *binder) problem(path, format string, args ...any) {
+	b.problems = append(b.problems, KeyProblem{path, fmt.Sprintf(format, args...)})
+}
+
+func (b *binder) table(path string, tree map[string]any, v reflect.Value) {
+	fields := fieldsOf(v.Type())
+	for _, key := range slices.Sorted(maps.Keys(tree)) {
+		at := child(path, key)
+		i, ok := fields[key]
+		if !ok {
+			b.unknown(path, key, slices.Sorted(maps.Keys(fields)))
+			continue
+		}
+		b.value(at, tree[key], v.Field(i))
+	}
+}
+
+func fieldsOf(t reflect.Type) map[string]int {
+	fields := make(map[string]int)
+	for i := range t.NumField() {
+		if tag := t.Field(i).Tag.Get("toml"); tag != "" && tag != "-" {
+			fields[tag] = i
+		}
+	}
+	return fields
+}
+
+func (b *binder) unknown(path, key string, known []string) {
+	where := "at the top of the file"
+	if path != "" {
+		where = "in [" + path + "]"
+	}
+	if s := suggest(key, known); s != "" {
+		b.problem(child(path, key), "unknown key %q %s; did you mean %q?", key, where, s)
+		return
+	}
+	b.problem(child(path, key), "unknown key %q %s; known are: %s", key, where, strings.Join(known, ", "))
+}
+
+// value sets v from a decoded value. Pointers are made: nil says "not set".
+func (b *binder) value(path string, value any, v reflect.Value) {
+	if v.Kind() == reflect.Pointer {
+		p := reflect.New(v.Type().Elem())
+		b.value(path, value, p.Elem())
+		v.Set(p)
+		return
+	}
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		b.text(path, value, u)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		if tree, ok := value.(map[string]any); ok {
+			b.table(path, tree, v)
+			return
+		}
+		b.problem(path, "%s is %s; it is a table: write [%s]", path, kind(value), path)
+	case reflect.Slice:
+		b.slice(path, value, v)
+	case reflect.String:
+		set(b, path, value, v.SetString, "a string in quotes")
+	case reflect.Bool:
+		set(b, path, value, v.SetBool, "true or false")
+	case reflect.Int, reflect.Int64:
+		set(b, path, value, v.SetInt, "a whole number without quotes")
+	default:
+		b.problem(path, "%s cannot be set from a file", path)
+	}
+}
+
+func set[T any](b *binder, path string, value any, set func(T), want string) {
+	if x, ok := value.(T); ok {
+		set(x)
+		return
+	}
+	b.problem(path, "%s is %s; want %s", last(path), kind(value), want)
+}
+
+// text sets a value that has a unit, which is why it must be a string.
+func (b *binder) text(path string, value any, u encoding.TextUnmarshaler) {
+	s, ok := value.(string)
+	if !ok {
+		b.problem(path, "%s is %s without a unit; write it in quotes, as in %s", last(path), kind(value), example(u))
+		return
+	}
+	if err := u.UnmarshalText([]byte(s)); err != nil {
+		b.problem(path, "%s: %v", last(path), err)
+	}
+}
+
+func (b *binder) slice(path string, value any, v reflect.Value) {
+	if tables, ok := value.([]map[string]any); ok && v.Type().Elem().Kind() == reflect.Struct {
+		v.Set(reflect.MakeSlice(v.Type(), len(tables), len(tables)))
+		for i, tree := range tables {
+			b.table(fmt.Sprintf("%s[%d]", path, i), tree, v.Index(i))
+		}
+		return
+	}
+	if v.Type().Elem().Kind() == reflect.Struct {
+		b.problem(path, "%s is %s; there can be several: write [[%s]]", path, kind(value), path)
+		return
+	}
+	list, ok := value.([]any)
+	if !ok {
+		b.problem(path, "%s is %s; want a list, as in [\"...\"]", last(path), kind(value))
+		return
+	}
+	v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
+	for i, x := range list {
+		b.value(path, x, v.Index(i))
+	}
+}
+
+func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+
+func kind(value any) string {
+	switch value.(type) {
+	case string:
+		return fmt.Sprintf("the string %q", value)
+	case bool, int64, float64:
+		return fmt.Sprintf("%v", value)
+	case map[string]any:
+		return "a table"
+	case []map[string]any:
+		return "a list of tables"
+	case []any:
+		return "a list"
+	}
+	return "a date or time"
+}
+
+// suggest finds the known word that was probably meant: the same but for case,
+// or at most two letters away.
+func suggest(word string, known []string) string {
+	best, least := "", 3
+	for _, k := range known {
+		if strings.EqualFold(word, k) {
+			return k
+		}
+		if d := distance(word, k); d < least && d < len(k) {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to add, drop or change (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := diagonal
+			if a[i-1] != b[j-1] {
+				change++
+			}
+			diagonal = row[j]
+			row[j] = min(change, row[j]+1, row[j-1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,134 @@
+// Package config reads TOML files strictly: every mistake in a file is found at
+// once, with its line and a remedy, and nothing is taken for what it does not
+// say. It knows no room: a program gives it the struct to fill.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// File is a configuration file that was read into a struct.
+type File struct {
+	Path     string
+	lines    []string
+	index    map[string]place // key path -> where it stands
+	problems []KeyProblem
+}
+
+// Problem is one mistake in a file.
+type Problem struct {
+	Line, Col, Len int // from 1; 0 where there is no place
+	Text           string
+}
+
+// Problems are all mistakes in a file. As an error it reads, for each of them,
+// as file:line, what is wrong, and the line itself.
+type Problems struct {
+	file *File
+	List []Problem
+}
+
+// Load reads the file at path into the struct that into points to, whose fields
+// keep their values where the file does not name them. Top-level tables named in
+// others belong to other programs and are passed over. The error says why the
+// file could not be read or parsed; what is wrong in it, Err says, so that the
+// program can add what it finds wrong itself.
+func Load(path string, into any, others ...string) (*File, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, string(b), into, others...)
+}
+
+// Parse is Load for a text that was read already.
+func Parse(path, text string, into any, others ...string) (*File, error) {
+	f := &File{Path: path, lines: strings.Split(text, "\n")}
+	var tree map[string]any
+	if _, err := toml.Decode(text, &tree); err != nil {
+		return nil, f.syntax(err)
+	}
+	f.index = scan(f.lines)
+	for _, name := range others {
+		delete(tree, name)
+	}
+	b := &binder{}
+	b.table("", tree, structOf(into))
+	f.problems = b.problems
+	return f, nil
+}
+
+// Problem notes a mistake at a key, named by its path: "collector.tcp[0].listen".
+func (f *File) Problem(path, format string, args ...any) {
+	f.problems = append(f.problems, KeyProblem{path, fmt.Sprintf(format, args...)})
+}
+
+// syntax is what the TOML parser says, as a Problem.
+func (f *File) syntax(err error) error {
+	p := &Problems{file: f}
+	var pe toml.ParseError
+	if !errors.As(err, &pe) {
+		p.List = []Problem{{Text: err.Error()}}
+		return p
+	}
+	p.List = []Problem{{Line: pe.Position.Line, Col: max(1, pe.Position.Col), Len: max(1, pe.Position.Len), Text: pe.Message}}
+	return p
+}
+
+// KeyProblem is a mistake at a key.
+type KeyProblem struct{ Path, Text string }
+
+// Err is all mistakes noted so far, in the order of their lines; nil for none.
+func (f *File) Err() error {
+	if len(f.problems) == 0 {
+		return nil
+	}
+	p := &Problems{file: f}
+	for _, k := range f.problems {
+		at := f.find(k.Path)
+		p.List = append(p.List, Problem{at.line, at.col, at.len, k.Text})
+	}
+	slices.SortStableFunc(p.List, func(a, b Problem) int { return a.Line - b.Line })
+	return p
+}
+
+// find returns the place of a key, or of the nearest table around it.
+func (f *File) find(path string) place {
+	for path != "" {
+		if at, ok := f.index[path]; ok {
+			return at
+		}
+		i := strings.LastIndexAny(path, ".[")
+		path = path[:max(0, i)]
+	}
+	return place{}
+}
+
+func (p *Problems) Error() string {
+	var b strings.Builder
+	for i, m := range p.List {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		if m.Line < 1 || m.Line > len(p.file.lines) {
+			fmt.Fprintf(&b, "%s: %s", p.path(), m.Text)
+			continue
+		}
+		fmt.Fprintf(&b, "%s:%d: %s\n", p.path(), m.Line, m.Text)
+		line := strings.TrimRight(p.file.lines[m.Line-1], "\r")
+		fmt.Fprintf(&b, "%5d | %s\n", m.Line, strings.ReplaceAll(line, "\t", " "))
+		fmt.Fprintf(&b, "      | %s%s", strings.Repeat(" ", max(0, m.Col-1)), strings.Repeat("^", max(1, m.Len)))
+	}
+	return b.String()
+}
+
+func (p *Problems) path() string {
+	return cmp.Or(p.file.Path, "command line")
+}
