@@ -230,7 +230,10 @@ func TestNoDescriptors(t *testing.T) {
 	}
 	src.send(t, s, "last")
 	expectLines(t, s, append(want, "last")...)
-	waitFor(t, "a rotation", func() bool { s.Rotate(context.Background()); return s.counts.bySize.Load() > 0 || s.counts.byDemand.Load() > 0 })
+	waitFor(t, "a rotation", func() bool {
+		s.Rotate(context.Background())
+		return s.counts.bySize.Load() > 0 || s.counts.byDemand.Load() > 0
+	})
 }
 
 func lowerFileLimit(t *testing.T, n int) {

@@ -129,7 +129,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	}
 	own := c.inputs[inputOwn]
 	c.mu.Unlock()
-	counter("fanin_received_lines_total", "Lines taken in, whatever became of them.", &own.received, "input", inputOwn)
+	counter("fanin_received_lines_total", "Lines received, repeats included.", &own.received, "input", inputOwn)
 	counter("fanin_commits_total", "Group commits.", &c.commits)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
 	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.skipped)

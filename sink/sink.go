@@ -95,7 +95,9 @@ func (s *Sink) defaults() error {
 		return fmt.Errorf("path of the log: %w", err)
 	}
 	s.Path = path
-	s.State = cmp.Or(s.State, StateDir(path))
+	if s.State, err = filepath.Abs(cmp.Or(s.State, StateDir(path))); err != nil {
+		return fmt.Errorf("state of the log: %w", err)
+	}
 	s.Format = cmp.Or(s.Format, "syslog")
 	s.Sync = cmp.Or(s.Sync, syncCommit)
 	s.RotateSize = cmp.Or(s.RotateSize, 256<<20)

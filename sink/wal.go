@@ -1,11 +1,13 @@
 package sink
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"fanin/internal/disk"
 )
@@ -186,4 +188,32 @@ func (r *walReader) checkEnd() error {
 		}
 	}
 	return nil
+}
+
+// wholeFrames returns every frame of the newest life that can be read, in the
+// order of their lsn, whatever is between them.
+func wholeFrames(f io.ReaderAt, size int64) (frames []frame) {
+	r := &walReader{f: f, size: size}
+	var newest uint64
+	for place := int64(0); place+blockSize <= size; place += blockSize {
+		if fr, _, err := r.at(place); err == nil && fr != nil {
+			fr.text = append([]byte(nil), fr.text...)
+			frames = append(frames, *fr)
+			newest = max(newest, fr.lsn)
+		}
+	}
+	var life uint64
+	for i := range frames {
+		if frames[i].lsn == newest {
+			life = frames[i].life
+		}
+	}
+	frames = slices.DeleteFunc(frames, func(f frame) bool { return f.life != life })
+	slices.SortFunc(frames, func(a, b frame) int { return cmp.Compare(a.lsn, b.lsn) })
+	return frames
+}
+
+// behind keeps the frames that a checkpoint does not cover.
+func behind(frames []frame, sl *slot) []frame {
+	return slices.DeleteFunc(frames, func(f frame) bool { return f.lsn <= sl.LSN })
 }

@@ -1,0 +1,323 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fanin/ingest"
+	"fanin/internal/certs"
+	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/sink"
+)
+
+// settings is the configuration file. Every field has its default before the
+// file is read; config.example.toml says what each means.
+type settings struct {
+	Collector collector `toml:"collector"`
+	file      *config.File
+}
+
+type collector struct {
+	State        string          `toml:"state"`
+	DrainTimeout config.Duration `toml:"drain_timeout"`
+	MaxInFlight  config.Size     `toml:"max_in_flight"`
+	LogLevel     string          `toml:"log_level"`
+	Log          logTable        `toml:"log"`
+	TCP          []tcpTable      `toml:"tcp"`
+	UDP          []udpTable      `toml:"udp"`
+	HTTP         *httpTable      `toml:"http"`
+}
+
+type logTable struct {
+	Path        string          `toml:"path"`
+	Format      string          `toml:"format"`
+	Sync        string          `toml:"sync"`
+	RotateSize  config.Size     `toml:"rotate_size"`
+	RotateEvery config.Duration `toml:"rotate_every"`
+	RotateAt    *config.Clock   `toml:"rotate_at"`
+	KeepFiles   int             `toml:"keep_files"`
+	KeepAge     config.Duration `toml:"keep_age"`
+	KeepBytes   config.Size     `toml:"keep_bytes"`
+	Compress    string          `toml:"compress"`
+	Mode        config.Mode     `toml:"mode"`
+	DirMode     config.Mode     `toml:"dir_mode"`
+}
+
+type tlsTable struct {
+	Cert     string `toml:"cert"`
+	Key      string `toml:"key"`
+	ClientCA string `toml:"client_ca"`
+}
+
+type tcpTable struct {
+	Listen           string           `toml:"listen"`
+	TLS              *tlsTable        `toml:"tls"`
+	Insecure         bool             `toml:"insecure"`
+	Source           string           `toml:"source"`
+	MaxConns         *int             `toml:"max_conns"`
+	MaxConnsPerIP    *int             `toml:"max_conns_per_ip"`
+	MaxLine          *config.Size     `toml:"max_line"`
+	HandshakeTimeout *config.Duration `toml:"handshake_timeout"`
+	FrameTimeout     *config.Duration `toml:"frame_timeout"`
+	IdleTimeout      *config.Duration `toml:"idle_timeout"`
+}
+
+type udpTable struct {
+	Listen     string       `toml:"listen"`
+	Insecure   bool         `toml:"insecure"`
+	Source     string       `toml:"source"`
+	ReadBuffer *config.Size `toml:"read_buffer"`
+	Queue      *config.Size `toml:"queue"`
+	MaxLine    *config.Size `toml:"max_line"`
+}
+
+type httpTable struct {
+	Listen   string    `toml:"listen"`
+	TLS      *tlsTable `toml:"tls"`
+	Insecure bool      `toml:"insecure"`
+}
+
+func defaults() *settings {
+	return &settings{Collector: collector{
+		DrainTimeout: config.Duration(25 * time.Second),
+		MaxInFlight:  24 << 20,
+		LogLevel:     "info",
+		Log: logTable{
+			Format: "syslog", Sync: "commit", Compress: "gzip", RotateSize: 256 << 20, KeepBytes: 10 << 30, Mode: 0o640, DirMode: 0o750,
+		},
+	}, file: &config.File{}}
+}
+
+// load makes the settings from the file and the flags, which win. All mistakes
+// of both come in one error.
+func (o *options) load() (*settings, error) {
+	s := defaults()
+	if o.config != "" {
+		file, err := config.Load(o.config, s, "agent")
+		if err != nil {
+			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
+		s.file = file
+	}
+	c := &s.Collector
+	c.Log.Path = cmp.Or(o.out, c.Log.Path)
+	c.State = cmp.Or(o.state, c.State)
+	c.Log.Format = cmp.Or(o.format, c.Log.Format)
+	c.Log.Sync = cmp.Or(o.sync, c.Log.Sync)
+	if o.listen != "" || len(c.TCP) == 0 && len(c.UDP) == 0 {
+		address := cmp.Or(o.listen, "127.0.0.1:6789")
+		c.TCP = []tcpTable{{Listen: address, Insecure: o.insecure}}
+		c.UDP = []udpTable{{Listen: address, Insecure: o.insecure}}
+	}
+	for i := range c.TCP {
+		c.TCP[i].Insecure = c.TCP[i].Insecure || o.insecure
+	}
+	for i := range c.UDP {
+		c.UDP[i].Insecure = c.UDP[i].Insecure || o.insecure
+	}
+	s.check()
+	if err := s.file.Err(); err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return s, nil
+}
+
+// check notes every mistake that the file's own grammar cannot know.
+func (s *settings) check() {
+	c, l := &s.Collector, &s.Collector.Log
+	if l.Path == "" {
+		s.file.Problem("collector.log.path", "collector.log.path is missing: the file to write, as in path = \"/var/log/fanin/all.log\"")
+	}
+	s.oneOf("collector.log.format", l.Format, "syslog", "json", "raw")
+	s.oneOf("collector.log.sync", l.Sync, "commit", "none")
+	s.oneOf("collector.log.compress", l.Compress, "gzip", "none")
+	s.oneOf("collector.log_level", c.LogLevel, "debug", "info", "warn", "error")
+	if l.RotateSize >= 0 && l.RotateSize < 64<<10 {
+		s.file.Problem("collector.log.rotate_size", "rotate_size is %s; at least 64KiB, or \"off\"", l.RotateSize)
+	}
+	if l.RotateAt != nil && l.RotateEvery == 0 {
+		s.file.Problem("collector.log.rotate_at", "rotate_at says when, and rotate_every how often: give both, as in rotate_every = \"24h\"")
+	}
+	if l.KeepFiles < 0 {
+		s.file.Problem("collector.log.keep_files", "keep_files is %d; 0 keeps all", l.KeepFiles)
+	}
+	if c.MaxInFlight < 8<<20 {
+		s.file.Problem("collector.max_in_flight", "max_in_flight is %s; at least 8MiB", c.MaxInFlight)
+	}
+	for i, t := range c.TCP {
+		at := fmt.Sprintf("collector.tcp[%d]", i)
+		s.checkListen(at, t.Listen, t.Insecure, t.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
+		s.checkTLS(at, t.TLS)
+		s.checkMaxLine(at, t.MaxLine)
+	}
+	for i, u := range c.UDP {
+		at := fmt.Sprintf("collector.udp[%d]", i)
+		s.checkListen(at, u.Listen, u.Insecure, false, "datagrams are never encrypted: use tcp")
+		s.checkMaxLine(at, u.MaxLine)
+	}
+	if h := c.HTTP; h != nil {
+		s.checkListen("collector.http", h.Listen, h.Insecure, h.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
+		s.checkTLS("collector.http", h.TLS)
+	}
+}
+
+func (s *settings) oneOf(path, value string, known ...string) {
+	for _, k := range known {
+		if value == k {
+			return
+		}
+	}
+	s.file.Problem(path, "%s is %q; want one of %q", filepath.Ext(path)[1:], value, known)
+}
+
+// checkListen refuses what would carry lines unencrypted beyond the machine
+// without anybody having said so.
+func (s *settings) checkListen(at, listen string, insecure, encrypted bool, remedy string) {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		s.file.Problem(at+".listen", "listen is %q; want host:port, as in \"127.0.0.1:6789\"", listen)
+		return
+	}
+	ip := net.ParseIP(host)
+	if encrypted || insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return
+	}
+	s.file.Problem(at+".listen", "listen is %q, beyond this machine, and unencrypted: %s, or say insecure = true (or --insecure) if the network is yours alone", listen, remedy)
+}
+
+func (s *settings) checkTLS(at string, t *tlsTable) {
+	if t != nil && (t.Cert == "" || t.Key == "") {
+		s.file.Problem(at+".tls", "tls needs cert and key")
+	}
+}
+
+func (s *settings) checkMaxLine(at string, n *config.Size) {
+	if n != nil && (*n < 256 || *n > 1<<20) {
+		s.file.Problem(at+".max_line", "max_line is %s; from 256B to 1MiB", *n)
+	}
+}
+
+func (s *settings) state() string {
+	return cmp.Or(s.Collector.State, sink.StateDir(s.Collector.Log.Path))
+}
+
+func (s *settings) level() slog.Level {
+	var l slog.Level
+	l.UnmarshalText([]byte(s.Collector.LogLevel)) // checked
+	return l
+}
+
+// sink makes the sink that the settings describe.
+func (s *settings) sink() *sink.Sink {
+	l := &s.Collector.Log
+	k := &sink.Sink{
+		Path: l.Path, State: s.state(), Format: l.Format, Sync: l.Sync,
+		RotateSize: orOff(int64(l.RotateSize)), RotateEvery: time.Duration(l.RotateEvery),
+		KeepFiles: l.KeepFiles, KeepAge: time.Duration(l.KeepAge), KeepBytes: orOff(int64(l.KeepBytes)),
+		Compress: l.Compress, Mode: fs.FileMode(l.Mode), DirMode: fs.FileMode(l.DirMode),
+	}
+	if l.RotateAt != nil {
+		k.RotateAt, k.RotateAtSet = l.RotateAt.After, true
+	}
+	return k
+}
+
+// orOff turns 0 into "no bound": a zero field would be the default.
+func orOff(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
+func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
+	l := &ingest.TCP{
+		Source: t.Source, Log: log, MaxConns: orZero(t.MaxConns), MaxConnsPerIP: orZero(t.MaxConnsPerIP), MaxLine: int(orZero(t.MaxLine)),
+		HandshakeTimeout: time.Duration(orZero(t.HandshakeTimeout)), FrameTimeout: time.Duration(orZero(t.FrameTimeout)),
+		IdleTimeout: time.Duration(orZero(t.IdleTimeout)),
+	}
+	if t.TLS == nil {
+		return l, nil
+	}
+	var err error
+	l.RequireAgentCert = t.TLS.ClientCA != ""
+	l.TLS, err = t.TLS.server(log)
+	return l, err
+}
+
+func orZero[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+func (t *tlsTable) server(log *slog.Logger) (*tls.Config, error) {
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, Log: log}.Server()
+}
+
+// checkEnvironment tries what the settings name: directories, certificates, ports.
+func (s *settings) checkEnvironment() error {
+	var problems []error
+	for _, dir := range []string{filepath.Dir(s.Collector.Log.Path), s.state()} {
+		problems = append(problems, writable(dir))
+	}
+	for _, t := range s.Collector.TCP {
+		if t.TLS != nil {
+			_, err := t.TLS.server(nil)
+			problems = append(problems, err)
+		}
+		problems = append(problems, free("tcp", t.Listen))
+	}
+	for _, u := range s.Collector.UDP {
+		problems = append(problems, free("udp", u.Listen))
+	}
+	if h := s.Collector.HTTP; h != nil {
+		problems = append(problems, free("tcp", h.Listen))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
+// writable reports whether files can be made in dir, or in the nearest directory
+// above that exists.
+func writable(dir string) error {
+	for {
+		f, err := os.CreateTemp(dir, ".fanin-check-")
+		if err == nil {
+			f.Close()
+			return os.Remove(f.Name())
+		}
+		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+			dir = parent
+			continue
+		}
+		return fmt.Errorf("directory %s: %w", dir, err)
+	}
+}
+
+func free(network, address string) error {
+	if network == "udp" {
+		c, err := net.ListenPacket(network, address)
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	l, err := net.Listen(network, address)
+	if err == nil {
+		l.Close()
+	}
+	return err
+}

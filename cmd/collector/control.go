@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"reflect"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"fanin/ingest"
+	"fanin/internal/daemon"
+	"fanin/sink"
+)
+
+const controlName = "control.sock"
+
+// control is HTTP over a socket in the state directory, and over TCP where that
+// is configured.
+type control struct {
+	servers []*http.Server
+	socket  string
+}
+
+// status is what `status --json` prints.
+type status struct {
+	Version  string           `json:"version"`
+	Since    time.Time        `json:"since"`
+	PID      int              `json:"pid"`
+	Listen   []string         `json:"listen"`
+	Sink     sink.Status      `json:"log"`
+	Agents   []ingest.Session `json:"agents"`
+	InFlight int64            `json:"in_flight_bytes"`
+}
+
+func (c *server) status() status {
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used()}
+	for _, l := range c.listeners {
+		st.Listen = append(st.Listen, l.kind+" "+l.address)
+	}
+	return st
+}
+
+func (st *status) print(w io.Writer) {
+	l := &st.Sink
+	health := "taking lines"
+	if !l.Healthy {
+		health = "NOT TAKING LINES: " + l.Trouble
+	}
+	fmt.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
+	fmt.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
+	for _, a := range st.Listen {
+		fmt.Fprintf(w, "listening %s\n", a)
+	}
+	fmt.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
+	for _, a := range st.Agents {
+		fmt.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
+	}
+}
+
+// serveControl opens the control socket, and the HTTP listener if there is one.
+func (c *server) serveControl() (*control, error) {
+	k := &control{socket: filepath.Join(c.settings.state(), controlName)}
+	os.Remove(k.socket) // ours: the lock on the directory says so
+	ln, err := net.Listen("unix", k.socket)
+	if err != nil {
+		if len(k.socket) > 107 {
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter collector.state", err, len(k.socket))
+		}
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
+	if err := os.Chmod(k.socket, 0o660); err != nil {
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
+	own := c.handler()
+	own.HandleFunc("/debug/pprof/", pprof.Index)
+	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	k.serve(ln, own)
+	if h := c.settings.Collector.HTTP; h != nil {
+		if err := c.serveHTTP(k, h); err != nil {
+			k.close()
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+func (c *server) serveHTTP(k *control, h *httpTable) error {
+	ln, err := net.Listen("tcp", h.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on http %s: %w", h.Listen, err)
+	}
+	fmt.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
+	if h.TLS == nil {
+		k.serve(ln, c.handler())
+		return nil
+	}
+	t, err := h.TLS.server(c.log)
+	if err != nil {
+		return err
+	}
+	k.serveTLS(ln, t, c.handler())
+	return nil
+}
+
+func (c *server) handler() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { reply(w, c.status(), nil) })
+	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, r *http.Request) {
+		rotation, err := c.sink.Rotate(r.Context())
+		reply(w, rotation, err)
+	})
+	mux.HandleFunc("POST /reopen", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, c.sink.Reopen(r.Context())) })
+	mux.HandleFunc("POST /checkpoint", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, c.sink.Checkpoint(r.Context())) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", c.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// ready says whether lines are taken, and if not, why.
+func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
+	st := c.sink.Status()
+	if !st.Healthy {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	json.NewEncoder(w).Encode(map[string]any{"ready": st.Healthy, "reason": st.Trouble})
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}
+
+func (c *server) registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanin_build_info", Help: "1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": c.settings.Collector.Log.Sync, "format": c.settings.Collector.Log.Format}})
+	info.Set(1)
+	r.MustRegister(info, c.sink, c.room, c.intake, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// equal reports whether two configurations say the same.
+func (s *settings) equal(t *settings) bool { return reflect.DeepEqual(s.Collector, t.Collector) }
+
+var errNotRunning = errors.New("no collector is running")
+
+// ask asks the collector with this state directory; into may be nil.
+func ask(ctx context.Context, state, method, path string, into any) error {
+	socket := filepath.Join(state, controlName)
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, method, "http://collector"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(r)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w with the state %s", errNotRunning, state)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the collector: %w", err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("ask the collector: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the collector says: %s", b)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(b, into)
+}

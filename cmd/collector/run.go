@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanin/ingest"
+	"fanin/internal/daemon"
+	"fanin/sink"
+)
+
+// server is the collector, put together:
+//
+//	agents, plain lines --> ingest.TCP --\
+//	                                      >--> sink.Sink --> one rotated file
+//	datagrams ------------> ingest.UDP --/        |
+//	                                              +-- state: write-ahead log, checkpoints, ledger
+//	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
+//
+// It starts from the right and stops from the left.
+type server struct {
+	settings *settings
+	log      *slog.Logger
+	sink     *sink.Sink
+	sessions *ingest.Sessions
+	room     *ingest.Room
+	intake   *ingest.Metrics
+	metrics  *prometheus.Registry
+	control  *control
+
+	listeners []listener
+	serving   sync.WaitGroup
+	broken    chan error // a listener that ended by itself
+	started   time.Time
+}
+
+// listener is one way in, being served.
+type listener struct {
+	kind, address string
+	shutdown      func(context.Context) error
+}
+
+// run is the life of a collector, until ctx ends.
+func run(ctx context.Context, s *settings) error {
+	daemon.LimitMemory(256 << 20)
+	c := &server{
+		settings: s, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
+		sessions: new(ingest.Sessions), room: &ingest.Room{Limit: int64(s.Collector.MaxInFlight)},
+		intake: ingest.NewMetrics(), broken: make(chan error, 16),
+	}
+	c.sink.Log, c.sink.Alive = c.log, daemon.Watchdog()
+	daemon.Notify("STATUS=repeating what a crash left undone")
+	if err := c.sink.Open(ctx); err != nil {
+		return err
+	}
+	defer c.drain()
+	c.metrics = c.registry()
+	if err := c.listen(); err != nil {
+		return err
+	}
+	c.hello()
+	daemon.Notify("READY=1", "STATUS=taking lines")
+	return c.wait(ctx)
+}
+
+// wait serves signals until it is time to leave.
+func (c *server) wait(ctx context.Context) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	tell := time.NewTicker(5 * time.Second)
+	defer tell.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.log.Info("draining: taking no more lines, finishing those that are here")
+			return nil
+		case err := <-c.broken:
+			return err
+		case <-c.sink.Failed():
+			return fmt.Errorf("%w; starting again mends this", c.sink.Err())
+		case sig := <-signals:
+			c.signal(ctx, sig)
+		case <-tell.C:
+			daemon.Notify("STATUS=" + c.line())
+		}
+	}
+}
+
+func (c *server) signal(ctx context.Context, sig os.Signal) {
+	if sig == syscall.SIGUSR1 {
+		if err := c.sink.Reopen(ctx); err != nil {
+			c.log.Error("cannot reopen the log", "err", err)
+		}
+		return
+	}
+	daemon.Notify("RELOADING=1")
+	c.reload()
+	daemon.Notify("READY=1")
+}
+
+// drain stops in the order the lines flow: nothing that was taken is left behind.
+func (c *server) drain() {
+	daemon.Notify("STOPPING=1", "STATUS=draining")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.settings.Collector.DrainTimeout))
+	defer cancel()
+	var all sync.WaitGroup
+	for _, l := range c.listeners {
+		all.Go(func() { // ends with ctx
+			if err := l.shutdown(ctx); err != nil {
+				c.log.Error("cannot finish in time; agents send again what was not acknowledged", "listener", l.kind+" "+l.address, "err", err)
+			}
+		})
+	}
+	all.Wait()
+	c.serving.Wait()
+	if err := c.sink.Close(ctx); err != nil {
+		c.log.Error("cannot close the log", "err", err)
+	}
+	if c.control != nil {
+		c.control.close()
+	}
+	c.log.Info("stopped", "after", time.Since(c.started).Round(time.Second))
+}
+
+// listen opens every way in, the control socket first.
+func (c *server) listen() error {
+	var err error
+	if c.control, err = c.serveControl(); err != nil {
+		return err
+	}
+	port := ""
+	for i := range c.settings.Collector.TCP {
+		if port, err = c.listenTCP(&c.settings.Collector.TCP[i]); err != nil {
+			return err
+		}
+	}
+	for i := range c.settings.Collector.UDP {
+		if err := c.listenUDP(&c.settings.Collector.UDP[i], port); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *server) listenTCP(t *tcpTable) (port string, err error) {
+	l, err := t.listener(c.log)
+	if err != nil {
+		return "", &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on tcp %s: %w", t.Listen, err)}
+	}
+	l.Out, l.Welcome, l.Sessions, l.Room, l.Metrics = c.sink, c.sink.Welcome, c.sessions, c.room, c.intake
+	ln, err := net.Listen("tcp", t.Listen)
+	if err != nil {
+		return "", fmt.Errorf("listen on tcp %s: %w", t.Listen, err)
+	}
+	kind := "tcp"
+	if t.TLS != nil {
+		kind = "tls"
+	}
+	c.serve(listener{kind, ln.Addr().String(), l.Shutdown}, func() error { return l.Serve(ln) })
+	_, port, _ = net.SplitHostPort(ln.Addr().String())
+	return port, nil
+}
+
+// listenUDP listens; asked for any port, it takes the number tcp got.
+func (c *server) listenUDP(t *udpTable, port string) error {
+	address := t.Listen
+	if host, p, _ := net.SplitHostPort(address); p == "0" && port != "" {
+		address = net.JoinHostPort(host, port)
+	}
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return fmt.Errorf("listen on udp %s: %w", address, err)
+	}
+	l := &ingest.UDP{Out: c.sink, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice, Source: t.Source,
+		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxLine: int(orZero(t.MaxLine))}
+	c.serve(listener{"udp", conn.LocalAddr().String(), l.Shutdown}, func() error { return l.Serve(conn.(*net.UDPConn)) })
+	return nil
+}
+
+// serve runs a listener on a goroutine of its own, which drain ends.
+func (c *server) serve(l listener, serve func() error) {
+	c.listeners = append(c.listeners, l)
+	c.serving.Go(func() {
+		if err := serve(); err != nil && !errors.Is(err, ingest.ErrServerClosed) {
+			c.broken <- fmt.Errorf("listener %s %s: %w", l.kind, l.address, err)
+		}
+	})
+	fmt.Fprintf(os.Stderr, "listening %s %s\n", l.kind, l.address)
+}
+
+// hello says what a person at the terminal wants to know next.
+func (c *server) hello() {
+	st := c.sink.Status()
+	fmt.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
+	for _, l := range c.listeners {
+		if l.kind == "tcp" {
+			host, port, _ := net.SplitHostPort(l.address)
+			name := filepath.Base(st.Path)
+			fmt.Fprintf(os.Stderr, "try: echo hello | nc -q0 %s %s; tail -F %s\n", host, port, name)
+			fmt.Fprintf(os.Stderr, "or:  fanin-agent --to %s /var/log/dpkg.log\n", l.address)
+			return
+		}
+	}
+}
+
+// line is the state in one line, for the service manager.
+func (c *server) line() string {
+	st := c.sink.Status()
+	if !st.Healthy {
+		return "NOT TAKING LINES: " + st.Trouble
+	}
+	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) + " lines since the start, generation " +
+		strconv.FormatUint(st.Generation, 10)
+}
+
+// reload reads the configuration again. Certificates are taken as they change;
+// everything else waits for a restart, which is said.
+func (c *server) reload() {
+	if c.settings.file.Path == "" {
+		c.log.Info("nothing to reload: there is no configuration file")
+		return
+	}
+	o := &options{config: c.settings.file.Path}
+	s, err := o.load()
+	if err != nil {
+		c.log.Error("the configuration is not taken; going on with the old one", "err", err)
+		return
+	}
+	if c.settings.equal(s) {
+		c.log.Info("the configuration is unchanged; certificates are taken anew as their files change")
+		return
+	}
+	c.log.Warn("the configuration is good and differs: restart to take it; no line is lost by a restart")
+}

@@ -1,0 +1,156 @@
+// Package certs makes TLS 1.3 configurations from files, and takes the files'
+// new contents when they change: certificates are renewed while programs run.
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Files names the files of one side. A server needs Cert and Key; with CA it
+// wants certificates from its peers that CA signed. A client needs CA, unless
+// the system's roots will do, and Cert and Key where the server asks for them.
+type Files struct {
+	Cert, Key, CA string
+	ServerName    string       // client: the name the server's certificate must bear; default: the host dialled
+	Log           *slog.Logger // told when changed files cannot be used; nil: nobody
+}
+
+// pair is what was read from Files.
+type pair struct {
+	cert  *tls.Certificate
+	roots *x509.CertPool
+	times []time.Time
+}
+
+// reloader reads the files again when they changed, at most once a second, and
+// stays with what it has when they cannot be used.
+type reloader struct {
+	files Files
+	mu    sync.Mutex
+	now   pair
+	seen  time.Time
+}
+
+func (f Files) reloader() (*reloader, error) {
+	p, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	return &reloader{files: f, now: p, seen: time.Now()}, nil
+}
+
+func (f Files) read() (p pair, err error) {
+	if f.Cert != "" || f.Key != "" {
+		if err := private(f.Key); err != nil {
+			return p, err
+		}
+		c, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+		if err != nil {
+			return p, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
+		}
+		p.cert = &c
+	}
+	if f.CA != "" {
+		b, err := os.ReadFile(f.CA)
+		if err != nil {
+			return p, fmt.Errorf("certificates of the authority: %w", err)
+		}
+		p.roots = x509.NewCertPool()
+		if !p.roots.AppendCertsFromPEM(b) {
+			return p, fmt.Errorf("%s holds no certificate in PEM form", f.CA)
+		}
+	}
+	p.times = f.times()
+	return p, nil
+}
+
+// private refuses a key that everybody can read.
+func private(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("private key: %w", err)
+	}
+	if fi.Mode().Perm()&0o007 != 0 {
+		return fmt.Errorf("private key %s can be read by everybody (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
+	}
+	return nil
+}
+
+func (f Files) times() (times []time.Time) {
+	for _, path := range []string{f.Cert, f.Key, f.CA} {
+		if fi, err := os.Stat(path); err == nil {
+			times = append(times, fi.ModTime())
+		}
+	}
+	return times
+}
+
+// current is what to use for the next handshake.
+func (r *reloader) current() pair {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.seen) < time.Second {
+		return r.now
+	}
+	r.seen = time.Now()
+	times := r.files.times()
+	if slices.EqualFunc(times, r.now.times, time.Time.Equal) {
+		return r.now
+	}
+	p, err := r.files.read()
+	if err != nil {
+		if r.files.Log != nil {
+			r.files.Log.Error("changed certificates cannot be used; going on with the old ones", "err", err)
+		}
+		r.now.times = times
+		return r.now
+	}
+	r.now = p
+	return p
+}
+
+// Server is a listener's configuration.
+func (f Files) Server() (*tls.Config, error) {
+	if f.Cert == "" || f.Key == "" {
+		return nil, errors.New("tls needs cert and key")
+	}
+	r, err := f.reloader()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			p := r.current()
+			c := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*p.cert}}
+			if p.roots != nil {
+				c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, p.roots
+			}
+			return c, nil
+		},
+	}, nil
+}
+
+// Client is a configuration to dial with. It is made anew for each connection.
+func (f Files) Client() (func() *tls.Config, error) {
+	r, err := f.reloader()
+	if err != nil {
+		return nil, err
+	}
+	return func() *tls.Config {
+		p := r.current()
+		c := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: p.roots, ServerName: f.ServerName}
+		if p.cert != nil {
+			c.Certificates = []tls.Certificate{*p.cert}
+		}
+		return c
+	}, nil
+}

@@ -1,0 +1,145 @@
+// Package daemon is what both programs need of the machine they run on: exit
+// codes, their own log, the service manager, their version, their memory.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+)
+
+// Exit codes, after sysexits.h.
+const (
+	ExitOK          = 0
+	ExitFailure     = 1
+	ExitUsage       = 64
+	ExitUnreachable = 69
+	ExitLater       = 75
+	ExitConfig      = 78
+)
+
+// Exit is an error with the code that the program ends with.
+type Exit struct {
+	Code int
+	Err  error
+}
+
+func (e *Exit) Error() string { return e.Err.Error() }
+func (e *Exit) Unwrap() error { return e.Err }
+
+// Exitf makes an Exit.
+func Exitf(code int, format string, args ...any) error {
+	return &Exit{code, fmt.Errorf(format, args...)}
+}
+
+// Code is the code for the outcome of a program.
+func Code(err error) int {
+	var e *Exit
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &e):
+		return e.Code
+	}
+	return ExitFailure
+}
+
+// Terminated returns a context that ends at the first SIGTERM or SIGINT; the
+// second one ends the process at once.
+func Terminated() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, syscall.SIGTERM, os.Interrupt)
+	go func() { // ends with the process
+		<-c
+		cancel()
+		<-c
+		fmt.Fprintln(os.Stderr, "second signal: leaving at once; what was acknowledged is safe")
+		os.Exit(ExitFailure)
+	}()
+	return ctx
+}
+
+// Notify tells the service manager, if there is one.
+func Notify(states ...string) {
+	sd.SdNotify(false, strings.Join(states, "\n")) // nobody to tell is no error
+}
+
+// Watchdog returns a function that, called often by the goroutine whose life
+// matters, keeps the service manager from restarting the process.
+func Watchdog() func() {
+	every, err := sd.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return func() {}
+	}
+	var last time.Time // the caller is one goroutine
+	return func() {
+		if now := time.Now(); now.Sub(last) >= every/3 {
+			last = now
+			Notify(sd.SdNotifyWatchdog)
+		}
+	}
+}
+
+// Version describes the program, for --version.
+func Version(name string) string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return name
+	}
+	revision, at := "unknown", "unknown"
+	goos, goarch := "", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case "vcs.time":
+			at = s.Value
+		case "GOOS":
+			goos = s.Value
+		case "GOARCH":
+			goarch = s.Value
+		}
+	}
+	return fmt.Sprintf("%s %s (%s, %s, %s, %s/%s)", name, Release, revision, at, info.GoVersion, goos, goarch)
+}
+
+// Release is the version of this source.
+const Release = "0.1.0"
+
+// LimitMemory sets the garbage collector to keep the process small: below
+// limit where that can be, and below the control group's limit, if it has one.
+func LimitMemory(limit int64) {
+	if b, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
+			limit = min(limit, n/10*9)
+		}
+	}
+	debug.SetMemoryLimit(limit)
+}
+
+// Logger writes to stderr: with the journal's priorities under systemd, else as
+// plain text.
+func Logger(level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{} // the journal has its own
+			}
+			return a
+		}
+		return slog.New(slog.NewTextHandler(priority{}, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
