@@ -187,6 +187,9 @@ func (c *conn) give(block []byte, n int) {
 	err := c.append(block[:n])
 	c.t.Room.give(block)
 	c.outcome <- err
+	if err != nil {
+		c.wake() // the reader may wait for bytes that nobody will take
+	}
 }
 
 // giveHere gives the lines in front of a tail too long to be moved aside.

@@ -1,0 +1,97 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+func TestRoomInTurn(t *testing.T) {
+	r := &Room{Limit: 64 << 10}
+	a := r.try(32 << 10)
+	if a == nil || r.try(64<<10) != nil {
+		t.Fatal("the limit does not hold")
+	}
+	large := make(chan []byte)
+	go func() { b, _ := r.take(t.Context(), 64<<10); large <- b }()
+	for r.waiters() == 0 {
+		runtime.Gosched()
+	}
+	if r.try(1) != nil {
+		t.Error("a small one went past a large one that waits")
+	}
+	r.give(a)
+	b := <-large
+	if len(b) != 64<<10 || r.Used() != 64<<10 {
+		t.Errorf("got %d bytes, %d used", len(b), r.Used())
+	}
+	r.give(b[:5])
+	if r.Used() != 0 {
+		t.Errorf("%d used at the end", r.Used())
+	}
+}
+
+func (r *Room) waiters() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting)
+}
+
+func TestRoomTimeout(t *testing.T) {
+	r := &Room{Limit: 4 << 10}
+	a := r.try(1)
+	why := errors.New("late")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, why)
+	defer cancel()
+	if _, err := r.take(ctx, 1); err != why {
+		t.Errorf("got %v", err)
+	}
+	r.give(a)
+	if r.Used() != 0 || r.waiters() != 0 {
+		t.Errorf("%d used, %d waiting", r.Used(), r.waiters())
+	}
+}
+
+// Holders of one block that need a second do not wait for each other for ever.
+func TestRoomMore(t *testing.T) {
+	r := &Room{Limit: 8 << 20}
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 20 {
+				packed, err := r.take(t.Context(), wire.MaxText)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				text, err := r.more(t.Context(), wire.MaxText)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				r.give(packed)
+				if used := r.Used(); used > 12<<20 {
+					t.Errorf("%d used", used)
+				}
+				r.give(text)
+			}
+		})
+	}
+	all.Wait()
+	if r.Used() != 0 {
+		t.Errorf("%d used at the end", r.Used())
+	}
+}
+
+func TestRoomClasses(t *testing.T) {
+	for n, want := range map[int]int64{0: 4096, 1: 4096, 4096: 4096, 4097: 8192, 1 << 20: 1 << 20, wire.MaxText: wire.MaxText} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
