@@ -38,6 +38,11 @@ func (d *dropCounter) look() {
 		d.u.say.warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.listen, "error", err)
 		return
 	}
+	d.count(now)
+}
+
+// count takes the kernel's count.
+func (d *dropCounter) count(now uint32) {
 	n := now - d.last // right across the wrap
 	if d.last = now; n == 0 {
 		return
