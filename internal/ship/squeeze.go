@@ -1,0 +1,33 @@
+package ship
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// leastSqueezed is the length from which compressing a text is worth it.
+const leastSqueezed = 1 << 10
+
+// squeezer compresses texts; any number of sessions may share it.
+type squeezer struct {
+	encoder *zstd.Encoder
+	blocks  sync.Pool
+}
+
+func newSqueezer() (*squeezer, error) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("prepare compression: %w", err)
+	}
+	return &squeezer{encoder: e, blocks: sync.Pool{New: func() any { return []byte(nil) }}}, nil
+}
+
+// pack compresses text into a block that free takes back. The frame says how
+// long the text is, which the collector insists on.
+func (s *squeezer) pack(text []byte) []byte {
+	return s.encoder.EncodeAll(text, s.blocks.Get().([]byte)[:0])
+}
+
+func (s *squeezer) free(b []byte) { s.blocks.Put(b) }

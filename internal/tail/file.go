@@ -1,0 +1,249 @@
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// file is an open source. It is kept open for as long as it is followed, so
+// that neither a new name nor none takes its lines away, and its inode cannot
+// become another file's.
+type file struct {
+	f      *os.File
+	handle []byte
+}
+
+func openFile(path string) (*file, error) {
+	f, err := openShared(path)
+	if err != nil {
+		return nil, err
+	}
+	return &file{f: f, handle: disk.Handle(f)}, nil
+}
+
+func (f *file) close() { f.f.Close() }
+
+func (f *file) size() int64 {
+	fi, err := f.f.Stat()
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+// deleted reports whether the file has no name left.
+func (f *file) deleted() bool {
+	fi, err := f.f.Stat()
+	return err == nil && disk.Links(fi) == 0
+}
+
+// tailAt reads the bytes that the tail hash at offset covers. A file that is
+// shorter has no such place.
+func (f *file) tailAt(offset int64) ([]byte, error) {
+	b := make([]byte, min(offset, wire.TailSize))
+	if n, err := f.f.ReadAt(b, offset-int64(len(b))); n < len(b) {
+		if err == nil || err == io.EOF {
+			err = errShort
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+var errShort = errors.New("the file is shorter")
+
+// holds reports whether p is a place in this file.
+func (f *file) holds(p wire.Point) bool {
+	if p.Offset < 0 {
+		return false
+	}
+	b, err := f.tailAt(p.Offset)
+	return err == nil && wire.TailHash(b) == p.Tail
+}
+
+// still reports whether the bytes before c are what they were when they were
+// read: a file that was truncated and grew again looks as long as before.
+func (f *file) still(c cursor) bool {
+	b, err := f.tailAt(c.Offset)
+	return err == nil && bytes.Equal(b, c.tail)
+}
+
+// head reads up to n first bytes.
+func (f *file) head(n int) []byte {
+	b := make([]byte, n)
+	got, _ := f.f.ReadAt(b, 0)
+	return b[:got]
+}
+
+// cursor is a place in a file and what it takes to go on from there.
+type cursor struct {
+	wire.Point
+	tail   []byte // the bytes that the hash covers; never changed in place
+	inLong bool   // within a line, of which the first part was sent
+	lines  int64  // lines before, for lossy streams
+}
+
+// cursorAt goes to a place that was told by its offset.
+func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
+	tail, err := f.tailAt(offset)
+	if err != nil {
+		return cursor{}, fmt.Errorf("read before offset %d: %w", offset, err)
+	}
+	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: lines}
+	c.inLong = len(tail) > 0 && tail[len(tail)-1] != '\n'
+	return c, nil
+}
+
+// after is the cursor behind raw bytes read at c.
+func (c *cursor) after(raw []byte) cursor {
+	n := cursor{tail: joinTail(c.tail, raw)}
+	n.Offset = c.Offset + int64(len(raw))
+	n.Tail = wire.TailHash(n.tail)
+	return n
+}
+
+// joinTail is the last bytes of a and b together, as its own slice.
+func joinTail(a, b []byte) []byte {
+	if len(b) >= wire.TailSize {
+		return slices.Clone(b[len(b)-wire.TailSize:])
+	}
+	if keep := wire.TailSize - len(b); len(a) > keep {
+		a = a[len(a)-keep:]
+	}
+	return append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
+}
+
+// read is a piece of the file as a batch will carry it.
+type read struct {
+	from, to cursor
+	text     []byte
+	cuts     []wire.Cut
+	block    []byte // what text lies in, to be given back
+	full     bool   // there was more than fitted
+	split    bool   // a part of a line that is too long
+	short    bool   // nothing: the block was too small for the line
+}
+
+// readBatch reads whole lines at c into block. Nothing is read (text is nil)
+// when no line is complete. last says that the file will not grow: then its
+// last line is complete as it is.
+func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool) (read, error) {
+	r := read{from: c, block: block}
+	room := len(block) - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
+	raw := block[len(wire.SplitGoesOn):][:room]
+	n, err := f.f.ReadAt(raw, c.Offset)
+	if err != nil && err != io.EOF {
+		return r, fmt.Errorf("read at offset %d: %w", c.Offset, err)
+	}
+	raw, r.full = raw[:n], n == room
+	if c.inLong {
+		return f.longLine(r, raw, maxLine, last), nil
+	}
+	end := bytes.LastIndexByte(raw, '\n') + 1
+	if long := firstLong(raw, maxLine); long >= 0 {
+		if long == 0 {
+			return f.longLine(r, raw, maxLine, last), nil
+		}
+		end = long
+	}
+	switch {
+	case end > 0:
+		r.text = raw[:end]
+		r.to, r.cuts = c.through(r.text)
+	case r.full:
+		r.short = true
+	case last && n > 0:
+		r.text = append(raw, '\n')
+		r.to = c.after(raw)
+	}
+	if r.text != nil {
+		r.to.lines = c.lines + int64(bytes.Count(r.text, newline))
+	}
+	return r, nil
+}
+
+var newline = []byte{'\n'}
+
+// firstLong is where the first line longer than limit begins, -1 if none does.
+// A line whose end is not in b counts by what is there.
+func firstLong(b []byte, limit int) int {
+	for at := 0; len(b)-at > limit; {
+		end := bytes.LastIndexByte(b[at:at+limit], '\n')
+		if end < 0 {
+			return at
+		}
+		at += end + 1
+	}
+	return -1
+}
+
+// longLine takes a part of a line that is too long, or the rest of it: with a
+// mark where it is cut, which is not in the source and so has no offset.
+func (f *file) longLine(r read, raw []byte, maxLine int, last bool) read {
+	part := maxLine - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
+	end := bytes.IndexByte(raw, '\n') + 1
+	text := r.block[len(wire.SplitGoesOn):]
+	switch {
+	case end > 0 && end <= part+1:
+		r.to = r.from.after(raw[:end])
+		text = text[:end]
+	case len(raw) > part:
+		r.to = r.from.after(raw[:part])
+		r.to.inLong, r.split = true, true
+		text = append(append(text[:part], wire.SplitMark...), '\n')
+	case last && len(raw) > 0:
+		r.to = r.from.after(raw)
+		text = append(text[:len(raw)], '\n')
+	default:
+		r.short = r.full
+		return r
+	}
+	if r.from.inLong {
+		copy(r.block, wire.SplitGoesOn)
+		text = r.block[:len(wire.SplitGoesOn)+len(text)]
+	}
+	r.text = text
+	r.to.lines = r.from.lines + 1
+	return r
+}
+
+// through is the cursor behind text, and the cuts that text needs on the way.
+func (c *cursor) through(text []byte) (to cursor, cuts []wire.Cut) {
+	at, here := 0, *c
+	for {
+		n := cutLength(text[at:])
+		here = here.after(text[at : at+n])
+		at += n
+		if at == len(text) {
+			return here, cuts
+		}
+		cuts = append(cuts, wire.Cut{Text: at, End: here.Offset, After: here.Tail})
+	}
+}
+
+// cutLength is how much of text may go without a cut.
+func cutLength(text []byte) int {
+	n := len(text)
+	if n > wire.MaxCutText {
+		if n = bytes.LastIndexByte(text[:wire.MaxCutText], '\n') + 1; n == 0 {
+			return bytes.IndexByte(text, '\n') + 1 // one line, and not too long
+		}
+	}
+	for {
+		lines := bytes.Count(text[:n], newline)
+		if lines <= wire.MaxCutLines {
+			return n
+		}
+		n = bytes.LastIndexByte(text[:n/2], '\n') + 1
+		if n == 0 {
+			n = bytes.IndexByte(text, '\n') + 1
+		}
+	}
+}

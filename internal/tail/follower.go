@@ -1,0 +1,337 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// Follower follows one file, whatever it is called, until it is gone and
+// everything in it is kept by the other side. One goroutine does all of it.
+type Follower struct {
+	t        *Tailer
+	table    *Table
+	path     string // where it was found: a label
+	key      fileKey
+	source   string
+	file     *file
+	wake     chan struct{}
+	before   *Follower // had the same name: its lines come first
+	modified time.Time // when it was found
+
+	drained chan struct{} // closed when everything up to a rotation is acked
+	drainIt sync.Once
+	eof     atomic.Int64 // size at the last look that found no more lines
+
+	mu      sync.Mutex // for what the tailer and others look at
+	visible bool       // some table names it
+	hidden  time.Time  // since when not
+	stream  wire.StreamID
+	acked   wire.Point
+	trouble string
+	turning bool    // it may be a copy in the making: nothing was sent of it
+	given   *belief // a stream handed over by a truncated file's follower
+
+	// The goroutine's own.
+	belief belief
+	answer *wire.Expected // what the collector said last, when it stands elsewhere
+	pos    cursor         // acked up to here, as pos says
+	last   bool           // the file will not grow: its last line is complete
+	grown  time.Time      // when it grew last
+	size   int            // of the next block
+}
+
+// What follow does next.
+var (
+	errDone      = errors.New("gone and drained")
+	errTruncated = errors.New("truncated")
+)
+
+// follow is the life of a follower.
+func (f *Follower) follow(ctx context.Context) {
+	if !f.turn(ctx) {
+		return
+	}
+	wait := f.t.Poll
+	for ctx.Err() == nil {
+		err := f.resume(ctx)
+		if err == nil {
+			wait = f.t.Poll
+			err = f.send(ctx)
+		}
+		var moved *wire.Expected
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errDone):
+			f.end(ctx)
+			return
+		case errors.Is(err, errTruncated):
+			continue // resume sees it
+		case errors.As(err, &moved):
+			f.answer = moved
+			wait = min(wait, f.t.Poll/16)
+		case errors.Is(err, wire.ErrRefused):
+			f.t.counts.refused.Add(1)
+			f.t.Log.Error("the collector refuses lines of this file; trying again in a minute", "path", f.path, "offset", f.pos.Offset, "err", err)
+			wait = time.Minute
+		}
+		f.setTrouble(err.Error())
+		f.sleep(ctx, wait)
+		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+func (f *Follower) sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// turn waits until it is this file's turn: the file that had its name is
+// drained, and it is no copy in the making.
+func (f *Follower) turn(ctx context.Context) bool {
+	if f.before != nil {
+		select {
+		case <-f.before.drained:
+		case <-ctx.Done():
+			return false
+		}
+		f.before = nil
+	}
+	for end := time.Now().Add(f.t.Settle); f.isTurning() && time.Now().Before(end) && f.t.looksLikeCopy(f); {
+		select {
+		case <-f.wake: // perhaps by who handed a stream over
+		case <-time.After(f.t.Poll):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	f.mu.Lock()
+	f.turning = false
+	f.mu.Unlock()
+	return true
+}
+
+// isTurning reports whether the file may still be a copy in the making.
+func (f *Follower) isTurning() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.turning && f.given == nil
+}
+
+// send gives batch after batch until something keeps it from that. While one is
+// on its way, the next is read.
+func (f *Follower) send(ctx context.Context) error {
+	next, err := f.read(ctx, f.pos, true)
+	for err == nil {
+		if next.text == nil {
+			f.t.pool.put(next.block)
+			if err = f.idle(ctx); err == nil {
+				next, err = f.read(ctx, f.pos, true)
+			}
+			continue
+		}
+		done := make(chan error, 1)
+		go func() { done <- f.append(ctx, &next) }() // ends with the outcome, which is waited for
+		begun := time.Now()
+		ahead, rerr := f.read(ctx, next.to, false)
+		err = <-done
+		f.t.pool.put(next.block)
+		if err != nil {
+			f.t.pool.put(ahead.block)
+			return err
+		}
+		f.keep(&next)
+		f.resize(&next, time.Since(begun))
+		if next, err = ahead, rerr; next.block == nil && err == nil {
+			next, err = f.read(ctx, f.pos, true)
+		}
+	}
+	f.t.pool.put(next.block)
+	return err
+}
+
+// read reads a batch at c. Without waiting it may return nothing for want of memory.
+func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
+	if f.size == 0 {
+		f.size = firstBlock
+	}
+	for {
+		block := f.t.pool.try(f.size)
+		if block == nil && !wait {
+			return read{}, nil
+		}
+		if block == nil {
+			var err error
+			if block, err = f.t.pool.get(ctx, f.size); err != nil {
+				return read{}, err
+			}
+		}
+		if !f.file.still(c) {
+			f.t.pool.put(block)
+			return read{}, errTruncated
+		}
+		f.eof.Store(f.file.size())
+		r, err := f.file.readBatch(c, block, f.t.MaxLine, f.last)
+		if err != nil || !r.short || f.size >= f.largest() {
+			return r, err
+		}
+		f.t.pool.put(block)
+		f.size = f.largest()
+	}
+}
+
+// firstBlock is the size of the first block; larger ones are taken when the
+// other side is far away.
+const firstBlock = 256 << 10
+
+// largest is a block that the longest line fits into.
+func (f *Follower) largest() int {
+	return max(f.t.BatchBytes, f.t.MaxLine) + 4<<10
+}
+
+// resize takes larger blocks while full ones take long to be acked, and small
+// ones again when there is little to do.
+func (f *Follower) resize(r *read, took time.Duration) {
+	switch {
+	case r.full && took > time.Millisecond:
+		f.size = f.largest()
+	case len(r.text) < firstBlock/2:
+		f.size = firstBlock
+	}
+}
+
+// append gives one batch to the other side.
+func (f *Follower) append(ctx context.Context, r *read) error {
+	if f.table.SyncSource {
+		if err := f.file.f.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", f.path, err)
+		}
+	}
+	return f.t.Out.Append(ctx, wire.Batch{
+		Lossy: f.t.Lossy, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
+		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail,
+		FirstLine: r.from.lines, Time: time.Now().UnixMicro(), Cuts: r.cuts, Text: r.text,
+	})
+}
+
+// keep notes that a batch is kept by the other side.
+func (f *Follower) keep(r *read) {
+	f.t.counts.lines.Add(uint64(bytes.Count(r.text, newline)))
+	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
+	if r.split {
+		f.t.counts.split.Add(1)
+	}
+	f.moveTo(r.to)
+}
+
+// moveTo sets the acked place.
+func (f *Follower) moveTo(c cursor) {
+	f.belief.leaveTrail(c.Offset)
+	f.pos, f.belief.Point, f.belief.lines = c, c.Point, c.lines
+	f.grown = time.Now()
+	f.mu.Lock()
+	f.acked, f.trouble = c.Point, ""
+	f.mu.Unlock()
+	f.t.marks.put(f.mark())
+}
+
+// idle waits until there may be more lines. What happens to a file without a
+// name that a table knows is decided here: it is drained, its last line gets its
+// end, and it is let go.
+func (f *Follower) idle(ctx context.Context) error {
+	for {
+		size := f.file.size()
+		if size < f.pos.Offset {
+			return errTruncated
+		}
+		if size != f.eof.Load() {
+			f.grown = time.Now()
+			return nil
+		}
+		f.mu.Lock()
+		visible, hidden := f.visible, f.hidden
+		f.mu.Unlock()
+		if !visible {
+			f.drain()
+			quiet := min(time.Since(hidden), time.Since(f.grown))
+			switch {
+			case quiet > f.t.Grace && size > f.pos.Offset && !f.last:
+				f.last = true
+				return nil
+			case quiet > f.t.Grace && f.file.deleted(), quiet > f.t.LetGo:
+				return errDone
+			}
+		} else {
+			f.last = false
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// drain lets the file that took this one's name begin.
+func (f *Follower) drain() { f.drainIt.Do(func() { close(f.drained) }) }
+
+// see is told at each look whether some table names the file, and as what.
+func (f *Follower) see(c candidate, visible bool) {
+	f.mu.Lock()
+	if f.visible && !visible {
+		f.hidden = time.Now()
+	}
+	renamed := visible && f.path != c.path
+	f.visible = visible
+	f.mu.Unlock()
+	if renamed {
+		f.drain() // another file may have its old name now
+	}
+	if !visible || c.info.Size() != f.eof.Load() {
+		f.poke()
+	}
+}
+
+// poke wakes the follower if it is idle.
+func (f *Follower) poke() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end tells the other side that the stream is complete.
+func (f *Follower) end(ctx context.Context) {
+	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: f.stream, Epoch: f.belief.epoch,
+		Offset: f.pos.Offset, End: f.pos.Offset, Before: f.pos.Tail, After: f.pos.Tail})
+	if err != nil && !f.t.Lossy {
+		return // the mark stays, and says so at the next start
+	}
+	f.t.marks.remove(f.stream)
+	f.t.Log.Info("file is gone and all its lines are kept", "path", f.path, "bytes", f.pos.Offset)
+}
+
+func (f *Follower) setTrouble(text string) {
+	f.mu.Lock()
+	f.trouble = text
+	f.mu.Unlock()
+}
+
+func (f *Follower) status() FileStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Trouble: f.trouble}
+}
+
+// dir is where the file's siblings are.
+func (f *Follower) dir() string { return filepath.Dir(f.path) }

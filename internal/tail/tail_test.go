@@ -1,0 +1,468 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// keeper is the other side: it keeps lines by compare-and-swap, as the
+// collector does, in memory.
+type keeper struct {
+	mu      sync.Mutex
+	life    wire.Welcome
+	marks   map[wire.StreamID]*wire.Watermark
+	ident   map[wire.StreamID][]byte
+	order   []string // all lines, as they were kept
+	skips   []string
+	ended   int
+	fail    func(b wire.Batch) error // before anything is kept
+	failing func(b wire.Batch) error // after it was kept: the answer is lost
+}
+
+func newKeeper() *keeper {
+	return &keeper{marks: make(map[wire.StreamID]*wire.Watermark), ident: make(map[wire.StreamID][]byte),
+		life: wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}}
+}
+
+func (k *keeper) welcome() wire.Welcome {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	w := k.life
+	for id, m := range k.marks {
+		w.Streams = append(w.Streams, wire.StreamState{Stream: id, Identity: k.ident[id], Watermark: *m})
+	}
+	return w
+}
+
+func (k *keeper) Append(ctx context.Context, b wire.Batch) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := b.Check(); err != nil {
+		return err
+	}
+	if k.fail != nil {
+		if err := k.fail(b); err != nil {
+			return err
+		}
+	}
+	if err := k.append(&b); err != nil {
+		return err
+	}
+	if k.failing != nil {
+		return k.failing(b)
+	}
+	return nil
+}
+
+func (k *keeper) append(b *wire.Batch) error {
+	m := k.marks[b.Stream]
+	if b.Lossy {
+		k.keep(b)
+		return nil
+	}
+	switch {
+	case b.Op == wire.OpOpen && m == nil, b.Op == wire.OpOpen && b.Epoch == m.Epoch+1:
+		k.marks[b.Stream] = &wire.Watermark{Epoch: b.Epoch, Point: wire.Point{Offset: b.Offset, Tail: b.Before}}
+		k.ident[b.Stream] = b.Identity
+		return nil
+	case m == nil && b.Op == wire.OpEnd:
+		return nil
+	case m == nil:
+		return &wire.Expected{}
+	case b.Op == wire.OpData && b.Epoch == m.Epoch && b.End == m.Offset && b.After == m.Tail:
+		return nil
+	case b.Epoch != m.Epoch || b.Offset != m.Offset || b.Before != m.Tail:
+		return &wire.Expected{Known: true, Watermark: *m}
+	}
+	switch b.Op {
+	case wire.OpEnd:
+		k.ended++
+		delete(k.marks, b.Stream)
+		return nil
+	case wire.OpSkip:
+		k.skips = append(k.skips, fmt.Sprintf("%d..%d", b.Offset, b.End))
+	}
+	k.keep(b)
+	m.Trail = append(m.Trail, m.Point)
+	m.Trail = m.Trail[max(0, len(m.Trail)-wire.MaxTrail):]
+	m.Point = wire.Point{Offset: b.End, Tail: b.After}
+	return nil
+}
+
+func (k *keeper) keep(b *wire.Batch) {
+	for line := range bytes.Lines(b.Text) {
+		k.order = append(k.order, strings.TrimSuffix(string(line), "\n"))
+	}
+}
+
+func (k *keeper) lines() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return strings.Join(k.order, " ")
+}
+
+// rig is a tailer over a directory, and who keeps its lines.
+type rig struct {
+	*testing.T
+	dir, state string
+	keeper     *keeper
+	change     func(*Tailer)
+	tailer     *Tailer
+	stop       context.CancelFunc
+	done       chan error
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{T: t, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
+	t.Cleanup(r.halt)
+	return r
+}
+
+func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
+
+// run starts a tailer of *.log*, or lets another one take over.
+func (r *rig) run() *rig {
+	r.halt()
+	t := &Tailer{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
+		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 500 * time.Millisecond}
+	r.change(t)
+	t.Welcome(r.keeper.welcome())
+	ctx, stop := context.WithCancel(context.Background())
+	r.tailer, r.stop, r.done = t, stop, make(chan error, 1)
+	go func() { r.done <- t.Run(ctx) }() // ends by halt
+	return r
+}
+
+func (r *rig) halt() {
+	if r.stop == nil {
+		return
+	}
+	r.stop()
+	if err := <-r.done; err != nil && !errors.Is(err, context.Canceled) {
+		r.Error(err)
+	}
+	r.stop = nil
+}
+
+func (r *rig) append(name, text string) *rig {
+	r.Helper()
+	f, err := os.OpenFile(r.path(name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err == nil {
+		_, err = f.WriteString(text)
+		f.Close()
+	}
+	if err != nil {
+		r.Fatal(err)
+	}
+	return r
+}
+
+// expect waits until exactly these lines are kept.
+func (r *rig) expect(want string) *rig {
+	r.Helper()
+	for end := time.Now().Add(5 * time.Second); r.keeper.lines() != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
+		}
+	}
+	return r
+}
+
+// expectSet waits until these words are kept, each once, in whatever order.
+func (r *rig) expectSet(want string) *rig {
+	r.Helper()
+	set := func(s string) string { w := strings.Fields(s); slices.Sort(w); return strings.Join(w, " ") }
+	for end := time.Now().Add(5 * time.Second); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
+		}
+	}
+	return r
+}
+
+func (r *rig) rename(from, to string) *rig {
+	r.Helper()
+	if err := os.Rename(r.path(from), r.path(to)); err != nil {
+		r.Fatal(err)
+	}
+	return r
+}
+
+func TestFollowsAppends(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+	r.append("a.log", "3").append("a.log", "4\n5\n").expect("1 2 34 5")
+	r.append("b.log", "6\n").expect("1 2 34 5 6")
+}
+
+func TestRestart(t *testing.T) {
+	for _, keepState := range []bool{true, false} {
+		r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+		for i := 3; i < 8; i++ {
+			r.halt()
+			if !keepState {
+				r.state = t.TempDir()
+			}
+			r.append("a.log", fmt.Sprintf("%d\n", i)).run()
+			r.expect(strings.TrimSpace("1 2 3 4 5 6 7"[:2*i-1]))
+		}
+	}
+}
+
+func TestRenameRotation(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n").run().expect("1")
+	for i := 2; i < 12; i += 2 {
+		r.append("a.log", fmt.Sprintf("%d\n", i))
+		r.rename("a.log", fmt.Sprintf("a.log.%d", i))
+		r.append("a.log", fmt.Sprintf("%d\n", i+1))
+	}
+	r.expectSet("1 2 3 4 5 6 7 8 9 10 11") // of several files: each in its order
+}
+
+func TestRenameOutOfSight(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n").run().expect("1")
+	r.append("a.log", "2\n3").rename("a.log", "old").append("a.log", "4\n")
+	r.expect("1 2 4 3") // the unfinished line gets its end after the grace
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		r.keeper.mu.Lock()
+		ended := r.keeper.ended
+		r.keeper.mu.Unlock()
+		if ended == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the stream of the file that is gone did not end")
+		}
+	}
+}
+
+func TestRotatedWhileDown(t *testing.T) {
+	for _, to := range []string{"a.log.1", "old"} {
+		r := newRig(t).append("a.log", "1\n").run().expect("1")
+		r.halt()
+		r.append("a.log", "2\n").rename("a.log", to).append("a.log", "3\n").run()
+		for end := time.Now().Add(5 * time.Second); len(r.keeper.lines()) < 5 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		if got := r.keeper.lines(); got != "1 2 3" && got != "1 3 2" {
+			t.Errorf("%s: kept are %q", to, got)
+		}
+	}
+}
+
+func TestDeleted(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n").run().expect("1")
+	r.append("a.log", "2\n3")
+	os.Remove(r.path("a.log"))
+	r.expect("1 2 3")
+	r.append("a.log", "4\n").expect("1 2 3 4")
+}
+
+func TestTruncated(t *testing.T) {
+	r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
+	os.Truncate(r.path("a.log"), 0)
+	r.append("a.log", "three\n").expect("one two three")
+	// Truncated and grown again beyond where it was, while nobody looked.
+	r.halt()
+	os.Truncate(r.path("a.log"), 0)
+	r.append("a.log", "four is longer than all before\nfive\n").run()
+	r.expect("one two three four is longer than all before five")
+}
+
+func TestCopyTruncate(t *testing.T) {
+	for _, copyName := range []string{"a.log.1", "copy"} {
+		r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
+		r.halt() // so that the third line is not sent before the copy
+		r.append("a.log", "three\n")
+		b, _ := os.ReadFile(r.path("a.log"))
+		r.keeper.fail = func(b wire.Batch) error {
+			if b.Op == wire.OpData && bytes.HasPrefix(b.Text, []byte("three")) && len(r.keeper.order) < 3 {
+				if _, err := os.Stat(r.path(copyName)); err != nil {
+					return errors.New("not yet")
+				}
+			}
+			return nil
+		}
+		r.run()
+		os.WriteFile(r.path(copyName), b, 0o640)
+		os.Truncate(r.path("a.log"), 0)
+		r.append("a.log", "four\n")
+		for end := time.Now().Add(5 * time.Second); len(strings.Fields(r.keeper.lines())) < 4 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		}
+		if got := r.keeper.lines(); got != "one two three four" && got != "one two four three" {
+			t.Errorf("%s: kept are %q", copyName, got)
+		}
+	}
+}
+
+func TestCopyIsNotSentAgain(t *testing.T) {
+	r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
+	b, _ := os.ReadFile(r.path("a.log"))
+	os.WriteFile(r.path("a.log.1"), b, 0o640)
+	time.Sleep(50 * time.Millisecond) // a few looks, within the settle time
+	os.Truncate(r.path("a.log"), 0)
+	r.append("a.log", "three\n").expect("one two three")
+	time.Sleep(700 * time.Millisecond) // beyond the settle time
+	r.expect("one two three")
+}
+
+func TestLostAnswers(t *testing.T) {
+	r := newRig(t)
+	n := 0
+	r.keeper.failing = func(b wire.Batch) error {
+		if n++; n%3 == 0 {
+			return errors.New("the answer was lost")
+		}
+		return nil
+	}
+	r.run()
+	var want []string
+	for i := range 60 {
+		r.append("a.log", fmt.Sprintf("%d\n", i))
+		want = append(want, fmt.Sprint(i))
+		time.Sleep(2 * time.Millisecond)
+	}
+	r.expect(strings.Join(want, " "))
+}
+
+func TestNewLifeOfTheLog(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+	r.halt()
+	r.append("a.log", "3\n")
+	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.run().expect("1 2 3")
+	if got := strings.Join(r.keeper.skips, " "); got != "0..4" {
+		t.Errorf("skipped %q, want 0..4: what the log had in its earlier life", got)
+	}
+}
+
+func TestFromEnd(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\npart")
+	r.change = func(t *Tailer) { t.Tables[0].FromEnd = true }
+	r.run()
+	for len(r.tailer.Status()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	r.append("a.log", " done\n").expect("part done")
+	r.append("b.log", "new files from their start\n").expect("part done new files from their start")
+	r.halt()
+	r.append("a.log", "later\n").run().expect("part done new files from their start later")
+}
+
+func TestLongLines(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.MaxLine = 256 }
+	long := strings.Repeat("x", 1000)
+	r.append("a.log", "before\n"+long+"\nafter\n").run()
+	for end := time.Now().Add(5 * time.Second); !strings.HasSuffix(r.keeper.lines(), "after") && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	var got strings.Builder
+	for _, line := range r.keeper.order {
+		if len(line) >= 256 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+		line = strings.TrimPrefix(line, wire.SplitGoesOn)
+		if rest, ok := strings.CutSuffix(line, wire.SplitMark); ok {
+			got.WriteString(rest)
+			continue
+		}
+		got.WriteString(line + "\n")
+	}
+	if got.String() != "before\n"+long+"\nafter\n" {
+		t.Errorf("the parts make %q", got.String())
+	}
+}
+
+func TestLossy(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.Lossy = true }
+	var first []int64
+	r.keeper.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpData {
+			first = append(first, b.FirstLine)
+		}
+		return nil
+	}
+	r.append("a.log", "1\n2\n").run().expect("1 2")
+	r.append("a.log", "3\n").expect("1 2 3")
+	r.halt()
+	r.append("a.log", "4\n").run().expect("1 2 3 4")
+	if fmt.Sprint(first) != "[0 2 3]" {
+		t.Errorf("lines were numbered %v", first)
+	}
+}
+
+func TestOneFileUnderTwoNames(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n")
+	os.Link(r.path("a.log"), r.path("b.log"))
+	os.Symlink(r.path("a.log"), r.path("c.log"))
+	r.run().expect("1")
+	r.append("b.log", "2\n").expect("1 2")
+}
+
+func TestBigFile(t *testing.T) {
+	r := newRig(t)
+	var b strings.Builder
+	var want []string
+	for i := range 60000 {
+		line := fmt.Sprintf("line-%d-%s", i, strings.Repeat("y", i%90))
+		want = append(want, line)
+		b.WriteString(line + "\n")
+	}
+	r.append("a.log", b.String()+strings.Repeat("\n", 10000)).append("a.log", "end\n").run()
+	r.expect(strings.Join(want, " ") + strings.Repeat(" ", 10000) + " end")
+}
+
+func TestDamagedMarks(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n").run().expect("1")
+	r.halt()
+	b, err := os.ReadFile(filepath.Join(r.state, "marks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	os.WriteFile(filepath.Join(r.state, "marks"), b, 0o640)
+	r.append("a.log", "2\n").run().expect("1 2")
+	if _, err := os.Stat(filepath.Join(r.state, "marks.damaged")); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzMarks(f *testing.F) {
+	m := &mark{Stream: wire.NewStreamID(), Epoch: 2, Point: wire.Point{Offset: 9, Tail: 1 << 63}, Trail: []wire.Point{{Offset: 3, Tail: 4}},
+		identity: identity{handle: []byte{1, 2}, path: "/var/log/a b\n"}}
+	f.Add(formatMarks([]*mark{m}))
+	f.Add([]byte(marksHeader + "\n"))
+	f.Add([]byte("fanin-marks 1\n00000000 {}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := parseMarks(b)
+		if err != nil {
+			return
+		}
+		again, err := parseMarks(formatMarks(list))
+		if err != nil || len(again) > len(list) {
+			t.Fatalf("%d marks came back as %d: %v", len(list), len(again), err)
+		}
+	})
+}
+
+func FuzzIdentity(f *testing.F) {
+	id := identity{handle: []byte("abc"), device: 1, inode: 2, path: "/var/log/x"}
+	f.Add(id.append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		id, err := parseIdentity(b)
+		if err == nil && len(id.append(nil)) > wire.MaxIdentity && len(b) <= wire.MaxIdentity {
+			t.Fatal("an identity grew")
+		}
+	})
+}
