@@ -1,0 +1,303 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"fanin/internal/certs"
+	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/internal/tail"
+)
+
+// settings is the configuration file. Every field has its default before the
+// file is read; config.example.toml says what each means.
+type settings struct {
+	Agent agent `toml:"agent"`
+	file  *config.File
+	to    target
+}
+
+type agent struct {
+	ID           string          `toml:"id"`
+	Host         string          `toml:"host"`
+	State        string          `toml:"state"`
+	To           []string        `toml:"to"`
+	TLS          *tlsTable       `toml:"tls"`
+	Compress     string          `toml:"compress"`
+	MaxLine      config.Size     `toml:"max_line"`
+	BatchSize    config.Size     `toml:"batch_size"`
+	Memory       config.Size     `toml:"memory"`
+	Datagram     config.Size     `toml:"datagram_size"`
+	Poll         config.Duration `toml:"poll"`
+	Grace        config.Duration `toml:"grace"`
+	Settle       config.Duration `toml:"settle"`
+	LetGo        config.Duration `toml:"let_go"`
+	Ping         config.Duration `toml:"ping"`
+	DeadAfter    config.Duration `toml:"dead_after"`
+	DrainTimeout config.Duration `toml:"drain_timeout"`
+	LogLevel     string          `toml:"log_level"`
+	File         []fileTable     `toml:"file"`
+}
+
+type tlsTable struct {
+	CA         string `toml:"ca"`
+	Cert       string `toml:"cert"`
+	Key        string `toml:"key"`
+	ServerName string `toml:"server_name"`
+}
+
+type fileTable struct {
+	Paths      []string `toml:"paths"`
+	Exclude    []string `toml:"exclude"`
+	From       string   `toml:"from"`
+	Source     string   `toml:"source"`
+	SyncSource bool     `toml:"sync_source"`
+}
+
+// target is where lines go: a scheme, and addresses of one log.
+type target struct {
+	scheme string
+	addrs  []string
+}
+
+func defaults() *settings {
+	return &settings{Agent: agent{
+		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
+		Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second), Settle: config.Duration(10 * time.Second),
+		LetGo: config.Duration(10 * time.Minute), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
+		DrainTimeout: config.Duration(25 * time.Second),
+	}, file: &config.File{}}
+}
+
+// load makes the settings from the file and the flags, which win. All mistakes
+// of both come in one error.
+func (o *options) load(paths []string) (*settings, error) {
+	s := defaults()
+	if o.config != "" {
+		file, err := config.Load(o.config, s, "collector")
+		if err != nil {
+			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
+		s.file = file
+	}
+	a := &s.Agent
+	a.ID = cmp.Or(o.id, a.ID)
+	if a.ID == "" {
+		a.ID, _ = os.Hostname()
+	}
+	if a.Host == "" {
+		a.Host, _ = os.Hostname()
+	}
+	a.State = cmp.Or(o.state, a.State, stateDir(a.ID))
+	if o.to != "" {
+		a.To = []string{o.to}
+	}
+	if o.ca != "" {
+		a.TLS = &tlsTable{CA: o.ca}
+	}
+	if len(paths) > 0 {
+		a.File = []fileTable{{Paths: paths, Source: o.source}}
+	}
+	s.check()
+	if err := s.file.Err(); err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return s, nil
+}
+
+// stateDir is where an agent keeps its state unless it is told: what the service
+// manager made for it, or the user's own place.
+func stateDir(id string) string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	dir := os.Getenv("XDG_STATE_HOME")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(home, ".local", "state")
+	}
+	return filepath.Join(dir, "fanin-agent", id)
+}
+
+var goodID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+// check notes every mistake that the file's own grammar cannot know.
+func (s *settings) check() {
+	a := &s.Agent
+	if !goodID.MatchString(a.ID) {
+		s.file.Problem("agent.id", "id is %q; want letters, digits, '.', '_' and '-' (or --id)", a.ID)
+	}
+	if a.State == "" {
+		s.file.Problem("agent.state", "state is missing, and there is no home directory to put it (or --state)")
+	}
+	s.checkTo()
+	s.oneOf("agent.compress", a.Compress, "auto", "zstd", "none")
+	s.oneOf("agent.log_level", a.LogLevel, "debug", "info", "warn", "error")
+	s.between("agent.max_line", a.MaxLine, 256, 1<<20)
+	s.between("agent.batch_size", a.BatchSize, 64<<10, 4<<20)
+	s.between("agent.memory", a.Memory, 4<<20, 1<<40)
+	s.between("agent.datagram_size", a.Datagram, 256, 60<<10)
+	if a.TLS != nil && (a.TLS.Cert == "") != (a.TLS.Key == "") {
+		s.file.Problem("agent.tls", "tls has one of cert and key; it needs both, or neither")
+	}
+	if len(a.File) == 0 {
+		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"]")
+	}
+	for i, f := range a.File {
+		at := fmt.Sprintf("agent.file[%d]", i)
+		if len(f.Paths) == 0 {
+			s.file.Problem(at+".paths", "paths is missing: what to follow, as in paths = [\"/var/log/*.log\"]")
+		}
+		for _, p := range append(f.Paths, f.Exclude...) {
+			if p == "-" {
+				s.file.Problem(at+".paths", "\"-\" (standard input) is not supported yet; give it a file, or use: nc HOST PORT")
+			}
+			if _, err := filepath.Match(p, ""); err != nil {
+				s.file.Problem(at+".paths", "%q is no pattern: %v", p, err)
+			}
+		}
+		if f.From != "" {
+			s.oneOf(at+".from", f.From, "start", "end")
+		}
+	}
+}
+
+func (s *settings) between(path string, v, least, most config.Size) {
+	if v < least || v > most {
+		s.file.Problem(path, "%s is %s; from %s to %s", filepath.Ext(path)[1:], v, least, most)
+	}
+}
+
+func (s *settings) oneOf(path, value string, known ...string) {
+	for _, k := range known {
+		if value == k {
+			return
+		}
+	}
+	s.file.Problem(path, "%s is %q; want one of %q", filepath.Ext(path)[1:], value, known)
+}
+
+// checkTo reads the addresses: all of one kind, since they lead to one log.
+func (s *settings) checkTo() {
+	a := &s.Agent
+	if len(a.To) == 0 {
+		s.file.Problem("agent.to", "to is missing: the collector's address, as in to = [\"tcp://collector:6789\"] (or --to)")
+	}
+	for _, to := range a.To {
+		scheme, addr, err := parseTo(to)
+		if err != nil {
+			s.file.Problem("agent.to", "%v", err)
+			continue
+		}
+		if s.to.scheme != "" && s.to.scheme != scheme {
+			s.file.Problem("agent.to", "%q and %s:// do not go together: all addresses lead to one log, one way", to, s.to.scheme)
+		}
+		s.to.scheme = scheme
+		s.to.addrs = append(s.to.addrs, addr)
+	}
+	if a.TLS != nil && s.to.scheme != "" && s.to.scheme != "tls" {
+		s.file.Problem("agent.tls", "tls is given, but to says %s://; write tls://", s.to.scheme)
+	}
+	if s.to.scheme == "udp" && len(s.to.addrs) > 1 {
+		s.file.Problem("agent.to", "one address for udp: nobody answers, so none can be known to be gone")
+	}
+}
+
+func parseTo(to string) (scheme, addr string, err error) {
+	u, err := url.Parse(to)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		u = &url.URL{Scheme: "tcp", Host: to}
+	}
+	switch u.Scheme {
+	case "tcp", "tls", "udp":
+	case "nats":
+		return "", "", fmt.Errorf("%q: nats is not supported yet", to)
+	default:
+		return "", "", fmt.Errorf("%q: want tcp://, tls:// or udp:// before host:port", to)
+	}
+	if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
+		return "", "", fmt.Errorf("%q: want host:port, as in \"tcp://collector:6789\"", to)
+	}
+	return u.Scheme, u.Host, nil
+}
+
+// tables are the files to follow.
+func (s *settings) tables() (tables []tail.Table) {
+	for _, f := range s.Agent.File {
+		t := tail.Table{Exclude: f.Exclude, FromEnd: f.From == "end", Source: f.Source, SyncSource: f.SyncSource}
+		for _, p := range f.Paths {
+			if abs, err := filepath.Abs(p); err == nil {
+				p = abs
+			}
+			t.Paths = append(t.Paths, p)
+		}
+		tables = append(tables, t)
+	}
+	return tables
+}
+
+// checkEnvironment tries what the settings name, and says what it finds.
+func (s *settings) checkEnvironment(w io.Writer) error {
+	var problems []error
+	for _, t := range s.tables() {
+		for _, p := range t.Paths {
+			found, _ := filepath.Glob(p)
+			if len(found) == 0 {
+				fmt.Fprintf(w, "note: no file matches %s yet\n", p)
+			}
+			for _, path := range found {
+				f, err := os.Open(path)
+				if err != nil {
+					problems = append(problems, err)
+					continue
+				}
+				f.Close()
+			}
+		}
+	}
+	for _, addr := range s.to.addrs {
+		host, _, _ := net.SplitHostPort(addr)
+		if _, err := net.LookupHost(host); err != nil {
+			problems = append(problems, fmt.Errorf("collector %s: %w", addr, err))
+		}
+	}
+	if t := s.Agent.TLS; t != nil {
+		_, err := certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}.Client()
+		problems = append(problems, err)
+	}
+	problems = append(problems, writable(s.Agent.State))
+	if err := errors.Join(problems...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
+// writable reports whether files can be made in dir, or in the nearest directory
+// above that exists.
+func writable(dir string) error {
+	for {
+		f, err := os.CreateTemp(dir, ".fanin-check-")
+		if err == nil {
+			f.Close()
+			return os.Remove(f.Name())
+		}
+		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+			dir = parent
+			continue
+		}
+		return fmt.Errorf("directory %s: %w", dir, err)
+	}
+}

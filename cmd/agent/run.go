@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"fanin/internal/certs"
+	"fanin/internal/daemon"
+	"fanin/internal/disk"
+	"fanin/internal/ship"
+	"fanin/internal/tail"
+	"fanin/internal/wire"
+)
+
+// follower is the agent, put together:
+//
+//	files --> tail.Tailer --> ship.TCP or ship.UDP --> a collector
+//	              |   ^            |
+//	            marks +-- welcome -+
+//
+// A file is its own buffer: it is read on when the batch before is acknowledged.
+type follower struct {
+	settings *settings
+	log      *slog.Logger
+	tailer   *tail.Tailer
+	tcp      *ship.TCP // nil over udp
+	lock     *disk.File
+	control  net.Listener
+	started  time.Time
+}
+
+// run is the life of an agent, until ctx ends.
+func run(ctx context.Context, s *settings) error {
+	a, err := newFollower(s)
+	if err != nil {
+		return err
+	}
+	defer a.lock.Close()
+	a.hello(os.Stderr)
+	if err := a.serveStatus(); err != nil {
+		return err
+	}
+	defer a.control.Close()
+	daemon.Notify("READY=1", "STATUS=following")
+	err = a.follow(ctx)
+	daemon.Notify("STOPPING=1")
+	a.log.Info("stopped; what was not acknowledged stays in the files", "lines", a.tailer.Counts()["lines"])
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func newFollower(s *settings) (*follower, error) {
+	daemon.LimitMemory(64 << 20)
+	var level slog.Level
+	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
+	a := &follower{settings: s, log: daemon.Logger(level), started: time.Now()}
+	c := &s.Agent
+	if err := os.MkdirAll(c.State, 0o750); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	var err error
+	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
+		return nil, fmt.Errorf("only one agent may have the state %s: %w", c.State, err)
+	}
+	watchdog := daemon.Watchdog()
+	a.tailer = &tail.Tailer{
+		Tables: s.tables(), State: c.State, Log: a.log, Alive: watchdog, Lossy: s.to.scheme == "udp",
+		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo),
+		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
+	}
+	if err := a.ship(); err != nil {
+		a.lock.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// ship makes the way out and gives it to the tailer.
+func (a *follower) ship() error {
+	c := &a.settings.Agent
+	if a.settings.to.scheme == "udp" {
+		a.tailer.Out = &ship.UDP{Addr: a.settings.to.addrs[0], Agent: c.ID, Host: c.Host, Datagram: int(c.Datagram)}
+		a.tailer.MaxLine = min(a.tailer.MaxLine, 60<<10)
+		return nil
+	}
+	instance, run, err := openInstance(c.State)
+	if err != nil {
+		return err
+	}
+	a.tcp = &ship.TCP{
+		Addrs: a.settings.to.addrs, Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome,
+		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter),
+		Hello: wire.Hello{Agent: c.ID, Instance: instance, Run: run, Host: c.Host, Software: "fanin-agent " + daemon.Release},
+	}
+	if a.settings.to.scheme == "tls" {
+		t := c.TLS
+		if t == nil {
+			t = &tlsTable{}
+		}
+		if a.tcp.TLS, err = (certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: a.log}).Client(); err != nil {
+			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
+	}
+	a.tailer.Out = a.tcp
+	return nil
+}
+
+// openInstance reads who this installation is, or makes it up once, and counts
+// the run: of two runs of one instance, the collector lets the later one win.
+func openInstance(state string) (id wire.StreamID, run int64, err error) {
+	path := filepath.Join(state, "instance")
+	b, err := os.ReadFile(path)
+	fields := strings.Fields(string(b))
+	if len(fields) == 2 {
+		id, err = wire.ParseStreamID(fields[0])
+		if last, perr := strconv.ParseInt(fields[1], 10, 64); perr == nil {
+			run = last
+		}
+	}
+	if id.IsZero() || err != nil {
+		id = wire.NewStreamID()
+	}
+	run = max(run+1, time.Now().UnixNano())
+	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
+		return id, run, fmt.Errorf("keep who this agent is: %w", err)
+	}
+	return id, run, nil
+}
+
+// follow runs the tailer, and the connection for as long as the tailer may still
+// need it.
+func (a *follower) follow(ctx context.Context) error {
+	if a.tcp == nil {
+		return a.tailer.Run(ctx)
+	}
+	connected, disconnect := context.WithCancel(context.Background())
+	var shipping sync.WaitGroup
+	shipping.Go(func() { a.tcp.Run(connected) }) // ends by disconnect
+	defer shipping.Wait()
+	defer disconnect()
+	return a.tailer.Run(ctx)
+}
+
+func (a *follower) hello(w io.Writer) {
+	c := &a.settings.Agent
+	for _, t := range a.tailer.Tables {
+		fmt.Fprintf(w, "following %s\n", strings.Join(t.Paths, " "))
+		for _, p := range t.Paths {
+			if found, _ := filepath.Glob(p); len(found) == 0 {
+				fmt.Fprintf(w, "no file matches %s yet; it is followed as soon as it is there\n", p)
+			}
+		}
+	}
+	fmt.Fprintf(w, "to %s://%s as %s\nstate %s\n", a.settings.to.scheme, strings.Join(a.settings.to.addrs, ","), c.ID, c.State)
+}
+
+// send follows files until all that is in them now is committed.
+func send(ctx context.Context, s *settings, paths []string) error {
+	if s.to.scheme == "udp" {
+		return daemon.Exitf(daemon.ExitUsage, "send waits for acknowledgements, and udp has none: use tcp:// or tls://")
+	}
+	want := make(map[string]int64)
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err == nil {
+			var fi os.FileInfo
+			if fi, err = os.Stat(p); err == nil {
+				want[abs] = fi.Size()
+			}
+		}
+		if err != nil {
+			return daemon.Exitf(daemon.ExitUsage, "%w", err)
+		}
+	}
+	a, err := newFollower(s)
+	if err != nil {
+		return err
+	}
+	defer a.lock.Close()
+	following, stop := context.WithCancel(ctx)
+	defer stop()
+	var watching sync.WaitGroup
+	done := false
+	watching.Go(func() { // ends with following
+		for following.Err() == nil && !done {
+			if done = a.all(want); done {
+				stop()
+			}
+			select {
+			case <-following.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	err = a.follow(following)
+	watching.Wait()
+	if done {
+		return nil
+	}
+	if trouble := a.tcp.Trouble(); trouble != "" {
+		return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent: %s", trouble)
+	}
+	return daemon.Exitf(daemon.ExitLater, "not everything was committed in time (%v); what was is not sent again", err)
+}
+
+// all reports whether every file is acknowledged up to the size it had, or up to
+// the end of its last whole line.
+func (a *follower) all(want map[string]int64) bool {
+	seen := 0
+	for _, f := range a.tailer.Status() {
+		size, ok := want[f.Path]
+		if !ok {
+			continue
+		}
+		if f.Acked < size && f.Acked < lastLine(f.Path, size) {
+			return false
+		}
+		seen++
+	}
+	return seen == len(want)
+}
+
+// lastLine is the end of the last whole line within the first size bytes.
+func lastLine(path string, size int64) int64 {
+	f, err := os.Open(path)
+	if err != nil {
+		return size
+	}
+	defer f.Close()
+	b := make([]byte, min(size, 1<<20))
+	n, _ := f.ReadAt(b, size-int64(len(b)))
+	return size - int64(len(b)) + int64(strings.LastIndexByte(string(b[:n]), '\n')) + 1
+}
+
+const controlName = "control.sock"
+
+// status is what `status --json` prints.
+type status struct {
+	Version string            `json:"version"`
+	ID      string            `json:"id"`
+	To      []string          `json:"to"`
+	Since   time.Time         `json:"since"`
+	Trouble string            `json:"trouble,omitempty"` // why there is no connection
+	Files   []tail.FileStatus `json:"files"`
+	Counts  map[string]uint64 `json:"counts"`
+}
+
+func (a *follower) status() status {
+	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.addrs, Since: a.started,
+		Files: a.tailer.Status(), Counts: a.tailer.Counts()}
+	if a.tcp != nil {
+		st.Trouble = a.tcp.Trouble()
+	}
+	return st
+}
+
+func (st *status) print(w io.Writer) {
+	connection := "connected"
+	if st.Trouble != "" {
+		connection = "NOT CONNECTED: " + st.Trouble
+	}
+	fmt.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
+	for _, f := range st.Files {
+		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, f.Trouble)
+	}
+}
+
+// serveStatus gives the status to whoever connects to the control socket, on a
+// goroutine that ends when the listener is closed.
+func (a *follower) serveStatus() error {
+	path := filepath.Join(a.settings.Agent.State, controlName)
+	os.Remove(path) // ours: the lock says so
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("open the control socket (paths of at most 107 bytes): %w", err)
+	}
+	a.control = ln
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			json.NewEncoder(conn).Encode(a.status())
+			conn.Close()
+		}
+	}()
+	return os.Chmod(path, 0o660)
+}
