@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"fanin/e2e/rig"
+	"fanin/e2e/scenario"
+)
+
+// programs are built once for all tests.
+var programs scenario.Programs
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "fanin-e2e-")
+	if err == nil {
+		programs.Dir = dir
+		programs.Collector, programs.Agent, err = rig.Build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// TestWorstDays lives a little of each through; make torture does it often.
+func TestWorstDays(t *testing.T) {
+	f := func(name string, play func() (*scenario.Result, error)) {
+		t.Run(name, func(t *testing.T) {
+			r, err := play()
+			if errors.Is(err, scenario.ErrUnable) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Lines == 0 {
+				t.Fatal("no line arrived: nothing was tested")
+			}
+			t.Log(r)
+		})
+	}
+	p := &programs
+	f("kill the collector, sync commit", func() (*scenario.Result, error) { return p.Kills("", "commit", 8, true, false) })
+	f("kill the collector, sync none", func() (*scenario.Result, error) { return p.Kills("", "none", 8, true, false) })
+	f("kill the agent", func() (*scenario.Result, error) { return p.Kills("", "commit", 10, false, true) })
+	f("kill both", func() (*scenario.Result, error) { return p.Kills("", "commit", 5, true, true) })
+	f("hang, then kill", func() (*scenario.Result, error) { return p.Hangs(4) })
+	f("rotations on demand", func() (*scenario.Result, error) { return p.Rotations(60) })
+	f("live file moved away", func() (*scenario.Result, error) { return p.Interference(6) })
+	f("power cuts", func() (*scenario.Result, error) { return p.PowerCuts(4, "") })
+}
