@@ -128,6 +128,26 @@ func (d *Disk) Rename(from, to string) error {
 	return d.SyncDir(filepath.Dir(to))
 }
 
+// RenameNew renames a file within a directory to a name that must be free, and
+// makes it durable. fs.ErrExist: it is not free.
+func (d *Disk) RenameNew(from, to string) error {
+	if _, err := d.fault(OpRename, to); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	if err := renameNew(from, to); err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return d.SyncDir(filepath.Dir(to))
+}
+
+// renameLooking is for file systems that cannot do both in one step.
+func renameLooking(from, to string) error {
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrExist
+	}
+	return os.Rename(from, to)
+}
+
 // Remove removes a file; that it is gone is made durable. A file that is not
 // there is no error.
 func (d *Disk) Remove(path string) error {

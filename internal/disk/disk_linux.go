@@ -28,6 +28,14 @@ func lock(f *os.File) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 }
 
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return renameLooking(from, to)
+	}
+	return err
+}
+
 func ignoringEINTR(call func() error) error {
 	for {
 		if err := call(); err != unix.EINTR {

@@ -3,6 +3,7 @@
 package disk
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -16,6 +17,20 @@ func Device(fi fs.FileInfo) uint64 { return uint64(fi.Sys().(*syscall.Stat_t).De
 
 // Links is how many names a file has; 0 once it was deleted.
 func Links(fi fs.FileInfo) uint64 { return uint64(fi.Sys().(*syscall.Stat_t).Nlink) }
+
+// OwnAs gives f the owner and the group of the file that fi tells of, as far as
+// this process may: who is not root keeps what it makes.
+func (f *File) OwnAs(fi fs.FileInfo) error {
+	like := fi.Sys().(*syscall.Stat_t)
+	err := f.Chown(int(like.Uid), int(like.Gid))
+	if errors.Is(err, fs.ErrPermission) {
+		err = f.Chown(-1, int(like.Gid))
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
 
 func syncDir(path string) error {
 	dir, err := os.Open(path)
