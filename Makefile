@@ -1,0 +1,65 @@
+# The only door to the project. `make` says what there is.
+
+GO       ?= go
+FOR      ?=
+PREFIX   ?= /usr
+DESTDIR  ?=
+BUILD    := build
+BIN      := $(BUILD)/fanin-collector $(BUILD)/fanin-agent
+GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Tests look for races where there is a C compiler, which the race detector needs.
+RACE = $(shell CGO_ENABLED=1 $(GO) env CC | xargs -n1 2>/dev/null | head -n1 | xargs -I{} sh -c 'command -v {} >/dev/null 2>&1 && echo -race')
+
+.PHONY: help setup build run test check bench torture install clean
+
+help:
+	@echo "make setup              install what the tests need (apt, as root; otherwise say what is missing)"
+	@echo "make build              build $(BIN)"
+	@echo "make run [FOR=15s]      start a collector and an agent on this machine's own logs, and look on"
+	@echo "make test               setup, then all tests, with the race detector"
+	@echo "make check              format, vet, staticcheck, go.mod, import direction, cross-builds; silent when good"
+	@echo "make bench              measure, side by side with others"
+	@echo "make torture [FOR=30s]  kill, cut power, fill disks, and count lines"
+	@echo "make install            into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), with the systemd units"
+	@echo "make clean              remove $(BUILD)/"
+
+setup:
+	@scripts/setup.sh
+
+build:
+	@$(GOBUILD) -o $(BUILD)/fanin-collector ./cmd/collector
+	@$(GOBUILD) -o $(BUILD)/fanin-agent ./cmd/agent
+
+run: setup build
+	@scripts/demo.sh $(FOR)
+
+test: setup
+	@test -n "$(RACE)" || echo "no C compiler: tests run without the race detector"
+	$(GO) test $(RACE) -timeout 15m ./...
+
+check:
+	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" scripts/check.sh
+
+bench: build
+	$(GO) run ./e2e/bench
+
+torture: build
+	$(GO) run ./e2e/torture $(if $(FOR),-for $(FOR))
+
+install: build
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/share/doc/fanin" "$(DESTDIR)/etc/fanin"
+	install -m 0755 $(BIN) "$(DESTDIR)$(PREFIX)/bin"
+	for unit in fanin-collector fanin-agent; do \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/$$unit.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" && \
+		chmod 0644 "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" || exit 1; \
+	done
+	install -m 0644 systemd/fanin.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/fanin.conf"
+	install -m 0644 README.md LICENSE CHANGELOG.md SECURITY.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/fanin"
+	for name in collector agent; do \
+		test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0640 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml" || exit 1; \
+	done
+
+clean:
+	rm -rf $(BUILD)

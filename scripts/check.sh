@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Everything about the code that a machine can judge without running it. Prints
+# nothing when all is good; tells all that is wrong, not only the first.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+go=${GO:-go}
+staticcheck=${STATICCHECK:-honnef.co/go/tools/cmd/staticcheck@v0.8.2}
+bad=0
+
+# check NAME COMMAND...: must succeed; what it prints is shown only if it does not.
+check() {
+	local name=$1 out
+	shift
+	if ! out=$("$@" 2>&1); then
+		printf 'check: %s\n%s\n' "$name" "$out" >&2
+		bad=1
+	fi
+}
+
+formatted() {
+	local files
+	files=$(gofmt -l -s $("$go" list -f '{{.Dir}}' ./...)) || return 1
+	[ -z "$files" ] || { echo "$files"; echo "remedy: gofmt -w -s FILE"; return 1; }
+}
+
+builds() { GOOS=$1 GOARCH=$2 CGO_ENABLED=0 "$go" build -trimpath -o /dev/null "$3"; }
+
+
+check 'format' formatted
+check 'go vet' "$go" vet ./...
+check 'staticcheck' "$go" run "$staticcheck" ./...
+check 'go.mod (remedy: go mod tidy)' "$go" mod tidy -diff
+check 'architecture' "$go" test -count=1 -run '^TestArchitecture' .
+for arch in amd64 arm64; do
+	check "build linux/$arch" builds linux "$arch" ./cmd/collector
+	check "build linux/$arch" builds linux "$arch" ./cmd/agent
+	check "build darwin/$arch" builds darwin "$arch" ./cmd/agent
+	check "build windows/$arch" builds windows "$arch" ./cmd/agent
+done
+exit "$bad"
