@@ -48,6 +48,15 @@ func (s *session) close(err error) {
 	s.conn.Close()
 }
 
+func (s *session) ended() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 // greet says hello and reads the welcome and its streams.
 func (s *session) greet(ctx context.Context) (w wire.Welcome, err error) {
 	if end, ok := ctx.Deadline(); ok {

@@ -179,6 +179,9 @@ func (t *TCP) current(ctx context.Context) (*session, error) {
 	for {
 		t.mu.Lock()
 		s := t.session
+		if s != nil && s.ended() {
+			s = nil // its goroutine is about to say so
+		}
 		if s == nil && t.change == nil {
 			t.change = make(chan struct{})
 		}
