@@ -19,11 +19,13 @@ type janitor struct {
 	wake   chan struct{}
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	began  time.Time
 	clock  clockGuard
 }
 
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
-	return &janitor{s: s, mover: m, wake: make(chan struct{}, 1), clock: newClockGuard(before, time.Now())}
+	now := time.Now()
+	return &janitor{s: s, mover: m, wake: make(chan struct{}, 1), began: now, clock: newClockGuard(before, now)}
 }
 
 func (j *janitor) start() {
@@ -68,7 +70,7 @@ func (j *janitor) run(ctx context.Context) {
 
 // pass does everything that there is to do now.
 func (j *janitor) pass(ctx context.Context, now time.Time) error {
-	j.clock.see(now)
+	j.clock.see(now, time.Since(j.began))
 	if err := j.clean(ctx); err != nil {
 		return err
 	}
@@ -189,7 +191,7 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 			continue
 		}
 		tooMany := j.s.KeepFiles > 0 && len(closed)-i > j.s.KeepFiles
-		tooOld := j.s.KeepAge > 0 && now.Sub(g.Closed) > j.s.KeepAge && j.clock.trusted(now)
+		tooOld := j.s.KeepAge > 0 && now.Sub(g.Closed) > j.s.KeepAge && j.clock.trusted()
 		tooMuch := j.s.KeepBytes > 0 && total > j.s.KeepBytes
 		if !tooMany && !tooOld && !tooMuch {
 			return nil
@@ -223,29 +225,32 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 }
 
 // clockGuard distrusts a wall clock that jumped by more than a day: no file is
-// too old before the clock has then run on for a day.
+// too old before the process has then run for a day more.
 type clockGuard struct {
-	wall, base time.Time // the same moment: without and with its monotonic reading
-	until      time.Time // do not trust before, by the monotonic clock
+	wall  time.Time     // at the last look
+	up    time.Duration // how long the process had run then
+	until time.Duration // do not trust before
 }
 
 const clockJump = 24 * time.Hour
 
-// newClockGuard starts at now; before is the wall clock at the last checkpoint.
-func newClockGuard(before, now time.Time) clockGuard {
-	g := clockGuard{wall: now.Round(0), base: now}
-	if d := now.Sub(before); !before.IsZero() && (d > clockJump || d < -clockJump) {
-		g.until = now.Add(clockJump)
+// newClockGuard starts at wall; before is the wall clock at the last checkpoint.
+func newClockGuard(before, wall time.Time) clockGuard {
+	g := clockGuard{wall: wall.Round(0)}
+	if d := wall.Round(0).Sub(before); !before.IsZero() && (d > clockJump || d < -clockJump) {
+		g.until = clockJump
 	}
 	return g
 }
 
-func (g *clockGuard) see(now time.Time) {
-	jump := now.Round(0).Sub(g.wall) - now.Sub(g.base)
+// see is told the wall clock, and how long the process has run by a clock that
+// nobody can set.
+func (g *clockGuard) see(wall time.Time, up time.Duration) {
+	jump := wall.Round(0).Sub(g.wall) - (up - g.up)
 	if jump > clockJump || jump < -clockJump {
-		g.until = now.Add(clockJump)
+		g.until = up + clockJump
 	}
-	g.wall, g.base = now.Round(0), now
+	g.wall, g.up = wall.Round(0), up
 }
 
-func (g *clockGuard) trusted(now time.Time) bool { return !now.Before(g.until) }
+func (g *clockGuard) trusted() bool { return g.up >= g.until }

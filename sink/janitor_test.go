@@ -1,0 +1,200 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// states are the generations' states, oldest first.
+func states(s *Sink) string {
+	var list []string
+	for _, g := range s.Status().Generations {
+		list = append(list, g.State)
+	}
+	return strings.Join(list, " ")
+}
+
+// rotated makes a log of n rotated files, each of one line of its own and some weight.
+func rotated(t *testing.T, s *Sink, n int) (lines []string) {
+	t.Helper()
+	src := newSource()
+	for i := range n {
+		line := fmt.Sprintf("line %d %s", i, strings.Repeat("x", 1000))
+		src.send(t, s, line)
+		if _, err := s.Rotate(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func TestCompression(t *testing.T) {
+	s := open(t, &Sink{})
+	rotated(t, s, 4)
+	// The newest rotated file stays plain: a reader may still be in it.
+	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
+	for _, g := range s.Status().Generations[:3] {
+		path := filepath.Join(filepath.Dir(s.Path), g.Name)
+		out, err := exec.Command("zcat", path).Output()
+		if err != nil || int64(len(out)) != g.Size || !strings.Contains(string(out), " web app: line ") {
+			t.Errorf("zcat %s: %d bytes, %v; want %d", g.Name, len(out), err, g.Size)
+		}
+		if _, err := os.Stat(strings.TrimSuffix(path, ".gz")); err == nil {
+			t.Errorf("%s is still there beside its archive", g.Name)
+		}
+	}
+	s.Checkpoint(context.Background())
+	r, err := Verify(context.Background(), s.Path, "")
+	if err != nil || !r.OK() || r.Lines != 4 {
+		t.Errorf("verify: %+v, %v", r, err)
+	}
+}
+
+// TestCompressionCutOff: whatever an interrupted compression leaves, the next
+// start makes one file of it, with every line.
+func TestCompressionCutOff(t *testing.T) {
+	s := open(t, &Sink{Compress: "none"})
+	rotated(t, s, 3)
+	s.Close(context.Background())
+	old := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
+	os.WriteFile(old+".gz", []byte("half an archive"), 0o640)
+	os.WriteFile(archiveTemp(old), []byte("another half"), 0o640)
+	s = open(t, &Sink{Path: s.Path})
+	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip plain live" })
+	if _, err := os.Stat(archiveTemp(old)); err == nil {
+		t.Error("the half archive is still there")
+	}
+	r, err := Verify(context.Background(), s.Path, "")
+	if err != nil || !r.OK() || r.Lines != 3 {
+		t.Errorf("verify: %+v, %v", r, err)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	f := func(name string, change func(*Sink), want string) {
+		t.Helper()
+		s := &Sink{Compress: "none"}
+		change(s)
+		open(t, s)
+		rotated(t, s, 5)
+		s.janitor.kick()
+		waitFor(t, name, func() bool { return states(s) == want })
+		files, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path), "all-*.log"))
+		ledgers, _ := filepath.Glob(filepath.Join(s.State, "ledger-*"))
+		if n := strings.Count(want, "plain"); len(files) != n || len(ledgers) > n+1 {
+			t.Errorf("%s: %d files and %d ledgers are left of %q", name, len(files), len(ledgers), want)
+		}
+		s.Checkpoint(context.Background())
+		if r, err := Verify(context.Background(), s.Path, ""); err != nil || !r.OK() {
+			t.Errorf("%s: verify: %q, %v", name, r.Problems, err)
+		}
+	}
+	f("count", func(s *Sink) { s.KeepFiles = 2 }, "plain plain live")
+	f("bytes", func(s *Sink) { s.KeepBytes = 3500 }, "plain plain plain live")
+	f("nothing", func(s *Sink) { s.KeepBytes = -1 }, "plain plain plain plain plain live")
+	f("age", func(s *Sink) { s.KeepAge = time.Nanosecond }, "live")
+}
+
+// TestClockGuard: age removes nothing for a day after the clock jumped.
+func TestClockGuard(t *testing.T) {
+	const hour, day = time.Hour, 24 * time.Hour
+	now := time.Now()
+	g := newClockGuard(now.Add(-hour), now)
+	if g.see(now.Add(hour), hour); !g.trusted() {
+		t.Error("a clock that ran on is not trusted")
+	}
+	for _, jump := range []time.Duration{3650 * day, -365 * day} {
+		g := newClockGuard(now, now)
+		g.see(now.Add(jump), hour)
+		if g.see(now.Add(jump+23*hour), 24*hour); g.trusted() {
+			t.Errorf("trusted 23 hours after a jump of %v", jump)
+		}
+		if g.see(now.Add(jump+25*hour), 26*hour); !g.trusted() {
+			t.Errorf("not trusted a day after a jump of %v", jump)
+		}
+	}
+	g = newClockGuard(now.Add(-365*day), now)
+	if g.trusted() {
+		t.Error("trusted after a year that nobody saw")
+	}
+	if g.see(now.Add(25*hour), 25*hour); !g.trusted() {
+		t.Error("not trusted after a day")
+	}
+}
+
+func TestNextRotation(t *testing.T) {
+	at := func(s string) time.Time { v, _ := time.Parse(time.RFC3339, s); return v }
+	f := func(opened string, every, after time.Duration, set bool, want string) {
+		t.Helper()
+		if got := nextRotation(at(opened), every, after, set); !got.Equal(at(want)) {
+			t.Errorf("opened %s: next at %s, want %s", opened, got.Format(time.RFC3339), want)
+		}
+	}
+	f("2026-11-22T17:00:00Z", 24*time.Hour, 0, false, "2026-11-23T17:00:00Z")
+	f("2026-11-22T17:00:00Z", 24*time.Hour, 0, true, "2026-11-23T00:00:00Z")
+	f("2026-11-22T17:00:00Z", 24*time.Hour, 18*time.Hour, true, "2026-11-22T18:00:00Z")
+	f("2026-11-22T18:00:00Z", 24*time.Hour, 18*time.Hour, true, "2026-11-23T18:00:00Z")
+	f("2026-11-22T17:00:00Z", 6*time.Hour, 0, true, "2026-11-22T18:00:00Z")
+}
+
+func TestRotateByTimeAndSize(t *testing.T) {
+	s := open(t, &Sink{RotateEvery: 50 * time.Millisecond, Compress: "none"})
+	newSource().send(t, s, "one")
+	waitFor(t, "a rotation", func() bool { return s.counts.byTime.Load() == 1 })
+	s = open(t, &Sink{RotateSize: 5000, Compress: "none"})
+	src := newSource()
+	var want []string
+	for i := range 100 {
+		line := fmt.Sprint("line ", i, strings.Repeat("y", 100))
+		src.send(t, s, line)
+		want = append(want, line)
+	}
+	expectLines(t, s, want...)
+	for _, g := range s.Status().Generations {
+		if g.Size > 5000 {
+			t.Errorf("generation %d has %d bytes", g.Number, g.Size)
+		}
+	}
+	if n := s.counts.bySize.Load(); n < 2 {
+		t.Errorf("%d rotations", n)
+	}
+}
+
+func TestRepair(t *testing.T) {
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20, Compress: "none"}
+	src := newSource()
+	crashBeforeFile(t, s, src)
+	ctx := context.Background()
+	if did, err := Repair(ctx, s.Path, ""); err != nil || len(did) != 1 {
+		t.Fatalf("nothing is damaged: %q, %v", did, err)
+	}
+	b, _ := os.ReadFile(filepath.Join(s.State, slotName))
+	for i := range b {
+		b[i] ^= 0xff
+	}
+	os.WriteFile(filepath.Join(s.State, slotName), b, 0o640)
+	again := &Sink{Path: s.Path, Compress: "none"}
+	if err := again.Open(ctx); err == nil || !strings.Contains(err.Error(), "fanin-collector repair") {
+		t.Fatalf("opened on a damaged checkpoint: %v", err)
+	}
+	did, err := Repair(ctx, s.Path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rescued, _ := filepath.Glob(s.Path + ".rescued-*")
+	if len(rescued) != 1 {
+		t.Fatalf("nothing was rescued: %q", did)
+	}
+	if text, _ := os.ReadFile(rescued[0]); !strings.Contains(string(text), "web app: three\n") {
+		t.Errorf("rescued %q", text)
+	}
+	s = open(t, &Sink{Path: s.Path, Compress: "none"})
+	expectLines(t, s, "one", "two")
+}
