@@ -58,7 +58,7 @@ install: build
 	install -m 0644 systemd/fanin.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/fanin.conf"
 	install -m 0644 README.md LICENSE CHANGELOG.md SECURITY.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/fanin"
 	for name in collector agent; do \
-		test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0640 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml" || exit 1; \
+		test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml" || exit 1; \
 	done
 
 clean:
