@@ -63,6 +63,9 @@ func run(ctx context.Context, s *settings) error {
 	c.sink.Log, c.sink.Alive = c.log, daemon.Watchdog()
 	daemon.Notify("STATUS=repeating what a crash left undone")
 	if err := c.sink.Open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to leave before there was anything to drain
+		}
 		return err
 	}
 	defer c.drain()
