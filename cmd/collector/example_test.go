@@ -1,0 +1,138 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanin/ingest"
+)
+
+const examplePath = "../../config.example.toml"
+
+var commented = regexp.MustCompile(`^# ([a-z_]+ = .*)$`)
+
+// uncomment turns "# key = value" into "key = value": of all keys, or only of
+// those whose text does not call the value an example, which are the defaults.
+func uncomment(t *testing.T, examples bool) string {
+	t.Helper()
+	b, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	about, found := "", 0
+	for line := range strings.Lines(string(b)) {
+		line = strings.TrimSuffix(line, "\n")
+		m := commented.FindStringSubmatch(line)
+		switch {
+		case m != nil && (examples || !strings.Contains(strings.ToLower(about), "example")):
+			line = m[1]
+			found++
+		case m == nil && strings.HasPrefix(line, "#"):
+			about += line
+		case m == nil:
+			about = ""
+		}
+		out = append(out, line)
+	}
+	if found < 20 {
+		t.Fatalf("found only %d commented keys", found)
+	}
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte(strings.Join(out, "\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mustLoad(t *testing.T, path string) *settings {
+	t.Helper()
+	s, err := (&options{config: path}).load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestExampleLoads(t *testing.T) {
+	mustLoad(t, examplePath)
+	mustLoad(t, uncomment(t, true))
+}
+
+// What the example calls a default is one: with and without it, the rooms are
+// set up alike.
+func TestExampleDefaults(t *testing.T) {
+	without, with := mustLoad(t, examplePath), mustLoad(t, uncomment(t, false))
+	same := func(what string, a, b any) {
+		t.Helper()
+		if !reflect.DeepEqual(a, b) {
+			t.Errorf("%s: the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", what, a, b)
+		}
+	}
+	same("sink", without.sink(), with.sink())
+	same("tcp", tcpFields(t, without), tcpFields(t, with))
+	same("udp", udpFields(without), udpFields(with))
+	a, b := without.Collector, with.Collector
+	same("drain_timeout", a.DrainTimeout, b.DrainTimeout)
+	same("max_in_flight", a.MaxInFlight, b.MaxInFlight)
+	same("log_level", a.LogLevel, b.LogLevel)
+	same("http", a.HTTP, b.HTTP)
+	same("tcp insecure", a.TCP[0].Insecure, b.TCP[0].Insecure)
+	same("udp insecure", a.UDP[0].Insecure, b.UDP[0].Insecure)
+}
+
+// tcpFields are a listener's settings after it filled in its defaults.
+func tcpFields(t *testing.T, s *settings) []any {
+	l, err := s.Collector.TCP[0].listener(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Describe(make(chan *prometheus.Desc, 1000))
+	return []any{l.Source, l.MaxConns, l.MaxConnsPerIP, l.MaxLine, l.HandshakeTimeout, l.FrameTimeout, l.IdleTimeout}
+}
+
+func udpFields(s *settings) []any {
+	u := &s.Collector.UDP[0]
+	l := &ingest.UDP{Source: u.Source, ReadBuffer: int(orZero(u.ReadBuffer)), QueueBytes: int64(orZero(u.Queue)), MaxLine: int(orZero(u.MaxLine))}
+	l.Describe(make(chan *prometheus.Desc, 1000))
+	return []any{l.Source, l.ReadBuffer, l.QueueBytes, l.MaxLine}
+}
+
+// A key that the program knows and the example does not is a key nobody finds.
+func TestExampleHasEveryKey(t *testing.T) {
+	var tree map[string]any
+	if _, err := toml.DecodeFile(uncomment(t, true), &tree); err != nil {
+		t.Fatal(err)
+	}
+	missing(t, "collector", tree["collector"].(map[string]any), reflect.TypeFor[collector]())
+}
+
+func missing(t *testing.T, path string, tree map[string]any, typ reflect.Type) {
+	for i := range typ.NumField() {
+		key := typ.Field(i).Tag.Get("toml")
+		value, ok := tree[key]
+		if !ok {
+			t.Errorf("config.example.toml lacks %s.%s; there are %q", path, key, slices.Sorted(maps.Keys(tree)))
+			continue
+		}
+		inner := typ.Field(i).Type
+		if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+		}
+		switch value := value.(type) {
+		case map[string]any:
+			missing(t, path+"."+key, value, inner)
+		case []map[string]any:
+			missing(t, path+"."+key, value[0], inner)
+		}
+	}
+}
