@@ -1,0 +1,387 @@
+// Package fanin_test holds the whole to its rules: which way imports point, who
+// may sync and rename, how long things may grow, and that the documents are true.
+package fanin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// direction says what each package may import of this module; a package below
+// one that is named follows it unless it has a row of its own. Rooms meet only in
+// cmd: none knows another, and none knows where its settings come from.
+var direction = map[string][]string{
+	"fanin/internal/wire":              {},
+	"fanin/internal/wire/appendertest": {"fanin/internal/wire"},
+	"fanin/internal/disk":              {},
+	"fanin/internal/config":            {},
+	"fanin/internal/daemon":            {},
+	"fanin/internal/certs":             {},
+	"fanin/ingest":                     {"fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/internal/tail":              {"fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/internal/spool":             {"fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/internal/ship":              {"fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/sink":                       {"fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/sink/distribute":            {"fanin/sink", "fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/sink/livetail":              {"fanin/sink", "fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/cmd/collector": {"fanin/ingest", "fanin/sink", "fanin/sink/distribute", "fanin/sink/livetail",
+		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/cmd/agent": {"fanin/internal/tail", "fanin/internal/spool", "fanin/internal/ship",
+		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/wire", "fanin/internal/disk"},
+}
+
+const (
+	maxFunction = 100 // lines
+	maxFile     = 600
+)
+
+// pkg is what `go list` says of a package.
+type pkg struct {
+	ImportPath, Dir, Export string
+	GoFiles, Imports        []string
+	Standard                bool
+	DepOnly                 bool
+}
+
+// goList runs `go list -json` with more arguments.
+func goList(t *testing.T, args ...string) (list []pkg) {
+	t.Helper()
+	c := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Export,GoFiles,Imports,Standard,DepOnly"}, args...)...)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
+// checker is a program that tests, not one that runs: fewer rules bind it.
+func checker(importPath string) bool { return strings.HasPrefix(importPath, "fanin/e2e") }
+
+func TestArchitectureImports(t *testing.T) {
+	for _, p := range goList(t, "./...") {
+		if checker(p.ImportPath) || len(p.GoFiles) == 0 {
+			continue
+		}
+		row := p.ImportPath
+		for direction[row] == nil && row != "." {
+			row = path.Dir(row)
+		}
+		allowed, ok := direction[row]
+		if !ok {
+			t.Errorf("%s has no row in the table of who may import what (arch_test.go)", p.ImportPath)
+		}
+		for _, i := range p.Imports {
+			within := i == row || strings.HasPrefix(i, row+"/")
+			if strings.HasPrefix(i, "fanin/") && !slices.Contains(allowed, i) && !within {
+				t.Errorf("%s imports %s; allowed are %q", p.ImportPath, i, allowed)
+			}
+		}
+	}
+}
+
+// What runs on every machine stays small: it links nothing of the collector.
+func TestArchitectureAgentLinksNoCollector(t *testing.T) {
+	for _, p := range goList(t, "-deps", "./cmd/agent") {
+		for _, not := range []string{"fanin/sink", "fanin/ingest"} {
+			if p.ImportPath == not || strings.HasPrefix(p.ImportPath, not+"/") {
+				t.Errorf("cmd/agent links %s", p.ImportPath)
+			}
+		}
+	}
+}
+
+// source is a package of this module with types.
+type source struct {
+	pkg
+	files []*ast.File
+	info  *types.Info
+	types *types.Package
+}
+
+// load type-checks the packages of this module, their tests left out.
+func load(t *testing.T) (*token.FileSet, []source) {
+	t.Helper()
+	exports := make(map[string]string)
+	var own []source
+	for _, p := range goList(t, "-export", "-deps", "./...") {
+		exports[p.ImportPath] = p.Export
+		if !p.DepOnly && len(p.GoFiles) > 0 {
+			own = append(own, source{pkg: p})
+		}
+	}
+	fset := token.NewFileSet()
+	imports := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+		if exports[path] == "" {
+			return nil, fmt.Errorf("no export data for %s", path)
+		}
+		return os.Open(exports[path])
+	})
+	for i := range own {
+		s := &own[i]
+		for _, name := range s.GoFiles {
+			f, err := parser.ParseFile(fset, filepath.Join(s.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.files = append(s.files, f)
+		}
+		s.info = &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object),
+			Selections: make(map[*ast.SelectorExpr]*types.Selection)}
+		var err error
+		if s.types, err = (&types.Config{Importer: imports}).Check(s.ImportPath, fset, s.files, s.info); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fset, own
+}
+
+// durable are the calls that decide what survives a power cut. They are made in
+// one place, where a test can make them fail.
+var durable = regexp.MustCompile(`^(os\.(Rename|File\.Sync)|(syscall|golang\.org/x/sys/unix)\.(Rename\w*|Fsync|Fdatasync|Sync\w*))$`)
+
+func TestArchitectureOnlyDiskSyncs(t *testing.T) {
+	fset, own := load(t)
+	for _, s := range own {
+		if s.ImportPath == "fanin/internal/disk" || checker(s.ImportPath) {
+			continue
+		}
+		for id, o := range s.info.Uses {
+			f, ok := o.(*types.Func)
+			if !ok || f.Pkg() == nil {
+				continue
+			}
+			name := f.Pkg().Path() + "." + f.Name()
+			if r := f.Signature().Recv(); r != nil {
+				name = f.Pkg().Path() + "." + typeName(r.Type()) + "." + f.Name()
+			}
+			if durable.MatchString(name) {
+				t.Errorf("%s: %s outside internal/disk", fset.Position(id.Pos()), name)
+			}
+		}
+	}
+}
+
+func typeName(t types.Type) string {
+	if p, ok := t.(*types.Pointer); ok {
+		t = p.Elem()
+	}
+	if n, ok := t.(*types.Named); ok {
+		return n.Obj().Name()
+	}
+	return t.String()
+}
+
+// No package has a life of its own: nothing happens before main, and nothing is
+// shared but by being handed over.
+func TestArchitectureNoHiddenState(t *testing.T) {
+	fset, own := load(t)
+	for _, s := range own {
+		if checker(s.ImportPath) {
+			continue
+		}
+		for _, f := range s.files {
+			for _, d := range f.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+					t.Errorf("%s: init()", fset.Position(fn.Pos()))
+				}
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if id := s.mutated(n); id != nil {
+					t.Errorf("%s: package variable %s changes", fset.Position(id.Pos()), id.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
+// mutated returns the package variable that n changes or lets others change, if
+// it does: assigns to it or into it, takes its address, calls a pointer's method.
+func (s *source) mutated(n ast.Node) *ast.Ident {
+	var targets []ast.Expr
+	switch n := n.(type) {
+	case *ast.AssignStmt:
+		targets = n.Lhs
+	case *ast.IncDecStmt:
+		targets = []ast.Expr{n.X}
+	case *ast.UnaryExpr:
+		if n.Op == token.AND {
+			targets = []ast.Expr{n.X}
+		}
+	case *ast.CallExpr:
+		if f, ok := n.Fun.(*ast.Ident); ok && (f.Name == "delete" || f.Name == "clear") {
+			targets = n.Args[:1]
+		}
+	case *ast.SelectorExpr:
+		sel := s.info.Selections[n]
+		if sel == nil || sel.Kind() != types.MethodVal {
+			break
+		}
+		_, onPointer := sel.Obj().(*types.Func).Signature().Recv().Type().(*types.Pointer)
+		if _, isPointer := sel.Recv().(*types.Pointer); onPointer && !isPointer {
+			targets = []ast.Expr{n.X}
+		}
+	}
+	for _, x := range targets {
+		if id := s.packageVar(x); id != nil {
+			return id
+		}
+	}
+	return nil
+}
+
+// packageVar finds the package variable that x is a part of.
+func (s *source) packageVar(x ast.Expr) *ast.Ident {
+	for {
+		switch y := x.(type) {
+		case *ast.ParenExpr:
+			x = y.X
+		case *ast.IndexExpr:
+			x = y.X
+		case *ast.SelectorExpr:
+			x = y.X
+		case *ast.StarExpr:
+			x = y.X
+		case *ast.Ident:
+			if v, ok := s.info.Uses[y].(*types.Var); ok && v.Parent() == s.types.Scope() {
+				return y
+			}
+			return nil
+		default:
+			return nil
+		}
+	}
+}
+
+// goFiles walks all of the module's Go files, those for other systems and tests
+// included.
+func goFiles(t *testing.T, visit func(name string, fset *token.FileSet, f *ast.File)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := d.Name()
+		if d.IsDir() && name != "." && (base == "build" || base == "testdata" || strings.HasPrefix(base, ".")) {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(base, ".go") {
+			return nil
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+		if err == nil {
+			visit(name, fset, f)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestArchitectureSizes(t *testing.T) {
+	goFiles(t, func(name string, fset *token.FileSet, f *ast.File) {
+		if ast.IsGenerated(f) {
+			return
+		}
+		if n := fset.Position(f.FileEnd).Line; n > maxFile {
+			t.Errorf("%s has %d lines; at most %d", name, n, maxFile)
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			if n := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1; n > maxFunction {
+				t.Errorf("%s has %d lines; at most %d", fset.Position(fn.Pos()), n, maxFunction)
+			}
+		}
+	})
+}
+
+var pathName = regexp.MustCompile(`\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\b`)
+
+// The path of a line, as DESIGN.md tells it, is the path in the code.
+func TestArchitectureDesignPath(t *testing.T) {
+	b, err := os.ReadFile("DESIGN.md")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("there is no DESIGN.md yet")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "<!-- path -->")
+	block, _, ok := strings.Cut(rest, "<!-- /path -->")
+	names := pathName.FindAllString(block, -1)
+	if !ok || len(names) < 5 {
+		t.Fatalf("DESIGN.md has no path of a line between <!-- path --> and <!-- /path -->: %q", names)
+	}
+	known := functions(t)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".go") || strings.HasSuffix(name, ".md") {
+			continue
+		}
+		if !known[strings.ToLower(name)] {
+			t.Errorf("DESIGN.md's path names %s, which no function in the code is", name)
+		}
+	}
+}
+
+// functions are all functions' names, as a text may write them: package.function,
+// package.Type.method, Type.method, and package.method.
+func functions(t *testing.T) map[string]bool {
+	known := make(map[string]bool)
+	add := func(parts ...string) { known[strings.ToLower(strings.Join(parts, "."))] = true }
+	goFiles(t, func(name string, _ *token.FileSet, f *ast.File) {
+		if strings.HasSuffix(name, "_test.go") {
+			return
+		}
+		in := f.Name.Name
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok {
+				continue
+			}
+			add(in, fn.Name.Name)
+			if fn.Recv == nil {
+				continue
+			}
+			of := fn.Recv.List[0].Type
+			if star, ok := of.(*ast.StarExpr); ok {
+				of = star.X
+			}
+			if id, ok := of.(*ast.Ident); ok {
+				add(in, id.Name, fn.Name.Name)
+				add(id.Name, fn.Name.Name)
+			}
+		}
+	})
+	return known
+}
