@@ -61,6 +61,10 @@ func (b *Batch) Check() error {
 		return &Refused{"open, skip and end carry no text"}
 	case b.Offset < 0 || b.End < b.Offset:
 		return &Refused{fmt.Sprintf("offsets %d to %d run backwards", b.Offset, b.End)}
+	case b.FirstLine < 0:
+		return &Refused{fmt.Sprintf("%d lines came before", b.FirstLine)}
+	case b.Op == OpData && !b.Stream.IsZero() && b.End == b.Offset:
+		return &Refused{"text that covers no bytes of its stream: a repeat could not be told from a new batch"}
 	case (b.Op == OpOpen || b.Op == OpEnd) && b.End != b.Offset:
 		return &Refused{"open and end cover no bytes"}
 	case len(b.Agent) > MaxName || len(b.Host) > MaxName || len(b.Source) > MaxName || len(b.Reason) > MaxName:
@@ -84,10 +88,19 @@ func (b *Batch) checkText() error {
 	if b.Text[len(b.Text)-1] != '\n' {
 		return &Refused{"the text does not end in a newline"}
 	}
+	return b.checkCuts()
+}
+
+// checkCuts: after a crash the stream may stand at any cut, so each must be a
+// place of its own, apart from both ends too.
+func (b *Batch) checkCuts() error {
 	at, end := 0, b.Offset
 	for _, c := range b.Cuts {
-		if c.Text <= at || c.Text >= len(b.Text) || b.Text[c.Text-1] != '\n' || c.End < end || c.End > b.End {
-			return &Refused{fmt.Sprintf("cut at %d is not a line end in order", c.Text)}
+		if c.Text <= at || c.Text >= len(b.Text) || b.Text[c.Text-1] != '\n' {
+			return &Refused{fmt.Sprintf("the cut at byte %d of the text is not a line end in order", c.Text)}
+		}
+		if !b.Stream.IsZero() && (c.End <= end || c.End >= b.End) {
+			return &Refused{fmt.Sprintf("the cut at offset %d does not lie between those around it", c.End)}
 		}
 		at, end = c.Text, c.End
 	}

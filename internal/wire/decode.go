@@ -48,8 +48,11 @@ var ErrProtocol = errors.New("protocol error")
 func (d *Decoder) Next(f *Frame) error {
 	*f = Frame{}
 	t, err := d.r.NextType()
+	if err == io.EOF && d.r.Buffered() == 0 {
+		return err // the one place where it is a clean end
+	}
 	if err != nil {
-		return err // the one place where io.EOF is a clean end
+		return classify(f.Kind, err)
 	}
 	if t != msgp.ArrayType {
 		return fmt.Errorf("%w: a frame begins with %v, want an array", ErrProtocol, t)

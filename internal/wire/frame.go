@@ -1,6 +1,9 @@
 package wire
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Version is the protocol's version, said in the hello.
 const Version = 1
@@ -99,13 +102,17 @@ type Answer struct {
 // AnswerTo is the answer that tells err, the outcome of appending to stream.
 func AnswerTo(stream StreamID, err error) Answer {
 	a := Answer{Kind: KindLater, Stream: stream}
-	switch e := err.(type) {
-	case nil:
+	var expected *Expected
+	var refused *Refused
+	switch {
+	case err == nil:
 		a.Kind = KindAck
-	case *Expected:
-		a.Kind, a.Expected = KindNack, *e
-	case *Refused:
-		a.Kind, a.Reason = KindRefuse, e.Reason
+	case errors.As(err, &expected):
+		a.Kind, a.Expected = KindNack, *expected
+	case errors.As(err, &refused):
+		a.Kind, a.Reason = KindRefuse, refused.Reason
+	case errors.Is(err, ErrRefused):
+		a.Kind, a.Reason = KindRefuse, err.Error()
 	default:
 		a.Reason = err.Error()
 	}

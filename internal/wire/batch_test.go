@@ -1,0 +1,160 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestStreamID(t *testing.T) {
+	a, b := NewStreamID(), NewStreamID()
+	if a == b || a.IsZero() || !(StreamID{}).IsZero() {
+		t.Errorf("ids %s and %s", a, b)
+	}
+	if got, err := ParseStreamID(a.String()); err != nil || got != a {
+		t.Errorf("%s reads back as %s, %v", a, got, err)
+	}
+	for _, s := range []string{"", "00", strings.Repeat("0", 31), strings.Repeat("0", 34), strings.Repeat("g", 32)} {
+		if _, err := ParseStreamID(s); err == nil {
+			t.Errorf("%q is taken for an id", s)
+		}
+	}
+}
+
+func TestTailHash(t *testing.T) {
+	long := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	if TailHash(nil) != 0 || TailHash(long) != TailHash(long[len(long)-TailSize:]) || TailHash(long) == TailHash(long[1:len(long)-1]) {
+		t.Error("the hash is not that of the last 4 KiB")
+	}
+	// sha256 of "abc" begins ba7816bf 8f01cfea: both sides, for ever.
+	if got := TailHash([]byte("abc")); got != 0xba7816bf8f01cfea {
+		t.Errorf("%x", got)
+	}
+}
+
+func fit() Batch {
+	return Batch{Stream: id(1), Offset: 10, End: 30, Text: []byte("a line\nanother\n"), Cuts: []Cut{{Text: 7, End: 20}}}
+}
+
+func TestCheck(t *testing.T) {
+	name, long := strings.Repeat("n", MaxName), strings.Repeat("n", MaxName+1)
+	huge := append(bytes.Repeat([]byte{'x'}, MaxText-1), '\n')
+	f := func(what string, fits bool, change func(b *Batch)) {
+		t.Helper()
+		b := fit()
+		change(&b)
+		err := b.Check()
+		if fits && err != nil {
+			t.Errorf("%s: %v, want nil", what, err)
+		}
+		var r *Refused
+		if !fits && (!errors.Is(err, ErrRefused) || !errors.As(err, &r) || r.Reason == "" || len(r.Reason) > MaxName) {
+			t.Errorf("%s: %v, want ErrRefused with a reason", what, err)
+		}
+	}
+	op := func(op Op, end int64) func(b *Batch) {
+		return func(b *Batch) { b.Op, b.End, b.Text, b.Cuts = op, end, nil, nil }
+	}
+	f("data", true, func(b *Batch) {})
+	f("anonymous data", true, func(b *Batch) { *b = Batch{Text: []byte("line\n")} })
+	f("lossy data", true, func(b *Batch) { b.Lossy, b.Cuts = true, nil })
+	f("one empty line", true, func(b *Batch) { b.Text, b.Cuts = []byte("\n"), nil })
+	f("the longest names", true, func(b *Batch) { b.Agent, b.Host, b.Source, b.Reason = name, name, name, name })
+	f("the longest text", true, func(b *Batch) { b.Text, b.Cuts = huge, nil })
+	f("open", true, op(OpOpen, 10))
+	f("skip", true, op(OpSkip, 30))
+	f("an empty skip", true, op(OpSkip, 10))
+	f("end", true, op(OpEnd, 10))
+
+	f("an operation unheard", false, op(OpEnd+1, 10))
+	f("open without a stream", false, func(b *Batch) { op(OpOpen, 10)(b); b.Stream = StreamID{} })
+	f("skip with text", false, func(b *Batch) { b.Op = OpSkip })
+	f("open over bytes", false, op(OpOpen, 11))
+	f("end over bytes", false, op(OpEnd, 11))
+	f("a negative offset", false, func(b *Batch) { b.Offset = -1 })
+	f("offsets backwards", false, func(b *Batch) { b.End = 9 })
+	f("a negative number of lines", false, func(b *Batch) { b.FirstLine = -1 })
+	f("text of no bytes", false, func(b *Batch) { b.End, b.Cuts = b.Offset, nil })
+	f("a long agent", false, func(b *Batch) { b.Agent = long })
+	f("a long host", false, func(b *Batch) { b.Host = long })
+	f("a long source", false, func(b *Batch) { b.Source = long })
+	f("a long reason", false, func(b *Batch) { b.Reason = long })
+	f("a long identity", false, func(b *Batch) { b.Identity = make([]byte, MaxIdentity+1) })
+	f("no text", false, func(b *Batch) { b.Text, b.Cuts = nil, nil })
+	f("too much text", false, func(b *Batch) { b.Text = append(huge, '\n') })
+	f("no newline at the end", false, func(b *Batch) { b.Text = b.Text[:14] })
+	f("a cut at the beginning", false, func(b *Batch) { b.Cuts[0].Text = 0 })
+	f("a cut before it", false, func(b *Batch) { b.Cuts[0].Text = -1 })
+	f("a cut at the end", false, func(b *Batch) { b.Cuts[0].Text = 15 })
+	f("a cut far behind", false, func(b *Batch) { b.Cuts[0].Text = 1 << 40 })
+	f("a cut within a line", false, func(b *Batch) { b.Cuts[0].Text = 8 })
+	f("a cut where the batch begins", false, func(b *Batch) { b.Cuts[0].End = 10 })
+	f("a cut where the batch ends", false, func(b *Batch) { b.Cuts[0].End = 30 })
+	f("the same cut twice", false, func(b *Batch) { b.Cuts = append(b.Cuts, b.Cuts[0]) })
+	f("cuts in disorder", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{4, 14, 0}, {2, 15, 0}} })
+	f("cuts at one offset", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{2, 14, 0}, {4, 14, 0}} })
+}
+
+// refusedBySort is an error of another package that says to be an ErrRefused.
+type refusedBySort struct{}
+
+func (refusedBySort) Error() string        { return "no such table" }
+func (refusedBySort) Is(target error) bool { return target == ErrRefused }
+
+// What Append returned must mean the same at the other end of a connection.
+func TestAnswerTo(t *testing.T) {
+	expected := &Expected{Known: true, Watermark: Watermark{Epoch: 3, Point: Point{99, 7}, Trail: []Point{{5, 6}}}}
+	for name, c := range map[string]struct {
+		err  error
+		kind Kind
+	}{
+		"nil":                 {nil, KindAck},
+		"expected":            {expected, KindNack},
+		"expected, wrapped":   {fmt.Errorf("stream: %w", expected), KindNack},
+		"unknown":             {&Expected{}, KindNack},
+		"refused":             {&Refused{"the text is too long"}, KindRefuse},
+		"refused, wrapped":    {fmt.Errorf("append: %w", &Refused{"no"}), KindRefuse},
+		"refused, plainly":    {ErrRefused, KindRefuse},
+		"refused, its own":    {refusedBySort{}, KindRefuse},
+		"draining":            {ErrDraining, KindLater},
+		"given up":            {context.Canceled, KindLater},
+		"an error of a novel": {errors.New(strings.Repeat("and then ", 1000)), KindLater},
+	} {
+		a := AnswerTo(id(1), c.err)
+		if a.Kind != c.kind || a.Stream != id(1) || len(a.Reason) > MaxName {
+			t.Errorf("%s: %+v, want kind %d", name, a, c.kind)
+		}
+		var f Frame
+		if err := NewDecoder(bytes.NewReader(AppendAnswer(nil, a))).Next(&f); err != nil {
+			t.Fatal(name, err)
+		}
+		got := f.Answer.Err()
+		var e *Expected
+		if (got == nil) != (c.err == nil) || errors.Is(got, ErrRefused) != errors.Is(c.err, ErrRefused) || errors.As(got, &e) != errors.As(c.err, &e) {
+			t.Errorf("%s: %v is %v on the other side", name, c.err, got)
+		}
+	}
+	var e *Expected
+	if a := AnswerTo(id(1), expected); !errors.As(a.Err(), &e) || e == &a.Expected || e.Offset != 99 || len(e.Trail) != 1 {
+		t.Errorf("%+v", e)
+	}
+	later := AnswerTo(id(1), ErrDraining).Err()
+	if later == nil || !strings.Contains(later.Error(), "shutting down") {
+		t.Errorf("%v: the reason is lost", later)
+	}
+}
+
+func TestErrorsSayWhat(t *testing.T) {
+	for err, want := range map[error]string{
+		&Expected{}: "stream unknown: open it first",
+		&Expected{Known: true, Watermark: Watermark{Epoch: 1, Point: Point{Offset: 5}}}: "stream stands at epoch 1, offset 5",
+		&Refused{"too long"}: "refused: too long",
+	} {
+		if err.Error() != want {
+			t.Errorf("%q, want %q", err, want)
+		}
+	}
+}
