@@ -1,0 +1,139 @@
+package fanin_test
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write docs/metrics.md anew")
+
+var metricsTable = regexp.MustCompile(`(?s)(<!-- table: [^\n]* -->\n)(.*)(<!-- /table -->)`)
+
+// The table in docs/metrics.md is what a running collector says of itself.
+func TestMetricsDocument(t *testing.T) {
+	dir := t.TempDir()
+	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"),
+		"--out", filepath.Join(dir, "all.log"), "--state", filepath.Join(dir, "state"), "--listen", "127.0.0.1:0"))
+	c.wait("^writing")
+	want := describe(t, filepath.Join(dir, "state", "control.sock"))
+	const path = "docs/metrics.md"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := metricsTable.FindSubmatch(b)
+	if m == nil {
+		t.Fatalf("%s has no place for the table", path)
+	}
+	if *update {
+		text := metricsTable.ReplaceAll(b, slices.Concat(m[1], []byte(want), m[3]))
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got := string(m[2]); got != want {
+		t.Errorf("%s differs from what a collector says; remedy: go test -run TestMetricsDocument . -update\n%s", path, difference(got, want))
+	}
+	for _, name := range regexp.MustCompile(`\bfanin_\w+`).FindAllString(string(b), -1) {
+		if !strings.Contains(want, "`"+name+"`") {
+			t.Errorf("%s names %s, which is no metric", path, name)
+		}
+	}
+}
+
+// difference lists the lines that only one of two texts has.
+func difference(got, want string) string {
+	var b strings.Builder
+	for _, side := range []struct{ mark, of, not string }{{"only in the document: ", got, want}, {"only in the collector: ", want, got}} {
+		for line := range strings.Lines(side.of) {
+			if !strings.Contains(side.not, line) {
+				b.WriteString(side.mark + line)
+			}
+		}
+	}
+	return b.String()
+}
+
+// metric is what the text format says of one.
+type metric struct {
+	kind, help string
+	labels     map[string]map[string]bool // name -> values
+}
+
+// describe asks a collector for its metrics and makes a table of them.
+func describe(t *testing.T, socket string) string {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	resp, err := client.Get("http://collector/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	all := make(map[string]*metric)
+	for in := bufio.NewScanner(resp.Body); in.Scan(); {
+		note(all, in.Text())
+	}
+	var b strings.Builder
+	b.WriteString("| name | kind | labels | meaning |\n|---|---|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		m := all[name]
+		var labels []string
+		for _, label := range slices.Sorted(maps.Keys(m.labels)) {
+			values := strings.Join(slices.Sorted(maps.Keys(m.labels[label])), ", ")
+			if name == "fanin_build_info" {
+				values = "..."
+			}
+			labels = append(labels, fmt.Sprintf("%s: %s", label, values))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, m.kind, cmp.Or(strings.Join(labels, "; "), " "), m.help)
+	}
+	return b.String()
+}
+
+var (
+	comment = regexp.MustCompile(`^# (HELP|TYPE) (fanin_\w+) (.*)$`)
+	sample  = regexp.MustCompile(`^(fanin_\w+)\{(.*)\} `)
+	label   = regexp.MustCompile(`(\w+)="([^"]*)"`)
+)
+
+// note takes one line of the text format.
+func note(all map[string]*metric, line string) {
+	if m := comment.FindStringSubmatch(line); m != nil {
+		if all[m[2]] == nil {
+			all[m[2]] = &metric{labels: make(map[string]map[string]bool)}
+		}
+		if m[1] == "HELP" {
+			all[m[2]].help = m[3]
+		} else {
+			all[m[2]].kind = m[3]
+		}
+		return
+	}
+	s := sample.FindStringSubmatch(line)
+	if s == nil || all[s[1]] == nil { // a histogram's parts have other names
+		return
+	}
+	for _, l := range label.FindAllStringSubmatch(s[2], -1) {
+		values := all[s[1]].labels
+		if values[l[1]] == nil {
+			values[l[1]] = make(map[string]bool)
+		}
+		values[l[1]][l[2]] = true
+	}
+}
