@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,7 @@ func (f *Follower) follow(ctx context.Context) {
 			f.t.Log.Error("the collector refuses lines of this file; trying again in a minute", "path", f.path, "offset", f.pos.Offset, "err", err)
 			wait = time.Minute
 		}
+		f.t.Log.Debug("trying again", "path", f.path, "err", err, "wait", wait)
 		f.setTrouble(err.Error())
 		f.sleep(ctx, wait)
 		wait = min(2*wait, 5*time.Second)
@@ -162,17 +164,18 @@ func (f *Follower) send(ctx context.Context) error {
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
-	if f.size == 0 {
-		f.size = firstBlock
+	size := cmp.Or(f.size, firstBlock)
+	if f.file.size()-c.Offset < smallBlock/2 {
+		size = smallBlock // most files have little to say at a time
 	}
 	for {
-		block := f.t.pool.try(f.size)
+		block := f.t.pool.try(size)
 		if block == nil && !wait {
 			return read{}, nil
 		}
 		if block == nil {
 			var err error
-			if block, err = f.t.pool.get(ctx, f.size); err != nil {
+			if block, err = f.t.pool.get(ctx, size); err != nil {
 				return read{}, err
 			}
 		}
@@ -182,17 +185,20 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		}
 		f.eof.Store(f.file.size())
 		r, err := f.file.readBatch(c, block, f.t.MaxLine, f.last)
-		if err != nil || !r.short || f.size >= f.largest() {
+		if err != nil || !r.short || size >= f.largest() {
 			return r, err
 		}
 		f.t.pool.put(block)
-		f.size = f.largest()
+		size = f.largest()
 	}
 }
 
-// firstBlock is the size of the first block; larger ones are taken when the
-// other side is far away.
-const firstBlock = 256 << 10
+// firstBlock is the size of the first block of a file that has much to say;
+// larger ones are taken when the other side is far away, small ones for a few lines.
+const (
+	firstBlock = 256 << 10
+	smallBlock = 16 << 10
+)
 
 // largest is a block that the longest line fits into.
 func (f *Follower) largest() int {
@@ -206,7 +212,7 @@ func (f *Follower) resize(r *read, took time.Duration) {
 	case r.full && took > time.Millisecond:
 		f.size = f.largest()
 	case len(r.text) < firstBlock/2:
-		f.size = firstBlock
+		f.size = 0
 	}
 }
 

@@ -52,6 +52,9 @@ func (p *pool) get(ctx context.Context, size int) ([]byte, error) {
 	}
 }
 
+// keepIdle is how many bytes of blocks of one size are kept for the next batches.
+const keepIdle = 1 << 20
+
 // put takes a block back. A few are kept for the next batch.
 func (p *pool) put(b []byte) {
 	if b == nil {
@@ -61,7 +64,7 @@ func (p *pool) put(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.left += int64(len(b))
-	if len(p.idle[len(b)]) < 4 {
+	if len(p.idle[len(b)])*len(b) < keepIdle {
 		p.idle[len(b)] = append(p.idle[len(b)], b)
 	}
 	close(p.freed)

@@ -128,69 +128,111 @@ func (t *Tailer) Run(ctx context.Context) error {
 	return err
 }
 
-// loop looks at the files again and again. Polling is the truth; the kernel's
-// word that something changed only makes the next look come sooner.
+// loop looks at the files again and again. Polling is the truth. Where the
+// kernel says by itself what changes, it is done less often: a thousand idle
+// files shall cost nothing.
 func (t *Tailer) loop(ctx context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
 	hints := t.hints()
-	if hints != nil {
-		defer hints.Close()
-	}
+	defer hints.close()
+	last := time.Now()
 	for {
-		var events chan fsnotify.Event
-		if hints != nil {
-			events = hints.Events
-		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
-			t.look(ctx)
-		case e, ok := <-events:
+		case e, ok := <-hints.events():
 			if !ok {
-				hints = nil
-				continue
+				hints.close()
 			}
-			t.hint(e)
+			t.hint(hints, e)
 			continue
+		case <-tick.C:
 		}
 		if t.Alive != nil {
 			t.Alive()
 		}
+		if hints.stale || !hints.whole || time.Since(last) > seldom*t.Poll {
+			t.look(ctx)
+			hints.stale, last = false, time.Now()
+		}
+		t.pokeHidden()
 		if err := t.marks.save(false); err != nil {
 			t.Log.Error("cannot write the marks; if the collector loses its state too, lines may be sent twice", "err", err)
 		}
 	}
 }
 
-// hints watches the directories of all patterns, as far as the kernel lets it.
-func (t *Tailer) hints() *fsnotify.Watcher {
+// seldom is how many polls are left out where the kernel gives hints.
+const seldom = 12
+
+// hints are the kernel's word of what changes in the directories of all patterns.
+type hints struct {
+	watcher *fsnotify.Watcher // nil: there are none
+	whole   bool              // all directories are watched
+	stale   bool              // files came or went since the last look
+}
+
+func (t *Tailer) hints() *hints {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil
+		return &hints{}
 	}
+	h := &hints{watcher: w, whole: true}
 	for _, table := range t.Tables {
 		for _, p := range table.Paths {
-			dirs, _ := filepath.Glob(filepath.Dir(p))
-			for _, dir := range dirs {
-				w.Add(dir) // without it the next look comes a little later
+			dir := filepath.Dir(p)
+			dirs, _ := filepath.Glob(dir)
+			h.whole = h.whole && len(dirs) == 1 && dirs[0] == dir // else others may appear
+			for _, d := range dirs {
+				h.whole = w.Add(d) == nil && h.whole
 			}
 		}
 	}
-	return w
+	return h
+}
+
+func (h *hints) events() chan fsnotify.Event {
+	if h.watcher == nil {
+		return nil
+	}
+	return h.watcher.Events
+}
+
+func (h *hints) close() {
+	if h.watcher != nil {
+		h.watcher.Close()
+	}
+	h.watcher, h.whole = nil, false
 }
 
 // hint wakes the follower of a file that was written to.
-func (t *Tailer) hint(e fsnotify.Event) {
+func (t *Tailer) hint(h *hints, e fsnotify.Event) {
 	if !e.Has(fsnotify.Write) {
+		h.stale = h.stale || !e.Has(fsnotify.Chmod)
 		return
 	}
 	t.mu.Lock()
 	f := t.byPath[e.Name]
 	t.mu.Unlock()
-	if f != nil {
-		f.poke()
+	if f == nil {
+		return
+	}
+	f.poke()
+}
+
+// pokeHidden wakes the followers of files that no table names any more: only
+// time tells when those are done.
+func (t *Tailer) pokeHidden() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range t.followers {
+		f.mu.Lock()
+		hidden := !f.visible
+		f.mu.Unlock()
+		if hidden {
+			f.poke()
+		}
 	}
 }
 
