@@ -58,7 +58,6 @@ const (
 	tableEntry   = 8
 	tableEntries = 8191 // what fits into the 64 KiB of an extra field
 	tableMember  = 26   // bytes of a table member without its entries
-	leastMember  = 20   // bytes of the smallest gzip member: a bound for what an end may claim
 	endMember    = 50
 	extraMember  = "\x1f\x8b\x08\x04\x00\x00\x00\x00\x00\xff"
 	endField     = "\x1c\x00FE\x18\x00"
@@ -331,8 +330,8 @@ func (a *archive) readTable() error {
 	at, text := binary.LittleEndian.Uint64(claims), binary.LittleEndian.Uint64(claims[8:])
 	n := int64(binary.LittleEndian.Uint32(claims[16:]))
 	room := n*tableEntry + (n+tableEntries-1)/tableEntries*tableMember + endMember
-	if at != uint64(a.packed-room) || n > int64(at)/leastMember {
-		return nil // room is bounded by the file's size from here on
+	if room > a.packed || at != uint64(a.packed-room) {
+		return nil // room is no more than the file from here on
 	}
 	tail := make([]byte, room)
 	if _, err := a.file.ReadAt(tail, int64(at)); err != nil {
@@ -454,21 +453,17 @@ func (a *archive) hold(i int) error {
 	if _, err := a.file.ReadAt(a.raw, from.packed); err != nil {
 		return err
 	}
-	raw := bytes.NewReader(a.raw)
-	if err := a.zip.Reset(raw); err != nil {
+	if err := a.zip.Reset(bytes.NewReader(a.raw)); err != nil {
 		return a.damage(from.text, err)
 	}
-	a.zip.Multistream(false)
 	a.text = slices.Grow(a.text[:0], int(to.text-from.text))[:to.text-from.text]
 	if _, err := io.ReadFull(&a.zip, a.text); err != nil {
 		return a.damage(from.text, err)
 	}
 	// The end of the member, and with it the checksum, comes one read later.
 	var more [1]byte
-	if n, err := a.zip.Read(more[:]); !errors.Is(err, io.EOF) {
+	if n, err := a.zip.Read(more[:]); n > 0 || !errors.Is(err, io.EOF) {
 		return a.damage(from.text, cmp.Or(err, errLength))
-	} else if n > 0 || raw.Len() > 0 {
-		return a.damage(from.text, errLength)
 	}
 	a.held = i
 	return nil

@@ -370,6 +370,30 @@ func TestArchiveDamaged(t *testing.T) {
 	})
 }
 
+// After a member that cannot be read, the others still can.
+func TestArchiveAfterDamage(t *testing.T) {
+	text := archiveText(2*memberText + 1000)
+	_, path := compressed(t, text)
+	packed, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := opened(t, path).places
+	packed[places[2].packed-8] ^= 1 // the second member's checksum
+	a := opened(t, writeText(t, packed))
+	p := make([]byte, 100)
+	for i, off := range []int64{5, places[1].text + 5, 5, places[2].text + 5} {
+		_, err := a.ReadAt(p, off)
+		if i == 1 {
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("damaged near byte %d ", places[1].text)) {
+				t.Errorf("in the damaged member: %v", err)
+			}
+		} else if err != nil || !bytes.Equal(p, text[off:off+100]) {
+			t.Errorf("at %d, beside the damaged member: %q, %v", off, p, err)
+		}
+	}
+}
+
 // A table that agrees with itself but not with the members must not be believed.
 func TestArchiveLyingTable(t *testing.T) {
 	members := gzipped(t, []byte("0123456\n"))
@@ -382,6 +406,19 @@ func TestArchiveLyingTable(t *testing.T) {
 		if n, err := a.ReadAt(make([]byte, 1), 0); err == nil || n != 0 {
 			t.Errorf("%s: %d bytes, %v, want an error", name, n, err)
 		}
+	}
+	// Two entries in each other's place: the sums agree, the checksum does not.
+	two := gzipped(t, []byte("01\n"), []byte("012345678901234567890123456789\n"))
+	first := byte(len(gzipped(t, []byte("01\n"))))
+	table := []byte{first, 0, 0, 0, 3, 0, 0, 0, byte(len(two)) - first, 0, 0, 0, 31, 0, 0, 0}
+	swapped := bytes.Replace(appendTable(two, table, int64(len(two)), 34), table, slices.Concat(table[8:], table[:8]), 1)
+	if a := opened(t, writeText(t, swapped)); a.places != nil || a.Size() != 34 {
+		t.Errorf("a table in disorder was believed: %v", a.places)
+	}
+	endless := appendTable(bytes.Clone(members), nil, int64(len(members)), 8)
+	copy(endless[len(endless)-18:], "\xff\xff\xff\xff") // members
+	if a := opened(t, writeText(t, endless)); a.places != nil || a.Size() != 8 {
+		t.Errorf("4 G members were believed: %d bytes", a.Size())
 	}
 	huge := appendTable(bytes.Clone(members), []byte{byte(len(members)), 0, 0, 0, 0, 0, 0, 0xff}, int64(len(members)), 0xff000000)
 	if a := opened(t, writeText(t, huge)); a.places != nil || a.Size() != 8 {
@@ -516,6 +553,14 @@ func TestArchiveKeepsAttributes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if z, err := gzip.NewReader(f); err != nil || !z.ModTime.Equal(when.Truncate(time.Second)) {
+		t.Errorf("gzip -N would give it the time %v, %v", z.ModTime, err)
+	}
 	w, g := want.Sys().(*syscall.Stat_t), got.Sys().(*syscall.Stat_t)
 	if got.Mode() != want.Mode() || !got.ModTime().Equal(want.ModTime()) || g.Uid != w.Uid || g.Gid != w.Gid {
 		t.Errorf("mode %v, time %v, owner %d:%d, want %v, %v, %d:%d",
@@ -527,9 +572,12 @@ func TestArchiveCancelled(t *testing.T) {
 	path := writeText(t, archiveText(3<<20))
 	for after := range 6 {
 		ctx, cancel := context.WithCancel(context.Background())
-		n := 0
+		n, late := 0, 0
 		d := &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
 			if op == disk.OpWrite || op == disk.OpSync {
+				if ctx.Err() != nil && op == disk.OpWrite {
+					late++
+				}
 				if n++; n > after {
 					cancel()
 				}
@@ -539,29 +587,40 @@ func TestArchiveCancelled(t *testing.T) {
 		if _, err := compressFile(ctx, d, path); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at write %d: %v", after, err)
 		}
+		if late > 0 {
+			t.Errorf("cancelled at write %d: %d more members were written", after, late)
+		}
 		cancel()
 		onlyNames(t, path, filepath.Base(path))
 	}
 }
 
-// A file that still grows must not be taken for packed.
-func TestArchiveOfGrowingFile(t *testing.T) {
-	path := writeText(t, archiveText(1000))
-	d := &disk.Disk{Fault: func(op disk.Op, name string) (int, error) {
-		if op == disk.OpSync && isArchiveTemp(filepath.Base(name)) {
-			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+// A file that somebody still writes to must not be taken for packed.
+func TestArchiveOfChangingFile(t *testing.T) {
+	for what, c := range map[string]struct {
+		flag int
+		want string
+	}{
+		"grows":           {os.O_APPEND, "somebody writes"},
+		"is written over": {0, "differs"},
+	} {
+		path := writeText(t, archiveText(1000))
+		d := &disk.Disk{Fault: func(op disk.Op, name string) (int, error) {
+			if op != disk.OpSync || !isArchiveTemp(filepath.Base(name)) {
+				return 0, nil
+			}
+			f, err := os.OpenFile(path, os.O_WRONLY|c.flag, 0)
 			if err == nil {
 				_, err = f.WriteString("one more\n")
 				f.Close()
 			}
 			return 0, err
+		}}
+		if _, err := compressFile(context.Background(), d, path); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("it %s meanwhile: %v", what, err)
 		}
-		return 0, nil
-	}}
-	if _, err := compressFile(context.Background(), d, path); err == nil || !strings.Contains(err.Error(), "somebody writes") {
-		t.Errorf("%v, want a word that the file grows", err)
+		onlyNames(t, path, filepath.Base(path))
 	}
-	onlyNames(t, path, filepath.Base(path))
 }
 
 func FuzzOpenArchive(f *testing.F) {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 	"unicode/utf8"
-
-	"fanin/internal/wire"
 )
 
 // layout turns lines of a batch into lines of the file. The three formats:
@@ -176,12 +174,6 @@ func appendTime(dst []byte, micros int64) []byte {
 		t = time.Unix(0, 0).UTC() // a peer's clock can say anything, the layout cannot
 	}
 	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
-}
-
-// expansion is how many bytes n bytes of text in at most wire.MaxCutLines lines
-// can become, the worst case: every byte a control byte, every line empty.
-func (l *layout) expansion(n int) int {
-	return 6*n + wire.MaxCutLines*(len(l.prefix)+len(l.suffix))
 }
 
 // cleanName keeps [A-Za-z0-9._/:-] of a host, and for a source all but ':',

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"cmp"
 	"slices"
 
 	"fanin/internal/wire"
@@ -135,6 +134,3 @@ func namesOf(b *wire.Batch) names {
 	return names{agent: b.Agent, host: cleanName(b.Host, true, "-"),
 		source: cleanName(b.Source, false, "-"), identity: slices.Clone(b.Identity)}
 }
-
-// byID orders streams for listings.
-func byID(a, b *stream) int { return cmp.Compare(a.id.String(), b.id.String()) }

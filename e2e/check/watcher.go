@@ -14,7 +14,6 @@ type Watcher struct {
 	files []*seen
 	stop  chan struct{}
 	done  chan struct{}
-	err   error
 }
 
 // seen is what was read of one file, which stays open.

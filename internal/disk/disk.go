@@ -96,6 +96,15 @@ func (f *File) Sync() error {
 	return nil
 }
 
+// Sync makes what others wrote to f durable: all that an open source needs, whose
+// bytes are not ours.
+func Sync(f *os.File) error {
+	if err := datasync(f); err != nil {
+		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
 // Reserve finds room for the file up to end without changing its size, where
 // the file system can. ENOSPC says that there is none.
 func (f *File) Reserve(from, end int64) error {

@@ -176,8 +176,8 @@ func (s *session) send(b *wire.Batch) error {
 	if s.squeeze != nil && len(text) >= leastSqueezed {
 		packed := s.squeeze.pack(text)
 		defer s.squeeze.free(packed)
-		if len(packed) < len(text) {
-			text, encoding = packed, 1
+		if len(*packed) < len(text) {
+			text, encoding = *packed, 1
 		}
 	}
 	s.writing.Lock()

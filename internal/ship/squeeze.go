@@ -21,13 +21,15 @@ func newSqueezer() (*squeezer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare compression: %w", err)
 	}
-	return &squeezer{encoder: e, blocks: sync.Pool{New: func() any { return []byte(nil) }}}, nil
+	return &squeezer{encoder: e, blocks: sync.Pool{New: func() any { return new([]byte) }}}, nil
 }
 
 // pack compresses text into a block that free takes back. The frame says how
 // long the text is, which the collector insists on.
-func (s *squeezer) pack(text []byte) []byte {
-	return s.encoder.EncodeAll(text, s.blocks.Get().([]byte)[:0])
+func (s *squeezer) pack(text []byte) *[]byte {
+	b := s.blocks.Get().(*[]byte)
+	*b = s.encoder.EncodeAll(text, (*b)[:0])
+	return b
 }
 
-func (s *squeezer) free(b []byte) { s.blocks.Put(b) }
+func (s *squeezer) free(b *[]byte) { s.blocks.Put(b) }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -146,13 +147,14 @@ func (f *Follower) send(ctx context.Context) error {
 		go func() { done <- f.append(ctx, &next) }() // ends with the outcome, which is waited for
 		begun := time.Now()
 		ahead, rerr := f.read(ctx, next.to, false)
-		err = <-done
+		if err = <-done; err == nil {
+			f.keep(&next)
+		}
 		f.t.pool.put(next.block)
 		if err != nil {
 			f.t.pool.put(ahead.block)
 			return err
 		}
-		f.keep(&next)
 		f.resize(&next, time.Since(begun))
 		if next, err = ahead, rerr; next.block == nil && err == nil {
 			next, err = f.read(ctx, f.pos, true)
@@ -219,7 +221,7 @@ func (f *Follower) resize(r *read, took time.Duration) {
 // append gives one batch to the other side.
 func (f *Follower) append(ctx context.Context, r *read) error {
 	if f.table.SyncSource {
-		if err := f.file.f.Sync(); err != nil {
+		if err := disk.Sync(f.file.f); err != nil {
 			return fmt.Errorf("sync %s: %w", f.path, err)
 		}
 	}
