@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -416,9 +417,14 @@ func TestArchiveLyingTable(t *testing.T) {
 		t.Errorf("a table in disorder was believed: %v", a.places)
 	}
 	endless := appendTable(bytes.Clone(members), nil, int64(len(members)), 8)
-	copy(endless[len(endless)-18:], "\xff\xff\xff\xff") // members
-	if a := opened(t, writeText(t, endless)); a.places != nil || a.Size() != 8 {
-		t.Errorf("4 G members were believed: %d bytes", a.Size())
+	for _, n := range []int64{tableEntries, 1<<32 - 1} { // a place of the table that fits them, before the file begins
+		room := n*tableEntry + (n+tableEntries-1)/tableEntries*tableMember + endMember
+		claims := endless[len(endless)-34:]
+		binary.LittleEndian.PutUint64(claims, uint64(int64(len(endless))-room))
+		binary.LittleEndian.PutUint32(claims[16:], uint32(n))
+		if a := opened(t, writeText(t, endless)); a.places != nil || a.Size() != 8 {
+			t.Errorf("%d members were believed: %d bytes", n, a.Size())
+		}
 	}
 	huge := appendTable(bytes.Clone(members), []byte{byte(len(members)), 0, 0, 0, 0, 0, 0, 0xff}, int64(len(members)), 0xff000000)
 	if a := opened(t, writeText(t, huge)); a.places != nil || a.Size() != 8 {
