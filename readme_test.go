@@ -1,0 +1,128 @@
+package fanin_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// freePort finds a number that is free for tcp and udp on this machine.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		conn, err := net.ListenPacket("udp", ln.Addr().String())
+		ln.Close()
+		if err == nil {
+			conn.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free for both tcp and udp")
+	return ""
+}
+
+// What the README says to type works, as it stands there, and does what it says.
+func TestReadmeCommands(t *testing.T) {
+	for _, tool := range []string{"nc", "bash"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	dir := t.TempDir()
+	script := strings.Join(blocks(t, "README.md", "test"), "")
+	// Who types waits for "listening"; a script must do so too.
+	background := regexp.MustCompile(`(?m)^fanin-collector .*&$`)
+	script = background.ReplaceAllString(script, "$0\nuntil fanin-collector status --out all.log; do sleep 0.05; done")
+	script = strings.ReplaceAll(script, "6789", freePort(t))
+	out, err := shell(t, dir, script)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "all*"))
+	if err != nil || len(files) != 2 {
+		t.Errorf("the log's files are %q (%v); want two, after one rotation", files, err)
+	}
+	var log []byte
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log = append(log, b...)
+	}
+	for text, want := range map[string]int{" 127.0.0.1 tcp: hello\n": 1, " 127.0.0.1 udp: hello again\n": 1, " numbers: 1\n": 1, " numbers: 100000\n": 1, " numbers: ": 100_000} {
+		if n := bytes.Count(log, []byte(text)); n != want {
+			t.Errorf("%d lines with %q; want %d\n%s", n, text, want, out)
+		}
+	}
+	if !strings.Contains(out, ": ok: 100002 lines") {
+		t.Errorf("verify does not say ok:\n%s", out)
+	}
+}
+
+// The documents' configuration files are right, each for its program.
+func TestDocumentsConfigurations(t *testing.T) {
+	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
+	found := 0
+	for _, document := range []string{"README.md", "docs/certificates.md"} {
+		b, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllStringSubmatch(string(b), -1) {
+			found++
+			text, program := m[1], "fanin-collector"
+			switch {
+			case strings.Contains(text, "[agent]"):
+				program = "fanin-agent"
+				if !strings.Contains(text, "[[agent.file]]") {
+					text += "[[agent.file]]\npaths = [\"x\"]\n"
+				}
+			case !strings.Contains(text, "[collector.log]"):
+				text += "[collector.log]\npath = \"x\"\n"
+			}
+			path := filepath.Join(t.TempDir(), "config.toml")
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(filepath.Join(programDir(t), program), "check", "--no-environment", "--config", path).CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v\n%s", document, err, out)
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("found %d configurations in the documents", found)
+	}
+}
+
+// Links between the documents lead somewhere.
+func TestDocumentsLinks(t *testing.T) {
+	documents, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, _ := filepath.Glob("docs/*.md")
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	for _, document := range append(documents, more...) {
+		b, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(b), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(document), m[1])); err != nil {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
+	}
+}
