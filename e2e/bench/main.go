@@ -1,0 +1,152 @@
+// Command bench measures fanin beside a bare copy, socat, rsyslog and syslog-ng:
+// the same lines, the same file system, in turns.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"fanin/e2e/rig"
+)
+
+// bench is the whole undertaking.
+type bench struct {
+	lines, runs      int
+	quick            bool
+	only, work       string
+	conns            []int
+	dir, out, pprof  string
+	collector, agent string
+	peers            *peers
+	results          results
+}
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == "-role" {
+		if err := role(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	b := &bench{}
+	flag.IntVar(&b.lines, "lines", 8_000_000, "lines in all, for each trial")
+	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
+	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
+	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,disk")
+	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
+	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
+	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
+	flag.StringVar(&b.out, "out", "", "write the tables to this file (default: docs/benchmarks.md, if everything was measured)")
+	flag.Parse()
+	if b.quick {
+		b.lines, b.runs = 2_000_000, 1
+	}
+	for c := range strings.SplitSeq(*conns, ",") {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 1 || n > 99 {
+			return fmt.Errorf("-conns: %q is not a number from 1 to 99", c)
+		}
+		b.conns = append(b.conns, n)
+	}
+	if b.out == "" && !b.quick && b.only == "" && b.work == "" {
+		b.out = filepath.Join(rig.Root(), "docs", "benchmarks.md")
+	}
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	if err := b.measure(); err != nil {
+		return err
+	}
+	return b.report()
+}
+
+func (b *bench) prepare() (err error) {
+	if err := os.MkdirAll(b.dir, 0o750); err != nil {
+		return err
+	}
+	if b.collector, b.agent, err = rig.Build(b.dir); err != nil {
+		return err
+	}
+	for _, s := range b.subjects() {
+		if s.name == "rsyslog" || s.name == "syslog-ng" {
+			b.peers, err = unpack(filepath.Join(rig.Root(), "build", "peers"))
+			return err
+		}
+	}
+	return nil
+}
+
+// workload is one kind of measurement, for the subjects that it is for.
+type workload struct {
+	kind, name string
+	fits       func(subject) bool
+	measure    func(subject) (sample, error)
+}
+
+func (b *bench) workloads() (list []workload) {
+	add := func(kind, name string, fits func(subject) bool, measure func(subject) (sample, error)) {
+		if b.work == "" || strings.Contains(","+b.work+",", ","+kind+",") {
+			list = append(list, workload{kind, name, fits, measure})
+		}
+	}
+	seconds, paced := 10, 1_000_000
+	if b.quick {
+		seconds, paced = 3, 400_000
+	}
+	for _, n := range b.conns {
+		add("tcp", fmt.Sprintf("tcp %d", n), func(s subject) bool { return n == 1 || !s.single },
+			func(s subject) (sample, error) { return b.plainTCP(s, n) })
+	}
+	add("chain", "chain", func(s subject) bool { return s.chain > 0 }, b.chain)
+	add("latency", "latency", func(s subject) bool { return !s.single },
+		func(s subject) (sample, error) { return b.latency(s, seconds, false) })
+	add("latency", "latency by agent", func(s subject) bool { return s.chain > 0 },
+		func(s subject) (sample, error) { return b.latency(s, seconds, true) })
+	add("udp", "udp 200k/s", func(s subject) bool { return s.udp },
+		func(s subject) (sample, error) { return b.datagrams(s, paced, 200_000) })
+	add("udp", "udp burst", func(s subject) bool { return s.udp },
+		func(s subject) (sample, error) { return b.datagrams(s, 500_000, 0) })
+	add("idle", "idle 1000", func(s subject) bool { return s.idle },
+		func(s subject) (sample, error) { return b.idle(s, 1000) })
+	return list
+}
+
+// measure gives every subject its turn in every round.
+func (b *bench) measure() error {
+	for round := range b.runs {
+		if b.work == "" && b.only == "" || strings.Contains(b.work, "disk") {
+			if err := b.measureDisk(); err != nil {
+				return err
+			}
+		}
+		for _, w := range b.workloads() {
+			for _, s := range b.subjects() {
+				if !w.fits(s) {
+					continue
+				}
+				syscall.Sync() // what the trial before left behind is not this one's
+				r, err := w.measure(s)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", w.name, s.name, err)
+				}
+				b.results.add(w.name, s.name, r)
+				fmt.Printf("%d %-17s %-13s %s\n", round+1, w.name, s.name, r.line(w.kind))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a program under measurement.
+type process struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	exited chan struct{}
+}
+
+// start starts a program in a directory, with room for many connections.
+func start(dir string, env []string, args ...string) (*process, error) {
+	p := &process{exited: make(chan struct{})}
+	p.cmd = exec.Command("sh", append([]string{"-c", `ulimit -n 65536 2>/dev/null; exec "$@"`, "sh"}, args...)...)
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, append(os.Environ(), env...), &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { // ends with the process
+		p.cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// stop asks the program to end, and insists after a while.
+func (p *process) stop() error {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+		return nil
+	case <-time.After(40 * time.Second):
+		p.cmd.Process.Kill()
+		<-p.exited
+		return fmt.Errorf("%s did not end when asked to", filepath.Base(p.cmd.Args[4]))
+	}
+}
+
+func (p *process) failed(err error) error {
+	return fmt.Errorf("%w\n%s", err, p.stderr.Bytes())
+}
+
+// clockTick is USER_HZ, which is 100 wherever Go runs on Linux.
+const clockTick = 100
+
+// cpu is the CPU time of all threads of the program so far, in seconds.
+func (p *process) cpu() float64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid()))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / clockTick
+}
+
+// memory is a line of the program's status, VmRSS or VmHWM, in MiB.
+func (p *process) memory(name string) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
+	_, rest, _ := strings.Cut(string(b), name+":")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseFloat(fields[0], 64)
+	return kib / 1024
+}
+
+// listening waits until somebody listens on the port. Asking the kernel, not the
+// port, leaves a program that takes one connection alone.
+func (p *process) listening(network string, port int) error {
+	want, state := fmt.Sprintf("%04X", port), " 0A "
+	if network == "udp" {
+		state = " 07 "
+	}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for _, table := range []string{network, network + "6"} {
+			b, _ := os.ReadFile("/proc/net/" + table)
+			for line := range strings.Lines(string(b)) {
+				fields := strings.Fields(line)
+				if len(fields) > 3 && strings.HasSuffix(fields[1], ":"+want) && " "+fields[3]+" " == state {
+					return nil
+				}
+			}
+		}
+		select {
+		case <-p.exited:
+			return p.failed(fmt.Errorf("%v ended at once", p.cmd.Args[4:]))
+		default:
+		}
+	}
+	return p.failed(fmt.Errorf("%v does not listen on %s port %d", p.cmd.Args[4:], network, port))
+}
+
+// helper is a role of this program, prepared and waiting for the word.
+type helper struct {
+	cmd  *exec.Cmd
+	word io.WriteCloser
+	says io.Reader
+}
+
+func prepare(args ...any) (*helper, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	h := &helper{cmd: exec.Command(self, "-role")}
+	for _, a := range args {
+		h.cmd.Args = append(h.cmd.Args, fmt.Sprint(a))
+	}
+	h.cmd.Stderr = os.Stderr
+	if h.word, err = h.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if h.says, err = h.cmd.StdoutPipe(); err != nil {
+		return nil, err
+	}
+	if err := h.cmd.Start(); err != nil {
+		return nil, err
+	}
+	return h, h.ready()
+}
+
+// ready waits until the helper is.
+func (h *helper) ready() error {
+	if _, err := io.ReadFull(h.says, make([]byte, len("ready\n"))); err != nil {
+		return fmt.Errorf("%v: %w", h.cmd.Args[2:], errors.Join(err, h.cmd.Wait()))
+	}
+	return nil
+}
+
+// begin gives the word.
+func (h *helper) begin() error {
+	_, err := io.WriteString(h.word, "go\n")
+	return err
+}
+
+// end lets the helper go when it is through.
+func (h *helper) end() error {
+	if err := errors.Join(h.ready(), h.begin()); err != nil {
+		return err
+	}
+	return h.cmd.Wait()
+}

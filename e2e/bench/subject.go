@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// subject is a collector that is measured. It writes all.log in its directory.
+type subject struct {
+	name   string
+	single bool // takes one connection in its life
+	udp    bool // takes datagrams
+	idle   bool // worth asking what idle connections cost
+	chain  int  // share of the lines that its agent chain gets, 1 of so many; 0: has none
+
+	// command prepares a directory and tells what to run in it.
+	command func(dir string, port, conns int) (args, env []string, err error)
+	// agent, if it has one, follows a file and sends it to the port.
+	agent func(dir, file string, port int) (args, env []string, err error)
+}
+
+func (b *bench) subjects() []subject {
+	list := []subject{
+		{name: "copy", command: b.copy},
+		{name: "socat", single: true, command: b.socat},
+		{name: "fanin-none", udp: true, idle: true, chain: 1, command: b.fanin("none"), agent: b.faninAgent},
+		{name: "fanin-commit", chain: 1, command: b.fanin("commit"), agent: b.faninAgent},
+		{name: "rsyslog", udp: true, idle: true, chain: 8, command: b.rsyslog, agent: b.rsyslogAgent},
+		{name: "syslog-ng", udp: true, idle: true, command: b.syslogNG},
+	}
+	var wanted []subject
+	for _, s := range list {
+		for only := range strings.SplitSeq(b.only, ",") {
+			if strings.HasPrefix(s.name, only) {
+				wanted = append(wanted, s)
+				break
+			}
+		}
+	}
+	return wanted
+}
+
+func (b *bench) copy(_ string, port, _ int) (args, env []string, err error) {
+	self, err := os.Executable()
+	return []string{self, "-role", "copy", address(port), "all.log"}, nil, err
+}
+
+func (b *bench) socat(_ string, port, _ int) (args, env []string, err error) {
+	return []string{"socat", "-u", "-b", "262144", fmt.Sprintf("TCP-LISTEN:%d,bind=127.0.0.1,reuseaddr", port), "OPEN:all.log,creat,append"}, nil, nil
+}
+
+func (b *bench) fanin(sync string) func(string, int, int) (args, env []string, err error) {
+	return func(dir string, port, _ int) (args, env []string, err error) {
+		// The others rotate nothing, so this does not either.
+		config := fmt.Sprintf("[collector]\nstate = \"state\"\n[collector.log]\npath = \"all.log\"\nsync = %q\nrotate_size = \"off\"\nkeep_bytes = \"off\"\n"+
+			"[[collector.tcp]]\nlisten = %q\n[[collector.udp]]\nlisten = %[2]q\n", sync, address(port))
+		return []string{b.collector, "--config", "collector.toml"}, nil, write(dir, "collector.toml", config)
+	}
+}
+
+func (b *bench) faninAgent(_, file string, port int) (args, env []string, err error) {
+	return []string{b.agent, "--to", address(port), "--id", "bench", "--state", "agent", file}, nil, nil
+}
+
+func (b *bench) rsyslog(dir string, port, _ int) (args, env []string, err error) {
+	config := fmt.Sprintf(`global(workDirectory="%[1]s" net.enableDNS="off")
+module(load="imtcp" maxSessions="2000")
+module(load="imudp")
+template(name="line" type="string" string="%%timegenerated:::date-rfc3339%% %%fromhost-ip%% tcp: %%rawmsg%%\n")
+input(type="imtcp" address="127.0.0.1" port="%[2]d")
+input(type="imudp" address="127.0.0.1" port="%[2]d" rcvbufSize="8m")
+action(type="omfile" file="%[1]s/all.log" template="line")
+`, dir, port)
+	return b.peers.rsyslog(dir, "collector"), b.peers.env, write(dir, "collector.conf", config)
+}
+
+// rsyslogAgent follows a file with imfile and sends it over plain TCP. Its host
+// and tag are fixed, so that the lines come through the other side's parser.
+func (b *bench) rsyslogAgent(dir, file string, port int) (args, env []string, err error) {
+	config := fmt.Sprintf(`global(workDirectory="%[1]s/agent" net.enableDNS="off")
+module(load="imfile")
+template(name="line" type="string" string="<13>%%timegenerated:::date-rfc3339%% bench in: %%msg%%\n")
+input(type="imfile" file="%[2]s" tag="in:")
+action(type="omfwd" target="127.0.0.1" port="%[3]d" protocol="tcp" template="line")
+`, dir, file, port)
+	if err := os.MkdirAll(filepath.Join(dir, "agent"), 0o750); err != nil {
+		return nil, nil, err
+	}
+	return b.peers.rsyslog(dir, "agent"), b.peers.env, write(dir, "agent.conf", config)
+}
+
+func (b *bench) syslogNG(dir string, port, conns int) (args, env []string, err error) {
+	conns = max(conns, 10)
+	config := fmt.Sprintf(`@version: 3.38
+options { stats-freq(0); use-dns(no); frac-digits(6); chain-hostnames(no); };
+source s {
+	network(ip("127.0.0.1") port(%[1]d) transport("tcp") flags(no-parse) max-connections(%[2]d) log-iw-size(%[3]d));
+	network(ip("127.0.0.1") port(%[1]d) transport("udp") flags(no-parse) so-rcvbuf(8388608));
+};
+destination d { file("%[4]s/all.log" template("${R_ISODATE} ${SOURCEIP} tcp: ${MESSAGE}\n") log-fifo-size(%[5]d)); };
+log { source(s); destination(d); flags(flow-control); };
+`, port, conns, conns*100, dir, conns*100+10000)
+	return b.peers.syslogNG(dir), b.peers.env, write(dir, "collector.conf", config)
+}
+
+func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+func write(dir, name, text string) error {
+	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o640)
+}
