@@ -7,6 +7,7 @@ DESTDIR  ?=
 BUILD    := build
 BIN      := $(BUILD)/fanin-collector $(BUILD)/fanin-agent
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+DOCS     := $(wildcard README.md DESIGN.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Tests look for races where there is a C compiler, which the race detector needs.
@@ -49,14 +50,16 @@ torture: build
 	$(GO) run ./e2e/torture $(if $(FOR),-for $(FOR))
 
 install: build
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/share/doc/fanin" "$(DESTDIR)/etc/fanin"
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/share/doc/fanin/docs" "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd" "$(DESTDIR)/etc/fanin"
 	install -m 0755 $(BIN) "$(DESTDIR)$(PREFIX)/bin"
 	for unit in fanin-collector fanin-agent; do \
 		sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/$$unit.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" && \
 		chmod 0644 "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" || exit 1; \
 	done
 	install -m 0644 systemd/fanin.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/fanin.conf"
-	install -m 0644 README.md LICENSE CHANGELOG.md SECURITY.md config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/fanin"
+	install -m 0644 $(DOCS) config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/fanin"
+	install -m 0644 docs/*.md "$(DESTDIR)$(PREFIX)/share/doc/fanin/docs"
+	install -m 0644 systemd/*.d/*.example "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd"
 	for name in collector agent; do \
 		test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml" || exit 1; \
 	done

@@ -19,12 +19,11 @@ check() {
 
 formatted() {
 	local files
-	files=$(gofmt -l -s $("$go" list -f '{{.Dir}}' ./...)) || return 1
+	files=$(find . -name '*.go' -not -path './build/*' -print0 | xargs -0 gofmt -l -s) || return 1
 	[ -z "$files" ] || { echo "$files"; echo "remedy: gofmt -w -s FILE"; return 1; }
 }
 
 builds() { GOOS=$1 GOARCH=$2 CGO_ENABLED=0 "$go" build -trimpath -o /dev/null "$3"; }
-
 
 check 'format' formatted
 check 'go vet' "$go" vet ./...
