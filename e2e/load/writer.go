@@ -1,0 +1,113 @@
+package load
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Writer writes one log file as a program does, line by line, and rotates it
+// now and then as logrotate does. Every file it begins is a source of its own.
+type Writer struct {
+	Dir          string
+	Name         string
+	Seed         Seed
+	First        int           // number of its first source; it counts up from there
+	Pause        time.Duration // between bursts
+	Burst        int           // lines at a time
+	Rotate       int           // lines until a rotation; 0: never
+	CopyTruncate bool          // rotate by copying the file and truncating it, not by renaming it
+
+	mu      sync.Mutex
+	written map[int]int // lines by source
+}
+
+// Run writes until stop is closed. Whole lines, and now and then half of one
+// first, as buffered writers do.
+func (w *Writer) Run(stop <-chan struct{}) error {
+	random := rand.New(rand.NewPCG(uint64(w.Seed), uint64(w.First)))
+	src, seq := w.First, 0
+	f, err := w.open()
+	if err != nil {
+		return err
+	}
+	defer func() { f.Close() }()
+	tick := time.NewTicker(max(w.Pause, time.Microsecond))
+	defer tick.Stop()
+	var b []byte
+	for {
+		b = w.Seed.Block(b[:0], src, seq, w.Burst)
+		seq += w.Burst
+		half := random.IntN(len(b))
+		if _, err := f.Write(b[:half]); err != nil {
+			return err
+		}
+		if _, err := f.Write(b[half:]); err != nil {
+			return err
+		}
+		w.note(src, seq)
+		if w.Rotate > 0 && seq >= w.Rotate {
+			if f, err = w.rotate(f, src); err != nil {
+				return err
+			}
+			src, seq = src+1, 0
+		}
+		select {
+		case <-stop:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *Writer) path() string { return filepath.Join(w.Dir, w.Name) }
+
+func (w *Writer) open() (*os.File, error) {
+	return os.OpenFile(w.path(), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o640)
+}
+
+// rotate puts the file aside and returns an empty one. Nothing is written
+// between the copy and the truncation, so no line is destroyed by it.
+func (w *Writer) rotate(f *os.File, src int) (*os.File, error) {
+	aside := fmt.Sprintf("%s.%d", w.path(), src)
+	if !w.CopyTruncate {
+		f.Close()
+		if err := os.Rename(w.path(), aside); err != nil {
+			return f, err
+		}
+		return w.open()
+	}
+	to, err := os.OpenFile(aside, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640)
+	if err != nil {
+		return f, err
+	}
+	defer to.Close()
+	if _, err := io.Copy(to, io.NewSectionReader(f, 0, 1<<62)); err != nil {
+		return f, err
+	}
+	return f, f.Truncate(0)
+}
+
+func (w *Writer) note(src, lines int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.written == nil {
+		w.written = make(map[int]int)
+	}
+	w.written[src] = lines
+}
+
+// Written is how many lines each source has.
+func (w *Writer) Written() map[int]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := make(map[int]int, len(w.written))
+	for src, n := range w.written {
+		all[src] = n
+	}
+	return all
+}
