@@ -33,7 +33,7 @@ func (b *bench) measureDisk() error {
 		}
 		r := sample{Seconds: time.Since(begun).Seconds(), Bytes: diskBytes}
 		name := fmt.Sprintf("disk, %d writing", writers)
-		b.results.add("disk", name, r)
+		b.results.add(name, "disk", r)
 		fmt.Printf("- %-17s %.0f MB/s\n", name, r.rate())
 	}
 	return nil

@@ -50,10 +50,10 @@ func run() error {
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
-	flag.StringVar(&b.out, "out", "", "write the tables to this file (default: docs/benchmarks.md, if everything was measured)")
+	flag.StringVar(&b.out, "write", "", "write the tables to this file (default: docs/benchmarks.md, if everything was measured)")
 	flag.Parse()
 	if b.quick {
-		b.lines, b.runs = 2_000_000, 1
+		b.defaults(2_000_000, 1)
 	}
 	for c := range strings.SplitSeq(*conns, ",") {
 		n, err := strconv.Atoi(c)
@@ -74,6 +74,18 @@ func run() error {
 	return b.report()
 }
 
+// defaults sets what no flag did.
+func (b *bench) defaults(lines, runs int) {
+	set := make(map[string]bool)
+	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	if !set["lines"] {
+		b.lines = lines
+	}
+	if !set["runs"] {
+		b.runs = runs
+	}
+}
+
 func (b *bench) prepare() (err error) {
 	if err := os.MkdirAll(b.dir, 0o750); err != nil {
 		return err
@@ -83,7 +95,7 @@ func (b *bench) prepare() (err error) {
 	}
 	for _, s := range b.subjects() {
 		if s.name == "rsyslog" || s.name == "syslog-ng" {
-			b.peers, err = unpack(filepath.Join(rig.Root(), "build", "peers"))
+			b.peers, err = unpack(peersDir())
 			return err
 		}
 	}

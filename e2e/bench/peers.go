@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"fanin/e2e/rig"
 )
 
 // peers are Debian's rsyslog and syslog-ng, unpacked side by side: installed they
@@ -17,9 +19,13 @@ type peers struct {
 	env  []string
 }
 
+func peersDir() string { return filepath.Join(rig.Root(), "build", "peers") }
+
 // packages are those and what they link that a machine may not have.
-var packages = []string{"rsyslog", "libestr0", "libfastjson4", "liblognorm5",
-	"syslog-ng-core", "libivykis0", "libjson-c5", "libnet1", "libwrap0", "libpcre3", "libglib2.0-0"}
+func packages() []string {
+	return []string{"rsyslog", "libestr0", "libfastjson4", "liblognorm5",
+		"syslog-ng-core", "libivykis0", "libjson-c5", "libnet1", "libwrap0", "libpcre3", "libglib2.0-0"}
+}
 
 // unpack downloads and unpacks them below root, once.
 func unpack(root string) (*peers, error) {
@@ -29,7 +35,7 @@ func unpack(root string) (*peers, error) {
 		if err := os.MkdirAll(debs, 0o755); err != nil {
 			return nil, err
 		}
-		if err := command(debs, "apt-get", append([]string{"download", "-qq"}, packages...)...); err != nil {
+		if err := command(debs, "apt-get", append([]string{"download", "-qq"}, packages()...)...); err != nil {
 			return nil, err
 		}
 		list, _ := filepath.Glob(filepath.Join(debs, "*.deb"))

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // profile takes a CPU profile of a fanin collector while it works, if asked to.
 func (b *bench) profile(t *trial, name string, lines int) (done <-chan struct{}) {
 	end := make(chan struct{})
-	if b.pprof == "" || t.subject.agent == nil || t.subject.name == "rsyslog" {
+	if b.pprof == "" || !t.subject.ours {
 		close(end)
 		return end
 	}
@@ -28,22 +30,38 @@ func (b *bench) profile(t *trial, name string, lines int) (done <-chan struct{})
 }
 
 func (b *bench) takeProfile(t *trial, name string, seconds int) error {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(t.dir, "state", "control.sock"))
-	}}}
-	resp, err := client.Get(fmt.Sprintf("http://collector/debug/pprof/profile?seconds=%d", seconds))
+	profile, err := t.ask(fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds))
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
 	if err := os.MkdirAll(b.pprof, 0o755); err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(b.pprof, name+"-"+t.subject.name+".pprof"))
+	return os.WriteFile(filepath.Join(b.pprof, name+"-"+t.subject.name+".pprof"), profile, 0o644)
+}
+
+// ask asks a fanin collector over its control socket.
+func (t *trial) ask(path string) ([]byte, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(t.dir, "state", "control.sock"))
+	}}}
+	resp, err := client.Get("http://collector" + path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	_, err = io.Copy(f, resp.Body)
-	return err
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+// dropped is how many datagrams a fanin collector says that it lost.
+func (t *trial) dropped() (n int, err error) {
+	metrics, err := t.ask("/metrics")
+	for line := range strings.Lines(string(metrics)) {
+		if strings.HasPrefix(line, "fanin_udp_dropped_datagrams_total{") {
+			_, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+			lost, _ := strconv.ParseFloat(value, 64)
+			n += int(lost)
+		}
+	}
+	return n, err
 }

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
-	"slices"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // results are all samples, in the order of their first appearance.
@@ -17,13 +22,30 @@ type row struct {
 }
 
 func (rs *results) add(workload, subject string, s sample) {
-	for i := range rs.rows {
-		if r := &rs.rows[i]; r.workload == workload && r.subject == subject {
-			r.samples = append(r.samples, s)
-			return
-		}
+	if r := rs.find(workload, subject); r != nil {
+		r.samples = append(r.samples, s)
+		return
 	}
 	rs.rows = append(rs.rows, row{workload, subject, []sample{s}})
+}
+
+func (rs *results) find(workload, subject string) *row {
+	for i := range rs.rows {
+		if r := &rs.rows[i]; r.workload == workload && r.subject == subject {
+			return r
+		}
+	}
+	return nil
+}
+
+// of is every subject's row of one workload.
+func (rs *results) of(workload string) (list []row) {
+	for _, r := range rs.rows {
+		if r.workload == workload {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // median of what a figure says of each sample.
@@ -32,20 +54,23 @@ func (r *row) median(figure func(*sample) float64) float64 {
 	for i := range r.samples {
 		values = append(values, figure(&r.samples[i]))
 	}
-	slices.Sort(values)
-	n := len(values)
-	if n%2 == 0 {
-		return (values[n/2-1] + values[n/2]) / 2
-	}
-	return values[n/2]
+	return median(values)
 }
 
-func (s *sample) speed() float64     { return float64(s.Lines) / s.Seconds / 1e6 }
-func (s *sample) rate() float64      { return float64(s.Bytes) / s.Seconds / 1e6 }
-func (s *sample) cpuPerM() float64   { return s.CPU / float64(max(s.Lines, 1)) * 1e6 }
-func (s *sample) agentPerM() float64 { return s.AgentCPU / float64(max(s.Lines, 1)) * 1e6 }
-func (s *sample) lostPercent() float64 {
-	return 100 * float64(s.Lost) / float64(max(s.Lost+s.Lines, 1))
+func (r *row) text(figure func(*sample) float64, format string) string {
+	return fmt.Sprintf(format, r.median(figure))
+}
+
+// wrong is the worst of all rounds: one lost line is not outvoted.
+func (r *row) wrong() string {
+	var worst tally
+	for _, s := range r.samples {
+		worst.Lost = max(worst.Lost, s.Lost)
+		worst.Doubled = max(worst.Doubled, s.Doubled)
+		worst.Reordered = max(worst.Reordered, s.Reordered)
+		worst.Torn = max(worst.Torn, s.Torn)
+	}
+	return fmt.Sprintf("%d / %d / %d / %d", worst.Lost, worst.Doubled, worst.Reordered, worst.Torn)
 }
 
 // line is a sample for the terminal.
@@ -63,4 +88,58 @@ func (s *sample) line(kind string) string {
 	return fmt.Sprintf("%.2f M/s  %.2f CPU s/M  %.0f MiB  %.0f MB/s  %s", s.speed(), s.cpuPerM(), s.Peak, s.rate(), wrong)
 }
 
-func (b *bench) report() error { return nil }
+// The part of the document that a run rewrites; all else in it was written by hand.
+const (
+	begins = "<!-- measured: rewritten by make bench -->\n"
+	ends   = "<!-- end of measured -->\n"
+)
+
+// report prints the tables, and puts them into the document if there is one.
+func (b *bench) report() error {
+	tables := b.tables()
+	fmt.Print("\n" + tables)
+	if b.out == "" {
+		return nil
+	}
+	old, err := os.ReadFile(b.out)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return os.WriteFile(b.out, replaced(old, b.machine()+"\n"+tables), 0o644)
+}
+
+// replaced puts text in the place of what was measured before, or behind all else.
+func replaced(old []byte, text string) []byte {
+	before, rest, found := bytes.Cut(old, []byte(begins))
+	_, after, _ := bytes.Cut(rest, []byte(ends))
+	if !found {
+		before, after = append(before, '\n'), nil
+	}
+	return bytes.Join([][]byte{before, []byte(begins), []byte("\n" + text), []byte(ends), after}, nil)
+}
+
+// machine says where this was measured, and how.
+func (b *bench) machine() string {
+	var u unix.Utsname
+	unix.Uname(&u)
+	memory := field("/proc/meminfo", "MemTotal")
+	var kib int
+	fmt.Sscan(memory, &kib)
+	rounds := "one round"
+	if b.runs > 1 {
+		rounds = fmt.Sprintf("medians of %d interleaved rounds", b.runs)
+	}
+	return fmt.Sprintf("Measured on %s, %d cores, %.0f GiB, Linux %s, %s; %s of %s lines, 46 to 328 bytes each; nothing lost, doubled, reordered or torn is averaged: the worst round counts.\n",
+		field("/proc/cpuinfo", "model name"), runtime.NumCPU(), float64(kib)/(1<<20), unix.ByteSliceToString(u.Release[:]), runtime.Version(), rounds, million(b.lines))
+}
+
+// field is the first value of that name in a file of "name: value" lines.
+func field(path, name string) string {
+	text, _ := os.ReadFile(path)
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown"
+}

@@ -10,6 +10,7 @@ import (
 // subject is a collector that is measured. It writes all.log in its directory.
 type subject struct {
 	name   string
+	ours   bool // is fanin, and can be asked how it does
 	single bool // takes one connection in its life
 	udp    bool // takes datagrams
 	idle   bool // worth asking what idle connections cost
@@ -25,8 +26,8 @@ func (b *bench) subjects() []subject {
 	list := []subject{
 		{name: "copy", command: b.copy},
 		{name: "socat", single: true, command: b.socat},
-		{name: "fanin-none", udp: true, idle: true, chain: 1, command: b.fanin("none"), agent: b.faninAgent},
-		{name: "fanin-commit", chain: 1, command: b.fanin("commit"), agent: b.faninAgent},
+		{name: "fanin-none", ours: true, udp: true, idle: true, chain: 1, command: b.fanin("none"), agent: b.faninAgent},
+		{name: "fanin-commit", ours: true, chain: 1, command: b.fanin("commit"), agent: b.faninAgent},
 		{name: "rsyslog", udp: true, idle: true, chain: 8, command: b.rsyslog, agent: b.rsyslogAgent},
 		{name: "syslog-ng", udp: true, idle: true, command: b.syslogNG},
 	}

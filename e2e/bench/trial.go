@@ -11,19 +11,6 @@ import (
 	"fanin/e2e/rig"
 )
 
-// sample is what one trial measured. What a trial does not measure is 0.
-type sample struct {
-	tally
-	Seconds  float64
-	Bytes    int64   // in the file
-	CPU      float64 // seconds, of the collector
-	AgentCPU float64
-	Peak     float64 // MiB, of the collector
-	AgentRSS float64
-	P50, P99 float64 // milliseconds
-	More     float64 // MiB for idle connections
-}
-
 // trial is one subject, running in a directory of its own.
 type trial struct {
 	*process
@@ -167,6 +154,11 @@ func (b *bench) datagrams(s subject, lines, perSecond int) (r sample, err error)
 	r.CPU, r.Peak = t.cpu()-cpu, t.memory("VmHWM")
 	if err := h.end(); err != nil {
 		return r, fmt.Errorf("sender: %w", err)
+	}
+	if s.ours {
+		if r.Counted, err = t.dropped(); err != nil {
+			return r, err
+		}
 	}
 	return r, t.end(1, lines, &r)
 }

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// goal is a figure that the design asks for.
+type goal struct {
+	what    string
+	value   float64
+	bound   float64
+	atLeast bool
+}
+
+func (g goal) met() bool {
+	if g.atLeast {
+		return g.value >= g.bound
+	}
+	return g.value <= g.bound
+}
+
+// verdict says by how much a goal was missed.
+func (g goal) verdict() string {
+	if g.met() {
+		return "met"
+	}
+	if g.bound == 0 {
+		return "missed"
+	}
+	return fmt.Sprintf("missed by %.0f %%", math.Abs(g.value-g.bound)/g.bound*100)
+}
+
+func (b *bench) goals() (list []goal) {
+	add := func(what string, value, bound float64, atLeast bool) {
+		if !math.IsNaN(value) && !math.IsNaN(bound) {
+			list = append(list, goal{what, value, bound, atLeast})
+		}
+	}
+	of := func(workload, subject string, figure func(*sample) float64) float64 {
+		if r := b.results.find(workload, subject); r != nil {
+			return r.median(figure)
+		}
+		return math.NaN()
+	}
+	ratio := func(workload, subject, other string) float64 {
+		if r := b.results.find(workload, subject); r != nil {
+			return b.ratioOf(*r, other, (*sample).speed)
+		}
+		return math.NaN()
+	}
+	add("sync none, 8 connections: times the bare copy", ratio("tcp 8", "fanin-none", "copy"), 0.5, true)
+	add("sync none, 8 connections: times rsyslog", ratio("tcp 8", "fanin-none", "rsyslog"), 5, true)
+	for _, n := range []int{1, 8, 64} {
+		workload := fmt.Sprintf("tcp %d", n)
+		add(fmt.Sprintf("sync none, %d connections: M lines/s", n), of(workload, "fanin-none", (*sample).speed), map[int]float64{1: 2.5, 8: 4, 64: 4}[n], true)
+		add(fmt.Sprintf("sync none, %d connections: CPU s per M", n), of(workload, "fanin-none", (*sample).cpuPerM), 0.30, false)
+		add(fmt.Sprintf("sync none, %d connections: peak MiB", n), of(workload, "fanin-none", (*sample).peak), 48, false)
+	}
+	disk := of("disk, 1 writing", "disk", (*sample).rate)
+	both := of("disk, 2 writing", "disk", (*sample).rate)
+	add("sync commit, 8 connections: MB/s (the lesser of 0.6 of the disk and 0.8 of half its parallel rate)",
+		of("tcp 8", "fanin-commit", (*sample).rate), min(0.6*disk, 0.4*both), true)
+	for _, s := range []string{"fanin-none", "fanin-commit"} {
+		add(s+", agent chain: M lines/s", of("chain", s, (*sample).speed), 2, true)
+		add(s+", agent chain: CPU s per M, agent", of("chain", s, (*sample).agentPerM), 0.2, false)
+		add(s+", agent chain: CPU s per M, collector", of("chain", s, (*sample).cpuPerM), 0.4, false)
+		add(s+", agent chain: peak MiB, agent", of("chain", s, (*sample).agentPeak), 32, false)
+		add(s+", agent chain: peak MiB, collector", of("chain", s, (*sample).peak), 48, false)
+	}
+	add("1,000 idle connections: MiB more", of("idle 1000", "fanin-none", (*sample).more), 12, false)
+	add("sync none: p99 ms", of("latency", "fanin-none", (*sample).p99), 1.5, false)
+	add("sync commit: p99 ms", of("latency", "fanin-commit", (*sample).p99), 4, false)
+	add("sync commit, by agent: p99 ms", of("latency by agent", "fanin-commit", (*sample).p99), 6, false)
+	add("UDP 200,000 a second: lost %", of("udp 200k/s", "fanin-none", (*sample).lostPercent), 0, false)
+	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
+	return list
+}
+
+func (b *bench) goalTable(out *strings.Builder) {
+	var rows [][]string
+	for _, g := range b.goals() {
+		sign := "<="
+		if g.atLeast {
+			sign = ">="
+		}
+		rows = append(rows, []string{g.what, fmt.Sprintf("%s %.4g", sign, g.bound), fmt.Sprintf("%.3g", g.value), g.verdict()})
+	}
+	table(out, "The goals", []string{"", "goal", "measured", ""}, rows)
+}
