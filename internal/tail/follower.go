@@ -110,18 +110,44 @@ func (f *Follower) turn(ctx context.Context) bool {
 		}
 		f.before = nil
 	}
-	for end := time.Now().Add(f.t.Settle); f.isTurning() && time.Now().Before(end) && f.t.looksLikeCopy(f); {
-		select {
-		case <-f.wake: // perhaps by who handed a stream over
-		case <-time.After(f.t.Poll):
-		case <-ctx.Done():
-			return false
-		}
+	if !f.settle(ctx) {
+		return false
 	}
 	f.mu.Lock()
 	f.turning = false
 	f.mu.Unlock()
 	return true
+}
+
+// settle waits for as long as the file may be a copy in the making. While it is
+// empty nobody can tell, and there is nothing to send either.
+func (f *Follower) settle(ctx context.Context) bool {
+	var end time.Time // none while it is empty
+	for f.isTurning() {
+		look := time.After(f.t.Poll)
+		if f.file.size() == 0 {
+			look = nil // whoever sees it grow will say so
+		} else if end.IsZero() {
+			end = time.Now().Add(f.t.Settle)
+		}
+		hidden := look == nil && f.isHidden()
+		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f)) {
+			return true
+		}
+		select {
+		case <-f.wake: // perhaps by who handed a stream over
+		case <-look:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+func (f *Follower) isHidden() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.visible
 }
 
 // isTurning reports whether the file may still be a copy in the making.
@@ -138,6 +164,7 @@ func (f *Follower) send(ctx context.Context) error {
 	for err == nil {
 		if next.text == nil {
 			f.t.pool.put(next.block)
+			next = read{} // a block is given back once
 			if err = f.idle(ctx); err == nil {
 				next, err = f.read(ctx, f.pos, true)
 			}

@@ -223,7 +223,8 @@ func (t *Tailer) findCopy(f *Follower) *Follower {
 		t.mu.Lock()
 		g := t.followers[key]
 		t.mu.Unlock()
-		if g == nil {
+		own := g == nil
+		if own {
 			if g, err = t.open(candidate{path, f.table, key, fi}); err != nil {
 				continue
 			}
@@ -232,35 +233,36 @@ func (t *Tailer) findCopy(f *Follower) *Follower {
 		if g.isTurning() && g.file.holds(f.belief.Point) {
 			return g
 		}
-		t.mu.Lock()
-		if t.followers[key] == nil {
+		if own {
 			g.file.close()
 		}
-		t.mu.Unlock()
 	}
 	return nil
 }
 
 // handOver gives f's stream to the follower of the copy, unless that has begun
-// to send meanwhile.
+// to send meanwhile. g may not run yet; if the tailer found the same file just
+// now, its follower is the one.
 func (t *Tailer) handOver(ctx context.Context, f, g *Follower) bool {
 	b := f.belief
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	running := t.followers[g.key]
+	if running != nil && running != g {
+		g.file.close()
+		g = running
+	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	if !g.turning || g.given != nil {
-		g.mu.Unlock()
 		return false
 	}
 	g.stream, g.given = f.stream, &b
-	g.mu.Unlock()
-	t.mu.Lock()
 	delete(t.claims, f.stream)
-	running := t.followers[g.key] == g
-	t.mu.Unlock()
-	if running {
-		g.poke()
-	} else {
-		t.start(ctx, g)
+	if running == nil {
+		t.startLocked(ctx, g)
 	}
+	g.poke()
 	return true
 }
 
@@ -377,14 +379,17 @@ func (t *Tailer) known() map[wire.StreamID]*mark {
 	return known
 }
 
-// find returns the one mark that fits, nil when none or several do.
+// find returns the mark that fits best, nil when none does: one whose place the
+// file still holds before one that it does not, and then the furthest.
 func (f *Follower) find(known map[wire.StreamID]*mark, fits func(*mark) bool) (found *mark) {
+	held := false
 	for _, m := range known {
-		if fits(m) {
-			if found != nil && found.Offset >= m.Offset {
-				continue // an older life of the same file
-			}
-			found = m
+		if !fits(m) {
+			continue
+		}
+		holds := f.file.holds(m.Point)
+		if found == nil || holds && !held || holds == held && m.Offset > found.Offset {
+			found, held = m, holds
 		}
 	}
 	return found

@@ -86,6 +86,9 @@ func (k *keeper) append(b *wire.Batch) error {
 		return &wire.Expected{Known: true, Watermark: *m}
 	}
 	switch b.Op {
+	case wire.OpOpen:
+		k.ident[b.Stream] = b.Identity
+		return nil
 	case wire.OpEnd:
 		k.ended++
 		delete(k.marks, b.Stream)
@@ -135,7 +138,7 @@ func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 func (r *rig) run() *rig {
 	r.halt()
 	t := &Tailer{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
-		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 500 * time.Millisecond}
+		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}
 	r.change(t)
 	t.Welcome(r.keeper.welcome())
 	ctx, stop := context.WithCancel(context.Background())
@@ -311,7 +314,7 @@ func TestCopyIsNotSentAgain(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // a few looks, within the settle time
 	os.Truncate(r.path("a.log"), 0)
 	r.append("a.log", "three\n").expect("one two three")
-	time.Sleep(700 * time.Millisecond) // beyond the settle time
+	time.Sleep(2200 * time.Millisecond) // beyond the settle time
 	r.expect("one two three")
 }
 

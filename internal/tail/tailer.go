@@ -362,19 +362,26 @@ func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
 	slices.SortStableFunc(fresh, func(a, b *Follower) int { return a.modified.Compare(b.modified) }) // rotated ones first
 	t.identify(fresh)
 	for _, f := range fresh {
-		t.mu.Lock()
-		f.before = t.byPath[f.path]
-		t.mu.Unlock()
 		t.start(ctx, f)
 	}
 }
 
-// start runs a follower on a goroutine, which ends with ctx or when its file is
-// gone and drained.
+// start runs a follower, unless its file has one by now.
 func (t *Tailer) start(ctx context.Context, f *Follower) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.followers[f.key] != nil {
+		f.file.close()
+		return
+	}
+	f.before = t.byPath[f.path]
+	t.startLocked(ctx, f)
+}
+
+// startLocked runs a follower on a goroutine, which ends with ctx or when its
+// file is gone and drained.
+func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
 	t.followers[f.key], t.byPath[f.path] = f, f
-	t.mu.Unlock()
 	t.running.Go(func() {
 		f.follow(ctx)
 		t.drop(f)

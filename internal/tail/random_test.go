@@ -1,0 +1,211 @@
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// world is what happens to files in one run of the random test: lines
+// "FILE.NUMBER" are written, and each must be kept once, in the order of its file.
+type world struct {
+	*rig
+	rnd     *rand.Rand
+	file    int // the file that bears the name now
+	number  int
+	rotated int
+	half    string // written without its newline
+	want    []string
+	story   []string
+}
+
+func (w *world) line() string {
+	w.number++
+	s := fmt.Sprintf("%d.%d", w.file, w.number)
+	w.want = append(w.want, s)
+	return s
+}
+
+func (w *world) did(format string, args ...any) {
+	w.story = append(w.story, fmt.Sprintf(format, args...))
+}
+
+func (w *world) write() {
+	var b strings.Builder
+	n := 1 + w.rnd.Intn(30)
+	for range n {
+		b.WriteString(w.half)
+		if w.half = ""; b.Len() == 0 || b.String()[b.Len()-1] == '\n' {
+			b.WriteString(w.line())
+		}
+		b.WriteByte('\n')
+	}
+	if w.rnd.Intn(3) == 0 {
+		s := w.line()
+		cut := w.rnd.Intn(len(s))
+		b.WriteString(s[:cut])
+		w.half = s[cut:]
+	}
+	w.append("app.log", b.String())
+	w.did("write %d", n)
+}
+
+// finish ends a line that was begun.
+func (w *world) finish() {
+	if w.half != "" {
+		w.append("app.log", w.half+"\n")
+		w.half = ""
+	}
+}
+
+// next begins another file under the name.
+func (w *world) next() {
+	w.file++
+	w.number = 0
+}
+
+func (w *world) rename() {
+	w.finish()
+	w.rotated++
+	w.rig.rename("app.log", fmt.Sprintf("app.log.%d", w.rotated))
+	w.next()
+	w.append("app.log", w.line()+"\n")
+	w.did("rename")
+}
+
+// copyTruncate is logrotate's, in a moment when nobody writes.
+func (w *world) copyTruncate() {
+	w.finish()
+	w.rotated++
+	b, _ := os.ReadFile(w.path("app.log"))
+	os.WriteFile(w.path(fmt.Sprintf("app.log.%d", w.rotated)), b, 0o640)
+	os.Truncate(w.path("app.log"), 0)
+	w.next()
+	w.append("app.log", w.line()+"\n")
+	w.did("copytruncate")
+}
+
+// truncate destroys, so all must be kept before.
+func (w *world) truncate() {
+	w.finish()
+	w.settled()
+	os.Truncate(w.path("app.log"), 0)
+	w.next()
+	w.append("app.log", w.line()+"\n")
+	w.did("truncate")
+}
+
+func (w *world) restart() {
+	w.halt()
+	if w.rnd.Intn(2) == 0 {
+		w.settledFiles()
+		w.state = w.TempDir()
+		w.did("restart without state")
+	} else {
+		w.did("restart")
+	}
+	if w.rnd.Intn(2) == 0 {
+		w.write()
+	}
+	w.run()
+}
+
+// settledFiles is for what cannot be told apart without any state: a truncated
+// file that nobody looked at since.
+func (w *world) settledFiles() {
+	w.run()
+	w.finish()
+	w.settled()
+	w.halt()
+}
+
+// settled waits until every line so far is kept.
+func (w *world) settled() {
+	w.Helper()
+	want := slices.Sorted(slices.Values(w.want))
+	if w.half != "" {
+		last := w.want[len(w.want)-1]
+		want = slices.DeleteFunc(want, func(s string) bool { return s == last })
+	}
+	var got []string
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		got = slices.Sorted(slices.Values(strings.Fields(w.keeper.lines())))
+		if slices.Equal(got, want) {
+			return
+		}
+		if time.Now().After(end) {
+			w.Fatalf("%v:\nkept %v\nwant %v", w.story, strings.Fields(w.keeper.lines()), want)
+		}
+	}
+}
+
+// inOrder holds each file's lines to their order.
+func (w *world) inOrder() {
+	last := make(map[string]int)
+	for _, s := range strings.Fields(w.keeper.lines()) {
+		var file, number int
+		fmt.Sscanf(s, "%d.%d", &file, &number)
+		key := fmt.Sprint(file)
+		if number <= last[key] {
+			w.Fatalf("%v: %s came behind %s.%d", w.story, s, key, last[key])
+		}
+		last[key] = number
+	}
+}
+
+func TestRandomWorlds(t *testing.T) {
+	worlds := 12
+	if testing.Short() {
+		worlds = 4
+	}
+	for seed := range worlds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			w := &world{rig: r, rnd: rand.New(rand.NewSource(int64(seed)))}
+			answers := rand.New(rand.NewSource(int64(seed)))
+			r.keeper.failing = func(b wire.Batch) error {
+				if answers.Intn(6) == 0 {
+					return errors.New("the answer was lost")
+				}
+				return nil
+			}
+			r.keeper.fail = func(b wire.Batch) error {
+				if bytes.Contains(b.Text, []byte("never")) || answers.Intn(8) == 0 {
+					return errors.New("not now")
+				}
+				return nil
+			}
+			w.next()
+			w.write()
+			r.run()
+			for range 25 {
+				switch w.rnd.Intn(8) {
+				case 0:
+					w.rename()
+				case 1:
+					w.settled()
+					w.copyTruncate()
+				case 2:
+					w.truncate()
+				case 3:
+					w.restart()
+				default:
+					w.write()
+				}
+				time.Sleep(time.Duration(w.rnd.Intn(20)) * time.Millisecond)
+			}
+			w.finish()
+			w.settled()
+			w.inOrder()
+		})
+	}
+}
