@@ -23,6 +23,7 @@ type bench struct {
 	dir, out, pprof  string
 	collector, agent string
 	peers            *peers
+	noPeers          bool // they cannot be had here
 	results          results
 }
 
@@ -68,6 +69,7 @@ func run() error {
 	if err := b.prepare(); err != nil {
 		return err
 	}
+	defer b.tidy()
 	if err := b.measure(); err != nil {
 		return err
 	}
@@ -94,9 +96,12 @@ func (b *bench) prepare() (err error) {
 		return err
 	}
 	for _, s := range b.subjects() {
-		if s.name == "rsyslog" || s.name == "syslog-ng" {
-			b.peers, err = unpack(peersDir())
-			return err
+		if s.peer {
+			if b.peers, err = unpack(peersDir()); err != nil {
+				b.noPeers = true
+				fmt.Fprintf(os.Stderr, "rsyslog and syslog-ng are left out, since Debian's packages cannot be had: %v\n", err)
+			}
+			return nil
 		}
 	}
 	return nil
@@ -115,16 +120,17 @@ func (b *bench) workloads() (list []workload) {
 			list = append(list, workload{kind, name, fits, measure})
 		}
 	}
+	everyone := func(subject) bool { return true }
 	seconds, paced := 10, 1_000_000
 	if b.quick {
 		seconds, paced = 3, 400_000
 	}
 	for _, n := range b.conns {
-		add("tcp", fmt.Sprintf("tcp %d", n), func(s subject) bool { return n == 1 || !s.single },
+		add("tcp", fmt.Sprintf("tcp %d", n), everyone,
 			func(s subject) (sample, error) { return b.plainTCP(s, n) })
 	}
 	add("chain", "chain", func(s subject) bool { return s.chain > 0 }, b.chain)
-	add("latency", "latency", func(s subject) bool { return !s.single },
+	add("latency", "latency", everyone,
 		func(s subject) (sample, error) { return b.latency(s, seconds, false) })
 	add("latency", "latency by agent", func(s subject) bool { return s.chain > 0 },
 		func(s subject) (sample, error) { return b.latency(s, seconds, true) })
@@ -139,6 +145,9 @@ func (b *bench) workloads() (list []workload) {
 
 // measure gives every subject its turn in every round.
 func (b *bench) measure() error {
+	if err := b.warmUp(); err != nil {
+		return err
+	}
 	for round := range b.runs {
 		if b.work == "" && b.only == "" || strings.Contains(b.work, "disk") {
 			if err := b.measureDisk(); err != nil {
@@ -161,4 +170,26 @@ func (b *bench) measure() error {
 		}
 	}
 	return nil
+}
+
+// warmUp makes the machine touch the memory that files will lie in: the first time
+// is many times slower, and would be the first subject's.
+func (b *bench) warmUp() error {
+	for _, s := range []subject{{name: "copy", command: b.copy}, {name: "fanin-none", ours: true, command: b.fanin("none")}} {
+		r, err := b.plainTCP(s, 1)
+		if err != nil {
+			return fmt.Errorf("warming up, %s: %w", s.name, err)
+		}
+		fmt.Printf("- %-17s %-13s %s\n", "warming up", s.name, r.line("tcp"))
+	}
+	return nil
+}
+
+// tidy removes what trials leave behind.
+func (b *bench) tidy() {
+	os.RemoveAll(filepath.Join(b.dir, "trial"))
+	sources, _ := filepath.Glob(filepath.Join(b.dir, "in-*.log"))
+	for _, s := range sources {
+		os.Remove(s)
+	}
 }

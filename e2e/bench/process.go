@@ -58,28 +58,41 @@ func (p *process) failed(err error) error {
 // clockTick is USER_HZ, which is 100 wherever Go runs on Linux.
 const clockTick = 100
 
-// cpu is the CPU time of all threads of the program so far, in seconds.
-func (p *process) cpu() float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid()))
-	if err != nil {
-		return 0
+// family is the program and the children that it has now.
+func (p *process) family() []int {
+	list := []int{p.pid()}
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", p.pid()))
+	for child := range strings.FieldsSeq(string(b)) {
+		list = append(list, number(child))
 	}
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	user, _ := strconv.ParseFloat(fields[11], 64)
-	system, _ := strconv.ParseFloat(fields[12], 64)
-	return (user + system) / clockTick
+	return list
 }
 
-// memory is a line of the program's status, VmRSS or VmHWM, in MiB.
-func (p *process) memory(name string) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
-	_, rest, _ := strings.Cut(string(b), name+":")
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0
+// cpu is the CPU time of all threads of the program so far, in seconds, and of its
+// children, those that ended included.
+func (p *process) cpu() (seconds float64) {
+	for _, pid := range p.family() {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		for _, field := range fields[11:15] { // utime, stime, cutime, cstime
+			ticks, _ := strconv.ParseFloat(field, 64)
+			seconds += ticks / clockTick
+		}
 	}
-	kib, _ := strconv.ParseFloat(fields[0], 64)
-	return kib / 1024
+	return seconds
+}
+
+// memory is a line of the program's status, VmRSS or VmHWM, in MiB, its children's added.
+func (p *process) memory(name string) (mib float64) {
+	for _, pid := range p.family() {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		kib, _ := strconv.ParseFloat(strings.TrimSuffix(field(string(b), name), " kB"), 64)
+		mib += kib / 1024
+	}
+	return mib
 }
 
 // listening waits until somebody listens on the port. Asking the kernel, not the

@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // results are all samples, in the order of their first appearance.
@@ -82,6 +79,9 @@ func (s *sample) line(kind string) string {
 		return fmt.Sprintf("%.1f MiB more", s.More)
 	}
 	wrong := fmt.Sprintf("lost %d doubled %d reordered %d torn %d", s.Lost, s.Doubled, s.Reordered, s.Torn)
+	if kind == "udp" {
+		wrong += fmt.Sprintf(" counted %d", s.Counted)
+	}
 	if kind == "chain" {
 		return fmt.Sprintf("%.2f M/s  %.2f + %.2f CPU s/M  %.0f / %.0f MiB  %s", s.speed(), s.agentPerM(), s.cpuPerM(), s.AgentRSS, s.Peak, wrong)
 	}
@@ -105,7 +105,7 @@ func (b *bench) report() error {
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	return os.WriteFile(b.out, replaced(old, b.machine()+"\n"+tables), 0o644)
+	return os.WriteFile(b.out, replaced(old, machine(b.dir)+"\n"+b.how()+"\n"+tables), 0o644)
 }
 
 // replaced puts text in the place of what was measured before, or behind all else.
@@ -118,28 +118,12 @@ func replaced(old []byte, text string) []byte {
 	return bytes.Join([][]byte{before, []byte(begins), []byte("\n" + text), []byte(ends), after}, nil)
 }
 
-// machine says where this was measured, and how.
-func (b *bench) machine() string {
-	var u unix.Utsname
-	unix.Uname(&u)
-	memory := field("/proc/meminfo", "MemTotal")
-	var kib int
-	fmt.Sscan(memory, &kib)
+// how says how it was measured.
+func (b *bench) how() string {
 	rounds := "one round"
 	if b.runs > 1 {
 		rounds = fmt.Sprintf("medians of %d interleaved rounds", b.runs)
 	}
-	return fmt.Sprintf("Measured on %s, %d cores, %.0f GiB, Linux %s, %s; %s of %s lines, 46 to 328 bytes each; nothing lost, doubled, reordered or torn is averaged: the worst round counts.\n",
-		field("/proc/cpuinfo", "model name"), runtime.NumCPU(), float64(kib)/(1<<20), unix.ByteSliceToString(u.Release[:]), runtime.Version(), rounds, million(b.lines))
-}
-
-// field is the first value of that name in a file of "name: value" lines.
-func field(path, name string) string {
-	text, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(text)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
+	return fmt.Sprintf("%s of %s lines, 46 to 328 bytes each. What is lost, doubled, reordered or torn is never averaged: the worst round counts.\n",
+		strings.ToUpper(rounds[:1])+rounds[1:], million(b.lines))
 }

@@ -9,12 +9,12 @@ import (
 
 // subject is a collector that is measured. It writes all.log in its directory.
 type subject struct {
-	name   string
-	ours   bool // is fanin, and can be asked how it does
-	single bool // takes one connection in its life
-	udp    bool // takes datagrams
-	idle   bool // worth asking what idle connections cost
-	chain  int  // share of the lines that its agent chain gets, 1 of so many; 0: has none
+	name  string
+	ours  bool // is fanin, and can be asked how it does
+	peer  bool // is unpacked from Debian, if that can be had
+	udp   bool // takes datagrams
+	idle  bool // worth asking what idle connections cost
+	chain int  // share of the lines that its agent chain gets, 1 of so many; 0: has none
 
 	// command prepares a directory and tells what to run in it.
 	command func(dir string, port, conns int) (args, env []string, err error)
@@ -25,14 +25,17 @@ type subject struct {
 func (b *bench) subjects() []subject {
 	list := []subject{
 		{name: "copy", command: b.copy},
-		{name: "socat", single: true, command: b.socat},
+		{name: "socat", command: b.socat},
 		{name: "fanin-none", ours: true, udp: true, idle: true, chain: 1, command: b.fanin("none"), agent: b.faninAgent},
 		{name: "fanin-commit", ours: true, chain: 1, command: b.fanin("commit"), agent: b.faninAgent},
-		{name: "rsyslog", udp: true, idle: true, chain: 8, command: b.rsyslog, agent: b.rsyslogAgent},
-		{name: "syslog-ng", udp: true, idle: true, command: b.syslogNG},
+		{name: "rsyslog", peer: true, udp: true, idle: true, chain: 8, command: b.rsyslog, agent: b.rsyslogAgent},
+		{name: "syslog-ng", peer: true, udp: true, idle: true, command: b.syslogNG},
 	}
 	var wanted []subject
 	for _, s := range list {
+		if s.peer && b.noPeers {
+			continue
+		}
 		for only := range strings.SplitSeq(b.only, ",") {
 			if strings.HasPrefix(s.name, only) {
 				wanted = append(wanted, s)
@@ -49,7 +52,7 @@ func (b *bench) copy(_ string, port, _ int) (args, env []string, err error) {
 }
 
 func (b *bench) socat(_ string, port, _ int) (args, env []string, err error) {
-	return []string{"socat", "-u", "-b", "262144", fmt.Sprintf("TCP-LISTEN:%d,bind=127.0.0.1,reuseaddr", port), "OPEN:all.log,creat,append"}, nil, nil
+	return []string{"socat", "-u", "-b", "262144", fmt.Sprintf("TCP-LISTEN:%d,bind=127.0.0.1,reuseaddr,fork,backlog=128", port), "OPEN:all.log,creat,append"}, nil, nil
 }
 
 func (b *bench) fanin(sync string) func(string, int, int) (args, env []string, err error) {

@@ -15,6 +15,7 @@ import (
 type trial struct {
 	*process
 	subject subject
+	args    []string
 	dir     string
 	log     string
 	port    int
@@ -36,7 +37,7 @@ func (b *bench) begin(s subject, conns int) (*trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &trial{subject: s, dir: dir, log: filepath.Join(dir, "all.log"), port: port}
+	t := &trial{subject: s, args: args, dir: dir, log: filepath.Join(dir, "all.log"), port: port}
 	if t.process, err = start(dir, env, args...); err != nil {
 		return nil, err
 	}
@@ -99,6 +100,9 @@ func (t *trial) end(sources, each int, r *sample) error {
 	if err := t.stop(); err != nil {
 		return t.failed(err)
 	}
+	if err := t.verify(); err != nil {
+		return err
+	}
 	fi, err := os.Stat(t.log)
 	if err != nil {
 		return t.failed(err)
@@ -107,6 +111,14 @@ func (t *trial) end(sources, each int, r *sample) error {
 	r.tally, err = tallyFile(t.log, sources, each)
 	os.RemoveAll(t.dir)
 	return err
+}
+
+// verify has fanin hold its log against its ledger; none of the others can.
+func (t *trial) verify() error {
+	if !t.subject.ours {
+		return nil
+	}
+	return command(t.dir, t.args[0], append([]string{"verify"}, t.args[1:]...)...)
 }
 
 // plainTCP sends lines over connections, as fast as they are taken.
