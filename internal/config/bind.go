@@ -45,7 +45,7 @@ func fieldsOf(t reflect.Type) map[string]int {
 func (b *binder) unknown(path, key string, known []string) {
 	where := "at the top of the file"
 	if path != "" {
-		where = "in [" + path + "]"
+		where = "in " + header(path)
 	}
 	if s := suggest(key, known); s != "" {
 		b.problem(child(path, key), "unknown key %q %s; did you mean %q?", key, where, s)
@@ -98,7 +98,12 @@ func set[T any](b *binder, path string, value any, set func(T), want string) {
 func (b *binder) text(path string, value any, u encoding.TextUnmarshaler) {
 	s, ok := value.(string)
 	if !ok {
-		b.problem(path, "%s is %s without a unit; write it in quotes, as in %s", last(path), kind(value), example(u))
+		what := ""
+		switch value.(type) {
+		case int64, float64:
+			what = " without a unit"
+		}
+		b.problem(path, "%s is %s%s; write it in quotes, as in %s", last(path), kind(value), what, example(u))
 		return
 	}
 	if err := u.UnmarshalText([]byte(s)); err != nil {
@@ -107,29 +112,41 @@ func (b *binder) text(path string, value any, u encoding.TextUnmarshaler) {
 }
 
 func (b *binder) slice(path string, value any, v reflect.Value) {
-	if tables, ok := value.([]map[string]any); ok && v.Type().Elem().Kind() == reflect.Struct {
-		v.Set(reflect.MakeSlice(v.Type(), len(tables), len(tables)))
-		for i, tree := range tables {
-			b.table(fmt.Sprintf("%s[%d]", path, i), tree, v.Index(i))
+	list, ok := value.([]any)
+	if tables, are := value.([]map[string]any); are {
+		for _, t := range tables {
+			list = append(list, t)
 		}
-		return
+		ok = true
 	}
-	if v.Type().Elem().Kind() == reflect.Struct {
+	switch {
+	case ok:
+	case v.Type().Elem().Kind() == reflect.Struct:
 		b.problem(path, "%s is %s; there can be several: write [[%s]]", path, kind(value), path)
 		return
-	}
-	list, ok := value.([]any)
-	if !ok {
+	default:
 		b.problem(path, "%s is %s; want a list, as in [\"...\"]", last(path), kind(value))
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
 	for i, x := range list {
-		b.value(path, x, v.Index(i))
+		b.value(element(path, i), x, v.Index(i))
 	}
 }
 
-func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+// header is how a table is begun in a file.
+func header(path string) string {
+	if name, _, ok := strings.Cut(path, "["); ok && strings.HasSuffix(path, "]") {
+		return "[[" + name + "]]"
+	}
+	return "[" + path + "]"
+}
+
+// last is the key that a path ends in.
+func last(path string) string {
+	key, _, _ := strings.Cut(path[strings.LastIndexByte(path, '.')+1:], "[")
+	return key
+}
 
 func kind(value any) string {
 	switch value.(type) {

@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 )
@@ -50,12 +53,12 @@ func Load(path string, into any, others ...string) (*File, error) {
 
 // Parse is Load for a text that was read already.
 func Parse(path, text string, into any, others ...string) (*File, error) {
-	f := &File{Path: path, lines: strings.Split(text, "\n")}
+	text = strings.TrimPrefix(text, "\ufeff") // some editors put it first
+	f := &File{Path: path, lines: strings.Split(text, "\n"), index: scan(text)}
 	var tree map[string]any
 	if _, err := toml.Decode(text, &tree); err != nil {
 		return nil, f.syntax(err)
 	}
-	f.index = scan(f.lines)
 	for _, name := range others {
 		delete(tree, name)
 	}
@@ -70,7 +73,8 @@ func (f *File) Problem(path, format string, args ...any) {
 	f.problems = append(f.problems, KeyProblem{path, fmt.Sprintf(format, args...)})
 }
 
-// syntax is what the TOML parser says, as a Problem.
+// syntax is what the TOML parser says, as a Problem. It stops at the first
+// mistake, and so this is the only one.
 func (f *File) syntax(err error) error {
 	p := &Problems{file: f}
 	var pe toml.ParseError
@@ -78,8 +82,44 @@ func (f *File) syntax(err error) error {
 		p.List = []Problem{{Text: err.Error()}}
 		return p
 	}
-	p.List = []Problem{{Line: pe.Position.Line, Col: max(1, pe.Position.Col), Len: max(1, pe.Position.Len), Text: pe.Message}}
+	m := Problem{pe.Position.Line, max(1, pe.Position.Col), max(1, pe.Position.Len), pe.Message}
+	line := ""
+	if m.Line >= 1 && m.Line <= len(f.lines) {
+		line = f.lines[m.Line-1]
+	}
+	if again := definedAgain.FindStringSubmatch(pe.Message); again != nil {
+		m = f.again(m, line, again[1])
+	} else if bare := bareUnit.FindStringSubmatch(line); bare != nil {
+		m.Text = fmt.Sprintf("a value with a unit is written in quotes: %s = %q", bare[1], bare[2])
+		m = m.atKey(line)
+	}
+	p.List = []Problem{m}
 	return p
+}
+
+var (
+	definedAgain = regexp.MustCompile(`^Key '(.*)' has already been defined`)
+	bareUnit     = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*([0-9.]+[A-Za-z]+)\s*(?:#.*)?$`)
+)
+
+// again says of a key that is set twice where the first one is.
+func (f *File) again(m Problem, line, path string) Problem {
+	m.Text = fmt.Sprintf("%s is there twice", path)
+	if first := f.find(path); first.line > 0 && first.line < m.Line {
+		m.Text += fmt.Sprintf("; the first is in line %d", first.line)
+	}
+	return m.atKey(line)
+}
+
+// atKey puts the mark under the key or table that the line begins with.
+func (m Problem) atKey(line string) Problem {
+	key := strings.TrimLeft(line, " \t")
+	m.Col = utf8.RuneCountInString(line[:len(line)-len(key)]) + 1
+	if eq := strings.IndexByte(key, '='); eq > 0 && key[0] != '[' {
+		key = key[:eq]
+	}
+	m.Len = max(1, utf8.RuneCountInString(strings.TrimRight(key, " \t\r")))
+	return m
 }
 
 // KeyProblem is a mistake at a key.
@@ -102,8 +142,10 @@ func (f *File) Err() error {
 // find returns the place of a key, or of the nearest table around it.
 func (f *File) find(path string) place {
 	for path != "" {
-		if at, ok := f.index[path]; ok {
-			return at
+		for _, p := range []string{path, element(path, 0)} {
+			if at, ok := f.index[p]; ok {
+				return at
+			}
 		}
 		i := strings.LastIndexAny(path, ".[")
 		path = path[:max(0, i)]
@@ -122,11 +164,23 @@ func (p *Problems) Error() string {
 			continue
 		}
 		fmt.Fprintf(&b, "%s:%d: %s\n", p.path(), m.Line, m.Text)
-		line := strings.TrimRight(p.file.lines[m.Line-1], "\r")
-		fmt.Fprintf(&b, "%5d | %s\n", m.Line, strings.ReplaceAll(line, "\t", " "))
+		fmt.Fprintf(&b, "%5d | %s\n", m.Line, printable(p.file.lines[m.Line-1]))
 		fmt.Fprintf(&b, "      | %s%s", strings.Repeat(" ", max(0, m.Col-1)), strings.Repeat("^", max(1, m.Len)))
 	}
 	return b.String()
+}
+
+// printable is a line as a terminal may get it, each character in one column.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case !unicode.IsPrint(r):
+			return '?'
+		}
+		return r
+	}, strings.TrimRight(line, "\r"))
 }
 
 func (p *Problems) path() string {

@@ -2,208 +2,240 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
-// place is where a key stands in the text; lines and columns count from 1.
+// place is where a key or a list's element stands in the text. Lines and columns
+// count from 1, columns and lengths in characters.
 type place struct{ line, col, len int }
 
-// scan finds where each key of a valid TOML text stands. It needs no more of the
-// grammar than that: the text was parsed already.
-func scan(lines []string) map[string]place {
-	s := &scanner{index: make(map[string]place), arrays: make(map[string]int)}
-	for i, line := range lines {
-		s.line(i+1, line)
+// scan finds where each key of a TOML text stands. It needs no more of the
+// grammar than that, since the parser has accepted the text; of one that it has
+// not, the places before the first mistake are right.
+func scan(text string) map[string]place {
+	s := &scanner{text: text, line: 1, index: make(map[string]place), arrays: make(map[string]int)}
+	table := ""
+	for s.skip(" \t\r\n"); s.at < len(s.text); s.skip(" \t\r\n") {
+		if s.text[s.at] == '[' {
+			table = s.header()
+		} else {
+			s.pair(table)
+		}
+		s.rest()
 	}
 	return s.index
 }
 
+// scanner walks over a text; every step goes forward, so it always ends.
 type scanner struct {
-	index  map[string]place
-	arrays map[string]int // how many tables of an array were begun
-	table  string
-	within string // `"""`, `'''` or the brackets still open of a value over several lines
-	depth  int
+	text      string
+	at        int
+	line      int
+	lineBegin int // offset of the line's first byte
+	index     map[string]place
+	arrays    map[string]int // how many tables of an array were begun
+	depth     int            // of values within values
 }
 
-func (s *scanner) line(n int, line string) {
-	if s.within != "" {
-		if i := strings.Index(line, s.within); i >= 0 {
-			line, s.within = line[i+3:], ""
-			s.value(line)
+// maxDepth is deeper than any settings go; a text that does has no places from there on.
+const maxDepth = 32
+
+// peek is the next byte, 0 at the end.
+func (s *scanner) peek() byte {
+	if s.at < len(s.text) {
+		return s.text[s.at]
+	}
+	return 0
+}
+
+// step goes n bytes forward.
+func (s *scanner) step(n int) {
+	for end := min(s.at+n, len(s.text)); s.at < end; s.at++ {
+		if s.text[s.at] == '\n' {
+			s.line, s.lineBegin = s.line+1, s.at+1
 		}
-		return
-	}
-	if s.depth > 0 {
-		s.value(line)
-		return
-	}
-	text := strings.TrimLeft(line, " \t")
-	col := len(line) - len(text) + 1
-	switch {
-	case strings.HasPrefix(text, "[["):
-		name := joinKeys(splitKeys(text[2:], "]"))
-		s.table = fmt.Sprintf("%s[%d]", s.resolve(name), s.arrays[s.resolve(name)])
-		s.arrays[s.resolve(name)]++
-		s.put(s.table, n, col, len(strings.TrimRight(text, " \t\r")))
-	case strings.HasPrefix(text, "["):
-		s.table = s.resolve(joinKeys(splitKeys(text[1:], "]")))
-		s.put(s.table, n, col, len(strings.TrimRight(text, " \t\r")))
-	case text == "" || text[0] == '#':
-	default:
-		s.key(n, col, text, s.table)
 	}
 }
 
-// resolve names the newest element of each array of tables on the way.
-func (s *scanner) resolve(name string) string {
-	parts := strings.Split(name, ".")
+// skip passes over blanks and comments.
+func (s *scanner) skip(blanks string) {
+	for s.at < len(s.text) {
+		switch c := s.text[s.at]; {
+		case strings.IndexByte(blanks, c) >= 0:
+			s.step(1)
+		case c == '#':
+			s.rest()
+		default:
+			return
+		}
+	}
+}
+
+// rest passes over what is left of the line.
+func (s *scanner) rest() {
+	if end := strings.IndexByte(s.text[s.at:], '\n'); end >= 0 {
+		s.step(end)
+		return
+	}
+	s.at = len(s.text)
+}
+
+// put takes down that path begins at from, on this line, and ends here. Tables
+// are named again by what is below them: the first place counts.
+func (s *scanner) put(path string, from int) {
+	if _, ok := s.index[path]; ok || from < s.lineBegin {
+		return
+	}
+	part := strings.TrimRight(s.text[from:s.at], " \t")
+	s.index[path] = place{s.line, utf8.RuneCountInString(s.text[s.lineBegin:from]) + 1, max(1, utf8.RuneCountInString(part))}
+}
+
+// header reads "[table]" or "[[table]]" and returns the table's path.
+func (s *scanner) header() string {
+	from := s.at
+	brackets := 1 // two begin one more table of an array
+	if strings.HasPrefix(s.text[s.at:], "[[") {
+		brackets = 2
+	}
+	s.step(brackets)
+	keys := s.keys()
+	s.step(brackets)
 	path := ""
-	for i, p := range parts {
-		path = child(path, p)
-		if c := s.arrays[path]; c > 0 && i < len(parts)-1 {
-			path = fmt.Sprintf("%s[%d]", path, c-1)
+	for i, key := range keys {
+		path = child(path, key)
+		s.put(path, from)
+		if brackets == 2 && i == len(keys)-1 {
+			s.arrays[path]++
+		}
+		if n := s.arrays[path]; n > 0 { // the newest is meant
+			path = element(path, n-1)
+			s.put(path, from)
 		}
 	}
 	return path
 }
 
-// key takes down `key = value`, and the keys of an inline table inside.
-func (s *scanner) key(n, col int, text, table string) {
-	keys := splitKeys(text, "=")
-	eq := strings.IndexByte(text, '=')
-	if len(keys) == 0 || eq < 0 {
+// pair reads "key = value" of a table.
+func (s *scanner) pair(table string) {
+	from, path := s.at, table
+	for _, key := range s.keys() {
+		path = child(path, key)
+		s.put(path, from)
+	}
+	s.step(1) // the equals sign
+	s.value(path)
+}
+
+// keys reads a dotted key.
+func (s *scanner) keys() (keys []string) {
+	for {
+		s.skipBlanks()
+		from := s.at
+		if c := s.peek(); c == '"' || c == '\'' {
+			s.quoted(c)
+			keys = append(keys, unquote(s.text[from:s.at]))
+		} else {
+			s.until(".=] \t\r\n")
+			keys = append(keys, s.text[from:s.at])
+		}
+		end := s.at
+		s.skipBlanks()
+		if s.peek() != '.' {
+			if s.peek() != '=' && s.peek() != ']' {
+				s.at = end
+			}
+			return keys
+		}
+		s.step(1)
+	}
+}
+
+func (s *scanner) skipBlanks() {
+	for c := s.peek(); c == ' ' || c == '\t'; c = s.peek() {
+		s.step(1)
+	}
+}
+
+// value reads a value, and takes down the keys and elements inside.
+func (s *scanner) value(path string) {
+	const anyBlanks = " \t\r\n,"
+	if s.depth++; s.depth > maxDepth {
+		s.at = len(s.text)
+	}
+	defer func() { s.depth-- }()
+	s.skipBlanks()
+	switch c := s.peek(); c {
+	case '"', '\'':
+		s.quoted(c)
+	case '[':
+		s.step(1)
+		for i := 0; ; i++ {
+			s.skip(anyBlanks)
+			if c := s.peek(); c == ']' || c == 0 {
+				break
+			}
+			from, line := s.at, s.line
+			s.value(element(path, i))
+			if s.line == line {
+				s.put(element(path, i), from)
+			}
+		}
+		s.step(1)
+	case '{':
+		s.step(1)
+		for s.skip(anyBlanks); s.peek() != '}' && s.peek() != 0; s.skip(anyBlanks) {
+			s.pair(path)
+		}
+		s.step(1)
+	default:
+		from := s.at
+		s.until(",]}# \t\r\n")
+		if s.at == from { // no value: nothing that the parser lets pass
+			s.step(1)
+		}
+	}
+}
+
+// quoted passes over a string that begins here with quote.
+func (s *scanner) quoted(quote byte) {
+	end := string(quote)
+	if three := strings.Repeat(end, 3); strings.HasPrefix(s.text[s.at:], three) {
+		end = three
+	}
+	s.step(len(end))
+	for s.at < len(s.text) && !strings.HasPrefix(s.text[s.at:], end) {
+		if s.text[s.at] == '\\' && quote == '"' {
+			s.step(1)
+		}
+		s.step(1)
+	}
+	s.step(len(end))
+	for len(end) == 3 && s.peek() == quote { // up to two quotes may stand before the last three
+		s.step(1)
+	}
+}
+
+// until passes over what is none of these bytes.
+func (s *scanner) until(ends string) {
+	if n := strings.IndexAny(s.text[s.at:], ends); n >= 0 {
+		s.step(n)
 		return
 	}
-	path := table
-	for _, k := range keys {
-		path = child(path, k)
-	}
-	s.put(path, n, col, len(strings.TrimRight(text[:eq], " \t")))
-	value := strings.TrimLeft(text[eq+1:], " \t")
-	if strings.HasPrefix(value, "{") {
-		s.inline(n, col+len(text)-len(value)+1, value[1:], path)
-	}
-	s.value(text[eq+1:])
+	s.step(len(s.text))
 }
 
-// inline takes down the keys of an inline table on one line.
-func (s *scanner) inline(n, col int, text, path string) {
-	for {
-		trimmed := strings.TrimLeft(text, " \t")
-		col += len(text) - len(trimmed)
-		keys := splitKeys(trimmed, "=")
-		eq := strings.IndexByte(trimmed, '=')
-		if len(keys) == 0 || eq < 0 {
-			return
-		}
-		s.put(child(path, joinKeys(keys)), n, col, len(strings.TrimRight(trimmed[:eq], " \t")))
-		end := eq + 1 + endOfValue(trimmed[eq+1:])
-		if end >= len(trimmed) || trimmed[end] != ',' {
-			return
-		}
-		col += end + 1
-		text = trimmed[end+1:]
+// unquote is what a quoted key says.
+func unquote(key string) string {
+	if s, err := strconv.Unquote(key); err == nil && key[0] == '"' {
+		return s
 	}
-}
-
-// endOfValue is where a value of an inline table ends: at its comma or brace.
-func endOfValue(text string) int {
-	var quote byte
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quote != 0:
-			if c == '\\' && quote == '"' {
-				i++
-			} else if c == quote {
-				quote = 0
-			}
-		case c == '"' || c == '\'':
-			quote = c
-		case c == '[' || c == '{':
-			depth++
-		case depth > 0 && (c == ']' || c == '}'):
-			depth--
-		case depth == 0 && (c == ',' || c == '}'):
-			return i
-		}
+	if len(key) < 2 {
+		return key
 	}
-	return len(text)
+	return key[1 : len(key)-1]
 }
-
-// value follows strings and brackets to know whether the next line is still of
-// the same value.
-func (s *scanner) value(text string) {
-	var quote byte
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
-		case quote != 0:
-			if c == '\\' && quote == '"' {
-				i++
-			} else if c == quote {
-				quote = 0
-			}
-		case c == '"' || c == '\'':
-			if three := strings.Repeat(string(c), 3); strings.HasPrefix(text[i:], three) {
-				end := strings.Index(text[i+3:], three)
-				if end < 0 {
-					s.within = three
-					return
-				}
-				i += 3 + end + 2
-				continue
-			}
-			quote = c
-		case c == '#':
-			return
-		case c == '[' || c == '{':
-			s.depth++
-		case c == ']' || c == '}':
-			s.depth = max(0, s.depth-1)
-		}
-	}
-}
-
-func (s *scanner) put(path string, line, col, length int) {
-	if _, ok := s.index[path]; !ok {
-		s.index[path] = place{line, col, max(1, length)}
-	}
-}
-
-// splitKeys reads a dotted key up to one of the end bytes.
-func splitKeys(text, end string) []string {
-	var keys []string
-	for {
-		text = strings.TrimLeft(text, " \t")
-		if text == "" {
-			return keys
-		}
-		var key string
-		if q := text[0]; q == '"' || q == '\'' {
-			i := strings.IndexByte(text[1:], q)
-			if i < 0 {
-				return keys
-			}
-			key, text = text[1:1+i], text[i+2:]
-		} else {
-			i := strings.IndexAny(text, ". \t"+end)
-			if i < 0 {
-				i = len(text)
-			}
-			key, text = text[:i], text[i:]
-		}
-		keys = append(keys, key)
-		text = strings.TrimLeft(text, " \t")
-		if !strings.HasPrefix(text, ".") {
-			return keys
-		}
-		text = text[1:]
-	}
-}
-
-func joinKeys(keys []string) string { return strings.Join(keys, ".") }
 
 func child(table, key string) string {
 	if table == "" {
@@ -211,3 +243,5 @@ func child(table, key string) string {
 	}
 	return table + "." + key
 }
+
+func element(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
