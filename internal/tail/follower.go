@@ -37,6 +37,7 @@ type Follower struct {
 	hidden  time.Time  // since when not
 	stream  wire.StreamID
 	acked   wire.Point
+	sent    wire.Point // end of the last batch given away, whatever became of it
 	trouble string
 	turning bool    // it may be a copy in the making: nothing was sent of it
 	given   *belief // a stream handed over by a truncated file's follower
@@ -252,6 +253,9 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 			return fmt.Errorf("sync %s: %w", f.path, err)
 		}
 	}
+	f.mu.Lock()
+	f.sent = r.to.Point
+	f.mu.Unlock()
 	return f.t.Out.Append(ctx, wire.Batch{
 		Lossy: f.t.Lossy, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
 		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail,
@@ -275,7 +279,7 @@ func (f *Follower) moveTo(c cursor) {
 	f.pos, f.belief.Point, f.belief.lines = c, c.Point, c.lines
 	f.grown = time.Now()
 	f.mu.Lock()
-	f.acked, f.trouble = c.Point, ""
+	f.acked, f.sent, f.trouble = c.Point, c.Point, ""
 	f.mu.Unlock()
 	f.t.marks.put(f.mark())
 }
@@ -286,7 +290,7 @@ func (f *Follower) moveTo(c cursor) {
 func (f *Follower) idle(ctx context.Context) error {
 	for {
 		size := f.file.size()
-		if size < f.pos.Offset {
+		if size < f.pos.Offset || !f.file.still(f.pos) {
 			return errTruncated
 		}
 		if size != f.eof.Load() {
@@ -327,12 +331,15 @@ func (f *Follower) see(c candidate, visible bool) {
 		f.hidden = time.Now()
 	}
 	renamed := visible && f.path != c.path
-	f.visible = visible
+	changed := visible && !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
+	if f.visible = visible; changed {
+		f.modified = c.info.ModTime()
+	}
 	f.mu.Unlock()
 	if renamed {
 		f.drain() // another file may have its old name now
 	}
-	if !visible || c.info.Size() != f.eof.Load() {
+	if changed || !visible || c.info.Size() != f.eof.Load() {
 		f.poke()
 	}
 }

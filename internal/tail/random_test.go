@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand"
 	"os"
 	"slices"
@@ -124,6 +125,14 @@ func (w *world) settledFiles() {
 	w.run()
 	w.finish()
 	w.settled()
+	entries, _ := os.ReadDir(w.dir)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		list := w.tailer.Status()
+		behind := slices.ContainsFunc(list, func(f FileStatus) bool { return f.Acked != f.Size })
+		if len(list) == len(entries) && !behind {
+			break
+		}
+	}
 	w.halt()
 }
 
@@ -142,9 +151,27 @@ func (w *world) settled() {
 			return
 		}
 		if time.Now().After(end) {
-			w.Fatalf("%v:\nkept %v\nwant %v", w.story, strings.Fields(w.keeper.lines()), want)
+			w.Fatalf("%v:\n%s\n%+v\nkept %v", w.story, difference(got, want), w.tailer.Status(), strings.Fields(w.keeper.lines()))
 		}
 	}
+}
+
+// difference says what sorted got has too many and too few of.
+func difference(got, want []string) string {
+	count := make(map[string]int)
+	for _, s := range got {
+		count[s]++
+	}
+	for _, s := range want {
+		count[s]--
+	}
+	var b strings.Builder
+	for _, s := range slices.Sorted(maps.Keys(count)) {
+		if count[s] != 0 {
+			fmt.Fprintf(&b, "%s:%+d ", s, count[s])
+		}
+	}
+	return b.String()
 }
 
 // inOrder holds each file's lines to their order.
@@ -162,7 +189,7 @@ func (w *world) inOrder() {
 }
 
 func TestRandomWorlds(t *testing.T) {
-	worlds := 12
+	worlds := 60
 	if testing.Short() {
 		worlds = 4
 	}

@@ -104,10 +104,6 @@ func lastHeld(points []wire.Point, holds func(wire.Point) bool) (last wire.Point
 // resume makes the other side and this one agree where the stream goes on.
 func (f *Follower) resume(ctx context.Context) error {
 	f.claim()
-	if !f.belief.fresh && !f.file.holds(f.belief.Point) {
-		f.lookForCopy(ctx)
-		f.claim()
-	}
 	if f.t.Lossy {
 		return f.resumeLossy()
 	}
@@ -123,11 +119,27 @@ func (f *Follower) resume(ctx context.Context) error {
 		theirs = &wire.Watermark{Epoch: f.belief.epoch, Point: f.belief.Point, Trail: f.belief.trail}
 	}
 	f.answer = nil
+	if f.handedOver(ctx, theirs) {
+		return errTruncated
+	}
 	p := decide(f.belief, theirs, same, f.file.size(), f.file.holds)
 	if err := f.open(ctx, p); err != nil {
 		return err
 	}
 	return f.begin(p, id)
+}
+
+// handedOver looks for a copy if the file no longer holds what was acked of it,
+// and reports whether the stream went there: then this file begins a new one.
+func (f *Follower) handedOver(ctx context.Context, theirs *wire.Watermark) bool {
+	acked := f.belief
+	if theirs != nil {
+		acked.Point, acked.epoch = theirs.Point, theirs.Epoch
+	}
+	if acked.fresh || f.file.holds(acked.Point) {
+		return false
+	}
+	return f.lookForCopy(ctx, acked)
 }
 
 func behind(w *wire.Watermark, b *belief) bool {
@@ -184,26 +196,27 @@ func (f *Follower) resumeLossy() error {
 // that copies a file and truncates it leaves what was not sent yet in the copy:
 // the stream then goes on there, for it names those bytes, and this file begins
 // a new one. Without a copy the stream goes on here, in a new epoch.
-func (f *Follower) lookForCopy(ctx context.Context) {
+func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
 	f.t.counts.truncated.Add(1)
-	copied := f.t.findCopy(f)
-	if copied == nil || !f.t.handOver(ctx, f, copied) {
-		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", f.belief.Offset)
-		return
+	copied := f.t.findCopy(f, acked.Point)
+	if copied == nil || !f.t.handOver(ctx, f, copied, acked) {
+		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", acked.Offset)
+		return false
 	}
-	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.path, "sent", f.belief.Offset)
+	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.path, "sent", acked.Offset)
 	f.belief, f.pos, f.answer, f.last = newBelief(), cursor{}, nil, false
 	f.mu.Lock()
-	f.stream, f.acked = wire.NewStreamID(), wire.Point{}
+	f.stream, f.acked, f.sent = wire.NewStreamID(), wire.Point{}, wire.Point{}
 	f.mu.Unlock()
+	return true
 }
 
 func newBelief() belief { return belief{epoch: 1, fresh: true} }
 
 // findCopy finds the sibling that holds what this file held: one that nobody
 // follows, or whose follower waits to see whether it is a copy.
-func (t *Tailer) findCopy(f *Follower) *Follower {
-	if f.belief.Offset == 0 {
+func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
+	if acked.Offset == 0 {
 		return nil
 	}
 	entries, err := os.ReadDir(f.dir())
@@ -217,7 +230,7 @@ func (t *Tailer) findCopy(f *Follower) *Follower {
 		if err == nil {
 			key = fileKey{disk.Device(fi), disk.Inode(fi)}
 		}
-		if err != nil || !fi.Mode().IsRegular() || key == f.key || slices.Contains(packed, filepath.Ext(path)) || fi.Size() < f.belief.Offset {
+		if err != nil || !fi.Mode().IsRegular() || key == f.key || slices.Contains(packed, filepath.Ext(path)) || fi.Size() < acked.Offset {
 			continue
 		}
 		t.mu.Lock()
@@ -230,7 +243,7 @@ func (t *Tailer) findCopy(f *Follower) *Follower {
 			}
 			g.visible, g.turning, g.source = false, true, f.source
 		}
-		if g.isTurning() && g.file.holds(f.belief.Point) {
+		if g.isTurning() && g.file.holds(acked) {
 			return g
 		}
 		if own {
@@ -243,8 +256,7 @@ func (t *Tailer) findCopy(f *Follower) *Follower {
 // handOver gives f's stream to the follower of the copy, unless that has begun
 // to send meanwhile. g may not run yet; if the tailer found the same file just
 // now, its follower is the one.
-func (t *Tailer) handOver(ctx context.Context, f, g *Follower) bool {
-	b := f.belief
+func (t *Tailer) handOver(ctx context.Context, f, g *Follower, acked belief) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	running := t.followers[g.key]
@@ -257,7 +269,7 @@ func (t *Tailer) handOver(ctx context.Context, f, g *Follower) bool {
 	if !g.turning || g.given != nil {
 		return false
 	}
-	g.stream, g.given = f.stream, &b
+	g.stream, g.given = f.stream, &acked
 	delete(t.claims, f.stream)
 	if running == nil {
 		t.startLocked(ctx, g)
@@ -292,12 +304,12 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	return false
 }
 
-// shrunk reports whether the file no longer holds what was acked of it.
+// shrunk reports whether the file no longer holds what was sent of it, acked or not.
 func (f *Follower) shrunk() bool {
 	f.mu.Lock()
-	acked := f.acked
+	sent := f.sent
 	f.mu.Unlock()
-	return acked.Offset > 0 && !f.file.holds(acked)
+	return sent.Offset > 0 && !f.file.holds(sent)
 }
 
 // claim says that this follower has the stream, making one where it has none.
@@ -420,7 +432,10 @@ func (t *Tailer) gone(m *mark) bool {
 func (f *Follower) take(m *mark, known map[wire.StreamID]*mark) {
 	f.stream = m.Stream
 	f.belief = belief{Point: m.Point, epoch: m.Epoch, trail: m.Trail, lines: m.Lines, log: m.Life}
-	f.acked = m.Point
+	f.acked, f.sent = m.Point, m.Point
+	if _, w := f.t.watermark(m.Stream); w != nil && !behind(w, &f.belief) {
+		f.sent = w.Point // the last ack never came
+	}
 	delete(known, m.Stream)
 	f.t.mu.Lock()
 	f.t.claims[m.Stream] = f
