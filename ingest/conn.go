@@ -75,6 +75,7 @@ var past = time.Unix(1, 0)
 // or after, and wins both times. It reports whether to go on reading.
 func (c *conn) setReadDeadline(at time.Time) bool {
 	c.raw.SetReadDeadline(at)
+	c.timed = !at.IsZero()
 	if c.woken.Load() {
 		c.raw.SetReadDeadline(past)
 		return false

@@ -135,7 +135,6 @@ func (c *conn) setIdleDeadline() bool {
 	if at.IsZero() && !c.timed {
 		return !c.woken.Load()
 	}
-	c.timed = !at.IsZero()
 	return c.setReadDeadline(at)
 }
 

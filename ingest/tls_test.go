@@ -7,9 +7,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +101,37 @@ func TestHalfTLSHandshake(t *testing.T) {
 		if _, err := io.ReadAll(nc); err != nil && err.(net.Error).Timeout() {
 			t.Errorf("still open after %q", begin)
 		}
+	}
+}
+
+// The time for a handshake is over with the handshake: who is silent afterwards
+// is not closed, encrypted or not, and not after a beginning that could have been
+// a greeting's.
+func TestSilenceAfterTheHandshake(t *testing.T) {
+	ca := newAuthority(t)
+	const handshake = 50 * time.Millisecond
+	for _, encrypted := range []bool{true, false} {
+		k := newKeeper()
+		s := &TCP{Out: k, HandshakeTimeout: handshake}
+		if encrypted {
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.sign("c")}}
+		}
+		var nc net.Conn = dial(t, serveTCP(t, s))
+		if encrypted {
+			nc = tls.Client(nc, &tls.Config{RootCAs: ca.pool, ServerName: "127.0.0.1"})
+		}
+		io.WriteString(nc, wire.Magic[:1])
+		nc.SetReadDeadline(time.Now().Add(handshake / 5)) // so that the beginning is read alone
+		nc.Read(make([]byte, 1))
+		io.WriteString(nc, "irst\n")
+		k.waitText(t, wire.Magic[:1]+"irst\n")
+		nc.SetReadDeadline(time.Now().Add(3 * handshake))
+		if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("encrypted %v: a silent connection was closed: %v", encrypted, err)
+			continue
+		}
+		io.WriteString(nc, "second\n")
+		k.waitText(t, wire.Magic[:1]+"irst\nsecond\n")
+		nc.Close()
 	}
 }

@@ -58,7 +58,9 @@ func (f *Follower) identity() []byte {
 }
 
 // mark is the follower's place as a mark.
-func (f *Follower) mark() *mark {
-	return &mark{Stream: f.stream, Epoch: f.belief.epoch, Point: f.belief.Point, Trail: append([]wire.Point(nil), f.belief.trail...),
-		Lines: f.belief.lines, Life: f.belief.log, identity: f.id()}
+func (f *Follower) mark() *mark { return f.markOf(f.stream, &f.belief) }
+
+// markOf is a mark of a stream in this follower's file.
+func (f *Follower) markOf(id wire.StreamID, b *belief) *mark {
+	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Life: b.log, identity: f.id()}
 }

@@ -271,6 +271,7 @@ func (t *Tailer) handOver(ctx context.Context, f, g *Follower, acked belief) boo
 	}
 	g.stream, g.given = f.stream, &acked
 	delete(t.claims, f.stream)
+	t.marks.put(g.markOf(f.stream, &acked)) // should this process end before g goes on
 	if running == nil {
 		t.startLocked(ctx, g)
 	}
@@ -358,7 +359,7 @@ func (t *Tailer) identify(fresh []*Follower) {
 		if !f.stream.IsZero() {
 			continue
 		}
-		if m := f.find(known, f.sameContent); m != nil && t.gone(m) {
+		if m := f.find(known, func(m *mark) bool { return t.sameContent(f, m, fresh) }); m != nil {
 			f.take(m, known)
 			continue
 		}
@@ -416,10 +417,26 @@ func (f *Follower) sameFile(m *mark) bool {
 	return m.device == f.key.device && m.inode == f.key.inode && (m.Offset == 0 || f.file.holds(m.Point))
 }
 
-// sameContent reports whether the file holds what the mark stands behind. Little
-// content proves little: many files begin alike.
-func (f *Follower) sameContent(m *mark) bool {
-	return m.Offset >= 1<<10 && f.file.holds(m.Point)
+// sameContent reports whether a new file is what a mark stands behind: its file
+// is gone, or was truncated after a copy. Little content of a file that is gone
+// proves little: many files begin alike.
+func (t *Tailer) sameContent(f *Follower, m *mark, fresh []*Follower) bool {
+	if m.Offset == 0 || !f.file.holds(m.Point) {
+		return false
+	}
+	return m.Offset >= 1<<10 && t.gone(m) || t.displaced(m, fresh)
+}
+
+// displaced reports whether the file that a mark is of is there and no longer
+// holds what was sent of it.
+func (t *Tailer) displaced(m *mark, fresh []*Follower) bool {
+	t.mu.Lock()
+	all := slices.Clone(fresh)
+	for _, f := range t.followers {
+		all = append(all, f)
+	}
+	t.mu.Unlock()
+	return slices.ContainsFunc(all, func(f *Follower) bool { return f.sameFile(m) && !f.file.holds(m.Point) })
 }
 
 // gone reports whether the file that a mark is of is not where it was.

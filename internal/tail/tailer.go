@@ -111,10 +111,8 @@ func (t *Tailer) Run(ctx context.Context) error {
 		return err
 	}
 	if !t.Lossy {
-		select {
-		case <-t.welcomed:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := t.awaitWelcome(ctx); err != nil {
+			return err
 		}
 	}
 	t.look(ctx)
@@ -126,6 +124,25 @@ func (t *Tailer) Run(ctx context.Context) error {
 		return fmt.Errorf("write the marks: %w", serr)
 	}
 	return err
+}
+
+// awaitWelcome waits for the collector's word on where the streams stand. That may
+// take days, and is no reason to take the agent for dead.
+func (t *Tailer) awaitWelcome(ctx context.Context) error {
+	tick := time.NewTicker(t.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.welcomed:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if t.Alive != nil {
+				t.Alive()
+			}
+		}
+	}
 }
 
 // loop looks at the files again and again. Polling is the truth. Where the
