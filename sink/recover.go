@@ -88,7 +88,7 @@ func (r *recovery) first() error {
 func (r *recovery) again() error {
 	w, sl := r.w, r.slot
 	c, err := readTable(r.s.Disk, r.s.State, sl.Table, sl.TableSize)
-	unsafe := sl.Sync == syncNone && sl.Boot != r.s.boot && !sl.Clean
+	unsafe := sl.Sync == syncNone && (sl.Boot != r.s.boot || sl.Boot == "") && !sl.Clean
 	if err != nil && unsafe {
 		c, err = newCatalog(), nil // nothing of it was ever synced
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fanin/internal/disk"
@@ -124,13 +125,13 @@ func (s *slot) ids() (log, incarnation wire.StreamID, err error) {
 }
 
 // bootID names this run of the machine: what was not synced and was written in
-// another one may be gone.
+// another one may be gone. "" is not known, and no other run is the same.
 func bootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return "unknown"
+		return ""
 	}
-	return string(b[:len(b)-1])
+	return strings.TrimSpace(string(b))
 }
 
 func ledgerName(dir string, generation uint64) string {

@@ -114,6 +114,9 @@ func (o *options) sendCommand() *cobra.Command {
 func (o *options) statusCommand() *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "say how the running agent does", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if o.to == "" && o.config == "" {
+				o.to = "tcp://nowhere:0" // not asked: the state directory says who
+			}
 			s, err := o.load([]string{"none"})
 			if err != nil {
 				return err

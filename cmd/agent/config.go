@@ -28,25 +28,24 @@ type settings struct {
 }
 
 type agent struct {
-	ID           string          `toml:"id"`
-	Host         string          `toml:"host"`
-	State        string          `toml:"state"`
-	To           []string        `toml:"to"`
-	TLS          *tlsTable       `toml:"tls"`
-	Compress     string          `toml:"compress"`
-	MaxLine      config.Size     `toml:"max_line"`
-	BatchSize    config.Size     `toml:"batch_size"`
-	Memory       config.Size     `toml:"memory"`
-	Datagram     config.Size     `toml:"datagram_size"`
-	Poll         config.Duration `toml:"poll"`
-	Grace        config.Duration `toml:"grace"`
-	Settle       config.Duration `toml:"settle"`
-	LetGo        config.Duration `toml:"let_go"`
-	Ping         config.Duration `toml:"ping"`
-	DeadAfter    config.Duration `toml:"dead_after"`
-	DrainTimeout config.Duration `toml:"drain_timeout"`
-	LogLevel     string          `toml:"log_level"`
-	File         []fileTable     `toml:"file"`
+	ID        string          `toml:"id"`
+	Host      string          `toml:"host"`
+	State     string          `toml:"state"`
+	To        []string        `toml:"to"`
+	TLS       *tlsTable       `toml:"tls"`
+	Compress  string          `toml:"compress"`
+	MaxLine   config.Size     `toml:"max_line"`
+	BatchSize config.Size     `toml:"batch_size"`
+	Memory    config.Size     `toml:"memory"`
+	Datagram  config.Size     `toml:"datagram_size"`
+	Poll      config.Duration `toml:"poll"`
+	Grace     config.Duration `toml:"grace"`
+	Settle    config.Duration `toml:"settle"`
+	LetGo     config.Duration `toml:"let_go"`
+	Ping      config.Duration `toml:"ping"`
+	DeadAfter config.Duration `toml:"dead_after"`
+	LogLevel  string          `toml:"log_level"`
+	File      []fileTable     `toml:"file"`
 }
 
 type tlsTable struct {
@@ -75,7 +74,6 @@ func defaults() *settings {
 		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
 		Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second), Settle: config.Duration(10 * time.Second),
 		LetGo: config.Duration(10 * time.Minute), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
-		DrainTimeout: config.Duration(25 * time.Second),
 	}, file: &config.File{}}
 }
 
