@@ -5,10 +5,13 @@ package check
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -16,48 +19,57 @@ import (
 	"fanin/sink"
 )
 
-// Result is what a check found. All but Lines and Notices should be 0.
-type Result struct {
-	Lines     int // of ours
-	Notices   int // the log's own
-	Lost      int
-	Doubled   int
-	Torn      int
-	Reordered int
-	Phantom   int // never sent
-	Changed   int // bytes that a reader saw otherwise
-	First     []string
-}
-
-// OK reports whether the log holds what was sent.
-func (r *Result) OK() bool {
-	return r.Lost+r.Doubled+r.Torn+r.Reordered+r.Phantom+r.Changed == 0
-}
-
-func (r *Result) String() string {
-	return fmt.Sprintf("lines=%d notices=%d lost=%d doubled=%d torn=%d reordered=%d phantom=%d changed=%d",
-		r.Lines, r.Notices, r.Lost, r.Doubled, r.Torn, r.Reordered, r.Phantom, r.Changed)
-}
-
-func (r *Result) say(format string, args ...any) {
-	if len(r.First) < 20 {
-		r.First = append(r.First, fmt.Sprintf(format, args...))
-	}
+// Expect says what a log should hold. Lines of sources that are not in it are
+// phantoms.
+type Expect struct {
+	Written   map[int]int // lines that each source sent
+	Kept      map[int]int // how many of those must be there, from the first one; sources not in it: all
+	Format    string      // "syslog" (default), "json" or "raw"
+	Destroyed []string    // copies of what somebody else destroyed: these lines need not be in the log
+	Whole     bool        // Written is not known: whatever is there must be there from the first line to the last
 }
 
 // Log checks the log at path, with its state in state ("" for the default
 // place), against the lines written of each source.
 func Log(path, state string, written map[int]int) (*Result, error) {
+	return (&Expect{Written: written}).Log(path, state)
+}
+
+// Files checks plain files, in the order given, as if they were a log.
+func Files(paths []string, written map[int]int) (*Result, error) {
+	return (&Expect{Written: written}).Files(paths)
+}
+
+// Log checks the files of the log at path in the order of its catalog. Names
+// prove nothing: a clock that was set back puts them out of order.
+func (e *Expect) Log(path, state string) (*Result, error) {
 	generations, err := sink.Generations(path, state)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{next: make(map[int]int), seen: make(map[int][]uint64), written: written}
+	var paths []string
 	for _, g := range generations {
-		if g.State != "live" && g.State != "plain" && g.State != "gzip" {
-			continue
+		if g.Name != "" && (g.State == "live" || g.State == "plain" || g.State == "gzip") {
+			paths = append(paths, filepath.Join(filepath.Dir(path), g.Name))
 		}
-		if err := c.file(filepath.Join(filepath.Dir(path), g.Name), g.State == "gzip"); err != nil {
+	}
+	return e.Files(paths)
+}
+
+// Files checks files, in the order given; those that end in .gz are unpacked.
+func (e *Expect) Files(paths []string) (*Result, error) {
+	strip, err := layoutOf(e.Format)
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{expect: e, strip: strip}
+	for _, path := range e.Destroyed {
+		if err := c.destroyed(path); err != nil {
+			return nil, err
+		}
+	}
+	for _, path := range paths {
+		if err := c.file(path); err != nil {
 			return nil, err
 		}
 	}
@@ -66,32 +78,62 @@ func Log(path, state string, written map[int]int) (*Result, error) {
 }
 
 type checker struct {
-	result  Result
-	next    map[int]int      // the line that a source should go on with
-	seen    map[int][]uint64 // bits
-	written map[int]int
+	expect *Expect
+	strip  layout
+	result Result
+	seen   tracks
+	gone   tracks // in what somebody destroyed
 }
 
-func (c *checker) file(path string, packed bool) error {
+// open opens a file of the log. One that was compressed since its name was read
+// has another name now.
+func open(path string) (io.ReadCloser, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) && !strings.HasSuffix(path, ".gz") {
+		path += ".gz"
+		f, err = os.Open(path)
+	}
+	if err != nil || !strings.HasSuffix(path, ".gz") {
+		return f, err
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return packed{z, f}, nil
+}
+
+// packed is a compressed file, read unpacked.
+type packed struct {
+	*gzip.Reader
+	f *os.File
+}
+
+func (p packed) Close() error { return errors.Join(p.Reader.Close(), p.f.Close()) }
+
+func (c *checker) file(path string) error {
+	r, err := open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	var r io.Reader = f
-	if packed {
-		if r, err = gzip.NewReader(f); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	return c.Read(filepath.Base(path), r)
+	defer r.Close()
+	return c.read(filepath.Base(path), r)
 }
 
-// Read checks the text of one file.
-func (c *checker) Read(name string, r io.Reader) error {
+// read checks the text of one file.
+func (c *checker) read(name string, r io.Reader) error {
 	br := bufio.NewReaderSize(r, 1<<20)
+	var long []byte // a line that is longer than the reader's buffer
 	for n := 1; ; n++ {
-		line, err := br.ReadBytes('\n')
+		line, err := br.ReadSlice('\n')
+		for long = long[:0]; err == bufio.ErrBufferFull; {
+			long = append(long, line...)
+			line, err = br.ReadSlice('\n')
+		}
+		if len(long) > 0 {
+			line = append(long, line...)
+		}
 		if err == io.EOF && len(line) == 0 {
 			return nil
 		}
@@ -108,64 +150,87 @@ func (c *checker) Read(name string, r io.Reader) error {
 }
 
 func (c *checker) line(name string, n int, line []byte) {
-	body, notice := strip(line)
-	if notice {
-		c.result.Notices++
+	r := &c.result
+	body, source, ok := c.strip(line)
+	if ok && source == "fanin" {
+		if r.Notices++; len(r.Said) < mostSaid {
+			r.Said = append(r.Said, string(body))
+		}
 		return
 	}
 	src, seq, err := load.Parse(body)
-	if err != nil || bytes.IndexByte(line, 0) >= 0 {
-		c.result.Torn++
-		c.result.say("%s line %d: torn: %.100q", name, n, line)
+	if !ok || err != nil || bytes.IndexByte(line, 0) >= 0 {
+		r.Torn++
+		r.say("%s line %d: torn: %.100q", name, n, line)
 		return
 	}
-	c.result.Lines++
-	if seq >= c.written[src] {
-		c.result.Phantom++
-		c.result.say("%s line %d: source %d has %d lines, this is %d", name, n, src, c.written[src], seq)
+	r.Lines++
+	if !c.expect.Whole && seq >= c.expect.Written[src] {
+		r.Phantom++
+		r.say("%s line %d: source %d sent %d lines, this is %d", name, n, src, c.expect.Written[src], seq)
 		return
 	}
-	if c.seen[src] == nil {
-		c.seen[src] = make([]uint64, c.written[src]/64+1)
-	}
-	bit := uint64(1) << (seq % 64)
+	t := c.seen.of(src)
 	switch {
-	case c.seen[src][seq/64]&bit != 0:
-		c.result.Doubled++
-		c.result.say("%s line %d: source %d line %d a second time", name, n, src, seq)
-	case seq < c.next[src]:
-		c.result.Reordered++
-		c.result.say("%s line %d: source %d line %d behind %d", name, n, src, seq, c.next[src]-1)
+	case t.has(seq):
+		r.Doubled++
+		r.say("%s line %d: source %d line %d a second time", name, n, src, seq)
+	case seq < t.next:
+		r.Reordered++
+		r.say("%s line %d: source %d line %d behind %d", name, n, src, seq, t.next-1)
 	}
-	c.seen[src][seq/64] |= bit
-	c.next[src] = max(c.next[src], seq+1)
+	t.set(seq)
+	t.next = max(t.next, seq+1)
 }
 
-// strip takes the prefix of the syslog layout off; notice says that the line is
-// the log's own.
-func strip(line []byte) (body []byte, notice bool) {
-	head, body, ok := bytes.Cut(line, []byte(": "))
-	if !ok {
-		return line, false
+// destroyed notes the whole lines of a copy of what somebody destroyed.
+func (c *checker) destroyed(path string) error {
+	r, err := open(path)
+	if err != nil {
+		return err
 	}
-	fields := bytes.Fields(head)
-	if len(fields) != 3 {
-		return line, false
-	}
-	return body, string(fields[2]) == "fanin"
-}
-
-func (c *checker) missing() {
-	for src, n := range c.written {
-		lost := 0
-		for seq := range n {
-			if c.seen[src] == nil || c.seen[src][seq/64]&(1<<(seq%64)) == 0 {
-				lost++
-				if lost == 1 {
-					c.result.say("source %d of %d lines: line %d is missing", src, n, seq)
-				}
+	defer r.Close()
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 4<<20)
+	for s.Scan() {
+		if body, _, ok := c.strip(s.Bytes()); ok {
+			if src, seq, err := load.Parse(body); err == nil {
+				c.gone.of(src).set(seq)
 			}
 		}
-		c.result.Lost += lost
 	}
+	return s.Err()
+}
+
+// missing looks for the lines that should have been there.
+func (c *checker) missing() {
+	want := c.expect.Written
+	if c.expect.Whole {
+		want = make(map[int]int)
+		for src, t := range c.seen.all {
+			want[src] = t.next
+		}
+	}
+	for src, n := range want {
+		if kept, ok := c.expect.Kept[src]; ok {
+			n = min(n, kept)
+		}
+		c.missingOf(src, n)
+	}
+}
+
+func (c *checker) missingOf(src, n int) {
+	lost := 0
+	for seq := range n {
+		switch {
+		case c.seen.all[src].has(seq):
+		case c.gone.all[src].has(seq):
+			c.result.Destroyed++
+		default:
+			if lost++; lost == 1 {
+				c.result.say("source %d, %d lines to be kept: line %d is missing", src, n, seq)
+			}
+		}
+	}
+	c.result.Lost += lost
 }

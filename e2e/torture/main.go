@@ -1,5 +1,6 @@
 // Command torture lives through the worst days of a log many times over, and
-// fails if a single line was lost, doubled, torn or reordered.
+// fails if a single line was lost, doubled, torn or reordered, or if a byte that
+// a reader saw has changed.
 package main
 
 import (
@@ -17,8 +18,14 @@ func main() {
 	kills := flag.Int("kills", 200, "kill -9 of the collector, and as many of the agent; half as many of both")
 	cuts := flag.Int("cuts", 100, "power cuts (as root)")
 	period := flag.Duration("for", 0, "instead: a mixed slice, about this long")
-	only := flag.String("only", "", "only the scenario with this name")
+	only := flag.String("only", "", "only the trial with this name; \"list\" lists them")
 	flag.Parse()
+	if *only == "list" {
+		for _, t := range trials(*kills, *cuts) {
+			fmt.Printf("%-16s %4d rounds\n", t.name, t.rounds)
+		}
+		return
+	}
 	if err := run(*kills, *cuts, *period, *only); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -43,14 +50,24 @@ func trials(kills, cuts int) []trial {
 	}
 	return []trial{
 		{"collector", kills / 2, kill("kill collector, commit", "commit", true, false)},
-		{"collector-none", kills - kills/2, kill("kill collector, none", "none", true, false)},
+		{"cut", cuts - 2*(cuts/4), cut("")},
 		{"agent", kills, kill("kill agent", "commit", false, true)},
 		{"both", kills / 2, kill("kill both", "commit", true, true)},
+		{"collector-none", kills - kills/2, kill("kill collector, none", "none", true, false)},
 		{"hang", kills / 4, (*scenario.Programs).Hangs},
+		{"away", kills / 4, (*scenario.Programs).Away},
+		{"copytruncate", kills / 2, (*scenario.Programs).CopyTruncate},
 		{"rotate", kills * 2, (*scenario.Programs).Rotations},
 		{"moved", kills / 2, (*scenario.Programs).Interference},
-		{"cut", cuts - cuts/2, cut("")},
-		{"cut-writeback", cuts / 2, cut(",data=writeback,noauto_da_alloc")},
+		{"destroyed", kills / 2, (*scenario.Programs).Destruction},
+		{"names", kills / 10, (*scenario.Programs).NamesTaken},
+		{"read-only", kills / 10, (*scenario.Programs).ReadOnly},
+		{"descriptors", kills / 10, (*scenario.Programs).NoDescriptors},
+		{"state-deleted", kills / 10, (*scenario.Programs).StateDeleted},
+		{"state-restored", kills / 10, (*scenario.Programs).StateRestored},
+		{"log-deleted", kills / 10, (*scenario.Programs).LogDeleted},
+		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
+		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}
 }
 
@@ -65,7 +82,7 @@ func run(kills, cuts int, period time.Duration, only string) error {
 	}
 	slice := period > 0
 	if slice {
-		kills, cuts = 8, 4 // a round of all of them, again until the time is over
+		kills, cuts = 8, 8 // a round of all of them, again until the time is over
 	}
 	var failed []error
 	for begun := time.Now(); ; {
@@ -73,23 +90,31 @@ func run(kills, cuts int, period time.Duration, only string) error {
 			if only != "" && only != t.name || slice && time.Since(begun) > period {
 				continue
 			}
-			r, err := t.play(p, max(1, t.rounds))
-			switch {
-			case errors.Is(err, scenario.ErrUnable):
-				fmt.Printf("%-22s SKIPPED: %v\n", t.name, err)
-			case err != nil:
-				fmt.Printf("%-22s FAILED\n", t.name)
-				failed = append(failed, err)
-			default:
-				fmt.Println(r)
-			}
+			failed = append(failed, live(p, t))
 		}
 		if !slice || time.Since(begun) > period {
 			break
 		}
 	}
-	if len(failed) == 0 {
-		return os.RemoveAll(dir)
+	if err := errors.Join(failed...); err != nil {
+		return err
 	}
-	return errors.Join(failed...)
+	return os.RemoveAll(dir)
+}
+
+// live lives through one trial, and prints its line.
+func live(p *scenario.Programs, t trial) error {
+	r, err := t.play(p, max(1, t.rounds))
+	switch {
+	case errors.Is(err, scenario.ErrUnable):
+		fmt.Printf("%-26s SKIPPED: %v\n", t.name, err)
+		return nil
+	case err != nil && r != nil:
+		fmt.Printf("%s FAILED\n", r)
+	case err != nil:
+		fmt.Printf("%-26s FAILED\n", t.name)
+	default:
+		fmt.Println(r)
+	}
+	return err
 }

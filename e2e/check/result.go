@@ -1,0 +1,57 @@
+package check
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Result is what a check found. All but Lines, Notices and Destroyed should be 0.
+type Result struct {
+	Lines     int // of ours
+	Notices   int // the log's own
+	Destroyed int // lines that are not in the log, but among what somebody else destroyed
+	Lost      int
+	Doubled   int
+	Torn      int
+	Reordered int
+	Phantom   int // never sent
+	Changed   int // bytes that a reader saw otherwise
+	First     []string
+	Said      []string // the log's own lines
+}
+
+// OK reports whether the log holds what was sent.
+func (r *Result) OK() bool {
+	return r.Lost+r.Doubled+r.Torn+r.Reordered+r.Phantom+r.Changed == 0
+}
+
+func (r *Result) String() string {
+	s := fmt.Sprintf("lines=%d notices=%d lost=%d doubled=%d torn=%d reordered=%d phantom=%d changed=%d",
+		r.Lines, r.Notices, r.Lost, r.Doubled, r.Torn, r.Reordered, r.Phantom, r.Changed)
+	if r.Destroyed > 0 {
+		s += fmt.Sprintf(" destroyed=%d", r.Destroyed)
+	}
+	return s
+}
+
+// Says reports whether one of the log's own lines matches.
+func (r *Result) Says(pattern string) bool {
+	re := regexp.MustCompile(pattern)
+	for _, line := range r.Said {
+		if re.MatchString(line) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	mostFirst = 20   // findings that are told in words
+	mostSaid  = 1000 // of the log's own lines that are kept
+)
+
+func (r *Result) say(format string, args ...any) {
+	if len(r.First) < mostFirst {
+		r.First = append(r.First, fmt.Sprintf(format, args...))
+	}
+}

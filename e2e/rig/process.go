@@ -1,0 +1,134 @@
+package rig
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is one program that is started again and again.
+type Process struct {
+	Path        string
+	Args        []string
+	Env         []string
+	Wait        string // a line of stderr that begins so says that it runs; "" does not wait
+	Descriptors int    // how many it may have open; 0: as many as this program
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{}
+	output strings.Builder
+}
+
+// Start starts the program and waits until it runs.
+func (p *Process) Start() error {
+	c := exec.Command(p.Path, p.Args...)
+	if p.Descriptors > 0 {
+		limited := []string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(p.Descriptors), p.Path}
+		c = exec.Command("/bin/sh", append(limited, p.Args...)...)
+	}
+	c.Env = append(os.Environ(), p.Env...)
+	pipe, err := c.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	running, exited := make(chan struct{}), make(chan struct{})
+	p.mu.Lock()
+	p.cmd, p.exited = c, exited
+	p.mu.Unlock()
+	go p.read(c, pipe, running, exited) // ends with the process
+	if p.Wait == "" {
+		return nil
+	}
+	select {
+	case <-running:
+		return nil
+	case <-exited:
+		return fmt.Errorf("%s ended at once:\n%s", filepath.Base(p.Path), p.Output())
+	case <-time.After(30 * time.Second):
+		p.Kill()
+		return fmt.Errorf("%s did not start in 30 s:\n%s", filepath.Base(p.Path), p.Output())
+	}
+}
+
+func (p *Process) read(c *exec.Cmd, pipe io.Reader, running, exited chan struct{}) {
+	var once sync.Once
+	s := bufio.NewScanner(pipe)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		p.mu.Lock()
+		if p.output.Len() < 4<<20 {
+			p.output.WriteString(s.Text() + "\n")
+		}
+		p.mu.Unlock()
+		if p.Wait != "" && strings.HasPrefix(s.Text(), p.Wait) {
+			once.Do(func() { close(running) })
+		}
+	}
+	c.Wait()
+	close(exited)
+}
+
+// Output is what the program wrote to stderr in all its lives.
+func (p *Process) Output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.String()
+}
+
+// Signal sends a signal; a process that is gone is no error.
+func (p *Process) Signal(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		p.cmd.Process.Signal(sig)
+	}
+}
+
+// Kill kills the program as a crash would, and waits until it is gone.
+func (p *Process) Kill() { p.end(syscall.SIGKILL, 10*time.Second) }
+
+// Stop asks the program to end and returns its exit code.
+func (p *Process) Stop() (int, error) { return p.end(syscall.SIGTERM, 40*time.Second) }
+
+func (p *Process) end(sig syscall.Signal, patience time.Duration) (int, error) {
+	p.mu.Lock()
+	c, exited := p.cmd, p.exited
+	p.mu.Unlock()
+	if c == nil {
+		return 0, nil
+	}
+	c.Process.Signal(sig)
+	select {
+	case <-exited:
+	case <-time.After(patience):
+		c.Process.Kill()
+		<-exited
+		return 0, fmt.Errorf("%s did not end after %v", filepath.Base(p.Path), sig)
+	}
+	p.mu.Lock()
+	p.cmd = nil
+	p.mu.Unlock()
+	return c.ProcessState.ExitCode(), nil
+}
+
+// PID is the process's id, 0 when it does not run.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}

@@ -1,0 +1,234 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"fanin/e2e/check"
+	"fanin/e2e/load"
+	"fanin/e2e/rig"
+	"fanin/sink"
+)
+
+// plan says what is particular about a day.
+type plan struct {
+	name     string
+	log      string // more lines of the [collector.log] table
+	logDir   string // "": in the day's own directory
+	agentDir string // where the agent keeps its state; "": in the day's own directory
+
+	descriptors  int  // of the collector; 0: no limit of its own
+	rotate       int  // lines until a source rotates; 0: 60,000
+	copyTruncate bool // sources rotate so, not by renaming
+	slow         bool // little load: what matters is something else
+	strangers    bool // somebody else destroys lines, so a reader may see the log change
+	amnesia      bool // the log's state is lost, so nobody can hold it to its acks but the agent's marks
+}
+
+// day is a collector, an agent and programs that write logs.
+type day struct {
+	plan
+	dir       string
+	collector *rig.Collector
+	agent     *rig.Agent
+	writers   []*load.Writer
+	plain     *load.Sender
+	witness   *witness // nil where state is lost
+	watcher   *check.Watcher
+	tail      *check.Tail // nil where there is no tail
+	destroyed []string
+	intruded  map[int]int // lines that somebody else wrote into the log, by source
+
+	stop    chan struct{}
+	writing sync.WaitGroup
+	mu      sync.Mutex
+	err     error
+}
+
+// begin starts everything in a directory of its own.
+func (p *Programs) begin(pl plan) (d *day, err error) {
+	d = &day{plan: pl, stop: make(chan struct{}), intruded: make(map[int]int)}
+	if d.dir, err = os.MkdirTemp(p.Dir, "day-"); err != nil {
+		return nil, err
+	}
+	if d.logDir == "" {
+		d.logDir = filepath.Join(d.dir, "log")
+	}
+	if d.agentDir == "" {
+		d.agentDir = d.dir
+	}
+	sources := filepath.Join(d.dir, "sources")
+	if err := errors.Join(os.MkdirAll(sources, 0o750), os.MkdirAll(d.logDir, 0o750)); err != nil {
+		return nil, err
+	}
+	if d.collector, err = rig.NewCollector(p.Collector, d.dir, d.logDir, d.log); err != nil {
+		return nil, err
+	}
+	d.collector.Descriptors = d.descriptors
+	if err := d.collector.Start(); err != nil {
+		return nil, err
+	}
+	d.agent = rig.NewAgent(p.Agent, d.agentDir, d.collector.Addr, "one", filepath.Join(sources, "*.log*"))
+	if err := d.agent.Start(); err != nil {
+		d.collector.Kill()
+		return nil, err
+	}
+	d.send(sources)
+	return d, d.look()
+}
+
+// send begins to write and to send lines.
+func (d *day) send(sources string) {
+	burst, pause := 150, 2*time.Millisecond
+	if d.slow {
+		burst, pause = 20, 2*time.Millisecond
+	}
+	rotate := 60_000
+	if d.rotate > 0 {
+		rotate = d.rotate
+	}
+	for i := range 3 {
+		w := &load.Writer{Dir: sources, Name: fmt.Sprintf("app%d.log", i), First: i * writerSources, Burst: burst, Pause: pause,
+			Rotate: rotate, CopyTruncate: d.copyTruncate}
+		d.writers = append(d.writers, w)
+		d.writing.Go(func() { d.fail(w.Run(d.stop)) }) // ends by stop
+	}
+	d.plain = &load.Sender{Network: "tcp", Addr: d.collector.Addr, Source: plainSource, Rate: 2000, Again: 10 * time.Millisecond}
+	d.writing.Go(func() { d.fail(d.plain.Run(d.stop)) }) // ends by stop
+	if !d.amnesia {
+		d.witness = newWitness(d.collector.Addr)
+		d.witness.start()
+	}
+}
+
+// look begins to read along.
+func (d *day) look() (err error) {
+	d.watcher = check.Watch(d.collector.Log)
+	if _, missing := exec.LookPath("tail"); missing == nil {
+		d.tail, err = check.StartTail(d.collector.Log)
+	}
+	return err
+}
+
+func (d *day) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.err == nil {
+		d.err = err
+	}
+}
+
+// end lets everything come to rest, and checks the log.
+func (d *day) end(rounds int) (*Result, error) {
+	r, err := d.rest()
+	defer d.agent.Kill()
+	defer d.collector.Kill()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\ncollector:\n%s", d.name, err, lastOf(d.collector.Output()))
+	}
+	if r.OK() {
+		os.RemoveAll(d.dir)
+		return &Result{d.name, rounds, *r}, nil
+	}
+	return &Result{d.name, rounds, *r}, fmt.Errorf("%s: %s\n%s\nkept in %s", d.name, r, strings.Join(r.First, "\n"), d.dir)
+}
+
+// rest ends all sources, waits until every line that is to be kept is
+// acknowledged, ends the programs politely and checks.
+func (d *day) rest() (*check.Result, error) {
+	close(d.stop)
+	d.writing.Wait()
+	written, kept := d.sent()
+	errs := []error{d.err}
+	if d.witness != nil {
+		errs = append(errs, d.witness.end(written, kept))
+	}
+	if d.err == nil {
+		errs = append(errs, d.agent.Drained(d.files(written), time.Minute), d.collector.Conserved(10*time.Second))
+	}
+	for _, p := range []*rig.Process{&d.agent.Process, &d.collector.Process} {
+		if code, err := p.Stop(); code != 0 || err != nil {
+			errs = append(errs, fmt.Errorf("%s ended with %d, %v:\n%s", filepath.Base(p.Path), code, err, lastOf(p.Output())))
+		}
+	}
+	watched, werr := d.watched()
+	if !d.strangers && !d.amnesia { // otherwise it rightly finds what the ledger does not know
+		errs = append(errs, d.collector.Verify())
+	}
+	if err := errors.Join(append(errs, werr)...); err != nil {
+		return nil, err
+	}
+	e := check.Expect{Written: written, Kept: kept, Destroyed: d.destroyed}
+	r, err := e.Log(d.collector.Log, d.collector.State)
+	if err != nil {
+		return nil, err
+	}
+	watched(r)
+	return r, nil
+}
+
+// endTail ends tail, where it would be in the way.
+func (d *day) endTail() {
+	if d.tail != nil {
+		d.tail.End()
+		d.tail = nil
+	}
+}
+
+// files is how many files the agent follows: one for each source of the writers
+// that has a line.
+func (d *day) files(written map[int]int) (n int) {
+	for src := range written {
+		if src < plainSource {
+			n++
+		}
+	}
+	return n
+}
+
+// sent is what all sources sent, and how much of it has to be there.
+func (d *day) sent() (written, kept map[int]int) {
+	written = map[int]int{plainSource: d.plain.Sent()}
+	kept = map[int]int{plainSource: 0}
+	for _, w := range d.writers {
+		for src, n := range w.Written() {
+			if n > 0 {
+				written[src] = n
+			}
+		}
+	}
+	for src, n := range d.intruded {
+		written[src] = n
+	}
+	return written, kept
+}
+
+// watched ends those who read along; what they saw is added to a result.
+func (d *day) watched() (add func(*check.Result), err error) {
+	generations, err := sink.Generations(d.collector.Log, d.collector.State)
+	found, werr := d.watcher.Result(generations)
+	doubled, first := 0, ""
+	if d.tail != nil {
+		_, doubled, first = d.tail.End()
+	}
+	return func(r *check.Result) {
+		if d.strangers {
+			return
+		}
+		r.Changed += found.Changed
+		r.Doubled += doubled
+		for _, s := range []string{found.First, first} {
+			if s != "" {
+				r.First = append(r.First, s)
+			}
+		}
+	}, errors.Join(err, werr)
+}
+
+func lastOf(s string) string { return s[max(0, len(s)-4000):] }
