@@ -7,11 +7,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 // latency writes a line a millisecond, to the port or to a file that the
@@ -33,18 +34,14 @@ func (b *bench) latency(s subject, seconds int, agent bool) (r sample, err error
 	}
 	defer to.Close()
 	w := &watch{sent: make([]atomic.Int64, seconds*1000), path: t.log, zero: time.Now(), done: make(chan struct{})}
-	if err := w.open(); err != nil {
-		return r, err
+	go w.run() // ends when told to stop, or with the last line
+	err = w.write(to)
+	if err == nil && !w.wait(5*time.Second) {
+		err = fmt.Errorf("%s: %d of %d lines came", s.name, len(w.waits), len(w.sent))
 	}
-	go w.run() // ends by close, or with the last line
-	defer w.close()
-	if err := w.write(to); err != nil {
+	if err != nil {
+		w.stop()
 		return r, err
-	}
-	select {
-	case <-w.done:
-	case <-time.After(5 * time.Second):
-		return r, fmt.Errorf("%s: not all lines came", s.name)
 	}
 	waits := w.waits[len(w.waits)/10:] // the first ones warm up
 	slices.Sort(waits)
@@ -82,37 +79,49 @@ func (f *following) Close() error {
 	return f.File.Close()
 }
 
-// watch reads the log as it grows and notes how long each line took.
+// watch reads the log as it grows and notes how long each line took. It asks again
+// and again instead of being told, since being told costs the one that writes.
 type watch struct {
-	path   string
-	zero   time.Time
-	sent   []atomic.Int64
-	waits  []time.Duration
-	events *fsnotify.Watcher
-	file   *os.File
-	done   chan struct{}
+	path    string
+	zero    time.Time
+	sent    []atomic.Int64
+	waits   []time.Duration // run's alone until done
+	stopped atomic.Bool
+	done    chan struct{}
 }
 
-func (w *watch) open() (err error) {
-	if w.events, err = fsnotify.NewBufferedWatcher(1024); err != nil {
-		return err
-	}
-	return w.events.Add(filepath.Dir(w.path))
-}
-
-func (w *watch) close() {
-	w.events.Close()
-	if w.file != nil {
-		w.file.Close()
+// wait waits until all lines came; if they do not in time, it stops looking.
+func (w *watch) wait(patience time.Duration) bool {
+	select {
+	case <-w.done:
+		return true
+	case <-time.After(patience):
+		w.stop()
+		return len(w.waits) == len(w.sent)
 	}
 }
 
+func (w *watch) stop() {
+	w.stopped.Store(true)
+	<-w.done
+}
+
+// nap sleeps more precisely than the runtime, whose shortest sleep is a millisecond
+// when there is nothing else to do.
+func nap(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	unix.Nanosleep(&ts, nil) // cut short is no harm: who naps looks again
+}
+
+// write writes a line when each millisecond begins, late ones at once.
 func (w *watch) write(to io.Writer) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	block := newBlock(0)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	block, begun := newBlock(0), time.Now()
 	for i := range w.sent {
-		<-tick.C
+		for due := begun.Add(time.Duration(i) * time.Millisecond); time.Now().Before(due); {
+			nap(time.Until(due))
+		}
 		text := fmt.Appendf(nil, "@00.%08d %s\n", i, block.line(i))
 		w.sent[i].Store(int64(time.Since(w.zero)))
 		if _, err := to.Write(text); err != nil {
@@ -123,35 +132,38 @@ func (w *watch) write(to io.Writer) error {
 }
 
 func (w *watch) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(w.done)
+	var file *os.File
 	var rest []byte
 	buffer := make([]byte, 64<<10)
-	for e := range w.events.Events {
-		if e.Name != w.path {
+	for len(w.waits) < len(w.sent) && !w.stopped.Load() {
+		if file == nil {
+			if file, _ = os.Open(w.path); file == nil {
+				nap(time.Millisecond)
+				continue
+			}
+			defer file.Close()
+		}
+		n, _ := file.Read(buffer)
+		if n == 0 {
+			nap(50 * time.Microsecond)
 			continue
 		}
-		if w.file == nil {
-			w.file, _ = os.Open(w.path)
+		rest = w.take(append(rest, buffer[:n]...), time.Since(w.zero))
+	}
+}
+
+// take notes the whole lines of a text that is visible now, and returns the rest.
+func (w *watch) take(text []byte, now time.Duration) (rest []byte) {
+	for {
+		line, after, whole := bytes.Cut(text, []byte{'\n'})
+		if !whole {
+			return text
 		}
-		for {
-			n, _ := w.file.Read(buffer)
-			if n == 0 {
-				break
-			}
-			now := time.Since(w.zero)
-			rest = append(rest, buffer[:n]...)
-			for {
-				line, after, whole := bytes.Cut(rest, []byte{'\n'})
-				if !whole {
-					break
-				}
-				w.note(line, now)
-				rest = after
-			}
-		}
-		if len(w.waits) == len(w.sent) {
-			close(w.done)
-			return
-		}
+		w.note(line, now)
+		text = after
 	}
 }
 
