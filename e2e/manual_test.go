@@ -111,7 +111,9 @@ func script(ts *testscript.TestScript, _ bool, args []string) {
 func listening(ts *testscript.TestScript, _ bool, args []string) {
 	path := filepath.Join(ts.MkAbs(args[0]), "control.sock")
 	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "unix", path) }}}
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}}
 		resp, err := client.Get("http://collector/status")
 		if err != nil {
 			continue

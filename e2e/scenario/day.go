@@ -129,12 +129,15 @@ func (d *day) end(rounds int) (*Result, error) {
 	r, err := d.rest()
 	defer d.agent.Kill()
 	defer d.collector.Kill()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w\ncollector:\n%s", d.name, err, lastOf(d.collector.Output()))
-	}
-	if r.OK() {
+	if err == nil && r.OK() {
 		os.RemoveAll(d.dir)
 		return &Result{d.name, rounds, *r}, nil
+	}
+	for name, p := range map[string]*rig.Process{"collector.err": &d.collector.Process, "agent.err": &d.agent.Process} {
+		os.WriteFile(filepath.Join(d.dir, name), []byte(p.Output()), 0o640)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w\nkept in %s; the collector said last:\n%s", d.name, err, d.dir, lastOf(d.collector.Output()))
 	}
 	return &Result{d.name, rounds, *r}, fmt.Errorf("%s: %s\n%s\nkept in %s", d.name, r, strings.Join(r.First, "\n"), d.dir)
 }

@@ -44,9 +44,9 @@ func (p *Programs) NamesTaken(n int) (*Result, error) {
 		}
 		return nil
 	})
-	for _, name := range taken {
+	for i, name := range taken {
 		if b, rerr := os.ReadFile(name); err == nil && (rerr != nil || string(b) != "of others\n") {
-			err = fmt.Errorf("%s: %s was somebody else's, and now is %.60q, %v", d.name, name, b, rerr)
+			err = fmt.Errorf("%s: %d of %d names: %s was somebody else's, and now is %.60q, %v", d.name, i, len(taken), name, b, rerr)
 		}
 	}
 	return r, err

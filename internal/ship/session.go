@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -21,10 +22,12 @@ type session struct {
 	writing sync.Mutex
 	head    []byte // the frame being written, without its text
 
-	mu      sync.Mutex
-	waiting map[wire.StreamID]chan wire.Answer
-	err     error
-	closed  chan struct{}
+	mu       sync.Mutex
+	waiting  map[wire.StreamID]chan wire.Answer
+	largest  int  // text among those that wait
+	draining bool // the collector goes down: nothing new is begun
+	err      error
+	closed   chan struct{}
 }
 
 func newSession(conn net.Conn, t *TCP) *session {
@@ -35,6 +38,10 @@ func newSession(conn net.Conn, t *TCP) *session {
 func (s *session) close(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closeLocked(err)
+}
+
+func (s *session) closeLocked(err error) {
 	select {
 	case <-s.closed:
 		return
@@ -48,14 +55,16 @@ func (s *session) close(err error) {
 	s.conn.Close()
 }
 
-func (s *session) ended() bool {
-	select {
-	case <-s.closed:
-		return true
-	default:
-		return false
-	}
+// ending reports that nothing can be begun in this session any more.
+func (s *session) ending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining || s.err != nil
 }
+
+// mostStreams bounds what a welcome makes us keep: far more files than an agent
+// follows, at some 200 bytes each.
+const mostStreams = 1 << 17
 
 // greet says hello and reads the welcome and its streams.
 func (s *session) greet(ctx context.Context) (w wire.Welcome, err error) {
@@ -68,20 +77,35 @@ func (s *session) greet(ctx context.Context) (w wire.Welcome, err error) {
 	var f wire.Frame
 	for left := int64(1); left > 0; left -= max(1, int64(len(f.Streams))) {
 		if err := s.decoder.Next(&f); err != nil {
-			return w, fmt.Errorf("read the welcome: %w", err)
+			return w, s.noWelcome(err)
 		}
-		switch f.Kind {
-		case wire.KindWelcome:
+		switch {
+		case f.Kind == wire.KindWelcome && w.Log.IsZero():
+			if f.N > mostStreams {
+				return w, fmt.Errorf("read the welcome: it announces %d streams of this agent; at most %d are taken", f.N, mostStreams)
+			}
 			w, left = f.Welcome, f.N+1
-		case wire.KindStreams:
+		case f.Kind == wire.KindStreams && !w.Log.IsZero():
 			w.Streams = append(w.Streams, f.Streams...)
-		case wire.KindFault:
-			return w, &fault{f.Reason, time.Duration(f.N) * time.Second}
+			s.conn.SetDeadline(time.Now().Add(s.t.DialTimeout)) // a long list over a slow line
+		case f.Kind == wire.KindFault:
+			return w, newFault(&f)
 		default:
 			return w, fmt.Errorf("read the welcome: %w: a frame of kind %d", wire.ErrProtocol, f.Kind)
 		}
 	}
 	return w, s.conn.SetDeadline(time.Time{})
+}
+
+// noWelcome says in other words what most often is the matter.
+func (s *session) noWelcome(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("no welcome within %v: is that the port of a fanin-collector?", s.t.DialTimeout)
+	case errors.Is(err, wire.ErrProtocol):
+		return fmt.Errorf("what answers there is no fanin-collector: %w", err)
+	}
+	return fmt.Errorf("read the welcome: %w", err)
 }
 
 // serve reads answers until the connection ends.
@@ -97,17 +121,25 @@ func (s *session) serve(ctx context.Context) error {
 func (s *session) read() error {
 	var f wire.Frame
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(s.t.DeadAfter))
+		s.mu.Lock()
+		done := s.draining && len(s.waiting) == 0
+		s.expectLocked()
+		s.mu.Unlock()
+		if done {
+			return errDrained
+		}
 		if err := s.decoder.Next(&f); err != nil {
-			return fmt.Errorf("read from the collector: %w", err)
+			return s.noAnswer(err)
 		}
 		switch f.Kind {
 		case wire.KindAck, wire.KindNack, wire.KindRefuse, wire.KindLater:
 			s.answer(f.Answer)
 		case wire.KindFault:
-			return &fault{f.Reason, time.Duration(f.N) * time.Second}
+			return newFault(&f)
 		case wire.KindDrain:
-			return &fault{"it is going down", time.Second}
+			s.mu.Lock()
+			s.draining = true
+			s.mu.Unlock()
 		case wire.KindPong:
 		default:
 			return fmt.Errorf("%w: the collector sent a frame of kind %d", wire.ErrProtocol, f.Kind)
@@ -115,10 +147,37 @@ func (s *session) read() error {
 	}
 }
 
+func (s *session) noAnswer(err error) error {
+	switch {
+	case s.ending():
+		return errDrained // it said so, and hung up
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("nothing came from the collector for %v or longer: it hangs, or the network is cut", s.t.DeadAfter)
+	}
+	return fmt.Errorf("read from the collector: %w", err)
+}
+
+// slowest is how many bytes a second a connection must bring to be taken for one.
+const slowest = 32 << 10
+
+// patience is how long the other side may say nothing while n bytes go to it.
+func (s *session) patience(n int) time.Duration {
+	return s.t.DeadAfter + time.Duration(n)*time.Second/slowest
+}
+
+// expectLocked gives the other side time for its next word: more while a large
+// text goes to it over a slow line, since pings and their answers wait behind it.
+func (s *session) expectLocked() {
+	s.conn.SetReadDeadline(time.Now().Add(s.patience(s.largest)))
+}
+
 func (s *session) answer(a wire.Answer) {
 	s.mu.Lock()
 	c := s.waiting[a.Stream]
 	delete(s.waiting, a.Stream)
+	if len(s.waiting) == 0 {
+		s.largest = 0
+	}
 	s.mu.Unlock()
 	if c != nil {
 		c <- a
@@ -134,7 +193,7 @@ func (s *session) ping() {
 		case <-s.closed:
 			return
 		case <-tick.C:
-			if err := s.write(wire.AppendPing(nil, wire.KindPing, n), nil); err != nil {
+			if err := s.write(wire.AppendPing(nil, wire.KindPing, n)); err != nil {
 				s.close(err)
 				return
 			}
@@ -144,29 +203,57 @@ func (s *session) ping() {
 
 // append sends one frame and waits for its answer.
 func (s *session) append(ctx context.Context, b *wire.Batch) error {
-	c := make(chan wire.Answer, 1)
-	s.mu.Lock()
-	_, busy := s.waiting[b.Stream]
-	if !busy {
-		s.waiting[b.Stream] = c
+	c, err := s.begin(b)
+	if err != nil {
+		return err
 	}
-	s.mu.Unlock()
-	if busy {
-		return fmt.Errorf("stream %s has a batch on the way already", b.Stream)
-	}
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(s.t.Linger, func() { s.abandon(b.Stream, c) })
+	})
+	defer stop()
 	if err := s.send(b); err != nil {
 		s.close(err)
-		return fmt.Errorf("send to the collector: %w", err)
 	}
 	select {
 	case a := <-c:
 		return a.Err()
 	case <-s.closed:
-		return fmt.Errorf("not known whether the batch was kept: %w", s.err)
-	case <-ctx.Done():
-		// Its answer must not be taken for a later batch's: the connection ends.
-		s.close(ctx.Err())
-		return ctx.Err()
+	}
+	select {
+	case a := <-c: // it came before the end
+		return a.Err()
+	default:
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("given up; not known whether the batch was kept: %w", err)
+	}
+	return fmt.Errorf("not known whether the batch was kept: %w", s.err)
+}
+
+// begin makes room for the answer to b.
+func (s *session) begin(b *wire.Batch) (chan wire.Answer, error) {
+	c := make(chan wire.Answer, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return nil, errDrained
+	}
+	if _, busy := s.waiting[b.Stream]; busy {
+		return nil, fmt.Errorf("stream %s has a batch on the way already", b.Stream)
+	}
+	s.waiting[b.Stream] = c
+	s.largest = max(s.largest, len(b.Text))
+	s.expectLocked()
+	return c, nil
+}
+
+// abandon ends the session if c still waits in it: an answer that comes late
+// must not be taken for that of a later batch.
+func (s *session) abandon(stream wire.StreamID, c chan wire.Answer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting[stream] == c {
+		s.closeLocked(errors.New("a batch on its way was given up"))
 	}
 }
 
@@ -186,19 +273,21 @@ func (s *session) send(b *wire.Batch) error {
 	return s.writeLocked(s.head, text)
 }
 
-func (s *session) write(head, text []byte) error {
+func (s *session) write(frame []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	return s.writeLocked(head, text)
+	return s.writeLocked(frame, nil)
 }
 
 // writeLocked writes both parts at once where the connection can.
 func (s *session) writeLocked(head, text []byte) error {
-	s.conn.SetWriteDeadline(time.Now().Add(s.t.DeadAfter))
+	s.conn.SetWriteDeadline(time.Now().Add(s.patience(len(text))))
 	parts := net.Buffers{head}
 	if len(text) > 0 {
 		parts = append(parts, text)
 	}
-	_, err := parts.WriteTo(s.conn)
-	return err
+	if _, err := parts.WriteTo(s.conn); err != nil {
+		return fmt.Errorf("send to the collector: %w", err)
+	}
+	return nil
 }

@@ -13,7 +13,7 @@ const leastSqueezed = 1 << 10
 // squeezer compresses texts; any number of sessions may share it.
 type squeezer struct {
 	encoder *zstd.Encoder
-	blocks  sync.Pool
+	blocks  sync.Pool // of *[]byte
 }
 
 func newSqueezer() (*squeezer, error) {

@@ -3,6 +3,7 @@
 package ship
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,8 +31,9 @@ type TCP struct {
 	Log       *slog.Logger       // default: discard
 
 	PingEvery   time.Duration // default 5 s
-	DeadAfter   time.Duration // without a byte from the collector; default 15 s
+	DeadAfter   time.Duration // without a byte from the collector, more while a large text is on its way; default 15 s
 	DialTimeout time.Duration // dialling, TLS and the welcome; default 10 s
+	Linger      time.Duration // for the answer to a batch on its way whose context ended; default none
 	MinBackoff  time.Duration // between connections; default 200 ms
 	MaxBackoff  time.Duration // default 30 s
 
@@ -64,15 +67,17 @@ func (t *TCP) defaults() {
 // Run keeps a connection until ctx ends.
 func (t *TCP) Run(ctx context.Context) error {
 	t.defaults()
+	if len(t.Addrs) == 0 {
+		return errors.New("no collector's address was given")
+	}
 	wait := t.MinBackoff
 	for i := 0; ctx.Err() == nil; i++ {
 		address := t.Addrs[i%len(t.Addrs)]
-		began := time.Now()
-		err := t.connect(ctx, address)
+		welcomed, err := t.connect(ctx, address)
 		if ctx.Err() != nil {
 			break
 		}
-		if time.Since(began) > t.DeadAfter {
+		if welcomed {
 			wait = t.MinBackoff // it had worked
 		}
 		var f *fault
@@ -98,6 +103,10 @@ func sleep(ctx context.Context, d time.Duration) {
 // lost says once what is wrong, not at each try.
 func (t *TCP) lost(address string, err error, wait time.Duration) {
 	text := fmt.Sprintf("%s: %v", address, err)
+	var op *net.OpError
+	if errors.As(err, &op) && op.Source != nil {
+		text = strings.ReplaceAll(text, op.Source.String()+"->", "") // another port each time
+	}
 	t.mu.Lock()
 	again := text == t.trouble
 	t.trouble = text
@@ -120,23 +129,15 @@ func (t *TCP) Trouble() string {
 	return t.trouble
 }
 
-// fault is the collector's word that it wants no connection now.
-type fault struct {
-	reason string
-	wait   time.Duration
-}
-
-func (f *fault) Error() string { return "the collector says: " + f.reason }
-
 // connect makes one connection and serves it until it ends.
-func (t *TCP) connect(ctx context.Context, address string) error {
+func (t *TCP) connect(ctx context.Context, address string) (welcomed bool, err error) {
 	s, w, err := t.dial(ctx, address)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer s.close(nil)
 	if err := t.sameLog(w.Log, address); err != nil {
-		return err
+		return false, err
 	}
 	if t.OnWelcome != nil {
 		t.OnWelcome(w)
@@ -144,7 +145,7 @@ func (t *TCP) connect(ctx context.Context, address string) error {
 	t.Log.Info("connected", "collector", address, "log", w.Log, "streams", len(w.Streams))
 	t.use(s)
 	defer t.use(nil)
-	return s.serve(ctx)
+	return true, s.serve(ctx)
 }
 
 // sameLog refuses an address that leads to another log: its watermarks would be
@@ -156,7 +157,7 @@ func (t *TCP) sameLog(log wire.StreamID, address string) error {
 		t.log = log
 	}
 	if t.log != log {
-		return &fault{fmt.Sprintf("%s keeps the log %s, the other addresses %s: all addresses must lead to one log", address, log, t.log), t.MaxBackoff}
+		return fmt.Errorf("there is the log %s, and at the address before the log %s: all addresses must lead to one log; remove one of them", log, t.log)
 	}
 	return nil
 }
@@ -179,7 +180,7 @@ func (t *TCP) current(ctx context.Context) (*session, error) {
 	for {
 		t.mu.Lock()
 		s := t.session
-		if s != nil && s.ended() {
+		if s != nil && s.ending() {
 			s = nil // its goroutine is about to say so
 		}
 		if s == nil && t.change == nil {
@@ -201,7 +202,10 @@ func (t *TCP) current(ctx context.Context) (*session, error) {
 // Append sends b and waits for the collector's answer, or for a connection
 // first. When the connection is lost meanwhile, the outcome is unknown.
 func (t *TCP) Append(ctx context.Context, b wire.Batch) error {
-	if err := b.Check(); err != nil {
+	if b.Stream.IsZero() {
+		return &wire.Refused{Reason: "lines without a stream cannot be acknowledged"}
+	}
+	if err := cmp.Or(b.Check(), ctx.Err()); err != nil {
 		return err
 	}
 	s, err := t.current(ctx)
@@ -229,7 +233,7 @@ func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome,
 		tc := tls.Client(conn, c)
 		if err := tc.HandshakeContext(ctx); err != nil {
 			conn.Close()
-			return nil, wire.Welcome{}, fmt.Errorf("TLS: %w", err)
+			return nil, wire.Welcome{}, fmt.Errorf("TLS, which that port may not speak (then write tcp://): %w", err)
 		}
 		conn = tc
 	}

@@ -2,6 +2,7 @@ package ship
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -25,6 +27,7 @@ type UDP struct {
 
 	mu      sync.Mutex
 	conn    net.Conn
+	dialled time.Time
 	buf     []byte
 	refused atomic.Uint64
 }
@@ -42,23 +45,42 @@ func (u *UDP) Refused() uint64 { return u.refused.Load() }
 
 // Append sends b's lines, as many to a datagram as fit.
 func (u *UDP) Append(ctx context.Context, b wire.Batch) error {
+	if err := cmp.Or(b.Check(), ctx.Err()); err != nil {
+		return err
+	}
 	if b.Op != wire.OpData {
 		return nil // a lossy stream opens itself, and is answered by nobody
 	}
-	if err := b.Check(); err != nil {
-		return err
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.conn == nil {
-		c, err := new(net.Dialer).DialContext(ctx, "udp", u.Addr)
-		if err != nil {
-			return fmt.Errorf("send to %s: %w", u.Addr, err)
-		}
-		u.conn = c
+	if err := u.dial(ctx); err != nil {
+		return err
 	}
 	b.Agent, b.Host, b.Lossy = u.Agent, u.Host, true
 	return u.split(b)
+}
+
+// redial is how often the collector's name is looked up: nobody says when it moved.
+const redial = time.Minute
+
+// dial makes a socket, or a new one now and then, and stays with what it has
+// when that fails.
+func (u *UDP) dial(ctx context.Context) error {
+	if u.conn != nil && time.Since(u.dialled) < redial {
+		return nil
+	}
+	c, err := new(net.Dialer).DialContext(ctx, "udp", u.Addr)
+	if err != nil && u.conn == nil {
+		return fmt.Errorf("send to %s: %w", u.Addr, err)
+	}
+	u.dialled = time.Now()
+	if err == nil && u.conn != nil {
+		u.conn.Close()
+	}
+	if err == nil {
+		u.conn = c
+	}
+	return nil
 }
 
 // split sends the batch in parts of whole lines.
@@ -70,12 +92,9 @@ func (u *UDP) split(b wire.Batch) error {
 	room = max(room-frameRoom-len(b.Agent)-len(b.Host)-len(b.Source), 1)
 	exact := int64(len(b.Text)) == b.End-b.Offset
 	for rest := b.Text; len(rest) > 0; {
-		n := len(rest)
-		if n > room && exact {
-			n = bytes.LastIndexByte(rest[:room], '\n') + 1
-			if n == 0 {
-				n = bytes.IndexByte(rest, '\n') + 1
-			}
+		n, lines := len(rest), 0
+		if exact {
+			n, lines = lead(rest, room)
 		}
 		part := b
 		part.Text, rest = rest[:n], rest[n:]
@@ -86,9 +105,22 @@ func (u *UDP) split(b wire.Batch) error {
 			return err
 		}
 		b.Offset = part.End
-		b.FirstLine += int64(bytes.Count(part.Text, []byte{'\n'}))
+		b.FirstLine += int64(lines)
 	}
 	return nil
+}
+
+// lead is how much of text goes first: whole lines within room, one at least,
+// and not more of them than a collector takes at a time.
+func lead(text []byte, room int) (n, lines int) {
+	for lines < wire.MaxCutLines {
+		end := bytes.IndexByte(text[n:], '\n') + 1
+		if end == 0 || n > 0 && n+end > room {
+			break
+		}
+		n, lines = n+end, lines+1
+	}
+	return n, lines
 }
 
 func (u *UDP) send(b *wire.Batch) error {

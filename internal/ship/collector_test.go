@@ -1,0 +1,413 @@
+package ship
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math"
+	"math/big"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fanin/ingest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// collect runs the real listener over a keeper in memory.
+func collect(t *testing.T, change ...func(*ingest.TCP)) (*appendertest.Memory, *ingest.TCP, string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return collectFrom(t, ln, change...)
+}
+
+func collectFrom(t *testing.T, ln net.Listener, change ...func(*ingest.TCP)) (*appendertest.Memory, *ingest.TCP, string) {
+	t.Helper()
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	s := &ingest.TCP{Out: m, Welcome: m.Welcome}
+	for _, f := range change {
+		f(s)
+	}
+	done := make(chan struct{})
+	go func() { s.Serve(ln); close(done) }() // ended by the cleanup
+	t.Cleanup(func() { s.Shutdown(bounded(t)); <-done })
+	return m, s, ln.Addr().String()
+}
+
+// connect runs an agent's side to addr.
+func connect(t *testing.T, addr string, change ...func(*TCP)) *TCP {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	return (&peer{ln: ln}).dial(t, append([]func(*TCP){func(c *TCP) { c.Addrs = []string{addr} }}, change...)...)
+}
+
+func TestAppenderOfTheRealListener(t *testing.T) {
+	for _, compress := range []string{"none", "zstd"} {
+		t.Run(compress, func(t *testing.T) {
+			appendertest.Run(t, func(t *testing.T) wire.Appender {
+				_, _, addr := collect(t)
+				return connect(t, addr, func(c *TCP) { c.Compress = compress })
+			})
+		})
+	}
+}
+
+// counted counts the bytes that come in.
+type counted struct {
+	net.Listener
+	n atomic.Int64
+}
+
+type countedConn struct {
+	net.Conn
+	n *atomic.Int64
+}
+
+func (l *counted) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &countedConn{conn, &l.n}, err
+}
+
+func (c *countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// TestSqueezed: what is worth it goes compressed, and arrives as it was.
+func TestSqueezed(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &counted{Listener: ln}
+	m, _, addr := collectFrom(t, in)
+	c := connect(t, addr, func(c *TCP) { c.Compress = "zstd" })
+	id := open(t, c)
+	text := strings.Repeat("2026-11-22 a line like many others\n", 10_000)
+	b := line(id, text)
+	for n := 35 * 4000; n < len(text); n += 35 * 4000 {
+		b.Cuts = append(b.Cuts, wire.Cut{Text: n, End: int64(n), After: wire.TailHash([]byte(text[:n]))})
+	}
+	if err := c.Append(bounded(t), b); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(m.Text(id)); got != text {
+		t.Errorf("%d bytes came, want %d", len(got), len(text))
+	}
+	if n := in.n.Load(); n > int64(len(text)/10) {
+		t.Errorf("%d bytes went for %d bytes of text", n, len(text))
+	}
+}
+
+// TestShutdown: a collector that goes down lets what is on its way finish, and
+// says so; who appends meanwhile waits for the next one.
+func TestShutdown(t *testing.T) {
+	m, s, addr := collect(t)
+	there, hold := make(chan struct{}, 1), make(chan struct{})
+	m.After = func(_ context.Context, b wire.Batch, outcome error) error {
+		if string(b.Text) == "held\n" {
+			there <- struct{}{}
+			<-hold
+		}
+		return outcome
+	}
+	c := connect(t, addr)
+	id := open(t, c)
+	done := make(chan error, 1)
+	go func() { done <- c.Append(bounded(t), line(id, "held\n")) }() // waited for below
+	<-there
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(bounded(t)) }() // waited for below
+	close(hold)
+	if err := <-done; err != nil {
+		t.Errorf("what was on its way: %v", err)
+	}
+	if err := <-down; err != nil {
+		t.Error(err)
+	}
+	eventually(t, func() bool { return c.Trouble() != "" })
+}
+
+// TestDrainBeforeTheAnswer: the connection stays until nothing is on its way.
+func TestDrainBeforeTheAnswer(t *testing.T) {
+	p := newPeer(t)
+	var connections atomic.Int32
+	p.script = func(conn net.Conn) bool {
+		if connections.Add(1) > 1 {
+			return false
+		}
+		conn.Write(wire.AppendWelcome(nil, wire.Welcome{Log: p.memory.Log, Incarnation: p.memory.Incarnation}))
+		var f wire.Frame
+		d := wire.NewDecoder(conn)
+		for d.Next(&f) == nil && f.Kind == wire.KindPing {
+		}
+		conn.Write(wire.AppendDrain(nil))
+		conn.Write(wire.AppendPing(nil, wire.KindPong, 1)) // other words come between
+		conn.Write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, nil)))
+		for d.Next(&f) == nil { // until the other side hangs up
+		}
+		return true
+	}
+	c := p.serve().dial(t)
+	if err := c.Append(bounded(t), wire.Batch{Op: wire.OpOpen, Stream: wire.NewStreamID(), Epoch: 1}); err != nil {
+		t.Errorf("what was on its way: %v", err)
+	}
+	open(t, c)
+	if n := connections.Load(); n != 2 {
+		t.Errorf("%d connections, want a second one for what came later", n)
+	}
+}
+
+func eventually(t *testing.T, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for ctx := bounded(t); !done(); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatal("not in time")
+		}
+	}
+}
+
+// TestHostileNumbers: a collector's numbers neither keep an agent away for
+// years, nor fill its memory, nor reach a terminal as commands.
+func TestHostileNumbers(t *testing.T) {
+	for n, want := range map[int64]time.Duration{-1: 0, 0: 0, 30: 30 * time.Second, 1 << 40: longestFault, math.MaxInt64: longestFault, math.MinInt64: 0} {
+		if got := newFault(&wire.Frame{N: n}).wait; got != want {
+			t.Errorf("told to wait %d s: waits %v, want %v", n, got, want)
+		}
+	}
+	if got := newFault(&wire.Frame{Reason: "a\x1b[2Jb\n"}).Error(); strings.ContainsAny(got, "\x1b\n") {
+		t.Errorf("said as %q", got)
+	}
+	endless := wire.AppendWelcome(nil, wire.Welcome{Log: wire.NewStreamID()})
+	endless = append(endless[:len(endless)-1], 0xd3, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // as many streams as there are numbers
+	twice := wire.AppendWelcome(nil, wire.Welcome{Log: wire.NewStreamID(), Streams: make([]wire.StreamState, 1)})
+	twice = append(twice[:len(twice):len(twice)], twice...)
+	first := wire.AppendWelcome(nil, wire.Welcome{Streams: make([]wire.StreamState, 1)})
+	for name, answer := range map[string][]byte{"endless": endless, "a welcome after a welcome": bytes.Replace(twice, []byte{0x92, 17}, []byte{0x92, 16}, 1), "no log id": first} {
+		p := newPeer(t)
+		seen := make(chan struct{}, 100)
+		p.script = func(conn net.Conn) bool { conn.Write(answer); seen <- struct{}{}; return true }
+		welcomed := make(chan wire.Welcome, 100)
+		c := p.serve().dial(t, func(c *TCP) { c.OnWelcome = func(w wire.Welcome) { welcomed <- w } })
+		<-seen
+		<-seen
+		if len(welcomed) > 0 || c.Trouble() == "" {
+			t.Errorf("%s: welcomed", name)
+		}
+	}
+}
+
+// TestSlowLine: a text that takes longer than silence may last is no silence.
+func TestSlowLine(t *testing.T) {
+	p := newPeer(t)
+	p.script = func(conn net.Conn) bool {
+		conn.Write(wire.AppendWelcome(nil, wire.Welcome{Log: p.memory.Log, Incarnation: p.memory.Incarnation}))
+		d := wire.NewDecoder(conn)
+		var f wire.Frame
+		for d.Next(&f) == nil {
+			if f.Kind == wire.KindBatch {
+				<-time.After(400 * time.Millisecond) // nothing comes back, pongs neither
+				conn.Write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, nil)))
+			}
+		}
+		return true
+	}
+	c := p.serve().dial(t, func(c *TCP) { c.DeadAfter = 150 * time.Millisecond; c.PingEvery = 50 * time.Millisecond })
+	if err := c.Append(bounded(t), line(wire.NewStreamID(), strings.Repeat("x", 256<<10)+"\n")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGivenUp: who is told to stop does not wait for a peer that reads nothing.
+func TestGivenUp(t *testing.T) {
+	p := newPeer(t)
+	silent := make(chan struct{})
+	defer close(silent)
+	p.script = func(conn net.Conn) bool {
+		conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		conn.Write(wire.AppendWelcome(nil, wire.Welcome{Log: p.memory.Log, Incarnation: p.memory.Incarnation}))
+		<-silent
+		return true
+	}
+	c := p.serve().dial(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var all [4]chan error
+	for i := range all {
+		all[i] = make(chan error, 1)
+		go func() { all[i] <- c.Append(ctx, line(wire.NewStreamID(), strings.Repeat("x", wire.MaxText-1)+"\n")) }() // waited for below
+	}
+	eventually(t, func() bool { // one writes, the others wait for their turn
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.session == nil {
+			return false
+		}
+		c.session.mu.Lock()
+		defer c.session.mu.Unlock()
+		return len(c.session.waiting) == len(all)
+	})
+	cancel()
+	for _, one := range all {
+		if err := <-one; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// TestLinger: what is on its way when an agent is told to stop may still be
+// acknowledged; nothing new is begun.
+func TestLinger(t *testing.T) {
+	p := newPeer(t)
+	there, hold := make(chan struct{}, 1), make(chan struct{})
+	p.memory.After = func(_ context.Context, b wire.Batch, outcome error) error {
+		if b.Op == wire.OpData {
+			there <- struct{}{}
+			<-hold
+		}
+		return outcome
+	}
+	c := p.serve().dial(t, func(c *TCP) { c.Linger = 10 * time.Second })
+	id, other := open(t, c), open(t, c)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Append(ctx, line(id, "on its way\n")) }() // waited for below
+	<-there
+	cancel()
+	if err := c.Append(ctx, line(other, "too late\n")); !errors.Is(err, context.Canceled) {
+		t.Errorf("begun after the stop: %v", err)
+	}
+	close(hold)
+	if err := <-done; err != nil {
+		t.Errorf("on its way at the stop: %v", err)
+	}
+}
+
+// TestOtherStreamsOfAGivenUpBatch learn that their outcome is unknown, and are
+// not told that they were cancelled themselves.
+func TestOtherStreamsOfAGivenUpBatch(t *testing.T) {
+	p := newPeer(t)
+	there, hold := make(chan struct{}, 2), make(chan struct{})
+	p.memory.After = func(_ context.Context, b wire.Batch, outcome error) error {
+		if b.Op == wire.OpData {
+			there <- struct{}{}
+			<-hold
+		}
+		return outcome
+	}
+	defer close(hold)
+	c := p.serve().dial(t)
+	id, other := open(t, c), open(t, c)
+	ctx, cancel := context.WithCancel(context.Background())
+	one, two := make(chan error, 1), make(chan error, 1)
+	go func() { one <- c.Append(ctx, line(id, "x\n")) }()           // waited for below
+	go func() { two <- c.Append(bounded(t), line(other, "y\n")) }() // waited for below
+	<-there
+	<-there
+	cancel()
+	if err := <-one; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one given up: %v", err)
+	}
+	if err := <-two; err == nil || errors.Is(err, context.Canceled) || errors.Is(err, wire.ErrRefused) {
+		t.Errorf("the other: %v", err)
+	}
+}
+
+func TestNoAddress(t *testing.T) {
+	if err := new(TCP).Run(bounded(t)); err == nil || !strings.Contains(err.Error(), "address") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestAnonymousIsRefused: it would end the connection of everybody else.
+func TestAnonymousIsRefused(t *testing.T) {
+	if err := new(TCP).Append(bounded(t), wire.Batch{Text: []byte("x\n")}); !errors.Is(err, wire.ErrRefused) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// signed makes an authority and certificates of it.
+func signed(t *testing.T, names ...string) (pool *x509.CertPool, certs []tls.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, _ = x509.ParseCertificate(der)
+	pool = x509.NewCertPool()
+	pool.AddCert(ca)
+	for i, name := range names {
+		own, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(int64(i) + 2), Subject: pkix.Name{CommonName: name},
+			DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}, ca, &own.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: own})
+	}
+	return pool, certs
+}
+
+// TestTLS: lines go encrypted, both sides know the other, and each way to get it
+// wrong says what is wrong.
+func TestTLS(t *testing.T) {
+	pool, certs := signed(t, "collector", "a", "other")
+	stranger, _ := signed(t)
+	m, _, addr := collect(t, func(s *ingest.TCP) {
+		s.RequireAgentCert = true
+		s.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: certs[:1], ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven}
+	})
+	_, _, plain := collect(t)
+	with := func(name string, roots *x509.CertPool, own ...tls.Certificate) func(*TCP) {
+		return func(c *TCP) {
+			c.TLS = func() *tls.Config {
+				return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: name, Certificates: own}
+			}
+		}
+	}
+	good := connect(t, addr, with("collector", pool, certs[1]))
+	id := open(t, good)
+	if err := good.Append(bounded(t), line(id, "secret\n")); err != nil || string(m.Text(id)) != "secret\n" {
+		t.Errorf("kept %q, %v", m.Text(id), err)
+	}
+	f := func(what, addr, want string, change ...func(*TCP)) {
+		t.Helper()
+		c := connect(t, addr, change...)
+		eventually(t, func() bool { return c.Trouble() != "not connected yet" })
+		if got := c.Trouble(); !strings.Contains(got, want) {
+			t.Errorf("%s: %q; want %q in it", what, got, want)
+		}
+	}
+	f("another authority", addr, "certificate signed by unknown authority", with("collector", stranger, certs[1]))
+	f("another name", addr, "certificate is valid for collector, not elsewhere", with("elsewhere", pool, certs[1]))
+	f("no certificate of its own", addr, "wants a certificate of the agent", with("collector", pool))
+	f("somebody else's certificate", addr, `agent id "a" is not a name`, with("collector", pool, certs[2]))
+	f("plain to TLS", addr, "speaks TLS: use tls://")
+	f("TLS to plain", plain, "write tcp://", with("collector", pool))
+}
