@@ -88,6 +88,10 @@ func newFollower(s *settings) (*follower, error) {
 	return a, nil
 }
 
+// lastAnswers is how long a stop waits for answers: a mark that knows them keeps
+// lines from coming twice should the collector lose its state meanwhile.
+const lastAnswers = 2 * time.Second
+
 // ship makes the way out and gives it to the tailer.
 func (a *follower) ship() error {
 	c := &a.settings.Agent
@@ -102,7 +106,7 @@ func (a *follower) ship() error {
 	}
 	a.tcp = &ship.TCP{
 		Addrs: a.settings.to.addrs, Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome,
-		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter),
+		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), Linger: lastAnswers,
 		Hello: wire.Hello{Agent: c.ID, Instance: instance, Run: run, Host: c.Host, Software: "fanin-agent " + daemon.Release},
 	}
 	if a.settings.to.scheme == "tls" {

@@ -58,7 +58,7 @@ func (d *day) killOnce(collector, agent bool) error {
 }
 
 // CopyTruncate kills the agent while its sources are rotated by copying and
-// truncating them, some of them while it is away.
+// truncating them, some of them while it is away. Its state is deleted at some.
 func (p *Programs) CopyTruncate(n int) (*Result, error) {
 	d, err := p.begin(plan{name: "copytruncate, kill agent", log: rotating, rotate: 9000, copyTruncate: true})
 	if err != nil {
@@ -68,6 +68,11 @@ func (p *Programs) CopyTruncate(n int) (*Result, error) {
 		moment(150 * time.Millisecond)
 		d.agent.Kill()
 		moment(150 * time.Millisecond)
+		if i%4 == 3 {
+			if err := os.RemoveAll(d.agent.State); err != nil {
+				return err
+			}
+		}
 		return d.agent.Start()
 	})
 }

@@ -18,7 +18,7 @@ func (p *Programs) NamesTaken(n int) (*Result, error) {
 		return nil, err
 	}
 	var taken []string
-	r, err := d.rounds(n, func(i int) error {
+	return d.rounds(n, func(i int) error {
 		now := time.Now().UTC().Add(150 * time.Millisecond) // not a name that is being taken this moment
 		for ms := range 100 {
 			name := "all-" + now.Add(time.Duration(ms)*time.Millisecond).Format("2006-01-02T15-04-05.000") + ".log"
@@ -42,14 +42,18 @@ func (p *Programs) NamesTaken(n int) (*Result, error) {
 			d.collector.Ask("POST", "/rotate", nil)
 			moment(40 * time.Millisecond)
 		}
-		return nil
+		return untouched(taken)
 	})
-	for i, name := range taken {
-		if b, rerr := os.ReadFile(name); err == nil && (rerr != nil || string(b) != "of others\n") {
-			err = fmt.Errorf("%s: %d of %d names: %s was somebody else's, and now is %.60q, %v", d.name, i, len(taken), name, b, rerr)
+}
+
+// untouched reports a file that somebody else had, and has no more.
+func untouched(taken []string) error {
+	for _, name := range taken {
+		if b, err := os.ReadFile(name); err != nil || string(b) != "of others\n" {
+			return fmt.Errorf("%s was somebody else's, and now is %.60q, %v", name, b, err)
 		}
 	}
-	return r, err
+	return nil
 }
 
 // ReadOnly lets the log rotate in a directory in which nothing can be renamed or

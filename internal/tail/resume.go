@@ -119,24 +119,39 @@ func (f *Follower) resume(ctx context.Context) error {
 		theirs = &wire.Watermark{Epoch: f.belief.epoch, Point: f.belief.Point, Trail: f.belief.trail}
 	}
 	f.answer = nil
-	if f.handedOver(ctx, theirs) {
+	holds := once(f.file.holds)
+	if f.handedOver(ctx, theirs, holds) {
 		return errTruncated
 	}
-	p := decide(f.belief, theirs, same, f.file.size(), f.file.holds)
+	p := decide(f.belief, theirs, same, f.file.size(), holds)
 	if err := f.open(ctx, p); err != nil {
 		return err
 	}
 	return f.begin(p, id)
 }
 
+// once looks at each place a single time: a file that is truncated between two
+// looks must not be whole to one and changed to the other.
+func once(holds func(wire.Point) bool) func(wire.Point) bool {
+	seen := make(map[wire.Point]bool)
+	return func(p wire.Point) bool {
+		held, ok := seen[p]
+		if !ok {
+			held = holds(p)
+			seen[p] = held
+		}
+		return held
+	}
+}
+
 // handedOver looks for a copy if the file no longer holds what was acked of it,
 // and reports whether the stream went there: then this file begins a new one.
-func (f *Follower) handedOver(ctx context.Context, theirs *wire.Watermark) bool {
+func (f *Follower) handedOver(ctx context.Context, theirs *wire.Watermark, holds func(wire.Point) bool) bool {
 	acked := f.belief
 	if theirs != nil {
 		acked.Point, acked.epoch = theirs.Point, theirs.Epoch
 	}
-	if acked.fresh || f.file.holds(acked.Point) {
+	if acked.fresh || holds(acked.Point) {
 		return false
 	}
 	return f.lookForCopy(ctx, acked)
@@ -379,17 +394,28 @@ func (t *Tailer) known() map[wire.StreamID]*mark {
 		life := logID{t.welcome.Log, t.welcome.Incarnation}
 		for i := range t.welcome.Streams {
 			s := &t.welcome.Streams[i]
-			if known[s.Stream] == nil {
-				m := &mark{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Life: life}
-				m.identity, _ = parseIdentity(s.Identity)
-				known[s.Stream] = m
-			}
+			known[s.Stream] = merge(known[s.Stream], s, life)
 		}
 	}
 	for id := range t.claims {
 		delete(known, id)
 	}
 	return known
+}
+
+// merge is what both sides together know of a stream. A mark is a little older
+// than what was acked when its process was killed; then the collector knows better.
+func merge(m *mark, s *wire.StreamState, life logID) *mark {
+	switch {
+	case m == nil:
+		m = &mark{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Life: life}
+		m.identity, _ = parseIdentity(s.Identity)
+	case s.Epoch > m.Epoch || s.Epoch == m.Epoch && s.Offset > m.Offset:
+		newer := *m // marks are replaced, never changed
+		newer.Epoch, newer.Point, newer.Trail, newer.Life = s.Epoch, s.Point, s.Trail, life
+		m = &newer
+	}
+	return m
 }
 
 // find returns the mark that fits best, nil when none does: one whose place the

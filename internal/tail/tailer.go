@@ -114,6 +114,9 @@ func (t *Tailer) Run(ctx context.Context) error {
 		if err := t.awaitWelcome(ctx); err != nil {
 			return err
 		}
+		t.mu.Lock()
+		t.first = t.first && len(t.welcome.Streams) == 0 // else the collector remembers what this side forgot
+		t.mu.Unlock()
 	}
 	t.look(ctx)
 	t.findRotated(ctx)
@@ -378,21 +381,22 @@ func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
 	}
 	slices.SortStableFunc(fresh, func(a, b *Follower) int { return a.modified.Compare(b.modified) }) // rotated ones first
 	t.identify(fresh)
-	for _, f := range fresh {
-		t.start(ctx, f)
-	}
+	t.start(ctx, fresh...)
 }
 
-// start runs a follower, unless its file has one by now.
-func (t *Tailer) start(ctx context.Context, f *Follower) {
+// start runs followers, but those whose file has one by now. None looks around
+// before all are there: else a copy could find nothing that it is a copy of.
+func (t *Tailer) start(ctx context.Context, all ...*Follower) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.followers[f.key] != nil {
-		f.file.close()
-		return
+	for _, f := range all {
+		if t.followers[f.key] != nil {
+			f.file.close()
+			continue
+		}
+		f.before = t.byPath[f.path]
+		t.startLocked(ctx, f)
 	}
-	f.before = t.byPath[f.path]
-	t.startLocked(ctx, f)
 }
 
 // startLocked runs a follower on a goroutine, which ends with ctx or when its
