@@ -2,7 +2,9 @@ package sink
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"fanin/internal/disk"
@@ -36,8 +38,10 @@ type checkpointer struct {
 	tableSize int64
 	oldTable  string // to remove once the slot names the new one
 
-	full func(error)     // told of a full disk, before each new try
+	log  *slog.Logger
 	quit <-chan struct{} // stop trying
+
+	lack atomic.Pointer[error] // of what it lacks to go on; nil: of nothing
 }
 
 // write makes c count, or returns an error that is final.
@@ -62,18 +66,32 @@ func (k *checkpointer) write(c *checkpoint) error {
 // retry runs step until it has room and descriptors. Each step writes to fixed places, all of
 // it again each time: a sync that failed may have dropped what it did not write.
 func (k *checkpointer) retry(step func() error) error {
+	defer k.lack.Store(nil)
+	var said time.Time
 	for {
 		err := step()
 		if err == nil || !disk.IsScarce(err) {
 			return err
 		}
-		k.full(err)
+		k.lack.Store(&err)
+		if time.Since(said) > sayAgain {
+			said = time.Now()
+			k.log.Warn("a checkpoint has to wait; fanin goes on by itself when there is room again", "err", err)
+		}
 		select {
 		case <-k.quit:
 			return err
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// lacking is what keeps a checkpoint from being written, nil if nothing does.
+func (k *checkpointer) lacking() error {
+	if err := k.lack.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (k *checkpointer) writeLedger(c *checkpoint) error {

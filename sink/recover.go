@@ -455,9 +455,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.keeper = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.quit, full: func(err error) {
-		s.Log.Error("no room for a checkpoint; free some, fanin goes on by itself", "err", err)
-	}}
+	w.keeper = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.quit, log: s.Log}
 	if r.slot != nil {
 		w.keeper.tableN = r.slot.Table
 	}

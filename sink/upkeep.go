@@ -48,19 +48,30 @@ func (w *writer) makeWay(n int64) error {
 	}
 }
 
-// pause says once a minute what is wrong and waits a moment. It returns an error
-// only when the sink is closing.
-func (w *writer) pause(cause error) error {
+// sayAgain is how often a trouble that lasts is said.
+const sayAgain = time.Minute
+
+// suffer says what keeps the writer from going on, once a minute.
+func (w *writer) suffer(cause error) {
 	now := time.Now()
 	if w.trouble.since.IsZero() {
-		w.trouble = trouble{since: now, text: fmt.Sprintf("no room on the disk: %v; free some, fanin goes on by itself and loses nothing", cause)}
+		what := "no room on the disk: %v; free some"
+		if !disk.IsFull(cause) {
+			what = "out of file descriptors: %v; allow more (LimitNOFILE=, ulimit -n) or have fewer connections"
+		}
+		w.trouble = trouble{since: now, text: fmt.Sprintf(what+"; fanin goes on by itself and loses nothing", cause)}
 		w.s.counts.full.Add(1)
 	}
-	if now.Sub(w.trouble.said) > time.Minute {
+	if now.Sub(w.trouble.said) > sayAgain {
 		w.trouble.said = now
 		w.s.Log.Error(w.trouble.text)
 	}
 	w.s.setTrouble(w.trouble.text)
+}
+
+// pause suffers for a moment. It returns an error only when the sink is closing.
+func (w *writer) pause(cause error) error {
+	w.suffer(cause)
 	w.s.alive()
 	select {
 	case <-w.s.quit:
@@ -164,9 +175,13 @@ func (w *writer) wait() error {
 	for w.pending != nil {
 		select {
 		case err := <-w.done:
+			w.settle()
 			return w.checkpointed(err)
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 			w.s.alive() // a slow disk is no reason to be killed
+			if err := w.keeper.lacking(); err != nil {
+				w.suffer(err)
+			}
 		}
 	}
 	return nil
