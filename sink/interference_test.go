@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fanin/internal/disk"
-	"fanin/internal/wire"
 )
 
 // TestInterference: whatever somebody else does to the live file, no line is
@@ -485,5 +484,4 @@ func TestManyStreamsCheckpointDeltas(t *testing.T) {
 	if w := s.Welcome("a"); len(w.Streams) != 201 {
 		t.Errorf("%d streams, want 201", len(w.Streams))
 	}
-	_ = wire.StreamID{}
 }

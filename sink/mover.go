@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,14 +98,18 @@ func (m *mover) isBackup(name string) bool {
 	return err == nil
 }
 
-// find returns the name that an inode has in the log's directory now, "" if none.
+// find returns the name that an inode has in the log's directory now, "" if
+// none. The latest backups, whose names come last, are looked at first.
 func (m *mover) find(inode uint64) string {
 	entries, err := os.ReadDir(filepath.Dir(m.path))
 	if err != nil {
 		return ""
 	}
-	for _, e := range entries {
-		if fi, err := e.Info(); err == nil && fi.Mode().IsRegular() && disk.Inode(fi) == inode {
+	for _, e := range slices.Backward(entries) {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		if fi, err := e.Info(); err == nil && disk.Inode(fi) == inode {
 			return e.Name()
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // NamesTaken lets the log rotate while the names that its backups would get are
 // taken, as after a clock that was set back. Files of others are not touched.
 func (p *Programs) NamesTaken(n int) (*Result, error) {
-	d, err := p.begin(plan{name: "backup names taken", log: "rotate_size = \"256KiB\"\nkeep_bytes = \"off\"\n"})
+	d, err := p.begin(plan{name: "backup names taken", slow: true, log: "rotate_size = \"256KiB\"\nkeep_bytes = \"off\"\n"})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,241 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fanin/internal/disk"
+)
+
+// power is what a disk runs on, until it is cut.
+type power struct {
+	cut  atomic.Bool
+	each func(op disk.Op, path string) // asked to look at each access
+}
+
+func (p *power) disk() *disk.Disk {
+	return &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if p.each != nil {
+			p.each(op, path)
+		}
+		if p.cut.Load() {
+			return 0, errCrash
+		}
+		return 0, nil
+	}}
+}
+
+// TestOlderLife: frames that an earlier log left in the ring, whose numbers go on
+// just where those of this one end, are nobody's.
+func TestOlderLife(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	for i, lines := range [][]string{{"one", "two", "three"}, {"four"}} {
+		var p power
+		s := open(t, &Sink{Path: path, Disk: p.disk(), walSize: 1 << 20, Compress: "none"})
+		src := newSource()
+		for _, line := range lines {
+			src.send(t, s, line)
+			expectSuffix(t, s, line) // the text follows the ack
+		}
+		p.cut.Store(true)
+		s.Close(context.Background())
+		if i == 0 { // all of the state but the ring is lost, so numbers begin anew
+			if err := os.Remove(filepath.Join(s.State, slotName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	expectLines(t, open(t, &Sink{Path: path, walSize: 1 << 20, Compress: "none"}), "one", "two", "three", "four")
+}
+
+func expectSuffix(t *testing.T, s *Sink, line string) {
+	t.Helper()
+	waitFor(t, "the line "+line, func() bool { return strings.HasSuffix(logText(t, s), line+"\n") })
+}
+
+// TestRingWaits: what a checkpoint does not cover yet is not overwritten, so the
+// writer waits for it, and everything acknowledged until then is found again.
+func TestRingWaits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	var held atomic.Bool
+	release := make(chan struct{})
+	p := power{each: func(op disk.Op, path string) {
+		if held.Load() && op == disk.OpWrite && filepath.Base(path) == slotName {
+			<-release
+		}
+	}}
+	const blocks = 16
+	s := open(t, &Sink{Path: path, Disk: p.disk(), walSize: blocks * blockSize})
+	src := newSource()
+	src.send(t, s, "first")
+	held.Store(true)
+	var acked atomic.Int64
+	done := make(chan struct{})
+	go func() { // ends when the disk does
+		defer close(done)
+		for i := range 4 * blocks {
+			if s.Append(context.Background(), src.batch(fmt.Sprint("line ", i))) != nil {
+				return
+			}
+			acked.Add(1)
+		}
+	}()
+	waitFor(t, "the checkpoint to begin", func() bool { return acked.Load() > blocks/2 })
+	for before := int64(-1); before != acked.Load(); time.Sleep(100 * time.Millisecond) {
+		before = acked.Load()
+	}
+	p.cut.Store(true)
+	close(release)
+	<-done
+	s.Close(context.Background())
+	if n := acked.Load(); n >= blocks {
+		t.Errorf("%d frames were acknowledged without a checkpoint, in a ring with room for %d", n, blocks)
+	}
+	s = open(t, &Sink{Path: path, walSize: blocks * blockSize})
+	got := bodies(t, s)
+	for i := range acked.Load() {
+		if int64(len(got)) < i+2 || got[i+1] != fmt.Sprint("line ", i) {
+			t.Fatalf("line %d was acknowledged; the log holds %q", i, got)
+		}
+	}
+	if stands := s.Welcome("a").Streams[0].Offset; stands != int64(len(strings.Join(got, "\n"))+1) {
+		t.Errorf("the log holds %q and stands at %d", got, stands)
+	}
+}
+
+// ring is a write-ahead log alone, with n frames that say their number.
+func ring(t *testing.T, n int, syncEach bool) (path string, places []int64) {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := openWAL(nil, dir, 64<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := &wal{f: f, size: 64 << 10, life: 5}
+	for i := range n {
+		places = append(places, w.head)
+		text := []byte{'0' + byte(i), '\n'}
+		fr := frame{text: text, records: []record{{lines: 1, length: 2, sum: crc32.Checksum(text, castagnoli)}}}
+		if err := w.append(&fr); err != nil {
+			t.Fatal(err)
+		}
+		if syncEach {
+			if err := w.sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return filepath.Join(dir, walName), places
+}
+
+// readRing returns the texts of the frames that are read, and how it ended.
+func readRing(t *testing.T, path string) (texts string, err error) {
+	t.Helper()
+	f, oerr := os.Open(path)
+	if oerr != nil {
+		t.Fatal(oerr)
+	}
+	defer f.Close()
+	r := &walReader{f: f, path: path, size: 64 << 10, life: 5}
+	for {
+		fr, err := r.next()
+		if fr == nil || err != nil {
+			return texts, err
+		}
+		texts += strings.TrimSuffix(string(fr.text), "\n")
+	}
+}
+
+// TestDamagedFrame: a frame that was durable before a later one was written is
+// damaged if it cannot be read; one that was not may be a power cut's work, and
+// ends the log.
+func TestDamagedFrame(t *testing.T) {
+	for _, c := range []struct {
+		synced  bool
+		at      int
+		texts   string
+		refused bool
+	}{
+		{true, 2, "01", true}, {true, 0, "", true}, {true, 4, "0123", false}, {false, 2, "01", false}, {false, 4, "0123", false},
+	} {
+		path, places := ring(t, 5, c.synced)
+		if got, err := readRing(t, path); got != "01234" || err != nil {
+			t.Fatalf("whole: %q, %v", got, err)
+		}
+		flip(t, path, places[c.at]+20)
+		got, err := readRing(t, path)
+		var d *DamagedError
+		if got != c.texts || errors.As(err, &d) != c.refused || err != nil && !c.refused {
+			t.Errorf("synced %v, frame %d damaged: read %q, %v", c.synced, c.at, got, err)
+		}
+		if c.refused && d.Offset != places[c.at] {
+			t.Errorf("the damage is said to be at %d, and is at %d", d.Offset, places[c.at])
+		}
+	}
+}
+
+func flip(t *testing.T, path string, at int64) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at] ^= 0x5a
+	if err := os.WriteFile(path, b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestAppendedInBetween: somebody appends to the file just between the writer's
+// look at it and its own write. Both lines are there, and the ledger knows where.
+func TestAppendedInBetween(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	var now atomic.Bool
+	p := power{each: func(op disk.Op, at string) {
+		if op == disk.OpWrite && at == path && now.CompareAndSwap(true, false) {
+			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+			if err == nil {
+				_, err = f.WriteString("of somebody else\n")
+				f.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	s := open(t, &Sink{Path: path, Disk: p.disk(), Compress: "none"})
+	src := newSource()
+	src.send(t, s, "one")
+	expectLines(t, s, "one")
+	now.Store(true)
+	src.send(t, s, "two")
+	src.send(t, s, "three")
+	expectLines(t, s, "one", "two", "three")
+	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE") })
+	if !strings.Contains(logText(t, s), "\nof somebody else\n") {
+		t.Errorf("somebody else's line is gone: %q", logText(t, s))
+	}
+	s.Close(context.Background())
+	r, err := Verify(context.Background(), path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range r.Problems {
+		if !strings.Contains(problem, "no record") && !strings.Contains(problem, "somebody else") {
+			t.Errorf("verify: %s", problem)
+		}
+	}
+	if r.OK() {
+		t.Error("verify does not tell of somebody else's line")
+	}
+	t.Log(r.Problems)
+}
