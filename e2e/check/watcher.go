@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,7 +77,7 @@ func (w *Watcher) look() {
 	if err != nil {
 		return // just being rotated
 	}
-	if len(w.files) == 0 || !w.newest().is(w.path, fi) {
+	if !w.meets(fi) {
 		if len(w.files) > 0 {
 			w.newest().read(&w.found)
 		}
@@ -87,6 +88,18 @@ func (w *Watcher) look() {
 		w.files = append(w.files, newSeen(f, fi))
 	}
 	w.newest().read(&w.found)
+}
+
+// meets makes the file that path names now the newest, if it was seen before:
+// mostly it is that anyway, but a power cut may undo a rename.
+func (w *Watcher) meets(fi fs.FileInfo) bool {
+	for i, s := range slices.Backward(w.files) {
+		if s.is(w.path, fi) {
+			w.files = append(slices.Delete(w.files, i, i+1), s)
+			return true
+		}
+	}
+	return false
 }
 
 func (w *Watcher) newest() *seen { return w.files[len(w.files)-1] }

@@ -110,6 +110,24 @@ func TestWatcherAfterPause(t *testing.T) {
 	}, false)
 }
 
+// TestWatcherRenameUndone: a power cut may come between a rotation and its sync.
+func TestWatcherRenameUndone(t *testing.T) {
+	path, w := watched(t)
+	aside := filepath.Join(filepath.Dir(path), "all-1.log")
+	os.Rename(path, aside)
+	os.WriteFile(path, nil, 0o640)
+	w.now()
+	w.Pause()
+	os.Rename(aside, path)
+	w.Go()
+	w.now()
+	os.Rename(path, aside)
+	os.WriteFile(path, load.Append([]byte(prefix), 8, 0), 0o640)
+	if found, err := w.Result(both); err != nil || found.Changed > 0 || found.Bytes == 0 {
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
 // TestTailCatches: the real tail prints lines twice when a file shrinks.
 func TestTailCatches(t *testing.T) {
 	if _, err := exec.LookPath("tail"); err != nil {
