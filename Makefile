@@ -6,7 +6,7 @@ PREFIX   ?= /usr
 DESTDIR  ?=
 BUILD    := build
 BIN      := $(BUILD)/fanin-collector $(BUILD)/fanin-agent
-GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w"
 DOCS     := $(wildcard README.md DESIGN.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 

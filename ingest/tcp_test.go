@@ -89,6 +89,56 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
+// elsewhere makes connections look as if they came from addresses of a network,
+// from each address two.
+type elsewhere struct {
+	net.Listener
+	n int
+}
+
+type farConn struct {
+	net.Conn
+	from net.Addr
+}
+
+func (c *farConn) RemoteAddr() net.Addr { return c.from }
+
+func (l *elsewhere) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	l.n++
+	return &farConn{nc, &net.TCPAddr{IP: net.IPv4(192, 0, 2, byte(l.n/2)), Port: l.n}}, err
+}
+
+// TestMaxConnsPerIP: the second connection of an address is turned away and
+// counted, and the message comes once; others are served.
+func TestMaxConnsPerIP(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newKeeper()
+	var said bytes.Buffer
+	s := &TCP{Out: k, MaxConnsPerIP: 1, Log: slog.New(slog.NewTextHandler(&said, nil))}
+	served := make(chan error)
+	go func() { served <- s.Serve(&elsewhere{Listener: ln, n: 1}) }() // ends by Shutdown
+	for i := range 3 {
+		first, second := dial(t, ln.Addr().String()), dial(t, ln.Addr().String())
+		io.WriteString(first, "x\n")
+		k.waitText(t, strings.Repeat("x\n", i+1))
+		if _, err := second.Read(make([]byte, 1)); err == nil {
+			t.Error("the second connection of an address was taken")
+		}
+	}
+	if n := count(s.Metrics.rejected["max_conns_per_ip"]); n != 3 {
+		t.Errorf("%d counted", n)
+	}
+	s.Shutdown(t.Context())
+	<-served
+	if n := strings.Count(said.String(), "max_conns_per_ip"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, said.String())
+	}
+}
+
 func TestIdleTimeout(t *testing.T) {
 	k := newKeeper()
 	addr := serveTCP(t, &TCP{Out: k, IdleTimeout: 30 * time.Millisecond})
