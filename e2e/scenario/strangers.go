@@ -110,8 +110,14 @@ func (d *day) appendToLog(i int) error {
 	return err
 }
 
+// replaceLog puts another file in the place of the live one. An empty one may be
+// half-way through a rotation, and lumberjack truncates what it then finds there.
 func (d *day) replaceLog(i int) error {
-	if err := os.Rename(d.collector.Log, fmt.Sprintf("%s.moved%d", d.collector.Log, i)); err != nil {
+	moved := fmt.Sprintf("%s.moved%d", d.collector.Log, i)
+	if err := os.Rename(d.collector.Log, moved); err != nil {
+		return err
+	}
+	if fi, err := os.Stat(moved); err != nil || fi.Size() == 0 {
 		return err
 	}
 	return os.WriteFile(d.collector.Log, d.foreign(i), 0o640)
