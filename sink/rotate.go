@@ -28,13 +28,13 @@ func (w *writer) rotate(trigger string) error {
 	if err := w.checkpointAs(func(c *checkpoint) { c.slot.Rotating = true }); err != nil {
 		return err
 	}
-	w.file.release()
 	if _, err := w.mover.move(w.file.inode); err != nil {
 		w.rotateAfter = time.Now().Add(retryFile)
 		w.s.counts.rotationErrors.Add(1)
 		w.s.Log.Error("cannot rotate; the file grows on and nothing is lost; trying again each second", "path", w.s.Path, "err", err)
 		return nil
 	}
+	w.file.release() // only now: nobody who appends to the log by its name meets it any more
 	began, err := w.begin()
 	if began {
 		w.s.counts.rotated(trigger)

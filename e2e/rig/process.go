@@ -96,6 +96,33 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
+// Pause stops the program's breath, and returns when it is stopped: a thread in
+// the kernel goes on after the signal until it comes out. SIGCONT ends it.
+func (p *Process) Pause() {
+	p.Signal(syscall.SIGSTOP)
+	for end := time.Now().Add(5 * time.Second); !p.stopped() && time.Now().Before(end); {
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
+// stopped reports whether all threads are, as Linux tells; elsewhere nobody does.
+func (p *Process) stopped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return true
+	}
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	for _, t := range threads {
+		b, err := os.ReadFile(t)
+		_, state, ok := strings.Cut(string(b), ") ")
+		if err == nil && ok && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
+}
+
 // Kill kills the program as a crash would, and waits until it is gone.
 func (p *Process) Kill() { p.end(syscall.SIGKILL, 10*time.Second) }
 

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,7 +75,7 @@ func (c *cutDisk) unmount() error {
 // that was not synced is dropped, journal included; then the program is killed
 // and the disk comes back.
 func (c *cutDisk) crash(p *rig.Process, between func()) error {
-	p.Signal(syscall.SIGSTOP)
+	p.Pause()
 	between()
 	if err := c.cut(); err != nil {
 		return fmt.Errorf("%w: cut the power of %s: %v", ErrUnable, c.dir, err)

@@ -167,6 +167,13 @@ func (d *day) rest() (*check.Result, error) {
 	if err := errors.Join(append(errs, werr)...); err != nil {
 		return nil, err
 	}
+	if d.strangers {
+		unlisted, err := d.unlisted()
+		if err != nil {
+			return nil, err
+		}
+		d.destroyed = append(d.destroyed, unlisted...)
+	}
 	e := check.Expect{Written: written, Kept: kept, Destroyed: d.destroyed}
 	r, err := e.Log(d.collector.Log, d.collector.State)
 	if err != nil {

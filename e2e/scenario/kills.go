@@ -85,7 +85,7 @@ func (p *Programs) Hangs(n int) (*Result, error) {
 	}
 	return d.rounds(n, func(i int) error {
 		moment(100 * time.Millisecond)
-		d.collector.Signal(syscall.SIGSTOP)
+		d.collector.Pause()
 		moment(300 * time.Millisecond)
 		err := d.killOnce(i%2 == 0, i%2 == 1)
 		d.collector.Signal(syscall.SIGCONT)

@@ -6,10 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"fanin/e2e/load"
+	"fanin/sink"
 )
 
 // Interference moves the live file away, now and then with a word, as logrotate
@@ -44,7 +46,7 @@ func (p *Programs) Destruction(n int) (*Result, error) {
 	r, err := d.rounds(n, func(i int) error {
 		moment(60 * time.Millisecond)
 		// Stopped, so that it is known exactly what is destroyed.
-		d.collector.Signal(syscall.SIGSTOP)
+		d.collector.Pause()
 		defer d.collector.Signal(syscall.SIGCONT)
 		err := acts[i%len(acts)](i)
 		if errors.Is(err, os.ErrNotExist) {
@@ -106,12 +108,16 @@ func (d *day) appendToLog(i int) error {
 		return err
 	}
 	defer f.Close()
+	if fi, err := f.Stat(); err != nil || fi.Size() == 0 {
+		return err
+	}
 	_, err = f.Write(d.foreign(i))
 	return err
 }
 
-// replaceLog puts another file in the place of the live one. An empty one may be
-// half-way through a rotation, and lumberjack truncates what it then finds there.
+// replaceLog puts another file in the place of the live one. An empty one, here
+// and above, may be half-way through a rotation, and lumberjack truncates what it
+// then finds there.
 func (d *day) replaceLog(i int) error {
 	moved := fmt.Sprintf("%s.moved%d", d.collector.Log, i)
 	if err := os.Rename(d.collector.Log, moved); err != nil {
@@ -121,4 +127,20 @@ func (d *day) replaceLog(i int) error {
 		return err
 	}
 	return os.WriteFile(d.collector.Log, d.foreign(i), 0o640)
+}
+
+// unlisted are backups that the log does not name before its next start: a file
+// that was put into the live one's place while that was just being moved away.
+func (d *day) unlisted() (paths []string, err error) {
+	generations, err := sink.Generations(d.collector.Log, d.collector.State)
+	if err != nil {
+		return nil, err
+	}
+	all, err := filepath.Glob(filepath.Join(d.logDir, "all-*.log"))
+	for _, path := range all {
+		if !slices.ContainsFunc(generations, func(g sink.Generation) bool { return g.Name == filepath.Base(path) }) {
+			paths = append(paths, path)
+		}
+	}
+	return paths, err
 }
