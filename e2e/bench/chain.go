@@ -40,6 +40,9 @@ func (b *bench) chain(s subject) (r sample, err error) {
 	if err != nil {
 		return r, err
 	}
+	if err := cached(file); err != nil {
+		return r, err
+	}
 	t, err := b.begin(s, 1)
 	if err != nil {
 		return r, err

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"fanin/e2e/rig"
 )
@@ -159,7 +158,9 @@ func (b *bench) measure() error {
 				if !w.fits(s) {
 					continue
 				}
-				syscall.Sync() // what the trial before left behind is not this one's
+				if err := b.ready(); err != nil {
+					return err
+				}
 				r, err := w.measure(s)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", w.name, s.name, err)
