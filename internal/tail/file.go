@@ -136,7 +136,7 @@ type read struct {
 // last line is complete as it is.
 func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool) (read, error) {
 	r := read{from: c, block: block}
-	room := len(block) - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
+	room := min(len(block)-len(wire.SplitMark)-len(wire.SplitGoesOn)-1, wire.MaxText)
 	raw := block[len(wire.SplitGoesOn):][:room]
 	n, err := f.f.ReadAt(raw, c.Offset)
 	if err != nil && err != io.EOF {

@@ -426,6 +426,24 @@ func TestBigFile(t *testing.T) {
 	r.expect(strings.Join(want, " ") + strings.Repeat(" ", 10000) + " end")
 }
 
+// TestLargestBatch: a block of the largest batch_size holds no more text than a
+// batch may.
+func TestLargestBatch(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.BatchBytes, t.Memory = wire.MaxText, 4*wire.MaxText }
+	text := strings.Repeat(strings.Repeat("x", 999)+"\n", 3*wire.MaxText/1000)
+	most := 0
+	r.keeper.fail = func(b wire.Batch) error { most = max(most, len(b.Text)); time.Sleep(2 * time.Millisecond); return nil }
+	r.append("a.log", text).run().await(func() bool {
+		list := r.tailer.Status()
+		return len(list) == 1 && list[0].Acked == int64(len(text))
+	})
+	r.halt()
+	if most <= 2<<20 {
+		t.Errorf("the largest batch had %d bytes: nothing was tested", most)
+	}
+}
+
 func TestDamagedMarks(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n").run().expect("1")
 	r.halt()
