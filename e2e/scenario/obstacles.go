@@ -74,6 +74,9 @@ func (p *Programs) ReadOnly(n int) (*Result, error) {
 		if err := lock(); err != nil {
 			return err
 		}
+		if err := d.collector.Ask("POST", "/checkpoint", nil); err != nil { // behind a rotation that is under way
+			return err
+		}
 		before, err := d.collector.Status()
 		if err != nil {
 			return err
