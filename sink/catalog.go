@@ -141,7 +141,11 @@ func (c *catalog) welcome(agent string) wire.Welcome {
 func (c *catalog) list() []Generation {
 	var gs []Generation
 	for _, g := range c.generations {
-		gs = append(gs, Generation{Number: g.number, Name: g.name, Size: g.size, State: g.state, Opened: g.opened, Closed: g.closed})
+		gs = append(gs, g.listed())
 	}
 	return gs
+}
+
+func (g *generation) listed() Generation {
+	return Generation{Number: g.number, Name: g.name, Size: g.size, State: g.state, Opened: g.opened, Closed: g.closed}
 }

@@ -18,6 +18,7 @@ type file struct {
 	generation uint64
 	inode      uint64
 	size       int64 // where our next byte belongs
+	shown      int64 // how much of it readers of the log are given
 	reserved   int64 // room is found up to here
 	opened     time.Time
 }

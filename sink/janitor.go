@@ -193,8 +193,11 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 		tooMany := j.s.KeepFiles > 0 && len(closed)-i > j.s.KeepFiles
 		tooOld := j.s.KeepAge > 0 && now.Sub(g.Closed) > j.s.KeepAge && j.clock.trusted()
 		tooMuch := j.s.KeepBytes > 0 && total > j.s.KeepBytes
-		if !tooMany && !tooOld && !tooMuch {
+		if !tooMany && !tooOld && !tooMuch || j.held(g, total, now) {
 			return nil
+		}
+		if err := j.expire(ctx, g); err != nil {
+			return err
 		}
 		if err := j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state = stateRemoved }); err != nil {
 			return err
@@ -205,6 +208,32 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 		total -= fi.Size()
 		j.s.counts.removed.Add(1)
 		j.s.Log.Info("removed a rotated file", "file", g.Name, "generation", g.Number, "bytes", fi.Size())
+	}
+	return nil
+}
+
+// held reports whether a reader needs a file, and may still have it kept.
+func (j *janitor) held(g Generation, total int64, now time.Time) bool {
+	if j.s.Needed == nil || j.s.HoldBytes <= 0 || total > j.s.HoldBytes {
+		return false
+	}
+	if j.s.HoldAge > 0 && now.Sub(g.Closed) > j.s.HoldAge && j.clock.trusted() {
+		return false
+	}
+	at, any := j.s.Needed()
+	return any && at.Generation <= g.Number
+}
+
+// expire tells readers that a file is about to go.
+func (j *janitor) expire(ctx context.Context, g Generation) error {
+	if j.s.Expire == nil {
+		return nil
+	}
+	all := j.generations()
+	for i := range all[:len(all)-1] {
+		if all[i].Number == g.Number {
+			return j.s.Expire(ctx, g, all[i+1])
+		}
 	}
 	return nil
 }

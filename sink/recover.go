@@ -466,6 +466,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	w.wal.durable = w.wal.lsn
 	s.mu.Lock()
 	s.catalog, s.size = w.catalog, w.file.size
+	w.file.shown = w.file.size
 	s.mu.Unlock()
 	if err := w.checkpointAs(r.everything); err != nil {
 		return err

@@ -101,6 +101,7 @@ func (w *writer) begin() (bool, error) {
 		number++
 	}
 	w.catalog.add(&generation{number: number, name: filepath.Base(w.s.Path), inode: next.inode, state: stateLive, opened: next.opened.UTC()})
+	w.s.size = next.size
 	w.s.mu.Unlock()
 	w.file.f.Close()
 	w.file, next.generation = next, number
@@ -120,10 +121,11 @@ func retryable(err error) bool { return !errors.Is(err, syscall.EIO) }
 // close ends a generation: f is its file, and name what that is called now.
 func (g *generation) close(name string, f *file) {
 	g.name, g.closed, g.state = name, time.Now().UTC(), statePlain
-	if name == "" {
-		g.state = stateLost
-	}
 	g.size = f.size
+	if name == "" {
+		g.state, g.size = stateLost, f.shown
+		return
+	}
 	if fi, err := f.f.Stat(); err == nil {
 		g.size = fi.Size()
 	}

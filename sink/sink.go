@@ -35,6 +35,16 @@ type Sink struct {
 	KeepBytes   int64         // bytes of live and rotated files to keep; default 10 GiB; < 0 no bound
 	Compress    string        // "gzip" (default), "none"
 
+	// Readers that must have every line may ask for files to be kept. Needed names
+	// the lowest position that one of them needs; files from there on are kept
+	// beyond what retention says, up to HoldBytes of the log in all and, if HoldAge is
+	// not 0, until HoldAge after their last line. Expire is called before a file
+	// goes, with the one that follows it; an error puts its removal off.
+	Needed    func() (at Position, any bool)
+	HoldBytes int64
+	HoldAge   time.Duration
+	Expire    func(ctx context.Context, g, next Generation) error
+
 	Mode    fs.FileMode // of the log's files; default 0640
 	DirMode fs.FileMode // of directories that Open makes; default 0750
 
@@ -61,6 +71,7 @@ type Sink struct {
 	mu      sync.RWMutex // for all below, which the writer alone changes
 	catalog *catalog
 	size    int64
+	grown   chan struct{} // closed when size changes; nil: nobody waits
 	trouble string
 	err     error
 }

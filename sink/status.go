@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"fanin/internal/wire"
 )
 
 // Rotation says what a rotation did.
@@ -103,11 +105,22 @@ func (s *Sink) Checkpoint(ctx context.Context) error {
 	return s.do(ctx, func(w *writer) error { return w.checkpoint() })
 }
 
+// LogID is the log's own random id: positions mean something within one log.
+func (s *Sink) LogID() wire.StreamID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.catalog.log
+}
+
 // shown tells the others how long the file is.
 func (s *Sink) shown(f *file) {
 	s.mu.Lock()
-	s.size = f.size
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	s.size, f.shown = f.size, f.size
+	if s.grown != nil {
+		close(s.grown)
+		s.grown = nil
+	}
 }
 
 // setTrouble tells the others what keeps the writer from working.

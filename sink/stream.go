@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"slices"
 
 	"fanin/internal/wire"
@@ -133,4 +134,29 @@ func (n *names) equal(b *wire.Batch) bool {
 func namesOf(b *wire.Batch) names {
 	return names{agent: b.Agent, host: cleanName(b.Host, true, "-"),
 		source: cleanName(b.Source, false, "-"), identity: slices.Clone(b.Identity)}
+}
+
+// StreamStatus is a stream as the log knows it.
+type StreamStatus struct {
+	Stream string `json:"stream"`
+	Agent  string `json:"agent"`
+	Host   string `json:"host"`
+	Source string `json:"source"`
+	Epoch  uint32 `json:"epoch"`
+	Offset int64  `json:"offset"` // of the source, committed
+	Lossy  bool   `json:"lossy,omitempty"`
+}
+
+// Streams lists the streams that the log knows, by agent and source.
+func (s *Sink) Streams() []StreamStatus {
+	s.mu.RLock()
+	list := make([]StreamStatus, 0, len(s.catalog.streams))
+	for _, st := range s.catalog.streams {
+		list = append(list, StreamStatus{st.id.String(), st.agent, st.host, st.source, st.Epoch, st.Offset, st.lossy})
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(list, func(a, b StreamStatus) int {
+		return cmp.Or(cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Stream, b.Stream))
+	})
+	return list
 }

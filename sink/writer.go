@@ -359,13 +359,13 @@ func (w *writer) show(f *frame) error {
 		}
 	}
 	w.settle()
+	if shifted == 0 && w.file.deleted() {
+		return w.again(f) // not shown here, so that nobody who has it open reads it twice
+	}
 	w.s.shown(w.file)
-	switch {
-	case shifted != 0:
+	if shifted != 0 {
 		w.shiftLedger(len(f.records), shifted)
 		return w.replace("appended to or truncated")
-	case w.file.deleted():
-		return w.again(f)
 	}
 	return nil
 }

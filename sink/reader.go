@@ -1,0 +1,277 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"fanin/internal/disk"
+)
+
+// Reader reads the log's lines from a position on, over rotations and into
+// archives, and waits for more at the end. It holds one file open and never the
+// writer up. One goroutine at a time may use it.
+//
+// The file holds committed bytes only and each of them for good, so a position
+// is all that a reader has to remember to go on after a restart.
+type Reader struct {
+	s     *Sink
+	at    Position
+	begun bool            // it stands where it was led, not where it was put
+	open  *openGeneration // nil: none
+}
+
+// openGeneration is a file of the log, open to be read: as it is, or unpacked.
+type openGeneration struct {
+	number uint64
+	text   io.ReaderAt
+	io.Closer
+}
+
+// GoneError says that what lies between two positions cannot be read any more:
+// retention removed it, or somebody else did. Reading goes on at To.
+type GoneError struct{ From, To Position }
+
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("the lines from position %s to %s are no longer there", e.From, e.To)
+}
+
+// ErrNoPosition is of a position that the log never had.
+var ErrNoPosition = errors.New("no such position in this log")
+
+// Reader begins at a position, which must be where a line begins. The zero
+// position is that of the oldest line which is still there.
+func (s *Sink) Reader(at Position) *Reader { return &Reader{s: s, at: at} }
+
+// End is the position behind the last line that can be read now.
+func (s *Sink) End() Position {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return Position{s.catalog.live().number, s.size}
+}
+
+// At is where the next line is, or will be.
+func (r *Reader) At() Position { return r.at }
+
+// Close lets the file go. The reader may go on; it opens the file again.
+func (r *Reader) Close() error {
+	if r.open == nil {
+		return nil
+	}
+	err := r.open.Close()
+	r.open = nil
+	return err
+}
+
+// maxLaidOut is more than anybody could have laid out as one line.
+const maxLaidOut = 8 << 20
+
+// Next reads as Read does, and waits until there is something.
+func (r *Reader) Next(ctx context.Context, buf []byte) (text []byte, at Position, err error) {
+	for {
+		grown := r.s.Grown() // before the look, so that no change comes between
+		text, at, err = r.Read(ctx, buf)
+		if text != nil || err != nil {
+			return text, at, err
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+			return nil, r.at, ctx.Err()
+		case <-r.s.ended:
+			return nil, r.at, errClosed
+		}
+	}
+}
+
+// Grown returns a channel that is closed when the log has grown, or has begun
+// another file.
+func (s *Sink) Grown() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.grown == nil {
+		s.grown = make(chan struct{})
+	}
+	return s.grown
+}
+
+// Read returns the next whole lines and the position of the first; at the end
+// of the log, nothing. They lie in buf unless the first is longer than that.
+// After a *GoneError the reader stands behind the gap; any other error may be
+// tried again, but for ErrNoPosition.
+func (r *Reader) Read(ctx context.Context, buf []byte) (text []byte, at Position, err error) {
+	for {
+		g, next, err := r.s.generationAt(r.at)
+		if err != nil && !r.begun {
+			return nil, r.at, err
+		}
+		if r.at.Generation == 0 {
+			r.at.Generation = g.Number
+		}
+		r.begun = true
+		if err != nil || g.Number != r.at.Generation || !g.there() && !r.has(g.Number) {
+			return nil, r.at, r.gap(g, next)
+		}
+		err = r.enter(ctx, g)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && r.s.changed(g):
+			continue // compressed or removed just now
+		case errors.Is(err, fs.ErrNotExist) && g.State == stateLive:
+			return nil, r.at, nil // being rotated, or away until the writer notices
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, r.at, r.gap(g, next)
+		case err != nil:
+			return nil, r.at, err
+		}
+		text, n, err := r.lines(g, buf)
+		if text != nil || err != nil {
+			at := r.at
+			r.at.Offset += n
+			return text, at, err
+		}
+		if g.State == stateLive {
+			return nil, r.at, nil
+		}
+		r.at = Position{next, 0}
+	}
+}
+
+// there reports whether the generation's file can be opened.
+func (g *Generation) there() bool {
+	return g.State == stateLive || g.State == statePlain || g.State == stateGzip
+}
+
+func (r *Reader) has(generation uint64) bool { return r.open != nil && r.open.number == generation }
+
+// gap moves the reader behind what is gone. g is the first generation at or
+// behind its place; next is 0 when there is none yet.
+func (r *Reader) gap(g Generation, next uint64) error {
+	e := &GoneError{From: r.at, To: Position{g.Number, 0}}
+	if g.Number <= r.at.Generation && next > 0 {
+		e.To.Generation = next
+	}
+	r.at = e.To
+	return e
+}
+
+// generationAt is the first generation at or behind a position, its size as far
+// as it may be read, and the number of the one after it. ErrNoPosition comes
+// with the generation to go on with all the same.
+func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := s.catalog.generations
+	i, last := 0, len(all)-1
+	for i < last && all[i].number < at.Generation {
+		i++
+	}
+	for at.Generation == 0 && i < last && (all[i].state == stateLost || all[i].state == stateRemoved) {
+		i++ // nobody asked for these
+	}
+	g = all[i].listed()
+	if i == last {
+		g.Size = s.size
+	} else {
+		next = all[i+1].number
+	}
+	if at.Generation > g.Number || at.Generation == g.Number && at.Offset > g.Size {
+		return g, next, fmt.Errorf("%w: %s; generation %d ends at %d", ErrNoPosition, at, g.Number, g.Size)
+	}
+	return g, next, nil
+}
+
+// changed reports whether a generation is another file, or none, by now.
+func (s *Sink) changed(g Generation) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, x := range s.catalog.generations {
+		if x.number == g.Number {
+			return x.state != g.State || x.name != g.Name
+		}
+	}
+	return true
+}
+
+// enter opens g's file, unless it is open: a file stays what it is through its
+// rotation, its compression and its removal.
+func (r *Reader) enter(ctx context.Context, g Generation) error {
+	if r.has(g.Number) {
+		return nil
+	}
+	r.Close()
+	path := filepath.Join(filepath.Dir(r.s.Path), g.Name)
+	if g.State == stateGzip {
+		a, err := openArchive(ctx, r.s.Disk, path)
+		if err != nil {
+			return fmt.Errorf("read generation %d: %w", g.Number, err)
+		}
+		r.open = &openGeneration{g.Number, a, a}
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("read generation %d: %w", g.Number, err)
+	}
+	fi, err := f.Stat()
+	if err == nil && !r.s.isFile(g.Number, disk.Inode(fi)) {
+		err = fmt.Errorf("%s is another file: %w", path, fs.ErrNotExist)
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("read generation %d: %w", g.Number, err)
+	}
+	r.open = &openGeneration{g.Number, f, f}
+	return nil
+}
+
+// isFile reports whether a generation's file has this inode.
+func (s *Sink) isFile(generation, inode uint64) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, x := range s.catalog.generations {
+		if x.number == generation {
+			return x.inode == inode
+		}
+	}
+	return false
+}
+
+// lines reads whole lines at r.at, none when there are none yet, and says how far
+// they reach. The last line of a closed file that somebody else left without its
+// end is given one.
+func (r *Reader) lines(g Generation, buf []byte) (text []byte, n int64, err error) {
+	closed, left := g.State != stateLive, g.Size-r.at.Offset
+	for {
+		want := min(int64(len(buf))-1, left) // one byte is kept for a newline
+		got, err := r.open.text.ReadAt(buf[:max(want, 0)], r.at.Offset)
+		if err != nil && err != io.EOF {
+			return nil, 0, fmt.Errorf("read generation %d at %d: %w", g.Number, r.at.Offset, err)
+		}
+		b := buf[:got]
+		end := bytes.LastIndexByte(b, '\n') + 1
+		switch {
+		case end > 0:
+			return b[:end], int64(end), nil
+		case int64(got) < want: // truncated: the writer notices and closes the file
+			return r.rest(b, closed)
+		case want == left:
+			return r.rest(b, closed)
+		case want >= maxLaidOut:
+			return nil, 0, fmt.Errorf("read generation %d at %d: no line ends within %d bytes: somebody else was at that file", g.Number, r.at.Offset, got)
+		}
+		buf = make([]byte, 4*max(len(buf), 16<<10))
+	}
+}
+
+// rest is what a file ends with behind its last newline.
+func (r *Reader) rest(b []byte, closed bool) ([]byte, int64, error) {
+	if !closed || len(b) == 0 {
+		return nil, 0, nil
+	}
+	return append(b, '\n'), int64(len(b)), nil
+}
