@@ -263,6 +263,7 @@ func TestDiskFull(t *testing.T) {
 		}}})
 		src := newSource()
 		src.send(t, s, "one")
+		expectLines(t, s, "one") // it is on its way into the file when it is acknowledged
 		full.Store(true)
 		s.do(context.Background(), func(w *writer) error { w.file.reserved = 0; return nil })
 		if op == disk.OpWrite { // the reservation holds for the next group, the write fails half-way
