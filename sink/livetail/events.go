@@ -1,0 +1,124 @@
+package livetail
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"fanin/sink"
+)
+
+// events writes server-sent events (HTML Living Standard, 9.2):
+//
+//	id: 3:4173           the position behind the line: who comes back with it as
+//	data: the line       Last-Event-ID goes on with the next one
+//	                     (an empty line ends an event)
+//	event: skipped       lines that were not shown: the watcher was too slow, or
+//	id: 5:0              they are gone. With from=3:4173 it may still get what is there
+//	data: {"from":"3:4173","to":"5:0","lines":1234,"exact":true}
+//
+//	event: end           the end of the log, when follow=0
+//	id: 5:812
+//	data:
+type events struct {
+	w        io.Writer
+	rc       *http.ResponseController
+	patience time.Duration
+	buf      []byte
+	last     sink.Position // of the last id
+}
+
+// full is how many bytes make a write.
+const full = 32 << 10
+
+func (e *events) id(at sink.Position) {
+	e.buf = append(e.buf, "id: "...)
+	e.buf = strconv.AppendUint(e.buf, at.Generation, 10)
+	e.buf = append(e.buf, ':')
+	e.buf = strconv.AppendInt(e.buf, at.Offset, 10)
+	e.buf = append(e.buf, '\n')
+	e.last = at
+}
+
+// line adds one event. A CR within a raw line would end the field there, so it
+// becomes a newline, as the standard has it.
+func (e *events) line(at sink.Position, data []byte) error {
+	e.id(at)
+	data = bytes.TrimSuffix(data, []byte{'\r'})
+	for {
+		piece, rest, more := bytes.Cut(data, []byte{'\r'})
+		e.buf = append(e.buf, "data: "...)
+		e.buf = append(e.buf, piece...)
+		e.buf = append(e.buf, '\n')
+		if !more {
+			break
+		}
+		data = rest
+	}
+	e.buf = append(e.buf, '\n')
+	if len(e.buf) < full {
+		return nil
+	}
+	return e.write()
+}
+
+func (e *events) skipped(from, to sink.Position, lines uint64, exact bool) error {
+	data, err := json.Marshal(Skipped{From: from.String(), To: to.String(), Lines: lines, Exact: exact})
+	if err != nil {
+		return err
+	}
+	e.buf = append(e.buf, "event: skipped\n"...)
+	e.id(to)
+	e.buf = append(append(append(e.buf, "data: "...), data...), "\n\n"...)
+	return e.write()
+}
+
+// Skipped is the data of an event "skipped".
+type Skipped struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Lines uint64 `json:"lines"`
+	Exact bool   `json:"exact"` // false: they are gone, and nobody can count them all
+}
+
+// end says that there is nothing more.
+func (e *events) end() error {
+	e.buf = append(e.buf, "event: end\ndata:\n\n"...)
+	return e.write()
+}
+
+// comment is seen by no program; it keeps the connection alive.
+func (e *events) comment(text string) error {
+	e.buf = append(append(append(e.buf, ": "...), text...), "\n\n"...)
+	return e.write()
+}
+
+// flush sends what was added. When nothing of a long stretch matched, it tells
+// how far that went, so that who comes back need not have it looked through again.
+func (e *events) flush(at sink.Position) error {
+	if len(e.buf) == 0 {
+		if at.Generation == e.last.Generation && at.Offset-e.last.Offset < 1<<20 {
+			return nil
+		}
+		e.id(at)
+		e.buf = append(e.buf, '\n') // an event without data is not dispatched, but its id counts
+	}
+	return e.write()
+}
+
+// write sends the buffer within the watcher's patience.
+func (e *events) write() error {
+	e.rc.SetWriteDeadline(time.Now().Add(e.patience))
+	_, err := e.w.Write(e.buf)
+	if err == nil {
+		err = e.rc.Flush()
+	}
+	e.buf = e.buf[:0]
+	if cap(e.buf) > 2*full {
+		e.buf = nil
+	}
+	return err
+}

@@ -1,0 +1,387 @@
+package livetail
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+	"fanin/sink"
+)
+
+// show opens a log and serves its live tail.
+func show(t *testing.T, s *sink.Sink, tail *Tail) (*sink.Sink, string) {
+	t.Helper()
+	s.Path, s.Host, s.Sync = filepath.Join(t.TempDir(), "all.log"), "here", "none"
+	if err := s.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	tail.Sink = s
+	srv := httptest.NewServer(tail)
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+		s.Close(context.Background())
+	})
+	return s, srv.URL
+}
+
+func put(t *testing.T, s *sink.Sink, host, source string, lines ...string) {
+	t.Helper()
+	err := s.Append(context.Background(), wire.Batch{Host: host, Source: source, Input: "tcp", Time: time.Now().UnixMicro(),
+		Text: []byte(strings.Join(lines, "\n") + "\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// visible waits until all that was acknowledged is in the file.
+func visible(t *testing.T, s *sink.Sink) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		n, _, err := s.Count(context.Background(), sink.Position{Generation: 1}, s.End())
+		if err == nil && n == s.Status().Lines {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d lines are visible: %v", n, s.Status().Lines, err)
+		}
+	}
+}
+
+func numbers(from, to int) (lines []string) {
+	for i := from; i < to; i++ {
+		lines = append(lines, fmt.Sprintf("line %d", i))
+	}
+	return lines
+}
+
+// event is what a browser would make of one.
+type event struct{ kind, id, data string }
+
+// watch gives the events of one request until that ends.
+func watch(t *testing.T, ctx context.Context, url, last string, each func(event) bool) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last != "" {
+		r.Header.Set("Last-Event-ID", last)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer resp.Body.Close()
+	in := bufio.NewReader(resp.Body)
+	var e event
+	var data []string
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return resp
+		}
+		line = strings.TrimSuffix(line, "\n")
+		field, value, _ := strings.Cut(line, ": ")
+		switch field {
+		case "":
+			e.data = strings.Join(data, "\n")
+			if (data != nil || e.kind != "") && !each(e) {
+				return resp
+			}
+			e, data = event{id: e.id}, nil
+		case "event":
+			e.kind = value
+		case "id":
+			e.id = value
+		case "data", "data:":
+			data = append(data, value)
+		}
+	}
+}
+
+func body(line string) string {
+	_, b, _ := strings.Cut(line, ": ")
+	return b
+}
+
+// TestTailFollows: watchers that begin at the start, in the middle and at the end
+// see every line once, in order, over rotations and compressed files, and one
+// that is cut off again and again goes on by Last-Event-ID.
+func TestTailFollows(t *testing.T) {
+	s, url := show(t, &sink.Sink{RotateSize: 256 << 10}, new(Tail))
+	const n = 40_000
+	put(t, s, "web", "app", numbers(0, n/4)...)
+	visible(t, s)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	check := func(name, query string, first int, cut bool) {
+		all.Go(func() {
+			next, last := first, ""
+			for rounds := 0; next < n && ctx.Err() == nil; rounds++ {
+				q := query
+				if last != "" {
+					q = "?lag=0"
+				}
+				begun := next
+				watch(t, ctx, url+q, last, func(e event) bool {
+					if want := fmt.Sprintf("line %d", next); e.kind != "" || body(e.data) != want {
+						t.Errorf("%s: got %+v, want %s", name, e, want)
+						cancel()
+						return false
+					}
+					last, next = e.id, next+1
+					return next < n && (!cut || next < begun+1000)
+				})
+			}
+			if next < n {
+				t.Errorf("%s: ended at line %d", name, next)
+			}
+		})
+	}
+	check("start", "?from=start&lag=0", 0, false)
+	check("cut off", "?from=start&lag=0", 0, true)
+	check("last 100", "?n=100&lag=0", n/4-100, false)
+	check("since", "?since=1h&lag=0", 0, false)
+	ready := time.After(300 * time.Millisecond)
+	<-ready // the watcher of the last 100 has begun; it counts from here
+	for i := n / 4; i < n; i += 500 {
+		put(t, s, "web", "app", numbers(i, i+500)...)
+	}
+	all.Wait()
+	if len(s.Status().Generations) < 5 {
+		t.Errorf("%d files", len(s.Status().Generations))
+	}
+}
+
+// TestTailChooses: filters, formats and the end.
+func TestTailChooses(t *testing.T) {
+	s, at := show(t, &sink.Sink{}, new(Tail))
+	for i := range 60 {
+		put(t, s, fmt.Sprintf("web-%d", i%3), []string{"nginx", "app"}[i%2], fmt.Sprintf("line %d", i))
+	}
+	visible(t, s)
+	get := func(q url.Values) (got []string, ended bool) {
+		q.Set("follow", "0")
+		watch(t, context.Background(), at+"?"+q.Encode(), "", func(e event) bool {
+			if e.kind == "end" {
+				ended = true
+			} else {
+				got = append(got, e.data)
+			}
+			return true
+		})
+		return got, ended
+	}
+	for name, c := range map[string]struct {
+		query url.Values
+		want  string
+	}{
+		"host":    {url.Values{"from": {"start"}, "host": {"web-1"}, "include": {"line [0-9]$"}, "format": {"body"}}, "line 1|line 4|line 7"},
+		"source":  {url.Values{"from": {"start"}, "source": {"ng*"}, "include": {"line [0-9]$"}, "exclude": {"[28]$"}, "format": {"body"}}, "line 0|line 4|line 6"},
+		"last":    {url.Values{"n": {"3"}, "format": {"body"}}, "line 57|line 58|line 59"},
+		"last of": {url.Values{"n": {"2"}, "host": {"web-0"}, "format": {"body"}}, "line 54|line 57"},
+		"nothing": {url.Values{"from": {"end"}}, ""},
+	} {
+		if got, ended := get(c.query); strings.Join(got, "|") != c.want || !ended {
+			t.Errorf("%s: %q, ended %v; want %s", name, got, ended, c.want)
+		}
+	}
+	got, _ := get(url.Values{"n": {"1"}, "format": {"json"}})
+	var o struct{ Position, Time, Host, Source, Body string }
+	if len(got) != 1 || json.Unmarshal([]byte(got[0]), &o) != nil || o.Host != "web-2" || o.Source != "app" || o.Body != "line 59" || !strings.HasPrefix(o.Position, "1:") || o.Time == "" {
+		t.Errorf("json: %q", got)
+	}
+}
+
+// TestTailRefuses what nobody can show, and says why.
+func TestTailRefuses(t *testing.T) {
+	s, at := show(t, &sink.Sink{}, &Tail{MaxWatchers: 2})
+	put(t, s, "web", "app", "line")
+	visible(t, s)
+	for _, c := range []struct {
+		query, last, want string
+		code              int
+	}{
+		{"from=77:0", "", "no such position", 410},
+		{"", "1:999999", "no such position", 410},
+		{"", "latest", "want generation:offset", 400},
+		{"from=yesterday", "", "no place in the log", 400},
+		{"since=soon", "", "no place in the log", 400},
+		{"include=(", "", "RE2", 400},
+		{"include=" + url.QueryEscape("((a{100}){100}){100}"), "", "RE2", 400},
+		{"n=-1", "", "a number from 0", 400},
+		{"n=99999999999", "", "a number from 0", 400},
+		{"follow=maybe", "", "want 0 or 1", 400},
+		{"format=xml", "", "want line, body or json", 400},
+		{"hots=web", "", "unknown parameter", 400},
+	} {
+		r, _ := http.NewRequest("GET", at+"?"+c.query, nil)
+		if c.last != "" {
+			r.Header.Set("Last-Event-ID", c.last)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := new(strings.Builder)
+		bufio.NewReader(resp.Body).WriteTo(text)
+		resp.Body.Close()
+		if resp.StatusCode != c.code || !strings.Contains(text.String(), c.want) {
+			t.Errorf("%s %s: %d %q; want %d %q", c.query, c.last, resp.StatusCode, text, c.code, c.want)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	started := make(chan struct{}, 2)
+	for range 2 {
+		go watch(t, ctx, at+"?from=start", "", func(event) bool { started <- struct{}{}; return true }) // ends with ctx
+		<-started
+	}
+	resp, err := http.Get(at + "?from=start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the third of two watchers: %d", resp.StatusCode)
+	}
+}
+
+// TestTailSkips: a watcher that falls too far behind is told exactly what it was
+// not shown, and gets it when it asks.
+func TestTailSkips(t *testing.T) {
+	s, at := show(t, &sink.Sink{Compress: "none"}, &Tail{MaxLag: 100_000})
+	put(t, s, "web", "app", "line 0")
+	release := make(chan struct{})
+	seen, lost := 0, 0
+	var from string
+	done := make(chan struct{})
+	go func() { // ends with the last line
+		defer close(done)
+		watch(t, context.Background(), at+"?from=start", "", func(e event) bool {
+			if e.kind == "skipped" {
+				var k Skipped
+				json.Unmarshal([]byte(e.data), &k)
+				if !k.Exact || k.From == "" || k.To != e.id {
+					t.Errorf("skipped %+v", k)
+				}
+				lost += int(k.Lines)
+				from = k.From
+				return true
+			}
+			if seen++; seen == 1 {
+				<-release // its socket fills up
+			}
+			return body(e.data) != "the end"
+		})
+	}()
+	const n = 200_000
+	for i := 1; i < n; i += 1000 {
+		put(t, s, "web", "app", numbers(i, i+1000)...)
+	}
+	close(release)
+	time.Sleep(50 * time.Millisecond)
+	for end := false; !end; {
+		put(t, s, "web", "app", "the end")
+		select {
+		case <-done:
+			end = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if lost == 0 || from == "" {
+		t.Fatalf("saw %d lines, and was never too slow", seen)
+	}
+	total := int(s.Status().Lines)
+	if over := total - seen - lost; over < 0 || over > 30 { // lines "the end" that came too late
+		t.Errorf("saw %d, was told of %d; the log has %d", seen, lost, total)
+	}
+	first := ""
+	watch(t, context.Background(), at+"?from="+from, "", func(e event) bool { first = e.data; return false })
+	if !strings.HasPrefix(body(first), "line ") {
+		t.Errorf("at %s: %q", from, first)
+	}
+}
+
+// TestTailGone: lines that retention removed are told, and the watcher goes on.
+func TestTailGone(t *testing.T) {
+	s, at := show(t, &sink.Sink{Compress: "none", KeepFiles: 1}, new(Tail))
+	put(t, s, "web", "app", "line 0")
+	visible(t, s)
+	position := s.End().String()
+	for i := 1; i < 6; i++ {
+		put(t, s, "web", "app", fmt.Sprintf("line %d", i))
+		s.Rotate(context.Background())
+	}
+	for len(s.Status().Generations) > 2 {
+		time.Sleep(time.Millisecond)
+	}
+	var got []event
+	watch(t, context.Background(), at+"?follow=0", position, func(e event) bool { got = append(got, e); return true })
+	if len(got) != 3 || got[0].kind != "skipped" || !strings.Contains(got[0].data, `"exact":false`) || body(got[1].data) != "line 5" || got[2].kind != "end" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestManyWatchers: a thousand of them stay within bounds.
+func TestManyWatchers(t *testing.T) {
+	s, at := show(t, &sink.Sink{}, new(Tail))
+	put(t, s, "web", "app", "line 0")
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	transport := &http.Transport{MaxIdleConnsPerHost: 1, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10}
+	const n = 1000
+	var seen sync.WaitGroup
+	for range n {
+		seen.Add(1)
+		r, _ := http.NewRequestWithContext(ctx, "GET", at+"?from=start", nil)
+		go func() { // ends with ctx
+			resp, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Error(err)
+				seen.Done()
+				return
+			}
+			defer resp.Body.Close()
+			in := bufio.NewReaderSize(resp.Body, 512)
+			for {
+				line, err := in.ReadString('\n')
+				if strings.HasSuffix(line, "the last\n") {
+					seen.Done()
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+	}
+	for i := range 20 {
+		put(t, s, "web", "app", numbers(i*100, i*100+100)...)
+		time.Sleep(5 * time.Millisecond)
+	}
+	put(t, s, "web", "app", "the last")
+	seen.Wait()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	// Both ends of a thousand connections are in this process.
+	if grown := int64(after.HeapInuse+after.StackInuse) - int64(before.HeapInuse+before.StackInuse); grown > 96<<20 {
+		t.Errorf("%d watchers take %d MiB", n, grown>>20)
+	}
+}

@@ -1,0 +1,244 @@
+// Package livetail shows the lines of a log to everybody who asks, as they come:
+// publish-subscribe over HTTP's server-sent events. Watchers read the file by
+// position, each at its own speed; a slow one costs disk, never memory, and
+// nobody holds up the writer.
+package livetail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanin/sink"
+)
+
+// Tail is an http.Handler: one watcher for each request. Set the fields; zero
+// ones take the defaults named.
+//
+//	GET /tail?from=10m&host=web*&include=error&n=100&follow=0&format=json&lag=0
+//
+// from is what sink.Sink.Place takes; n begins so many (matching) lines before
+// the end instead; host, source, include and exclude may be repeated, see
+// sink.Filter; follow=0 ends at the end of the log; format is line (as in the
+// file), body or json; lag is the most bytes to be behind before lines are
+// skipped, 0 for never. The header Last-Event-ID, which is a position, wins over
+// from and n.
+type Tail struct {
+	Sink        *sink.Sink
+	Log         *slog.Logger  // nil: discard
+	MaxWatchers int           // at a time; more are told to come back; default 1,000
+	MaxLag      int64         // default of lag: 256 MiB
+	Patience    time.Duration // for a watcher that takes nothing; it may come back and go on; default 30 s
+
+	once    sync.Once
+	reading chan struct{} // holds one for each watcher that is reading now
+	bufs    sync.Pool
+
+	watchers                                 atomic.Int64
+	lines, skips, skipped, refused, timeouts atomic.Uint64
+}
+
+func (t *Tail) setUp() {
+	t.once.Do(func() {
+		if t.Log == nil {
+			t.Log = slog.New(slog.DiscardHandler)
+		}
+		if t.MaxWatchers == 0 {
+			t.MaxWatchers = 1000
+		}
+		if t.MaxLag == 0 {
+			t.MaxLag = 256 << 20
+		}
+		if t.Patience == 0 {
+			t.Patience = 30 * time.Second
+		}
+		t.reading = make(chan struct{}, runtime.GOMAXPROCS(0))
+	})
+}
+
+// The bounds of what all watchers hold together: text just read, and events not
+// yet sent.
+const (
+	allBuffers = 16 << 20
+	mostBuffer = 256 << 10
+	maxBack    = 256 << 20 // how far n looks back, bytes of text
+	maxN       = 1_000_000
+)
+
+// bufferSize is what each of so many watchers may hold.
+func bufferSize(watchers int64) int {
+	return int(min(max(allBuffers/max(watchers, 1), 8<<10), mostBuffer))
+}
+
+// pace is how long a watcher at the end of the log waits between two looks, so
+// that many of them cost no more than a few.
+func pace(watchers int64) time.Duration {
+	return max(2*time.Millisecond, time.Duration(watchers)*100*time.Microsecond)
+}
+
+// ServeHTTP shows lines until the watcher leaves, or the log's end is reached if
+// that was asked for.
+func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t.setUp()
+	if n := t.watchers.Add(1); n > int64(t.MaxWatchers) {
+		t.watchers.Add(-1)
+		t.refused.Add(1)
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, fmt.Sprintf("%d watch already; come back later, or raise collector.http.max_watchers", t.MaxWatchers), http.StatusServiceUnavailable)
+		return
+	}
+	defer t.watchers.Add(-1)
+	q, err := t.query(r)
+	if err != nil {
+		t.refused.Add(1)
+		code := http.StatusBadRequest
+		if errors.Is(err, sink.ErrNoPosition) {
+			code = http.StatusGone
+		}
+		http.Error(w, err.Error(), code)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	h.Set("Fanin-Log", t.Sink.Status().Log)
+	h.Set("Fanin-Format", t.Sink.Format)
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Time{}) // a watcher sends nothing for as long as it watches
+	wa := &watcher{tail: t, query: q, out: &events{w: w, rc: rc, patience: t.Patience}, reader: t.Sink.Reader(q.at)}
+	defer wa.reader.Close()
+	if err := wa.run(r.Context()); err != nil && r.Context().Err() == nil {
+		t.timeouts.Add(1)
+		t.Log.Info("a watcher was let go; it may come back and go on where it was", "peer", r.RemoteAddr, "at", wa.reader.At().String(), "err", err)
+	}
+}
+
+// query is what a watcher asked for.
+type query struct {
+	at     sink.Position
+	match  *sink.Matcher
+	follow bool
+	format string
+	lag    int64
+}
+
+func (t *Tail) query(r *http.Request) (q query, err error) {
+	v := r.URL.Query()
+	if err := known(v, "from", "n", "host", "source", "include", "exclude", "follow", "format", "lag", "since"); err != nil {
+		return q, err
+	}
+	f := sink.Filter{Host: v["host"], Source: v["source"], Include: v["include"], Exclude: v["exclude"]}
+	from := v.Get("from")
+	if since := v.Get("since"); since != "" {
+		if f.Since, err = sink.ParseTime(since, time.Now()); err != nil {
+			return q, err
+		}
+		from = f.Since.Format(time.RFC3339Nano)
+	}
+	if q.match, err = t.Sink.Matcher(f); err != nil {
+		return q, err
+	}
+	if q.follow, err = boolean(v, "follow", true); err != nil {
+		return q, err
+	}
+	if q.lag, err = number(v, "lag", t.MaxLag, 1<<62); err != nil {
+		return q, err
+	}
+	switch q.format = v.Get("format"); q.format {
+	case "":
+		q.format = formatLine
+	case formatLine, formatBody, formatJSON:
+	default:
+		return q, fmt.Errorf("format %q: want line, body or json", q.format)
+	}
+	q.at, err = t.begin(r, v, from, q.match)
+	return q, err
+}
+
+// begin finds where to begin.
+func (t *Tail) begin(r *http.Request, v url.Values, from string, match *sink.Matcher) (sink.Position, error) {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		at, err := sink.ParsePosition(id)
+		if err != nil {
+			return at, fmt.Errorf("Last-Event-ID: %w", err)
+		}
+		return t.Sink.Place(r.Context(), at.String())
+	}
+	n, err := number(v, "n", 0, maxN)
+	if err != nil {
+		return sink.Position{}, err
+	}
+	if n > 0 && from == "" {
+		return t.Sink.Back(r.Context(), t.Sink.End(), int(n), match, maxBack)
+	}
+	return t.Sink.Place(r.Context(), from)
+}
+
+// known refuses what a watcher may have mistyped.
+func known(v url.Values, keys ...string) error {
+	for key := range v {
+		ok := false
+		for _, k := range keys {
+			ok = ok || k == key
+		}
+		if !ok {
+			return fmt.Errorf("unknown parameter %q; known are %q", key, keys)
+		}
+	}
+	return nil
+}
+
+func boolean(v url.Values, key string, def bool) (bool, error) {
+	if !v.Has(key) {
+		return def, nil
+	}
+	b, err := strconv.ParseBool(v.Get(key))
+	if err != nil {
+		return false, fmt.Errorf("%s=%q: want 0 or 1", key, v.Get(key))
+	}
+	return b, nil
+}
+
+func number(v url.Values, key string, def, most int64) (int64, error) {
+	if !v.Has(key) {
+		return def, nil
+	}
+	n, err := strconv.ParseInt(v.Get(key), 10, 64)
+	if err != nil || n < 0 || n > most {
+		return 0, fmt.Errorf("%s=%q: want a number from 0 to %d", key, v.Get(key), most)
+	}
+	return n, nil
+}
+
+// turn waits for this watcher's turn to read.
+func (t *Tail) turn(ctx context.Context) bool {
+	select {
+	case t.reading <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t *Tail) done() { <-t.reading }
+
+// buffer lends a buffer of this size; giveBack takes it again.
+func (t *Tail) buffer(size int) *[]byte {
+	if b, ok := t.bufs.Get().(*[]byte); ok && cap(*b) >= size && cap(*b) <= 2*size {
+		*b = (*b)[:size]
+		return b
+	}
+	b := make([]byte, size)
+	return &b
+}
+
+func (t *Tail) giveBack(b *[]byte) { t.bufs.Put(b) }
