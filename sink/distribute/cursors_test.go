@@ -1,0 +1,187 @@
+package distribute
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"fanin/internal/disk"
+	"fanin/sink"
+	"fanin/sink/distribute/protocol"
+	"fanin/sink/distribute/worker"
+)
+
+var update = flag.Bool("update", false, "write the golden file")
+
+func example() []*saved {
+	return []*saved{
+		{name: "mail", next: sink.Position{Generation: 3, Offset: 4096},
+			waiting: spans{{2, 100, 200, 3, 1}, {3, 0, 1 << 33, 70_000, 0}},
+			letters: []*letter{{span: span{2, 0, 50, 1, 5}, Reason: "exit status 1", Worker: "w-1", Time: time.UnixMicro(1795366800123456).UTC()}},
+			counts:  groupCounts{Accepted: 1 << 40, Redelivered: 3, Dead: 2, Expired: 1}, deadEnd: 777},
+		{name: "new", next: sink.Position{Generation: 1}},
+	}
+}
+
+// TestCursorsGolden pins the format, and reads it back.
+func TestCursorsGolden(t *testing.T) {
+	b := []byte{0x92}
+	for _, s := range example() {
+		b = s.append(b)
+	}
+	const path = "testdata/cursors.golden"
+	if *update {
+		if err := os.WriteFile(path, []byte(hex.Dump(b)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(path); err != nil || string(want) != hex.Dump(b) {
+		t.Errorf("%v; it is\n%swant\n%s", err, hex.Dump(b), want)
+	}
+	if got, err := decodeGroups(b); err != nil || !reflect.DeepEqual(got, example()) {
+		t.Errorf("read as %+v, %v", got, err)
+	}
+	for i := range b {
+		if _, err := decodeGroups(b[:i]); err == nil {
+			t.Errorf("its first %d bytes are taken for all", i)
+		}
+	}
+}
+
+// FuzzCursors: no bytes do harm, and what was read is written as it was.
+func FuzzCursors(f *testing.F) {
+	b := []byte{0x92}
+	for _, s := range example() {
+		b = s.append(b)
+	}
+	f.Add(b)
+	f.Add([]byte{0xdd, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		checkCursors(b)
+		groups, err := decodeGroups(b)
+		if err != nil {
+			return
+		}
+		for _, s := range groups {
+			one, err := decodeGroups(s.append([]byte{0x91}))
+			if err != nil || !reflect.DeepEqual(one[0], s) {
+				t.Errorf("%+v was written and read as %+v, %v", s, one, err)
+			}
+		}
+	})
+}
+
+// TestCursorsTorn: a file that a crash left half leaves the other; if both are
+// damaged, lines come again rather than never, and that is said; those of
+// another log are not taken.
+func TestCursorsTorn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	b.putMany(0, 100)
+	c := b.raw(protocol.Hello{Group: "g", From: "start"})
+	f := c.hear(protocol.KindLines)
+	for i := range 5 {
+		c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: i * 10, To: i*10 + 10})
+		c.hear(protocol.KindAccepted)
+	}
+	work := filepath.Join(sink.StateDir(path), workDir)
+	kept := copyDir(t, work)
+	b.down()
+	newest := ""
+	for i, best := 0, uint64(0); i < 2; i++ {
+		name := filepath.Join(kept, []string{"cursors-0", "cursors-1"}[i])
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq, ok := checkCursors(text)
+		if !ok {
+			t.Fatalf("%s is not whole", name)
+		}
+		if seq > best {
+			newest, best = name, seq
+		}
+	}
+	again := func(damage func()) GroupStatus {
+		t.Helper()
+		damage()
+		os.RemoveAll(work)
+		if err := os.CopyFS(work, os.DirFS(kept)); err != nil {
+			t.Fatal(err)
+		}
+		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+		defer b.down()
+		if b.group("g").Group == "" {
+			var l tally
+			stop := b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
+			defer stop()
+			b.wait("the group", func() bool { return b.group("g").Group != "" })
+			b.done("g")
+		}
+		return b.group("g")
+	}
+	flip := func(name string, at int) func() {
+		return func() {
+			text, _ := os.ReadFile(name)
+			text[at] ^= 1
+			os.WriteFile(name, text, 0o640)
+		}
+	}
+	if g := again(func() {}); g.Accepted != 50 || g.LagLines != 50 {
+		t.Errorf("undamaged: %+v", g)
+	}
+	if g := again(flip(newest, 50)); g.Accepted != 40 || g.LagLines != 60 {
+		t.Errorf("with the newest damaged: %+v", g)
+	}
+	older := filepath.Join(kept, "cursors-0")
+	if older == newest {
+		older = filepath.Join(kept, "cursors-1")
+	}
+	if g := again(flip(older, 50)); g.Accepted < 100 {
+		t.Errorf("with both damaged, all lines come again: %+v", g)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), "fanin: CURSORS") {
+		t.Errorf("that both are damaged is not said in the log: %v", err)
+	}
+}
+
+// TestCursorsCannotBeSaved: no answer is accepted before it is durable.
+func TestCursorsCannotBeSaved(t *testing.T) {
+	for _, op := range []disk.Op{disk.OpWrite, disk.OpSync} {
+		var broken atomic.Bool
+		s := &sink.Sink{Sync: "commit", Compress: "none", Disk: &disk.Disk{Fault: func(o disk.Op, p string) (int, error) {
+			if broken.Load() && o == op && strings.Contains(p, "cursors-") {
+				return 3, syscall.ENOSPC
+			}
+			return 0, nil
+		}}}
+		b := open(t, filepath.Join(t.TempDir(), "all.log"), s, nil)
+		b.putMany(0, 10)
+		c := b.raw(protocol.Hello{Group: "g", From: "start"})
+		f := c.hear(protocol.KindLines)
+		broken.Store(true)
+		c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, To: -1})
+		b.wait("the answer", func() bool { return b.group("g").Accepted == 10 })
+		c.nc.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if f, err := c.r.Frame(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%s fails, and the worker is told %+v, %v", op, f, err)
+		}
+		broken.Store(false)
+		// The reader was cut off in the middle of nothing: it can go on.
+		c.nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.r = protocol.NewReader(c.nc, 4096)
+		if a := c.hear(protocol.KindAccepted); a.N != f.N || a.To != 10 {
+			t.Errorf("%+v", a)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+
+	"fanin/sink/distribute/protocol"
+)
+
+// ID is a line's place in the log, generation:offset. A line that comes again
+// has the same.
+type ID struct {
+	Generation uint64
+	Offset     int64
+}
+
+func (id ID) String() string { return fmt.Sprintf("%d:%d", id.Generation, id.Offset) }
+
+// Line is one line of the log, as it stands in the file, without its newline.
+type Line struct {
+	ID   ID
+	Text []byte
+}
+
+// Delivery is lines that were handed to this worker. Its methods may be called
+// from any goroutine, until Handle returns.
+type Delivery struct {
+	N       uint64
+	Attempt int    // the how manieth of these lines
+	Text    []byte // all lines, each with its newline
+	runs    []protocol.Run
+	s       *session
+
+	mu       sync.Mutex
+	count    int
+	answered []bool // by line; nil: none
+}
+
+func newDelivery(s *session, f *protocol.Frame) *Delivery {
+	return &Delivery{N: f.N, Attempt: f.Attempt, Text: f.Text, runs: f.Runs, s: s, count: bytes.Count(f.Text, []byte{'\n'})}
+}
+
+// Len is how many lines there are.
+func (d *Delivery) Len() int { return d.count }
+
+// Lines gives each line with its number within the delivery.
+func (d *Delivery) Lines() func(yield func(int, Line) bool) {
+	return func(yield func(int, Line) bool) {
+		text, i := d.Text, 0
+		for _, r := range d.runs {
+			run := text[:r.Length]
+			text = text[r.Length:]
+			for at := r.Offset; len(run) > 0; i++ {
+				n := bytes.IndexByte(run, '\n') + 1
+				if n == 0 {
+					n = len(run)
+				}
+				if !yield(i, Line{ID{r.Generation, at}, bytes.TrimSuffix(run[:n], []byte{'\n'})}) {
+					return
+				}
+				run, at = run[n:], at+int64(n)
+			}
+		}
+	}
+}
+
+// Ack says that lines from to to-1 are done.
+func (d *Delivery) Ack(from, to int) error { return d.answer(protocol.KindAck, from, to, "") }
+
+// Nack says that they cannot be done, and why.
+func (d *Delivery) Nack(from, to int, reason string) error {
+	return d.answer(protocol.KindNack, from, to, reason)
+}
+
+// Release gives them back untried.
+func (d *Delivery) Release(from, to int) error { return d.answer(protocol.KindRelease, from, to, "") }
+
+// Touch begins the delivery's lease anew.
+func (d *Delivery) Touch() error {
+	return d.s.send(&protocol.Frame{Kind: protocol.KindTouch, N: d.N})
+}
+
+func (d *Delivery) answer(kind protocol.Kind, from, to int, reason string) error {
+	d.mu.Lock()
+	if from < 0 || to > d.count || from >= to {
+		d.mu.Unlock()
+		return fmt.Errorf("lines %d to %d of %d", from, to, d.count)
+	}
+	if d.answered == nil {
+		d.answered = make([]bool, d.count)
+	}
+	for i := from; i < to; i++ {
+		d.answered[i] = true
+	}
+	d.mu.Unlock()
+	return d.s.send(&protocol.Frame{Kind: kind, N: d.N, From: from, To: to, Reason: reason[:min(len(reason), protocol.MaxString)]})
+}
+
+// answerRest answers all lines that have no answer.
+func (d *Delivery) answerRest(kind protocol.Kind, reason string) {
+	d.mu.Lock()
+	var open [][2]int
+	for i := range d.count {
+		if d.answered != nil && d.answered[i] {
+			continue
+		}
+		if last := len(open) - 1; last >= 0 && open[last][1] == i {
+			open[last][1] = i + 1
+		} else {
+			open = append(open, [2]int{i, i + 1})
+		}
+	}
+	d.mu.Unlock()
+	for _, lines := range open {
+		if d.answer(kind, lines[0], lines[1], reason) != nil {
+			return
+		}
+	}
+}

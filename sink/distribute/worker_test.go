@@ -1,0 +1,440 @@
+package distribute
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fanin/sink"
+	"fanin/sink/distribute/protocol"
+	"fanin/sink/distribute/worker"
+)
+
+// raw is a worker that says what a test wants said.
+type raw struct {
+	t  *testing.T
+	nc net.Conn
+	r  *protocol.Reader
+}
+
+func (b *bench) raw(h protocol.Hello) *raw {
+	b.t.Helper()
+	nc, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &raw{b.t, nc, protocol.NewReader(nc, 4096)}
+	if _, err := nc.Write(protocol.AppendHello(nil, &h)); err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+func (c *raw) say(f protocol.Frame) {
+	c.t.Helper()
+	if _, err := c.nc.Write(protocol.AppendFrame(nil, &f)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// hear returns the next frame of this kind; others may come before it.
+func (c *raw) hear(kind protocol.Kind) protocol.Frame {
+	c.t.Helper()
+	for {
+		f, err := c.r.Frame()
+		if err != nil {
+			c.t.Fatalf("waiting for %q: %v", kind, err)
+		}
+		if f.Kind == kind {
+			return f
+		}
+		if f.Kind == protocol.KindFault {
+			c.t.Fatalf("waiting for %q: %s", kind, f.Reason)
+		}
+	}
+}
+
+// TestNackAndDeadLetters: a line that fails is tried as often as it should be, and
+// then put to the dead letters, alone, with the reason; its neighbours are done.
+func TestNackAndDeadLetters(t *testing.T) {
+	b := openNew(t, &Distributor{Attempts: 3})
+	b.putMany(0, 500)
+	var l tally
+	attempts := make(chan int, 100)
+	stop := b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start", Name: "w"}, Handle: func(_ context.Context, d *worker.Delivery) error {
+		if bytes.Contains(d.Text, []byte(": line 77\n")) {
+			attempts <- d.Attempt
+			return fmt.Errorf("cannot do %d lines", d.Len())
+		}
+		l.note(b, d)
+		return nil
+	}})
+	g := b.done("g")
+	stop()
+	close(attempts)
+	var saw []int
+	for n := range attempts {
+		saw = append(saw, n)
+	}
+	if fmt.Sprint(saw) != "[1 2 3]" || g.Dead == 0 {
+		t.Errorf("attempts %v, group %+v", saw, g)
+	}
+	text, err := os.ReadFile(g.DeadLetters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := make(map[string]bool)
+	for line := range bytes.Lines(text) {
+		var d deadLetter
+		if err := json.Unmarshal(line, &d); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if dead[d.Position] || d.Attempts != 3 || d.Worker != "w" || !strings.HasPrefix(d.Reason, "cannot do") {
+			t.Errorf("%s", line)
+		}
+		dead[d.Position] = true
+		l.got = append(l.got, string(b.sink.Parts([]byte(d.Line)).Body))
+	}
+	if uint64(len(dead)) != g.Dead || len(dead) > 16 {
+		t.Errorf("%d dead letters, and the group counts %d", len(dead), g.Dead)
+	}
+	expect(t, l.lines(), 500)
+}
+
+// TestLease: lines of a worker that does not answer go to another, and what it
+// says later does not count.
+func TestLease(t *testing.T) {
+	b := openNew(t, nil)
+	b.putMany(0, 10)
+	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 10, Lease: 300 * time.Millisecond})
+	f := c.hear(protocol.KindLines)
+	if f.Attempt != 1 {
+		t.Errorf("attempt %d", f.Attempt)
+	}
+	lost := c.hear(protocol.KindLost)
+	if lost.N != f.N || lost.From != 0 || lost.To != 10 {
+		t.Errorf("lost %+v", lost)
+	}
+	var l tally
+	attempt := 0
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error {
+		l.note(b, d)
+		attempt = d.Attempt
+		return nil
+	}})
+	g := b.done("g")
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, To: -1})
+	if late := c.hear(protocol.KindLost); late.N != f.N {
+		t.Errorf("a late answer is answered %+v", late)
+	}
+	expect(t, l.lines(), 10)
+	if after := b.group("g"); after.Accepted != 10 || g.Redelivered != 10 || attempt != 2 {
+		t.Errorf("%+v, attempt %d", after, attempt)
+	}
+	// It spoke, so it is given lines again.
+	c.say(protocol.Frame{Kind: protocol.KindCredit, Credit: 5})
+	b.wait("both to be given lines", func() bool {
+		b.putMany(10, 20)
+		for _, w := range b.dist.Workers() {
+			if w.Suspended || w.Handed == 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestTouch keeps a lease alive.
+func TestTouch(t *testing.T) {
+	b := openNew(t, nil)
+	b.putMany(0, 1)
+	c := b.raw(protocol.Hello{Group: "g", From: "start", Lease: 600 * time.Millisecond})
+	f := c.hear(protocol.KindLines)
+	for range 10 {
+		time.Sleep(200 * time.Millisecond) // a worker that takes its time is what is tested
+		c.say(protocol.Frame{Kind: protocol.KindTouch, N: f.N})
+	}
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, To: -1})
+	if a := c.hear(protocol.KindAccepted); a.N != f.N || a.From != 0 || a.To != 1 {
+		t.Errorf("%+v", a)
+	}
+	if g := b.group("g"); g.Redelivered != 0 || g.Accepted != 1 {
+		t.Errorf("%+v", g)
+	}
+}
+
+// TestPartialAnswers: each line of a delivery can have its own answer.
+func TestPartialAnswers(t *testing.T) {
+	b := openNew(t, nil)
+	b.putMany(0, 10)
+	c := b.raw(protocol.Hello{Group: "g", From: "start"})
+	f := c.hear(protocol.KindLines)
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 0, To: 3})
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 5, To: 6})
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 2, To: 4})
+	c.say(protocol.Frame{Kind: protocol.KindNack, N: f.N, From: 9, To: 10, Reason: "no"})
+	again := c.hear(protocol.KindLines)
+	if !strings.HasSuffix(string(again.Text), ": line 9\n") || again.Attempt != 2 || len(again.Runs) != 1 {
+		t.Errorf("line 9 was nacked, and this came: %+v", again)
+	}
+	c.say(protocol.Frame{Kind: protocol.KindRelease, N: f.N, From: 7, To: 9})
+	again = c.hear(protocol.KindLines)
+	if strings.Count(string(again.Text), "\n") != 2 || again.Attempt != 1 || !strings.Contains(string(again.Text), ": line 7\n") {
+		t.Errorf("lines 7 and 8 were released, and this came: %+v", again)
+	}
+	b.wait("the answers", func() bool { return b.group("g").Accepted == 5 })
+	g := b.group("g")
+	if g.InFlight != 5 || g.LagLines != 5 || g.Waiting != 0 {
+		t.Errorf("%+v", g)
+	}
+	c.nc.Close()
+	var l tally
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error {
+		l.note(b, d)
+		return nil
+	}})
+	b.done("g")
+	got := l.lines()
+	for _, i := range []int{4, 6, 7, 8, 9} {
+		if !strings.Contains(strings.Join(got, "|")+"|", fmt.Sprintf("line %d|", i)) {
+			t.Errorf("line %d is missing in %q", i, got)
+		}
+	}
+	if len(got) != 5 {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestAcceptedSurvives: what a worker was told is accepted never comes again, and
+// all else does, when the collector is cut off without a word and starts again.
+func TestAcceptedSurvives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	b.putMany(0, 100)
+	c := b.raw(protocol.Hello{Group: "g", From: "start"})
+	f := c.hear(protocol.KindLines)
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 10, To: 30})
+	if a := c.hear(protocol.KindAccepted); a.From != 10 || a.To != 30 {
+		t.Fatalf("accepted %+v", a)
+	}
+	// What a kill leaves: the groups as they are saved now.
+	work := filepath.Join(sink.StateDir(path), workDir)
+	left := copyDir(t, work)
+	b.down()
+	os.RemoveAll(work)
+	if err := os.Rename(left, work); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	if g := b.group("g"); g.LagLines != 80 || g.Accepted != 20 {
+		t.Errorf("after a start: %+v", g)
+	}
+	var l tally
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error {
+		l.note(b, d)
+		return nil
+	}})
+	b.done("g")
+	got := l.lines()
+	for i := 10; i < 30; i++ {
+		got = append(got, fmt.Sprintf("line %d", i))
+	}
+	expect(t, got, 100)
+}
+
+func copyDir(t *testing.T, from string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// TestKeys: with a key, lines of one source are at one worker at a time and are
+// accepted in order, each once, while workers come, go and fail.
+func TestKeys(t *testing.T) {
+	b := openNew(t, &Distributor{Attempts: 100})
+	var mu sync.Mutex
+	at := make(map[string]int) // by source: workers that have lines of it in hand
+	accepted := make(map[string]int)
+	var stops []func()
+	start := func() {
+		given := make(map[uint64][]string)
+		last := make(map[string]int)
+		w := &worker.Worker{Options: protocol.Hello{Group: "g", From: "start", Key: "source", Credit: 50, Batch: 7}}
+		w.Handle = func(ctx context.Context, d *worker.Delivery) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, line := range d.Lines() {
+				given[d.N] = append(given[d.N], string(line.Text))
+			}
+			for i, line := range d.Lines() {
+				source := string(b.sink.Parts(line.Text).Source)
+				if at[source]++; at[source] > 1 {
+					t.Errorf("two workers have lines of %s", source)
+				}
+				mu.Unlock()
+				runtime.Gosched()
+				mu.Lock()
+				at[source]--
+				if rand.IntN(40) == 0 {
+					d.Nack(i, d.Len(), "by lot")
+					return nil
+				}
+				if d.Ack(i, i+1) != nil {
+					return nil
+				}
+			}
+			return nil
+		}
+		w.Accepted = func(n uint64, from, to int) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, line := range given[n][from:to] {
+				f := b.sink.Parts([]byte(line))
+				var number int
+				fmt.Sscanf(string(f.Body), "%d", &number)
+				if before, ok := last[string(f.Source)]; ok && number < before {
+					t.Errorf("source %s: %d was accepted after %d", f.Source, number, before)
+				}
+				last[string(f.Source)] = number
+				accepted[string(f.Source)+" "+string(f.Body)]++
+			}
+		}
+		stops = append(stops, b.work(w))
+	}
+	const sources, each = 20, 300
+	start()
+	start()
+	for i := range each {
+		for s := range sources {
+			b.put("web", fmt.Sprintf("s%d", s), fmt.Sprint(i))
+		}
+		switch i {
+		case 50, 100, 150:
+			start()
+		case 120, 200:
+			stops[0]()
+			stops = stops[1:]
+		}
+	}
+	if g := b.done("g"); g.Accepted != sources*each || g.Redelivered == 0 {
+		t.Errorf("%+v", g)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for line, n := range accepted {
+		if n != 1 {
+			t.Errorf("line %q was accepted %d times", line, n)
+		}
+	}
+}
+
+// TestFilter: a group gets what it asked for, and the rest does not wait for it.
+func TestFilter(t *testing.T) {
+	b := openNew(t, nil)
+	for i := range 50 {
+		b.put(fmt.Sprintf("web-%d", i%3), []string{"nginx", "app"}[i%2], fmt.Sprintf("line %d status=%d", i, 200+i))
+	}
+	var l tally
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start", Host: []string{"web-1", "web-2"}, Source: []string{"ng*"}, Include: []string{"status=2[0-3]"}, Exclude: []string{"line 8 "}},
+		Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
+	b.done("g")
+	var want []string
+	for i := range 50 {
+		if i%3 > 0 && i%2 == 0 && i < 40 && i != 8 {
+			want = append(want, fmt.Sprintf("line %d status=%d", i, 200+i))
+		}
+	}
+	if got := l.lines(); strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestExpired: what retention removes before a group had it is counted exactly,
+// said in the log, and a group that is asked to be waited for is waited for.
+func TestExpired(t *testing.T) {
+	for _, hold := range []int64{0, 1 << 30} {
+		path := filepath.Join(t.TempDir(), "all.log")
+		b := open(t, path, &sink.Sink{Sync: "none", Compress: "none", KeepFiles: 1, HoldBytes: hold}, nil)
+		b.putMany(0, 250)
+		c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 50, Batch: 50})
+		f := c.hear(protocol.KindLines)
+		c.say(protocol.Frame{Kind: protocol.KindCredit, Credit: 0})
+		c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 0, To: 20})
+		c.hear(protocol.KindAccepted)
+		for i := 250; i < 1000; i += 250 {
+			b.sink.Rotate(context.Background())
+			b.putMany(i, i+250)
+		}
+		b.sink.Rotate(context.Background())
+		if hold > 0 {
+			b.wait("the janitor", func() bool { return len(b.sink.Status().Generations) == 5 })
+			if g := b.group("g"); g.Expired != 0 || g.LagLines != 980 {
+				t.Errorf("held: %+v", g)
+			}
+			continue
+		}
+		b.wait("the janitor", func() bool { return b.group("g").Expired > 0 && len(b.sink.Status().Generations) == 2 })
+		g := b.group("g")
+		// The newest file's 250 and the 30 in flight are left; notices are lines too.
+		all := b.sink.Status().Lines
+		if g.Expired < 700 || g.InFlight != 30 || g.Expired+20+g.LagLines != all {
+			t.Errorf("expired %d of %d: %+v", g.Expired, all, g)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), "EXPIRED group=g lines=") {
+			t.Errorf("the log says %q, %v", text, err)
+		}
+		c.say(protocol.Frame{Kind: protocol.KindNack, N: f.N, From: 20, To: 50, Reason: "no"})
+		c.say(protocol.Frame{Kind: protocol.KindCredit, Credit: 50})
+		b.wait("the lines in flight", func() bool { return b.group("g").Expired >= g.Expired+30 })
+	}
+}
+
+// TestReplay moves a group; what was in hand does not count.
+func TestReplay(t *testing.T) {
+	b := openNew(t, nil)
+	b.putMany(0, 100)
+	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 40, Batch: 40})
+	f := c.hear(protocol.KindLines)
+	c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 0, To: 20})
+	c.hear(protocol.KindAccepted)
+	if _, err := b.dist.Replay(context.Background(), "g", "start"); err != nil {
+		t.Fatal(err)
+	}
+	if lost := c.hear(protocol.KindLost); lost.N != f.N {
+		t.Errorf("lost %+v", lost)
+	}
+	c.nc.Close()
+	var l tally
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
+	b.done("g")
+	expect(t, l.lines(), 100)
+	if _, err := b.dist.Replay(context.Background(), "nobody", "start"); !errors.Is(err, ErrNoGroup) {
+		t.Errorf("an unknown group: %v", err)
+	}
+	if _, err := b.dist.Replay(context.Background(), "g", "99:0"); !errors.Is(err, sink.ErrNoPosition) {
+		t.Errorf("an unknown place: %v", err)
+	}
+	if err := b.dist.Forget(context.Background(), "g"); err != nil {
+		t.Fatal(err)
+	}
+	if b.group("g").Group != "" {
+		t.Error("a group that was forgotten is still there")
+	}
+}
