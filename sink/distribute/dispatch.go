@@ -20,7 +20,7 @@ const (
 	maxBehind   = 32 << 10 // spans that wait for one worker of a group with keys
 	maxInFlight = 4 << 20  // lines without an answer, of all groups
 	gatherTime  = time.Millisecond
-	leaseTick   = 250 * time.Millisecond
+	leaseTick   = 100 * time.Millisecond
 )
 
 // attemptLines is how many lines a delivery may have that failed so often
@@ -56,6 +56,7 @@ func (g *group) run(ctx context.Context) {
 			pause(ctx, gatherTime) // a few small commits make one delivery
 		case now := <-tick.C:
 			g.leases(now)
+			g.revive(now)
 		case <-ctx.Done():
 		}
 	}

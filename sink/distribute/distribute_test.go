@@ -36,6 +36,7 @@ func open(t *testing.T, path string, s *sink.Sink, d *Distributor) *bench {
 		d = new(Distributor)
 	}
 	d.Sink, d.Log = s, log
+	orDefault(&d.Retry, time.Millisecond)
 	s.Needed, s.Expire = d.Needed, d.Expire
 	if err := s.Open(context.Background()); err != nil {
 		t.Fatal(err)

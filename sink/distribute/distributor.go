@@ -33,7 +33,8 @@ type Distributor struct {
 	TLS  *tls.Config  // nil: plain TCP
 
 	Lease            time.Duration // for an answer, at most; default 1 min
-	Attempts         int           // that a line gets; default 5
+	Attempts         int           // that a line gets; default 8
+	Retry            time.Duration // before the second attempt at what a worker could not do, doubled for each further one; default 1 s
 	MaxWorkers       int           // connections at a time; default 1,000
 	MaxGroups        int           // default 64
 	MaxCredit        int           // lines that a worker may have unanswered; default 65,536
@@ -75,7 +76,8 @@ func (d *Distributor) Open(ctx context.Context) error {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	orDefault(&d.Lease, time.Minute)
-	orDefault(&d.Attempts, 5)
+	orDefault(&d.Attempts, 8)
+	orDefault(&d.Retry, time.Second)
 	orDefault(&d.MaxWorkers, 1000)
 	orDefault(&d.MaxGroups, 64)
 	orDefault(&d.MaxCredit, 1<<16)

@@ -27,6 +27,7 @@ type group struct {
 	mu      sync.Mutex
 	next    sink.Position // of the first line that was never handed out
 	waiting spans         // to be handed out again
+	delayed []delayed     // to be put to those, in a while
 	turn    uint64        // counts changes of next and waiting that others than the dispatcher make
 	frozen  bool          // next is being moved by another
 	removed bool
@@ -53,6 +54,16 @@ type groupCounts struct {
 	Accepted, Redelivered, Dead, Expired uint64 // lines
 	handed                               uint64
 }
+
+// delayed is lines that a worker could not do: the next attempt waits, because
+// what they need may be out of order for a while.
+type delayed struct {
+	span
+	due time.Time
+}
+
+// maxRetry bounds the delay, which doubles with each attempt.
+const maxRetry = time.Minute
 
 // acceptance is an answer that a worker is told of once it is durable.
 type acceptance struct {
@@ -207,7 +218,7 @@ func (g *group) part(m *member) {
 // takeBack takes the unanswered lines of a delivery from a member. g.mu is held.
 func (g *group) takeBack(m *member, d *delivery, blame bool, why string) {
 	for _, lines := range d.open() {
-		g.retake(m, d, lines, blame, why)
+		g.retake(m, d, lines, blame, false, why)
 	}
 	if i := slices.Index(m.queue, d); i >= 0 {
 		m.queue = slices.Delete(m.queue, i, i+1)
@@ -218,7 +229,7 @@ func (g *group) takeBack(m *member, d *delivery, blame bool, why string) {
 
 // retake takes lines from a member: back to those who wait, or if that was the
 // last attempt, to the dead letters. g.mu is held.
-func (g *group) retake(m *member, d *delivery, lines lineRange, blame bool, why string) {
+func (g *group) retake(m *member, d *delivery, lines lineRange, blame, delay bool, why string) {
 	for _, fresh := range d.answer(lines.from, lines.to) {
 		n := fresh.to - fresh.from
 		g.less(m, n)
@@ -231,9 +242,16 @@ func (g *group) retake(m *member, d *delivery, lines lineRange, blame bool, why 
 				g.letters = append(g.letters, &letter{span: s, Reason: why, Worker: m.hello.Name, Time: time.Now().UTC()})
 				continue
 			}
-			if g.terms.key != "" && m.active && !m.suspended {
+			due := time.Now().Add(min(g.d.Retry<<min(d.attempts, 16), maxRetry))
+			switch {
+			case g.terms.key != "" && m.active && !m.suspended:
 				m.behind.add(s)
-			} else {
+				if delay {
+					m.pausedUntil = due // all of it: what follows may have the same key
+				}
+			case delay:
+				g.delayed = append(g.delayed, delayed{s, due})
+			default:
 				g.waiting.add(s)
 			}
 			g.turn++
@@ -292,7 +310,7 @@ func (g *group) answered(m *member, f *protocol.Frame) error {
 	case protocol.KindNack:
 		g.nack(m, d, lines, f.Reason)
 	case protocol.KindRelease:
-		g.retake(m, d, lines, false, "")
+		g.retake(m, d, lines, false, false, "")
 		g.goBack(m, d, lines)
 	}
 	return nil
@@ -319,7 +337,7 @@ func (g *group) ack(m *member, d *delivery, lines lineRange) {
 
 func (g *group) nack(m *member, d *delivery, lines lineRange, why string) {
 	g.d.counts.nacks.Add(uint64(lines.to - lines.from))
-	g.retake(m, d, lines, true, why)
+	g.retake(m, d, lines, true, true, why)
 	if d.attempts+1 < g.d.Attempts {
 		g.goBack(m, d, lines)
 	}
@@ -340,7 +358,7 @@ func (g *group) goBack(m *member, d *delivery, lines lineRange) {
 			if later == d && open.to <= lines.from {
 				continue
 			}
-			g.retake(m, later, open, false, why)
+			g.retake(m, later, open, false, false, why)
 			m.note(&protocol.Frame{Kind: protocol.KindLost, N: later.n, From: open.from, To: open.to, Reason: why})
 		}
 		if i := slices.Index(m.queue, later); i >= 0 && later.left == 0 {
@@ -349,6 +367,23 @@ func (g *group) goBack(m *member, d *delivery, lines lineRange) {
 			later.text = nil
 		}
 	}
+}
+
+// revive puts delayed lines that are due to those that wait.
+func (g *group) revive(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	kept := g.delayed[:0]
+	for _, x := range g.delayed {
+		if now.Before(x.due) {
+			kept = append(kept, x)
+			continue
+		}
+		g.waiting.add(x.span)
+		g.turn++
+	}
+	g.delayed = kept
+	g.kick()
 }
 
 // leases takes back what was not answered in time. A worker that let a lease end
@@ -394,7 +429,7 @@ func (g *group) move(at sink.Position) {
 		}
 		m.behind = nil
 	}
-	g.waiting, g.ahead, g.next = nil, nil, at
+	g.waiting, g.delayed, g.ahead, g.next = nil, nil, nil, at
 	g.turn++
 	g.settleJoins()
 	g.changed()
@@ -418,6 +453,9 @@ func (g *group) low() sink.Position {
 // outstanding are the lines below next that are not done with. g.mu is held.
 func (g *group) outstanding() (list spans) {
 	all := slices.Clone(g.waiting)
+	for _, x := range g.delayed {
+		all = append(all, x.span)
+	}
 	for _, m := range g.members {
 		all = append(all, m.behind...)
 		for _, d := range m.flight {
@@ -438,6 +476,10 @@ func (g *group) outstanding() (list spans) {
 func (g *group) expire(ctx context.Context, gen sink.Generation, following sink.Position) error {
 	g.mu.Lock()
 	g.frozen = true
+	for _, x := range g.delayed {
+		g.waiting.add(x.span)
+	}
+	g.delayed = nil
 	lines := g.waiting.within(gen.Number).lines()
 	for _, m := range g.members {
 		lines += m.behind.within(gen.Number).lines()

@@ -32,8 +32,10 @@ type member struct {
 	behind    spans       // with keys: lines that are to go to this worker alone
 	building  *delivery   // during a pass
 	passed    float64     // lines handed to it, by weight
-	handed    uint64
-	acked     uint64
+
+	pausedUntil time.Time // with keys: a line of it failed and has to wait
+	handed      uint64
+	acked       uint64
 }
 
 const (
@@ -44,7 +46,7 @@ const (
 
 // room is how many lines may be handed to it now.
 func (m *member) room() int {
-	if !m.active || m.suspended || m.gone || len(m.queue) >= maxQueue {
+	if !m.active || m.suspended || m.gone || len(m.queue) >= maxQueue || !m.pausedUntil.IsZero() && time.Now().Before(m.pausedUntil) {
 		return 0
 	}
 	return m.credit - m.inFlight

@@ -114,6 +114,44 @@ func TestNackAndDeadLetters(t *testing.T) {
 	expect(t, l.lines(), 500)
 }
 
+// TestRetry: what a worker could not do waits longer each time, and others do not
+// wait for it.
+func TestRetry(t *testing.T) {
+	b := openNew(t, &Distributor{Retry: 200 * time.Millisecond, Attempts: 4})
+	b.putMany(0, 1)
+	var mu sync.Mutex
+	var tried []time.Time
+	done := make(chan struct{})
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start", Credit: 1}, Handle: func(_ context.Context, d *worker.Delivery) error {
+		if bytes.Contains(d.Text, []byte(": line 0\n")) {
+			mu.Lock()
+			tried = append(tried, time.Now())
+			mu.Unlock()
+			return errors.New("not yet")
+		}
+		if bytes.Contains(d.Text, []byte(": line 9\n")) {
+			close(done)
+		}
+		return nil
+	}})
+	b.wait("the first try", func() bool { mu.Lock(); defer mu.Unlock(); return len(tried) > 0 })
+	b.putMany(1, 10)
+	<-done
+	mu.Lock()
+	if len(tried) != 1 {
+		t.Errorf("others waited for %d tries", len(tried))
+	}
+	mu.Unlock()
+	if g := b.done("g"); g.Dead != 1 {
+		t.Errorf("%+v", g)
+	}
+	for i, least := range []time.Duration{200, 400, 800} {
+		if got := tried[i+1].Sub(tried[i]); got < least*time.Millisecond {
+			t.Errorf("try %d came after %s", i+2, got)
+		}
+	}
+}
+
 // TestLease: lines of a worker that does not answer go to another, and what it
 // says later does not count.
 func TestLease(t *testing.T) {
@@ -401,8 +439,13 @@ func TestExpired(t *testing.T) {
 			t.Errorf("the log says %q, %v", text, err)
 		}
 		c.say(protocol.Frame{Kind: protocol.KindNack, N: f.N, From: 20, To: 50, Reason: "no"})
-		c.say(protocol.Frame{Kind: protocol.KindCredit, Credit: 50})
-		b.wait("the lines in flight", func() bool { return b.group("g").Expired >= g.Expired+30 })
+		b.wait("the nack", func() bool { return b.group("g").InFlight == 0 })
+		c.nc.Close()
+		b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(context.Context, *worker.Delivery) error { return nil }})
+		after := b.done("g")
+		if all := b.sink.Status().Lines; after.Expired < g.Expired+30 || after.Expired+after.Accepted != all {
+			t.Errorf("of %d lines: %+v", all, after)
+		}
 	}
 }
 
