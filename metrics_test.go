@@ -16,6 +16,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"fanin/sink/distribute/protocol"
+	"fanin/sink/distribute/worker"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md anew")
@@ -26,8 +29,10 @@ var metricsTable = regexp.MustCompile(`(?s)(<!-- table: [^\n]* -->\n)(.*)(<!-- /
 func TestMetricsDocument(t *testing.T) {
 	dir := t.TempDir()
 	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"),
-		"--out", filepath.Join(dir, "all.log"), "--state", filepath.Join(dir, "state"), "--listen", "127.0.0.1:0"))
+		"--out", filepath.Join(dir, "all.log"), "--state", filepath.Join(dir, "state"), "--listen", "127.0.0.1:0", "--work", "127.0.0.1:0"))
+	address := strings.TrimPrefix(c.wait("^listening work .*"), "listening work ")
 	c.wait("^writing")
+	joinGroup(t, address)
 	want := describe(t, filepath.Join(dir, "state", "control.sock"))
 	const path = "docs/metrics.md"
 	b, err := os.ReadFile(path)
@@ -52,6 +57,22 @@ func TestMetricsDocument(t *testing.T) {
 		if !strings.Contains(want, "`"+name+"`") {
 			t.Errorf("%s names %s, which is no metric", path, name)
 		}
+	}
+}
+
+// joinGroup makes a group, which has metrics of its own.
+func joinGroup(t *testing.T, address string) {
+	t.Helper()
+	joined := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	w := worker.Worker{Address: address, Options: protocol.Hello{Group: "g"}, Welcomed: func(protocol.Welcome) { close(joined) },
+		Handle: func(context.Context, *worker.Delivery) error { return nil }}
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }() // ends with the context
+	<-joined
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -96,7 +117,7 @@ func describe(t *testing.T, socket string) string {
 		var labels []string
 		for _, label := range slices.Sorted(maps.Keys(m.labels)) {
 			values := strings.Join(slices.Sorted(maps.Keys(m.labels[label])), ", ")
-			if name == "fanin_build_info" {
+			if name == "fanin_build_info" || label == "group" {
 				values = "..."
 			}
 			labels = append(labels, fmt.Sprintf("%s: %s", label, values))

@@ -28,11 +28,16 @@ func TestManual(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", programs.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
-			return nil
+			examples, err := filepath.Abs("../examples")
+			env.Setenv("EXAMPLES", examples)
+			return err
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
 				return os.Getuid() == 0, nil
+			}
+			if name == "msgpack" { // a Python that can be a worker
+				return exec.Command("/usr/bin/python3", "-c", "import msgpack").Run() == nil, nil
 			}
 			return false, nil
 		},
@@ -44,6 +49,7 @@ func TestManual(t *testing.T) {
 			"script":    script,
 			"listening": listening,
 			"flood":     flood,
+			"settled":   settled,
 		},
 	})
 }
@@ -121,7 +127,7 @@ func listening(ts *testscript.TestScript, _ bool, args []string) {
 		var st struct{ Listen []string }
 		err = json.NewDecoder(resp.Body).Decode(&st)
 		resp.Body.Close()
-		if err == nil && len(st.Listen) == 2 {
+		if err == nil && len(st.Listen) >= 2 {
 			return
 		}
 	}
@@ -143,4 +149,25 @@ func flood(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(ts.Exec(args[2], args[3:]...))
 		}
 	}
+}
+
+// settled waits until a group of all.log has nothing left to do: settled GROUP.
+func settled(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		c := exec.Command(filepath.Join(programs.Dir, "fanin-collector"), "groups", "--json", "--out", ts.MkAbs("all.log"))
+		b, err := c.Output()
+		var groups []struct {
+			Group    string
+			LagLines *int `json:"lag_lines"`
+		}
+		if err != nil || json.Unmarshal(b, &groups) != nil {
+			continue
+		}
+		for _, g := range groups {
+			if g.Group == args[0] && *g.LagLines == 0 {
+				return
+			}
+		}
+	}
+	ts.Fatalf("group %s is not done", args[0])
 }

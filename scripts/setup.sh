@@ -20,6 +20,10 @@ look() {
 	if command -v gcc >/dev/null 2>&1 && ! echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1; then
 		missing="$missing libc-headers" packages="$packages libc6-dev"
 	fi
+	# A worker in Python needs a library.
+	if command -v /usr/bin/python3 >/dev/null 2>&1 && ! /usr/bin/python3 -c 'import msgpack' >/dev/null 2>&1; then
+		missing="$missing python3-msgpack" packages="$packages python3-msgpack"
+	fi
 }
 
 look

@@ -17,8 +17,8 @@ import (
 
 // options are the flags.
 type options struct {
-	config, out, listen, state, format, sync string
-	insecure, json, noEnvironment            bool
+	config, out, listen, work, http, state, format, sync string
+	insecure, json, noEnvironment                        bool
 }
 
 // newCommand is the command line. Without a sub-command it runs.
@@ -51,6 +51,8 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 	f.StringVar(&o.state, "state", "", "keep the log's state in this `directory` (default: .NAME.fanin beside the log)")
 	for _, c := range []*cobra.Command{root, o.runCommand()} {
 		c.Flags().StringVar(&o.listen, "listen", "", "listen on this `address`, tcp and udp (default 127.0.0.1:6789; port 0: any)")
+		c.Flags().StringVar(&o.work, "work", "", "hand lines out to workers on this `address`, such as 127.0.0.1:6791 (default: off)")
+		c.Flags().StringVar(&o.http, "http", "", "live tail, health, metrics and control over HTTP on this `address`, such as 127.0.0.1:6790 (default: off)")
 		c.Flags().BoolVar(&o.insecure, "insecure", false, "listen beyond this machine without TLS")
 		c.Flags().StringVar(&o.format, "format", "", "layout of lines: syslog, json or raw (default syslog)")
 		c.Flags().StringVar(&o.sync, "sync", "", "commit: acknowledged lines survive a power cut; none: a kill only (default commit)")
@@ -58,7 +60,9 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 			root.AddCommand(c)
 		}
 	}
-	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(), o.rotateCommand(), o.reopenCommand())
+	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(), o.rotateCommand(), o.reopenCommand(),
+		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(),
+		o.tailCommand(), o.workCommand())
 	return root
 }
 
@@ -249,6 +253,32 @@ func (o *options) rotateCommand() *cobra.Command {
 func (o *options) reopenCommand() *cobra.Command {
 	return o.command("reopen", "begin a new file if the live one was moved away (as SIGUSR1 does)", func(ctx context.Context, _ *cobra.Command) error {
 		return o.ask(ctx, "POST", "/reopen", nil)
+	})
+}
+
+func (o *options) reloadCommand() *cobra.Command {
+	return o.command("reload", "read the configuration again (as SIGHUP does), and say what came of it", func(ctx context.Context, c *cobra.Command) error {
+		var r reloaded
+		if err := o.ask(ctx, "POST", "/reload", &r); err != nil {
+			return err
+		}
+		fmt.Fprintln(c.OutOrStdout(), r.Outcome)
+		return nil
+	})
+}
+
+func (o *options) drainCommand() *cobra.Command {
+	return o.command("drain", "have the collector finish what it took and end (as SIGTERM does), and wait until it has", func(ctx context.Context, c *cobra.Command) error {
+		if err := o.ask(ctx, "POST", "/drain", nil); err != nil {
+			return err
+		}
+		for until := time.Now().Add(2 * time.Minute); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+			var e *daemon.Exit
+			if errors.As(o.ask(ctx, "GET", "/healthz", nil), &e) && e.Code == daemon.ExitUnreachable {
+				return nil
+			}
+		}
+		return daemon.Exitf(daemon.ExitLater, "the collector is still draining")
 	})
 }
 

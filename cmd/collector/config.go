@@ -17,6 +17,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/sink"
+	"fanin/sink/distribute"
 )
 
 // settings is the configuration file. Every field has its default before the
@@ -35,6 +36,7 @@ type collector struct {
 	TCP          []tcpTable      `toml:"tcp"`
 	UDP          []udpTable      `toml:"udp"`
 	HTTP         *httpTable      `toml:"http"`
+	Work         *workTable      `toml:"work"`
 }
 
 type logTable struct {
@@ -81,9 +83,25 @@ type udpTable struct {
 }
 
 type httpTable struct {
-	Listen   string    `toml:"listen"`
-	TLS      *tlsTable `toml:"tls"`
-	Insecure bool      `toml:"insecure"`
+	Listen      string    `toml:"listen"`
+	TLS         *tlsTable `toml:"tls"`
+	Insecure    bool      `toml:"insecure"`
+	MaxWatchers *int      `toml:"max_watchers"`
+}
+
+type workTable struct {
+	Listen           string           `toml:"listen"`
+	TLS              *tlsTable        `toml:"tls"`
+	Insecure         bool             `toml:"insecure"`
+	Lease            *config.Duration `toml:"lease"`
+	Attempts         *int             `toml:"attempts"`
+	Retry            *config.Duration `toml:"retry"`
+	MaxWorkers       *int             `toml:"max_workers"`
+	MaxGroups        *int             `toml:"max_groups"`
+	MaxCredit        *int             `toml:"max_credit"`
+	DeadLetters      *config.Size     `toml:"dead_letters"`
+	KeepForGroups    config.Size      `toml:"keep_for_groups"`
+	KeepForGroupsAge config.Duration  `toml:"keep_for_groups_age"`
 }
 
 func defaults() *settings {
@@ -123,6 +141,20 @@ func (o *options) load() (*settings, error) {
 	}
 	for i := range c.UDP {
 		c.UDP[i].Insecure = c.UDP[i].Insecure || o.insecure
+	}
+	if o.work != "" {
+		c.Work = cmp.Or(c.Work, &workTable{})
+		c.Work.Listen = o.work
+	}
+	if o.http != "" {
+		c.HTTP = cmp.Or(c.HTTP, &httpTable{})
+		c.HTTP.Listen = o.http
+	}
+	if c.Work != nil {
+		c.Work.Insecure = c.Work.Insecure || o.insecure
+	}
+	if c.HTTP != nil {
+		c.HTTP.Insecure = c.HTTP.Insecure || o.insecure
 	}
 	s.check()
 	if err := s.file.Err(); err != nil {
@@ -167,6 +199,37 @@ func (s *settings) check() {
 	if h := c.HTTP; h != nil {
 		s.checkListen("collector.http", h.Listen, h.Insecure, h.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
 		s.checkTLS("collector.http", h.TLS)
+		s.checkLeast("collector.http.max_watchers", h.MaxWatchers, 1)
+	}
+	if w := c.Work; w != nil {
+		s.checkWork(w)
+	}
+}
+
+func (s *settings) checkWork(w *workTable) {
+	const at = "collector.work"
+	s.checkListen(at, w.Listen, w.Insecure, w.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
+	s.checkTLS(at, w.TLS)
+	for key, n := range map[string]*int{"attempts": w.Attempts, "max_workers": w.MaxWorkers, "max_groups": w.MaxGroups, "max_credit": w.MaxCredit} {
+		s.checkLeast(at+"."+key, n, 1)
+	}
+	if w.MaxCredit != nil && *w.MaxCredit > 1<<20 {
+		s.file.Problem(at+".max_credit", "max_credit is %d; at most %d", *w.MaxCredit, 1<<20)
+	}
+	if w.Lease != nil && time.Duration(*w.Lease) < time.Second {
+		s.file.Problem(at+".lease", "lease is %s; at least 1s", *w.Lease)
+	}
+	if w.Retry != nil && (time.Duration(*w.Retry) < time.Millisecond || time.Duration(*w.Retry) > time.Minute) {
+		s.file.Problem(at+".retry", "retry is %s; from 1ms to 1m", *w.Retry)
+	}
+	if w.DeadLetters != nil && *w.DeadLetters < 1<<20 {
+		s.file.Problem(at+".dead_letters", "dead_letters is %s; at least 1MiB", *w.DeadLetters)
+	}
+}
+
+func (s *settings) checkLeast(path string, n *int, least int) {
+	if n != nil && *n < least {
+		s.file.Problem(path, "%s is %d; at least %d", filepath.Ext(path)[1:], *n, least)
 	}
 }
 
@@ -225,6 +288,9 @@ func (s *settings) sink() *sink.Sink {
 		KeepFiles: l.KeepFiles, KeepAge: time.Duration(l.KeepAge), KeepBytes: orOff(int64(l.KeepBytes)),
 		Compress: l.Compress, Mode: fs.FileMode(l.Mode), DirMode: fs.FileMode(l.DirMode),
 	}
+	if w := s.Collector.Work; w != nil {
+		k.HoldBytes, k.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
+	}
 	if l.RotateAt != nil {
 		k.RotateAt, k.RotateAtSet = l.RotateAt.After, true
 	}
@@ -265,6 +331,20 @@ func (t *tlsTable) server(log *slog.Logger) (*tls.Config, error) {
 	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, Log: log}.Server()
 }
 
+// distributor makes the work distributor that the settings describe.
+func (w *workTable) distributor(k *sink.Sink, log *slog.Logger) (*distribute.Distributor, error) {
+	d := &distribute.Distributor{
+		Sink: k, Log: log, Lease: time.Duration(orZero(w.Lease)), Retry: time.Duration(orZero(w.Retry)), Attempts: orZero(w.Attempts), MaxWorkers: orZero(w.MaxWorkers),
+		MaxGroups: orZero(w.MaxGroups), MaxCredit: orZero(w.MaxCredit), DeadLetterBytes: int64(orZero(w.DeadLetters)),
+	}
+	if w.TLS == nil {
+		return d, nil
+	}
+	var err error
+	d.TLS, err = w.TLS.server(log)
+	return d, err
+}
+
 // checkEnvironment tries what the settings name: directories, certificates, ports.
 func (s *settings) checkEnvironment() error {
 	var problems []error
@@ -283,6 +363,9 @@ func (s *settings) checkEnvironment() error {
 	}
 	if h := s.Collector.HTTP; h != nil {
 		problems = append(problems, free("tcp", h.Listen))
+	}
+	if w := s.Collector.Work; w != nil {
+		problems = append(problems, free("tcp", w.Listen))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -23,6 +25,7 @@ import (
 	"fanin/ingest"
 	"fanin/internal/daemon"
 	"fanin/sink"
+	"fanin/sink/distribute"
 )
 
 const controlName = "control.sock"
@@ -43,14 +46,20 @@ type status struct {
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
+
+	Groups []distribute.GroupStatus `json:"groups,omitempty"`
 }
 
-func (c *server) status() status {
+func (c *server) status(ctx context.Context) (status, error) {
 	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used()}
 	for _, l := range c.listeners {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
-	return st
+	var err error
+	if c.work != nil {
+		st.Groups, err = c.groups(ctx)
+	}
+	return st, err
 }
 
 func (st *status) print(w io.Writer) {
@@ -67,6 +76,9 @@ func (st *status) print(w io.Writer) {
 	fmt.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
 	for _, a := range st.Agents {
 		fmt.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
+	}
+	for i := range st.Groups {
+		printGroup(w, &st.Groups[i])
 	}
 }
 
@@ -115,19 +127,70 @@ func (c *server) serveHTTP(k *control, h *httpTable) error {
 	return nil
 }
 
+// answerTime bounds every answer but the live tail's.
+const answerTime = 20 * time.Second
+
 func (c *server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { reply(w, c.status(), nil) })
-	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, r *http.Request) {
-		rotation, err := c.sink.Rotate(r.Context())
-		reply(w, rotation, err)
+	answer := func(pattern string, f func(ctx context.Context, q url.Values) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+			defer cancel()
+			v, err := f(ctx, r.URL.Query())
+			reply(w, v, err)
+		})
+	}
+	done := struct{}{}
+	answer("GET /status", func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
+	answer("GET /streams", func(context.Context, url.Values) (any, error) { return c.sink.Streams(), nil })
+	answer("POST /rotate", func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
+	answer("POST /reopen", func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Reopen(ctx) })
+	answer("POST /checkpoint", func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Checkpoint(ctx) })
+	answer("POST /reload", func(context.Context, url.Values) (any, error) { return c.reload() })
+	answer("POST /drain", func(context.Context, url.Values) (any, error) {
+		c.leaving.Do(func() { close(c.leave) })
+		return done, nil
 	})
-	mux.HandleFunc("POST /reopen", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, c.sink.Reopen(r.Context())) })
-	mux.HandleFunc("POST /checkpoint", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, c.sink.Checkpoint(r.Context())) })
+	answer("GET /groups", func(ctx context.Context, _ url.Values) (any, error) { return c.groups(ctx) })
+	answer("GET /workers", func(context.Context, url.Values) (any, error) {
+		if c.work == nil {
+			return nil, errNoWork
+		}
+		return c.work.Workers(), nil
+	})
+	answer("POST /replay", func(ctx context.Context, q url.Values) (any, error) {
+		if c.work == nil {
+			return nil, errNoWork
+		}
+		at, err := c.work.Replay(ctx, q.Get("group"), q.Get("from"))
+		return replayed{q.Get("group"), at.String()}, err
+	})
+	answer("POST /forget", func(ctx context.Context, q url.Values) (any, error) {
+		if c.work == nil {
+			return nil, errNoWork
+		}
+		return done, c.work.Forget(ctx, q.Get("group"))
+	})
+	mux.Handle("GET /tail", c.tail)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", c.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}))
 	return mux
+}
+
+// replayed is what `replay --json` prints.
+type replayed struct {
+	Group    string `json:"group"`
+	Position string `json:"position"`
+}
+
+var errNoWork = errors.New("no work is handed out: the configuration has no [collector.work]")
+
+func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
+	if c.work == nil {
+		return nil, errNoWork
+	}
+	return c.work.Groups(ctx)
 }
 
 // ready says whether lines are taken, and if not, why.
@@ -141,7 +204,14 @@ func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
 
 func reply(w http.ResponseWriter, v any, err error) {
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		code := http.StatusServiceUnavailable
+		switch {
+		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, sink.ErrNoPosition), errors.Is(err, errNoWork):
+			code = http.StatusNotFound
+		case errors.Is(err, sink.ErrNoPlace):
+			code = http.StatusBadRequest
+		}
+		http.Error(w, err.Error(), code)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -153,7 +223,10 @@ func (c *server) registry() *prometheus.Registry {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanin_build_info", Help: "1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": c.settings.Collector.Log.Sync, "format": c.settings.Collector.Log.Format}})
 	info.Set(1)
-	r.MustRegister(info, c.sink, c.room, c.intake, collectors.NewGoCollector(),
+	if c.work != nil {
+		r.MustRegister(c.work)
+	}
+	r.MustRegister(info, c.sink, c.room, c.intake, c.tail, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
@@ -187,7 +260,7 @@ func ask(ctx context.Context, state, method, path string, into any) error {
 		return fmt.Errorf("ask the collector: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the collector says: %s", b)
+		return fmt.Errorf("the collector says: %s", bytes.TrimSpace(b))
 	}
 	if into == nil {
 		return nil

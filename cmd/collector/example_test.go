@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,6 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/ingest"
+	"fanin/sink"
+	"fanin/sink/livetail"
 )
 
 const examplePath = "../../config.example.toml"
@@ -85,7 +88,9 @@ func TestExampleDefaults(t *testing.T) {
 	same("drain_timeout", a.DrainTimeout, b.DrainTimeout)
 	same("max_in_flight", a.MaxInFlight, b.MaxInFlight)
 	same("log_level", a.LogLevel, b.LogLevel)
-	same("http", a.HTTP, b.HTTP)
+	same("http", a.HTTP.Insecure, b.HTTP.Insecure)
+	same("watchers", watchers(without), watchers(with))
+	same("work", workFields(t, without), workFields(t, with))
 	same("tcp insecure", a.TCP[0].Insecure, b.TCP[0].Insecure)
 	same("udp insecure", a.UDP[0].Insecure, b.UDP[0].Insecure)
 }
@@ -105,6 +110,32 @@ func udpFields(s *settings) []any {
 	l := &ingest.UDP{Source: u.Source, ReadBuffer: int(orZero(u.ReadBuffer)), QueueBytes: int64(orZero(u.Queue)), MaxLine: int(orZero(u.MaxLine))}
 	l.Describe(make(chan *prometheus.Desc, 1000))
 	return []any{l.Source, l.ReadBuffer, l.QueueBytes, l.MaxLine}
+}
+
+func watchers(s *settings) int {
+	l := &livetail.Tail{MaxWatchers: orZero(s.Collector.HTTP.MaxWatchers)}
+	l.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/tail?refused=1", nil))
+	return l.MaxWatchers
+}
+
+// workFields are a distributor's settings after it filled in its defaults.
+func workFields(t *testing.T, s *settings) []any {
+	k := &sink.Sink{Path: filepath.Join(t.TempDir(), "all.log"), Sync: "none"}
+	if err := k.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close(t.Context())
+	d, err := s.Collector.Work.distributor(k, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return []any{d.Lease, d.Attempts, d.Retry, d.MaxWorkers, d.MaxGroups, d.MaxCredit, d.DeadLetterBytes}
 }
 
 // A key that the program knows and the example does not is a key nobody finds.

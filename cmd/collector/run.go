@@ -19,6 +19,8 @@ import (
 	"fanin/ingest"
 	"fanin/internal/daemon"
 	"fanin/sink"
+	"fanin/sink/distribute"
+	"fanin/sink/livetail"
 )
 
 // server is the collector, put together:
@@ -27,6 +29,8 @@ import (
 //	                                      >--> sink.Sink --> one rotated file
 //	datagrams ------------> ingest.UDP --/        |
 //	                                              +-- state: write-ahead log, checkpoints, ledger
+//	workers <---- distribute.Distributor -- reads the file by position
+//	watchers <--- livetail.Tail ----------- reads the file by position
 //	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
 //
 // It starts from the right and stops from the left.
@@ -37,8 +41,12 @@ type server struct {
 	sessions *ingest.Sessions
 	room     *ingest.Room
 	intake   *ingest.Metrics
+	tail     *livetail.Tail
+	work     *distribute.Distributor // nil: not configured
 	metrics  *prometheus.Registry
 	control  *control
+	leave    chan struct{} // closed when somebody asked for it over the control socket
+	leaving  sync.Once
 
 	listeners []listener
 	serving   sync.WaitGroup
@@ -58,7 +66,14 @@ func run(ctx context.Context, s *settings) error {
 	c := &server{
 		settings: s, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Room{Limit: int64(s.Collector.MaxInFlight)},
-		intake: ingest.NewMetrics(), broken: make(chan error, 16),
+		intake: ingest.NewMetrics(), broken: make(chan error, 16), leave: make(chan struct{}),
+	}
+	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log}
+	if h := s.Collector.HTTP; h != nil {
+		c.tail.MaxWatchers = orZero(h.MaxWatchers)
+	}
+	if err := c.prepareWork(); err != nil {
+		return err
 	}
 	c.sink.Log, c.sink.Alive = c.log, daemon.Watchdog()
 	daemon.Notify("STATUS=repeating what a crash left undone")
@@ -69,6 +84,11 @@ func run(ctx context.Context, s *settings) error {
 		return err
 	}
 	defer c.drain()
+	if c.work != nil {
+		if err := c.work.Open(ctx); err != nil {
+			return err
+		}
+	}
 	c.metrics = c.registry()
 	if err := c.listen(); err != nil {
 		return err
@@ -87,6 +107,9 @@ func (c *server) wait(ctx context.Context) error {
 	defer tell.Stop()
 	for {
 		select {
+		case <-c.leave:
+			c.log.Info("draining, as the control socket asked")
+			return nil
 		case <-ctx.Done():
 			c.log.Info("draining: taking no more lines, finishing those that are here")
 			return nil
@@ -128,6 +151,11 @@ func (c *server) drain() {
 		})
 	}
 	all.Wait()
+	if c.work != nil {
+		if err := c.work.Shutdown(ctx); err != nil {
+			c.log.Error("cannot save where the groups stand; some lines are handed out again", "err", err)
+		}
+	}
 	c.serving.Wait()
 	if err := c.sink.Close(ctx); err != nil {
 		c.log.Error("cannot close the log", "err", err)
@@ -155,6 +183,32 @@ func (c *server) listen() error {
 			return err
 		}
 	}
+	return c.listenWork()
+}
+
+// prepareWork makes the distributor, which the sink asks about what it may remove.
+func (c *server) prepareWork() (err error) {
+	w := c.settings.Collector.Work
+	if w == nil {
+		return nil
+	}
+	if c.work, err = w.distributor(c.sink, c.log); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", w.Listen, err)}
+	}
+	c.sink.Needed, c.sink.Expire = c.work.Needed, c.work.Expire
+	return nil
+}
+
+func (c *server) listenWork() error {
+	if c.work == nil {
+		return nil
+	}
+	ln, err := net.Listen("tcp", c.settings.Collector.Work.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for workers on %s: %w", c.settings.Collector.Work.Listen, err)
+	}
+	shut := func(context.Context) error { return nil } // drain does it, behind all that bring lines
+	c.serve(listener{"work", ln.Addr().String(), shut}, func() error { return c.work.Serve(ln) })
 	return nil
 }
 
@@ -197,7 +251,7 @@ func (c *server) listenUDP(t *udpTable, port string) error {
 func (c *server) serve(l listener, serve func() error) {
 	c.listeners = append(c.listeners, l)
 	c.serving.Go(func() {
-		if err := serve(); err != nil && !errors.Is(err, ingest.ErrServerClosed) {
+		if err := serve(); err != nil && !errors.Is(err, ingest.ErrServerClosed) && !errors.Is(err, distribute.ErrClosed) {
 			c.broken <- fmt.Errorf("listener %s %s: %w", l.kind, l.address, err)
 		}
 	})
@@ -229,22 +283,30 @@ func (c *server) line() string {
 		strconv.FormatUint(st.Generation, 10)
 }
 
+// reloaded is what came of a reload.
+type reloaded struct {
+	Outcome string `json:"outcome"`
+}
+
 // reload reads the configuration again. Certificates are taken as they change;
 // everything else waits for a restart, which is said.
-func (c *server) reload() {
+func (c *server) reload() (reloaded, error) {
 	if c.settings.file.Path == "" {
-		c.log.Info("nothing to reload: there is no configuration file")
-		return
+		return c.say("nothing to reload: there is no configuration file"), nil
 	}
 	o := &options{config: c.settings.file.Path}
 	s, err := o.load()
 	if err != nil {
 		c.log.Error("the configuration is not taken; going on with the old one", "err", err)
-		return
+		return reloaded{}, fmt.Errorf("the configuration is not taken; going on with the old one:\n%w", err)
 	}
 	if c.settings.equal(s) {
-		c.log.Info("the configuration is unchanged; certificates are taken anew as their files change")
-		return
+		return c.say("the configuration is unchanged; certificates are taken anew as their files change"), nil
 	}
-	c.log.Warn("the configuration is good and differs: restart to take it; no line is lost by a restart")
+	return c.say("the configuration is good and differs: restart to take it; no line is lost by a restart"), nil
+}
+
+func (c *server) say(outcome string) reloaded {
+	c.log.Info(outcome)
+	return reloaded{outcome}
 }
