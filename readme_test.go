@@ -70,6 +70,40 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
+// What the README says of workers and watchers works, as it stands there.
+func TestReadmeWork(t *testing.T) {
+	for _, tool := range []string{"nc", "bash", "curl"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	const python = "/usr/bin/python3"
+	if exec.Command(python, "-c", "import msgpack").Run() != nil {
+		t.Skip("python3-msgpack is not installed")
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS("examples")); err != nil {
+		t.Fatal(err)
+	}
+	first, second := strings.Join(blocks(t, "README.md", "test work"), ""), strings.Join(blocks(t, "README.md", "test watch"), "")
+	const begun = "--http 127.0.0.1:6790 &\n"
+	script := strings.Replace(first, begun, begun+"until fanin-collector status --out all.log; do sleep 0.05; done\n", 1)
+	script += "until [ -e audit.txt ] && [ $(cat mail.txt audit.txt | wc -l) = 10 ]; do sleep 0.05; done\n" + second
+	script = strings.ReplaceAll(script, "python3 ", python+" ")
+	for _, port := range []string{"6789", "6790", "6791"} {
+		script = strings.ReplaceAll(script, port, freePort(t))
+	}
+	out, err := shell(t, dir, script)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for text, want := range map[string]int{"\ndata: 2": 5, " tcp: 3\n": 3, " tcp: 4\n": 2, "group mail at 1:": 1, "group audit at 1:": 1, "lag=0 lines": 2} {
+		if n := strings.Count(out, text); n != want {
+			t.Errorf("%d times %q in what is printed, want %d:\n%s", n, text, want, out)
+		}
+	}
+}
+
 // The documents' configuration files are right, each for its program.
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
