@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanin/internal/disk"
@@ -65,6 +66,8 @@ type Sink struct {
 	closing sync.Once
 	idle    sync.Pool // of *request
 	counts  *counts
+	worked  atomic.Int64 // nanoseconds that the writer was at work, but for now
+	working atomic.Int64 // since when it is, in nanoseconds since 1970; 0: it waits
 	notices notices
 	janitor *janitor
 

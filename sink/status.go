@@ -105,6 +105,17 @@ func (s *Sink) Checkpoint(ctx context.Context) error {
 	return s.do(ctx, func(w *writer) error { return w.checkpoint() })
 }
 
+// Worked is how long the writer has had batches to work on since the log was
+// opened. What reads the log in large amounts leaves the processors to it when it
+// has much to do.
+func (s *Sink) Worked() time.Duration {
+	worked := s.worked.Load()
+	if since := s.working.Load(); since != 0 {
+		worked += max(time.Now().UnixNano()-since, 0)
+	}
+	return time.Duration(worked)
+}
+
 // LogID is the log's own random id: positions mean something within one log.
 func (s *Sink) LogID() wire.StreamID {
 	s.mu.RLock()

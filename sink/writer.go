@@ -69,8 +69,10 @@ func (w *writer) run() error {
 	for {
 		var err error
 		w.s.alive()
+		w.rest()
 		select {
 		case r := <-w.s.in:
+			w.rested()
 			err = w.gather(r)
 		case call := <-w.s.calls:
 			err = call(w)
@@ -89,6 +91,16 @@ func (w *writer) run() error {
 		if err != nil {
 			return w.fail(err)
 		}
+	}
+}
+
+// rested notes that the writer has batches to work on, rest that it waits for
+// some.
+func (w *writer) rested() { w.s.working.Store(time.Now().UnixNano()) }
+
+func (w *writer) rest() {
+	if since := w.s.working.Swap(0); since != 0 {
+		w.s.worked.Add(time.Now().UnixNano() - since)
 	}
 }
 

@@ -46,7 +46,7 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,disk")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,work,disk")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -139,6 +139,12 @@ func (b *bench) workloads() (list []workload) {
 		func(s subject) (sample, error) { return b.datagrams(s, 500_000, 0) })
 	add("idle", "idle 1000", func(s subject) bool { return s.idle },
 		func(s subject) (sample, error) { return b.idle(s, 1000) })
+	ours := func(s subject) bool { return s.ours }
+	for _, groups := range []int{0, 1, 4} {
+		add("work", fmt.Sprintf("ingest, %d groups", groups), ours,
+			func(s subject) (sample, error) { return b.handOut(s, groups, 4, true) })
+	}
+	add("work", "hand out", ours, func(s subject) (sample, error) { return b.handOut(s, 1, 4, false) })
 	return list
 }
 

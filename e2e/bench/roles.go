@@ -20,6 +20,8 @@ func role(args []string) error {
 		return sendLines(args[1], number(args[2]), number(args[3]))
 	case "datagrams":
 		return sendDatagrams(args[1], number(args[2]), number(args[3]))
+	case "work":
+		return takeLines(args[1], args[2], number(args[3]), number(args[4]))
 	case "copy":
 		return copyLines(args[1], args[2])
 	}

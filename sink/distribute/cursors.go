@@ -54,6 +54,8 @@ const (
 const (
 	gatherDurable = 5 * time.Millisecond
 	gatherWritten = time.Millisecond
+	gatherShare   = 8 // times what it took the last time
+	mostGather    = 250 * time.Millisecond
 )
 
 func openCursors(d *Distributor) (*cursors, error) {
@@ -162,11 +164,15 @@ func (c *cursors) run(ctx context.Context) {
 	if c.sync {
 		gather = gatherDurable
 	}
+	var took time.Duration
 	for {
 		select {
 		case <-c.soon:
-			pause(ctx, gather)
-			if err := c.round(ctx); err != nil {
+			pause(ctx, max(gather, min(gatherShare*took, mostGather))) // the disk is the writer's first
+			begun := time.Now()
+			err := c.round(ctx)
+			took = time.Since(begun)
+			if err != nil {
 				c.d.say("cursors", "cannot save where the groups stand; answers are not accepted until this goes well; trying again", err)
 				pause(ctx, time.Second)
 				c.d.saveSoon()

@@ -43,8 +43,10 @@ func (g *group) run(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		grown := g.d.Sink.Grown() // before the look
+		begun := time.Now()
 		found := g.pass(ctx)
 		if found == again {
+			g.d.governor.yield(ctx, time.Since(begun), int(g.d.reading.Load()))
 			continue
 		}
 		if found == idle {

@@ -41,6 +41,9 @@ type Distributor struct {
 	DeadLetterBytes  int64         // of a group's file of dead letters, before it is moved aside; default 256 MiB
 	HandshakeTimeout time.Duration // for TLS and the greeting; default 10 s
 
+	governor governor
+	reading  atomic.Int64 // groups with workers
+
 	seed    maphash.Seed
 	cursors *cursors
 	counts  counts
@@ -84,6 +87,7 @@ func (d *Distributor) Open(ctx context.Context) error {
 	orDefault(&d.DeadLetterBytes, 256<<20)
 	orDefault(&d.HandshakeTimeout, 10*time.Second)
 	d.seed = maphash.MakeSeed()
+	d.governor.worked, d.governor.idle = d.Sink.Worked, processors
 	d.groups, d.conns = make(map[string]*group), make(map[net.Conn]struct{})
 	d.listeners, d.quit = make(map[net.Listener]struct{}), make(chan struct{})
 	d.ctx, d.cancel = context.WithCancel(context.Background())

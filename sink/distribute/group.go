@@ -122,7 +122,9 @@ func (g *group) join(m *member) error {
 		return fmt.Errorf("group %s has %d workers now, with %s; yours has %s. All workers of a group must have the same key and filter",
 			g.name, len(g.members), g.terms, t)
 	}
-	g.members = append(g.members, m)
+	if g.members = append(g.members, m); len(g.members) == 1 {
+		g.d.reading.Add(1)
+	}
 	g.d.counts.workers.Add(1)
 	g.admit(m)
 	return nil
@@ -201,6 +203,7 @@ func (g *group) leave(m *member, blame bool) {
 	g.settleJoins()
 	if len(g.members) == 0 {
 		g.ahead = nil // nobody needs it soon
+		g.d.reading.Add(-1)
 	}
 	g.changed()
 	g.kick()

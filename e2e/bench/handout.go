@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanin/e2e/rig"
+	"fanin/sink/distribute/protocol"
+	"fanin/sink/distribute/worker"
+)
+
+// handOut sends lines over eight connections while groups of workers take them
+// from the same collector. Seconds is until the last line was acknowledged by each
+// group, or with ingest until it was in the file.
+func (b *bench) handOut(s subject, groups, workers int, ingest bool) (r sample, err error) {
+	port, err := rig.FreePort()
+	if err != nil {
+		return r, err
+	}
+	plain := s.command
+	s.command = func(dir string, p, conns int) (args, env []string, err error) {
+		if args, env, err = plain(dir, p, conns); err != nil {
+			return nil, nil, err
+		}
+		config := filepath.Join(dir, "collector.toml")
+		b, err := os.ReadFile(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return args, env, os.WriteFile(config, fmt.Appendf(b, "[collector.work]\nlisten = %q\n", address(port)), 0o640)
+	}
+	const conns = 8
+	t, err := b.begin(s, conns)
+	if err != nil {
+		return r, err
+	}
+	defer t.stop()
+	each := b.lines / conns
+	var taking []*helper
+	for g := range groups {
+		h, err := prepare("work", address(port), fmt.Sprintf("group-%d", g), workers, each*conns)
+		if err != nil {
+			return r, err
+		}
+		if err := h.begin(); err != nil {
+			return r, err
+		}
+		taking = append(taking, h)
+	}
+	h, err := prepare("send", address(t.port), conns, each)
+	if err != nil {
+		return r, err
+	}
+	profiled := b.profile(t, fmt.Sprintf("work-%d", groups), each*conns)
+	cpu, begun := t.cpu(), time.Now()
+	if err := h.begin(); err != nil {
+		return r, err
+	}
+	last := t.landed(each*conns, newBlock(0).size(each)*conns)
+	for _, h := range taking {
+		if err := h.ready(); err != nil {
+			return r, fmt.Errorf("worker: %w", err)
+		}
+	}
+	if !ingest {
+		last = time.Now()
+	}
+	r.Seconds = last.Sub(begun).Seconds()
+	r.CPU, r.Peak = t.cpu()-cpu, t.memory("VmHWM")
+	if err := h.end(); err != nil {
+		return r, fmt.Errorf("sender: %w", err)
+	}
+	for _, h := range taking {
+		if err := h.begin(); err != nil {
+			return r, err
+		}
+		h.cmd.Wait()
+	}
+	<-profiled
+	return r, t.end(conns, each, &r)
+}
+
+// takeLines is a group of workers that acknowledge whole deliveries, until so many
+// lines are accepted.
+func takeLines(address, group string, workers, lines int) error {
+	if err := onWord(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var accepted atomic.Int64
+	done := make(chan struct{})
+	var all sync.WaitGroup
+	for range workers {
+		w := worker.Worker{Address: address, Options: protocol.Hello{Group: group, From: "start", Credit: 20_000},
+			Handle: func(context.Context, *worker.Delivery) error { return nil },
+			Accepted: func(_ uint64, from, to int) {
+				n := int64(to - from)
+				if had := accepted.Add(n); had >= int64(lines) && had-n < int64(lines) {
+					close(done)
+				}
+			}}
+		all.Go(func() { w.Run(ctx) }) // ends below
+	}
+	<-done
+	err := onWord()
+	cancel()
+	all.Wait()
+	return err
+}
