@@ -58,6 +58,10 @@ func (s *Sink) End() Position {
 // At is where the next line is, or will be.
 func (r *Reader) At() Position { return r.at }
 
+// Seek puts the reader at another position. A file that it has open stays so, as
+// long as it is in the same one.
+func (r *Reader) Seek(at Position) { r.at, r.begun = at, false }
+
 // Close lets the file go. The reader may go on; it opens the file again.
 func (r *Reader) Close() error {
 	if r.open == nil {

@@ -23,10 +23,13 @@ type plan struct {
 	logDir   string // "": in the day's own directory
 	agentDir string // where the agent keeps its state; "": in the day's own directory
 
+	before func() error // done when the collector runs, before there are lines
+
 	descriptors  int  // of the collector; 0: no limit of its own
 	rotate       int  // lines until a source rotates; 0: 60,000
 	copyTruncate bool // sources rotate so, not by renaming
 	slow         bool // little load: what matters is something else
+	retention    bool // files are removed, so the log cannot be held against all that was sent
 	strangers    bool // somebody else destroys lines, so a reader may see the log change
 	amnesia      bool // the log's state is lost, so nobody can hold it to its acks but the agent's marks
 }
@@ -74,6 +77,12 @@ func (p *Programs) begin(pl plan) (d *day, err error) {
 	if err := d.collector.Start(); err != nil {
 		return nil, err
 	}
+	if d.before != nil {
+		if err := d.before(); err != nil {
+			d.collector.Kill()
+			return nil, err
+		}
+	}
 	d.agent = rig.NewAgent(p.Agent, d.agentDir, d.collector.Addr, "one", filepath.Join(sources, "*.log*"))
 	if err := d.agent.Start(); err != nil {
 		d.collector.Kill()
@@ -89,6 +98,9 @@ func (d *day) send(sources string) {
 	if d.slow {
 		burst, pause = 20, 2*time.Millisecond
 	}
+	if d.retention {
+		burst, pause = 10, 4*time.Millisecond
+	}
 	rotate := 60_000
 	if d.rotate > 0 {
 		rotate = d.rotate
@@ -101,7 +113,7 @@ func (d *day) send(sources string) {
 	}
 	d.plain = &load.Sender{Network: "tcp", Addr: d.collector.Addr, Source: plainSource, Rate: 2000, Again: 10 * time.Millisecond}
 	d.writing.Go(func() { d.fail(d.plain.Run(d.stop)) }) // ends by stop
-	if !d.amnesia {
+	if !d.amnesia && !d.retention {
 		d.witness = newWitness(d.collector.Addr)
 		d.witness.start()
 	}
@@ -151,6 +163,7 @@ func (d *day) rest() (*check.Result, error) {
 	errs := []error{d.err}
 	if d.witness != nil {
 		errs = append(errs, d.witness.end(written, kept))
+		d.witness = nil
 	}
 	if d.err == nil {
 		errs = append(errs, d.agent.Drained(d.files(written), time.Minute), d.collector.Conserved(10*time.Second))
@@ -166,6 +179,13 @@ func (d *day) rest() (*check.Result, error) {
 	}
 	if err := errors.Join(append(errs, werr)...); err != nil {
 		return nil, err
+	}
+	if d.retention {
+		r := &check.Result{}
+		for _, n := range written {
+			r.Lines += n
+		}
+		return r, nil
 	}
 	if d.strangers {
 		unlisted, err := d.unlisted()
@@ -222,13 +242,16 @@ func (d *day) sent() (written, kept map[int]int) {
 // watched ends those who read along; what they saw is added to a result.
 func (d *day) watched() (add func(*check.Result), err error) {
 	generations, err := sink.Generations(d.collector.Log, d.collector.State)
+	if d.retention {
+		generations = nil
+	}
 	found, werr := d.watcher.Result(generations)
 	doubled, first := 0, ""
 	if d.tail != nil {
 		_, doubled, first = d.tail.End()
 	}
 	return func(r *check.Result) {
-		if d.strangers {
+		if d.strangers || d.retention {
 			return
 		}
 		r.Changed += found.Changed

@@ -32,6 +32,7 @@ type verdict int
 
 const (
 	again    verdict = iota // there may be more to do at once
+	handed                  // so too; and new lines were handed out
 	starving                // somebody could have lines, and there are none
 	idle                    // nobody can have lines
 )
@@ -46,6 +47,9 @@ func (g *group) run(ctx context.Context) {
 		begun := time.Now()
 		found := g.pass(ctx)
 		if found == again {
+			continue
+		}
+		if found == handed {
 			g.d.governor.yield(ctx, time.Since(begun), int(g.d.reading.Load()))
 			continue
 		}
@@ -161,12 +165,10 @@ func (g *group) handSpan(ctx context.Context, list *spans, only *member) verdict
 
 // readSpan reads the text of s, or its beginning.
 func (g *group) readSpan(ctx context.Context, s span) ([]byte, error) {
-	if g.again == nil || g.again.At() != s.at() {
-		if g.again != nil {
-			g.again.Close()
-		}
+	if g.again == nil {
 		g.again = g.d.Sink.Reader(s.at())
 	}
+	g.again.Seek(s.at())
 	text, at, err := g.again.Read(ctx, g.buffer())
 	if err == nil && (text == nil || at != s.at()) {
 		err = &sink.GoneError{From: s.at(), To: s.end()}
@@ -176,8 +178,6 @@ func (g *group) readSpan(ctx context.Context, s span) ([]byte, error) {
 	}
 	if over := g.again.At().Offset - s.to; over > 0 {
 		text = text[:max(int64(len(text))-over, 0)]
-		g.again.Close()
-		g.again = nil
 	}
 	return text, nil
 }
@@ -193,11 +193,11 @@ func (g *group) buffer() []byte {
 // handNext hands out what was never handed out before.
 func (g *group) handNext(ctx context.Context) verdict {
 	if len(g.ahead) == 0 {
-		if g.front == nil || g.front.At() != g.next {
-			if g.front != nil {
-				g.front.Close()
-			}
+		if g.front == nil {
 			g.front = g.d.Sink.Reader(g.next)
+		}
+		if g.front.At() != g.next {
+			g.front.Seek(g.next)
 		}
 		if g.frontBuf == nil {
 			g.frontBuf = make([]byte, readSize)
@@ -236,7 +236,7 @@ func (g *group) handNext(ctx context.Context) verdict {
 		g.next, g.ahead = g.aheadEnd, nil
 	}
 	g.changed()
-	return again
+	return handed
 }
 
 // cannotRead says what to do about an error of the reader.

@@ -41,6 +41,9 @@ type Distributor struct {
 	DeadLetterBytes  int64         // of a group's file of dead letters, before it is moved aside; default 256 MiB
 	HandshakeTimeout time.Duration // for TLS and the greeting; default 10 s
 
+	begin  sync.Once
+	opened chan struct{} // closed by Open: what the groups need is known
+
 	governor governor
 	reading  atomic.Int64 // groups with workers
 
@@ -104,7 +107,14 @@ func (d *Distributor) Open(ctx context.Context) error {
 		d.start(g)
 	}
 	d.work.Go(func() { d.cursors.run(d.ctx) }) // ends by Shutdown
+	close(d.isOpen())
 	return ctx.Err()
+}
+
+// isOpen is closed once the distributor is open. The sink may ask before.
+func (d *Distributor) isOpen() chan struct{} {
+	d.begin.Do(func() { d.opened = make(chan struct{}) })
+	return d.opened
 }
 
 // start begins a group's dispatcher, which ends by Shutdown.
@@ -348,8 +358,13 @@ func (d *Distributor) Forget(ctx context.Context, name string) error {
 }
 
 // Needed is the lowest position that a group is not done with; false: there is
-// no group.
+// no group. Before the distributor is open, everything is needed.
 func (d *Distributor) Needed() (low sink.Position, any bool) {
+	select {
+	case <-d.isOpen():
+	default:
+		return low, true
+	}
 	for _, g := range d.all() {
 		g.mu.Lock()
 		at := g.low()
@@ -362,8 +377,14 @@ func (d *Distributor) Needed() (low sink.Position, any bool) {
 }
 
 // Expire is told of a file that retention is about to remove: what groups have
-// not had of it is counted and given up, durably, before it goes.
+// not had of it is counted and given up, durably, before it goes. It waits until
+// the distributor is open.
 func (d *Distributor) Expire(ctx context.Context, gen, next sink.Generation) error {
+	select {
+	case <-d.isOpen():
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for _, g := range d.all() {
 		if err := g.expire(ctx, gen, sink.Position{Generation: next.Number}); err != nil {
 			return err

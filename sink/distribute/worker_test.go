@@ -449,6 +449,20 @@ func TestExpired(t *testing.T) {
 	}
 }
 
+// TestExpireWaits: what the groups need is not known before they were read, so no
+// file goes before that.
+func TestExpireWaits(t *testing.T) {
+	d := new(Distributor)
+	if at, any := d.Needed(); at != (sink.Position{}) || !any {
+		t.Errorf("needed: from %s, %v; want everything", at, any)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := d.Expire(ctx, sink.Generation{Number: 1}, sink.Generation{Number: 2}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it may go: %v", err)
+	}
+}
+
 // TestReplay moves a group; what was in hand does not count.
 func TestReplay(t *testing.T) {
 	b := openNew(t, nil)

@@ -18,9 +18,10 @@ type session struct {
 
 	writing sync.Mutex
 
-	mu   sync.Mutex
-	lost map[uint64]bool // deliveries that were taken away before they were begun
-	err  error
+	mu    sync.Mutex
+	lost  map[uint64]bool // deliveries that were taken away before they were begun
+	ended bool
+	err   error // good to read when in is closed, or ended
 }
 
 func (s *session) run(ctx context.Context, r *protocol.Reader) error {
@@ -30,7 +31,7 @@ func (s *session) run(ctx context.Context, r *protocol.Reader) error {
 	for {
 		select {
 		case d := <-s.in:
-			if d == nil {
+			if d == nil || s.over() {
 				return s.err
 			}
 			s.work(ctx, d)
@@ -41,9 +42,21 @@ func (s *session) run(ctx context.Context, r *protocol.Reader) error {
 	}
 }
 
+// over reports whether the connection ended: what it brought is others' by now.
+func (s *session) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
 // read takes the collector's frames.
 func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 	defer close(s.in)
+	defer func() {
+		s.mu.Lock()
+		s.ended = true
+		s.mu.Unlock()
+	}()
 	for {
 		f, err := r.Frame()
 		if err != nil {
