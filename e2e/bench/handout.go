@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -17,23 +18,12 @@ import (
 // handOut sends lines over eight connections while groups of workers take them
 // from the same collector. Seconds is until the last line was acknowledged by each
 // group, or with ingest until it was in the file.
-func (b *bench) handOut(s subject, groups, workers int, ingest bool) (r sample, err error) {
+func (b *bench) handOut(s subject, groups, workers, stalled int, ingest bool) (r sample, err error) {
 	port, err := rig.FreePort()
 	if err != nil {
 		return r, err
 	}
-	plain := s.command
-	s.command = func(dir string, p, conns int) (args, env []string, err error) {
-		if args, env, err = plain(dir, p, conns); err != nil {
-			return nil, nil, err
-		}
-		config := filepath.Join(dir, "collector.toml")
-		b, err := os.ReadFile(config)
-		if err != nil {
-			return nil, nil, err
-		}
-		return args, env, os.WriteFile(config, fmt.Appendf(b, "[collector.work]\nlisten = %q\n", address(port)), 0o640)
-	}
+	s.command = withWork(s.command, port, "")
 	const conns = 8
 	t, err := b.begin(s, conns)
 	if err != nil {
@@ -43,7 +33,7 @@ func (b *bench) handOut(s subject, groups, workers int, ingest bool) (r sample, 
 	each := b.lines / conns
 	var taking []*helper
 	for g := range groups {
-		h, err := prepare("work", address(port), fmt.Sprintf("group-%d", g), workers, each*conns)
+		h, err := prepare("work", address(port), fmt.Sprintf("group-%d", g), workers, stalled, each*conns)
 		if err != nil {
 			return r, err
 		}
@@ -85,9 +75,31 @@ func (b *bench) handOut(s subject, groups, workers int, ingest bool) (r sample, 
 	return r, t.end(conns, each, &r)
 }
 
+type commander func(dir string, port, conns int) (args, env []string, err error)
+
+// withWork adds the table for workers to a configuration.
+func withWork(plain commander, port int, logTable string) commander {
+	return func(dir string, p, conns int) (args, env []string, err error) {
+		if args, env, err = plain(dir, p, conns); err != nil {
+			return nil, nil, err
+		}
+		config := filepath.Join(dir, "collector.toml")
+		b, err := os.ReadFile(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return args, env, os.WriteFile(config, fmt.Appendf(bytes.Replace(b, []byte("[collector.log]\n"), []byte("[collector.log]\n"+logTable), 1), "[collector.work]\nlisten = %q\n", address(port)), 0o640)
+	}
+}
+
+// stalledCredit is how many lines a stalled worker holds.
+const stalledCredit = 1000
+
 // takeLines is a group of workers that acknowledge whole deliveries, until so many
 // lines are accepted.
-func takeLines(address, group string, workers, lines int) error {
+//
+// Some more take what they are given and never answer.
+func takeLines(address, group string, workers, stalled, lines int) error {
 	if err := onWord(); err != nil {
 		return err
 	}
@@ -96,6 +108,14 @@ func takeLines(address, group string, workers, lines int) error {
 	var accepted atomic.Int64
 	done := make(chan struct{})
 	var all sync.WaitGroup
+	if stalled > 0 || workers == 7 { // both of the pair, so that they do the same
+		lines -= stalledCredit
+	}
+	for range stalled {
+		w := worker.Worker{Address: address, Options: protocol.Hello{Group: group, From: "start", Credit: stalledCredit},
+			Handle: func(ctx context.Context, _ *worker.Delivery) error { <-ctx.Done(); return worker.ErrRelease }}
+		all.Go(func() { w.Run(ctx) }) // ends below
+	}
 	for range workers {
 		w := worker.Worker{Address: address, Options: protocol.Hello{Group: group, From: "start", Credit: 20_000},
 			Handle: func(context.Context, *worker.Delivery) error { return nil },

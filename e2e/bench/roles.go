@@ -21,7 +21,7 @@ func role(args []string) error {
 	case "datagrams":
 		return sendDatagrams(args[1], number(args[2]), number(args[3]))
 	case "work":
-		return takeLines(args[1], args[2], number(args[3]), number(args[4]))
+		return takeLines(args[1], args[2], number(args[3]), number(args[4]), number(args[5]))
 	case "copy":
 		return copyLines(args[1], args[2])
 	}

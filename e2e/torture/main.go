@@ -66,7 +66,7 @@ func trials(kills, cuts int) []trial {
 		{"state-deleted", kills / 10, (*scenario.Programs).StateDeleted},
 		{"state-restored", kills / 10, (*scenario.Programs).StateRestored},
 		{"log-deleted", kills / 10, (*scenario.Programs).LogDeleted},
-		{"hand-out", kills * 5 / 2, (*scenario.Programs).HandOut},
+		{"hand-out", kills * 8, (*scenario.Programs).HandOut},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}

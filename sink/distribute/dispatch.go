@@ -169,18 +169,31 @@ func (g *group) readSpan(ctx context.Context, s span) ([]byte, error) {
 		g.again = g.d.Sink.Reader(s.at())
 	}
 	g.again.Seek(s.at())
-	text, at, err := g.again.Read(ctx, g.buffer())
-	if err == nil && (text == nil || at != s.at()) {
-		err = &sink.GoneError{From: s.at(), To: s.end()}
-	}
+	text, at, err := readAt(ctx, g.again, s, g.buffer())
 	if err != nil {
 		return nil, err
 	}
-	if over := g.again.At().Offset - s.to; over > 0 {
+	if over := g.again.At().Offset - s.to; over > 0 && at.Generation == s.generation {
 		text = text[:max(int64(len(text))-over, 0)]
 	}
 	return text, nil
 }
+
+// readAt reads on within s, which is all in the log. What is not there any more is
+// a *sink.GoneError; errAway says that the file is being moved aside just now.
+func readAt(ctx context.Context, r *sink.Reader, s span, buf []byte) (text []byte, at sink.Position, err error) {
+	at = r.At()
+	text, from, err := r.Read(ctx, buf)
+	switch {
+	case errors.Is(err, sink.ErrNoPosition), err == nil && text != nil && from != at:
+		err = &sink.GoneError{From: at, To: s.end()}
+	case err == nil && text == nil:
+		err = errAway
+	}
+	return text, from, err
+}
+
+var errAway = errors.New("the file is being moved aside")
 
 // buffer is what the dispatcher reads spans into.
 func (g *group) buffer() []byte {
@@ -246,6 +259,8 @@ func (g *group) cannotRead(err error, onGone func(*sink.GoneError)) verdict {
 	case errors.As(err, &gone):
 		onGone(gone)
 		return again
+	case errors.Is(err, errAway):
+		return idle // the next tick comes soon
 	case errors.Is(err, sink.ErrNoPosition):
 		// The log was set back: it ends before what was handed out of it.
 		at := g.d.afterAll(g.next)
@@ -256,7 +271,7 @@ func (g *group) cannotRead(err error, onGone func(*sink.GoneError)) verdict {
 		return again
 	}
 	g.d.say(g.name, "cannot read the log to hand it out; trying again", err)
-	return idle // the next tick comes soon
+	return idle
 }
 
 // assign gives lines of text, which stand from at to end, to members that have

@@ -130,10 +130,7 @@ func (g *group) letterText(ctx context.Context, l *letter) (text []byte, err err
 	defer r.Close()
 	buf := make([]byte, 64<<10)
 	for at := l.at(); at.Generation == l.generation && at.Offset < l.to; at = r.At() {
-		lines, from, err := r.Read(ctx, buf)
-		if err == nil && (lines == nil || from != at) {
-			err = &sink.GoneError{From: at, To: l.end()}
-		}
+		lines, from, err := readAt(ctx, r, l.span, buf)
 		if err != nil {
 			return nil, err
 		}

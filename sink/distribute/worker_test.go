@@ -463,6 +463,34 @@ func TestExpireWaits(t *testing.T) {
 	}
 }
 
+// TestMovedAway: lines that have to go out again while their file is between two
+// names are waited for, not given up.
+func TestMovedAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, nil)
+	b.putMany(0, 100)
+	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 100})
+	had := 0
+	var numbers []uint64
+	for had < 100 {
+		f := c.hear(protocol.KindLines)
+		had += bytes.Count(f.Text, []byte{'\n'})
+		numbers = append(numbers, f.N)
+	}
+	if err := os.Rename(path, path+".moved"); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range numbers {
+		c.say(protocol.Frame{Kind: protocol.KindRelease, N: n, From: 0, To: 1})
+	}
+	for range numbers {
+		c.hear(protocol.KindLines)
+	}
+	if g := b.group("g"); g.Expired != 0 {
+		t.Errorf("%+v", g)
+	}
+}
+
 // TestReplay moves a group; what was in hand does not count.
 func TestReplay(t *testing.T) {
 	b := openNew(t, nil)

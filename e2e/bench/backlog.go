@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fanin/e2e/rig"
+	"fanin/sink/distribute/protocol"
+	"fanin/sink/distribute/worker"
+)
+
+// backlogBytes is what a group without workers leaves behind it.
+const backlogBytes = 20 << 30
+
+// backlog fills a log of 20 GiB while a group that nobody works for needs all of
+// it. More is by how much the collector's memory grew; P50 and P99 are how long
+// the live tail took to show the first line since a time, over the whole log.
+func (b *bench) backlog(s subject) (r sample, err error) {
+	port, err := rig.FreePort()
+	if err != nil {
+		return r, err
+	}
+	s.command = withWork(s.command, port, "")
+	plain := s.command
+	s.command = func(dir string, port, conns int) (args, env []string, err error) {
+		if args, env, err = plain(dir, port, conns); err != nil {
+			return nil, nil, err
+		}
+		config := filepath.Join(dir, "collector.toml")
+		text, err := os.ReadFile(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return args, env, os.WriteFile(config, []byte(strings.Replace(string(text), `rotate_size = "off"`, `rotate_size = "256MiB"`, 1)), 0o640)
+	}
+	t, err := b.begin(s, 1)
+	if err != nil {
+		return r, err
+	}
+	defer os.RemoveAll(t.dir)
+	defer t.stop()
+	if err := makeGroup(address(port)); err != nil {
+		return r, err
+	}
+	first := newBlock(0)
+	lines := int(backlogBytes / (int64(len(first.text))/int64(len(first.ends)) + 45))
+	lines -= lines % 8
+	h, err := prepare("send", address(t.port), 8, lines/8)
+	if err != nil {
+		return r, err
+	}
+	time.Sleep(time.Second)
+	r.More = -t.memory("VmRSS")
+	if err := h.begin(); err != nil {
+		return r, err
+	}
+	begun := time.Now()
+	if err := h.ready(); err != nil {
+		return r, err
+	}
+	r.Seconds, r.Lines = time.Since(begun).Seconds(), lines
+	ended := time.Now()
+	r.More += t.memory("VmRSS")
+	h.begin()
+	h.cmd.Wait()
+	var took []float64
+	for i := range 20 {
+		at := begun.Add(ended.Sub(begun) * time.Duration(i) / 20)
+		ms, err := firstLine(filepath.Join(t.dir, "state", "control.sock"), at)
+		if err != nil {
+			return r, err
+		}
+		took = append(took, ms)
+	}
+	r.P50, r.P99 = median(took), 0
+	for _, ms := range took {
+		r.P99 = max(r.P99, ms)
+	}
+	return r, nil
+}
+
+// makeGroup has a worker come and go.
+func makeGroup(address string) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := worker.Worker{Address: address, Options: protocol.Hello{Group: "behind", From: "start"}, Welcomed: func(protocol.Welcome) { cancel() },
+		Handle: func(context.Context, *worker.Delivery) error { return worker.ErrRelease }}
+	return w.Run(ctx)
+}
+
+// firstLine asks for the lines since a time, and says how many milliseconds the
+// first one took.
+func firstLine(socket string, at time.Time) (float64, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	begun := time.Now()
+	resp, err := client.Get("http://collector/tail?follow=0&since=" + url.QueryEscape(at.UTC().Format(time.RFC3339Nano)))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	for in := bufio.NewScanner(resp.Body); in.Scan(); {
+		if line, ok := strings.CutPrefix(in.Text(), "data: "); ok {
+			if line < at.UTC().Format("2006-01-02T15:04:05.000000Z") {
+				return 0, fmt.Errorf("since %s: the first line is %.80s", at, line)
+			}
+			return float64(time.Since(begun).Microseconds()) / 1000, nil
+		}
+	}
+	return 0, errors.New("no line came")
+}
