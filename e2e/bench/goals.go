@@ -75,6 +75,19 @@ func (b *bench) goals() (list []goal) {
 	add("sync commit, by agent: p99 ms", of("latency by agent", "fanin-commit", (*sample).p99), 6, false)
 	add("UDP 200,000 a second: lost %", of("udp 200k/s", "fanin-none", (*sample).lostPercent), 0, false)
 	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
+	to := func(workload, subject, other string) float64 {
+		if r := b.results.find(workload, subject); r != nil {
+			return b.ratioTo(*r, other)
+		}
+		return math.NaN()
+	}
+	for _, s := range []string{"fanin-none", "fanin-commit"} {
+		add(s+", handed out to 4 workers: M lines/s", of("hand out", s, (*sample).speed), 1, true)
+		add(s+", taken while 4 groups read: times without", to("ingest, 4 groups", s, "ingest, 0 groups"), 0.8, true)
+	}
+	add("one stalled worker of 8: times without it", to("8, one stalled", "fanin-none", "7 workers"), 0.95, true)
+	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
+	add("20 GiB: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 200, false)
 	return list
 }
 

@@ -111,12 +111,13 @@ type workload struct {
 	kind, name string
 	fits       func(subject) bool
 	measure    func(subject) (sample, error)
+	subjects   []subject // nil: those of all
 }
 
 func (b *bench) workloads() (list []workload) {
 	add := func(kind, name string, fits func(subject) bool, measure func(subject) (sample, error)) {
 		if b.work == "" || strings.Contains(","+b.work+",", ","+kind+",") {
-			list = append(list, workload{kind, name, fits, measure})
+			list = append(list, workload{kind, name, fits, measure, nil})
 		}
 	}
 	everyone := func(subject) bool { return true }
@@ -148,6 +149,13 @@ func (b *bench) workloads() (list []workload) {
 	none := func(s subject) bool { return s.name == "fanin-none" }
 	add("work", "7 workers", none, func(s subject) (sample, error) { return b.handOut(s, 1, 7, 0, false) })
 	add("work", "8, one stalled", none, func(s subject) (sample, error) { return b.handOut(s, 1, 7, 1, false) })
+	if q := b.queues(); len(q) > 0 && (b.only == "" || b.only == "queue") {
+		n := len(list)
+		add("work", "hand out", everyone, b.queue)
+		for i := n; i < len(list); i++ {
+			list[i].subjects = q
+		}
+	}
 	if b.work != "" {
 		add("backlog", "backlog", none, b.backlog)
 	}
@@ -159,14 +167,19 @@ func (b *bench) measure() error {
 	if err := b.warmUp(); err != nil {
 		return err
 	}
+	workloads := b.workloads()
 	for round := range b.runs {
 		if b.work == "" && b.only == "" || strings.Contains(b.work, "disk") {
 			if err := b.measureDisk(); err != nil {
 				return err
 			}
 		}
-		for _, w := range b.workloads() {
-			for _, s := range b.subjects() {
+		for _, w := range workloads {
+			subjects := w.subjects
+			if subjects == nil {
+				subjects = b.subjects()
+			}
+			for _, s := range subjects {
 				if !w.fits(s) {
 					continue
 				}

@@ -75,6 +75,8 @@ func (s *sample) line(kind string) string {
 	switch kind {
 	case "latency":
 		return fmt.Sprintf("p50 %.2f ms  p99 %.2f ms", s.P50, s.P99)
+	case "backlog":
+		return fmt.Sprintf("%.2f M/s  %.1f MiB more  first line p50 %.0f ms  worst %.0f ms", s.speed(), s.More, s.P50, s.P99)
 	case "idle":
 		return fmt.Sprintf("%.1f MiB more", s.More)
 	}

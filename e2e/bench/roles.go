@@ -22,6 +22,14 @@ func role(args []string) error {
 		return sendDatagrams(args[1], number(args[2]), number(args[3]))
 	case "work":
 		return takeLines(args[1], args[2], number(args[3]), number(args[4]), number(args[5]))
+	case "beanstalkd-send":
+		return beanstalkdSend(args[1], number(args[2]))
+	case "beanstalkd-work":
+		return beanstalkdWork(args[1], number(args[2]))
+	case "jetstream-send":
+		return jetstreamSend(args[1], number(args[2]))
+	case "jetstream-work":
+		return jetstreamWork(args[1], number(args[2]))
 	case "copy":
 		return copyLines(args[1], args[2])
 	}

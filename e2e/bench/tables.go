@@ -16,6 +16,7 @@ func (b *bench) tables() string {
 	b.udpTable(&out)
 	b.idleTable(&out)
 	b.diskTable(&out)
+	b.workTable(&out)
 	b.goalTable(&out)
 	return out.String()
 }
@@ -98,6 +99,43 @@ func (b *bench) idleTable(out *strings.Builder) {
 		rows = append(rows, []string{r.subject, r.text((*sample).more, "%.1f")})
 	}
 	table(out, "1,000 idle connections", []string{"", "MiB more"}, rows)
+}
+
+func (b *bench) workTable(out *strings.Builder) {
+	var rows [][]string
+	for _, r := range b.results.of("hand out") {
+		rows = append(rows, []string{r.subject, r.text((*sample).speed, "%.2f"), r.text((*sample).cpuPerM, "%.2f"), r.text((*sample).peak, "%.0f")})
+	}
+	table(out, "Handed out to four workers while they arrive, and acknowledged; "+million(b.lines)+" lines (others than fanin: a sixteenth; ZeroMQ acknowledges nothing)",
+		[]string{"", "M lines/s", "CPU s per M", "peak MiB"}, rows)
+	rows = nil
+	for _, groups := range []int{0, 1, 4} {
+		for _, r := range b.results.of(fmt.Sprintf("ingest, %d groups", groups)) {
+			rows = append(rows, []string{r.subject, fmt.Sprint(groups), r.text((*sample).speed, "%.2f"),
+				fmt.Sprintf("%.2f", b.ratioTo(r, "ingest, 0 groups")), r.text((*sample).peak, "%.0f")})
+		}
+	}
+	table(out, "Taken from 8 connections while groups of four workers read", []string{"", "groups", "M lines/s", "x none", "peak MiB"}, rows)
+	rows = nil
+	for _, workload := range []string{"7 workers", "8, one stalled"} {
+		for _, r := range b.results.of(workload) {
+			rows = append(rows, []string{workload, r.text((*sample).speed, "%.2f"), fmt.Sprintf("%.2f", b.ratioTo(r, "7 workers"))})
+		}
+	}
+	table(out, "A worker that takes lines and never answers", []string{"", "M lines/s", "x without it"}, rows)
+}
+
+// ratioTo is what a row has of its subject's speed in another workload.
+func (b *bench) ratioTo(r row, workload string) float64 {
+	base := b.results.find(workload, r.subject)
+	if base == nil {
+		return math.NaN()
+	}
+	var values []float64
+	for i := range min(len(r.samples), len(base.samples)) {
+		values = append(values, r.samples[i].speed()/base.samples[i].speed())
+	}
+	return median(values)
 }
 
 func (b *bench) diskTable(out *strings.Builder) {
