@@ -250,6 +250,7 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 			return err
 		}
 	}
+	j.s.counted.Delete(g.Number)
 	return j.change(ctx, g.Number, func(c *catalog, g *generation) { c.drop(g) })
 }
 

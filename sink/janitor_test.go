@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -103,6 +104,45 @@ func TestRetention(t *testing.T) {
 }
 
 // TestClockGuard: age removes nothing for a day after the clock jumped.
+// TestHold: files that a reader needs stay beyond what retention says, within
+// their own bounds, and the reader is told before one goes.
+func TestHold(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		bytes       int64
+		age         time.Duration
+		needed      uint64 // generation
+		left, first int    // rotated files, and the number of the oldest
+	}{
+		{"all are needed", 1 << 30, 0, 1, 6, 1},
+		{"some are", 1 << 30, 0, 4, 3, 4},
+		{"not for so many bytes", 3500, 0, 1, 3, 4},
+		{"not for so long", 1 << 30, time.Nanosecond, 1, 1, 6},
+		{"off", 0, 0, 1, 1, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var gone atomic.Int64
+			s := open(t, &Sink{Compress: "none", KeepFiles: 1, HoldBytes: c.bytes, HoldAge: c.age,
+				Needed: func() (Position, bool) { return Position{Generation: c.needed}, true },
+				Expire: func(_ context.Context, g, next Generation) error {
+					if next.Number != g.Number+1 || int64(g.Number) != gone.Load()+1 {
+						t.Errorf("generation %d goes before %d, behind %d", g.Number, next.Number, gone.Load())
+					}
+					gone.Store(int64(g.Number))
+					return nil
+				}})
+			rotated(t, s, 6)
+			waitFor(t, "retention", func() bool { return len(s.Status().Generations) == c.left+1 })
+			s.janitor.kick()
+			time.Sleep(50 * time.Millisecond) // it removes no more
+			all := s.Status().Generations
+			if len(all) != c.left+1 || all[0].Number != uint64(c.first) || gone.Load() != int64(c.first-1) {
+				t.Errorf("left are %+v; the reader was told of %d", all, gone.Load())
+			}
+		})
+	}
+}
+
 func TestClockGuard(t *testing.T) {
 	const hour, day = time.Hour, 24 * time.Hour
 	now := time.Now()

@@ -173,7 +173,20 @@ func (s *Sink) Count(ctx context.Context, from, to Position) (lines uint64, exac
 }
 
 // countIn counts the lines of one generation from byte lo to byte hi.
+// What a closed file holds in all is counted once.
 func (s *Sink) countIn(ctx context.Context, g Generation, lo, hi int64) (uint64, error) {
+	whole := g.State != stateLive && lo == 0 && hi == g.Size
+	if n, ok := s.counted.Load(g.Number); ok && whole {
+		return n.(uint64), nil
+	}
+	n, err := s.countText(ctx, g, lo, hi)
+	if err == nil && whole {
+		s.counted.Store(g.Number, n)
+	}
+	return n, err
+}
+
+func (s *Sink) countText(ctx context.Context, g Generation, lo, hi int64) (uint64, error) {
 	c := counter{s: s, g: g, at: lo}
 	var r record
 	err := s.ledger(ctx, g.Number, func(b []byte) bool {

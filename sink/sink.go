@@ -66,6 +66,7 @@ type Sink struct {
 	closing sync.Once
 	idle    sync.Pool // of *request
 	counts  *counts
+	counted sync.Map     // by generation: how many lines a closed file holds
 	worked  atomic.Int64 // nanoseconds that the writer was at work, but for now
 	working atomic.Int64 // since when it is, in nanoseconds since 1970; 0: it waits
 	notices notices

@@ -206,8 +206,10 @@ func reply(w http.ResponseWriter, v any, err error) {
 	if err != nil {
 		code := http.StatusServiceUnavailable
 		switch {
-		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, sink.ErrNoPosition), errors.Is(err, errNoWork):
+		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork):
 			code = http.StatusNotFound
+		case errors.Is(err, sink.ErrNoPosition):
+			code = http.StatusGone
 		case errors.Is(err, sink.ErrNoPlace):
 			code = http.StatusBadRequest
 		}

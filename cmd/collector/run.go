@@ -151,6 +151,7 @@ func (c *server) drain() {
 		})
 	}
 	all.Wait()
+	c.tail.Close()
 	if c.work != nil {
 		if err := c.work.Shutdown(ctx); err != nil {
 			c.log.Error("cannot save where the groups stand; some lines are handed out again", "err", err)

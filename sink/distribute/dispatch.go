@@ -318,16 +318,17 @@ func (g *group) assign(text []byte, at, end sink.Position, attempts int, only *m
 	return used, lines
 }
 
-// share is how many lines of text each member with room may have, so that a few
-// lines do not all go to one.
+// share is how many lines of text each member with room may have for each unit
+// of its weight, so that a few lines do not all go to one.
 func (g *group) share(text []byte) int {
-	n := 0
+	weights := 0
 	for _, m := range g.members {
 		if m.room() > 0 {
-			n++
+			weights += m.hello.Weight
 		}
 	}
-	return (bytes.Count(text, []byte{'\n'}) + n - 1) / max(n, 1)
+	weights = max(weights, 1)
+	return (bytes.Count(text, []byte{'\n'}) + weights - 1) / weights
 }
 
 // takes reports whether a member can have one more line of n bytes in the
@@ -337,7 +338,7 @@ func (m *member) takes(n, share, most, attempts int) bool {
 		return m.room() > 0
 	}
 	d := m.building
-	return d.left < min(share, most, m.room(), m.hello.Batch) && len(d.text)+n <= m.group.d.deliverySize() && d.attempts == attempts
+	return d.left < min(share*m.hello.Weight, most, m.room(), m.hello.Batch) && len(d.text)+n <= m.group.d.deliverySize() && d.attempts == attempts
 }
 
 // build is the delivery that is being built for a member.

@@ -254,6 +254,9 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	case h.Key != "" && d.Sink.Format == "raw":
 		return nil, nil, errors.New("lines of a log in the raw format have no host and no source to be keys")
 	}
+	if _, err := d.Sink.Matcher(termsOf(h).filter); err != nil { // before there is a group
+		return nil, nil, err
+	}
 	g, err := d.group(h.Group, h.From)
 	if err != nil {
 		return nil, nil, err
@@ -408,8 +411,11 @@ func (d *Distributor) afterAll(at sink.Position) sink.Position {
 	return end
 }
 
-// Shutdown hands nothing more out, tells the workers, waits for their answers as
-// long as ctx allows, and saves where the groups stand.
+// drainTime is how long a shutdown waits for workers that are at it.
+const drainTime = 5 * time.Second
+
+// Shutdown hands nothing more out, tells the workers, waits a while for their
+// answers, no longer than ctx allows, and saves where the groups stand.
 func (d *Distributor) Shutdown(ctx context.Context) error {
 	d.mu.Lock()
 	if !d.draining() {
@@ -424,7 +430,7 @@ func (d *Distributor) Shutdown(ctx context.Context) error {
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for d.counts.inFlight.Load() > 0 && ctx.Err() == nil {
+	for end := time.Now().Add(drainTime); d.counts.inFlight.Load() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

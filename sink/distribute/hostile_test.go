@@ -2,11 +2,14 @@ package distribute
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -94,10 +97,39 @@ func TestHostileWorkers(t *testing.T) {
 			}
 		})
 	}
+	groups, err := b.dist.Groups(context.Background())
+	if err != nil || len(groups) != 1 {
+		t.Errorf("those who were refused left groups behind: %+v, %v", groups, err)
+	}
 	var l tally
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
 	b.done("g")
 	expect(t, l.lines(), 100)
+}
+
+// TestTLS: workers come over TLS where that is asked for, and only so.
+func TestTLS(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	b := openNew(t, &Distributor{TLS: &tls.Config{Certificates: certified.TLS.Certificates}, HandshakeTimeout: 500 * time.Millisecond})
+	b.putMany(0, 100)
+	var l tally
+	client := certified.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	client.ServerName = "example.com"
+	b.work(&worker.Worker{TLS: client, Options: protocol.Hello{Group: "g", From: "start"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
+	b.done("g")
+	expect(t, l.lines(), 100)
+	nc, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.Write(protocol.AppendHello(nil, &protocol.Hello{Group: "plain", From: "start"}))
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	io.ReadAll(nc)
+	if b.group("plain").Group != "" {
+		t.Error("a worker without TLS made a group")
+	}
 }
 
 // TestTerms: workers of one group must agree on what it is.

@@ -491,6 +491,40 @@ func TestMovedAway(t *testing.T) {
 	}
 }
 
+// TestWeight: of workers that could all take more, the heavier one gets more.
+func TestWeight(t *testing.T) {
+	b := openNew(t, nil)
+	light := b.raw(protocol.Hello{Group: "g", From: "start", Name: "light", Credit: 10_000})
+	light.hear(protocol.KindWelcome)
+	heavy := b.raw(protocol.Hello{Group: "g", Name: "heavy", Credit: 10_000, Weight: 4})
+	heavy.hear(protocol.KindWelcome)
+	for _, c := range []*raw{light, heavy} {
+		go func() { // ends with the connection
+			for {
+				if _, err := c.r.Frame(); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	b.wait("both", func() bool { return len(b.dist.Workers()) == 2 })
+	handed := make(map[string]uint64)
+	for i := 0; i < 2000; i += 100 { // so that both have room for all of it
+		b.putMany(i, i+100)
+		b.wait("the lines", func() bool {
+			sum := 0
+			for _, w := range b.dist.Workers() {
+				handed[w.Name] = w.Handed
+				sum += int(w.Handed)
+			}
+			return sum == i+100
+		})
+	}
+	if handed["heavy"] < 3*handed["light"] || handed["light"] < 200 {
+		t.Errorf("weights 4 and 1, lines %v", handed)
+	}
+}
+
 // TestReplay moves a group; what was in hand does not count.
 func TestReplay(t *testing.T) {
 	b := openNew(t, nil)

@@ -40,6 +40,8 @@ type Tail struct {
 
 	once    sync.Once
 	reading chan struct{} // holds one for each watcher that is reading now
+	quit    chan struct{} // closed by Close
+	closing sync.Once
 	bufs    sync.Pool
 
 	watchers                                 atomic.Int64
@@ -61,7 +63,14 @@ func (t *Tail) setUp() {
 			t.Patience = 30 * time.Second
 		}
 		t.reading = make(chan struct{}, runtime.GOMAXPROCS(0))
+		t.quit = make(chan struct{})
 	})
+}
+
+// Close lets all watchers go; they may come back to whoever has the log next.
+func (t *Tail) Close() {
+	t.setUp()
+	t.closing.Do(func() { close(t.quit) })
 }
 
 // The bounds of what all watchers hold together: text just read, and events not

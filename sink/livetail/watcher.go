@@ -41,7 +41,7 @@ func (w *watcher) run(ctx context.Context) error {
 		grown := w.tail.Sink.Grown() // before the look
 		more, err := w.show(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, w.tail.closed():
 			return nil
 		case err != nil:
 			return err
@@ -75,7 +75,18 @@ func (w *watcher) wait(ctx context.Context, grown <-chan struct{}) error {
 			}
 		case <-ctx.Done():
 			return nil
+		case <-w.tail.quit:
+			return nil
 		}
+	}
+}
+
+func (t *Tail) closed() bool {
+	select {
+	case <-t.quit:
+		return true
+	default:
+		return false
 	}
 }
 
