@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanin/internal/disk"
 )
 
 // readBodies reads so many lines of the source "app", and checks that each text
@@ -241,4 +244,41 @@ func TestReaderOddFiles(t *testing.T) {
 	if !foreign || got[0] != "short" || len(got[1]) != 4*(1<<20-1) || got[2] != "end" || got[3] != "after" {
 		t.Errorf("read %.40q, others' line %v", got, foreign)
 	}
+}
+
+// TestReaderOfDeletedFile: what went into a file that somebody had just deleted is
+// committed again, into the next one; who still has the old one open reads it once.
+func TestReaderOfDeletedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	var armed atomic.Bool
+	s := open(t, &Sink{Path: path, Compress: "none", Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
+		if op == disk.OpWrite && p == path && armed.CompareAndSwap(true, false) {
+			return 0, os.Remove(path)
+		}
+		return 0, nil
+	}}})
+	src := newSource()
+	src.send(t, s, "one")
+	r := s.Reader(Position{})
+	defer r.Close()
+	same(t, "before", readBodies(t, r, 1), []string{"one"})
+	armed.Store(true)
+	src.send(t, s, "two")
+	src.send(t, s, "three")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var got []string
+	for len(got) == 0 || got[len(got)-1] != "three" {
+		text, _, err := r.Next(ctx, make([]byte, 4096))
+		var gone *GoneError
+		if err != nil && !errors.As(err, &gone) {
+			t.Fatalf("after %q: %v", got, err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if _, body, ok := strings.Cut(line, " web app: "); ok {
+				got = append(got, strings.TrimSuffix(body, "\n"))
+			}
+		}
+	}
+	same(t, "afterwards", got, []string{"two", "three"})
 }

@@ -223,17 +223,22 @@ func (c *cursors) round(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// write makes body count.
-func (c *cursors) write(body []byte) error {
+// encodeCursors puts the header before body.
+func encodeCursors(seq uint64, log [16]byte, body []byte) []byte {
 	le := binary.LittleEndian
-	id := c.d.Sink.LogID()
 	b := make([]byte, cursorsHeader, cursorsHeader+len(body))
 	copy(b, cursorsMagic)
-	le.PutUint64(b[8:], c.seq+1)
-	copy(b[16:], id[:])
+	le.PutUint64(b[8:], seq)
+	copy(b[16:], log[:])
 	le.PutUint32(b[32:], uint32(len(body)))
 	b = append(b, body...)
 	le.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
+	return b
+}
+
+// write makes body count.
+func (c *cursors) write(body []byte) error {
+	b := encodeCursors(c.seq+1, c.d.Sink.LogID(), body)
 	f := c.files[(c.seq+1)%2]
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return err

@@ -108,6 +108,7 @@ func (d *Distributor) Open(ctx context.Context) error {
 	}
 	d.work.Go(func() { d.cursors.run(d.ctx) }) // ends by Shutdown
 	close(d.isOpen())
+	d.saveSoon() // dead letters that a crash kept from their file are written now
 	return ctx.Err()
 }
 

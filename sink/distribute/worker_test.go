@@ -382,6 +382,93 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestKeysJoin: with a key, who comes gets lines when nothing is in flight, so that
+// no key is at two workers.
+func TestKeysJoin(t *testing.T) {
+	b := openNew(t, nil)
+	put := func(i int) {
+		for s := range 50 {
+			b.put("web", fmt.Sprintf("s%d", s), fmt.Sprint(i))
+		}
+	}
+	put(0)
+	first := b.raw(protocol.Hello{Group: "g", From: "start", Key: "source", Credit: 10_000})
+	given := []protocol.Frame{first.hear(protocol.KindLines)}
+	second := b.raw(protocol.Hello{Group: "g", Key: "source", Credit: 10_000})
+	second.hear(protocol.KindWelcome)
+	put(1)
+	second.nc.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if f, err := second.r.Frame(); err == nil {
+		t.Fatalf("it is given %d bytes while the first has lines without an answer", len(f.Text))
+	}
+	second.nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+	second.r = protocol.NewReader(second.nc, 4096)
+	for had := bytes.Count(given[0].Text, []byte{'\n'}); had < 50; {
+		f := first.hear(protocol.KindLines)
+		had += bytes.Count(f.Text, []byte{'\n'})
+		given = append(given, f)
+	}
+	for _, f := range given {
+		first.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, To: -1})
+	}
+	if f := second.hear(protocol.KindLines); len(f.Text) == 0 {
+		t.Error("it is given nothing")
+	}
+}
+
+// TestKeysBehind: once a line waits for a worker, those that follow for it wait
+// too, whatever room it has by then.
+func TestKeysBehind(t *testing.T) {
+	b := openNew(t, nil)
+	g := newGroup(b.dist, "g", sink.Position{Generation: 1})
+	match, err := b.sink.Matcher(sink.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &member{group: g, active: true, credit: 100, hello: protocol.Hello{Weight: 1, Batch: 100}, wake: make(chan struct{}, 1)}
+	m.behind.add(span{1, 0, 10, 1, 0})
+	g.members, g.match, g.terms.key = []*member{m}, match, "source"
+	g.deal()
+	text := []byte("2026-11-22T17:00:00.123456Z web app: line\n")
+	used, lines := g.assign(text, sink.Position{Generation: 1, Offset: 50}, sink.Position{Generation: 1, Offset: 50 + int64(len(text))}, 0, nil)
+	if int(used) != len(text) || lines != 1 || len(m.behind) != 2 || len(m.queue) != 0 {
+		t.Errorf("used %d, %d lines; behind %v, queue %v", used, lines, m.behind, m.queue)
+	}
+}
+
+// TestDeadLettersOnce: a crash between the file of dead letters and the save that
+// forgets them leaves each there once, whole.
+func TestDeadLettersOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "all.log")
+	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, nil)
+	b.putMany(0, 3)
+	b.wait("the lines", func() bool { return b.sink.End().Offset > 0 })
+	end, id := b.sink.End(), b.sink.LogID()
+	b.down()
+	work := filepath.Join(sink.StateDir(path), workDir)
+	dead := filepath.Join(work, "dead-g.jsonl")
+	before := `{"position":"0:0","line":"an older one"}` + "\n"
+	written := `{"position":"1:0","line":"it was written"}` + "\n" + `{"position":"1:45","li`
+	if err := os.WriteFile(dead, []byte(before+written), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	s := saved{name: "g", next: end, letters: []*letter{{span: span{1, 0, end.Offset, 3, 8}, Reason: "no", Worker: "w", Time: time.Now()}}, deadEnd: int64(len(before))}
+	if err := os.WriteFile(filepath.Join(work, "cursors-0"), encodeCursors(1000, id, s.append([]byte{0x91})), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	b = open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, nil)
+	b.wait("the dead letters", func() bool { return b.group("g").Dead == 3 })
+	text, err := os.ReadFile(dead)
+	if err != nil || !strings.HasPrefix(string(text), before) || bytes.Count(text, []byte{'\n'}) != 4 || bytes.Contains(text, []byte("it was written")) {
+		t.Errorf("%v:\n%s", err, text)
+	}
+	for line := range bytes.Lines(text) {
+		if !json.Valid(line) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
 // TestFilter: a group gets what it asked for, and the rest does not wait for it.
 func TestFilter(t *testing.T) {
 	b := openNew(t, nil)
