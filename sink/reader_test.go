@@ -281,4 +281,7 @@ func TestReaderOfDeletedFile(t *testing.T) {
 		}
 	}
 	same(t, "afterwards", got, []string{"two", "three"})
+	fresh := s.Reader(Position{})
+	defer fresh.Close()
+	same(t, "for others", readBodies(t, fresh, 2), got)
 }

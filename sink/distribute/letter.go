@@ -45,10 +45,10 @@ func (g *group) deadPath() string {
 	return filepath.Join(g.d.cursors.dir, "dead-"+g.name+".jsonl")
 }
 
-// resumeLetters undoes what a crash interrupted: what stands behind the length
-// that was saved is written again.
+// resumeLetters finds where the file ends that was saved. What a crash left behind
+// that is cut off when the letters are written again.
 func (g *group) resumeLetters() error {
-	f, err := g.d.Sink.Disk.Open(g.deadPath(), os.O_RDWR, 0)
+	fi, err := os.Stat(g.deadPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		g.deadEnd = 0
 		return nil
@@ -56,13 +56,8 @@ func (g *group) resumeLetters() error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	g.deadEnd = min(g.deadEnd, fi.Size())
-	return f.Truncate(g.deadEnd)
+	return nil
 }
 
 // writeLetters writes those that are saved as dead, and forgets them.
@@ -168,7 +163,7 @@ func (g *group) appendDead(end int64, text []byte) error {
 	}
 	defer f.Close()
 	if fi != nil && fi.Size() > end {
-		if err := f.Truncate(end); err != nil { // of a try that failed
+		if err := f.Truncate(end); err != nil { // of a try that failed, or that a crash cut off
 			return err
 		}
 	}
