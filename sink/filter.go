@@ -100,9 +100,6 @@ func few(kind string, texts []string) error {
 	return nil
 }
 
-// All reports whether the filter leaves no line out.
-func (m *Matcher) All() bool { return m.all }
-
 // Match reports whether a line of the file, with or without its newline, is chosen.
 func (m *Matcher) Match(line []byte) bool {
 	if m.all {

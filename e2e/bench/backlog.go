@@ -29,7 +29,7 @@ func (b *bench) backlog(s subject) (r sample, err error) {
 	if err != nil {
 		return r, err
 	}
-	s.command = withWork(s.command, port, "")
+	s.command = withWork(s.command, port)
 	plain := s.command
 	s.command = func(dir string, port, conns int) (args, env []string, err error) {
 		if args, env, err = plain(dir, port, conns); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -23,7 +22,7 @@ func (b *bench) handOut(s subject, groups, workers, stalled int, ingest bool) (r
 	if err != nil {
 		return r, err
 	}
-	s.command = withWork(s.command, port, "")
+	s.command = withWork(s.command, port)
 	const conns = 8
 	t, err := b.begin(s, conns)
 	if err != nil {
@@ -78,7 +77,7 @@ func (b *bench) handOut(s subject, groups, workers, stalled int, ingest bool) (r
 type commander func(dir string, port, conns int) (args, env []string, err error)
 
 // withWork adds the table for workers to a configuration.
-func withWork(plain commander, port int, logTable string) commander {
+func withWork(plain commander, port int) commander {
 	return func(dir string, p, conns int) (args, env []string, err error) {
 		if args, env, err = plain(dir, p, conns); err != nil {
 			return nil, nil, err
@@ -88,7 +87,7 @@ func withWork(plain commander, port int, logTable string) commander {
 		if err != nil {
 			return nil, nil, err
 		}
-		return args, env, os.WriteFile(config, fmt.Appendf(bytes.Replace(b, []byte("[collector.log]\n"), []byte("[collector.log]\n"+logTable), 1), "[collector.work]\nlisten = %q\n", address(port)), 0o640)
+		return args, env, os.WriteFile(config, fmt.Appendf(b, "[collector.work]\nlisten = %q\n", address(port)), 0o640)
 	}
 }
 

@@ -378,7 +378,6 @@ func (g *group) send() {
 		m.passed += float64(d.left) / float64(m.hello.Weight)
 		g.inFlight += d.left
 		g.d.counts.inFlight.Add(int64(d.left))
-		g.counts.handed += uint64(d.left)
 		if d.attempts > 0 {
 			g.counts.Redelivered += uint64(d.left)
 		}

@@ -52,7 +52,6 @@ type group struct {
 // groupCounts are totals over the whole life of the group.
 type groupCounts struct {
 	Accepted, Redelivered, Dead, Expired uint64 // lines
-	handed                               uint64
 }
 
 // delayed is lines that a worker could not do: the next attempt waits, because

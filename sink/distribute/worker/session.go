@@ -20,6 +20,7 @@ type session struct {
 
 	mu    sync.Mutex
 	lost  map[uint64]bool // deliveries that were taken away before they were begun
+	begun uint64          // the latest delivery that was
 	ended bool
 	err   error // good to read when in is closed, or ended
 }
@@ -77,7 +78,9 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 			}
 		case protocol.KindLost:
 			s.mu.Lock()
-			s.lost[f.N] = true
+			if f.N > s.begun { // else it is at work on them, or was
+				s.lost[f.N] = true
+			}
 			s.mu.Unlock()
 			s.w.Log.Info("lines were taken back", "delivery", f.N, "reason", f.Reason)
 		case protocol.KindDrain:
@@ -94,6 +97,7 @@ func (s *session) work(ctx context.Context, d *Delivery) {
 	s.mu.Lock()
 	lost := s.lost[d.N]
 	delete(s.lost, d.N)
+	s.begun = d.N
 	s.mu.Unlock()
 	if lost {
 		return
