@@ -88,17 +88,28 @@ func (a *agentConn) greet() error {
 }
 
 func (a *agentConn) checkHello(k wire.Kind, h wire.Hello) error {
-	switch {
-	case k != wire.KindHello:
+	if k != wire.KindHello {
 		return &fault{"protocol", "an agent begins with a hello"}
-	case h.Version != wire.Version:
-		return &fault{"version", fmt.Sprintf("the agent speaks protocol version %d, this collector version %d: install the same release on both", h.Version, wire.Version)}
-	case !validID(h.Agent):
-		return &fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q", h.Agent, wire.SourceNotice)}
+	}
+	if f := checkHello(h); f != nil {
+		return f
+	}
+	switch {
 	case a.t.Welcome == nil:
 		return &fault{"protocol", "this listener takes plain lines only"}
 	case a.t.RequireAgentCert:
 		return a.checkCert(h.Agent)
+	}
+	return nil
+}
+
+// checkHello is what every way in wants of a hello.
+func checkHello(h wire.Hello) *fault {
+	switch {
+	case h.Version != wire.Version:
+		return &fault{"version", fmt.Sprintf("the agent speaks protocol version %d, this collector version %d: install the same release on both", h.Version, wire.Version)}
+	case !validID(h.Agent):
+		return &fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q", h.Agent, wire.SourceNotice)}
 	}
 	return nil
 }
@@ -200,7 +211,7 @@ func (a *agentConn) take(b wire.Batch) error {
 		a.t.Metrics.agent.add(countLines(b.Text), len(b.Text))
 	}
 	a.flying.Go(func() { // owned by flying; ends with its Append
-		err := a.offer(b)
+		err := offer(a.t.ctx, a.t.Out, b)
 		a.free(b.Text)
 		a.t.Sessions.end(b.Stream) // before the answer: the next frame may come right after it
 		a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
@@ -210,14 +221,14 @@ func (a *agentConn) take(b wire.Batch) error {
 }
 
 // offer is Append, with its typed errors bare.
-func (a *agentConn) offer(b wire.Batch) error {
+func offer(ctx context.Context, out wire.Appender, b wire.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
 	}
 	if b.Source == wire.SourceNotice {
 		return &wire.Refused{Reason: fmt.Sprintf("the source %q is the collector's own", b.Source)}
 	}
-	err := a.t.Out.Append(a.t.ctx, b)
+	err := out.Append(ctx, b)
 	var expected *wire.Expected
 	var refused *wire.Refused
 	switch {

@@ -1,6 +1,9 @@
 package ingest
 
 import (
+	"sync"
+
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -10,6 +13,9 @@ const (
 	inputAgent    = "agent"
 	inputUDP      = "udp"
 	inputUDPAgent = "udp-agent"
+
+	inputNATS      = "nats"
+	inputNATSAgent = "nats-agent"
 )
 
 // Metrics counts what comes in. A listener has its own unless it is given one
@@ -29,7 +35,13 @@ type Metrics struct {
 	queueWaits                 prometheus.Counter
 	queueBytes, receiveBufSize prometheus.Gauge
 
-	ofTCP, ofUDP []prometheus.Collector
+	nats, natsAgent                      *input
+	natsMessages, natsEmpty, natsRepeats prometheus.Counter
+	natsRejected                         map[string]prometheus.Counter // by reason: a fixed few
+	natsDrops, natsReread                prometheus.Counter
+	dropped                              dropped
+
+	ofTCP, ofUDP, ofNATS []prometheus.Collector
 }
 
 // input counts the lines of one way in.
@@ -75,7 +87,47 @@ func NewMetrics() *Metrics {
 	m.queueWaits = udp.counter("fanin_udp_queue_full_total", "Times that reading paused because the queue was full; what the kernel could not hold meanwhile is counted as dropped.", "", "")
 	m.queueBytes = udp.gauge("fanin_udp_queue_bytes", "Bytes read that wait to be kept.")
 	m.receiveBufSize = udp.gauge("fanin_udp_receive_buffer_bytes", "Receive buffer that the kernel granted.")
+	m.addNATS(factory{&m.ofNATS})
 	return m
+}
+
+// messageReasons are why a message over NATS is not taken.
+var messageReasons = [...]string{"protocol", "version", "agent_id", "subject", "refused"}
+
+func (m *Metrics) addNATS(f factory) {
+	m.nats, m.natsAgent = f.input(inputNATS), f.input(inputNATSAgent)
+	m.natsRejected = make(map[string]prometheus.Counter)
+	m.natsMessages = f.counter("fanin_nats_messages_total", "Messages with plain lines taken.", "", "")
+	m.natsEmpty = f.counter("fanin_nats_empty_messages_total", "Messages that held no line.", "", "")
+	m.natsRepeats = f.counter("fanin_nats_repeated_messages_total", "Messages that a JetStream stream delivered again after they were kept: acknowledged again, not kept again.", "", "")
+	m.natsReread = f.counter("fanin_nats_reread_messages_total", "Messages read from a JetStream stream by number, because their delivery was interrupted.", "", "")
+	m.natsDrops = f.counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be kept, outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
+	for _, r := range messageReasons {
+		m.natsRejected[r] = f.counter("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.", "reason", r)
+	}
+	m.dropped.seen = make(map[*nats.Subscription]int)
+}
+
+func (m *Metrics) rejectMessage(reason string) { m.natsRejected[reason].Inc() }
+
+// dropped is how many messages each subscription had dropped when it was asked last.
+type dropped struct {
+	mu   sync.Mutex
+	seen map[*nats.Subscription]int
+}
+
+// countDrops counts what subscriptions dropped since, and returns it.
+func (m *Metrics) countDrops(subs ...*nats.Subscription) (news int) {
+	m.dropped.mu.Lock()
+	defer m.dropped.mu.Unlock()
+	for _, sub := range subs {
+		if n, err := sub.Dropped(); err == nil {
+			news += n - m.dropped.seen[sub]
+			m.dropped.seen[sub] = n
+		}
+	}
+	m.natsDrops.Add(float64(news))
+	return news
 }
 
 func (m *Metrics) rejectConn(reason string) { m.rejected[reason].Inc() }
@@ -112,12 +164,14 @@ func (f factory) input(name string) *input {
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	describe(ch, m.ofTCP)
 	describe(ch, m.ofUDP)
+	describe(ch, m.ofNATS)
 }
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	collect(ch, m.ofTCP)
 	collect(ch, m.ofUDP)
+	collect(ch, m.ofNATS)
 }
 
 func describe(ch chan<- *prometheus.Desc, list []prometheus.Collector) {
@@ -165,6 +219,23 @@ func (u *UDP) Collect(ch chan<- prometheus.Metric) {
 	u.setUp()
 	if u.ownsMetrics {
 		collect(ch, u.Metrics.ofUDP)
+	}
+}
+
+// Describe implements prometheus.Collector. A listener that shares its Metrics
+// describes nothing.
+func (n *NATS) Describe(ch chan<- *prometheus.Desc) {
+	n.setUp()
+	if n.ownsMetrics {
+		describe(ch, n.Metrics.ofNATS)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (n *NATS) Collect(ch chan<- prometheus.Metric) {
+	n.setUp()
+	if n.ownsMetrics {
+		collect(ch, n.Metrics.ofNATS)
 	}
 }
 

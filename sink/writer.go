@@ -188,7 +188,7 @@ func (w *writer) note(b *wire.Batch) {
 // in the stream like any other.
 func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
-	w.layout.begin(b.Time, st.host, st.source)
+	w.layout.begin(b.Time, st.host, sourceOf(b.Source, st.source))
 	r := record{stream: b.Stream, epoch: b.Epoch, time: b.Time, offset: b.Offset}
 	at := 0
 	for i := 0; i <= len(b.Cuts); i++ {
@@ -205,6 +205,9 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		r.end, r.after = next.End, next.After
 		n.wrote(w.lay(r, piece))
 		r.offset, at = r.end, next.Text
+		if next.Source != "" {
+			w.layout.begin(b.Time, st.host, sourceOf(next.Source, st.source))
+		}
 		if len(w.group.text) >= groupBytes {
 			if err := w.commit(); err != nil {
 				return err, err
@@ -220,10 +223,32 @@ const maxPiece = wire.MaxLine + 256
 // takeLines lays anonymous lines out, in slices small enough that no content
 // can make a frame too large for the log.
 func (w *writer) takeLines(b *wire.Batch) error {
+	host, at := cleanName(b.Host, true, "-"), 0
+	w.layout.begin(b.Time, host, sourceOf(b.Source, "-"))
+	for _, c := range b.Cuts {
+		if err := w.takeSlices(b, b.Text[at:c.Text]); err != nil {
+			return err
+		}
+		at = c.Text
+		if c.Source != "" {
+			w.layout.begin(b.Time, host, sourceOf(c.Source, "-"))
+		}
+	}
+	return w.takeSlices(b, b.Text[at:])
+}
+
+// sourceOf is a source as the file names it.
+func sourceOf(own, other string) string {
+	if own == "" {
+		return other
+	}
+	return cleanName(own, false, other)
+}
+
+func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 	const slice = 16 << 10
 	n := w.s.counts.of(b.Input)
-	w.layout.begin(b.Time, cleanName(b.Host, true, "-"), cleanName(b.Source, false, "-"))
-	for text := b.Text; len(text) > 0; {
+	for len(text) > 0 {
 		end := min(len(text), slice)
 		if i := bytes.LastIndexByte(text[:end], '\n'); i >= 0 {
 			end = i + 1

@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
+	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
@@ -45,7 +47,20 @@ type agent struct {
 	Ping      config.Duration `toml:"ping"`
 	DeadAfter config.Duration `toml:"dead_after"`
 	LogLevel  string          `toml:"log_level"`
+	NATS      natsTable       `toml:"nats"`
 	File      []fileTable     `toml:"file"`
+}
+
+type natsTable struct {
+	Subject      string          `toml:"subject"`
+	Stream       string          `toml:"stream"`
+	Ack          string          `toml:"ack"`
+	AnswerWithin config.Duration `toml:"answer_within"`
+	User         string          `toml:"user"`
+	PasswordFile string          `toml:"password_file"`
+	TokenFile    string          `toml:"token_file"`
+	NKeyFile     string          `toml:"nkey_file"`
+	CredsFile    string          `toml:"creds_file"`
 }
 
 type tlsTable struct {
@@ -69,10 +84,18 @@ type target struct {
 	addrs  []string
 }
 
+func (t target) String() string {
+	if t.scheme == "nats" {
+		return strings.Join(t.addrs, ",")
+	}
+	return t.scheme + "://" + strings.Join(t.addrs, ",")
+}
+
 func defaults() *settings {
 	return &settings{Agent: agent{
 		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
 		Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second), Settle: config.Duration(10 * time.Second),
+		NATS:  natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
 		LetGo: config.Duration(10 * time.Minute), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
 	}, file: &config.File{}}
 }
@@ -148,6 +171,7 @@ func (s *settings) check() {
 	s.between("agent.batch_size", a.BatchSize, 64<<10, 4<<20)
 	s.between("agent.memory", a.Memory, 4<<20, 1<<40)
 	s.between("agent.datagram_size", a.Datagram, 256, 60<<10)
+	s.checkNATS()
 	if a.TLS != nil && (a.TLS.Cert == "") != (a.TLS.Key == "") {
 		s.file.Problem("agent.tls", "tls has one of cert and key; it needs both, or neither")
 	}
@@ -206,7 +230,7 @@ func (s *settings) checkTo() {
 		s.to.scheme = scheme
 		s.to.addrs = append(s.to.addrs, addr)
 	}
-	if a.TLS != nil && s.to.scheme != "" && s.to.scheme != "tls" {
+	if a.TLS != nil && s.to.scheme != "" && s.to.scheme != "tls" && s.to.scheme != "nats" {
 		s.file.Problem("agent.tls", "tls is given, but to says %s://; write tls://", s.to.scheme)
 	}
 	if s.to.scheme == "udp" && len(s.to.addrs) > 1 {
@@ -222,14 +246,46 @@ func parseTo(to string) (scheme, addr string, err error) {
 	switch u.Scheme {
 	case "tcp", "tls", "udp":
 	case "nats":
-		return "", "", fmt.Errorf("%q: nats is not supported yet", to)
+		return "nats", "nats://" + u.Host, broker.CheckURL(to)
 	default:
-		return "", "", fmt.Errorf("%q: want tcp://, tls:// or udp:// before host:port", to)
+		return "", "", fmt.Errorf("%q: want tcp://, tls://, udp:// or nats:// before host:port", to)
 	}
 	if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
 		return "", "", fmt.Errorf("%q: want host:port, as in \"tcp://collector:6789\"", to)
 	}
 	return u.Scheme, u.Host, nil
+}
+
+var goodSubject = regexp.MustCompile(`^[A-Za-z0-9_/-]+(\.[A-Za-z0-9_/-]+)*$`)
+
+func (s *settings) checkNATS() {
+	n := &s.Agent.NATS
+	if !goodSubject.MatchString(n.Subject) {
+		s.file.Problem("agent.nats.subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts by '.', without wildcards", n.Subject)
+	}
+	s.oneOf("agent.nats.ack", n.Ack, "commit", "stream")
+	if n.Ack == "stream" && n.Stream == "" {
+		s.file.Problem("agent.nats.ack", "ack = \"stream\" needs a stream, as in stream = \"LOGS\"")
+	}
+	if n.AnswerWithin < config.Duration(time.Second) {
+		s.file.Problem("agent.nats.answer_within", "answer_within is %s; at least 1s", n.AnswerWithin)
+	}
+	login := s.login()
+	if login.URL == "" {
+		return
+	}
+	if err := login.Check(); err != nil {
+		s.file.Problem("agent.nats", "%v", err)
+	}
+}
+
+// login is how to connect to the NATS server; its TLS is not set.
+func (s *settings) login() broker.Login {
+	if s.to.scheme != "nats" {
+		return broker.Login{}
+	}
+	n := &s.Agent.NATS
+	return broker.Login{URL: strings.Join(s.to.addrs, ","), User: n.User, PasswordFile: n.PasswordFile, TokenFile: n.TokenFile, NKeyFile: n.NKeyFile, CredsFile: n.CredsFile}
 }
 
 // tables are the files to follow.
@@ -267,13 +323,20 @@ func (s *settings) checkEnvironment(w io.Writer) error {
 		}
 	}
 	for _, addr := range s.to.addrs {
-		host, _, _ := net.SplitHostPort(addr)
+		host, _, _ := net.SplitHostPort(strings.TrimPrefix(addr, "nats://"))
+		if s.to.scheme == "nats" && host == "" {
+			host = strings.TrimPrefix(addr, "nats://") // the port has a default
+		}
 		if _, err := net.LookupHost(host); err != nil {
 			problems = append(problems, fmt.Errorf("collector %s: %w", addr, err))
 		}
 	}
 	if t := s.Agent.TLS; t != nil {
 		_, err := certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}.Client()
+		problems = append(problems, err)
+	}
+	if login := s.login(); login.URL != "" {
+		_, err := login.Options()
 		problems = append(problems, err)
 	}
 	problems = append(problems, writable(s.Agent.State))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ import (
 
 // follower is the agent, put together:
 //
-//	files --> tail.Tailer --> ship.TCP or ship.UDP --> a collector
+//	files --> tail.Tailer --> ship.TCP, NATS or UDP --> a collector
 //	              |   ^            |
 //	            marks +-- welcome -+
 //
@@ -34,10 +35,17 @@ type follower struct {
 	settings *settings
 	log      *slog.Logger
 	tailer   *tail.Tailer
-	tcp      *ship.TCP // nil over udp
+	way      way // nil over udp
 	lock     *disk.File
 	control  net.Listener
 	started  time.Time
+}
+
+// way is a way to a collector that answers.
+type way interface {
+	wire.Appender
+	Run(ctx context.Context) error
+	Trouble() string
 }
 
 // run is the life of an agent, until ctx ends.
@@ -104,22 +112,60 @@ func (a *follower) ship() error {
 	if err != nil {
 		return err
 	}
-	a.tcp = &ship.TCP{
-		Addrs: a.settings.to.addrs, Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome,
-		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), Linger: lastAnswers,
-		Hello: wire.Hello{Agent: c.ID, Instance: instance, Run: run, Host: c.Host, Software: "fanin-agent " + daemon.Release},
+	hello := wire.Hello{Agent: c.ID, Instance: instance, Run: run, Host: c.Host, Software: "fanin-agent " + daemon.Release}
+	if a.settings.to.scheme == "nats" {
+		a.way, err = a.nats(hello)
+	} else {
+		a.way, err = a.tcp(hello)
 	}
-	if a.settings.to.scheme == "tls" {
-		t := c.TLS
-		if t == nil {
-			t = &tlsTable{}
-		}
-		if a.tcp.TLS, err = (certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: a.log}).Client(); err != nil {
-			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-		}
+	if err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
-	a.tailer.Out = a.tcp
+	a.tailer.Out = a.way
 	return nil
+}
+
+func (a *follower) tcp(hello wire.Hello) (*ship.TCP, error) {
+	c := &a.settings.Agent
+	t := &ship.TCP{
+		Addrs: a.settings.to.addrs, Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome,
+		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), Linger: lastAnswers, Hello: hello,
+	}
+	var err error
+	if a.settings.to.scheme == "tls" {
+		t.TLS, err = c.TLS.client(a.log)
+	}
+	return t, err
+}
+
+func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
+	c := &a.settings.Agent
+	login := a.settings.login()
+	var err error
+	if c.TLS != nil {
+		if login.TLS, err = c.TLS.client(a.log); err != nil {
+			return nil, err
+		}
+	}
+	options, err := login.Options()
+	if err != nil {
+		return nil, err
+	}
+	if !login.Encrypted() {
+		a.log.Warn("lines go over the network unencrypted: give [agent] tls = {ca = \"...\"} if the NATS server speaks TLS", "server", login.URL)
+	}
+	return &ship.NATS{
+		URL: login.URL, Options: options, Subject: wire.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
+		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known,
+		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
+	}, nil
+}
+
+func (t *tlsTable) client(log *slog.Logger) (func() *tls.Config, error) {
+	if t == nil {
+		t = &tlsTable{}
+	}
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}.Client()
 }
 
 // openInstance reads who this installation is, or makes it up once, and counts
@@ -147,12 +193,12 @@ func openInstance(state string) (id wire.StreamID, run int64, err error) {
 // follow runs the tailer, and the connection for as long as the tailer may still
 // need it.
 func (a *follower) follow(ctx context.Context) error {
-	if a.tcp == nil {
+	if a.way == nil {
 		return a.tailer.Run(ctx)
 	}
 	connected, disconnect := context.WithCancel(context.Background())
 	var shipping sync.WaitGroup
-	shipping.Go(func() { a.tcp.Run(connected) }) // ends by disconnect
+	shipping.Go(func() { a.way.Run(connected) }) // ends by disconnect
 	defer shipping.Wait()
 	defer disconnect()
 	return a.tailer.Run(ctx)
@@ -168,7 +214,7 @@ func (a *follower) hello(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "to %s://%s as %s\nstate %s\n", a.settings.to.scheme, strings.Join(a.settings.to.addrs, ","), c.ID, c.State)
+	fmt.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
 }
 
 // send follows files until all that is in them now is committed.
@@ -214,7 +260,7 @@ func send(ctx context.Context, s *settings, paths []string) error {
 	if done {
 		return nil
 	}
-	if trouble := a.tcp.Trouble(); trouble != "" {
+	if trouble := a.way.Trouble(); trouble != "" {
 		return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent: %s", trouble)
 	}
 	return daemon.Exitf(daemon.ExitLater, "not everything was committed in time (%v); what was is not sent again", err)
@@ -265,8 +311,8 @@ type status struct {
 func (a *follower) status() status {
 	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.addrs, Since: a.started,
 		Files: a.tailer.Status(), Counts: a.tailer.Counts()}
-	if a.tcp != nil {
-		st.Trouble = a.tcp.Trouble()
+	if a.way != nil {
+		st.Trouble = a.way.Trouble()
 	}
 	return st
 }

@@ -17,8 +17,8 @@ import (
 
 // options are the flags.
 type options struct {
-	config, out, listen, work, http, state, format, sync string
-	insecure, json, noEnvironment                        bool
+	config, out, nats, listen, work, http, state, format, sync string
+	insecure, json, noEnvironment                              bool
 }
 
 // newCommand is the command line. Without a sub-command it runs.
@@ -53,6 +53,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 		c.Flags().StringVar(&o.listen, "listen", "", "listen on this `address`, tcp and udp (default 127.0.0.1:6789; port 0: any)")
 		c.Flags().StringVar(&o.work, "work", "", "hand lines out to workers on this `address`, such as 127.0.0.1:6791 (default: off)")
 		c.Flags().StringVar(&o.http, "http", "", "live tail, health, metrics and control over HTTP on this `address`, such as 127.0.0.1:6790 (default: off)")
+		c.Flags().StringVar(&o.nats, "nats", "", "take agents' lines from the NATS server at this `url`, such as nats://127.0.0.1:4222 (default: off)")
 		c.Flags().BoolVar(&o.insecure, "insecure", false, "listen beyond this machine without TLS")
 		c.Flags().StringVar(&o.format, "format", "", "layout of lines: syslog, json or raw (default syslog)")
 		c.Flags().StringVar(&o.sync, "sync", "", "commit: acknowledged lines survive a power cut; none: a kill only (default commit)")

@@ -35,6 +35,7 @@ type collector struct {
 	Log          logTable        `toml:"log"`
 	TCP          []tcpTable      `toml:"tcp"`
 	UDP          []udpTable      `toml:"udp"`
+	NATS         []natsTable     `toml:"nats"`
 	HTTP         *httpTable      `toml:"http"`
 	Work         *workTable      `toml:"work"`
 }
@@ -131,7 +132,10 @@ func (o *options) load() (*settings, error) {
 	c.State = cmp.Or(o.state, c.State)
 	c.Log.Format = cmp.Or(o.format, c.Log.Format)
 	c.Log.Sync = cmp.Or(o.sync, c.Log.Sync)
-	if o.listen != "" || len(c.TCP) == 0 && len(c.UDP) == 0 {
+	if o.nats != "" {
+		c.NATS = []natsTable{{URL: o.nats}}
+	}
+	if o.listen != "" || len(c.TCP) == 0 && len(c.UDP) == 0 && len(c.NATS) == 0 {
 		address := cmp.Or(o.listen, "127.0.0.1:6789")
 		c.TCP = []tcpTable{{Listen: address, Insecure: o.insecure}}
 		c.UDP = []udpTable{{Listen: address, Insecure: o.insecure}}
@@ -141,6 +145,9 @@ func (o *options) load() (*settings, error) {
 	}
 	for i := range c.UDP {
 		c.UDP[i].Insecure = c.UDP[i].Insecure || o.insecure
+	}
+	for i := range c.NATS {
+		c.NATS[i].Insecure = c.NATS[i].Insecure || o.insecure
 	}
 	if o.work != "" {
 		c.Work = cmp.Or(c.Work, &workTable{})
@@ -195,6 +202,9 @@ func (s *settings) check() {
 		at := fmt.Sprintf("collector.udp[%d]", i)
 		s.checkListen(at, u.Listen, u.Insecure, false, "datagrams are never encrypted: use tcp")
 		s.checkMaxLine(at, u.MaxLine)
+	}
+	for i := range c.NATS {
+		s.checkNATS(fmt.Sprintf("collector.nats[%d]", i), &c.NATS[i])
 	}
 	if h := c.HTTP; h != nil {
 		s.checkListen("collector.http", h.Listen, h.Insecure, h.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
@@ -360,6 +370,10 @@ func (s *settings) checkEnvironment() error {
 	}
 	for _, u := range s.Collector.UDP {
 		problems = append(problems, free("udp", u.Listen))
+	}
+	for i := range s.Collector.NATS {
+		_, err := s.Collector.NATS[i].options(nil)
+		problems = append(problems, err)
 	}
 	if h := s.Collector.HTTP; h != nil {
 		problems = append(problems, free("tcp", h.Listen))

@@ -43,6 +43,7 @@ type status struct {
 	Since    time.Time        `json:"since"`
 	PID      int              `json:"pid"`
 	Listen   []string         `json:"listen"`
+	NATS     []natsStatus     `json:"nats,omitempty"`
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
@@ -51,7 +52,7 @@ type status struct {
 }
 
 func (c *server) status(ctx context.Context) (status, error) {
-	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used()}
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), NATS: c.natsStatus()}
 	for _, l := range c.listeners {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -72,6 +73,11 @@ func (st *status) print(w io.Writer) {
 	fmt.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
 	for _, a := range st.Listen {
 		fmt.Fprintf(w, "listening %s\n", a)
+	}
+	for _, n := range st.NATS {
+		if n.Trouble != "" {
+			fmt.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
+		}
 	}
 	fmt.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
 	for _, a := range st.Agents {

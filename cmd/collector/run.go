@@ -28,6 +28,7 @@ import (
 //	agents, plain lines --> ingest.TCP --\
 //	                                      >--> sink.Sink --> one rotated file
 //	datagrams ------------> ingest.UDP --/        |
+//	NATS -----------------> ingest.NATS-/         |
 //	                                              +-- state: write-ahead log, checkpoints, ledger
 //	workers <---- distribute.Distributor -- reads the file by position
 //	watchers <--- livetail.Tail ----------- reads the file by position
@@ -43,6 +44,7 @@ type server struct {
 	intake   *ingest.Metrics
 	tail     *livetail.Tail
 	work     *distribute.Distributor // nil: not configured
+	nats     []*natsIn
 	metrics  *prometheus.Registry
 	control  *control
 	leave    chan struct{} // closed when somebody asked for it over the control socket
@@ -161,6 +163,7 @@ func (c *server) drain() {
 	if err := c.sink.Close(ctx); err != nil {
 		c.log.Error("cannot close the log", "err", err)
 	}
+	c.closeNATS()
 	if c.control != nil {
 		c.control.close()
 	}
@@ -181,6 +184,11 @@ func (c *server) listen() error {
 	}
 	for i := range c.settings.Collector.UDP {
 		if err := c.listenUDP(&c.settings.Collector.UDP[i], port); err != nil {
+			return err
+		}
+	}
+	for i := range c.settings.Collector.NATS {
+		if err := c.listenNATS(&c.settings.Collector.NATS[i]); err != nil {
 			return err
 		}
 	}
@@ -279,6 +287,11 @@ func (c *server) line() string {
 	st := c.sink.Status()
 	if !st.Healthy {
 		return "NOT TAKING LINES: " + st.Trouble
+	}
+	for _, x := range c.natsStatus() {
+		if x.Trouble != "" {
+			return "NATS " + x.URL + ": " + x.Trouble
+		}
 	}
 	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) + " lines since the start, generation " +
 		strconv.FormatUint(st.Generation, 10)

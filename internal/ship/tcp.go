@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"strings"
-	"sync"
 	"time"
 
 	"fanin/internal/wire"
@@ -37,11 +35,7 @@ type TCP struct {
 	MinBackoff  time.Duration // between connections; default 200 ms
 	MaxBackoff  time.Duration // default 30 s
 
-	mu      sync.Mutex
-	session *session      // the one that works; nil: none
-	change  chan struct{} // closed when session changes
-	log     wire.StreamID // the log met first: all addresses must be its
-	trouble string
+	link[*session]
 	squeeze *squeezer
 }
 
@@ -84,49 +78,13 @@ func (t *TCP) Run(ctx context.Context) error {
 		if errors.As(err, &f) {
 			wait = max(wait, f.wait)
 		}
-		t.lost(address, err, wait)
+		t.lost(t.Log, address, err, wait)
 		if (i+1)%len(t.Addrs) == 0 || f != nil {
 			sleep(ctx, wait/2+rand.N(wait)) // so that a fleet does not come back as one
 			wait = min(2*wait, t.MaxBackoff)
 		}
 	}
 	return ctx.Err()
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// lost says once what is wrong, not at each try.
-func (t *TCP) lost(address string, err error, wait time.Duration) {
-	text := fmt.Sprintf("%s: %v", address, err)
-	var op *net.OpError
-	if errors.As(err, &op) && op.Source != nil {
-		text = strings.ReplaceAll(text, op.Source.String()+"->", "") // another port each time
-	}
-	t.mu.Lock()
-	again := text == t.trouble
-	t.trouble = text
-	t.mu.Unlock()
-	if !again {
-		t.Log.Warn("no connection to the collector; lines wait in their files", "collector", address, "err", err, "next_try", wait)
-	}
-}
-
-// Trouble is why there is no connection, "" while there is one.
-func (t *TCP) Trouble() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.session != nil {
-		return ""
-	}
-	if t.trouble == "" {
-		return "not connected yet"
-	}
-	return t.trouble
 }
 
 // connect makes one connection and serves it until it ends.
@@ -136,7 +94,10 @@ func (t *TCP) connect(ctx context.Context, address string) (welcomed bool, err e
 		return false, err
 	}
 	defer s.close(nil)
-	if err := t.sameLog(w.Log, address); err != nil {
+	if len(t.Addrs) == 1 {
+		t.anyLog() // it may have begun anew
+	}
+	if err := t.sameLog(w.Log); err != nil {
 		return false, err
 	}
 	if t.OnWelcome != nil {
@@ -146,57 +107,6 @@ func (t *TCP) connect(ctx context.Context, address string) (welcomed bool, err e
 	t.use(s)
 	defer t.use(nil)
 	return true, s.serve(ctx)
-}
-
-// sameLog refuses an address that leads to another log: its watermarks would be
-// taken for this one's.
-func (t *TCP) sameLog(log wire.StreamID, address string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.log.IsZero() || len(t.Addrs) == 1 {
-		t.log = log
-	}
-	if t.log != log {
-		return fmt.Errorf("there is the log %s, and at the address before the log %s: all addresses must lead to one log; remove one of them", log, t.log)
-	}
-	return nil
-}
-
-func (t *TCP) use(s *session) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.session = s
-	if s != nil {
-		t.trouble = ""
-	}
-	if t.change != nil {
-		close(t.change)
-		t.change = nil
-	}
-}
-
-// current waits for a connection.
-func (t *TCP) current(ctx context.Context) (*session, error) {
-	for {
-		t.mu.Lock()
-		s := t.session
-		if s != nil && s.ending() {
-			s = nil // its goroutine is about to say so
-		}
-		if s == nil && t.change == nil {
-			t.change = make(chan struct{})
-		}
-		change := t.change
-		t.mu.Unlock()
-		if s != nil {
-			return s, nil
-		}
-		select {
-		case <-change:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("no connection to the collector: %w", ctx.Err())
-		}
-	}
 }
 
 // Append sends b and waits for the collector's answer, or for a connection

@@ -194,9 +194,9 @@ func (f *Follower) send(ctx context.Context) error {
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
-	size := cmp.Or(f.size, firstBlock)
+	size := min(cmp.Or(f.size, firstBlock), f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
-		size = smallBlock // most files have little to say at a time
+		size = min(smallBlock, size) // most files have little to say at a time
 	}
 	for {
 		block := f.t.pool.try(size)
@@ -214,7 +214,7 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 			return read{}, errTruncated
 		}
 		f.eof.Store(f.file.size())
-		r, err := f.file.readBatch(c, block, f.t.MaxLine, f.last)
+		r, err := f.file.readBatch(c, block, f.maxLine(), f.last)
 		if err != nil || !r.short || size >= f.largest() {
 			return r, err
 		}
@@ -232,8 +232,11 @@ const (
 
 // largest is a block that the longest line fits into.
 func (f *Follower) largest() int {
-	return max(f.t.BatchBytes, f.t.MaxLine) + 4<<10
+	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.maxText())
 }
+
+// maxLine is how long a line may be and not be split: it must fit into a batch.
+func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.maxText()-1<<10) }
 
 // resize takes larger blocks while full ones take long to be acked, and small
 // ones again when there is little to do.

@@ -106,10 +106,13 @@ func (t *Tailer) Run(ctx context.Context) error {
 		t.welcomed = make(chan struct{})
 	}
 	t.mu.Unlock()
-	var err error
-	if t.marks, t.first, err = openMarks(t.Disk, t.State, t.Log); err != nil {
+	marks, first, err := openMarks(t.Disk, t.State, t.Log)
+	if err != nil {
 		return err
 	}
+	t.mu.Lock()
+	t.marks, t.first = marks, first
+	t.mu.Unlock()
 	if !t.Lossy {
 		if err := t.awaitWelcome(ctx); err != nil {
 			return err
@@ -269,6 +272,32 @@ func (t *Tailer) Welcome(w wire.Welcome) {
 	default:
 		close(t.welcomed)
 	}
+}
+
+// Known is a welcome with what the marks know of the log: for a way out that may
+// be gone while no collector answers. It waits for Run to have read them.
+func (t *Tailer) Known() wire.Welcome {
+	var w wire.Welcome
+	t.mu.Lock()
+	marks := t.marks
+	t.mu.Unlock()
+	if marks == nil {
+		return w
+	}
+	for _, m := range marks.all() {
+		w.Log, w.Incarnation = m.Life.log, m.Life.incarnation
+	}
+	return w
+}
+
+// maxText is how much text of a batch the way to the collector takes.
+func (t *Tailer) maxText() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.welcome == nil || t.welcome.MaxText == 0 {
+		return wire.MaxText
+	}
+	return t.welcome.MaxText
 }
 
 // look finds new files and tells each follower where its file is seen now.

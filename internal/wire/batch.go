@@ -79,7 +79,7 @@ type Batch struct {
 	Input    string // the listener that took it: "tcp", "udp", ...; set there, never sent
 	Agent    string // who sends: from the session
 	Host     string // whose lines: from the session, or the peer's address
-	Source   string // what wrote them: from the open, or the listener's configuration
+	Source   string // what wrote them: from the open, or the listener's configuration; of a stream's data: these lines' own
 	Identity []byte // OpOpen: how the agent knows the source again; opaque to the collector
 	Reason   string // OpSkip
 
@@ -89,9 +89,10 @@ type Batch struct {
 
 // Cut is a line end inside a batch's text and the source offset it stands for.
 type Cut struct {
-	Text  int   // bytes of Text before the cut
-	End   int64 // source offset at the cut
-	After Hash  // tail hash at End
+	Text   int    // bytes of Text before the cut
+	End    int64  // source offset at the cut
+	After  Hash   // tail hash at End
+	Source string // what wrote the lines behind the cut, if others than those before; never sent
 }
 
 // Point is a place in a stream that can be recognised again.
@@ -123,4 +124,5 @@ type Welcome struct {
 	Log         StreamID
 	Incarnation StreamID
 	Streams     []StreamState
+	MaxText     int // how much text of a batch the way there takes; 0: MaxText. Never sent
 }

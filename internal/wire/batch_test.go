@@ -94,8 +94,8 @@ func TestCheck(t *testing.T) {
 	f("a cut where the batch begins", false, func(b *Batch) { b.Cuts[0].End = 10 })
 	f("a cut where the batch ends", false, func(b *Batch) { b.Cuts[0].End = 30 })
 	f("the same cut twice", false, func(b *Batch) { b.Cuts = append(b.Cuts, b.Cuts[0]) })
-	f("cuts in disorder", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{4, 14, 0}, {2, 15, 0}} })
-	f("cuts at one offset", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{2, 14, 0}, {4, 14, 0}} })
+	f("cuts in disorder", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{Text: 4, End: 14}, {Text: 2, End: 15}} })
+	f("cuts at one offset", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{Text: 2, End: 14}, {Text: 4, End: 14}} })
 }
 
 // refusedBySort is an error of another package that says to be an ErrRefused.

@@ -408,3 +408,20 @@ func IsHello(head []byte) (yes, more bool) {
 	}
 	return n == len(Magic), n < len(Magic)
 }
+
+// PeekStream is the stream that the next frame of a stream names. The decoder is
+// of no use afterwards.
+func (d *Decoder) PeekStream() (id StreamID, err error) {
+	n, err := d.r.ReadArrayHeader()
+	if err != nil {
+		return id, classify(0, err)
+	}
+	k, err := d.r.ReadUint8()
+	if err == nil && (Kind(k) == KindHello || Kind(k) > KindEnd || elements(Kind(k)) != n) {
+		err = fmt.Errorf("%w: a frame of kind %d with %d elements", ErrProtocol, k, n)
+	}
+	if err == nil {
+		id = d.id(&err)
+	}
+	return id, classify(Kind(k), err)
+}

@@ -1,6 +1,10 @@
 package wire
 
-import "github.com/tinylib/msgp/msgp"
+import (
+	"slices"
+
+	"github.com/tinylib/msgp/msgp"
+)
 
 // AppendHello appends a hello frame to dst.
 func AppendHello(dst []byte, h Hello) []byte {
@@ -77,18 +81,33 @@ func AppendLossy(dst []byte, b *Batch) []byte {
 
 // AppendWelcome appends the welcome and the streams frames behind it to dst.
 func AppendWelcome(dst []byte, w Welcome) []byte {
+	dst = appendWelcome(dst, &w)
+	for part := range slices.Chunk(w.Streams, streamsPerFrame) {
+		dst = appendStreams(dst, part)
+	}
+	return dst
+}
+
+// WelcomeFrames is the welcome and the streams frames behind it, each at most
+// limit bytes, for a way that bounds its messages; limit is 2 KiB at least.
+func WelcomeFrames(w Welcome, limit int) [][]byte {
+	frames := [][]byte{appendWelcome(nil, &w)}
+	for part := range slices.Chunk(w.Streams, min(max(limit/largestState, 1), streamsPerFrame)) {
+		frames = append(frames, appendStreams(nil, part))
+	}
+	return frames
+}
+
+// largestState is what one stream takes in a streams frame, at most.
+const largestState = MaxName + MaxIdentity + MaxTrail*20 + 128
+
+func appendWelcome(dst []byte, w *Welcome) []byte {
 	dst = msgp.AppendArrayHeader(dst, 5)
 	dst = msgp.AppendUint8(dst, uint8(KindWelcome))
 	dst = msgp.AppendInt(dst, Version)
 	dst = msgp.AppendBytes(dst, w.Log[:])
 	dst = msgp.AppendBytes(dst, w.Incarnation[:])
-	dst = msgp.AppendInt(dst, len(w.Streams))
-	for left := w.Streams; len(left) > 0; {
-		part := left[:min(len(left), streamsPerFrame)]
-		left = left[len(part):]
-		dst = appendStreams(dst, part)
-	}
-	return dst
+	return msgp.AppendInt(dst, len(w.Streams))
 }
 
 // streamsPerFrame bounds a streams frame to well under a mebibyte.

@@ -1,0 +1,208 @@
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/wire"
+)
+
+// NATS takes lines from a NATS server: agents' batches, which are answered, and
+// messages of anybody as plain lines. Messages come as they are published, or
+// through a JetStream stream; then each is kept exactly once, in the stream's
+// order. Set the fields, then Serve. Zero fields take the defaults named.
+//
+//	agents ----> natsAgents.hear ---------------------> Out.Append -> answer
+//	plain -----> natsPlain.run -> pile ---------------> Out.Append
+//	JetStream -> natsStream.run -> natsStream.process -> Out.Append -> answer, ack
+type NATS struct {
+	Conn     *nats.Conn                       // required; it stays the caller's
+	Out      wire.Appender                    // who keeps the lines; required
+	Welcome  func(agent string) wire.Welcome  // what to tell an agent that connects; nil refuses agents
+	Sessions *Sessions                        // shared by the listeners of a process; nil: its own
+	Room     *Room                            // shared by the listeners of a process; nil: its own
+	Metrics  *Metrics                         // shared by several listeners; nil: its own, and NATS is a prometheus.Collector
+	Log      *slog.Logger                     // nil: discard
+	Notice   func(format string, args ...any) // says in the log itself what was lost; nil: only Log
+
+	Agents   wire.Subjects // where agents are met; "": nowhere
+	Subjects []string      // of plain messages, with wildcards; a message's subject is its lines' source
+	Queue    string        // without Stream: share the messages with others of this queue group
+	Stream   string        // take plain messages, and agents' batches, from this JetStream stream
+	Durable  string        // its consumer; default "fanin"
+	Create   bool          // make stream and consumer where they are missing
+	Replicas int           // of a stream that is made; default 1
+	Host     string        // of plain lines; default "nats"
+
+	MaxLine      int           // longer plain lines are split; default wire.MaxLine, at least 256 bytes
+	Pending      int           // bytes of plain messages that wait to be kept; what comes beyond is dropped, and counted; default 64 MiB
+	AgentTimeout time.Duration // forgets silent agents, which ping each 5 s; default 20 s
+
+	once        sync.Once
+	say         *sayer
+	ctx         context.Context // of every Append: ends when a Shutdown is given up
+	giveUp      context.CancelFunc
+	unpack      func() (*zstd.Decoder, error)
+	ownsMetrics bool
+	draining    chan struct{} // closed by Shutdown
+	drain       sync.Once
+	serving     sync.WaitGroup
+
+	mu      sync.Mutex
+	trouble map[string]string // by what is in trouble
+}
+
+func (n *NATS) setUp() {
+	n.once.Do(func() {
+		n.Sessions, n.Room = cmp.Or(n.Sessions, new(Sessions)), cmp.Or(n.Room, new(Room))
+		if n.Metrics == nil {
+			n.Metrics, n.ownsMetrics = NewMetrics(), true
+		}
+		if n.Log == nil {
+			n.Log = slog.New(slog.DiscardHandler)
+		}
+		if n.Notice == nil {
+			n.Notice = func(string, ...any) {}
+		}
+		n.say = newSayer(n.Log)
+		orDefault(&n.Durable, "fanin")
+		orDefault(&n.Replicas, 1)
+		orDefault(&n.Host, "nats")
+		orDefault(&n.MaxLine, wire.MaxLine)
+		orDefault(&n.Pending, 64<<20)
+		orDefault(&n.AgentTimeout, 20*time.Second)
+		n.MaxLine = min(max(n.MaxLine, minLine), wire.MaxLine)
+		n.ctx, n.giveUp = context.WithCancel(context.Background())
+		n.unpack = sync.OnceValues(newUnpacker)
+		n.draining = make(chan struct{})
+		n.trouble = make(map[string]string)
+	})
+}
+
+// Serve takes messages until Shutdown. The server may be absent: it is waited for.
+func (n *NATS) Serve() error {
+	n.setUp()
+	n.serving.Add(1)
+	defer n.serving.Done()
+	var parts sync.WaitGroup
+	if n.Agents != "" && n.Welcome != nil {
+		parts.Go(func() { newNATSAgents(n).run() }) // ends with draining, as the others do
+	}
+	switch {
+	case n.Stream != "":
+		parts.Go(func() { newNATSStream(n).run() })
+	default:
+		for _, subject := range n.Subjects {
+			parts.Go(func() { (&natsPlain{n: n, subject: subject}).run() })
+		}
+	}
+	<-n.draining
+	parts.Wait()
+	return ErrServerClosed
+}
+
+// Shutdown stops taking messages, tells agents to come back later, and waits for
+// every outcome. When ctx ends first, it returns ctx's error.
+func (n *NATS) Shutdown(ctx context.Context) error {
+	n.setUp()
+	n.drain.Do(func() { close(n.draining) })
+	done := make(chan struct{})
+	go func() { // ends with the last Serve
+		n.serving.Wait()
+		close(done)
+	}()
+	defer n.giveUp()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (n *NATS) isDraining() bool {
+	select {
+	case <-n.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits, and reports whether to go on.
+func (n *NATS) pause(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-n.draining:
+		return false
+	}
+}
+
+// Trouble says what keeps messages from being taken now; "": nothing does.
+func (n *NATS) Trouble() string {
+	n.setUp()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var all []string
+	if !n.Conn.IsConnected() {
+		all = append(all, fmt.Sprintf("not connected: %v", cmp.Or(n.Conn.LastError(), errors.New("still trying"))))
+	}
+	for _, part := range slices.Sorted(maps.Keys(n.trouble)) {
+		all = append(all, part+": "+n.trouble[part])
+	}
+	return strings.Join(all, "; ")
+}
+
+// setTrouble notes what is wrong with a part, and says it when it is news; nil:
+// nothing any more.
+func (n *NATS) setTrouble(part string, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	n.mu.Lock()
+	before := n.trouble[part]
+	delete(n.trouble, part)
+	if err != nil {
+		n.trouble[part] = text
+	}
+	n.mu.Unlock()
+	switch {
+	case before == text:
+	case err != nil:
+		n.Log.Warn("messages are not taken; trying again", "from", part, "server", n.Conn.ConnectedUrlRedacted(), "err", err)
+	default:
+		n.Log.Info("messages are taken", "from", part, "server", n.Conn.ConnectedUrlRedacted())
+	}
+}
+
+// connected waits for the server; false: it is time to end.
+func (n *NATS) connected() bool {
+	for !n.Conn.IsConnected() {
+		if !n.pause(100 * time.Millisecond) {
+			return false
+		}
+	}
+	return !n.isDraining()
+}
+
+// Refused takes what the server says beside the point: it is for the connection's
+// ErrHandler. What the server forbids is said until nil comes, at a new connection.
+func (n *NATS) Refused(err error) {
+	n.setUp()
+	if err == nil || errors.Is(err, nats.ErrPermissionViolation) {
+		n.setTrouble("permissions", err)
+	}
+}

@@ -1,0 +1,326 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/wire"
+)
+
+// natsAgents answers agents that ask over NATS. There are no connections: an
+// agent is there from its hello until it falls silent.
+type natsAgents struct {
+	n     *NATS
+	me    wire.Welcome
+	slots chan struct{}  // one for each message being worked on
+	busy  sync.WaitGroup // those messages
+
+	mu   sync.Mutex
+	here map[string]*natsAgent
+}
+
+// natsAgent is an agent that said hello.
+type natsAgent struct {
+	session *session
+	answers string // the subject of its hello's answer: for words that nobody asked for
+	heard   time.Time
+	gone    bool           // nothing new is begun
+	flying  sync.WaitGroup // its batches in Append
+}
+
+const (
+	mostNATSFlying = 64
+	natsAddress    = "NATS"
+)
+
+func newNATSAgents(n *NATS) *natsAgents {
+	return &natsAgents{n: n, me: n.Welcome(""), slots: make(chan struct{}, mostNATSFlying), here: make(map[string]*natsAgent)}
+}
+
+// run serves agents until the listener drains.
+func (a *natsAgents) run() {
+	subs, err := a.subscribe()
+	for ; err != nil; subs, err = a.subscribe() {
+		a.n.setTrouble("agents", err)
+		if !a.n.pause(2 * time.Second) {
+			return
+		}
+	}
+	a.n.setTrouble("agents", nil)
+	for a.n.pause(time.Second) {
+		a.forgetSilent()
+		a.n.Metrics.countDrops(subs...)
+	}
+	for _, sub := range subs {
+		sub.Unsubscribe()
+	}
+	a.busy.Wait() // their answers go out before the drain does
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, x := range a.here {
+		a.leaveLocked(x, wire.AppendDrain(nil))
+	}
+}
+
+// subscribe listens, unless another log's collector does so already: their
+// agents would be torn between two logs.
+func (a *natsAgents) subscribe() (subs []*nats.Subscription, err error) {
+	if !a.n.connected() {
+		return nil, errors.New("not connected")
+	}
+	p := a.n.Agents
+	ctx, cancel := context.WithTimeout(a.n.ctx, 2*time.Second)
+	defer cancel()
+	if other, err := a.n.Conn.RequestWithContext(ctx, p.Who(), nil); err == nil {
+		var f wire.Frame
+		if wire.NewDecoder(bytes.NewReader(other.Data)).Next(&f) == nil && f.Welcome.Log != a.me.Log {
+			return nil, fmt.Errorf("the collector of the log %s takes agents = %q on this server already; give one of them another name", f.Welcome.Log, p)
+		}
+	}
+	who := wire.Welcome{Log: a.me.Log, Incarnation: a.me.Incarnation}
+	for subject, f := range map[string]nats.MsgHandler{
+		p.Who():              func(m *nats.Msg) { a.reply(m.Reply, wire.AppendWelcome(nil, who)) },
+		p.AllHellos():        func(m *nats.Msg) { a.work(m, a.hello) },
+		p.AllOfLog(a.me.Log): func(m *nats.Msg) { a.work(m, a.ask) },
+	} {
+		sub, err := a.n.Conn.Subscribe(subject, f)
+		if err == nil {
+			err = sub.SetPendingLimits(-1, a.n.Pending)
+			subs = append(subs, sub)
+		}
+		if err != nil {
+			for _, s := range subs {
+				s.Unsubscribe()
+			}
+			return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+	}
+	return subs, a.n.Conn.Flush()
+}
+
+// work does one message on a goroutine of its own.
+func (a *natsAgents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
+	agent := wire.AgentOf(m.Subject)
+	if !strings.HasPrefix(m.Reply, a.n.Agents.Answer(agent, "")) {
+		a.n.reject("subject", "a message of an agent wants its answer elsewhere than it may", "subject", m.Subject, "reply", m.Reply)
+		return
+	}
+	a.slots <- struct{}{}
+	a.busy.Go(func() { // ends with its answer
+		defer func() { <-a.slots }()
+		f(m, agent)
+	})
+}
+
+func (a *natsAgents) reply(to string, frame []byte) {
+	if err := a.n.Conn.Publish(to, frame); err != nil {
+		a.n.say.warn("nats_answer", "cannot answer over NATS; the agent asks again", "to", to, "error", err)
+	}
+}
+
+// fault tells an agent that it cannot go on, and counts why.
+func (a *natsAgents) fault(to string, f *fault) {
+	a.n.reject(f.reason, "an agent's message was not taken: "+f.text, "to", to)
+	a.reply(to, wire.AppendFault(nil, f.text, faultPause))
+}
+
+// hello takes a greeting: the agent's older session ends, and it learns where its
+// streams stand.
+func (a *natsAgents) hello(m *nats.Msg, agent string) {
+	var f wire.Frame
+	if err := wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f); err != nil {
+		a.fault(m.Reply, &fault{"protocol", err.Error()})
+		return
+	}
+	if err := checkNATSHello(&f, agent); err != nil {
+		a.fault(m.Reply, err)
+		return
+	}
+	x := &natsAgent{answers: m.Reply, heard: time.Now()}
+	ctx, cancel := context.WithTimeout(a.n.ctx, 10*time.Second)
+	defer cancel()
+	session, err := a.n.Sessions.claim(ctx, f.Hello, natsAddress, func(reason string) { a.evict(x, reason) })
+	if err != nil {
+		a.fault(m.Reply, &fault{"agent_id", err.Error()})
+		return
+	}
+	a.mu.Lock()
+	x.session = session
+	a.here[agent] = x
+	a.mu.Unlock()
+	a.n.Metrics.agents.Inc()
+	for _, frame := range wire.WelcomeFrames(a.n.Welcome(agent), int(a.n.Conn.MaxPayload())-64) {
+		a.reply(m.Reply, frame)
+	}
+	a.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
+}
+
+func checkNATSHello(f *wire.Frame, agent string) *fault {
+	switch {
+	case f.Kind != wire.KindHello:
+		return &fault{"protocol", "a message of an agent begins with a hello"}
+	case f.Hello.Agent != agent:
+		return &fault{"agent_id", fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
+	}
+	return checkHello(f.Hello)
+}
+
+// evict ends a session because the agent came again. It does not wait.
+func (a *natsAgents) evict(x *natsAgent, reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.n.Metrics.rejectConn("taken_over")
+	a.leaveLocked(x, wire.AppendFault(nil, reason, faultPause))
+}
+
+// leaveLocked lets an agent go, with a last word, once nothing of it is in flight.
+func (a *natsAgents) leaveLocked(x *natsAgent, word []byte) {
+	if x.gone {
+		return
+	}
+	x.gone = true
+	if a.here[x.session.hello.Agent] == x {
+		delete(a.here, x.session.hello.Agent)
+	}
+	go func() { // ends with the last Append
+		x.flying.Wait()
+		a.n.Sessions.leave(x.session)
+		a.n.Metrics.agents.Dec()
+		if word != nil {
+			a.reply(x.answers, word)
+		}
+	}()
+}
+
+func (a *natsAgents) forgetSilent() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, x := range a.here {
+		if time.Since(x.heard) > a.n.AgentTimeout {
+			a.leaveLocked(x, nil)
+		}
+	}
+}
+
+// ask takes a batch or a ping of an agent that said hello.
+func (a *natsAgents) ask(m *nats.Msg, agent string) {
+	d, err := a.n.newFrames(m.Data)
+	var f wire.Frame
+	var bad *fault
+	if err == nil {
+		if err = d.Next(&f); err == nil {
+			bad = checkNATSHello(&f, agent)
+		}
+	}
+	if err != nil {
+		bad = &fault{"protocol", err.Error()}
+	}
+	if bad != nil {
+		a.n.freeText(f.Batch.Text)
+		a.fault(m.Reply, bad)
+		return
+	}
+	x := a.enter(&f.Hello)
+	if x == nil {
+		a.reply(m.Reply, wire.AppendFault(nil, "say hello first: it was forgotten, or the collector started anew", 0))
+		return
+	}
+	defer x.flying.Done()
+	x.session.frames.Add(1)
+	switch err := d.Next(&f); {
+	case errors.Is(err, errNoRoom):
+		a.reply(m.Reply, wire.AppendAnswer(nil, wire.Answer{Kind: wire.KindLater, Stream: f.Batch.Stream, Reason: err.Error()}))
+	case err != nil:
+		a.fault(m.Reply, &fault{"protocol", err.Error()})
+	case f.Kind == wire.KindPing:
+		a.reply(m.Reply, wire.AppendPing(nil, wire.KindPong, f.N))
+	case isOfStream(f.Kind):
+		outcome := a.n.offer(&f.Batch, &x.session.hello)
+		a.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
+	default:
+		a.n.freeText(f.Batch.Text)
+		a.fault(m.Reply, &fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)})
+	}
+}
+
+// enter finds the session that a message belongs to, with the message in flight;
+// nil: there is none.
+func (a *natsAgents) enter(h *wire.Hello) *natsAgent {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	x := a.here[h.Agent]
+	if x == nil || x.gone || x.session.hello.Instance != h.Instance || x.session.hello.Run != h.Run {
+		return nil
+	}
+	x.heard = time.Now()
+	x.flying.Add(1)
+	return x
+}
+
+func isOfStream(k wire.Kind) bool {
+	return k == wire.KindBatch || k == wire.KindOpen || k == wire.KindSkip || k == wire.KindEnd
+}
+
+var errBusy = errors.New("the batch before it is still being written")
+
+var errNoRoom = errors.New("too many lines wait to be written; send again later")
+
+// newFrames reads the frames of one message. Texts lie in blocks of the room,
+// which freeText gives back.
+func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
+	d := wire.NewDecoder(bytes.NewReader(message))
+	var err error
+	if d.Zstd, err = n.unpack(); err != nil {
+		return nil, fmt.Errorf("prepare to open compressed texts: %w", err)
+	}
+	opening := false
+	d.Room = func(size int) ([]byte, error) {
+		ctx, cancel := context.WithTimeoutCause(n.ctx, 10*time.Second, errNoRoom)
+		defer cancel()
+		take := n.Room.take
+		if opening {
+			take = n.Room.more
+		}
+		opening = true
+		return take(ctx, size)
+	}
+	d.Free = n.freeText
+	return d, nil
+}
+
+func (n *NATS) freeText(text []byte) {
+	if cap(text) > 0 {
+		n.Room.give(text)
+	}
+}
+
+// offer gives an agent's batch to the keeper, and its text back to the room.
+func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
+	defer n.freeText(b.Text)
+	b.Input, b.Agent, b.Host = inputNATSAgent, h.Agent, h.Host
+	switch {
+	case b.Stream.IsZero():
+		return &wire.Refused{Reason: "a batch of no stream"}
+	case !n.Sessions.begin(b.Stream):
+		return errBusy
+	}
+	defer n.Sessions.end(b.Stream)
+	n.Metrics.frames.Inc()
+	if len(b.Text) > 0 {
+		n.Metrics.natsAgent.add(countLines(b.Text), len(b.Text))
+	}
+	return offer(n.ctx, n.Out, *b)
+}
+
+// reject says why a message is not taken, and counts it.
+func (n *NATS) reject(reason, text string, args ...any) {
+	n.Metrics.rejectMessage(reason)
+	n.say.warn("nats_"+reason, text, args...)
+}

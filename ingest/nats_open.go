@@ -1,0 +1,130 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// open finds the stream and its consumer, makes them if that is wanted, and
+// refuses them if they would lose messages without a word.
+func (s *natsStream) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var err error
+	if s.js, err = jetstream.New(s.n.Conn); err != nil {
+		return fmt.Errorf("use JetStream: %w", err)
+	}
+	s.filters = slices.Clone(s.n.Subjects)
+	if s.n.Agents != "" && s.n.Welcome != nil {
+		s.filters = append(s.filters, s.n.Agents.AllBatches())
+	}
+	stream, err := s.js.Stream(ctx, s.n.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && s.n.Create {
+		stream, err = s.create(ctx)
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("the stream %s does not exist: say create = true, or: nats stream add %s --subjects=%q --discard=new --retention=work", s.n.Stream, s.n.Stream, s.filters)
+	}
+	if err != nil {
+		return fmt.Errorf("look for the stream %s: %w", s.n.Stream, err)
+	}
+	if err := refuseStream(stream.CachedInfo()); err != nil {
+		return err
+	}
+	s.stream = stream
+	s.warn(stream.CachedInfo())
+	return s.openConsumer(ctx, stream)
+}
+
+// create makes a stream that says no when it is full, and lets go of messages
+// when they are acknowledged.
+func (s *natsStream) create(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := s.js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: s.n.Stream, Subjects: s.filters, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+		Storage: jetstream.FileStorage, Replicas: s.n.Replicas, Description: "made by fanin-collector",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make the stream %s: %w", s.n.Stream, err)
+	}
+	s.n.Log.Info("made the stream", "stream", s.n.Stream, "subjects", s.filters, "replicas", s.n.Replicas)
+	return stream, nil
+}
+
+// refuseStream says why a stream may lose messages without anybody being told.
+func refuseStream(info *jetstream.StreamInfo) error {
+	c := &info.Config
+	bounded := c.MaxMsgs > 0 || c.MaxBytes > 0
+	switch {
+	case c.Discard == jetstream.DiscardOld && bounded:
+		return fmt.Errorf("the stream %s drops its oldest messages when it is full, and tells nobody: nats stream edit %s --discard=new", c.Name, c.Name)
+	case c.MaxMsgsPerSubject > 0 && !(c.Discard == jetstream.DiscardNew && c.DiscardNewPerSubject):
+		return fmt.Errorf("the stream %s keeps %d messages of a subject and drops older ones, and tells nobody: nats stream edit %s --max-msgs-per-subject=-1", c.Name, c.MaxMsgsPerSubject, c.Name)
+	case c.MaxAge > 0 && c.MaxAge < time.Hour:
+		return fmt.Errorf("the stream %s drops messages that are %v old, whether or not they were taken, and tells nobody: nats stream edit %s --max-age=-1, or some days", c.Name, c.MaxAge, c.Name)
+	}
+	return nil
+}
+
+// warn says what may surprise.
+func (s *natsStream) warn(info *jetstream.StreamInfo) {
+	c := &info.Config
+	if c.MaxAge > 0 {
+		s.n.say.warn("nats_age", "the stream drops messages of this age, taken or not", "stream", c.Name, "max_age", c.MaxAge)
+	}
+	if c.Storage == jetstream.MemoryStorage {
+		s.n.say.warn("nats_memory", "the stream is in memory: what it took is lost when its servers stop", "stream", c.Name)
+	}
+}
+
+func (s *natsStream) openConsumer(ctx context.Context, stream jetstream.Stream) error {
+	c, err := stream.Consumer(ctx, s.n.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) && s.n.Create {
+		c, err = stream.CreateConsumer(ctx, s.consumerConfig(stream.CachedInfo()))
+	}
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("the stream %s has no consumer %s: say create = true, or: nats consumer add %s %s --pull --ack=explicit --deliver=all --max-deliver=-1", s.n.Stream, s.n.Durable, s.n.Stream, s.n.Durable)
+	}
+	if err != nil {
+		return fmt.Errorf("the consumer %s of the stream %s: %w", s.n.Durable, s.n.Stream, err)
+	}
+	if err := s.refuseConsumer(&c.CachedInfo().Config); err != nil {
+		return err
+	}
+	s.consumer = c
+	return nil
+}
+
+func (s *natsStream) consumerConfig(info *jetstream.StreamInfo) jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{Durable: s.n.Durable, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+		MaxDeliver: -1, MaxAckPending: mostUnacked, AckWait: 30 * time.Second, Description: "fanin-collector"}
+	all := !slices.ContainsFunc(info.Config.Subjects, func(subject string) bool { return !slices.Contains(s.filters, subject) })
+	switch {
+	case all: // no filter: servers before 2.10 know no more than one
+	case len(s.filters) == 1:
+		c.FilterSubject = s.filters[0]
+	default:
+		c.FilterSubjects = s.filters
+	}
+	return c
+}
+
+// refuseConsumer says why a consumer that somebody else made will not do.
+func (s *natsStream) refuseConsumer(c *jetstream.ConsumerConfig) error {
+	remedy := fmt.Sprintf("remove it, or name another durable (nats consumer rm %s %s)", s.n.Stream, s.n.Durable)
+	switch {
+	case c.DeliverSubject != "":
+		return fmt.Errorf("the consumer %s pushes, and a pull consumer is wanted: %s", s.n.Durable, remedy)
+	case c.AckPolicy != jetstream.AckExplicitPolicy:
+		return fmt.Errorf("the consumer %s has the ack policy %q: explicit is wanted, or messages are lost in a crash: %s", s.n.Durable, c.AckPolicy, remedy)
+	case c.MaxDeliver > 0:
+		return fmt.Errorf("the consumer %s gives messages up after %d deliveries, and tells nobody: --max-deliver=-1 is wanted: %s", s.n.Durable, c.MaxDeliver, remedy)
+	case c.HeadersOnly:
+		return fmt.Errorf("the consumer %s delivers headers only: %s", s.n.Durable, remedy)
+	}
+	return nil
+}

@@ -1,0 +1,162 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/wire"
+)
+
+// natsPlain takes the plain messages of one subject as they are published. They
+// cannot be had again: what comes while 64 MiB wait is dropped, counted and said.
+type natsPlain struct {
+	n       *NATS
+	subject string
+	sub     *nats.Subscription
+	pile    pile
+	said    time.Time // when drops were said last
+	unsaid  int
+}
+
+func (p *natsPlain) run() {
+	part := "subject " + p.subject
+	err := p.subscribe()
+	for ; err != nil; err = p.subscribe() {
+		p.n.setTrouble(part, err)
+		if !p.n.pause(2 * time.Second) {
+			return
+		}
+	}
+	p.n.setTrouble(part, nil)
+	for !p.n.isDraining() {
+		m, err := p.sub.NextMsg(250 * time.Millisecond)
+		p.sayDrops(false)
+		switch {
+		case err == nil:
+			p.take(m)
+		case errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrSlowConsumer):
+		case !p.sub.IsValid():
+			p.n.setTrouble(part, err)
+			p.n.pause(time.Second)
+		}
+	}
+	p.finish()
+}
+
+func (p *natsPlain) subscribe() (err error) {
+	if !p.n.connected() {
+		return errors.New("not connected")
+	}
+	if p.n.Queue != "" {
+		p.sub, err = p.n.Conn.QueueSubscribeSync(p.subject, p.n.Queue)
+	} else {
+		p.sub, err = p.n.Conn.SubscribeSync(p.subject)
+	}
+	if err == nil {
+		err = p.sub.SetPendingLimits(-1, p.n.Pending)
+	}
+	if err == nil {
+		err = p.n.Conn.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", p.subject, err)
+	}
+	return nil
+}
+
+// take gives m, and all that is there behind it.
+func (p *natsPlain) take(m *nats.Msg) {
+	for {
+		p.add(m)
+		waiting, _, err := p.sub.Pending()
+		if err != nil || waiting == 0 {
+			break
+		}
+		if m, err = p.sub.NextMsg(time.Second); err != nil {
+			break
+		}
+	}
+	p.give()
+}
+
+func (p *natsPlain) add(m *nats.Msg) {
+	if p.n.isOwn(m.Subject) {
+		return
+	}
+	p.n.Metrics.natsMessages.Inc()
+	text := p.n.lines(m.Data)
+	if text == nil {
+		p.n.Metrics.natsEmpty.Inc()
+		return
+	}
+	for piece := range pieces(text) {
+		if !p.pile.fits(len(piece)) {
+			p.give()
+		}
+		p.pile.add(sourceOf(m.Subject), piece, 0, 0)
+	}
+}
+
+func (p *natsPlain) give() {
+	if p.pile.empty() {
+		return
+	}
+	p.n.Metrics.nats.add(p.pile.lines, len(p.pile.text))
+	err := p.n.Out.Append(p.n.ctx, wire.Batch{Time: time.Now().UnixMicro(), Input: inputNATS, Host: p.n.Host, Source: p.pile.source,
+		Cuts: p.pile.cuts, Text: p.pile.text})
+	if err != nil {
+		p.n.Metrics.nats.unsure.Add(float64(p.pile.lines))
+		p.n.say.warn("nats_append", "lines of messages were not taken", "subject", p.subject, "lines", p.pile.lines, "error", err)
+	}
+	p.pile.reset()
+}
+
+// sayDrops says at most once in ten seconds what had to be dropped.
+func (p *natsPlain) sayDrops(last bool) {
+	p.unsaid += p.n.Metrics.countDrops(p.sub)
+	if p.unsaid == 0 || !last && time.Since(p.said) < sayEvery {
+		return
+	}
+	p.n.Log.Warn("messages were dropped: they came faster than they could be kept", "subject", p.subject, "messages", p.unsaid,
+		"remedy", "publish them through a JetStream stream, or raise pending")
+	p.n.Notice("LOST n=%d unit=messages reason=nats-slow-consumer subject=%s: they came faster than they could be kept", p.unsaid, p.subject)
+	p.unsaid, p.said = 0, time.Now()
+}
+
+// finish gives what has come until now.
+func (p *natsPlain) finish() {
+	p.sub.Drain()
+	for {
+		m, err := p.sub.NextMsg(50 * time.Millisecond)
+		if err != nil {
+			break
+		}
+		p.take(m)
+	}
+	p.sayDrops(true)
+}
+
+// lines is a message's text as whole lines, none too long; nil: it has none.
+func (n *NATS) lines(message []byte) []byte {
+	text := plainLines(message)
+	if overlong(text, n.MaxLine) < len(text) {
+		out, splits := splitLong(nil, text, n.MaxLine)
+		n.Metrics.nats.split.Add(float64(splits))
+		text = out
+	}
+	return text
+}
+
+// sourceOf is the source that a subject makes of its messages' lines.
+func sourceOf(subject string) string {
+	switch {
+	case subject == wire.SourceNotice:
+		return "nats/" + subject
+	case len(subject) > wire.MaxName:
+		return subject[:wire.MaxName]
+	}
+	return subject
+}

@@ -1,0 +1,279 @@
+package ship
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fanin/internal/wire"
+)
+
+// NATS is an Appender over a NATS server. Its nil means that the collector
+// committed the batch, unless Ack is "stream". Set the fields, Run it, Append to
+// it. Zero fields take the defaults named.
+type NATS struct {
+	URL       string              // one or several servers of one cluster, by commas; required
+	Options   []nats.Option       // how to log in
+	Subject   wire.Subjects       // where the collector is met; default "fanin"
+	Stream    string              // the JetStream stream that batches go through; default: none, the collector is asked directly
+	Ack       string              // "commit" (default), or "stream": nil when the stream has the batch, whether or not a collector runs
+	Hello     wire.Hello          // who this is; Version is filled in
+	OnWelcome func(wire.Welcome)  // called for each session, before anything is sent in it
+	Known     func() wire.Welcome // Ack "stream": what was known of the log last, for as long as no collector answers
+	Compress  string              // "auto" (default) and "zstd": zstd; "none"
+	Log       *slog.Logger        // default: discard
+
+	PingEvery    time.Duration // default 5 s
+	DeadAfter    time.Duration // without a word from the collector; default 15 s
+	GreetWithin  time.Duration // for the welcome; default 5 s
+	AnswerWithin time.Duration // for the answer to a batch; then it is sent again. Through a stream more each time, up to 5 minutes; default 15 s
+	Linger       time.Duration // for the answer to a batch on its way whose context ended; default none
+	MinBackoff   time.Duration // between sessions; default 200 ms
+	MaxBackoff   time.Duration // default 10 s
+
+	link[*talk]
+	squeeze *squeezer
+	hello   []byte        // the frame that begins each message
+	slots   chan struct{} // one for each batch on its way
+	up      chan struct{} // the server is there (again)
+	careful careful
+}
+
+var _ wire.Appender = (*NATS)(nil)
+
+// mostFlying is how many batches of an agent are on their way at once.
+const mostFlying = 16
+
+func (n *NATS) defaults() error {
+	set := func(d *time.Duration, v time.Duration) { *d = cmp.Or(*d, v) }
+	set(&n.PingEvery, 5*time.Second)
+	set(&n.DeadAfter, 15*time.Second)
+	set(&n.GreetWithin, 5*time.Second)
+	set(&n.AnswerWithin, 15*time.Second)
+	set(&n.MinBackoff, 200*time.Millisecond)
+	set(&n.MaxBackoff, 10*time.Second)
+	n.Subject = cmp.Or(n.Subject, "fanin")
+	n.Ack = cmp.Or(n.Ack, "commit")
+	if n.Log == nil {
+		n.Log = slog.New(slog.DiscardHandler)
+	}
+	n.Hello.Version = wire.Version
+	n.hello = wire.AppendHello(nil, n.Hello)
+	n.up, n.slots = make(chan struct{}, 1), make(chan struct{}, mostFlying)
+	if n.Compress == "none" {
+		return nil
+	}
+	var err error
+	n.squeeze, err = newSqueezer()
+	return err
+}
+
+// Run keeps a session with a collector until ctx ends.
+func (n *NATS) Run(ctx context.Context) error {
+	if err := n.defaults(); err != nil {
+		return err
+	}
+	nc, err := n.dial()
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", n.URL, err)
+	}
+	defer nc.Close()
+	wait := n.MinBackoff
+	for ctx.Err() == nil {
+		if !n.connected(ctx, nc) {
+			break
+		}
+		begun, err := n.converse(ctx, nc)
+		if ctx.Err() != nil {
+			break
+		}
+		if begun {
+			wait = n.MinBackoff
+		}
+		var f *fault
+		if errors.As(err, &f) {
+			wait = max(wait, f.wait)
+		}
+		n.lost(n.Log, n.URL, err, wait)
+		sleep(ctx, wait/2+rand.N(wait)) // so that a fleet does not come back as one
+		wait = min(2*wait, n.MaxBackoff)
+	}
+	return ctx.Err()
+}
+
+// dial makes the connection that lives as long as Run: the library comes back
+// to the servers by itself, and keeps nothing for them meanwhile.
+func (n *NATS) dial() (*nats.Conn, error) {
+	signal := func() {
+		select {
+		case n.up <- struct{}{}:
+		default:
+		}
+	}
+	return nats.Connect(n.URL, append([]nats.Option{
+		nats.Name("fanin-agent " + n.Hello.Agent),
+		nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1),
+		nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
+		nats.Timeout(n.GreetWithin), nats.PingInterval(n.PingEvery), nats.MaxPingsOutstanding(2),
+		nats.CustomInboxPrefix(n.Subject.Answer(n.Hello.Agent, "inbox")),
+		nats.ConnectHandler(func(*nats.Conn) { signal() }),
+		nats.ReconnectHandler(func(*nats.Conn) { signal() }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			n.interrupt(fmt.Errorf("the connection to the NATS server was lost: %w", cmp.Or(err, errors.New("it was closed"))))
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { n.lost(n.Log, n.URL, err, 0) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				n.interrupt(fmt.Errorf("the NATS server forbids it: %w", err))
+			}
+		}),
+	}, n.Options...)...)
+}
+
+// connected waits for the server.
+func (n *NATS) connected(ctx context.Context, nc *nats.Conn) bool {
+	for !nc.IsConnected() {
+		if err := nc.LastError(); err != nil {
+			n.lost(n.Log, n.URL, err, 0)
+		}
+		select {
+		case <-n.up:
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// interrupt ends the session that works now.
+func (n *NATS) interrupt(err error) {
+	n.mu.Lock()
+	s := n.session
+	n.mu.Unlock()
+	if s != nil {
+		s.close(err)
+	}
+}
+
+// converse has one session with a collector.
+func (n *NATS) converse(ctx context.Context, nc *nats.Conn) (begun bool, err error) {
+	s, err := n.talk(nc)
+	if err != nil {
+		return false, err
+	}
+	defer s.close(nil)
+	w, err := s.greet(ctx)
+	if err != nil {
+		if n.Ack != "stream" || ctx.Err() != nil || errors.As(err, new(*fault)) {
+			return false, err
+		}
+		n.lost(n.Log, n.URL, fmt.Errorf("no collector answers; what the stream %s takes is taken for sent: %w", n.Stream, err), 0)
+		w, s.alone = n.Known(), true
+	} else {
+		n.anyLog() // a prefix is one collector's; it says so when another comes
+		n.Log.Info("connected", "server", nc.ConnectedUrlRedacted(), "log", w.Log, "streams", len(w.Streams), "max_payload", nc.MaxPayload())
+	}
+	if w.MaxText = n.maxText(nc); w.MaxText < 2<<10 {
+		return false, fmt.Errorf("the server's max_payload is %d bytes: fanin needs 4096 at least", nc.MaxPayload())
+	}
+	s.log = w.Log
+	if n.OnWelcome != nil {
+		n.OnWelcome(w)
+	}
+	n.use(s)
+	defer n.use(nil)
+	return true, s.serve(ctx)
+}
+
+// maxText is how much text fits into a message beside the frames' heads and cuts.
+func (n *NATS) maxText(nc *nats.Conn) int {
+	payload := int(nc.MaxPayload())
+	return min(payload-payload/32-len(n.hello)-1<<10, wire.MaxText)
+}
+
+// Append sends b and waits for the collector's answer, or for a session first.
+func (n *NATS) Append(ctx context.Context, b wire.Batch) error {
+	if b.Stream.IsZero() {
+		return &wire.Refused{Reason: "lines without a stream cannot be acknowledged"}
+	}
+	if err := cmp.Or(b.Check(), ctx.Err()); err != nil {
+		return err
+	}
+	s, err := n.current(ctx)
+	if err != nil {
+		return err
+	}
+	if n.Stream == "" {
+		return s.ask(ctx, &b)
+	}
+	return s.push(ctx, &b)
+}
+
+// careful are streams whose batches need the collector's word even when the
+// NATS stream's would do: the last word was that it does not fit, or is refused.
+type careful struct {
+	streams  map[wire.StreamID]bool
+	patience map[wire.StreamID]time.Duration // for the next answer through a stream
+}
+
+func (n *NATS) isCareful(id wire.StreamID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.careful.streams[id]
+}
+
+func (n *NATS) beCareful(id wire.StreamID, is bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !is {
+		delete(n.careful.streams, id)
+		return
+	}
+	if n.careful.streams == nil {
+		n.careful.streams = make(map[wire.StreamID]bool)
+	}
+	n.careful.streams[id] = true
+}
+
+// patient is how long to wait for the answer to a batch of the stream that went
+// through JetStream: others may be before it, and each copy more makes that worse.
+func (n *NATS) patient(id wire.StreamID) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return max(n.careful.patience[id], n.AnswerWithin)
+}
+
+func (n *NATS) answered(id wire.StreamID, waited time.Duration, did bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if did {
+		delete(n.careful.patience, id)
+		return
+	}
+	if n.careful.patience == nil {
+		n.careful.patience = make(map[wire.StreamID]time.Duration)
+	}
+	n.careful.patience[id] = min(2*waited, 5*time.Minute)
+}
+
+// jetStreamError says in other words what most often is the matter.
+func (n *NATS) jetStreamError(err error) error {
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("no stream takes %s: is JetStream on, and does the stream %s have the subject %s? %w",
+			n.Subject.Batch(n.Hello.Agent), n.Stream, n.Subject.AllBatches(), err)
+	case errors.As(err, &api) && strings.Contains(api.Description, "maximum"):
+		return fmt.Errorf("the stream %s is full, and its lines wait in their files: %w", n.Stream, err)
+	}
+	return fmt.Errorf("publish to the stream %s: %w", n.Stream, err)
+}
