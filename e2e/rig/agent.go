@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -64,4 +66,18 @@ func (a *Agent) Drained(files int, patience time.Duration) error {
 	}
 	list, err := a.Files()
 	return fmt.Errorf("%w after %v: %v %+v\n%s", errBehind, patience, err, list, a.Output())
+}
+
+// NewNATSAgent is NewAgent over NATS, through a stream if one is named.
+func NewNATSAgent(program, dir, url, stream, id string, patterns ...string) *Agent {
+	a := &Agent{State: filepath.Join(dir, "agent-"+id)}
+	config := filepath.Join(dir, "agent-"+id+".toml")
+	to, _ := json.Marshal(strings.Split(url, ","))
+	paths, _ := json.Marshal(patterns)
+	text := fmt.Sprintf("[agent]\nid = %q\nstate = %q\nto = %s\n[agent.nats]\nstream = %q\nanswer_within = \"3s\"\n[[agent.file]]\npaths = %s\n", id, a.State, to, stream, paths)
+	if err := os.WriteFile(config, []byte(text), 0o640); err != nil {
+		panic(err) // a test's own directory
+	}
+	a.Process = Process{Path: program, Args: []string{"--config", config}}
+	return a
 }

@@ -23,6 +23,10 @@ type plan struct {
 	logDir   string // "": in the day's own directory
 	agentDir string // where the agent keeps its state; "": in the day's own directory
 
+	nats  *rig.NATS // the agent and some others go over this; it runs already
+	via   string    // the stream that the agent's batches go through; "": none
+	wiped bool      // what the streams held is lost now and then
+
 	before func() error // done when the collector runs, before there are lines
 
 	descriptors  int  // of the collector; 0: no limit of its own
@@ -42,7 +46,8 @@ type day struct {
 	agent     *rig.Agent
 	writers   []*load.Writer
 	plain     *load.Sender
-	witness   *witness // nil where state is lost
+	publisher *publisher // nil without NATS
+	witnesses []*witness // none where state is lost
 	watcher   *check.Watcher
 	tail      *check.Tail // nil where there is no tail
 	destroyed []string
@@ -84,6 +89,9 @@ func (p *Programs) begin(pl plan) (d *day, err error) {
 		}
 	}
 	d.agent = rig.NewAgent(p.Agent, d.agentDir, d.collector.Addr, "one", filepath.Join(sources, "*.log*"))
+	if d.nats != nil {
+		d.agent = rig.NewNATSAgent(p.Agent, d.agentDir, d.nats.URL, d.via, "one", filepath.Join(sources, "*.log*"))
+	}
 	if err := d.agent.Start(); err != nil {
 		d.collector.Kill()
 		return nil, err
@@ -114,8 +122,15 @@ func (d *day) send(sources string) {
 	d.plain = &load.Sender{Network: "tcp", Addr: d.collector.Addr, Source: plainSource, Rate: 2000, Again: 10 * time.Millisecond}
 	d.writing.Go(func() { d.fail(d.plain.Run(d.stop)) }) // ends by stop
 	if !d.amnesia && !d.retention {
-		d.witness = newWitness(d.collector.Addr)
-		d.witness.start()
+		d.witnesses = append(d.witnesses, newWitness(witnessSources, overTCP(d.collector.Addr)))
+	}
+	if d.nats != nil {
+		d.witnesses = append(d.witnesses, newWitness(witnessSources+10, overNATS(d.nats.URL, "")), newWitness(witnessSources+20, overNATS(d.nats.URL, natsStream)))
+		d.publisher = newPublisher(d.nats)
+		d.writing.Go(func() { d.fail(d.publisher.run(d.stop)) }) // ends by stop
+	}
+	for _, w := range d.witnesses {
+		w.start()
 	}
 }
 
@@ -161,10 +176,10 @@ func (d *day) rest() (*check.Result, error) {
 	d.writing.Wait()
 	written, kept := d.sent()
 	errs := []error{d.err}
-	if d.witness != nil {
-		errs = append(errs, d.witness.end(written, kept))
-		d.witness = nil
+	for _, w := range d.witnesses {
+		errs = append(errs, w.end(written, kept))
 	}
+	d.witnesses = nil
 	if d.err == nil {
 		errs = append(errs, d.agent.Drained(d.files(written), time.Minute), d.collector.Conserved(10*time.Second))
 	}
@@ -232,6 +247,9 @@ func (d *day) sent() (written, kept map[int]int) {
 				written[src] = n
 			}
 		}
+	}
+	if d.publisher != nil {
+		d.publisher.sent(written, kept, d.wiped)
 	}
 	for src, n := range d.intruded {
 		written[src] = n

@@ -15,7 +15,10 @@ import (
 )
 
 // Programs are the built programs, and a directory for scratch files.
-type Programs struct{ Collector, Agent, Dir string }
+type Programs struct {
+	Collector, Agent, Dir string
+	NATS                  string // a nats-server; "": built when it is needed
+}
 
 // Result is how a scenario ended.
 type Result struct {
@@ -38,6 +41,7 @@ const (
 	plainSource     = 900_000
 	witnessSources  = 910_000
 	intruderSources = 920_000
+	publishSources  = 930_000
 )
 
 // moment is a while that nobody could foresee.

@@ -15,7 +15,7 @@ import (
 // what was acknowledged once, and takes the collector at its word: when that
 // stands elsewhere than it must, it says so.
 type witness struct {
-	tcp       *ship.TCP
+	way       way
 	streams   []*testimony
 	stop      chan struct{} // no more batches
 	sending   sync.WaitGroup
@@ -23,14 +23,36 @@ type witness struct {
 	connected sync.WaitGroup
 }
 
-func newWitness(addr string) *witness {
-	w := &witness{stop: make(chan struct{}), tcp: &ship.TCP{
+// way is how a witness reaches the collector.
+type way interface {
+	wire.Appender
+	Run(ctx context.Context) error
+}
+
+func hello(id string) wire.Hello {
+	return wire.Hello{Agent: id, Instance: wire.NewStreamID(), Run: 1, Host: id, Software: "fanin e2e"}
+}
+
+func overTCP(addr string) way {
+	return &ship.TCP{
 		Addrs: []string{addr}, Compress: "none", MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
-		DialTimeout: time.Second, PingEvery: time.Second, DeadAfter: 3 * time.Second,
-		Hello: wire.Hello{Agent: "witness", Instance: wire.NewStreamID(), Run: 1, Host: "witness", Software: "fanin e2e"},
-	}}
+		DialTimeout: time.Second, PingEvery: time.Second, DeadAfter: 3 * time.Second, Hello: hello("witness"),
+	}
+}
+
+// overNATS asks the collector itself, or goes through a stream.
+func overNATS(url, stream string) way {
+	return &ship.NATS{
+		URL: url, Stream: stream, Compress: "none", MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		GreetWithin: time.Second, PingEvery: time.Second, DeadAfter: 3 * time.Second, AnswerWithin: 3 * time.Second, Hello: hello("witness-nats" + stream),
+	}
+}
+
+// newWitness has two streams, whose sources count from first.
+func newWitness(first int, way way) *witness {
+	w := &witness{stop: make(chan struct{}), way: way}
 	for i := range 2 {
-		w.streams = append(w.streams, &testimony{source: witnessSources + i, id: wire.NewStreamID()})
+		w.streams = append(w.streams, &testimony{source: first + i, id: wire.NewStreamID()})
 	}
 	return w
 }
@@ -39,9 +61,9 @@ func newWitness(addr string) *witness {
 func (w *witness) start() {
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
-	w.connected.Go(func() { w.tcp.Run(ctx) }) // ends by cancel
+	w.connected.Go(func() { w.way.Run(ctx) }) // ends by cancel
 	for _, t := range w.streams {
-		w.sending.Go(func() { t.err = t.run(ctx, w.tcp, w.stop) }) // ends by stop
+		w.sending.Go(func() { t.err = t.run(ctx, w.way, w.stop) }) // ends by stop
 	}
 }
 

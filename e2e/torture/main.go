@@ -48,7 +48,7 @@ func trials(kills, cuts int) []trial {
 	cut := func(options string) func(*scenario.Programs, int) (*scenario.Result, error) {
 		return func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.PowerCuts(n, options) }
 	}
-	return []trial{
+	list := []trial{
 		{"collector", kills / 2, kill("kill collector, commit", "commit", true, false)},
 		{"cut", cuts - 2*(cuts/4), cut("")},
 		{"agent", kills, kill("kill agent", "commit", false, true)},
@@ -70,6 +70,10 @@ func trials(kills, cuts int) []trial {
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}
+	for _, day := range scenario.NATSDays() {
+		list = append(list, trial{day.Name, kills + kills/2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})
+	}
+	return list
 }
 
 func run(kills, cuts int, period time.Duration, only string) error {
