@@ -47,7 +47,7 @@ type NATS struct {
 
 	MaxLine      int           // longer plain lines are split; default wire.MaxLine, at least 256 bytes
 	Pending      int           // bytes of plain messages that wait to be kept; what comes beyond is dropped, and counted; default 64 MiB
-	AgentTimeout time.Duration // forgets silent agents, which ping each 5 s; default 20 s
+	AgentTimeout time.Duration // forgets silent agents, which ping each 5 s; default 12 s
 
 	once        sync.Once
 	say         *sayer
@@ -81,7 +81,7 @@ func (n *NATS) setUp() {
 		orDefault(&n.Host, "nats")
 		orDefault(&n.MaxLine, wire.MaxLine)
 		orDefault(&n.Pending, 64<<20)
-		orDefault(&n.AgentTimeout, 20*time.Second)
+		orDefault(&n.AgentTimeout, 12*time.Second)
 		n.MaxLine = min(max(n.MaxLine, minLine), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
 		n.unpack = sync.OnceValues(newUnpacker)
@@ -95,6 +95,7 @@ func (n *NATS) Serve() error {
 	n.setUp()
 	n.serving.Add(1)
 	defer n.serving.Done()
+	n.await()
 	var parts sync.WaitGroup
 	if n.Agents != "" && n.Welcome != nil {
 		parts.Go(func() { newNATSAgents(n).run() }) // ends with draining, as the others do
@@ -111,6 +112,24 @@ func (n *NATS) Serve() error {
 	parts.Wait()
 	return ErrServerClosed
 }
+
+// await notes what is not being taken yet.
+func (n *NATS) await() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.Agents != "" && n.Welcome != nil {
+		n.trouble["agents"] = notYet
+	}
+	if n.Stream != "" {
+		n.trouble["stream "+n.Stream] = notYet
+		return
+	}
+	for _, subject := range n.Subjects {
+		n.trouble["subject "+subject] = notYet
+	}
+}
+
+const notYet = "not yet"
 
 // Shutdown stops taking messages, tells agents to come back later, and waits for
 // every outcome. When ctx ends first, it returns ctx's error.

@@ -241,6 +241,10 @@ func (a *natsAgents) ask(m *nats.Msg, agent string) {
 		a.fault(m.Reply, &fault{"protocol", err.Error()})
 	case f.Kind == wire.KindPing:
 		a.reply(m.Reply, wire.AppendPing(nil, wire.KindPong, f.N))
+	case f.Kind == wire.KindDrain: // it goes down
+		a.mu.Lock()
+		a.leaveLocked(x, nil)
+		a.mu.Unlock()
 	case isOfStream(f.Kind):
 		outcome := a.n.offer(&f.Batch, &x.session.hello)
 		a.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))

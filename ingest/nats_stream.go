@@ -56,9 +56,18 @@ type message struct {
 
 // Bounds of what is in memory at once: a group, and as much read ahead.
 const (
-	groupMessages = 1024
+	groupMessages = 256
 	groupBytes    = 4 << 20
 	mostUnacked   = 4096
+)
+
+// A fetch asks for so many messages that they come to about fetchedBytes, going by
+// the largest of the fetch before. It must not ask for a bound in bytes: a replicated
+// consumer says that the bound is reached before it sends what was within, and the
+// library listens no more then.
+const (
+	fetchedBytes = 8 << 20
+	leastFetched = 4
 )
 
 func newNATSStream(n *NATS) *natsStream { return &natsStream{n: n, place: newPlace(n)} }
@@ -114,15 +123,17 @@ func (s *natsStream) session(begun func()) error {
 
 // pump fetches messages and gives them on as they come.
 func (s *natsStream) pump(ctx context.Context, out chan<- message) error {
+	want := leastFetched
 	for ctx.Err() == nil {
-		limit := max(groupBytes, 2*int(s.n.Conn.MaxPayload())) // any message fits
 		within, cancel := context.WithTimeout(ctx, 20*time.Second)
-		batch, err := s.consumer.Fetch(groupMessages, jetstream.FetchMaxBytes(limit), jetstream.FetchContext(within), jetstream.FetchHeartbeat(3*time.Second))
+		batch, err := s.consumer.Fetch(want, jetstream.FetchContext(within), jetstream.FetchHeartbeat(3*time.Second))
 		if err != nil {
 			cancel()
 			return fmt.Errorf("fetch: %w", err)
 		}
+		largest := 1
 		for m := range batch.Messages() {
+			largest = max(largest, len(m.Data()))
 			x, err := newMessage(m)
 			if err != nil {
 				cancel()
@@ -137,6 +148,7 @@ func (s *natsStream) pump(ctx context.Context, out chan<- message) error {
 		if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return fmt.Errorf("fetch: %w", err)
 		}
+		want = min(max(fetchedBytes/largest, leastFetched), 2*want, groupMessages)
 	}
 	return ctx.Err()
 }

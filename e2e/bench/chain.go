@@ -9,9 +9,11 @@ import (
 )
 
 // source is a file with so many lines, written once.
-func (b *bench) source(lines int) (string, error) {
-	path := filepath.Join(b.dir, fmt.Sprintf("in-%d.log", lines))
-	block := newBlock(0)
+func (b *bench) source(lines int) (string, error) { return b.sourceOf(0, lines) }
+
+func (b *bench) sourceOf(source, lines int) (string, error) {
+	path := filepath.Join(b.dir, fmt.Sprintf("in-%d-%d.log", source, lines))
+	block := newBlock(source)
 	if fi, err := os.Stat(path); err == nil && fi.Size() == block.size(lines) {
 		return path, nil
 	}

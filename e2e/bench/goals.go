@@ -86,6 +86,8 @@ func (b *bench) goals() (list []goal) {
 		add(s+", taken while 4 groups read: times without", to("ingest, 4 groups", s, "ingest, 0 groups"), 0.8, true)
 	}
 	add("one stalled worker of 8: times without it", to("8, one stalled", "fanin-none", "7 workers"), 0.95, true)
+	add("core NATS, answered after the commit: M lines/s", of("nats", "core", (*sample).speed), 1, true)
+	add("JetStream, 3 replicas: M lines/s", of("nats", "JetStream, 3 replicas", (*sample).speed), 0.5, true)
 	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
 	add("20 GiB: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 200, false)
 	return list

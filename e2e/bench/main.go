@@ -21,6 +21,7 @@ type bench struct {
 	conns            []int
 	dir, out, pprof  string
 	collector, agent string
+	natsServer       string // built when it is needed
 	peers            *peers
 	noPeers          bool // they cannot be had here
 	results          results
@@ -46,7 +47,7 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,work,disk; backlog is left out unless it is named: it writes 20 GiB")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,work,nats,disk; backlog is left out unless it is named: it writes 20 GiB")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -155,6 +156,9 @@ func (b *bench) workloads() (list []workload) {
 		for i := n; i < len(list); i++ {
 			list[i].subjects = q
 		}
+	}
+	if (b.work == "" && b.only == "") || strings.Contains(","+b.work+",", ",nats,") {
+		list = append(list, b.natsWorkloads()...)
 	}
 	if b.work != "" {
 		add("backlog", "backlog", none, b.backlog)

@@ -17,6 +17,7 @@ func (b *bench) tables() string {
 	b.idleTable(&out)
 	b.diskTable(&out)
 	b.workTable(&out)
+	b.natsTable(&out)
 	b.goalTable(&out)
 	return out.String()
 }

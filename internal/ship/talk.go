@@ -201,6 +201,8 @@ func (s *talk) serve(ctx context.Context) error {
 	for n := int64(1); ; n++ {
 		select {
 		case <-ctx.Done():
+			s.say(wire.AppendDrain(bytes.Clone(s.n.hello))) // so that another may come with this id at once
+			s.nc.FlushTimeout(time.Second)
 			s.close(ctx.Err())
 			return s.err
 		case <-s.closed:
@@ -220,9 +222,14 @@ func (s *talk) serve(ctx context.Context) error {
 		case silent > s.n.DeadAfter:
 			s.close(fmt.Errorf("nothing came from the collector for %v", silent.Round(time.Second)))
 		default:
-			s.nc.PublishRequest(s.n.Subject.Log(s.log, s.n.Hello.Agent), s.answerTo("ping"), wire.AppendPing(bytes.Clone(s.n.hello), wire.KindPing, n))
+			s.say(wire.AppendPing(bytes.Clone(s.n.hello), wire.KindPing, n))
 		}
 	}
+}
+
+// say sends what needs no outcome.
+func (s *talk) say(message []byte) {
+	s.nc.PublishRequest(s.n.Subject.Log(s.log, s.n.Hello.Agent), s.answerTo("ping"), message)
 }
 
 // collectorIsBack asks whether there is a collector by now.

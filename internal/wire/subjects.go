@@ -9,7 +9,7 @@ import "strings"
 //	PREFIX.agent.AGENT       agent -> collector: hello. The answer is a welcome and its streams
 //	                         frames, one to a message, and later a fault or a drain
 //	PREFIX.log.LOG.AGENT     agent -> the log that welcomed it: hello and batch, open, skip, end
-//	                         or ping. The answer is that of a connection, or a fault: greet again
+//	                         or ping, or drain: it goes down. The answer is that of a connection, or a fault: greet again
 //	PREFIX.batch.AGENT       agent -> JetStream: hello and batch, open, skip or end. The header
 //	                         Fanin-Answer says where under PREFIX.answer.AGENT the answer goes
 //	PREFIX.answer.AGENT.>    collector -> agent: all answers
