@@ -38,6 +38,8 @@ type talk struct {
 	draining bool
 	err      error
 	closed   chan struct{}
+	life     context.Context // ends when closed is closed
+	end      context.CancelFunc
 
 	frames *wire.Decoder // of the subscription's goroutine
 }
@@ -45,6 +47,7 @@ type talk struct {
 func (n *NATS) talk(nc *nats.Conn) (*talk, error) {
 	s := &talk{n: n, nc: nc, where: "s" + strconv.FormatUint(rand.Uint64(), 36), waiting: make(map[string]chan wire.Answer),
 		closed: make(chan struct{}), words: make(chan wire.Frame, 16), frames: wire.NewDecoder(nil)}
+	s.life, s.end = context.WithCancel(context.Background())
 	var err error
 	if s.js, err = jetstream.New(nc); err != nil {
 		return nil, fmt.Errorf("use JetStream: %w", err)
@@ -74,6 +77,7 @@ func (s *talk) close(err error) {
 	}
 	s.err = err
 	close(s.closed)
+	s.end()
 	s.sub.Unsubscribe()
 }
 
@@ -369,11 +373,14 @@ func (s *talk) push(ctx context.Context, b *wire.Batch) error {
 	msg := nats.NewMsg(s.n.Subject.Batch(s.n.Hello.Agent))
 	msg.Data = m
 	msg.Header.Set(wire.HeaderAnswer, s.where+"."+token)
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.n.AnswerWithin)
+	within, cancel := context.WithTimeout(s.life, s.n.AnswerWithin)
 	defer cancel()
 	// The id names this attempt, not the lines: what was taken from the stream and
 	// did not fit must be let in again. The collector tells repeats by the watermark.
 	_, err = s.js.PublishMsg(within, msg, jetstream.WithMsgID(s.where+"-"+strconv.FormatUint(id, 36)), jetstream.WithExpectStream(s.n.Stream))
+	if err != nil && s.ending() {
+		return fmt.Errorf("not known whether the batch was kept: %w", err)
+	}
 	if err != nil {
 		return s.n.jetStreamError(err)
 	}
