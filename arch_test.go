@@ -45,7 +45,7 @@ var direction = map[string][]string{
 	"fanin/sink/distribute/protocol":   {},
 	"fanin/sink/distribute/worker":     {"fanin/sink/distribute/protocol"},
 	"fanin/sink/livetail":              {"fanin/sink", "fanin/internal/wire", "fanin/internal/disk"},
-	"fanin/cmd/collector": {"fanin/ingest", "fanin/sink", "fanin/sink/distribute", "fanin/sink/distribute/protocol", "fanin/sink/distribute/worker", "fanin/sink/livetail",
+	"fanin/cmd/collector": {"fanin/ingest", "fanin/sink", "fanin/sink/distribute", "fanin/sink/distribute/protocol", "fanin/sink/distribute/relay", "fanin/sink/distribute/worker", "fanin/sink/livetail",
 		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/broker", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/cmd/agent": {"fanin/internal/tail", "fanin/internal/spool", "fanin/internal/ship",
 		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/broker", "fanin/internal/wire", "fanin/internal/disk"},

@@ -17,6 +17,9 @@ const examplePath = "../../config.example.toml"
 
 var commented = regexp.MustCompile(`^# ([a-z_]+ = .*)$`)
 
+// optional is the header of a table that is not there unless it is wanted.
+var optional = regexp.MustCompile(`^# \[+[a-z_.]+\]+$`)
+
 // uncomment turns "# key = value" into "key = value": of all keys, or only of
 // those whose text does not call the value an example, which are the defaults.
 func uncomment(t *testing.T, examples bool) string {
@@ -31,6 +34,8 @@ func uncomment(t *testing.T, examples bool) string {
 		line = strings.TrimSuffix(line, "\n")
 		m := commented.FindStringSubmatch(line)
 		switch {
+		case optional.MatchString(line) && (examples || !strings.Contains(strings.ToLower(about), "example")):
+			line = line[len("# "):]
 		case m != nil && (examples || !strings.Contains(strings.ToLower(about), "example")):
 			line = m[1]
 			found++

@@ -16,6 +16,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
@@ -156,9 +159,20 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	}
 	return &ship.NATS{
 		URL: login.URL, Options: options, Subject: wire.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
-		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known,
+		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS,
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
 	}, nil
+}
+
+// serveNATS answers requests over NATS.
+func (a *follower) serveNATS(nc *nats.Conn) {
+	c := &a.settings.Agent
+	s := broker.Service{Prefix: c.NATS.Subject, Role: "agent", ID: c.ID, Version: daemon.Release, Metadata: map[string]string{"host": c.Host},
+		Stats:     func() any { return a.tailer.Counts() },
+		Endpoints: map[string]func(context.Context) (any, error){"status": func(context.Context) (any, error) { return a.status(), nil }}}
+	if err := s.Serve(nc); err != nil {
+		a.log.Warn("this agent cannot be asked over NATS", "err", err)
+	}
 }
 
 func (t *tlsTable) client(log *slog.Logger) (func() *tls.Config, error) {

@@ -234,6 +234,14 @@ func (c *server) registry() *prometheus.Registry {
 	if c.work != nil {
 		r.MustRegister(c.work)
 	}
+	for _, x := range c.nats {
+		if x.relay != nil {
+			r.MustRegister(x.relay)
+		}
+		if x.tail != nil {
+			r.MustRegister(x.tail)
+		}
+	}
 	r.MustRegister(info, c.sink, c.room, c.intake, c.tail, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r

@@ -23,6 +23,9 @@ const examplePath = "../../config.example.toml"
 
 var commented = regexp.MustCompile(`^# ([a-z_]+ = .*)$`)
 
+// optional is the header of a table that is not there unless it is wanted.
+var optional = regexp.MustCompile(`^# \[+[a-z_.]+\]+$`)
+
 // uncomment turns "# key = value" into "key = value": of all keys, or only of
 // those whose text does not call the value an example, which are the defaults.
 func uncomment(t *testing.T, examples bool) string {
@@ -37,6 +40,8 @@ func uncomment(t *testing.T, examples bool) string {
 		line = strings.TrimSuffix(line, "\n")
 		m := commented.FindStringSubmatch(line)
 		switch {
+		case optional.MatchString(line) && (examples || !strings.Contains(strings.ToLower(about), "example")):
+			line = line[len("# "):]
 		case m != nil && (examples || !strings.Contains(strings.ToLower(about), "example")):
 			line = m[1]
 			found++
@@ -68,7 +73,17 @@ func mustLoad(t *testing.T, path string) *settings {
 
 func TestExampleLoads(t *testing.T) {
 	mustLoad(t, examplePath)
-	mustLoad(t, uncomment(t, true))
+	path := uncomment(t, true)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// These are instead of others.
+	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue) = .*$`).ReplaceAll(b, nil)
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustLoad(t, path)
 }
 
 // What the example calls a default is one: with and without it, the rooms are
@@ -91,6 +106,12 @@ func TestExampleDefaults(t *testing.T) {
 	same("http", a.HTTP.Insecure, b.HTTP.Insecure)
 	same("watchers", watchers(without), watchers(with))
 	same("work", workFields(t, without), workFields(t, with))
+	n := with.Collector.NATS[0]
+	if n.agents() != new(natsTable).agents() {
+		t.Errorf("agents = %q is not the default", n.agents())
+	}
+	got, want := natsFields(with, &n), natsFields(with, &natsTable{})
+	same("nats", got, want)
 	same("tcp insecure", a.TCP[0].Insecure, b.TCP[0].Insecure)
 	same("udp insecure", a.UDP[0].Insecure, b.UDP[0].Insecure)
 }
@@ -103,6 +124,12 @@ func tcpFields(t *testing.T, s *settings) []any {
 	}
 	l.Describe(make(chan *prometheus.Desc, 1000))
 	return []any{l.Source, l.MaxConns, l.MaxConnsPerIP, l.MaxLine, l.HandshakeTimeout, l.FrameTimeout, l.IdleTimeout}
+}
+
+func natsFields(s *settings, t *natsTable) []any {
+	l := (&server{settings: s}).natsInput(t)
+	l.Describe(make(chan *prometheus.Desc, 1000))
+	return []any{l.Agents, l.Subjects, l.Queue, l.Stream, l.Create, l.Replicas, l.Host, l.MaxLine, l.Pending, t.Insecure, t.Tail}
 }
 
 func udpFields(s *settings) []any {

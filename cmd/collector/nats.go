@@ -1,22 +1,17 @@
 package main
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"fanin/ingest"
 	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/config"
-	"fanin/internal/daemon"
-	"fanin/internal/wire"
 )
 
 type natsTable struct {
@@ -38,6 +33,19 @@ type natsTable struct {
 	Host         string       `toml:"host"`
 	MaxLine      *config.Size `toml:"max_line"`
 	Pending      *config.Size `toml:"pending"`
+
+	Tail string         `toml:"tail"`
+	Work *natsWorkTable `toml:"work"`
+}
+
+// natsWorkTable is a group whose lines go into a JetStream work queue.
+type natsWorkTable struct {
+	Group    string `toml:"group"`
+	From     string `toml:"from"`
+	Stream   string `toml:"stream"`
+	Subject  string `toml:"subject"`
+	Create   bool   `toml:"create"`
+	Replicas *int   `toml:"replicas"`
 }
 
 type clientTLS struct {
@@ -103,9 +111,13 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 			s.file.Problem(at+".subjects", "%q is where agents are met (agents = %q): give one of them another name", subject, prefix)
 		}
 	}
-	if len(t.Subjects) == 0 && prefix == "" {
-		s.file.Problem(at, "nothing to take: give it subjects = [\"logs.>\"], or agents")
+	if len(t.Subjects) == 0 && prefix == "" && t.Tail == "" && t.Work == nil {
+		s.file.Problem(at, "nothing to do: give it subjects = [\"logs.>\"], or agents")
 	}
+	if t.Tail != "" && !goodPrefix.MatchString(t.Tail) {
+		s.file.Problem(at+".tail", "tail is %q; want letters, digits, '_', '/' and '-', in parts by '.', as in \"fanin.tail\"", t.Tail)
+	}
+	s.checkNATSWork(at+".work", t.Work)
 	for key, name := range map[string]string{"stream": t.Stream, "durable": t.Durable} {
 		if name != "" && !goodName.MatchString(name) {
 			s.file.Problem(at+"."+key, "%s is %q; want letters, digits, '_' and '-'", key, name)
@@ -130,71 +142,22 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 	s.checkMaxLine(at, t.MaxLine)
 }
 
-// natsIn is one NATS server that lines come from, and go to.
-type natsIn struct {
-	url  string
-	conn *nats.Conn
-	in   *ingest.NATS
+// carries reports whether lines go into a work queue of some server.
+func (s *settings) carries() bool {
+	return slices.ContainsFunc(s.Collector.NATS, func(t natsTable) bool { return t.Work != nil })
 }
 
-// natsStatus is one of them in `status --json`.
-type natsStatus struct {
-	URL     string `json:"url"`
-	Trouble string `json:"trouble,omitempty"` // what is not taken, and why
-}
-
-// listenNATS connects to a server, which may be absent, and takes what comes.
-func (c *server) listenNATS(t *natsTable) error {
-	options, err := t.options(c.log)
-	if err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+func (s *settings) checkNATSWork(at string, w *natsWorkTable) {
+	if w == nil {
+		return
 	}
-	x := &natsIn{url: t.URL, in: &ingest.NATS{
-		Out: c.sink, Welcome: c.sink.Welcome, Sessions: c.sessions, Room: c.room, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice,
-		Agents: wire.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue, Stream: t.Stream, Durable: t.Durable, Create: t.Create,
-		Replicas: orZero(t.Replicas), Host: t.Host, MaxLine: int(orZero(t.MaxLine)), Pending: int(orZero(t.Pending)),
-	}}
-	lost := func(_ *nats.Conn, err error) {
-		c.log.Warn("the connection to the NATS server was lost; trying again", "server", t.URL, "err", cmp.Or(err, errors.New("closed")))
+	if !goodName.MatchString(w.Stream) {
+		s.file.Problem(at+".stream", "stream is %q; want the name of a JetStream stream: letters, digits, '_' and '-'", w.Stream)
 	}
-	x.conn, err = nats.Connect(t.URL, append([]nats.Option{
-		nats.Name("fanin-collector " + c.sink.Status().Log), nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
-		nats.Timeout(5 * time.Second), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2), nats.PermissionErrOnSubscribe(true),
-		nats.ConnectHandler(func(nc *nats.Conn) { c.log.Info("connected to the NATS server", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			c.log.Info("connected to the NATS server again", "server", nc.ConnectedUrlRedacted())
-			x.in.Refused(nil)
-		}),
-		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
-			if !nc.IsClosed() {
-				lost(nc, err)
-			}
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { x.in.Refused(err) }),
-	}, options...)...)
-	if err != nil {
-		return fmt.Errorf("connect to the NATS server %s: %w", t.URL, err)
+	if w.Subject != "" && !goodPrefix.MatchString(w.Subject) {
+		s.file.Problem(at+".subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts by '.'", w.Subject)
 	}
-	x.in.Conn = x.conn
-	c.nats = append(c.nats, x)
-	if !x.conn.IsConnected() {
-		c.log.Warn("the NATS server is not there yet; it is tried again and again", "server", t.URL, "err", x.conn.LastError())
+	if w.Replicas != nil && (*w.Replicas < 1 || *w.Replicas > 5) {
+		s.file.Problem(at+".replicas", "replicas is %d; from 1 to 5", *w.Replicas)
 	}
-	c.serve(listener{"nats", t.URL, x.in.Shutdown}, x.in.Serve)
-	return nil
-}
-
-// closeNATS says the last words and closes the connections.
-func (c *server) closeNATS() {
-	for _, x := range c.nats {
-		x.conn.FlushTimeout(time.Second)
-		x.conn.Close()
-	}
-}
-
-func (c *server) natsStatus() (list []natsStatus) {
-	for _, x := range c.nats {
-		list = append(list, natsStatus{x.url, x.in.Trouble()})
-	}
-	return list
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ type server struct {
 	intake   *ingest.Metrics
 	tail     *livetail.Tail
 	work     *distribute.Distributor // nil: not configured
-	nats     []*natsIn
+	nats     []*natsServer
 	metrics  *prometheus.Registry
 	control  *control
 	leave    chan struct{} // closed when somebody asked for it over the control socket
@@ -90,6 +91,9 @@ func run(ctx context.Context, s *settings) error {
 		if err := c.work.Open(ctx); err != nil {
 			return err
 		}
+	}
+	if err := c.openNATS(ctx); err != nil {
+		return err
 	}
 	c.metrics = c.registry()
 	if err := c.listen(); err != nil {
@@ -154,6 +158,7 @@ func (c *server) drain() {
 	}
 	all.Wait()
 	c.tail.Close()
+	c.stopOut()
 	if c.work != nil {
 		if err := c.work.Shutdown(ctx); err != nil {
 			c.log.Error("cannot save where the groups stand; some lines are handed out again", "err", err)
@@ -187,20 +192,17 @@ func (c *server) listen() error {
 			return err
 		}
 	}
-	for i := range c.settings.Collector.NATS {
-		if err := c.listenNATS(&c.settings.Collector.NATS[i]); err != nil {
-			return err
-		}
-	}
+	c.listenNATS()
 	return c.listenWork()
 }
 
 // prepareWork makes the distributor, which the sink asks about what it may remove.
 func (c *server) prepareWork() (err error) {
 	w := c.settings.Collector.Work
-	if w == nil {
+	if w == nil && !c.settings.carries() {
 		return nil
 	}
+	w = cmp.Or(w, &workTable{})
 	if c.work, err = w.distributor(c.sink, c.log); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", w.Listen, err)}
 	}
@@ -209,7 +211,7 @@ func (c *server) prepareWork() (err error) {
 }
 
 func (c *server) listenWork() error {
-	if c.work == nil {
+	if c.settings.Collector.Work == nil {
 		return nil
 	}
 	ln, err := net.Listen("tcp", c.settings.Collector.Work.Listen)

@@ -27,6 +27,7 @@ type NATS struct {
 	Ack       string              // "commit" (default), or "stream": nil when the stream has the batch, whether or not a collector runs
 	Hello     wire.Hello          // who this is; Version is filled in
 	OnWelcome func(wire.Welcome)  // called for each session, before anything is sent in it
+	Connected func(*nats.Conn)    // called once, with the connection that Run keeps; the server may be absent then
 	Known     func() wire.Welcome // Ack "stream": what was known of the log last, for as long as no collector answers
 	Compress  string              // "auto" (default) and "zstd": zstd; "none"
 	Log       *slog.Logger        // default: discard
@@ -86,6 +87,9 @@ func (n *NATS) Run(ctx context.Context) error {
 		return fmt.Errorf("connect to %s: %w", n.URL, err)
 	}
 	defer nc.Close()
+	if n.Connected != nil {
+		n.Connected(nc)
+	}
 	wait := n.MinBackoff
 	for ctx.Err() == nil {
 		if !n.connected(ctx, nc) {

@@ -174,12 +174,13 @@ func (s *talk) answer(token string, a wire.Answer) {
 	case !strings.HasPrefix(token, pushed):
 	case a.Kind == wire.KindRefuse, a.Kind == wire.KindNack && !beyond(token, &a.Expected):
 		s.n.beCareful(a.Stream, true)
-		s.close(fmt.Errorf("the collector has not what the stream %s was given: %w", s.n.Stream, a.Err()))
+		// Not wrapped: other streams' batches must not take it for their own answer.
+		s.close(fmt.Errorf("the collector has not what the stream %s was given: %v", s.n.Stream, a.Err()))
 	}
 }
 
-// pushed begins the token of a batch that nobody waits for; the place where it
-// ends follows.
+// pushed begins the token of a batch that nobody waits for, and of no other; the
+// place where it ends follows.
 const pushed = "p"
 
 func pushedToken(n uint64, b *wire.Batch) string {
@@ -308,7 +309,7 @@ func (s *talk) ask(ctx context.Context, b *wire.Batch) error {
 	if err := s.fits(m); err != nil {
 		return err
 	}
-	token := strconv.FormatUint(s.count.Add(1), 36)
+	token := strconv.FormatUint(s.count.Add(1), 10)
 	c, err := s.expect(token)
 	if err != nil {
 		return err
@@ -360,7 +361,7 @@ func (s *talk) push(ctx context.Context, b *wire.Batch) error {
 	}
 	id := s.count.Add(1)
 	content := s.n.Ack == "stream" && (s.alone || b.Op == wire.OpData && !s.n.isCareful(b.Stream))
-	token := strconv.FormatUint(id, 36)
+	token := strconv.FormatUint(id, 10)
 	var c chan wire.Answer
 	if content {
 		token = pushedToken(id, b)
@@ -377,7 +378,7 @@ func (s *talk) push(ctx context.Context, b *wire.Batch) error {
 	defer cancel()
 	// The id names this attempt, not the lines: what was taken from the stream and
 	// did not fit must be let in again. The collector tells repeats by the watermark.
-	_, err = s.js.PublishMsg(within, msg, jetstream.WithMsgID(s.where+"-"+strconv.FormatUint(id, 36)), jetstream.WithExpectStream(s.n.Stream))
+	_, err = s.js.PublishMsg(within, msg, jetstream.WithMsgID(s.where+"-"+strconv.FormatUint(id, 10)), jetstream.WithExpectStream(s.n.Stream))
 	if err != nil && s.ending() {
 		return fmt.Errorf("not known whether the batch was kept: %w", err)
 	}

@@ -149,7 +149,7 @@ func (d *Distributor) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			wait = 0
-			d.accept(nc)
+			d.accept(nc, d.TLS)
 		case d.draining():
 			return ErrClosed
 		case errors.Is(err, net.ErrClosed):
@@ -163,7 +163,7 @@ func (d *Distributor) Serve(ln net.Listener) error {
 }
 
 // accept serves nc on goroutines of its own, or turns it away.
-func (d *Distributor) accept(nc net.Conn) {
+func (d *Distributor) accept(nc net.Conn, config *tls.Config) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.conns) >= d.MaxWorkers || d.draining() {
@@ -176,20 +176,27 @@ func (d *Distributor) accept(nc net.Conn) {
 	}
 	d.conns[nc] = struct{}{}
 	d.serving.Go(func() { // ends with the connection, which Shutdown closes
-		d.serve(nc)
+		d.serve(nc, config)
 		d.mu.Lock()
 		delete(d.conns, nc)
 		d.mu.Unlock()
 	})
 }
 
+// Connect is a connection for a worker within this process.
+func (d *Distributor) Connect(context.Context) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	d.accept(ours, nil)
+	return theirs, nil
+}
+
 // serve is the life of a connection.
-func (d *Distributor) serve(raw net.Conn) {
+func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 	defer raw.Close()
 	nc := raw
 	raw.SetDeadline(time.Now().Add(d.HandshakeTimeout))
-	if d.TLS != nil {
-		nc = tls.Server(raw, d.TLS)
+	if config != nil {
+		nc = tls.Server(raw, config)
 	}
 	r := protocol.NewReader(nc, 4096)
 	hello, err := r.Hello()

@@ -31,6 +31,9 @@ type Worker struct {
 	TLS     *tls.Config // nil: plain TCP
 	Options protocol.Hello
 
+	// Dial, if not nil, connects instead of Address and TLS.
+	Dial func(ctx context.Context) (net.Conn, error)
+
 	// Handle does the work of a delivery. Nil acknowledges all lines of it that
 	// it did not answer itself; ErrRelease gives them back untried; any other
 	// error gives them back as failed, and counts as an attempt. ctx ends when the
@@ -117,6 +120,9 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 }
 
 func (w *Worker) dial(ctx context.Context) (net.Conn, error) {
+	if w.Dial != nil {
+		return w.Dial(ctx)
+	}
 	d := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
 	if w.TLS == nil {
 		return d.DialContext(ctx, "tcp", w.Address)

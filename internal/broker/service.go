@@ -1,0 +1,73 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// Service makes a program answer requests over NATS, as a micro service with the
+// name "fanin" (NATS ADR-32): `nats micro ls` shows every collector and agent.
+// Each endpoint is at PREFIX.svc.ROLE.ID.ENDPOINT; PING, INFO and STATS are where
+// the library puts them, under $SRV.
+type Service struct {
+	Prefix   string
+	Role, ID string // "collector" or "agent", and which
+	Version  string // semantic
+	Metadata map[string]string
+	Stats    func() any // beside what the library counts; may be nil
+
+	// Endpoints answer with what json makes of their value.
+	Endpoints map[string]func(ctx context.Context) (any, error)
+}
+
+// Subject is where an endpoint is asked.
+func (s *Service) Subject(endpoint string) string {
+	return fmt.Sprintf("%s.svc.%s.%s.%s", s.Prefix, s.Role, strings.ReplaceAll(s.ID, ".", "/"), endpoint)
+}
+
+// answerTime bounds every answer.
+const answerTime = 20 * time.Second
+
+// Serve answers until the connection is closed.
+func (s *Service) Serve(nc *nats.Conn) error {
+	config := micro.Config{Name: "fanin", Version: s.Version, Description: "fanin " + s.Role + " " + s.ID, Metadata: map[string]string{"role": s.Role, "id": s.ID},
+		QueueGroupDisabled: true}
+	for k, v := range s.Metadata {
+		config.Metadata[k] = v
+	}
+	if s.Stats != nil {
+		config.StatsHandler = func(*micro.Endpoint) any { return s.Stats() }
+	}
+	service, err := micro.AddService(nc, config)
+	if err != nil {
+		return fmt.Errorf("answer over NATS: %w", err)
+	}
+	for name, f := range s.Endpoints {
+		err := service.AddEndpoint(name, micro.HandlerFunc(func(r micro.Request) { reply(r, f) }), micro.WithEndpointSubject(s.Subject(name)))
+		if err != nil {
+			return fmt.Errorf("answer over NATS on %s: %w", s.Subject(name), err)
+		}
+	}
+	return nil
+}
+
+func reply(r micro.Request, f func(ctx context.Context) (any, error)) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	v, err := f(ctx)
+	var data []byte
+	if err == nil {
+		data, err = json.Marshal(v)
+	}
+	if err != nil {
+		r.Error("503", err.Error(), nil)
+		return
+	}
+	r.Respond(data)
+}
