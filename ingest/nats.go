@@ -87,6 +87,7 @@ func (n *NATS) setUp() {
 		n.unpack = sync.OnceValues(newUnpacker)
 		n.draining = make(chan struct{})
 		n.trouble = make(map[string]string)
+		n.await()
 	})
 }
 
@@ -95,7 +96,6 @@ func (n *NATS) Serve() error {
 	n.setUp()
 	n.serving.Add(1)
 	defer n.serving.Done()
-	n.await()
 	var parts sync.WaitGroup
 	if n.Agents != "" && n.Welcome != nil {
 		parts.Go(func() { newNATSAgents(n).run() }) // ends with draining, as the others do
@@ -115,8 +115,6 @@ func (n *NATS) Serve() error {
 
 // await notes what is not being taken yet.
 func (n *NATS) await() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.Agents != "" && n.Welcome != nil {
 		n.trouble["agents"] = notYet
 	}

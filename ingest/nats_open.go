@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -29,6 +30,9 @@ func (s *natsStream) open(ctx context.Context) error {
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("the stream %s does not exist: say create = true, or: nats stream add %s --subjects=%q --discard=new --retention=work", s.n.Stream, s.n.Stream, s.filters)
+	}
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+		return fmt.Errorf("the server has no JetStream, or this user has none: nats-server -js, or jetstream {} in its configuration: %w", err)
 	}
 	if err != nil {
 		return fmt.Errorf("look for the stream %s: %w", s.n.Stream, err)

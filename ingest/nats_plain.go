@@ -131,6 +131,9 @@ func (p *natsPlain) finish() {
 	p.sub.Drain()
 	for {
 		m, err := p.sub.NextMsg(50 * time.Millisecond)
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			continue // said once; what is there is there
+		}
 		if err != nil {
 			break
 		}

@@ -1,0 +1,171 @@
+package ingest
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/natstest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// agents serves agents over a Memory, through a stream too.
+func agents(t testing.TB, s *natstest.Server) (*NATS, *appendertest.Memory) {
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}
+	serveNATS(t, s, n)
+	quiet(t, n)
+	return n, m
+}
+
+// ask sends what an agent would and returns the frame of the answer.
+func ask(t testing.TB, nc *nats.Conn, subject, agent string, message []byte) (f wire.Frame, answered bool) {
+	t.Helper()
+	to := wire.Subjects("fanin").Answer(agent, "t."+nats.NewInbox()[7:])
+	sub, err := nc.SubscribeSync(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
+	if err := nc.PublishRequest(subject, to, message); err != nil {
+		t.Fatal(err)
+	}
+	m, err := sub.NextMsg(2 * time.Second)
+	if err != nil {
+		return f, false
+	}
+	if err := wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f); err != nil {
+		t.Fatal(err)
+	}
+	return f, true
+}
+
+func helloOf(agent string) []byte {
+	return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: agent, Instance: wire.StreamID{1}, Run: 1, Host: "h", Software: "test"})
+}
+
+// TestHostileAgents: whatever comes on an agent's subjects, the collector answers
+// with a fault or not at all, and goes on.
+func TestHostileAgents(t *testing.T) {
+	s := natstest.New(t)
+	n, m := agents(t, s)
+	nc := s.Connect()
+	p := wire.Subjects("fanin")
+	fault := func(what, subject, agent string, message []byte, word string) {
+		t.Helper()
+		f, ok := ask(t, nc, subject, agent, message)
+		if !ok || f.Kind != wire.KindFault || !strings.Contains(f.Reason, word) {
+			t.Errorf("%s: answered %v, kind %d, %q; want a fault with %q", what, ok, f.Kind, f.Reason, word)
+		}
+	}
+	log := m.Log
+	fault("text", p.Hello("a"), "a", []byte("GET / HTTP/1.1\r\n\r\n"), "")
+	fault("nothing", p.Hello("a"), "a", nil, "EOF")
+	fault("another's id", p.Hello("a"), "a", helloOf("b"), `says that it is "b"`)
+	fault("the reserved id", p.Hello("fanin"), "fanin", helloOf("fanin"), "agent id")
+	fault("an old protocol", p.Hello("a"), "a", wire.AppendHello(nil, wire.Hello{Version: 99, Agent: "a"}), "version")
+	fault("no hello before", p.Log(log, "stranger"), "stranger", wire.AppendPing(helloOf("stranger"), wire.KindPing, 1), "say hello first")
+	if f, ok := ask(t, nc, p.Hello("a"), "a", helloOf("a")); !ok || f.Kind != wire.KindWelcome || f.Welcome.Log != log {
+		t.Fatalf("no welcome: %+v", f)
+	}
+	fault("a frame that is not an agent's", p.Log(log, "a"), "a", wire.AppendDrain(wire.AppendFault(helloOf("a"), "x", 1)), "not an agent's")
+	fault("half a frame", p.Log(log, "a"), "a", append(helloOf("a"), 0x9c, 1), "")
+	b := wire.Batch{Stream: wire.NewStreamID(), Epoch: 1, End: 1 << 30}
+	claimed := wire.AppendBatch(helloOf("a"), &b, 0, nil)
+	claimed = append(claimed[:len(claimed)-3], 0xce, 0x40, 0, 0, 0, 0xc6, 0x40, 0, 0, 0) // 1 GiB, twice
+	fault("a gibibyte claimed", p.Log(log, "a"), "a", claimed, "1073741824 bytes")
+
+	// An answer goes nowhere but to the agent's own subjects.
+	spy, err := nc.SubscribeSync("elsewhere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reply := range []string{"elsewhere", "$JS.API.STREAM.DELETE.LOGS", "fanin.answer.b.x"} {
+		if err := nc.PublishRequest(p.Hello("a"), reply, helloOf("a")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err := spy.NextMsg(300 * time.Millisecond); err == nil {
+		t.Errorf("answered elsewhere: %q", m.Data)
+	}
+
+	// In a stream, nobody is there to be told: it is counted, and let go.
+	js := jetStream(t, nc)
+	before := count(n.Metrics.natsRejected["protocol"])
+	for _, message := range [][]byte{[]byte("text"), nil, helloOf("a"), append(helloOf("a"), 0x9c, 1), claimed, helloOf("b"), bytes.Repeat([]byte{0xff}, 1000)} {
+		for _, where := range []string{"", "x.y", "..", "a.*", "a b", strings.Repeat("x", 500)} {
+			msg := nats.NewMsg(p.Batch("a"))
+			msg.Data = message
+			msg.Header.Set(wire.HeaderAnswer, where)
+			if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publishStored(t, nc, "logs.a", "still here")
+	waitFor(t, m, n, "still here\n")
+	if got := count(n.Metrics.natsRejected["protocol"]) - before; got != 7*6 {
+		t.Errorf("%d messages were rejected, want %d", got, 7*6)
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := js.Stream(t.Context(), "LOGS")
+		if err == nil && info.CachedInfo().State.Msgs == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("what is no batch stays in the stream for ever")
+		}
+	}
+}
+
+// TestTwoCollectorsOneName: agents would be torn between two logs, so the second
+// collector does not begin, and says why; when the first is gone, it does.
+func TestTwoCollectorsOneName(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID()}
+	first := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	stop := serveNATS(t, s, first)
+	quiet(t, first)
+	other := &appendertest.Memory{Log: wire.NewStreamID()}
+	second := &NATS{Out: other, Welcome: other.Welcome, Agents: "fanin"}
+	serveNATS(t, s, second)
+	troubled(t, second, "the collector of the log "+m.Log.String())
+	stop()
+	quiet(t, second)
+}
+
+// TestAgentsIdentity: another instance with an agent's id is refused while the
+// first is heard of, let in when that said goodbye, and when it fell silent.
+func TestAgentsIdentity(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID()}
+	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", AgentTimeout: 2 * time.Second}
+	serveNATS(t, s, n)
+	quiet(t, n)
+	nc := s.Connect()
+	p := wire.Subjects("fanin")
+	hello := func(instance byte, run int64) []byte {
+		return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "a", Instance: wire.StreamID{instance}, Run: run})
+	}
+	want := func(what string, message []byte, kind wire.Kind) {
+		t.Helper()
+		if f, ok := ask(t, nc, p.Hello("a"), "a", message); !ok || f.Kind != kind {
+			t.Errorf("%s: answered %v, kind %d %q, want %d", what, ok, f.Kind, f.Reason, kind)
+		}
+	}
+	want("the first", hello(1, 1), wire.KindWelcome)
+	want("a clone", hello(2, 1), wire.KindFault)
+	want("a later run", hello(1, 2), wire.KindWelcome)
+	want("an older run", hello(1, 1), wire.KindFault)
+	ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendDrain(hello(1, 2)))
+	want("another, after the goodbye", hello(2, 1), wire.KindWelcome)
+	time.Sleep(4 * time.Second)
+	want("another, after silence", hello(3, 1), wire.KindWelcome)
+	if list := n.Sessions.List(); len(list) != 1 || list[0].Address != "NATS" {
+		t.Errorf("the sessions are %+v", list)
+	}
+}
