@@ -174,17 +174,20 @@ func (n *NATS) converse(ctx context.Context, nc *nats.Conn) (begun bool, err err
 	if err != nil {
 		return false, err
 	}
-	defer s.close(nil)
+	defer func() { s.close(nil) }()
 	w, err := s.greet(ctx)
-	if err != nil {
-		if n.Ack != "stream" || ctx.Err() != nil || errors.As(err, new(*fault)) {
+	switch {
+	case err == nil:
+		n.Log.Info("connected", "server", nc.ConnectedUrlRedacted(), "log", w.Log, "streams", len(w.Streams), "max_payload", nc.MaxPayload())
+	case n.Ack != "stream", ctx.Err() != nil, errors.As(err, new(*fault)):
+		return false, err
+	default:
+		n.lost(n.Log, n.URL, fmt.Errorf("no collector answers; what the stream %s takes counts as sent: %w", n.Stream, err), 0)
+		s.close(err)
+		if s, err = n.talk(nc); err != nil {
 			return false, err
 		}
-		n.lost(n.Log, n.URL, fmt.Errorf("no collector answers; what the stream %s takes is taken for sent: %w", n.Stream, err), 0)
 		w, s.alone = n.Known(), true
-	} else {
-		n.anyLog() // a prefix is one collector's; it says so when another comes
-		n.Log.Info("connected", "server", nc.ConnectedUrlRedacted(), "log", w.Log, "streams", len(w.Streams), "max_payload", nc.MaxPayload())
 	}
 	if w.MaxText = n.maxText(nc); w.MaxText < 2<<10 {
 		return false, fmt.Errorf("the server's max_payload is %d bytes: fanin needs 4096 at least", nc.MaxPayload())

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"fanin/ingest"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
@@ -130,5 +133,167 @@ func TestNATSNoCollector(t *testing.T) {
 	s.Stop()
 	for !strings.Contains(n.Trouble(), "refused") && !strings.Contains(n.Trouble(), "lost") {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestStreamsWord: with ack = "stream" lines count as sent when the stream has them,
+// whether or not a collector runs, and a collector that comes gets them in order. What
+// the stream lost is asked for again.
+func TestStreamsWord(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	serve := func() (stop func()) {
+		n := &ingest.NATS{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "BATCHES", Create: true}
+		done := make(chan struct{})
+		go func() { n.Serve(); close(done) }() // ended by stop
+		for n.Trouble() != "" {
+			time.Sleep(time.Millisecond)
+		}
+		return func() { n.Shutdown(bounded(t)); <-done }
+	}
+	serve()() // makes the stream
+	welcomes := make(chan wire.Welcome, 100)
+	n := connectNATS(t, s, viaStream, func(n *NATS) {
+		n.Ack, n.GreetWithin, n.PingEvery = "stream", 200*time.Millisecond, 50*time.Millisecond
+		n.Known = func() wire.Welcome { return wire.Welcome{} }
+		n.OnWelcome = func(w wire.Welcome) { welcomes <- w }
+	})
+	id, want := openNATS(t, n), ""
+	if w := <-welcomes; !w.Log.IsZero() || w.MaxText == 0 {
+		t.Fatalf("alone, the welcome is %+v", w)
+	}
+	at := wire.Point{}
+	say := func(text string) wire.Batch {
+		raw := want + text
+		b := wire.Batch{Stream: id, Epoch: 1, Offset: at.Offset, Before: at.Tail, End: int64(len(raw)), After: wire.TailHash([]byte(raw)), Text: []byte(text)}
+		if err := n.Append(bounded(t), b); err != nil {
+			t.Fatal(err)
+		}
+		at, want = wire.Point{Offset: b.End, Tail: b.After}, raw
+		return b
+	}
+	for i := range 20 {
+		say(fmt.Sprintf("line %d\n", i))
+	}
+	if n.Trouble() != "" || len(m.Text(id)) > 0 {
+		t.Fatalf("trouble %q, kept %q without a collector", n.Trouble(), m.Text(id))
+	}
+	stop := serve()
+	await := func() {
+		t.Helper()
+		if err := m.Until(bounded(t), func() bool { return string(m.Text(id)) == want }); err != nil {
+			t.Fatalf("kept %q, want %q", m.Text(id), want)
+		}
+	}
+	await()
+	for w := range welcomes { // the collector is back, and is heard
+		if w.Log == m.Log {
+			break
+		}
+	}
+	say("with a collector\n")
+	await()
+
+	// The stream loses what it took while the collector was away.
+	stop()
+	for w := range welcomes {
+		if w.Log.IsZero() {
+			break
+		}
+	}
+	lost := at
+	say("lost 1\n")
+	say("lost 2\n")
+	nc := s.Connect()
+	if _, err := nc.Request("$JS.API.STREAM.PURGE.BATCHES", nil, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	say("not lost\n")
+	stop = serve()
+	defer stop()
+	for w := range welcomes {
+		if w.Log == m.Log {
+			break
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		err := n.Append(bounded(t), wire.Batch{Op: wire.OpOpen, Stream: id, Epoch: 1, Offset: at.Offset, End: at.Offset, Before: at.Tail, After: at.Tail, Source: "app"})
+		var stands *wire.Expected
+		if errors.As(err, &stands) {
+			if !stands.Known || stands.Point != lost {
+				t.Fatalf("the collector stands at %+v, want %+v", stands, lost)
+			}
+			break
+		}
+		if err == nil || time.Now().After(end) {
+			t.Fatalf("%v: want to be told where the collector stands", err)
+		}
+	}
+}
+
+// TestSmallPayload: a server that takes little is given little; one that takes
+// nearly nothing is refused in words that help.
+func TestSmallPayload(t *testing.T) {
+	s := natstest.New(t, func(o *server.Options) { o.MaxPayload = 64 << 10 })
+	m, _ := collectNATS(t, s)
+	welcomes := make(chan wire.Welcome, 100)
+	n := connectNATS(t, s, func(n *NATS) {
+		n.Compress = "none"
+		n.OnWelcome = func(w wire.Welcome) { welcomes <- w }
+	})
+	w := <-welcomes
+	if w.MaxText < 60<<10 || w.MaxText > 64<<10 {
+		t.Fatalf("%d bytes of text for 64 KiB", w.MaxText)
+	}
+	id := openNATS(t, n)
+	b := line(id, strings.Repeat("x", w.MaxText-1)+"\n")
+	if err := n.Append(bounded(t), b); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Text(id)) != w.MaxText {
+		t.Errorf("%d bytes kept", len(m.Text(id)))
+	}
+	next := b
+	next.Offset, next.Before, next.End, next.Text = b.End, b.After, b.End+100_000, []byte(strings.Repeat("x", 99_999)+"\n")
+	if err := n.Append(bounded(t), next); err == nil || !strings.Contains(err.Error(), "max_payload") || errors.Is(err, wire.ErrRefused) {
+		t.Errorf("too much: %v", err)
+	}
+	tiny := natstest.New(t, func(o *server.Options) { o.MaxPayload = 2 << 10; o.JetStream = false })
+	collectNATS(t, tiny)
+	n = connectNATS(t, tiny)
+	for !strings.Contains(n.Trouble(), "max_payload is 2048 bytes") {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestStreamFull: a stream that is full says so, the lines wait, and go on when there
+// is room.
+func TestStreamFull(t *testing.T) {
+	s := natstest.New(t)
+	nc := s.Connect()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := jetstream.StreamConfig{Name: "BATCHES", Subjects: []string{"fanin.batch.*"}, Discard: jetstream.DiscardNew, MaxBytes: 4 << 10, Retention: jetstream.WorkQueuePolicy}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	m, _ := collectNATS(t, s, throughStream)
+	n := connectNATS(t, s, viaStream, func(n *NATS) { n.Compress = "none" })
+	id := openNATS(t, n)
+	b := line(id, strings.Repeat("x", 8<<10)+"\n")
+	if err := n.Append(bounded(t), b); err == nil || !strings.Contains(err.Error(), "is full, and its lines wait") {
+		t.Fatalf("got %v", err)
+	}
+	config.MaxBytes = 1 << 20
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Append(bounded(t), b); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Text(id)) != 8<<10+1 {
+		t.Errorf("%d bytes kept", len(m.Text(id)))
 	}
 }
