@@ -43,6 +43,8 @@ func main() {
 	ledger := flag.String("ledger", "", "file to append to")
 	flag.StringVar(&o.Group, "group", "", "group")
 	flag.StringVar(&o.Key, "key", "", "key")
+	url := flag.String("nats", "", "instead of connect: servers of NATS")
+	stream := flag.String("stream", "", "with nats: the work queue")
 	flag.DurationVar(&l.lease, "lease", time.Second, "lease")
 	flag.Parse()
 	var err error
@@ -53,6 +55,13 @@ func main() {
 	o.Lease = l.lease
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
+	if *url != "" {
+		if err := l.overNATS(ctx, *url, *stream); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	fmt.Fprintln(os.Stderr, "working")
 	w := worker.Worker{Address: *connect, Options: o, Handle: l.handle, Accepted: l.accepted, Welcomed: l.welcomed}
 	if err := w.Run(ctx); err != nil {

@@ -33,6 +33,7 @@ type plan struct {
 	rotate       int  // lines until a source rotates; 0: 60,000
 	copyTruncate bool // sources rotate so, not by renaming
 	slow         bool // little load: what matters is something else
+	calm         bool // less still, and no witnesses
 	retention    bool // files are removed, so the log cannot be held against all that was sent
 	strangers    bool // somebody else destroys lines, so a reader may see the log change
 	amnesia      bool // the log's state is lost, so nobody can hold it to its acks but the agent's marks
@@ -47,6 +48,7 @@ type day struct {
 	writers   []*load.Writer
 	plain     *load.Sender
 	publisher *publisher // nil without NATS
+	crews     []*crew
 	witnesses []*witness // none where state is lost
 	watcher   *check.Watcher
 	tail      *check.Tail // nil where there is no tail
@@ -109,6 +111,10 @@ func (d *day) send(sources string) {
 	if d.retention {
 		burst, pause = 10, 4*time.Millisecond
 	}
+	rate := 2000
+	if d.calm {
+		burst, pause, rate = 2, 10*time.Millisecond, 200
+	}
 	rotate := 60_000
 	if d.rotate > 0 {
 		rotate = d.rotate
@@ -119,13 +125,15 @@ func (d *day) send(sources string) {
 		d.writers = append(d.writers, w)
 		d.writing.Go(func() { d.fail(w.Run(d.stop)) }) // ends by stop
 	}
-	d.plain = &load.Sender{Network: "tcp", Addr: d.collector.Addr, Source: plainSource, Rate: 2000, Again: 10 * time.Millisecond}
+	d.plain = &load.Sender{Network: "tcp", Addr: d.collector.Addr, Source: plainSource, Rate: rate, Again: 10 * time.Millisecond}
 	d.writing.Go(func() { d.fail(d.plain.Run(d.stop)) }) // ends by stop
-	if !d.amnesia && !d.retention {
+	if !d.amnesia && !d.retention && !d.calm {
 		d.witnesses = append(d.witnesses, newWitness(witnessSources, overTCP(d.collector.Addr)))
 	}
-	if d.nats != nil {
+	if d.nats != nil && !d.calm {
 		d.witnesses = append(d.witnesses, newWitness(witnessSources+10, overNATS(d.nats.URL, "")), newWitness(witnessSources+20, overNATS(d.nats.URL, natsStream)))
+	}
+	if d.nats != nil {
 		d.publisher = newPublisher(d.nats)
 		d.writing.Go(func() { d.fail(d.publisher.run(d.stop)) }) // ends by stop
 	}
@@ -156,6 +164,9 @@ func (d *day) end(rounds int) (*Result, error) {
 	r, err := d.rest()
 	defer d.agent.Kill()
 	defer d.collector.Kill()
+	for _, c := range d.crews {
+		defer c.agent.Kill()
+	}
 	if err == nil && r.OK() {
 		os.RemoveAll(d.dir)
 		return &Result{d.name, rounds, *r}, nil
@@ -181,11 +192,20 @@ func (d *day) rest() (*check.Result, error) {
 	}
 	d.witnesses = nil
 	if d.err == nil {
-		errs = append(errs, d.agent.Drained(d.files(written), time.Minute), d.collector.Conserved(10*time.Second))
+		errs = append(errs, d.agent.Drained(d.files(written), time.Minute))
+		for _, c := range d.crews {
+			errs = append(errs, c.agent.Drained(c.files(), time.Minute))
+		}
+		errs = append(errs, d.collector.Conserved(10*time.Second))
 	}
 	for _, p := range []*rig.Process{&d.agent.Process, &d.collector.Process} {
 		if code, err := p.Stop(); code != 0 || err != nil {
 			errs = append(errs, fmt.Errorf("%s ended with %d, %v:\n%s", filepath.Base(p.Path), code, err, lastOf(p.Output())))
+		}
+	}
+	for _, c := range d.crews {
+		if code, err := c.agent.Stop(); code != 0 || err != nil {
+			errs = append(errs, fmt.Errorf("an agent ended with %d, %v:\n%s", code, err, lastOf(c.agent.Output())))
 		}
 	}
 	watched, werr := d.watched()
@@ -234,6 +254,9 @@ func (d *day) files(written map[int]int) (n int) {
 			n++
 		}
 	}
+	for _, c := range d.crews {
+		n -= c.files()
+	}
 	return n
 }
 
@@ -241,7 +264,11 @@ func (d *day) files(written map[int]int) (n int) {
 func (d *day) sent() (written, kept map[int]int) {
 	written = map[int]int{plainSource: d.plain.Sent()}
 	kept = map[int]int{plainSource: 0}
-	for _, w := range d.writers {
+	writers := d.writers
+	for _, c := range d.crews {
+		writers = append(writers, c.writer)
+	}
+	for _, w := range writers {
 		for src, n := range w.Written() {
 			if n > 0 {
 				written[src] = n

@@ -44,11 +44,9 @@ func (p *Programs) HandOut(n int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	program := filepath.Join(p.Dir, "labourer")
-	c := exec.Command("go", "build", "-o", program, "fanin/e2e/labourer")
-	c.Dir = rig.Root()
-	if out, err := c.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the worker: %w\n%s", err, out)
+	program, err := p.labourer()
+	if err != nil {
+		return nil, err
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	dir, err := os.MkdirTemp(p.Dir, "ledgers-")
@@ -81,6 +79,17 @@ func (p *Programs) HandOut(n int) (*Result, error) {
 		}
 	}
 	return d.settleHandOut(n, gangs)
+}
+
+// labourer builds the worker that keeps a ledger.
+func (p *Programs) labourer() (program string, err error) {
+	program = filepath.Join(p.Dir, "labourer")
+	c := exec.Command("go", "build", "-o", program, "fanin/e2e/labourer")
+	c.Dir = rig.Root()
+	if out, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the worker: %w\n%s", err, out)
+	}
+	return program, nil
 }
 
 // strike kills a worker, the collector, or a worker of each group and the

@@ -79,26 +79,33 @@ func (d *day) strikeServer(kill bool, away time.Duration) error {
 	return d.nats.Ready(30 * time.Second)
 }
 
-// OverNATS lives through n rounds of such a day.
-func (p *Programs) OverNATS(x NATSDay, n int) (*Result, error) {
+// cluster starts servers in a directory of their own.
+func (p *Programs) cluster(servers int) (cluster *rig.NATS, dir string, err error) {
 	if p.NATS == "" {
-		var err error
 		if p.NATS, err = rig.BuildNATS(p.Dir); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
-	dir, err := os.MkdirTemp(p.Dir, "nats-")
-	if err != nil {
-		return nil, err
+	if dir, err = os.MkdirTemp(p.Dir, "nats-"); err != nil {
+		return nil, "", err
 	}
-	cluster, err := rig.NewNATS(p.NATS, dir, x.Servers, "")
+	if cluster, err = rig.NewNATS(p.NATS, dir, servers, ""); err != nil {
+		return nil, "", err
+	}
+	if err := cluster.Start(); err != nil {
+		cluster.Kill()
+		return nil, "", err
+	}
+	return cluster, dir, nil
+}
+
+// OverNATS lives through n rounds of such a day.
+func (p *Programs) OverNATS(x NATSDay, n int) (*Result, error) {
+	cluster, dir, err := p.cluster(x.Servers)
 	if err != nil {
 		return nil, err
 	}
 	defer cluster.Kill()
-	if err := cluster.Start(); err != nil {
-		return nil, err
-	}
 	pl := plan{name: x.Name, nats: cluster, slow: true, wiped: x.Wiped, log: rotating + fmt.Sprintf(
 		"[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\nstream = %q\ncreate = true\nreplicas = %d\n", cluster.URL, natsStream, x.Servers)}
 	if x.Via {

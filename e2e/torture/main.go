@@ -73,7 +73,7 @@ func trials(kills, cuts int) []trial {
 	for _, day := range scenario.NATSDays() {
 		list = append(list, trial{day.Name, kills + kills/2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})
 	}
-	return list
+	return append(list, trial{"nats-fleet", kills / 10, (*scenario.Programs).Fleet})
 }
 
 func run(kills, cuts int, period time.Duration, only string) error {
