@@ -42,6 +42,10 @@ func (p *Publisher) Run(ctx context.Context) error {
 	defer func() { reader.Close() }()
 	buf := make([]byte, 64<<10)
 	for ctx.Err() == nil {
+		if !p.Conn.IsConnected() {
+			p.pause(ctx, 100*time.Millisecond)
+			continue
+		}
 		grown := p.Sink.Grown() // before the look
 		if from, to := reader.At(), p.Sink.End(); p.Sink.Distance(from, to) > p.MaxLag {
 			n, exact, err := p.Sink.Count(ctx, from, to)
@@ -51,10 +55,6 @@ func (p *Publisher) Run(ctx context.Context) error {
 			reader.Close()
 			reader = p.Sink.Reader(to)
 			p.skip(Skipped{From: from.String(), To: to.String(), Lines: n, Exact: exact})
-		}
-		if !p.Conn.IsConnected() {
-			p.pause(ctx, 100*time.Millisecond)
-			continue
 		}
 		text, _, err := reader.Read(ctx, buf)
 		var gone *sink.GoneError

@@ -1,0 +1,197 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"fanin/internal/natstest"
+	"fanin/internal/wire"
+	"fanin/sink"
+	"fanin/sink/distribute"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// house is a log and its work distributor.
+type house struct {
+	sink *sink.Sink
+	work *distribute.Distributor
+	stop func()
+}
+
+func open(t *testing.T, dir string) *house {
+	t.Helper()
+	k := &sink.Sink{Path: filepath.Join(dir, "all.log"), Host: "here", Sync: "none"}
+	d := &distribute.Distributor{Sink: k, Retry: time.Millisecond, Attempts: 2}
+	k.Needed, k.Expire = d.Needed, d.Expire
+	for _, f := range []func(context.Context) error{k.Open, d.Open} {
+		if err := f(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &house{sink: k, work: d}
+	h.stop = sync.OnceFunc(func() {
+		d.Shutdown(context.Background())
+		k.Close(context.Background())
+	})
+	t.Cleanup(func() { h.stop() })
+	return h
+}
+
+func (h *house) put(t *testing.T, source string, lines ...string) {
+	t.Helper()
+	b := wire.Batch{Host: "web.example.com", Source: source, Input: "tcp", Time: time.Now().UnixMicro(), Text: []byte(strings.Join(lines, "\n") + "\n")}
+	if err := h.sink.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// carry runs a relay until stop.
+func (h *house) carry(t *testing.T, s *natstest.Server, change ...func(*Relay)) (r *Relay, stop func()) {
+	t.Helper()
+	joined := make(chan struct{})
+	r = &Relay{Dial: h.work.Connect, Conn: s.Connect(), Parts: h.sink.Parts, ID: h.sink.Status().Log, Stream: "WORK", Create: true, From: "start",
+		Joined: sync.OnceFunc(func() { close(joined) })}
+	for _, f := range change {
+		f(r)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { r.Run(ctx); close(done) }() // ended by stop
+	<-joined
+	stop = sync.OnceFunc(func() { cancel(); <-done; r.Conn.Close() })
+	t.Cleanup(stop)
+	return r, stop
+}
+
+// queue is what the work queue holds, by message: subject and the end of the line.
+func queue(t *testing.T, s *natstest.Server, want int) (list []string) {
+	t.Helper()
+	js, err := jetstream.New(s.Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	c, err := js.CreateOrUpdateConsumer(ctx, "WORK", jetstream.ConsumerConfig{Durable: "test", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(list) < want && ctx.Err() == nil {
+		batch, err := c.Fetch(want-len(list), jetstream.FetchMaxWait(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m := range batch.Messages() {
+			_, body, _ := strings.Cut(string(m.Data()), ": ")
+			list = append(list, m.Subject()+" "+body)
+			m.DoubleAck(ctx)
+		}
+	}
+	if len(list) != want {
+		t.Fatalf("%d messages in the queue, want %d: %q", len(list), want, list)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if batch, err := c.FetchNoWait(1); err == nil {
+		for m := range batch.Messages() {
+			t.Errorf("one more: %q", m.Data())
+		}
+	}
+	return list
+}
+
+func done(t *testing.T, h *house) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		groups, err := h.work.Groups(t.Context())
+		if err == nil && len(groups) == 1 && groups[0].LagLines == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the group is not done: %+v", groups)
+		}
+	}
+}
+
+// TestRelay: each line becomes one message of the work queue, on a subject of its
+// host and source; a restart carries nothing twice.
+func TestRelay(t *testing.T) {
+	s, dir := natstest.New(t), t.TempDir()
+	h := open(t, dir)
+	_, stop := h.carry(t, s)
+	h.put(t, "nginx", "one", "two")
+	h.put(t, "my app.*", "three")
+	done(t, h)
+	stop()
+	h.put(t, "nginx", "four")
+	h.stop()
+	h = open(t, dir)
+	h.carry(t, s)
+	done(t, h)
+	got := strings.Join(queue(t, s, 4), "\n")
+	want := "work.web_example_com.nginx one\nwork.web_example_com.nginx two\nwork.web_example_com.my_app__ three\nwork.web_example_com.nginx four"
+	if got != want {
+		t.Errorf("the queue is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestRelayServerAway: lines wait while the server is away, none is given up, and
+// none is in the queue twice.
+func TestRelayServerAway(t *testing.T) {
+	s := natstest.New(t)
+	h := open(t, t.TempDir())
+	r, _ := h.carry(t, s)
+	n := 0
+	say := func(k int) {
+		for range k {
+			h.put(t, "app", fmt.Sprintf("line %d", n))
+			n++
+		}
+	}
+	say(50)
+	for range 3 {
+		s.Stop()
+		say(50)
+		for end := time.Now().Add(10 * time.Second); r.Trouble() == ""; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("no trouble is said")
+			}
+		}
+		s.Start()
+		say(50)
+		done(t, h)
+	}
+	for i, line := range queue(t, s, n) {
+		if want := fmt.Sprintf("work.web_example_com.app line %d", i); line != want {
+			t.Fatalf("message %d is %q, want %q", i, line, want)
+		}
+	}
+	groups, _ := h.work.Groups(t.Context())
+	if groups[0].Dead > 0 {
+		t.Errorf("%d dead letters: the server's absence is no fault of the lines", groups[0].Dead)
+	}
+}
+
+// TestRelayTooLong: a line that the server does not take is a dead letter, and the
+// others go on.
+func TestRelayTooLong(t *testing.T) {
+	s := natstest.New(t, func(o *server.Options) { o.MaxPayload = 4 << 10 })
+	h := open(t, t.TempDir())
+	h.carry(t, s)
+	h.put(t, "app", "before", strings.Repeat("x", 8<<10), "after")
+	done(t, h)
+	queue(t, s, 2)
+	groups, _ := h.work.Groups(t.Context())
+	if groups[0].Dead != 1 {
+		t.Errorf("%d dead letters, want 1", groups[0].Dead)
+	}
+}
