@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"fanin/e2e/rig"
 )
 
 // freePort finds a number that is free for tcp and udp on this machine.
@@ -104,11 +106,70 @@ func TestReadmeWork(t *testing.T) {
 	}
 }
 
+// What the README says of NATS works, as it stands there.
+func TestReadmeNATS(t *testing.T) {
+	for _, tool := range []string{"nc", "bash"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	dir, bin := t.TempDir(), t.TempDir()
+	server, err := rig.BuildNATS(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := strings.Join(blocks(t, "README.md", "test nats"), "")
+	// Who types waits for "listening"; a script must do so too.
+	const begun = "fanin-collector --config nats.toml &\n"
+	script = strings.Replace(script, begun, begun+"until fanin-collector status --config nats.toml && ! fanin-collector status --config nats.toml | grep TROUBLE; do sleep 0.05; done\n", 1)
+	script = strings.Replace(script, "fanin-collector verify", "until grep -q hello all.log; do sleep 0.05; done\nfanin-collector verify", 1)
+	script = strings.ReplaceAll(strings.ReplaceAll(script, "nats-server ", server+" "), "4222", freePort(t))
+	out, err := shell(t, dir, script)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "all.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{" nats logs.web: hello\n": 1, " numbers: 1\n": 1, " numbers: 1000\n": 1, " numbers: ": 1000} {
+		if n := bytes.Count(log, []byte(text)); n != want {
+			t.Errorf("%d lines with %q; want %d\n%s", n, text, want, out)
+		}
+	}
+	if !strings.Contains(out, ": ok: 1001 lines") {
+		t.Errorf("verify does not say ok:\n%s", out)
+	}
+}
+
+// A test that the documents call a proof is there.
+func TestDocumentsProofs(t *testing.T) {
+	out, err := exec.Command("grep", "-rhoE", "--include=*_test.go", "^func Test[A-Za-z]+", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, document := range []string{"README.md", "docs/nats.md"} {
+		b, err := os.ReadFile(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(string(b), -1) {
+			if found++; !strings.Contains(string(out), "func "+name[1]+"\n") {
+				t.Errorf("%s names %s, which is not there", document, name[1])
+			}
+		}
+	}
+	if found < 15 {
+		t.Errorf("the documents name %d tests", found)
+	}
+}
+
 // The documents' configuration files are right, each for its program.
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
 	found := 0
-	for _, document := range []string{"README.md", "docs/certificates.md"} {
+	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md"} {
 		b, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
