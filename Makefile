@@ -2,6 +2,7 @@
 
 GO       ?= go
 FOR      ?=
+NATS     ?=
 PREFIX   ?= /usr
 DESTDIR  ?=
 BUILD    := build
@@ -18,7 +19,8 @@ RACE = $(shell CGO_ENABLED=1 $(GO) env CC | xargs -n1 2>/dev/null | head -n1 | x
 help:
 	@echo "make setup              install what the tests need (apt, as root; otherwise say what is missing)"
 	@echo "make build              build $(BIN)"
-	@echo "make run [FOR=15s]      start a collector and an agent on this machine's own logs, and look on"
+	@echo "make run [FOR=15s]      (NATS=1: over a NATS server between them)"
+	@echo "                        start a collector and an agent on this machine's own logs, and look on"
 	@echo "make test               setup, then all tests, with the race detector"
 	@echo "make check              format, vet, staticcheck, go.mod, import direction, cross-builds; silent when good"
 	@echo "make bench              measure, side by side with others"
@@ -34,7 +36,7 @@ build:
 	@$(GOBUILD) -o $(BUILD)/fanin-agent ./cmd/agent
 
 run: setup build
-	@scripts/demo.sh $(FOR)
+	@NATS="$(NATS)" GO="$(GO)" scripts/demo.sh $(FOR)
 
 test: setup
 	@test -n "$(RACE)" || echo "no C compiler: tests run without the race detector"

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	"fanin/internal/natstest"
 	"fanin/sink/distribute/protocol"
 	"fanin/sink/distribute/worker"
 )
@@ -28,8 +29,14 @@ var metricsTable = regexp.MustCompile(`(?s)(<!-- table: [^\n]* -->\n)(.*)(<!-- /
 // The table in docs/metrics.md is what a running collector says of itself.
 func TestMetricsDocument(t *testing.T) {
 	dir := t.TempDir()
-	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"),
-		"--out", filepath.Join(dir, "all.log"), "--state", filepath.Join(dir, "state"), "--listen", "127.0.0.1:0", "--work", "127.0.0.1:0"))
+	config := filepath.Join(dir, "collector.toml")
+	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n"+
+		"[[collector.nats]]\nurl = %q\ntail = \"fanin.tail\"\n[collector.nats.work]\nstream = \"WORK\"\ngroup = \"g\"\ncreate = true\n",
+		filepath.Join(dir, "state"), filepath.Join(dir, "all.log"), natstest.New(t).ClientURL())
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"), "--config", config, "--work", "127.0.0.1:0"))
 	address := strings.TrimPrefix(c.wait("^listening work .*"), "listening work ")
 	c.wait("^writing")
 	joinGroup(t, address)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Shows fanin at work on this machine: a collector, an agent that follows the logs
 # which are here, and the one file that all lines end up in. Until Ctrl-C, or for
-# the time given: scripts/demo.sh [15s]
+# the time given: scripts/demo.sh [15s]. With NATS=1 the lines go through a JetStream
+# stream of a NATS server of its own.
 set -euo pipefail
 set -m # Ctrl-C reaches this script alone, which then tells the end in order
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -46,8 +47,30 @@ state=$dir
 rm -rf "$dir"
 mkdir -p "$dir"
 
+cat >"$dir/collector.toml" <<END
+[collector]
+state = "$state/collector"
+[collector.log]
+path = "$log"
+[[collector.tcp]]
+listen = "127.0.0.1:0"
+END
+to=''
+stream=''
+if [ -n "${NATS:-}" ]; then
+	stream=LOGS
+	port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])' 2>/dev/null || echo 14222)
+	to=nats://127.0.0.1:$port
+	say "nats-server: with JetStream, $to"
+	"${GO:-go}" build -o "$dir/nats-server" github.com/nats-io/nats-server/v2
+	"$dir/nats-server" -a 127.0.0.1 -p "$port" -js -sd "$dir/nats" 2>"$dir/nats.err" &
+	pids+=("$!")
+	await "$dir/nats.err" 'Server is ready' "$!"
+	printf '[[collector.nats]]\nurl = "%s"\nsubjects = ["logs.>"]\nstream = "%s"\ncreate = true\n' "$to" "$stream" >>"$dir/collector.toml"
+fi
+
 say "collector: one file, $log"
-"$collector" --out "$log" --state "$state/collector" --listen 127.0.0.1:0 2>"$dir/collector.err" &
+"$collector" --config "$dir/collector.toml" 2>"$dir/collector.err" &
 collector_pid=$!
 pids+=("$collector_pid")
 await "$dir/collector.err" '^writing' "$collector_pid"
@@ -75,7 +98,8 @@ done < <(find /var/log -type f \( -name '*.log' -o -name syslog -o -name message
 pids+=("$!")
 
 say "agent: follows ${#files[@]} logs of this machine, and a live source that says one line a second"
-"$agent" --to "$address" --id demo --state "$state/agent" ${files[@]+"${files[@]}"} "$live" 2>"$dir/agent.err" &
+printf '[agent.nats]\nstream = "%s"\n' "$stream" >"$dir/agent.toml"
+"$agent" --config "$dir/agent.toml" --to "${to:-$address}" --id demo --state "$state/agent" ${files[@]+"${files[@]}"} "$live" 2>"$dir/agent.err" &
 agent_pid=$!
 pids+=("$agent_pid")
 await "$dir/agent.err" '^to ' "$agent_pid"
@@ -108,9 +132,9 @@ stop "$tail_pid"
 say "agent status"
 "$agent" status --to "$address" --state "$state/agent" || true
 say "collector status"
-"$collector" status --out "$log" --state "$state/collector" || true
+"$collector" status --config "$dir/collector.toml" || true
 say "verify: the whole log against its ledger"
-"$collector" verify --out "$log" --state "$state/collector"
+"$collector" verify --config "$dir/collector.toml"
 say "stopping: the agent, then the collector"
 stop "$agent_pid"
 stop "$collector_pid"

@@ -50,7 +50,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 config
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
-	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "collector's `address`: HOST:PORT, or tcp://, tls:// or udp:// before it; also FANIN_TO")
+	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "collector's `address`: HOST:PORT, or tcp://, tls://, udp:// or nats:// before it; also FANIN_TO")
 	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"), "who this is, to the collector (default: host name); also FANIN_ID")
 	f.StringVar(&o.state, "state", "", "keep marks in this `directory`")
 	f.StringVar(&o.ca, "ca", "", "with tls://: the authority's certificates, a `file`")

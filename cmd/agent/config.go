@@ -274,7 +274,7 @@ func (s *settings) checkNATS() {
 	if login.URL == "" {
 		return
 	}
-	if err := login.Check(); err != nil {
+	if err := login.CheckSecrets(); err != nil {
 		s.file.Problem("agent.nats", "%v", err)
 	}
 }

@@ -28,7 +28,7 @@ func newCommand() *cobra.Command {
 		Use:   "fanin-collector",
 		Short: "gather lines from many machines into one rotated file",
 		Long: `fanin-collector takes lines from agents (each exactly once), from plain TCP
-connections and from datagrams, and writes them into one rotated file.
+connections, from datagrams and over NATS, and writes them into one rotated file.
 
   fanin-collector --out all.log                 listens on 127.0.0.1:6789
   fanin-collector --config /etc/fanin/collector.toml

@@ -91,8 +91,11 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 		return
 	}
 	l := t.login()
-	if err := l.Check(); err != nil {
+	if err := l.CheckSecrets(); err != nil {
 		s.file.Problem(at, "%v", err)
+	}
+	if err := l.CheckURLs(); err != nil {
+		s.file.Problem(at+".url", "%v", err)
 	} else if !l.Encrypted() && t.TLS == nil && !t.Insecure {
 		s.file.Problem(at+".url", "url is %q, beyond this machine, and unencrypted: give it tls = {ca = \"...\"}, or say insecure = true (or --insecure) if the network is yours alone", t.URL)
 	}

@@ -1,12 +1,15 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/e2e/check"
 	"fanin/e2e/load"
@@ -141,9 +144,8 @@ func (d *day) settleFleet(rounds int, g *gang) (*Result, error) {
 		for _, c := range d.crews {
 			errs = append(errs, c.agent.Drained(c.files(), 2*time.Minute))
 		}
-		errs = append(errs, d.carried(2*time.Minute))
+		errs = append(errs, d.carried(2*time.Minute), d.worked(3*time.Minute))
 	}
-	time.Sleep(7 * time.Second) // what a killed worker had comes again, see its AckWait
 	for _, w := range g.workers {
 		w.Stop()
 	}
@@ -182,4 +184,31 @@ func (d *day) carried(patience time.Duration) error {
 		}
 	}
 	return fmt.Errorf("the group's lines are not all in the work queue: %+v\n%s", groups, lastOf(d.collector.Output()))
+}
+
+// worked waits until the work queue is empty: each message in it goes when a worker
+// has acknowledged it.
+func (d *day) worked(patience time.Duration) error {
+	nc, err := d.nats.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	left := uint64(0)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		s, err := js.Stream(ctx, "WORK")
+		cancel()
+		if err != nil {
+			continue
+		}
+		if left = s.CachedInfo().State.Msgs; left == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d messages are left in the work queue", left)
 }

@@ -28,13 +28,18 @@ type Login struct {
 	TLS          func() *tls.Config // nil: plain, unless the URL says tls://
 }
 
-// Check says what is wrong with l that shows without a file or a server.
-func (l *Login) Check() error {
+// CheckURLs says what is wrong with the addresses.
+func (l *Login) CheckURLs() error {
 	for _, address := range strings.Split(l.URL, ",") {
 		if err := CheckURL(strings.TrimSpace(address)); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// CheckSecrets says what is wrong with all else that shows without a file.
+func (l *Login) CheckSecrets() error {
 	ways := 0
 	for _, way := range []string{l.PasswordFile, l.TokenFile, l.NKeyFile, l.CredsFile} {
 		if way != "" {
@@ -87,7 +92,7 @@ func (l *Login) Encrypted() bool {
 // Options are the library's options for l. The files are read now, so that a
 // mistake shows at once; creds files are read again for each connection.
 func (l *Login) Options() ([]nats.Option, error) {
-	if err := l.Check(); err != nil {
+	if err := errors.Join(l.CheckURLs(), l.CheckSecrets()); err != nil {
 		return nil, err
 	}
 	options := []nats.Option{nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1)}
