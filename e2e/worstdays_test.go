@@ -64,5 +64,9 @@ func TestWorstDays(t *testing.T) {
 	f("state restored", func() (*scenario.Result, error) { return p.StateRestored(2) })
 	f("log deleted", func() (*scenario.Result, error) { return p.LogDeleted(2) })
 	f("power cuts", func() (*scenario.Result, error) { return p.PowerCuts(4, "") })
+	for _, day := range scenario.NATSDays() {
+		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 2) })
+	}
+	f("a fleet over NATS", func() (*scenario.Result, error) { return p.Fleet(1) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

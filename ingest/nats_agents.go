@@ -146,7 +146,13 @@ func (a *natsAgents) hello(m *nats.Msg, agent string) {
 	x := &natsAgent{answers: m.Reply, heard: time.Now()}
 	ctx, cancel := context.WithTimeout(a.n.ctx, 10*time.Second)
 	defer cancel()
-	session, err := a.n.Sessions.claim(ctx, f.Hello, natsAddress, func(reason string) { a.evict(x, reason) })
+	claim := func() (*session, error) {
+		return a.n.Sessions.claim(ctx, f.Hello, natsAddress, func(reason string) { a.evict(x, reason) })
+	}
+	session, err := claim()
+	if err != nil && a.vacated(ctx, agent) {
+		session, err = claim()
+	}
 	if err != nil {
 		a.fault(m.Reply, &fault{"agent_id", err.Error()})
 		return
@@ -160,6 +166,31 @@ func (a *natsAgents) hello(m *nats.Msg, agent string) {
 		a.reply(m.Reply, frame)
 	}
 	a.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
+}
+
+// vacated reports whether the session that has an agent's id is nobody's any more,
+// and over: when nobody listens for its answers, its process is gone.
+func (a *natsAgents) vacated(ctx context.Context, agent string) bool {
+	a.mu.Lock()
+	x := a.here[agent]
+	a.mu.Unlock()
+	if x == nil {
+		return false
+	}
+	asked, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // who is there does not answer a pong
+	defer cancel()
+	if _, err := a.n.Conn.RequestWithContext(asked, x.answers, wire.AppendPing(nil, wire.KindPong, 0)); !errors.Is(err, nats.ErrNoResponders) {
+		return false
+	}
+	a.mu.Lock()
+	a.leaveLocked(x, nil)
+	a.mu.Unlock()
+	select {
+	case <-x.session.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func checkNATSHello(f *wire.Frame, agent string) *fault {

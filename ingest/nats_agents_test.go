@@ -157,6 +157,10 @@ func TestAgentsIdentity(t *testing.T) {
 			t.Errorf("%s: answered %v, kind %d %q, want %d", what, ok, f.Kind, f.Reason, kind)
 		}
 	}
+	listening, err := nc.SubscribeSync(p.Answer("a", ">")) // as a process does that lives
+	if err != nil {
+		t.Fatal(err)
+	}
 	want("the first", hello(1, 1), wire.KindWelcome)
 	want("a clone", hello(2, 1), wire.KindFault)
 	want("a later run", hello(1, 2), wire.KindWelcome)
@@ -165,6 +169,9 @@ func TestAgentsIdentity(t *testing.T) {
 	want("another, after the goodbye", hello(2, 1), wire.KindWelcome)
 	time.Sleep(4 * time.Second)
 	want("another, after silence", hello(3, 1), wire.KindWelcome)
+	want("a clone of that", hello(4, 1), wire.KindFault)
+	listening.Unsubscribe()
+	want("another, when nobody listens for the first's answers", hello(4, 1), wire.KindWelcome)
 	if list := n.Sessions.List(); len(list) != 1 || list[0].Address != "NATS" {
 		t.Errorf("the sessions are %+v", list)
 	}

@@ -27,6 +27,7 @@ type NATSDay struct {
 	Via       bool // the agent's batches go through the stream
 	Fault     func(d *day) error
 	Wiped     bool // the fault destroys what the stream held
+	Calm      bool // little is written
 	Forgetful bool // the stream remembers message ids for a moment only
 }
 
@@ -54,6 +55,12 @@ func NATSDays() []NATSDay {
 		{Name: "nats-wiped", Servers: 1, Via: true, Fault: wiped, Wiped: true},
 		{Name: "nats-away", Servers: 1, Via: true, Fault: away, Forgetful: true},
 	}
+}
+
+// LongAway is a day on which the server is away for longer than a stream remembers
+// message ids unless it is told otherwise: ten minutes.
+func LongAway() NATSDay {
+	return NATSDay{Name: "nats-away-long", Servers: 1, Via: true, Calm: true, Fault: func(d *day) error { return d.strikeServer(true, 10*time.Minute+30*time.Second) }}
 }
 
 // shortWindow is how long the stream remembers message ids on a day with ServerAway.
@@ -106,7 +113,7 @@ func (p *Programs) OverNATS(x NATSDay, n int) (*Result, error) {
 		return nil, err
 	}
 	defer cluster.Kill()
-	pl := plan{name: x.Name, nats: cluster, slow: true, wiped: x.Wiped, log: rotating + fmt.Sprintf(
+	pl := plan{name: x.Name, nats: cluster, slow: true, calm: x.Calm, wiped: x.Wiped, log: rotating + fmt.Sprintf(
 		"[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\nstream = %q\ncreate = true\nreplicas = %d\n", cluster.URL, natsStream, x.Servers)}
 	if x.Via {
 		pl.via = natsStream

@@ -73,6 +73,7 @@ func trials(kills, cuts int) []trial {
 	for _, day := range scenario.NATSDays() {
 		list = append(list, trial{day.Name, kills + kills/2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})
 	}
+	list = append(list, trial{"nats-away-long", kills / 200, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(scenario.LongAway(), n) }})
 	return append(list, trial{"nats-fleet", kills / 10, (*scenario.Programs).Fleet})
 }
 
