@@ -56,7 +56,6 @@ type NATS struct {
 	unpack      func() (*zstd.Decoder, error)
 	ownsMetrics bool
 	draining    chan struct{} // closed by Shutdown
-	drain       sync.Once
 	serving     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -94,7 +93,9 @@ func (n *NATS) setUp() {
 // Serve takes messages until Shutdown. The server may be absent: it is waited for.
 func (n *NATS) Serve() error {
 	n.setUp()
-	n.serving.Add(1)
+	if !n.enter() {
+		return ErrServerClosed
+	}
 	defer n.serving.Done()
 	var parts sync.WaitGroup
 	if n.Agents != "" && n.Welcome != nil {
@@ -111,6 +112,17 @@ func (n *NATS) Serve() error {
 	<-n.draining
 	parts.Wait()
 	return ErrServerClosed
+}
+
+// enter counts a Serve in, unless Shutdown came first.
+func (n *NATS) enter() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.isDraining() {
+		return false
+	}
+	n.serving.Add(1)
+	return true
 }
 
 // await notes what is not being taken yet.
@@ -133,7 +145,11 @@ const notYet = "not yet"
 // every outcome. When ctx ends first, it returns ctx's error.
 func (n *NATS) Shutdown(ctx context.Context) error {
 	n.setUp()
-	n.drain.Do(func() { close(n.draining) })
+	n.mu.Lock()
+	if !n.isDraining() {
+		close(n.draining)
+	}
+	n.mu.Unlock()
 	done := make(chan struct{})
 	go func() { // ends with the last Serve
 		n.serving.Wait()

@@ -22,8 +22,9 @@ type natsAgents struct {
 	slots chan struct{}  // one for each message being worked on
 	busy  sync.WaitGroup // those messages
 
-	mu   sync.Mutex
-	here map[string]*natsAgent
+	mu     sync.Mutex
+	ending bool // messages are left to be asked again: an Unsubscribe does not wait for its handler
+	here   map[string]*natsAgent
 }
 
 // natsAgent is an agent that said hello.
@@ -58,9 +59,13 @@ func (a *natsAgents) run() {
 		a.forgetSilent()
 		a.n.Metrics.countDrops(subs...)
 	}
+	a.n.Metrics.countDrops(subs...)
 	for _, sub := range subs {
 		sub.Unsubscribe()
 	}
+	a.mu.Lock()
+	a.ending = true
+	a.mu.Unlock()
 	a.busy.Wait() // their answers go out before the drain does
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,6 +118,12 @@ func (a *natsAgents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
 		return
 	}
 	a.slots <- struct{}{}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ending {
+		<-a.slots
+		return
+	}
 	a.busy.Go(func() { // ends with its answer
 		defer func() { <-a.slots }()
 		f(m, agent)

@@ -130,6 +130,7 @@ func (p *natsPlain) sayDrops(last bool) {
 func (p *natsPlain) finish() {
 	p.sub.Drain()
 	for {
+		p.sayDrops(false) // a subscription that is through no longer knows how many
 		m, err := p.sub.NextMsg(50 * time.Millisecond)
 		if errors.Is(err, nats.ErrSlowConsumer) {
 			continue // said once; what is there is there

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
 )
 
 // Server is a server that can be stopped and started again, at the same address
@@ -68,4 +69,12 @@ func (s *Server) Connect(options ...nats.Option) *nats.Conn {
 	}
 	s.t.Cleanup(nc.Close)
 	return nc
+}
+
+// VerifyMain runs a package's tests, and fails when goroutines are left. Those of a
+// store that was made in the moment the server stopped are the server's: it leaves
+// them behind (nats-server 2.15).
+func VerifyMain(m *testing.M) {
+	const server = "github.com/nats-io/nats-server/v2/server"
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(server+".(*fileStore).flushStreamStateLoop"), goleak.IgnoreAnyFunction(server+"/ats.Register.func1"))
 }

@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
 // peer is a collector in a few lines: it speaks the protocol over real sockets
 // and keeps everything in memory.

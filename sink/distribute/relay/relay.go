@@ -4,6 +4,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,8 @@ type Relay struct {
 // batch is how many lines are on their way at once: 4,000 is what the library
 // allows to be without an acknowledgement.
 const batch = 2000
+
+const answerTimeout = 10 * time.Second // of the server
 
 func (r *Relay) defaults() {
 	if r.Log == nil {
@@ -163,43 +166,63 @@ func (r *Relay) messages(d *worker.Delivery) []one {
 	return list
 }
 
-// publish publishes lines in their order and returns those that the stream has not
-// acknowledged. A line that no server would take is the delivery's to fail.
+// publish publishes lines in their order, up to the first that cannot be, and
+// returns those that the stream has not acknowledged. A line that no server would
+// take is the delivery's to fail.
 func (r *Relay) publish(ctx context.Context, d *worker.Delivery, list []one) (left []one, err error) {
-	for i := range list {
-		x := &list[i]
-		var perr error
-		if x.ack, perr = r.js.PublishMsgAsync(x.message, jetstream.WithExpectStream(r.Stream)); perr != nil {
-			x.ack = nil
-			if errors.Is(perr, nats.ErrMaxPayload) {
-				d.Nack(x.i, x.i+1, fmt.Sprintf("%d bytes are more than the NATS server's max_payload of %d", len(x.message.Data), r.Conn.MaxPayload()))
-				continue
-			}
-			err = perr
+	ctx, stop := r.whileConnected(ctx)
+	defer stop()
+	n := 0
+	for ; n < len(list) && ctx.Err() == nil; n++ {
+		x := &list[n]
+		x.ack, err = r.js.PublishMsgAsync(x.message, jetstream.WithExpectStream(r.Stream))
+		if errors.Is(err, nats.ErrMaxPayload) {
+			d.Nack(x.i, x.i+1, fmt.Sprintf("%d bytes are more than the NATS server's max_payload of %d", len(x.message.Data), r.Conn.MaxPayload()))
+			err = nil
+		}
+		if err != nil {
+			break
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
+	left, aerr := r.acks(ctx, list[:n])
+	return append(left, list[n:]...), r.explain(cmp.Or(aerr, err, context.Cause(ctx)))
+}
+
+// acks waits for the stream to acknowledge list, and returns those it did not.
+func (r *Relay) acks(ctx context.Context, list []one) (missing []one, err error) {
 	for _, x := range list {
 		if x.ack == nil {
-			if err != nil {
-				left = append(left, x)
-			}
 			continue
 		}
 		select {
 		case <-x.ack.Ok():
 			r.carried.Add(1)
 			continue
-		case perr := <-x.ack.Err():
-			err = perr
-		case <-wait.Done():
-			err = errors.New("the stream does not acknowledge in 10 s")
+		case err = <-x.ack.Err():
+		case <-ctx.Done():
+			err = context.Cause(ctx)
 		}
-		x.ack = nil
-		left = append(left, x)
+		missing = append(missing, x)
 	}
-	return left, r.explain(err)
+	return missing, err
+}
+
+// whileConnected is ctx until the connection is lost, which no answer outlives, or
+// for as long as an answer may take.
+func (r *Relay) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, end := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", answerTimeout))
+	ctx, cancel := context.WithCancelCause(ctx)
+	lost := r.Conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	go func() { // ends with stop
+		if _, ok := <-lost; ok {
+			cancel(nats.ErrDisconnected)
+		}
+	}()
+	return ctx, func() {
+		r.Conn.RemoveStatusListener(lost)
+		cancel(nil)
+		end()
+	}
 }
 
 func (r *Relay) explain(err error) error {
@@ -220,11 +243,11 @@ func (r *Relay) open(ctx context.Context) (err error) {
 	if !r.Conn.IsConnected() {
 		return fmt.Errorf("not connected to the NATS server: %w", errors.Join(r.Conn.LastError()))
 	}
-	if r.js, err = jetstream.New(r.Conn, jetstream.WithPublishAsyncMaxPending(2*batch), jetstream.WithPublishAsyncTimeout(10*time.Second)); err != nil {
+	if r.js, err = jetstream.New(r.Conn, jetstream.WithPublishAsyncMaxPending(2*batch), jetstream.WithPublishAsyncTimeout(answerTimeout)); err != nil {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
+	ctx, stop := r.whileConnected(ctx)
+	defer stop()
 	s, err := r.js.Stream(ctx, r.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) && r.Create {
 		s, err = r.js.CreateStream(ctx, jetstream.StreamConfig{Name: r.Stream, Subjects: []string{r.Subject + ".>"}, Retention: jetstream.WorkQueuePolicy,
@@ -234,7 +257,7 @@ func (r *Relay) open(ctx context.Context) (err error) {
 		return fmt.Errorf("the stream %s does not exist: say create = true, or: nats stream add %s --subjects=%q --retention=work --discard=new", r.Stream, r.Stream, r.Subject+".>")
 	}
 	if err != nil {
-		return fmt.Errorf("look for the stream %s: %w", r.Stream, err)
+		return fmt.Errorf("look for the stream %s: %w", r.Stream, cmp.Or(context.Cause(ctx), err))
 	}
 	r.window, r.opened = s.CachedInfo().Config.Duplicates, true
 	return nil
