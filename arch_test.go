@@ -34,6 +34,7 @@ var direction = map[string][]string{
 	"fanin/internal/config":            {},
 	"fanin/internal/daemon":            {},
 	"fanin/internal/certs":             {},
+	"fanin/internal/certs/certstest":   {},
 	"fanin/internal/broker":            {},
 	"fanin/internal/natstest":          {},
 	"fanin/ingest":                     {"fanin/internal/wire", "fanin/internal/disk"},

@@ -38,7 +38,7 @@ type Metrics struct {
 	nats, natsAgent                      *input
 	natsMessages, natsEmpty, natsRepeats prometheus.Counter
 	natsRejected                         map[string]prometheus.Counter // by reason: a fixed few
-	natsDrops, natsReread                prometheus.Counter
+	natsDrops, natsReread, natsMissed    prometheus.Counter
 	dropped                              dropped
 
 	ofTCP, ofUDP, ofNATS []prometheus.Collector
@@ -101,6 +101,7 @@ func (m *Metrics) addNATS(f factory) {
 	m.natsEmpty = f.counter("fanin_nats_empty_messages_total", "Messages that held no line.", "", "")
 	m.natsRepeats = f.counter("fanin_nats_repeated_messages_total", "Messages that a JetStream stream delivered again after they were kept: acknowledged again, not kept again.", "", "")
 	m.natsReread = f.counter("fanin_nats_reread_messages_total", "Messages read from a JetStream stream by number, because their delivery was interrupted.", "", "")
+	m.natsMissed = f.counter("fanin_nats_missed_messages_total", "Messages that left a JetStream stream before they could be taken: too old, or removed. Not known of consumers with filters.", "", "")
 	m.natsDrops = f.counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be kept, outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
 	for _, r := range messageReasons {
 		m.natsRejected[r] = f.counter("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.", "reason", r)

@@ -96,10 +96,11 @@ func (s *natsStream) openConsumer(ctx context.Context, stream jetstream.Stream) 
 	if err != nil {
 		return fmt.Errorf("the consumer %s of the stream %s: %w", s.n.Durable, s.n.Stream, err)
 	}
-	if err := s.refuseConsumer(&c.CachedInfo().Config); err != nil {
+	config := &c.CachedInfo().Config
+	if err := s.refuseConsumer(config); err != nil {
 		return err
 	}
-	s.consumer = c
+	s.consumer, s.whole = c, config.FilterSubject == "" && len(config.FilterSubjects) == 0
 	return nil
 }
 

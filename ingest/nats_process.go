@@ -301,6 +301,9 @@ func (p *place) ahead(pile *pile) int64 {
 	return pile.end
 }
 
+// last is the number of the last message that is kept whole.
+func (p *place) last() uint64 { return uint64(max(p.End>>piecesBits, 1)) - 1 }
+
 // hash is what stands for the tail hash behind a message.
 func (p *place) hash(at time.Time) wire.Hash { return max(p.After, wire.Hash(at.UnixNano())) }
 

@@ -31,6 +31,8 @@ type natsStream struct {
 	place    place  // where the plain lines stand in the log
 	pile     pile   // of plain lines
 	next     uint64 // the number of the delivery to come
+	seen     uint64 // the latest message that was delivered to anybody
+	whole    bool   // the consumer wants every message of the stream
 	done     mark   // all messages up to this one are done with
 }
 
@@ -186,11 +188,29 @@ func (s *natsStream) check(ctx context.Context, group []message) error {
 		case m.delivery < s.next: // made before the last reread, which found it
 		case m.delivery == s.next:
 			s.next++
+			s.passed(m.seq)
 		default:
 			return s.reread(ctx)
 		}
 	}
 	return nil
+}
+
+// passed notices messages that were gone before they were delivered: the stream let
+// them grow too old, or somebody removed them. Where a consumer has filters, nobody
+// can tell them from those it does not want. It is a bound: a server that was killed
+// may have forgotten what it delivered, and of agents' batches the log knows no numbers.
+func (s *natsStream) passed(seq uint64) {
+	last := max(s.seen, s.done.seq, s.place.last())
+	s.seen = max(s.seen, seq)
+	if first := s.next == 2; first || !s.whole || seq <= last+1 {
+		return
+	}
+	missed := seq - last - 1
+	s.n.Metrics.natsMissed.Add(float64(missed))
+	s.n.Log.Error("messages left the stream before they could be taken", "stream", s.n.Stream, "at_most", missed, "from", last+1, "to", seq-1,
+		"remedy", "give the stream a longer max_age, or none")
+	s.n.Notice("LOST n=%d at_most=true unit=messages reason=nats-expired stream=%s from=%d to=%d: they grew too old there, or somebody removed them", missed, s.n.Stream, last+1, seq-1)
 }
 
 // reread reads by number what was delivered and is not acknowledged: nobody knows
@@ -200,7 +220,7 @@ func (s *natsStream) reread(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask how far the consumer %s is: %w", s.n.Durable, err)
 	}
-	s.next = info.Delivered.Consumer + 1
+	s.next, s.seen = info.Delivered.Consumer+1, info.Delivered.Stream
 	if info.NumAckPending == 0 {
 		return nil
 	}
@@ -209,7 +229,7 @@ func (s *natsStream) reread(ctx context.Context) error {
 	for seq := info.AckFloor.Stream + 1; seq <= info.Delivered.Stream; seq++ {
 		m, err := s.read(ctx, seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			if err := s.whole(ctx, info.Delivered.Stream); err != nil {
+			if err := s.reaches(ctx, info.Delivered.Stream); err != nil {
 				return err
 			}
 			break
@@ -235,9 +255,9 @@ func (s *natsStream) reread(ctx context.Context) error {
 	return s.process(group)
 }
 
-// whole makes sure that who said that there are no more messages knows the stream
+// reaches makes sure that who said that there are no more messages knows the stream
 // up to last: a server that was just made its leader may not.
-func (s *natsStream) whole(ctx context.Context, last uint64) error {
+func (s *natsStream) reaches(ctx context.Context, last uint64) error {
 	info, err := s.stream.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("ask how long the stream %s is: %w", s.n.Stream, err)

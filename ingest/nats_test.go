@@ -288,6 +288,82 @@ func TestStreamLimits(t *testing.T) {
 	}
 }
 
+// TestStreamExpired: messages that a stream let go before anybody took them are
+// counted, and the log is told.
+func TestStreamExpired(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, js jetstream.JetStream){
+		"too old": func(t *testing.T, js jetstream.JetStream) { keep(t, js, time.Second); await(t, js, 0); keep(t, js, 0) },
+		"removed": func(t *testing.T, js jetstream.JetStream) {
+			stream, err := js.Stream(t.Context(), "LOGS")
+			for seq := uint64(3); seq <= 5 && err == nil; seq++ {
+				err = stream.DeleteMsg(t.Context(), seq)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := natstest.New(t)
+			nc, m := s.Connect(), new(appendertest.Memory)
+			n, stop := collector(t, s, m)
+			quiet(t, n)
+			publishStored(t, nc, "logs.a", "one", "two")
+			waitFor(t, m, n, "one\ntwo\n")
+			await(t, jetStream(t, nc), 0) // acknowledged
+			stop()
+			publishStored(t, nc, "logs.a", "three", "four", "five")
+			lose(t, jetStream(t, nc))
+			publishStored(t, nc, "logs.a", "six")
+			n = &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS"}
+			var told atomic.Pointer[string]
+			n.Notice = func(format string, args ...any) {
+				text := fmt.Sprintf(format, args...)
+				told.Store(&text)
+			}
+			serveNATS(t, s, n)
+			waitFor(t, m, n, "one\ntwo\nsix\n")
+			if got := count(n.Metrics.natsMissed); got != 3 {
+				t.Errorf("%d missed, want 3", got)
+			}
+			if text := told.Load(); text == nil || !strings.Contains(*text, "LOST n=3 at_most=true unit=messages reason=nats-expired stream=LOGS from=3 to=5") {
+				t.Errorf("the log was told %v", text)
+			}
+		})
+	}
+}
+
+// keep sets how old a message of the stream may be; 0: as old as it likes.
+func keep(t *testing.T, js jetstream.JetStream, age time.Duration) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "LOGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxAge = age
+	if age > 0 {
+		config.Duplicates = age
+	}
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until the stream holds so many messages.
+func await(t *testing.T, js jetstream.JetStream, messages uint64) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		stream, err := js.Stream(t.Context(), "LOGS")
+		if err == nil && stream.CachedInfo().State.Msgs == messages {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the stream does not come to hold %d messages: %v", messages, err)
+		}
+	}
+}
+
 // TestStreamInPieces: a message that a crash left half kept is completed.
 func TestStreamInPieces(t *testing.T) {
 	s := natstest.New(t)

@@ -1,64 +1,27 @@
 package ingest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"fanin/internal/certs/certstest"
 	"fanin/internal/wire"
 )
 
-// authority signs certificates for a test.
-type authority struct {
-	t    *testing.T
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	pool *x509.CertPool
-}
-
-func newAuthority(t *testing.T) *authority {
-	a := &authority{t: t, pool: x509.NewCertPool()}
-	a.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert, _ = x509.ParseCertificate(der)
-	a.pool.AddCert(a.cert)
-	return a
-}
-
-func (a *authority) sign(name string, dns ...string) tls.Certificate {
-	a.t.Helper()
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: dns,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour)}, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
 func TestTLS(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	k := newKeeper()
 	s := &TCP{Out: k, Welcome: welcome, RequireAgentCert: true, TLS: &tls.Config{MinVersion: tls.VersionTLS13,
-		Certificates: []tls.Certificate{ca.sign("collector")}, ClientCAs: ca.pool, ClientAuth: tls.VerifyClientCertIfGiven}}
+		Certificates: []tls.Certificate{ca.Sign("collector")}, ClientCAs: ca.Pool, ClientAuth: tls.VerifyClientCertIfGiven}}
 	addr := serveTCP(t, s)
 	dialTLS := func(certs ...tls.Certificate) *tls.Conn {
-		return tls.Client(dial(t, addr), &tls.Config{RootCAs: ca.pool, ServerName: "127.0.0.1", Certificates: certs})
+		return tls.Client(dial(t, addr), &tls.Config{RootCAs: ca.Pool, ServerName: "127.0.0.1", Certificates: certs})
 	}
 
 	plain := dialTLS()
@@ -69,13 +32,13 @@ func TestTLS(t *testing.T) {
 	plain.Close()
 	k.waitText(t, want+"\n")
 
-	named := newClient(t, dialTLS(ca.sign("other", "web-1")))
+	named := newClient(t, dialTLS(ca.Sign("other", "web-1")))
 	named.send(hello("web-1", instanceA, 1))
 	named.want(wire.KindWelcome)
 	named.send(data(1, 0, "x\n"))
 	named.want(wire.KindAck)
 
-	misnamed := newClient(t, dialTLS(ca.sign("web-2")))
+	misnamed := newClient(t, dialTLS(ca.Sign("web-2")))
 	misnamed.send(hello("web-3", instanceA, 1))
 	misnamed.fault("web-3", "web-2", "certificate")
 
@@ -92,8 +55,8 @@ func TestTLS(t *testing.T) {
 }
 
 func TestHalfTLSHandshake(t *testing.T) {
-	ca := newAuthority(t)
-	addr := serveTCP(t, &TCP{Out: newKeeper(), HandshakeTimeout: 50 * time.Millisecond, TLS: &tls.Config{Certificates: []tls.Certificate{ca.sign("c")}}})
+	ca := certstest.New(t)
+	addr := serveTCP(t, &TCP{Out: newKeeper(), HandshakeTimeout: 50 * time.Millisecond, TLS: &tls.Config{Certificates: []tls.Certificate{ca.Sign("c")}}})
 	for _, begin := range []string{"", "\x16\x03\x01\x02\x00"} {
 		nc := dial(t, addr)
 		io.WriteString(nc, begin)
@@ -108,17 +71,17 @@ func TestHalfTLSHandshake(t *testing.T) {
 // is not closed, encrypted or not, and not after a beginning that could have been
 // a greeting's.
 func TestSilenceAfterTheHandshake(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	const handshake = 50 * time.Millisecond
 	for _, encrypted := range []bool{true, false} {
 		k := newKeeper()
 		s := &TCP{Out: k, HandshakeTimeout: handshake}
 		if encrypted {
-			s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.sign("c")}}
+			s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Sign("c")}}
 		}
 		var nc net.Conn = dial(t, serveTCP(t, s))
 		if encrypted {
-			nc = tls.Client(nc, &tls.Config{RootCAs: ca.pool, ServerName: "127.0.0.1"})
+			nc = tls.Client(nc, &tls.Config{RootCAs: ca.Pool, ServerName: "127.0.0.1"})
 		}
 		io.WriteString(nc, wire.Magic[:1])
 		nc.SetReadDeadline(time.Now().Add(handshake / 5)) // so that the beginning is read alone

@@ -90,7 +90,8 @@ func (l *Login) Encrypted() bool {
 }
 
 // Options are the library's options for l. The files are read now, so that a
-// mistake shows at once; creds files are read again for each connection.
+// mistake shows at once, and again for each connection: secrets are renewed while
+// programs run.
 func (l *Login) Options() ([]nats.Option, error) {
 	if err := errors.Join(l.CheckURLs(), l.CheckSecrets()); err != nil {
 		return nil, err
@@ -101,17 +102,21 @@ func (l *Login) Options() ([]nats.Option, error) {
 	}
 	switch {
 	case l.PasswordFile != "":
-		password, err := secret(l.PasswordFile)
-		if err != nil {
+		if _, err := secret(l.PasswordFile); err != nil {
 			return nil, err
 		}
-		return append(options, nats.UserInfo(l.User, password)), nil
+		return append(options, nats.UserInfoHandler(func() (user, password string) {
+			password, _ = secret(l.PasswordFile) // none is refused by the server, and said
+			return l.User, password
+		})), nil
 	case l.TokenFile != "":
-		token, err := secret(l.TokenFile)
-		if err != nil {
+		if _, err := secret(l.TokenFile); err != nil {
 			return nil, err
 		}
-		return append(options, nats.Token(token)), nil
+		return append(options, nats.TokenHandler(func() (token string) {
+			token, _ = secret(l.TokenFile)
+			return token
+		})), nil
 	case l.NKeyFile != "":
 		if _, err := secret(l.NKeyFile); err != nil {
 			return nil, err

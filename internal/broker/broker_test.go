@@ -1,15 +1,21 @@
 package broker
 
 import (
+	"crypto/tls"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"fanin/internal/certs"
+	"fanin/internal/certs/certstest"
 	"fanin/internal/natstest"
 )
 
@@ -34,10 +40,12 @@ func TestLogin(t *testing.T) {
 	public, _ := user.PublicKey()
 	other, _ := nkeys.CreateUser()
 	otherSeed, _ := other.Seed()
+	operator, creds, otherCreds := operated(t)
 	for name, c := range map[string]struct {
 		server       func(*server.Options)
 		right, wrong Login
 	}{
+		"creds": {operator, Login{CredsFile: write(t, creds, 0o600)}, Login{CredsFile: write(t, otherCreds, 0o600)}},
 		"password": {func(o *server.Options) { o.Username, o.Password = "web", "s3cret" },
 			Login{User: "web", PasswordFile: write(t, "s3cret\n", 0o600)}, Login{User: "web", PasswordFile: write(t, "guess", 0o600)}},
 		"token": {func(o *server.Options) { o.Authorization = "t0ken" },
@@ -47,21 +55,165 @@ func TestLogin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := natstest.New(t, c.server)
-			for l, want := range map[*Login]bool{&c.right: true, &c.wrong: false} {
-				l.URL = s.ClientURL()
-				options, err := l.Options()
-				if err != nil {
-					t.Fatal(err)
-				}
-				nc, err := nats.Connect(l.URL, append(options, nats.RetryOnFailedConnect(false), nats.NoReconnect())...)
-				if got := err == nil; got != want {
-					t.Errorf("let in: %v (%v), want %v", got, err, want)
-				}
-				if nc != nil {
-					nc.Close()
-				}
+			c.right.URL, c.wrong.URL = s.ClientURL(), s.ClientURL()
+			letIn(t, &c.right)
+			if err := try(t, &c.wrong); !errors.Is(err, nats.ErrAuthorization) {
+				t.Errorf("a wrong secret: %v", err)
 			}
 		})
+	}
+}
+
+// try connects as l says, and closes the connection.
+func try(t *testing.T, l *Login) error {
+	t.Helper()
+	options, err := l.Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(l.URL, append(options, nats.RetryOnFailedConnect(false), nats.NoReconnect())...)
+	if err == nil {
+		nc.Close()
+	}
+	return err
+}
+
+func letIn(t *testing.T, l *Login) {
+	t.Helper()
+	if err := try(t, l); err != nil {
+		t.Errorf("not let in: %v", err)
+	}
+}
+
+// operated is a server with an operator and an account, as nsc makes them, the
+// credentials of a user of it, and those of one of another account.
+func operated(t *testing.T) (change func(*server.Options), creds, other string) {
+	t.Helper()
+	operator, _ := nkeys.CreateOperator()
+	operatorKey, _ := operator.PublicKey()
+	text, err := jwt.NewOperatorClaims(operatorKey).Encode(operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jwt.DecodeOperatorClaims(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts := new(server.MemAccResolver)
+	user := func(known bool) string {
+		account, _ := nkeys.CreateAccount()
+		accountKey, _ := account.PublicKey()
+		text, err := jwt.NewAccountClaims(accountKey).Encode(operator)
+		if err == nil && known {
+			err = accounts.Store(accountKey, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, _ := nkeys.CreateUser()
+		userKey, _ := user.PublicKey()
+		seed, _ := user.Seed()
+		if text, err = jwt.NewUserClaims(userKey).Encode(account); err != nil {
+			t.Fatal(err)
+		}
+		file, err := jwt.FormatUserConfig(text, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(file)
+	}
+	change = func(o *server.Options) {
+		o.TrustedOperators, o.AccountResolver, o.JetStream = []*jwt.OperatorClaims{claims}, accounts, false
+	}
+	return change, user(true), user(false)
+}
+
+// TestSecretsChange: a secret's file is read for each connection.
+func TestSecretsChange(t *testing.T) {
+	password, token := write(t, "old", 0o600), write(t, "old", 0o600)
+	for _, c := range []struct {
+		server func(*server.Options)
+		login  Login
+		file   string
+	}{
+		{func(o *server.Options) { o.Username, o.Password = "web", "new" }, Login{User: "web", PasswordFile: password}, password},
+		{func(o *server.Options) { o.Authorization = "new" }, Login{TokenFile: token}, token},
+	} {
+		s := natstest.New(t, c.server)
+		c.login.URL = s.ClientURL()
+		options, err := c.login.Options()
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := nats.Connect(c.login.URL, append(options, nats.ReconnectWait(10*time.Millisecond))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		time.Sleep(50 * time.Millisecond)
+		if nc.IsConnected() {
+			t.Fatal("the old secret is good")
+		}
+		if err := os.WriteFile(c.file, []byte("new"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(10 * time.Second); !nc.IsConnected(); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the new secret was not used: %v", nc.LastError())
+			}
+		}
+	}
+}
+
+// TestTLS: a server that wants certificates lets in who has one of its authority,
+// and is let in itself only when its own is good; renewed files are used.
+func TestTLS(t *testing.T) {
+	ca, stranger := certstest.New(t), certstest.New(t)
+	s := natstest.New(t, func(o *server.Options) {
+		o.TLS, o.TLSVerify = true, true
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.Sign("server")}, ClientCAs: ca.Pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	})
+	login := func(f certs.Files) *Login {
+		client, err := f.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &Login{URL: s.ClientURL(), TLS: client}
+	}
+	root, cert, key := ca.Files(t.TempDir(), ca.Sign("web-1"))
+	other, otherCert, otherKey := stranger.Files(t.TempDir(), stranger.Sign("web-1"))
+	letIn(t, login(certs.Files{CA: root, Cert: cert, Key: key}))
+	for what, f := range map[string]certs.Files{
+		"no certificate":                   {CA: root},
+		"another authority's certificate":  {CA: root, Cert: otherCert, Key: otherKey},
+		"a server of another authority":    {CA: other, Cert: cert, Key: key},
+		"a server of another name":         {CA: root, Cert: cert, Key: key, ServerName: "elsewhere"},
+		"a server of no authority we know": {Cert: cert, Key: key},
+	} {
+		if err := try(t, login(f)); err == nil {
+			t.Errorf("%s: let in", what)
+		}
+	}
+	if err := try(t, &Login{URL: s.ClientURL()}); !errors.Is(err, nats.ErrSecureConnRequired) && err == nil {
+		t.Errorf("without TLS: %v", err)
+	}
+
+	dir := t.TempDir()
+	root, cert, key = ca.Files(dir, stranger.Sign("web-1"))
+	options, err := login(certs.Files{CA: root, Cert: cert, Key: key}).Options()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(s.ClientURL(), append(options, nats.ReconnectWait(10*time.Millisecond))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	ca.Files(dir, ca.Sign("web-1"))
+	for end := time.Now().Add(10 * time.Second); !nc.IsConnected(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the renewed certificate was not used: %v", nc.LastError())
+		}
 	}
 }
 

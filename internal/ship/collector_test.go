@@ -3,15 +3,10 @@ package ship
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"math"
-	"math/big"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -19,6 +14,7 @@ import (
 	"time"
 
 	"fanin/ingest"
+	"fanin/internal/certs/certstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
@@ -347,41 +343,14 @@ func TestAnonymousIsRefused(t *testing.T) {
 	}
 }
 
-// signed makes an authority and certificates of it.
-func signed(t *testing.T, names ...string) (pool *x509.CertPool, certs []tls.Certificate) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, _ = x509.ParseCertificate(der)
-	pool = x509.NewCertPool()
-	pool.AddCert(ca)
-	for i, name := range names {
-		own, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(int64(i) + 2), Subject: pkix.Name{CommonName: name},
-			DNSNames: []string{name}, NotAfter: time.Now().Add(time.Hour)}, ca, &own.PublicKey, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		certs = append(certs, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: own})
-	}
-	return pool, certs
-}
-
 // TestTLS: lines go encrypted, both sides know the other, and each way to get it
 // wrong says what is wrong.
 func TestTLS(t *testing.T) {
-	pool, certs := signed(t, "collector", "a", "other")
-	stranger, _ := signed(t)
+	ca, stranger := certstest.New(t), certstest.New(t)
+	own, other := ca.Sign("a"), ca.Sign("other")
 	m, _, addr := collect(t, func(s *ingest.TCP) {
 		s.RequireAgentCert = true
-		s.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: certs[:1], ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven}
+		s.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.Sign("collector", "collector")}, ClientCAs: ca.Pool, ClientAuth: tls.VerifyClientCertIfGiven}
 	})
 	_, _, plain := collect(t)
 	with := func(name string, roots *x509.CertPool, own ...tls.Certificate) func(*TCP) {
@@ -391,7 +360,7 @@ func TestTLS(t *testing.T) {
 			}
 		}
 	}
-	good := connect(t, addr, with("collector", pool, certs[1]))
+	good := connect(t, addr, with("collector", ca.Pool, own))
 	id := open(t, good)
 	if err := good.Append(bounded(t), line(id, "secret\n")); err != nil || string(m.Text(id)) != "secret\n" {
 		t.Errorf("kept %q, %v", m.Text(id), err)
@@ -404,10 +373,10 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %q; want %q in it", what, got, want)
 		}
 	}
-	f("another authority", addr, "certificate signed by unknown authority", with("collector", stranger, certs[1]))
-	f("another name", addr, "certificate is valid for collector, not elsewhere", with("elsewhere", pool, certs[1]))
-	f("no certificate of its own", addr, "wants a certificate of the agent", with("collector", pool))
-	f("somebody else's certificate", addr, `agent id "a" is not a name`, with("collector", pool, certs[2]))
+	f("another authority", addr, "certificate signed by unknown authority", with("collector", stranger.Pool, own))
+	f("another name", addr, "certificate is valid for collector, not elsewhere", with("elsewhere", ca.Pool, own))
+	f("no certificate of its own", addr, "wants a certificate of the agent", with("collector", ca.Pool))
+	f("somebody else's certificate", addr, `agent id "a" is not a name`, with("collector", ca.Pool, other))
 	f("plain to TLS", addr, "speaks TLS: use tls://")
-	f("TLS to plain", plain, "write tcp://", with("collector", pool))
+	f("TLS to plain", plain, "write tcp://", with("collector", ca.Pool))
 }
