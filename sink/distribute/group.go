@@ -295,7 +295,7 @@ func (g *group) answered(m *member, f *protocol.Frame) error {
 	d := m.find(f.N)
 	if d == nil {
 		g.d.counts.late.Add(1)
-		m.note(&protocol.Frame{Kind: protocol.KindLost, N: f.N, From: 0, To: max(f.To, 1), Reason: "these lines were answered already, or taken away when their lease ended"})
+		m.note(&protocol.Frame{Kind: protocol.KindLost, N: f.N, From: f.From, To: max(f.To, f.From+1), Reason: "these lines were answered already, or taken away when their lease ended"})
 		return nil
 	}
 	lines := lineRange{f.From, f.To}
@@ -311,11 +311,22 @@ func (g *group) answered(m *member, f *protocol.Frame) error {
 		g.ack(m, d, lines)
 	case protocol.KindNack:
 		g.nack(m, d, lines, f.Reason)
+		g.confirm(m, d, lines)
 	case protocol.KindRelease:
 		g.retake(m, d, lines, false, false, "")
 		g.goBack(m, d, lines)
+		g.confirm(m, d, lines)
 	}
 	return nil
+}
+
+// confirm tells a worker that what it gave back is no longer its own. With keys it
+// begins nothing before it hears that: of what is with it already, goBack may have
+// taken lines that are another worker's by then, and has said so before.
+func (g *group) confirm(m *member, d *delivery, lines lineRange) {
+	if g.terms.key != "" {
+		m.note(&protocol.Frame{Kind: protocol.KindLost, N: d.n, From: lines.from, To: lines.to, Reason: "given back"})
+	}
 }
 
 // less says that n lines more have their answer. g.mu is held.

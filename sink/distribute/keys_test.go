@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func TestKeys(t *testing.T) {
 					t.Errorf("two workers have lines of %s", source)
 				}
 				mu.Unlock()
-				runtime.Gosched()
+				time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
 				mu.Lock()
 				at[source]--
 				if rand.IntN(40) == 0 {
@@ -146,5 +145,38 @@ func TestKeysBehind(t *testing.T) {
 	used, lines := g.assign(text, sink.Position{Generation: 1, Offset: 50}, sink.Position{Generation: 1, Offset: 50 + int64(len(text))}, 0, nil)
 	if int(used) != len(text) || lines != 1 || len(m.behind) != 2 || len(m.queue) != 0 {
 		t.Errorf("used %d, %d lines; behind %v, queue %v", used, lines, m.behind, m.queue)
+	}
+}
+
+// TestKeysConfirm: with a key, the collector says what it takes back besides a line
+// that failed, and then that it has taken that one: what the worker still has after
+// it is its own.
+func TestKeysConfirm(t *testing.T) {
+	b := openNew(t, &Distributor{Retry: time.Minute})
+	w := b.raw(protocol.Hello{Group: "g", From: "start", Key: "source", Credit: 20, Batch: 10})
+	b.putMany(0, 20)
+	var given []protocol.Frame
+	for had := 0; had < 20; {
+		f := w.hear(protocol.KindLines)
+		had += bytes.Count(f.Text, []byte{'\n'})
+		given = append(given, f)
+	}
+	first := given[0]
+	w.say(protocol.Frame{Kind: protocol.KindNack, N: first.N, From: 3, To: 4, Reason: "no"})
+	taken := make(map[uint64]int)
+	for {
+		f := w.hear(protocol.KindLost)
+		if f.N == first.N && f.From == 3 && f.To == 4 {
+			break
+		}
+		taken[f.N] += f.To - f.From
+	}
+	if taken[first.N] != bytes.Count(first.Text, []byte{'\n'})-4 {
+		t.Errorf("of the delivery itself %d lines were taken before the answer was confirmed", taken[first.N])
+	}
+	for _, f := range given[1:] {
+		if taken[f.N] != bytes.Count(f.Text, []byte{'\n'}) {
+			t.Errorf("of delivery %d, %d lines were taken before the answer was confirmed", f.N, taken[f.N])
+		}
 	}
 }

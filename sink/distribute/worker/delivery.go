@@ -94,6 +94,9 @@ func (d *Delivery) answer(kind protocol.Kind, from, to int, reason string) error
 		d.answered[i] = true
 	}
 	d.mu.Unlock()
+	if kind != protocol.KindAck {
+		d.s.gaveBack(d.N, from, to)
+	}
 	return d.s.send(&protocol.Frame{Kind: kind, N: d.N, From: from, To: to, Reason: reason[:min(len(reason), protocol.MaxString)]})
 }
 

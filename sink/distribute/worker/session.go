@@ -16,13 +16,27 @@ type session struct {
 	nc net.Conn
 	in chan *Delivery // closed when the connection ended
 
+	held    []*Delivery   // that came while settle waited; run's alone
+	settled chan struct{} // the collector has confirmed what was given back last
+
 	writing sync.Mutex
 
 	mu    sync.Mutex
+	back  givenBack       // with a key: what the collector has yet to confirm
 	lost  map[uint64]bool // deliveries that were taken away before they were begun
 	begun uint64          // the latest delivery that was
 	ended bool
 	err   error // good to read when in is closed, or ended
+}
+
+// givenBack is lines that the worker said it has not done.
+type givenBack struct {
+	n        uint64
+	from, to int
+}
+
+func newSession(w *Worker, nc net.Conn) *session {
+	return &session{w: w, nc: nc, in: make(chan *Delivery, 1), settled: make(chan struct{}, 1), lost: make(map[uint64]bool)}
 }
 
 func (s *session) run(ctx context.Context, r *protocol.Reader) error {
@@ -30,17 +44,55 @@ func (s *session) run(ctx context.Context, r *protocol.Reader) error {
 	defer close(stop)
 	go s.read(r, stop) // ends with the connection, which the caller closes
 	for {
-		select {
-		case d := <-s.in:
-			if d == nil || s.over() {
-				return s.err
-			}
-			s.work(ctx, d)
-		case <-ctx.Done():
+		d, ok := s.next(ctx)
+		switch {
+		case !ok:
 			s.giveBack()
 			return nil
+		case d == nil || s.over():
+			return s.err
+		}
+		s.work(ctx, d)
+		s.settle(ctx)
+	}
+}
+
+// next is the next delivery, or nil when the connection ended; not ok: ctx did.
+func (s *session) next(ctx context.Context) (d *Delivery, ok bool) {
+	if len(s.held) > 0 && ctx.Err() == nil {
+		d, s.held = s.held[0], s.held[1:]
+		return d, true
+	}
+	select {
+	case d = <-s.in:
+		return d, true
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// settle waits until the collector has heard what was given back. With a key, that
+// takes later lines from this worker, too, also those that are here already; the
+// collector says which before it confirms.
+func (s *session) settle(ctx context.Context) {
+	for s.unsettled() {
+		select {
+		case d := <-s.in:
+			if d == nil {
+				return
+			}
+			s.held = append(s.held, d) // within the credit
+		case <-s.settled:
+		case <-ctx.Done():
+			return
 		}
 	}
+}
+
+func (s *session) unsettled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.back != givenBack{}
 }
 
 // over reports whether the connection ended: what it brought is others' by now.
@@ -77,12 +129,7 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 				s.w.Accepted(f.N, f.From, f.To)
 			}
 		case protocol.KindLost:
-			s.mu.Lock()
-			if f.N > s.begun { // else it is at work on them, or was
-				s.lost[f.N] = true
-			}
-			s.mu.Unlock()
-			s.w.Log.Info("lines were taken back", "delivery", f.N, "reason", f.Reason)
+			s.take(&f)
 		case protocol.KindDrain:
 			s.w.Log.Info("the collector goes down")
 		case protocol.KindFault:
@@ -90,6 +137,34 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// take notes that lines are no longer this worker's.
+func (s *session) take(f *protocol.Frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.N > s.begun { // else it is at work on them, or was
+		s.lost[f.N] = true
+	}
+	if s.back == (givenBack{f.N, f.From, f.To}) {
+		s.back = givenBack{}
+		select {
+		case s.settled <- struct{}{}:
+		default:
+		}
+		return
+	}
+	s.w.Log.Info("lines were taken back", "delivery", f.N, "reason", f.Reason)
+}
+
+// gaveBack notes what the collector is to confirm.
+func (s *session) gaveBack(n uint64, from, to int) {
+	if s.w.Options.Key == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.back = givenBack{n, from, to}
 }
 
 // work does one delivery and answers what Handle left.
@@ -118,6 +193,9 @@ func (s *session) work(ctx context.Context, d *Delivery) {
 func (s *session) giveBack() {
 	s.send(&protocol.Frame{Kind: protocol.KindCredit, Credit: 0})
 	end := time.After(200 * time.Millisecond)
+	for _, d := range s.held {
+		d.answerRest(protocol.KindRelease, "")
+	}
 	for {
 		select {
 		case d := <-s.in:

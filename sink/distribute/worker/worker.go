@@ -97,7 +97,7 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 		return false, err
 	}
 	defer nc.Close()
-	s := &session{w: w, nc: nc, in: make(chan *Delivery, 1), lost: make(map[uint64]bool)}
+	s := newSession(w, nc)
 	nc.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := nc.Write(protocol.AppendHello(nil, &w.Options)); err != nil {
 		return false, fmt.Errorf("greet: %w", err)
