@@ -198,8 +198,9 @@ func (s *natsStream) check(ctx context.Context, group []message) error {
 
 // passed notices messages that were gone before they were delivered: the stream let
 // them grow too old, or somebody removed them. Where a consumer has filters, nobody
-// can tell them from those it does not want. It is a bound: a server that was killed
-// may have forgotten what it delivered, and of agents' batches the log knows no numbers.
+// can tell them from those it does not want. The count goes by the server's numbers: one
+// that was killed may have forgotten what it delivered, and what was delivered to a
+// process that died, and then grew too old, does not show.
 func (s *natsStream) passed(seq uint64) {
 	last := max(s.seen, s.done.seq, s.place.last())
 	s.seen = max(s.seen, seq)
@@ -208,9 +209,9 @@ func (s *natsStream) passed(seq uint64) {
 	}
 	missed := seq - last - 1
 	s.n.Metrics.natsMissed.Add(float64(missed))
-	s.n.Log.Error("messages left the stream before they could be taken", "stream", s.n.Stream, "at_most", missed, "from", last+1, "to", seq-1,
+	s.n.Log.Error("messages left the stream before they could be taken", "stream", s.n.Stream, "messages", missed, "from", last+1, "to", seq-1,
 		"remedy", "give the stream a longer max_age, or none")
-	s.n.Notice("LOST n=%d at_most=true unit=messages reason=nats-expired stream=%s from=%d to=%d: they grew too old there, or somebody removed them", missed, s.n.Stream, last+1, seq-1)
+	s.n.Notice("LOST n=%d unit=messages reason=nats-expired stream=%s from=%d to=%d: they grew too old there, or somebody removed them; going by the numbers the server gave", missed, s.n.Stream, last+1, seq-1)
 }
 
 // reread reads by number what was delivered and is not acknowledged: nobody knows
