@@ -50,6 +50,11 @@ func TestManual(t *testing.T) {
 			"listening": listening,
 			"flood":     flood,
 			"settled":   settled,
+
+			"natsserver": natsServer,
+			"publish":    publish,
+			"ask":        ask,
+			"eventually": eventually,
 		},
 	})
 }

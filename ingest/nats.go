@@ -58,8 +58,9 @@ type NATS struct {
 	draining    chan struct{} // closed by Shutdown
 	serving     sync.WaitGroup
 
-	mu      sync.Mutex
-	trouble map[string]string // by what is in trouble
+	mu          sync.Mutex
+	trouble     map[string]string // by what is in trouble
+	unreachable error             // why the last attempt to connect failed
 }
 
 func (n *NATS) setUp() {
@@ -141,6 +142,13 @@ func (n *NATS) await() {
 
 const notYet = "not yet"
 
+// notYet notes that a part begins anew.
+func (n *NATS) notYet(part string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.trouble[part] = notYet
+}
+
 // Shutdown stops taking messages, tells agents to come back later, and waits for
 // every outcome. When ctx ends first, it returns ctx's error.
 func (n *NATS) Shutdown(ctx context.Context) error {
@@ -188,10 +196,10 @@ func (n *NATS) Trouble() string {
 	n.setUp()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var all []string
 	if !n.Conn.IsConnected() {
-		all = append(all, fmt.Sprintf("not connected: %v", cmp.Or(n.Conn.LastError(), errors.New("still trying"))))
+		return fmt.Sprintf("not connected: %v", cmp.Or(n.unreachable, errors.New("still trying")))
 	}
+	var all []string
 	for _, part := range slices.Sorted(maps.Keys(n.trouble)) {
 		all = append(all, part+": "+n.trouble[part])
 	}
@@ -213,7 +221,7 @@ func (n *NATS) setTrouble(part string, err error) {
 	}
 	n.mu.Unlock()
 	switch {
-	case before == text:
+	case before == text, n.isDraining():
 	case err != nil:
 		n.Log.Warn("messages are not taken; trying again", "from", part, "server", n.Conn.ConnectedUrlRedacted(), "err", err)
 	default:
@@ -224,11 +232,30 @@ func (n *NATS) setTrouble(part string, err error) {
 // connected waits for the server; false: it is time to end.
 func (n *NATS) connected() bool {
 	for !n.Conn.IsConnected() {
+		if err := n.Conn.LastError(); err != nil { // who was not let in is not told to the handlers
+			n.Unreachable(n.Conn, err)
+		}
 		if !n.pause(100 * time.Millisecond) {
 			return false
 		}
 	}
 	return !n.isDraining()
+}
+
+// Unreachable takes the outcome of an attempt to connect, nil: it is connected. It is
+// for the connection's handlers. An outage is said once, whatever the reasons are.
+func (n *NATS) Unreachable(nc *nats.Conn, err error) {
+	if errors.Is(err, nats.ErrNoServers) {
+		return // why there is none comes next
+	}
+	n.setUp()
+	n.mu.Lock()
+	news := err != nil && n.unreachable == nil
+	n.unreachable = err
+	n.mu.Unlock()
+	if news {
+		n.Log.Warn("the NATS server cannot be reached; it is tried again and again", "server", strings.Join(nc.Servers(), ","), "err", err)
+	}
 }
 
 // Refused takes what the server says beside the point: it is for the connection's

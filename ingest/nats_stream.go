@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,25 +80,49 @@ func (s *natsStream) run() {
 	part := "stream " + s.n.Stream
 	for s.n.connected() {
 		err := s.session(func() { s.n.setTrouble(part, nil) })
-		if s.n.isDraining() {
+		switch {
+		case s.n.isDraining():
 			return
+		case errors.Is(err, nats.ErrDisconnected): // said by who connects
+			s.n.notYet(part)
+		default:
+			s.n.setTrouble(part, err)
+			s.n.pause(time.Second)
 		}
-		s.n.setTrouble(part, err)
-		s.n.pause(time.Second)
 	}
 }
 
 // session takes messages until something goes wrong.
 func (s *natsStream) session(begun func()) error {
-	ctx, cancel := context.WithCancel(s.n.ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(s.n.ctx)
+	defer cancel(nil)
+	lost := s.n.Conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	defer s.n.Conn.RemoveStatusListener(lost)
 	go func() { // ends with the session
 		select {
 		case <-s.n.draining:
-			cancel()
+			cancel(nil)
+		case <-lost: // a request that the server has forgotten would be waited for
+			cancel(nats.ErrDisconnected)
 		case <-ctx.Done():
 		}
 	}()
+	err := s.take(ctx, begun)
+	return cmp.Or(disconnected(ctx), err)
+}
+
+// disconnected is nats.ErrDisconnected, if that ended ctx.
+func disconnected(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), nats.ErrDisconnected) {
+		return nats.ErrDisconnected
+	}
+	return nil
+}
+
+// take takes messages until ctx ends, or something goes wrong.
+func (s *natsStream) take(ctx context.Context, begun func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if err := s.open(ctx); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,8 +23,9 @@ import (
 // serveNATS serves n until stop is called, at the latest when the test ends.
 func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
 	t.Helper()
-	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Refused(err) }))
 	n.setUp()
+	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Refused(err) }), nats.ReconnectErrHandler(n.Unreachable),
+		nats.ConnectHandler(func(nc *nats.Conn) { n.Unreachable(nc, nil) }), nats.ReconnectHandler(func(nc *nats.Conn) { n.Unreachable(nc, nil) }))
 	served := make(chan error, 1)
 	go func() { served <- n.Serve() }() // ended by stop
 	stop = sync.OnceFunc(func() {
@@ -473,15 +475,31 @@ func TestNATSAbsent(t *testing.T) {
 	k := newKeeper()
 	n := &NATS{Out: k, Subjects: []string{"logs.>"}}
 	serveNATS(t, s, n)
-	troubled(t, n, "not connected")
+	troubled(t, n, "not connected: dial tcp 127.0.0.1")
 	s.Start()
 	quiet(t, n)
 	publish(t, s.Connect(), "logs.a", "hello")
 	k.waitText(t, "hello\n")
 	s.Stop()
-	troubled(t, n, "not connected")
+	troubled(t, n, "not connected: dial tcp 127.0.0.1")
 	s.Start()
 	quiet(t, n)
+}
+
+// TestNATSOutage: an outage is said once, whichever server of a cluster is tried.
+func TestNATSOutage(t *testing.T) {
+	var said strings.Builder
+	n, nc := &NATS{Log: slog.New(slog.NewTextHandler(&said, nil))}, natstest.New(t).Connect()
+	for outage := range 2 {
+		n.Unreachable(nc, nats.ErrNoServers)
+		for i := range 3 {
+			n.Unreachable(nc, fmt.Errorf("server %d is away", i))
+		}
+		n.Unreachable(nc, nil)
+		if got := strings.Count(said.String(), "cannot be reached"); got != outage+1 {
+			t.Errorf("outage %d: said %d times\n%s", outage, got, said.String())
+		}
+	}
 }
 
 // TestNATSForbidden: what the server forbids is said in its words.

@@ -86,11 +86,16 @@ func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
 	nc, err := nats.Connect(url, append([]nats.Option{
 		nats.Name(name), nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
 		nats.Timeout(5 * time.Second), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2), nats.PermissionErrOnSubscribe(true),
-		nats.ConnectHandler(func(nc *nats.Conn) { c.log.Info("connected to the NATS server", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			c.log.Info("connected to the NATS server", "server", nc.ConnectedUrlRedacted())
+			x.in.Unreachable(nc, nil)
+		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			c.log.Info("connected to the NATS server again", "server", nc.ConnectedUrlRedacted())
+			x.in.Unreachable(nc, nil)
 			x.in.Refused(nil)
 		}),
+		nats.ReconnectErrHandler(x.in.Unreachable),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() {
 				c.log.Warn("the connection to the NATS server was lost; trying again", "server", url, "err", cmp.Or(err, errors.New("closed")))
@@ -100,9 +105,6 @@ func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
 	}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the NATS server %s: %w", url, err)
-	}
-	if !nc.IsConnected() {
-		c.log.Warn("the NATS server is not there yet; it is tried again and again", "server", url, "err", nc.LastError())
 	}
 	return nc, nil
 }

@@ -28,18 +28,28 @@ type link[S interface {
 
 // lost says once what is wrong, not at each try.
 func (l *link[S]) lost(log *slog.Logger, address string, err error, wait time.Duration) {
+	if !l.note(address, err) {
+		return
+	}
+	about := []any{"collector", address, "err", err}
+	if wait > 0 {
+		about = append(about, "next_try", wait)
+	}
+	log.Warn("no connection to the collector; lines wait in their files", about...)
+}
+
+// note keeps what is wrong, and reports whether it is another thing than before.
+func (l *link[S]) note(address string, err error) (news bool) {
 	text := fmt.Sprintf("%s: %v", address, err)
 	var op *net.OpError
 	if errors.As(err, &op) && op.Source != nil {
 		text = strings.ReplaceAll(text, op.Source.String()+"->", "") // another port each time
 	}
 	l.mu.Lock()
-	again := text == l.trouble
+	defer l.mu.Unlock()
+	news = text != l.trouble
 	l.trouble = text
-	l.mu.Unlock()
-	if !again {
-		log.Warn("no connection to the collector; lines wait in their files", "collector", address, "err", err, "next_try", wait)
-	}
+	return news
 }
 
 // Trouble is why there is no connection, "" while there is one.

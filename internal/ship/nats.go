@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,6 +46,7 @@ type NATS struct {
 	hello   []byte        // the frame that begins each message
 	slots   chan struct{} // one for each batch on its way
 	up      chan struct{} // the server is there (again)
+	away    atomic.Bool   // the outage was said
 	careful careful
 }
 
@@ -117,6 +119,7 @@ func (n *NATS) Run(ctx context.Context) error {
 // to the servers by itself, and keeps nothing for them meanwhile.
 func (n *NATS) dial() (*nats.Conn, error) {
 	signal := func() {
+		n.away.Store(false)
 		select {
 		case n.up <- struct{}{}:
 		default:
@@ -133,7 +136,7 @@ func (n *NATS) dial() (*nats.Conn, error) {
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			n.interrupt(fmt.Errorf("the connection to the NATS server was lost: %w", cmp.Or(err, errors.New("it was closed"))))
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { n.lost(n.Log, n.URL, err, 0) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { n.unreachable(err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				n.interrupt(fmt.Errorf("the NATS server forbids it: %w", err))
@@ -145,8 +148,8 @@ func (n *NATS) dial() (*nats.Conn, error) {
 // connected waits for the server.
 func (n *NATS) connected(ctx context.Context, nc *nats.Conn) bool {
 	for !nc.IsConnected() {
-		if err := nc.LastError(); err != nil {
-			n.lost(n.Log, n.URL, err, 0)
+		if err := nc.LastError(); err != nil { // who was not let in is not told to the handlers
+			n.unreachable(err)
 		}
 		select {
 		case <-n.up:
@@ -156,6 +159,18 @@ func (n *NATS) connected(ctx context.Context, nc *nats.Conn) bool {
 		}
 	}
 	return true
+}
+
+// unreachable takes the outcome of an attempt to connect. An outage is said once,
+// whatever the reasons are: each server of a cluster has its own.
+func (n *NATS) unreachable(err error) {
+	switch {
+	case errors.Is(err, nats.ErrNoServers): // why there is none comes next
+	case n.away.CompareAndSwap(false, true):
+		n.lost(n.Log, n.URL, err, 0)
+	default:
+		n.note(n.URL, err)
+	}
 }
 
 // interrupt ends the session that works now.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/ingest"
@@ -133,6 +135,23 @@ func TestNATSNoCollector(t *testing.T) {
 	s.Stop()
 	for !strings.Contains(n.Trouble(), "refused") && !strings.Contains(n.Trouble(), "lost") {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestNATSOutage: an outage is said once, whichever server of a cluster is tried, and
+// the latest reason can be asked for.
+func TestNATSOutage(t *testing.T) {
+	var said strings.Builder
+	n := &NATS{URL: "nats://a,nats://b", Log: slog.New(slog.NewTextHandler(&said, nil))}
+	n.unreachable(nats.ErrNoServers)
+	for i := range 4 {
+		n.unreachable(fmt.Errorf("server %d is away", i%2))
+	}
+	if got := strings.Count(said.String(), "no connection"); got != 1 {
+		t.Errorf("said %d times:\n%s", got, said.String())
+	}
+	if got := n.Trouble(); !strings.Contains(got, "server 1 is away") {
+		t.Errorf("trouble is %q", got)
 	}
 }
 
