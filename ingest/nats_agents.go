@@ -91,7 +91,7 @@ func (a *natsAgents) subscribe() (subs []*nats.Subscription, err error) {
 	}
 	who := wire.Welcome{Log: a.me.Log, Incarnation: a.me.Incarnation}
 	for subject, f := range map[string]nats.MsgHandler{
-		p.Who():              func(m *nats.Msg) { a.reply(m.Reply, wire.AppendWelcome(nil, who)) },
+		p.Who():              func(m *nats.Msg) { a.tellWho(m, who) },
 		p.AllHellos():        func(m *nats.Msg) { a.work(m, a.hello) },
 		p.AllOfLog(a.me.Log): func(m *nats.Msg) { a.work(m, a.ask) },
 	} {
@@ -128,6 +128,16 @@ func (a *natsAgents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
 		defer func() { <-a.slots }()
 		f(m, agent)
 	})
+}
+
+// tellWho says whose collector this is. It answers to inboxes only: with a subject of
+// the asker's choice it would publish where he may not.
+func (a *natsAgents) tellWho(m *nats.Msg, who wire.Welcome) {
+	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) && !strings.HasPrefix(m.Reply, a.n.Agents.Answers()) {
+		a.n.reject("subject", "who asks for this collector wants the answer elsewhere than in an inbox", "reply", m.Reply)
+		return
+	}
+	a.reply(m.Reply, wire.AppendWelcome(nil, who))
 }
 
 func (a *natsAgents) reply(to string, frame []byte) {

@@ -85,8 +85,13 @@ func TestHostileAgents(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, reply := range []string{"elsewhere", "$JS.API.STREAM.DELETE.LOGS", "fanin.answer.b.x"} {
-		if err := nc.PublishRequest(p.Hello("a"), reply, helloOf("a")); err != nil {
-			t.Fatal(err)
+		for _, asked := range []string{p.Hello("a"), p.Log(log, "a"), p.Who()} {
+			if reply == "fanin.answer.b.x" && asked == p.Who() {
+				continue // whose collector it is anybody may hear
+			}
+			if err := nc.PublishRequest(asked, reply, helloOf("a")); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if m, err := spy.NextMsg(300 * time.Millisecond); err == nil {
@@ -165,6 +170,11 @@ func TestAgentsIdentity(t *testing.T) {
 	want("a clone", hello(2, 1), wire.KindFault)
 	want("a later run", hello(1, 2), wire.KindWelcome)
 	want("an older run", hello(1, 1), wire.KindFault)
+	for run, kind := range map[int64]wire.Kind{1: wire.KindFault, 2: wire.KindPong} {
+		if f, ok := ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendPing(hello(1, run), wire.KindPing, 1)); !ok || f.Kind != kind {
+			t.Errorf("a message of run %d is answered with kind %d, want %d", run, f.Kind, kind)
+		}
+	}
 	ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendDrain(hello(1, 2)))
 	want("another, after the goodbye", hello(2, 1), wire.KindWelcome)
 	time.Sleep(4 * time.Second)
@@ -175,4 +185,26 @@ func TestAgentsIdentity(t *testing.T) {
 	if list := n.Sessions.List(); len(list) != 1 || list[0].Address != "NATS" {
 		t.Errorf("the sessions are %+v", list)
 	}
+}
+
+// TestLateHandler: a message that comes when all were waited for is not begun.
+func TestLateHandler(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID()}
+	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	stop := serveNATS(t, s, n)
+	quiet(t, n)
+	before := s.NumSubscriptions()
+	a := newNATSAgents(n)
+	ended := make(chan struct{})
+	go func() { a.run(); close(ended) }() // ended by stop
+	for s.NumSubscriptions() < before+3 {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	<-ended
+	late := nats.NewMsg(n.Agents.Hello("a"))
+	late.Reply = n.Agents.Answer("a", "x")
+	a.work(late, func(*nats.Msg, string) { t.Error("a message was begun after the end") })
+	a.busy.Wait()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,6 +136,89 @@ func TestNATSNoCollector(t *testing.T) {
 	s.Stop()
 	for !strings.Contains(n.Trouble(), "refused") && !strings.Contains(n.Trouble(), "lost") {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestNATSUnknown: who waits for an answer when the server goes learns that the
+// outcome is not known, and never that the batch was kept.
+func TestNATSUnknown(t *testing.T) {
+	for name, change := range map[string]struct {
+		collector []func(*ingest.NATS)
+		agent     []func(*NATS)
+	}{"core": {}, "stream": {[]func(*ingest.NATS){throughStream}, []func(*NATS){viaStream}}} {
+		t.Run(name, func(t *testing.T) {
+			s := natstest.New(t)
+			m, _ := collectNATS(t, s, change.collector...)
+			begun, hold := make(chan struct{}, 100), make(chan struct{})
+			n := connectNATS(t, s, change.agent...)
+			id := openNATS(t, n)
+			m.Before = func(ctx context.Context, b wire.Batch) error {
+				begun <- struct{}{}
+				<-hold
+				return errors.New("not kept")
+			}
+			outcome := make(chan error, 1)
+			go func() { // ended by Stop
+				outcome <- n.Append(t.Context(), wire.Batch{Stream: id, Epoch: 1, End: 2, After: wire.TailHash([]byte("x\n")), Text: []byte("x\n")})
+			}()
+			<-begun
+			s.Stop()
+			if err := <-outcome; err == nil || errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected)) {
+				t.Errorf("the outcome is told as %v", err)
+			}
+			close(hold)
+		})
+	}
+}
+
+// TestStreamsWordDoubted: with ack = "stream", a collector that does not agree is
+// heard, though nobody waits for it: from then on this stream of the agent waits
+// for the collector.
+func TestStreamsWordDoubted(t *testing.T) {
+	s := natstest.New(t)
+	m, _ := collectNATS(t, s, throughStream)
+	var lost atomic.Bool
+	m.Before = func(_ context.Context, b wire.Batch) error {
+		if b.Op == wire.OpData && lost.CompareAndSwap(false, true) {
+			return &wire.Expected{Known: true, Watermark: wire.Watermark{Epoch: 1}}
+		}
+		return nil
+	}
+	n := connectNATS(t, s, viaStream, func(n *NATS) {
+		n.Ack, n.Known = "stream", func() wire.Welcome { return wire.Welcome{} }
+	})
+	id := openNATS(t, n)
+	first, second := []byte("one\n"), []byte("one\ntwo\n")
+	if err := n.Append(bounded(t), wire.Batch{Stream: id, Epoch: 1, End: 4, After: wire.TailHash(first), Text: first}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return n.isCareful(id) })
+	b := wire.Batch{Stream: id, Epoch: 1, Offset: 4, Before: wire.TailHash(first), End: 8, After: wire.TailHash(second), Text: second[4:]}
+	err := n.Append(bounded(t), b)
+	for err != nil && !errors.As(err, new(*wire.Expected)) && bounded(t).Err() == nil { // a session may have ended
+		err = n.Append(bounded(t), b)
+	}
+	if err == nil {
+		t.Error("lines behind a gap count as sent")
+	}
+}
+
+// TestBeyond: a collector that stands behind a batch, or at its end, has it.
+func TestBeyond(t *testing.T) {
+	token := pushedToken(7, &wire.Batch{Epoch: 3, End: 500})
+	for _, c := range []struct {
+		known  bool
+		epoch  uint32
+		offset int64
+		want   bool
+	}{{true, 3, 500, true}, {true, 3, 501, true}, {true, 4, 0, true}, {true, 3, 499, false}, {true, 2, 900, false}, {false, 4, 0, false}} {
+		e := &wire.Expected{Known: c.known, Watermark: wire.Watermark{Epoch: c.epoch, Point: wire.Point{Offset: c.offset}}}
+		if got := beyond(token, e); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	if beyond("p7-x", &wire.Expected{Known: true, Watermark: wire.Watermark{Epoch: 9}}) {
+		t.Error("a foreign token")
 	}
 }
 

@@ -39,6 +39,9 @@ func (p Subjects) Answer(agent, where string) string {
 	return string(p) + ".answer." + token(agent) + "." + where
 }
 
+// Answers is what the subjects of all answers begin with.
+func (p Subjects) Answers() string { return string(p) + ".answer." }
+
 // The wildcards that a collector subscribes to.
 
 func (p Subjects) AllHellos() string            { return string(p) + ".agent.*" }

@@ -183,6 +183,63 @@ func TestRelayServerAway(t *testing.T) {
 	}
 }
 
+// TestRelayAgain: what is carried again is known to the stream by its id, which is
+// the line's place in the log.
+func TestRelayAgain(t *testing.T) {
+	s := natstest.New(t)
+	h := open(t, t.TempDir())
+	r, _ := h.carry(t, s)
+	h.put(t, "app", "one", "two")
+	done(t, h, 2)
+	if _, err := h.work.Replay(t.Context(), "nats", "start"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); r.carried.Load() < 4; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing is carried again")
+		}
+	}
+	queue(t, s, 2)
+	js, err := jetstream.New(s.Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "work.x.y", []byte("other"), jetstream.WithMsgID(h.sink.Status().Log+".1.0")); err != nil {
+		t.Fatal(err)
+	}
+	queue(t, s, 0) // the first line had that id
+}
+
+// TestRelayStreamGone: what the stream did not acknowledge is carried when it is
+// there again.
+func TestRelayStreamGone(t *testing.T) {
+	s := natstest.New(t)
+	h := open(t, t.TempDir())
+	r, _ := h.carry(t, s)
+	h.put(t, "app", "one")
+	done(t, h, 1)
+	js, err := jetstream.New(s.Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "WORK"); err != nil {
+		t.Fatal(err)
+	}
+	h.put(t, "app", "two", "three")
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), "no stream takes work.>"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("trouble is %q", r.Trouble())
+		}
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
+		t.Fatal(err)
+	}
+	done(t, h, 3)
+	if got := queue(t, s, 2); !strings.HasSuffix(got[0], " two") || !strings.HasSuffix(got[1], " three") {
+		t.Errorf("the queue is %q", got)
+	}
+}
+
 // TestRelayTooLong: a line that the server does not take is a dead letter, and the
 // others go on.
 func TestRelayTooLong(t *testing.T) {

@@ -1,0 +1,335 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fanin/internal/natstest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// collector is a NATS over a Memory, to be stopped as a crash would.
+func collector(t testing.TB, s *natstest.Server, m wire.Appender) (*NATS, func()) {
+	n := &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
+	return n, serveNATS(t, s, n)
+}
+
+// text is all that a Memory has of plain messages of a stream.
+func text(m *appendertest.Memory, n *NATS) string { return string(m.Text(newPlace(n).Stream)) }
+
+func waitFor(t testing.TB, m *appendertest.Memory, n *NATS, want string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); text(m, n) != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("there is %.300q, want %.300q", text(m, n), want)
+		}
+	}
+}
+
+// TestStreamOnce: whatever happens to a delivery, its lines are kept once, in the
+// stream's order: the acknowledgement is lost, the process ends with messages that
+// it took and did not keep, and newer ones are there when the next one begins.
+func TestStreamOnce(t *testing.T) {
+	s := natstest.New(t)
+	m := new(appendertest.Memory)
+	n, stop := collector(t, s, m)
+	quiet(t, n)
+	nc := s.Connect()
+	want := ""
+	say := func(from, to int) {
+		for i := from; i < to; i++ {
+			line := fmt.Sprintf("line %d", i)
+			publishStored(t, nc, fmt.Sprintf("logs.app%d", i%3), line)
+			want += line + "\n"
+		}
+	}
+	say(0, 50)
+	waitFor(t, m, n, want)
+	stop()
+
+	// A process that keeps some and acknowledges none, and takes more than it keeps.
+	taken, err := jetStream(t, nc).Consumer(t.Context(), "LOGS", "fanin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	say(50, 80)
+	batch, err := taken.Fetch(20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range batch.Messages() {
+	}
+	say(80, 100)
+	n, stop = collector(t, s, m)
+	waitFor(t, m, n, want)
+	if got := count(n.Metrics.natsReread); got < 20 {
+		t.Errorf("%v messages were read by number, want 20 at least", got)
+	}
+	stop()
+
+	// The stream forgets its consumer: everything comes again.
+	if err := jetStream(t, nc).DeleteConsumer(t.Context(), "LOGS", "fanin"); err != nil {
+		t.Fatal(err)
+	}
+	say(100, 110)
+	n, _ = collector(t, s, m)
+	waitFor(t, m, n, want)
+}
+
+// TestStreamStolen: what was delivered to somebody else, who does nothing with it, is
+// read by its number before anything newer is taken.
+func TestStreamStolen(t *testing.T) {
+	s := natstest.New(t)
+	m := new(appendertest.Memory)
+	n, _ := collector(t, s, m)
+	quiet(t, n)
+	nc := s.Connect()
+	publishStored(t, nc, "logs.a", "begin")
+	waitFor(t, m, n, "begin\n")
+	c, err := jetStream(t, nc).Consumer(t.Context(), "LOGS", "fanin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	thief, err := c.Messages(jetstream.PullMaxMessages(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stolen atomic.Bool
+	done := make(chan struct{})
+	go func() { // ends with Stop
+		defer close(done)
+		for {
+			if _, err := thief.Next(); err != nil {
+				return
+			}
+			stolen.Store(true)
+		}
+	}()
+	want := "begin\n"
+	for i := 0; !stolen.Load() || i < 20; i++ {
+		line := fmt.Sprintf("line %d", i)
+		publishStored(t, nc, "logs.a", line)
+		want += line + "\n"
+	}
+	thief.Stop()
+	<-done
+	publishStored(t, nc, "logs.a", "end")
+	waitFor(t, m, n, want+"end\n")
+	if count(n.Metrics.natsReread) == 0 {
+		t.Error("nothing was read again")
+	}
+}
+
+// TestStreamLimits is TestStreamOnce's last part where messages stay in the stream:
+// a consumer that begins anew is given everything again.
+func TestStreamLimits(t *testing.T) {
+	s := natstest.New(t)
+	nc := s.Connect()
+	js := jetStream(t, nc)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "LOGS", Subjects: []string{"logs.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	m := new(appendertest.Memory)
+	n, stop := collector(t, s, m)
+	quiet(t, n)
+	publishStored(t, nc, "logs.a", "one", "two", strings.Repeat("a\n", 3*wire.MaxCutLines)+"end")
+	want := "one\ntwo\n" + strings.Repeat("a\n", 3*wire.MaxCutLines) + "end\n"
+	waitFor(t, m, n, want)
+	stop()
+	if err := js.DeleteConsumer(t.Context(), "LOGS", "fanin"); err != nil {
+		t.Fatal(err)
+	}
+	publishStored(t, nc, "logs.b", "three")
+	n, _ = collector(t, s, m)
+	waitFor(t, m, n, want+"three\n")
+	if got := count(n.Metrics.natsRepeats); got != 3 {
+		t.Errorf("%v repeats, want 3", got)
+	}
+}
+
+// TestStreamExpired: messages that a stream let go before anybody took them are
+// counted, and the log is told.
+func TestStreamExpired(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, js jetstream.JetStream){
+		"too old": func(t *testing.T, js jetstream.JetStream) { keep(t, js, time.Second); await(t, js, 0); keep(t, js, 0) },
+		"removed": func(t *testing.T, js jetstream.JetStream) {
+			stream, err := js.Stream(t.Context(), "LOGS")
+			for seq := uint64(3); seq <= 5 && err == nil; seq++ {
+				err = stream.DeleteMsg(t.Context(), seq)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := natstest.New(t)
+			nc, m := s.Connect(), new(appendertest.Memory)
+			n, stop := collector(t, s, m)
+			quiet(t, n)
+			publishStored(t, nc, "logs.a", "one", "two")
+			waitFor(t, m, n, "one\ntwo\n")
+			await(t, jetStream(t, nc), 0) // acknowledged
+			stop()
+			for s.NumClients() > 1 { // until then it might be given some
+				time.Sleep(time.Millisecond)
+			}
+			publishStored(t, nc, "logs.a", "three", "four", "five")
+			lose(t, jetStream(t, nc))
+			publishStored(t, nc, "logs.a", "six")
+			n = &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS"}
+			var told atomic.Pointer[string]
+			n.Notice = func(format string, args ...any) {
+				text := fmt.Sprintf(format, args...)
+				told.Store(&text)
+			}
+			serveNATS(t, s, n)
+			waitFor(t, m, n, "one\ntwo\nsix\n")
+			if got := count(n.Metrics.natsMissed); got != 3 {
+				t.Errorf("%d missed, want 3", got)
+			}
+			if text := told.Load(); text == nil || !strings.Contains(*text, "LOST n=3 unit=messages reason=nats-expired stream=LOGS from=3 to=5") {
+				t.Errorf("the log was told %v", text)
+			}
+		})
+	}
+}
+
+// keep sets how old a message of the stream may be; 0: as old as it likes.
+func keep(t *testing.T, js jetstream.JetStream, age time.Duration) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), "LOGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxAge = age
+	if age > 0 {
+		config.Duplicates = age
+	}
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until the stream holds so many messages.
+func await(t *testing.T, js jetstream.JetStream, messages uint64) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		stream, err := js.Stream(t.Context(), "LOGS")
+		if err == nil && stream.CachedInfo().State.Msgs == messages {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the stream does not come to hold %d messages: %v", messages, err)
+		}
+	}
+}
+
+// TestStreamInPieces: a message that a crash left half kept is completed.
+func TestStreamInPieces(t *testing.T) {
+	s := natstest.New(t)
+	m := new(appendertest.Memory)
+	var once atomic.Bool
+	m.Before = func(_ context.Context, b wire.Batch) error {
+		if b.Op != wire.OpData || len(b.Cuts) == 0 || !once.CompareAndSwap(false, true) {
+			return nil
+		}
+		half := b // the collector is killed when the group before a cut is committed
+		c := b.Cuts[len(b.Cuts)/2]
+		half.Text, half.Cuts, half.End, half.After = b.Text[:c.Text], b.Cuts[:len(b.Cuts)/2], c.End, c.After
+		if err := m.Append(context.Background(), half); err != nil {
+			return err
+		}
+		return errors.New("killed")
+	}
+	n, _ := collector(t, s, m)
+	quiet(t, n)
+	var b strings.Builder
+	for i := range 5 * wire.MaxCutLines {
+		fmt.Fprintf(&b, "line %d\n", i)
+	}
+	publishStored(t, s.Connect(), "logs.a", b.String(), "end")
+	waitFor(t, m, n, b.String()+"end\n")
+	if !once.Load() {
+		t.Error("there was no cut")
+	}
+}
+
+// TestStreamWiped: the store is gone, and the numbers begin anew: nothing new is
+// taken for something old.
+func TestStreamWiped(t *testing.T) {
+	s := natstest.New(t)
+	m := new(appendertest.Memory)
+	n, _ := collector(t, s, m)
+	quiet(t, n)
+	nc := s.Connect()
+	publishStored(t, nc, "logs.a", "one", "two", "three")
+	waitFor(t, m, n, "one\ntwo\nthree\n")
+	if err := jetStream(t, nc).DeleteStream(t.Context(), "LOGS"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := jetStream(t, nc).Stream(t.Context(), "LOGS"); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the stream was not made again: ", n.Trouble())
+		}
+	}
+	publishStored(t, nc, "logs.a", "four")
+	waitFor(t, m, n, "one\ntwo\nthree\nfour\n")
+}
+
+// TestStreamRefused: what would lose messages without a word is not taken part in,
+// and the word says what to do.
+func TestStreamRefused(t *testing.T) {
+	for word, c := range map[string]struct {
+		stream   jetstream.StreamConfig
+		consumer *jetstream.ConsumerConfig
+	}{
+		"--discard=new":           {stream: jetstream.StreamConfig{MaxMsgs: 10}},
+		"--discard=new ":          {stream: jetstream.StreamConfig{MaxBytes: 1 << 20}},
+		"--max-msgs-per-subject":  {stream: jetstream.StreamConfig{MaxMsgsPerSubject: 1}},
+		"--max-age":               {stream: jetstream.StreamConfig{MaxAge: time.Minute}},
+		"ack policy":              {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckNonePolicy}},
+		"gives messages up after": {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 3}},
+		"headers only":            {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true}},
+	} {
+		t.Run(word, func(t *testing.T) {
+			s := natstest.New(t)
+			js := jetStream(t, s.Connect())
+			c.stream.Name, c.stream.Subjects = "LOGS", []string{"logs.>"}
+			if _, err := js.CreateStream(t.Context(), c.stream); err != nil {
+				t.Fatal(err)
+			}
+			if c.consumer != nil {
+				if _, err := js.CreateConsumer(t.Context(), "LOGS", *c.consumer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			n, _ := collector(t, s, newKeeper())
+			troubled(t, n, strings.TrimSpace(word))
+		})
+	}
+	t.Run("does not exist", func(t *testing.T) {
+		s := natstest.New(t)
+		n := &NATS{Out: newKeeper(), Subjects: []string{"logs.>"}, Stream: "LOGS"}
+		serveNATS(t, s, n)
+		troubled(t, n, "does not exist: say create = true")
+	})
+	t.Run("no JetStream", func(t *testing.T) {
+		s := natstest.New(t, func(o *server.Options) { o.JetStream = false })
+		n, _ := collector(t, s, newKeeper())
+		troubled(t, n, "JetStream")
+	})
+}
