@@ -208,3 +208,37 @@ func TestLateHandler(t *testing.T) {
 	a.work(late, func(*nats.Msg, string) { t.Error("a message was begun after the end") })
 	a.busy.Wait()
 }
+
+// FuzzNATSMessages: whatever an agent's message holds, directly or in a stream, it is
+// understood or refused, nothing of it is kept under another's name, and its room is
+// given back.
+func FuzzNATSMessages(f *testing.F) {
+	b := wire.Batch{Stream: wire.StreamID{1}, Epoch: 1, End: 2, Text: []byte("x\n")}
+	whole := append(wire.AppendBatch(helloOf("a"), &b, 0, b.Text), b.Text...)
+	for _, m := range [][]byte{whole, whole[:len(whole)-1], helloOf("a"), helloOf("b"), wire.AppendPing(helloOf("a"), wire.KindPing, 1), wire.AppendDrain(helloOf("a")), []byte("text"), nil} {
+		f.Add(m)
+	}
+	n := &NATS{Out: &appendertest.Memory{}, Agents: "fanin"}
+	n.setUp()
+	f.Cleanup(n.giveUp)
+	s := newNATSStream(n)
+	f.Fuzz(func(t *testing.T, m []byte) {
+		chains := make(map[wire.StreamID]*chain)
+		if err := s.link(chains, message{subject: "fanin.batch.a", data: m}); err == nil {
+			for id, c := range chains {
+				if c.list[0].hello.Agent != "a" || c.list[0].stream != id {
+					t.Errorf("taken for a batch of %q, stream %s", c.list[0].hello.Agent, id)
+				}
+			}
+		}
+		if frame, err := n.open(m); err == nil {
+			if !isOfStream(frame.Kind) {
+				t.Errorf("a frame of kind %d is taken for a batch", frame.Kind)
+			}
+			n.freeText(frame.Batch.Text)
+		}
+		if used := n.Room.Used(); used != 0 {
+			t.Errorf("%d bytes of room are not given back", used)
+		}
+	})
+}

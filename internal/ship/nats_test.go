@@ -1,10 +1,14 @@
 package ship
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -398,5 +402,42 @@ func TestStreamFull(t *testing.T) {
 	}
 	if len(m.Text(id)) != 8<<10+1 {
 		t.Errorf("%d bytes kept", len(m.Text(id)))
+	}
+}
+
+var update = flag.Bool("update", false, "write testdata/*.golden anew: the protocol changes for everybody who speaks it")
+
+// TestNATSGolden pins what goes over NATS: the subjects, and each message as a hello
+// and one frame behind it.
+func TestNATSGolden(t *testing.T) {
+	hello := wire.Hello{Version: wire.Version, Agent: "web.example.com", Instance: wire.StreamID{1, 2, 3}, Run: 7, Host: "web", Software: "fanin-agent 1.0.0"}
+	n := &NATS{Subject: "fanin", Hello: hello, hello: wire.AppendHello(nil, hello)}
+	s := &talk{n: n, where: "s1"}
+	b := wire.Batch{Stream: wire.StreamID{9}, Epoch: 2, Offset: 100, Before: 11, End: 108, After: 12, Time: 1700000000000000, Text: []byte("one\ntwo\n")}
+	log := wire.StreamID{0xab}
+	var got strings.Builder
+	for _, m := range []struct {
+		what, subject, answer string
+		data                  []byte
+	}{
+		{"a greeting", n.Subject.Hello(hello.Agent), s.answerTo(greetToken), n.hello},
+		{"a batch, asked directly", n.Subject.Log(log, hello.Agent), s.answerTo("1"), s.message(&b)},
+		{"a batch, through a stream; where its answer goes is in the header " + wire.HeaderAnswer, n.Subject.Batch(hello.Agent), "s1." + pushedToken(1, &b), s.message(&b)},
+		{"a ping", n.Subject.Log(log, hello.Agent), s.answerTo("ping"), wire.AppendPing(bytes.Clone(n.hello), wire.KindPing, 5)},
+	} {
+		fmt.Fprintf(&got, "# %s\n%s -> %s\n%s\n", m.what, m.subject, m.answer, hex.Dump(m.data))
+	}
+	const path = "testdata/nats.golden"
+	if *update {
+		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("what goes over NATS has changed:\n%s\nwant\n%s", got.String(), want)
 	}
 }
