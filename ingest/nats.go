@@ -58,6 +58,8 @@ type NATS struct {
 	draining    chan struct{} // closed by Shutdown
 	serving     sync.WaitGroup
 
+	subscribing sync.Mutex
+
 	mu          sync.Mutex
 	trouble     map[string]string // by what is in trouble
 	unreachable error             // why the last attempt to connect failed
@@ -259,10 +261,33 @@ func (n *NATS) Unreachable(nc *nats.Conn, err error) {
 }
 
 // Refused takes what the server says beside the point: it is for the connection's
-// ErrHandler. What the server forbids is said until nil comes, at a new connection.
+// ErrHandler. What may not be published is said until nil comes, at a new connection;
+// of a subscription that is forbidden, who asked for it hears at once, see subscribed.
 func (n *NATS) Refused(err error) {
 	n.setUp()
-	if err == nil || errors.Is(err, nats.ErrPermissionViolation) {
-		n.setTrouble("permissions", err)
+	if err == nil {
+		n.setTrouble("permissions", nil)
+	} else if subject, publish, ok := wire.Forbidden(err); ok && publish {
+		n.setTrouble("permissions", fmt.Errorf("the server forbids this user to publish to %s: what is needed is in docs/nats.md", subject))
 	}
+}
+
+// subscribed makes subscriptions, one after the other, so that what the server says
+// of one is not taken for another's.
+func (n *NATS) subscribed(subject string, subscribe func() error) error {
+	n.subscribing.Lock()
+	defer n.subscribing.Unlock()
+	before := n.Conn.LastError()
+	if err := subscribe(); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	if err := n.Conn.Flush(); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", subject, err)
+	}
+	if err := n.Conn.LastError(); err != nil && err != before {
+		if about, publish, ok := wire.Forbidden(err); ok && !publish && about == subject {
+			return fmt.Errorf("the server forbids this user to subscribe to %s: what is needed is in docs/nats.md", subject)
+		}
+	}
+	return nil
 }

@@ -90,24 +90,30 @@ func (a *natsAgents) subscribe() (subs []*nats.Subscription, err error) {
 		}
 	}
 	who := wire.Welcome{Log: a.me.Log, Incarnation: a.me.Incarnation}
-	for subject, f := range map[string]nats.MsgHandler{
-		p.Who():              func(m *nats.Msg) { a.tellWho(m, who) },
-		p.AllHellos():        func(m *nats.Msg) { a.work(m, a.hello) },
-		p.AllOfLog(a.me.Log): func(m *nats.Msg) { a.work(m, a.ask) },
+	for _, x := range []struct {
+		subject string
+		f       nats.MsgHandler
+	}{
+		{p.Who(), func(m *nats.Msg) { a.tellWho(m, who) }},
+		{p.AllOfLog(a.me.Log), func(m *nats.Msg) { a.work(m, a.ask) }},
+		{p.AllHellos(), func(m *nats.Msg) { a.work(m, a.hello) }},
 	} {
-		sub, err := a.n.Conn.Subscribe(subject, f)
-		if err == nil {
-			err = sub.SetPendingLimits(-1, a.n.Pending)
+		err := a.n.subscribed(x.subject, func() error {
+			sub, err := a.n.Conn.Subscribe(x.subject, x.f)
+			if err != nil {
+				return err
+			}
 			subs = append(subs, sub)
-		}
+			return sub.SetPendingLimits(-1, a.n.Pending)
+		})
 		if err != nil {
 			for _, s := range subs {
 				s.Unsubscribe()
 			}
-			return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
+			return nil, err
 		}
 	}
-	return subs, a.n.Conn.Flush()
+	return subs, nil
 }
 
 // work does one message on a goroutine of its own.

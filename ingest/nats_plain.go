@@ -23,48 +23,55 @@ type natsPlain struct {
 
 func (p *natsPlain) run() {
 	part := "subject " + p.subject
-	err := p.subscribe()
-	for ; err != nil; err = p.subscribe() {
-		p.n.setTrouble(part, err)
-		if !p.n.pause(2 * time.Second) {
-			return
+	for !p.n.isDraining() {
+		err := p.subscribe()
+		if err == nil {
+			p.n.setTrouble(part, nil)
+			err = p.listen()
+		}
+		if err != nil {
+			p.n.setTrouble(part, err)
+			p.n.pause(2 * time.Second)
 		}
 	}
-	p.n.setTrouble(part, nil)
+}
+
+// listen takes messages until the listener drains, or the subscription is no good
+// any more.
+func (p *natsPlain) listen() error {
+	defer p.finish()
 	for !p.n.isDraining() {
 		m, err := p.sub.NextMsg(250 * time.Millisecond)
 		p.sayDrops(false)
 		switch {
 		case err == nil:
 			p.take(m)
-		case errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrSlowConsumer):
-		case !p.sub.IsValid():
-			p.n.setTrouble(part, err)
-			p.n.pause(time.Second)
+		case !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, nats.ErrSlowConsumer):
+			return fmt.Errorf("listen on %s: %w", p.subject, err)
 		}
 	}
-	p.finish()
+	return nil
 }
 
-func (p *natsPlain) subscribe() (err error) {
+func (p *natsPlain) subscribe() error {
 	if !p.n.connected() {
 		return errors.New("not connected")
 	}
-	if p.n.Queue != "" {
-		p.sub, err = p.n.Conn.QueueSubscribeSync(p.subject, p.n.Queue)
-	} else {
-		p.sub, err = p.n.Conn.SubscribeSync(p.subject)
+	err := p.n.subscribed(p.subject, func() (err error) {
+		if p.n.Queue != "" {
+			p.sub, err = p.n.Conn.QueueSubscribeSync(p.subject, p.n.Queue)
+		} else {
+			p.sub, err = p.n.Conn.SubscribeSync(p.subject)
+		}
+		if err != nil {
+			return err
+		}
+		return p.sub.SetPendingLimits(-1, p.n.Pending)
+	})
+	if err != nil && p.sub != nil {
+		p.sub.Unsubscribe()
 	}
-	if err == nil {
-		err = p.sub.SetPendingLimits(-1, p.n.Pending)
-	}
-	if err == nil {
-		err = p.n.Conn.Flush()
-	}
-	if err != nil {
-		return fmt.Errorf("subscribe to %s: %w", p.subject, err)
-	}
-	return nil
+	return err
 }
 
 // take gives m, and all that is there behind it.

@@ -79,7 +79,10 @@ func newNATSStream(n *NATS) *natsStream { return &natsStream{n: n, place: newPla
 func (s *natsStream) run() {
 	part := "stream " + s.n.Stream
 	for s.n.connected() {
-		err := s.session(func() { s.n.setTrouble(part, nil) })
+		err := s.session(func() {
+			s.n.setTrouble(part, nil)
+			s.n.Refused(nil)
+		})
 		switch {
 		case s.n.isDraining():
 			return

@@ -16,6 +16,7 @@ import (
 
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
 )
 
 // serveNATS serves n until stop is called, at the latest when the test ends.
@@ -227,16 +228,45 @@ func TestNATSOutage(t *testing.T) {
 	}
 }
 
-// TestNATSForbidden: what the server forbids is said in its words.
+// TestNATSForbidden: what the server forbids is said once, with the subject; when it
+// is allowed, things go on by themselves.
 func TestNATSForbidden(t *testing.T) {
-	s := natstest.New(t, func(o *server.Options) {
-		o.Users = []*server.User{{Username: "c", Password: "c", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"logs.>"}}}}}
-	})
-	n := &NATS{Out: newKeeper(), Subjects: []string{"logs.>"}}
-	n.Conn = s.Connect(nats.UserInfo("c", "c"), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Refused(err) }))
-	go n.Serve() // ended by Shutdown
-	t.Cleanup(func() { n.Shutdown(context.Background()); n.Conn.Close() })
-	troubled(t, n, `Permissions Violation for Subscription to "logs.>"`)
+	deny := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Deny: subjects} }
+	for what, c := range map[string]struct {
+		forbidden server.Permissions
+		listen    *NATS
+		word      string
+	}{
+		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}}, "the server forbids this user to subscribe to logs.>"},
+		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}, Queue: "q"}, "the server forbids this user to subscribe to logs.>"},
+		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &NATS{Agents: "fanin"}, "the server forbids this user to subscribe to fanin.agent.*"},
+		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &NATS{Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}, "the server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			user := &server.User{Username: "c", Password: "c", Permissions: &c.forbidden}
+			s := natstest.New(t, func(o *server.Options) { o.Users = []*server.User{user} })
+			var said strings.Builder
+			m := &appendertest.Memory{Log: wire.NewStreamID()}
+			n := c.listen
+			n.Out, n.Welcome, n.Log = m, m.Welcome, slog.New(slog.NewTextHandler(&said, nil))
+			n.Conn = s.Connect(nats.UserInfo("c", "c"), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Refused(err) }),
+				nats.ReconnectHandler(func(*nats.Conn) { n.Refused(nil) }))
+			ended := make(chan struct{})
+			go func() { n.Serve(); close(ended) }() // ended by Shutdown
+			troubled(t, n, c.word)
+			time.Sleep(100 * time.Millisecond)
+			s.Stop()
+			s.Change(func(o *server.Options) { user.Permissions = nil })
+			s.Start()
+			quiet(t, n)
+			n.Shutdown(t.Context())
+			<-ended
+			n.Conn.Close()
+			if got := strings.Count(said.String(), "forbids"); got != 1 {
+				t.Errorf("said %d times:\n%s", got, said.String())
+			}
+		})
+	}
 }
 
 func BenchmarkPile(b *testing.B) {

@@ -30,6 +30,8 @@ type natsServer struct {
 	relay *relay.Relay
 	tail  *livetail.Publisher
 
+	unserved sync.Once // that the server forbids the micro service was said
+
 	going sync.WaitGroup
 	stop  context.CancelFunc // of the ways out
 }
@@ -101,12 +103,24 @@ func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
 				c.log.Warn("the connection to the NATS server was lost; trying again", "server", url, "err", cmp.Or(err, errors.New("closed")))
 			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { x.in.Refused(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.refused(x, err) }),
 	}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the NATS server %s: %w", url, err)
 	}
 	return nc, nil
+}
+
+// refused takes what the server says beside the point. That this collector cannot be
+// asked keeps no lines.
+func (c *server) refused(x *natsServer, err error) {
+	if subject, publish, ok := wire.Forbidden(err); ok && !publish && c.service(x).Listens(subject) {
+		x.unserved.Do(func() {
+			c.log.Info("this collector cannot be found or asked over NATS: the server forbids it; lines are taken all the same", "subject", subject)
+		})
+		return
+	}
+	x.in.Refused(err)
 }
 
 // sendOut begins with what goes out to a server.

@@ -31,6 +31,11 @@ func (s *Service) Subject(endpoint string) string {
 	return fmt.Sprintf("%s.svc.%s.%s.%s", s.Prefix, s.Role, strings.ReplaceAll(s.ID, ".", "/"), endpoint)
 }
 
+// Listens reports whether a subject is one of a service's, the library's among them.
+func (s *Service) Listens(subject string) bool {
+	return strings.HasPrefix(subject, "$SRV.") || strings.HasPrefix(subject, s.Prefix+".svc.")
+}
+
 // answerTime bounds every answer.
 const answerTime = 20 * time.Second
 

@@ -50,6 +50,9 @@ func (s *Server) Start() {
 	}
 }
 
+// Change changes what the server is started with the next time.
+func (s *Server) Change(f func(*server.Options)) { f(&s.options) }
+
 // Stop stops the server.
 func (s *Server) Stop() {
 	s.Shutdown()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,12 +43,14 @@ type NATS struct {
 	MaxBackoff   time.Duration // default 10 s
 
 	link[*talk]
-	squeeze *squeezer
-	hello   []byte        // the frame that begins each message
-	slots   chan struct{} // one for each batch on its way
-	up      chan struct{} // the server is there (again)
-	away    atomic.Bool   // the outage was said
-	careful careful
+	squeeze  *squeezer
+	hello    []byte        // the frame that begins each message
+	slots    chan struct{} // one for each batch on its way
+	up       chan struct{} // the server is there (again)
+	away     atomic.Bool   // the outage was said
+	talking  *talk         // guarded by mu: the latest session, welcomed or not
+	unserved sync.Once
+	careful  careful
 }
 
 var _ wire.Appender = (*NATS)(nil)
@@ -101,7 +104,7 @@ func (n *NATS) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if begun {
+		if begun && !errors.Is(err, errForbidden) {
 			wait = n.MinBackoff
 		}
 		var f *fault
@@ -138,9 +141,7 @@ func (n *NATS) dial() (*nats.Conn, error) {
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { n.unreachable(err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if errors.Is(err, nats.ErrPermissionViolation) {
-				n.interrupt(fmt.Errorf("the NATS server forbids it: %w", err))
-			}
+			n.refused(err)
 		}),
 	}, n.Options...)...)
 }
@@ -173,10 +174,30 @@ func (n *NATS) unreachable(err error) {
 	}
 }
 
-// interrupt ends the session that works now.
+var errForbidden = errors.New("the NATS server forbids this user to")
+
+// refused takes what the server says beside the point: what it forbids.
+func (n *NATS) refused(err error) {
+	subject, publish, ok := wire.Forbidden(err)
+	what := "subscribe to"
+	if publish {
+		what = "publish to"
+	}
+	switch {
+	case !ok:
+	case publish, strings.HasPrefix(subject, n.Subject.Answers()):
+		n.interrupt(fmt.Errorf("%w %s %s: what is needed is in docs/nats.md", errForbidden, what, subject))
+	default:
+		n.unserved.Do(func() {
+			n.Log.Info("this agent cannot be found or asked over NATS: the server forbids it; lines go their way all the same", "subject", subject)
+		})
+	}
+}
+
+// interrupt ends the session that works now, or is being begun.
 func (n *NATS) interrupt(err error) {
 	n.mu.Lock()
-	s := n.session
+	s := n.talking
 	n.mu.Unlock()
 	if s != nil {
 		s.close(err)

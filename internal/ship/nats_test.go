@@ -226,6 +226,42 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
+// TestNATSForbidden: what the server forbids an agent is said with the subject; that
+// it cannot be asked as a micro service keeps no lines.
+func TestNATSForbidden(t *testing.T) {
+	deny := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Deny: subjects} }
+	for name, c := range map[string]struct {
+		forbidden server.Permissions
+		word      string
+	}{
+		"hello":   {server.Permissions{Publish: deny("fanin.agent.>")}, "forbids this user to publish to fanin.agent.web/example/com"},
+		"answers": {server.Permissions{Subscribe: deny("fanin.answer.>")}, "forbids this user to subscribe to fanin.answer.web/example/com.s"},
+		"batches": {server.Permissions{Publish: deny("fanin.log.>")}, "forbids this user to publish to fanin.log."},
+		"service": {server.Permissions{Subscribe: deny("$SRV.>")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := natstest.New(t, func(o *server.Options) {
+				o.Users = []*server.User{{Username: "c", Password: "c"}, {Username: "a", Password: "a", Permissions: &c.forbidden}}
+				o.NoAuthUser = "c"
+			})
+			m, _ := collectNATS(t, s)
+			n := connectNATS(t, s, func(n *NATS) {
+				n.Options = []nats.Option{nats.UserInfo("a", "a")}
+				n.Connected = func(nc *nats.Conn) { nc.SubscribeSync("$SRV.PING") }
+				n.PingEvery = 50 * time.Millisecond
+			})
+			if c.word == "" {
+				id := openNATS(t, n)
+				if err := n.Append(bounded(t), line(id, "kept\n")); err != nil || string(m.Text(id)) != "kept\n" {
+					t.Errorf("kept %q, %v", m.Text(id), err)
+				}
+				return
+			}
+			eventually(t, func() bool { return strings.Contains(n.Trouble(), c.word) })
+		})
+	}
+}
+
 // TestNATSOutage: an outage is said once, whichever server of a cluster is tried, and
 // the latest reason can be asked for.
 func TestNATSOutage(t *testing.T) {

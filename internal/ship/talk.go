@@ -56,6 +56,9 @@ func (n *NATS) talk(nc *nats.Conn) (*talk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for answers: %w", err)
 	}
+	n.mu.Lock()
+	n.talking = s
+	n.mu.Unlock()
 	return s, nil
 }
 

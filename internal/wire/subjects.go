@@ -1,6 +1,9 @@
 package wire
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Subjects names where agent and collector meet on a NATS server. Each message
 // is a hello and, behind it, at most one more frame, so that each can be
@@ -56,4 +59,16 @@ func (p Subjects) IsBatch(subject string) bool {
 // AgentOf is the id of the agent that a subject names in its last token.
 func AgentOf(subject string) string {
 	return strings.ReplaceAll(subject[strings.LastIndexByte(subject, '.')+1:], "/", ".")
+}
+
+var forbidden = regexp.MustCompile(`Permissions Violation for (Publish|Subscription) to "([^"]*)"`)
+
+// Forbidden reads a NATS server's word about what it does not allow: to publish to a
+// subject, or to subscribe to it.
+func Forbidden(err error) (subject string, publish, ok bool) {
+	m := forbidden.FindStringSubmatch(err.Error())
+	if m == nil {
+		return "", false, false
+	}
+	return m[2], m[1] == "Publish", true
 }
