@@ -63,6 +63,8 @@ type NATS struct {
 	mu          sync.Mutex
 	trouble     map[string]string // by what is in trouble
 	unreachable error             // why the last attempt to connect failed
+	taken       error             // another log's collector has the name Agents
+	named       chan struct{}     // closed when it was asked whether one has
 }
 
 func (n *NATS) setUp() {
@@ -87,7 +89,10 @@ func (n *NATS) setUp() {
 		n.MaxLine = min(max(n.MaxLine, minLine), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
 		n.unpack = sync.OnceValues(newUnpacker)
-		n.draining = make(chan struct{})
+		n.draining, n.named = make(chan struct{}), make(chan struct{})
+		if !n.meetsAgents() {
+			close(n.named)
+		}
 		n.trouble = make(map[string]string)
 		n.await()
 	})
@@ -101,7 +106,7 @@ func (n *NATS) Serve() error {
 	}
 	defer n.serving.Done()
 	var parts sync.WaitGroup
-	if n.Agents != "" && n.Welcome != nil {
+	if n.meetsAgents() {
 		parts.Go(func() { newNATSAgents(n).run() }) // ends with draining, as the others do
 	}
 	switch {
@@ -117,6 +122,34 @@ func (n *NATS) Serve() error {
 	return ErrServerClosed
 }
 
+func (n *NATS) meetsAgents() bool { return n.Agents != "" && n.Welcome != nil }
+
+// setName takes the outcome of asking whether another log's collector has the name.
+func (n *NATS) setName(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.taken = nil; errors.Is(err, errTaken) {
+		n.taken = err
+	}
+	select {
+	case <-n.named:
+	default:
+		close(n.named)
+	}
+}
+
+// mine waits until it is known whether agents' batches in a stream are for this log,
+// and says whose they are if not.
+func (n *NATS) mine() error {
+	select {
+	case <-n.named:
+	case <-n.draining:
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.taken
+}
+
 // enter counts a Serve in, unless Shutdown came first.
 func (n *NATS) enter() bool {
 	n.mu.Lock()
@@ -130,7 +163,7 @@ func (n *NATS) enter() bool {
 
 // await notes what is not being taken yet.
 func (n *NATS) await() {
-	if n.Agents != "" && n.Welcome != nil {
+	if n.meetsAgents() {
 		n.trouble["agents"] = notYet
 	}
 	if n.Stream != "" {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -45,27 +46,52 @@ func newNATSAgents(n *NATS) *natsAgents {
 	return &natsAgents{n: n, me: n.Welcome(""), slots: make(chan struct{}, mostNATSFlying), here: make(map[string]*natsAgent)}
 }
 
-// run serves agents until the listener drains.
+// run serves agents until the listener drains, unless and until another log's
+// collector does so: their agents would be torn between two logs.
 func (a *natsAgents) run() {
-	subs, err := a.subscribe()
-	for ; err != nil; subs, err = a.subscribe() {
+	for a.n.connected() {
+		since := a.n.Conn.Stats().Reconnects
+		subs, err := a.subscribe()
+		a.n.setName(err)
+		if err == nil {
+			a.n.setTrouble("agents", nil)
+			err = a.serve(subs, since)
+			a.n.setName(err)
+			a.close(subs)
+		}
+		if err == nil {
+			return
+		}
 		a.n.setTrouble("agents", err)
-		if !a.n.pause(2 * time.Second) {
+		if !a.n.pause(time.Second + rand.N(2*time.Second)) { // of two that stand back for each other, one is first
 			return
 		}
 	}
-	a.n.setTrouble("agents", nil)
+}
+
+// serve looks after the agents that are here until the listener drains, or another
+// has the name. That can be so when the server was away: the other was back first.
+func (a *natsAgents) serve(subs []*nats.Subscription, since uint64) error {
 	for a.n.pause(time.Second) {
 		a.forgetSilent()
 		a.n.Metrics.countDrops(subs...)
+		if now := a.n.Conn.Stats().Reconnects; now != since && a.n.Conn.IsConnected() {
+			if err := a.alone(); err != nil {
+				return err
+			}
+			since = now
+		}
 	}
+	return nil
+}
+
+// close lets all agents go when what is being worked on has its answers.
+func (a *natsAgents) close(subs []*nats.Subscription) {
 	a.n.Metrics.countDrops(subs...)
 	for _, sub := range subs {
 		sub.Unsubscribe()
 	}
-	a.mu.Lock()
-	a.ending = true
-	a.mu.Unlock()
+	a.setEnding(true)
 	a.busy.Wait() // their answers go out before the drain does
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,46 +100,79 @@ func (a *natsAgents) run() {
 	}
 }
 
-// subscribe listens, unless another log's collector does so already: their
-// agents would be torn between two logs.
+func (a *natsAgents) setEnding(is bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ending = is
+}
+
+// subscribe listens, if nobody else of this name does. It says whose collector it is
+// before it asks for others: of two that begin at once, the one that asks later hears
+// of the other.
 func (a *natsAgents) subscribe() (subs []*nats.Subscription, err error) {
-	if !a.n.connected() {
-		return nil, errors.New("not connected")
-	}
-	p := a.n.Agents
-	ctx, cancel := context.WithTimeout(a.n.ctx, 2*time.Second)
-	defer cancel()
-	if other, err := a.n.Conn.RequestWithContext(ctx, p.Who(), nil); err == nil {
-		var f wire.Frame
-		if wire.NewDecoder(bytes.NewReader(other.Data)).Next(&f) == nil && f.Welcome.Log != a.me.Log {
-			return nil, fmt.Errorf("the collector of the log %s takes agents = %q on this server already; give one of them another name", f.Welcome.Log, p)
+	defer func() {
+		if err != nil {
+			for _, sub := range subs {
+				sub.Unsubscribe()
+			}
 		}
+	}()
+	if err := a.alone(); err != nil {
+		return nil, err
 	}
-	who := wire.Welcome{Log: a.me.Log, Incarnation: a.me.Incarnation}
-	for _, x := range []struct {
-		subject string
-		f       nats.MsgHandler
-	}{
-		{p.Who(), func(m *nats.Msg) { a.tellWho(m, who) }},
-		{p.AllOfLog(a.me.Log), func(m *nats.Msg) { a.work(m, a.ask) }},
-		{p.AllHellos(), func(m *nats.Msg) { a.work(m, a.hello) }},
-	} {
-		err := a.n.subscribed(x.subject, func() error {
-			sub, err := a.n.Conn.Subscribe(x.subject, x.f)
+	a.setEnding(false)
+	p, who := a.n.Agents, wire.Welcome{Log: a.me.Log, Incarnation: a.me.Incarnation}
+	listen := func(subject string, f nats.MsgHandler) error {
+		return a.n.subscribed(subject, func() error {
+			sub, err := a.n.Conn.Subscribe(subject, f)
 			if err != nil {
 				return err
 			}
 			subs = append(subs, sub)
 			return sub.SetPendingLimits(-1, a.n.Pending)
 		})
+	}
+	if err := listen(p.Who(), func(m *nats.Msg) { a.tellWho(m, who) }); err != nil {
+		return subs, err
+	}
+	if err := a.alone(); err != nil {
+		return subs, err
+	}
+	if err := listen(p.AllOfLog(a.me.Log), func(m *nats.Msg) { a.work(m, a.ask) }); err != nil {
+		return subs, err
+	}
+	err = listen(p.AllHellos(), func(m *nats.Msg) { a.work(m, a.hello) })
+	return subs, err
+}
+
+// errTaken is matched by errors that say whose the name is.
+var errTaken = errors.New("give one of them another name")
+
+// whoWithin is how long others have to say whose collectors they are.
+const whoWithin = 250 * time.Millisecond
+
+// alone makes sure that no other log's collector takes agents of this name.
+func (a *natsAgents) alone() error {
+	sub, err := a.n.Conn.SubscribeSync(a.n.Conn.NewInbox())
+	if err != nil {
+		return fmt.Errorf("ask for other collectors: %w", err)
+	}
+	defer sub.Unsubscribe()
+	if err := a.n.Conn.PublishRequest(a.n.Agents.Who(), sub.Subject, nil); err != nil {
+		return fmt.Errorf("ask for other collectors: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(a.n.ctx, whoWithin)
+	defer cancel()
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			for _, s := range subs {
-				s.Unsubscribe()
-			}
-			return nil, err
+			return nil // nobody more answers
+		}
+		var f wire.Frame
+		if wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f) == nil && f.Kind == wire.KindWelcome && f.Welcome.Log != a.me.Log {
+			return fmt.Errorf("the collector of the log %s takes agents = %q on this server already; %w", f.Welcome.Log, a.n.Agents, errTaken)
 		}
 	}
-	return subs, nil
 }
 
 // work does one message on a goroutine of its own.
@@ -344,14 +403,18 @@ func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
 	}
 	opening := false
 	d.Room = func(size int) ([]byte, error) {
-		ctx, cancel := context.WithTimeoutCause(n.ctx, 10*time.Second, errNoRoom)
+		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		defer cancel()
 		take := n.Room.take
 		if opening {
 			take = n.Room.more
 		}
 		opening = true
-		return take(ctx, size)
+		block, err := take(ctx, size)
+		if err != nil {
+			return nil, errNoRoom // at the end, too: it is no fault of the message
+		}
+		return block, nil
 	}
 	d.Free = n.freeText
 	return d, nil

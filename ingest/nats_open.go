@@ -21,7 +21,7 @@ func (s *natsStream) open(ctx context.Context) error {
 		return fmt.Errorf("use JetStream: %w", err)
 	}
 	s.filters = slices.Clone(s.n.Subjects)
-	if s.n.Agents != "" && s.n.Welcome != nil {
+	if s.n.meetsAgents() {
 		s.filters = append(s.filters, s.n.Agents.AllBatches())
 	}
 	stream, err := s.js.Stream(ctx, s.n.Stream)

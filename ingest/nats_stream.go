@@ -32,6 +32,7 @@ type natsStream struct {
 	place    place  // where the plain lines stand in the log
 	pile     pile   // of plain lines
 	next     uint64 // the number of the delivery to come
+	gaps     int    // in the numbers of deliveries, in this session
 	seen     uint64 // the latest message that was delivered to anybody
 	whole    bool   // the consumer wants every message of the stream
 	done     mark   // all messages up to this one are done with
@@ -126,6 +127,9 @@ func disconnected(ctx context.Context) error {
 func (s *natsStream) take(ctx context.Context, begun func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := cmp.Or(s.n.mine(), ctx.Err()); err != nil {
+		return err
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -135,12 +139,16 @@ func (s *natsStream) take(ctx context.Context, begun func()) error {
 	if err := s.reread(ctx); err != nil {
 		return err
 	}
+	s.gaps = 0
 	begun()
 	messages := make(chan message, 64)
 	failed := make(chan error, 1)
 	go func() { failed <- s.pump(ctx, messages); close(messages) }() // ends with the session
 	for m := range messages {
 		group := s.gather(m, messages)
+		if err := s.n.mine(); err != nil {
+			return err
+		}
 		if err := s.check(ctx, group); err != nil {
 			return err
 		}
@@ -218,11 +226,19 @@ func (s *natsStream) check(ctx context.Context, group []message) error {
 			s.next++
 			s.passed(m.seq)
 		default:
+			if s.gaps++; s.gaps >= fewGaps {
+				s.n.say.warn("nats_shared", "somebody else takes messages of this consumer, too; what both read comes to both logs: give each collector a durable of its own",
+					"stream", s.n.Stream, "durable", s.n.Durable)
+			}
 			return s.reread(ctx)
 		}
 	}
 	return nil
 }
+
+// fewGaps in one session have other reasons: a process that died, a delivery that came
+// too late for its fetch.
+const fewGaps = 3
 
 // passed notices messages that were gone before they were delivered: the stream let
 // them grow too old, or somebody removed them. Where a consumer has filters, nobody

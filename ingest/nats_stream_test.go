@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,11 @@ func collector(t testing.TB, s *natstest.Server, m wire.Appender) (*NATS, func()
 
 // text is all that a Memory has of plain messages of a stream.
 func text(m *appendertest.Memory, n *NATS) string { return string(m.Text(newPlace(n).Stream)) }
+
+// writer is a Writer of whole lines.
+type writer func(line string)
+
+func (w writer) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }
 
 func waitFor(t testing.TB, m *appendertest.Memory, n *NATS, want string) {
 	t.Helper()
@@ -86,11 +92,18 @@ func TestStreamOnce(t *testing.T) {
 }
 
 // TestStreamStolen: what was delivered to somebody else, who does nothing with it, is
-// read by its number before anything newer is taken.
+// read by its number before anything newer is taken; when that goes on, it is said.
 func TestStreamStolen(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
-	n, _ := collector(t, s, m)
+	n := &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
+	var warned atomic.Bool
+	n.Log = slog.New(slog.NewTextHandler(writer(func(line string) {
+		if strings.Contains(line, "somebody else takes messages of this consumer") {
+			warned.Store(true)
+		}
+	}), nil))
+	serveNATS(t, s, n)
 	quiet(t, n)
 	nc := s.Connect()
 	publishStored(t, nc, "logs.a", "begin")
@@ -103,7 +116,6 @@ func TestStreamStolen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var stolen atomic.Bool
 	done := make(chan struct{})
 	go func() { // ends with Stop
 		defer close(done)
@@ -111,11 +123,13 @@ func TestStreamStolen(t *testing.T) {
 			if _, err := thief.Next(); err != nil {
 				return
 			}
-			stolen.Store(true)
 		}
 	}()
 	want := "begin\n"
-	for i := 0; !stolen.Load() || i < 20; i++ {
+	for i := 0; !warned.Load(); i++ {
+		if i == 20_000 {
+			t.Fatal("nobody said that messages are taken by somebody else")
+		}
 		line := fmt.Sprintf("line %d", i)
 		publishStored(t, nc, "logs.a", line)
 		want += line + "\n"
@@ -288,6 +302,59 @@ func TestStreamWiped(t *testing.T) {
 	}
 	publishStored(t, nc, "logs.a", "four")
 	waitFor(t, m, n, "one\ntwo\nthree\nfour\n")
+}
+
+// TestStreamGivenUp: a batch that waits for room when a stop is given up stays in the
+// stream, and is taken by the next process.
+func TestStreamGivenUp(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	serve := func(room *Room) *NATS {
+		n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, Room: room}
+		serveNATS(t, s, n)
+		quiet(t, n)
+		return n
+	}
+	n := serve(&Room{Limit: 1 << 20})
+	held, err := n.Room.take(t.Context(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := wire.Batch{Stream: wire.StreamID{1}, Epoch: 1, End: 2, Text: []byte("x\n")}
+	open := b
+	open.Op, open.End, open.Source, open.Text = wire.OpOpen, 0, "x", nil
+	js := jetStream(t, s.Connect())
+	for _, message := range [][]byte{wire.AppendBatch(helloOf("a"), &open, 0, nil), append(wire.AppendBatch(helloOf("a"), &b, 0, b.Text), b.Text...)} {
+		if _, err := js.Publish(t.Context(), n.Agents.Batch("a"), message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func() bool {
+		n.Room.mu.Lock()
+		defer n.Room.mu.Unlock()
+		return len(n.Room.waiting) > 0
+	}
+	for end := time.Now().Add(10 * time.Second); !waiting(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing waits for room")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := n.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	n.serving.Wait()
+	n.Room.give(held)
+	if got := string(m.Text(b.Stream)); got != "" {
+		t.Errorf("kept without room: %q", got)
+	}
+	serve(nil)
+	for end := time.Now().Add(20 * time.Second); string(m.Text(b.Stream)) != "x\n"; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the batch is not in the stream any more")
+		}
+	}
 }
 
 // TestStreamRefused: what would lose messages without a word is not taken part in,

@@ -127,7 +127,7 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 		}
 	}
 	if t.Stream != "" && t.Queue != "" {
-		s.file.Problem(at+".queue", "queue is for messages without a stream: collectors that share a stream have the same durable")
+		s.file.Problem(at+".queue", "queue is for messages without a stream: of a stream, each collector takes what comes to its own durable")
 	}
 	if t.Stream == "" {
 		for key, set := range map[string]bool{"durable": t.Durable != "", "create": t.Create, "replicas": t.Replicas != nil} {

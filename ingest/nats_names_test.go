@@ -1,0 +1,91 @@
+package ingest
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/natstest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// respond answers who asks whose collector it is, as another log's would, from the
+// nth question on.
+func respond(t *testing.T, s *natstest.Server, log wire.StreamID, from int32) (stop func()) {
+	t.Helper()
+	nc := s.Connect()
+	var asked atomic.Int32
+	if _, err := nc.Subscribe("fanin.who", func(m *nats.Msg) {
+		if asked.Add(1) >= from {
+			m.Respond(wire.AppendWelcome(nil, wire.Welcome{Log: log}))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return nc.Close
+}
+
+// TestTwoCollectorsAtOnce: a collector that begins in the same moment, and one that was
+// back first after the server was away, are noticed, too.
+func TestTwoCollectorsAtOnce(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID()}
+	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	log := wire.NewStreamID()
+	word := "the collector of the log " + log.String()
+	stop := respond(t, s, log, 2) // when n asked first, this one was not there yet
+	serveNATS(t, s, n)
+	troubled(t, n, word)
+	stop()
+	quiet(t, n)
+
+	greet := func() {
+		t.Helper()
+		if f, ok := ask(t, s.Connect(), n.Agents.Hello("a"), "a", helloOf("a")); !ok || f.Kind != wire.KindWelcome {
+			t.Errorf("no welcome: %+v", f)
+		}
+	}
+	greet()
+	stop = respond(t, s, log, 1)
+	s.Stop()
+	s.Start()
+	troubled(t, n, word)
+	if list := n.Sessions.List(); len(list) != 0 {
+		t.Errorf("agents are still here: %+v", list)
+	}
+	stop()
+	quiet(t, n)
+	greet()
+}
+
+// TestStreamOfAnother: agents' batches in a stream are left to the collector that has
+// the agents' name, also by one that reads the same stream.
+func TestStreamOfAnother(t *testing.T) {
+	s := natstest.New(t)
+	first, m := agents(t, s)
+	other := &appendertest.Memory{Log: wire.NewStreamID()}
+	second := &NATS{Out: other, Welcome: other.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}}
+	serveNATS(t, s, second)
+	troubled(t, second, "stream LOGS: the collector of the log "+m.Log.String())
+	js := jetStream(t, s.Connect())
+	for i := range 50 {
+		b := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{byte(i), 1}, Epoch: 1, Source: "x"}
+		if _, err := js.Publish(t.Context(), first.Agents.Batch("a"), wire.AppendBatch(helloOf("a"), &b, 0, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); len(m.Streams()) < 50; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d of 50 batches were taken by the one, %d by the other", len(m.Streams()), len(other.Streams()))
+		}
+	}
+	if got := len(other.Streams()); got != 0 {
+		t.Errorf("%d batches were taken for the other log", got)
+	}
+}
