@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"fanin/internal/broker"
 )
 
 // open finds the stream and its consumer, makes them if that is wanted, and
@@ -37,7 +39,7 @@ func (s *natsStream) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for the stream %s: %w", s.n.Stream, err)
 	}
-	if err := refuseStream(stream.CachedInfo()); err != nil {
+	if err := broker.Refuse(&stream.CachedInfo().Config); err != nil {
 		return err
 	}
 	s.stream = stream
@@ -57,21 +59,6 @@ func (s *natsStream) create(ctx context.Context) (jetstream.Stream, error) {
 	}
 	s.n.Log.Info("made the stream", "stream", s.n.Stream, "subjects", s.filters, "replicas", s.n.Replicas)
 	return stream, nil
-}
-
-// refuseStream says why a stream may lose messages without anybody being told.
-func refuseStream(info *jetstream.StreamInfo) error {
-	c := &info.Config
-	bounded := c.MaxMsgs > 0 || c.MaxBytes > 0
-	switch {
-	case c.Discard == jetstream.DiscardOld && bounded:
-		return fmt.Errorf("the stream %s drops its oldest messages when it is full, and tells nobody: nats stream edit %s --discard=new", c.Name, c.Name)
-	case c.MaxMsgsPerSubject > 0 && !(c.Discard == jetstream.DiscardNew && c.DiscardNewPerSubject):
-		return fmt.Errorf("the stream %s keeps %d messages of a subject and drops older ones, and tells nobody: nats stream edit %s --max-msgs-per-subject=-1", c.Name, c.MaxMsgsPerSubject, c.Name)
-	case c.MaxAge > 0 && c.MaxAge < time.Hour:
-		return fmt.Errorf("the stream %s drops messages that are %v old, whether or not they were taken, and tells nobody: nats stream edit %s --max-age=-1, or some days", c.Name, c.MaxAge, c.Name)
-	}
-	return nil
 }
 
 // warn says what may surprise.

@@ -240,6 +240,36 @@ func TestRelayStreamGone(t *testing.T) {
 	}
 }
 
+// TestRelayRefused: a stream that would drop its oldest messages is given none, until it
+// is mended.
+func TestRelayRefused(t *testing.T) {
+	s := natstest.New(t)
+	js, err := jetstream.New(s.Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy, MaxMsgs: 1}
+	if _, err := js.CreateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	h := open(t, t.TempDir())
+	h.put(t, "app", "one", "two")
+	r, _ := h.carry(t, s)
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), "drops its oldest messages when it is full"); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("trouble is %q", r.Trouble())
+		}
+	}
+	c.Discard, c.MaxMsgs = jetstream.DiscardNew, 10
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if got := queue(t, s, 2); !strings.HasSuffix(got[0], " one") || !strings.HasSuffix(got[1], " two") {
+		t.Errorf("the queue is %q", got)
+	}
+	done(t, h, 2)
+}
+
 // TestRelayTooLong: a line that the server does not take is a dead letter, and the
 // others go on.
 func TestRelayTooLong(t *testing.T) {
