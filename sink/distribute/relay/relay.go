@@ -134,6 +134,9 @@ func (r *Relay) carry(ctx context.Context, d *worker.Delivery) error {
 		if ctx.Err() != nil {
 			return worker.ErrRelease
 		}
+		if noStream(err) {
+			r.opened = false // it was removed, or its store wiped
+		}
 		r.setTrouble(err)
 		d.Touch()
 		select {
@@ -230,13 +233,17 @@ func (r *Relay) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+	case noStream(err):
 		return fmt.Errorf("no stream takes %s.>: does the stream %s have that subject? %w", r.Subject, r.Stream, err)
 	}
 	return fmt.Errorf("publish to the stream %s: %w", r.Stream, err)
 }
 
-// open finds or makes the stream, once.
+func noStream(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+}
+
+// open finds or makes the stream, once, and again when it is gone.
 func (r *Relay) open(ctx context.Context) (err error) {
 	if r.opened {
 		return nil

@@ -210,12 +210,12 @@ func TestRelayAgain(t *testing.T) {
 	queue(t, s, 0) // the first line had that id
 }
 
-// TestRelayStreamGone: what the stream did not acknowledge is carried when it is
-// there again.
+// TestRelayStreamGone: what the stream did not acknowledge is carried when the stream is
+// there again; where it may be made, it is.
 func TestRelayStreamGone(t *testing.T) {
 	s := natstest.New(t)
 	h := open(t, t.TempDir())
-	r, _ := h.carry(t, s)
+	_, stop := h.carry(t, s)
 	h.put(t, "app", "one")
 	done(t, h, 1)
 	js, err := jetstream.New(s.Connect())
@@ -226,7 +226,20 @@ func TestRelayStreamGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.put(t, "app", "two", "three")
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), "no stream takes work.>"); time.Sleep(time.Millisecond) {
+	done(t, h, 3)
+	if got := queue(t, s, 2); !strings.HasSuffix(got[0], " two") || !strings.HasSuffix(got[1], " three") {
+		t.Errorf("the queue that was made again is %q", got)
+	}
+	stop()
+
+	r, _ := h.carry(t, s, func(r *Relay) { r.Create = false })
+	h.put(t, "app", "four")
+	done(t, h, 4)
+	if err := js.DeleteStream(t.Context(), "WORK"); err != nil {
+		t.Fatal(err)
+	}
+	h.put(t, "app", "five")
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), "the stream WORK does not exist: say create"); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("trouble is %q", r.Trouble())
 		}
@@ -234,8 +247,8 @@ func TestRelayStreamGone(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
 		t.Fatal(err)
 	}
-	done(t, h, 3)
-	if got := queue(t, s, 2); !strings.HasSuffix(got[0], " two") || !strings.HasSuffix(got[1], " three") {
+	done(t, h, 5)
+	if got := queue(t, s, 1); !strings.HasSuffix(got[0], " five") {
 		t.Errorf("the queue is %q", got)
 	}
 }
