@@ -74,7 +74,7 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := &cobra.Command{Use: "check", Short: "check the configuration and what it names, and change nothing", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "check", Short: "check the configuration and what it names, and change nothing", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.config == "" {
 				return daemon.Exitf(daemon.ExitUsage, "say what to check: --config FILE")
@@ -112,7 +112,7 @@ func (o *options) sendCommand() *cobra.Command {
 }
 
 func (o *options) statusCommand() *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "say how the running agent does", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "status", Short: "say how the running agent does", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.to == "" && o.config == "" {
 				o.to = "tcp://nowhere:0" // not asked: the state directory says who
@@ -153,4 +153,8 @@ func askStatus(state string) (st status, err error) {
 		return st, fmt.Errorf("ask the agent: %w", err)
 	}
 	return st, nil
+}
+
+func noArguments(c *cobra.Command, args []string) error {
+	return daemon.NoArguments(c.CommandPath(), args)
 }

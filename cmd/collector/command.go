@@ -78,8 +78,12 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 }
 
 func (o *options) command(use, short string, run func(ctx context.Context, c *cobra.Command) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: usageArgs(cobra.NoArgs),
+	return &cobra.Command{Use: use, Short: short, Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return run(context.Background(), c) }}
+}
+
+func noArguments(c *cobra.Command, args []string) error {
+	return daemon.NoArguments(c.CommandPath(), args)
 }
 
 func (o *options) runCommand() *cobra.Command {

@@ -42,6 +42,15 @@ func Exitf(code int, format string, args ...any) error {
 	return &Exit{code, fmt.Errorf(format, args...)}
 }
 
+// NoArguments is an Exit for a command that takes none and is given some: most often
+// the name of a configuration file.
+func NoArguments(command string, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return Exitf(ExitUsage, "%s takes no %q: a configuration is named by --config FILE\ntry: %s --help", command, args[0], command)
+}
+
 // Code is the code for the outcome of a program.
 func Code(err error) int {
 	var e *Exit
