@@ -159,9 +159,13 @@ func (b *bench) group(name string) GroupStatus {
 	return GroupStatus{}
 }
 
-// done waits until a group has nothing left to do.
+// done waits until a group has nothing left to do. An ack comes before its lines
+// can be read: what the writer does between two groups comes after that.
 func (b *bench) done(name string) GroupStatus {
 	b.t.Helper()
+	if err := b.sink.Checkpoint(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
 	b.wait("group "+name, func() bool {
 		g := b.group(name)
 		return g.Group != "" && g.LagLines == 0 && g.Position == b.sink.End().String()
