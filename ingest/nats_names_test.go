@@ -1,9 +1,9 @@
 package ingest
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -65,27 +65,38 @@ func TestTwoCollectorsAtOnce(t *testing.T) {
 }
 
 // TestStreamOfAnother: agents' batches in a stream are left to the collector that has
-// the agents' name, also by one that reads the same stream.
+// the agents' name, also by one that reads the same stream. When that is gone, the other
+// takes them.
 func TestStreamOfAnother(t *testing.T) {
 	s := natstest.New(t)
-	first, m := agents(t, s)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	first := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}
+	stop := serveNATS(t, s, first)
+	quiet(t, first)
 	other := &appendertest.Memory{Log: wire.NewStreamID()}
 	second := &NATS{Out: other, Welcome: other.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}}
 	serveNATS(t, s, second)
 	troubled(t, second, "stream LOGS: the collector of the log "+m.Log.String())
 	js := jetStream(t, s.Connect())
-	for i := range 50 {
-		b := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{byte(i), 1}, Epoch: 1, Source: "x"}
-		if _, err := js.Publish(t.Context(), first.Agents.Batch("a"), wire.AppendBatch(helloOf("a"), &b, 0, nil)); err != nil {
-			t.Fatal(err)
+	publish := func(from, to int) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			b := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{byte(i), 1}, Epoch: 1, Source: "x"}
+			if _, err := js.Publish(t.Context(), first.Agents.Batch("a"), wire.AppendBatch(helloOf("a"), &b, 0, nil)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); len(m.Streams()) < 50; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d of 50 batches were taken by the one, %d by the other", len(m.Streams()), len(other.Streams()))
-		}
+	taken := func() string {
+		return fmt.Sprintf("%d batches were taken by the one, %d by the other", len(m.Streams()), len(other.Streams()))
 	}
-	if got := len(other.Streams()); got != 0 {
-		t.Errorf("%d batches were taken for the other log", got)
+	publish(0, 50)
+	until(t, func() bool { return len(m.Streams()) >= 50 }, taken)
+	if len(other.Streams()) != 0 {
+		t.Error(taken())
 	}
+	stop()
+	quiet(t, second)
+	publish(50, 60)
+	until(t, func() bool { return len(other.Streams()) >= 10 }, taken)
 }

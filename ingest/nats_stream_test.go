@@ -32,13 +32,19 @@ type writer func(line string)
 
 func (w writer) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }
 
-func waitFor(t testing.TB, m *appendertest.Memory, n *NATS, want string) {
+// until waits for what nobody announces: what a log has, or what waits.
+func until(t testing.TB, ok func() bool, failed func() string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); text(m, n) != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("there is %.300q, want %.300q", text(m, n), want)
+			t.Fatal(failed())
 		}
 	}
+}
+
+func waitFor(t testing.TB, m *appendertest.Memory, n *NATS, want string) {
+	t.Helper()
+	until(t, func() bool { return text(m, n) == want }, func() string { return fmt.Sprintf("there is %.300q, want %.300q", text(m, n), want) })
 }
 
 // TestStreamOnce: whatever happens to a delivery, its lines are kept once, in the
@@ -334,11 +340,7 @@ func TestStreamGivenUp(t *testing.T) {
 		defer n.Room.mu.Unlock()
 		return len(n.Room.waiting) > 0
 	}
-	for end := time.Now().Add(10 * time.Second); !waiting(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing waits for room")
-		}
-	}
+	until(t, waiting, func() string { return "nothing waits for room" })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := n.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -350,11 +352,7 @@ func TestStreamGivenUp(t *testing.T) {
 		t.Errorf("kept without room: %q", got)
 	}
 	serve(nil)
-	for end := time.Now().Add(20 * time.Second); string(m.Text(b.Stream)) != "x\n"; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the batch is not in the stream any more")
-		}
-	}
+	until(t, func() bool { return string(m.Text(b.Stream)) == "x\n" }, func() string { return "the batch is not in the stream any more" })
 }
 
 // TestStreamRefused: what would lose messages without a word is not taken part in,

@@ -108,6 +108,16 @@ func queue(t *testing.T, s *natstest.Server, want int) (list []string) {
 	return list
 }
 
+// troubled waits until the relay says so; nothing announces it.
+func troubled(t *testing.T, r *Relay, word string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), word); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("trouble is %q", r.Trouble())
+		}
+	}
+}
+
 // done waits until the log has so many lines, since an ack comes before they can be
 // read, and the group is through with them.
 func done(t *testing.T, h *house, lines uint64) {
@@ -239,11 +249,7 @@ func TestRelayStreamGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.put(t, "app", "five")
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), "the stream WORK does not exist: say create"); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("trouble is %q", r.Trouble())
-		}
-	}
+	troubled(t, r, "the stream WORK does not exist: say create")
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
 		t.Fatal(err)
 	}
@@ -268,11 +274,7 @@ func TestRelayRefused(t *testing.T) {
 	h := open(t, t.TempDir())
 	h.put(t, "app", "one", "two")
 	r, _ := h.carry(t, s)
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), "drops its oldest messages when it is full"); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("trouble is %q", r.Trouble())
-		}
-	}
+	troubled(t, r, "drops its oldest messages when it is full")
 	c.Discard, c.MaxMsgs = jetstream.DiscardNew, 10
 	if _, err := js.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
