@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +24,7 @@ type agentConn struct {
 	frames  *frameReader
 	dec     *wire.Decoder
 	session *session
+	from    string // see address
 	answers answers
 	held    held          // what this connection holds, so that it cannot take all the room
 	slots   chan struct{} // one for each frame in flight
@@ -77,12 +80,16 @@ func (a *agentConn) greet() error {
 	if err != nil {
 		return &fault{"agent_id", err.Error()}
 	}
-	a.session = session
+	a.session, a.from = session, a.address()
 	a.t.Metrics.agents.Inc()
 	if a.dec.Zstd, err = a.t.unpack(); err != nil {
 		return fmt.Errorf("prepare to open compressed texts: %w", err)
 	}
-	a.answers.write(wire.AppendWelcome(nil, a.t.Welcome(h.Agent)))
+	for frame := range wire.WelcomeFrames(a.t.Welcome(h.Agent), 0) {
+		if !a.answers.write(frame) {
+			return errors.New("the agent does not read its welcome")
+		}
+	}
 	a.t.Log.Debug("agent connected", "agent", h.Agent, "peer", a.remote(), "run", h.Run, "software", h.Software)
 	return nil
 }
@@ -91,22 +98,24 @@ func (a *agentConn) checkHello(k wire.Kind, h wire.Hello) error {
 	if k != wire.KindHello {
 		return &fault{"protocol", "an agent begins with a hello"}
 	}
-	if f := checkHello(h); f != nil {
+	if f := checkHello(h, wire.Version); f != nil {
 		return f
 	}
 	switch {
 	case a.t.Welcome == nil:
 		return &fault{"protocol", "this listener takes plain lines only"}
 	case a.t.RequireAgentCert:
-		return a.checkCert(h.Agent)
+		return a.checkCert(h)
 	}
 	return nil
 }
 
-// checkHello is what every way in wants of a hello.
-func checkHello(h wire.Hello) *fault {
+// checkHello is what every way in wants of a hello. Batches that lie in a
+// JetStream stream may be older than the collector: least is the lowest version
+// that is read.
+func checkHello(h wire.Hello, least int) *fault {
 	switch {
-	case h.Version != wire.Version:
+	case h.Version < least || h.Version > wire.Version:
 		return &fault{"version", fmt.Sprintf("the agent speaks protocol version %d, this collector version %d: install the same release on both", h.Version, wire.Version)}
 	case !validID(h.Agent):
 		return &fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q", h.Agent, wire.SourceNotice)}
@@ -125,19 +134,37 @@ func validID(id string) bool {
 	return 1 <= len(id) && len(id) <= 128 && id != wire.SourceNotice
 }
 
-// checkCert wants the agent's id among its certificate's names: the subject's
-// common name and the DNS names.
-func (a *agentConn) checkCert(id string) error {
+// checkCert wants the agent's id, and the host that its lines name, among its
+// certificate's names: the subject's common name and the DNS names. The host may
+// also be the agent's id.
+func (a *agentConn) checkCert(h wire.Hello) error {
 	tc, ok := a.nc.(*tls.Conn)
 	if !ok || len(tc.ConnectionState().VerifiedChains) == 0 {
 		return &fault{"certificate", "this listener wants a certificate of the agent: set tls = {cert, key} in the agent's configuration"}
 	}
 	leaf := tc.ConnectionState().VerifiedChains[0][0]
-	names := append([]string{leaf.Subject.CommonName}, leaf.DNSNames...)
-	if !slices.Contains(names, id) {
-		return &fault{"certificate", fmt.Sprintf("agent id %q is not a name in the agent's certificate, which has %q", id, names)}
+	names := certNames(leaf)
+	if !slices.Contains(names, h.Agent) {
+		return &fault{"certificate", fmt.Sprintf("agent id %q is not a name in the agent's certificate, which has %q", h.Agent, names)}
+	}
+	if h.Host != "" && h.Host != h.Agent && !slices.Contains(names, h.Host) && !a.t.TrustHost {
+		return &fault{"host", fmt.Sprintf("host %q is neither the agent's id nor a name in its certificate, which has %q: "+
+			"set host in the agent's configuration, or trust_host = true at the listener", h.Host, names)}
 	}
 	return nil
+}
+
+func certNames(leaf *x509.Certificate) []string {
+	return slices.DeleteFunc(append([]string{leaf.Subject.CommonName}, leaf.DNSNames...), func(s string) bool { return s == "" })
+}
+
+// address is what the agent's streams are counted by: none when a certificate
+// says whose they are.
+func (a *agentConn) address() string {
+	if tc, ok := a.nc.(*tls.Conn); ok && len(tc.ConnectionState().VerifiedChains) > 0 {
+		return ""
+	}
+	return a.peer.String()
 }
 
 // evict ends the connection because the agent came again. It does not wait.
@@ -200,8 +227,8 @@ func (a *agentConn) takeFrames() error {
 
 // take gives a frame's batch to the keeper, on a goroutine of its own.
 func (a *agentConn) take(b wire.Batch) error {
-	b.Input, b.Agent, b.Host = inputAgent, a.session.hello.Agent, a.session.hello.Host
-	if b.Stream.IsZero() || !a.t.Sessions.begin(b.Stream) {
+	b.Input, b.Agent, b.Host, b.Address = inputAgent, a.session.hello.Agent, cmp.Or(a.session.hello.Host, a.session.hello.Agent), a.from
+	if b.Stream.IsZero() || !a.t.Sessions.begin(b.Agent, b.Stream) {
 		a.free(b.Text)
 		return &fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
 	}
@@ -213,7 +240,7 @@ func (a *agentConn) take(b wire.Batch) error {
 	a.flying.Go(func() { // owned by flying; ends with its Append
 		err := offer(a.t.ctx, a.t.Out, b)
 		a.free(b.Text)
-		a.t.Sessions.end(b.Stream) // before the answer: the next frame may come right after it
+		a.t.Sessions.end(b.Agent, b.Stream) // before the answer: the next frame may come right after it
 		a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
 		<-a.slots
 	})

@@ -57,7 +57,7 @@ func (i *input) add(lines, bytes int) {
 // reasons why a connection is closed by the collector.
 var reasons = [...]string{
 	"max_conns", "max_conns_per_ip", "tls", "not_tls", "http", "handshake", "idle", "timeout", "protocol",
-	"version", "agent_id", "certificate", "taken_over", "room", "refused", "draining", "unknown",
+	"version", "agent_id", "certificate", "host", "taken_over", "room", "refused", "draining", "unknown",
 }
 
 // NewMetrics makes counters for any number of listeners to share.
@@ -92,7 +92,7 @@ func NewMetrics() *Metrics {
 }
 
 // messageReasons are why a message over NATS is not taken.
-var messageReasons = [...]string{"protocol", "version", "agent_id", "subject", "refused"}
+var messageReasons = [...]string{"protocol", "version", "agent_id", "host", "subject", "refused"}
 
 func (m *Metrics) addNATS(f factory) {
 	m.nats, m.natsAgent = f.input(inputNATS), f.input(inputNATSAgent)

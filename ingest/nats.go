@@ -45,6 +45,8 @@ type NATS struct {
 	Replicas int           // of a stream that is made; default 1
 	Host     string        // of plain lines; default "nats"
 
+	TrustHost bool // an agent may name any host, not only its id
+
 	MaxLine      int           // longer plain lines are split; default wire.MaxLine, at least 256 bytes
 	Pending      int           // bytes of plain messages that wait to be kept; what comes beyond is dropped, and counted; default 64 MiB
 	AgentTimeout time.Duration // forgets silent agents, which ping each 5 s; default 12 s

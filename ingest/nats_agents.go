@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -225,7 +226,7 @@ func (a *natsAgents) hello(m *nats.Msg, agent string) {
 		a.fault(m.Reply, &fault{"protocol", err.Error()})
 		return
 	}
-	if err := checkNATSHello(&f, agent); err != nil {
+	if err := a.n.checkHello(&f, agent, wire.Version); err != nil {
 		a.fault(m.Reply, err)
 		return
 	}
@@ -248,7 +249,7 @@ func (a *natsAgents) hello(m *nats.Msg, agent string) {
 	a.here[agent] = x
 	a.mu.Unlock()
 	a.n.Metrics.agents.Inc()
-	for _, frame := range wire.WelcomeFrames(a.n.Welcome(agent), int(a.n.Conn.MaxPayload())-64) {
+	for frame := range wire.WelcomeFrames(a.n.Welcome(agent), int(a.n.Conn.MaxPayload())-64) {
 		a.reply(m.Reply, frame)
 	}
 	a.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
@@ -279,14 +280,23 @@ func (a *natsAgents) vacated(ctx context.Context, agent string) bool {
 	}
 }
 
-func checkNATSHello(f *wire.Frame, agent string) *fault {
+// checkHello is what a message of an agent must begin with. The server vouches
+// for the subject, so the host must be what the subject says, too.
+func (n *NATS) checkHello(f *wire.Frame, agent string, least int) *fault {
 	switch {
 	case f.Kind != wire.KindHello:
 		return &fault{"protocol", "a message of an agent begins with a hello"}
 	case f.Hello.Agent != agent:
 		return &fault{"agent_id", fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
 	}
-	return checkHello(f.Hello)
+	if bad := checkHello(f.Hello, least); bad != nil {
+		return bad
+	}
+	if f.Hello.Host != "" && f.Hello.Host != agent && !n.TrustHost {
+		return &fault{"host", fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
+			"set host in the agent's configuration, or trust_host = true in [[collector.nats]]", f.Hello.Host, agent)}
+	}
+	return nil
 }
 
 // evict ends a session because the agent came again. It does not wait.
@@ -333,7 +343,7 @@ func (a *natsAgents) ask(m *nats.Msg, agent string) {
 	var bad *fault
 	if err == nil {
 		if err = d.Next(&f); err == nil {
-			bad = checkNATSHello(&f, agent)
+			bad = a.n.checkHello(&f, agent, wire.Version)
 		}
 	}
 	if err != nil {
@@ -429,14 +439,14 @@ func (n *NATS) freeText(text []byte) {
 // offer gives an agent's batch to the keeper, and its text back to the room.
 func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
 	defer n.freeText(b.Text)
-	b.Input, b.Agent, b.Host = inputNATSAgent, h.Agent, h.Host
+	b.Input, b.Agent, b.Host = inputNATSAgent, h.Agent, cmp.Or(h.Host, h.Agent)
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch of no stream"}
-	case !n.Sessions.begin(b.Stream):
+	case !n.Sessions.begin(b.Agent, b.Stream):
 		return errBusy
 	}
-	defer n.Sessions.end(b.Stream)
+	defer n.Sessions.end(b.Agent, b.Stream)
 	n.Metrics.frames.Inc()
 	if len(b.Text) > 0 {
 		n.Metrics.natsAgent.add(countLines(b.Text), len(b.Text))

@@ -45,7 +45,7 @@ func ask(t testing.TB, nc *nats.Conn, subject, agent string, message []byte) (f 
 }
 
 func helloOf(agent string) []byte {
-	return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: agent, Instance: wire.StreamID{1}, Run: 1, Host: "h", Software: "test"})
+	return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: agent, Instance: wire.StreamID{1}, Run: 1, Host: agent, Software: "test"})
 }
 
 // TestHostileAgents: whatever comes on an agent's subjects, the collector answers
@@ -68,6 +68,7 @@ func TestHostileAgents(t *testing.T) {
 	fault("another's id", p.Hello("a"), "a", helloOf("b"), `says that it is "b"`)
 	fault("the reserved id", p.Hello("fanin"), "fanin", helloOf("fanin"), "agent id")
 	fault("an old protocol", p.Hello("a"), "a", wire.AppendHello(nil, wire.Hello{Version: 99, Agent: "a"}), "version")
+	fault("another's host", p.Hello("a"), "a", wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "a", Host: "bank"}), `host "bank" is not the agent's id`)
 	fault("no hello before", p.Log(log, "stranger"), "stranger", wire.AppendPing(helloOf("stranger"), wire.KindPing, 1), "say hello first")
 	if f, ok := ask(t, nc, p.Hello("a"), "a", helloOf("a")); !ok || f.Kind != wire.KindWelcome || f.Welcome.Log != log {
 		t.Fatalf("no welcome: %+v", f)
@@ -226,7 +227,7 @@ func FuzzNATSMessages(f *testing.F) {
 		chains := make(map[wire.StreamID]*chain)
 		if err := s.link(chains, message{subject: "fanin.batch.a", data: m}); err == nil {
 			for id, c := range chains {
-				if c.list[0].hello.Agent != "a" || c.list[0].stream != id {
+				if c.list[0].hello.Agent != "a" || c.list[0].stream.Owned(wire.StreamAgent, "a") != id {
 					t.Errorf("taken for a batch of %q, stream %s", c.list[0].hello.Agent, id)
 				}
 			}

@@ -79,7 +79,7 @@ func (s *natsStream) link(chains map[wire.StreamID]*chain, m message) error {
 	if err := d.Next(&f); err != nil {
 		return err
 	}
-	if bad := checkNATSHello(&f, agent); bad != nil {
+	if bad := s.n.checkHello(&f, agent, 1); bad != nil {
 		return bad
 	}
 	b := batchMessage{message: m, hello: f.Hello}
@@ -87,10 +87,11 @@ func (s *natsStream) link(chains map[wire.StreamID]*chain, m message) error {
 	if b.stream, err = d.PeekStream(); err != nil {
 		return err
 	}
-	c := chains[b.stream]
+	id := b.stream.Owned(wire.StreamAgent, agent)
+	c := chains[id]
 	if c == nil {
 		c = new(chain)
-		chains[b.stream] = c
+		chains[id] = c
 	}
 	c.list = append(c.list, b)
 	return nil
@@ -247,7 +248,7 @@ func start(seq uint64) int64 { return int64(seq) << piecesBits }
 
 func newPlace(n *NATS) place {
 	id := sha256.Sum256([]byte("plain messages of the JetStream stream " + n.Stream))
-	return place{n: n, Batch: wire.Batch{Stream: wire.StreamID(id[:16]), Epoch: 1, Input: inputNATS, Agent: "nats:" + n.Stream, Host: n.Host}}
+	return place{n: n, Batch: wire.Batch{Kind: wire.StreamNATS, Stream: wire.StreamID(id[:16]), Epoch: 1, Input: inputNATS, Agent: "nats:" + n.Stream, Host: n.Host}}
 }
 
 // open learns from the log where the stream stands.

@@ -139,7 +139,7 @@ func (r *run) extend(b *wire.Batch, lines int) bool {
 		return false
 	}
 	to.Text = append(to.Text, b.Text...)
-	if !b.Lossy {
+	if b.Kind != wire.StreamLossy {
 		to.Text = append(to.Text, '\n')
 	}
 	to.End, to.After = b.End, b.After
@@ -151,7 +151,7 @@ func (r *run) extend(b *wire.Batch, lines int) bool {
 // follows reports whether a batch can take b on: a lossy stream's gaps must stay
 // visible.
 func follows(to *queued, b *wire.Batch, lines int) bool {
-	if !b.Lossy {
+	if b.Kind != wire.StreamLossy {
 		return true
 	}
 	return b.Epoch == to.Epoch && b.Offset == to.End && b.Before == to.After && b.FirstLine == to.FirstLine+int64(to.lines) &&
@@ -223,7 +223,7 @@ func (u *UDP) notTaken(b *queued, err error) {
 
 func (u *UDP) unsure(b *wire.Batch, lines int) {
 	in := u.Metrics.udp
-	if b.Lossy {
+	if b.Kind == wire.StreamLossy {
 		in = u.Metrics.udpAgent
 	}
 	in.unsure.Add(float64(lines))

@@ -12,7 +12,7 @@ import (
 
 // Lossy datagrams become one batch only where nothing is missing between them.
 func TestFollows(t *testing.T) {
-	first := wire.Batch{Lossy: true, Stream: wire.StreamID{1}, Agent: "a", Host: "h", Source: "s", Epoch: 1,
+	first := wire.Batch{Kind: wire.StreamLossy, Stream: wire.StreamID{1}, Agent: "a", Host: "h", Source: "s", Epoch: 1,
 		Offset: 10, End: 14, After: 5, FirstLine: 3, Text: []byte("x\ny\n")}
 	f := func(change func(next *wire.Batch), want int) {
 		t.Helper()

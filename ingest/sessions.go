@@ -18,7 +18,7 @@ import (
 type Sessions struct {
 	mu      sync.Mutex
 	byAgent map[string]*session
-	busy    map[wire.StreamID]struct{} // streams with a frame whose outcome is open
+	busy    map[wire.StreamID]struct{} // streams with a frame whose outcome is open, by wire.StreamID.Owned
 }
 
 // Session is an agent that is connected, for people to read.
@@ -91,24 +91,25 @@ func (s *Sessions) leave(old *session) {
 	close(old.done)
 }
 
-// begin says that a frame of stream is in flight; false: one is already.
-func (s *Sessions) begin(stream wire.StreamID) bool {
+// begin says that a frame of an agent's stream is in flight; false: one is already.
+func (s *Sessions) begin(agent string, stream wire.StreamID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, is := s.busy[stream]; is {
+	id := stream.Owned(wire.StreamAgent, agent)
+	if _, is := s.busy[id]; is {
 		return false
 	}
 	if s.busy == nil {
 		s.busy = make(map[wire.StreamID]struct{})
 	}
-	s.busy[stream] = struct{}{}
+	s.busy[id] = struct{}{}
 	return true
 }
 
-func (s *Sessions) end(stream wire.StreamID) {
+func (s *Sessions) end(agent string, stream wire.StreamID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.busy, stream)
+	delete(s.busy, stream.Owned(wire.StreamAgent, agent))
 }
 
 // List is who is connected now, by agent id.

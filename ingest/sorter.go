@@ -33,7 +33,7 @@ func newSorter(u *UDP, q *queue) *sorter {
 
 // put takes one datagram, which arrived at now. What is no agent's datagram is text.
 func (s *sorter) put(host netip.Addr, data []byte, now int64) {
-	if isLossy(data) && s.putLossy(data) {
+	if isLossy(data) && s.putLossy(host, data) {
 		return
 	}
 	data = trim(data)
@@ -84,7 +84,7 @@ func isLossy(data []byte) bool {
 }
 
 // putLossy takes an agent's datagram; false: it is none.
-func (s *sorter) putLossy(data []byte) bool {
+func (s *sorter) putLossy(host netip.Addr, data []byte) bool {
 	s.from.Reset(data)
 	s.dec.Reset(&s.from)
 	var f wire.Frame
@@ -100,7 +100,8 @@ func (s *sorter) putLossy(data []byte) bool {
 		return true
 	}
 	s.u.Metrics.udpAgent.add(lines, len(b.Text))
-	s.q.put(key{stream: b.Stream}, b, lines)
+	b.Address = s.name(host)
+	s.q.put(key{stream: b.Stream.Owned(b.Kind, b.Agent)}, b, lines)
 	return true
 }
 

@@ -28,7 +28,8 @@ type TCP struct {
 
 	Source           string      // of plain lines; default "tcp"
 	TLS              *tls.Config // nil: plain TCP
-	RequireAgentCert bool        // an agent's id must be a name in its certificate, see certNames
+	RequireAgentCert bool        // an agent's id and its host must be names in its certificate, see checkCert
+	TrustHost        bool        // with RequireAgentCert: an agent may name any host
 
 	MaxConns         int           // connections at a time; default 10,000; < 0 no bound
 	MaxConnsPerIP    int           // of one address, loopback excepted since proxies and sidecars come from there; default 256; < 0 no bound

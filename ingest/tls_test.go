@@ -32,11 +32,18 @@ func TestTLS(t *testing.T) {
 	plain.Close()
 	k.waitText(t, want+"\n")
 
-	named := newClient(t, dialTLS(ca.Sign("other", "web-1")))
+	named := newClient(t, dialTLS(ca.Sign("other", "web-1", "web1")))
 	named.send(hello("web-1", instanceA, 1))
 	named.want(wire.KindWelcome)
 	named.send(data(1, 0, "x\n"))
 	named.want(wire.KindAck)
+
+	elsewhere := newClient(t, dialTLS(ca.Sign("web-6"))) // its lines name the host web1
+	elsewhere.send(hello("web-6", instanceA, 1))
+	elsewhere.fault("web1", "web-6", "trust_host")
+	if n := count(s.Metrics.rejected["host"]); n != 1 {
+		t.Errorf("%d connections were refused for their host", n)
+	}
 
 	misnamed := newClient(t, dialTLS(ca.Sign("web-2")))
 	misnamed.send(hello("web-3", instanceA, 1))
@@ -51,6 +58,22 @@ func TestTLS(t *testing.T) {
 	noTLS.fault("TLS")
 	if n := count(s.Metrics.rejected["not_tls"]); n != 1 {
 		t.Errorf("%d connections counted as not TLS", n)
+	}
+}
+
+// A listener that trusts its agents lets them name any host, and no other id.
+func TestTrustHost(t *testing.T) {
+	ca, k := certstest.New(t), newKeeper()
+	addr := serveTCP(t, &TCP{Out: k, Welcome: welcome, RequireAgentCert: true, TrustHost: true, TLS: &tls.Config{MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{ca.Sign("collector")}, ClientCAs: ca.Pool, ClientAuth: tls.VerifyClientCertIfGiven}})
+	for id, want := range map[string]bool{"web-1": true, "web-2": false} {
+		c := newClient(t, tls.Client(dial(t, addr), &tls.Config{RootCAs: ca.Pool, ServerName: "127.0.0.1", Certificates: []tls.Certificate{ca.Sign("web-1")}}))
+		c.send(hello(id, instanceA, 1))
+		if want {
+			c.want(wire.KindWelcome)
+		} else {
+			c.fault("web-2", "certificate")
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func TestUDPLines(t *testing.T) {
 		}
 		stop()
 		for _, b := range k.waitText(t, "one\ntwo\nthree\nfour\nfive\n\x9b\x06 no frame\n\x00\x01\n") {
-			if b.Host != host || b.Source != "net" || b.Input != "udp" || b.Time == 0 || b.Lossy {
+			if b.Host != host || b.Source != "net" || b.Input != "udp" || b.Time == 0 || b.Kind == wire.StreamLossy {
 				t.Errorf("batch %+v", b)
 			}
 		}
@@ -106,7 +106,7 @@ func TestUDPLossy(t *testing.T) {
 	var got []string
 	next := int64(0)
 	for _, b := range batches {
-		if !b.Lossy || b.Input != "udp-agent" || b.Time != 5 {
+		if b.Kind != wire.StreamLossy || b.Input != "udp-agent" || b.Time != 5 {
 			t.Errorf("batch %+v", b)
 		}
 		if b.Stream[0] == 1 {

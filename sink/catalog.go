@@ -13,7 +13,9 @@ import (
 type catalog struct {
 	log, incarnation wire.StreamID
 	streams          map[wire.StreamID]*stream
-	agents           map[string]map[wire.StreamID]*stream
+	agents           map[string][]*stream // of StreamAgent; stream.place is the index
+	senders          senders
+	tombs            tombs
 	generations      []*generation // ascending; the last is the live one
 
 	dirty     []*stream // changed since the last checkpoint, each once
@@ -44,18 +46,35 @@ const (
 func newCatalog() *catalog {
 	return &catalog{
 		streams: make(map[wire.StreamID]*stream),
-		agents:  make(map[string]map[wire.StreamID]*stream),
+		agents:  make(map[string][]*stream),
+		senders: newSenders(),
+		tombs:   newTombs(),
 	}
 }
 
+// id is the id that records give the stream which owner calls own. A stream that
+// version 1 began keeps that version's id, which was own itself, for as long as
+// the same owner asks for it.
+func (c *catalog) id(kind wire.StreamKind, owner string, own wire.StreamID) wire.StreamID {
+	id := own.Owned(kind, owner)
+	if c.streams[id] == nil {
+		if st := c.streams[own]; st != nil && st.own == own {
+			if o := st.origin.Value(); o.kind == kind && o.agent == owner {
+				return own
+			}
+		}
+	}
+	return id
+}
+
 // apply is what a committed frame does, when it is committed and when it is
-// read again after a crash.
-func (c *catalog) apply(f *frame) {
+// read again after a crash; now is the time in microseconds since 1970.
+func (c *catalog) apply(f *frame, now int64) {
 	names := f.names
 	for i := range f.records {
 		r := &f.records[i]
 		if r.op == wire.OpOpen {
-			c.name(r.stream, names[0])
+			c.name(r, names[0])
 			names = names[1:]
 		}
 		if r.stream.IsZero() {
@@ -66,36 +85,63 @@ func (c *catalog) apply(f *frame) {
 			continue // ended before: only a repeated end comes here
 		}
 		st.apply(r)
+		st.seen = now
 		c.touch(st)
 		if st.ended {
-			c.forget(st)
+			c.removeStream(st)
+			c.tombs.bury(st, r)
 		}
 	}
 }
 
-// name finds or makes a stream and says what it is called.
-func (c *catalog) name(id wire.StreamID, n names) {
-	st := c.streams[id]
+// name finds or makes the stream that a record opens, and says what it is called.
+func (c *catalog) name(r *record, n names) {
+	if n.own.IsZero() { // version 1 said neither
+		n.own, n.kind = r.stream, kindV1(r.lossy, n.agent)
+	}
+	st := c.streams[r.stream]
 	if st == nil {
-		st = &stream{id: id}
-		c.streams[id] = st
+		st = &stream{id: r.stream}
+	} else {
+		c.removeStream(st)
+		st.fed = 2
 	}
-	if st.agent != n.agent {
-		delete(c.agents[st.agent], id)
-	}
-	st.names = n
-	if c.agents[n.agent] == nil {
-		c.agents[n.agent] = make(map[wire.StreamID]*stream)
-	}
-	c.agents[n.agent][id] = st
+	n.label(st)
+	c.addStream(st)
+	c.tombs.remove(st.id)
 }
 
-func (c *catalog) forget(st *stream) {
-	delete(c.streams, st.id)
-	delete(c.agents[st.agent], st.id)
-	if len(c.agents[st.agent]) == 0 {
-		delete(c.agents, st.agent)
+// addStream makes st known.
+func (c *catalog) addStream(st *stream) {
+	c.streams[st.id] = st
+	o := st.origin.Value()
+	if o.kind == wire.StreamAgent {
+		st.place = int32(len(c.agents[o.agent]))
+		c.agents[o.agent] = append(c.agents[o.agent], st)
 	}
+	c.senders.add(st)
+}
+
+// endStream forgets a stream whose end was committed, or that another entry replaces.
+func (c *catalog) endStream(st *stream) {
+	st.ended = true
+	c.removeStream(st)
+}
+
+// removeStream is the reverse of addStream.
+func (c *catalog) removeStream(st *stream) {
+	delete(c.streams, st.id)
+	o := st.origin.Value()
+	if o.kind == wire.StreamAgent {
+		list := c.agents[o.agent]
+		last := list[len(list)-1]
+		list[st.place], last.place = last, st.place
+		list[len(list)-1] = nil
+		if c.agents[o.agent] = list[:len(list)-1]; len(list) == 1 {
+			delete(c.agents, o.agent)
+		}
+	}
+	c.senders.remove(st)
 }
 
 func (c *catalog) touch(st *stream) {
@@ -124,18 +170,6 @@ func (c *catalog) add(g *generation) {
 func (c *catalog) drop(g *generation) {
 	c.generations = slices.DeleteFunc(c.generations, func(x *generation) bool { return x == g })
 	c.touchGeneration(g)
-}
-
-// welcome lists the streams of an agent.
-func (c *catalog) welcome(agent string) wire.Welcome {
-	w := wire.Welcome{Log: c.log, Incarnation: c.incarnation}
-	for _, st := range c.agents[agent] {
-		if !st.lossy {
-			w.Streams = append(w.Streams, wire.StreamState{
-				Stream: st.id, Source: st.source, Identity: st.identity, Watermark: st.Watermark})
-		}
-	}
-	return w
 }
 
 func (c *catalog) list() []Generation {

@@ -22,6 +22,10 @@ func TestAppender(t *testing.T) {
 	}
 }
 
+func TestOwners(t *testing.T) {
+	appendertest.RunOwners(t, func(t *testing.T) wire.Appender { return open(t, &Sink{Sync: syncNone}) })
+}
+
 func TestLossyAppender(t *testing.T) {
 	appendertest.RunLossy(t, func(t *testing.T) wire.Appender { return open(t, &Sink{}) })
 }

@@ -59,7 +59,7 @@ func workload(s *Sink, src *source, rounds int) (acked []string) {
 // resume sets the source back to where the log says it stands, as an agent does.
 func (src *source) resume(t *testing.T, s *Sink, sent []byte) {
 	t.Helper()
-	w := s.Welcome("a")
+	w := welcomed(s, "a")
 	if len(w.Streams) == 0 {
 		src.text, src.opened = nil, false
 		return

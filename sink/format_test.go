@@ -55,7 +55,7 @@ func pinned(t *testing.T, name string, got []byte) []byte {
 func goldenFrame() *frame {
 	f := &frame{
 		life: 0x1122334455667788, lsn: 7, durable: 6, generation: 3, position: 4096,
-		names: []names{{agent: "web-1", host: "web01", source: "nginx", identity: []byte{1, 2, 3}}},
+		names: []names{{kind: wire.StreamAgent, own: idOf(0x60), agent: "web-1", address: "192.0.2.7", host: "web01", source: "nginx", identity: "\x01\x02\x03"}},
 		text:  []byte("web01 nginx: a line\nweb01 nginx: another\n- -: x\n"),
 	}
 	f.records = []record{
@@ -100,15 +100,20 @@ func TestSlotGolden(t *testing.T) {
 // goldenEntries are a table's: a stream, another one that went, a generation and one that went.
 func goldenEntries() (c *catalog, b []byte) {
 	c = newCatalog()
-	st := &stream{id: idOf(0x10), names: names{agent: "web-1", host: "web01", source: "nginx", identity: []byte{1, 2, 3}}}
+	st := &stream{id: idOf(0x10), seen: 1795366800123456, fed: 2}
+	goldenFrame().names[0].label(st)
 	st.Watermark = wire.Watermark{Epoch: 2, Point: wire.Point{Offset: 70000, Tail: 0x1122334455667788}, Trail: []wire.Point{{Offset: 100, Tail: 5}}}
 	g := &generation{number: 3, name: "all-2026-11-22T17-00-00.000.log", inode: 77, size: 1 << 20, state: statePlain,
 		opened: time.Date(2026, 11, 22, 16, 0, 0, 0, time.UTC), closed: time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC)}
-	c.streams[st.id] = st
-	c.name(st.id, st.names)
+	c.addStream(st)
 	c.generations = append(c.generations, g)
+	x, goneTomb := &tomb{id: idOf(0x70), epoch: 1, offset: 300, lines: 20}, &tomb{id: idOf(0x80)}
+	c.tombs.add(x)
+	c.tombs.clean()
 	gone, goneGeneration := &stream{id: idOf(0x20)}, &generation{number: 2}
-	for _, e := range [][]byte{st.entry(false), gone.entry(false), gone.entry(true), goneGeneration.entry(false), g.entry(false), goneGeneration.entry(true)} {
+	(&names{kind: wire.StreamLossy, agent: "udp-1"}).label(gone)
+	for _, e := range [][]byte{st.entry(false), gone.entry(false), gone.entry(true), goneGeneration.entry(false), g.entry(false), goneGeneration.entry(true),
+		goneTomb.entry(false), x.entry(false), goneTomb.entry(true)} {
 		b = appendEntry(b, e)
 	}
 	return c, b
@@ -121,7 +126,7 @@ func TestTableGolden(t *testing.T) {
 	if _, err := got.load(want); err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(got.streams, c.streams) || !reflect.DeepEqual(got.generations, c.generations) {
+	if !reflect.DeepEqual(got.streams, c.streams) || !reflect.DeepEqual(got.tombs.byID, c.tombs.byID) || !reflect.DeepEqual(got.generations, c.generations) {
 		t.Errorf("read as %+v, %+v", got.streams[idOf(0x10)], got.generations[0])
 	}
 }

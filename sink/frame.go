@@ -12,7 +12,7 @@ import (
 // A frame is one group commit in the write-ahead log. It begins on a block
 // boundary; all numbers are little endian.
 //
-//	 0 magic      "fWAL"
+//	 0 magic      "fWL2"; "fWAL" of version 1, whose names were shorter
 //	 4 sum        CRC32C of everything from byte 8 to where the text begins
 //	 8 life       of the write-ahead log: random, new at each start, so that no older frame is taken for ours
 //	16 lsn        counts frames up by one within all lives
@@ -22,15 +22,19 @@ import (
 //	48 text       length of the text in bytes
 //	52 records    how many
 //	56 names      length of the names in bytes
-//	60 0
-//	64 records, names, text
+//	60 extension  length of the extension in bytes
+//	64 records, names, extension, text
+//
+// The extension is for what a frame must remember beside its records. It is empty
+// so far, and a frame with one is refused: a later release wrote it.
 //
 // The text has no sum of its own: each record carries that of its part, and the
 // records are under the frame's. The same records, as they are, are the ledger.
 const (
-	frameMagic  = 0x4c415766
-	frameHeader = 64
-	blockSize   = 4096
+	frameMagic   = 0x324c5766
+	frameMagicV1 = 0x4c415766
+	frameHeader  = 64
+	blockSize    = 4096
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -73,12 +77,19 @@ func (f *frame) appendHead(dst []byte) []byte {
 // errFrame says that bytes are no whole frame; what it wraps says why.
 var errFrame = errors.New("not a whole frame")
 
+// errLater says that a frame is whole, and more than this release can read. It is
+// not torn: what it holds was acknowledged.
+var errLater = errors.New("a frame with an extension: a later release wrote it, and only that, or one after it, can open this log")
+
 // parseFrame reads the frame that b begins with and returns its length. The
 // frame's text is part of b.
 func parseFrame(b []byte) (*frame, int, error) {
 	f, names, size, err := parseHeader(b)
 	if err != nil {
 		return nil, 0, err
+	}
+	if binary.LittleEndian.Uint32(b[60:]) > 0 {
+		return f, size, errLater
 	}
 	head := size - len(f.text)
 	records := (head - frameHeader - names) / recordSize
@@ -97,18 +108,18 @@ func parseFrame(b []byte) (*frame, int, error) {
 	if len(text) > 0 {
 		return nil, 0, fmt.Errorf("%w: %d bytes of text in no record", errFrame, len(text))
 	}
-	return f, size, f.parseNames(b[head-names : head])
+	return f, size, f.parseNames(b[head-names:head], binary.LittleEndian.Uint32(b) == frameMagicV1)
 }
 
 // parseHeader checks the head's sum and the lengths before anything in it is
 // believed; it returns the length of the names and of the whole frame.
 func parseHeader(b []byte) (f *frame, names, size int, err error) {
 	le := binary.LittleEndian
-	if len(b) < frameHeader || le.Uint32(b) != frameMagic {
+	if len(b) < frameHeader || !isFrame(b) {
 		return nil, 0, 0, fmt.Errorf("%w: no frame begins here", errFrame)
 	}
 	text, records, n := int64(le.Uint32(b[48:])), int64(le.Uint32(b[52:])), int64(le.Uint32(b[56:]))
-	head := frameHeader + records*recordSize + n
+	head := frameHeader + records*recordSize + n + int64(le.Uint32(b[60:]))
 	if head+text > int64(len(b)) {
 		return nil, 0, 0, fmt.Errorf("%w: it claims %d bytes, %d are there", errFrame, head+text, len(b))
 	}
@@ -122,13 +133,13 @@ func parseHeader(b []byte) (f *frame, names, size int, err error) {
 	}, int(n), int(head + text), nil
 }
 
-func (f *frame) parseNames(b []byte) error {
+func (f *frame) parseNames(b []byte, v1 bool) error {
 	for i := range f.records {
 		if f.records[i].op != wire.OpOpen {
 			continue
 		}
 		var n names
-		rest, err := n.parse(b)
+		rest, err := n.parse(b, v1)
 		if err != nil {
 			return fmt.Errorf("%w: %v", errFrame, err)
 		}
@@ -140,42 +151,16 @@ func (f *frame) parseNames(b []byte) error {
 	return nil
 }
 
-// names is what an open says of its stream, each string behind its length in
-// two bytes.
-type names struct {
-	agent, host, source string
-	identity            []byte
-}
-
-func (n *names) append(dst []byte) []byte {
-	for _, s := range []string{n.agent, n.host, n.source, string(n.identity)} {
-		dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
-		dst = append(dst, s...)
-	}
-	return dst
-}
-
-func (n *names) parse(b []byte) (rest []byte, err error) {
-	var field [4]string
-	for i := range field {
-		if len(b) < 2 || len(b)-2 < int(binary.LittleEndian.Uint16(b)) {
-			return nil, errors.New("the names end early")
-		}
-		end := 2 + int(binary.LittleEndian.Uint16(b))
-		field[i], b = string(b[2:end]), b[end:]
-	}
-	n.agent, n.host, n.source = field[0], field[1], field[2]
-	if field[3] != "" {
-		n.identity = []byte(field[3])
-	}
-	return b, nil
+func isFrame(b []byte) bool {
+	magic := binary.LittleEndian.Uint32(b)
+	return magic == frameMagic || magic == frameMagicV1
 }
 
 // frameSize is the length that a frame's first bytes claim, 0 where none begins.
 func frameSize(head []byte) int64 {
 	le := binary.LittleEndian
-	if le.Uint32(head) != frameMagic {
+	if !isFrame(head) {
 		return 0
 	}
-	return frameHeader + int64(le.Uint32(head[52:]))*recordSize + int64(le.Uint32(head[56:])) + int64(le.Uint32(head[48:]))
+	return frameHeader + int64(le.Uint32(head[52:]))*recordSize + int64(le.Uint32(head[56:])) + int64(le.Uint32(head[60:])) + int64(le.Uint32(head[48:]))
 }

@@ -341,13 +341,13 @@ func TestStateLost(t *testing.T) {
 	src.send(t, s, "one")
 	s.Rotate(context.Background())
 	src.send(t, s, "two")
-	before := s.Welcome("a")
+	before := welcomed(s, "a")
 	s.Close(context.Background())
 	if err := os.RemoveAll(s.State); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, &Sink{Path: s.Path, Compress: "none"})
-	after := s.Welcome("a")
+	after := welcomed(s, "a")
 	if after.Log == before.Log || after.Incarnation == before.Incarnation || len(after.Streams) != 0 {
 		t.Errorf("welcome was %+v and is %+v", before, after)
 	}
@@ -373,12 +373,12 @@ func TestStateRestored(t *testing.T) {
 			s.Rotate(context.Background())
 			src.send(t, s, "three")
 		}
-		before := s.Welcome("a")
+		before := welcomed(s, "a")
 		s.Close(context.Background())
 		os.RemoveAll(s.State)
 		os.Rename(old, s.State)
 		s = open(t, &Sink{Path: s.Path, Compress: "none"})
-		after := s.Welcome("a")
+		after := welcomed(s, "a")
 		if after.Log != before.Log || after.Incarnation == before.Incarnation {
 			t.Errorf("rotated %v: the incarnation is the same", rotated)
 		}
@@ -407,7 +407,7 @@ func TestReboot(t *testing.T) {
 	s = open(t, &Sink{Path: s.Path, Sync: syncNone, Compress: "none", walSize: 1 << 20})
 	expectLines(t, s, "one", "two")
 	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: REBOOTED") })
-	if w := s.Welcome("a"); w.Incarnation.String() == sl.Incarnation {
+	if w := welcomed(s, "a"); w.Incarnation.String() == sl.Incarnation {
 		t.Error("the incarnation is the same")
 	}
 }
@@ -482,7 +482,7 @@ func TestManyStreamsCheckpointDeltas(t *testing.T) {
 	if sl, _ = readSlot(s.State); sl.TableSize > size+500 {
 		t.Errorf("one changed stream of 200 cost %d bytes", sl.TableSize-size)
 	}
-	if w := s.Welcome("a"); len(w.Streams) != 201 {
+	if w := welcomed(s, "a"); len(w.Streams) != 201 {
 		t.Errorf("%d streams, want 201", len(w.Streams))
 	}
 }

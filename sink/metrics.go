@@ -15,6 +15,8 @@ type counts struct {
 
 	commits, checkpoints, full     atomic.Uint64
 	skipped, gap                   atomic.Uint64
+	expired, displaced             atomic.Uint64
+	refused                        map[string]*atomic.Uint64 // streams, by limit
 	interference, rotationErrors   atomic.Uint64
 	bySize, byTime, byDemand       atomic.Uint64
 	notices, noticesDropped        atomic.Uint64
@@ -24,26 +26,30 @@ type counts struct {
 
 type inputCounts struct {
 	received, written, bytes, duplicate atomic.Uint64
-	place, size, raw                    atomic.Uint64
+	place, size, raw, streams           atomic.Uint64
 }
 
 const inputOwn = "fanin"
 
 // Why lines were not kept.
 const (
-	reasonPlace = "out_of_place"
-	reasonSize  = "too_large"
-	reasonRaw   = "raw_format"
+	reasonPlace   = "out_of_place"
+	reasonSize    = "too_large"
+	reasonRaw     = "raw_format"
+	reasonStreams = "streams"
 )
 
 func newCounts() *counts {
-	c := &counts{inputs: make(map[string]*inputCounts)}
+	c := &counts{inputs: make(map[string]*inputCounts), refused: make(map[string]*atomic.Uint64)}
+	for _, limit := range []string{limitTotal, limitAgent, limitAddress, limitLossy, limitLossyIP} {
+		c.refused[limit] = new(atomic.Uint64)
+	}
 	c.syncTime = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "fanin_sync_duration_seconds",
 		Help:    "Time for one sync of the write-ahead log.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 	})
-	for _, input := range []string{"tcp", "udp", "agent", "udp-agent", inputOwn} {
+	for _, input := range []string{"tcp", "udp", "agent", "udp-agent", "nats", "nats-agent", inputOwn} {
 		c.of(input)
 	}
 	return c
@@ -73,6 +79,8 @@ func (n *inputCounts) reject(reason string, lines uint64) {
 		n.size.Add(lines)
 	case reasonRaw:
 		n.raw.Add(lines)
+	case reasonStreams:
+		n.streams.Add(lines)
 	}
 }
 
@@ -126,6 +134,10 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.place, "input", input, "reason", reasonPlace)
 		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.size, "input", input, "reason", reasonSize)
 		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.raw, "input", input, "reason", reasonRaw)
+		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.streams, "input", input, "reason", reasonStreams)
+	}
+	for limit, n := range c.refused {
+		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n, "limit", limit)
 	}
 	own := c.inputs[inputOwn]
 	c.mu.Unlock()
@@ -134,6 +146,8 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
 	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.skipped)
 	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never came.", &c.gap)
+	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.", &c.expired)
+	counter("fanin_displaced_streams_total", "Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.displaced)
 	counter("fanin_interference_total", "Times somebody else moved, deleted, truncated or appended to the log.", &c.interference)
 	counter("fanin_disk_full_total", "Times the log stopped taking lines for want of room.", &c.full)
 	counter("fanin_rotations_total", "Rotations.", &c.bySize, "trigger", "size")

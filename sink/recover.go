@@ -34,7 +34,7 @@ import (
 // somebody else was at the file: it is kept as it is, and what is missing from
 // it begins the next generation.
 func (s *Sink) recover(ctx context.Context) (*writer, error) {
-	w := &writer{s: s, done: make(chan error, 1), last: time.Now()}
+	w := &writer{s: s, done: make(chan error, 1), last: time.Now(), limited: make(map[string]time.Time)}
 	w.group.streams = make(map[wire.StreamID]bool)
 	var err error
 	if w.layout, err = newLayout(s.Format); err != nil {
@@ -106,8 +106,9 @@ func (r *recovery) again() error {
 	if err := r.readFrames(); err != nil {
 		return err
 	}
+	now := time.Now().UnixMicro()
 	for i := range r.redo {
-		c.apply(&r.redo[i])
+		c.apply(&r.redo[i], now)
 	}
 	return r.extend()
 }

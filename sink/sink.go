@@ -46,6 +46,8 @@ type Sink struct {
 	HoldAge   time.Duration
 	Expire    func(ctx context.Context, g, next Generation) error
 
+	Limits Limits // of streams
+
 	Mode    fs.FileMode // of the log's files; default 0640
 	DirMode fs.FileMode // of directories that Open makes; default 0750
 
@@ -113,6 +115,7 @@ func (s *Sink) defaults() error {
 	if s.State, err = filepath.Abs(cmp.Or(s.State, StateDir(path))); err != nil {
 		return fmt.Errorf("state of the log: %w", err)
 	}
+	s.Limits.defaults()
 	s.Format = cmp.Or(s.Format, "syslog")
 	s.Sync = cmp.Or(s.Sync, syncCommit)
 	s.RotateSize = cmp.Or(s.RotateSize, 256<<20)
@@ -225,13 +228,6 @@ func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
 	r.batch = nil
 	s.idle.Put(r)
 	return err
-}
-
-// Welcome is what to tell an agent that connects. All of it is durable.
-func (s *Sink) Welcome(agent string) wire.Welcome {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.catalog.welcome(agent)
 }
 
 // do has the writer run f between two groups and waits until it did. The error

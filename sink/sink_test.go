@@ -35,6 +35,15 @@ func open(t *testing.T, s *Sink) *Sink {
 	return s
 }
 
+// welcomed is what an agent reads of its welcome.
+func welcomed(s *Sink, agent string) wire.Welcome {
+	w := s.Welcome(agent)
+	for page := range w.Listing.Pages(512) {
+		w.Streams = append(w.Streams, page...)
+	}
+	return w
+}
+
 // source is one stream as an agent sends it.
 type source struct {
 	id     wire.StreamID
@@ -54,7 +63,7 @@ func (src *source) open(to wire.Appender) error {
 func (src *source) batch(lines ...string) wire.Batch {
 	text := []byte(strings.Join(lines, "\n") + "\n")
 	b := wire.Batch{Stream: src.id, Epoch: src.epoch, Offset: int64(len(src.text)), Before: wire.TailHash(src.text),
-		Time: time.Date(2026, 11, 22, 17, 0, 0, 123456000, time.UTC).UnixMicro(), Input: "agent", Text: text}
+		Time: time.Date(2026, 11, 22, 17, 0, 0, 123456000, time.UTC).UnixMicro(), Input: "agent", Agent: "a", Text: text}
 	src.text = append(src.text, text...)
 	b.End, b.After = int64(len(src.text)), wire.TailHash(src.text)
 	return b
@@ -161,7 +170,7 @@ func TestReopenContinues(t *testing.T) {
 			src.send(t, s, line)
 			want = append(want, line)
 		}
-		w := s.Welcome("a")
+		w := welcomed(s, "a")
 		if len(w.Streams) != 1 || w.Streams[0].Offset != int64(len(src.text)) {
 			t.Fatalf("welcome says %+v, want offset %d", w.Streams, len(src.text))
 		}

@@ -44,7 +44,7 @@ type slot struct {
 }
 
 const (
-	slotVersion = 1
+	slotVersion = 2 // version 1 had other names in frames and in the table; this release reads both
 	slotMagic   = 0x504b4366
 	slotName    = "checkpoint"
 	slotHeader  = 12
@@ -76,8 +76,8 @@ func decodeSlot(b []byte) (*slot, error) {
 	if err := json.Unmarshal(b[slotHeader:end], &s); err != nil {
 		return nil, fmt.Errorf("the checkpoint is no JSON: %w", err)
 	}
-	if s.Version != slotVersion {
-		return nil, fmt.Errorf("the checkpoint has version %d; this program knows %d", s.Version, slotVersion)
+	if s.Version < 1 || s.Version > slotVersion {
+		return nil, fmt.Errorf("the state has version %d, and this release knows up to %d: install the release that wrote it, or a later one", s.Version, slotVersion)
 	}
 	return &s, nil
 }

@@ -3,22 +3,36 @@ package sink
 import (
 	"cmp"
 	"slices"
+	"time"
+	"unique"
 
 	"fanin/internal/wire"
 )
 
 // stream is what the log knows of one stream. The writer alone changes it, and
 // only by applying records, before and after a crash alike.
+//
+// A log may know hundreds of thousands, so the struct is kept small.
 type stream struct {
-	id wire.StreamID
-	names
-	lossy bool
-	lines int64 // lossy: lines until the watermark
+	id               wire.StreamID // as records name it: own.Owned(kind, agent), but of version 1 own itself
+	own              wire.StreamID
+	origin           unique.Handle[origin]
+	source, identity string
 	wire.Watermark
+	lines int64 // lossy: lines until the watermark
+	seen  int64 // when the collector last committed something of it, in microseconds since 1970
 
-	dirty bool // changed since the last checkpoint
+	place int32 // among its agent's streams
+	fed   uint8 // lossy: batches it had; 2 is two or more
+	dirty bool  // changed since the last checkpoint
 	ended bool
 }
+
+func (st *stream) lossy() bool { return st.origin.Value().kind == wire.StreamLossy }
+
+// single reports whether st had one batch and no more. Of version 1 that is not
+// known, and no reason to give a stream up.
+func (st *stream) single() bool { return st.fed < 2 && !st.ended }
 
 // trailStep is the least distance between two points of a trail, in bytes.
 const trailStep = 64 << 10
@@ -31,7 +45,10 @@ func (st *stream) apply(r *record) {
 	if r.op == wire.OpData || r.op == wire.OpSkip {
 		st.leaveTrail()
 	}
-	st.Epoch, st.Offset, st.lossy = r.epoch, r.end, r.lossy
+	if r.op == wire.OpData {
+		st.fed = min(st.fed+1, 2)
+	}
+	st.Epoch, st.Offset = r.epoch, r.end
 	if r.lossy {
 		st.lines = int64(r.after)
 	} else {
@@ -44,7 +61,7 @@ func (st *stream) apply(r *record) {
 // far back are kept further apart, so that a few serve every distance.
 func (st *stream) leaveTrail() {
 	t := st.Trail
-	if st.lossy || st.Offset == 0 || len(t) > 0 && st.Offset-t[len(t)-1].Offset < trailStep {
+	if st.lossy() || st.Offset == 0 || len(t) > 0 && st.Offset-t[len(t)-1].Offset < trailStep {
 		return
 	}
 	t = append(slices.Clip(t), st.Point) // a copy: the old one may be on its way to an agent
@@ -107,7 +124,7 @@ func (st *stream) judge(b *wire.Batch) verdict {
 func (st *stream) judgeOpen(b *wire.Batch) verdict {
 	same := b.Epoch == st.Epoch && b.Offset == st.Offset && b.Before == st.Tail
 	switch {
-	case same && st.names.equal(b):
+	case same && st.calledSo(b):
 		return repeat
 	case same || b.Epoch == st.Epoch+1:
 		return take
@@ -115,36 +132,17 @@ func (st *stream) judgeOpen(b *wire.Batch) verdict {
 	return elsewhere
 }
 
-// judgeLossy never says no: what was sent once is taken, or counted as a repeat.
-func (st *stream) judgeLossy(b *wire.Batch) verdict {
-	if st == nil || st.ended || b.Epoch > st.Epoch {
-		return take
-	}
-	if b.Epoch < st.Epoch || b.Offset < st.Offset {
-		return repeat
-	}
-	return take
-}
-
-func (n *names) equal(b *wire.Batch) bool {
-	return n.agent == b.Agent && n.host == cleanName(b.Host, true, "-") &&
-		n.source == cleanName(b.Source, false, "-") && string(n.identity) == string(b.Identity)
-}
-
-func namesOf(b *wire.Batch) names {
-	return names{agent: b.Agent, host: cleanName(b.Host, true, "-"),
-		source: cleanName(b.Source, false, "-"), identity: slices.Clone(b.Identity)}
-}
-
 // StreamStatus is a stream as the log knows it.
 type StreamStatus struct {
-	Stream string `json:"stream"`
-	Agent  string `json:"agent"`
-	Host   string `json:"host"`
-	Source string `json:"source"`
-	Epoch  uint32 `json:"epoch"`
-	Offset int64  `json:"offset"` // of the source, committed
-	Lossy  bool   `json:"lossy,omitempty"`
+	Stream string    `json:"stream"` // as its agent calls it
+	Kind   string    `json:"kind"`
+	Agent  string    `json:"agent"`
+	Host   string    `json:"host"`
+	Source string    `json:"source"`
+	Epoch  uint32    `json:"epoch"`
+	Offset int64     `json:"offset"` // of the source, committed
+	Lossy  bool      `json:"lossy,omitempty"`
+	Seen   time.Time `json:"seen"` // when something of it was committed last
 }
 
 // Streams lists the streams that the log knows, by agent and source.
@@ -152,7 +150,8 @@ func (s *Sink) Streams() []StreamStatus {
 	s.mu.RLock()
 	list := make([]StreamStatus, 0, len(s.catalog.streams))
 	for _, st := range s.catalog.streams {
-		list = append(list, StreamStatus{st.id.String(), st.agent, st.host, st.source, st.Epoch, st.Offset, st.lossy})
+		n := st.names()
+		list = append(list, StreamStatus{st.own.String(), n.kind.String(), n.agent, n.host, n.source, st.Epoch, st.Offset, st.lossy(), fromMicros(st.seen)})
 	}
 	s.mu.RUnlock()
 	slices.SortFunc(list, func(a, b StreamStatus) int {

@@ -22,15 +22,22 @@ import (
 // multiple of what it says, a whole new one is written.
 //
 //	entry: length of the body, 4 bytes · CRC32C of the body, 4 bytes · body, a MessagePack array
-//	  stream     [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]]
+//	  stream     [1, id, kind, own id, agent, address, host, source, identity, epoch, offset, tail, lines, seen, fed, [[offset, tail], ...]]
 //	  no stream  [2, id]
 //	  generation [3, number, name, inode, size, state, opened, closed]   times in microseconds, 0 none
 //	  no gen.    [4, number]
+//	  tomb       [5, id, epoch, offset, lines]
+//	  no tomb    [6, id]
+//
+// Numbers 7 and 8 are kept for keys and for what extensions of frames say. Version 1
+// had another stream: [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]].
 const (
 	entryStream       = 1
 	entryNoStream     = 2
 	entryGeneration   = 3
 	entryNoGeneration = 4
+	entryTomb         = 5
+	entryNoTomb       = 6
 )
 
 func tableName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("table-%d", n)) }
@@ -45,8 +52,12 @@ func (c *catalog) delta(dst []byte) []byte {
 		g.dirty = false
 		dst = appendEntry(dst, g.entry(!c.has(g)))
 	}
+	for _, x := range c.tombs.dirty {
+		x.dirty = false
+		dst = appendEntry(dst, x.entry(c.tombs.byID[x.id] != x))
+	}
 	clear(c.dirty)
-	c.dirty, c.dirtyGens = c.dirty[:0], nil
+	c.dirty, c.dirtyGens, c.tombs.dirty = c.dirty[:0], nil, nil
 	return dst
 }
 
@@ -57,6 +68,11 @@ func (c *catalog) all(dst []byte) []byte {
 	}
 	for _, g := range c.generations {
 		dst = appendEntry(dst, g.entry(false))
+	}
+	for _, x := range c.tombs.order {
+		if c.tombs.byID[x.id] == x {
+			dst = appendEntry(dst, x.entry(false))
+		}
 	}
 	return dst
 }
@@ -80,17 +96,27 @@ func (st *stream) entry(gone bool) []byte {
 	if gone {
 		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoStream), st.id[:])
 	}
-	b := msgp.AppendInt(msgp.AppendArrayHeader(nil, 12), entryStream)
+	b := msgp.AppendInt(msgp.AppendArrayHeader(nil, 16), entryStream)
 	b = msgp.AppendBytes(b, st.id[:])
-	b = msgp.AppendString(msgp.AppendString(msgp.AppendString(b, st.agent), st.host), st.source)
-	b = msgp.AppendBytes(b, st.identity)
+	n := st.names()
+	b = msgp.AppendBytes(msgp.AppendUint8(b, uint8(n.kind)), n.own[:])
+	b = msgp.AppendString(msgp.AppendString(msgp.AppendString(b, n.agent), n.address), n.host)
+	b = msgp.AppendBytes(msgp.AppendString(b, n.source), []byte(n.identity))
 	b = msgp.AppendUint64(msgp.AppendInt64(msgp.AppendUint32(b, st.Epoch), st.Offset), uint64(st.Tail))
-	b = msgp.AppendInt64(msgp.AppendBool(b, st.lossy), st.lines)
+	b = msgp.AppendUint8(msgp.AppendInt64(msgp.AppendInt64(b, st.lines), st.seen), st.fed)
 	b = msgp.AppendArrayHeader(b, uint32(len(st.Trail)))
 	for _, p := range st.Trail {
 		b = msgp.AppendUint64(msgp.AppendInt64(msgp.AppendArrayHeader(b, 2), p.Offset), uint64(p.Tail))
 	}
 	return b
+}
+
+func (x *tomb) entry(gone bool) []byte {
+	if gone {
+		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoTomb), x.id[:])
+	}
+	b := msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 5), entryTomb), x.id[:])
+	return msgp.AppendInt64(msgp.AppendInt64(msgp.AppendUint32(b, x.epoch), x.offset), x.lines)
 }
 
 func (g *generation) entry(gone bool) []byte {
@@ -151,6 +177,8 @@ func (c *catalog) load(b []byte) (at int, err error) {
 		}
 		at += 8 + len(body)
 	}
+	c.tombs.clean()
+	c.senders.sort()
 	return at, nil
 }
 
@@ -159,26 +187,24 @@ func (c *catalog) loadEntry(body []byte) error {
 	n := r.array()
 	kind := r.int()
 	switch {
-	case kind == entryStream && n == 12:
-		st := &stream{id: r.id()}
-		st.agent, st.host, st.source, st.identity = r.text(), r.text(), r.text(), r.bytes()
-		st.Epoch, st.Offset, st.Tail = uint32(r.int()), r.int(), wire.Hash(r.uint())
-		st.lossy, st.lines = r.bool(), r.int()
-		for i := r.array(); i > 0 && r.err == nil; i-- {
-			r.array()
-			st.Trail = append(st.Trail, wire.Point{Offset: r.int(), Tail: wire.Hash(r.uint())})
-		}
-		if r.err == nil {
+	case kind == entryStream && (n == 16 || n == 12):
+		if st := r.stream(n == 12); r.err == nil {
 			if old := c.streams[st.id]; old != nil {
-				c.forget(old)
+				c.endStream(old)
 			}
-			c.streams[st.id] = st
-			c.name(st.id, st.names)
+			c.addStream(st)
 		}
 	case kind == entryNoStream && n == 2:
 		if st := c.streams[r.id()]; st != nil {
-			c.forget(st)
+			c.endStream(st)
 		}
+	case kind == entryTomb && n == 5:
+		x := &tomb{id: r.id(), epoch: uint32(r.int()), offset: r.int(), lines: r.int()}
+		if r.err == nil {
+			c.tombs.add(x)
+		}
+	case kind == entryNoTomb && n == 2:
+		c.tombs.remove(r.id())
 	case kind == entryGeneration && n == 8:
 		g := &generation{number: r.uint(), name: r.text(), inode: r.uint(), size: r.int(), state: r.text()}
 		g.opened, g.closed = fromMicros(r.int()), fromMicros(r.int())
@@ -189,6 +215,33 @@ func (c *catalog) loadEntry(body []byte) error {
 		return fmt.Errorf("kind %d with %d elements is none", kind, n)
 	}
 	return r.err
+}
+
+// stream reads what entry wrote, behind its number.
+func (e *elements) stream(v1 bool) *stream {
+	st, n := &stream{id: e.id()}, names{}
+	if !v1 {
+		n.kind, n.own = wire.StreamKind(e.uint()), e.id()
+	}
+	n.agent = e.text()
+	if !v1 {
+		n.address = e.text()
+	}
+	n.host, n.source, n.identity = e.text(), e.text(), string(e.bytes())
+	st.Epoch, st.Offset, st.Tail = uint32(e.int()), e.int(), wire.Hash(e.uint())
+	if v1 {
+		n.own, n.kind = st.id, kindV1(e.bool(), n.agent)
+		st.lines = e.int()
+		st.fed = 2
+	} else {
+		st.lines, st.seen, st.fed = e.int(), e.int(), uint8(e.uint())
+	}
+	for i := e.array(); i > 0 && e.err == nil; i-- {
+		e.array()
+		st.Trail = append(st.Trail, wire.Point{Offset: e.int(), Tail: wire.Hash(e.uint())})
+	}
+	n.label(st)
+	return st
 }
 
 // loadGeneration replaces the generation of g's number by g, or by nothing.

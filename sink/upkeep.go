@@ -99,10 +99,11 @@ func (w *writer) tick() error {
 	if why := w.file.foul(w.s.Path); why != "" && w.mayReplace() {
 		return w.replace(why)
 	}
-	if w.rotationDue(time.Now()) {
+	now := time.Now()
+	if w.rotationDue(now) {
 		return w.rotate("time")
 	}
-	return nil
+	return w.expire(now)
 }
 
 // takeNotices puts the log's own lines into the group.

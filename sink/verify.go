@@ -307,7 +307,7 @@ func (v *verifier) place(g *generation, r *record) {
 	if st == nil {
 		st = &StreamReport{Stream: r.stream.String()}
 		if known := v.catalog.streams[r.stream]; known != nil {
-			st.Host, st.Source = known.host, known.source
+			st.Host, st.Source = known.origin.Value().host, known.source
 		}
 		v.streams[r.stream] = st
 	}

@@ -167,6 +167,9 @@ func (r *walReader) at(place int64) (*frame, int, error) {
 		return nil, 0, fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
 	}
 	f, n, err := parseFrame(b)
+	if errors.Is(err, errLater) && f.life == r.life {
+		return nil, 0, &DamagedError{r.path, place, err.Error()}
+	}
 	if err != nil {
 		return nil, 0, nil // torn, or of an older life
 	}

@@ -106,7 +106,7 @@ func TestRingWaits(t *testing.T) {
 			t.Fatalf("line %d was acknowledged; the log holds %q", i, got)
 		}
 	}
-	if stands := s.Welcome("a").Streams[0].Offset; stands != int64(len(strings.Join(got, "\n"))+1) {
+	if stands := welcomed(s, "a").Streams[0].Offset; stands != int64(len(strings.Join(got, "\n"))+1) {
 		t.Errorf("the log holds %q and stands at %d", got, stands)
 	}
 }

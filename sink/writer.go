@@ -34,8 +34,10 @@ type writer struct {
 	seq     uint64      // of the last checkpoint
 	pending *checkpoint // being written; its outcome comes over done
 	done    chan error
-	last    time.Time // of the last checkpoint
-	before  time.Time // of the last checkpoint before the start
+	last    time.Time            // of the last checkpoint
+	expired time.Time            // when lossy streams were looked through last
+	limited map[string]time.Time // when it was last said that a limit is met
+	before  time.Time            // of the last checkpoint before the start
 
 	trouble                   trouble
 	rotateAfter, replaceAfter time.Time // not before, after it failed
@@ -46,7 +48,8 @@ type group struct {
 	records []record
 	names   []names
 	text    []byte
-	streams map[wire.StreamID]bool
+	streams map[wire.StreamID]bool // those that it moves, by the ids of records
+	begun   int                    // streams that it adds, less those that it ends
 	answers []answer
 }
 
@@ -126,34 +129,40 @@ func (w *writer) gather(r *request) error {
 // be durable first.
 func (w *writer) take(r *request) (err error) {
 	b := r.batch
-	if w.group.streams[b.Stream] { // it stands where the group will leave it
-		if err := w.commit(); err != nil {
-			w.answer(r, err)
-			return err
-		}
-	}
 	var outcome error
 	if b.Stream.IsZero() {
 		err = w.takeLines(b)
-	} else {
-		w.group.streams[b.Stream] = true
-		outcome, err = w.takeBatch(b)
+	} else if outcome, err = w.takeStream(b); err != nil {
+		outcome = err
 	}
 	w.answer(r, outcome)
 	return err
+}
+
+// takeStream finds the stream of b, and returns what to answer, and an error that
+// ends the writer.
+func (w *writer) takeStream(b *wire.Batch) (outcome, fatal error) {
+	id := w.catalog.id(b.Kind, b.Agent, b.Stream)
+	if w.group.streams[id] { // it stands where the group will leave it
+		if err := w.commit(); err != nil {
+			return nil, err
+		}
+	}
+	w.group.streams[id] = true
+	if b.Kind == wire.StreamLossy {
+		return w.takeLossy(id, b)
+	}
+	return w.takeBatch(id, b)
 }
 
 func (w *writer) answer(r *request, err error) {
 	w.group.answers = append(w.group.answers, answer{r, err})
 }
 
-// takeBatch returns what to answer, and an error that ends the writer.
-func (w *writer) takeBatch(b *wire.Batch) (outcome, fatal error) {
-	st := w.catalog.streams[b.Stream]
+// takeBatch takes what can be sent again: all of it, or nothing.
+func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
+	st := w.catalog.streams[id]
 	n := w.s.counts.of(b.Input)
-	if b.Lossy {
-		return nil, w.takeLossy(st, b)
-	}
 	switch st.judge(b) {
 	case repeat:
 		n.duplicate.Add(countLines(b.Text))
@@ -166,19 +175,26 @@ func (w *writer) takeBatch(b *wire.Batch) (outcome, fatal error) {
 	case wire.OpData:
 		return w.takeText(st, b)
 	case wire.OpOpen:
+		if st == nil {
+			if refused, err := w.admit(b); refused != nil || err != nil {
+				return refused, err
+			}
+		}
 		w.group.names = append(w.group.names, namesOf(b))
+	case wire.OpEnd:
+		w.group.begun--
 	case wire.OpSkip:
-		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.host, b.Offset, b.End, b.Reason)
+		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.origin.Value().host, b.Offset, b.End, b.Reason)
 		w.s.counts.skipped.Add(uint64(b.End - b.Offset))
 	}
-	w.note(b)
+	w.note(id, b)
 	return nil, nil
 }
 
 // note records an operation that carries no text.
-func (w *writer) note(b *wire.Batch) {
+func (w *writer) note(id wire.StreamID, b *wire.Batch) {
 	w.group.records = append(w.group.records, record{
-		stream: b.Stream, epoch: b.Epoch, op: b.Op, lossy: b.Lossy,
+		stream: id, epoch: b.Epoch, op: b.Op, lossy: b.Kind == wire.StreamLossy,
 		offset: b.Offset, end: b.End, after: b.After, time: b.Time,
 	})
 }
@@ -188,8 +204,9 @@ func (w *writer) note(b *wire.Batch) {
 // in the stream like any other.
 func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
-	w.layout.begin(b.Time, st.host, sourceOf(b.Source, st.source))
-	r := record{stream: b.Stream, epoch: b.Epoch, time: b.Time, offset: b.Offset}
+	host := st.origin.Value().host
+	w.layout.begin(b.Time, host, sourceOf(b.Source, st.source))
+	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset}
 	at := 0
 	for i := 0; i <= len(b.Cuts); i++ {
 		next := wire.Cut{Text: len(b.Text), End: b.End, After: b.After}
@@ -206,7 +223,7 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		n.wrote(w.lay(r, piece))
 		r.offset, at = r.end, next.Text
 		if next.Source != "" {
-			w.layout.begin(b.Time, st.host, sourceOf(next.Source, st.source))
+			w.layout.begin(b.Time, host, sourceOf(next.Source, st.source))
 		}
 		if len(w.group.text) >= groupBytes {
 			if err := w.commit(); err != nil {
@@ -286,32 +303,6 @@ func (w *writer) lay(r record, text []byte) (lines, length int) {
 	return lines, len(laid)
 }
 
-// takeLossy takes what was sent once. The line numbers tell exactly what never came.
-func (w *writer) takeLossy(st *stream, b *wire.Batch) error {
-	n := w.s.counts.of(b.Input)
-	if st.judgeLossy(b) == repeat {
-		n.duplicate.Add(countLines(b.Text))
-		return nil
-	}
-	if st == nil || !st.names.equal(b) || b.Epoch != st.Epoch {
-		open := *b
-		open.Op, open.End = wire.OpOpen, b.Offset
-		open.After = wire.Hash(b.FirstLine)
-		w.group.names = append(w.group.names, namesOf(b))
-		w.note(&open)
-	} else if gap := b.FirstLine - st.lines; gap > 0 {
-		w.s.counts.gap.Add(uint64(gap))
-		w.s.Notice("LOST stream=%s source=%s host=%s n=%d offset=%d..%d reason=datagrams", b.Stream, st.source, st.host, gap, st.Offset, b.Offset)
-	}
-	own := namesOf(b)
-	w.layout.begin(b.Time, own.host, own.source)
-	n.wrote(w.lay(record{
-		stream: b.Stream, epoch: b.Epoch, lossy: true, time: b.Time, offset: b.Offset, end: b.End,
-		after: wire.Hash(b.FirstLine + int64(bytes.Count(b.Text, newline))),
-	}, b.Text))
-	return nil
-}
-
 // commit makes the group durable, answers for it and then shows it to readers.
 // From the sync on its fate is sealed: exactly these bytes go to exactly this
 // place in the file before anything else does, now or at the next start.
@@ -365,7 +356,7 @@ func (w *writer) log(f *frame) error {
 	}
 	w.wal.durable = w.wal.lsn // in mode none: as durable as it gets
 	w.s.mu.Lock()
-	w.catalog.apply(f)
+	w.catalog.apply(f, time.Now().UnixMicro())
 	w.s.mu.Unlock()
 	for i := range f.records {
 		w.ledger = f.records[i].append(w.ledger)
@@ -445,6 +436,7 @@ func (g *group) reset() {
 	clear(g.names)
 	g.names = g.names[:0]
 	clear(g.streams)
+	g.begun = 0
 	if cap(g.text) > 4*groupBytes {
 		g.text = nil // one batch of hostile bytes shall not be remembered for ever
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,9 +117,6 @@ func (o *options) load(paths []string) (*settings, error) {
 	if a.ID == "" {
 		a.ID, _ = os.Hostname()
 	}
-	if a.Host == "" {
-		a.Host, _ = os.Hostname()
-	}
 	a.State = cmp.Or(o.state, a.State, stateDir(a.ID))
 	if o.to != "" {
 		a.To = []string{o.to}
@@ -133,7 +131,24 @@ func (o *options) load(paths []string) (*settings, error) {
 	if err := s.file.Err(); err != nil {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
+	a.Host = cmp.Or(a.Host, s.defaultHost())
 	return s, nil
+}
+
+// defaultHost is the name of this host, or the agent's id where a collector would
+// not believe the name: over NATS, and beside a certificate that does not bear it.
+func (s *settings) defaultHost() string {
+	a := &s.Agent
+	host, _ := os.Hostname()
+	believed := s.to.scheme != "nats"
+	if a.TLS != nil && a.TLS.Cert != "" {
+		names, err := certs.Names(a.TLS.Cert)
+		believed = believed && (err != nil || slices.Contains(names, host)) // the error is said when it is used
+	}
+	if !believed || host == "" {
+		return a.ID
+	}
+	return host
 }
 
 // stateDir is where an agent keeps its state unless it is told: what the service

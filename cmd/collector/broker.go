@@ -74,7 +74,7 @@ func (c *server) natsInput(t *natsTable) *ingest.NATS {
 	return &ingest.NATS{
 		Out: c.sink, Welcome: c.sink.Welcome, Sessions: c.sessions, Room: c.room, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice,
 		Agents: wire.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue, Stream: t.Stream, Durable: t.Durable, Create: t.Create,
-		Replicas: orZero(t.Replicas), Host: t.Host, MaxLine: int(orZero(t.MaxLine)), Pending: int(orZero(t.Pending)),
+		Replicas: orZero(t.Replicas), Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(orZero(t.MaxLine)), Pending: int(orZero(t.Pending)),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
+	"fanin/internal/wire"
 	"fanin/sink"
 	"fanin/sink/distribute"
 )
@@ -33,11 +34,32 @@ type collector struct {
 	MaxInFlight  config.Size     `toml:"max_in_flight"`
 	LogLevel     string          `toml:"log_level"`
 	Log          logTable        `toml:"log"`
+	Limits       limitsTable     `toml:"limits"`
 	TCP          []tcpTable      `toml:"tcp"`
 	UDP          []udpTable      `toml:"udp"`
 	NATS         []natsTable     `toml:"nats"`
 	HTTP         *httpTable      `toml:"http"`
 	Work         *workTable      `toml:"work"`
+}
+
+// limitsTable bounds how many streams the log knows.
+type limitsTable struct {
+	Streams                int             `toml:"streams"`
+	StreamsPerAgent        int             `toml:"streams_per_agent"`
+	StreamsPerAddress      int             `toml:"streams_per_address"`
+	LossyStreams           int             `toml:"lossy_streams"`
+	LossyStreamsPerAddress int             `toml:"lossy_streams_per_address"`
+	LossyExpiry            config.Duration `toml:"lossy_expiry"`
+}
+
+func defaultLimits() limitsTable {
+	l := sink.DefaultLimits()
+	return limitsTable{l.Streams, l.StreamsPerAgent, l.StreamsPerAddress, l.Lossy, l.LossyPerAddress, config.Duration(l.LossyExpiry)}
+}
+
+func (l *limitsTable) limits() sink.Limits {
+	return sink.Limits{Streams: l.Streams, StreamsPerAgent: l.StreamsPerAgent, StreamsPerAddress: l.StreamsPerAddress,
+		Lossy: l.LossyStreams, LossyPerAddress: l.LossyStreamsPerAddress, LossyExpiry: time.Duration(orOff(int64(l.LossyExpiry)))}
 }
 
 type logTable struct {
@@ -66,6 +88,7 @@ type tcpTable struct {
 	TLS              *tlsTable        `toml:"tls"`
 	Insecure         bool             `toml:"insecure"`
 	Source           string           `toml:"source"`
+	TrustHost        bool             `toml:"trust_host"`
 	MaxConns         *int             `toml:"max_conns"`
 	MaxConnsPerIP    *int             `toml:"max_conns_per_ip"`
 	MaxLine          *config.Size     `toml:"max_line"`
@@ -110,6 +133,7 @@ func defaults() *settings {
 		DrainTimeout: config.Duration(25 * time.Second),
 		MaxInFlight:  24 << 20,
 		LogLevel:     "info",
+		Limits:       defaultLimits(),
 		Log: logTable{
 			Format: "syslog", Sync: "commit", Compress: "gzip", RotateSize: 256 << 20, KeepBytes: 10 << 30, Mode: 0o640, DirMode: 0o750,
 		},
@@ -192,6 +216,7 @@ func (s *settings) check() {
 	if c.MaxInFlight < 8<<20 {
 		s.file.Problem("collector.max_in_flight", "max_in_flight is %s; at least 8MiB", c.MaxInFlight)
 	}
+	s.checkLimits()
 	for i, t := range c.TCP {
 		at := fmt.Sprintf("collector.tcp[%d]", i)
 		s.checkListen(at, t.Listen, t.Insecure, t.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
@@ -213,6 +238,20 @@ func (s *settings) check() {
 	}
 	if w := c.Work; w != nil {
 		s.checkWork(w)
+	}
+}
+
+func (s *settings) checkLimits() {
+	l := &s.Collector.Limits
+	for key, n := range map[string]*int{"streams": &l.Streams, "streams_per_agent": &l.StreamsPerAgent, "streams_per_address": &l.StreamsPerAddress,
+		"lossy_streams": &l.LossyStreams, "lossy_streams_per_address": &l.LossyStreamsPerAddress} {
+		s.checkLeast("collector.limits."+key, n, 1)
+	}
+	if l.StreamsPerAgent > wire.MaxStreams {
+		s.file.Problem("collector.limits.streams_per_agent", "streams_per_agent is %d; an agent takes note of %d at most", l.StreamsPerAgent, wire.MaxStreams)
+	}
+	if e := time.Duration(l.LossyExpiry); e != 0 && e < time.Minute {
+		s.file.Problem("collector.limits.lossy_expiry", "lossy_expiry is %s; at least 1m, or \"off\"", e)
 	}
 }
 
@@ -296,7 +335,7 @@ func (s *settings) sink() *sink.Sink {
 		Path: l.Path, State: s.state(), Format: l.Format, Sync: l.Sync,
 		RotateSize: orOff(int64(l.RotateSize)), RotateEvery: time.Duration(l.RotateEvery),
 		KeepFiles: l.KeepFiles, KeepAge: time.Duration(l.KeepAge), KeepBytes: orOff(int64(l.KeepBytes)),
-		Compress: l.Compress, Mode: fs.FileMode(l.Mode), DirMode: fs.FileMode(l.DirMode),
+		Limits: s.Collector.Limits.limits(), Compress: l.Compress, Mode: fs.FileMode(l.Mode), DirMode: fs.FileMode(l.DirMode),
 	}
 	if w := s.Collector.Work; w != nil {
 		k.HoldBytes, k.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
@@ -317,7 +356,7 @@ func orOff(n int64) int64 {
 
 func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
 	l := &ingest.TCP{
-		Source: t.Source, Log: log, MaxConns: orZero(t.MaxConns), MaxConnsPerIP: orZero(t.MaxConnsPerIP), MaxLine: int(orZero(t.MaxLine)),
+		Source: t.Source, Log: log, TrustHost: t.TrustHost, MaxConns: orZero(t.MaxConns), MaxConnsPerIP: orZero(t.MaxConnsPerIP), MaxLine: int(orZero(t.MaxLine)),
 		HandshakeTimeout: time.Duration(orZero(t.HandshakeTimeout)), FrameTimeout: time.Duration(orZero(t.FrameTimeout)),
 		IdleTimeout: time.Duration(orZero(t.IdleTimeout)),
 	}

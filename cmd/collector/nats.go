@@ -31,6 +31,7 @@ type natsTable struct {
 	Create       bool         `toml:"create"`
 	Replicas     *int         `toml:"replicas"`
 	Host         string       `toml:"host"`
+	TrustHost    bool         `toml:"trust_host"`
 	MaxLine      *config.Size `toml:"max_line"`
 	Pending      *config.Size `toml:"pending"`
 

@@ -5,6 +5,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -70,6 +71,28 @@ func (f Files) read() (p pair, err error) {
 	}
 	p.times = f.times()
 	return p, nil
+}
+
+// Names are the names that the certificate in a file bears: the subject's common
+// name, if there is one, and the DNS names.
+func Names(path string) ([]string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", path, err)
+	}
+	names := slices.Clone(leaf.DNSNames)
+	if cn := leaf.Subject.CommonName; cn != "" {
+		names = append(names, cn)
+	}
+	return names, nil
 }
 
 // private refuses a key that everybody can read.

@@ -56,7 +56,7 @@ func (u *UDP) Append(ctx context.Context, b wire.Batch) error {
 	if err := u.dial(ctx); err != nil {
 		return err
 	}
-	b.Agent, b.Host, b.Lossy = u.Agent, u.Host, true
+	b.Agent, b.Host, b.Kind = u.Agent, u.Host, wire.StreamLossy
 	return u.split(b)
 }
 

@@ -42,7 +42,7 @@ func (d *datagrams) serve() {
 		}
 		var f wire.Frame
 		if wire.NewDecoder(bytes.NewReader(buf[:n])).Next(&f) == nil && f.Kind == wire.KindLossy {
-			f.Batch.Lossy = true
+			f.Batch.Kind = wire.StreamLossy
 			d.sizes <- n
 			d.memory.Append(context.Background(), f.Batch)
 		}
@@ -72,7 +72,7 @@ func TestLossyAppender(t *testing.T) {
 }
 
 func lossyLine(id wire.StreamID, text string) wire.Batch {
-	return wire.Batch{Lossy: true, Stream: id, Epoch: 1, Source: "app", End: int64(len(text)), Text: []byte(text)}
+	return wire.Batch{Kind: wire.StreamLossy, Stream: id, Epoch: 1, Source: "app", End: int64(len(text)), Text: []byte(text)}
 }
 
 // TestSplit: whole lines, no datagram longer than asked but for one long line,

@@ -259,8 +259,12 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 	f.mu.Lock()
 	f.sent = r.to.Point
 	f.mu.Unlock()
+	kind := wire.StreamAgent
+	if f.t.Lossy {
+		kind = wire.StreamLossy
+	}
 	return f.t.Out.Append(ctx, wire.Batch{
-		Lossy: f.t.Lossy, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
+		Kind: kind, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
 		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail,
 		FirstLine: r.from.lines, Time: time.Now().UnixMicro(), Cuts: r.cuts, Text: r.text,
 	})

@@ -67,7 +67,7 @@ func (k *keeper) Append(ctx context.Context, b wire.Batch) error {
 
 func (k *keeper) append(b *wire.Batch) error {
 	m := k.marks[b.Stream]
-	if b.Lossy {
+	if b.Kind == wire.StreamLossy {
 		k.keep(b)
 		return nil
 	}

@@ -5,8 +5,11 @@ package wire
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
+	"slices"
 )
 
 // StreamID names one ordered source of lines. It is random, minted by the
@@ -36,6 +39,33 @@ func ParseStreamID(s string) (StreamID, error) {
 	return id, nil
 }
 
+// StreamKind says how a stream is fed. Together with its owner and its id it
+// names the stream, so that two senders, or a reliable and a lossy one, never
+// meet in one stream, whatever ids they choose.
+type StreamKind uint8
+
+const (
+	StreamAgent StreamKind = iota // an agent's, acknowledged: over TCP or NATS
+	StreamLossy                   // an agent's datagrams: sent once and never again
+	StreamNATS                    // plain messages of a JetStream stream: the collector's own
+	StreamKey                     // a request with a key: the collector's own
+)
+
+// String is the kind as people read it.
+func (k StreamKind) String() string {
+	return [...]string{"agent", "lossy", "nats", "key"}[min(k, StreamKey)]
+}
+
+// Owned is the id under which the collector keeps the stream of this kind that
+// owner calls id: 16 bytes of a SHA-256 over the kind, the owner's length in two
+// bytes, big endian, the owner, and the id. An id that another owner has learned
+// is of no use to it.
+func (id StreamID) Owned(kind StreamKind, owner string) StreamID {
+	b := append([]byte{byte(kind), byte(len(owner) >> 8), byte(len(owner))}, owner...)
+	sum := sha256.Sum256(append(b, id[:]...))
+	return StreamID(sum[:len(id)])
+}
+
 // Op is what a batch asks for. Only OpData carries text.
 type Op uint8
 
@@ -55,6 +85,8 @@ const (
 	MaxName     = 255       // bytes of an agent id, a host, a source, a reason
 	MaxIdentity = 512       // bytes of a source's identity
 	MaxTrail    = 8         // points of a trail
+	MaxStreams  = 1 << 17   // streams of one agent that an agent takes note of: far more files than one follows
+	MaxAbout    = 64        // files, and directories, that a welcome names
 )
 
 // A line longer than allowed is cut into pieces: all but the last end in
@@ -68,8 +100,8 @@ const (
 // and acknowledging.
 type Batch struct {
 	Op            Op
-	Lossy         bool     // sent once and never again: a forward jump is a counted gap, not an error
-	Stream        StreamID // zero = anonymous: cannot be sent again
+	Kind          StreamKind // set by the listener, never sent. Lossy: a forward jump is a counted gap, not an error
+	Stream        StreamID   // as its owner, the Agent, calls it; zero = anonymous: cannot be sent again
 	Epoch         uint32
 	Offset, End   int64 // raw source bytes; End is explicit, never Offset+len(Text)
 	Before, After Hash  // tail hashes at Offset and End
@@ -77,7 +109,8 @@ type Batch struct {
 	Time          int64 // when the lines were read, in microseconds since 1970 (UTC)
 
 	Input    string // the listener that took it: "tcp", "udp", ...; set there, never sent
-	Agent    string // who sends: from the session
+	Agent    string // the sender, which owns the stream: from the session
+	Address  string // of the peer, without a port; "" where the listener does not see it; set there, never sent
 	Host     string // whose lines: from the session, or the peer's address
 	Source   string // what wrote them: from the open, or the listener's configuration; of a stream's data: these lines' own
 	Identity []byte // OpOpen: how the agent knows the source again; opaque to the collector
@@ -123,6 +156,38 @@ type StreamState struct {
 type Welcome struct {
 	Log         StreamID
 	Incarnation StreamID
-	Streams     []StreamState
-	MaxText     int // how much text of a batch the way there takes; 0: MaxText. Never sent
+	About       About
+	Streams     []StreamState // as an agent has read them
+	Listing     Listing       // as a keeper tells them, in place of Streams
+	MaxText     int           // how much text of a batch the way there takes; 0: MaxText. Never sent
+}
+
+// Listing is the streams of an agent in pages, so that no greeting holds all of
+// them at once.
+type Listing struct {
+	Count int
+	Pages func(size int) iter.Seq[[]StreamState] // of at most size streams; a page is valid until the next
+}
+
+// Listed is what w tells of streams, however it holds them.
+func (w *Welcome) Listed() Listing {
+	if w.Listing.Pages != nil {
+		return w.Listing
+	}
+	return Listing{len(w.Streams), func(size int) iter.Seq[[]StreamState] { return slices.Chunk(w.Streams, size) }}
+}
+
+// About says where the log's own files are, so that an agent on the same machine
+// does not follow them: each line would come back as another line.
+type About struct {
+	Boot  string    // boot id of the collector's machine; device and inode numbers say nothing on another one
+	Files []LogFile // of the log, the newest first; at most MaxAbout
+	Dirs  []LogFile // directories whose files are all the collector's own; Tail is not used
+}
+
+// LogFile is a file of the log. The numbers alone do not prove it: a cloned
+// machine has the same. The bytes before Offset do.
+type LogFile struct {
+	Device, Inode uint64
+	Point
 }

@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 	}
 	f("data", true, func(b *Batch) {})
 	f("anonymous data", true, func(b *Batch) { *b = Batch{Text: []byte("line\n")} })
-	f("lossy data", true, func(b *Batch) { b.Lossy, b.Cuts = true, nil })
+	f("lossy data", true, func(b *Batch) { b.Kind, b.Cuts = StreamLossy, nil })
 	f("one empty line", true, func(b *Batch) { b.Text, b.Cuts = []byte("\n"), nil })
 	f("the longest names", true, func(b *Batch) { b.Agent, b.Host, b.Source, b.Reason = name, name, name, name })
 	f("the longest text", true, func(b *Batch) { b.Text, b.Cuts = huge, nil })

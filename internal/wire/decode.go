@@ -89,8 +89,10 @@ func elements(k Kind) uint32 {
 		return 2
 	case KindRefuse, KindLater, KindFault:
 		return 3
-	case KindEnd, KindWelcome:
+	case KindEnd:
 		return 5
+	case KindWelcome:
+		return 6
 	case KindOpen, KindNack:
 		return 7
 	case KindSkip:
@@ -98,9 +100,20 @@ func elements(k Kind) uint32 {
 	case KindLossy:
 		return 11
 	case KindBatch:
-		return 12
+		return batchElements
 	}
 	return 0
+}
+
+const (
+	batchElements   = 13
+	batchElementsV1 = 12 // no marks
+)
+
+// fits reports whether a frame of kind k may have n elements.
+func fits(k Kind, n uint32) bool {
+	want := elements(k)
+	return want != 0 && want == n || k == KindBatch && n == batchElementsV1
 }
 
 func (d *Decoder) body(f *Frame, n uint32) error {
@@ -116,12 +129,12 @@ func (d *Decoder) body(f *Frame, n uint32) error {
 		return err
 	}
 	f.Kind = Kind(k)
-	if want := elements(f.Kind); want == 0 || want != n {
+	if !fits(f.Kind, n) {
 		return fmt.Errorf("%w: a frame of kind %d with %d elements", ErrProtocol, k, n)
 	}
 	switch f.Kind {
 	case KindBatch, KindOpen, KindSkip, KindEnd:
-		return d.batch(f.Kind, &f.Batch)
+		return d.batch(f.Kind, n, &f.Batch)
 	case KindLossy:
 		return d.lossy(&f.Batch)
 	case KindWelcome:
@@ -152,7 +165,7 @@ func (d *Decoder) hello(h *Hello, n uint32) (err error) {
 	return err
 }
 
-func (d *Decoder) batch(k Kind, b *Batch) (err error) {
+func (d *Decoder) batch(k Kind, n uint32, b *Batch) (err error) {
 	b.Stream, b.Epoch, b.Offset = d.id(&err), d.epoch(&err), d.int(&err)
 	b.End = b.Offset
 	switch k {
@@ -170,6 +183,9 @@ func (d *Decoder) batch(k Kind, b *Batch) (err error) {
 		b.End = d.int(&err)
 		b.Before, b.After, b.Time = d.hash(&err), d.hash(&err), d.int(&err)
 		d.cuts(b, &err)
+		if n == batchElements {
+			d.noMarks(&err)
+		}
 		encoding, raw := d.int(&err), d.int(&err)
 		if err == nil {
 			b.Text, err = d.packedText(encoding, raw)
@@ -179,7 +195,7 @@ func (d *Decoder) batch(k Kind, b *Batch) (err error) {
 }
 
 func (d *Decoder) lossy(b *Batch) (err error) {
-	b.Lossy = true
+	b.Kind = StreamLossy
 	b.Agent, b.Host, b.Source = d.text(&err), d.text(&err), d.text(&err)
 	b.Stream, b.Epoch = d.id(&err), d.epoch(&err)
 	b.Offset, b.End = d.int(&err), d.int(&err)
@@ -276,11 +292,55 @@ func (d *Decoder) cuts(b *Batch, err *error) {
 	}
 }
 
+// noMarks reads the place where labels inside a batch will be.
+func (d *Decoder) noMarks(err *error) {
+	if n := d.array(err); *err == nil && n > 0 {
+		*err = fmt.Errorf("%w: a batch with %d changes of labels inside, which this release does not take: install the same release on both sides", ErrProtocol, n)
+	}
+}
+
 func (d *Decoder) welcome(f *Frame) (err error) {
-	d.int(&err) // version: there is one
+	d.int(&err) // the version: a collector of another one refuses the hello
 	f.Welcome.Log, f.Welcome.Incarnation = d.id(&err), d.id(&err)
 	f.N = d.int(&err)
+	d.about(&f.Welcome.About, &err)
 	return err
+}
+
+func (d *Decoder) about(a *About, err *error) {
+	var n uint32
+	if *err == nil {
+		n, *err = d.r.ReadMapHeader()
+	}
+	for ; n > 0 && *err == nil; n-- {
+		switch key := d.text(err); {
+		case *err != nil:
+		case key == "boot":
+			a.Boot = d.text(err)
+		case key == "files":
+			a.Files = d.logFiles(4, err)
+		case key == "dirs":
+			a.Dirs = d.logFiles(2, err)
+		default:
+			*err = d.r.Skip()
+		}
+	}
+}
+
+func (d *Decoder) logFiles(elements uint32, err *error) (files []LogFile) {
+	n := d.array(err)
+	if n > MaxAbout {
+		*err = fmt.Errorf("%w: a welcome that names %d files", ErrProtocol, n)
+	}
+	for ; n > 0 && *err == nil; n-- {
+		d.want(elements, err)
+		f := LogFile{Device: d.uint(err), Inode: d.uint(err)}
+		if elements == 4 {
+			f.Offset, f.Tail = d.int(err), d.hash(err)
+		}
+		files = append(files, f)
+	}
+	return files
 }
 
 func (d *Decoder) streams(f *Frame) (err error) {
@@ -352,14 +412,14 @@ func (d *Decoder) epoch(err *error) (n uint32) {
 	return n
 }
 
-func (d *Decoder) hash(err *error) (h Hash) {
+func (d *Decoder) uint(err *error) (n uint64) {
 	if *err == nil {
-		var n uint64
 		n, *err = d.r.ReadUint64()
-		h = Hash(n)
 	}
-	return h
+	return n
 }
+
+func (d *Decoder) hash(err *error) Hash { return Hash(d.uint(err)) }
 
 func (d *Decoder) bool(err *error) (b bool) {
 	if *err == nil {
@@ -417,7 +477,7 @@ func (d *Decoder) PeekStream() (id StreamID, err error) {
 		return id, classify(0, err)
 	}
 	k, err := d.r.ReadUint8()
-	if err == nil && (Kind(k) == KindHello || Kind(k) > KindEnd || elements(Kind(k)) != n) {
+	if err == nil && (Kind(k) == KindHello || Kind(k) > KindEnd || !fits(Kind(k), n)) {
 		err = fmt.Errorf("%w: a frame of kind %d with %d elements", ErrProtocol, k, n)
 	}
 	if err == nil {

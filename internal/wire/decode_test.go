@@ -71,9 +71,9 @@ func packedOf(t testing.TB, text []byte, options ...zstd.EOption) []byte {
 // brokenFrames are frames that no fanin sends.
 func brokenFrames(t testing.TB) map[string][]byte {
 	data := func(cuts []any, encoding, length any, text ...any) []byte {
-		b := pack(t, head(12), 1, bin(16), 0, 0, 9, 0, 0, 0)
+		b := pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0)
 		b = append(b, pack(t, cuts...)...)
-		b = append(b, pack(t, encoding, length)...)
+		b = append(b, pack(t, head(0), encoding, length)...)
 		return append(b, pack(t, text...)...)
 	}
 	none := []any{head(0)}
@@ -98,6 +98,11 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"a kind in floating point":               pack(t, head(2), 5.0, 1),
 		"too few elements":                       pack(t, head(1), 5),
 		"too many elements":                      pack(t, head(3), 5, 1, 1),
+		"labels inside a batch":                  pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0, head(0), head(1), head(4), 1, "h", "s", 1, 0, 9, bin(9)),
+		"a batch of 14":                          pack(t, head(14), 1, bin(16)),
+		"a welcome that is no map":               pack(t, head(6), 16, 2, bin(16), bin(16), 0, head(0)),
+		"a welcome with 65 files":                append(msgp.AppendMapHeader(pack(t, head(6), 16, 2, bin(16), bin(16), 0), 1), pack(t, "files", head(65))...),
+		"a welcome with a file of 3":             append(msgp.AppendMapHeader(pack(t, head(6), 16, 2, bin(16), bin(16), 0), 1), pack(t, "files", head(1), head(3), 1, 1, 1)...),
 		"a batch of 11":                          pack(t, head(11), 1, bin(16)),
 		"another protocol's greeting":            pack(t, head(7), "fanim", 1, "a", bin(16), 1, "h", "s"),
 		"a greeting of 8":                        pack(t, head(8), "fanin", 1, "a", bin(16), 1, "h", "s", 0),

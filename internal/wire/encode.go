@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"slices"
+	"iter"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -37,7 +37,7 @@ func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 		dst = appendHead(dst, 5, KindEnd, b)
 		return msgp.AppendUint64(dst, uint64(b.Before))
 	}
-	dst = appendHead(dst, 12, KindBatch, b)
+	dst = appendHead(dst, batchElements, KindBatch, b)
 	dst = msgp.AppendInt64(dst, b.End)
 	dst = msgp.AppendUint64(dst, uint64(b.Before))
 	dst = msgp.AppendUint64(dst, uint64(b.After))
@@ -49,6 +49,7 @@ func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 		dst = msgp.AppendInt64(dst, c.End)
 		dst = msgp.AppendUint64(dst, uint64(c.After))
 	}
+	dst = msgp.AppendArrayHeader(dst, 0) // marks
 	dst = msgp.AppendUint8(dst, encoding)
 	dst = msgp.AppendInt(dst, len(b.Text))
 	return msgp.AppendBytesHeader(dst, uint32(len(text)))
@@ -81,36 +82,64 @@ func AppendLossy(dst []byte, b *Batch) []byte {
 
 // AppendWelcome appends the welcome and the streams frames behind it to dst.
 func AppendWelcome(dst []byte, w Welcome) []byte {
-	dst = appendWelcome(dst, &w)
-	for part := range slices.Chunk(w.Streams, streamsPerFrame) {
-		dst = appendStreams(dst, part)
+	for frame := range WelcomeFrames(w, 0) {
+		dst = append(dst, frame...)
 	}
 	return dst
 }
 
-// WelcomeFrames is the welcome and the streams frames behind it, each at most
-// limit bytes, for a way that bounds its messages; limit is 2 KiB at least.
-func WelcomeFrames(w Welcome, limit int) [][]byte {
-	frames := [][]byte{appendWelcome(nil, &w)}
-	for part := range slices.Chunk(w.Streams, min(max(limit/largestState, 1), streamsPerFrame)) {
-		frames = append(frames, appendStreams(nil, part))
+// WelcomeFrames is the welcome and the streams frames behind it, one after the
+// other, each at most limit bytes; limit is 4 KiB at least, or 0 for no bound. A
+// frame is valid until the next.
+func WelcomeFrames(w Welcome, limit int) iter.Seq[[]byte] {
+	size := streamsPerFrame
+	if limit > 0 {
+		size = min(max(limit/largestState, 1), streamsPerFrame)
 	}
-	return frames
+	return func(yield func([]byte) bool) {
+		streams := w.Listed()
+		frame := appendWelcome(nil, &w)
+		if !yield(frame) {
+			return
+		}
+		for page := range streams.Pages(size) {
+			if frame = appendStreams(frame[:0], page); !yield(frame) {
+				return
+			}
+		}
+	}
 }
 
 // largestState is what one stream takes in a streams frame, at most.
 const largestState = MaxName + MaxIdentity + MaxTrail*20 + 128
 
 func appendWelcome(dst []byte, w *Welcome) []byte {
-	dst = msgp.AppendArrayHeader(dst, 5)
+	dst = msgp.AppendArrayHeader(dst, 6)
 	dst = msgp.AppendUint8(dst, uint8(KindWelcome))
 	dst = msgp.AppendInt(dst, Version)
 	dst = msgp.AppendBytes(dst, w.Log[:])
 	dst = msgp.AppendBytes(dst, w.Incarnation[:])
-	return msgp.AppendInt(dst, len(w.Streams))
+	dst = msgp.AppendInt(dst, w.Listed().Count)
+	return appendAbout(dst, &w.About)
 }
 
-// streamsPerFrame bounds a streams frame to well under a mebibyte.
+// appendAbout appends an account of the log: about 2 KiB at most.
+func appendAbout(dst []byte, a *About) []byte {
+	dst = msgp.AppendMapHeader(dst, 3)
+	dst = msgp.AppendString(msgp.AppendString(dst, "boot"), a.Boot)
+	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, "files"), uint32(len(a.Files)))
+	for _, f := range a.Files {
+		dst = msgp.AppendUint64(msgp.AppendUint64(msgp.AppendArrayHeader(dst, 4), f.Device), f.Inode)
+		dst = msgp.AppendUint64(msgp.AppendInt64(dst, f.Offset), uint64(f.Tail))
+	}
+	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, "dirs"), uint32(len(a.Dirs)))
+	for _, f := range a.Dirs {
+		dst = msgp.AppendUint64(msgp.AppendUint64(msgp.AppendArrayHeader(dst, 2), f.Device), f.Inode)
+	}
+	return dst
+}
+
+// streamsPerFrame bounds a page to well under a mebibyte.
 const streamsPerFrame = 512
 
 func appendStreams(dst []byte, streams []StreamState) []byte {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 )
 
-// Version is the protocol's version, said in the hello.
-const Version = 1
+// Version is the protocol's version, said in the hello. Version 1 had batches
+// without marks and a welcome without an account of the log; its batches may
+// still lie in a JetStream stream, and are read there.
+const Version = 2
 
 // Magic opens every connection of an agent: a MessagePack array of seven whose
 // first element is the string "fanin". No line of text in UTF-8 begins so,
@@ -19,9 +21,11 @@ const Magic = "\x97\xa5fanin"
 //
 //	agent -> collector
 //	  hello   ["fanin", version, agent, instance id, run, host, software]
-//	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, encoding, raw length, text]
+//	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
 //	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd; text comes last,
-//	          so that its room can be found before it is read
+//	          so that its room can be found before it is read.
+//	          marks = [[text, host, source, time], ...]: labels that hold from that byte of
+//	          the text on. None is sent yet, and one that comes is a protocol error
 //	  open    [2, stream, epoch, base, tail, source, identity]
 //	  skip    [3, stream, epoch, from, to, before, after, reason]
 //	  end     [4, stream, epoch, offset, tail]
@@ -29,9 +33,12 @@ const Magic = "\x97\xa5fanin"
 //	  lossy   [6, agent, host, source, stream, epoch, offset, end, first line, time, text]
 //	          alone in a UDP datagram, and never answered
 //	collector -> agent
-//	  welcome [16, version, log id, incarnation, number of streams]
+//	  welcome [16, version, log id, incarnation, number of streams, about]
+//	          about = {"boot": text, "files": [[device, inode, offset, tail], ...], "dirs": [[device, inode], ...]};
+//	          other keys are skipped
 //	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
-//	          trail = [[offset, tail], ...]; as many as it takes, behind the welcome
+//	          trail = [[offset, tail], ...]; one page of at most 512 streams, as many
+//	          pages as it takes, behind the welcome
 //	  ack     [18, stream]           the batch, open, skip or end is committed
 //	  nack    [19, stream, known, epoch, offset, tail, trail]
 //	  refuse  [20, stream, reason]   never send this again

@@ -32,7 +32,7 @@ func RunLossy(t *testing.T, new func(t *testing.T) wire.Appender) {
 // bytes, as it must be to be split into datagrams.
 func (s *source) lossy(n int) wire.Batch {
 	b := s.batch(n)
-	b.Lossy, b.Before, b.After = true, 0, 0
+	b.Kind, b.Before, b.After = wire.StreamLossy, 0, 0
 	b.Offset = int64(len(s.text))
 	b.End = b.Offset + int64(len(b.Text))
 	return b
@@ -103,7 +103,7 @@ func lossyRefused(t *testing.T, a wire.Appender) {
 		if b.Op != wire.OpData {
 			continue // lossy streams have no other
 		}
-		b.Lossy = true
+		b.Kind = wire.StreamLossy
 		for range 2 {
 			if err := a.Append(t.Context(), b); !errors.Is(err, wire.ErrRefused) {
 				t.Fatalf("%s: %v, want wire.ErrRefused", what, err)

@@ -26,8 +26,8 @@ type Memory struct {
 	Log, Incarnation wire.StreamID
 
 	mu      sync.Mutex
-	streams map[wire.StreamID]*memoryStream
-	order   []wire.StreamID // as they were first met
+	streams map[wire.StreamID]*memoryStream // by wire.StreamID.Owned
+	order   []*memoryStream                 // as they were first met
 	kept    []wire.Batch
 	repeats int
 	gap     int64
@@ -38,6 +38,7 @@ var _ wire.Appender = (*Memory)(nil)
 
 // memoryStream is what is left to know of a stream besides its batches.
 type memoryStream struct {
+	kind        wire.StreamKind
 	agent, host string
 	wire.StreamState
 	known bool // opened, and not ended
@@ -75,11 +76,11 @@ func (m *Memory) take(b wire.Batch) error {
 	case b.Stream.IsZero():
 		m.keep(b)
 		return nil
-	case b.Lossy:
+	case b.Kind == wire.StreamLossy:
 		m.takeLossy(b)
 		return nil
 	}
-	s := m.streams[b.Stream]
+	s := m.streams[b.Stream.Owned(b.Kind, b.Agent)]
 	if s == nil {
 		s = &memoryStream{} // not known yet, and not remembered unless b opens it
 	}
@@ -132,7 +133,7 @@ func (s *memoryStream) mark() wire.Watermark {
 
 // move keeps b and moves its stream's watermark.
 func (m *Memory) move(b wire.Batch) {
-	s := m.stream(b.Stream)
+	s := m.stream(&b)
 	if b.Op == wire.OpOpen {
 		s.agent, s.host, s.Source, s.Identity = b.Agent, b.Host, b.Source, slices.Clone(b.Identity)
 		if !s.known || b.Epoch != s.Epoch {
@@ -151,7 +152,7 @@ func (m *Memory) move(b wire.Batch) {
 
 // takeLossy never says no: what came is kept, what is missing is counted.
 func (m *Memory) takeLossy(b wire.Batch) {
-	s := m.stream(b.Stream)
+	s := m.stream(&b)
 	if s.known && (b.Epoch < s.Epoch || b.Epoch == s.Epoch && b.Offset < s.Offset) {
 		m.repeats++
 		return
@@ -167,15 +168,16 @@ func (m *Memory) takeLossy(b wire.Batch) {
 }
 
 // stream finds a stream, or begins to remember it.
-func (m *Memory) stream(id wire.StreamID) *memoryStream {
+func (m *Memory) stream(b *wire.Batch) *memoryStream {
+	id := b.Stream.Owned(b.Kind, b.Agent)
 	s := m.streams[id]
 	if s == nil {
 		if m.streams == nil {
 			m.streams = make(map[wire.StreamID]*memoryStream)
 		}
-		s = &memoryStream{StreamState: wire.StreamState{Stream: id}}
+		s = &memoryStream{kind: b.Kind, StreamState: wire.StreamState{Stream: b.Stream}}
 		m.streams[id] = s
-		m.order = append(m.order, id)
+		m.order = append(m.order, s)
 	}
 	return s
 }
@@ -206,7 +208,7 @@ func (m *Memory) Lines(stream wire.StreamID) []string { return lines(m.Text(stre
 // and of anonymous batches that name it.
 func (m *Memory) SourceLines(source string) []string {
 	return lines(m.text(func(b *wire.Batch) bool {
-		if s := m.streams[b.Stream]; s != nil {
+		if s := m.streams[b.Stream.Owned(b.Kind, b.Agent)]; s != nil {
 			return s.Source == source
 		}
 		return b.Source == source
@@ -235,18 +237,23 @@ func lines(text []byte) []string {
 func (m *Memory) Streams() []wire.StreamID {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.order)
+	var ids []wire.StreamID
+	for _, s := range m.order {
+		ids = append(ids, s.Stream)
+	}
+	return ids
 }
 
 // State is where a stream stands; not known: never opened, or ended.
 func (m *Memory) State(stream wire.StreamID) (state wire.StreamState, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := m.streams[stream]
-	if s == nil || !s.known {
-		return wire.StreamState{}, false
+	for _, s := range m.order {
+		if s.Stream == stream && s.known {
+			return s.state(), true
+		}
 	}
-	return s.state(), true
+	return wire.StreamState{}, false
 }
 
 func (s *memoryStream) state() wire.StreamState {
@@ -260,8 +267,8 @@ func (m *Memory) Welcome(agent string) wire.Welcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w := wire.Welcome{Log: m.Log, Incarnation: m.Incarnation}
-	for _, id := range m.order {
-		if s := m.streams[id]; s.known && s.agent == agent {
+	for _, s := range m.order {
+		if s.known && s.agent == agent && s.kind == wire.StreamAgent {
 			w.Streams = append(w.Streams, s.state())
 		}
 	}

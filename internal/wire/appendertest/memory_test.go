@@ -48,7 +48,7 @@ func open(id wire.StreamID, source string) wire.Batch {
 
 func data(id wire.StreamID, offset, end int64, text string) wire.Batch {
 	hash := func(at int64) wire.Hash { return wire.Hash(at * 1000) }
-	return wire.Batch{Stream: id, Offset: offset, End: end, Before: hash(offset), After: hash(end), Text: []byte(text)}
+	return wire.Batch{Stream: id, Agent: "web-1", Offset: offset, End: end, Before: hash(offset), After: hash(end), Text: []byte(text)}
 }
 
 func TestMemoryTells(t *testing.T) {
@@ -86,12 +86,16 @@ func TestMemoryTells(t *testing.T) {
 	}
 }
 
+func TestMemoryOwners(t *testing.T) {
+	appendertest.RunOwners(t, func(*testing.T) wire.Appender { return new(appendertest.Memory) })
+}
+
 func TestMemoryCountsGaps(t *testing.T) {
 	m := new(appendertest.Memory)
 	id := wire.NewStreamID()
 	for _, first := range []int64{0, 1, 5} {
 		b := data(id, first*2, first*2+2, "x\n")
-		b.Lossy, b.FirstLine = true, first
+		b.Kind, b.FirstLine = wire.StreamLossy, first
 		if err := m.Append(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}

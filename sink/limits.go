@@ -1,0 +1,156 @@
+package sink
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// Limits bound how many streams a log knows, since each takes memory and state
+// for as long as it lives. Zero fields take their value in DefaultLimits.
+type Limits struct {
+	Streams           int // in all
+	StreamsPerAgent   int // of one agent; at most wire.MaxStreams
+	StreamsPerAddress int // of all agents that come from one address without a certificate
+	Lossy             int // lossy streams in all, which are part of Streams
+	LossyPerAddress   int // lossy streams that come from one address
+
+	LossyExpiry time.Duration // forget a lossy stream of which nothing came for this long; < 0 never
+}
+
+// DefaultLimits are the limits unless they are said otherwise.
+func DefaultLimits() Limits {
+	return Limits{Streams: 300_000, StreamsPerAgent: 100_000, StreamsPerAddress: 50_000, Lossy: 10_000, LossyPerAddress: 1_000, LossyExpiry: 24 * time.Hour}
+}
+
+func (l *Limits) defaults() {
+	d := DefaultLimits()
+	l.Streams = cmp.Or(l.Streams, d.Streams)
+	l.StreamsPerAgent = min(cmp.Or(l.StreamsPerAgent, d.StreamsPerAgent), wire.MaxStreams)
+	l.StreamsPerAddress = cmp.Or(l.StreamsPerAddress, d.StreamsPerAddress)
+	l.Lossy, l.LossyPerAddress = cmp.Or(l.Lossy, d.Lossy), cmp.Or(l.LossyPerAddress, d.LossyPerAddress)
+	l.LossyExpiry = cmp.Or(l.LossyExpiry, d.LossyExpiry)
+}
+
+// Which limit was met, for counting.
+const (
+	limitTotal   = "total"
+	limitAgent   = "agent"
+	limitAddress = "address"
+	limitLossy   = "lossy"
+	limitLossyIP = "lossy_address"
+)
+
+// full names the limit that one more stream of b's sender would exceed, in words
+// too; "" when there is none. extra streams are begun and not committed yet.
+func (w *writer) full(b *wire.Batch, extra int) (limit, text string) {
+	l, c := &w.s.Limits, w.catalog
+	lossy := 0
+	if x := c.senders.lossy[b.Address]; x != nil {
+		lossy = x.streams
+	}
+	switch is := func(n, most int) bool { return n+extra >= most }; {
+	case b.Kind == wire.StreamNATS:
+		return "", "" // few, and of the configuration's making
+	case is(len(c.streams), l.Streams):
+		return limitTotal, fmt.Sprintf("the log knows %d streams, as many as streams in [collector.limits] allows", l.Streams)
+	case b.Kind == wire.StreamLossy && is(lossy, l.LossyPerAddress):
+		return limitLossyIP, fmt.Sprintf("%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows", l.LossyPerAddress, b.Address)
+	case b.Kind == wire.StreamLossy && is(c.senders.lossies, l.Lossy):
+		return limitLossy, fmt.Sprintf("the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows", l.Lossy)
+	case b.Kind == wire.StreamAgent && is(len(c.agents[b.Agent]), l.StreamsPerAgent):
+		return limitAgent, fmt.Sprintf("agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", b.Agent, l.StreamsPerAgent)
+	case b.Kind == wire.StreamAgent && b.Address != "" && is(c.senders.addresses[b.Address], l.StreamsPerAddress):
+		return limitAddress, fmt.Sprintf("agents without a certificate have %d streams from %s, as many as streams_per_address in [collector.limits] allows", l.StreamsPerAddress, b.Address)
+	}
+	return "", ""
+}
+
+// admit lets a stream that is not known yet begin, or says why not. At its limit
+// a lossy stream takes the place of one that sent a single batch, and that longest
+// ago: most likely nobody will miss it. No other stream is ever displaced.
+func (w *writer) admit(b *wire.Batch) (refused, fatal error) {
+	limit, text := w.full(b, max(w.group.begun, 0))
+	if limit != "" && w.group.begun > 0 { // too careful, perhaps: the group's own may be another's
+		if err := w.commit(); err != nil {
+			return nil, err
+		}
+		limit, text = w.full(b, 0)
+	}
+	if limit != "" && b.Kind == wire.StreamLossy && w.displace(b, limit) {
+		limit = ""
+	}
+	if limit != "" {
+		w.s.counts.refused[limit].Add(1)
+		w.s.counts.of(b.Input).reject(reasonStreams, countLines(b.Text))
+		if now := time.Now(); now.Sub(w.limited[limit]) > sayAgain {
+			w.limited[limit] = now
+			w.s.Log.Warn("streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)
+		}
+		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or allow more"}, nil
+	}
+	w.group.begun++
+	return nil, nil
+}
+
+// displace ends a lossy stream so that b's may begin.
+func (w *writer) displace(b *wire.Batch, limit string) bool {
+	st := w.catalog.senders.displaceable(b.Address, limit != limitLossyIP)
+	if st == nil || w.group.streams[st.id] {
+		return false
+	}
+	w.end(st, 0)
+	w.s.counts.displaced.Add(1)
+	return true
+}
+
+// end notes the end of a stream that the collector itself wants. lines is what a
+// lossy one shall be remembered by, should it return; 0: by nothing.
+func (w *writer) end(st *stream, lines int64) {
+	st.fed = 2 // it is not displaced again
+	w.group.streams[st.id] = true
+	w.group.begun--
+	r := record{stream: st.id, epoch: st.Epoch, op: wire.OpEnd, offset: st.Offset, end: st.Offset, after: st.Tail}
+	if r.lossy = st.lossy(); r.lossy {
+		r.after = wire.Hash(lines)
+	}
+	w.group.records = append(w.group.records, r)
+}
+
+// expireEvery is how often lossy streams are looked through.
+const expireEvery = time.Minute
+
+// expire ends lossy streams of which nothing came for long. Should one return,
+// what is left of it still counts what never came.
+func (w *writer) expire(now time.Time) error {
+	limit := w.s.Limits.LossyExpiry
+	if limit < 0 || now.Sub(w.expired) < expireEvery {
+		return nil
+	}
+	w.expired = now
+	var old []*stream
+	for _, st := range w.catalog.streams {
+		if st.lossy() && now.Sub(time.UnixMicro(st.seen)) >= limit {
+			old = append(old, st)
+		}
+	}
+	w.s.counts.expired.Add(uint64(len(old)))
+	return w.endAll(old)
+}
+
+// endAll ends streams, a bounded number to a frame.
+func (w *writer) endAll(streams []*stream) error {
+	for i, st := range streams {
+		w.end(st, st.lines)
+		if i%endsPerFrame == endsPerFrame-1 {
+			if err := w.commit(); err != nil {
+				return err
+			}
+		}
+	}
+	return w.commit()
+}
+
+const endsPerFrame = 1024

@@ -1,0 +1,64 @@
+package sink
+
+import (
+	"bytes"
+
+	"fanin/internal/wire"
+)
+
+// lossyMark is how far a lossy stream came: of one that is known, or of what is
+// left of one that expired.
+type lossyMark struct {
+	epoch  uint32
+	offset int64
+	lines  int64
+}
+
+func (c *catalog) lossyMark(id wire.StreamID) (m lossyMark, known bool) {
+	if st := c.streams[id]; st != nil {
+		return lossyMark{st.Epoch, st.Offset, st.lines}, true
+	}
+	if x := c.tombs.byID[id]; x != nil {
+		return lossyMark{x.epoch, x.offset, x.lines}, true
+	}
+	return m, false
+}
+
+// repeats reports whether b was taken before, or came too late.
+func (m *lossyMark) repeats(b *wire.Batch) bool {
+	return b.Epoch < m.epoch || b.Epoch == m.epoch && b.Offset < m.offset
+}
+
+// takeLossy takes what was sent once. The line numbers tell exactly what never came.
+func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
+	n := w.s.counts.of(b.Input)
+	mark, known := w.catalog.lossyMark(id)
+	if known && mark.repeats(b) {
+		n.duplicate.Add(countLines(b.Text))
+		return nil, nil
+	}
+	st := w.catalog.streams[id]
+	if st == nil {
+		if refused, err := w.admit(b); refused != nil || err != nil {
+			return refused, err
+		}
+	}
+	own := namesOf(b)
+	if gap := b.FirstLine - mark.lines; known && b.Epoch == mark.epoch && gap > 0 {
+		w.s.counts.gap.Add(uint64(gap))
+		w.s.Notice("LOST stream=%s source=%s host=%s n=%d offset=%d..%d reason=datagrams", b.Stream, own.source, own.host, gap, mark.offset, b.Offset)
+	}
+	if st == nil || !st.calledSo(b) || b.Epoch != st.Epoch {
+		open := *b
+		open.Op, open.End = wire.OpOpen, b.Offset
+		open.After = wire.Hash(b.FirstLine)
+		w.group.names = append(w.group.names, own)
+		w.note(id, &open)
+	}
+	w.layout.begin(b.Time, own.host, own.source)
+	n.wrote(w.lay(record{
+		stream: id, epoch: b.Epoch, lossy: true, time: b.Time, offset: b.Offset, end: b.End,
+		after: wire.Hash(b.FirstLine + int64(bytes.Count(b.Text, newline))),
+	}, b.Text))
+	return nil, nil
+}

@@ -1,0 +1,109 @@
+package sink
+
+import (
+	"cmp"
+	"slices"
+
+	"fanin/internal/wire"
+)
+
+// senders counts streams by where they come from, which limits go by. The peer's
+// address stands for senders that have not proven who they are; it is empty for
+// all others.
+type senders struct {
+	addresses map[string]int // streams of agents, by address
+	lossy     map[string]*lossySender
+	lossies   int // streams of all of these
+}
+
+// lossySender is the lossy streams of one address.
+type lossySender struct {
+	streams int
+	single  []*stream // those that began with one batch, oldest first; some had more, or ended, since
+}
+
+func newSenders() senders {
+	return senders{addresses: make(map[string]int), lossy: make(map[string]*lossySender)}
+}
+
+func (s *senders) add(st *stream) {
+	switch o := st.origin.Value(); o.kind {
+	case wire.StreamAgent:
+		if o.address != "" {
+			s.addresses[o.address]++
+		}
+	case wire.StreamLossy:
+		l := s.lossy[o.address]
+		if l == nil {
+			l = new(lossySender)
+			s.lossy[o.address] = l
+		}
+		l.streams++
+		s.lossies++
+		if st.single() {
+			l.note(st)
+		}
+	}
+}
+
+func (s *senders) remove(st *stream) {
+	switch o := st.origin.Value(); o.kind {
+	case wire.StreamAgent:
+		if s.addresses[o.address]--; s.addresses[o.address] <= 0 {
+			delete(s.addresses, o.address)
+		}
+	case wire.StreamLossy:
+		l := s.lossy[o.address]
+		l.streams--
+		s.lossies--
+		if l.streams == 0 {
+			delete(s.lossy, o.address)
+		}
+	}
+}
+
+// note puts st behind the others that may be displaced.
+func (l *lossySender) note(st *stream) {
+	if len(l.single) > 2*l.streams+16 {
+		l.single = slices.DeleteFunc(l.single, func(x *stream) bool { return !x.single() })
+	}
+	l.single = append(l.single, st)
+}
+
+// sort puts the oldest first again, after a catalog was read in any order.
+func (s *senders) sort() {
+	for _, l := range s.lossy {
+		slices.SortFunc(l.single, func(a, b *stream) int { return cmp.Compare(a.seen, b.seen) })
+	}
+}
+
+// oldestSingle is the stream that sent one batch, and that longest ago, of an
+// address; nil: there is none.
+func (l *lossySender) oldestSingle() *stream {
+	for len(l.single) > 0 {
+		if st := l.single[0]; st.single() {
+			return st
+		}
+		l.single[0] = nil
+		l.single = l.single[1:]
+	}
+	return nil
+}
+
+// displaceable is a stream that a new one of address may take the place of: of
+// the same address before all others. nil: there is none.
+func (s *senders) displaceable(address string, anyAddress bool) *stream {
+	if l := s.lossy[address]; l != nil {
+		if st := l.oldestSingle(); st != nil {
+			return st
+		}
+	}
+	if anyAddress {
+		for _, l := range s.lossy {
+			if st := l.oldestSingle(); st != nil {
+				return st
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package sink
+
+import (
+	"iter"
+	"slices"
+
+	"fanin/internal/wire"
+)
+
+// Welcome is what to tell an agent that connects. All of it is durable.
+func (s *Sink) Welcome(agent string) wire.Welcome {
+	s.mu.RLock()
+	w := wire.Welcome{Log: s.catalog.log, Incarnation: s.catalog.incarnation}
+	streams := slices.Clone(s.catalog.agents[agent])
+	s.mu.RUnlock()
+	w.Listing = wire.Listing{Count: len(streams), Pages: func(size int) iter.Seq[[]wire.StreamState] {
+		return s.pages(streams, size)
+	}}
+	w.About = s.about()
+	return w
+}
+
+// pages is where the streams stand, a page at a time. One that has ended
+// meanwhile is told as it was: asked for more, it is unknown.
+func (s *Sink) pages(streams []*stream, size int) iter.Seq[[]wire.StreamState] {
+	return func(yield func([]wire.StreamState) bool) {
+		page := make([]wire.StreamState, 0, min(size, len(streams)))
+		for part := range slices.Chunk(streams, size) {
+			page = page[:0]
+			s.mu.RLock()
+			for _, st := range part {
+				page = append(page, wire.StreamState{
+					Stream: st.own, Source: st.source, Identity: []byte(st.identity), Watermark: st.Watermark})
+			}
+			s.mu.RUnlock()
+			if !yield(page) {
+				return
+			}
+		}
+	}
+}
