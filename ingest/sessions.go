@@ -112,6 +112,13 @@ func (s *Sessions) end(agent string, stream wire.StreamID) {
 	delete(s.busy, stream.Owned(wire.StreamAgent, agent))
 }
 
+// Has reports whether an agent is connected.
+func (s *Sessions) Has(agent string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byAgent[agent] != nil
+}
+
 // List is who is connected now, by agent id.
 func (s *Sessions) List() []Session {
 	s.mu.Lock()

@@ -58,7 +58,7 @@ func (w *writer) full(b *wire.Batch, extra int) (limit, text string) {
 		return limitTotal, fmt.Sprintf("the log knows %d streams, as many as streams in [collector.limits] allows", l.Streams)
 	case b.Kind == wire.StreamLossy && is(lossy, l.LossyPerAddress):
 		return limitLossyIP, fmt.Sprintf("%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows", l.LossyPerAddress, b.Address)
-	case b.Kind == wire.StreamLossy && is(c.senders.lossies, l.Lossy):
+	case b.Kind == wire.StreamLossy && is(c.senders.all.streams, l.Lossy):
 		return limitLossy, fmt.Sprintf("the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows", l.Lossy)
 	case b.Kind == wire.StreamAgent && is(len(c.agents[b.Agent]), l.StreamsPerAgent):
 		return limitAgent, fmt.Sprintf("agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", b.Agent, l.StreamsPerAgent)

@@ -11,12 +11,12 @@ import (
 // address stands for senders that have not proven who they are; it is empty for
 // all others.
 type senders struct {
-	addresses map[string]int // streams of agents, by address
-	lossy     map[string]*lossySender
-	lossies   int // streams of all of these
+	addresses map[string]int          // streams of agents, by address
+	lossy     map[string]*lossySender // by address
+	all       lossySender             // of all addresses together
 }
 
-// lossySender is the lossy streams of one address.
+// lossySender is the lossy streams of one address, or of all.
 type lossySender struct {
 	streams int
 	single  []*stream // those that began with one batch, oldest first; some had more, or ended, since
@@ -33,16 +33,11 @@ func (s *senders) add(st *stream) {
 			s.addresses[o.address]++
 		}
 	case wire.StreamLossy:
-		l := s.lossy[o.address]
-		if l == nil {
-			l = new(lossySender)
-			s.lossy[o.address] = l
+		if s.lossy[o.address] == nil {
+			s.lossy[o.address] = new(lossySender)
 		}
-		l.streams++
-		s.lossies++
-		if st.single() {
-			l.note(st)
-		}
+		s.lossy[o.address].add(st)
+		s.all.add(st)
 	}
 }
 
@@ -55,15 +50,18 @@ func (s *senders) remove(st *stream) {
 	case wire.StreamLossy:
 		l := s.lossy[o.address]
 		l.streams--
-		s.lossies--
+		s.all.streams--
 		if l.streams == 0 {
 			delete(s.lossy, o.address)
 		}
 	}
 }
 
-// note puts st behind the others that may be displaced.
-func (l *lossySender) note(st *stream) {
+func (l *lossySender) add(st *stream) {
+	l.streams++
+	if !st.single() {
+		return
+	}
 	if len(l.single) > 2*l.streams+16 {
 		l.single = slices.DeleteFunc(l.single, func(x *stream) bool { return !x.single() })
 	}
@@ -72,13 +70,18 @@ func (l *lossySender) note(st *stream) {
 
 // sort puts the oldest first again, after a catalog was read in any order.
 func (s *senders) sort() {
+	s.all.sort()
 	for _, l := range s.lossy {
-		slices.SortFunc(l.single, func(a, b *stream) int { return cmp.Compare(a.seen, b.seen) })
+		l.sort()
 	}
 }
 
-// oldestSingle is the stream that sent one batch, and that longest ago, of an
-// address; nil: there is none.
+func (l *lossySender) sort() {
+	slices.SortFunc(l.single, func(a, b *stream) int { return cmp.Compare(a.seen, b.seen) })
+}
+
+// oldestSingle is the stream that sent one batch, and that longest ago; nil: there
+// is none.
 func (l *lossySender) oldestSingle() *stream {
 	for len(l.single) > 0 {
 		if st := l.single[0]; st.single() {
@@ -99,11 +102,7 @@ func (s *senders) displaceable(address string, anyAddress bool) *stream {
 		}
 	}
 	if anyAddress {
-		for _, l := range s.lossy {
-			if st := l.oldestSingle(); st != nil {
-				return st
-			}
-		}
+		return s.all.oldestSingle()
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package sink
 
 import (
-	"cmp"
 	"slices"
-	"time"
 	"unique"
 
 	"fanin/internal/wire"
@@ -130,32 +128,4 @@ func (st *stream) judgeOpen(b *wire.Batch) verdict {
 		return take
 	}
 	return elsewhere
-}
-
-// StreamStatus is a stream as the log knows it.
-type StreamStatus struct {
-	Stream string    `json:"stream"` // as its agent calls it
-	Kind   string    `json:"kind"`
-	Agent  string    `json:"agent"`
-	Host   string    `json:"host"`
-	Source string    `json:"source"`
-	Epoch  uint32    `json:"epoch"`
-	Offset int64     `json:"offset"` // of the source, committed
-	Lossy  bool      `json:"lossy,omitempty"`
-	Seen   time.Time `json:"seen"` // when something of it was committed last
-}
-
-// Streams lists the streams that the log knows, by agent and source.
-func (s *Sink) Streams() []StreamStatus {
-	s.mu.RLock()
-	list := make([]StreamStatus, 0, len(s.catalog.streams))
-	for _, st := range s.catalog.streams {
-		n := st.names()
-		list = append(list, StreamStatus{st.own.String(), n.kind.String(), n.agent, n.host, n.source, st.Epoch, st.Offset, st.lossy(), fromMicros(st.seen)})
-	}
-	s.mu.RUnlock()
-	slices.SortFunc(list, func(a, b StreamStatus) int {
-		return cmp.Or(cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Stream, b.Stream))
-	})
-	return list
 }

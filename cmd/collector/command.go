@@ -295,7 +295,11 @@ func (o *options) ask(ctx context.Context, method, path string, into any) error 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	err = ask(ctx, state, method, path, into)
+	return running(ask(ctx, state, method, path, into))
+}
+
+// running gives the error that no collector is running its exit code.
+func running(err error) error {
 	if errors.Is(err, errNotRunning) {
 		return daemon.Exitf(daemon.ExitUnreachable, "%w", err)
 	}

@@ -148,7 +148,9 @@ func (c *server) handler() *http.ServeMux {
 	}
 	done := struct{}{}
 	answer("GET /status", func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
-	answer("GET /streams", func(context.Context, url.Values) (any, error) { return c.sink.Streams(), nil })
+	mux.HandleFunc("GET /streams", c.listStreams)
+	answer("POST /streams/forget", c.forgetStreams)
+	answer("POST /streams/give", c.giveStreams)
 	answer("POST /rotate", func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
 	answer("POST /reopen", func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Reopen(ctx) })
 	answer("POST /checkpoint", func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Checkpoint(ctx) })
@@ -216,8 +218,10 @@ func reply(w http.ResponseWriter, v any, err error) {
 			code = http.StatusNotFound
 		case errors.Is(err, sink.ErrNoPosition):
 			code = http.StatusGone
-		case errors.Is(err, sink.ErrNoPlace):
+		case errors.Is(err, sink.ErrNoPlace), errors.Is(err, errFilter):
 			code = http.StatusBadRequest
+		case errors.Is(err, sink.ErrBusy):
+			code = http.StatusConflict
 		}
 		http.Error(w, err.Error(), code)
 		return
@@ -254,6 +258,20 @@ var errNotRunning = errors.New("no collector is running")
 
 // ask asks the collector with this state directory; into may be nil.
 func ask(ctx context.Context, state, method, path string, into any) error {
+	return askFor(ctx, state, method, path, func(answer io.Reader) error {
+		b, err := io.ReadAll(io.LimitReader(answer, 64<<20))
+		if err != nil {
+			return fmt.Errorf("ask the collector: %w", err)
+		}
+		if into == nil {
+			return nil
+		}
+		return json.Unmarshal(b, into)
+	})
+}
+
+// askFor asks the collector with this state directory, and has its answer read.
+func askFor(ctx context.Context, state, method, path string, read func(io.Reader) error) error {
 	socket := filepath.Join(state, controlName)
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -271,15 +289,9 @@ func ask(ctx context.Context, state, method, path string, into any) error {
 		return fmt.Errorf("ask the collector: %w", err)
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return fmt.Errorf("ask the collector: %w", err)
-	}
 	if resp.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		return fmt.Errorf("the collector says: %s", bytes.TrimSpace(b))
 	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(b, into)
+	return read(resp.Body)
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"fanin/internal/daemon"
-	"fanin/sink"
 	"fanin/sink/distribute"
 )
 
@@ -39,12 +38,6 @@ func listCommand[T any](o *options, use, short string, line func(io.Writer, *T))
 		}
 		return nil
 	}))
-}
-
-func (o *options) streamsCommand() *cobra.Command {
-	return listCommand(o, "streams", "list the streams that the log knows: agent, host, source, how far", func(w io.Writer, s *sink.StreamStatus) {
-		fmt.Fprintf(w, "stream %s agent=%s host=%s source=%s epoch=%d offset=%d\n", s.Stream, s.Agent, s.Host, s.Source, s.Epoch, s.Offset)
-	})
 }
 
 func (o *options) groupsCommand() *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"iter"
 	"math"
 	"net"
 	"strings"
@@ -195,8 +196,9 @@ func TestHostileNumbers(t *testing.T) {
 	if got := newFault(&wire.Frame{Reason: "a\x1b[2Jb\n"}).Error(); strings.ContainsAny(got, "\x1b\n") {
 		t.Errorf("said as %q", got)
 	}
-	endless := wire.AppendWelcome(nil, wire.Welcome{Log: wire.NewStreamID()})
-	endless = append(endless[:len(endless)-1], 0xd3, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // as many streams as there are numbers
+	endless := wire.AppendWelcome(nil, wire.Welcome{Log: wire.NewStreamID(), Listing: wire.Listing{Count: math.MaxInt64, Pages: func(int) iter.Seq[[]wire.StreamState] {
+		return func(func([]wire.StreamState) bool) {}
+	}}})
 	twice := wire.AppendWelcome(nil, wire.Welcome{Log: wire.NewStreamID(), Streams: make([]wire.StreamState, 1)})
 	twice = append(twice[:len(twice):len(twice)], twice...)
 	first := wire.AppendWelcome(nil, wire.Welcome{Streams: make([]wire.StreamState, 1)})

@@ -62,10 +62,6 @@ func (s *session) ending() bool {
 	return s.draining || s.err != nil
 }
 
-// mostStreams bounds what a welcome makes us keep: far more files than an agent
-// follows, at some 200 bytes each.
-const mostStreams = 1 << 17
-
 // greet says hello and reads the welcome and its streams.
 func (s *session) greet(ctx context.Context) (w wire.Welcome, err error) {
 	if end, ok := ctx.Deadline(); ok {
@@ -75,26 +71,21 @@ func (s *session) greet(ctx context.Context) (w wire.Welcome, err error) {
 		return w, fmt.Errorf("say hello: %w", err)
 	}
 	var f wire.Frame
-	for left := int64(1); left > 0; left -= max(1, int64(len(f.Streams))) {
+	in := newWelcome()
+	for in.left > 0 {
 		if err := s.decoder.Next(&f); err != nil {
 			return w, s.noWelcome(err)
 		}
-		switch {
-		case f.Kind == wire.KindWelcome && w.Log.IsZero():
-			if f.N > mostStreams {
-				return w, fmt.Errorf("read the welcome: it announces %d streams of this agent; at most %d are taken", f.N, mostStreams)
-			}
-			w, left = f.Welcome, f.N+1
-		case f.Kind == wire.KindStreams && !w.Log.IsZero():
-			w.Streams = append(w.Streams, f.Streams...)
-			s.conn.SetDeadline(time.Now().Add(s.t.DialTimeout)) // a long list over a slow line
-		case f.Kind == wire.KindFault:
+		if f.Kind == wire.KindFault {
 			return w, newFault(&f)
-		default:
-			return w, fmt.Errorf("read the welcome: %w: a frame of kind %d", wire.ErrProtocol, f.Kind)
 		}
+		if err := in.take(&f); err != nil {
+			return w, err
+		}
+		s.conn.SetDeadline(time.Now().Add(s.t.DialTimeout)) // a long list over a slow line
 	}
-	return w, s.conn.SetDeadline(time.Time{})
+	in.report(s.t.Log)
+	return in.Welcome, s.conn.SetDeadline(time.Time{})
 }
 
 // noWelcome says in other words what most often is the matter.

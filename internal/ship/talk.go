@@ -100,7 +100,8 @@ func (s *talk) greet(ctx context.Context) (w wire.Welcome, err error) {
 	}
 	silence := time.NewTimer(s.n.GreetWithin)
 	defer silence.Stop()
-	for left := int64(1); left > 0; {
+	in := newWelcome()
+	for in.left > 0 {
 		var f wire.Frame
 		select {
 		case f = <-s.words:
@@ -111,22 +112,14 @@ func (s *talk) greet(ctx context.Context) (w wire.Welcome, err error) {
 		case <-silence.C:
 			return w, fmt.Errorf("no welcome within %v from a collector that takes agents = %q", s.n.GreetWithin, s.n.Subject)
 		}
-		switch {
-		case f.Kind == wire.KindWelcome && w.Log.IsZero():
-			if f.N > mostStreams {
-				return w, fmt.Errorf("read the welcome: it announces %d streams of this agent; at most %d are taken", f.N, mostStreams)
-			}
-			w, left = f.Welcome, f.N
-		case f.Kind == wire.KindStreams && !w.Log.IsZero():
-			w.Streams = append(w.Streams, f.Streams...)
-			left -= max(1, int64(len(f.Streams)))
-			silence.Reset(s.n.GreetWithin)
-		default:
-			return w, fmt.Errorf("read the welcome: %w: a frame of kind %d", wire.ErrProtocol, f.Kind)
+		if err := in.take(&f); err != nil {
+			return w, err
 		}
+		silence.Reset(s.n.GreetWithin)
 	}
+	in.report(s.n.Log)
 	s.heard.Store(time.Now().UnixNano())
-	return w, nil
+	return in.Welcome, nil
 }
 
 // hear takes one message from the collector, or from the server for it.
