@@ -26,9 +26,6 @@ func (s *Sink) about() wire.About {
 			}
 		}
 	}
-	if fi, err := os.Stat(s.State); err == nil {
-		a.Dirs = append(a.Dirs, wire.LogFile{Device: disk.Device(fi), Inode: disk.Inode(fi)})
-	}
 	return a
 }
 

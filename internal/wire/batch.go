@@ -86,7 +86,7 @@ const (
 	MaxIdentity = 512       // bytes of a source's identity
 	MaxTrail    = 8         // points of a trail
 	MaxStreams  = 1 << 17   // streams of one agent that an agent takes note of: far more files than one follows
-	MaxAbout    = 64        // files, and directories, that a welcome names
+	MaxAbout    = 64        // files that a welcome names
 )
 
 // A line longer than allowed is cut into pieces: all but the last end in
@@ -182,7 +182,6 @@ func (w *Welcome) Listed() Listing {
 type About struct {
 	Boot  string    // boot id of the collector's machine; device and inode numbers say nothing on another one
 	Files []LogFile // of the log, the newest first; at most MaxAbout
-	Dirs  []LogFile // directories whose files are all the collector's own; Tail is not used
 }
 
 // LogFile is a file of the log. The numbers alone do not prove it: a cloned

@@ -318,27 +318,21 @@ func (d *Decoder) about(a *About, err *error) {
 		case key == "boot":
 			a.Boot = d.text(err)
 		case key == "files":
-			a.Files = d.logFiles(4, err)
-		case key == "dirs":
-			a.Dirs = d.logFiles(2, err)
+			a.Files = d.logFiles(err)
 		default:
 			*err = d.r.Skip()
 		}
 	}
 }
 
-func (d *Decoder) logFiles(elements uint32, err *error) (files []LogFile) {
+func (d *Decoder) logFiles(err *error) (files []LogFile) {
 	n := d.array(err)
 	if n > MaxAbout {
 		*err = fmt.Errorf("%w: a welcome that names %d files", ErrProtocol, n)
 	}
 	for ; n > 0 && *err == nil; n-- {
-		d.want(elements, err)
-		f := LogFile{Device: d.uint(err), Inode: d.uint(err)}
-		if elements == 4 {
-			f.Offset, f.Tail = d.int(err), d.hash(err)
-		}
-		files = append(files, f)
+		d.want(4, err)
+		files = append(files, LogFile{d.uint(err), d.uint(err), Point{d.int(err), d.hash(err)}})
 	}
 	return files
 }

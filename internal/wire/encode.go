@@ -125,16 +125,12 @@ func appendWelcome(dst []byte, w *Welcome) []byte {
 
 // appendAbout appends an account of the log: about 2 KiB at most.
 func appendAbout(dst []byte, a *About) []byte {
-	dst = msgp.AppendMapHeader(dst, 3)
+	dst = msgp.AppendMapHeader(dst, 2)
 	dst = msgp.AppendString(msgp.AppendString(dst, "boot"), a.Boot)
 	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, "files"), uint32(len(a.Files)))
 	for _, f := range a.Files {
 		dst = msgp.AppendUint64(msgp.AppendUint64(msgp.AppendArrayHeader(dst, 4), f.Device), f.Inode)
 		dst = msgp.AppendUint64(msgp.AppendInt64(dst, f.Offset), uint64(f.Tail))
-	}
-	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, "dirs"), uint32(len(a.Dirs)))
-	for _, f := range a.Dirs {
-		dst = msgp.AppendUint64(msgp.AppendUint64(msgp.AppendArrayHeader(dst, 2), f.Device), f.Inode)
 	}
 	return dst
 }

@@ -34,7 +34,7 @@ const Magic = "\x97\xa5fanin"
 //	          alone in a UDP datagram, and never answered
 //	collector -> agent
 //	  welcome [16, version, log id, incarnation, number of streams, about]
-//	          about = {"boot": text, "files": [[device, inode, offset, tail], ...], "dirs": [[device, inode], ...]};
+//	          about = {"boot": text, "files": [[device, inode, offset, tail], ...]};
 //	          other keys are skipped
 //	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
 //	          trail = [[offset, tail], ...]; one page of at most 512 streams, as many

@@ -70,7 +70,6 @@ func examples() []example {
 	w := Welcome{Log: id(0x40), Incarnation: id(0x50), About: About{
 		Boot:  "3c1b0a6e-5d8e-4a3c-9f57-0d0f6a2b7c11",
 		Files: []LogFile{{Device: 0xfd01, Inode: 1234567, Point: Point{1 << 28, 0x1122334455667788}}, {Device: 0xfd01, Inode: 99}},
-		Dirs:  []LogFile{{Device: 0xfd01, Inode: 42}},
 	}}
 	full := w
 	full.Streams = streams
@@ -84,7 +83,7 @@ func examples() []example {
 		batch("end", "kind, stream, epoch, offset, tail", KindEnd, end, 0, nil),
 		{"ping", "kind, n", AppendPing(nil, KindPing, 77), []Frame{{Kind: KindPing, N: 77}}},
 		{"lossy", "kind, agent, host, source, stream, epoch, offset, end, first line, time, text", AppendLossy(nil, &lossy), []Frame{{Kind: KindLossy, Batch: lossy}}},
-		{"welcome", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, dirs, dir, device, inode", AppendWelcome(nil, w), []Frame{{Kind: KindWelcome, Welcome: w}}},
+		{"welcome", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail", AppendWelcome(nil, w), []Frame{{Kind: KindWelcome, Welcome: w}}},
 		{"streams", streamFields, AppendWelcome(nil, full)[len(AppendWelcome(nil, w)):], []Frame{{Kind: KindStreams, Streams: streams}}},
 		answer("ack", "", Answer{Kind: KindAck}),
 		answer("nack", ", known, epoch, offset, tail, trail, point, offset, tail, point, offset, tail", Answer{Kind: KindNack, Expected: Expected{Known: true, Watermark: mark}}),
