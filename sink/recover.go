@@ -38,13 +38,13 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w.group.streams = make(map[wire.StreamID]bool)
 	var err error
 	if w.layout, err = newLayout(s.Format); err != nil {
-		return nil, err
+		return w, err
 	}
 	w.mover = mover{path: s.Path, log: &lumberjack.Logger{Filename: s.Path, MaxSize: 1 << 30}}
 	w.mover.keepSpare(true)
 	r := &recovery{w: w, s: s}
 	if r.slot, err = readSlot(s.State); err != nil {
-		return nil, err
+		return w, err
 	}
 	if r.slot == nil {
 		err = r.first()
@@ -52,7 +52,7 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 		err = r.again()
 	}
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 	return w, r.settle(ctx)
 }
@@ -383,8 +383,11 @@ func (r *recovery) live(least uint64) error {
 			return err
 		}
 	}
-	f, err := openFile(r.s.Disk, r.s.Path, r.s.Mode)
+	f, err := r.s.openFile()
 	if err != nil {
+		return err
+	}
+	if err := r.s.own(f); err != nil {
 		return err
 	}
 	w.file = f

@@ -132,11 +132,18 @@ func (g *generation) close(name string, f *file) {
 }
 
 // openNext opens a fresh file at the path. If others' lines are in the one that
-// is there, that is moved aside first and returned as a generation.
+// is there, that is moved aside first and returned as a generation, unless another
+// collector has it.
 func (w *writer) openNext() (next *file, found *generation, err error) {
-	next, err = openFile(w.s.Disk, w.s.Path, w.s.Mode)
-	if err != nil || next.size == 0 && next.inode != w.file.inode {
-		return next, nil, err
+	next, err = w.s.openFile()
+	if err != nil {
+		return nil, nil, err
+	}
+	ours := next.inode == w.file.inode // truncated or appended to: begin's caller has it
+	if !ours {
+		if err := w.s.own(next); err != nil || next.size == 0 {
+			return next, nil, err
+		}
 	}
 	inode, size := next.inode, next.size
 	next.f.Close()
@@ -144,11 +151,13 @@ func (w *writer) openNext() (next *file, found *generation, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if inode != w.file.inode { // else it is our own, truncated or appended to: begin's caller has it
+	if !ours {
 		now := time.Now().UTC()
 		found = &generation{name: name, inode: inode, size: size, state: statePlain, opened: now, closed: now}
 	}
-	next, err = openFile(w.s.Disk, w.s.Path, w.s.Mode)
+	if next, err = w.s.openFile(); err == nil {
+		err = w.s.own(next)
+	}
 	return next, found, err
 }
 

@@ -224,9 +224,20 @@ func (w *writer) stop() {
 		<-w.done
 		w.pending = nil
 	}
-	w.file.f.Close()
-	w.wal.f.Close()
-	w.keeper.close()
+	w.close()
+}
+
+// close closes what is open, if anything is yet.
+func (w *writer) close() {
+	if w.file != nil {
+		w.file.f.Close()
+	}
+	if w.wal != nil && w.wal.f != nil {
+		w.wal.f.Close()
+	}
+	if w.keeper != nil {
+		w.keeper.close()
+	}
 }
 
 // errClosed is the outcome of an Append that came too late.

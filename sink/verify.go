@@ -53,7 +53,7 @@ func (r *Report) OK() bool { return len(r.Problems) == 0 }
 // Generations lists the files of the log at path, oldest first, of a running or
 // a stopped collector. state may be empty for the default place.
 func Generations(path, state string) ([]Generation, error) {
-	path, err := filepath.Abs(path)
+	path, err := locate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func Generations(path, state string) ([]Generation, error) {
 // line where it should be, every stream without a gap or a repeat. It only
 // reads, and works beside a running collector, up to its last checkpoint.
 func Verify(ctx context.Context, path, state string) (Report, error) {
-	path, err := filepath.Abs(path)
+	path, err := locate(path)
 	if err != nil {
 		return Report{}, err
 	}

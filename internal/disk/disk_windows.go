@@ -1,15 +1,21 @@
 package disk
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
 
+// lock returns ErrLocked when somebody else has the lock.
 func lock(f *os.File) error {
-	return windows.LockFileEx(windows.Handle(f.Fd()),
+	err := windows.LockFileEx(windows.Handle(f.Fd()),
 		windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return ErrLocked
+	}
+	return err
 }
 
 // syncDir does nothing: Windows has no such call and orders names itself.

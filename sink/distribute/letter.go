@@ -162,6 +162,9 @@ func (g *group) appendDead(end int64, text []byte) error {
 		return err
 	}
 	defer f.Close()
+	if err := f.HaveMode(g.d.Sink.Mode); err != nil {
+		return err
+	}
 	if fi != nil && fi.Size() > end {
 		if err := f.Truncate(end); err != nil { // of a try that failed, or that a crash cut off
 			return err
