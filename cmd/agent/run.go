@@ -74,6 +74,9 @@ func run(ctx context.Context, s *settings) error {
 }
 
 func newFollower(s *settings) (*follower, error) {
+	if err := s.checkPaths(); err != nil {
+		return nil, err
+	}
 	daemon.LimitMemory(64 << 20)
 	var level slog.Level
 	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
@@ -84,7 +87,10 @@ func newFollower(s *settings) (*follower, error) {
 	}
 	var err error
 	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
-		return nil, fmt.Errorf("only one agent may have the state %s: %w", c.State, err)
+		if errors.Is(err, disk.ErrLocked) {
+			return nil, fmt.Errorf("only one agent may have the state %s: %w", c.State, err)
+		}
+		return nil, fmt.Errorf("lock the state %s: %w", c.State, err)
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
@@ -179,7 +185,11 @@ func (t *tlsTable) client(log *slog.Logger) (func() *tls.Config, error) {
 	if t == nil {
 		t = &tlsTable{}
 	}
-	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}.Client()
+	return t.files(log).Client()
+}
+
+func (t *tlsTable) files(log *slog.Logger) certs.Files {
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}
 }
 
 // openInstance reads who this installation is, or makes it up once, and counts

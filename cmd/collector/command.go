@@ -104,13 +104,13 @@ func (o *options) run(c *cobra.Command) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := o.command("check", "check the configuration and what it names, and change nothing", func(_ context.Context, c *cobra.Command) error {
+	c := o.command("check", "check the configuration and what it names, and change nothing", func(ctx context.Context, c *cobra.Command) error {
 		if o.config == "" {
 			return daemon.Exitf(daemon.ExitUsage, "say what to check: --config FILE")
 		}
 		cfg, err := o.load()
 		if err == nil && !o.noEnvironment {
-			err = cfg.checkEnvironment()
+			err = cfg.checkEnvironment(ctx)
 		}
 		if err != nil {
 			return err

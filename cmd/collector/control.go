@@ -91,12 +91,12 @@ func (st *status) print(w io.Writer) {
 // serveControl opens the control socket, and the HTTP listener if there is one.
 func (c *server) serveControl() (*control, error) {
 	k := &control{socket: filepath.Join(c.settings.state(), controlName)}
+	if err := fitsSocket(k.socket); err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
 	os.Remove(k.socket) // ours: the lock on the directory says so
 	ln, err := net.Listen("unix", k.socket)
 	if err != nil {
-		if len(k.socket) > 107 {
-			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter collector.state", err, len(k.socket))
-		}
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
 	if err := os.Chmod(k.socket, 0o660); err != nil {

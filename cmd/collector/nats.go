@@ -1,17 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/broker"
-	"fanin/internal/certs"
 	"fanin/internal/config"
+	"fanin/sink/distribute/relay"
 )
 
 type natsTable struct {
@@ -49,6 +49,9 @@ type natsWorkTable struct {
 	Replicas *int   `toml:"replicas"`
 }
 
+// subject is what the subjects of the work queue begin with.
+func (w *natsWorkTable) subject() string { return cmp.Or(w.Subject, relay.DefaultSubject) }
+
 type clientTLS struct {
 	CA         string `toml:"ca"`
 	Cert       string `toml:"cert"`
@@ -65,7 +68,7 @@ func (t *natsTable) options(log *slog.Logger) ([]nats.Option, error) {
 	l := t.login()
 	if t.TLS != nil {
 		var err error
-		if l.TLS, err = (certs.Files{Cert: t.TLS.Cert, Key: t.TLS.Key, CA: t.TLS.CA, ServerName: t.TLS.ServerName, Log: log}).Client(); err != nil {
+		if l.TLS, err = t.TLS.files(log).Client(); err != nil {
 			return nil, fmt.Errorf("tls of %s: %w", t.URL, err)
 		}
 	}
@@ -108,11 +111,8 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 		s.file.Problem(at+".agents", "agents is %q; want letters, digits, '_', '/' and '-', in parts by '.', without wildcards; or \"\" for none", prefix)
 	}
 	for _, subject := range t.Subjects {
-		switch {
-		case !goodSubject.MatchString(subject):
+		if !goodSubject.MatchString(subject) {
 			s.file.Problem(at+".subjects", "%q is no subject; want parts by '.', '*' for any one and '>' for all that follow", subject)
-		case prefix != "" && (subject == prefix || strings.HasPrefix(subject, prefix+".")):
-			s.file.Problem(at+".subjects", "%q is where agents are met (agents = %q): give one of them another name", subject, prefix)
 		}
 	}
 	if len(t.Subjects) == 0 && prefix == "" && t.Tail == "" && t.Work == nil {

@@ -19,6 +19,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/internal/daemon"
+	"fanin/internal/disk"
 	"fanin/sink"
 	"fanin/sink/distribute"
 	"fanin/sink/livetail"
@@ -65,6 +66,9 @@ type listener struct {
 
 // run is the life of a collector, until ctx ends.
 func run(ctx context.Context, s *settings) error {
+	if err := s.checkMachine(); err != nil {
+		return err
+	}
 	daemon.LimitMemory(256 << 20)
 	c := &server{
 		settings: s, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
@@ -84,12 +88,12 @@ func run(ctx context.Context, s *settings) error {
 		if ctx.Err() != nil {
 			return nil // asked to leave before there was anything to drain
 		}
-		return err
+		return asConfig(err)
 	}
 	defer c.drain()
 	if c.work != nil {
 		if err := c.work.Open(ctx); err != nil {
-			return err
+			return asConfig(err)
 		}
 	}
 	if err := c.openNATS(ctx); err != nil {
@@ -102,6 +106,16 @@ func run(ctx context.Context, s *settings) error {
 	c.hello()
 	daemon.Notify("READY=1", "STATUS=taking lines")
 	return c.wait(ctx)
+}
+
+// asConfig gives the exit code of a wrong configuration to what starting again
+// would not mend.
+func asConfig(err error) error {
+	var kind *disk.KindError
+	if errors.As(err, &kind) {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return err
 }
 
 // wait serves signals until it is time to leave.
@@ -242,15 +256,17 @@ func (c *server) listenTCP(t *tcpTable) (port string, err error) {
 	return port, nil
 }
 
-// listenUDP listens; asked for any port, it takes the number tcp got.
+// listenUDP listens; asked for any port, it takes the number tcp got if that is free.
 func (c *server) listenUDP(t *udpTable, port string) error {
-	address := t.Listen
-	if host, p, _ := net.SplitHostPort(address); p == "0" && port != "" {
-		address = net.JoinHostPort(host, port)
+	conn, err := net.PacketConn(nil), error(nil)
+	if host, p, _ := net.SplitHostPort(t.Listen); p == "0" && port != "" {
+		conn, err = net.ListenPacket("udp", net.JoinHostPort(host, port))
 	}
-	conn, err := net.ListenPacket("udp", address)
+	if conn == nil || err != nil {
+		conn, err = net.ListenPacket("udp", t.Listen)
+	}
 	if err != nil {
-		return fmt.Errorf("listen on udp %s: %w", address, err)
+		return fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := &ingest.UDP{Out: c.sink, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice, Source: t.Source,
 		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxLine: int(orZero(t.MaxLine))}

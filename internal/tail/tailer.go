@@ -345,7 +345,7 @@ func (t *Tailer) match(table *Table) (paths []string) {
 			t.once(pattern, "a pattern that cannot be: "+err.Error())
 		}
 		for _, path := range found {
-			if !table.excludes(path) && !slices.Contains(paths, path) {
+			if !table.Excludes(path) && !slices.Contains(paths, path) {
 				paths = append(paths, path)
 			}
 		}
@@ -353,7 +353,8 @@ func (t *Tailer) match(table *Table) (paths []string) {
 	return paths
 }
 
-func (table *Table) excludes(path string) bool {
+// Excludes reports whether a file is passed over though a pattern names it.
+func (table *Table) Excludes(path string) bool {
 	if slices.Contains(packed, filepath.Ext(path)) {
 		return true
 	}

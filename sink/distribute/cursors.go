@@ -61,7 +61,10 @@ const (
 func openCursors(d *Distributor) (*cursors, error) {
 	c := &cursors{d: d, dir: filepath.Join(d.Sink.State, workDir), sync: d.Sink.Sync == "commit",
 		soon: make(chan struct{}, 1), asks: make(chan chan error)}
-	if err := os.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
+	if err := CheckState(d.Sink.State); err != nil {
+		return nil, err
+	}
+	if err := disk.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
 		return nil, err
 	}
 	best, found := []byte(nil), 0
@@ -95,6 +98,25 @@ func openCursors(d *Distributor) (*cursors, error) {
 		c.files[i] = f
 	}
 	return c, d.Sink.Disk.SyncDir(c.dir)
+}
+
+// CheckState refuses, before anything is touched, what cannot be the groups' files in
+// a state directory.
+func CheckState(state string) error {
+	dir := filepath.Join(state, workDir)
+	if err := disk.Directory(dir); err != nil {
+		return fmt.Errorf("state of the groups: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state of the groups: %w", err)
+	}
+	for _, e := range entries {
+		if err := disk.Regular(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("state of the groups: %w", err)
+		}
+	}
+	return nil
 }
 
 func (c *cursors) path(i int) string { return filepath.Join(c.dir, fmt.Sprintf("cursors-%d", i)) }
