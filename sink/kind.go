@@ -61,10 +61,11 @@ func (s *Sink) kinds() error {
 	if filepath.Dir(s.Path) == s.State && ownName(filepath.Base(s.Path)) {
 		return fmt.Errorf("path of the log: %s is the name of a file that the state directory needs; give the log another name or another directory", s.Path)
 	}
-	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
-		if err := disk.Directory(dir); err != nil {
-			return fmt.Errorf("directory of the log: %w", err)
-		}
+	if err := disk.Directory(filepath.Dir(s.Path)); err != nil {
+		return fmt.Errorf("directory of the log: %w", err)
+	}
+	if err := disk.Directory(s.State); err != nil {
+		return fmt.Errorf("state of the log: %w", err)
 	}
 	if err := disk.Regular(lockName(s.Path)); err != nil {
 		return fmt.Errorf("lock of the log: %w", err)

@@ -472,7 +472,8 @@ func (r *recovery) settle(ctx context.Context) error {
 	s.catalog, s.size = w.catalog, w.file.size
 	w.file.shown = w.file.size
 	s.mu.Unlock()
-	if err := w.checkpointAs(r.everything); err != nil {
+	w.whole = true // whatever the mode: so modes can be switched
+	if err := w.checkpoint(); err != nil {
 		return err
 	}
 	// Only now is nothing needed of the old write-ahead log.
@@ -484,16 +485,6 @@ func (r *recovery) settle(ctx context.Context) error {
 		s.Notice("%s", text)
 	}
 	return ctx.Err()
-}
-
-// everything makes a checkpoint synced and its table whole, whatever the mode:
-// so modes can be switched.
-func (r *recovery) everything(c *checkpoint) {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	c.durable, c.file = true, r.w.file.f
-	c.table, c.compact = r.w.catalog.all(nil), true
-	r.w.tableLive = int64(len(c.table))
 }
 
 // sweep removes what interrupted steps left in the state directory.

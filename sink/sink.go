@@ -148,6 +148,9 @@ func (s *Sink) Open(ctx context.Context) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
+	if s.probe != nil {
+		s.probe.HaveMode(s.Mode) // openFile says so if that cannot be
+	}
 	w, err := s.recover(ctx)
 	if err != nil {
 		w.close()

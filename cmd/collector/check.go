@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func (s *settings) checkMachine() error {
 // checkEnvironment tries what the settings name, so that what it accepts starts:
 // memory, paths, certificates, ports. It changes nothing.
 func (s *settings) checkEnvironment(ctx context.Context) error {
-	problems := []error{s.checkMachine(), s.sink().Check(ctx), s.checkState()}
+	problems := []error{s.checkMachine(), cmp.Or(s.sink().Check(ctx), s.checkState())}
 	for _, p := range s.ports() {
 		if p.tls != nil {
 			problems = append(problems, prefix(p.at+".tls", p.tls.files(nil).CheckServer(time.Now(), p.names()...)))

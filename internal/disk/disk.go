@@ -44,6 +44,8 @@ func (d *Disk) fault(op Op, path string) (int, error) {
 type File struct {
 	*os.File
 	disk *Disk
+
+	device, inode uint64 // once InPlace asked
 }
 
 // Open opens a regular file as os.OpenFile does. Anything else at path is refused
@@ -138,6 +140,25 @@ func (f *File) HaveMode(mode fs.FileMode) error {
 		return err
 	}
 	return f.Chmod(mode)
+}
+
+// Strayed says why f is not what is at its name any more, "" when it is. A file that
+// is beyond reach for another reason has not strayed.
+func (f *File) Strayed() string {
+	own, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	there, err := os.Stat(f.Name())
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && Links(own) == 0:
+		return "deleted"
+	case errors.Is(err, fs.ErrNotExist):
+		return "moved away"
+	case err == nil && !os.SameFile(own, there):
+		return "replaced"
+	}
+	return ""
 }
 
 // Rename renames a file within a directory, replacing, and makes it durable.

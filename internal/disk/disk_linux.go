@@ -41,14 +41,6 @@ func renameNew(from, to string) error {
 	return err
 }
 
-func ignoringEINTR(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // Handle is the file system's own name for an open file: unlike the inode
 // number it is not given again after the file was deleted. Where a file system
 // has none (overlayfs), it is empty.
