@@ -42,6 +42,11 @@ type follower struct {
 	lock     *disk.File
 	control  net.Listener
 	started  time.Time
+
+	instance  wire.StreamID // who this installation is; zero over udp
+	run       int64
+	stateSaid time.Time               // when it was said last that the state cannot be made
+	fail      context.CancelCauseFunc // ends the agent with an error
 }
 
 // way is a way to a collector that answers.
@@ -57,12 +62,12 @@ func run(ctx context.Context, s *settings) error {
 	if err != nil {
 		return err
 	}
-	defer a.lock.Close()
+	defer func() { a.lock.Close() }() // the one there is then
 	a.hello(os.Stderr)
 	if err := a.serveStatus(); err != nil {
 		return err
 	}
-	defer a.control.Close()
+	defer func() { a.control.Close() }()
 	daemon.Notify("READY=1", "STATUS=following")
 	err = a.follow(ctx)
 	daemon.Notify("STOPPING=1")
@@ -94,7 +99,7 @@ func newFollower(s *settings) (*follower, error) {
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
-		Tables: s.tables(), State: c.State, Log: a.log, Alive: watchdog, Lossy: s.to.scheme == "udp",
+		Tables: s.tables(), State: c.State, Log: a.log, Alive: func() { watchdog(); a.keepState() }, Lossy: s.to.scheme == "udp",
 		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
 	}
@@ -117,11 +122,11 @@ func (a *follower) ship() error {
 		a.tailer.MaxLine = min(a.tailer.MaxLine, 60<<10)
 		return nil
 	}
-	instance, run, err := openInstance(c.State)
-	if err != nil {
+	var err error
+	if a.instance, a.run, err = openInstance(a.instancePath()); err != nil {
 		return err
 	}
-	hello := wire.Hello{Agent: c.ID, Instance: instance, Run: run, Host: c.Host, Software: "fanin-agent " + daemon.Release}
+	hello := wire.Hello{Agent: c.ID, Instance: a.instance, Run: a.run, Host: c.Host, Software: "fanin-agent " + daemon.Release}
 	if a.settings.to.scheme == "nats" {
 		a.way, err = a.nats(hello)
 	} else {
@@ -194,8 +199,7 @@ func (t *tlsTable) files(log *slog.Logger) certs.Files {
 
 // openInstance reads who this installation is, or makes it up once, and counts
 // the run: of two runs of one instance, the collector lets the later one win.
-func openInstance(state string) (id wire.StreamID, run int64, err error) {
-	path := filepath.Join(state, "instance")
+func openInstance(path string) (id wire.StreamID, run int64, err error) {
 	b, err := os.ReadFile(path)
 	fields := strings.Fields(string(b))
 	if len(fields) == 2 {
@@ -208,15 +212,19 @@ func openInstance(state string) (id wire.StreamID, run int64, err error) {
 		id = wire.NewStreamID()
 	}
 	run = max(run+1, time.Now().UnixNano())
-	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
-		return id, run, fmt.Errorf("keep who this agent is: %w", err)
-	}
-	return id, run, nil
+	return id, run, writeInstance(path, id, run)
 }
 
 // follow runs the tailer, and the connection for as long as the tailer may still
 // need it.
-func (a *follower) follow(ctx context.Context) error {
+func (a *follower) follow(ctx context.Context) (err error) {
+	ctx, a.fail = context.WithCancelCause(ctx)
+	defer a.fail(nil)
+	defer func() {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+			err = cause
+		}
+	}()
 	if a.way == nil {
 		return a.tailer.Run(ctx)
 	}
@@ -263,7 +271,7 @@ func send(ctx context.Context, s *settings, paths []string) error {
 	if err != nil {
 		return err
 	}
-	defer a.lock.Close()
+	defer func() { a.lock.Close() }() // the one there is then
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	var watching sync.WaitGroup
@@ -355,7 +363,11 @@ func (st *status) print(w io.Writer) {
 // serveStatus gives the status to whoever connects to the control socket, on a
 // goroutine that ends when the listener is closed.
 func (a *follower) serveStatus() error {
-	path := filepath.Join(a.settings.Agent.State, controlName)
+	path := a.controlPath()
+	if old, ok := a.control.(*net.UnixListener); ok {
+		old.SetUnlinkOnClose(false) // its name is another's by now
+		old.Close()
+	}
 	os.Remove(path) // ours: the lock says so
 	ln, err := net.Listen("unix", path)
 	if err != nil {

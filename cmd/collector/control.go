@@ -35,6 +35,7 @@ const controlName = "control.sock"
 type control struct {
 	servers []*http.Server
 	socket  string
+	own     http.Handler // of the socket
 }
 
 // status is what `status --json` prints.
@@ -95,17 +96,13 @@ func (c *server) serveControl() (*control, error) {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
 	os.Remove(k.socket) // ours: the lock on the directory says so
-	ln, err := net.Listen("unix", k.socket)
-	if err != nil {
-		return nil, fmt.Errorf("open the control socket: %w", err)
-	}
-	if err := os.Chmod(k.socket, 0o660); err != nil {
-		return nil, fmt.Errorf("open the control socket: %w", err)
-	}
 	own := c.handler()
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	k.serve(ln, own)
+	k.own = own
+	if err := k.openSocket(); err != nil {
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
 	if h := c.settings.Collector.HTTP; h != nil {
 		if err := c.serveHTTP(k, h); err != nil {
 			k.close()
@@ -113,6 +110,31 @@ func (c *server) serveControl() (*control, error) {
 		}
 	}
 	return k, nil
+}
+
+// openSocket serves the control socket.
+func (k *control) openSocket() error {
+	ln, err := net.Listen("unix", k.socket)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(k.socket, 0o660); err != nil {
+		ln.Close()
+		return err
+	}
+	k.serve(ln, k.own)
+	return nil
+}
+
+// keepSocket opens the control socket again after somebody deleted it, perhaps with
+// the whole state directory.
+func (c *server) keepSocket() {
+	if _, err := os.Lstat(c.control.socket); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err := c.control.openSocket(); err == nil { // else the directory is missing, which the sink reports
+		c.log.Warn("the control socket was deleted by somebody else; it is open again", "socket", c.control.socket)
+	}
 }
 
 func (c *server) serveHTTP(k *control, h *httpTable) error {

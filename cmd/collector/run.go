@@ -125,6 +125,8 @@ func (c *server) wait(ctx context.Context) error {
 	defer signal.Stop(signals)
 	tell := time.NewTicker(5 * time.Second)
 	defer tell.Stop()
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
 	for {
 		select {
 		case <-c.leave:
@@ -139,6 +141,8 @@ func (c *server) wait(ctx context.Context) error {
 			return fmt.Errorf("%w; starting again mends this", c.sink.Err())
 		case sig := <-signals:
 			c.signal(ctx, sig)
+		case <-look.C:
+			c.keepSocket()
 		case <-tell.C:
 			daemon.Notify("STATUS=" + c.line())
 		}

@@ -45,6 +45,9 @@ type marks struct {
 	list  map[wire.StreamID]*mark
 	dirty bool
 	saved time.Time
+	wrote bool      // the file was there, or is
+	left  bool      // the directory is another agent's by now: write no more
+	said  time.Time // when it was said last that they cannot be written
 }
 
 const marksHeader = "fanin-marks 1"
@@ -67,6 +70,7 @@ func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool
 	if err != nil {
 		return nil, false, fmt.Errorf("read the marks: %w", err)
 	}
+	m.wrote = true
 	list, err := parseMarks(b)
 	if err != nil {
 		aside := m.path + ".damaged"
@@ -106,14 +110,39 @@ func (m *marks) all() map[wire.StreamID]*mark {
 	return all
 }
 
-// save writes the marks if they changed and it is time, or now.
+// abandon leaves the directory to another agent.
+func (m *marks) abandon() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = true
+}
+
+// deleted reports whether somebody took the file away. m.mu is held.
+func (m *marks) deleted() bool {
+	_, err := os.Lstat(m.path)
+	return m.wrote && errors.Is(err, fs.ErrNotExist)
+}
+
+// saySave reports whether to say now that the marks cannot be written: once a minute.
+func (m *marks) saySave() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.said) < time.Minute {
+		return false
+	}
+	m.said = time.Now()
+	return true
+}
+
+// save writes the marks if they changed, or were deleted, and it is time, or now.
 func (m *marks) save(now bool) error {
 	m.mu.Lock()
-	if !m.dirty || !now && time.Since(m.saved) < saveEvery {
+	m.dirty = m.dirty || m.deleted()
+	if m.left || !m.dirty || !now && time.Since(m.saved) < saveEvery {
 		m.mu.Unlock()
 		return nil
 	}
-	m.dirty, m.saved = false, time.Now()
+	m.dirty, m.wrote, m.saved = false, true, time.Now()
 	list := make([]*mark, 0, len(m.list))
 	for _, x := range m.list {
 		list = append(list, x)

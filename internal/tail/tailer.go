@@ -180,7 +180,7 @@ func (t *Tailer) loop(ctx context.Context) error {
 			hints.stale, last = false, time.Now()
 		}
 		t.pokeHidden()
-		if err := t.marks.save(false); err != nil {
+		if err := t.marks.save(false); err != nil && t.marks.saySave() {
 			t.Log.Error("cannot write the marks; if the collector loses its state too, lines may be sent twice", "err", err)
 		}
 	}
@@ -288,6 +288,15 @@ func (t *Tailer) Known() wire.Welcome {
 		w.Log, w.Incarnation = m.Life.log, m.Life.incarnation
 	}
 	return w
+}
+
+// Abandon has the marks written no more: their directory has become another agent's.
+func (t *Tailer) Abandon() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.marks != nil {
+		t.marks.abandon()
+	}
 }
 
 // maxText is how much text of a batch the way to the collector takes.
