@@ -162,7 +162,7 @@ func (o *options) verifyCommand() *cobra.Command {
 			printReport(c.OutOrStdout(), &r)
 		}
 		if err == nil && !r.OK() {
-			err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, len(r.Problems))
+			err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, r.Found)
 		}
 		return err
 	}))
@@ -184,7 +184,7 @@ func printReport(w io.Writer, r *sink.Report) {
 	}
 	word := "ok"
 	if !r.OK() {
-		word = fmt.Sprintf("%d problems", len(r.Problems))
+		word = fmt.Sprintf("%d problems", r.Found)
 	}
 	fmt.Fprintf(w, "%s: %s: %d lines, %d bytes in %d files, %d streams\n", r.Path, word, r.Lines, r.Bytes, len(r.Generations), len(r.Streams))
 }
