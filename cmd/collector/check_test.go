@@ -155,7 +155,7 @@ func (p *place) generate(r *rapid.T, dir string) string {
 		"dir.log", "pipe.log", "dangling.log", "new/", "wal", strings.Repeat("x", 250), "old.log/all.log")))
 	listen := func() string {
 		host := pick("host", "127.0.0.1", "127.0.0.1", "localhost", "0.0.0.0", "[::]", "127.0.0.2")
-		port := often("port", "0", fmt.Sprint(p.free[0]), fmt.Sprint(p.free[0]), fmt.Sprint(p.free[1]), fmt.Sprint(p.busy.Addr().(*net.TCPAddr).Port), "70000", "none")
+		port := often("port", pick("good port", "0", "0", fmt.Sprint(p.free[0]), fmt.Sprint(p.free[1])), fmt.Sprint(p.busy.Addr().(*net.TCPAddr).Port), "70000", "none")
 		return fmt.Sprintf("listen = %q\ninsecure = true\n", host+":"+port)
 	}
 	tls := func() string {
