@@ -266,7 +266,7 @@ func (c *server) listenUDP(t *udpTable, port string) error {
 	if host, p, _ := net.SplitHostPort(t.Listen); p == "0" && port != "" {
 		conn, err = net.ListenPacket("udp", net.JoinHostPort(host, port))
 	}
-	if conn == nil || err != nil {
+	if conn == nil {
 		conn, err = net.ListenPacket("udp", t.Listen)
 	}
 	if err != nil {
