@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,6 +73,32 @@ func TestStateDeleted(t *testing.T) {
 				expectLines(t, s, append(want, "five")...)
 			})
 		}
+	}
+}
+
+// TestStateDeletedInRotation: a rotation that finds the state gone has begun a file
+// already when it is made again, and leaves it at that.
+func TestStateDeletedInRotation(t *testing.T) {
+	var gone atomic.Bool
+	s := open(t, &Sink{Compress: "none", walSize: 1 << 20, Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if op == disk.OpWrite && strings.Contains(path, "ledger-") && gone.CompareAndSwap(true, false) {
+			return 0, syscall.ENOENT
+		}
+		return 0, nil
+	}}})
+	src := newSource()
+	src.send(t, s, "one")
+	must(t, s.do(context.Background(), func(w *writer) error {
+		if err := os.RemoveAll(s.State); err != nil {
+			return err
+		}
+		gone.Store(true)
+		return w.rotate("test")
+	}))
+	src.send(t, s, "two")
+	expectLines(t, s, "one", "two")
+	if n := len(s.Status().Generations); n != 2 || gone.Load() {
+		t.Errorf("%d generations", n)
 	}
 }
 
@@ -143,7 +170,7 @@ func TestStateTaken(t *testing.T) {
 		must(t, err, os.RemoveAll(s.State), os.Rename(other.State, s.State))
 		b := src.batch("two")
 		if err := s.Append(context.Background(), b); err == nil {
-			t.Error("acknowledged into another's state")
+			t.Fatal("acknowledged into another's state")
 		}
 		<-s.Failed()
 		if got, err := os.ReadFile(filepath.Join(s.State, slotName)); err != nil || string(got) != string(want) {
