@@ -70,8 +70,21 @@ var stateFiles = []string{"marks", ".marks.new", "marks.damaged", "instance", ".
 // ownFile returns a file of the agent's state that a pattern names, by whatever
 // links it gets there.
 func (s *settings) ownFile(pattern string, exclude []string) string {
+	state, err := filepath.Abs(s.Agent.State)
+	if err != nil || s.Agent.State == "" {
+		return ""
+	}
+	names := []string{state} // also while it is not there yet
+	if own, err := os.Stat(state); err == nil {
+		dirs, _ := filepath.Glob(filepath.Dir(pattern)) // a bad pattern is told elsewhere
+		for _, dir := range dirs {
+			if fi, err := os.Stat(dir); err == nil && os.SameFile(fi, own) {
+				names = append(names, dir)
+			}
+		}
+	}
 	table := tail.Table{Exclude: exclude}
-	for _, dir := range s.stateNames() {
+	for _, dir := range names {
 		for _, name := range stateFiles {
 			path := filepath.Join(dir, name)
 			if ok, _ := filepath.Match(pattern, path); ok && !table.Excludes(path) {
@@ -80,19 +93,6 @@ func (s *settings) ownFile(pattern string, exclude []string) string {
 		}
 	}
 	return ""
-}
-
-// stateNames are the names of the state directory.
-func (s *settings) stateNames() (names []string) {
-	abs, err := filepath.Abs(s.Agent.State)
-	if err != nil || s.Agent.State == "" {
-		return nil
-	}
-	names = append(names, abs)
-	if real, err := filepath.EvalSymlinks(abs); err == nil && real != abs {
-		names = append(names, real)
-	}
-	return names
 }
 
 // checkPaths refuses, before anything is touched, paths that cannot be what they
@@ -106,19 +106,10 @@ func (s *settings) checkPaths() error {
 	for _, name := range stateFiles {
 		problems = append(problems, disk.Regular(filepath.Join(state, name)))
 	}
-	own, _ := os.Stat(state) // nil: it is made at the start
 	for _, t := range s.tables() {
 		for _, p := range t.Paths {
-			fi, err := os.Stat(p) // a pattern is seldom a name too
-			if err == nil && !fi.Mode().IsRegular() {
+			if fi, err := os.Stat(p); err == nil && !fi.Mode().IsRegular() { // a pattern is seldom a name too
 				problems = append(problems, disk.Regular(p))
-			}
-			found, _ := filepath.Glob(p) // checked
-			for _, path := range found {
-				dir, err := os.Stat(filepath.Dir(path))
-				if err == nil && own != nil && os.SameFile(dir, own) && disk.Regular(path) == nil && !t.Excludes(path) {
-					problems = append(problems, fmt.Errorf("%s is in the agent's own state directory %s, which changes with each line that is sent: exclude it, or move the state elsewhere", path, state))
-				}
 			}
 		}
 	}
