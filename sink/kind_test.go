@@ -245,3 +245,21 @@ func TestLockErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestCheckFindsDamage: a state that Open would refuse is refused by Check, with the
+// same words.
+func TestCheckFindsDamage(t *testing.T) {
+	s := open(t, &Sink{walSize: 64 << 10})
+	newSource().send(t, s, "one")
+	must(t, s.Close(context.Background()))
+	again := func() *Sink { return &Sink{Path: s.Path, walSize: 64 << 10} }
+	must(t, again().Check(context.Background()))
+	b := make([]byte, 2*blockSize)
+	b[0] = 1
+	must(t, os.WriteFile(filepath.Join(s.State, slotName), b, 0o640))
+	check, start := again().Check(context.Background()), again().Open(context.Background())
+	var damaged *DamagedError
+	if !errors.As(check, &damaged) || !errors.As(start, &damaged) || !strings.Contains(start.Error(), check.Error()) {
+		t.Errorf("check says %v, the start %v", check, start)
+	}
+}
