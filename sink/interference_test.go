@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -295,6 +296,36 @@ func TestDiskFull(t *testing.T) {
 		waitFor(t, "health", func() bool { return s.Status().Healthy })
 		waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: RESUMED") })
 	}
+}
+
+// TestDiskFullAtStart: a start that waits for room ends when it is told to.
+func TestDiskFullAtStart(t *testing.T) {
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20}
+	crashBeforeFile(t, s, newSource())
+	waits := make(chan struct{})
+	var once sync.Once
+	full := &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if op == disk.OpWrite && path == s.Path {
+			once.Do(func() { close(waits) })
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}}
+	ctx, stop := context.WithCancel(context.Background())
+	opened := make(chan error, 1)
+	again := &Sink{Path: s.Path, walSize: 1 << 20, Disk: full}
+	go func() { opened <- again.Open(ctx) }() // ends by stop
+	<-waits
+	stop()
+	select {
+	case err := <-opened:
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it goes on waiting")
+	}
+	open(t, &Sink{Path: s.Path, walSize: 1 << 20}) // its locks are free
 }
 
 // TestFailedSyncIsFinal: nobody is told anything after it, and the next start

@@ -151,6 +151,9 @@ func (s *Sink) Open(ctx context.Context) error {
 	if s.probe != nil {
 		s.probe.HaveMode(s.Mode) // openFile says so if that cannot be
 	}
+	// What waits for room waits for quit, too: a start on a full disk can be ended.
+	stop := context.AfterFunc(ctx, s.quitting)
+	defer stop()
 	w, err := s.recover(ctx)
 	if err != nil {
 		w.close()
@@ -239,7 +242,7 @@ func (s *Sink) Failed() <-chan struct{} { return s.failed }
 // Close commits what was taken, writes a last checkpoint and ends the writer.
 // Append then returns wire.ErrDraining. It waits as long as ctx allows.
 func (s *Sink) Close(ctx context.Context) error {
-	s.closing.Do(func() { close(s.quit) })
+	s.quitting()
 	s.janitor.stop()
 	select {
 	case <-s.ended:
@@ -249,6 +252,9 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.unlock()
 	return s.Err()
 }
+
+// quitting has the writer take no more.
+func (s *Sink) quitting() { s.closing.Do(func() { close(s.quit) }) }
 
 func (s *Sink) alive() {
 	if s.Alive != nil {
