@@ -247,6 +247,7 @@ func TestCheckRefuses(t *testing.T) {
 	f("own work queue", nats+"subjects = [\"work.>\"]\n[collector.nats.work]\nstream = \"W\"\ngroup = \"g\"\n", again, false)
 	f("own tail of another table", nats+"tail = \"show\"\n"+nats+"agents = \"\"\nsubjects = [\"show.>\"]\n", again, false)
 	f("agents' messages", nats+"subjects = [\"*.batch.x\"]\n", "taken for lines", false)
+	f("beside agents' messages", nats+"subjects = [\"fanin.x\"]\n", "taken for lines", false)
 	f("tail among agents' messages", nats+"tail = \"fanin\"\n", "without end", false)
 	f("work queue in the tail", nats+"tail = \"work\"\n[collector.nats.work]\nstream = \"W\"\ngroup = \"g\"\n", "published there twice", false)
 	f("agents of one server twice", nats+nats, "taken twice", false)
