@@ -15,31 +15,36 @@ import (
 )
 
 // TestStateDeleted: where the groups stand is written again when somebody deletes the
-// state directory, whether or not a worker answers then; a kill after that forgets
-// nothing that was accepted.
+// state directory, or the groups' part of it while no group has anything to do; a
+// kill after that forgets nothing that was accepted.
 func TestStateDeleted(t *testing.T) {
 	for _, idle := range []bool{false, true} {
-		path, format, notices := filepath.Join(t.TempDir(), "all.log"), "syslog", uint64(1)
-		if idle {
-			format, notices = "raw", 0 // in which the log says nothing about it that would move the group
-		}
-		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none", Format: format}, nil)
+		path := filepath.Join(t.TempDir(), "all.log")
+		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
 		b.putMany(0, 100)
 		c := b.raw(protocol.Hello{Group: "g", From: "start"})
 		f := c.hear(protocol.KindLines)
 		c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 0, To: 10})
 		c.hear(protocol.KindAccepted)
-		state := sink.StateDir(path)
-		if err := os.RemoveAll(state); err != nil {
+		g := b.dist.groups["g"]
+		b.wait("rest", func() bool { // all is saved, and nothing moves by itself
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return !g.dirty
+		})
+		work := filepath.Join(sink.StateDir(path), workDir)
+		deleted, accepted, notices := work, uint64(10), uint64(0)
+		if !idle {
+			deleted, notices = filepath.Dir(work), 1 // of which the log says a line
+		}
+		if err := os.RemoveAll(deleted); err != nil {
 			t.Fatal(err)
 		}
-		accepted := uint64(10)
 		if !idle {
 			c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 10, To: 30})
 			c.hear(protocol.KindAccepted)
 			accepted = 30
 		}
-		work := filepath.Join(state, workDir)
 		b.wait("the files", func() bool {
 			for _, name := range []string{"cursors-0", "cursors-1"} {
 				if text, err := os.ReadFile(filepath.Join(work, name)); err == nil {
@@ -58,7 +63,7 @@ func TestStateDeleted(t *testing.T) {
 		if err := os.Rename(left, work); err != nil {
 			t.Fatal(err)
 		}
-		b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none", Format: format}, nil)
+		b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
 		if g := b.group("g"); g.Accepted != accepted || g.LagLines != 100-accepted+notices {
 			t.Errorf("idle %v: after a start: %+v", idle, g)
 		}
