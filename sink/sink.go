@@ -22,7 +22,7 @@ import (
 // Sink is the one writer of a log. Set the fields, Open it, Append to it from
 // any number of goroutines, Close it. Zero fields take the defaults named.
 type Sink struct {
-	Path   string // the log's live file; required
+	Path   string // the log's live file, or a link to it; required
 	State  string // directory of the write-ahead log and all else; default: .NAME.fanin beside Path
 	Format string // "syslog" (default), "json", "raw"
 	Sync   string // "commit" (default): acknowledged lines survive a power cut; "none": kill -9 only
