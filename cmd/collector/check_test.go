@@ -261,6 +261,7 @@ func TestCheckAccepts(t *testing.T) {
 		"[[collector.tcp]]\nlisten = \"127.0.0.1:P0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:P0\"\n",
 		"[[collector.tcp]]\nlisten = \"127.0.0.1:P0\"\n[[collector.tcp]]\nlisten = \"127.0.0.2:P0\"\n",
 		"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n",
+		"[[collector.tcp]]\nlisten = \"127.0.0.1:P0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:P0\"\n",
 		"[[collector.nats]]\nurl = \"nats://127.0.0.1:1\"\nsubjects = [\"logs.>\"]\ntail = \"fanin.tail\"\n",
 		"[[collector.nats]]\nurl = \"nats://127.0.0.1:1\"\nsubjects = [\"logs.>\"]\n[[collector.nats]]\nurl = \"nats://127.0.0.1:2\"\nsubjects = [\"logs.>\"]\n",
 	} {

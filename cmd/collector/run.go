@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -200,18 +201,32 @@ func (c *server) listen() error {
 		return err
 	}
 	port := ""
-	for i := range c.settings.Collector.TCP {
-		if port, err = c.listenTCP(&c.settings.Collector.TCP[i]); err != nil {
+	for _, t := range anyLast(c.settings.Collector.TCP, func(t *tcpTable) string { return t.Listen }) {
+		if port, err = c.listenTCP(t); err != nil {
 			return err
 		}
 	}
-	for i := range c.settings.Collector.UDP {
-		if err := c.listenUDP(&c.settings.Collector.UDP[i], port); err != nil {
+	for _, t := range anyLast(c.settings.Collector.UDP, func(t *udpTable) string { return t.Listen }) {
+		if err := c.listenUDP(t, port); err != nil {
 			return err
 		}
 	}
 	c.listenNATS()
 	return c.listenWork()
+}
+
+// anyLast puts tables that take any free port behind those that name one, so that
+// none takes what another names.
+func anyLast[T any](tables []T, listen func(*T) string) (order []*T) {
+	var last []*T
+	for i := range tables {
+		if strings.HasSuffix(listen(&tables[i]), ":0") {
+			last = append(last, &tables[i])
+		} else {
+			order = append(order, &tables[i])
+		}
+	}
+	return append(order, last...)
 }
 
 // prepareWork makes the distributor, which the sink asks about what it may remove.
