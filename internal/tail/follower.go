@@ -27,6 +27,7 @@ type Follower struct {
 	wake     chan struct{}
 	before   *Follower // had the same name: its lines come first
 	modified time.Time // when it was found
+	names    []string  // under which the tailer found it; under the tailer's lock
 
 	drained chan struct{} // closed when everything up to a rotation is acked
 	drainIt sync.Once

@@ -21,8 +21,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
@@ -121,7 +119,7 @@ func (t *Tailer) Run(ctx context.Context) error {
 		t.first = t.first && len(t.welcome.Streams) == 0 // else the collector remembers what this side forgot
 		t.mu.Unlock()
 	}
-	t.look(ctx)
+	t.look(ctx) // a second one, by the loop, adds the hints
 	t.findRotated(ctx)
 	t.looked = true
 	err = t.loop(ctx)
@@ -157,9 +155,9 @@ func (t *Tailer) awaitWelcome(ctx context.Context) error {
 func (t *Tailer) loop(ctx context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
-	hints := t.hints()
+	hints := newHints()
 	defer hints.close()
-	last := time.Now()
+	pace := pace{poll: t.Poll}
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,78 +168,23 @@ func (t *Tailer) loop(ctx context.Context) error {
 			}
 			t.hint(hints, e)
 			continue
+		case <-hints.errors():
+			hints.stale = true
+			continue
 		case <-tick.C:
 		}
 		if t.Alive != nil {
 			t.Alive()
 		}
-		if hints.stale || !hints.whole || time.Since(last) > seldom*t.Poll {
-			t.look(ctx)
-			hints.stale, last = false, time.Now()
+		if pace.due(hints) {
+			hints.stale = false
+			pace.looked(t.look(ctx), hints)
 		}
 		t.pokeHidden()
 		if err := t.marks.save(false); err != nil {
 			t.Log.Error("cannot write the marks; if the collector loses its state too, lines may be sent twice", "err", err)
 		}
 	}
-}
-
-// seldom is how many polls are left out where the kernel gives hints.
-const seldom = 12
-
-// hints are the kernel's word of what changes in the directories of all patterns.
-type hints struct {
-	watcher *fsnotify.Watcher // nil: there are none
-	whole   bool              // all directories are watched
-	stale   bool              // files came or went since the last look
-}
-
-func (t *Tailer) hints() *hints {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return &hints{}
-	}
-	h := &hints{watcher: w, whole: true}
-	for _, table := range t.Tables {
-		for _, p := range table.Paths {
-			dir := filepath.Dir(p)
-			dirs, _ := filepath.Glob(dir)
-			h.whole = h.whole && len(dirs) == 1 && dirs[0] == dir // else others may appear
-			for _, d := range dirs {
-				h.whole = w.Add(d) == nil && h.whole
-			}
-		}
-	}
-	return h
-}
-
-func (h *hints) events() chan fsnotify.Event {
-	if h.watcher == nil {
-		return nil
-	}
-	return h.watcher.Events
-}
-
-func (h *hints) close() {
-	if h.watcher != nil {
-		h.watcher.Close()
-	}
-	h.watcher, h.whole = nil, false
-}
-
-// hint wakes the follower of a file that was written to.
-func (t *Tailer) hint(h *hints, e fsnotify.Event) {
-	if !e.Has(fsnotify.Write) {
-		h.stale = h.stale || !e.Has(fsnotify.Chmod)
-		return
-	}
-	t.mu.Lock()
-	f := t.byPath[e.Name]
-	t.mu.Unlock()
-	if f == nil {
-		return
-	}
-	f.poke()
 }
 
 // pokeHidden wakes the followers of files that no table names any more: only
@@ -301,11 +244,13 @@ func (t *Tailer) maxText() int {
 }
 
 // look finds new files and tells each follower where its file is seen now.
-func (t *Tailer) look(ctx context.Context) {
+func (t *Tailer) look(ctx context.Context) *sight {
 	seen := make(map[fileKey]candidate)
 	var order []candidate
+	began := time.Now()
+	s := &sight{dirs: make(map[string]bool), whole: true}
 	for i := range t.Tables {
-		for _, path := range t.match(&t.Tables[i]) {
+		for _, path := range t.match(&t.Tables[i], s) {
 			fi, err := os.Stat(path)
 			if err != nil || !t.regular(path, fi) {
 				continue
@@ -317,6 +262,7 @@ func (t *Tailer) look(ctx context.Context) {
 			}
 		}
 	}
+	s.took = time.Since(began)
 	t.beginAll(ctx, order)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -324,8 +270,17 @@ func (t *Tailer) look(ctx context.Context) {
 		c, visible := seen[key]
 		f.see(c, visible)
 		if visible {
-			t.byPath[c.path] = f
+			t.nameLocked(f, c.path)
 		}
+	}
+	return s
+}
+
+// nameLocked notes that a follower's file bears a name.
+func (t *Tailer) nameLocked(f *Follower, path string) {
+	if t.byPath[path] != f {
+		t.byPath[path] = f
+		f.names = append(f.names, path)
 	}
 }
 
@@ -338,15 +293,15 @@ type candidate struct {
 }
 
 // match lists the files of a table, in order.
-func (t *Tailer) match(table *Table) (paths []string) {
+func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 	for _, pattern := range table.Paths {
-		found, err := filepath.Glob(pattern)
+		found, err := s.glob(pattern)
 		if err != nil {
 			t.once(pattern, "a pattern that cannot be: "+err.Error())
 		}
 		for _, path := range found {
-			if !table.excludes(path) && !slices.Contains(paths, path) {
-				paths = append(paths, path)
+			if !table.excludes(path) {
+				paths = append(paths, path) // perhaps twice: each file is followed once
 			}
 		}
 	}
@@ -431,7 +386,8 @@ func (t *Tailer) start(ctx context.Context, all ...*Follower) {
 // startLocked runs a follower on a goroutine, which ends with ctx or when its
 // file is gone and drained.
 func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
-	t.followers[f.key], t.byPath[f.path] = f, f
+	t.followers[f.key] = f
+	t.nameLocked(f, f.path)
 	t.running.Go(func() {
 		f.follow(ctx)
 		t.drop(f)
@@ -445,8 +401,8 @@ func (t *Tailer) drop(f *Follower) {
 	if t.followers[f.key] == f {
 		delete(t.followers, f.key)
 	}
-	for path, x := range t.byPath {
-		if x == f {
+	for _, path := range f.names {
+		if t.byPath[path] == f {
 			delete(t.byPath, path)
 		}
 	}
