@@ -88,7 +88,7 @@ func newFollower(s *settings) (*follower, error) {
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
-		Tables: s.tables(), State: c.State, Log: a.log, Alive: watchdog, Lossy: s.to.scheme == "udp",
+		Tables: s.tables(), State: c.State, Agent: c.ID, Log: a.log, Alive: watchdog, Lossy: s.to.scheme == "udp",
 		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
 	}

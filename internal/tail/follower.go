@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,8 @@ type Follower struct {
 	t        *Tailer
 	table    *Table
 	path     string // where it was found: a label
+	real     string // where that led, if over symbolic links
+	dir      string // where its siblings are
 	key      fileKey
 	source   string
 	file     *file
@@ -29,7 +30,8 @@ type Follower struct {
 	modified time.Time // when it was found
 	names    []string  // under which the tailer found it; under the tailer's lock
 
-	drained chan struct{} // closed when everything up to a rotation is acked
+	heads   atomic.Pointer[[]wire.Hash] // see headsOf
+	drained chan struct{}               // closed when everything up to a rotation is acked
 	drainIt sync.Once
 	eof     atomic.Int64 // size at the last look that found no more lines
 
@@ -44,12 +46,13 @@ type Follower struct {
 	given   *belief // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
-	belief belief
-	answer *wire.Expected // what the collector said last, when it stands elsewhere
-	pos    cursor         // acked up to here, as pos says
-	last   bool           // the file will not grow: its last line is complete
-	grown  time.Time      // when it grew last
-	size   int            // of the next block
+	belief   belief
+	answer   *wire.Expected // what the collector said last, when it stands elsewhere
+	pos      cursor         // acked up to here, as pos says
+	last     bool           // the file will not grow: its last line is complete
+	grown    time.Time      // when it grew last
+	size     int            // of the next block
+	original *Follower      // that this file looks like a copy of
 }
 
 // What follow does next.
@@ -77,6 +80,8 @@ func (f *Follower) follow(ctx context.Context) {
 		case errors.Is(err, errDone):
 			f.end(ctx)
 			return
+		case isUnfit(err):
+			return // the next look says so
 		case errors.Is(err, errTruncated):
 			continue // resume sees it
 		case errors.As(err, &moved):
@@ -182,6 +187,7 @@ func (f *Follower) send(ctx context.Context) error {
 		f.t.pool.put(next.block)
 		if err != nil {
 			f.t.pool.put(ahead.block)
+			f.t.marks.put(f.mark()) // it says what may be kept
 			return err
 		}
 		f.resize(&next, time.Since(begun))
@@ -216,6 +222,11 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		}
 		f.eof.Store(f.file.size())
 		r, err := f.file.readBatch(c, block, f.maxLine(), f.last)
+		if err == nil && r.text != nil && c.Offset == 0 {
+			if err = f.file.checkFit(f.path); err != nil {
+				return r, err
+			}
+		}
 		if err != nil || !r.short || size >= f.largest() {
 			return r, err
 		}
@@ -367,7 +378,7 @@ func (f *Follower) end(ctx context.Context) {
 	if err != nil && !f.t.Lossy {
 		return // the mark stays, and says so at the next start
 	}
-	f.t.marks.remove(f.stream)
+	f.t.forget(f.stream)
 	f.t.Log.Info("file is gone and all its lines are kept", "path", f.path, "bytes", f.pos.Offset)
 }
 
@@ -382,6 +393,3 @@ func (f *Follower) status() FileStatus {
 	defer f.mu.Unlock()
 	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Trouble: f.trouble}
 }
-
-// dir is where the file's siblings are.
-func (f *Follower) dir() string { return filepath.Dir(f.path) }

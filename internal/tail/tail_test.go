@@ -462,7 +462,7 @@ func TestDamagedMarks(t *testing.T) {
 func FuzzMarks(f *testing.F) {
 	m := &mark{Stream: wire.NewStreamID(), Epoch: 2, Point: wire.Point{Offset: 9, Tail: 1 << 63}, Trail: []wire.Point{{Offset: 3, Tail: 4}},
 		identity: identity{handle: []byte{1, 2}, path: "/var/log/a b\n"}}
-	f.Add(formatMarks([]*mark{m}))
+	f.Add(formatMarks([]*mark{m}, true))
 	f.Add([]byte(marksHeader + "\n"))
 	f.Add([]byte("fanin-marks 1\n00000000 {}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -470,7 +470,7 @@ func FuzzMarks(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := parseMarks(formatMarks(list))
+		again, err := parseMarks(formatMarks(list, false))
 		if err != nil || len(again) > len(list) {
 			t.Fatalf("%d marks came back as %d: %v", len(list), len(again), err)
 		}

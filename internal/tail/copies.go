@@ -1,0 +1,177 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// looksLikeCopy reports whether the file begins like another one that is
+// followed and lies beside it, as far as both go; or whether such a file shrank,
+// so that its follower looks for the copy just now. In that order: a file that
+// is truncated in between is seen by the second question.
+func (t *Tailer) looksLikeCopy(f *Follower) bool {
+	head := f.file.head(headSize)
+	if len(head) == 0 {
+		return false
+	}
+	if f.original != nil && f.original.beginsLike(f, head) {
+		return true
+	}
+	sums := headsOf(head)
+	last := len(sums) - 1
+	t.mu.Lock()
+	beside := t.beside[f.dir]
+	t.mu.Unlock()
+	for _, g := range beside {
+		if known := g.knownHeads(); g != f && len(known) > last && known[last] == sums[last] && g.beginsLike(f, head) {
+			f.original = g
+			return true
+		}
+	}
+	f.original = nil
+	return t.shrunkBeside(f.dir)
+}
+
+// beginsLike reports whether f, which begins with head, may be a copy of g in
+// the making.
+func (g *Follower) beginsLike(f *Follower, head []byte) bool {
+	return g.file.size() >= f.file.size() && !g.isTurning() && bytes.Equal(g.file.head(len(head)), head)
+}
+
+// round is one look at all files of a directory, shared by all that ask for one
+// before it begins.
+type round struct {
+	once   sync.Once
+	shrunk bool
+}
+
+// shrunkBeside reports whether some file in a directory no longer holds what was
+// sent of it. The look begins after the call.
+func (t *Tailer) shrunkBeside(dir string) bool {
+	t.mu.Lock()
+	r := t.rounds[dir]
+	if r == nil {
+		r = new(round)
+		t.rounds[dir] = r
+	}
+	t.mu.Unlock()
+	r.once.Do(func() {
+		t.rounding.Lock()
+		defer t.rounding.Unlock()
+		t.mu.Lock()
+		delete(t.rounds, dir) // a later call needs a later look
+		beside := t.beside[dir]
+		t.mu.Unlock()
+		for _, g := range beside {
+			r.shrunk = r.shrunk || g.shrunk()
+		}
+	})
+	return r.shrunk
+}
+
+// shrunk reports whether the file no longer holds what was sent of it, acked or not.
+func (f *Follower) shrunk() bool {
+	f.mu.Lock()
+	sent := f.sent
+	f.mu.Unlock()
+	return sent.Offset > 0 && !f.file.holds(sent)
+}
+
+// lookForCopy is for a file that no longer holds what was acked of it. A tool
+// that copies a file and truncates it leaves what was not sent yet in the copy:
+// the stream then goes on there, for it names those bytes, and this file begins
+// a new one. Without a copy the stream goes on here, in a new epoch.
+func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
+	f.t.counts.truncated.Add(1)
+	copied := f.t.findCopy(f, acked.Point)
+	if copied == nil || !f.t.handOver(ctx, f, copied, acked) {
+		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", acked.Offset)
+		return false
+	}
+	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.path, "sent", acked.Offset)
+	f.t.mu.Lock()
+	f.t.handOnLocked(f.path, copied.file.modified(time.Time{})) // it may have been copied more than once
+	f.t.mu.Unlock()
+	f.belief, f.pos, f.answer, f.last = newBelief(), cursor{}, nil, false
+	f.mu.Lock()
+	f.stream, f.acked, f.sent = wire.NewStreamID(), wire.Point{}, wire.Point{}
+	f.mu.Unlock()
+	return true
+}
+
+// findCopy finds the sibling that holds what this file held: one that nobody
+// follows, or whose follower waits to see whether it is a copy.
+func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
+	if acked.Offset == 0 {
+		return nil
+	}
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return nil
+	}
+	base := filepath.Base(f.path)
+	named := func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), base) } // as most copies are
+	likely, others := slices.DeleteFunc(slices.Clone(entries), func(e os.DirEntry) bool { return !named(e) }), slices.DeleteFunc(entries, named)
+	for _, e := range slices.Concat(likely, others) {
+		path := filepath.Join(f.dir, e.Name())
+		fi, err := os.Stat(path)
+		key := fileKey{}
+		if err == nil {
+			key = keyOf(fi)
+		}
+		if err != nil || !fi.Mode().IsRegular() || key == f.key || slices.Contains(packed, filepath.Ext(path)) || fi.Size() < acked.Offset {
+			continue
+		}
+		t.mu.Lock()
+		g := t.followers[key]
+		t.mu.Unlock()
+		own := g == nil
+		if own {
+			if g, err = t.open(candidate{path, f.table, key, fi}); err != nil {
+				continue
+			}
+			g.visible, g.turning, g.source = false, true, f.source
+		}
+		if g.isTurning() && g.file.holds(acked) {
+			return g
+		}
+		if own {
+			g.file.close()
+		}
+	}
+	return nil
+}
+
+// handOver gives f's stream to the follower of the copy, unless that has begun
+// to send meanwhile. g may not run yet; if the tailer found the same file just
+// now, its follower is the one.
+func (t *Tailer) handOver(ctx context.Context, f, g *Follower, acked belief) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	running := t.followers[g.key]
+	if running != nil && running != g {
+		g.file.close()
+		g = running
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.turning || g.given != nil {
+		return false
+	}
+	g.stream, g.given = f.stream, &acked
+	delete(t.claims, f.stream)
+	t.marks.put(g.markOf(f.stream, &acked, 0)) // should this process end before g goes on
+	if running == nil {
+		t.startLocked(ctx, g)
+	}
+	g.poke()
+	return true
+}
