@@ -22,16 +22,16 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	if len(head) == 0 {
 		return false
 	}
-	if f.original != nil && f.original.beginsLike(f, head) {
+	size := f.file.size()
+	if f.original != nil && f.original.beginsLike(head, size) {
 		return true
 	}
-	sums := headsOf(head)
-	last := len(sums) - 1
+	own := beginningOf(head)
 	t.mu.Lock()
 	beside := t.beside[f.dir]
 	t.mu.Unlock()
 	for _, g := range beside {
-		if known := g.knownHeads(); g != f && len(known) > last && known[last] == sums[last] && g.beginsLike(f, head) {
+		if b := g.begins.Load(); g != f && b != nil && b.like(own) && g.beginsLike(head, size) {
 			f.original = g
 			return true
 		}
@@ -40,10 +40,10 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	return t.shrunkBeside(f.dir)
 }
 
-// beginsLike reports whether f, which begins with head, may be a copy of g in
-// the making.
-func (g *Follower) beginsLike(f *Follower, head []byte) bool {
-	return g.file.size() >= f.file.size() && !g.isTurning() && bytes.Equal(g.file.head(len(head)), head)
+// beginsLike reports whether a file of this size, which begins with head, may be
+// a copy of g in the making.
+func (g *Follower) beginsLike(head []byte, size int64) bool {
+	return !g.isTurning() && g.file.size() >= size && bytes.Equal(g.file.head(len(head)), head)
 }
 
 // round is one look at all files of a directory, shared by all that ask for one

@@ -30,8 +30,8 @@ type Follower struct {
 	modified time.Time // when it was found
 	names    []string  // under which the tailer found it; under the tailer's lock
 
-	heads   atomic.Pointer[[]wire.Hash] // see headsOf
-	drained chan struct{}               // closed when everything up to a rotation is acked
+	begins  atomic.Pointer[beginning] // as it was read last
+	drained chan struct{}             // closed when everything up to a rotation is acked
 	drainIt sync.Once
 	eof     atomic.Int64 // size at the last look that found no more lines
 

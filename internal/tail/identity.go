@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"fanin/internal/wire"
 )
@@ -133,22 +134,32 @@ func (f *Follower) markOf(id wire.StreamID, b *belief, sent int64) *mark {
 		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.fresh, identity: f.id()}
 }
 
-// headSums are the hashes of the file's beginning, read anew until all are known.
-func (f *Follower) headSums() []wire.Hash {
-	if p := f.heads.Load(); p != nil && len(*p) == headBits {
-		return *p
-	}
-	sums := headsOf(f.file.head(headSize))
-	f.heads.Store(&sums)
-	return sums
+// beginning is what is remembered of a file's first bytes.
+type beginning struct {
+	bytes []byte // no more than firstBytes: of many small files these tell most apart
+	sums  []wire.Hash
 }
 
-// knownHeads are the hashes that were read last, without a look at the file.
-func (f *Follower) knownHeads() []wire.Hash {
-	if p := f.heads.Load(); p != nil {
-		return *p
+const firstBytes = 128
+
+func beginningOf(b []byte) *beginning {
+	return &beginning{slices.Clone(b[:min(len(b), firstBytes)]), headsOf(b)}
+}
+
+// like reports whether one file may begin with all of another one's beginning.
+func (b *beginning) like(short *beginning) bool {
+	last := len(short.sums) - 1
+	return len(b.sums) > last && b.sums[last] == short.sums[last] && bytes.HasPrefix(b.bytes, short.bytes)
+}
+
+// headSums are the hashes of the file's beginning, read anew until all are known.
+func (f *Follower) headSums() []wire.Hash {
+	b := f.begins.Load()
+	if b == nil || len(b.sums) < headBits {
+		b = beginningOf(f.file.head(headSize))
+		f.begins.Store(b)
 	}
-	return nil
+	return b.sums
 }
 
 // sameDisk reports whether a mark is of this file's file system.

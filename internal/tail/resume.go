@@ -186,7 +186,7 @@ func (f *Follower) begin(p plan, id logID) error {
 	if err != nil {
 		return err
 	}
-	f.heads.Store(nil) // the file may begin otherwise than it did
+	f.begins.Store(nil) // the file may begin otherwise than it did
 	f.belief.trail = slices.DeleteFunc(f.belief.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
 	f.belief.Point, f.belief.epoch, f.belief.log, f.belief.fresh = c.Point, p.epoch, id, false
 	f.moveTo(c)

@@ -117,7 +117,7 @@ func (k *keeper) lines() string {
 
 // rig is a tailer over a directory, and who keeps its lines.
 type rig struct {
-	*testing.T
+	testing.TB
 	dir, state string
 	keeper     *keeper
 	change     func(*Tailer)
@@ -126,8 +126,8 @@ type rig struct {
 	done       chan error
 }
 
-func newRig(t *testing.T) *rig {
-	r := &rig{T: t, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
+func newRig(t testing.TB) *rig {
+	r := &rig{TB: t, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
 	t.Cleanup(r.halt)
 	return r
 }
