@@ -40,7 +40,9 @@ func TestNewFilesCost(t *testing.T) {
 // TestIdleFilesCost: idle files below wildcards cost next to nothing.
 func TestIdleFilesCost(t *testing.T) {
 	r := newRig(t)
-	r.change = func(t *Tailer) { t.Tables[0].Paths, t.Poll = []string{filepath.Join(r.dir, "*/*/a.log")}, 10*time.Millisecond }
+	r.change = func(t *Tailer) {
+		t.Tables[0].Paths, t.Poll = []string{filepath.Join(r.dir, "*/*/a.log")}, 10*time.Millisecond
+	}
 	const files = 1000
 	for i := range files {
 		tree(t, r.dir, fmt.Sprintf("h%d/%d/a.log", i/20, i%20))

@@ -35,15 +35,17 @@ type Follower struct {
 	drainIt sync.Once
 	eof     atomic.Int64 // size at the last look that found no more lines
 
-	mu      sync.Mutex // for what the tailer and others look at
-	visible bool       // some table names it
-	hidden  time.Time  // since when not
-	stream  wire.StreamID
-	acked   wire.Point
-	sent    wire.Point // end of the last batch given away, whatever became of it
-	trouble string
-	turning bool    // it may be a copy in the making: nothing was sent of it
-	given   *belief // a stream handed over by a truncated file's follower
+	mu         sync.Mutex // for what the tailer and others look at
+	visible    bool       // some table names it
+	hidden     time.Time  // since when not
+	stream     wire.StreamID
+	acked      wire.Point
+	sent       wire.Point // end of the last batch given away, whatever became of it
+	trouble    string
+	tail       []byte  // the bytes before acked
+	superseded bool    // the file that took this one's place has its last line too
+	turning    bool    // it may be a copy in the making: nothing was sent of it
+	given      *belief // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
 	belief   belief
@@ -109,16 +111,20 @@ func (f *Follower) sleep(ctx context.Context, d time.Duration) {
 // turn waits until it is this file's turn: the file that had its name is
 // drained, and it is no copy in the making.
 func (f *Follower) turn(ctx context.Context) bool {
-	if f.before != nil {
+	before := f.before
+	f.before = nil
+	if before != nil {
 		select {
-		case <-f.before.drained:
+		case <-before.drained:
 		case <-ctx.Done():
 			return false
 		}
-		f.before = nil
 	}
 	if !f.settle(ctx) {
 		return false
+	}
+	if before != nil && !f.wasGiven() {
+		f.replace(ctx, before)
 	}
 	f.mu.Lock()
 	f.turning = false
@@ -155,6 +161,13 @@ func (f *Follower) isHidden() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.visible
+}
+
+// wasGiven reports whether another file's follower handed its stream over.
+func (f *Follower) wasGiven() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.given != nil
 }
 
 // isTurning reports whether the file may still be a copy in the making.
@@ -298,7 +311,7 @@ func (f *Follower) moveTo(c cursor) {
 	f.pos, f.belief.Point, f.belief.lines = c, c.Point, c.lines
 	f.grown = time.Now()
 	f.mu.Lock()
-	f.acked, f.sent, f.trouble = c.Point, c.Point, ""
+	f.acked, f.sent, f.tail, f.trouble = c.Point, c.Point, c.tail, ""
 	f.mu.Unlock()
 	f.t.marks.put(f.mark())
 }
@@ -317,13 +330,13 @@ func (f *Follower) idle(ctx context.Context) error {
 			return nil
 		}
 		f.mu.Lock()
-		visible, hidden := f.visible, f.hidden
+		visible, hidden, superseded := f.visible, f.hidden, f.superseded
 		f.mu.Unlock()
 		if !visible {
 			f.drain()
 			quiet := min(time.Since(hidden), time.Since(f.grown))
 			switch {
-			case quiet > f.t.Grace && size > f.pos.Offset && !f.last:
+			case quiet > f.t.Grace && size > f.pos.Offset && !f.last && !superseded:
 				f.last = true
 				return nil
 			case quiet > f.t.Grace && f.file.deleted(), quiet > f.t.LetGo:

@@ -106,6 +106,13 @@ func (m *marks) remove(id wire.StreamID) {
 	m.dirty = true
 }
 
+// get returns a stream's mark, nil if there is none.
+func (m *marks) get(id wire.StreamID) *mark {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list[id]
+}
+
 // all returns the marks as they are now.
 func (m *marks) all() map[wire.StreamID]*mark {
 	m.mu.Lock()

@@ -15,8 +15,9 @@ type belief struct {
 	epoch uint32
 	trail []wire.Point // earlier points, ascending
 	lines int64
-	log   logID // whose acks it rests on
-	fresh bool  // nothing was ever sent
+	log   logID      // whose acks it rests on
+	fresh bool       // nothing was ever sent
+	moved wire.Point // where the file, which was rewritten, goes on
 }
 
 // logID names a life of a log: marks are believed only across a change of it.
@@ -55,7 +56,7 @@ type plan struct {
 // a new epoch begins at the last place that it still holds, or at its start.
 func decide(own belief, theirs *wire.Watermark, same bool, size int64, holds func(wire.Point) bool) plan {
 	if theirs == nil {
-		return decideUnknown(own, same, holds)
+		return decideUnknown(own, same, size, holds)
 	}
 	ahead := !same && !own.fresh && (own.epoch > theirs.Epoch || own.epoch == theirs.Epoch && own.Offset > theirs.Offset) && holds(own.Point)
 	switch {
@@ -67,15 +68,19 @@ func decide(own belief, theirs *wire.Watermark, same bool, size int64, holds fun
 		return plan{epoch: theirs.Epoch, base: theirs.Point}
 	}
 	base := lastHeld(slices.Concat(own.trail, theirs.Trail), holds)
-	p := plan{epoch: theirs.Epoch + 1, base: base}
-	if base.Offset > 0 {
-		p.doubt = min(size, theirs.Offset) - base.Offset
+	return plan{epoch: theirs.Epoch + 1, base: base, doubt: own.doubt(base, min(size, theirs.Offset))}
+}
+
+// doubt is how many bytes behind base may be in the log already, up to end.
+func (b *belief) doubt(base wire.Point, end int64) int64 {
+	if base.Offset == 0 || base == b.moved {
+		return 0
 	}
-	return p
+	return max(0, end-base.Offset)
 }
 
 // decideUnknown is for a stream that the collector does not know.
-func decideUnknown(own belief, same bool, holds func(wire.Point) bool) plan {
+func decideUnknown(own belief, same bool, size int64, holds func(wire.Point) bool) plan {
 	held := holds(own.Point)
 	switch {
 	case own.fresh, same && held:
@@ -83,7 +88,8 @@ func decideUnknown(own belief, same bool, holds func(wire.Point) bool) plan {
 	case held:
 		return plan{epoch: own.epoch, skip: &own.Point, reason: "kept in an earlier life of the log"}
 	}
-	return plan{epoch: own.epoch + 1, base: lastHeld(own.trail, holds)}
+	base := lastHeld(own.trail, holds)
+	return plan{epoch: own.epoch + 1, base: base, doubt: own.doubt(base, min(size, own.Offset))}
 }
 
 // lastHeld is the furthest of some points that the file holds, its start if none.
@@ -115,10 +121,22 @@ func (f *Follower) resume(ctx context.Context) error {
 	}
 	f.answer = nil
 	holds := once(f.file.holds)
-	if f.handedOver(ctx, theirs, holds) {
-		return errTruncated
+	acked := f.belief
+	if theirs != nil {
+		acked.Point, acked.epoch = theirs.Point, theirs.Epoch
 	}
-	p := decide(f.belief, theirs, same, f.file.size(), holds)
+	own := f.belief
+	if !acked.fresh && !holds(acked.Point) {
+		if f.lookForCopy(ctx, acked) {
+			return errTruncated
+		}
+		f.awaitRewrite(ctx, acked.Point)
+		holds = once(f.file.holds)
+		if at, found := f.rewritten(ctx, acked.Point, holds); found {
+			own.trail, own.moved = append(slices.Clone(own.trail), at), at
+		}
+	}
+	p := decide(own, theirs, same, f.file.size(), holds)
 	if err := f.open(ctx, p); err != nil {
 		return err
 	}
@@ -137,19 +155,6 @@ func once(holds func(wire.Point) bool) func(wire.Point) bool {
 		}
 		return held
 	}
-}
-
-// handedOver looks for a copy if the file no longer holds what was acked of it,
-// and reports whether the stream went there: then this file begins a new one.
-func (f *Follower) handedOver(ctx context.Context, theirs *wire.Watermark, holds func(wire.Point) bool) bool {
-	acked := f.belief
-	if theirs != nil {
-		acked.Point, acked.epoch = theirs.Point, theirs.Epoch
-	}
-	if acked.fresh || holds(acked.Point) {
-		return false
-	}
-	return f.lookForCopy(ctx, acked)
 }
 
 func behind(w *wire.Watermark, b *belief) bool {

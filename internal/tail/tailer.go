@@ -79,7 +79,7 @@ type Table struct {
 
 // counts is what the tailer counts.
 type counts struct {
-	lines, bytes, split, truncated, skipped, refused, doubled, vanished, unfit, unseen, unsure, missing atomic.Uint64
+	lines, bytes, split, truncated, skipped, refused, doubled, vanished, unfit, unseen, unsure, replaced, missing atomic.Uint64
 }
 
 // fileKey tells files apart while they are open or there.
@@ -571,6 +571,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 	return map[string]uint64{
 		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
 		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(), "unseen_files": c.unseen.Load(), "unsure_files": c.unsure.Load(),
+		"missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(), "unseen_files": c.unseen.Load(), "unsure_files": c.unsure.Load(), "replaced_files": c.replaced.Load(),
 	}
 }
