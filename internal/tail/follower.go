@@ -42,6 +42,7 @@ type Follower struct {
 	acked      wire.Point
 	sent       wire.Point // end of the last batch given away, whatever became of it
 	trouble    string
+	refusal    string  // the reason that was reported last
 	tail       []byte  // the bytes before acked
 	superseded bool    // the file that took this one's place has its last line too
 	turning    bool    // it may be a copy in the making: nothing was sent of it
@@ -54,6 +55,8 @@ type Follower struct {
 	last     bool           // the file will not grow: its last line is complete
 	grown    time.Time      // when it grew last
 	size     int            // of the next block
+	further  bool           // something was kept since the last mishap
+	moves    int            // how often the collector stood elsewhere, since something was kept
 	original *Follower      // that this file looks like a copy of
 }
 
@@ -68,12 +71,15 @@ func (f *Follower) follow(ctx context.Context) {
 	if !f.turn(ctx) {
 		return
 	}
-	wait := f.t.Poll
+	wait, refused := f.t.Poll, f.t.Refused
 	for ctx.Err() == nil {
+		f.further = false
 		err := f.resume(ctx)
 		if err == nil {
-			wait = f.t.Poll
 			err = f.send(ctx)
+		}
+		if f.further {
+			wait, refused = f.t.Poll, f.t.Refused
 		}
 		var moved *wire.Expected
 		switch {
@@ -88,16 +94,35 @@ func (f *Follower) follow(ctx context.Context) {
 			continue // resume sees it
 		case errors.As(err, &moved):
 			f.answer = moved
-			wait = min(wait, f.t.Poll/16)
+			wait = min(wait, f.t.Poll/16<<f.moves) // soon, but not for ever at this pace
+			f.moves = min(f.moves+1, 16)
 		case errors.Is(err, wire.ErrRefused):
 			f.t.counts.refused.Add(1)
-			f.t.Log.Error("the collector refuses lines of this file; trying again in a minute", "path", f.path, "offset", f.pos.Offset, "err", err)
-			wait = time.Minute
+			f.reportRefusal(err, refused)
+			f.sleep(ctx, refused)
+			refused = min(2*refused, longestRefused*f.t.Refused)
+			continue
 		}
 		f.t.Log.Debug("trying again", "path", f.path, "err", err, "wait", wait)
 		f.setTrouble(err.Error())
 		f.sleep(ctx, wait)
 		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// longestRefused bounds the pause after refusals, in times of the first one.
+const longestRefused = 64
+
+// reportRefusal says why nothing of the file is taken: once for each reason, for
+// each try may say the same for days.
+func (f *Follower) reportRefusal(err error, wait time.Duration) {
+	text := "refused, next try in " + wait.String() + ": " + err.Error()
+	f.mu.Lock()
+	news := f.refusal != err.Error()
+	f.refusal, f.trouble = err.Error(), text
+	f.mu.Unlock()
+	if news {
+		f.t.Log.Error("the collector refuses lines of this file; they stay in it, and are tried again less and less often", "path", f.path, "offset", f.pos.Offset, "err", err)
 	}
 }
 
@@ -297,6 +322,7 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 
 // keep notes that a batch is kept by the other side.
 func (f *Follower) keep(r *read) {
+	f.further, f.moves = true, 0
 	f.t.counts.lines.Add(uint64(bytes.Count(r.text, newline)))
 	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
 	if r.split {

@@ -63,7 +63,7 @@ func (f *Follower) replace(ctx context.Context, before *Follower) {
 	acked, tail, stream := before.acked, before.tail, before.stream
 	before.mu.Unlock()
 	old, deleted := before.begins.Load(), before.file.deleted()
-	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil || !deleted && !telling(tail) {
+	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil {
 		return
 	}
 	alike := headOf(old.sums).begins(f.headSums())

@@ -117,6 +117,14 @@ func TestReplacedWhileAway(t *testing.T) {
 	}
 }
 
+// TestShortFileReplacedWhileAway: without a trail, the place before the mark decides.
+func TestShortFileReplacedWhileAway(t *testing.T) {
+	old := lines("old", 500)
+	r := newRig(t).append("a.log", old).run().expectSet(old)
+	r.halt()
+	r.replace("a.log", old+"new\n").run().expectSet(old + "new")
+}
+
 // TestRotatedFileThatBeginsAlike: a program that begins each of its files with the
 // same long text has its new file sent from the start.
 func TestRotatedFileThatBeginsAlike(t *testing.T) {
@@ -150,7 +158,9 @@ func TestRotatedFileThatRepeatsItself(t *testing.T) {
 // TestUnfinishedLineOfAReplacedFile comes once, whole.
 func TestUnfinishedLineOfAReplacedFile(t *testing.T) {
 	old := lines("old", 2000)
-	r := newRig(t).append("a.log", old+"unfin").run().expectSet(old)
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.Grace = 500 * time.Millisecond }
+	r.append("a.log", old+"unfin").run().expectSet(old)
 	r.replace("a.log", old+"unfinished\n").expectSet(old + "unfinished")
 	r.await(func() bool { return len(r.tailer.Status()) == 1 }) // the old file is let go
 	r.expectSet(old + "unfinished")
@@ -207,6 +217,9 @@ func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 	r.keeper.refuse(func(b wire.Batch) error {
 		if b.Op != wire.OpData {
 			return nil
+		}
+		if m := r.tailer.marks.get(b.Stream); m.Offset != b.Offset {
+			t.Errorf("the mark is at %d while a batch from %d on is on its way", m.Offset, b.Offset)
 		}
 		select {
 		case tried <- struct{}{}:

@@ -121,6 +121,7 @@ type rig struct {
 	dir, state string
 	keeper     *keeper
 	change     func(*Tailer)
+	unwelcome  bool // no collector is met
 	tailer     *Tailer
 	stop       context.CancelFunc
 	done       chan error
@@ -140,7 +141,9 @@ func (r *rig) run() *rig {
 	t := &Tailer{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
 		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}
 	r.change(t)
-	t.Welcome(r.keeper.welcome())
+	if !r.unwelcome {
+		t.Welcome(r.keeper.welcome())
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.tailer, r.stop, r.done = t, stop, make(chan error, 1)
 	go func() { r.done <- t.Run(ctx) }() // ends by halt

@@ -39,6 +39,7 @@ type Tailer struct {
 	LetGo      time.Duration // how long a renamed file that no table names is watched; default 10 min
 	Forget     time.Duration // how long a file must be missing from its directory until its stream ends; default 24 h
 	Settle     time.Duration // how long a file that begins like another one may be its copy in the making; default 10 s
+	Refused    time.Duration // until what the collector refused is tried again, each time twice as long up to 64 times; default 1 min
 	MaxLine    int           // longer lines are split; default wire.MaxLine
 	BatchBytes int           // of text in a batch; default 1 MiB
 	Memory     int64         // for batches on their way; default 12 MiB
@@ -96,6 +97,7 @@ func (t *Tailer) defaults() {
 	t.LetGo = cmp.Or(t.LetGo, 10*time.Minute)
 	t.Forget = cmp.Or(t.Forget, 24*time.Hour)
 	t.Settle = cmp.Or(t.Settle, 10*time.Second)
+	t.Refused = cmp.Or(t.Refused, time.Minute)
 	t.MaxLine = cmp.Or(t.MaxLine, wire.MaxLine)
 	t.BatchBytes = cmp.Or(t.BatchBytes, 1<<20)
 	t.Memory = cmp.Or(t.Memory, 12<<20)
