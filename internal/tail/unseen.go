@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -83,7 +84,7 @@ func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
 // rotation gave them another name before anybody looked, and no table names it.
 // Their names, dates and contents must say so. They are followed; what is packed
 // by now can only be reported.
-func (t *Tailer) unseen(ctx context.Context, s *search, all map[uint64][]*mark, h handed) {
+func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 	var found []*sibling
 	for _, x := range s.in(filepath.Dir(h.path)).files {
 		if x.by != nil || x.path == h.path || !x.info.ModTime().After(h.since) || !rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) {
@@ -100,7 +101,7 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all map[uint64][]*mark, 
 		}
 		f := x.open(t)
 		switch {
-		case f == nil, slices.ContainsFunc(all[f.key.inode], f.sameFile), slices.ContainsFunc(all[0], f.has):
+		case f == nil, slices.ContainsFunc(all, f.has):
 		case t.looksLikeCopy(f):
 			if t.once(x.path, "a file that looks like a copy of another one came under a rotated name; it is not sent") {
 				t.counts.unsure.Add(1)
@@ -121,21 +122,13 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all map[uint64][]*mark, 
 	}
 }
 
-// registered lists all streams that anything is known of, by the number of their
-// file; and at 0 all that sent enough to know a copy by.
-func (t *Tailer) registered() map[uint64][]*mark {
-	all := make(map[uint64][]*mark)
+// registered lists all streams that anything is known of, followed or not.
+func (t *Tailer) registered() []*mark {
 	list := t.marks.all()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, s := range t.streams {
 		list[id] = merge(list[id], s, t.life())
 	}
-	for _, m := range list {
-		all[m.inode] = append(all[m.inode], m)
-		if m.Offset > 0 {
-			all[0] = append(all[0], m)
-		}
-	}
-	return all
+	return slices.Collect(maps.Values(list))
 }
