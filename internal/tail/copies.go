@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"fanin/internal/wire"
@@ -46,35 +45,21 @@ func (g *Follower) beginsLike(head []byte, size int64) bool {
 	return !g.isTurning() && g.file.size() >= size && bytes.Equal(g.file.head(len(head)), head)
 }
 
-// round is one look at all files of a directory, shared by all that ask for one
-// before it begins.
-type round struct {
-	once   sync.Once
-	shrunk bool
-}
-
 // shrunkBeside reports whether some file in a directory no longer holds what was
-// sent of it. The look begins after the call.
+// sent of it, and wakes its follower. The look begins after the call.
 func (t *Tailer) shrunkBeside(dir string) bool {
-	t.mu.Lock()
-	r := t.rounds[dir]
-	if r == nil {
-		r = new(round)
-		t.rounds[dir] = r
-	}
-	t.mu.Unlock()
-	r.once.Do(func() {
-		t.rounding.Lock()
-		defer t.rounding.Unlock()
+	return t.shrinking.do(dir, func() (some bool) {
 		t.mu.Lock()
-		delete(t.rounds, dir) // a later call needs a later look
 		beside := t.beside[dir]
 		t.mu.Unlock()
 		for _, g := range beside {
-			r.shrunk = r.shrunk || g.shrunk()
+			if g.shrunk() {
+				g.poke()
+				some = true
+			}
 		}
+		return some
 	})
-	return r.shrunk
 }
 
 // shrunk reports whether the file no longer holds what was sent of it, acked or not.
@@ -107,27 +92,37 @@ func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
 	return true
 }
 
+// list lists the files of a directory that may be copies.
+func list(dir string) (all []candidate) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if slices.Contains(packed, filepath.Ext(path)) {
+			continue
+		}
+		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
+			all = append(all, candidate{path: path, key: keyOf(fi), info: fi})
+		}
+	}
+	return all
+}
+
 // findCopy finds the sibling that holds what this file held: one that nobody
 // follows, or whose follower waits to see whether it is a copy.
 func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 	if acked.Offset == 0 {
 		return nil
 	}
-	entries, err := os.ReadDir(f.dir)
-	if err != nil {
-		return nil
-	}
+	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
 	base := filepath.Base(f.path)
-	named := func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), base) } // as most copies are
-	likely, others := slices.DeleteFunc(slices.Clone(entries), func(e os.DirEntry) bool { return !named(e) }), slices.DeleteFunc(entries, named)
-	for _, e := range slices.Concat(likely, others) {
-		path := filepath.Join(f.dir, e.Name())
-		fi, err := os.Stat(path)
-		key := fileKey{}
-		if err == nil {
-			key = keyOf(fi)
-		}
-		if err != nil || !fi.Mode().IsRegular() || key == f.key || slices.Contains(packed, filepath.Ext(path)) || fi.Size() < acked.Offset {
+	named := func(c candidate) bool { return strings.HasPrefix(filepath.Base(c.path), base) } // as most copies are
+	likely, others := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !named(c) }), slices.DeleteFunc(slices.Clone(all), named)
+	for _, c := range slices.Concat(likely, others) {
+		key := c.key
+		if key == f.key || c.info.Size() < acked.Offset {
 			continue
 		}
 		t.mu.Lock()
@@ -135,7 +130,8 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 		t.mu.Unlock()
 		own := g == nil
 		if own {
-			if g, err = t.open(candidate{path, f.table, key, fi}); err != nil {
+			var err error
+			if g, err = t.open(candidate{c.path, f.table, key, c.info}); err != nil {
 				continue
 			}
 			g.visible, g.turning, g.source = false, true, f.source

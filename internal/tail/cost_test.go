@@ -4,7 +4,9 @@ package tail
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -52,5 +54,33 @@ func TestIdleFilesCost(t *testing.T) {
 	time.Sleep(2 * time.Second) // there is no event to wait for: nothing shall happen
 	if used, passed := processorTime(t)-began, time.Since(since); used > passed/5 {
 		t.Errorf("%d idle files took %v of a processor in %v", files, used, passed)
+	}
+}
+
+// TestTruncationsCost: thousands of files that are truncated at once look for
+// their copies together.
+func TestTruncationsCost(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.Poll = 50 * time.Millisecond }
+	const files = 2000
+	var want strings.Builder
+	for i := range files {
+		text := fmt.Sprintf("old-%d-which-is-longer\n", i)
+		want.WriteString(text)
+		r.append(fmt.Sprintf("app%d.log", i), text)
+	}
+	r.run().drained(files)
+	began := processorTime(t)
+	for i := range files {
+		text := fmt.Sprintf("new-%d\n", i)
+		want.WriteString(text)
+		if err := os.Truncate(r.path(fmt.Sprintf("app%d.log", i)), 0); err != nil {
+			t.Fatal(err)
+		}
+		r.append(fmt.Sprintf("app%d.log", i), text)
+	}
+	r.drained(files).expectSet(want.String())
+	if took := processorTime(t) - began; took > 4*time.Second {
+		t.Errorf("%d files that were truncated took %v of a processor", files, took)
 	}
 }

@@ -61,12 +61,12 @@ type Tailer struct {
 	missing   map[wire.StreamID]*absence  // Run's own
 	handed    []handed
 	beside    map[string][]*Follower // by directory; a list is replaced, or grows, but never changes
-	rounds    map[string]*round      // see shrunkBeside
 	welcome   *wire.Welcome
 	streams   map[wire.StreamID]*wire.StreamState // of the welcome, but those that ended since
 	welcomed  chan struct{}                       // closed at the first welcome
 	running   sync.WaitGroup
-	rounding  sync.Mutex // for one round at a time
+	shrinking shared[bool]        // see shrunkBeside
+	listings  shared[[]candidate] // of directories
 }
 
 // Table says which files to follow, and how.
@@ -105,7 +105,7 @@ func (t *Tailer) defaults() {
 		t.Log = slog.New(slog.DiscardHandler)
 	}
 	t.followers, t.byPath = make(map[fileKey]*Follower), make(map[string]*Follower)
-	t.beside, t.rounds = make(map[string][]*Follower), make(map[string]*round)
+	t.beside = make(map[string][]*Follower)
 	t.claims, t.skipped = make(map[wire.StreamID]*Follower), make(map[string]bool)
 	t.missing = make(map[wire.StreamID]*absence)
 	t.pool = newPool(t.Memory)

@@ -69,7 +69,7 @@ func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, m := range before {
-		if g := t.byPath[m.path]; m.path == "" || g != nil && g.stream == id {
+		if g := t.byPath[m.path]; m.path == "" || g != nil && g == t.claims[id] {
 			continue
 		}
 		since := t.marks.written
@@ -102,7 +102,7 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 		f := x.open(t)
 		switch {
 		case f == nil, slices.ContainsFunc(all, f.has):
-		case t.looksLikeCopy(f):
+		case t.looksLikeCopy(f) && f.original != nil:
 			if t.once(x.path, "a file that looks like a copy of another one came under a rotated name; it is not sent") {
 				t.counts.unsure.Add(1)
 			}
