@@ -22,7 +22,7 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 		return false
 	}
 	size := f.file.size()
-	if f.original != nil && f.original.beginsLike(head, size) {
+	if f.original != nil && f.original.beginsLike(f, head, size) {
 		return true
 	}
 	own := beginningOf(head)
@@ -30,7 +30,7 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	beside := t.beside[f.dir]
 	t.mu.Unlock()
 	for _, g := range beside {
-		if b := g.begins.Load(); g != f && b != nil && b.like(own) && g.beginsLike(head, size) {
+		if b := g.begins.Load(); g != f && b != nil && b.like(own) && g.beginsLike(f, head, size) {
 			f.original = g
 			return true
 		}
@@ -39,10 +39,10 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	return t.shrunkBeside(f.dir)
 }
 
-// beginsLike reports whether a file of this size, which begins with head, may be
-// a copy of g in the making.
-func (g *Follower) beginsLike(head []byte, size int64) bool {
-	return !g.isTurning() && g.file.size() >= size && bytes.Equal(g.file.head(len(head)), head)
+// beginsLike reports whether f, which has this size and begins with head, may be
+// a copy of g in the making, or a longer version that is to take its place.
+func (g *Follower) beginsLike(f *Follower, head []byte, size int64) bool {
+	return !g.isTurning() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.continues(g))
 }
 
 // shrunkBeside reports whether some file in a directory no longer holds what was
@@ -77,13 +77,19 @@ func (f *Follower) shrunk() bool {
 func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
 	f.t.counts.truncated.Add(1)
 	copied := f.t.findCopy(f, acked.Point)
+	var since time.Time
+	if copied != nil {
+		copied.mu.Lock()
+		since = copied.modified
+		copied.mu.Unlock()
+	}
 	if copied == nil || !f.t.handOver(ctx, f, copied, acked) {
 		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", acked.Offset)
 		return false
 	}
-	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.path, "sent", acked.Offset)
+	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.name(), "sent", acked.Offset)
 	f.t.mu.Lock()
-	f.t.handOnLocked(f.path, copied.file.modified(time.Time{})) // it may have been copied more than once
+	f.t.handOnLocked(f.path, since) // it may have been copied more than once
 	f.t.mu.Unlock()
 	f.belief, f.pos, f.answer, f.last = newBelief(), cursor{}, nil, false
 	f.mu.Lock()

@@ -37,6 +37,7 @@ type Follower struct {
 
 	mu         sync.Mutex // for what the tailer and others look at
 	visible    bool       // some table names it
+	now        string     // the name that it had when it was seen last
 	hidden     time.Time  // since when not
 	stream     wire.StreamID
 	acked      wire.Point
@@ -148,6 +149,9 @@ func (f *Follower) turn(ctx context.Context) bool {
 	if !f.settle(ctx) {
 		return false
 	}
+	if f.tookPlace() {
+		before = f.original
+	}
 	if before != nil && !f.wasGiven() {
 		f.replace(ctx, before)
 	}
@@ -161,15 +165,16 @@ func (f *Follower) turn(ctx context.Context) bool {
 // empty nobody can tell, and there is nothing to send either.
 func (f *Follower) settle(ctx context.Context) bool {
 	var end time.Time // none while it is empty
+	var grown int64
 	for f.isTurning() {
 		look := time.After(f.t.Poll)
-		if f.file.size() == 0 {
+		if size := f.file.size(); size == 0 {
 			look = nil // whoever sees it grow will say so
-		} else if end.IsZero() {
-			end = time.Now().Add(f.t.Settle)
+		} else if size != grown {
+			grown, end = size, time.Now().Add(f.t.Settle) // to copy much takes long
 		}
 		hidden := look == nil && f.isHidden()
-		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f)) {
+		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace()) {
 			return true
 		}
 		select {
@@ -180,6 +185,13 @@ func (f *Follower) settle(ctx context.Context) bool {
 		}
 	}
 	return true
+}
+
+// name is what the file was called when it was seen last.
+func (f *Follower) name() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
 }
 
 func (f *Follower) isHidden() bool {
@@ -387,6 +399,9 @@ func (f *Follower) see(c candidate, visible bool) {
 	f.mu.Lock()
 	if f.visible && !visible {
 		f.hidden = time.Now()
+	}
+	if visible {
+		f.now = c.path
 	}
 	renamed := visible && f.path != c.path
 	changed := visible && !f.modified.Equal(c.info.ModTime()) // also when it is as long as before

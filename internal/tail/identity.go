@@ -188,7 +188,7 @@ func (f *Follower) sameFile(m *mark) bool {
 	case byHandle && f.sameDisk(m):
 		return true
 	case m.Offset == 0: // nothing was sent, so there is nothing to compare
-		return f.sameDisk(m) || m.path == f.path
+		return f.sameDisk(m) || m.path == f.name()
 	}
 	return f.has(m)
 }

@@ -180,9 +180,11 @@ func TestRotatedUnseen(t *testing.T) {
 	for _, way := range []string{"rename", "copy", "deleted"} {
 		r := newRig(t)
 		r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("app.log")} }
-		r.append("app.log.3", "long ago\n").append("app.log", "1\n").run().expect("1")
+		r.append("app.log.3", "long ago\n")
+		time.Sleep(20 * time.Millisecond)
+		r.append("app.log", "1\n").run().expect("1")
 		r.halt()
-		time.Sleep(10 * time.Millisecond) // so that the dates differ
+		time.Sleep(20 * time.Millisecond) // so that the dates differ
 		switch way {
 		case "rename":
 			r.append("app.log", "2\n").rename("app.log", "app.log.2").append("app.log", "3\n").rename("app.log", "app.log.1").append("app.log", "4\n")
@@ -209,9 +211,11 @@ func TestRotatedUnseen(t *testing.T) {
 func TestRotatedAndPackedUnseen(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("app.log")} }
-	r.append("app.log.3.gz", "long ago\n").append("app.log", "1\n").run().expect("1")
+	r.append("app.log.3.gz", "long ago\n")
+	time.Sleep(20 * time.Millisecond) // so that the dates differ
+	r.append("app.log", "1\n").run().expect("1")
 	r.halt()
-	time.Sleep(10 * time.Millisecond)
+	time.Sleep(20 * time.Millisecond)
 	r.rename("app.log", "app.log.2").append("app.log.1.gz", "packed\n").append("app.log", "4\n").run().expect("1 4")
 	r.await(func() bool { return r.tailer.Counts()["unsure_files"] == 1 })
 }

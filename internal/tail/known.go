@@ -192,7 +192,7 @@ func (r *registry) gone(m *mark) bool {
 	if err != nil || disk.Inode(fi) != m.inode {
 		return true
 	}
-	if slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.path == m.path }) {
+	if slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.name() == m.path }) {
 		return true // another file has its number
 	}
 	f, err := r.t.open(candidate{m.path, &Table{}, keyOf(fi), fi})

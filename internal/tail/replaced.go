@@ -53,6 +53,23 @@ func telling(b []byte) bool {
 	return len(b) >= leastProof && bytes.Index(b, b[len(b)-piece:]) == len(b)-piece
 }
 
+// continues reports whether the file is a longer version of another one: it holds
+// all that was sent of that, which is enough to tell.
+func (f *Follower) continues(g *Follower) bool {
+	g.mu.Lock()
+	acked, tail := g.acked, g.tail
+	g.mu.Unlock()
+	b := g.begins.Load()
+	return b != nil && acked.Offset >= leastProof && telling(tail) && headOf(b.sums).begins(f.headSums()) && f.file.holds(acked)
+}
+
+// tookPlace reports whether the file, which looks like another one, was given that
+// one's name: rsync and others write a new version under a name that a table may
+// name too.
+func (f *Follower) tookPlace() bool {
+	return f.original != nil && f.original.isHidden() && f.name() == f.original.path
+}
+
 // replace begins a new file where the one before it under its name stands, if it
 // is another version of that one. Nothing was sent of it yet. The one before has
 // sent all that it has, but for a last line without an end. Rotation leaves that
@@ -63,11 +80,16 @@ func (f *Follower) replace(ctx context.Context, before *Follower) {
 	acked, tail, stream := before.acked, before.tail, before.stream
 	before.mu.Unlock()
 	old, deleted := before.begins.Load(), before.file.deleted()
+	f.mu.Lock()
+	if f.path != before.path && f.now == before.path {
+		f.path, f.source = before.path, before.source
+	}
+	f.mu.Unlock()
 	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil {
 		return
 	}
 	alike := headOf(old.sums).begins(f.headSums())
-	if alike && telling(tail) && f.file.holds(acked) {
+	if f.continues(before) {
 		f.belief.Point = acked
 		before.supersede(f, acked.Offset)
 		f.t.counts.replaced.Add(1)

@@ -15,10 +15,10 @@ import (
 // replace puts a new file in a file's place, as rsync, sed -i and editors do.
 func (r *rig) replace(name, text string) *rig {
 	r.Helper()
-	if err := os.WriteFile(r.path("."+name+".new"), []byte(text), 0o640); err != nil {
+	if err := os.WriteFile(r.path("new version"), []byte(text), 0o640); err != nil {
 		r.Fatal(err)
 	}
-	return r.rename("."+name+".new", name)
+	return r.rename("new version", name)
 }
 
 // rewrite writes a file anew in place, as other editors do.
@@ -249,5 +249,24 @@ func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 	r.run().expect("1 2")
 	if got := fmt.Sprint(r.keeper.skips); got != "[0..2]" {
 		t.Errorf("skipped %s", got)
+	}
+}
+
+// TestNewVersionIsNamedToo: the name under which a new version is written matches
+// a pattern as well, and it is seen before it takes the old one's place.
+func TestNewVersionIsNamedToo(t *testing.T) {
+	old := lines("old", 2000)
+	for what, text := range map[string]string{"longer": old + "new\n", "a line taken away": cut(old, 1000) + "new\n"} {
+		r := newRig(t).append("a.log", old).run().expectSet(old)
+		r.append(".a.log.new", text[:5000])
+		r.await(func() bool { return len(r.tailer.Status()) == 2 })
+		r.append(".a.log.new", text[5000:])
+		time.Sleep(50 * time.Millisecond) // for ten looks
+		r.rename(".a.log.new", "a.log").expectSet(old + "new")
+		r.append("a.log", "later\n").expectSet(old + "new later")
+		r.await(func() bool { return len(r.tailer.Status()) == 1 })
+		if got := r.tailer.Status()[0]; got.Source != "a" || got.Path != r.path("a.log") {
+			t.Errorf("%s: %+v", what, got)
+		}
 	}
 }

@@ -121,14 +121,15 @@ type rig struct {
 	dir, state string
 	keeper     *keeper
 	change     func(*Tailer)
-	unwelcome  bool // no collector is met
+	unwelcome  bool          // no collector is met
+	patience   time.Duration // for what is waited for
 	tailer     *Tailer
 	stop       context.CancelFunc
 	done       chan error
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{TB: t, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
+	r := &rig{TB: t, patience: 5 * time.Second, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
 	t.Cleanup(r.halt)
 	return r
 }
@@ -177,7 +178,7 @@ func (r *rig) append(name, text string) *rig {
 // expect waits until exactly these lines are kept.
 func (r *rig) expect(want string) *rig {
 	r.Helper()
-	for end := time.Now().Add(5 * time.Second); r.keeper.lines() != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); r.keeper.lines() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
 		}
@@ -189,7 +190,7 @@ func (r *rig) expect(want string) *rig {
 func (r *rig) expectSet(want string) *rig {
 	r.Helper()
 	set := func(s string) string { w := strings.Fields(s); slices.Sort(w); return strings.Join(w, " ") }
-	for end := time.Now().Add(5 * time.Second); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
 		}

@@ -533,7 +533,7 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 	if err != nil || real == c.path {
 		real = ""
 	}
-	return &Follower{t: t, table: c.table, path: c.path, real: real, dir: filepath.Dir(c.path), key: c.key, source: c.table.source(c.path), file: file,
+	return &Follower{t: t, table: c.table, path: c.path, now: c.path, real: real, dir: filepath.Dir(c.path), key: c.key, source: c.table.source(c.path), file: file,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}), modified: fi.ModTime(), visible: true}, nil
 }
 

@@ -87,7 +87,7 @@ func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
 func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 	var found []*sibling
 	for _, x := range s.in(filepath.Dir(h.path)).files {
-		if x.by != nil || x.path == h.path || !x.info.ModTime().After(h.since) || !rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) {
+		if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) || !rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) {
 			continue
 		}
 		if slices.Contains(packed, filepath.Ext(x.path)) {
