@@ -43,11 +43,12 @@ type Follower struct {
 	acked      wire.Point
 	sent       wire.Point // end of the last batch given away, whatever became of it
 	trouble    string
-	refusal    string  // the reason that was reported last
-	tail       []byte  // the bytes before acked
-	superseded bool    // the file that took this one's place has its last line too
-	turning    bool    // it may be a copy in the making: nothing was sent of it
-	given      *belief // a stream handed over by a truncated file's follower
+	refusal    string    // the reason that was reported last
+	tail       []byte    // the bytes before acked
+	superseded bool      // the file that took this one's place has its last line too
+	ousted     *Follower // had the name that this file was given while it was watched
+	turning    bool      // it may be a copy in the making: nothing was sent of it
+	given      *belief   // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
 	belief   belief
@@ -139,18 +140,14 @@ func (f *Follower) sleep(ctx context.Context, d time.Duration) {
 func (f *Follower) turn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
-	if before != nil {
-		select {
-		case <-before.drained:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	if !f.settle(ctx) {
+	if !before.awaitDrained(ctx) || !f.settle(ctx) {
 		return false
 	}
-	if f.tookPlace() {
-		before = f.original
+	if before == nil {
+		before = f.tookPlace()
+	}
+	if !before.awaitDrained(ctx) {
+		return false
 	}
 	if before != nil && !f.wasGiven() {
 		f.replace(ctx, before)
@@ -159,6 +156,19 @@ func (f *Follower) turn(ctx context.Context) bool {
 	f.turning = false
 	f.mu.Unlock()
 	return true
+}
+
+// awaitDrained waits until all of the file is sent; of no file, all is.
+func (f *Follower) awaitDrained(ctx context.Context) bool {
+	if f == nil {
+		return true
+	}
+	select {
+	case <-f.drained:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // settle waits for as long as the file may be a copy in the making. While it is
@@ -174,7 +184,7 @@ func (f *Follower) settle(ctx context.Context) bool {
 			grown, end = size, time.Now().Add(f.t.Settle) // to copy much takes long
 		}
 		hidden := look == nil && f.isHidden()
-		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace()) {
+		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace() != nil) {
 			return true
 		}
 		select {

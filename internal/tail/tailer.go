@@ -368,9 +368,16 @@ func (t *Tailer) look(ctx context.Context) *sight {
 
 // nameLocked notes that a follower's file bears a name.
 func (t *Tailer) nameLocked(f *Follower, path string) {
-	if t.byPath[path] != f {
-		t.byPath[path] = f
-		f.names = append(f.names, path)
+	before := t.byPath[path]
+	if before == f {
+		return
+	}
+	t.byPath[path] = f
+	f.names = append(f.names, path)
+	if before != nil && path != f.path && f.isTurning() {
+		f.mu.Lock()
+		f.ousted = before
+		f.mu.Unlock()
 	}
 }
 
