@@ -43,6 +43,7 @@ type agent struct {
 	Grace     config.Duration `toml:"grace"`
 	Settle    config.Duration `toml:"settle"`
 	LetGo     config.Duration `toml:"let_go"`
+	Forget    config.Duration `toml:"forget"`
 	Ping      config.Duration `toml:"ping"`
 	DeadAfter config.Duration `toml:"dead_after"`
 	LogLevel  string          `toml:"log_level"`
@@ -95,7 +96,7 @@ func defaults() *settings {
 		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
 		Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second), Settle: config.Duration(10 * time.Second),
 		NATS:  natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
-		LetGo: config.Duration(10 * time.Minute), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
+		LetGo: config.Duration(10 * time.Minute), Forget: config.Duration(24 * time.Hour), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
 	}, file: &config.File{}}
 }
 
@@ -187,6 +188,9 @@ func (s *settings) check() {
 	s.between("agent.batch_size", a.BatchSize, 64<<10, 4<<20)
 	s.between("agent.memory", a.Memory, 4<<20, 1<<40)
 	s.between("agent.datagram_size", a.Datagram, 256, 60<<10)
+	if a.Forget < config.Duration(time.Minute) {
+		s.file.Problem("agent.forget", "forget is %s; at least 1m", a.Forget)
+	}
 	s.checkNATS()
 	if a.TLS != nil && (a.TLS.Cert == "") != (a.TLS.Key == "") {
 		s.file.Problem("agent.tls", "tls has one of cert and key; it needs both, or neither")

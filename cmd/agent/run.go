@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -99,8 +101,8 @@ func newFollower(s *settings) (*follower, error) {
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
-		Tables: s.tables(), State: c.State, Log: a.log, Alive: func() { watchdog(); a.keepState() }, Lossy: s.to.scheme == "udp",
-		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo),
+		Tables: s.tables(), State: c.State, Agent: c.ID, Log: a.log, Alive: func() { watchdog(); a.keepState() }, Lossy: s.to.scheme == "udp",
+		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
 	}
 	if err := a.ship(); err != nil {
@@ -355,6 +357,11 @@ func (st *status) print(w io.Writer) {
 		connection = "NOT CONNECTED: " + st.Trouble
 	}
 	fmt.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
+	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
+		if n := st.Counts[name]; n > 0 && name != "lines" && name != "bytes" {
+			fmt.Fprintf(w, "%s=%d\n", name, n)
+		}
+	}
 	for _, f := range st.Files {
 		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, f.Trouble)
 	}

@@ -39,7 +39,7 @@ func (k *keeper) refuse(fail func(wire.Batch) error) {
 // await waits until something is so.
 func (r *rig) await(so func() bool) *rig {
 	r.Helper()
-	for end := time.Now().Add(5 * time.Second); !so(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("waited in vain; %+v", r.tailer.Status())
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"fanin/internal/disk"
 	"fanin/internal/wire"
@@ -18,6 +19,7 @@ import (
 type file struct {
 	f      *os.File
 	handle []byte
+	system uint64 // see disk.FileSystem
 }
 
 func openFile(path string) (*file, error) {
@@ -25,7 +27,12 @@ func openFile(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &file{f: f, handle: disk.Handle(f)}, nil
+	system, made := disk.FileSystem(f)
+	if made != "" {
+		f.Close()
+		return nil, &unfit{fmt.Sprintf("it is in a %s file system, whose files are made up when they are read", made)}
+	}
+	return &file{f: f, handle: disk.Handle(f), system: system}, nil
 }
 
 func (f *file) close() { f.f.Close() }
@@ -36,6 +43,15 @@ func (f *file) size() int64 {
 		return 0
 	}
 	return fi.Size()
+}
+
+// modified is when the file was written to last, or else if that cannot be told.
+func (f *file) modified(or time.Time) time.Time {
+	fi, err := f.f.Stat()
+	if err != nil {
+		return or
+	}
+	return fi.ModTime()
 }
 
 // deleted reports whether the file has no name left.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,34 +20,46 @@ type Follower struct {
 	t        *Tailer
 	table    *Table
 	path     string // where it was found: a label
+	real     string // where that led, if over symbolic links
+	dir      string // where its siblings are
 	key      fileKey
 	source   string
 	file     *file
 	wake     chan struct{}
 	before   *Follower // had the same name: its lines come first
 	modified time.Time // when it was found
+	names    []string  // under which the tailer found it; under the tailer's lock
 
-	drained chan struct{} // closed when everything up to a rotation is acked
+	begins  atomic.Pointer[beginning] // as it was read last
+	drained chan struct{}             // closed when everything up to a rotation is acked
 	drainIt sync.Once
 	eof     atomic.Int64 // size at the last look that found no more lines
 
-	mu      sync.Mutex // for what the tailer and others look at
-	visible bool       // some table names it
-	hidden  time.Time  // since when not
-	stream  wire.StreamID
-	acked   wire.Point
-	sent    wire.Point // end of the last batch given away, whatever became of it
-	trouble string
-	turning bool    // it may be a copy in the making: nothing was sent of it
-	given   *belief // a stream handed over by a truncated file's follower
+	mu         sync.Mutex // for what the tailer and others look at
+	visible    bool       // some table names it
+	now        string     // the name that it had when it was seen last
+	hidden     time.Time  // since when not
+	stream     wire.StreamID
+	acked      wire.Point
+	sent       wire.Point // end of the last batch given away, whatever became of it
+	trouble    string
+	refusal    string    // the reason that was reported last
+	tail       []byte    // the bytes before acked
+	superseded bool      // the file that took this one's place has its last line too
+	ousted     *Follower // had the name that this file was given while it was watched
+	turning    bool      // it may be a copy in the making: nothing was sent of it
+	given      *belief   // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
-	belief belief
-	answer *wire.Expected // what the collector said last, when it stands elsewhere
-	pos    cursor         // acked up to here, as pos says
-	last   bool           // the file will not grow: its last line is complete
-	grown  time.Time      // when it grew last
-	size   int            // of the next block
+	belief   belief
+	answer   *wire.Expected // what the collector said last, when it stands elsewhere
+	pos      cursor         // acked up to here, as pos says
+	last     bool           // the file will not grow: its last line is complete
+	grown    time.Time      // when it grew last
+	size     int            // of the next block
+	further  bool           // something was kept since the last mishap
+	moves    int            // how often the collector stood elsewhere, since something was kept
+	original *Follower      // that this file looks like a copy of
 }
 
 // What follow does next.
@@ -62,12 +73,15 @@ func (f *Follower) follow(ctx context.Context) {
 	if !f.turn(ctx) {
 		return
 	}
-	wait := f.t.Poll
+	wait, refused := f.t.Poll, f.t.Refused
 	for ctx.Err() == nil {
+		f.further = false
 		err := f.resume(ctx)
 		if err == nil {
-			wait = f.t.Poll
 			err = f.send(ctx)
+		}
+		if f.further {
+			wait, refused = f.t.Poll, f.t.Refused
 		}
 		var moved *wire.Expected
 		switch {
@@ -76,20 +90,41 @@ func (f *Follower) follow(ctx context.Context) {
 		case errors.Is(err, errDone):
 			f.end(ctx)
 			return
+		case isUnfit(err):
+			return // the next look says so
 		case errors.Is(err, errTruncated):
 			continue // resume sees it
 		case errors.As(err, &moved):
 			f.answer = moved
-			wait = min(wait, f.t.Poll/16)
+			wait = min(wait, f.t.Poll/16<<f.moves) // soon, but not for ever at this pace
+			f.moves = min(f.moves+1, 16)
 		case errors.Is(err, wire.ErrRefused):
 			f.t.counts.refused.Add(1)
-			f.t.Log.Error("the collector refuses lines of this file; trying again in a minute", "path", f.path, "offset", f.pos.Offset, "err", err)
-			wait = time.Minute
+			f.reportRefusal(err, refused)
+			f.sleep(ctx, refused)
+			refused = min(2*refused, longestRefused*f.t.Refused)
+			continue
 		}
 		f.t.Log.Debug("trying again", "path", f.path, "err", err, "wait", wait)
 		f.setTrouble(err.Error())
 		f.sleep(ctx, wait)
 		wait = min(2*wait, 5*time.Second)
+	}
+}
+
+// longestRefused bounds the pause after refusals, in times of the first one.
+const longestRefused = 64
+
+// reportRefusal says why nothing of the file is taken: once for each reason, for
+// each try may say the same for days.
+func (f *Follower) reportRefusal(err error, wait time.Duration) {
+	text := "refused, next try in " + wait.String() + ": " + err.Error()
+	f.mu.Lock()
+	news := f.refusal != err.Error()
+	f.refusal, f.trouble = err.Error(), text
+	f.mu.Unlock()
+	if news {
+		f.t.Log.Error("the collector refuses lines of this file; they stay in it, and are tried again less and less often", "path", f.path, "offset", f.pos.Offset, "err", err)
 	}
 }
 
@@ -103,16 +138,19 @@ func (f *Follower) sleep(ctx context.Context, d time.Duration) {
 // turn waits until it is this file's turn: the file that had its name is
 // drained, and it is no copy in the making.
 func (f *Follower) turn(ctx context.Context) bool {
-	if f.before != nil {
-		select {
-		case <-f.before.drained:
-		case <-ctx.Done():
-			return false
-		}
-		f.before = nil
-	}
-	if !f.settle(ctx) {
+	before := f.before
+	f.before = nil
+	if !before.awaitDrained(ctx) || !f.settle(ctx) {
 		return false
+	}
+	if before == nil {
+		before = f.tookPlace()
+	}
+	if !before.awaitDrained(ctx) {
+		return false
+	}
+	if before != nil && !f.wasGiven() {
+		f.replace(ctx, before)
 	}
 	f.mu.Lock()
 	f.turning = false
@@ -120,19 +158,33 @@ func (f *Follower) turn(ctx context.Context) bool {
 	return true
 }
 
+// awaitDrained waits until all of the file is sent; of no file, all is.
+func (f *Follower) awaitDrained(ctx context.Context) bool {
+	if f == nil {
+		return true
+	}
+	select {
+	case <-f.drained:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // settle waits for as long as the file may be a copy in the making. While it is
 // empty nobody can tell, and there is nothing to send either.
 func (f *Follower) settle(ctx context.Context) bool {
 	var end time.Time // none while it is empty
+	var grown int64
 	for f.isTurning() {
 		look := time.After(f.t.Poll)
-		if f.file.size() == 0 {
+		if size := f.file.size(); size == 0 {
 			look = nil // whoever sees it grow will say so
-		} else if end.IsZero() {
-			end = time.Now().Add(f.t.Settle)
+		} else if size != grown {
+			grown, end = size, time.Now().Add(f.t.Settle) // to copy much takes long
 		}
 		hidden := look == nil && f.isHidden()
-		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f)) {
+		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace() != nil) {
 			return true
 		}
 		select {
@@ -145,10 +197,24 @@ func (f *Follower) settle(ctx context.Context) bool {
 	return true
 }
 
+// name is what the file was called when it was seen last.
+func (f *Follower) name() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now
+}
+
 func (f *Follower) isHidden() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.visible
+}
+
+// wasGiven reports whether another file's follower handed its stream over.
+func (f *Follower) wasGiven() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.given != nil
 }
 
 // isTurning reports whether the file may still be a copy in the making.
@@ -181,6 +247,7 @@ func (f *Follower) send(ctx context.Context) error {
 		f.t.pool.put(next.block)
 		if err != nil {
 			f.t.pool.put(ahead.block)
+			f.t.marks.put(f.mark()) // it says what may be kept
 			return err
 		}
 		f.resize(&next, time.Since(begun))
@@ -215,6 +282,11 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		}
 		f.eof.Store(f.file.size())
 		r, err := f.file.readBatch(c, block, f.maxLine(), f.last)
+		if err == nil && r.text != nil && c.Offset == 0 {
+			if err = f.file.checkFit(f.path); err != nil {
+				return r, err
+			}
+		}
 		if err != nil || !r.short || size >= f.largest() {
 			return r, err
 		}
@@ -272,6 +344,7 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 
 // keep notes that a batch is kept by the other side.
 func (f *Follower) keep(r *read) {
+	f.further, f.moves = true, 0
 	f.t.counts.lines.Add(uint64(bytes.Count(r.text, newline)))
 	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
 	if r.split {
@@ -286,7 +359,7 @@ func (f *Follower) moveTo(c cursor) {
 	f.pos, f.belief.Point, f.belief.lines = c, c.Point, c.lines
 	f.grown = time.Now()
 	f.mu.Lock()
-	f.acked, f.sent, f.trouble = c.Point, c.Point, ""
+	f.acked, f.sent, f.tail, f.trouble = c.Point, c.Point, c.tail, ""
 	f.mu.Unlock()
 	f.t.marks.put(f.mark())
 }
@@ -305,13 +378,13 @@ func (f *Follower) idle(ctx context.Context) error {
 			return nil
 		}
 		f.mu.Lock()
-		visible, hidden := f.visible, f.hidden
+		visible, hidden, superseded := f.visible, f.hidden, f.superseded
 		f.mu.Unlock()
 		if !visible {
 			f.drain()
 			quiet := min(time.Since(hidden), time.Since(f.grown))
 			switch {
-			case quiet > f.t.Grace && size > f.pos.Offset && !f.last:
+			case quiet > f.t.Grace && size > f.pos.Offset && !f.last && !superseded:
 				f.last = true
 				return nil
 			case quiet > f.t.Grace && f.file.deleted(), quiet > f.t.LetGo:
@@ -336,6 +409,9 @@ func (f *Follower) see(c candidate, visible bool) {
 	f.mu.Lock()
 	if f.visible && !visible {
 		f.hidden = time.Now()
+	}
+	if visible {
+		f.now = c.path
 	}
 	renamed := visible && f.path != c.path
 	changed := visible && !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
@@ -366,7 +442,7 @@ func (f *Follower) end(ctx context.Context) {
 	if err != nil && !f.t.Lossy {
 		return // the mark stays, and says so at the next start
 	}
-	f.t.marks.remove(f.stream)
+	f.t.forget(f.stream)
 	f.t.Log.Info("file is gone and all its lines are kept", "path", f.path, "bytes", f.pos.Offset)
 }
 
@@ -381,6 +457,3 @@ func (f *Follower) status() FileStatus {
 	defer f.mu.Unlock()
 	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Trouble: f.trouble}
 }
-
-// dir is where the file's siblings are.
-func (f *Follower) dir() string { return filepath.Dir(f.path) }

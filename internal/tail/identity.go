@@ -1,55 +1,118 @@
 package tail
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"fanin/internal/wire"
 )
 
-// identity is what tells one file from all others. The path is a label.
+// identity is what tells one file from all others. The file's handle or its
+// number and its content decide; the device number, which another boot or mount
+// changes, only breaks ties; the paths are labels.
 type identity struct {
 	handle        []byte // the file system's own name for it, see disk.Handle; may be empty
 	device, inode uint64
+	system        uint64 // the file system's id, see disk.FileSystem; 0: none
+	head          head
 	path          string
+	real          string // where path led, if over symbolic links
+}
+
+// head is how a file begins: the hash of its first 1<<(bits-1) bytes. Without
+// bits nothing is known. It never changes while the file only grows.
+type head struct {
+	bits uint8
+	sum  wire.Hash
+}
+
+// headSize is how much of a file's beginning is looked at.
+const (
+	headBits = 11
+	headSize = 1 << (headBits - 1)
+)
+
+// headsOf are the hashes of the first 1, 2, 4, ... bytes of b.
+func headsOf(b []byte) (sums []wire.Hash) {
+	for n := 1; n <= min(len(b), headSize); n *= 2 {
+		sums = append(sums, wire.TailHash(b[:n]))
+	}
+	return sums
+}
+
+// headOf is the longest of some hashes.
+func headOf(sums []wire.Hash) head {
+	if len(sums) == 0 {
+		return head{}
+	}
+	return head{bits: uint8(len(sums)), sum: sums[len(sums)-1]}
+}
+
+// begins reports whether a file with these hashes begins so.
+func (h head) begins(sums []wire.Hash) bool {
+	return h.bits == 0 || int(h.bits) <= len(sums) && sums[h.bits-1] == h.sum
 }
 
 // The collector keeps the identity for agents that lose their state:
 //
-//	0 version, 1 · 1 length of the handle, 1 byte · handle · device, 8 bytes, little endian · inode, 8 bytes · path, to the end
+//	0 version, 2 · 1 length of the handle, 1 byte · handle · device, 8 bytes, little endian · inode, 8 bytes · file system, 8 bytes ·
+//	bits of the head, 1 byte · its hash, 8 bytes · length of the path, 2 bytes · path · real path, to the end
 //
-// A path too long for it keeps its end.
+// Version 1 ends in inode and path. Paths too long for it keep their ends.
 func (id *identity) append(dst []byte) []byte {
 	handle := id.handle
 	if len(handle) > 128 {
 		handle = nil
 	}
-	dst = append(dst, 1, byte(len(handle)))
+	dst = append(dst, 2, byte(len(handle)))
 	dst = append(dst, handle...)
 	dst = binary.LittleEndian.AppendUint64(dst, id.device)
 	dst = binary.LittleEndian.AppendUint64(dst, id.inode)
-	path := id.path
-	if over := len(dst) + len(path) - wire.MaxIdentity; over > 0 {
-		path = path[over:]
+	dst = binary.LittleEndian.AppendUint64(dst, id.system)
+	dst = append(dst, id.head.bits)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(id.head.sum))
+	room := wire.MaxIdentity - len(dst) - 2
+	path, real := id.path, id.real
+	if len(path)+len(real) > room {
+		path = lastBytes(path, max(room-len(real), room/2))
+		real = lastBytes(real, room-len(path))
 	}
-	return append(dst, path...)
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(path)))
+	return append(append(dst, path...), real...)
 }
 
+func lastBytes(s string, n int) string { return s[max(0, len(s)-n):] }
+
+var errIdentity = errors.New("not an identity")
+
 func parseIdentity(b []byte) (id identity, err error) {
-	if len(b) < 2 || b[0] != 1 || len(b) < 2+int(b[1])+16 {
-		return id, errors.New("not an identity")
+	if len(b) < 2 || len(b) < 2+int(b[1])+16 {
+		return id, errIdentity
 	}
 	n := 2 + int(b[1])
 	if n > 2 {
 		id.handle = b[2:n]
 	}
 	id.device, id.inode = binary.LittleEndian.Uint64(b[n:]), binary.LittleEndian.Uint64(b[n+8:])
-	id.path = string(b[n+16:])
+	switch rest := b[n+16:]; {
+	case b[0] == 1:
+		id.path = string(rest)
+	case b[0] == 2 && len(rest) >= 19 && len(rest) >= 19+int(binary.LittleEndian.Uint16(rest[17:])):
+		id.system = binary.LittleEndian.Uint64(rest)
+		id.head = head{bits: rest[8], sum: wire.Hash(binary.LittleEndian.Uint64(rest[9:]))}
+		n := int(binary.LittleEndian.Uint16(rest[17:]))
+		id.path, id.real = string(rest[19:19+n]), string(rest[19+n:])
+	default:
+		return identity{}, errIdentity
+	}
 	return id, nil
 }
 
 func (f *Follower) id() identity {
-	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, path: f.path}
+	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, system: f.file.system,
+		head: headOf(f.headSums()), path: f.path, real: f.real}
 }
 
 func (f *Follower) identity() []byte {
@@ -58,9 +121,74 @@ func (f *Follower) identity() []byte {
 }
 
 // mark is the follower's place as a mark.
-func (f *Follower) mark() *mark { return f.markOf(f.stream, &f.belief) }
+func (f *Follower) mark() *mark {
+	f.mu.Lock()
+	sent := f.sent.Offset
+	f.mu.Unlock()
+	return f.markOf(f.stream, &f.belief, sent)
+}
 
 // markOf is a mark of a stream in this follower's file.
-func (f *Follower) markOf(id wire.StreamID, b *belief) *mark {
-	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Life: b.log, identity: f.id()}
+func (f *Follower) markOf(id wire.StreamID, b *belief, sent int64) *mark {
+	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Life: b.log,
+		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.fresh, identity: f.id()}
+}
+
+// beginning is what is remembered of a file's first bytes.
+type beginning struct {
+	bytes []byte // no more than firstBytes: of many small files these tell most apart
+	sums  []wire.Hash
+}
+
+const firstBytes = 128
+
+func beginningOf(b []byte) *beginning {
+	return &beginning{slices.Clone(b[:min(len(b), firstBytes)]), headsOf(b)}
+}
+
+// like reports whether one file may begin with all of another one's beginning.
+func (b *beginning) like(short *beginning) bool {
+	last := len(short.sums) - 1
+	return len(b.sums) > last && b.sums[last] == short.sums[last] && bytes.HasPrefix(b.bytes, short.bytes)
+}
+
+// headSums are the hashes of the file's beginning, read anew until all are known.
+func (f *Follower) headSums() []wire.Hash {
+	b := f.begins.Load()
+	if b == nil || len(b.sums) < headBits {
+		b = beginningOf(f.file.head(headSize))
+		f.begins.Store(b)
+	}
+	return b.sums
+}
+
+// sameDisk reports whether a mark is of this file's file system.
+func (f *Follower) sameDisk(m *mark) bool {
+	if m.system != 0 && f.file.system != 0 {
+		return m.system == f.file.system
+	}
+	return m.device == f.key.device
+}
+
+// has reports whether the file holds what was sent of a mark's file: the same
+// beginning, and the same bytes before the mark.
+func (f *Follower) has(m *mark) bool {
+	return m.Offset > 0 && m.head.begins(f.headSums()) && f.file.holds(m.Point)
+}
+
+// sameFile reports whether a mark is of this very file. A handle is given only
+// once by its file system, so there it proves this whatever the content is now.
+// Another boot or mount may show the file system as another one: then the
+// content has to agree, as it has to with a number, which is given again.
+func (f *Follower) sameFile(m *mark) bool {
+	byHandle := len(f.file.handle) > 0 && len(m.handle) > 0
+	switch {
+	case byHandle && !bytes.Equal(f.file.handle, m.handle), !byHandle && m.inode != f.key.inode:
+		return false
+	case byHandle && f.sameDisk(m):
+		return true
+	case m.Offset == 0: // nothing was sent, so there is nothing to compare
+		return f.sameDisk(m) || m.path == f.name()
+	}
+	return f.has(m)
 }

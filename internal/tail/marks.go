@@ -29,6 +29,10 @@ type mark struct {
 	Trail []wire.Point
 	Lines int64
 	Life  logID
+	Agent string // the owner of the stream; "" in marks of an older release
+	Sent  int64  // end of the last batch that was given away; not before Point
+	Start bool   // where a file that nothing was sent of begins
+	Live  bool   // in the file: written while its process went on
 	identity
 }
 
@@ -45,15 +49,19 @@ type marks struct {
 	list  map[wire.StreamID]*mark
 	dirty bool
 	saved time.Time
-	wrote bool      // the file was there, or is
-	left  bool      // the directory is another agent's by now: write no more
-	said  time.Time // when it was said last that they cannot be written
+	wrote bool          // the file was there, or is
+	left  bool          // the directory is another agent's by now: write no more
+	said  time.Time     // when it was said last that they cannot be written
+	took  time.Duration // to write them
+
+	written time.Time // when the marks that were read were written
 }
 
 const marksHeader = "fanin-marks 1"
 
-// saveEvery is how old a mark may get. Marks count only when the collector lost
-// its state, so they may be a little behind.
+// saveEvery is how old a mark may get, unless there are so many that writing them
+// takes long. Marks count only when the collector lost its state, so they may be
+// a little behind.
 const saveEvery = time.Second
 
 // openMarks reads the marks in dir. Damaged ones are put aside, which is said:
@@ -71,6 +79,9 @@ func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool
 		return nil, false, fmt.Errorf("read the marks: %w", err)
 	}
 	m.wrote = true
+	if fi, err := os.Stat(m.path); err == nil {
+		m.written = fi.ModTime()
+	}
 	list, err := parseMarks(b)
 	if err != nil {
 		aside := m.path + ".damaged"
@@ -99,6 +110,13 @@ func (m *marks) remove(id wire.StreamID) {
 	m.dirty = true
 }
 
+// get returns a stream's mark, nil if there is none.
+func (m *marks) get(id wire.StreamID) *mark {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list[id]
+}
+
 // all returns the marks as they are now.
 func (m *marks) all() map[wire.StreamID]*mark {
 	m.mu.Lock()
@@ -117,7 +135,7 @@ func (m *marks) abandon() {
 	m.left = true
 }
 
-// deleted reports whether somebody took the file away. m.mu is held.
+// deleted reports whether the file was taken away. m.mu is held.
 func (m *marks) deleted() bool {
 	_, err := os.Lstat(m.path)
 	return m.wrote && errors.Is(err, fs.ErrNotExist)
@@ -134,27 +152,87 @@ func (m *marks) saySave() bool {
 	return true
 }
 
-// save writes the marks if they changed, or were deleted, and it is time, or now.
-func (m *marks) save(now bool) error {
+// save writes the marks if they changed, or were deleted, and it is time.
+func (m *marks) save() error {
 	m.mu.Lock()
 	m.dirty = m.dirty || m.deleted()
-	if m.left || !m.dirty || !now && time.Since(m.saved) < saveEvery {
+	due := m.dirty && time.Since(m.saved) >= max(saveEvery, restBlind*m.took)
+	m.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return m.write(false)
+}
+
+// write writes the marks; last says that nothing is sent any more.
+func (m *marks) write(last bool) error {
+	m.mu.Lock()
+	m.dirty = m.dirty || m.deleted()
+	if m.left || !m.dirty && !last {
 		m.mu.Unlock()
 		return nil
 	}
-	m.dirty, m.wrote, m.saved = false, true, time.Now()
+	began := time.Now()
+	m.dirty, m.wrote, m.saved = false, true, began
 	list := make([]*mark, 0, len(m.list))
 	for _, x := range m.list {
 		list = append(list, x)
 	}
 	m.mu.Unlock()
-	if err := m.disk.WriteFile(m.path, formatMarks(list), 0o640); err != nil {
+	if err := m.disk.WriteFile(m.path, formatMarks(list, !last), 0o640); err != nil {
 		m.mu.Lock()
 		m.dirty = true
 		m.mu.Unlock()
 		return err
 	}
+	m.mu.Lock()
+	m.took = time.Since(began)
+	m.mu.Unlock()
 	return nil
+}
+
+// dropStarts forgets where files begin that nothing was sent of.
+func (m *marks) dropStarts() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, x := range m.list {
+		if x.Start {
+			delete(m.list, id)
+			m.dirty = true
+		}
+	}
+}
+
+// adopt makes the marks this agent's. A stream belongs to the agent that opened
+// it: under another id the collector knows none of them, so each file goes on at
+// its mark as a new stream. What the other one had sent beyond a mark may come
+// again.
+func (m *marks) adopt(agent string) (was string, streams int, doubt int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, x := range m.list {
+		if x.Agent == "" || x.Agent == agent {
+			continue
+		}
+		mine := *x // marks are replaced, never changed
+		mine.Stream, mine.Agent, mine.Sent = wire.NewStreamID(), agent, x.Offset
+		delete(m.list, id)
+		m.list[mine.Stream] = &mine
+		was, streams, doubt = x.Agent, streams+1, doubt+x.unsure()
+		m.dirty = true
+	}
+	return was, streams, doubt
+}
+
+// unsure is how many bytes behind the mark the collector may have, of which no
+// answer came. A mark that was written while its process went on may be older
+// than the process's last batches, so there the file's size is the bound.
+func (x *mark) unsure() int64 {
+	end := x.Sent
+	if fi, err := os.Stat(x.path); x.Live && err == nil && disk.Inode(fi) == x.inode {
+		end = fi.Size()
+	}
+	return max(0, end-x.Offset)
 }
 
 // markJSON is a mark in the file.
@@ -171,15 +249,26 @@ type markJSON struct {
 	Device      uint64     `json:"device"`
 	Inode       uint64     `json:"inode"`
 	Handle      []byte     `json:"handle,omitempty"`
+	System      uint64     `json:"system,omitempty"`
+	HeadBits    uint8      `json:"head_bits,omitempty"`
+	Head        uint64     `json:"head,omitempty"`
+	Real        string     `json:"real,omitempty"`
+	Agent       string     `json:"agent,omitempty"`
+	Sent        int64      `json:"sent,omitempty"`
+	Start       bool       `json:"start,omitempty"`
+	Live        bool       `json:"live,omitempty"`
 }
 
-func formatMarks(list []*mark) []byte {
+// formatMarks makes the file. live says that more is sent while it is written.
+func formatMarks(list []*mark, live bool) []byte {
 	slices.SortFunc(list, func(a, b *mark) int { return bytes.Compare(a.Stream[:], b.Stream[:]) })
 	var b bytes.Buffer
 	fmt.Fprintln(&b, marksHeader)
 	for _, x := range list {
 		j := markJSON{Stream: x.Stream.String(), Path: x.path, Epoch: x.Epoch, Offset: x.Offset, Tail: uint64(x.Tail), Lines: x.Lines,
-			Log: x.Life.log.String(), Incarnation: x.Life.incarnation.String(), Device: x.device, Inode: x.inode, Handle: x.handle}
+			Log: x.Life.log.String(), Incarnation: x.Life.incarnation.String(), Device: x.device, Inode: x.inode, Handle: x.handle,
+			System: x.system, HeadBits: x.head.bits, Head: uint64(x.head.sum), Real: x.real,
+			Agent: x.Agent, Sent: x.Sent, Start: x.Start, Live: live}
 		for _, p := range x.Trail {
 			j.Trail = append(j.Trail, [2]int64{p.Offset, int64(p.Tail)})
 		}
@@ -223,7 +312,9 @@ func parseMark(line string) (*mark, error) {
 		return nil, err
 	}
 	x := &mark{Epoch: j.Epoch, Point: wire.Point{Offset: j.Offset, Tail: wire.Hash(j.Tail)}, Lines: j.Lines,
-		identity: identity{handle: j.Handle, device: j.Device, inode: j.Inode, path: j.Path}}
+		Agent: j.Agent, Sent: max(j.Sent, j.Offset), Start: j.Start, Live: j.Live,
+		identity: identity{handle: j.Handle, device: j.Device, inode: j.Inode, path: j.Path,
+			system: j.System, head: head{j.HeadBits, wire.Hash(j.Head)}, real: j.Real}}
 	for _, p := range j.Trail {
 		x.Trail = append(x.Trail, wire.Point{Offset: p[0], Tail: wire.Hash(p[1])})
 	}

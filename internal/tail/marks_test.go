@@ -17,7 +17,7 @@ func TestMarksDeleted(t *testing.T) {
 	if err != nil || !first {
 		t.Fatalf("first %v, %v", first, err)
 	}
-	if err := m.save(true); err != nil {
+	if err := m.write(false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(m.path); err == nil {
@@ -31,14 +31,14 @@ func TestMarksDeleted(t *testing.T) {
 			}
 		}
 		if deleted == dir {
-			if m.save(true) == nil {
+			if m.write(false) == nil {
 				t.Error("written into a directory that is not there")
 			}
 			if err := os.Mkdir(dir, 0o750); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := m.save(true); err != nil {
+		if err := m.write(false); err != nil {
 			t.Fatal(err)
 		}
 		b, err := os.ReadFile(m.path)
@@ -53,7 +53,7 @@ func TestMarksDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.abandon()
-	if err := m.save(true); err != nil {
+	if err := m.write(false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(m.path); err == nil {

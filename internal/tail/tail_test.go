@@ -117,17 +117,19 @@ func (k *keeper) lines() string {
 
 // rig is a tailer over a directory, and who keeps its lines.
 type rig struct {
-	*testing.T
+	testing.TB
 	dir, state string
 	keeper     *keeper
 	change     func(*Tailer)
+	unwelcome  bool          // no collector is met
+	patience   time.Duration // for what is waited for
 	tailer     *Tailer
 	stop       context.CancelFunc
 	done       chan error
 }
 
-func newRig(t *testing.T) *rig {
-	r := &rig{T: t, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
+func newRig(t testing.TB) *rig {
+	r := &rig{TB: t, patience: 5 * time.Second, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
 	t.Cleanup(r.halt)
 	return r
 }
@@ -140,7 +142,9 @@ func (r *rig) run() *rig {
 	t := &Tailer{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
 		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}
 	r.change(t)
-	t.Welcome(r.keeper.welcome())
+	if !r.unwelcome {
+		t.Welcome(r.keeper.welcome())
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.tailer, r.stop, r.done = t, stop, make(chan error, 1)
 	go func() { r.done <- t.Run(ctx) }() // ends by halt
@@ -174,7 +178,7 @@ func (r *rig) append(name, text string) *rig {
 // expect waits until exactly these lines are kept.
 func (r *rig) expect(want string) *rig {
 	r.Helper()
-	for end := time.Now().Add(5 * time.Second); r.keeper.lines() != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); r.keeper.lines() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
 		}
@@ -186,7 +190,7 @@ func (r *rig) expect(want string) *rig {
 func (r *rig) expectSet(want string) *rig {
 	r.Helper()
 	set := func(s string) string { w := strings.Fields(s); slices.Sort(w); return strings.Join(w, " ") }
-	for end := time.Now().Add(5 * time.Second); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
 		}
@@ -462,7 +466,7 @@ func TestDamagedMarks(t *testing.T) {
 func FuzzMarks(f *testing.F) {
 	m := &mark{Stream: wire.NewStreamID(), Epoch: 2, Point: wire.Point{Offset: 9, Tail: 1 << 63}, Trail: []wire.Point{{Offset: 3, Tail: 4}},
 		identity: identity{handle: []byte{1, 2}, path: "/var/log/a b\n"}}
-	f.Add(formatMarks([]*mark{m}))
+	f.Add(formatMarks([]*mark{m}, true))
 	f.Add([]byte(marksHeader + "\n"))
 	f.Add([]byte("fanin-marks 1\n00000000 {}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -470,7 +474,7 @@ func FuzzMarks(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := parseMarks(formatMarks(list))
+		again, err := parseMarks(formatMarks(list, false))
 		if err != nil || len(again) > len(list) {
 			t.Fatalf("%d marks came back as %d: %v", len(list), len(again), err)
 		}

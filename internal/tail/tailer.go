@@ -10,6 +10,7 @@ package tail
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -21,8 +22,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
@@ -33,11 +32,14 @@ type Tailer struct {
 	Tables     []Table
 	State      string        // directory of the marks; required
 	Out        wire.Appender // who takes the lines; required
+	Agent      string        // the id under which Out sends: whose the streams are
 	Lossy      bool          // Out answers nothing: do not wait for a Welcome, number the lines
 	Poll       time.Duration // between two looks at the files; default 250 ms
 	Grace      time.Duration // how long a rotated file may still get lines, and its last line its end; default 5 s
 	LetGo      time.Duration // how long a renamed file that no table names is watched; default 10 min
+	Forget     time.Duration // how long a file must be missing from its directory until its stream ends; default 24 h
 	Settle     time.Duration // how long a file that begins like another one may be its copy in the making; default 10 s
+	Refused    time.Duration // until what the collector refused is tried again, each time twice as long up to 64 times; default 1 min
 	MaxLine    int           // longer lines are split; default wire.MaxLine
 	BatchBytes int           // of text in a batch; default 1 MiB
 	Memory     int64         // for batches on their way; default 12 MiB
@@ -55,10 +57,16 @@ type Tailer struct {
 	followers map[fileKey]*Follower
 	claims    map[wire.StreamID]*Follower // who follows a stream
 	byPath    map[string]*Follower        // the newest file that bore the name
-	skipped   map[string]bool             // said already
+	skipped   map[string]bool             // said already; Run's own
+	missing   map[wire.StreamID]*absence  // Run's own
+	handed    []handed
+	beside    map[string][]*Follower // by directory; a list is replaced, or grows, but never changes
 	welcome   *wire.Welcome
-	welcomed  chan struct{} // closed at the first welcome
+	streams   map[wire.StreamID]*wire.StreamState // of the welcome, but those that ended since
+	welcomed  chan struct{}                       // closed at the first welcome
 	running   sync.WaitGroup
+	shrinking shared[bool]        // see shrunkBeside
+	listings  shared[[]candidate] // of directories
 }
 
 // Table says which files to follow, and how.
@@ -72,11 +80,13 @@ type Table struct {
 
 // counts is what the tailer counts.
 type counts struct {
-	lines, bytes, split, truncated, skipped, refused, doubled, vanished atomic.Uint64
+	lines, bytes, split, truncated, skipped, refused, doubled, vanished, unfit, unseen, unsure, replaced, missing atomic.Uint64
 }
 
 // fileKey tells files apart while they are open or there.
 type fileKey struct{ device, inode uint64 }
+
+func keyOf(fi fs.FileInfo) fileKey { return fileKey{disk.Device(fi), disk.Inode(fi)} }
 
 // packed are files that rotation compressed: their lines were followed before.
 var packed = []string{".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"}
@@ -85,7 +95,9 @@ func (t *Tailer) defaults() {
 	t.Poll = cmp.Or(t.Poll, 250*time.Millisecond)
 	t.Grace = cmp.Or(t.Grace, 5*time.Second)
 	t.LetGo = cmp.Or(t.LetGo, 10*time.Minute)
+	t.Forget = cmp.Or(t.Forget, 24*time.Hour)
 	t.Settle = cmp.Or(t.Settle, 10*time.Second)
+	t.Refused = cmp.Or(t.Refused, time.Minute)
 	t.MaxLine = cmp.Or(t.MaxLine, wire.MaxLine)
 	t.BatchBytes = cmp.Or(t.BatchBytes, 1<<20)
 	t.Memory = cmp.Or(t.Memory, 12<<20)
@@ -93,7 +105,9 @@ func (t *Tailer) defaults() {
 		t.Log = slog.New(slog.DiscardHandler)
 	}
 	t.followers, t.byPath = make(map[fileKey]*Follower), make(map[string]*Follower)
+	t.beside = make(map[string][]*Follower)
 	t.claims, t.skipped = make(map[wire.StreamID]*Follower), make(map[string]bool)
+	t.missing = make(map[wire.StreamID]*absence)
 	t.pool = newPool(t.Memory)
 }
 
@@ -113,23 +127,86 @@ func (t *Tailer) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.marks, t.first = marks, first
 	t.mu.Unlock()
+	if err := t.prepare(); err != nil {
+		return err
+	}
 	if !t.Lossy {
 		if err := t.awaitWelcome(ctx); err != nil {
 			return err
 		}
-		t.mu.Lock()
-		t.first = t.first && len(t.welcome.Streams) == 0 // else the collector remembers what this side forgot
-		t.mu.Unlock()
+		if t.forgotten() {
+			t.first = false
+			t.marks.dropStarts()
+		}
 	}
-	t.look(ctx)
-	t.findRotated(ctx)
+	before := t.known()
+	t.look(ctx) // a second one, by the loop, adds the hints
+	t.seekMissing(ctx)
+	t.handedMeanwhile(before)
 	t.looked = true
 	err = t.loop(ctx)
 	t.running.Wait()
-	if serr := t.marks.save(true); serr != nil {
+	if serr := t.marks.write(true); serr != nil {
 		return fmt.Errorf("write the marks: %w", serr)
 	}
 	return err
+}
+
+// prepare settles what does not depend on the collector, before it is met: whose
+// the streams are, and where files begin that are followed from their end. Both
+// are durable before anything is sent.
+func (t *Tailer) prepare() error {
+	if was, streams, doubt := t.marks.adopt(t.Agent); streams > 0 {
+		t.counts.doubled.Add(uint64(doubt))
+		t.Log.Warn("this state belonged to an agent of another id; its files go on where they stood, as new streams of this one",
+			"was", was, "agent", t.Agent, "files", streams, "maybe_doubled_bytes", doubt)
+	}
+	if t.first {
+		t.markStarts()
+	}
+	if err := t.marks.write(true); err != nil {
+		return fmt.Errorf("write the marks: %w", err)
+	}
+	return nil
+}
+
+// forgotten reports whether the collector knows streams of this agent that the
+// marks do not: then this is no very first start, whatever the state says.
+func (t *Tailer) forgotten() bool {
+	marks := t.marks.all()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.streams {
+		if marks[id] == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// markStarts marks the ends of the files that are there now and are followed
+// from their end.
+func (t *Tailer) markStarts() {
+	for i := range t.Tables {
+		table := &t.Tables[i]
+		if !table.FromEnd {
+			continue
+		}
+		for _, path := range t.match(table, &sight{dirs: make(map[string]bool)}) {
+			fi, err := os.Stat(path)
+			if err != nil || !fi.Mode().IsRegular() {
+				continue
+			}
+			f, err := t.open(candidate{path, table, keyOf(fi), fi})
+			if err != nil {
+				continue // the first look says so
+			}
+			b := newBelief()
+			b.Point = f.file.lastLineEnd()
+			t.marks.put(f.markOf(wire.NewStreamID(), &b, 0))
+			f.file.close()
+		}
+	}
 }
 
 // awaitWelcome waits for the collector's word on where the streams stand. That may
@@ -157,9 +234,9 @@ func (t *Tailer) awaitWelcome(ctx context.Context) error {
 func (t *Tailer) loop(ctx context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
-	hints := t.hints()
+	hints := newHints()
 	defer hints.close()
-	last := time.Now()
+	pace, sought := pace{poll: t.Poll}, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,79 +247,32 @@ func (t *Tailer) loop(ctx context.Context) error {
 			}
 			t.hint(hints, e)
 			continue
+		case <-hints.errors():
+			hints.stale = true
+			continue
 		case <-tick.C:
 		}
 		if t.Alive != nil {
 			t.Alive()
 		}
-		if hints.stale || !hints.whole || time.Since(last) > seldom*t.Poll {
-			t.look(ctx)
-			hints.stale, last = false, time.Now()
+		if pace.due(hints) {
+			hints.stale = false
+			pace.looked(t.look(ctx), hints)
+		}
+		t.seekUnseen(ctx)
+		if len(t.missing) > 0 && time.Since(sought) >= min(missingEvery, t.Forget/4) {
+			t.seekMissing(ctx)
+			sought = time.Now()
 		}
 		t.pokeHidden()
-		if err := t.marks.save(false); err != nil && t.marks.saySave() {
+		if err := t.marks.save(); err != nil && t.marks.saySave() {
 			t.Log.Error("cannot write the marks; if the collector loses its state too, lines may be sent twice", "err", err)
 		}
 	}
 }
 
-// seldom is how many polls are left out where the kernel gives hints.
-const seldom = 12
-
-// hints are the kernel's word of what changes in the directories of all patterns.
-type hints struct {
-	watcher *fsnotify.Watcher // nil: there are none
-	whole   bool              // all directories are watched
-	stale   bool              // files came or went since the last look
-}
-
-func (t *Tailer) hints() *hints {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return &hints{}
-	}
-	h := &hints{watcher: w, whole: true}
-	for _, table := range t.Tables {
-		for _, p := range table.Paths {
-			dir := filepath.Dir(p)
-			dirs, _ := filepath.Glob(dir)
-			h.whole = h.whole && len(dirs) == 1 && dirs[0] == dir // else others may appear
-			for _, d := range dirs {
-				h.whole = w.Add(d) == nil && h.whole
-			}
-		}
-	}
-	return h
-}
-
-func (h *hints) events() chan fsnotify.Event {
-	if h.watcher == nil {
-		return nil
-	}
-	return h.watcher.Events
-}
-
-func (h *hints) close() {
-	if h.watcher != nil {
-		h.watcher.Close()
-	}
-	h.watcher, h.whole = nil, false
-}
-
-// hint wakes the follower of a file that was written to.
-func (t *Tailer) hint(h *hints, e fsnotify.Event) {
-	if !e.Has(fsnotify.Write) {
-		h.stale = h.stale || !e.Has(fsnotify.Chmod)
-		return
-	}
-	t.mu.Lock()
-	f := t.byPath[e.Name]
-	t.mu.Unlock()
-	if f == nil {
-		return
-	}
-	f.poke()
-}
+// missingEvery is how often missing files are looked for in their directories.
+const missingEvery = time.Minute
 
 // pokeHidden wakes the followers of files that no table names any more: only
 // time tells when those are done.
@@ -263,7 +293,10 @@ func (t *Tailer) pokeHidden() {
 func (t *Tailer) Welcome(w wire.Welcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.welcome = &w
+	t.welcome, t.streams = &w, make(map[wire.StreamID]*wire.StreamState, len(w.Streams))
+	for i := range w.Streams {
+		t.streams[w.Streams[i].Stream] = &w.Streams[i]
+	}
 	if t.welcomed == nil {
 		t.welcomed = make(chan struct{})
 	}
@@ -310,22 +343,25 @@ func (t *Tailer) maxText() int {
 }
 
 // look finds new files and tells each follower where its file is seen now.
-func (t *Tailer) look(ctx context.Context) {
+func (t *Tailer) look(ctx context.Context) *sight {
 	seen := make(map[fileKey]candidate)
 	var order []candidate
+	began := time.Now()
+	s := &sight{dirs: make(map[string]bool), whole: true}
 	for i := range t.Tables {
-		for _, path := range t.match(&t.Tables[i]) {
+		for _, path := range t.match(&t.Tables[i], s) {
 			fi, err := os.Stat(path)
 			if err != nil || !t.regular(path, fi) {
 				continue
 			}
-			c := candidate{path, &t.Tables[i], fileKey{disk.Device(fi), disk.Inode(fi)}, fi}
+			c := candidate{path, &t.Tables[i], keyOf(fi), fi}
 			if _, ok := seen[c.key]; !ok { // else the same file under another name
 				seen[c.key] = c
 				order = append(order, c)
 			}
 		}
 	}
+	s.took = time.Since(began)
 	t.beginAll(ctx, order)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -333,8 +369,24 @@ func (t *Tailer) look(ctx context.Context) {
 		c, visible := seen[key]
 		f.see(c, visible)
 		if visible {
-			t.byPath[c.path] = f
+			t.nameLocked(f, c.path)
 		}
+	}
+	return s
+}
+
+// nameLocked notes that a follower's file bears a name.
+func (t *Tailer) nameLocked(f *Follower, path string) {
+	before := t.byPath[path]
+	if before == f {
+		return
+	}
+	t.byPath[path] = f
+	f.names = append(f.names, path)
+	if before != nil && path != f.path && f.isTurning() {
+		f.mu.Lock()
+		f.ousted = before
+		f.mu.Unlock()
 	}
 }
 
@@ -347,15 +399,15 @@ type candidate struct {
 }
 
 // match lists the files of a table, in order.
-func (t *Tailer) match(table *Table) (paths []string) {
+func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 	for _, pattern := range table.Paths {
-		found, err := filepath.Glob(pattern)
+		found, err := s.glob(pattern)
 		if err != nil {
 			t.once(pattern, "a pattern that cannot be: "+err.Error())
 		}
 		for _, path := range found {
-			if !table.Excludes(path) && !slices.Contains(paths, path) {
-				paths = append(paths, path)
+			if !table.Excludes(path) {
+				paths = append(paths, path) // perhaps twice: each file is followed once
 			}
 		}
 	}
@@ -382,17 +434,20 @@ func (t *Tailer) regular(path string, fi fs.FileInfo) bool {
 		return true
 	}
 	if !fi.IsDir() {
-		t.once(path, "not followed: it is no regular file")
+		t.refuse(path, errors.New("it is no regular file"))
 	}
 	return false
 }
 
-// once logs something about a path the first time only.
-func (t *Tailer) once(path, text string) {
-	if !t.skipped[path] {
-		t.skipped[path] = true
-		t.Log.Warn(text, "path", path)
+// once logs something about a path the first time only, and reports whether this
+// was it.
+func (t *Tailer) once(path, text string) bool {
+	if t.skipped[path] {
+		return false
 	}
+	t.skipped[path] = true
+	t.Log.Warn(text, "path", path)
+	return true
 }
 
 // beginAll starts to follow the files among these that are not followed yet. All
@@ -408,7 +463,11 @@ func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
 			continue
 		}
 		f, err := t.open(c)
-		if err != nil {
+		switch {
+		case isUnfit(err):
+			t.refuse(c.path, err)
+			continue
+		case err != nil:
 			t.once(c.path, "cannot be followed: "+err.Error())
 			continue
 		}
@@ -433,7 +492,9 @@ func (t *Tailer) start(ctx context.Context, all ...*Follower) {
 			f.file.close()
 			continue
 		}
-		f.before = t.byPath[f.path]
+		if f.before = t.byPath[f.path]; f.before != nil {
+			t.handOnLocked(f.path, f.before.file.modified(f.before.modified))
+		}
 		t.startLocked(ctx, f)
 	}
 }
@@ -441,7 +502,9 @@ func (t *Tailer) start(ctx context.Context, all ...*Follower) {
 // startLocked runs a follower on a goroutine, which ends with ctx or when its
 // file is gone and drained.
 func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
-	t.followers[f.key], t.byPath[f.path] = f, f
+	t.followers[f.key] = f
+	t.nameLocked(f, f.path)
+	t.beside[f.dir] = append(t.beside[f.dir], f)
 	t.running.Go(func() {
 		f.follow(ctx)
 		t.drop(f)
@@ -455,8 +518,9 @@ func (t *Tailer) drop(f *Follower) {
 	if t.followers[f.key] == f {
 		delete(t.followers, f.key)
 	}
-	for path, x := range t.byPath {
-		if x == f {
+	t.beside[f.dir] = slices.DeleteFunc(slices.Clone(t.beside[f.dir]), func(g *Follower) bool { return g == f })
+	for _, path := range f.names {
+		if t.byPath[path] == f {
 			delete(t.byPath, path)
 		}
 	}
@@ -474,16 +538,25 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 		return nil, err
 	}
 	fi, err := file.f.Stat()
-	if err != nil || (fileKey{disk.Device(fi), disk.Inode(fi)}) != c.key {
+	if err != nil || keyOf(fi) != c.key {
 		file.close()
 		return nil, cmp.Or(err, fmt.Errorf("it was replaced just now"))
 	}
-	source := c.table.Source
-	if source == "" {
-		source = strings.TrimSuffix(filepath.Base(c.path), ".log")
+	if err := file.checkFit(c.path); err != nil {
+		file.close()
+		return nil, err
 	}
-	return &Follower{t: t, table: c.table, path: c.path, key: c.key, source: source, file: file,
+	real, err := filepath.EvalSymlinks(c.path)
+	if err != nil || real == c.path {
+		real = ""
+	}
+	return &Follower{t: t, table: c.table, path: c.path, now: c.path, real: real, dir: filepath.Dir(c.path), key: c.key, source: c.table.source(c.path), file: file,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}), modified: fi.ModTime(), visible: true}, nil
+}
+
+// source is what the lines of a file are said to come from.
+func (table *Table) source(path string) string {
+	return cmp.Or(table.Source, strings.TrimSuffix(filepath.Base(path), ".log"))
 }
 
 // FileStatus is one file as it stands.
@@ -517,5 +590,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 	return map[string]uint64{
 		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
 		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
+		"missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(), "unseen_files": c.unseen.Load(), "unsure_files": c.unsure.Load(), "replaced_files": c.replaced.Load(),
 	}
 }

@@ -1,0 +1,179 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// looksLikeCopy reports whether the file begins like another one that is
+// followed and lies beside it, as far as both go; or whether such a file shrank,
+// so that its follower looks for the copy just now. In that order: a file that
+// is truncated in between is seen by the second question.
+func (t *Tailer) looksLikeCopy(f *Follower) bool {
+	head := f.file.head(headSize)
+	if len(head) == 0 {
+		return false
+	}
+	size := f.file.size()
+	if f.original != nil && f.original.beginsLike(f, head, size) {
+		return true
+	}
+	own := beginningOf(head)
+	t.mu.Lock()
+	beside := t.beside[f.dir]
+	t.mu.Unlock()
+	for _, g := range beside {
+		if b := g.begins.Load(); g != f && b != nil && b.like(own) && g.beginsLike(f, head, size) {
+			f.original = g
+			return true
+		}
+	}
+	f.original = nil
+	return t.shrunkBeside(f.dir)
+}
+
+// beginsLike reports whether f, which has this size and begins with head, may be
+// a copy of g in the making, or a longer version that is to take its place.
+func (g *Follower) beginsLike(f *Follower, head []byte, size int64) bool {
+	return !g.isTurning() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.continues(g))
+}
+
+// shrunkBeside reports whether some file in a directory no longer holds what was
+// sent of it, and wakes its follower. The look begins after the call.
+func (t *Tailer) shrunkBeside(dir string) bool {
+	return t.shrinking.do(dir, func() (some bool) {
+		t.mu.Lock()
+		beside := t.beside[dir]
+		t.mu.Unlock()
+		for _, g := range beside {
+			if g.shrunk() {
+				g.poke()
+				some = true
+			}
+		}
+		return some
+	})
+}
+
+// shrunk reports whether the file no longer holds what was sent of it, acked or not.
+func (f *Follower) shrunk() bool {
+	f.mu.Lock()
+	sent := f.sent
+	f.mu.Unlock()
+	return sent.Offset > 0 && !f.file.holds(sent)
+}
+
+// lookForCopy is for a file that no longer holds what was acked of it. A tool
+// that copies a file and truncates it leaves what was not sent yet in the copy:
+// the stream then goes on there, for it names those bytes, and this file begins
+// a new one. Without a copy the stream goes on here, in a new epoch.
+func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
+	f.t.counts.truncated.Add(1)
+	copied := f.t.findCopy(f, acked.Point)
+	var since time.Time
+	if copied != nil {
+		copied.mu.Lock()
+		since = copied.modified
+		copied.mu.Unlock()
+	}
+	if copied == nil || !f.t.handOver(ctx, f, copied, acked) {
+		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", acked.Offset)
+		return false
+	}
+	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.name(), "sent", acked.Offset)
+	f.t.mu.Lock()
+	f.t.handOnLocked(f.path, since) // it may have been copied more than once
+	f.t.mu.Unlock()
+	f.belief, f.pos, f.answer, f.last = newBelief(), cursor{}, nil, false
+	f.mu.Lock()
+	f.stream, f.acked, f.sent = wire.NewStreamID(), wire.Point{}, wire.Point{}
+	f.mu.Unlock()
+	return true
+}
+
+// list lists the files of a directory that may be copies.
+func list(dir string) (all []candidate) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if slices.Contains(packed, filepath.Ext(path)) {
+			continue
+		}
+		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
+			all = append(all, candidate{path: path, key: keyOf(fi), info: fi})
+		}
+	}
+	return all
+}
+
+// findCopy finds the sibling that holds what this file held: one that nobody
+// follows, or whose follower waits to see whether it is a copy.
+func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
+	if acked.Offset == 0 {
+		return nil
+	}
+	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
+	base := filepath.Base(f.path)
+	named := func(c candidate) bool { return strings.HasPrefix(filepath.Base(c.path), base) } // as most copies are
+	likely, others := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !named(c) }), slices.DeleteFunc(slices.Clone(all), named)
+	for _, c := range slices.Concat(likely, others) {
+		key := c.key
+		if key == f.key || c.info.Size() < acked.Offset {
+			continue
+		}
+		t.mu.Lock()
+		g := t.followers[key]
+		t.mu.Unlock()
+		own := g == nil
+		if own {
+			var err error
+			if g, err = t.open(candidate{c.path, f.table, key, c.info}); err != nil {
+				continue
+			}
+			g.visible, g.turning, g.source = false, true, f.source
+		}
+		if g.isTurning() && g.file.holds(acked) {
+			return g
+		}
+		if own {
+			g.file.close()
+		}
+	}
+	return nil
+}
+
+// handOver gives f's stream to the follower of the copy, unless that has begun
+// to send meanwhile. g may not run yet; if the tailer found the same file just
+// now, its follower is the one.
+func (t *Tailer) handOver(ctx context.Context, f, g *Follower, acked belief) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	running := t.followers[g.key]
+	if running != nil && running != g {
+		g.file.close()
+		g = running
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.turning || g.given != nil {
+		return false
+	}
+	g.stream, g.given = f.stream, &acked
+	delete(t.claims, f.stream)
+	t.marks.put(g.markOf(f.stream, &acked, 0)) // should this process end before g goes on
+	if running == nil {
+		t.startLocked(ctx, g)
+	}
+	g.poke()
+	return true
+}

@@ -1,0 +1,109 @@
+package tail
+
+import (
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// hints are the kernel's word of what changes in the directories that decide
+// what the patterns match. They only save time: looking is the truth.
+type hints struct {
+	watcher *fsnotify.Watcher // nil: there are none
+	whole   bool              // all these directories are watched
+	stale   bool              // files came or went since the last look
+}
+
+func newHints() *hints {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return &hints{}
+	}
+	return &hints{watcher: w}
+}
+
+// watch watches the directories of a look. All are named each time: another file
+// system may be mounted over one that is watched already.
+func (h *hints) watch(s *sight) {
+	if h.watcher == nil {
+		return
+	}
+	h.whole = s.whole
+	for dir := range s.dirs {
+		h.whole = h.watcher.Add(dir) == nil && h.whole // fails where it is missing, or too many are watched
+	}
+}
+
+func (h *hints) events() chan fsnotify.Event {
+	if h.watcher == nil {
+		return nil
+	}
+	return h.watcher.Events
+}
+
+// errors says that events were lost.
+func (h *hints) errors() chan error {
+	if h.watcher == nil {
+		return nil
+	}
+	return h.watcher.Errors
+}
+
+func (h *hints) close() {
+	if h.watcher != nil {
+		h.watcher.Close()
+	}
+	h.watcher, h.whole = nil, false
+}
+
+// hint wakes the follower of a file that was written to.
+func (t *Tailer) hint(h *hints, e fsnotify.Event) {
+	if !e.Has(fsnotify.Write) {
+		h.stale = h.stale || !e.Has(fsnotify.Chmod)
+		return
+	}
+	t.mu.Lock()
+	f := t.byPath[e.Name]
+	t.mu.Unlock()
+	if f != nil {
+		f.poke()
+	}
+}
+
+// pace says when to look again. What a look costs decides: however many files
+// there are, idle ones take no more than a small part of a processor.
+type pace struct {
+	poll  time.Duration
+	began time.Time
+	took  time.Duration
+}
+
+// How long the agent rests after a look, in times of what the look took, and how
+// many polls go by where the kernel says by itself what changes.
+const (
+	restIdle    = 100
+	restChanged = 10 // something came or went
+	restBlind   = 50 // there are no hints for some directory
+	seldom      = 12
+	longestRest = time.Minute
+)
+
+// due reports whether it is time.
+func (p *pace) due(h *hints) bool {
+	rest := max(seldom*p.poll, restIdle*p.took)
+	switch {
+	case h.stale:
+		rest = min(restChanged*p.took, seldom*p.poll)
+	case !h.whole:
+		rest = restBlind * p.took
+	}
+	return time.Since(p.began) >= min(rest, longestRest)
+}
+
+// looked notes when the last look was and what it takes; to begin with files that
+// it found is not a part of that.
+func (p *pace) looked(s *sight, h *hints) {
+	p.began = time.Now()
+	h.watch(s)
+	p.took = s.took + time.Since(p.began)
+}

@@ -1,0 +1,185 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// An editor, sed -i or rsync puts another version of a file in its place, as a
+// new file or by writing the old one anew. What both have in common was sent.
+// Little in common proves nothing, since many files begin alike: from leastProof
+// bytes on, the version goes on behind the bytes that were sent last, wherever
+// they stand in it now.
+
+// search is the place behind the first occurrence of text at or behind from, -1
+// if there is none.
+func (f *file) search(ctx context.Context, from int64, text []byte) int64 {
+	const step = 1 << 20
+	b := make([]byte, step+len(text))
+	for ; ctx.Err() == nil; from += step {
+		n, err := f.f.ReadAt(b, from)
+		if i := bytes.Index(b[:n], text); i >= 0 {
+			return from + int64(i+len(text))
+		}
+		if err != nil {
+			break
+		}
+	}
+	return -1
+}
+
+// moved is the place in the file that stands for an earlier version's place with
+// these bytes before it.
+func (f *file) moved(ctx context.Context, tail []byte) (wire.Point, bool) {
+	if !telling(tail) || tail[len(tail)-1] != '\n' {
+		return wire.Point{}, false
+	}
+	at := f.search(ctx, 0, tail)
+	if at < 0 || f.search(ctx, at, tail) >= 0 { // there twice: which of the two it is cannot be told
+		return wire.Point{}, false
+	}
+	c, err := f.cursorAt(at, 0)
+	return c.Point, err == nil
+}
+
+// telling reports whether bytes are enough to know them again, and do not repeat
+// themselves: a program that writes one line over and over makes equal files.
+func telling(b []byte) bool {
+	const piece = 256
+	return len(b) >= leastProof && bytes.Index(b, b[len(b)-piece:]) == len(b)-piece
+}
+
+// continues reports whether the file is a longer version of another one: it holds
+// all that was sent of that, which is enough to tell.
+func (f *Follower) continues(g *Follower) bool {
+	g.mu.Lock()
+	acked, tail := g.acked, g.tail
+	g.mu.Unlock()
+	b := g.begins.Load()
+	return b != nil && acked.Offset >= leastProof && telling(tail) && headOf(b.sums).begins(f.headSums()) && f.file.holds(acked)
+}
+
+// tookPlace is the file whose name this one was given while it was watched, nil if
+// there is none: rsync and others write a new version under a name that a table
+// may name too.
+func (f *Follower) tookPlace() *Follower {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ousted
+}
+
+// replace begins a new file where the one before it under its name stands, if it
+// is another version of that one. Nothing was sent of it yet. The one before has
+// sent all that it has, but for a last line without an end. Rotation leaves that
+// one under another name: then only content that does not repeat itself proves
+// anything.
+func (f *Follower) replace(ctx context.Context, before *Follower) {
+	before.mu.Lock()
+	acked, tail, stream := before.acked, before.tail, before.stream
+	before.mu.Unlock()
+	old, deleted := before.begins.Load(), before.file.deleted()
+	f.mu.Lock()
+	if f.path != before.path && f.now == before.path {
+		f.path, f.source = before.path, before.source
+	}
+	f.ousted = nil
+	f.mu.Unlock()
+	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil {
+		return
+	}
+	alike := headOf(old.sums).begins(f.headSums())
+	if f.continues(before) {
+		f.belief.Point = acked
+		before.supersede(f, acked.Offset)
+		f.t.counts.replaced.Add(1)
+		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent", "path", f.path, "from", acked.Offset)
+		return
+	}
+	if at, found := f.file.moved(ctx, tail); found {
+		f.belief.Point = at
+		f.t.counts.replaced.Add(1)
+		f.t.counts.unsure.Add(1)
+		f.t.Log.Warn("file was replaced by another version of itself; it goes on behind what was sent last, and what was changed before that is not sent",
+			"path", f.path, "sent", acked.Offset, "from", at.Offset)
+		return
+	}
+	if !alike || !deleted {
+		return
+	}
+	if m := f.t.marks.get(stream); m != nil {
+		f.belief.Point = lastHeld(m.Trail, f.file.holds)
+	}
+	doubt := max(0, min(f.file.size(), acked.Offset)-f.belief.Offset)
+	f.t.counts.unsure.Add(1)
+	f.t.counts.doubled.Add(uint64(doubt))
+	f.t.Log.Warn("file begins like the one that it replaced, but does not hold what was sent last; lines may be in the log twice",
+		"path", f.path, "from", f.belief.Offset, "bytes", doubt)
+}
+
+// supersede keeps the follower from ending its last line, if the file that took
+// its place has that line too.
+func (f *Follower) supersede(by *Follower, from int64) {
+	rest, other := f.file.at(from, smallBlock), by.file.at(from, smallBlock)
+	if len(rest) == 0 || !bytes.HasPrefix(other, rest) {
+		return
+	}
+	f.mu.Lock()
+	f.superseded = true
+	f.mu.Unlock()
+}
+
+// at reads up to n bytes at an offset.
+func (f *file) at(offset int64, n int) []byte {
+	b := make([]byte, n)
+	got, err := f.f.ReadAt(b, offset)
+	if err != nil && err != io.EOF {
+		return nil
+	}
+	return b[:got]
+}
+
+// awaitRewrite is for a file that no longer holds what was sent of it, and begins
+// as it did: perhaps its next version is being written over it. It waits until the
+// file holds the place again, or is another file, or grows no more.
+func (f *Follower) awaitRewrite(ctx context.Context, acked wire.Point) {
+	old := f.begins.Load()
+	if old == nil || len(old.sums) < headBits {
+		return
+	}
+	const quiet = 4 // polls
+	size, polls := int64(-1), 0
+	for end := time.Now().Add(f.t.Settle); time.Now().Before(end) && polls < quiet; polls++ {
+		head := f.file.head(headSize)
+		if len(head) > 0 && !old.like(beginningOf(head)) || f.file.holds(acked) {
+			return
+		}
+		if now := f.file.size(); now != size {
+			size, polls = now, 0
+		}
+		select {
+		case <-f.wake:
+		case <-time.After(f.t.Poll):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rewritten looks for the place in a file that was written anew, in place, and
+// does not hold what was sent of it: where the bytes stand now that were sent last.
+func (f *Follower) rewritten(ctx context.Context, acked wire.Point, holds func(wire.Point) bool) (at wire.Point, found bool) {
+	if f.pos.Point != acked || holds(acked) {
+		return at, false
+	}
+	if at, found = f.file.moved(ctx, f.pos.tail); found {
+		f.t.counts.replaced.Add(1)
+		f.t.counts.unsure.Add(1)
+		f.t.Log.Warn("file was rewritten in place; it goes on behind what was sent last, and what was changed before that is not sent",
+			"path", f.path, "sent", acked.Offset, "from", at.Offset)
+	}
+	return at, found
+}
