@@ -72,6 +72,49 @@ func runeStart(text []byte, n int) int {
 	return n // not UTF-8
 }
 
+// ends finds the ends of plain lines that are NULs. A NUL ends a line as a newline does:
+// several senders, Python's SysLogHandler among them, end each message so, and
+// nothing else (RFC 6587, 3.4.2). Senders also put NULs beside a newline, or several
+// in a row; all of that is one end, and a NUL where no line has begun is none.
+//
+// It keeps what it must know of the text before, so that the outcome does not depend on
+// how the text was cut into pieces.
+type ends struct {
+	byNUL bool // the line before ended with a NUL, and nothing came since
+}
+
+// normal is text with newlines only, made in place; begun says that a line has begun
+// before it.
+func (e *ends) normal(text []byte, begun bool) []byte {
+	if len(text) == 0 || !e.byNUL && bytes.IndexByte(text, 0) < 0 {
+		return text
+	}
+	out := text[:0]
+	for len(text) > 0 {
+		if e.byNUL && text[0] == '\n' {
+			text, e.byNUL = text[1:], false
+			continue
+		}
+		n := bytes.IndexByte(text, 0)
+		if n < 0 {
+			n = len(text)
+		}
+		if n > 0 {
+			out = append(out, text[:n]...)
+			begun, e.byNUL = text[n-1] != '\n', false
+		}
+		if n == len(text) {
+			break
+		}
+		if begun {
+			out = append(out, '\n')
+			begun, e.byNUL = false, true
+		}
+		text = text[n+1:]
+	}
+	return out
+}
+
 func countLines(text []byte) int { return bytes.Count(text, newline) }
 
 var newline = []byte{'\n'}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -88,6 +89,45 @@ func FuzzSplit(f *testing.F) {
 		out = append(append(out, wire.SplitGoesOn...), rest...)
 		if !bytes.Equal(joined(out), open) {
 			t.Fatalf("joined %q, want %q", joined(out), open)
+		}
+	})
+}
+
+var (
+	nulsAtLineStart = regexp.MustCompile(`(?m)^\x00+`)
+	nulsAtLineEnd   = regexp.MustCompile(`\x00+\n?`)
+)
+
+// endedByNewlines says in another way than ends does what the ends of lines are.
+func endedByNewlines(text string) string {
+	return nulsAtLineEnd.ReplaceAllString(nulsAtLineStart.ReplaceAllString(text, ""), "\n")
+}
+
+func FuzzEnds(f *testing.F) {
+	for _, s := range []string{"", "a\n", "a\x00", "a\x00b\x00", "a\n\x00", "a\x00\n", "a\x00\x00\nb", "\x00\n", "\x00a", "a\x00\n\n", "a\n\x00\nb", "h\x00i\x00\n\x00", "\xff\xfe\x00"} {
+		f.Add([]byte(s), []byte{1})
+		f.Add([]byte(s), []byte{2, 1})
+	}
+	f.Fuzz(func(t *testing.T, text, cuts []byte) {
+		want := endedByNewlines(string(text))
+		// The pieces come as a connection brings them.
+		var e ends
+		var got []byte
+		rest := bytes.Clone(text)
+		for i := 0; len(rest) > 0; i++ {
+			n := len(rest)
+			if i < len(cuts) {
+				n = min(n, int(cuts[i]))
+			}
+			got = append(got, e.normal(rest[:n], len(got) > 0 && got[len(got)-1] != '\n')...)
+			rest = rest[n:]
+		}
+		if string(got) != want {
+			t.Fatalf("%q in pieces %v became %q, want %q", text, cuts, got, want)
+		}
+		// A datagram and a message of NATS are the same lines.
+		if lines := plainLines(text); fluentLines(text) == nil && want != "" && want != "\n" && string(lines) != strings.TrimSuffix(want, "\n")+"\n" {
+			t.Fatalf("the message %q became %q, want %q", text, lines, want)
 		}
 	})
 }

@@ -31,7 +31,8 @@ func TestPlainLines(t *testing.T) {
 
 // Every way to cut the stream into writes gives the same lines.
 func TestPlainByteByByte(t *testing.T) {
-	for _, text := range []string{"\x97\xa5fanim\n", "\x16 a\n", "\x16\x03\x05\n", "\n\n", "\xff\x00\n", "GET it HTTP\n", "GET / x y\n", "\x97\n"} {
+	for _, text := range []string{"\x97\xa5fanim\n", "\x16 a\n", "\x16\x03\x05\n", "\n\n", "\xff\x00\n", "GET it HTTP\n", "GET / x y\n", "\x97\n",
+		"<14>a\x00<14>b\x00", "a\n\x00b\x00\nc\x00\x00\x00d\x00", "\x00\x00a\n\x00\n\x00"} {
 		k := newKeeper()
 		addr := serveTCP(t, &TCP{Out: k})
 		nc := dial(t, addr)
@@ -39,7 +40,26 @@ func TestPlainByteByByte(t *testing.T) {
 		for i := range len(text) {
 			io.WriteString(nc, text[i:i+1])
 		}
-		k.waitText(t, text)
+		k.waitText(t, endedByNewlines(text))
+	}
+}
+
+// TestPlainNUL: a message that ends with a NUL is kept at once, over TLS or not, however
+// long it is; none waits for a newline that never comes.
+func TestPlainNUL(t *testing.T) {
+	k := newKeeper()
+	s := &TCP{Out: k, MaxLine: 8 << 10}
+	nc := dial(t, serveTCP(t, s))
+	want := ""
+	for i, n := range []int{1, 5 << 10, 7 << 10, 10, 20 << 10, 3} {
+		message := fmt.Sprintf("<14>%d ", i) + strings.Repeat("x", n)
+		io.WriteString(nc, message+"\x00")
+		split, _ := splitLong(nil, []byte(message+"\n"), s.MaxLine)
+		want += string(split)
+		k.waitText(t, want)
+	}
+	if got := count(s.Metrics.tcp.lines); got != strings.Count(want, "\n") {
+		t.Errorf("%d lines were counted, want %d", got, strings.Count(want, "\n"))
 	}
 }
 

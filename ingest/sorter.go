@@ -56,11 +56,10 @@ func (s *sorter) split(data []byte) []byte {
 	return out[:len(out)-1]
 }
 
-// trim drops the newline and the NULs that some senders put at the end.
+// trim drops the end of the last line, a newline, a NUL or both, and makes newlines
+// of NULs within: the same bytes are the same lines over TCP. It changes data.
 func trim(data []byte) []byte {
-	data = bytes.TrimRight(data, "\x00")
-	data = bytes.TrimSuffix(data, newline)
-	return bytes.TrimRight(data, "\x00")
+	return bytes.TrimSuffix(new(ends).normal(data, false), newline)
 }
 
 // name is host as text. Addresses of datagrams can be made up, so what is
