@@ -99,6 +99,8 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	defer nc.Close()
 	s := newSession(w, nc)
 	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	if _, err := nc.Write(protocol.AppendHello(nil, &w.Options)); err != nil {
 		return false, fmt.Errorf("greet: %w", err)
 	}
@@ -112,7 +114,9 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	case f.Kind != protocol.KindWelcome:
 		return false, fmt.Errorf("%s is no work distributor: it answers %q", w.Address, f.Kind)
 	}
-	nc.SetDeadline(time.Time{})
+	if stop() {
+		nc.SetDeadline(time.Time{})
+	}
 	if w.Welcomed != nil {
 		w.Welcomed(f.Welcome)
 	}
