@@ -82,7 +82,7 @@ func (s *natsStream) run() {
 	for s.n.connected() {
 		err := s.session(func() {
 			s.n.setTrouble(part, nil)
-			s.n.Refused(nil)
+			s.n.Forbidden(nil)
 		})
 		switch {
 		case s.n.isDraining():

@@ -62,7 +62,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 		}
 	}
 	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(), o.rotateCommand(), o.reopenCommand(),
-		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(),
+		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
 		o.tailCommand(), o.workCommand())
 	return root
 }

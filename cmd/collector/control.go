@@ -179,6 +179,8 @@ func (c *server) handler() *http.ServeMux {
 		}
 		return done, c.work.Forget(ctx, q.Get("group"))
 	})
+	answer("GET /refused", func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
+	answer("POST /refused/replay", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
 	mux.Handle("GET /tail", c.tail)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", c.ready)

@@ -34,6 +34,7 @@ type natsTable struct {
 	TrustHost    bool         `toml:"trust_host"`
 	MaxLine      *config.Size `toml:"max_line"`
 	Pending      *config.Size `toml:"pending"`
+	KeepRefused  *config.Size `toml:"keep_refused"`
 
 	Tail string         `toml:"tail"`
 	Work *natsWorkTable `toml:"work"`
@@ -139,6 +140,9 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 	}
 	if t.Replicas != nil && (*t.Replicas < 1 || *t.Replicas > 5) {
 		s.file.Problem(at+".replicas", "replicas is %d; from 1 to 5", *t.Replicas)
+	}
+	if t.KeepRefused != nil && (*t.KeepRefused < 1<<20 || *t.KeepRefused > 1<<40) {
+		s.file.Problem(at+".keep_refused", "keep_refused is %s; from 1MiB to 1TiB", *t.KeepRefused)
 	}
 	if t.Pending != nil && (*t.Pending < 1<<20 || *t.Pending > 1<<30) {
 		s.file.Problem(at+".pending", "pending is %s; from 1MiB to 1GiB", *t.Pending)
