@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,7 +135,9 @@ func (a *follower) tcp(hello wire.Hello) (*ship.TCP, error) {
 	}
 	var err error
 	if a.settings.to.scheme == "tls" {
-		t.TLS, err = c.TLS.client(a.log)
+		files := c.TLS.files(a.log)
+		t.Explain = files.ExplainClient
+		t.TLS, err = files.Client()
 	}
 	return t, err
 }
@@ -146,7 +147,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	login := a.settings.login()
 	var err error
 	if c.TLS != nil {
-		if login.TLS, err = c.TLS.client(a.log); err != nil {
+		if login.TLS, err = c.TLS.files(a.log).Client(); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +160,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	}
 	return &ship.NATS{
 		URL: login.URL, Options: options, Subject: wire.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
-		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS,
+		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS, Explain: c.TLS.files(a.log).ExplainClient,
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
 	}, nil
 }
@@ -175,11 +176,12 @@ func (a *follower) serveNATS(nc *nats.Conn) {
 	}
 }
 
-func (t *tlsTable) client(log *slog.Logger) (func() *tls.Config, error) {
+// files are the table's, which may be missing: then the system's authorities count.
+func (t *tlsTable) files(log *slog.Logger) certs.Files {
 	if t == nil {
 		t = &tlsTable{}
 	}
-	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}.Client()
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}
 }
 
 // openInstance reads who this installation is, or makes it up once, and counts

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,10 +19,12 @@ import (
 )
 
 // collect serves a Memory over TCP.
-func collect(t *testing.T) (m *appendertest.Memory, addr string) {
+func collect(t *testing.T) (m *appendertest.Memory, addr string) { return collectTLS(t, nil, nil) }
+
+func collectTLS(t *testing.T, config *tls.Config, log *slog.Logger) (m *appendertest.Memory, addr string) {
 	t.Helper()
 	m = &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	s := &ingest.TCP{Out: m, Welcome: m.Welcome}
+	s := &ingest.TCP{Out: m, Welcome: m.Welcome, TLS: config, Log: log}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,12 @@ func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
 			x.in.Unreachable(nc, nil)
 			x.in.Forbidden(nil)
 		}),
-		nats.ReconnectErrHandler(x.in.Unreachable),
+		nats.ReconnectErrHandler(func(nc *nats.Conn, err error) {
+			if err != nil {
+				err = x.table.files(nil).ExplainClient(err)
+			}
+			x.in.Unreachable(nc, err)
+		}),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() {
 				c.log.Warn("the connection to the NATS server was lost; trying again", "server", url, "err", cmp.Or(err, errors.New("closed")))

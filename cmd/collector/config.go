@@ -366,6 +366,7 @@ func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
 	var err error
 	l.RequireAgentCert = t.TLS.ClientCA != ""
 	l.TLS, err = t.TLS.server(log)
+	l.ExplainTLS = t.TLS.files(log).ExplainServer
 	return l, err
 }
 
@@ -377,7 +378,11 @@ func orZero[T any](p *T) (v T) {
 }
 
 func (t *tlsTable) server(log *slog.Logger) (*tls.Config, error) {
-	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, Log: log}.Server()
+	return t.files(log).Server()
+}
+
+func (t *tlsTable) files(log *slog.Logger) certs.Files {
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, Log: log}
 }
 
 // distributor makes the work distributor that the settings describe.

@@ -61,12 +61,20 @@ func (t *natsTable) login() broker.Login {
 	return broker.Login{URL: t.URL, User: t.User, PasswordFile: t.PasswordFile, TokenFile: t.TokenFile, NKeyFile: t.NKeyFile, CredsFile: t.CredsFile}
 }
 
+// files are those of the tls table, which may be missing.
+func (t *natsTable) files(log *slog.Logger) certs.Files {
+	if t.TLS == nil {
+		return certs.Files{}
+	}
+	return certs.Files{Cert: t.TLS.Cert, Key: t.TLS.Key, CA: t.TLS.CA, ServerName: t.TLS.ServerName, Log: log}
+}
+
 // options are the library's, with the files read.
 func (t *natsTable) options(log *slog.Logger) ([]nats.Option, error) {
 	l := t.login()
 	if t.TLS != nil {
 		var err error
-		if l.TLS, err = (certs.Files{Cert: t.TLS.Cert, Key: t.TLS.Key, CA: t.TLS.CA, ServerName: t.TLS.ServerName, Log: log}).Client(); err != nil {
+		if l.TLS, err = t.files(log).Client(); err != nil {
 			return nil, fmt.Errorf("tls of %s: %w", t.URL, err)
 		}
 	}

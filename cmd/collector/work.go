@@ -109,7 +109,7 @@ func (l *labourer) run(ctx context.Context) error {
 	var all sync.WaitGroup
 	outcomes := make(chan error, l.workers)
 	for i := range l.workers {
-		w := worker.Worker{Address: l.connect, TLS: config, Options: l.options, Log: l.log}
+		w := worker.Worker{Address: l.connect, TLS: config, Explain: l.files.ExplainClient, Options: l.options, Log: l.log}
 		w.Options.Name = fmt.Sprintf("%s/%d/%d", host, os.Getpid(), i+1)
 		hand := &hand{l: l, quit: cancel}
 		w.Handle = hand.batch

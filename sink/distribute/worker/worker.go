@@ -34,6 +34,9 @@ type Worker struct {
 	// Dial, if not nil, connects instead of Address and TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
 
+	// Explain, if not nil, says what an error of TLS means, and what to do about it.
+	Explain func(err error) error
+
 	// Handle does the work of a delivery. Nil acknowledges all lines of it that
 	// it did not answer itself; ErrRelease gives them back untried; any other
 	// error gives them back as failed, and counts as an attempt. ctx ends when the
@@ -76,6 +79,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			break
+		}
+		if err != nil && w.TLS != nil && w.Explain != nil {
+			err = w.Explain(err)
 		}
 		if time.Since(began) > 10*time.Second {
 			wait = 0
