@@ -153,14 +153,25 @@ func askStatus(state string) (st status, err error) {
 		return st, daemon.Exitf(daemon.ExitUnreachable, "no agent is running with the state %s", state)
 	}
 	if err != nil {
-		return st, fmt.Errorf("ask the agent: %w", err)
+		return st, noAnswer(err, state)
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if err := json.NewDecoder(io.LimitReader(conn, 64<<20)).Decode(&st); err != nil {
-		return st, fmt.Errorf("ask the agent: %w", err)
+		return st, noAnswer(err, state)
 	}
 	return st, nil
+}
+
+// noAnswer says why the agent did not answer.
+func noAnswer(err error, state string) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not say its status within 5s: it hangs, or is stopped; look at its log", state)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
+	}
+	return fmt.Errorf("ask the agent for its status: %w", err)
 }
 
 func noArguments(c *cobra.Command, args []string) error {

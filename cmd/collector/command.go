@@ -293,8 +293,6 @@ func (o *options) ask(ctx context.Context, method, path string, into any) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	return running(ask(ctx, state, method, path, into))
 }
 
