@@ -32,7 +32,7 @@ func (s *natsStream) process(group []message) error {
 			s.n.Metrics.natsRepeats.Inc()
 		case s.n.Agents.IsBatch(m.subject):
 			if bad := s.link(chains, m); bad != nil {
-				s.n.reject("protocol", "a message in a stream of agents' batches is none", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", bad)
+				s.n.reject("protocol", "a message on an agent's subject of a stream is no batch of an agent", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", bad)
 				lost = cmp.Or(lost, s.lost(&group[i], &Refused{Agent: wire.AgentOf(m.subject), Reason: bad.Error()}, false))
 			}
 		default:

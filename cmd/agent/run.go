@@ -83,7 +83,10 @@ func newFollower(s *settings) (*follower, error) {
 	}
 	var err error
 	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
-		return nil, fmt.Errorf("only one agent may have the state %s: %w", c.State, err)
+		if errors.Is(err, disk.ErrLocked) {
+			return nil, fmt.Errorf("another agent has the state %s: stop it, or give this one a state and an id of its own (--state DIRECTORY --id NAME): %w", c.State, err)
+		}
+		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
@@ -201,7 +204,7 @@ func openInstance(state string) (id wire.StreamID, run int64, err error) {
 	}
 	run = max(run+1, time.Now().UnixNano())
 	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
-		return id, run, fmt.Errorf("keep who this agent is: %w", err)
+		return id, run, fmt.Errorf("write this agent's identity into its state: %w", err)
 	}
 	return id, run, nil
 }
@@ -273,7 +276,10 @@ func (a *follower) serveStatus() error {
 	os.Remove(path) // ours: the lock says so
 	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return fmt.Errorf("open the control socket (paths of at most 107 bytes): %w", err)
+		if len(path) > 107 {
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter agent.state", err, len(path))
+		}
+		return fmt.Errorf("open the control socket %s: %w", path, err)
 	}
 	a.control = ln
 	go func() {

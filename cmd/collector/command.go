@@ -283,7 +283,7 @@ func (o *options) drainCommand() *cobra.Command {
 				return nil
 			}
 		}
-		return daemon.Exitf(daemon.ExitLater, "the collector is still draining")
+		return daemon.Exitf(daemon.ExitLater, "the collector has not ended within 2m: it still finishes what it took; its log says what it waits for, and status how many bytes are in flight")
 	})
 }
 

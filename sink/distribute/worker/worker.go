@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"time"
 
 	"fanin/sink/distribute/protocol"
@@ -96,6 +97,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
+// welcomeWithin is how long a collector has to answer a greeting.
+const welcomeWithin = 10 * time.Second
+
 // session is one connection.
 func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	nc, err := w.dial(ctx)
@@ -104,17 +108,19 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	}
 	defer nc.Close()
 	s := newSession(w, nc)
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(welcomeWithin))
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := nc.Write(protocol.AppendHello(nil, &w.Options)); err != nil {
-		return false, fmt.Errorf("greet: %w", err)
+		return false, fmt.Errorf("greet the collector: %w", err)
 	}
 	r := protocol.NewReader(nc, 64<<10)
 	f, err := r.Frame()
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return false, fmt.Errorf("no welcome from %s within %v: is that the address of the collector's [collector.work]? (%w)", w.Address, welcomeWithin, err)
 	case err != nil:
-		return false, fmt.Errorf("wait for the collector's welcome: %w", err)
+		return false, fmt.Errorf("no welcome from %s: is that the address of the collector's [collector.work]? (%w)", w.Address, err)
 	case f.Kind == protocol.KindFault:
 		return false, &RefusedError{f.Reason}
 	case f.Kind != protocol.KindWelcome:
