@@ -47,14 +47,15 @@ func TestPlainByteByByte(t *testing.T) {
 // TestPlainNUL: a message that ends with a NUL is kept at once, over TLS or not, however
 // long it is; none waits for a newline that never comes.
 func TestPlainNUL(t *testing.T) {
+	const maxLine = 8 << 10
 	k := newKeeper()
-	s := &TCP{Out: k, MaxLine: 8 << 10}
+	s := &TCP{Out: k, MaxLine: maxLine}
 	nc := dial(t, serveTCP(t, s))
 	want := ""
 	for i, n := range []int{1, 5 << 10, 7 << 10, 10, 20 << 10, 3} {
 		message := fmt.Sprintf("<14>%d ", i) + strings.Repeat("x", n)
 		io.WriteString(nc, message+"\x00")
-		split, _ := splitLong(nil, []byte(message+"\n"), s.MaxLine)
+		split, _ := splitLong(nil, []byte(message+"\n"), maxLine)
 		want += string(split)
 		k.waitText(t, want)
 	}
