@@ -140,14 +140,23 @@ func (c *conn) setIdleDeadline() bool {
 }
 
 // note looks for line ends in the last n bytes that were read, and makes newlines of
-// those that are NULs.
+// NULs that are such.
 func (c *conn) note(n int) {
 	if c.in.block == nil || n <= 0 {
 		return
 	}
+	if !c.ends.known {
+		c.ends.look(c.in.block[:c.in.have], n)
+		if c.ends.nuls {
+			n = c.in.have // none was looked for before
+		}
+	}
 	before := c.in.have - n
-	new := c.ends.normal(c.in.block[before:c.in.have], before > 0 && c.in.block[before-1] != '\n')
-	c.in.have = before + len(new)
+	new := c.in.block[before:c.in.have]
+	if c.ends.nuls {
+		new = c.ends.normal(new, before > 0 && c.in.block[before-1] != '\n')
+		c.in.have = before + len(new)
+	}
 	if i := bytes.LastIndexByte(new, '\n'); i >= 0 {
 		c.whole = before + i + 1
 		c.goesOn, c.held = false, time.Time{}

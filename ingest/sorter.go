@@ -56,10 +56,15 @@ func (s *sorter) split(data []byte) []byte {
 	return out[:len(out)-1]
 }
 
-// trim drops the end of the last line, a newline, a NUL or both, and makes newlines
-// of NULs within: the same bytes are the same lines over TCP. It changes data.
+// trim drops the end of the last line, a newline or NULs or both, and makes newlines of
+// NULs within where they end lines. It changes data.
 func trim(data []byte) []byte {
-	return bytes.TrimSuffix(new(ends).normal(data, false), newline)
+	var e ends
+	if e.look(data, len(data)); e.nuls {
+		return bytes.TrimSuffix(e.normal(data, false), newline)
+	}
+	data = bytes.TrimSuffix(bytes.TrimRight(data, "\x00"), newline)
+	return bytes.TrimRight(data, "\x00")
 }
 
 // name is host as text. Addresses of datagrams can be made up, so what is
