@@ -128,7 +128,7 @@ func (s *natsStream) batches(list []batchMessage) error {
 			return err
 		}
 		if unheard(b.answer) && !b.kept(&answer) {
-			err := s.lost(&b.message, &Refused{Agent: b.hello.Agent, Stream: b.stream.String(), Offsets: b.offsets(), Reason: answer.Err().Error()},
+			err := s.lost(&b.message, &Refused{Agent: b.hello.Agent, Stream: b.stream.Owned(wire.StreamAgent, b.hello.Agent).String(), Offsets: b.offsets(), Reason: answer.Err().Error()},
 				answer.Kind == wire.KindNack)
 			if err != nil {
 				return err

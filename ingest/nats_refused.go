@@ -32,7 +32,7 @@ type Refused struct {
 	Time    time.Time `json:"time"`    // when the stream took it
 	Subject string    `json:"subject"` // where to publish it again
 	Agent   string    `json:"agent"`
-	Stream  string    `json:"agent_stream,omitempty"` // the agent's
+	Stream  string    `json:"agent_stream,omitempty"` // the agent's, as fanin-collector streams names it
 	Offsets string    `json:"offsets,omitempty"`      // of its source, first to last
 	Reason  string    `json:"reason"`
 }

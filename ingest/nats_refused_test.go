@@ -121,10 +121,10 @@ func TestRefusedReplay(t *testing.T) {
 		t.Errorf("the log has %q", got)
 	}
 	list := kept(n)
-	if len(list) != 2 || list[0].Offsets != "4-12" || list[0].Stream != b.s.Stream.String() || !strings.Contains(list[0].Reason, "not today") || list[1].Offsets != "12-18" {
+	if len(list) != 2 || list[0].Offsets != "4-12" || list[0].Stream != b.s.Stream.Owned(wire.StreamAgent, "a").String() || !strings.Contains(list[0].Reason, "not today") || list[1].Offsets != "12-18" {
 		t.Fatalf("kept is %+v", list)
 	}
-	for _, want := range []string{"LOST agent=a stream=" + b.s.Stream.String() + " offsets=4-12 reason=", "not today", " offsets=12-18 reason=", "kept in " + list[0].File} {
+	for _, want := range []string{"LOST agent=a stream=" + b.s.Stream.Owned(wire.StreamAgent, "a").String() + " offsets=4-12 reason=", "not today", " offsets=12-18 reason=", "kept in " + list[0].File} {
 		if !strings.Contains(told.String(), want) {
 			t.Errorf("the log was not told %q: %s", want, told.String())
 		}
@@ -195,7 +195,7 @@ func TestRefusedFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, m, n, "behind\n")
-	if list, err = n.Refused(); len(list) != 1 || err != nil || list[0].Stream != c.s.Stream.String() {
+	if list, err = n.Refused(); len(list) != 1 || err != nil || list[0].Stream != c.s.Stream.Owned(wire.StreamAgent, "a").String() {
 		t.Errorf("kept: %+v, %v", list, err)
 	}
 }
