@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,9 +94,9 @@ func newFollower(s *settings) (*follower, error) {
 	var err error
 	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
 		if errors.Is(err, disk.ErrLocked) {
-			return nil, fmt.Errorf("only one agent may have the state %s: %w", c.State, err)
+			return nil, fmt.Errorf("another agent has the state %s: stop it, or give this one a state and an id of its own (--state DIRECTORY --id NAME): %w", c.State, err)
 		}
-		return nil, fmt.Errorf("lock the state %s: %w", c.State, err)
+		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
@@ -149,7 +148,9 @@ func (a *follower) tcp(hello wire.Hello) (*ship.TCP, error) {
 	}
 	var err error
 	if a.settings.to.scheme == "tls" {
-		t.TLS, err = c.TLS.client(a.log)
+		files := c.TLS.files(a.log)
+		t.Explain = files.ExplainClient
+		t.TLS, err = files.Client()
 	}
 	return t, err
 }
@@ -159,7 +160,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	login := a.settings.login()
 	var err error
 	if c.TLS != nil {
-		if login.TLS, err = c.TLS.client(a.log); err != nil {
+		if login.TLS, err = c.TLS.files(a.log).Client(); err != nil {
 			return nil, err
 		}
 	}
@@ -172,7 +173,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	}
 	return &ship.NATS{
 		URL: login.URL, Options: options, Subject: wire.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
-		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS,
+		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS, Explain: c.TLS.files(a.log).ExplainClient,
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
 	}, nil
 }
@@ -188,14 +189,11 @@ func (a *follower) serveNATS(nc *nats.Conn) {
 	}
 }
 
-func (t *tlsTable) client(log *slog.Logger) (func() *tls.Config, error) {
+// files are the table's, which may be missing: then the system's authorities count.
+func (t *tlsTable) files(log *slog.Logger) certs.Files {
 	if t == nil {
 		t = &tlsTable{}
 	}
-	return t.files(log).Client()
-}
-
-func (t *tlsTable) files(log *slog.Logger) certs.Files {
 	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}
 }
 
@@ -251,84 +249,6 @@ func (a *follower) hello(w io.Writer) {
 	fmt.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
 }
 
-// send follows files until all that is in them now is committed.
-func send(ctx context.Context, s *settings, paths []string) error {
-	if s.to.scheme == "udp" {
-		return daemon.Exitf(daemon.ExitUsage, "send waits for acknowledgements, and udp has none: use tcp:// or tls://")
-	}
-	want := make(map[string]int64)
-	for _, p := range paths {
-		abs, err := filepath.Abs(p)
-		if err == nil {
-			var fi os.FileInfo
-			if fi, err = os.Stat(p); err == nil {
-				want[abs] = fi.Size()
-			}
-		}
-		if err != nil {
-			return daemon.Exitf(daemon.ExitUsage, "%w", err)
-		}
-	}
-	a, err := newFollower(s)
-	if err != nil {
-		return err
-	}
-	defer func() { a.lock.Close() }() // the one there is then
-	following, stop := context.WithCancel(ctx)
-	defer stop()
-	var watching sync.WaitGroup
-	done := false
-	watching.Go(func() { // ends with following
-		for following.Err() == nil && !done {
-			if done = a.all(want); done {
-				stop()
-			}
-			select {
-			case <-following.Done():
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	})
-	err = a.follow(following)
-	watching.Wait()
-	if done {
-		return nil
-	}
-	if trouble := a.way.Trouble(); trouble != "" {
-		return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent: %s", trouble)
-	}
-	return daemon.Exitf(daemon.ExitLater, "not everything was committed in time (%v); what was is not sent again", err)
-}
-
-// all reports whether every file is acknowledged up to the size it had, or up to
-// the end of its last whole line.
-func (a *follower) all(want map[string]int64) bool {
-	seen := 0
-	for _, f := range a.tailer.Status() {
-		size, ok := want[f.Path]
-		if !ok {
-			continue
-		}
-		if f.Acked < size && f.Acked < lastLine(f.Path, size) {
-			return false
-		}
-		seen++
-	}
-	return seen == len(want)
-}
-
-// lastLine is the end of the last whole line within the first size bytes.
-func lastLine(path string, size int64) int64 {
-	f, err := os.Open(path)
-	if err != nil {
-		return size
-	}
-	defer f.Close()
-	b := make([]byte, min(size, 1<<20))
-	n, _ := f.ReadAt(b, size-int64(len(b)))
-	return size - int64(len(b)) + int64(strings.LastIndexByte(string(b[:n]), '\n')) + 1
-}
-
 const controlName = "control.sock"
 
 // status is what `status --json` prints.
@@ -378,7 +298,10 @@ func (a *follower) serveStatus() error {
 	os.Remove(path) // ours: the lock says so
 	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return fmt.Errorf("open the control socket (paths of at most 107 bytes): %w", err)
+		if len(path) > 107 {
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter agent.state", err, len(path))
+		}
+		return fmt.Errorf("open the control socket %s: %w", path, err)
 	}
 	a.control = ln
 	go func() {

@@ -62,7 +62,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 		}
 	}
 	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(), o.rotateCommand(), o.reopenCommand(),
-		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(),
+		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
 		o.tailCommand(), o.workCommand())
 	return root
 }
@@ -283,7 +283,7 @@ func (o *options) drainCommand() *cobra.Command {
 				return nil
 			}
 		}
-		return daemon.Exitf(daemon.ExitLater, "the collector is still draining")
+		return daemon.Exitf(daemon.ExitLater, "the collector has not ended within 2m: it still finishes what it took; its log says what it waits for, and status how many bytes are in flight")
 	})
 }
 
@@ -293,8 +293,6 @@ func (o *options) ask(ctx context.Context, method, path string, into any) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	return running(ask(ctx, state, method, path, into))
 }
 

@@ -365,6 +365,7 @@ func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
 	var err error
 	l.RequireAgentCert = t.TLS.ClientCA != ""
 	l.TLS, err = t.TLS.server(log)
+	l.ExplainTLS = t.TLS.files(log).ExplainServer
 	return l, err
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/broker"
+	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/sink/distribute/relay"
 )
@@ -34,6 +35,7 @@ type natsTable struct {
 	TrustHost    bool         `toml:"trust_host"`
 	MaxLine      *config.Size `toml:"max_line"`
 	Pending      *config.Size `toml:"pending"`
+	KeepRefused  *config.Size `toml:"keep_refused"`
 
 	Tail string         `toml:"tail"`
 	Work *natsWorkTable `toml:"work"`
@@ -61,6 +63,14 @@ type clientTLS struct {
 
 func (t *natsTable) login() broker.Login {
 	return broker.Login{URL: t.URL, User: t.User, PasswordFile: t.PasswordFile, TokenFile: t.TokenFile, NKeyFile: t.NKeyFile, CredsFile: t.CredsFile}
+}
+
+// files are those of the tls table, which may be missing.
+func (t *natsTable) files(log *slog.Logger) certs.Files {
+	if t.TLS == nil {
+		return certs.Files{}
+	}
+	return t.TLS.files(log)
 }
 
 // options are the library's, with the files read.
@@ -139,6 +149,9 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 	}
 	if t.Replicas != nil && (*t.Replicas < 1 || *t.Replicas > 5) {
 		s.file.Problem(at+".replicas", "replicas is %d; from 1 to 5", *t.Replicas)
+	}
+	if t.KeepRefused != nil && (*t.KeepRefused < 1<<20 || *t.KeepRefused > 1<<40) {
+		s.file.Problem(at+".keep_refused", "keep_refused is %s; from 1MiB to 1TiB", *t.KeepRefused)
 	}
 	if t.Pending != nil && (*t.Pending < 1<<20 || *t.Pending > 1<<30) {
 		s.file.Problem(at+".pending", "pending is %s; from 1MiB to 1GiB", *t.Pending)

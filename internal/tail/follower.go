@@ -41,6 +41,7 @@ type Follower struct {
 	hidden     time.Time  // since when not
 	stream     wire.StreamID
 	acked      wire.Point
+	agreed     bool       // acked is what both sides hold it for, not what a mark says
 	sent       wire.Point // end of the last batch given away, whatever became of it
 	trouble    string
 	refusal    string    // the reason that was reported last
@@ -359,7 +360,7 @@ func (f *Follower) moveTo(c cursor) {
 	f.pos, f.belief.Point, f.belief.lines = c, c.Point, c.lines
 	f.grown = time.Now()
 	f.mu.Lock()
-	f.acked, f.sent, f.tail, f.trouble = c.Point, c.Point, c.tail, ""
+	f.acked, f.sent, f.tail, f.trouble, f.agreed = c.Point, c.Point, c.tail, "", true
 	f.mu.Unlock()
 	f.t.marks.put(f.mark())
 }
@@ -380,6 +381,10 @@ func (f *Follower) idle(ctx context.Context) error {
 		f.mu.Lock()
 		visible, hidden, superseded := f.visible, f.hidden, f.superseded
 		f.mu.Unlock()
+		if f.table.Whole && size > f.pos.Offset && !f.last {
+			f.last = true
+			return nil
+		}
 		if !visible {
 			f.drain()
 			quiet := min(time.Since(hidden), time.Since(f.grown))
@@ -391,7 +396,7 @@ func (f *Follower) idle(ctx context.Context) error {
 				return errDone
 			}
 		} else {
-			f.last = false
+			f.last = f.table.Whole
 		}
 		select {
 		case <-f.wake:
@@ -455,5 +460,5 @@ func (f *Follower) setTrouble(text string) {
 func (f *Follower) status() FileStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Trouble: f.trouble}
+	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Agreed: f.agreed, Trouble: f.trouble}
 }

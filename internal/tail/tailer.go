@@ -76,6 +76,7 @@ type Table struct {
 	FromEnd    bool     // files that are there at the very first start are followed from their end
 	Source     string   // what the lines are said to come from; default: the base name without .log
 	SyncSource bool     // make the source durable before its lines are sent
+	Whole      bool     // the files are complete: a last line without a newline is a line
 }
 
 // counts is what the tailer counts.
@@ -414,9 +415,13 @@ func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 	return paths
 }
 
+// Packed reports whether a file is never followed because it is compressed, going by
+// its name.
+func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
+
 // Excludes reports whether a file is passed over though a pattern names it.
 func (table *Table) Excludes(path string) bool {
-	if slices.Contains(packed, filepath.Ext(path)) {
+	if Packed(path) {
 		return true
 	}
 	for _, pattern := range table.Exclude {
@@ -566,6 +571,7 @@ type FileStatus struct {
 	Source  string `json:"source"`
 	Size    int64  `json:"size"`
 	Acked   int64  `json:"acked"` // bytes that the other side keeps
+	Agreed  bool   `json:"-"`     // it was asked, and did not find otherwise
 	Trouble string `json:"trouble,omitempty"`
 }
 
