@@ -44,7 +44,7 @@ type Tailer struct {
 	BatchBytes int           // of text in a batch; default 1 MiB
 	Memory     int64         // for batches on their way; default 12 MiB
 	Log        *slog.Logger  // default: discard
-	Alive      func()        // called at each look
+	Alive      func()        // called at each look; makes the state directory again where it was deleted
 	Disk       *disk.Disk    // nil: the real one
 
 	counts counts
@@ -165,7 +165,12 @@ func (t *Tailer) prepare() error {
 	if t.first {
 		t.markStarts()
 	}
-	if err := t.marks.write(true); err != nil {
+	err := t.marks.write(true)
+	if errors.Is(err, fs.ErrNotExist) && t.Alive != nil { // the directory was deleted just now
+		t.Alive() // makes it again
+		err = t.marks.write(true)
+	}
+	if err != nil {
 		return fmt.Errorf("write the marks: %w", err)
 	}
 	return nil
