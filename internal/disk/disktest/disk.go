@@ -1,0 +1,269 @@
+// Package disktest has a disk that forgets, for the tests of whatever keeps its
+// state through internal/disk.
+//
+// A real power cut leaves of what was not synced whatever the kernel and the disk
+// happened to have written: any pages, in any order, sizes before the data, names
+// that are gone or still there. Few file systems show all of that, and none does so
+// on demand. This disk keeps real files, watches each access to them, and after a
+// cut puts into those files what a power cut may have left. What was synced is
+// kept exactly: the content of a file by its sync, names by the sync of their
+// directory. Files keep their inodes.
+//
+// It watches directories as they are, so accesses that do not go through
+// internal/disk are seen as well, at the next access that does. Directories may be
+// made, but not renamed, and not removed for good.
+package disktest
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"fanin/internal/disk"
+)
+
+// ErrStopped is the error of each access to a disk that has stopped.
+var ErrStopped = errors.New("the machine stopped")
+
+// Disk is a disk that forgets. Give Under to what is to be tested, and let it keep
+// its files below Dir.
+type Disk struct {
+	Dir   string
+	Under *disk.Disk
+
+	t    testing.TB
+	keep string // a hard link for each file, so that no inode is lost with its name
+
+	mu      sync.Mutex
+	each    func(op disk.Op, path string)
+	count   int64
+	stopAt  int64 // 0: never
+	part    int
+	stopped bool
+	dirs    map[string]*names
+	files   map[uint64]*content
+	buf     []byte
+}
+
+// New makes one on a file system in memory, where there is one: there a real sync
+// costs nothing. Remove gives it back; so does the end of the test.
+func New(t testing.TB) *Disk {
+	t.Helper()
+	top, err := os.MkdirTemp("/dev/shm", "fanin-disk-")
+	if err != nil {
+		top, err = os.MkdirTemp("", "fanin-disk-")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Disk{t: t, Dir: filepath.Join(top, "disk"), keep: filepath.Join(top, "keep"),
+		dirs: make(map[string]*names), files: make(map[uint64]*content)}
+	t.Cleanup(d.Remove)
+	for _, dir := range []string{d.Dir, d.keep} {
+		if err := os.Mkdir(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if fi, err := os.Stat(d.Dir); err != nil || disk.Inode(fi) == 0 {
+		t.Skipf("files are told apart by their inode, which this system does not tell: %v", err)
+	}
+	d.dirs[d.Dir] = newNames()
+	d.Under = &disk.Disk{Fault: d.access}
+	return d
+}
+
+// Remove removes all files.
+func (d *Disk) Remove() { os.RemoveAll(filepath.Dir(d.Dir)) }
+
+// StopAt has the disk stop at the n-th access from now on, of which, if it is a
+// write, the first part bytes still get through. 0: never.
+func (d *Disk) StopAt(n int64, part int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count, d.stopAt, d.part = 0, n, part
+}
+
+// Each has f called before each access, outside of all locks: it may wait.
+func (d *Disk) Each(f func(op disk.Op, path string)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.each = f
+}
+
+// Stop stops the disk now: no access goes well from here on.
+func (d *Disk) Stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stop()
+}
+
+// Stopped reports whether the disk has stopped.
+func (d *Disk) Stopped() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stopped
+}
+
+// Accesses is how many there were since StopAt, those that failed included.
+func (d *Disk) Accesses() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.count
+}
+
+// Kill has the disk go on as after a kill -9: all that was written is there, and
+// what was not synced can still be lost by a cut. Nothing may use the disk by then.
+func (d *Disk) Kill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lookAtAll()
+	d.count, d.stopAt, d.stopped = 0, 0, false
+}
+
+// Cut has the disk go on as after a power cut, with what the seed lets survive of
+// what was not synced when it stopped: see Losses. Nothing may use the disk by then.
+func (d *Disk) Cut(seed uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stop()
+	d.lose(newLoss(seed))
+	d.count, d.stopAt, d.stopped = 0, 0, false
+}
+
+// access is asked before each access, as disk.Disk.Fault is.
+func (d *Disk) access(op disk.Op, path string) (int, error) {
+	d.mu.Lock()
+	each := d.each
+	d.mu.Unlock()
+	if each != nil {
+		each(op, path)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count++
+	if d.stopped {
+		return 0, ErrStopped
+	}
+	if d.stopAt > 0 && d.count >= d.stopAt {
+		d.stop()
+		return d.part, ErrStopped
+	}
+	d.lookAt(filepath.Dir(path))
+	switch op {
+	case disk.OpWrite, disk.OpGrow:
+		if f := d.file(path); f != nil {
+			f.look(d.read(path))
+		}
+	case disk.OpSync:
+		if names := d.dirs[path]; names != nil {
+			d.lookAt(path)
+			names.synced()
+		} else if f := d.file(path); f != nil {
+			f.look(d.read(path))
+			f.synced()
+		}
+	}
+	return 0, nil
+}
+
+// stop notes all there is: what happens to the files later is not on the disk.
+func (d *Disk) stop() {
+	if !d.stopped {
+		d.lookAtAll()
+		d.stopped = true
+	}
+}
+
+func (d *Disk) lookAtAll() {
+	d.lookAt(d.Dir)
+	for dir, names := range d.dirs {
+		for name, e := range names.now {
+			if f := d.files[e.inode]; f != nil {
+				f.look(d.read(filepath.Join(dir, name)))
+			}
+		}
+	}
+}
+
+// lookAt notes what has become of the names in a directory, and in those below it
+// that are new.
+func (d *Disk) lookAt(dir string) {
+	known := d.dirs[dir]
+	if known == nil {
+		if strings.HasPrefix(dir, d.Dir+string(filepath.Separator)) {
+			d.lookAt(filepath.Dir(dir)) // where it is found, and looked at
+		}
+		return
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		d.t.Errorf("a disk that forgets: %v", err)
+		return
+	}
+	now := make(map[string]entry, len(entries))
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		fi, err := e.Info()
+		switch {
+		case err != nil: // it is gone just now
+		case fi.IsDir():
+			now[e.Name()] = entry{disk.Inode(fi), true}
+		case fi.Mode().IsRegular():
+			now[e.Name()] = entry{disk.Inode(fi), false}
+			d.hold(path, disk.Inode(fi))
+		}
+	}
+	known.look(now)
+	for name, e := range now {
+		path := filepath.Join(dir, name)
+		if e.dir && d.dirs[path] == nil {
+			d.dirs[path] = newNames()
+		}
+		if e.dir {
+			d.lookAt(path)
+		}
+	}
+}
+
+// hold keeps a file's inode for as long as a cut may bring it back.
+func (d *Disk) hold(path string, inode uint64) {
+	if d.files[inode] != nil {
+		return
+	}
+	d.files[inode] = newContent()
+	if err := os.Link(path, d.kept(inode)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.t.Errorf("a disk that forgets: %v", err)
+	}
+}
+
+func (d *Disk) kept(inode uint64) string { return filepath.Join(d.keep, strconv.FormatUint(inode, 10)) }
+
+func (d *Disk) file(path string) *content {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return nil
+	}
+	return d.files[disk.Inode(fi)]
+}
+
+// read reads a file into the disk's own buffer.
+func (d *Disk) read(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	if int64(cap(d.buf)) < fi.Size() {
+		d.buf = make([]byte, fi.Size())
+	}
+	n, _ := f.ReadAt(d.buf[:fi.Size()], 0)
+	return d.buf[:n]
+}
