@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +64,7 @@ type recovery struct {
 	s     *Sink
 	slot  *slot // the newest checkpoint; nil: there is no state
 	redo  []frame
+	late  []lateFrame // of those, what may be in the page cache only
 	fresh bool // the log's state is lost or older than its file: a new incarnation
 	tail  []frame
 	say   []string // notices, for when the log is open
@@ -104,6 +106,9 @@ func (r *recovery) again() error {
 		return r.rebooted()
 	}
 	if err := r.readFrames(); err != nil {
+		return err
+	}
+	if err := r.keepFrames(); err != nil {
 		return err
 	}
 	now := time.Now().UnixMicro()
@@ -168,9 +173,41 @@ func (r *recovery) readFrames() error {
 		if fr.generation != r.slot.Generation {
 			return &DamagedError{path, wr.head % wr.size, fmt.Sprintf("a frame of generation %d behind a checkpoint of generation %d", fr.generation, r.slot.Generation)}
 		}
+		r.late = slices.DeleteFunc(r.late, func(l lateFrame) bool { return l.lsn <= fr.durable })
+		r.late = append(r.late, lateFrame{fr.lsn, wr.place, slices.Clone(wr.buf)})
 		fr.text = append([]byte(nil), fr.text...)
 		r.redo = append(r.redo, *fr)
 	}
+}
+
+// lateFrame is a frame that no later one calls durable, as it stands in the ring.
+type lateFrame struct {
+	lsn   uint64
+	place int64
+	raw   []byte
+}
+
+// keepFrames makes the last frames durable before the log's file gets their text:
+// a process that was killed between a write and its sync leaves them in the page
+// cache. If the power is cut before the first checkpoint, the file must not hold
+// what no frame tells of. They are written again, for after a failed sync the
+// cache says of bytes that they are on the disk, and they are not.
+func (r *recovery) keepFrames() error {
+	if len(r.late) == 0 {
+		return nil
+	}
+	f, err := r.s.Disk.Open(filepath.Join(r.s.State, walName), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, l := range r.late {
+		if _, err := f.WriteAt(l.raw, l.place); err != nil {
+			return fmt.Errorf("write the write-ahead log again: %w", err)
+		}
+	}
+	r.late = nil
+	return f.Sync()
 }
 
 // extend brings the file of the checkpoint's generation up to the last frame,

@@ -23,7 +23,9 @@ const (
 	OpSync   Op = "sync"
 	OpRename Op = "rename"
 	OpRemove Op = "remove"
-	OpGrow   Op = "grow" // reserving or preallocating room
+	OpGrow   Op = "grow" // reserving room
+	OpFill   Op = "fill" // with zeros
+	OpMkdir  Op = "mkdir"
 )
 
 // Disk is the operating system's files. The zero value is the real thing.
@@ -115,10 +117,10 @@ func Sync(f *os.File) error {
 // Reserve finds room for the file up to end without changing its size, where
 // the file system can. ENOSPC says that there is none.
 func (f *File) Reserve(from, end int64) error {
-	if _, err := f.disk.fault(OpGrow, f.Name()); err != nil {
-		return &fs.PathError{Op: "reserve room in", Path: f.Name(), Err: err}
+	_, err := f.disk.fault(OpGrow, f.Name())
+	if err == nil {
+		err = reserve(f.File, from, end)
 	}
-	err := reserve(f.File, from, end)
 	if err == nil || errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
@@ -159,6 +161,45 @@ func (f *File) Strayed() string {
 		return "replaced"
 	}
 	return ""
+}
+
+// MkdirAll makes a directory and those above it that are missing, each with exactly
+// this mode, whatever the umask says, and makes their names durable: what is synced
+// in a directory is of no use when the directory itself is not found again. One that
+// is there already may have been made by a process that was killed before its name
+// was durable.
+func (d *Disk) MkdirAll(path string, mode fs.FileMode) error {
+	parent := filepath.Dir(path)
+	fi, err := os.Stat(path)
+	if err == nil && !fi.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+	}
+	if err == nil {
+		above, err := os.Stat(parent)
+		if err != nil || Device(above) != Device(fi) {
+			return nil // a mount: its name is not on a disk
+		}
+		if err := d.SyncDir(parent); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil // this process could not have made it
+	}
+	if parent != path {
+		if err := d.MkdirAll(parent, mode); err != nil {
+			return err
+		}
+	}
+	if _, err := d.fault(OpMkdir, path); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	if err := os.Mkdir(path, mode); err == nil {
+		if err := os.Chmod(path, mode); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrExist) { // else another process was quicker
+		return err
+	}
+	return d.SyncDir(parent)
 }
 
 // Rename renames a file within a directory, replacing, and makes it durable.
@@ -231,7 +272,7 @@ func (d *Disk) WriteFile(path string, data []byte, mode fs.FileMode) error {
 // Zero makes the file size bytes of written zeros: later writes into it change
 // no metadata, so syncing them is one trip to the disk, and need no new room.
 func (f *File) Zero(size int64) error {
-	if _, err := f.disk.fault(OpGrow, f.Name()); err != nil {
+	if _, err := f.disk.fault(OpFill, f.Name()); err != nil {
 		return &fs.PathError{Op: "fill", Path: f.Name(), Err: err}
 	}
 	block := make([]byte, 1<<20)

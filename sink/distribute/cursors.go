@@ -67,7 +67,7 @@ func openCursors(d *Distributor) (*cursors, error) {
 	if err := CheckState(d.Sink.State); err != nil {
 		return nil, err
 	}
-	if err := disk.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
+	if err := d.Sink.Disk.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
 		return nil, err
 	}
 	best, found := []byte(nil), 0

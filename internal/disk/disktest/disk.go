@@ -50,7 +50,7 @@ type Disk struct {
 }
 
 // New makes one on a file system in memory, where there is one: there a real sync
-// costs nothing. Remove gives it back; so does the end of the test.
+// costs nothing. It cannot reserve room. Remove gives it back; so does the end of the test.
 func New(t testing.TB) *Disk {
 	t.Helper()
 	top, err := os.MkdirTemp("/dev/shm", "fanin-disk-")
@@ -76,8 +76,13 @@ func New(t testing.TB) *Disk {
 	return d
 }
 
-// Remove removes all files.
-func (d *Disk) Remove() { os.RemoveAll(filepath.Dir(d.Dir)) }
+// Remove stops the disk and removes all files.
+func (d *Disk) Remove() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	os.RemoveAll(filepath.Dir(d.Dir))
+}
 
 // StopAt has the disk stop at the n-th access from now on, of which, if it is a
 // write, the first part bytes still get through. 0: never.
@@ -154,10 +159,12 @@ func (d *Disk) access(op disk.Op, path string) (int, error) {
 	}
 	d.lookAt(filepath.Dir(path))
 	switch op {
-	case disk.OpWrite, disk.OpGrow:
+	case disk.OpWrite, disk.OpFill:
 		if f := d.file(path); f != nil {
 			f.look(d.read(path))
 		}
+	case disk.OpGrow:
+		return 0, errors.ErrUnsupported // room in memory has to be filled
 	case disk.OpSync:
 		if names := d.dirs[path]; names != nil {
 			d.lookAt(path)
