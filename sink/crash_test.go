@@ -29,6 +29,7 @@ type life struct {
 	mode        string          // sink.Sync
 	cut         bool            // a crash cuts the power; else it is a kill -9
 	held        bool            // a reader, which was given nothing yet, needs all
+	boot        string          // of the machine
 	apart       bool            // the state is not beside the log
 	src         *source         // its text is what was acknowledged
 	lines       int             // of it
@@ -48,7 +49,7 @@ func newLife(t *testing.T, where, mode string, cut bool) *life {
 // make is the log as a process sets it up.
 func (l *life) make() *Sink {
 	s := &Sink{Path: filepath.Join(l.disk.Dir, "log", "all.log"), Sync: l.mode, Disk: l.disk.Under, Host: "here",
-		walSize: 8 * blockSize, KeepFiles: keptFiles, Log: slog.New(slog.NewTextHandler(&l.said, nil))}
+		walSize: 8 * blockSize, KeepFiles: keptFiles, boot: l.boot, Log: slog.New(slog.NewTextHandler(&l.said, nil))}
 	if l.apart {
 		s.State = filepath.Join(l.disk.Dir, "lib", "state")
 	}
@@ -134,7 +135,7 @@ func (l *life) work(s *Sink, rounds int) {
 	l.src.opened = true
 	for i := range rounds {
 		acked := l.src.text
-		b := l.src.batch(fmt.Sprintf("line %d %s", l.lines, strings.Repeat("x", l.lines*397%1500)))
+		b := l.src.batch(l.line(l.lines))
 		l.sent = l.src.text
 		if failed("append", s.Append(context.Background(), b)) {
 			l.src.text = acked
@@ -148,6 +149,10 @@ func (l *life) work(s *Sink, rounds int) {
 			l.idle(s)
 		}
 	}
+}
+
+func (l *life) line(i int) string {
+	return fmt.Sprintf("line %d %s", i, strings.Repeat("x", i*397%1500))
 }
 
 // idle waits until the janitor has nothing left to do, or cannot do it.
@@ -164,12 +169,12 @@ func (l *life) idle(s *Sink) {
 // more than there should be.
 func (l *life) tidy(s *Sink) bool {
 	all := s.Status().Generations
-	closed := all[:len(all)-1]
+	closed := slices.DeleteFunc(all[:len(all)-1], func(g Generation) bool { return g.State == stateLost })
 	for i, g := range closed {
 		if _, err := os.Stat(filepath.Join(filepath.Dir(s.Path), strings.TrimSuffix(g.Name, ".gz"))); g.State == stateGzip && err == nil {
 			return false
 		}
-		if i < len(closed)-1 && g.State != stateGzip && g.State != stateLost {
+		if i < len(closed)-1 && g.State != stateGzip {
 			return false
 		}
 	}
@@ -290,4 +295,37 @@ func crash(t *testing.T, mode string, cut bool, n int64, seed uint64) (ended boo
 	l.idle(s)
 	l.hold(s)
 	return ended
+}
+
+// TestPowerCutWithoutSync: with sync=none, a power cut may lose and double lines.
+// It is noticed and said, and the log goes on.
+func TestPowerCutWithoutSync(t *testing.T) {
+	disktest.EachAccess(t, func(t *testing.T, n int64, seed uint64) (ended bool) {
+		l := newLife(t, fmt.Sprintf("access %d, seed %d", n, seed), syncNone, true)
+		defer l.disk.Remove()
+		l.disk.StopAt(n, 0)
+		s, err := l.start()
+		if err == nil {
+			l.incarnation = s.Welcome("a").Incarnation
+			l.work(s, 10)
+		}
+		ended = !l.disk.Stopped()
+		l.crash(s, seed)
+		l.boot = "another one"
+		if s, err = l.start(); err != nil {
+			l.fail("%v", err)
+		}
+		if now := s.Welcome("a").Incarnation; now == l.incarnation || !l.incarnation.IsZero() && !strings.Contains(l.said.String(), "REBOOTED") {
+			l.fail("the agent is not told of the power cut: incarnation %s", now)
+		}
+		l.src, l.lines, l.incarnation = newSource(), 1000, wire.StreamID{} // as an agent does without marks
+		l.work(s, 7)
+		if err := s.Close(context.Background()); err != nil {
+			l.fail("close: %v", err)
+		}
+		if got := bodies(t, s); !strings.HasSuffix(strings.Join(got, "\n")+"\n", string(l.src.text)) {
+			l.fail("the log holds %q, want at its end %q", got, l.src.text)
+		}
+		return ended
+	})
 }

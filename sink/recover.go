@@ -48,9 +48,9 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 		return w, err
 	}
 	if r.slot == nil {
-		err = r.first()
+		err = r.first(ctx)
 	} else {
-		err = r.again()
+		err = r.again(ctx)
 	}
 	if err != nil {
 		return w, err
@@ -65,7 +65,7 @@ type recovery struct {
 	slot  *slot // the newest checkpoint; nil: there is no state
 	redo  []frame
 	late  []lateFrame // of those, what may be in the page cache only
-	fresh bool // the log's state is lost or older than its file: a new incarnation
+	fresh bool        // the log's state is lost or older than its file: a new incarnation
 	tail  []frame
 	say   []string // notices, for when the log is open
 }
@@ -76,18 +76,18 @@ func (r *recovery) notice(format string, args ...any) {
 
 // first begins a log without state. Lines that are there already are kept as
 // generations of their own.
-func (r *recovery) first() error {
+func (r *recovery) first(ctx context.Context) error {
 	c := newCatalog()
 	c.log = wire.NewStreamID()
 	r.w.catalog, r.fresh = c, true
-	if r.adopt() {
+	if r.adopt(ctx) {
 		r.notice("FOUND file=%s without state; its lines are kept; agents' marks decide what is sent again", filepath.Base(r.s.Path))
 	}
 	return r.live(0)
 }
 
 // again opens a log from its checkpoint and the frames behind it.
-func (r *recovery) again() error {
+func (r *recovery) again(ctx context.Context) error {
 	w, sl := r.w, r.slot
 	c, err := readTable(r.s.Disk, r.s.State, sl.Table, sl.TableSize)
 	unsafe := sl.Sync == syncNone && (sl.Boot != r.s.boot || sl.Boot == "") && !sl.Clean
@@ -103,7 +103,7 @@ func (r *recovery) again() error {
 	}
 	w.before = sl.Time
 	if unsafe {
-		return r.rebooted()
+		return r.rebooted(ctx)
 	}
 	if err := r.readFrames(); err != nil {
 		return err
@@ -115,12 +115,12 @@ func (r *recovery) again() error {
 	for i := range r.redo {
 		c.apply(&r.redo[i], now)
 	}
-	return r.extend()
+	return r.extend(ctx)
 }
 
 // rebooted goes on after a reboot in mode none: what the write-ahead log holds
 // may be newer or older than the file, so nothing is redone.
-func (r *recovery) rebooted() error {
+func (r *recovery) rebooted(ctx context.Context) error {
 	r.fresh = true
 	r.notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
 	name := r.name()
@@ -131,7 +131,7 @@ func (r *recovery) rebooted() error {
 		}
 	}
 	r.sealFound(name)
-	r.adopt()
+	r.adopt(ctx)
 	return r.live(r.slot.Generation + 1)
 }
 
@@ -212,11 +212,11 @@ func (r *recovery) keepFrames() error {
 
 // extend brings the file of the checkpoint's generation up to the last frame,
 // and decides whether the log goes on in it.
-func (r *recovery) extend() error {
+func (r *recovery) extend(ctx context.Context) error {
 	w, sl := r.w, r.slot
 	name := r.name()
 	if name == "" {
-		return r.gone()
+		return r.gone(ctx)
 	}
 	path := filepath.Join(filepath.Dir(r.s.Path), name)
 	size, whole, err := r.rewrite(path)
@@ -241,7 +241,7 @@ func (r *recovery) extend() error {
 		}
 	}
 	r.seal(name, size, statePlain)
-	r.adopt()
+	r.adopt(ctx)
 	return r.live(sl.Generation + 1)
 }
 
@@ -260,13 +260,13 @@ func (r *recovery) name() string {
 // gone goes on without the checkpoint's file. If nothing at all is there, the
 // log was deleted, and what its last frames hold is written again. If other
 // files are, the state may be older than they are, and then they hold it.
-func (r *recovery) gone() error {
+func (r *recovery) gone(ctx context.Context) error {
 	sl := r.slot
 	r.fresh = true
 	r.seal("", sl.Size, stateLost)
 	if r.planted() {
-		r.adopt()
-	} else if r.adopt() {
+		r.adopt(ctx)
+	} else if r.adopt(ctx) {
 		r.notice("STATE older than the log: generation %d is gone, other files are there and are kept; agents' marks decide what is sent again; lines=%d may be lost",
 			sl.Generation, countAll(r.redo))
 	} else {
@@ -372,7 +372,7 @@ func (r *recovery) landedBehind(f *disk.File) (bool, error) {
 
 // adopt keeps files of the log that no generation names: the live one is moved
 // aside, backups are taken as they are. It reports whether there were lines.
-func (r *recovery) adopt() bool {
+func (r *recovery) adopt(ctx context.Context) bool {
 	w := r.w
 	dir := filepath.Dir(r.s.Path)
 	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
@@ -397,6 +397,10 @@ func (r *recovery) adopt() bool {
 				continue // the janitor made it and was not done
 			}
 			g.state = stateGzip
+			if a, err := openArchive(ctx, r.s.Disk, filepath.Join(dir, e.Name())); err == nil {
+				g.size = a.Size() // of its text; of one that cannot be read nobody knows it
+				a.Close()
+			}
 		}
 		w.catalog.add(g)
 		next, found = next+1, true
