@@ -254,7 +254,7 @@ func (l *life) leftovers(s *Sink, all []Generation) {
 // each time: after a kill -9 in both modes, and with sync=commit after a power cut
 // too, whatever that leaves of what was not synced.
 func TestCrashAtEveryAccess(t *testing.T) {
-	disktest.EachAccess(t, func(t *testing.T, n int64, seed uint64) (ended bool) {
+	disktest.EachAccess(t, 8, func(t *testing.T, n int64, seed uint64) (ended bool) {
 		kill := []string{syncCommit, syncNone}[n/2%2]
 		ended = crash(t, syncCommit, true, n, seed)
 		return crash(t, kill, false, n, seed) && ended
@@ -300,7 +300,7 @@ func crash(t *testing.T, mode string, cut bool, n int64, seed uint64) (ended boo
 // TestPowerCutWithoutSync: with sync=none, a power cut may lose and double lines.
 // It is noticed and said, and the log goes on.
 func TestPowerCutWithoutSync(t *testing.T) {
-	disktest.EachAccess(t, func(t *testing.T, n int64, seed uint64) (ended bool) {
+	disktest.EachAccess(t, 8, func(t *testing.T, n int64, seed uint64) (ended bool) {
 		l := newLife(t, fmt.Sprintf("access %d, seed %d", n, seed), syncNone, true)
 		defer l.disk.Remove()
 		l.disk.StopAt(n, 0)

@@ -36,6 +36,7 @@ type Disk struct {
 	Under *disk.Disk
 
 	t    testing.TB
+	top  string // what Remove removes
 	keep string // a hard link for each file, so that no inode is lost with its name
 
 	mu      sync.Mutex
@@ -50,38 +51,52 @@ type Disk struct {
 }
 
 // New makes one on a file system in memory, where there is one: there a real sync
-// costs nothing. It cannot reserve room. Remove gives it back; so does the end of the test.
+// costs nothing. It cannot reserve room. Remove gives it back; so does the end of
+// the test.
 func New(t testing.TB) *Disk {
 	t.Helper()
-	top, err := os.MkdirTemp("/dev/shm", "fanin-disk-")
-	if err != nil {
-		top, err = os.MkdirTemp("", "fanin-disk-")
-	}
-	if err != nil {
+	top := TempDir(t)
+	dir := filepath.Join(top, "disk")
+	if err := os.Mkdir(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	d := &Disk{t: t, Dir: filepath.Join(top, "disk"), keep: filepath.Join(top, "keep"),
-		dirs: make(map[string]*names), files: make(map[uint64]*content)}
-	t.Cleanup(d.Remove)
-	for _, dir := range []string{d.Dir, d.keep} {
-		if err := os.Mkdir(dir, 0o750); err != nil {
-			t.Fatal(err)
-		}
+	d := In(t, dir)
+	d.top = top
+	return d
+}
+
+// TempDir makes a directory on a file system in memory, where there is one.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "fanin-test-")
+	if err != nil {
+		return t.TempDir()
 	}
-	if fi, err := os.Stat(d.Dir); err != nil || disk.Inode(fi) == 0 {
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// In makes a disk of an empty directory.
+func In(t testing.TB, dir string) *Disk {
+	t.Helper()
+	d := &Disk{t: t, Dir: dir, top: dir + ".kept", keep: dir + ".kept", dirs: map[string]*names{dir: newNames()}, files: make(map[uint64]*content)}
+	t.Cleanup(d.Remove)
+	if err := os.Mkdir(d.keep, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if fi, err := os.Stat(d.keep); err != nil || disk.Inode(fi) == 0 {
 		t.Skipf("files are told apart by their inode, which this system does not tell: %v", err)
 	}
-	d.dirs[d.Dir] = newNames()
 	d.Under = &disk.Disk{Fault: d.access}
 	return d
 }
 
-// Remove stops the disk and removes all files.
+// Remove stops the disk and removes what it made.
 func (d *Disk) Remove() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stopped = true
-	os.RemoveAll(filepath.Dir(d.Dir))
+	os.RemoveAll(d.top)
 }
 
 // StopAt has the disk stop at the n-th access from now on, of which, if it is a

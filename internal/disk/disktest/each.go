@@ -11,13 +11,11 @@ import (
 // environment's FANIN_ROUNDS says how often instead, as `make torture` does.
 const rounds = 1
 
-// workers is how many accesses are visited at a time.
-const workers = 8
-
 // EachAccess has visit stop the disk at each access, from the first one on, until
-// it reports that all was over before it came to that one. Seeds are such that
+// it reports that all was over before it came to that one. So many workers visit one
+// each at a time, since most of the time is spent waiting. Seeds are such that
 // each access is met with others in each round.
-func EachAccess(t *testing.T, visit func(t *testing.T, n int64, seed uint64) (ended bool)) {
+func EachAccess(t *testing.T, workers int64, visit func(t *testing.T, n int64, seed uint64) (ended bool)) {
 	t.Helper()
 	n := rounds
 	if s := os.Getenv("FANIN_ROUNDS"); s != "" {
@@ -26,7 +24,7 @@ func EachAccess(t *testing.T, visit func(t *testing.T, n int64, seed uint64) (en
 			t.Fatalf("FANIN_ROUNDS=%s: want how often each access is to be visited", s)
 		}
 	}
-	for w := range int64(workers) {
+	for w := range workers {
 		t.Run(fmt.Sprint("worker ", w), func(t *testing.T) {
 			t.Parallel()
 			for at, ended := w+1, false; !ended; at += workers {
