@@ -82,6 +82,20 @@ type shift struct {
 	last     bool            // what is given counts: all of it is accepted
 }
 
+// newShift begins on an empty disk.
+func newShift(t *testing.T, log *crashLog, where string) *shift {
+	t.Helper()
+	if err := os.RemoveAll(log.work); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(log.work, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	s := &shift{T: t, where: where, log: log, disk: disktest.In(t, log.work), acked: make(map[string]bool), accepted: make(map[string]int)}
+	log.disk.Store(s.disk)
+	return s
+}
+
 // start opens the distributor; false: the disk has stopped.
 func (s *shift) start() bool {
 	s.Helper()
@@ -91,6 +105,14 @@ func (s *shift) start() bool {
 		s.Fatalf("%s: open: %v", s.where, err)
 	}
 	return err == nil
+}
+
+// fill puts the group into another sector than the head of what is saved, so that
+// it can be torn.
+func (s *shift) fill() {
+	for i := range 12 {
+		s.dist.group(fmt.Sprint(strings.Repeat("a", 60), i), "start")
+	}
 }
 
 // crash ends the distributor as a crash does, without a word to the disk.
@@ -238,17 +260,9 @@ func TestCrashAtEveryAccess(t *testing.T) {
 }
 
 func crashShift(t *testing.T, log *crashLog, cut bool, n int64, seed uint64) (ended bool) {
-	if err := os.RemoveAll(log.work); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(log.work, 0o750); err != nil {
-		t.Fatal(err)
-	}
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)))
-	s := &shift{T: t, log: log, disk: disktest.In(t, log.work), acked: make(map[string]bool), accepted: make(map[string]int),
-		where: fmt.Sprintf("sync=%s, power cut %v, access %d, seed %d", log.sink.Sync, cut, n, seed)}
+	s := newShift(t, log, fmt.Sprintf("sync=%s, power cut %v, access %d, seed %d", log.sink.Sync, cut, n, seed))
 	defer s.disk.Remove()
-	log.disk.Store(s.disk)
 	lose := func(seed uint64) {
 		s.crash()
 		if cut {
@@ -259,9 +273,7 @@ func crashShift(t *testing.T, log *crashLog, cut bool, n int64, seed uint64) (en
 	}
 	s.disk.StopAt(n, []int{0, 1, 4096}[rnd.IntN(3)])
 	if s.start() {
-		for i := range 12 { // so that what is saved is more than a sector
-			s.dist.group(fmt.Sprint(strings.Repeat("x", 60), i), "start")
-		}
+		s.fill()
 		s.worked(func(at string) bool { return slices.Index(log.lines, at)%2 == 1 })
 	}
 	ended = !s.disk.Stopped()
@@ -292,4 +304,115 @@ func crashShift(t *testing.T, log *crashLog, cut bool, n int64, seed uint64) (en
 	s.hold()
 	s.crash()
 	return ended
+}
+
+// TestCutAfterKill: a process is killed between the write and the sync of where the
+// groups stand, and while the next one writes, the power is cut. What was accepted
+// before both stays so: one of the two files is whole at any moment.
+func TestCutAfterKill(t *testing.T) {
+	log := newCrashLog(t, "commit")
+	for seed := uint64(disktest.Losses); seed < disktest.Losses+100; seed++ {
+		s := newShift(t, log, fmt.Sprint("seed ", seed))
+		s.start()
+		g, err := s.dist.group("g", "start")
+		if err != nil {
+			t.Fatal(err)
+		}
+		save := func(accepted uint64) error {
+			g.mu.Lock()
+			g.counts.Accepted, g.dirty = accepted, true
+			g.mu.Unlock()
+			return s.dist.cursors.flush(context.Background())
+		}
+		s.fill()
+		for n := range uint64(3) {
+			if err := save(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stopAtSync := func(file string) {
+			s.disk.Each(func(op disk.Op, path string) {
+				if op == disk.OpSync && path == file {
+					s.disk.Stop()
+				}
+			})
+		}
+		untilStopped := func() {
+			for !s.disk.Stopped() {
+				time.Sleep(100 * time.Microsecond)
+			}
+		}
+		written, next := s.dist.cursors.path(int(s.dist.cursors.seq+1)%2), s.dist.cursors.path(int(s.dist.cursors.seq)%2)
+		stopAtSync(written)
+		g.mu.Lock()
+		g.counts.Accepted = 3
+		g.changed()
+		g.mu.Unlock()
+		untilStopped()
+		s.crash()
+		s.disk.Kill()
+		stopAtSync(next)
+		s.start() // which saves the groups
+		untilStopped()
+		s.crash()
+		s.disk.Each(nil)
+		s.disk.Cut(seed)
+		s.start()
+		if g := s.dist.groups["g"]; g == nil || g.counts.Accepted < 2 {
+			t.Errorf("%s: what was accepted is forgotten: %+v", s.where, g)
+		}
+		s.crash()
+		s.disk.Remove()
+	}
+}
+
+// TestDeadIsSavedFirst: a line that fails while the groups are being saved is not
+// put to the dead letters before it is saved that it is dead: a crash in between
+// would hand it out again.
+func TestDeadIsSavedFirst(t *testing.T) {
+	s := newShift(t, newCrashLog(t, "commit"), "dead")
+	defer s.disk.Remove()
+	s.start()
+	defer s.crash()
+	g, err := s.dist.group("g", "start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.dist.cursors.flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	die := func(i int) {
+		at, err := sink.ParsePosition(s.log.lines[i])
+		if err != nil {
+			t.Error(err)
+		}
+		next, err := sink.ParsePosition(s.log.lines[i+1])
+		if err != nil {
+			t.Error(err)
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.letters = append(g.letters, &letter{span: span{at.Generation, at.Offset, next.Offset, 1, 1}, Reason: "it is bad", Time: time.Now()})
+		g.changed()
+	}
+	die(0)
+	var once atomic.Bool
+	s.disk.Each(func(op disk.Op, path string) {
+		if op == disk.OpWrite && strings.Contains(path, "cursors-") && once.CompareAndSwap(false, true) {
+			die(1)
+		}
+		if op == disk.OpSync && strings.Contains(path, "dead-") {
+			s.disk.Each(nil)
+			text, err := os.ReadFile(path)
+			if err != nil || bytes.Count(text, []byte{'\n'}) != 1 || !bytes.Contains(text, []byte(s.log.lines[0])) {
+				t.Errorf("%v; dead are\n%s", err, text)
+			}
+		}
+	})
+	if err := s.dist.cursors.flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(g.deadPath()); err != nil {
+		t.Error(err)
+	}
 }
