@@ -2,8 +2,10 @@ package sink
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,4 +105,71 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 	}
 	l.meet(s)
 	l.hold(s)
+}
+
+// stopAt has the disk stop at the n-th access of this kind to a file whose name
+// begins so, counted from the first write of a table on.
+func (l *life) stopAt(op disk.Op, name string, n int64) {
+	var began atomic.Bool
+	var count atomic.Int64
+	l.disk.Each(func(o disk.Op, path string) {
+		if o == disk.OpWrite && strings.HasPrefix(filepath.Base(path), "table-") {
+			began.Store(true)
+		}
+		if began.Load() && o == op && strings.HasPrefix(filepath.Base(path), name) && count.Add(1) == n {
+			l.disk.Stop()
+		}
+	})
+}
+
+// stopped runs f until the disk has stopped, and then ends what it opened.
+func (l *life) stopped(f func() *Sink) {
+	l.Helper()
+	if s := f(); s != nil {
+		s.Close(context.Background())
+	}
+	if !l.disk.Stopped() {
+		l.fail("the disk has not stopped: nothing was tested")
+	}
+	l.disk.Each(nil)
+}
+
+// TestCutAfterKill: a process is killed between a write and its sync, and the power
+// is cut while the next start is under way. What that start read back was in the
+// page cache only; it was made durable before anything was built on it.
+func TestCutAfterKill(t *testing.T) {
+	for seed := range uint64(60) {
+		for _, c := range []struct {
+			killed string // at the sync of this
+			nth    int64
+			cut    disk.Op
+			at     string
+		}{
+			{walName, 3, disk.OpWrite, "table-"}, // the frame is in the file, and no checkpoint tells of it
+			{slotName, 3, disk.OpSync, slotName}, // the next slot goes over the one before
+		} {
+			l := newLife(t, fmt.Sprintf("%s, seed %d", c.killed, seed), syncCommit, true)
+			l.stopAt(disk.OpSync, c.killed, c.nth)
+			l.stopped(func() *Sink {
+				s, err := l.start()
+				if err == nil {
+					l.incarnation = s.Welcome("a").Incarnation
+					l.work(s, 9)
+				}
+				return s
+			})
+			l.disk.Kill()
+			l.stopAt(c.cut, c.at, 1)
+			l.stopped(func() *Sink { s, _ := l.start(); return s })
+			l.disk.Cut(seed)
+			s, err := l.start()
+			if err != nil {
+				l.fail("%v", err)
+			}
+			l.meet(s)
+			l.work(s, 1)
+			l.hold(s)
+			l.disk.Remove()
+		}
+	}
 }

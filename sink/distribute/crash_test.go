@@ -107,7 +107,7 @@ func (s *shift) start() bool {
 	return err == nil
 }
 
-// fill puts the group into another sector than the head of what is saved, so that
+// fill puts the group far behind the head of what is saved, so that
 // it can be torn.
 func (s *shift) fill() {
 	for i := range 12 {

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	pageSize   = 4096
-	sectorSize = 512
+	pageSize = 4096
+	lineSize = 64 // of a cache line, which memory that lasts may write alone
 )
 
 // content is the bytes of a file: those that were synced, those that are there now,

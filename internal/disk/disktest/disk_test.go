@@ -124,7 +124,7 @@ func TestCutAnything(t *testing.T) {
 			t.Fatal(err)
 		}
 		for at := range b {
-			if at%sectorSize > 0 && b[at] != b[at-1] {
+			if at%lineSize > 0 && b[at] != b[at-1] {
 				t.Fatalf("seed %d: torn at byte %d", seed, at)
 			}
 		}

@@ -18,7 +18,7 @@ import (
 //	4 names and sizes do; files hold zeros where they had grown
 //
 // Any other seed leaves something random: each page in one of the states that it
-// had, or, from some seeds, each sector; each name there or not.
+// had, or, from some seeds, each 64 bytes of it; each name there or not.
 const Losses = 5
 
 // loss decides what survives.
@@ -45,7 +45,7 @@ func newLoss(seed uint64) *loss {
 		likely := func() float64 { return []float64{0.1, 0.5, 0.9}[l.rnd.IntN(3)] }
 		l.names, l.sizes, l.data, l.any = likely(), likely(), likely(), true
 		if l.rnd.IntN(4) == 0 {
-			l.grain = sectorSize
+			l.grain = lineSize
 		}
 	}
 	return l
