@@ -252,3 +252,40 @@ func TestScarce(t *testing.T) {
 		}
 	}
 }
+
+// Each directory that is made is durable in the one above it before anything is
+// made below; one that is there may have been made by a process that was killed
+// before that.
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	var ops []string
+	d := &Disk{Fault: func(op Op, path string) (int, error) {
+		rel, err := filepath.Rel(dir, path)
+		ops = append(ops, fmt.Sprint(op, " ", rel))
+		return 0, err
+	}}
+	for _, want := range []string{
+		"[sync .. mkdir a sync . mkdir a/b sync a mkdir a/b/c sync a/b]",
+		"[sync a/b]",
+	} {
+		ops = nil
+		if err := d.MkdirAll(filepath.Join(dir, "a", "b", "c"), 0o750); err != nil || fmt.Sprint(ops) != want {
+			t.Errorf("%v: %v, want %s", err, ops, want)
+		}
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "a", "b", "c")); err != nil || !fi.IsDir() || fi.Mode().Perm() != 0o750 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	write(t, filepath.Join(dir, "file"), "x")
+	for _, path := range []string{"file", "file/below"} {
+		if err := d.MkdirAll(filepath.Join(dir, path), 0o750); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if err := failing(OpSync, 0, syscall.EIO).MkdirAll(filepath.Join(dir, "a"), 0o750); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the sync of a directory that was there fails: %v", err)
+	}
+	if err := failing(OpSync, 0, fs.ErrPermission).MkdirAll(filepath.Join(dir, "a"), 0o750); err != nil {
+		t.Errorf("a directory in one that may not be read: %v", err)
+	}
+}
