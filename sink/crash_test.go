@@ -29,6 +29,7 @@ type life struct {
 	mode        string          // sink.Sync
 	cut         bool            // a crash cuts the power; else it is a kill -9
 	held        bool            // a reader, which was given nothing yet, needs all
+	mayFail     bool            // before the disk has stopped
 	boot        string          // of the machine
 	apart       bool            // the state is not beside the log
 	src         *source         // its text is what was acknowledged
@@ -73,7 +74,7 @@ func (l *life) start() (*Sink, error) {
 	l.Helper()
 	s := l.make()
 	if err := s.Open(context.Background()); err != nil {
-		if !l.disk.Stopped() {
+		if !l.disk.Stopped() && !l.mayFail {
 			l.fail("open: %v", err)
 		}
 		return nil, err
@@ -124,7 +125,7 @@ func (l *life) meet(s *Sink) {
 func (l *life) work(s *Sink, rounds int) {
 	l.Helper()
 	failed := func(what string, err error) bool {
-		if err != nil && !l.disk.Stopped() {
+		if err != nil && !l.disk.Stopped() && !l.mayFail {
 			l.fail("%s: %v", what, err)
 		}
 		return err != nil
@@ -158,7 +159,7 @@ func (l *life) line(i int) string {
 // idle waits until the janitor has nothing left to do, or cannot do it.
 func (l *life) idle(s *Sink) {
 	l.Helper()
-	for end := time.Now().Add(20 * time.Second); !l.disk.Stopped() && !l.tidy(s); time.Sleep(100 * time.Microsecond) {
+	for end := time.Now().Add(20 * time.Second); !l.disk.Stopped() && !l.disk.Failed() && !l.tidy(s); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(end) {
 			l.fail("the janitor does not end; the files are %+v", s.Status().Generations)
 		}

@@ -123,55 +123,95 @@ func (l *life) stopAt(op disk.Op, name string, n int64) {
 	})
 }
 
-// stopped runs f until the disk has stopped, and then ends what it opened.
-func (l *life) stopped(f func() *Sink) {
+// TestCutAfterKill: a process is killed between a write and its sync, or the sync
+// fails, and the power is cut while the next start is under way. What that start
+// read back was in the page cache only; it was made durable before anything was
+// built on it.
+func TestCutAfterKill(t *testing.T) {
+	for seed := range uint64(60) {
+		for _, fails := range []bool{false, true} {
+			if seed <= disktest.Losses { // there is no more to tear
+				l := newLife(t, fmt.Sprintf("a frame, it fails %v, seed %d", fails, seed), syncCommit, true)
+				// Its text is in the file, and no checkpoint tells of it.
+				l.cutAfter(walName, fails, disk.OpWrite, "table-", seed)
+			}
+			l := newLife(t, fmt.Sprintf("a slot, it fails %v, seed %d", fails, seed), syncCommit, true)
+			// The next slot goes over the one before.
+			l.cutAfter(slotName, fails, disk.OpSync, slotName, seed)
+		}
+	}
+}
+
+// cutAfter ends the process at a sync of the file so called, and cuts the power at
+// an access of the next one.
+func (l *life) cutAfter(ends string, fails bool, op disk.Op, name string, seed uint64) {
 	l.Helper()
-	if s := f(); s != nil {
+	defer l.disk.Remove()
+	if l.mayFail = fails; fails {
+		l.disk.FailSync(4, ends) // the first one is of its zeros
+	} else {
+		l.stopAt(disk.OpSync, ends, 3)
+	}
+	s, err := l.start()
+	if err == nil {
+		l.incarnation = s.Welcome("a").Incarnation
+		l.work(s, 9)
+		s.Close(context.Background())
+	}
+	if l.disk.Failed() != fails || l.disk.Stopped() == fails {
+		l.fail("the process did not end: nothing was tested")
+	}
+	l.disk.Each(nil)
+	l.disk.Kill()
+	l.stopAt(op, name, 1)
+	if s, err = l.start(); err == nil {
 		s.Close(context.Background())
 	}
 	if !l.disk.Stopped() {
 		l.fail("the disk has not stopped: nothing was tested")
 	}
 	l.disk.Each(nil)
+	l.disk.Cut(seed)
+	l.mayFail = false
+	if s, err = l.start(); err != nil {
+		l.fail("%v", err)
+	}
+	l.meet(s)
+	l.work(s, 1)
+	l.hold(s)
 }
 
-// TestCutAfterKill: a process is killed between a write and its sync, and the power
-// is cut while the next start is under way. What that start read back was in the
-// page cache only; it was made durable before anything was built on it.
-func TestCutAfterKill(t *testing.T) {
-	for seed := range uint64(60) {
-		for _, c := range []struct {
-			killed string // at the sync of this
-			nth    int64
-			cut    disk.Op
-			at     string
-		}{
-			{walName, 3, disk.OpWrite, "table-"}, // the frame is in the file, and no checkpoint tells of it
-			{slotName, 3, disk.OpSync, slotName}, // the next slot goes over the one before
-		} {
-			if c.killed == walName && seed > disktest.Losses {
-				continue // there is no more to tear
-			}
-			l := newLife(t, fmt.Sprintf("%s, seed %d", c.killed, seed), syncCommit, true)
-			l.stopAt(disk.OpSync, c.killed, c.nth)
-			l.stopped(func() *Sink {
-				s, err := l.start()
-				if err == nil {
-					l.incarnation = s.Welcome("a").Incarnation
-					l.work(s, 9)
-				}
-				return s
-			})
-			l.disk.Kill()
-			l.stopAt(c.cut, c.at, 1)
-			l.stopped(func() *Sink { s, _ := l.start(); return s })
-			l.disk.Cut(seed)
+// TestCutAfterFailedSync: a sync fails, after which the system takes for written
+// what is not. The process ends, the next one starts, and the power is cut: the
+// start has written all again that it relies on.
+func TestCutAfterFailedSync(t *testing.T) {
+	for n := int64(1); ; n++ {
+		for _, apart := range []bool{false, true} {
+			l := newLife(t, fmt.Sprintf("sync %d, state apart %v", n, apart), syncCommit, true)
+			l.apart, l.mayFail = apart, true
+			l.disk.FailSync(n, "")
 			s, err := l.start()
-			if err != nil {
+			if err == nil {
+				l.incarnation = s.Welcome("a").Incarnation
+				l.work(s, 7)
+				s.Close(context.Background())
+			}
+			if !l.disk.Failed() {
+				return
+			}
+			l.disk.Kill()
+			l.mayFail = false
+			if s, err = l.start(); err != nil {
 				l.fail("%v", err)
 			}
 			l.meet(s)
-			l.work(s, 1)
+			l.crash(s, 0)
+			if s, err = l.start(); err != nil {
+				l.fail("%v", err)
+			}
+			l.meet(s)
+			l.work(s, 6)
+			l.idle(s)
 			l.hold(s)
 			l.disk.Remove()
 		}

@@ -6,6 +6,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ type Disk struct {
 	// Fault, when set, is asked before each access and may make it fail. For a
 	// write it may let the first n bytes through. Tests only.
 	Fault func(op Op, path string) (n int, err error)
+
+	// Wrote, when set, is told of each n bytes that were written at off. Tests only.
+	Wrote func(path string, off int64, n int)
 }
 
 func (d *Disk) fault(op Op, path string) (int, error) {
@@ -67,21 +71,30 @@ func (d *Disk) Open(path string, flag int, mode fs.FileMode) (*File, error) {
 }
 
 // Write writes p at the file's position, or its end when opened O_APPEND.
-func (f *File) Write(p []byte) (int, error) {
-	if n, err := f.disk.fault(OpWrite, f.Name()); err != nil {
-		n, _ = f.File.Write(p[:min(n, len(p))])
+func (f *File) Write(p []byte) (n int, err error) {
+	if part, err := f.disk.fault(OpWrite, f.Name()); err != nil {
+		n, _ = f.File.Write(p[:min(part, len(p))])
 		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
 	}
-	return f.File.Write(p)
+	n, err = f.File.Write(p)
+	if f.disk != nil && f.disk.Wrote != nil {
+		end, _ := f.File.Seek(0, io.SeekCurrent)
+		f.disk.Wrote(f.Name(), end-int64(n), n)
+	}
+	return n, err
 }
 
 // WriteAt writes p at off; the file must not be opened O_APPEND.
-func (f *File) WriteAt(p []byte, off int64) (int, error) {
-	if n, err := f.disk.fault(OpWrite, f.Name()); err != nil {
-		n, _ = f.File.WriteAt(p[:min(n, len(p))], off)
+func (f *File) WriteAt(p []byte, off int64) (n int, err error) {
+	if part, err := f.disk.fault(OpWrite, f.Name()); err != nil {
+		n, _ = f.File.WriteAt(p[:min(part, len(p))], off)
 		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
 	}
-	return f.File.WriteAt(p, off)
+	n, err = f.File.WriteAt(p, off)
+	if f.disk != nil && f.disk.Wrote != nil {
+		f.disk.Wrote(f.Name(), off, n)
+	}
+	return n, err
 }
 
 // ReadAt reads len(p) bytes at off.

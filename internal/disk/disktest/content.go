@@ -16,6 +16,7 @@ type content struct {
 	durable, now []byte
 	pages        map[int][][]byte // by number: each state since the sync
 	sizes        []int            // so too
+	clean        map[int]bool     // pages that the system takes for written after a sync that failed
 }
 
 func newContent() *content { return &content{pages: make(map[int][][]byte)} }
@@ -43,11 +44,34 @@ func pageOf(b []byte, at int) []byte {
 	return page
 }
 
-// synced says that what the file holds now is durable.
+// synced says that what the file holds now is durable, but for what the system
+// wrongly takes for that already.
 func (c *content) synced() {
-	c.durable = append(c.durable[:0], c.now...)
+	was := c.durable
+	c.durable = append([]byte(nil), c.now...)
 	c.sizes = nil
-	clear(c.pages)
+	for i := range c.pages {
+		if !c.clean[i] {
+			delete(c.pages, i)
+		} else if at := i * pageSize; at < len(c.durable) {
+			copy(c.durable[at:], pageOf(was, at))
+		}
+	}
+}
+
+// dropped says that a sync failed.
+func (c *content) dropped() {
+	c.clean = make(map[int]bool)
+	for i := range c.pages {
+		c.clean[i] = true
+	}
+}
+
+// wrote says that the system has something to write again.
+func (c *content) wrote(off int64, n int) {
+	for i := int(off) / pageSize; len(c.clean) > 0 && i*pageSize < int(off)+n; i++ {
+		delete(c.clean, i)
+	}
 }
 
 // lose makes the file what a cut leaves of it.
@@ -63,6 +87,7 @@ func (c *content) lose(l *loss) {
 			}
 		}
 	}
+	c.clean = nil // after a cut the system knows no better than the disk
 	c.look(left[:size])
 	c.synced()
 }

@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"fanin/internal/disk"
@@ -45,6 +46,9 @@ type Disk struct {
 	stopAt  int64 // 0: never
 	part    int
 	stopped bool
+	failAt  int64 // syncs of files until one fails; 0: none does
+	failOf  string
+	failed  bool
 	dirs    map[string]*names
 	files   map[uint64]*content
 	buf     []byte
@@ -87,7 +91,7 @@ func In(t testing.TB, dir string) *Disk {
 	if fi, err := os.Stat(d.keep); err != nil || disk.Inode(fi) == 0 {
 		t.Skipf("files are told apart by their inode, which this system does not tell: %v", err)
 	}
-	d.Under = &disk.Disk{Fault: d.access}
+	d.Under = &disk.Disk{Fault: d.access, Wrote: d.wrote}
 	return d
 }
 
@@ -105,6 +109,22 @@ func (d *Disk) StopAt(n int64, part int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count, d.stopAt, d.part = 0, n, part
+}
+
+// FailSync has the n-th sync from now on fail, of a file whose name begins so. As some kernels do, the disk
+// then takes all of that file for written, though it is not: a later sync goes well
+// and makes only what was written again since durable.
+func (d *Disk) FailSync(n int64, name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failAt, d.failOf, d.failed = n, name, false
+}
+
+// Failed reports whether the sync that FailSync chose has failed.
+func (d *Disk) Failed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed
 }
 
 // Each has f called before each access, outside of all locks: it may wait.
@@ -141,7 +161,7 @@ func (d *Disk) Kill() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lookAtAll()
-	d.count, d.stopAt, d.stopped = 0, 0, false
+	d.count, d.stopAt, d.stopped, d.failAt, d.failed = 0, 0, false, 0, false
 }
 
 // Cut has the disk go on as after a power cut, with what the seed lets survive of
@@ -151,7 +171,7 @@ func (d *Disk) Cut(seed uint64) {
 	defer d.mu.Unlock()
 	d.stop()
 	d.lose(newLoss(seed))
-	d.count, d.stopAt, d.stopped = 0, 0, false
+	d.count, d.stopAt, d.stopped, d.failAt, d.failed = 0, 0, false, 0, false
 }
 
 // access is asked before each access, as disk.Disk.Fault is.
@@ -186,10 +206,33 @@ func (d *Disk) access(op disk.Op, path string) (int, error) {
 			names.synced()
 		} else if f := d.file(path); f != nil {
 			f.look(d.read(path))
+			if d.fails(path) {
+				f.dropped()
+				return 0, syscall.EIO
+			}
 			f.synced()
 		}
 	}
 	return 0, nil
+}
+
+// fails reports whether this is the sync that fails.
+func (d *Disk) fails(path string) bool {
+	if d.failAt == 0 || !strings.HasPrefix(filepath.Base(path), d.failOf) {
+		return false
+	}
+	d.failAt--
+	d.failed = d.failAt == 0
+	return d.failed
+}
+
+// wrote is told of each write that went through.
+func (d *Disk) wrote(path string, off int64, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.file(path); f != nil {
+		f.wrote(off, n)
+	}
 }
 
 // stop notes all there is: what happens to the files later is not on the disk.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"fanin/internal/disk"
@@ -178,5 +179,31 @@ func TestKill(t *testing.T) {
 	d.Cut(0)
 	if got := holds(t, d.Dir); got != " a=one" || inode() != before {
 		t.Errorf("after a cut:%s, inode %d, before %d", got, inode(), before)
+	}
+}
+
+// TestFailSync: what a sync that failed left unwritten is not written by the next,
+// unless it is given to the system again.
+func TestFailSync(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		d := New(t)
+		f := create(t, d, "a", "one")
+		settle(t, d, f)
+		d.FailSync(1, "a")
+		f.WriteAt([]byte("two"), 0)
+		if err := f.Sync(); !errors.Is(err, syscall.EIO) || !d.Failed() {
+			t.Errorf("%v", err)
+		}
+		want := " a=one000"
+		if again {
+			f.WriteAt([]byte("two"), 0)
+			want = " a=two000"
+		}
+		f.Truncate(6)
+		settle(t, d, f)
+		d.Cut(0)
+		if got := holds(t, d.Dir); got != want {
+			t.Errorf("written again %v: left are%s, want%s", again, got, want)
+		}
 	}
 }
