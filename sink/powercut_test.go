@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -216,4 +217,66 @@ func TestCutAfterFailedSync(t *testing.T) {
 			l.disk.Remove()
 		}
 	}
+}
+
+// TestWrittenAgainOnce: while the collector was down, the file was deleted, or cut
+// shorter than it was at the checkpoint. What the frames hold begins the next file.
+// A crash while that start is under way does not have them written twice.
+func TestWrittenAgainOnce(t *testing.T) {
+	for what, do := range map[string]func(path string) error{"deleted": os.Remove, "truncated": func(path string) error { return os.Truncate(path, 0) }} {
+		for n, ended := int64(1), false; !ended; n++ {
+			for seed := range uint64(2) {
+				l := newLife(t, fmt.Sprintf("%s, access %d, seed %d", what, n, seed), syncCommit, true)
+				ended = l.writtenAgain(do, n, seed)
+			}
+		}
+	}
+}
+
+// durable makes durable what others did to a file.
+func (l *life) durable(path string) {
+	l.Helper()
+	err := l.disk.Under.SyncDir(filepath.Dir(path))
+	f, oerr := l.disk.Under.Open(path, os.O_RDWR, 0)
+	if oerr == nil {
+		err = errors.Join(err, f.Sync())
+		f.Close()
+	}
+	if err != nil {
+		l.fail("%v", err)
+	}
+}
+
+func (l *life) writtenAgain(do func(path string) error, n int64, seed uint64) (ended bool) {
+	defer l.disk.Remove()
+	s, err := l.start()
+	if err != nil {
+		l.fail("%v", err)
+	}
+	l.work(s, 2)
+	if err := s.Checkpoint(context.Background()); err != nil {
+		l.fail("checkpoint: %v", err)
+	}
+	before := len(l.src.text)
+	l.work(s, 3) // no checkpoint comes in between
+	l.crash(s, 1)
+	if err := do(s.Path); err != nil {
+		l.fail("%v", err)
+	}
+	l.durable(s.Path)
+	l.disk.StopAt(n, 0)
+	s, _ = l.start()
+	ended = !l.disk.Stopped()
+	l.crash(s, seed)
+	if s, err = l.start(); err != nil {
+		l.fail("%v", err)
+	}
+	defer s.Close(context.Background())
+	if err := s.Checkpoint(context.Background()); err != nil {
+		l.fail("checkpoint: %v", err)
+	}
+	if got, want := strings.Join(bodies(l.T, s), "\n")+"\n", string(l.src.text[before:]); got != want {
+		l.fail("the log holds %.100q, want %.100q", got, want)
+	}
+	return ended
 }
