@@ -24,8 +24,9 @@ import (
 // recover opens the log. Whatever was told to anybody before must be true
 // again before anything new is told, and must then survive a power cut in the
 // very next moment: frames read back after kill -9 may be in the page cache
-// only. So it runs: redo; sync the file and its directory; checkpoint under a
-// new life of the write-ahead log; and only then does the writer start.
+// only. So it runs: make the last frames durable; redo; sync the file and its
+// directory; make the slots durable; checkpoint under a new life of the write-ahead
+// log; and only then does the writer start.
 //
 // Redo only extends our own bytes: the file must be the one the checkpoint
 // names, hold at least what it held then, and from there on a part of what the
@@ -398,7 +399,7 @@ func (r *recovery) adopt(ctx context.Context) bool {
 			}
 			g.state = stateGzip
 			if a, err := openArchive(ctx, r.s.Disk, filepath.Join(dir, e.Name())); err == nil {
-				g.size = a.Size() // of its text; of one that cannot be read nobody knows it
+				g.size = a.Size() // of its text; one that cannot be read says so when it is read
 				a.Close()
 			}
 		}
