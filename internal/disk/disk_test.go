@@ -289,3 +289,22 @@ func TestMkdirAll(t *testing.T) {
 		t.Errorf("a directory in one that may not be read: %v", err)
 	}
 }
+
+// TestWrote: what was written is told with its place, also behind what others wrote.
+func TestWrote(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	var told []string
+	d := &Disk{Wrote: func(p string, off int64, n int) { told = append(told, fmt.Sprint(filepath.Base(p), " ", off, "+", n)) }}
+	f, err := d.Open(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.Write([]byte("abc"))
+	write(t, path, "abcdef")
+	f.Write([]byte("gh"))
+	create(t, d, path).WriteAt([]byte("ij"), 1)
+	if want := "[file 0+3 file 6+2 file 1+2]"; fmt.Sprint(told) != want {
+		t.Errorf("told was %v, want %s", told, want)
+	}
+}
