@@ -187,7 +187,7 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 }
 
 // TestExpireIsSaved: what a group gives up is durable before the file may go: else a
-// crash would have it given up again, when nobody can count it any more.
+// crash would have it given up again, when it can no longer be counted.
 func TestExpireIsSaved(t *testing.T) {
 	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Compress: "none"}, nil)
 	if _, err := b.dist.group("g", "start"); err != nil {
