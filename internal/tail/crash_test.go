@@ -1,12 +1,15 @@
 package tail
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
+	"fanin/internal/disk"
 	"fanin/internal/disk/disktest"
 	"fanin/internal/wire"
 )
@@ -26,7 +29,7 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 	d := disktest.New(t)
 	defer d.Remove()
 	dir := filepath.Join(d.Dir, "lib", "agent")
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	ids := []wire.StreamID{wire.NewStreamID(), wire.NewStreamID(), wire.NewStreamID()}
 	saved, put := int64(0), int64(0)
 	work := func(rounds int) {
@@ -102,4 +105,53 @@ func TestMarksSurvivePowerCut(t *testing.T) {
 	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
 	r.append("a.log", "3\n").run().expect("1 2 3")
+}
+
+// TestOlderLogAndChangedFile: the collector was set back to an older state, and the
+// file no longer holds what its mark stands behind. The mark is further, and yet
+// nothing of what the file holds now is passed over.
+func TestOlderLogAndChangedFile(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+	r.halt()
+	r.keeper.life.Incarnation = wire.NewStreamID()
+	for _, m := range r.keeper.marks {
+		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
+	}
+	if err := os.Truncate(r.path("a.log"), 2); err != nil {
+		t.Fatal(err)
+	}
+	r.append("a.log", "other\nmore\n").run().expect("1 2 other more")
+	if len(r.keeper.skips) > 0 {
+		t.Errorf("skipped %v", r.keeper.skips)
+	}
+}
+
+// TestMarksAreTriedAgain: marks that could not be written are written later, though
+// none of them has changed since.
+func TestMarksAreTriedAgain(t *testing.T) {
+	dir, full := t.TempDir(), false
+	d := &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
+		if full && op == disk.OpWrite {
+			return 3, syscall.ENOSPC
+		}
+		return 0, nil
+	}}
+	m, _, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := wire.NewStreamID()
+	m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: 7}, Life: logID{id, id}})
+	full = true
+	if err := m.save(true); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+	full = false
+	if err := m.save(true); err != nil {
+		t.Error(err)
+	}
+	again, first, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
+	if err != nil || first || again.list[id] == nil || again.list[id].Offset != 7 {
+		t.Errorf("the marks are %+v, %v", again.list, err)
+	}
 }
