@@ -155,3 +155,46 @@ func TestMarksAreTriedAgain(t *testing.T) {
 		t.Errorf("the marks are %+v, %v", again.list, err)
 	}
 }
+
+// TestSameLifeIsBelieved: within one life of the log the collector's word counts,
+// also where it is behind what this side remembers: lines come again rather than
+// never.
+func TestSameLifeIsBelieved(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+	r.keeper.mu.Lock()
+	for _, m := range r.keeper.marks {
+		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
+	}
+	r.keeper.mu.Unlock()
+	r.append("a.log", "3\n").expect("1 2 2 3")
+	if len(r.keeper.skips) > 0 {
+		t.Errorf("skipped %v", r.keeper.skips)
+	}
+}
+
+// TestMarkStaysUntilTheEndIsKept: a file is gone and drained, and the collector does
+// not take the stream's end. The mark stays until it does.
+func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n")
+	tried := make(chan struct{}, 100)
+	r.keeper.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpEnd {
+			tried <- struct{}{}
+			return errors.New("not now")
+		}
+		return nil
+	}
+	r.run().expect("1")
+	if err := os.Remove(r.path("a.log")); err != nil {
+		t.Fatal(err)
+	}
+	<-tried
+	r.halt()
+	b, err := os.ReadFile(filepath.Join(r.state, "marks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := parseMarks(b); err != nil || len(list) != 1 || list[0].Offset != 2 {
+		t.Errorf("the marks are %+v, %v", list, err)
+	}
+}
