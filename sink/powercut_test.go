@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -279,4 +281,35 @@ func (l *life) writtenAgain(do func(path string) error, n int64, seed uint64) (e
 		l.fail("the log holds %.100q, want %.100q", got, want)
 	}
 	return ended
+}
+
+// TestStateMadeAgainIsDurable: a state directory that is made again while the log is
+// open is durable in the one above it before anything is acknowledged.
+func TestStateMadeAgainIsDurable(t *testing.T) {
+	dir := t.TempDir()
+	var mu sync.Mutex
+	var ops []string
+	s := open(t, &Sink{Path: filepath.Join(dir, "log", "all.log"), State: filepath.Join(dir, "lib", "state"), Compress: "none",
+		Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			ops = append(ops, fmt.Sprint(op, " ", filepath.Base(path)))
+			return 0, nil
+		}}})
+	src := newSource()
+	src.send(t, s, "one")
+	expectLines(t, s, "one")
+	mu.Lock()
+	ops = nil
+	mu.Unlock()
+	if err := os.RemoveAll(s.State); err != nil {
+		t.Fatal(err)
+	}
+	src.send(t, s, "two")
+	mu.Lock()
+	defer mu.Unlock()
+	made := slices.Index(ops, "mkdir state")
+	if made < 0 || made+1 == len(ops) || ops[made+1] != "sync lib" {
+		t.Errorf("%q", ops)
+	}
 }

@@ -202,6 +202,12 @@ func (d *Disk) MkdirAll(path string, mode fs.FileMode) error {
 			return err
 		}
 	}
+	return d.Mkdir(path, mode)
+}
+
+// Mkdir makes one directory with exactly this mode, unless it is there, and makes its
+// name durable.
+func (d *Disk) Mkdir(path string, mode fs.FileMode) error {
 	if _, err := d.fault(OpMkdir, path); err != nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
 	}
@@ -212,7 +218,7 @@ func (d *Disk) MkdirAll(path string, mode fs.FileMode) error {
 	} else if !errors.Is(err, fs.ErrExist) { // else another process was quicker
 		return err
 	}
-	return d.SyncDir(parent)
+	return d.SyncDir(filepath.Dir(path))
 }
 
 // Rename renames a file within a directory, replacing, and makes it durable.
