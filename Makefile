@@ -24,7 +24,7 @@ help:
 	@echo "make test               setup, then all tests, with the race detector"
 	@echo "make check              format, vet, staticcheck, go.mod, import direction, cross-builds; silent when good"
 	@echo "make bench              measure, side by side with others"
-	@echo "make torture [FOR=30s]  kill, cut power, fill disks, and count lines"
+	@echo "make torture [FOR=30s]  kill, cut power (as root), fill disks, and count lines"
 	@echo "make install            into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), with the systemd units"
 	@echo "make clean              remove $(BUILD)/"
 
@@ -49,6 +49,7 @@ bench: build
 	$(GO) run ./e2e/bench
 
 torture: build
+	FANIN_ROUNDS=$(if $(FOR),2,30) $(GO) test -count=1 -timeout 60m -run '^Test(Crash|PowerCut)' ./sink ./sink/distribute ./internal/tail
 	$(GO) run ./e2e/torture $(if $(FOR),-for $(FOR))
 
 install: build

@@ -5,7 +5,7 @@ set -u
 
 # command:package
 wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openssl socat:socat
-	mkfs.ext4:e2fsprogs chattr:e2fsprogs ps:procps gzip:gzip curl:curl systemd-analyze:systemd'
+	mkfs.ext4:e2fsprogs chattr:e2fsprogs ps:procps gzip:gzip curl:curl systemd-analyze:systemd strace:strace'
 
 PATH=$PATH:/usr/sbin:/sbin
 missing='' packages=''

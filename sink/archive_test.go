@@ -472,3 +472,23 @@ func TestArchiveOfChangingFile(t *testing.T) {
 		onlyNames(t, path, filepath.Base(path))
 	}
 }
+
+// TestFoundArchives: archives that are found without state are read to their end.
+func TestFoundArchives(t *testing.T) {
+	s := open(t, &Sink{})
+	want := rotated(t, s, 4)
+	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
+	s.Close(context.Background())
+	if err := os.RemoveAll(s.State); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, &Sink{Path: s.Path})
+	r := s.Reader(Position{})
+	defer r.Close()
+	for _, line := range want {
+		text, _, err := r.Read(context.Background(), make([]byte, 64<<10))
+		if err != nil || !strings.HasSuffix(string(text), " "+line+"\n") {
+			t.Fatalf("read %q, %v; want %.20s", text, err, line)
+		}
+	}
+}

@@ -238,3 +238,29 @@ func TestRepair(t *testing.T) {
 	s = open(t, &Sink{Path: s.Path, Compress: "none"})
 	expectLines(t, s, "one", "two")
 }
+
+// TestRepairAfterRestarts: the frames that are rescued are the last ones, of however
+// many lives the ring holds frames.
+func TestRepairAfterRestarts(t *testing.T) {
+	s := open(t, &Sink{walSize: 1 << 20, Compress: "none"})
+	src := newSource()
+	for i := range 20 {
+		src.send(t, s, fmt.Sprint("early ", i))
+	}
+	s.Close(context.Background())
+	s = &Sink{Path: s.Path, walSize: 1 << 20, Compress: "none"}
+	crashBeforeFile(t, s, src)
+	if err := os.WriteFile(filepath.Join(s.State, slotName), []byte(strings.Repeat("x", 2*blockSize)), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Repair(context.Background(), s.Path, ""); err != nil {
+		t.Fatal(err)
+	}
+	rescued, _ := filepath.Glob(s.Path + ".rescued-*")
+	if len(rescued) != 1 {
+		t.Fatal("nothing was rescued")
+	}
+	if text, err := os.ReadFile(rescued[0]); err != nil || !strings.Contains(string(text), "web app: three\n") || strings.Contains(string(text), "early") {
+		t.Errorf("rescued %q, %v", text, err)
+	}
+}

@@ -101,7 +101,7 @@ func (s *Sink) lock() error {
 		return err
 	}
 	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
-		if err := disk.MkdirAll(dir, s.DirMode); err != nil {
+		if err := s.Disk.MkdirAll(dir, s.DirMode); err != nil {
 			return fmt.Errorf("make the directory: %w", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +24,9 @@ import (
 // recover opens the log. Whatever was told to anybody before must be true
 // again before anything new is told, and must then survive a power cut in the
 // very next moment: frames read back after kill -9 may be in the page cache
-// only. So it runs: redo; sync the file and its directory; checkpoint under a
-// new life of the write-ahead log; and only then does the writer start.
+// only. So it runs: make the last frames durable; redo; sync the file and its
+// directory; make the slots durable; checkpoint under a new life of the write-ahead
+// log; and only then does the writer start.
 //
 // Redo only extends our own bytes: the file must be the one the checkpoint
 // names, hold at least what it held then, and from there on a part of what the
@@ -47,9 +49,9 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 		return w, err
 	}
 	if r.slot == nil {
-		err = r.first()
+		err = r.first(ctx)
 	} else {
-		err = r.again()
+		err = r.again(ctx)
 	}
 	if err != nil {
 		return w, err
@@ -63,7 +65,8 @@ type recovery struct {
 	s     *Sink
 	slot  *slot // the newest checkpoint; nil: there is no state
 	redo  []frame
-	fresh bool // the log's state is lost or older than its file: a new incarnation
+	late  []lateFrame // of those, what may be in the page cache only
+	fresh bool        // the log's state is lost or older than its file: a new incarnation
 	tail  []frame
 	say   []string // notices, for when the log is open
 }
@@ -74,18 +77,18 @@ func (r *recovery) notice(format string, args ...any) {
 
 // first begins a log without state. Lines that are there already are kept as
 // generations of their own.
-func (r *recovery) first() error {
+func (r *recovery) first(ctx context.Context) error {
 	c := newCatalog()
 	c.log = wire.NewStreamID()
 	r.w.catalog, r.fresh = c, true
-	if r.adopt() {
+	if r.adopt(ctx) {
 		r.notice("FOUND file=%s without state; its lines are kept; agents' marks decide what is sent again", filepath.Base(r.s.Path))
 	}
 	return r.live(0)
 }
 
 // again opens a log from its checkpoint and the frames behind it.
-func (r *recovery) again() error {
+func (r *recovery) again(ctx context.Context) error {
 	w, sl := r.w, r.slot
 	c, err := readTable(r.s.Disk, r.s.State, sl.Table, sl.TableSize)
 	unsafe := sl.Sync == syncNone && (sl.Boot != r.s.boot || sl.Boot == "") && !sl.Clean
@@ -101,21 +104,24 @@ func (r *recovery) again() error {
 	}
 	w.before = sl.Time
 	if unsafe {
-		return r.rebooted()
+		return r.rebooted(ctx)
 	}
 	if err := r.readFrames(); err != nil {
+		return err
+	}
+	if err := r.keepFrames(); err != nil {
 		return err
 	}
 	now := time.Now().UnixMicro()
 	for i := range r.redo {
 		c.apply(&r.redo[i], now)
 	}
-	return r.extend()
+	return r.extend(ctx)
 }
 
 // rebooted goes on after a reboot in mode none: what the write-ahead log holds
 // may be newer or older than the file, so nothing is redone.
-func (r *recovery) rebooted() error {
+func (r *recovery) rebooted(ctx context.Context) error {
 	r.fresh = true
 	r.notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
 	name := r.name()
@@ -126,7 +132,7 @@ func (r *recovery) rebooted() error {
 		}
 	}
 	r.sealFound(name)
-	r.adopt()
+	r.adopt(ctx)
 	return r.live(r.slot.Generation + 1)
 }
 
@@ -168,18 +174,50 @@ func (r *recovery) readFrames() error {
 		if fr.generation != r.slot.Generation {
 			return &DamagedError{path, wr.head % wr.size, fmt.Sprintf("a frame of generation %d behind a checkpoint of generation %d", fr.generation, r.slot.Generation)}
 		}
+		r.late = slices.DeleteFunc(r.late, func(l lateFrame) bool { return l.lsn <= fr.durable })
+		r.late = append(r.late, lateFrame{fr.lsn, wr.place, slices.Clone(wr.buf)})
 		fr.text = append([]byte(nil), fr.text...)
 		r.redo = append(r.redo, *fr)
 	}
 }
 
+// lateFrame is a frame that no later one calls durable, as it stands in the ring.
+type lateFrame struct {
+	lsn   uint64
+	place int64
+	raw   []byte
+}
+
+// keepFrames makes the last frames durable before the log's file gets their text:
+// a process that was killed between a write and its sync leaves them in the page
+// cache. If the power is cut before the first checkpoint, the file must not hold
+// what no frame tells of. They are written again, for after a failed sync the
+// cache says of bytes that they are on the disk, and they are not.
+func (r *recovery) keepFrames() error {
+	if len(r.late) == 0 {
+		return nil
+	}
+	f, err := r.s.Disk.Open(filepath.Join(r.s.State, walName), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, l := range r.late {
+		if _, err := f.WriteAt(l.raw, l.place); err != nil {
+			return fmt.Errorf("write the write-ahead log again: %w", err)
+		}
+	}
+	r.late = nil
+	return f.Sync()
+}
+
 // extend brings the file of the checkpoint's generation up to the last frame,
 // and decides whether the log goes on in it.
-func (r *recovery) extend() error {
+func (r *recovery) extend(ctx context.Context) error {
 	w, sl := r.w, r.slot
 	name := r.name()
 	if name == "" {
-		return r.gone()
+		return r.gone(ctx)
 	}
 	path := filepath.Join(filepath.Dir(r.s.Path), name)
 	size, whole, err := r.rewrite(path)
@@ -204,7 +242,7 @@ func (r *recovery) extend() error {
 		}
 	}
 	r.seal(name, size, statePlain)
-	r.adopt()
+	r.adopt(ctx)
 	return r.live(sl.Generation + 1)
 }
 
@@ -223,13 +261,13 @@ func (r *recovery) name() string {
 // gone goes on without the checkpoint's file. If nothing at all is there, the
 // log was deleted, and what its last frames hold is written again. If other
 // files are, the state may be older than they are, and then they hold it.
-func (r *recovery) gone() error {
+func (r *recovery) gone(ctx context.Context) error {
 	sl := r.slot
 	r.fresh = true
 	r.seal("", sl.Size, stateLost)
 	if r.planted() {
-		r.adopt()
-	} else if r.adopt() {
+		r.adopt(ctx)
+	} else if r.adopt(ctx) {
 		r.notice("STATE older than the log: generation %d is gone, other files are there and are kept; agents' marks decide what is sent again; lines=%d may be lost",
 			sl.Generation, countAll(r.redo))
 	} else {
@@ -335,7 +373,7 @@ func (r *recovery) landedBehind(f *disk.File) (bool, error) {
 
 // adopt keeps files of the log that no generation names: the live one is moved
 // aside, backups are taken as they are. It reports whether there were lines.
-func (r *recovery) adopt() bool {
+func (r *recovery) adopt(ctx context.Context) bool {
 	w := r.w
 	dir := filepath.Dir(r.s.Path)
 	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
@@ -360,6 +398,10 @@ func (r *recovery) adopt() bool {
 				continue // the janitor made it and was not done
 			}
 			g.state = stateGzip
+			if a, err := openArchive(ctx, r.s.Disk, filepath.Join(dir, e.Name())); err == nil {
+				g.size = a.Size() // of its text; one that cannot be read says so when it is read
+				a.Close()
+			}
 		}
 		w.catalog.add(g)
 		next, found = next+1, true

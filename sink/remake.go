@@ -3,8 +3,6 @@ package sink
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -94,11 +92,7 @@ func (w *writer) remake(why string) error {
 // remakeState makes all of the state but the write-ahead log. It makes no directory
 // above it: that may be where a file system is missing.
 func (w *writer) remakeState() error {
-	err := os.Mkdir(w.s.State, w.s.DirMode)
-	if err == nil {
-		err = os.Chmod(w.s.State, w.s.DirMode)
-	}
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := w.s.Disk.Mkdir(w.s.State, w.s.DirMode); err != nil {
 		return err
 	}
 	if err := w.s.lockAgain(w.s.locks); err != nil {

@@ -59,7 +59,7 @@ type Sink struct {
 	walSize int64 // of the write-ahead log; tests make it small
 
 	named   string // Path as it was given: perhaps a link
-	boot    string
+	boot    string // of the machine; tests pretend another
 	locks   []*disk.File
 	probe   *disk.File // the live file, locked until the writer has it
 	in      chan *request
@@ -139,7 +139,7 @@ func (s *Sink) Open(ctx context.Context) error {
 	if err := s.defaults(); err != nil {
 		return err
 	}
-	s.boot = bootID()
+	s.boot = cmp.Or(s.boot, bootID())
 	s.in, s.calls = make(chan *request), make(chan func(*writer) error)
 	s.quit, s.ended, s.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.notices.wake = make(chan struct{}, 1)

@@ -199,3 +199,29 @@ func TestRotateOnDemand(t *testing.T) {
 		t.Errorf("%d generations, want 51", n)
 	}
 }
+
+// TestCuts: the pieces of a batch follow one another in the ledger as they do in
+// their stream.
+func TestCuts(t *testing.T) {
+	s := open(t, &Sink{Compress: "none"})
+	src := newSource()
+	src.send(t, s, "zero")
+	before := len(src.text)
+	b := src.batch("one", "two", "three", "four")
+	for at := before; ; {
+		at += strings.IndexByte(string(src.text[at:]), '\n') + 1
+		if at == len(src.text) {
+			break
+		}
+		b.Cuts = append(b.Cuts, wire.Cut{Text: at - before, End: int64(at), After: wire.TailHash(src.text[:at])})
+	}
+	if err := s.Append(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	expectLines(t, s, "zero", "one", "two", "three", "four")
+	s.Close(context.Background())
+	r, err := Verify(context.Background(), s.Path, "")
+	if err != nil || !r.OK() || len(r.Streams) != 1 || r.Streams[0].Lines != 5 || r.Streams[0].Offset != int64(len(src.text)) {
+		t.Errorf("verify: %+v, %v", r, err)
+	}
+}

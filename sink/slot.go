@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -138,21 +139,37 @@ func ledgerName(dir string, generation uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
 }
 
-// openSlots opens the file of both slots.
+// openSlots opens the file of both slots and makes durable what it holds: a
+// process that was killed between a write and its sync leaves a slot in the page
+// cache only. The next one goes over the other slot, and while it is being written,
+// this one is all there is. It is written again, for after a failed sync the cache
+// says of bytes that they are on the disk, and they are not.
 func openSlots(d *disk.Disk, dir string) (*disk.File, error) {
 	f, err := d.Open(filepath.Join(dir, slotName), os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	if fi, err := f.Stat(); err == nil && fi.Size() < 2*blockSize {
-		if err := f.Zero(2 * blockSize); err != nil {
-			f.Close()
-			return nil, err
-		}
-		if err := d.SyncDir(dir); err != nil {
-			f.Close()
-			return nil, err
-		}
+	if err := keepSlots(f, d, dir); err != nil {
+		f.Close()
+		return nil, err
 	}
 	return f, nil
+}
+
+func keepSlots(f *disk.File, d *disk.Disk, dir string) error {
+	both := make([]byte, 2*blockSize)
+	_, err := f.File.ReadAt(both, 0)
+	if errors.Is(err, io.EOF) {
+		if err := f.Zero(2 * blockSize); err != nil {
+			return err
+		}
+		return d.SyncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("read the checkpoint: %w", err)
+	}
+	if _, err := f.WriteAt(both, 0); err != nil {
+		return fmt.Errorf("write the checkpoint again: %w", err)
+	}
+	return f.Sync()
 }

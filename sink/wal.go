@@ -131,7 +131,9 @@ type walReader struct {
 	life uint64
 	lsn  uint64 // of the last frame read
 	head int64  // where the next one may begin
-	buf  []byte
+
+	place int64  // of the last frame in the file
+	buf   []byte // its bytes
 }
 
 // next returns the next frame, nil at the end. The frame is good until the next call.
@@ -142,7 +144,8 @@ func (r *walReader) next() (*frame, error) {
 			return nil, err
 		}
 		if f != nil && f.life == r.life && f.lsn == r.lsn+1 {
-			r.lsn, r.head = f.lsn, at+(int64(n)+blockSize-1)/blockSize*blockSize
+			r.lsn, r.head, r.place = f.lsn, at+(int64(n)+blockSize-1)/blockSize*blockSize, at%r.size
+			r.buf = r.buf[:n]
 			return f, nil
 		}
 	}

@@ -88,7 +88,7 @@ func newFollower(s *settings) (*follower, error) {
 	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
 	a := &follower{settings: s, log: daemon.Logger(level), started: time.Now()}
 	c := &s.Agent
-	if err := os.MkdirAll(c.State, 0o750); err != nil {
+	if err := new(disk.Disk).MkdirAll(c.State, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
 	var err error

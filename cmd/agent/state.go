@@ -49,7 +49,7 @@ func (a *follower) controlPath() string  { return filepath.Join(a.settings.Agent
 // makeState makes what is missing. It makes no directory above the state's: that may
 // be where a file system is missing.
 func (a *follower) makeState() error {
-	if err := os.Mkdir(a.settings.Agent.State, 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := new(disk.Disk).Mkdir(a.settings.Agent.State, 0o750); err != nil {
 		return err
 	}
 	if !a.lock.InPlace() {

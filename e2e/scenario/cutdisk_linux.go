@@ -23,7 +23,7 @@ type cutDisk struct {
 // newCutDisk makes and mounts one in dir. Options are ext4's.
 func newCutDisk(dir, options string) (*cutDisk, error) {
 	if os.Getuid() != 0 {
-		return nil, fmt.Errorf("%w: power cuts need root, to mount a file system", ErrUnable)
+		return nil, fmt.Errorf("%w: power cuts need root and loop devices, to mount a file system: run as root", ErrUnable)
 	}
 	c := &cutDisk{image: filepath.Join(dir, "disk.img"), dir: filepath.Join(dir, "disk"), options: options}
 	if err := os.MkdirAll(c.dir, 0o750); err != nil {

@@ -6,6 +6,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,7 +24,9 @@ const (
 	OpSync   Op = "sync"
 	OpRename Op = "rename"
 	OpRemove Op = "remove"
-	OpGrow   Op = "grow" // reserving or preallocating room
+	OpGrow   Op = "grow" // reserving room
+	OpFill   Op = "fill" // with zeros
+	OpMkdir  Op = "mkdir"
 )
 
 // Disk is the operating system's files. The zero value is the real thing.
@@ -31,6 +34,9 @@ type Disk struct {
 	// Fault, when set, is asked before each access and may make it fail. For a
 	// write it may let the first n bytes through. Tests only.
 	Fault func(op Op, path string) (n int, err error)
+
+	// Wrote, when set, is told of each n bytes that were written at off. Tests only.
+	Wrote func(path string, off int64, n int)
 }
 
 func (d *Disk) fault(op Op, path string) (int, error) {
@@ -65,21 +71,30 @@ func (d *Disk) Open(path string, flag int, mode fs.FileMode) (*File, error) {
 }
 
 // Write writes p at the file's position, or its end when opened O_APPEND.
-func (f *File) Write(p []byte) (int, error) {
-	if n, err := f.disk.fault(OpWrite, f.Name()); err != nil {
-		n, _ = f.File.Write(p[:min(n, len(p))])
+func (f *File) Write(p []byte) (n int, err error) {
+	if part, err := f.disk.fault(OpWrite, f.Name()); err != nil {
+		n, _ = f.File.Write(p[:min(part, len(p))])
 		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
 	}
-	return f.File.Write(p)
+	n, err = f.File.Write(p)
+	if f.disk != nil && f.disk.Wrote != nil {
+		end, _ := f.File.Seek(0, io.SeekCurrent)
+		f.disk.Wrote(f.Name(), end-int64(n), n)
+	}
+	return n, err
 }
 
 // WriteAt writes p at off; the file must not be opened O_APPEND.
-func (f *File) WriteAt(p []byte, off int64) (int, error) {
-	if n, err := f.disk.fault(OpWrite, f.Name()); err != nil {
-		n, _ = f.File.WriteAt(p[:min(n, len(p))], off)
+func (f *File) WriteAt(p []byte, off int64) (n int, err error) {
+	if part, err := f.disk.fault(OpWrite, f.Name()); err != nil {
+		n, _ = f.File.WriteAt(p[:min(part, len(p))], off)
 		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: err}
 	}
-	return f.File.WriteAt(p, off)
+	n, err = f.File.WriteAt(p, off)
+	if f.disk != nil && f.disk.Wrote != nil {
+		f.disk.Wrote(f.Name(), off, n)
+	}
+	return n, err
 }
 
 // ReadAt reads len(p) bytes at off.
@@ -115,10 +130,10 @@ func Sync(f *os.File) error {
 // Reserve finds room for the file up to end without changing its size, where
 // the file system can. ENOSPC says that there is none.
 func (f *File) Reserve(from, end int64) error {
-	if _, err := f.disk.fault(OpGrow, f.Name()); err != nil {
-		return &fs.PathError{Op: "reserve room in", Path: f.Name(), Err: err}
+	_, err := f.disk.fault(OpGrow, f.Name())
+	if err == nil {
+		err = reserve(f.File, from, end)
 	}
-	err := reserve(f.File, from, end)
 	if err == nil || errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
@@ -159,6 +174,51 @@ func (f *File) Strayed() string {
 		return "replaced"
 	}
 	return ""
+}
+
+// MkdirAll makes a directory and those above it that are missing, each with exactly
+// this mode, whatever the umask says, and makes their names durable: what is synced
+// in a directory is of no use when the directory itself is not found again. One that
+// is there already may have been made by a process that was killed before its name
+// was durable.
+func (d *Disk) MkdirAll(path string, mode fs.FileMode) error {
+	parent := filepath.Dir(path)
+	fi, err := os.Stat(path)
+	if err == nil && !fi.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+	}
+	if err == nil {
+		above, err := os.Stat(parent)
+		if err != nil || Device(above) != Device(fi) {
+			return nil // a mount: its name is not on a disk
+		}
+		if err := d.SyncDir(parent); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil // this process could not have made it
+	}
+	if parent != path {
+		if err := d.MkdirAll(parent, mode); err != nil {
+			return err
+		}
+	}
+	return d.Mkdir(path, mode)
+}
+
+// Mkdir makes one directory with exactly this mode, unless it is there, and makes its
+// name durable.
+func (d *Disk) Mkdir(path string, mode fs.FileMode) error {
+	if _, err := d.fault(OpMkdir, path); err != nil {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	if err := os.Mkdir(path, mode); err == nil {
+		if err := os.Chmod(path, mode); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, fs.ErrExist) { // else another process was quicker
+		return err
+	}
+	return d.SyncDir(filepath.Dir(path))
 }
 
 // Rename renames a file within a directory, replacing, and makes it durable.
@@ -231,7 +291,7 @@ func (d *Disk) WriteFile(path string, data []byte, mode fs.FileMode) error {
 // Zero makes the file size bytes of written zeros: later writes into it change
 // no metadata, so syncing them is one trip to the disk, and need no new room.
 func (f *File) Zero(size int64) error {
-	if _, err := f.disk.fault(OpGrow, f.Name()); err != nil {
+	if _, err := f.disk.fault(OpFill, f.Name()); err != nil {
 		return &fs.PathError{Op: "fill", Path: f.Name(), Err: err}
 	}
 	block := make([]byte, 1<<20)

@@ -64,7 +64,8 @@ func TestFault(t *testing.T) {
 		{OpSync, func(_ *Disk, f *File, _ string) error { return f.Sync() }},
 		{OpSync, func(d *Disk, _ *File, dir string) error { return d.SyncDir(dir) }},
 		{OpGrow, func(_ *Disk, f *File, _ string) error { return f.Reserve(0, 100) }},
-		{OpGrow, func(_ *Disk, f *File, _ string) error { return f.Zero(100) }},
+		{OpFill, func(_ *Disk, f *File, _ string) error { return f.Zero(100) }},
+		{OpMkdir, func(d *Disk, _ *File, dir string) error { return d.MkdirAll(filepath.Join(dir, "new"), 0o750) }},
 		{OpRename, func(d *Disk, f *File, dir string) error { return d.Rename(f.Name(), filepath.Join(dir, "new")) }},
 		{OpRename, func(d *Disk, f *File, dir string) error { return d.RenameNew(f.Name(), filepath.Join(dir, "new")) }},
 		{OpRemove, func(d *Disk, f *File, _ string) error { return d.Remove(f.Name()) }},
@@ -249,5 +250,61 @@ func TestScarce(t *testing.T) {
 		if IsFull(wrapped) != want[0] || IsScarce(wrapped) != want[1] {
 			t.Errorf("%v: full %v, scarce %v, want %v", err, IsFull(wrapped), IsScarce(wrapped), want)
 		}
+	}
+}
+
+// Each directory that is made is durable in the one above it before anything is
+// made below; one that is there may have been made by a process that was killed
+// before that.
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	var ops []string
+	d := &Disk{Fault: func(op Op, path string) (int, error) {
+		rel, err := filepath.Rel(dir, path)
+		ops = append(ops, fmt.Sprint(op, " ", rel))
+		return 0, err
+	}}
+	for _, want := range []string{
+		"[sync .. mkdir a sync . mkdir a/b sync a mkdir a/b/c sync a/b]",
+		"[sync a/b]",
+	} {
+		ops = nil
+		if err := d.MkdirAll(filepath.Join(dir, "a", "b", "c"), 0o750); err != nil || fmt.Sprint(ops) != want {
+			t.Errorf("%v: %v, want %s", err, ops, want)
+		}
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "a", "b", "c")); err != nil || !fi.IsDir() || fi.Mode().Perm() != 0o750 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	write(t, filepath.Join(dir, "file"), "x")
+	for _, path := range []string{"file", "file/below"} {
+		if err := d.MkdirAll(filepath.Join(dir, path), 0o750); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if err := failing(OpSync, 0, syscall.EIO).MkdirAll(filepath.Join(dir, "a"), 0o750); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the sync of a directory that was there fails: %v", err)
+	}
+	if err := failing(OpSync, 0, fs.ErrPermission).MkdirAll(filepath.Join(dir, "a"), 0o750); err != nil {
+		t.Errorf("a directory in one that may not be read: %v", err)
+	}
+}
+
+// TestWrote: what was written is told with its place, also behind what others wrote.
+func TestWrote(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	var told []string
+	d := &Disk{Wrote: func(p string, off int64, n int) { told = append(told, fmt.Sprint(filepath.Base(p), " ", off, "+", n)) }}
+	f, err := d.Open(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.Write([]byte("abc"))
+	write(t, path, "abcdef")
+	f.Write([]byte("gh"))
+	create(t, d, path).WriteAt([]byte("ij"), 1)
+	if want := "[file 0+3 file 6+2 file 1+2]"; fmt.Sprint(told) != want {
+		t.Errorf("told was %v, want %s", told, want)
 	}
 }

@@ -123,26 +123,6 @@ func Usable(dir string) error {
 	}
 }
 
-// MkdirAll makes a directory and those above it that are missing, each with
-// exactly this mode, whatever the umask says.
-func MkdirAll(path string, mode fs.FileMode) error {
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		return nil
-	}
-	if parent := filepath.Dir(path); parent != path {
-		if err := MkdirAll(parent, mode); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(path, mode); err != nil {
-		if fi, serr := os.Stat(path); serr == nil && fi.IsDir() {
-			return nil // somebody was quicker
-		}
-		return err
-	}
-	return os.Chmod(path, mode)
-}
-
 // ReadFile reads a file that others may have put there: never from a pipe or a
 // device, which might not end.
 func ReadFile(path string) ([]byte, error) {

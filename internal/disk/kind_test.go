@@ -129,7 +129,7 @@ func TestModes(t *testing.T) {
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)
 	dir := t.TempDir()
-	must(t, MkdirAll(filepath.Join(dir, "a", "b"), 0o775), MkdirAll(filepath.Join(dir, "a", "b"), 0o700))
+	must(t, new(Disk).MkdirAll(filepath.Join(dir, "a", "b"), 0o775), new(Disk).MkdirAll(filepath.Join(dir, "a", "b"), 0o700))
 	for _, name := range []string{"a", "a/b"} {
 		if fi, err := os.Stat(filepath.Join(dir, name)); err != nil || fi.Mode().Perm() != 0o775 {
 			t.Errorf("%s: %v, %v", name, fi.Mode(), err)

@@ -67,7 +67,7 @@ const saveEvery = time.Second
 // openMarks reads the marks in dir. Damaged ones are put aside, which is said:
 // the collector's watermarks do without. first says that there never were any.
 func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool, err error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := d.MkdirAll(dir, 0o750); err != nil {
 		return nil, false, fmt.Errorf("make the directory of the marks: %w", err)
 	}
 	m = &marks{disk: d, path: filepath.Join(dir, "marks"), list: make(map[wire.StreamID]*mark)}

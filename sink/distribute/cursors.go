@@ -67,9 +67,6 @@ func openCursors(d *Distributor) (*cursors, error) {
 	if err := CheckState(d.Sink.State); err != nil {
 		return nil, err
 	}
-	if err := disk.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
-		return nil, err
-	}
 	best, found := []byte(nil), 0
 	for i := range c.files {
 		path := c.path(i)
@@ -93,12 +90,20 @@ func openCursors(d *Distributor) (*cursors, error) {
 	if c.lost {
 		d.Sink.Notice("CURSORS file=%s reason=%q", c.path(0), "both files are damaged: groups begin at the start of the log, and lines that were done with are handed out again")
 	}
-	return c, c.open()
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	if best != nil {
+		if err := c.keep(best); err != nil {
+			return nil, fmt.Errorf("write %s again: %w", c.path(int(c.seq%2)), err)
+		}
+	}
+	return c, nil
 }
 
 // open opens both files, with the directory if need be, and closes those before.
 func (c *cursors) open() error {
-	if err := os.Mkdir(c.dir, c.d.Sink.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := c.d.Sink.Disk.MkdirAll(c.dir, c.d.Sink.DirMode); err != nil {
 		return err
 	}
 	for i := range c.files {
@@ -131,6 +136,17 @@ func CheckState(state string) error {
 		}
 	}
 	return nil
+}
+
+// keep makes durable what was read: a process that was killed between a write and
+// its sync leaves it in the page cache only. The next write goes over the other
+// file, and while that lasts, this one is all there is.
+func (c *cursors) keep(b []byte) error {
+	f := c.files[c.seq%2]
+	if _, err := f.WriteAt(b, 0); err != nil || !c.sync {
+		return err
+	}
+	return f.Sync()
 }
 
 func (c *cursors) path(i int) string { return filepath.Join(c.dir, fmt.Sprintf("cursors-%d", i)) }

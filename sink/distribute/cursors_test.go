@@ -185,3 +185,39 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 		}
 	}
 }
+
+// TestExpireIsSaved: what a group gives up is durable before the file may go: else a
+// crash would have it given up again, when it can no longer be counted.
+func TestExpireIsSaved(t *testing.T) {
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	if _, err := b.dist.group("g", "start"); err != nil {
+		t.Fatal(err)
+	}
+	b.putMany(0, 100)
+	if _, err := b.sink.Rotate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	b.putMany(100, 150)
+	all := b.sink.Status().Generations
+	if err := b.dist.Expire(context.Background(), all[0], all[1]); err != nil {
+		t.Fatal(err)
+	}
+	var newest []byte
+	best := uint64(0)
+	for i := range 2 {
+		text, err := os.ReadFile(b.dist.cursors.path(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seq, ok := checkCursors(text); ok && seq > best {
+			newest, best = text, seq
+		}
+	}
+	if newest == nil {
+		t.Fatal("nothing was saved")
+	}
+	groups, err := decodeGroups(newest[cursorsHeader:])
+	if err != nil || len(groups) != 1 || groups[0].next != (sink.Position{Generation: all[1].Number}) || groups[0].counts.Expired != 100 {
+		t.Errorf("saved is %+v, %v", groups, err)
+	}
+}

@@ -1,6 +1,7 @@
 package appendertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -177,6 +178,13 @@ func trail(t *testing.T, a wire.Appender) {
 			t.Fatalf("trail %v: offset %d with tail %x is no earlier place of the stream, in order", e.Trail, p.Offset, p.Tail)
 		}
 		last = p.Offset
+	}
+	// The bytes changed and are as many as before: none of those places is in them.
+	s.epoch, s.raw = s.epoch+1, bytes.Repeat([]byte("x"), len(s.raw))
+	probe = s.opened().batch(1)
+	probe.Before++
+	if e := s.nacked(probe); len(e.Trail) > 0 {
+		t.Fatalf("a new epoch has the trail %v", e.Trail)
 	}
 }
 

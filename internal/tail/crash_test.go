@@ -1,0 +1,200 @@
+package tail
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"fanin/internal/disk"
+	"fanin/internal/disk/disktest"
+	"fanin/internal/wire"
+)
+
+// TestCrashAtEveryAccess stops the machine at each access to the marks. They are
+// whole after each crash, those that were saved are there, and none is ahead of
+// what was acknowledged.
+func TestCrashAtEveryAccess(t *testing.T) {
+	disktest.EachAccess(t, 4, func(t *testing.T, n int64, seed uint64) bool {
+		ended := crashMarks(t, true, n, seed)
+		return crashMarks(t, false, n, seed) && ended
+	})
+}
+
+func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
+	where := fmt.Sprintf("power cut %v, access %d, seed %d", cut, n, seed)
+	d := disktest.New(t)
+	defer d.Remove()
+	dir := filepath.Join(d.Dir, "lib", "agent")
+	log := slog.New(slog.DiscardHandler)
+	ids := []wire.StreamID{wire.NewStreamID(), wire.NewStreamID(), wire.NewStreamID()}
+	saved, put := int64(0), int64(0)
+	work := func(rounds int) {
+		m, first, err := openMarks(d.Under, dir, log)
+		if err != nil {
+			if !d.Stopped() {
+				t.Fatalf("%s: %v", where, err)
+			}
+			return
+		}
+		if first != (len(m.list) == 0) || first && saved > 0 {
+			t.Fatalf("%s: first %v with %d marks, saved were %d", where, first, len(m.list), saved)
+		}
+		for _, id := range ids {
+			x := m.list[id]
+			if x == nil && saved > 0 {
+				t.Fatalf("%s: a mark is gone", where)
+			}
+			if x != nil && (x.Offset < saved || x.Offset > put || x.Tail != wire.Hash(x.Offset)) {
+				t.Fatalf("%s: a mark stands at %d; saved was %d, acknowledged %d", where, x.Offset, saved, put)
+			}
+		}
+		for range rounds {
+			put++
+			for i, id := range ids {
+				x := &mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: put, Tail: wire.Hash(put)}, Life: logID{ids[0], ids[1]}}
+				for p := range int64(i * 20) { // long enough for several pages
+					x.Trail = append(x.Trail, wire.Point{Offset: p, Tail: 1 << 62})
+				}
+				m.put(x)
+			}
+			if m.save(true) != nil {
+				return
+			}
+			saved = put
+		}
+	}
+	crash := func(seed uint64) {
+		d.Stop()
+		if cut {
+			d.Cut(seed)
+		} else {
+			d.Kill()
+		}
+	}
+	d.StopAt(n, int(seed%3)*2000)
+	work(3)
+	ended = !d.Stopped()
+	if seed%3 == 0 { // a kill before the cut
+		d.Stop()
+		d.Kill()
+		d.StopAt(int64(seed%7)+1, 0)
+		work(1)
+	}
+	crash(seed)
+	work(2)
+	crash(seed + 1)
+	work(1)
+	return ended
+}
+
+// TestMarksSurvivePowerCut: the collector has lost its state and the agent's
+// machine its power. The marks of a process that ended are there, so that nothing
+// is sent twice.
+func TestMarksSurvivePowerCut(t *testing.T) {
+	d := disktest.New(t)
+	r := newRig(t)
+	r.state = filepath.Join(d.Dir, "state")
+	r.change = func(t *Tailer) { t.Disk = d.Under }
+	r.append("a.log", "1\n2\n").run().expect("1 2")
+	r.halt()
+	d.Cut(0)
+	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.append("a.log", "3\n").run().expect("1 2 3")
+}
+
+// TestOlderLogAndChangedFile: the collector was set back to an older state, and the
+// file no longer holds what its mark stands behind. The mark is further, and yet
+// nothing of what the file holds now is passed over.
+func TestOlderLogAndChangedFile(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+	r.halt()
+	r.keeper.life.Incarnation = wire.NewStreamID()
+	for _, m := range r.keeper.marks {
+		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
+	}
+	if err := os.Truncate(r.path("a.log"), 2); err != nil {
+		t.Fatal(err)
+	}
+	r.append("a.log", "other\nmore\n").run().expect("1 2 other more")
+	if len(r.keeper.skips) > 0 {
+		t.Errorf("skipped %v", r.keeper.skips)
+	}
+}
+
+// TestMarksAreTriedAgain: marks that could not be written are written later, though
+// none of them has changed since.
+func TestMarksAreTriedAgain(t *testing.T) {
+	dir, full := t.TempDir(), false
+	d := &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
+		if full && op == disk.OpWrite {
+			return 3, syscall.ENOSPC
+		}
+		return 0, nil
+	}}
+	m, _, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := wire.NewStreamID()
+	m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: 7}, Life: logID{id, id}})
+	full = true
+	if err := m.save(true); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("%v", err)
+	}
+	full = false
+	if err := m.save(true); err != nil {
+		t.Error(err)
+	}
+	again, first, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
+	if err != nil || first || again.list[id] == nil || again.list[id].Offset != 7 {
+		t.Errorf("the marks are %+v, %v", again.list, err)
+	}
+}
+
+// TestSameLifeIsBelieved: within one life of the log the collector's word counts,
+// also where it is behind what this side remembers: lines come again rather than
+// never.
+func TestSameLifeIsBelieved(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
+	r.keeper.mu.Lock()
+	for _, m := range r.keeper.marks {
+		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
+	}
+	r.keeper.mu.Unlock()
+	r.append("a.log", "3\n").expect("1 2 2 3")
+	if len(r.keeper.skips) > 0 {
+		t.Errorf("skipped %v", r.keeper.skips)
+	}
+}
+
+// TestMarkStaysUntilTheEndIsKept: a file is gone and drained, and the collector does
+// not take the stream's end. The mark stays until it does.
+func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n")
+	tried := make(chan struct{}, 100)
+	r.keeper.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpEnd {
+			tried <- struct{}{}
+			return errors.New("not now")
+		}
+		return nil
+	}
+	r.run().expect("1")
+	if err := os.Remove(r.path("a.log")); err != nil {
+		t.Fatal(err)
+	}
+	<-tried
+	r.halt()
+	b, err := os.ReadFile(filepath.Join(r.state, "marks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := parseMarks(b); err != nil || len(list) != 1 || list[0].Offset != 2 {
+		t.Errorf("the marks are %+v, %v", list, err)
+	}
+}
