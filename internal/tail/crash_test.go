@@ -61,7 +61,7 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 				}
 				m.put(x)
 			}
-			if m.save(true) != nil {
+			if m.write(false) != nil {
 				return
 			}
 			saved = put
@@ -143,11 +143,11 @@ func TestMarksAreTriedAgain(t *testing.T) {
 	id := wire.NewStreamID()
 	m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: 7}, Life: logID{id, id}})
 	full = true
-	if err := m.save(true); !errors.Is(err, syscall.ENOSPC) {
+	if err := m.write(false); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)
 	}
 	full = false
-	if err := m.save(true); err != nil {
+	if err := m.write(false); err != nil {
 		t.Error(err)
 	}
 	again, first, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
