@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fanin/internal/disk"
+	"fanin/internal/wire"
 )
 
 // locate is the log that path names. A link to a file is followed and kept: the
@@ -41,10 +42,6 @@ func StateDir(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".fanin")
 }
 
-func lockName(path string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
-}
-
 // kinds refuses, before anything is touched, what the log and its state cannot be.
 func (s *Sink) kinds() error {
 	if err := disk.Regular(s.Path); err != nil {
@@ -52,7 +49,7 @@ func (s *Sink) kinds() error {
 	}
 	// A link that leads nowhere is a mistake, unless the log was there already: then
 	// it was deleted, or a crash interrupted its rotation, and it is made anew.
-	if to, err := os.Readlink(s.named); err == nil && !exists(s.Path) && !exists(lockName(s.Path)) {
+	if to, err := os.Readlink(s.named); err == nil && !exists(s.Path) && !exists(wire.LockName(s.Path)) {
 		return fmt.Errorf("path of the log: %w", &disk.KindError{Path: s.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
 	}
 	if n := len("." + filepath.Base(s.Path) + "-" + backupTime + archiveTempSuffix); n > maxName {
@@ -67,7 +64,7 @@ func (s *Sink) kinds() error {
 	if err := disk.Directory(s.State); err != nil {
 		return fmt.Errorf("state of the log: %w", err)
 	}
-	if err := disk.Regular(lockName(s.Path)); err != nil {
+	if err := disk.Regular(wire.LockName(s.Path)); err != nil {
 		return fmt.Errorf("lock of the log: %w", err)
 	}
 	entries, err := os.ReadDir(s.State)
@@ -90,7 +87,7 @@ const maxName = 255
 
 // ownName reports whether a file of this name in the state directory is the log's.
 func ownName(name string) bool {
-	return name == walName || name == slotName || name == "lock" || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
+	return name == walName || name == slotName || name == wire.StateLock || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
 }
 
 // lock keeps other collectors from the log and from the state, both: either
@@ -105,7 +102,7 @@ func (s *Sink) lock() error {
 			return fmt.Errorf("make the directory: %w", err)
 		}
 	}
-	for _, path := range []string{lockName(s.Path), filepath.Join(s.State, "lock")} {
+	for _, path := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateLock)} {
 		f, err := s.Disk.Lock(path)
 		if err != nil {
 			s.unlock()
@@ -126,6 +123,14 @@ func (s *Sink) lock() error {
 		return s.lockError(err)
 	}
 	return nil
+}
+
+// markLock writes into a lock whose it is: see wire.LogMark. Without it the log
+// works all the same.
+func (s *Sink) markLock(f *disk.File, log wire.StreamID) {
+	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), wire.LogMark(log)), 0); err != nil {
+		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns name it might send it to itself", "err", err)
+	}
 }
 
 func (s *Sink) lockError(err error) error {
@@ -170,7 +175,7 @@ func (s *Sink) Check(ctx context.Context) error {
 	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
 		problems = append(problems, disk.Usable(dir))
 	}
-	for _, path := range []string{lockName(s.Path), filepath.Join(s.State, "lock"), s.Path} {
+	for _, path := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateLock), s.Path} {
 		if err := disk.Locked(path); err != nil {
 			return s.lockError(err)
 		}
@@ -183,7 +188,7 @@ func (s *Sink) Check(ctx context.Context) error {
 
 // writable reports which of the log's own files cannot be written to.
 func (s *Sink) writable() (problems []error) {
-	paths := []string{s.Path, lockName(s.Path)}
+	paths := []string{s.Path, wire.LockName(s.Path)}
 	entries, _ := os.ReadDir(s.State) // kinds has read it
 	for _, e := range entries {
 		if ownName(e.Name()) {

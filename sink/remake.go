@@ -149,6 +149,7 @@ func (s *Sink) lockAgain(locks []*disk.File) error {
 		}
 		f.Close()
 		locks[i] = again
+		s.markLock(again, s.catalog.log)
 	}
 	return nil
 }

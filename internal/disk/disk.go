@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -356,7 +357,8 @@ func lockError(f *os.File, err error) error {
 	}
 	holder := make([]byte, 32)
 	n, _ := f.ReadAt(holder, 0)
-	return fmt.Errorf("%w: %s (process %s)", ErrLocked, f.Name(), holder[:n])
+	process, _, _ := strings.Cut(string(holder[:n]), "\n")
+	return fmt.Errorf("%w: %s (process %s)", ErrLocked, f.Name(), process)
 }
 
 // ErrLocked says that another process holds a lock.
