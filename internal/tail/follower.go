@@ -39,6 +39,7 @@ type Follower struct {
 	acked   wire.Point
 	sent    wire.Point // end of the last batch given away, whatever became of it
 	trouble string
+	holed   int64   // bytes of holes that were passed over
 	turning bool    // it may be a copy in the making: nothing was sent of it
 	given   *belief // a stream handed over by a truncated file's follower
 
@@ -49,6 +50,7 @@ type Follower struct {
 	last   bool           // the file will not grow: its last line is complete
 	grown  time.Time      // when it grew last
 	size   int            // of the next block
+	holes  holes          // what is known of the hole at pos
 }
 
 // What follow does next.
@@ -163,7 +165,7 @@ func (f *Follower) isTurning() bool {
 func (f *Follower) send(ctx context.Context) error {
 	next, err := f.read(ctx, f.pos, true)
 	for err == nil {
-		if next.text == nil {
+		if next.text == nil && !next.skip {
 			f.t.pool.put(next.block)
 			next = read{} // a block is given back once
 			if err = f.idle(ctx); err == nil {
@@ -194,6 +196,7 @@ func (f *Follower) send(ctx context.Context) error {
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
+	f.holes.waits, f.holes.again = false, time.Time{}
 	size := min(cmp.Or(f.size, firstBlock), f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
 		size = min(smallBlock, size) // most files have little to say at a time
@@ -213,8 +216,13 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 			f.t.pool.put(block)
 			return read{}, errTruncated
 		}
-		f.eof.Store(f.file.size())
-		r, err := f.file.readBatch(c, block, f.maxLine(), f.last)
+		end := f.file.size()
+		f.eof.Store(end)
+		f.holes.grew(end, f.t.holeAge())
+		r, err := f.file.readBatch(c, block, f.maxLine(), f.last, -1)
+		if err == nil && r.text == nil && r.hole >= 0 {
+			return f.passHole(ctx, r)
+		}
 		if err != nil || !r.short || size >= f.largest() {
 			return r, err
 		}
@@ -263,6 +271,10 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 	if f.t.Lossy {
 		kind = wire.StreamLossy
 	}
+	if r.skip {
+		return f.t.Out.Append(ctx, wire.Batch{Op: wire.OpSkip, Kind: kind, Stream: f.stream, Epoch: f.belief.epoch,
+			Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail, Reason: "a hole: NULs, no text"})
+	}
 	return f.t.Out.Append(ctx, wire.Batch{
 		Kind: kind, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
 		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail,
@@ -276,6 +288,9 @@ func (f *Follower) keep(r *read) {
 	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
 	if r.split {
 		f.t.counts.split.Add(1)
+	}
+	if r.skip {
+		f.passedHole(r)
 	}
 	f.moveTo(r.to)
 }
@@ -322,6 +337,11 @@ func (f *Follower) idle(ctx context.Context) error {
 		}
 		select {
 		case <-f.wake:
+			if f.holes.waits {
+				return nil // it may be filled, which changes no size
+			}
+		case <-f.holes.due():
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -379,7 +399,7 @@ func (f *Follower) setTrouble(text string) {
 func (f *Follower) status() FileStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Trouble: f.trouble}
+	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Holes: f.holed, Trouble: f.trouble}
 }
 
 // dir is where the file's siblings are.

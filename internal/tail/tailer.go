@@ -72,7 +72,7 @@ type Table struct {
 
 // counts is what the tailer counts.
 type counts struct {
-	lines, bytes, split, truncated, skipped, refused, doubled, vanished atomic.Uint64
+	lines, bytes, split, truncated, skipped, refused, doubled, vanished, holes atomic.Uint64
 }
 
 // fileKey tells files apart while they are open or there.
@@ -482,7 +482,8 @@ type FileStatus struct {
 	Stream  string `json:"stream"`
 	Source  string `json:"source"`
 	Size    int64  `json:"size"`
-	Acked   int64  `json:"acked"` // bytes that the other side keeps
+	Acked   int64  `json:"acked"`                // bytes that the other side keeps
+	Holes   int64  `json:"hole_bytes,omitempty"` // bytes of NULs among them that were passed over
 	Trouble string `json:"trouble,omitempty"`
 }
 
@@ -507,5 +508,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 	return map[string]uint64{
 		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
 		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
+		"hole_bytes": c.holes.Load(),
 	}
 }
