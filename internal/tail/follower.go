@@ -21,6 +21,7 @@ type Follower struct {
 	t        *Tailer
 	table    *Table
 	path     string // where it was found: a label
+	origin   string // what a table called it, where none names path
 	key      fileKey
 	source   string
 	file     *file

@@ -49,7 +49,7 @@ func parseIdentity(b []byte) (id identity, err error) {
 }
 
 func (f *Follower) id() identity {
-	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, path: f.path}
+	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, path: f.label()}
 }
 
 func (f *Follower) identity() []byte {

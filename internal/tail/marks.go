@@ -95,6 +95,12 @@ func (m *marks) remove(id wire.StreamID) {
 	m.dirty = true
 }
 
+func (m *marks) has(id wire.StreamID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list[id] != nil
+}
+
 // all returns the marks as they are now.
 func (m *marks) all() map[wire.StreamID]*mark {
 	m.mu.Lock()

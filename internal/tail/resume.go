@@ -257,6 +257,9 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 				continue
 			}
 			g.visible, g.turning, g.source = false, true, f.source
+			if !t.names(path) {
+				g.origin = f.label() // where the next start looks for it
+			}
 		}
 		if g.isTurning() && g.file.holds(acked) {
 			return g
@@ -527,7 +530,7 @@ func (t *Tailer) rotated(m *mark) (*Follower, error) {
 			continue
 		}
 		if f.sameFile(m) {
-			f.visible = false
+			f.visible, f.origin = false, m.path
 			f.source = strings.TrimSuffix(filepath.Base(m.path), ".log")
 			if f.table.Source != "" {
 				f.source = f.table.Source

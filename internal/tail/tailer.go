@@ -38,6 +38,7 @@ type Tailer struct {
 	Grace      time.Duration // how long a rotated file may still get lines, and its last line its end; default 5 s
 	LetGo      time.Duration // how long a renamed file that no table names is watched; default 10 min
 	Settle     time.Duration // how long a file that begins like another one may be its copy in the making; default 10 s
+	StopWait   time.Duration // how long a stop waits for the rest of files that no start would find; default 10 s
 	MaxLine    int           // longer lines are split; default wire.MaxLine
 	BatchBytes int           // of text in a batch; default 1 MiB
 	Memory     int64         // for batches on their way; default 12 MiB
@@ -58,6 +59,7 @@ type Tailer struct {
 	skipped   map[string]bool             // said already
 	welcome   *wire.Welcome
 	welcomed  chan struct{} // closed at the first welcome
+	lost      []Lost        // by the stop
 	running   sync.WaitGroup
 }
 
@@ -86,6 +88,7 @@ func (t *Tailer) defaults() {
 	t.Grace = cmp.Or(t.Grace, 5*time.Second)
 	t.LetGo = cmp.Or(t.LetGo, 10*time.Minute)
 	t.Settle = cmp.Or(t.Settle, 10*time.Second)
+	t.StopWait = cmp.Or(t.StopWait, 10*time.Second)
 	t.MaxLine = cmp.Or(t.MaxLine, wire.MaxLine)
 	t.BatchBytes = cmp.Or(t.BatchBytes, 1<<20)
 	t.Memory = cmp.Or(t.Memory, 12<<20)
@@ -97,8 +100,8 @@ func (t *Tailer) defaults() {
 	t.pool = newPool(t.Memory)
 }
 
-// Run follows until ctx ends; then it waits for what is on its way and writes
-// the marks.
+// Run follows until ctx ends; then it waits for what no start would find and for
+// what is on its way, and writes the marks.
 func (t *Tailer) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.defaults()
@@ -121,11 +124,16 @@ func (t *Tailer) Run(ctx context.Context) error {
 		t.first = t.first && len(t.welcome.Streams) == 0 // else the collector remembers what this side forgot
 		t.mu.Unlock()
 	}
-	t.look(ctx)
-	t.findRotated(ctx)
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	t.look(following)
+	t.findRotated(following)
 	t.looked = true
-	err = t.loop(ctx)
+	err = t.loop(ctx, following)
+	t.finish(following)
+	stop()
 	t.running.Wait()
+	t.reportLost()
 	if serr := t.marks.save(true); serr != nil {
 		return fmt.Errorf("write the marks: %w", serr)
 	}
@@ -153,8 +161,8 @@ func (t *Tailer) awaitWelcome(ctx context.Context) error {
 
 // loop looks at the files again and again. Polling is the truth. Where the
 // kernel says by itself what changes, it is done less often: a thousand idle
-// files shall cost nothing.
-func (t *Tailer) loop(ctx context.Context) error {
+// files shall cost nothing. Followers that it starts end with following.
+func (t *Tailer) loop(ctx, following context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
 	hints := t.hints()
@@ -176,7 +184,7 @@ func (t *Tailer) loop(ctx context.Context) error {
 			t.Alive()
 		}
 		if hints.stale || !hints.whole || time.Since(last) > seldom*t.Poll {
-			t.look(ctx)
+			t.look(following)
 			hints.stale, last = false, time.Now()
 		}
 		t.pokeHidden()
@@ -434,6 +442,9 @@ func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
 	t.followers[f.key], t.byPath[f.path] = f, f
 	t.running.Go(func() {
 		f.follow(ctx)
+		if ctx.Err() != nil {
+			f.leave()
+		}
 		t.drop(f)
 	})
 }
