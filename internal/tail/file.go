@@ -5,27 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
-// file is an open source. It is kept open for as long as it is followed, so
-// that neither a new name nor none takes its lines away, and its inode cannot
-// become another file's.
+// file is a source. It is kept open while it has unsent lines, so that neither a new
+// name nor none takes them away, and its inode cannot become another file's; and
+// after that for as long as there are descriptors.
 type file struct {
-	f      *os.File
+	f      *descriptor
 	handle []byte
-}
-
-func openFile(path string) (*file, error) {
-	f, err := openShared(path)
-	if err != nil {
-		return nil, err
-	}
-	return &file{f: f, handle: disk.Handle(f)}, nil
 }
 
 func (f *file) close() { f.f.Close() }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type Follower struct {
 	pos    cursor         // acked up to here, as pos says
 	last   bool           // the file will not grow: its last line is complete
 	grown  time.Time      // when it grew last
+	away   time.Time      // since when it is closed and cannot be found; zero: it is there
 	size   int            // of the next block
 	holes  holes          // what is known of the hole at pos
 }
@@ -67,7 +69,11 @@ func (f *Follower) follow(ctx context.Context) {
 	}
 	wait := f.t.Poll
 	for ctx.Err() == nil {
-		err := f.resume(ctx)
+		err := f.file.f.hold(ctx, f.isHidden())
+		if err == nil {
+			f.away = time.Time{}
+			err = f.resume(ctx)
+		}
 		if err == nil {
 			wait = f.t.Poll
 			err = f.send(ctx)
@@ -79,6 +85,8 @@ func (f *Follower) follow(ctx context.Context) {
 		case errors.Is(err, errDone):
 			f.end(ctx)
 			return
+		case errors.Is(err, errVanished) && f.vanish(ctx):
+			return
 		case errors.Is(err, errTruncated):
 			continue // resume sees it
 		case errors.As(err, &moved):
@@ -87,6 +95,7 @@ func (f *Follower) follow(ctx context.Context) {
 		case errors.Is(err, wire.ErrRefused):
 			f.t.counts.refused.Add(1)
 			f.t.Log.Error("the collector refuses lines of this file; trying again in a minute", "path", f.path, "offset", f.pos.Offset, "err", err)
+			f.file.f.release(false)
 			wait = time.Minute
 		}
 		f.t.Log.Debug("trying again", "path", f.path, "err", err, "wait", wait)
@@ -170,6 +179,9 @@ func (f *Follower) send(ctx context.Context) error {
 			f.t.pool.put(next.block)
 			next = read{} // a block is given back once
 			if err = f.idle(ctx); err == nil {
+				err = f.file.f.hold(ctx, f.isHidden())
+			}
+			if err == nil {
 				next, err = f.read(ctx, f.pos, true)
 			}
 			continue
@@ -187,6 +199,12 @@ func (f *Follower) send(ctx context.Context) error {
 			return err
 		}
 		f.resize(&next, time.Since(begun))
+		if f.file.f.hadItsTurn(4*f.t.Poll) && !f.isHidden() {
+			f.t.pool.put(ahead.block) // first: those that have descriptors may wait for memory
+			f.file.f.release(false)
+			err = f.file.f.hold(ctx, false)
+			ahead, rerr = read{}, err
+		}
 		if next, err = ahead, rerr; next.block == nil && err == nil {
 			next, err = f.read(ctx, f.pos, true)
 		}
@@ -261,7 +279,7 @@ func (f *Follower) resize(r *read, took time.Duration) {
 // append gives one batch to the other side.
 func (f *Follower) append(ctx context.Context, r *read) error {
 	if f.table.SyncSource {
-		if err := disk.Sync(f.file.f); err != nil {
+		if err := f.file.f.sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", f.path, err)
 		}
 	}
@@ -332,9 +350,16 @@ func (f *Follower) idle(ctx context.Context) error {
 				return nil
 			case quiet > f.t.Grace && f.file.deleted(), quiet > f.t.LetGo:
 				return errDone
+			case size > f.pos.Offset: // it may lose its last name any moment
+				if err := f.file.f.hold(ctx, true); err != nil {
+					return err
+				}
+			default:
+				f.file.f.release(true)
 			}
 		} else {
 			f.last = false
+			f.file.f.release(size == f.pos.Offset)
 		}
 		select {
 		case <-f.wake:
@@ -357,6 +382,9 @@ func (f *Follower) see(c candidate, visible bool) {
 	f.mu.Lock()
 	if f.visible && !visible {
 		f.hidden = time.Now()
+	}
+	if visible {
+		f.file.f.seen(c.path)
 	}
 	renamed := visible && f.path != c.path
 	changed := visible && !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
@@ -382,13 +410,39 @@ func (f *Follower) poke() {
 
 // end tells the other side that the stream is complete.
 func (f *Follower) end(ctx context.Context) {
+	if f.forget(ctx) {
+		f.t.Log.Info("file is gone and all its lines are kept", "path", f.path, "bytes", f.pos.Offset)
+	}
+}
+
+// forget ends the stream on both sides.
+func (f *Follower) forget(ctx context.Context) bool {
 	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: f.stream, Epoch: f.belief.epoch,
 		Offset: f.pos.Offset, End: f.pos.Offset, Before: f.pos.Tail, After: f.pos.Tail})
 	if err != nil && !f.t.Lossy {
-		return // the mark stays, and says so at the next start
+		return false // the mark stays, and says so at the next start
 	}
 	f.t.marks.remove(f.stream)
-	f.t.Log.Info("file is gone and all its lines are kept", "path", f.path, "bytes", f.pos.Offset)
+	return true
+}
+
+// vanish is the end of a follower whose file was deleted, or moved away, while it
+// was closed; false: it has not been away for long. A directory that others rename
+// in may not list it for a moment. If its file system is there, its stream is over.
+func (f *Follower) vanish(ctx context.Context) bool {
+	if f.away.IsZero() {
+		f.away = time.Now()
+	}
+	if time.Since(f.away) < f.t.Grace {
+		return false
+	}
+	f.t.counts.vanished.Add(1)
+	f.t.Log.Error("file vanished while it was closed for want of descriptors; lines that were written to it behind this offset are lost", "path", f.path, "offset", f.pos.Offset)
+	fi, err := os.Stat(f.dir())
+	if err == nil && disk.Device(fi) == f.key.device && !f.stream.IsZero() {
+		f.forget(ctx)
+	}
+	return true
 }
 
 func (f *Follower) setTrouble(text string) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -122,7 +121,7 @@ func (h *holes) end(ctx context.Context, f *file, from int64, block []byte) (end
 // scan moves h.to over NULs, and reports whether it came to something else.
 func (h *holes) scan(ctx context.Context, f *file, block []byte) (found bool, err error) {
 	for ctx.Err() == nil {
-		h.to = disk.NextData(f.f, h.to)
+		h.to = f.f.nextData(h.to)
 		n, err := f.f.ReadAt(block, h.to)
 		if err != nil && err != io.EOF {
 			return false, fmt.Errorf("read at offset %d: %w", h.to, err)

@@ -42,15 +42,17 @@ type Tailer struct {
 	MaxLine    int           // longer lines are split; default wire.MaxLine
 	BatchBytes int           // of text in a batch; default 1 MiB
 	Memory     int64         // for batches on their way; default 12 MiB
+	Files      int           // open at a time; default what the process's limit leaves beside a reserve
 	Log        *slog.Logger  // default: discard
 	Alive      func()        // called at each look
 	Disk       *disk.Disk    // nil: the real one
 
-	counts counts
-	pool   *pool
-	marks  *marks
-	first  bool // the very first run: nothing was ever followed
-	looked bool // the first look is done
+	counts      counts
+	pool        *pool
+	descriptors *descriptors
+	marks       *marks
+	first       bool // the very first run: nothing was ever followed
+	looked      bool // the first look is done
 
 	mu        sync.Mutex
 	followers map[fileKey]*Follower
@@ -97,7 +99,7 @@ func (t *Tailer) defaults() {
 	}
 	t.followers, t.byPath = make(map[fileKey]*Follower), make(map[string]*Follower)
 	t.claims, t.skipped = make(map[wire.StreamID]*Follower), make(map[string]bool)
-	t.pool = newPool(t.Memory)
+	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log)
 }
 
 // Run follows until ctx ends; then it waits for what no start would find and for
@@ -470,7 +472,7 @@ func (t *Tailer) drop(f *Follower) {
 
 // open makes a follower for a file.
 func (t *Tailer) open(c candidate) (*Follower, error) {
-	file, err := openFile(c.path)
+	file, err := t.descriptors.openFile(c.path)
 	if err != nil {
 		return nil, err
 	}
@@ -519,6 +521,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 	return map[string]uint64{
 		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
 		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"hole_bytes": c.holes.Load(),
+		"hole_bytes": c.holes.Load(), "closed_idle_files": t.descriptors.moves.Load(),
 	}
 }
