@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -374,7 +375,7 @@ func (st *status) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
 	for _, f := range st.Files {
-		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, f.Trouble)
+		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, cmp.Or(f.Trouble, f.Warning))
 	}
 }
 

@@ -41,19 +41,21 @@ type Follower struct {
 	acked   wire.Point
 	sent    wire.Point // end of the last batch given away, whatever became of it
 	trouble string
+	warning string  // of what is in the file
 	holed   int64   // bytes of holes that were passed over
 	turning bool    // it may be a copy in the making: nothing was sent of it
 	given   *belief // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
-	belief belief
-	answer *wire.Expected // what the collector said last, when it stands elsewhere
-	pos    cursor         // acked up to here, as pos says
-	last   bool           // the file will not grow: its last line is complete
-	grown  time.Time      // when it grew last
-	away   time.Time      // since when it is closed and cannot be found; zero: it is there
-	size   int            // of the next block
-	holes  holes          // what is known of the hole at pos
+	belief        belief
+	answer        *wire.Expected // what the collector said last, when it stands elsewhere
+	pos           cursor         // acked up to here, as pos says
+	last          bool           // the file will not grow: its last line is complete
+	grown         time.Time      // when it grew last
+	away          time.Time      // since when it is closed and cannot be found; zero: it is there
+	size          int            // of the next block
+	encodingKnown bool
+	holes         holes // what is known of the hole at pos
 }
 
 // What follow does next.
@@ -286,6 +288,7 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 	f.mu.Lock()
 	f.sent = r.to.Point
 	f.mu.Unlock()
+	f.checkEncoding()
 	kind := wire.StreamAgent
 	if f.t.Lossy {
 		kind = wire.StreamLossy
@@ -454,7 +457,7 @@ func (f *Follower) setTrouble(text string) {
 func (f *Follower) status() FileStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Holes: f.holed, Trouble: f.trouble}
+	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Holes: f.holed, Trouble: f.trouble, Warning: f.warning}
 }
 
 // dir is where the file's siblings are.

@@ -76,7 +76,7 @@ type Table struct {
 
 // counts is what the tailer counts.
 type counts struct {
-	lines, bytes, split, truncated, skipped, refused, doubled, vanished, holes atomic.Uint64
+	lines, bytes, split, truncated, skipped, refused, doubled, vanished, holes, wide atomic.Uint64
 }
 
 // fileKey tells files apart while they are open or there.
@@ -498,6 +498,7 @@ type FileStatus struct {
 	Acked   int64  `json:"acked"`                // bytes that the other side keeps
 	Holes   int64  `json:"hole_bytes,omitempty"` // bytes of NULs among them that were passed over
 	Trouble string `json:"trouble,omitempty"`
+	Warning string `json:"warning,omitempty"` // of what is in it
 }
 
 // Status lists the files that are followed, by path.
@@ -521,6 +522,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 	return map[string]uint64{
 		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
 		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"hole_bytes": c.holes.Load(), "closed_idle_files": t.descriptors.moves.Load(),
+		"hole_bytes": c.holes.Load(), "wide_files": c.wide.Load(), "closed_idle_files": t.descriptors.moves.Load(),
 	}
 }
