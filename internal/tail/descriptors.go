@@ -28,8 +28,8 @@ type descriptors struct {
 	limit int // of the process
 	most  int // open at a time
 	log   *slog.Logger
-	moves atomic.Uint64 // files that were closed
-	brief chan struct{} // whoever opens a file for a moment, beyond most
+	moves *atomic.Uint64 // counts the files that were closed
+	brief chan struct{}  // whoever opens a file for a moment, beyond most
 
 	mu      sync.Mutex
 	open    int           // descriptors that are given away
@@ -42,8 +42,8 @@ type descriptors struct {
 func spare(limit int) int { return max(32, limit/5) }
 
 // newDescriptors shares most descriptors; 0 is what the process's limit leaves.
-func newDescriptors(most int, log *slog.Logger) *descriptors {
-	d := &descriptors{limit: disk.OpenLimit(), most: most, log: log, brief: make(chan struct{}, 4), waiting: list.New()}
+func newDescriptors(most int, log *slog.Logger, moves *atomic.Uint64) *descriptors {
+	d := &descriptors{limit: disk.OpenLimit(), most: most, log: log, moves: moves, brief: make(chan struct{}, 4), waiting: list.New()}
 	d.resting = [2]*list.List{list.New(), list.New()}
 	if most == 0 {
 		d.most = max(4, d.limit-spare(d.limit))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // openFile opens a file alone.
 func openFile(path string) (*file, error) {
-	return newDescriptors(1, slog.New(slog.DiscardHandler)).openFile(path)
+	return newDescriptors(1, slog.New(slog.DiscardHandler), new(atomic.Uint64)).openFile(path)
 }
 
 // few lets no more than so many files be open at a time.
@@ -292,6 +293,13 @@ func TestDeletedFileKeepsItsDescriptor(t *testing.T) {
 	r.append("b.log", "b\n").await(func() bool { return r.follower("b.log") != nil && r.follower("b.log").file.f.hadItsTurn(0) })
 	f.WriteString("two\n")
 	r.expect("one two b")
+}
+
+// The status may be asked before anything is followed.
+func TestCountsBeforeRun(t *testing.T) {
+	if n, ok := new(Tailer).Counts()["closed_idle_files"]; n != 0 || !ok {
+		t.Error("there is no count")
+	}
 }
 
 // resting reports whether the file may be closed.

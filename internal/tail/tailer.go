@@ -76,7 +76,7 @@ type Table struct {
 
 // counts is what the tailer counts.
 type counts struct {
-	lines, bytes, split, truncated, skipped, refused, doubled, vanished, holes, wide atomic.Uint64
+	lines, bytes, split, truncated, skipped, refused, doubled, vanished, holes, wide, closed atomic.Uint64
 }
 
 // fileKey tells files apart while they are open or there.
@@ -99,7 +99,7 @@ func (t *Tailer) defaults() {
 	}
 	t.followers, t.byPath = make(map[fileKey]*Follower), make(map[string]*Follower)
 	t.claims, t.skipped = make(map[wire.StreamID]*Follower), make(map[string]bool)
-	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log)
+	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log, &t.counts.closed)
 }
 
 // Run follows until ctx ends; then it waits for what no start would find and for
@@ -522,6 +522,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 	return map[string]uint64{
 		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
 		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"hole_bytes": c.holes.Load(), "wide_files": c.wide.Load(), "closed_idle_files": t.descriptors.moves.Load(),
+		"hole_bytes": c.holes.Load(), "wide_files": c.wide.Load(), "closed_idle_files": c.closed.Load(),
 	}
 }
