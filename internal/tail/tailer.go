@@ -128,6 +128,11 @@ func (t *Tailer) Run(ctx context.Context) error {
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	defer context.AfterFunc(ctx, func() { // at once, whatever this goroutine does just now
+		if files, _ := t.perishing(); files == 0 {
+			stop()
+		}
+	})()
 	t.look(following)
 	t.findRotated(following)
 	t.looked = true
