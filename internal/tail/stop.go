@@ -30,7 +30,7 @@ func (t *Tailer) finish(ctx context.Context) {
 	end := time.Now().Add(t.StopWait)
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
-	for said := false; ; {
+	for said := false; ctx.Err() == nil; {
 		files, unsent := t.perishing()
 		if files == 0 {
 			return
@@ -138,6 +138,18 @@ func (t *Tailer) names(path string) bool {
 			return ok
 		})
 	})
+}
+
+// ended is the end of a follower's goroutine. When all end, none needs to be
+// forgotten by itself.
+func (t *Tailer) ended(ctx context.Context, f *Follower) {
+	if ctx.Err() == nil {
+		t.drop(f)
+		return
+	}
+	f.leave()
+	f.drain()
+	f.file.close()
 }
 
 // leave is the end of a follower whose file is not done with. It sees to it that

@@ -449,10 +449,7 @@ func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
 	t.followers[f.key], t.byPath[f.path] = f, f
 	t.running.Go(func() {
 		f.follow(ctx)
-		if ctx.Err() != nil {
-			f.leave()
-		}
-		t.drop(f)
+		t.ended(ctx, f)
 	})
 }
 
