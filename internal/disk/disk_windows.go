@@ -26,3 +26,6 @@ func Links(fs.FileInfo) uint64 { return 1 }
 
 // OwnAs does nothing: on Windows a new file has its directory's owner.
 func (f *File) OwnAs(fs.FileInfo) error { return nil }
+
+// OpenLimit is how many files this process may have open; Windows sets none below it.
+func OpenLimit() int { return 1 << 20 }
