@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -108,6 +109,64 @@ func TestAgent(t *testing.T) {
 	if l := s.Sessions.List(); len(l) != 1 || l[0].Agent != "web-1" || l[0].Frames != 3 {
 		t.Errorf("sessions %+v", l)
 	}
+}
+
+// watched is a listener whose connections tell when something was written to them, and
+// go on when that returns.
+type watched struct {
+	net.Listener
+	wrote func(frame []byte)
+}
+
+func (w *watched) Accept() (net.Conn, error) {
+	nc, err := w.Listener.Accept()
+	return &watchedConn{nc, w.wrote}, err
+}
+
+type watchedConn struct {
+	net.Conn
+	wrote func(frame []byte)
+}
+
+func (c *watchedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.wrote(p)
+	return n, err
+}
+
+// TestAgentAnswersLast: when an agent has the answer to a frame, the next frame of the
+// stream is welcome, however soon it comes.
+func TestAgentAnswersLast(t *testing.T) {
+	k := newKeeper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack := wire.AppendAnswer(nil, wire.AnswerTo(wire.StreamID{7}, nil))
+	second := make(chan struct{})
+	k.outcome = func(_ context.Context, b wire.Batch) error {
+		if b.Offset > 0 {
+			close(second)
+		}
+		return nil
+	}
+	once := false
+	addr := serveOn(t, &TCP{Out: k, Welcome: welcome}, &watched{ln, func(frame []byte) {
+		if once || !bytes.Equal(frame, ack) {
+			return
+		}
+		once = true
+		select { // the agent has the answer; the collector is still about to return from writing it
+		case <-second:
+		case <-time.After(5 * time.Second):
+		}
+	}})
+	c := greet(t, addr, "a", instanceA, 1)
+	c.send(data(7, 0, "one\n"))
+	c.want(wire.KindAck)
+	c.send(data(7, 4, "two\n"))
+	c.want(wire.KindAck)
+	k.waitText(t, "one\ntwo\n")
 }
 
 func TestAgentByteByByte(t *testing.T) {

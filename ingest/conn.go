@@ -48,6 +48,7 @@ func (c *conn) serve() {
 	case tlsHello:
 		c.in.release(nil)
 		c.reject("tls", "this port speaks plain TCP, but the peer began a TLS handshake: use tcp://, or give the listener tls = {...}")
+		answerTLS(c.raw)
 	case lines:
 		c.servePlain(err)
 	case nobody:
@@ -160,7 +161,11 @@ func (c *conn) handshake() bool {
 		c.answerPlain(notTLS)
 	case c.t.isDraining(), errors.Is(err, io.EOF): // a port check
 	default:
-		c.reject("handshake", "a TLS handshake failed", "error", err)
+		if c.t.ExplainTLS != nil {
+			err = c.t.ExplainTLS(err)
+		}
+		c.reject("handshake", "a TLS handshake failed", "listener", c.raw.LocalAddr().String(), "error", err)
+		hangUp(c.raw) // else the alert that says why may be lost on the way
 	}
 	return false
 }
@@ -172,6 +177,14 @@ func (c *conn) answerPlain(e tls.RecordHeaderError) {
 		c.raw.Write(wire.AppendFault(nil, "this port speaks TLS: use tls://", 30))
 		hangUp(c.raw)
 	}
+}
+
+// answerTLS tells a peer that began a TLS handshake with a port that speaks plain TCP. It is
+// no TLS, so that the peer says at once what is the matter, and needs not wait or guess.
+func answerTLS(raw net.Conn) {
+	raw.SetWriteDeadline(time.Now().Add(lingerTime))
+	io.WriteString(raw, "fanin: this port speaks plain TCP, not TLS: use tcp://\n")
+	hangUp(raw)
 }
 
 // hangUp closes nc so that what was written still arrives: a close with bytes

@@ -90,6 +90,11 @@ func serveTCP(t testing.TB, s *TCP) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, s, ln)
+}
+
+func serveOn(t testing.TB, s *TCP, ln net.Listener) (addr string) {
+	t.Helper()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
 	t.Cleanup(func() {

@@ -38,6 +38,8 @@ type Metrics struct {
 	nats, natsAgent                      *input
 	natsMessages, natsEmpty, natsRepeats prometheus.Counter
 	natsRejected                         map[string]prometheus.Counter // by reason: a fixed few
+	natsRefused                          map[string]prometheus.Counter // whether it is kept
+	natsKept                             prometheus.Gauge
 	natsDrops, natsReread, natsMissed    prometheus.Counter
 	dropped                              dropped
 
@@ -103,6 +105,11 @@ func (m *Metrics) addNATS(f factory) {
 	m.natsReread = f.counter("fanin_nats_reread_messages_total", "Messages read from a JetStream stream by number, because their delivery was interrupted.", "", "")
 	m.natsMissed = f.counter("fanin_nats_missed_messages_total", "Messages that left a JetStream stream before they could be taken: too old, or removed. Not known of consumers with filters.", "", "")
 	m.natsDrops = f.counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be kept, outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
+	m.natsRefused = make(map[string]prometheus.Counter)
+	for _, kept := range []string{"yes", "no"} {
+		m.natsRefused[kept] = f.counter("fanin_nats_refused_messages_total", "Agents' batches in a JetStream stream that the log has not, and whose agents do not wait for an answer: whether they are kept to be published again.", "kept", kept)
+	}
+	m.natsKept = f.gauge("fanin_nats_refused_kept", "Refused messages that are kept to be published again.")
 	for _, r := range messageReasons {
 		m.natsRejected[r] = f.counter("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.", "reason", r)
 	}

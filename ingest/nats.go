@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/nats-io/nats.go"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -45,7 +46,10 @@ type NATS struct {
 	Replicas int           // of a stream that is made; default 1
 	Host     string        // of plain lines; default "nats"
 
-	TrustHost bool // an agent may name any host, not only its id
+	TrustHost   bool   // an agent may name any host, not only its id
+	RefusedDir  string // where batches from the stream are kept that the log refused; "": they stay in the stream, which then waits
+	KeepRefused int64  // bytes of them; default 256 MiB
+	Disk        *disk.Disk
 
 	MaxLine      int           // longer plain lines are split; default wire.MaxLine, at least 256 bytes
 	Pending      int           // bytes of plain messages that wait to be kept; what comes beyond is dropped, and counted; default 64 MiB
@@ -57,6 +61,7 @@ type NATS struct {
 	giveUp      context.CancelFunc
 	unpack      func() (*zstd.Decoder, error)
 	ownsMetrics bool
+	refusals    refusals
 	draining    chan struct{} // closed by Shutdown
 	serving     sync.WaitGroup
 
@@ -87,6 +92,7 @@ func (n *NATS) setUp() {
 		orDefault(&n.Host, "nats")
 		orDefault(&n.MaxLine, wire.MaxLine)
 		orDefault(&n.Pending, 64<<20)
+		orDefault(&n.KeepRefused, 256<<20)
 		orDefault(&n.AgentTimeout, 12*time.Second)
 		n.MaxLine = min(max(n.MaxLine, minLine), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
@@ -96,6 +102,11 @@ func (n *NATS) setUp() {
 			close(n.named)
 		}
 		n.trouble = make(map[string]string)
+		n.refusals = refusals{disk: n.Disk, dir: n.RefusedDir, stream: n.Stream, most: n.KeepRefused, told: make(map[string]bool)}
+		if n.Disk == nil {
+			n.refusals.disk = new(disk.Disk)
+		}
+		n.Metrics.natsKept.Add(float64(n.refusals.measure()))
 		n.await()
 	})
 }
@@ -295,10 +306,10 @@ func (n *NATS) Unreachable(nc *nats.Conn, err error) {
 	}
 }
 
-// Refused takes what the server says beside the point: it is for the connection's
+// Forbidden takes what the server says beside the point: it is for the connection's
 // ErrHandler. What may not be published is said until nil comes, at a new connection;
 // of a subscription that is forbidden, who asked for it hears at once, see subscribed.
-func (n *NATS) Refused(err error) {
+func (n *NATS) Forbidden(err error) {
 	n.setUp()
 	if err == nil {
 		n.setTrouble("permissions", nil)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,8 @@ import (
 // agents serves agents over a Memory, through a stream too.
 func agents(t testing.TB, s *natstest.Server) (*NATS, *appendertest.Memory) {
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}
+	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true,
+		RefusedDir: filepath.Join(t.TempDir(), "refused")}
 	serveNATS(t, s, n)
 	quiet(t, n)
 	return n, m
@@ -99,7 +101,7 @@ func TestHostileAgents(t *testing.T) {
 		t.Errorf("answered elsewhere: %q", m.Data)
 	}
 
-	// In a stream, nobody is there to be told: it is counted, and let go.
+	// In a stream, nobody is there to be told: it is counted, and kept beside the log.
 	js := jetStream(t, nc)
 	before := count(n.Metrics.natsRejected["protocol"])
 	for _, message := range [][]byte{[]byte("text"), nil, helloOf("a"), append(helloOf("a"), 0x9c, 1), claimed, helloOf("b"), bytes.Repeat([]byte{0xff}, 1000)} {
@@ -114,9 +116,6 @@ func TestHostileAgents(t *testing.T) {
 	}
 	publishStored(t, nc, "logs.a", "still here")
 	waitFor(t, m, n, "still here\n")
-	if got := count(n.Metrics.natsRejected["protocol"]) - before; got != 7*6 {
-		t.Errorf("%d messages were rejected, want %d", got, 7*6)
-	}
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		info, err := js.Stream(t.Context(), "LOGS")
 		if err == nil && info.CachedInfo().State.Msgs == 0 {
@@ -125,6 +124,17 @@ func TestHostileAgents(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("what is no batch stays in the stream for ever")
 		}
+	}
+	// All were acknowledged, so that all are counted by now.
+	if got := count(n.Metrics.natsRejected["protocol"]) - before; got != 7*6 {
+		t.Errorf("%d messages were rejected, want %d", got, 7*6)
+	}
+	kept, err := n.Refused()
+	if want := 7*6 - 1; err != nil || len(kept) != want || count(n.Metrics.natsKept) != want { // of one an agent is told
+		t.Errorf("%d messages are kept (%v), %d counted, want %d", len(kept), err, count(n.Metrics.natsKept), want)
+	}
+	if len(kept) > 0 && (kept[0].Agent != "a" || kept[0].Subject != p.Batch("a") || kept[0].Reason == "") {
+		t.Errorf("the first is described as %+v", kept[0])
 	}
 }
 

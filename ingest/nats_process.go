@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -23,14 +24,16 @@ func (s *natsStream) process(group []message) error {
 	}
 	var all sync.WaitGroup
 	var plain []message
+	var lost error
 	chains := make(map[wire.StreamID]*chain)
-	for _, m := range group {
+	for i, m := range group {
 		switch {
 		case s.done.covers(m.seq, m.time):
 			s.n.Metrics.natsRepeats.Inc()
 		case s.n.Agents.IsBatch(m.subject):
-			if err := s.link(chains, m); err != nil {
-				s.n.reject("protocol", "a message in a stream of agents' batches is none", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", err)
+			if bad := s.link(chains, m); bad != nil {
+				s.n.reject("protocol", "a message on an agent's subject of a stream is no batch of an agent", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", bad)
+				lost = cmp.Or(lost, s.lost(&group[i], &Refused{Agent: wire.AgentOf(m.subject), Reason: bad.Error()}, false))
 			}
 		default:
 			plain = append(plain, m)
@@ -39,7 +42,7 @@ func (s *natsStream) process(group []message) error {
 	for _, c := range chains {
 		all.Go(func() { c.err = s.batches(c.list) }) // waited for below
 	}
-	err := s.plain(plain)
+	err := errors.Join(lost, s.plain(plain))
 	all.Wait()
 	for _, c := range chains {
 		err = errors.Join(err, c.err)
@@ -69,6 +72,24 @@ type batchMessage struct {
 	message
 	hello  wire.Hello
 	stream wire.StreamID
+	epoch  uint32
+	from   int64 // where it begins and ends in its source
+	to     int64
+	read   bool // the above is known
+}
+
+// offsets is where in its source the batch is.
+func (b *batchMessage) offsets() string {
+	if !b.read {
+		return "?"
+	}
+	return fmt.Sprintf("%d-%d", b.from, b.to)
+}
+
+// kept reports whether an answer says that the log has what a batch brings.
+func (b *batchMessage) kept(a *wire.Answer) bool {
+	e := &a.Expected
+	return a.Kind == wire.KindAck || a.Kind == wire.KindNack && e.Known && (e.Epoch > b.epoch || e.Epoch == b.epoch && e.Offset >= b.to)
 }
 
 // link puts an agent's batch behind the others of its stream.
@@ -106,6 +127,13 @@ func (s *natsStream) batches(list []batchMessage) error {
 		if err != nil {
 			return err
 		}
+		if unheard(b.answer) && !b.kept(&answer) {
+			err := s.lost(&b.message, &Refused{Agent: b.hello.Agent, Stream: b.stream.Owned(wire.StreamAgent, b.hello.Agent).String(), Offsets: b.offsets(), Reason: answer.Err().Error()},
+				answer.Kind == wire.KindNack)
+			if err != nil {
+				return err
+			}
+		}
 		if b.answer != "" {
 			s.n.Conn.Publish(s.n.Agents.Answer(b.hello.Agent, b.answer), wire.AppendAnswer(nil, answer))
 		}
@@ -123,6 +151,7 @@ func (s *natsStream) batch(b *batchMessage) (wire.Answer, error) {
 			return wire.AnswerTo(b.stream, &wire.Refused{Reason: err.Error()}), nil
 		}
 		if err == nil {
+			b.epoch, b.from, b.to, b.read = f.Batch.Epoch, f.Batch.Offset, f.Batch.End, true
 			err = s.n.offer(&f.Batch, &b.hello)
 		}
 		if decided(err) {

@@ -82,7 +82,7 @@ func (s *natsStream) run() {
 	for s.n.connected() {
 		err := s.session(func() {
 			s.n.setTrouble(part, nil)
-			s.n.Refused(nil)
+			s.n.Forbidden(nil)
 		})
 		switch {
 		case s.n.isDraining():
@@ -167,7 +167,7 @@ func (s *natsStream) pump(ctx context.Context, out chan<- message) error {
 		batch, err := s.consumer.Fetch(want, jetstream.FetchContext(within), jetstream.FetchHeartbeat(3*time.Second))
 		if err != nil {
 			cancel()
-			return fmt.Errorf("fetch: %w", err)
+			return s.cannotFetch(err)
 		}
 		largest := 1
 		for m := range batch.Messages() {
@@ -184,11 +184,15 @@ func (s *natsStream) pump(ctx context.Context, out chan<- message) error {
 		}
 		cancel()
 		if err := batch.Error(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("fetch: %w", err)
+			return s.cannotFetch(err)
 		}
 		want = min(max(fetchedBytes/largest, leastFetched), 2*want, groupMessages)
 	}
 	return ctx.Err()
+}
+
+func (s *natsStream) cannotFetch(err error) error {
+	return fmt.Errorf("fetch messages with the consumer %s of the stream %s: %w", s.n.Durable, s.n.Stream, err)
 }
 
 func newMessage(m jetstream.Msg) (message, error) {

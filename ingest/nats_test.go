@@ -23,7 +23,7 @@ import (
 func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
 	t.Helper()
 	n.setUp()
-	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Refused(err) }), nats.ReconnectErrHandler(n.Unreachable),
+	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(err) }), nats.ReconnectErrHandler(n.Unreachable),
 		nats.ConnectHandler(func(nc *nats.Conn) { n.Unreachable(nc, nil) }), nats.ReconnectHandler(func(nc *nats.Conn) { n.Unreachable(nc, nil) }))
 	served := make(chan error, 1)
 	go func() { served <- n.Serve() }() // ended by stop
@@ -249,8 +249,8 @@ func TestNATSForbidden(t *testing.T) {
 			m := &appendertest.Memory{Log: wire.NewStreamID()}
 			n := c.listen
 			n.Out, n.Welcome, n.Log = m, m.Welcome, slog.New(slog.NewTextHandler(&said, nil))
-			n.Conn = s.Connect(nats.UserInfo("c", "c"), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Refused(err) }),
-				nats.ReconnectHandler(func(*nats.Conn) { n.Refused(nil) }))
+			n.Conn = s.Connect(nats.UserInfo("c", "c"), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(err) }),
+				nats.ReconnectHandler(func(*nats.Conn) { n.Forbidden(nil) }))
 			ended := make(chan struct{})
 			go func() { n.Serve(); close(ended) }() // ended by Shutdown
 			troubled(t, n, c.word)

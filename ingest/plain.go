@@ -18,6 +18,7 @@ type plain struct {
 	outcome chan error // its outcome
 	begun   bool       // the first line was looked at
 	goesOn  bool       // the line being read is a split one's next piece
+	ends    ends       // of the lines read so far
 	held    time.Time  // since when a long beginning of a line holds its block
 	timed   bool       // a read deadline is set
 }
@@ -138,14 +139,26 @@ func (c *conn) setIdleDeadline() bool {
 	return c.setReadDeadline(at)
 }
 
-// note looks for line ends in the last n bytes that were read.
+// note looks for line ends in the last n bytes that were read, and makes newlines of
+// NULs that are such.
 func (c *conn) note(n int) {
 	if c.in.block == nil || n <= 0 {
 		return
 	}
-	new := c.in.block[c.in.have-n : c.in.have]
+	if !c.ends.known {
+		c.ends.look(c.in.block[:c.in.have], n)
+		if c.ends.nuls {
+			n = c.in.have // none was looked for before
+		}
+	}
+	before := c.in.have - n
+	new := c.in.block[before:c.in.have]
+	if c.ends.nuls {
+		new = c.ends.normal(new, before > 0 && c.in.block[before-1] != '\n')
+		c.in.have = before + len(new)
+	}
 	if i := bytes.LastIndexByte(new, '\n'); i >= 0 {
-		c.whole = c.in.have - n + i + 1
+		c.whole = before + i + 1
 		c.goesOn, c.held = false, time.Time{}
 	}
 }

@@ -31,7 +31,8 @@ func TestPlainLines(t *testing.T) {
 
 // Every way to cut the stream into writes gives the same lines.
 func TestPlainByteByByte(t *testing.T) {
-	for _, text := range []string{"\x97\xa5fanim\n", "\x16 a\n", "\x16\x03\x05\n", "\n\n", "\xff\x00\n", "GET it HTTP\n", "GET / x y\n", "\x97\n"} {
+	for _, text := range []string{"\x97\xa5fanim\n", "\x16 a\n", "\x16\x03\x05\n", "\n\n", "a\nb\xff\x00\n", "GET it HTTP\n", "GET / x y\n", "\x97\n",
+		"<14>a\x00<14>b\x00", "<9>a\n\x00b\x00\nc\x00\x00\x00d\x00", "a\nb\x00c\n"} {
 		k := newKeeper()
 		addr := serveTCP(t, &TCP{Out: k})
 		nc := dial(t, addr)
@@ -39,7 +40,31 @@ func TestPlainByteByByte(t *testing.T) {
 		for i := range len(text) {
 			io.WriteString(nc, text[i:i+1])
 		}
-		k.waitText(t, text)
+		want := text
+		if !strings.Contains(text, "a\nb") { // the one whose first line ended with a newline
+			want = endedByNewlines(text)
+		}
+		k.waitText(t, want)
+	}
+}
+
+// TestPlainNUL: a message that ends with a NUL is kept at once, over TLS or not, however
+// long it is; none waits for a newline that never comes.
+func TestPlainNUL(t *testing.T) {
+	const maxLine = 8 << 10
+	k := newKeeper()
+	s := &TCP{Out: k, MaxLine: maxLine}
+	nc := dial(t, serveTCP(t, s))
+	want := ""
+	for i, n := range []int{1, 5 << 10, 7 << 10, 10, 20 << 10, 3} {
+		message := fmt.Sprintf("<14>%d ", i) + strings.Repeat("x", n)
+		io.WriteString(nc, message+"\x00")
+		split, _ := splitLong(nil, []byte(message+"\n"), maxLine)
+		want += string(split)
+		k.waitText(t, want)
+	}
+	if got := count(s.Metrics.tcp.lines); got != strings.Count(want, "\n") {
+		t.Errorf("%d lines were counted, want %d", got, strings.Count(want, "\n"))
 	}
 }
 
@@ -138,7 +163,7 @@ func TestTLSOnPlainPort(t *testing.T) {
 	nc := dial(t, addr)
 	io.WriteString(nc, "\x16\x03\x01\x02\x00\x01\n")
 	nc.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := nc.Read(make([]byte, 1)); err == nil || k.kept() != "" {
-		t.Errorf("read: %v, kept %q", err, k.kept())
+	if answer, err := io.ReadAll(nc); err != nil || !strings.Contains(string(answer), "not TLS: use tcp://") || k.kept() != "" {
+		t.Errorf("read: %q, %v; kept %q", answer, err, k.kept())
 	}
 }

@@ -11,11 +11,11 @@ func plainLines(message []byte) []byte {
 	if lines := fluentLines(message); lines != nil {
 		return lines
 	}
-	message = bytes.TrimSuffix(bytes.TrimRight(message, "\x00"), newline)
-	if len(message) == 0 {
+	text := trim(bytes.Clone(message)) // it may be read again
+	if len(text) == 0 {
 		return nil
 	}
-	return append(bytes.Clone(message), '\n')
+	return append(text, '\n')
 }
 
 // fluentLines reads what Fluent Bit's nats output sends: a JSON array of records,

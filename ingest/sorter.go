@@ -56,10 +56,14 @@ func (s *sorter) split(data []byte) []byte {
 	return out[:len(out)-1]
 }
 
-// trim drops the newline and the NULs that some senders put at the end.
+// trim drops the end of the last line, a newline or NULs or both, and makes newlines of
+// NULs within where they end lines. It changes data.
 func trim(data []byte) []byte {
-	data = bytes.TrimRight(data, "\x00")
-	data = bytes.TrimSuffix(data, newline)
+	var e ends
+	if e.look(data, len(data)); e.nuls {
+		return bytes.TrimSuffix(e.normal(data, false), newline)
+	}
+	data = bytes.TrimSuffix(bytes.TrimRight(data, "\x00"), newline)
 	return bytes.TrimRight(data, "\x00")
 }
 

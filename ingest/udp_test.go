@@ -66,18 +66,18 @@ func TestUDPLines(t *testing.T) {
 		u := &UDP{Out: k, Source: "net"}
 		to, stop := serveUDP(t, u, listen)
 		c := dialUDP(t, to)
-		for _, d := range []string{"one", "two\n", "", "\n", "three\x00", "four\nfive\n\x00", "\x9b\x06 no frame", "\x00\x01"} {
+		for _, d := range []string{"one", "two\n", "", "\n", "three\x00", "four\nfive\n\x00", "\x9b\x06 no frame", "\x00\x01", "<14>six\x00\x00<14>seven\x00\n"} {
 			if _, err := c.Write([]byte(d)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		stop()
-		for _, b := range k.waitText(t, "one\ntwo\nthree\nfour\nfive\n\x9b\x06 no frame\n\x00\x01\n") {
+		for _, b := range k.waitText(t, "one\ntwo\nthree\nfour\nfive\n\x9b\x06 no frame\n\x00\x01\n<14>six\n<14>seven\n") {
 			if b.Host != host || b.Source != "net" || b.Input != "udp" || b.Time == 0 || b.Kind == wire.StreamLossy {
 				t.Errorf("batch %+v", b)
 			}
 		}
-		if d, e, l := count(u.Metrics.datagrams), count(u.Metrics.empty), count(u.Metrics.udp.lines); d != 8 || e != 2 || l != 7 {
+		if d, e, l := count(u.Metrics.datagrams), count(u.Metrics.empty), count(u.Metrics.udp.lines); d != 9 || e != 2 || l != 9 {
 			t.Errorf("counted %d datagrams, %d empty, %d lines", d, e, l)
 		}
 	}

@@ -82,12 +82,12 @@ func backupOfTemp(name string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(name, "."), archiveTempSuffix)
 }
 
-// compressFile makes path + ".gz" from path and returns its name. When it
+// compressFile makes path + ".gz", with mode, from path and returns its name. When it
 // returns nil, the archive is durable and was read back and compared with path,
 // which is still there: removing it is the caller's, after its own checkpoint.
 // Else path is as it was and there is no archive that was not there before,
 // unless the last sync alone failed. It takes no more than two thirds of a core.
-func compressFile(ctx context.Context, d *disk.Disk, path string) (archive string, err error) {
+func compressFile(ctx context.Context, d *disk.Disk, path string, mode fs.FileMode) (archive string, err error) {
 	archive, temp := path+".gz", archiveTemp(path)
 	if exists(archive) { // RenameNew looks again; this saves the work
 		return "", &fs.PathError{Op: "make archive", Path: archive, Err: fs.ErrExist}
@@ -100,7 +100,7 @@ func compressFile(ctx context.Context, d *disk.Disk, path string) (archive strin
 	if err := d.Remove(temp); err != nil {
 		return "", fmt.Errorf("remove a half archive: %w", err)
 	}
-	err = writeArchive(ctx, d, src, temp)
+	err = writeArchive(ctx, d, src, temp, mode)
 	if err == nil {
 		err = proveArchive(ctx, d, src, temp)
 	}
@@ -114,7 +114,7 @@ func compressFile(ctx context.Context, d *disk.Disk, path string) (archive strin
 }
 
 // writeArchive writes src's archive to temp and makes it durable.
-func writeArchive(ctx context.Context, d *disk.Disk, src *disk.File, temp string) error {
+func writeArchive(ctx context.Context, d *disk.Disk, src *disk.File, temp string, mode fs.FileMode) error {
 	fi, err := src.Stat()
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func writeArchive(ctx context.Context, d *disk.Disk, src *disk.File, temp string
 	if err := p.pack(ctx); err != nil {
 		return err
 	}
-	if err := cmp.Or(f.OwnAs(fi), f.Chmod(fi.Mode().Perm()), os.Chtimes(temp, time.Time{}, fi.ModTime())); err != nil {
+	if err := cmp.Or(f.OwnAs(fi), f.Chmod(mode), os.Chtimes(temp, time.Time{}, fi.ModTime())); err != nil {
 		return err
 	}
 	return cmp.Or(f.Sync(), f.Close())

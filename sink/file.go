@@ -27,26 +27,21 @@ type file struct {
 // meet a full disk on its way into the file.
 const reserveStep = 16 << 20
 
-// openFile opens path for appending, creating it with mode. Its size is where
-// it stands: the caller decides what that means.
-func openFile(d *disk.Disk, path string, mode fs.FileMode) (*file, error) {
-	_, err := os.Stat(path)
-	fresh := errors.Is(err, fs.ErrNotExist)
-	f, err := d.Open(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, mode)
+// openFile opens the log's path for appending, creating it. Whatever the umask says,
+// or whoever made the file, it gets the log's mode: the log is made to be read. Its
+// size is where it stands: the caller decides what that means.
+func (s *Sink) openFile() (*file, error) {
+	f, err := s.Disk.Open(s.Path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, s.Mode)
 	if err != nil {
 		return nil, err
 	}
-	if fresh {
-		err = f.Chmod(mode) // whatever the umask says: the log is made to be read
-	}
-	fi, serr := f.Stat()
-	if err = errors.Join(err, serr); err != nil {
+	fi, err := f.Stat()
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", s.Path, err)
 	}
-	if !fi.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("open %s: it is no regular file; the log must be one, since it is rotated and read again", path)
+	if err := f.HaveMode(s.Mode); err != nil {
+		s.Log.Warn("cannot give the log its mode; going on with the one it has", "path", s.Path, "mode", fi.Mode().Perm(), "want", s.Mode.Perm(), "err", err)
 	}
 	return &file{f: f, inode: disk.Inode(fi), size: fi.Size(), reserved: fi.Size(), opened: time.Now()}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -146,30 +147,37 @@ func crashBeforeFile(t *testing.T, s *Sink, src *source) {
 	s.Close(context.Background())
 }
 
+// TestBackupNameExists: a clock that was set back meets names of the future. Here all
+// names of the next moments are taken, by files or by archives, so that a rotation
+// which looks at none of them meets one for certain.
 func TestBackupNameExists(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
-	src := newSource()
-	src.send(t, s, "one")
-	// A clock that was set back meets names of the future: all of the next 60 ms.
-	m := mover{path: s.Path}
-	var taken []string
-	for i := range 60 {
-		name := m.backup(time.Now().Add(time.Duration(i) * time.Millisecond))
-		if i%2 == 0 {
-			name += ".gz"
+	for _, suffix := range []string{"", ".gz"} {
+		s := open(t, &Sink{Compress: "none"})
+		src := newSource()
+		src.send(t, s, "one")
+		m := mover{path: s.Path}
+		taken := make(map[string]bool)
+		older := filepath.Join(t.TempDir(), "older")
+		must(t, os.WriteFile(older, []byte("older\n"), 0o640))
+		for at := time.Now(); time.Until(at) < 300*time.Millisecond; at = at.Add(time.Millisecond) {
+			name := m.backup(at) + suffix
+			must(t, os.Link(older, name))
+			taken[name] = true
 		}
-		os.WriteFile(name, []byte("older\n"), 0o640)
-		taken = append(taken, name)
-	}
-	if _, err := s.Rotate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range taken {
-		if b, err := os.ReadFile(name); err != nil || string(b) != "older\n" {
-			t.Fatalf("%s was overwritten: %q, %v", name, b, err)
+		r, err := s.Rotate(context.Background())
+		if err != nil {
+			t.Fatal(err)
 		}
+		if name := filepath.Join(filepath.Dir(s.Path), r.Name) + suffix; taken[name] {
+			t.Errorf("%s was there before", name)
+		}
+		for name := range taken {
+			if b, err := os.ReadFile(name); err != nil || string(b) != "older\n" {
+				t.Fatalf("%s was overwritten: %q, %v", name, b, err)
+			}
+		}
+		expectLines(t, s, "one")
 	}
-	expectLines(t, s, "one")
 }
 
 func TestRotationImpossible(t *testing.T) {
@@ -288,6 +296,36 @@ func TestDiskFull(t *testing.T) {
 		waitFor(t, "health", func() bool { return s.Status().Healthy })
 		waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: RESUMED") })
 	}
+}
+
+// TestDiskFullAtStart: a start that waits for room ends when it is told to.
+func TestDiskFullAtStart(t *testing.T) {
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20}
+	crashBeforeFile(t, s, newSource())
+	waits := make(chan struct{})
+	var once sync.Once
+	full := &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if op == disk.OpWrite && path == s.Path {
+			once.Do(func() { close(waits) })
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}}
+	ctx, stop := context.WithCancel(context.Background())
+	opened := make(chan error, 1)
+	again := &Sink{Path: s.Path, walSize: 1 << 20, Disk: full}
+	go func() { opened <- again.Open(ctx) }() // ends by stop
+	<-waits
+	stop()
+	select {
+	case err := <-opened:
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it goes on waiting")
+	}
+	open(t, &Sink{Path: s.Path, walSize: 1 << 20}) // its locks are free
 }
 
 // TestFailedSyncIsFinal: nobody is told anything after it, and the next start

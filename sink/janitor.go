@@ -164,7 +164,7 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 	if err := j.s.Disk.Remove(plain + ".gz"); err != nil { // made by a pass that was not done
 		return err
 	}
-	if _, err := compressFile(ctx, j.s.Disk, plain); err != nil {
+	if _, err := compressFile(ctx, j.s.Disk, plain, j.s.Mode); err != nil {
 		return fmt.Errorf("compress %s: %w", g.Name, err)
 	}
 	err := j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateGzip, g.name+".gz" })

@@ -38,13 +38,13 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w.group.streams = make(map[wire.StreamID]bool)
 	var err error
 	if w.layout, err = newLayout(s.Format); err != nil {
-		return nil, err
+		return w, err
 	}
 	w.mover = mover{path: s.Path, log: &lumberjack.Logger{Filename: s.Path, MaxSize: 1 << 30}}
 	w.mover.keepSpare(true)
 	r := &recovery{w: w, s: s}
 	if r.slot, err = readSlot(s.State); err != nil {
-		return nil, err
+		return w, err
 	}
 	if r.slot == nil {
 		err = r.first()
@@ -52,7 +52,7 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 		err = r.again()
 	}
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 	return w, r.settle(ctx)
 }
@@ -383,8 +383,11 @@ func (r *recovery) live(least uint64) error {
 			return err
 		}
 	}
-	f, err := openFile(r.s.Disk, r.s.Path, r.s.Mode)
+	f, err := r.s.openFile()
 	if err != nil {
+		return err
+	}
+	if err := r.s.own(f); err != nil {
 		return err
 	}
 	w.file = f
@@ -469,7 +472,8 @@ func (r *recovery) settle(ctx context.Context) error {
 	s.catalog, s.size = w.catalog, w.file.size
 	w.file.shown = w.file.size
 	s.mu.Unlock()
-	if err := w.checkpointAs(r.everything); err != nil {
+	w.whole = true // whatever the mode: so modes can be switched
+	if err := w.checkpoint(); err != nil {
 		return err
 	}
 	// Only now is nothing needed of the old write-ahead log.
@@ -481,16 +485,6 @@ func (r *recovery) settle(ctx context.Context) error {
 		s.Notice("%s", text)
 	}
 	return ctx.Err()
-}
-
-// everything makes a checkpoint synced and its table whole, whatever the mode:
-// so modes can be switched.
-func (r *recovery) everything(c *checkpoint) {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	c.durable, c.file = true, r.w.file.f
-	c.table, c.compact = r.w.catalog.all(nil), true
-	r.w.tableLive = int64(len(c.table))
 }
 
 // sweep removes what interrupted steps left in the state directory.

@@ -89,5 +89,8 @@ func (s *Sink) rescue(path string) (lines int, err error) {
 	if lines == 0 {
 		return 0, nil
 	}
-	return lines, s.Disk.WriteFile(path, text, s.Mode)
+	if err := s.Disk.WriteFile(path, text, s.Mode); err != nil {
+		return lines, err
+	}
+	return lines, os.Chmod(path, s.Mode)
 }

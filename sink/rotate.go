@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"fanin/internal/disk"
 )
 
 // retryFile is how long the writer goes on with the file it has before it tries
@@ -25,13 +27,14 @@ func (w *writer) rotate(trigger string) error {
 	if time.Now().Before(w.rotateAfter) {
 		return nil
 	}
-	if err := w.checkpointAs(func(c *checkpoint) { c.slot.Rotating = true }); err != nil {
-		return err
+	generation := w.file.generation
+	if err := w.checkpointAs(func(c *checkpoint) { c.slot.Rotating = true }); err != nil || w.file.generation != generation {
+		return err // in the second case the state had to be made again, and a file was begun
 	}
 	if _, err := w.mover.move(w.file.inode); err != nil {
 		w.rotateAfter = time.Now().Add(retryFile)
 		w.s.counts.rotationErrors.Add(1)
-		w.s.Log.Error("cannot rotate; the file grows on and nothing is lost; trying again each second", "path", w.s.Path, "err", err)
+		w.complain("cannot rotate; the file grows on and nothing is lost; trying again each second", err)
 		return nil
 	}
 	w.file.release() // only now: nobody who appends to the log by its name meets it any more
@@ -54,9 +57,14 @@ func (w *writer) replace(why string) error {
 		return err
 	}
 	old := w.catalog.live()
+	since, lack := w.trouble.since, w.noFile
 	began, err := w.begin()
 	if err != nil || !began {
 		return err
+	}
+	if !since.IsZero() && lack != nil {
+		why += fmt.Sprintf(" (%v, for %s)", lack, time.Since(since).Round(time.Millisecond))
+		w.relieve()
 	}
 	w.s.counts.interference.Add(1)
 	where := old.name
@@ -73,7 +81,12 @@ func (w *writer) replace(why string) error {
 // already is kept, as a generation of its own. If no file can be opened, the
 // writer goes on for a moment with the one it has.
 func (w *writer) begin() (bool, error) {
-	next, found, err := w.openNext()
+	var next *file
+	var found *generation
+	err := w.s.lockAgain(w.s.locks[:1]) // the log's own
+	if err == nil {
+		next, found, err = w.openNext()
+	}
 	if err == nil {
 		if err = w.s.Disk.SyncDir(filepath.Dir(w.s.Path)); err != nil {
 			next.f.Close()
@@ -83,11 +96,12 @@ func (w *writer) begin() (bool, error) {
 		return false, err
 	}
 	if err != nil {
+		w.replaceAfter, w.noFile = time.Now().Add(retryFile), fmt.Errorf("begin a new file: %w", err)
 		if w.file.deleted() {
-			return false, w.pause(fmt.Errorf("begin a new file: %w", err))
+			w.suffer(w.noFile)
+		} else if !w.remaking {
+			w.complain("cannot begin a new file; going on with the old one under its new name; trying again each second", err)
 		}
-		w.replaceAfter = time.Now().Add(retryFile)
-		w.s.Log.Error("cannot begin a new file; going on with the old one under its new name; trying again each second", "path", w.s.Path, "err", err)
 		return false, nil
 	}
 	w.s.mu.Lock()
@@ -104,7 +118,7 @@ func (w *writer) begin() (bool, error) {
 	w.s.size = next.size
 	w.s.mu.Unlock()
 	w.file.f.Close()
-	w.file, next.generation = next, number
+	w.file, next.generation, w.noFile = next, number, nil
 	w.ledSize = 0
 	w.s.shown(w.file)
 	if err := w.checkpoint(); err != nil {
@@ -115,8 +129,11 @@ func (w *writer) begin() (bool, error) {
 }
 
 // retryable reports whether another try may go better: an error of the disk
-// itself is final, whatever else keeps a file from being made may pass.
-func retryable(err error) bool { return !errors.Is(err, syscall.EIO) }
+// itself is final, and another collector stays; whatever else keeps a file from being
+// made may pass.
+func retryable(err error) bool {
+	return !errors.Is(err, syscall.EIO) && !errors.Is(err, disk.ErrLocked) && !errors.Is(err, errOthers)
+}
 
 // close ends a generation: f is its file, and name what that is called now.
 func (g *generation) close(name string, f *file) {
@@ -132,11 +149,18 @@ func (g *generation) close(name string, f *file) {
 }
 
 // openNext opens a fresh file at the path. If others' lines are in the one that
-// is there, that is moved aside first and returned as a generation.
+// is there, that is moved aside first and returned as a generation, unless another
+// collector has it.
 func (w *writer) openNext() (next *file, found *generation, err error) {
-	next, err = openFile(w.s.Disk, w.s.Path, w.s.Mode)
-	if err != nil || next.size == 0 && next.inode != w.file.inode {
-		return next, nil, err
+	next, err = w.s.openFile()
+	if err != nil {
+		return nil, nil, err
+	}
+	ours := next.inode == w.file.inode // truncated or appended to: begin's caller has it
+	if !ours {
+		if err := w.s.own(next); err != nil || next.size == 0 {
+			return next, nil, err
+		}
 	}
 	inode, size := next.inode, next.size
 	next.f.Close()
@@ -144,11 +168,13 @@ func (w *writer) openNext() (next *file, found *generation, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if inode != w.file.inode { // else it is our own, truncated or appended to: begin's caller has it
+	if !ours {
 		now := time.Now().UTC()
 		found = &generation{name: name, inode: inode, size: size, state: statePlain, opened: now, closed: now}
 	}
-	next, err = openFile(w.s.Disk, w.s.Path, w.s.Mode)
+	if next, err = w.s.openFile(); err == nil {
+		err = w.s.own(next)
+	}
 	return next, found, err
 }
 

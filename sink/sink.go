@@ -22,7 +22,7 @@ import (
 // Sink is the one writer of a log. Set the fields, Open it, Append to it from
 // any number of goroutines, Close it. Zero fields take the defaults named.
 type Sink struct {
-	Path   string // the log's live file; required
+	Path   string // the log's live file, or a link to it; required
 	State  string // directory of the write-ahead log and all else; default: .NAME.fanin beside Path
 	Format string // "syslog" (default), "json", "raw"
 	Sync   string // "commit" (default): acknowledged lines survive a power cut; "none": kill -9 only
@@ -58,8 +58,10 @@ type Sink struct {
 
 	walSize int64 // of the write-ahead log; tests make it small
 
+	named   string // Path as it was given: perhaps a link
 	boot    string
 	locks   []*disk.File
+	probe   *disk.File // the live file, locked until the writer has it
 	in      chan *request
 	calls   chan func(*writer) error
 	quit    chan struct{} // closed by Close: no more batches
@@ -97,21 +99,12 @@ const (
 
 var _ wire.Appender = (*Sink)(nil)
 
-// StateDir is where the state of the log at path is kept unless it is said
-// otherwise: beside it, out of sight.
-func StateDir(path string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".fanin")
-}
-
 func (s *Sink) defaults() error {
-	if s.Path == "" {
-		return errors.New("the log has no path")
-	}
-	path, err := filepath.Abs(s.Path)
+	path, err := locate(s.Path)
 	if err != nil {
-		return fmt.Errorf("path of the log: %w", err)
+		return err
 	}
-	s.Path = path
+	s.named, s.Path = s.Path, path
 	if s.State, err = filepath.Abs(cmp.Or(s.State, StateDir(path))); err != nil {
 		return fmt.Errorf("state of the log: %w", err)
 	}
@@ -155,8 +148,15 @@ func (s *Sink) Open(ctx context.Context) error {
 	if err := s.lock(); err != nil {
 		return err
 	}
+	if s.probe != nil {
+		s.probe.HaveMode(s.Mode) // openFile says so if that cannot be
+	}
+	// What waits for room waits for quit, too: a start on a full disk can be ended.
+	stop := context.AfterFunc(ctx, s.quitting)
+	defer stop()
 	w, err := s.recover(ctx)
 	if err != nil {
+		w.close()
 		s.unlock()
 		return fmt.Errorf("open the log %s: %w", s.Path, err)
 	}
@@ -177,32 +177,6 @@ func (s *Sink) work(w *writer) {
 		close(s.failed)
 	}
 	close(s.ended)
-}
-
-// lock keeps other collectors from the log and from the state, both: either
-// could be shared by mistake.
-func (s *Sink) lock() error {
-	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
-		if err := os.MkdirAll(dir, s.DirMode); err != nil {
-			return fmt.Errorf("make the directory: %w", err)
-		}
-	}
-	for _, path := range []string{filepath.Join(filepath.Dir(s.Path), "."+filepath.Base(s.Path)+".lock"), filepath.Join(s.State, "lock")} {
-		f, err := s.Disk.Lock(path)
-		if err != nil {
-			s.unlock()
-			return fmt.Errorf("only one collector may have the log %s: %w", s.Path, err)
-		}
-		s.locks = append(s.locks, f)
-	}
-	return nil
-}
-
-func (s *Sink) unlock() {
-	for _, f := range s.locks {
-		f.Close()
-	}
-	s.locks = nil
 }
 
 // Append commits b: after nil, its lines are in the write-ahead log for good and
@@ -268,7 +242,7 @@ func (s *Sink) Failed() <-chan struct{} { return s.failed }
 // Close commits what was taken, writes a last checkpoint and ends the writer.
 // Append then returns wire.ErrDraining. It waits as long as ctx allows.
 func (s *Sink) Close(ctx context.Context) error {
-	s.closing.Do(func() { close(s.quit) })
+	s.quitting()
 	s.janitor.stop()
 	select {
 	case <-s.ended:
@@ -278,6 +252,9 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.unlock()
 	return s.Err()
 }
+
+// quitting has the writer take no more.
+func (s *Sink) quitting() { s.closing.Do(func() { close(s.quit) }) }
 
 func (s *Sink) alive() {
 	if s.Alive != nil {

@@ -3,6 +3,8 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"syscall"
 	"time"
 
 	"fanin/internal/disk"
@@ -24,10 +26,17 @@ type trouble struct {
 // committed, so nobody was told anything.
 func (w *writer) makeWay(n int64) error {
 	for {
-		if why := w.file.foul(w.s.Path); why != "" && w.mayReplace() {
+		why := w.file.foul(w.s.Path)
+		if why != "" && w.mayReplace() {
 			if err := w.replace(why); err != nil {
 				return err
 			}
+		}
+		if why != "" && w.file.deleted() { // nothing may be taken that nobody could read
+			if err := w.pause(w.noFile); err != nil {
+				return err
+			}
+			continue
 		}
 		if w.s.RotateSize > 0 && w.file.size > 0 && w.file.size+n > w.s.RotateSize {
 			if err := w.rotate("size"); err != nil {
@@ -55,18 +64,46 @@ const sayAgain = time.Minute
 func (w *writer) suffer(cause error) {
 	now := time.Now()
 	if w.trouble.since.IsZero() {
-		what := "no room on the disk: %v; free some"
-		if !disk.IsFull(cause) {
-			what = "out of file descriptors: %v; allow more (LimitNOFILE=, ulimit -n) or have fewer connections"
-		}
-		w.trouble = trouble{since: now, text: fmt.Sprintf(what+"; fanin goes on by itself and loses nothing", cause)}
+		w.trouble.since = now
 		w.s.counts.full.Add(1)
+	}
+	if text := remedy(cause) + "; fanin goes on by itself and loses nothing"; text != w.trouble.text {
+		w.trouble.text, w.trouble.said = text, time.Time{}
 	}
 	if now.Sub(w.trouble.said) > sayAgain {
 		w.trouble.said = now
 		w.s.Log.Error(w.trouble.text)
 	}
 	w.s.setTrouble(w.trouble.text)
+}
+
+// remedy says what is wrong and what to do.
+func remedy(cause error) string {
+	switch {
+	case disk.IsFull(cause):
+		return fmt.Sprintf("no room on the disk: %v; free some", cause)
+	case disk.IsScarce(cause):
+		return fmt.Sprintf("out of file descriptors: %v; allow more (LimitNOFILE=, ulimit -n) or have fewer connections", cause)
+	case errors.Is(cause, fs.ErrNotExist):
+		return fmt.Sprintf("a directory is gone: %v; make it again", cause)
+	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EROFS):
+		return fmt.Sprintf("not permitted: %v; permit it", cause)
+	}
+	return cause.Error()
+}
+
+// complaint is what was said last of a thing that keeps failing but keeps no lines.
+type complaint struct {
+	what string
+	said time.Time
+}
+
+// complain says it once a minute.
+func (w *writer) complain(what string, err error) {
+	if now := time.Now(); what != w.complaint.what || now.Sub(w.complaint.said) > sayAgain {
+		w.complaint = complaint{what, now}
+		w.s.Log.Error(what, "path", w.s.Path, "err", err)
+	}
 }
 
 // pause suffers for a moment. It returns an error only when the sink is closing.
@@ -87,12 +124,22 @@ func (w *writer) settle() {
 		return
 	}
 	w.s.Notice("RESUMED after=%s reason=%q lost=0", time.Since(w.trouble.since).Round(time.Millisecond), w.trouble.text)
+	w.relieve()
+}
+
+// relieve ends a trouble of which the log says enough.
+func (w *writer) relieve() {
 	w.trouble = trouble{}
 	w.s.setTrouble("")
 }
 
 // tick is what the writer does when nothing arrives.
 func (w *writer) tick() error {
+	if w.pending == nil {
+		if why := w.strayed(); why != "" {
+			return w.remake(why)
+		}
+	}
 	if w.pending == nil && w.wal.used() > 0 && time.Since(w.last) > idleCheckpoint {
 		w.start(w.capture())
 	}
@@ -141,7 +188,10 @@ func (w *writer) capture() *checkpoint {
 	defer w.s.mu.Unlock()
 	g := w.catalog.live()
 	g.size = w.file.size
-	if w.keeper.tableSize > 1<<20 && w.keeper.tableSize > 4*w.tableLive {
+	if w.whole || w.keeper.tableSize > 1<<20 && w.keeper.tableSize > 4*w.tableLive {
+		if w.whole {
+			w.whole, c.durable, c.file = false, true, w.file.f
+		}
 		w.catalog.delta(nil)
 		c.table, c.compact = w.catalog.all(nil), true
 		w.tableLive = int64(len(c.table))
@@ -163,6 +213,11 @@ func (w *writer) start(c *checkpoint) {
 func (w *writer) checkpointed(err error) error {
 	c := w.pending
 	w.pending = nil
+	if err != nil && !w.remaking {
+		if why := w.strayed(); why != "" {
+			return w.remake(why) // with all that this checkpoint was to hold
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
@@ -173,15 +228,19 @@ func (w *writer) checkpointed(err error) error {
 
 // wait waits for the pending checkpoint, if there is one.
 func (w *writer) wait() error {
+	suffered := false
 	for w.pending != nil {
 		select {
 		case err := <-w.done:
-			w.settle()
+			if suffered { // else what troubles the writer is something else, and lasts
+				w.settle()
+			}
 			return w.checkpointed(err)
 		case <-time.After(200 * time.Millisecond):
 			w.s.alive() // a slow disk is no reason to be killed
 			if err := w.keeper.lacking(); err != nil {
 				w.suffer(err)
+				suffered = true
 			}
 		}
 	}
@@ -224,9 +283,20 @@ func (w *writer) stop() {
 		<-w.done
 		w.pending = nil
 	}
-	w.file.f.Close()
-	w.wal.f.Close()
-	w.keeper.close()
+	w.close()
+}
+
+// close closes what is open, if anything is yet.
+func (w *writer) close() {
+	if w.file != nil {
+		w.file.f.Close()
+	}
+	if w.wal != nil && w.wal.f != nil {
+		w.wal.f.Close()
+	}
+	if w.keeper != nil {
+		w.keeper.close()
+	}
 }
 
 // errClosed is the outcome of an Append that came too late.

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,7 +31,8 @@ type Report struct {
 	Generations []Generation   `json:"generations"`
 	Streams     []StreamReport `json:"streams"`
 	Notes       []string       `json:"notes,omitempty"`    // worth knowing, and nothing wrong
-	Problems    []string       `json:"problems,omitempty"` // each names the file and the byte
+	Problems    []string       `json:"problems,omitempty"` // each names the file and the byte, or says how many more there are of a kind
+	Found       int            `json:"found"`              // problems in all
 }
 
 // StreamReport is one stream of the log. The zero id stands for all lines that
@@ -53,7 +55,7 @@ func (r *Report) OK() bool { return len(r.Problems) == 0 }
 // Generations lists the files of the log at path, oldest first, of a running or
 // a stopped collector. state may be empty for the default place.
 func Generations(path, state string) ([]Generation, error) {
-	path, err := filepath.Abs(path)
+	path, err := locate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +80,7 @@ func Generations(path, state string) ([]Generation, error) {
 // line where it should be, every stream without a gap or a repeat. It only
 // reads, and works beside a running collector, up to its last checkpoint.
 func Verify(ctx context.Context, path, state string) (Report, error) {
-	path, err := filepath.Abs(path)
+	path, err := locate(path)
 	if err != nil {
 		return Report{}, err
 	}
@@ -86,7 +88,7 @@ func Verify(ctx context.Context, path, state string) (Report, error) {
 		state = StateDir(path)
 	}
 	for try := 0; ; try++ {
-		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport)}
+		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport), found: make(map[problemKind]int)}
 		v.report.Path = path
 		err := v.run(ctx)
 		// A running collector rotates and compresses under our eyes: look again.
@@ -109,13 +111,38 @@ type verifier struct {
 	report      Report
 	last        map[streamEpoch]int64 // where each epoch of a stream stood
 	streams     map[wire.StreamID]*StreamReport
+	found       map[problemKind]int
+	order       []problemKind
 }
 
-func (v *verifier) problem(format string, args ...any) {
-	if len(v.report.Problems) < 1000 {
-		v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
+// problemKind is what is alike in problems: the file, and what is wrong.
+type problemKind struct{ file, format string }
+
+// shown is how many problems of a kind are told one by one: what one mishap did to
+// thousands of records would hide all else.
+const shown = 2
+
+func (v *verifier) problem(file, format string, args ...any) {
+	k := problemKind{file, format}
+	if v.found[k]++; v.found[k] == 1 {
+		v.order = append(v.order, k)
+	}
+	v.report.Found++
+	if v.found[k] <= shown && len(v.order) <= 1000 {
+		v.report.Problems = append(v.report.Problems, file+": "+fmt.Sprintf(format, args...))
 	}
 }
+
+// sum says of each kind how many there were that were not told.
+func (v *verifier) sum() {
+	for _, k := range v.order {
+		if more := v.found[k] - shown; more > 0 {
+			v.report.Problems = append(v.report.Problems, fmt.Sprintf("%s: and %d more of this kind: %s", k.file, more, verbs.ReplaceAllString(k.format, "...")))
+		}
+	}
+}
+
+var verbs = regexp.MustCompile(`%[a-z]`)
 
 func (v *verifier) note(format string, args ...any) {
 	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
@@ -148,6 +175,7 @@ func (v *verifier) run(ctx context.Context) (err error) {
 	}
 	v.watermarks()
 	v.waiting()
+	v.sum()
 	for _, st := range v.streams {
 		v.report.Streams = append(v.report.Streams, *st)
 	}
@@ -239,21 +267,27 @@ type verifiedFile struct {
 	size int64
 	at   int64
 	buf  []byte
+
+	cut  bool   // the file ends at byte at, before its ledger does
+	gone uint64 // lines behind that
 }
 
 func (f *verifiedFile) against(ledger []byte) error {
 	for i := 0; i+recordSize <= len(ledger); i += recordSize {
 		var r record
 		if r.parse(ledger[i:]) != nil {
-			f.v.problem("%s: record %d of the ledger of generation %d is damaged", f.g.name, i/recordSize, f.g.number)
+			f.v.problem(f.g.name, "record %d of the ledger of generation %d is damaged", i/recordSize, f.g.number)
 			return nil
 		}
 		if err := f.record(&r); err != nil {
 			return err
 		}
 	}
-	if f.at < f.size {
-		f.v.problem("%s: bytes %d to %d are in no record: somebody else wrote them", f.g.name, f.at, f.size)
+	switch {
+	case f.cut:
+		f.v.problem(f.g.name, "ends at byte %d and had %d bytes: somebody truncated it; %d committed lines are gone", f.at, f.size, f.gone)
+	case f.at < f.size:
+		f.v.problem(f.g.name, unknownBytes, f.at, f.size)
 	}
 	f.v.report.Bytes += f.at
 	return nil
@@ -265,41 +299,48 @@ func (f *verifiedFile) record(r *record) error {
 	if r.length == 0 {
 		return nil
 	}
+	if f.cut {
+		f.gone += uint64(r.lines)
+		return nil
+	}
 	if r.position < f.at {
-		f.v.problem("%s: a record claims byte %d, which an earlier one has", f.g.name, r.position)
+		f.v.problem(f.g.name, "a record claims byte %d, which an earlier one has", r.position)
 		return nil
 	}
 	if r.position > f.at {
-		f.v.problem("%s: bytes %d to %d are in no record: somebody else wrote them", f.g.name, f.at, r.position)
-		if _, err := io.CopyN(io.Discard, f.text, r.position-f.at); err != nil {
-			return f.short(err)
+		n, err := io.CopyN(io.Discard, f.text, r.position-f.at)
+		if f.at += n; err != nil {
+			return f.short(r, 0, err)
 		}
+		f.v.problem(f.g.name, unknownBytes, f.at-n, r.position)
 	}
 	f.buf = slices.Grow(f.buf[:0], int(r.length))[:r.length]
-	if _, err := io.ReadFull(f.text, f.buf); err != nil {
-		return f.short(err)
+	if n, err := io.ReadFull(f.text, f.buf); err != nil {
+		f.at += int64(n)
+		return f.short(r, bytes.Count(f.buf[:n], newline), err)
 	}
 	f.at = r.position + int64(r.length)
 	switch lines := bytes.Count(f.buf, newline); {
 	case crc32.Checksum(f.buf, castagnoli) != r.sum:
-		f.v.problem("%s: the %d lines from byte %d are not what was committed", f.g.name, r.lines, r.position)
+		f.v.problem(f.g.name, "the %d lines from byte %d are not what was committed", r.lines, r.position)
 	case lines != int(r.lines) || f.buf[len(f.buf)-1] != '\n':
-		f.v.problem("%s: torn: %d lines from byte %d, committed were %d", f.g.name, lines, r.position, r.lines)
+		f.v.problem(f.g.name, "torn: %d lines from byte %d, committed were %d", lines, r.position, r.lines)
 	}
 	f.v.report.Lines += uint64(r.lines)
 	return nil
 }
 
-// short says that the file ends before its ledger does.
-func (f *verifiedFile) short(err error) error {
+// short notes that the file ends within a record, of which some lines are there.
+func (f *verifiedFile) short(r *record, lines int, err error) error {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	f.v.problem("%s: ends within or behind byte %d; it had %d bytes: somebody truncated it", f.g.name, f.at, f.size)
-	f.at = f.size
-	f.text.Reset(strings.NewReader(""))
+	f.cut, f.gone = true, uint64(r.lines)-uint64(lines)
+	f.v.report.Lines += uint64(lines)
 	return nil
 }
+
+const unknownBytes = "bytes %d to %d are in no record: somebody else wrote them"
 
 // place holds a record against where its stream stood.
 func (v *verifier) place(g *generation, r *record) {
@@ -323,10 +364,10 @@ func (v *verifier) place(g *generation, r *record) {
 	case r.op == wire.OpOpen || r.op == wire.OpEnd:
 	case r.offset > last && !r.lossy:
 		st.Gaps++
-		v.problem("%s: stream %s has a gap: offsets %d to %d are missing before byte %d", g.name, r.stream, last, r.offset, r.position)
+		v.problem(g.name, "stream %s has a gap: offsets %d to %d are missing before byte %d", r.stream, last, r.offset, r.position)
 	case r.offset < last:
 		st.Repeats++
-		v.problem("%s: stream %s repeats: offsets %d to %d stand again at byte %d", g.name, r.stream, r.offset, last, r.position)
+		v.problem(g.name, "stream %s repeats: offsets %d to %d stand again at byte %d", r.stream, r.offset, last, r.position)
 	}
 	if r.op == wire.OpSkip {
 		st.Skipped += r.end - r.offset
@@ -338,7 +379,7 @@ func (v *verifier) place(g *generation, r *record) {
 func (v *verifier) watermarks() {
 	for _, st := range v.catalog.streams {
 		if last, seen := v.last[streamEpoch{st.id, st.Epoch}]; seen && last != st.Offset {
-			v.problem("stream %s: agents are told offset %d, the log holds it up to %d", st.id, st.Offset, last)
+			v.problem("table of streams", "stream %s: agents are told offset %d, the log holds it up to %d", st.id, st.Offset, last)
 		}
 	}
 }
@@ -357,7 +398,7 @@ func (v *verifier) waiting() {
 		if err != nil || fr == nil {
 			var damaged *DamagedError
 			if errors.As(err, &damaged) && !v.moved() {
-				v.problem("%v", err)
+				v.problem(walName, "%v", err)
 			}
 			return
 		}

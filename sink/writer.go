@@ -40,7 +40,11 @@ type writer struct {
 	before  time.Time            // of the last checkpoint before the start
 
 	trouble                   trouble
+	complaint                 complaint
 	rotateAfter, replaceAfter time.Time // not before, after it failed
+	noFile                    error     // why the last try to begin a file failed
+	whole                     bool      // the next checkpoint holds everything, synced, whatever the mode
+	remaking                  bool      // the state is being made again
 }
 
 // group is what the next frame will hold, and who waits for it.
@@ -330,8 +334,35 @@ func (w *writer) commit() error {
 }
 
 // log writes f into the write-ahead log, waiting for a checkpoint when the ring
-// is full, and applies it.
+// is full, and applies it. A write-ahead log that was deleted meanwhile is none:
+// f is written again, into the next.
 func (w *writer) log(f *frame) error {
+	for {
+		if err := w.logOnce(f); err != nil {
+			return err
+		}
+		why := w.gone()
+		if why == "" {
+			break
+		}
+		if err := w.remake(why); err != nil {
+			return err
+		}
+	}
+	w.wal.durable = w.wal.lsn // in mode none: as durable as it gets
+	w.s.mu.Lock()
+	w.catalog.apply(f, time.Now().UnixMicro())
+	w.s.mu.Unlock()
+	for i := range f.records {
+		w.ledger = f.records[i].append(w.ledger)
+	}
+	w.ledSize += int64(len(f.records)) * recordSize
+	w.s.counts.commits.Add(1)
+	return nil
+}
+
+// logOnce writes f into the write-ahead log that there is, and syncs it.
+func (w *writer) logOnce(f *frame) error {
 	f.generation, f.position = w.file.generation, w.file.size
 	at := f.position
 	for i := range f.records {
@@ -344,25 +375,14 @@ func (w *writer) log(f *frame) error {
 			err = w.wal.append(f)
 		}
 	}
-	if err != nil {
+	if err != nil || w.s.Sync != syncCommit {
 		return err
 	}
-	if w.s.Sync == syncCommit {
-		begin := time.Now()
-		if err := w.wal.sync(); err != nil {
-			return err
-		}
-		w.s.counts.syncTime.Observe(time.Since(begin).Seconds())
+	begin := time.Now()
+	if err := w.wal.sync(); err != nil {
+		return err
 	}
-	w.wal.durable = w.wal.lsn // in mode none: as durable as it gets
-	w.s.mu.Lock()
-	w.catalog.apply(f, time.Now().UnixMicro())
-	w.s.mu.Unlock()
-	for i := range f.records {
-		w.ledger = f.records[i].append(w.ledger)
-	}
-	w.ledSize += int64(len(f.records)) * recordSize
-	w.s.counts.commits.Add(1)
+	w.s.counts.syncTime.Observe(time.Since(begin).Seconds())
 	return nil
 }
 
@@ -402,7 +422,13 @@ func (w *writer) show(f *frame) error {
 // to had been deleted by then, so that nobody could ever read it there.
 func (w *writer) again(f *frame) error {
 	for old := w.file.generation; w.file.generation == old; {
-		if err := w.replace("deleted"); err != nil {
+		var err error
+		if w.mayReplace() {
+			err = w.replace("deleted")
+		} else {
+			err = w.pause(w.noFile)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,20 +93,29 @@ func (o *options) checkCommand() *cobra.Command {
 
 func (o *options) sendCommand() *cobra.Command {
 	var wait time.Duration
-	c := &cobra.Command{Use: "send --to HOST:PORT FILE...", Short: "send whole files once, and return when every line is committed",
+	c := &cobra.Command{Use: "send --to HOST:PORT FILE...", Short: "send whole files once, and return when every byte is committed",
+		Long: `Sends files as they are now, and returns 0 when every byte of all of them is
+committed. A last line without a newline is a line. What was sent before, also by
+an earlier send, is not sent again. A file under several names is sent once.`,
 		RunE: func(c *cobra.Command, paths []string) error {
 			if len(paths) == 0 || o.to == "" && o.config == "" {
 				return daemon.Exitf(daemon.ExitUsage, "say where to and what: send --to HOST:PORT FILE...")
 			}
-			s, err := o.load(paths)
+			list, err := newErrand(paths)
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(daemon.Terminated(), wait)
-			defer cancel()
-			return send(ctx, s, paths)
+			s, err := o.load(list.patterns())
+			if err != nil {
+				return err
+			}
+			list.patience, list.greeting = wait, wait
+			if !c.Flags().Changed("wait") {
+				list.greeting = 5 * time.Second
+			}
+			return list.send(daemon.Terminated(), s)
 		}}
-	c.Flags().DurationVar(&wait, "wait", time.Minute, "give up after this long")
+	c.Flags().DurationVar(&wait, "wait", time.Minute, "give up when nothing was committed for this long (and, unless it is given, after 5s if no collector answers at first)")
 	return c
 }
 
@@ -145,14 +153,25 @@ func askStatus(state string) (st status, err error) {
 		return st, daemon.Exitf(daemon.ExitUnreachable, "no agent is running with the state %s", state)
 	}
 	if err != nil {
-		return st, fmt.Errorf("ask the agent: %w", err)
+		return st, noAnswer(err, state)
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
 	if err := json.NewDecoder(io.LimitReader(conn, 64<<20)).Decode(&st); err != nil {
-		return st, fmt.Errorf("ask the agent: %w", err)
+		return st, noAnswer(err, state)
 	}
 	return st, nil
+}
+
+// noAnswer says why the agent did not answer.
+func noAnswer(err error, state string) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not say its status within 5s: it hangs, or is stopped; look at its log", state)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
+	}
+	return fmt.Errorf("ask the agent for its status: %w", err)
 }
 
 func noArguments(c *cobra.Command, args []string) error {

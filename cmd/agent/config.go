@@ -2,10 +2,7 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -20,6 +17,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/tail"
+	"fanin/internal/wire"
 )
 
 // settings is the configuration file. Every field has its default before the
@@ -182,6 +180,9 @@ func (s *settings) check() {
 	if a.State == "" {
 		s.file.Problem("agent.state", "state is missing, and there is no home directory to put it (or --state)")
 	}
+	if a.ID == wire.SourceNotice {
+		s.file.Problem("agent.id", "id is %q, which is the collector's own name in the log: choose another (or --id)", a.ID)
+	}
 	s.checkTo()
 	s.oneOf("agent.compress", a.Compress, "auto", "zstd", "none")
 	s.oneOf("agent.log_level", a.LogLevel, "debug", "info", "warn", "error")
@@ -196,26 +197,7 @@ func (s *settings) check() {
 	if a.TLS != nil && (a.TLS.Cert == "") != (a.TLS.Key == "") {
 		s.file.Problem("agent.tls", "tls has one of cert and key; it needs both, or neither")
 	}
-	if len(a.File) == 0 {
-		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"]")
-	}
-	for i, f := range a.File {
-		at := fmt.Sprintf("agent.file[%d]", i)
-		if len(f.Paths) == 0 {
-			s.file.Problem(at+".paths", "paths is missing: what to follow, as in paths = [\"/var/log/*.log\"]")
-		}
-		for _, p := range append(f.Paths, f.Exclude...) {
-			if p == "-" {
-				s.file.Problem(at+".paths", "\"-\" (standard input) is not supported yet; give it a file, or use: nc HOST PORT")
-			}
-			if _, err := filepath.Match(p, ""); err != nil {
-				s.file.Problem(at+".paths", "%q is no pattern: %v", p, err)
-			}
-		}
-		if f.From != "" {
-			s.oneOf(at+".from", f.From, "start", "end")
-		}
-	}
+	s.checkFiles()
 }
 
 func (s *settings) between(path string, v, least, most config.Size) {
@@ -322,64 +304,4 @@ func (s *settings) tables() (tables []tail.Table) {
 		tables = append(tables, t)
 	}
 	return tables
-}
-
-// checkEnvironment tries what the settings name, and says what it finds.
-func (s *settings) checkEnvironment(w io.Writer) error {
-	var problems []error
-	for _, t := range s.tables() {
-		for _, p := range t.Paths {
-			found, _ := filepath.Glob(p)
-			if len(found) == 0 {
-				fmt.Fprintf(w, "note: no file matches %s yet\n", p)
-			}
-			for _, path := range found {
-				f, err := os.Open(path)
-				if err != nil {
-					problems = append(problems, err)
-					continue
-				}
-				f.Close()
-			}
-		}
-	}
-	for _, addr := range s.to.addrs {
-		host, _, _ := net.SplitHostPort(strings.TrimPrefix(addr, "nats://"))
-		if s.to.scheme == "nats" && host == "" {
-			host = strings.TrimPrefix(addr, "nats://") // the port has a default
-		}
-		if _, err := net.LookupHost(host); err != nil {
-			problems = append(problems, fmt.Errorf("collector %s: %w", addr, err))
-		}
-	}
-	if t := s.Agent.TLS; t != nil {
-		_, err := certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}.Client()
-		problems = append(problems, err)
-	}
-	if login := s.login(); login.URL != "" {
-		_, err := login.Options()
-		problems = append(problems, err)
-	}
-	problems = append(problems, writable(s.Agent.State))
-	if err := errors.Join(problems...); err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-	}
-	return nil
-}
-
-// writable reports whether files can be made in dir, or in the nearest directory
-// above that exists.
-func writable(dir string) error {
-	for {
-		f, err := os.CreateTemp(dir, ".fanin-check-")
-		if err == nil {
-			f.Close()
-			return os.Remove(f.Name())
-		}
-		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
-			dir = parent
-			continue
-		}
-		return fmt.Errorf("directory %s: %w", dir, err)
-	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +47,11 @@ type follower struct {
 	lock     *disk.File
 	control  net.Listener
 	started  time.Time
+
+	instance  wire.StreamID // who this installation is; zero over udp
+	run       int64
+	stateSaid time.Time               // when it was said last that the state cannot be made
+	fail      context.CancelCauseFunc // ends the agent with an error
 }
 
 // way is a way to a collector that answers.
@@ -65,7 +69,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
-	defer a.lock.Close()
+	defer func() { a.lock.Close() }() // the one there is then
 	done := make(chan struct{})
 	defer close(done)
 	go a.hangUp(hangups, done, again)
@@ -73,7 +77,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err := a.serveStatus(); err != nil {
 		return err
 	}
-	defer a.control.Close()
+	defer func() { a.control.Close() }()
 	daemon.Notify("READY=1", "STATUS=following")
 	err = a.follow(ctx)
 	daemon.Notify("STOPPING=1")
@@ -113,6 +117,9 @@ func (a *follower) stopped() {
 }
 
 func newFollower(s *settings) (*follower, error) {
+	if err := s.checkPaths(); err != nil {
+		return nil, err
+	}
 	daemon.LimitMemory(64 << 20)
 	var level slog.Level
 	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
@@ -123,11 +130,14 @@ func newFollower(s *settings) (*follower, error) {
 	}
 	var err error
 	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
-		return nil, fmt.Errorf("only one agent may have the state %s: %w", c.State, err)
+		if errors.Is(err, disk.ErrLocked) {
+			return nil, fmt.Errorf("another agent has the state %s: stop it, or give this one a state and an id of its own (--state DIRECTORY --id NAME): %w", c.State, err)
+		}
+		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
-		Tables: s.tables(), State: c.State, Agent: c.ID, Log: a.log, Alive: watchdog, Lossy: s.to.scheme == "udp",
+		Tables: s.tables(), State: c.State, Agent: c.ID, Log: a.log, Alive: func() { watchdog(); a.keepState() }, Lossy: s.to.scheme == "udp",
 		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
 	}
@@ -150,11 +160,11 @@ func (a *follower) ship() error {
 		a.tailer.MaxLine = min(a.tailer.MaxLine, 60<<10)
 		return nil
 	}
-	instance, run, err := openInstance(c.State)
-	if err != nil {
+	var err error
+	if a.instance, a.run, err = openInstance(a.instancePath()); err != nil {
 		return err
 	}
-	hello := wire.Hello{Agent: c.ID, Instance: instance, Run: run, Host: c.Host, Software: "fanin-agent " + daemon.Release}
+	hello := wire.Hello{Agent: c.ID, Instance: a.instance, Run: a.run, Host: c.Host, Software: "fanin-agent " + daemon.Release}
 	if a.settings.to.scheme == "nats" {
 		a.way, err = a.nats(hello)
 	} else {
@@ -175,7 +185,9 @@ func (a *follower) tcp(hello wire.Hello) (*ship.TCP, error) {
 	}
 	var err error
 	if a.settings.to.scheme == "tls" {
-		t.TLS, err = c.TLS.client(a.log)
+		files := c.TLS.files(a.log)
+		t.Explain = files.ExplainClient
+		t.TLS, err = files.Client()
 	}
 	return t, err
 }
@@ -185,7 +197,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	login := a.settings.login()
 	var err error
 	if c.TLS != nil {
-		if login.TLS, err = c.TLS.client(a.log); err != nil {
+		if login.TLS, err = c.TLS.files(a.log).Client(); err != nil {
 			return nil, err
 		}
 	}
@@ -198,7 +210,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 	}
 	return &ship.NATS{
 		URL: login.URL, Options: options, Subject: wire.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
-		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS,
+		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS, Explain: c.TLS.files(a.log).ExplainClient,
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
 	}, nil
 }
@@ -214,17 +226,17 @@ func (a *follower) serveNATS(nc *nats.Conn) {
 	}
 }
 
-func (t *tlsTable) client(log *slog.Logger) (func() *tls.Config, error) {
+// files are the table's, which may be missing: then the system's authorities count.
+func (t *tlsTable) files(log *slog.Logger) certs.Files {
 	if t == nil {
 		t = &tlsTable{}
 	}
-	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}.Client()
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.CA, ServerName: t.ServerName, Log: log}
 }
 
 // openInstance reads who this installation is, or makes it up once, and counts
 // the run: of two runs of one instance, the collector lets the later one win.
-func openInstance(state string) (id wire.StreamID, run int64, err error) {
-	path := filepath.Join(state, "instance")
+func openInstance(path string) (id wire.StreamID, run int64, err error) {
 	b, err := os.ReadFile(path)
 	fields := strings.Fields(string(b))
 	if len(fields) == 2 {
@@ -237,15 +249,19 @@ func openInstance(state string) (id wire.StreamID, run int64, err error) {
 		id = wire.NewStreamID()
 	}
 	run = max(run+1, time.Now().UnixNano())
-	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
-		return id, run, fmt.Errorf("keep who this agent is: %w", err)
-	}
-	return id, run, nil
+	return id, run, writeInstance(path, id, run)
 }
 
 // follow runs the tailer, and the connection for as long as the tailer may still
 // need it.
-func (a *follower) follow(ctx context.Context) error {
+func (a *follower) follow(ctx context.Context) (err error) {
+	ctx, a.fail = context.WithCancelCause(ctx)
+	defer a.fail(nil)
+	defer func() {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+			err = cause
+		}
+	}()
 	if a.way == nil {
 		return a.tailer.Run(ctx)
 	}
@@ -268,84 +284,6 @@ func (a *follower) hello(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
-}
-
-// send follows files until all that is in them now is committed.
-func send(ctx context.Context, s *settings, paths []string) error {
-	if s.to.scheme == "udp" {
-		return daemon.Exitf(daemon.ExitUsage, "send waits for acknowledgements, and udp has none: use tcp:// or tls://")
-	}
-	want := make(map[string]int64)
-	for _, p := range paths {
-		abs, err := filepath.Abs(p)
-		if err == nil {
-			var fi os.FileInfo
-			if fi, err = os.Stat(p); err == nil {
-				want[abs] = fi.Size()
-			}
-		}
-		if err != nil {
-			return daemon.Exitf(daemon.ExitUsage, "%w", err)
-		}
-	}
-	a, err := newFollower(s)
-	if err != nil {
-		return err
-	}
-	defer a.lock.Close()
-	following, stop := context.WithCancel(ctx)
-	defer stop()
-	var watching sync.WaitGroup
-	done := false
-	watching.Go(func() { // ends with following
-		for following.Err() == nil && !done {
-			if done = a.all(want); done {
-				stop()
-			}
-			select {
-			case <-following.Done():
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	})
-	err = a.follow(following)
-	watching.Wait()
-	if done {
-		return nil
-	}
-	if trouble := a.way.Trouble(); trouble != "" {
-		return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent: %s", trouble)
-	}
-	return daemon.Exitf(daemon.ExitLater, "not everything was committed in time (%v); what was is not sent again", err)
-}
-
-// all reports whether every file is acknowledged up to the size it had, or up to
-// the end of its last whole line.
-func (a *follower) all(want map[string]int64) bool {
-	seen := 0
-	for _, f := range a.tailer.Status() {
-		size, ok := want[f.Path]
-		if !ok {
-			continue
-		}
-		if f.Acked < size && f.Acked < lastLine(f.Path, size) {
-			return false
-		}
-		seen++
-	}
-	return seen == len(want)
-}
-
-// lastLine is the end of the last whole line within the first size bytes.
-func lastLine(path string, size int64) int64 {
-	f, err := os.Open(path)
-	if err != nil {
-		return size
-	}
-	defer f.Close()
-	b := make([]byte, min(size, 1<<20))
-	n, _ := f.ReadAt(b, size-int64(len(b)))
-	return size - int64(len(b)) + int64(strings.LastIndexByte(string(b[:n]), '\n')) + 1
 }
 
 const controlName = "control.sock"
@@ -389,11 +327,18 @@ func (st *status) print(w io.Writer) {
 // serveStatus gives the status to whoever connects to the control socket, on a
 // goroutine that ends when the listener is closed.
 func (a *follower) serveStatus() error {
-	path := filepath.Join(a.settings.Agent.State, controlName)
+	path := a.controlPath()
+	if old, ok := a.control.(*net.UnixListener); ok {
+		old.SetUnlinkOnClose(false) // its name is another's by now
+		old.Close()
+	}
 	os.Remove(path) // ours: the lock says so
 	ln, err := net.Listen("unix", path)
 	if err != nil {
-		return fmt.Errorf("open the control socket (paths of at most 107 bytes): %w", err)
+		if len(path) > 107 {
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter agent.state", err, len(path))
+		}
+		return fmt.Errorf("open the control socket %s: %w", path, err)
 	}
 	a.control = ln
 	go func() {

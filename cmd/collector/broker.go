@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -75,6 +76,7 @@ func (c *server) natsInput(t *natsTable) *ingest.NATS {
 		Out: c.sink, Welcome: c.sink.Welcome, Sessions: c.sessions, Room: c.room, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice,
 		Agents: wire.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue, Stream: t.Stream, Durable: t.Durable, Create: t.Create,
 		Replicas: orZero(t.Replicas), Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(orZero(t.MaxLine)), Pending: int(orZero(t.Pending)),
+		RefusedDir: filepath.Join(c.settings.state(), "refused"), KeepRefused: int64(orZero(t.KeepRefused)),
 	}
 }
 
@@ -95,9 +97,14 @@ func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			c.log.Info("connected to the NATS server again", "server", nc.ConnectedUrlRedacted())
 			x.in.Unreachable(nc, nil)
-			x.in.Refused(nil)
+			x.in.Forbidden(nil)
 		}),
-		nats.ReconnectErrHandler(x.in.Unreachable),
+		nats.ReconnectErrHandler(func(nc *nats.Conn, err error) {
+			if err != nil {
+				err = x.table.files(nil).ExplainClient(err)
+			}
+			x.in.Unreachable(nc, err)
+		}),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() {
 				c.log.Warn("the connection to the NATS server was lost; trying again", "server", url, "err", cmp.Or(err, errors.New("closed")))
@@ -120,7 +127,7 @@ func (c *server) refused(x *natsServer, err error) {
 		})
 		return
 	}
-	x.in.Refused(err)
+	x.in.Forbidden(err)
 }
 
 // sendOut begins with what goes out to a server.

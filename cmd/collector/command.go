@@ -62,7 +62,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 		}
 	}
 	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(), o.rotateCommand(), o.reopenCommand(),
-		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(),
+		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
 		o.tailCommand(), o.workCommand())
 	return root
 }
@@ -104,13 +104,13 @@ func (o *options) run(c *cobra.Command) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := o.command("check", "check the configuration and what it names, and change nothing", func(_ context.Context, c *cobra.Command) error {
+	c := o.command("check", "check the configuration and what it names, and change nothing", func(ctx context.Context, c *cobra.Command) error {
 		if o.config == "" {
 			return daemon.Exitf(daemon.ExitUsage, "say what to check: --config FILE")
 		}
 		cfg, err := o.load()
 		if err == nil && !o.noEnvironment {
-			err = cfg.checkEnvironment()
+			err = cfg.checkEnvironment(ctx)
 		}
 		if err != nil {
 			return err
@@ -162,7 +162,7 @@ func (o *options) verifyCommand() *cobra.Command {
 			printReport(c.OutOrStdout(), &r)
 		}
 		if err == nil && !r.OK() {
-			err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, len(r.Problems))
+			err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, r.Found)
 		}
 		return err
 	}))
@@ -184,7 +184,7 @@ func printReport(w io.Writer, r *sink.Report) {
 	}
 	word := "ok"
 	if !r.OK() {
-		word = fmt.Sprintf("%d problems", len(r.Problems))
+		word = fmt.Sprintf("%d problems", r.Found)
 	}
 	fmt.Fprintf(w, "%s: %s: %d lines, %d bytes in %d files, %d streams\n", r.Path, word, r.Lines, r.Bytes, len(r.Generations), len(r.Streams))
 }
@@ -283,7 +283,7 @@ func (o *options) drainCommand() *cobra.Command {
 				return nil
 			}
 		}
-		return daemon.Exitf(daemon.ExitLater, "the collector is still draining")
+		return daemon.Exitf(daemon.ExitLater, "the collector has not ended within 2m: it still finishes what it took; its log says what it waits for, and status how many bytes are in flight")
 	})
 }
 
@@ -293,8 +293,6 @@ func (o *options) ask(ctx context.Context, method, path string, into any) error 
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	return running(ask(ctx, state, method, path, into))
 }
 

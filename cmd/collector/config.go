@@ -3,17 +3,14 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
 
 	"fanin/ingest"
-	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/wire"
@@ -239,6 +236,8 @@ func (s *settings) check() {
 	if w := c.Work; w != nil {
 		s.checkWork(w)
 	}
+	s.checkSubjects()
+	s.checkPorts()
 }
 
 func (s *settings) checkLimits() {
@@ -366,6 +365,7 @@ func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
 	var err error
 	l.RequireAgentCert = t.TLS.ClientCA != ""
 	l.TLS, err = t.TLS.server(log)
+	l.ExplainTLS = t.TLS.files(log).ExplainServer
 	return l, err
 }
 
@@ -377,7 +377,7 @@ func orZero[T any](p *T) (v T) {
 }
 
 func (t *tlsTable) server(log *slog.Logger) (*tls.Config, error) {
-	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, Log: log}.Server()
+	return t.files(log).Server()
 }
 
 // distributor makes the work distributor that the settings describe.
@@ -392,68 +392,4 @@ func (w *workTable) distributor(k *sink.Sink, log *slog.Logger) (*distribute.Dis
 	var err error
 	d.TLS, err = w.TLS.server(log)
 	return d, err
-}
-
-// checkEnvironment tries what the settings name: directories, certificates, ports.
-func (s *settings) checkEnvironment() error {
-	var problems []error
-	for _, dir := range []string{filepath.Dir(s.Collector.Log.Path), s.state()} {
-		problems = append(problems, writable(dir))
-	}
-	for _, t := range s.Collector.TCP {
-		if t.TLS != nil {
-			_, err := t.TLS.server(nil)
-			problems = append(problems, err)
-		}
-		problems = append(problems, free("tcp", t.Listen))
-	}
-	for _, u := range s.Collector.UDP {
-		problems = append(problems, free("udp", u.Listen))
-	}
-	for i := range s.Collector.NATS {
-		_, err := s.Collector.NATS[i].options(nil)
-		problems = append(problems, err)
-	}
-	if h := s.Collector.HTTP; h != nil {
-		problems = append(problems, free("tcp", h.Listen))
-	}
-	if w := s.Collector.Work; w != nil {
-		problems = append(problems, free("tcp", w.Listen))
-	}
-	if err := errors.Join(problems...); err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-	}
-	return nil
-}
-
-// writable reports whether files can be made in dir, or in the nearest directory
-// above that exists.
-func writable(dir string) error {
-	for {
-		f, err := os.CreateTemp(dir, ".fanin-check-")
-		if err == nil {
-			f.Close()
-			return os.Remove(f.Name())
-		}
-		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
-			dir = parent
-			continue
-		}
-		return fmt.Errorf("directory %s: %w", dir, err)
-	}
-}
-
-func free(network, address string) error {
-	if network == "udp" {
-		c, err := net.ListenPacket(network, address)
-		if err == nil {
-			c.Close()
-		}
-		return err
-	}
-	l, err := net.Listen(network, address)
-	if err == nil {
-		l.Close()
-	}
-	return err
 }

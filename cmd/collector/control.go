@@ -35,6 +35,7 @@ const controlName = "control.sock"
 type control struct {
 	servers []*http.Server
 	socket  string
+	own     http.Handler // of the socket
 }
 
 // status is what `status --json` prints.
@@ -91,21 +92,17 @@ func (st *status) print(w io.Writer) {
 // serveControl opens the control socket, and the HTTP listener if there is one.
 func (c *server) serveControl() (*control, error) {
 	k := &control{socket: filepath.Join(c.settings.state(), controlName)}
+	if err := fitsSocket(k.socket); err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
 	os.Remove(k.socket) // ours: the lock on the directory says so
-	ln, err := net.Listen("unix", k.socket)
-	if err != nil {
-		if len(k.socket) > 107 {
-			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter collector.state", err, len(k.socket))
-		}
-		return nil, fmt.Errorf("open the control socket: %w", err)
-	}
-	if err := os.Chmod(k.socket, 0o660); err != nil {
-		return nil, fmt.Errorf("open the control socket: %w", err)
-	}
 	own := c.handler()
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	k.serve(ln, own)
+	k.own = own
+	if err := k.openSocket(); err != nil {
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
 	if h := c.settings.Collector.HTTP; h != nil {
 		if err := c.serveHTTP(k, h); err != nil {
 			k.close()
@@ -113,6 +110,31 @@ func (c *server) serveControl() (*control, error) {
 		}
 	}
 	return k, nil
+}
+
+// openSocket serves the control socket.
+func (k *control) openSocket() error {
+	ln, err := net.Listen("unix", k.socket)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(k.socket, 0o660); err != nil {
+		ln.Close()
+		return err
+	}
+	k.serve(ln, k.own)
+	return nil
+}
+
+// keepSocket opens the control socket again after somebody deleted it, perhaps with
+// the whole state directory.
+func (c *server) keepSocket() {
+	if _, err := os.Lstat(c.control.socket); !errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err := c.control.openSocket(); err == nil { // else the directory is missing, which the sink reports
+		c.log.Warn("the control socket was deleted by somebody else; it is open again", "socket", c.control.socket)
+	}
 }
 
 func (c *server) serveHTTP(k *control, h *httpTable) error {
@@ -136,49 +158,71 @@ func (c *server) serveHTTP(k *control, h *httpTable) error {
 // answerTime bounds every answer but the live tail's.
 const answerTime = 20 * time.Second
 
+// waits says what an answer waits for, and why the log takes no lines if it takes none:
+// most often that is the reason.
+func (c *server) waits(what string) string {
+	if st := c.sink.Status(); !st.Healthy {
+		return what + "; the log takes no lines now: " + st.Trouble
+	}
+	return what
+}
+
+// answerWithin answers a request with what f says. When time is up it says what was
+// waited for: what was asked may yet come about.
+func answerWithin(within time.Duration, waits func() string, f func(ctx context.Context, q url.Values) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
+		v, err := f(ctx, r.URL.Query())
+		if err != nil && ctx.Err() == context.DeadlineExceeded {
+			err = fmt.Errorf("%s was not done within %v; it waits for %s; what was begun may still be done (%w)", r.URL.Path, within, waits(), err)
+		}
+		reply(w, v, err)
+	}
+}
+
 func (c *server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
-	answer := func(pattern string, f func(ctx context.Context, q url.Values) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), answerTime)
-			defer cancel()
-			v, err := f(ctx, r.URL.Query())
-			reply(w, v, err)
-		})
+	// What the answer may have to wait for is said when it does not come in time.
+	answer := func(pattern, waits string, f func(ctx context.Context, q url.Values) (any, error)) {
+		mux.HandleFunc(pattern, answerWithin(answerTime, func() string { return c.waits(waits) }, f))
 	}
+	const nothing, writer, groups = "nothing in particular", "the writer of the log", "the groups of workers"
 	done := struct{}{}
-	answer("GET /status", func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
+	answer("GET /status", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
 	mux.HandleFunc("GET /streams", c.listStreams)
-	answer("POST /streams/forget", c.forgetStreams)
-	answer("POST /streams/give", c.giveStreams)
-	answer("POST /rotate", func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
-	answer("POST /reopen", func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Reopen(ctx) })
-	answer("POST /checkpoint", func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Checkpoint(ctx) })
-	answer("POST /reload", func(context.Context, url.Values) (any, error) { return c.reload() })
-	answer("POST /drain", func(context.Context, url.Values) (any, error) {
+	answer("POST /streams/forget", writer, c.forgetStreams)
+	answer("POST /streams/give", writer, c.giveStreams)
+	answer("POST /rotate", writer, func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
+	answer("POST /reopen", writer, func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Reopen(ctx) })
+	answer("POST /checkpoint", writer, func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Checkpoint(ctx) })
+	answer("POST /reload", nothing, func(context.Context, url.Values) (any, error) { return c.reload() })
+	answer("POST /drain", nothing, func(context.Context, url.Values) (any, error) {
 		c.leaving.Do(func() { close(c.leave) })
 		return done, nil
 	})
-	answer("GET /groups", func(ctx context.Context, _ url.Values) (any, error) { return c.groups(ctx) })
-	answer("GET /workers", func(context.Context, url.Values) (any, error) {
+	answer("GET /groups", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.groups(ctx) })
+	answer("GET /workers", groups, func(context.Context, url.Values) (any, error) {
 		if c.work == nil {
 			return nil, errNoWork
 		}
 		return c.work.Workers(), nil
 	})
-	answer("POST /replay", func(ctx context.Context, q url.Values) (any, error) {
+	answer("POST /replay", groups, func(ctx context.Context, q url.Values) (any, error) {
 		if c.work == nil {
 			return nil, errNoWork
 		}
 		at, err := c.work.Replay(ctx, q.Get("group"), q.Get("from"))
 		return replayed{q.Get("group"), at.String()}, err
 	})
-	answer("POST /forget", func(ctx context.Context, q url.Values) (any, error) {
+	answer("POST /forget", groups, func(ctx context.Context, q url.Values) (any, error) {
 		if c.work == nil {
 			return nil, errNoWork
 		}
 		return done, c.work.Forget(ctx, q.Get("group"))
 	})
+	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
+	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
 	mux.Handle("GET /tail", c.tail)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", c.ready)
@@ -256,12 +300,18 @@ func (s *settings) equal(t *settings) bool { return reflect.DeepEqual(s.Collecto
 
 var errNotRunning = errors.New("no collector is running")
 
+// patience is how long the collector may say nothing: after answerTime it says why it has
+// no answer.
+const patience = answerTime + 5*time.Second
+
 // ask asks the collector with this state directory; into may be nil.
 func ask(ctx context.Context, state, method, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return askFor(ctx, state, method, path, func(answer io.Reader) error {
 		b, err := io.ReadAll(io.LimitReader(answer, 64<<20))
 		if err != nil {
-			return fmt.Errorf("ask the collector: %w", err)
+			return noAnswer(err, filepath.Join(state, controlName), path)
 		}
 		if into == nil {
 			return nil
@@ -273,7 +323,7 @@ func ask(ctx context.Context, state, method, path string, into any) error {
 // askFor asks the collector with this state directory, and has its answer read.
 func askFor(ctx context.Context, state, method, path string, read func(io.Reader) error) error {
 	socket := filepath.Join(state, controlName)
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}}
 	defer client.CloseIdleConnections()
@@ -286,7 +336,7 @@ func askFor(ctx context.Context, state, method, path string, read func(io.Reader
 		return fmt.Errorf("%w with the state %s", errNotRunning, state)
 	}
 	if err != nil {
-		return fmt.Errorf("ask the collector: %w", err)
+		return noAnswer(err, socket, path)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -294,4 +344,16 @@ func askFor(ctx context.Context, state, method, path string, read func(io.Reader
 		return fmt.Errorf("the collector says: %s", bytes.TrimSpace(b))
 	}
 	return read(resp.Body)
+}
+
+// noAnswer says why the collector did not answer.
+func noAnswer(err error, socket, path string) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return daemon.Exitf(daemon.ExitLater, "the collector did not answer to %s on %s in time: a process has the socket open and hangs, or is stopped; look at its log", path, socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the collector: %w: run this as the collector's user, or as root", err)
+	}
+	return fmt.Errorf("ask the collector for %s: %w", path, err)
 }

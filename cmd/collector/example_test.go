@@ -129,7 +129,7 @@ func tcpFields(t *testing.T, s *settings) []any {
 func natsFields(s *settings, t *natsTable) []any {
 	l := (&server{settings: s}).natsInput(t)
 	l.Describe(make(chan *prometheus.Desc, 1000))
-	return []any{l.Agents, l.Subjects, l.Queue, l.Stream, l.Create, l.Replicas, l.Host, l.MaxLine, l.Pending, t.Insecure, t.Tail}
+	return []any{l.Agents, l.Subjects, l.Queue, l.Stream, l.Create, l.Replicas, l.Host, l.MaxLine, l.Pending, l.KeepRefused, t.Insecure, t.Tail}
 }
 
 func udpFields(s *settings) []any {

@@ -1,17 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/config"
+	"fanin/sink/distribute/relay"
 )
 
 type natsTable struct {
@@ -34,6 +35,7 @@ type natsTable struct {
 	TrustHost    bool         `toml:"trust_host"`
 	MaxLine      *config.Size `toml:"max_line"`
 	Pending      *config.Size `toml:"pending"`
+	KeepRefused  *config.Size `toml:"keep_refused"`
 
 	Tail string         `toml:"tail"`
 	Work *natsWorkTable `toml:"work"`
@@ -49,6 +51,9 @@ type natsWorkTable struct {
 	Replicas *int   `toml:"replicas"`
 }
 
+// subject is what the subjects of the work queue begin with.
+func (w *natsWorkTable) subject() string { return cmp.Or(w.Subject, relay.DefaultSubject) }
+
 type clientTLS struct {
 	CA         string `toml:"ca"`
 	Cert       string `toml:"cert"`
@@ -60,12 +65,20 @@ func (t *natsTable) login() broker.Login {
 	return broker.Login{URL: t.URL, User: t.User, PasswordFile: t.PasswordFile, TokenFile: t.TokenFile, NKeyFile: t.NKeyFile, CredsFile: t.CredsFile}
 }
 
+// files are those of the tls table, which may be missing.
+func (t *natsTable) files(log *slog.Logger) certs.Files {
+	if t.TLS == nil {
+		return certs.Files{}
+	}
+	return t.TLS.files(log)
+}
+
 // options are the library's, with the files read.
 func (t *natsTable) options(log *slog.Logger) ([]nats.Option, error) {
 	l := t.login()
 	if t.TLS != nil {
 		var err error
-		if l.TLS, err = (certs.Files{Cert: t.TLS.Cert, Key: t.TLS.Key, CA: t.TLS.CA, ServerName: t.TLS.ServerName, Log: log}).Client(); err != nil {
+		if l.TLS, err = t.TLS.files(log).Client(); err != nil {
 			return nil, fmt.Errorf("tls of %s: %w", t.URL, err)
 		}
 	}
@@ -108,11 +121,8 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 		s.file.Problem(at+".agents", "agents is %q; want letters, digits, '_', '/' and '-', in parts by '.', without wildcards; or \"\" for none", prefix)
 	}
 	for _, subject := range t.Subjects {
-		switch {
-		case !goodSubject.MatchString(subject):
+		if !goodSubject.MatchString(subject) {
 			s.file.Problem(at+".subjects", "%q is no subject; want parts by '.', '*' for any one and '>' for all that follow", subject)
-		case prefix != "" && (subject == prefix || strings.HasPrefix(subject, prefix+".")):
-			s.file.Problem(at+".subjects", "%q is where agents are met (agents = %q): give one of them another name", subject, prefix)
 		}
 	}
 	if len(t.Subjects) == 0 && prefix == "" && t.Tail == "" && t.Work == nil {
@@ -139,6 +149,9 @@ func (s *settings) checkNATS(at string, t *natsTable) {
 	}
 	if t.Replicas != nil && (*t.Replicas < 1 || *t.Replicas > 5) {
 		s.file.Problem(at+".replicas", "replicas is %d; from 1 to 5", *t.Replicas)
+	}
+	if t.KeepRefused != nil && (*t.KeepRefused < 1<<20 || *t.KeepRefused > 1<<40) {
+		s.file.Problem(at+".keep_refused", "keep_refused is %s; from 1MiB to 1TiB", *t.KeepRefused)
 	}
 	if t.Pending != nil && (*t.Pending < 1<<20 || *t.Pending > 1<<30) {
 		s.file.Problem(at+".pending", "pending is %s; from 1MiB to 1GiB", *t.Pending)

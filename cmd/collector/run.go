@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/internal/daemon"
+	"fanin/internal/disk"
 	"fanin/sink"
 	"fanin/sink/distribute"
 	"fanin/sink/livetail"
@@ -65,6 +67,9 @@ type listener struct {
 
 // run is the life of a collector, until ctx ends.
 func run(ctx context.Context, s *settings) error {
+	if err := s.checkMachine(); err != nil {
+		return err
+	}
 	daemon.LimitMemory(256 << 20)
 	c := &server{
 		settings: s, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
@@ -84,12 +89,12 @@ func run(ctx context.Context, s *settings) error {
 		if ctx.Err() != nil {
 			return nil // asked to leave before there was anything to drain
 		}
-		return err
+		return asConfig(err)
 	}
 	defer c.drain()
 	if c.work != nil {
 		if err := c.work.Open(ctx); err != nil {
-			return err
+			return asConfig(err)
 		}
 	}
 	if err := c.openNATS(ctx); err != nil {
@@ -104,6 +109,16 @@ func run(ctx context.Context, s *settings) error {
 	return c.wait(ctx)
 }
 
+// asConfig gives the exit code of a wrong configuration to what starting again
+// would not mend.
+func asConfig(err error) error {
+	var kind *disk.KindError
+	if errors.As(err, &kind) {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return err
+}
+
 // wait serves signals until it is time to leave.
 func (c *server) wait(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
@@ -111,6 +126,8 @@ func (c *server) wait(ctx context.Context) error {
 	defer signal.Stop(signals)
 	tell := time.NewTicker(5 * time.Second)
 	defer tell.Stop()
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
 	for {
 		select {
 		case <-c.leave:
@@ -125,6 +142,8 @@ func (c *server) wait(ctx context.Context) error {
 			return fmt.Errorf("%w; starting again mends this", c.sink.Err())
 		case sig := <-signals:
 			c.signal(ctx, sig)
+		case <-look.C:
+			c.keepSocket()
 		case <-tell.C:
 			daemon.Notify("STATUS=" + c.line())
 		}
@@ -182,18 +201,32 @@ func (c *server) listen() error {
 		return err
 	}
 	port := ""
-	for i := range c.settings.Collector.TCP {
-		if port, err = c.listenTCP(&c.settings.Collector.TCP[i]); err != nil {
+	for _, t := range anyLast(c.settings.Collector.TCP, func(t *tcpTable) string { return t.Listen }) {
+		if port, err = c.listenTCP(t); err != nil {
 			return err
 		}
 	}
-	for i := range c.settings.Collector.UDP {
-		if err := c.listenUDP(&c.settings.Collector.UDP[i], port); err != nil {
+	for _, t := range anyLast(c.settings.Collector.UDP, func(t *udpTable) string { return t.Listen }) {
+		if err := c.listenUDP(t, port); err != nil {
 			return err
 		}
 	}
 	c.listenNATS()
 	return c.listenWork()
+}
+
+// anyLast puts tables that take any free port behind those that name one, so that
+// none takes what another names.
+func anyLast[T any](tables []T, listen func(*T) string) (order []*T) {
+	var last []*T
+	for i := range tables {
+		if strings.HasSuffix(listen(&tables[i]), ":0") {
+			last = append(last, &tables[i])
+		} else {
+			order = append(order, &tables[i])
+		}
+	}
+	return append(order, last...)
 }
 
 // prepareWork makes the distributor, which the sink asks about what it may remove.
@@ -242,15 +275,17 @@ func (c *server) listenTCP(t *tcpTable) (port string, err error) {
 	return port, nil
 }
 
-// listenUDP listens; asked for any port, it takes the number tcp got.
+// listenUDP listens; asked for any port, it takes the number tcp got if that is free.
 func (c *server) listenUDP(t *udpTable, port string) error {
-	address := t.Listen
-	if host, p, _ := net.SplitHostPort(address); p == "0" && port != "" {
-		address = net.JoinHostPort(host, port)
+	conn, err := net.PacketConn(nil), error(nil)
+	if host, p, _ := net.SplitHostPort(t.Listen); p == "0" && port != "" {
+		conn, err = net.ListenPacket("udp", net.JoinHostPort(host, port))
 	}
-	conn, err := net.ListenPacket("udp", address)
+	if conn == nil {
+		conn, err = net.ListenPacket("udp", t.Listen)
+	}
 	if err != nil {
-		return fmt.Errorf("listen on udp %s: %w", address, err)
+		return fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := &ingest.UDP{Out: c.sink, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice, Source: t.Source,
 		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxLine: int(orZero(t.MaxLine))}

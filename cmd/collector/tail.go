@@ -170,7 +170,7 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 		return false, daemon.Exitf(daemon.ExitUnreachable, "%w at %s", errNotRunning, cmp.Or(t.connect, t.socket))
 	}
 	if err != nil {
-		return false, daemon.Exitf(daemon.ExitUnreachable, "%w", err)
+		return false, daemon.Exitf(daemon.ExitUnreachable, "%w", t.tls.ExplainClient(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"fanin/internal/disk"
 )
 
 // Login is how to connect. Zero: without a name, as servers without
@@ -150,6 +152,9 @@ func (l *Login) secure(o *nats.Options) error {
 
 // secret reads a file that not everybody may read.
 func secret(path string) (string, error) {
+	if err := disk.Regular(path); err != nil {
+		return "", fmt.Errorf("secret: %w", err)
+	}
 	fi, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("secret: %w", err)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"fanin/internal/disk"
 )
 
 // Files names the files of one side. A server needs Cert and Key; with CA it
@@ -53,14 +55,12 @@ func (f Files) read() (p pair, err error) {
 		if err := private(f.Key); err != nil {
 			return p, err
 		}
-		c, err := tls.LoadX509KeyPair(f.Cert, f.Key)
-		if err != nil {
-			return p, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
+		if p.cert, err = f.keyPair(); err != nil {
+			return p, err
 		}
-		p.cert = &c
 	}
 	if f.CA != "" {
-		b, err := os.ReadFile(f.CA)
+		b, err := disk.ReadFile(f.CA)
 		if err != nil {
 			return p, fmt.Errorf("certificates of the authority: %w", err)
 		}
@@ -76,7 +76,7 @@ func (f Files) read() (p pair, err error) {
 // Names are the names that the certificate in a file bears: the subject's common
 // name, if there is one, and the DNS names.
 func Names(path string) ([]string, error) {
-	b, err := os.ReadFile(path)
+	b, err := disk.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
@@ -95,8 +95,27 @@ func Names(path string) ([]string, error) {
 	return names, nil
 }
 
+func (f Files) keyPair() (*tls.Certificate, error) {
+	cert, err := disk.ReadFile(f.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	key, err := disk.ReadFile(f.Key)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	c, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s with key %s: %w", f.Cert, f.Key, err)
+	}
+	return &c, nil
+}
+
 // private refuses a key that everybody can read.
 func private(path string) error {
+	if err := disk.Regular(path); err != nil {
+		return fmt.Errorf("private key: %w", err)
+	}
 	fi, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("private key: %w", err)
@@ -149,6 +168,7 @@ func (f Files) Server() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.warn(f.CheckServer(time.Now()))
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -168,6 +188,7 @@ func (f Files) Client() (func() *tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.warn(f.CheckClient(time.Now()))
 	return func() *tls.Config {
 		p := r.current()
 		c := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: p.roots, ServerName: f.ServerName}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -129,10 +128,8 @@ const Release = "0.1.0"
 // LimitMemory sets the garbage collector to keep the process small: below
 // limit where that can be, and below the control group's limit, if it has one.
 func LimitMemory(limit int64) {
-	if b, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil {
-			limit = min(limit, n/10*9)
-		}
+	if n := groupLimit(); n > 0 {
+		limit = min(limit, n/10*9)
 	}
 	debug.SetMemoryLimit(limit)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 )
 
@@ -43,12 +44,18 @@ func (d *Disk) fault(op Op, path string) (int, error) {
 type File struct {
 	*os.File
 	disk *Disk
+
+	device, inode uint64 // once InPlace asked
 }
 
-// Open opens path as os.OpenFile does.
+// Open opens a regular file as os.OpenFile does. Anything else at path is refused
+// without being opened: see Regular.
 func (d *Disk) Open(path string, flag int, mode fs.FileMode) (*File, error) {
 	if _, err := d.fault(OpOpen, path); err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := Regular(path); err != nil {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, flag|syscall.O_CLOEXEC, mode)
 	if err != nil {
@@ -124,6 +131,34 @@ func (d *Disk) SyncDir(path string) error {
 		return &fs.PathError{Op: "sync", Path: path, Err: err}
 	}
 	return syncDir(path)
+}
+
+// HaveMode gives f exactly this mode, whatever the umask said when it was made.
+func (f *File) HaveMode(mode fs.FileMode) error {
+	fi, err := f.Stat()
+	if err != nil || fi.Mode().Perm() == mode.Perm() {
+		return err
+	}
+	return f.Chmod(mode)
+}
+
+// Strayed says why f is not what is at its name any more, "" when it is. A file that
+// is beyond reach for another reason has not strayed.
+func (f *File) Strayed() string {
+	own, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	there, err := os.Stat(f.Name())
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && Links(own) == 0:
+		return "deleted"
+	case errors.Is(err, fs.ErrNotExist):
+		return "moved away"
+	case err == nil && !os.SameFile(own, there):
+		return "replaced"
+	}
+	return ""
 }
 
 // Rename renames a file within a directory, replacing, and makes it durable.
@@ -216,14 +251,52 @@ func (d *Disk) Lock(path string) (*File, error) {
 		return nil, err
 	}
 	if err := lock(f.File); err != nil {
-		holder := make([]byte, 32)
-		n, _ := f.File.ReadAt(holder, 0)
-		f.Close()
-		return nil, fmt.Errorf("%w: %s (process %s)", ErrLocked, path, holder[:n])
+		defer f.Close()
+		return nil, lockError(f.File, err)
 	}
 	f.Truncate(0)
 	fmt.Fprintf(f.File, "%d", os.Getpid())
 	return f, nil
+}
+
+// LockFile takes the lock on an open file itself, whatever its name is, until it is
+// closed. ErrLocked: somebody else has it. Where locks keep others from reading, as
+// on Windows, it does nothing.
+func (f *File) LockFile() error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	if err := lock(f.File); err != nil {
+		return fmt.Errorf("%w: %s", err, f.Name())
+	}
+	return nil
+}
+
+// Locked says which process holds the lock on path, if another does. It makes
+// nothing.
+func Locked(path string) error {
+	if Regular(path) != nil {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // there is none, or whether there is one shows at the start
+	}
+	defer f.Close()
+	if err := lock(f); err != nil {
+		return lockError(f, err)
+	}
+	return nil
+}
+
+// lockError says why there is no lock on f, and which process has it.
+func lockError(f *os.File, err error) error {
+	if !errors.Is(err, ErrLocked) {
+		return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+	}
+	holder := make([]byte, 32)
+	n, _ := f.ReadAt(holder, 0)
+	return fmt.Errorf("%w: %s (process %s)", ErrLocked, f.Name(), holder[:n])
 }
 
 // ErrLocked says that another process holds a lock.

@@ -24,8 +24,13 @@ func reserve(f *os.File, from, end int64) error {
 	return err
 }
 
+// lock returns ErrLocked when somebody else has the lock.
 func lock(f *os.File) error {
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrLocked
+	}
+	return err
 }
 
 func renameNew(from, to string) error {
@@ -34,14 +39,6 @@ func renameNew(from, to string) error {
 		return renameLooking(from, to)
 	}
 	return err
-}
-
-func ignoringEINTR(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // Handle is the file system's own name for an open file: unlike the inode

@@ -18,6 +18,20 @@ func Device(fi fs.FileInfo) uint64 { return uint64(fi.Sys().(*syscall.Stat_t).De
 // Links is how many names a file has; 0 once it was deleted.
 func Links(fi fs.FileInfo) uint64 { return uint64(fi.Sys().(*syscall.Stat_t).Nlink) }
 
+// InPlace reports whether f is what is at its name. It costs one system call; Strayed
+// says more.
+func (f *File) InPlace() bool {
+	var st syscall.Stat_t
+	if f.inode == 0 {
+		if syscall.Fstat(int(f.Fd()), &st) != nil {
+			return true
+		}
+		f.device, f.inode = uint64(st.Dev), uint64(st.Ino)
+	}
+	err := ignoringEINTR(func() error { return syscall.Stat(f.Name(), &st) })
+	return err != nil && err != syscall.ENOENT && err != syscall.ENOTDIR || err == nil && uint64(st.Dev) == f.device && uint64(st.Ino) == f.inode
+}
+
 // OwnAs gives f the owner and the group of the file that fi tells of, as far as
 // this process may: who is not root keeps what it makes.
 func (f *File) OwnAs(fi fs.FileInfo) error {
@@ -49,4 +63,12 @@ func OpenLimit() int {
 		return 1024
 	}
 	return int(min(uint64(limit.Cur), 1<<20))
+}
+
+func ignoringEINTR(call func() error) error {
+	for {
+		if err := call(); err != syscall.EINTR {
+			return err
+		}
+	}
 }

@@ -1,15 +1,21 @@
 package disk
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
 
+// lock returns ErrLocked when somebody else has the lock.
 func lock(f *os.File) error {
-	return windows.LockFileEx(windows.Handle(f.Fd()),
+	err := windows.LockFileEx(windows.Handle(f.Fd()),
 		windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, new(windows.Overlapped))
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return ErrLocked
+	}
+	return err
 }
 
 // syncDir does nothing: Windows has no such call and orders names itself.
@@ -23,6 +29,9 @@ func Device(fs.FileInfo) uint64 { return 0 }
 
 // Links is taken to be one on Windows.
 func Links(fs.FileInfo) uint64 { return 1 }
+
+// InPlace is taken for granted on Windows, where open files cannot be deleted.
+func (f *File) InPlace() bool { return true }
 
 // OwnAs does nothing: on Windows a new file has its directory's owner.
 func (f *File) OwnAs(fs.FileInfo) error { return nil }

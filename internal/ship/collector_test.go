@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fanin/ingest"
+	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -357,6 +358,7 @@ func TestTLS(t *testing.T) {
 	_, _, plain := collect(t)
 	with := func(name string, roots *x509.CertPool, own ...tls.Certificate) func(*TCP) {
 		return func(c *TCP) {
+			c.Explain = certs.Files{}.ExplainClient
 			c.TLS = func() *tls.Config {
 				return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: name, Certificates: own}
 			}

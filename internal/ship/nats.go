@@ -29,6 +29,7 @@ type NATS struct {
 	Ack       string              // "commit" (default), or "stream": nil when the stream has the batch, whether or not a collector runs
 	Hello     wire.Hello          // who this is; Version is filled in
 	OnWelcome func(wire.Welcome)  // called for each session, before anything is sent in it
+	Explain   func(error) error   // says what an error of TLS means, and what to do; nil: it stays as it is
 	Connected func(*nats.Conn)    // called once, with the connection that Run keeps; the server may be absent then
 	Known     func() wire.Welcome // Ack "stream": what was known of the log last, for as long as no collector answers
 	Compress  string              // "auto" (default) and "zstd": zstd; "none"
@@ -167,6 +168,12 @@ func (n *NATS) connected(ctx context.Context, nc *nats.Conn) bool {
 func (n *NATS) unreachable(err error) {
 	switch {
 	case errors.Is(err, nats.ErrNoServers): // why there is none comes next
+		return
+	}
+	if err != nil && n.Explain != nil {
+		err = n.Explain(err)
+	}
+	switch {
 	case n.away.CompareAndSwap(false, true):
 		n.lost(n.Log, n.URL, err, 0)
 	default:

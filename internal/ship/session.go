@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"fanin/internal/wire"
@@ -95,6 +97,9 @@ func (s *session) noWelcome(err error) error {
 		return fmt.Errorf("no welcome within %v: is that the port of a fanin-collector?", s.t.DialTimeout)
 	case errors.Is(err, wire.ErrProtocol):
 		return fmt.Errorf("what answers there is no fanin-collector: %w", err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("the connection was closed before the collector's welcome came: the collector turned it away, and its log says why, or that is another program's port (%w)", err)
 	}
 	return fmt.Errorf("read the welcome: %w", err)
 }

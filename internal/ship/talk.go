@@ -167,7 +167,7 @@ func (s *talk) answer(token string, a wire.Answer) {
 	switch {
 	case c != nil:
 		c <- a
-	case !strings.HasPrefix(token, pushed):
+	case !strings.HasPrefix(token, wire.Pushed):
 	case a.Kind == wire.KindRefuse, a.Kind == wire.KindNack && !beyond(token, &a.Expected):
 		s.n.beCareful(a.Stream, true)
 		// Not wrapped: other streams' batches must not take it for their own answer.
@@ -175,12 +175,10 @@ func (s *talk) answer(token string, a wire.Answer) {
 	}
 }
 
-// pushed begins the token of a batch that nobody waits for, and of no other; the
-// place where it ends follows.
-const pushed = "p"
-
+// pushedToken is the token of a batch that nobody waits for: wire.Pushed, and the place
+// where the batch ends.
 func pushedToken(n uint64, b *wire.Batch) string {
-	return fmt.Sprintf("%s%d-%d-%d", pushed, n, b.Epoch, b.End)
+	return fmt.Sprintf("%s%d-%d-%d", wire.Pushed, n, b.Epoch, b.End)
 }
 
 // beyond reports whether a stream stands at the end of the batch of that token,
@@ -189,7 +187,7 @@ func beyond(token string, e *wire.Expected) bool {
 	var n uint64
 	var epoch uint32
 	var end int64
-	if _, err := fmt.Sscanf(token, pushed+"%d-%d-%d", &n, &epoch, &end); err != nil {
+	if _, err := fmt.Sscanf(token, wire.Pushed+"%d-%d-%d", &n, &epoch, &end); err != nil {
 		return false
 	}
 	return e.Known && (e.Epoch > epoch || e.Epoch == epoch && e.Offset >= end)

@@ -8,9 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"fanin/internal/wire"
@@ -23,6 +26,7 @@ import (
 type TCP struct {
 	Addrs     []string           // of one log, as host:port; tried in turn; required
 	TLS       func() *tls.Config // for each connection anew; nil: plain TCP
+	Explain   func(error) error  // says what an error of TLS means, and what to do; nil: it stays as it is
 	Hello     wire.Hello         // who this is; Version is filled in
 	OnWelcome func(wire.Welcome) // called for each connection, before anything is sent over it
 	Compress  string             // "auto" (default): zstd unless the collector is on this machine; "zstd"; "none"
@@ -143,7 +147,7 @@ func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome,
 		tc := tls.Client(conn, c)
 		if err := tc.HandshakeContext(ctx); err != nil {
 			conn.Close()
-			return nil, wire.Welcome{}, fmt.Errorf("TLS, which that port may not speak (then write tcp://): %w", err)
+			return nil, wire.Welcome{}, t.handshakeError(err)
 		}
 		conn = tc
 	}
@@ -157,8 +161,27 @@ func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome,
 	w, err := s.greet(ctx)
 	if err != nil {
 		conn.Close()
+		err = t.explain(err) // that it was not let in, a client learns after the handshake
 	}
 	return s, w, err
+}
+
+func (t *TCP) explain(err error) error {
+	if t.TLS == nil || t.Explain == nil {
+		return err
+	}
+	return t.Explain(err)
+}
+
+// handshakeError says what most often is the matter.
+func (t *TCP) handshakeError(err error) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("the other side closed the connection in the middle of the TLS handshake: does that port speak TLS? If not, write tcp:// (%w)", err)
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("nothing answers to the TLS handshake within %v: does that port speak TLS? If not, write tcp:// (%w)", t.DialTimeout, err)
+	}
+	return fmt.Errorf("TLS handshake: %w", t.explain(err))
 }
 
 // squeezer is made once, by the one goroutine that dials.

@@ -93,7 +93,7 @@ func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
 	f.t.mu.Unlock()
 	f.belief, f.pos, f.answer, f.last = newBelief(), cursor{}, nil, false
 	f.mu.Lock()
-	f.stream, f.acked, f.sent = wire.NewStreamID(), wire.Point{}, wire.Point{}
+	f.stream, f.acked, f.sent, f.agreed = wire.NewStreamID(), wire.Point{}, wire.Point{}, false
 	f.mu.Unlock()
 	return true
 }

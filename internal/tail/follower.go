@@ -41,15 +41,17 @@ type Follower struct {
 	hidden     time.Time  // since when not
 	stream     wire.StreamID
 	acked      wire.Point
+	agreed     bool       // acked is what both sides hold it for, not what a mark says
 	sent       wire.Point // end of the last batch given away, whatever became of it
 	trouble    string
-	warning    string  // of what is in the file
-	holed      int64   // bytes of holes that were passed over
-	refusal    string  // the reason that was reported last
-	tail       []byte  // the bytes before acked
-	superseded bool    // the file that took this one's place has its last line too
-	turning    bool    // it may be a copy in the making: nothing was sent of it
-	given      *belief // a stream handed over by a truncated file's follower
+	warning    string    // of what is in the file
+	holed      int64     // bytes of holes that were passed over
+	refusal    string    // the reason that was reported last
+	tail       []byte    // the bytes before acked
+	superseded bool      // the file that took this one's place has its last line too
+	ousted     *Follower // had the name that this file was given while it was watched
+	turning    bool      // it may be a copy in the making: nothing was sent of it
+	given      *belief   // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
 	belief        belief
@@ -151,18 +153,14 @@ func (f *Follower) sleep(ctx context.Context, d time.Duration) {
 func (f *Follower) turn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
-	if before != nil {
-		select {
-		case <-before.drained:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	if !f.settle(ctx) {
+	if !before.awaitDrained(ctx) || !f.settle(ctx) {
 		return false
 	}
-	if f.tookPlace() {
-		before = f.original
+	if before == nil {
+		before = f.tookPlace()
+	}
+	if !before.awaitDrained(ctx) {
+		return false
 	}
 	if before != nil && !f.wasGiven() {
 		f.replace(ctx, before)
@@ -171,6 +169,19 @@ func (f *Follower) turn(ctx context.Context) bool {
 	f.turning = false
 	f.mu.Unlock()
 	return true
+}
+
+// awaitDrained waits until all of the file is sent; of no file, all is.
+func (f *Follower) awaitDrained(ctx context.Context) bool {
+	if f == nil {
+		return true
+	}
+	select {
+	case <-f.drained:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // settle waits for as long as the file may be a copy in the making. While it is
@@ -186,7 +197,7 @@ func (f *Follower) settle(ctx context.Context) bool {
 			grown, end = size, time.Now().Add(f.t.Settle) // to copy much takes long
 		}
 		hidden := look == nil && f.isHidden()
-		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace()) {
+		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace() != nil) {
 			return true
 		}
 		select {
@@ -384,7 +395,7 @@ func (f *Follower) moveTo(c cursor) {
 	f.pos, f.belief.Point, f.belief.lines = c, c.Point, c.lines
 	f.grown = time.Now()
 	f.mu.Lock()
-	f.acked, f.sent, f.tail, f.trouble = c.Point, c.Point, c.tail, ""
+	f.acked, f.sent, f.tail, f.trouble, f.agreed = c.Point, c.Point, c.tail, "", true
 	f.mu.Unlock()
 	f.t.marks.put(f.mark())
 }
@@ -405,6 +416,10 @@ func (f *Follower) idle(ctx context.Context) error {
 		f.mu.Lock()
 		visible, hidden, superseded := f.visible, f.hidden, f.superseded
 		f.mu.Unlock()
+		if f.table.Whole && size > f.pos.Offset && !f.last {
+			f.last = true
+			return nil
+		}
 		if !visible {
 			f.drain()
 			quiet := min(time.Since(hidden), time.Since(f.grown))
@@ -422,7 +437,7 @@ func (f *Follower) idle(ctx context.Context) error {
 				f.file.f.release(true)
 			}
 		} else {
-			f.last = false
+			f.last = f.table.Whole
 			f.file.f.release(size == f.pos.Offset)
 		}
 		select {
@@ -516,5 +531,5 @@ func (f *Follower) setTrouble(text string) {
 func (f *Follower) status() FileStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Holes: f.holed, Trouble: f.trouble, Warning: f.warning}
+	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Agreed: f.agreed, Holes: f.holed, Trouble: f.trouble, Warning: f.warning}
 }

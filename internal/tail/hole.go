@@ -54,14 +54,14 @@ func behindHole(tail []byte) bool {
 }
 
 // provesPlace reports whether tail proves the place at offset. NULs alone do not:
-// a longer hole has them at every place. They do where a hole ends.
+// a longer hole has them at every place. They do where a hole ends, or the file.
 func (f *file) provesPlace(tail []byte, offset int64) bool {
 	if len(tail) == 0 || !allNUL(tail) {
 		return true
 	}
 	var next [1]byte
 	n, _ := f.f.ReadAt(next[:], offset)
-	return n == 1 && next[0] != 0
+	return n == 0 || next[0] != 0
 }
 
 // holes is what a follower knows of the hole at its place. Bytes that a hole
@@ -154,6 +154,7 @@ func (h *holes) due() <-chan time.Time {
 func (f *Follower) passHole(ctx context.Context, r read) (read, error) {
 	h := &f.holes
 	end, found, err := h.end(ctx, f.file, r.hole, r.block)
+	found = found || f.table.Whole // it will not grow: then its end is one of text
 	if err != nil || !found {
 		h.waits = true
 		return r, err

@@ -278,3 +278,15 @@ func FuzzFirstHole(f *testing.F) {
 		}
 	})
 }
+
+// The hole that a complete file ends in is passed over too: nothing will fill it.
+func TestHoleAtTheEnd(t *testing.T) {
+	r := newRig(t).append("a.log", "one\ntwo").hole("a.log", 1<<20)
+	r.change = func(t *Tailer) { t.Tables[0].Whole = true }
+	r.run().expect("one two").drained(1)
+	if got := r.skips(); got != fmt.Sprintf("7..%d", 7+1<<20) {
+		t.Errorf("skipped %s", got)
+	}
+	r.halt()
+	r.run().drained(1).append("a.log", "three\n").expect("one two three")
+}

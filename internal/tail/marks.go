@@ -49,6 +49,9 @@ type marks struct {
 	list  map[wire.StreamID]*mark
 	dirty bool
 	saved time.Time
+	wrote bool          // the file was there, or is
+	left  bool          // the directory is another agent's by now: write no more
+	said  time.Time     // when it was said last that they cannot be written
 	took  time.Duration // to write them
 
 	written time.Time // when the marks that were read were written
@@ -75,6 +78,7 @@ func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool
 	if err != nil {
 		return nil, false, fmt.Errorf("read the marks: %w", err)
 	}
+	m.wrote = true
 	if fi, err := os.Stat(m.path); err == nil {
 		m.written = fi.ModTime()
 	}
@@ -124,9 +128,34 @@ func (m *marks) all() map[wire.StreamID]*mark {
 	return all
 }
 
-// save writes the marks if they changed and it is time.
+// abandon leaves the directory to another agent.
+func (m *marks) abandon() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = true
+}
+
+// deleted reports whether the file was taken away. m.mu is held.
+func (m *marks) deleted() bool {
+	_, err := os.Lstat(m.path)
+	return m.wrote && errors.Is(err, fs.ErrNotExist)
+}
+
+// saySave reports whether to say now that the marks cannot be written: once a minute.
+func (m *marks) saySave() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if time.Since(m.said) < time.Minute {
+		return false
+	}
+	m.said = time.Now()
+	return true
+}
+
+// save writes the marks if they changed, or were deleted, and it is time.
 func (m *marks) save() error {
 	m.mu.Lock()
+	m.dirty = m.dirty || m.deleted()
 	due := m.dirty && time.Since(m.saved) >= max(saveEvery, restBlind*m.took)
 	m.mu.Unlock()
 	if !due {
@@ -138,12 +167,13 @@ func (m *marks) save() error {
 // write writes the marks; last says that nothing is sent any more.
 func (m *marks) write(last bool) error {
 	m.mu.Lock()
-	if !m.dirty && !last {
+	m.dirty = m.dirty || m.deleted()
+	if m.left || !m.dirty && !last {
 		m.mu.Unlock()
 		return nil
 	}
 	began := time.Now()
-	m.dirty, m.saved = false, began
+	m.dirty, m.wrote, m.saved = false, true, began
 	list := make([]*mark, 0, len(m.list))
 	for _, x := range m.list {
 		list = append(list, x)

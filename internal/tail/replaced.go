@@ -63,11 +63,13 @@ func (f *Follower) continues(g *Follower) bool {
 	return b != nil && acked.Offset >= leastProof && telling(tail) && headOf(b.sums).begins(f.headSums()) && f.file.holds(acked)
 }
 
-// tookPlace reports whether the file, which looks like another one, was given that
-// one's name: rsync and others write a new version under a name that a table may
-// name too.
-func (f *Follower) tookPlace() bool {
-	return f.original != nil && f.original.isHidden() && f.name() == f.original.path
+// tookPlace is the file whose name this one was given while it was watched, nil if
+// there is none: rsync and others write a new version under a name that a table
+// may name too.
+func (f *Follower) tookPlace() *Follower {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ousted
 }
 
 // replace begins a new file where the one before it under its name stands, if it
@@ -84,6 +86,7 @@ func (f *Follower) replace(ctx context.Context, before *Follower) {
 	if f.path != before.path && f.now == before.path {
 		f.path, f.source = before.path, before.source
 	}
+	f.ousted = nil
 	f.mu.Unlock()
 	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil {
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,26 @@ func TestReplacedByAnotherVersion(t *testing.T) {
 				r.append("a.log", "at last\n").run().expectSet(old + "new later at last")
 			})
 		}
+	}
+}
+
+// TestReplacedAgain: each version goes on where the one just before it stands, also
+// while earlier ones are still watched.
+func TestReplacedAgain(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.Grace = time.Second }
+	text := lines("old", 500)
+	r.append("a.log", text).run().expectSet(text)
+	for i := range 4 {
+		text += fmt.Sprintf("new.%d\n", i)
+		r.replace("a.log", text).expectSet(text)
+	}
+	for i := range 4 {
+		text += fmt.Sprintf("seen.%d\n", i)
+		r.append(".a.log.tmp", text).await(func() bool {
+			return slices.ContainsFunc(r.tailer.Status(), func(f FileStatus) bool { return strings.HasSuffix(f.Path, ".a.log.tmp") })
+		})
+		r.rename(".a.log.tmp", "a.log").expectSet(text)
 	}
 }
 

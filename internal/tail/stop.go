@@ -137,7 +137,7 @@ func (f *Follower) label() string { return cmp.Or(f.origin, f.path) }
 // names reports whether a table names path.
 func (t *Tailer) names(path string) bool {
 	return slices.ContainsFunc(t.Tables, func(table Table) bool {
-		return !table.excludes(path) && slices.ContainsFunc(table.Paths, func(pattern string) bool {
+		return !table.Excludes(path) && slices.ContainsFunc(table.Paths, func(pattern string) bool {
 			ok, _ := filepath.Match(pattern, path)
 			return ok
 		})

@@ -81,6 +81,7 @@ type Table struct {
 	FromEnd    bool     // files that are there at the very first start are followed from their end
 	Source     string   // what the lines are said to come from; default: the base name without .log
 	SyncSource bool     // make the source durable before its lines are sent
+	Whole      bool     // the files are complete: a last line without a newline is a line
 }
 
 // counts is what the tailer counts.
@@ -281,7 +282,7 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 			sought = time.Now()
 		}
 		t.pokeHidden()
-		if err := t.marks.save(); err != nil {
+		if err := t.marks.save(); err != nil && t.marks.saySave() {
 			t.Log.Error("cannot write the marks; if the collector loses its state too, lines may be sent twice", "err", err)
 		}
 	}
@@ -339,6 +340,15 @@ func (t *Tailer) Known() wire.Welcome {
 	return w
 }
 
+// Abandon has the marks written no more: their directory has become another agent's.
+func (t *Tailer) Abandon() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.marks != nil {
+		t.marks.abandon()
+	}
+}
+
 // maxText is how much text of a batch the way to the collector takes.
 func (t *Tailer) maxText() int {
 	t.mu.Lock()
@@ -384,9 +394,16 @@ func (t *Tailer) look(ctx context.Context) *sight {
 
 // nameLocked notes that a follower's file bears a name.
 func (t *Tailer) nameLocked(f *Follower, path string) {
-	if t.byPath[path] != f {
-		t.byPath[path] = f
-		f.names = append(f.names, path)
+	before := t.byPath[path]
+	if before == f {
+		return
+	}
+	t.byPath[path] = f
+	f.names = append(f.names, path)
+	if before != nil && path != f.path && f.isTurning() {
+		f.mu.Lock()
+		f.ousted = before
+		f.mu.Unlock()
 	}
 }
 
@@ -406,7 +423,7 @@ func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 			t.once(pattern, "a pattern that cannot be: "+err.Error())
 		}
 		for _, path := range found {
-			if !table.excludes(path) {
+			if !table.Excludes(path) {
 				paths = append(paths, path) // perhaps twice: each file is followed once
 			}
 		}
@@ -414,8 +431,13 @@ func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 	return paths
 }
 
-func (table *Table) excludes(path string) bool {
-	if slices.Contains(packed, filepath.Ext(path)) {
+// Packed reports whether a file is never followed because it is compressed, going by
+// its name.
+func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
+
+// Excludes reports whether a file is passed over though a pattern names it.
+func (table *Table) Excludes(path string) bool {
+	if Packed(path) {
 		return true
 	}
 	for _, pattern := range table.Exclude {
@@ -556,42 +578,4 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 // source is what the lines of a file are said to come from.
 func (table *Table) source(path string) string {
 	return cmp.Or(table.Source, strings.TrimSuffix(filepath.Base(path), ".log"))
-}
-
-// FileStatus is one file as it stands.
-type FileStatus struct {
-	Path    string `json:"path"`
-	Stream  string `json:"stream"`
-	Source  string `json:"source"`
-	Size    int64  `json:"size"`
-	Acked   int64  `json:"acked"`                // bytes that the other side keeps
-	Holes   int64  `json:"hole_bytes,omitempty"` // bytes of NULs among them that were passed over
-	Trouble string `json:"trouble,omitempty"`
-	Warning string `json:"warning,omitempty"` // of what is in it
-}
-
-// Status lists the files that are followed, by path.
-func (t *Tailer) Status() (list []FileStatus) {
-	t.mu.Lock()
-	followers := make([]*Follower, 0, len(t.followers))
-	for _, f := range t.followers {
-		followers = append(followers, f)
-	}
-	t.mu.Unlock()
-	for _, f := range followers {
-		list = append(list, f.status())
-	}
-	slices.SortFunc(list, func(a, b FileStatus) int { return cmp.Compare(a.Path, b.Path) })
-	return list
-}
-
-// Counts are the tailer's counters by name.
-func (t *Tailer) Counts() map[string]uint64 {
-	c := &t.counts
-	return map[string]uint64{
-		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
-		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(), "unseen_files": c.unseen.Load(), "unsure_files": c.unsure.Load(), "replaced_files": c.replaced.Load(),
-		"hole_bytes": c.holes.Load(), "wide_files": c.wide.Load(), "closed_idle_files": c.closed.Load(),
-	}
 }

@@ -98,7 +98,7 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 			}
 			continue
 		}
-		if t.tableOf(h.path).excludes(x.path) {
+		if t.tableOf(h.path).Excludes(x.path) {
 			continue
 		}
 		f := x.open(t)

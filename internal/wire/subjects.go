@@ -45,6 +45,10 @@ func (p Subjects) Answer(agent, where string) string {
 // Answers is what the subjects of all answers begin with.
 func (p Subjects) Answers() string { return string(p) + ".answer." }
 
+// Pushed begins the last token of an answer's subject when nobody waits for the answer,
+// and of no other: the agent believes the JetStream stream.
+const Pushed = "p"
+
 // The wildcards that a collector subscribes to.
 
 func (p Subjects) AllHellos() string            { return string(p) + ".agent.*" }

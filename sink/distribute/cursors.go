@@ -40,7 +40,7 @@ type cursors struct {
 	sync   bool
 	soon   chan struct{}
 	asks   chan chan error
-	forgot atomic.Bool // a group is to leave the file
+	forgot atomic.Bool // the files must be written though no group has changed
 	lost   bool        // both files were damaged
 }
 
@@ -58,16 +58,22 @@ const (
 	mostGather    = 250 * time.Millisecond
 )
 
+// lookEvery is how often files that nothing is written to are looked for.
+const lookEvery = time.Second
+
 func openCursors(d *Distributor) (*cursors, error) {
 	c := &cursors{d: d, dir: filepath.Join(d.Sink.State, workDir), sync: d.Sink.Sync == "commit",
 		soon: make(chan struct{}, 1), asks: make(chan chan error)}
-	if err := os.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
+	if err := CheckState(d.Sink.State); err != nil {
+		return nil, err
+	}
+	if err := disk.MkdirAll(c.dir, d.Sink.DirMode); err != nil {
 		return nil, err
 	}
 	best, found := []byte(nil), 0
 	for i := range c.files {
 		path := c.path(i)
-		b, err := os.ReadFile(path)
+		b, err := disk.ReadFile(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -87,14 +93,44 @@ func openCursors(d *Distributor) (*cursors, error) {
 	if c.lost {
 		d.Sink.Notice("CURSORS file=%s reason=%q", c.path(0), "both files are damaged: groups begin at the start of the log, and lines that were done with are handed out again")
 	}
+	return c, c.open()
+}
+
+// open opens both files, with the directory if need be, and closes those before.
+func (c *cursors) open() error {
+	if err := os.Mkdir(c.dir, c.d.Sink.DirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	for i := range c.files {
-		f, err := d.Sink.Disk.Open(c.path(i), os.O_RDWR|os.O_CREATE, d.Sink.Mode)
+		f, err := c.d.Sink.Disk.Open(c.path(i), os.O_RDWR|os.O_CREATE, c.d.Sink.Mode)
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if c.files[i] != nil {
+			c.files[i].Close()
 		}
 		c.files[i] = f
 	}
-	return c, d.Sink.Disk.SyncDir(c.dir)
+	return c.d.Sink.Disk.SyncDir(c.dir)
+}
+
+// CheckState refuses, before anything is touched, what cannot be the groups' files in
+// a state directory.
+func CheckState(state string) error {
+	dir := filepath.Join(state, workDir)
+	if err := disk.Directory(dir); err != nil {
+		return fmt.Errorf("state of the groups: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state of the groups: %w", err)
+	}
+	for _, e := range entries {
+		if err := disk.Regular(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("state of the groups: %w", err)
+		}
+	}
+	return nil
 }
 
 func (c *cursors) path(i int) string { return filepath.Join(c.dir, fmt.Sprintf("cursors-%d", i)) }
@@ -165,8 +201,15 @@ func (c *cursors) run(ctx context.Context) {
 		gather = gatherDurable
 	}
 	var took time.Duration
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			if !c.files[0].InPlace() || !c.files[1].InPlace() {
+				c.forgot.Store(true)
+				c.d.saveSoon()
+			}
 		case <-c.soon:
 			pause(ctx, max(gather, min(gatherShare*took, mostGather))) // the disk is the writer's first
 			begun := time.Now()
@@ -240,6 +283,12 @@ func encodeCursors(seq uint64, log [16]byte, body []byte) []byte {
 func (c *cursors) write(body []byte) error {
 	b := encodeCursors(c.seq+1, c.d.Sink.LogID(), body)
 	f := c.files[(c.seq+1)%2]
+	if !f.InPlace() { // deleted with the state directory: the file holds everything, each time
+		if err := c.open(); err != nil {
+			return fmt.Errorf("make the deleted files again: %w", err)
+		}
+		f = c.files[(c.seq+1)%2]
+	}
 	if _, err := f.WriteAt(b, 0); err != nil {
 		return err
 	}

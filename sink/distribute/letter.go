@@ -88,10 +88,11 @@ func (g *group) writeLetters(ctx context.Context) error {
 		}
 		text = append(text, more...)
 	}
-	if err := g.appendDead(end, text); err != nil {
+	end, err := g.appendDead(end, text)
+	if err != nil {
 		return fmt.Errorf("write the dead letters of group %s: %w", g.name, err)
 	}
-	g.buried(ready, end+int64(len(text)), expired)
+	g.buried(ready, end, expired)
 	return nil
 }
 
@@ -149,37 +150,46 @@ func (g *group) letterText(ctx context.Context, l *letter) (text []byte, err err
 	return text, nil
 }
 
-// appendDead writes text at byte end of the file and makes it durable.
-func (g *group) appendDead(end int64, text []byte) error {
+// appendDead writes text at byte end of the file, or at the beginning of a new one,
+// and makes it durable. It returns where the file ends then.
+func (g *group) appendDead(end int64, text []byte) (int64, error) {
 	if len(text) == 0 {
-		return nil
+		return end, nil
 	}
 	d := g.d.Sink.Disk
-	fi, err := os.Stat(g.deadPath())
-	fresh := errors.Is(err, fs.ErrNotExist)
 	f, err := d.Open(g.deadPath(), os.O_RDWR|os.O_CREATE, g.d.Sink.Mode)
 	if err != nil {
-		return err
+		return end, err
 	}
 	defer f.Close()
-	if fi != nil && fi.Size() > end {
+	if err := f.HaveMode(g.d.Sink.Mode); err != nil {
+		return end, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return end, err
+	}
+	fresh := fi.Size() == 0
+	if fi.Size() > end {
 		if err := f.Truncate(end); err != nil { // of a try that failed, or that a crash cut off
-			return err
+			return end, err
 		}
 	}
+	end = min(end, fi.Size()) // what somebody deleted leaves no hole
 	if _, err := f.WriteAt(text, end); err != nil {
-		return err
+		return end, err
 	}
+	end += int64(len(text))
 	if !g.d.cursors.sync {
-		return nil
+		return end, nil
 	}
 	if err := f.Sync(); err != nil {
-		return err
+		return end, err
 	}
 	if fresh {
-		return d.SyncDir(filepath.Dir(g.deadPath()))
+		return end, d.SyncDir(filepath.Dir(g.deadPath()))
 	}
-	return nil
+	return end, nil
 }
 
 // moveDead moves a file of dead letters aside that has grown too large. Nothing

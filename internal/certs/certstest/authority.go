@@ -54,10 +54,21 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 
 // Sign makes a certificate of a common name, for 127.0.0.1 and the dns names.
 func (a *Authority) Sign(name string, dns ...string) tls.Certificate {
+	return a.SignFor(time.Time{}, time.Now().Add(time.Hour), []net.IP{net.IPv4(127, 0, 0, 1)}, name, dns...)
+}
+
+// SignFor makes a certificate that is valid for a time, for some addresses and the dns names.
+func (a *Authority) SignFor(from, until time.Time, addresses []net.IP, name string, dns ...string) tls.Certificate {
+	a.t.Helper()
+	return a.Issue(x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: dns, IPAddresses: addresses, NotBefore: from, NotAfter: until})
+}
+
+// Issue makes a certificate that says what the template says.
+func (a *Authority) Issue(template x509.Certificate) tls.Certificate {
 	a.t.Helper()
 	key := newKey(a.t)
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: dns,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour)}, a.cert, &key.PublicKey, a.key)
+	template.SerialNumber = big.NewInt(time.Now().UnixNano())
+	der, err := x509.CreateCertificate(rand.Reader, &template, a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
+// DefaultSubject is what subjects begin with unless it is said otherwise.
+const DefaultSubject = "work"
+
 // Relay carries one group's lines. Set the fields, then Run. Zero fields take the
 // defaults named.
 //
@@ -42,7 +45,7 @@ type Relay struct {
 	Group    string // default "nats"
 	From     string // where a new group begins, as for any worker
 	Stream   string // required
-	Subject  string // that the messages' subjects begin with; default "work"
+	Subject  string // that the messages' subjects begin with; default DefaultSubject
 	Create   bool   // make the stream, as a work queue that says no when it is full
 	Replicas int    // of a stream that is made; default 1
 	Log      *slog.Logger
@@ -72,7 +75,7 @@ func (r *Relay) defaults() {
 		r.Group = "nats"
 	}
 	if r.Subject == "" {
-		r.Subject = "work"
+		r.Subject = DefaultSubject
 	}
 	r.Replicas = max(r.Replicas, 1)
 }

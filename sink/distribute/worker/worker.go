@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"time"
 
 	"fanin/sink/distribute/protocol"
@@ -33,6 +34,9 @@ type Worker struct {
 
 	// Dial, if not nil, connects instead of Address and TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
+
+	// Explain, if not nil, says what an error of TLS means, and what to do about it.
+	Explain func(err error) error
 
 	// Handle does the work of a delivery. Nil acknowledges all lines of it that
 	// it did not answer itself; ErrRelease gives them back untried; any other
@@ -77,6 +81,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
+		if err != nil && w.TLS != nil && w.Explain != nil {
+			err = w.Explain(err)
+		}
 		if time.Since(began) > 10*time.Second {
 			wait = 0
 		}
@@ -90,6 +97,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
+// welcomeWithin is how long a collector has to answer a greeting.
+const welcomeWithin = 10 * time.Second
+
 // session is one connection.
 func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	nc, err := w.dial(ctx)
@@ -98,21 +108,27 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	}
 	defer nc.Close()
 	s := newSession(w, nc)
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(welcomeWithin))
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	if _, err := nc.Write(protocol.AppendHello(nil, &w.Options)); err != nil {
-		return false, fmt.Errorf("greet: %w", err)
+		return false, fmt.Errorf("greet the collector: %w", err)
 	}
 	r := protocol.NewReader(nc, 64<<10)
 	f, err := r.Frame()
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return false, fmt.Errorf("no welcome from %s within %v: is that the address of the collector's [collector.work]? (%w)", w.Address, welcomeWithin, err)
 	case err != nil:
-		return false, fmt.Errorf("wait for the collector's welcome: %w", err)
+		return false, fmt.Errorf("no welcome from %s: is that the address of the collector's [collector.work]? (%w)", w.Address, err)
 	case f.Kind == protocol.KindFault:
 		return false, &RefusedError{f.Reason}
 	case f.Kind != protocol.KindWelcome:
 		return false, fmt.Errorf("%s is no work distributor: it answers %q", w.Address, f.Kind)
 	}
-	nc.SetDeadline(time.Time{})
+	if stop() {
+		nc.SetDeadline(time.Time{})
+	}
 	if w.Welcomed != nil {
 		w.Welcomed(f.Welcome)
 	}

@@ -1,0 +1,231 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/disk"
+	"fanin/internal/natstest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// believer is an agent that believes the stream: it publishes a stream of its lines, and
+// waits for no answer unless token says so.
+type believer struct {
+	t     *testing.T
+	nc    *nats.Conn
+	n     *NATS
+	s     *wire.Batch
+	token string
+}
+
+func newBeliever(t *testing.T, s *natstest.Server, n *NATS) *believer {
+	b := &believer{t: t, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: wire.Pushed + "1-1-1"}
+	open := *b.s
+	open.Op, open.Source = wire.OpOpen, "x"
+	b.publish(&open)
+	return b
+}
+
+// line publishes one more line.
+func (b *believer) line(text string) {
+	b.s.Text = []byte(text + "\n")
+	b.s.Offset, b.s.Before = b.s.End, b.s.After
+	b.s.End += int64(len(b.s.Text))
+	b.s.After = wire.TailHash(b.s.Text)
+	b.publish(b.s)
+}
+
+func (b *believer) publish(batch *wire.Batch) {
+	b.t.Helper()
+	m := nats.NewMsg(b.n.Agents.Batch("a"))
+	m.Data = append(wire.AppendBatch(helloOf("a"), batch, 0, batch.Text), batch.Text...)
+	m.Header.Set(wire.HeaderAnswer, "s."+b.token)
+	if _, err := jetStream(b.t, b.nc).PublishMsg(b.t.Context(), m); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// notices is what the log is told.
+type notices struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *notices) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, fmt.Sprintf(format, args...))
+}
+
+func (l *notices) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.list, "\n")
+}
+
+func believing(m *appendertest.Memory, dir string) *NATS {
+	return &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, RefusedDir: filepath.Join(dir, "refused")}
+}
+
+// refusing refuses lines with a word in them for as long as it is told.
+func refusing(m *appendertest.Memory, word string) (refuse *atomic.Bool) {
+	refuse = new(atomic.Bool)
+	refuse.Store(true)
+	m.Before = func(_ context.Context, b wire.Batch) error {
+		if refuse.Load() && strings.Contains(string(b.Text), word) {
+			return &wire.Refused{Reason: "not today"}
+		}
+		return nil
+	}
+	return refuse
+}
+
+// TestRefusedReplay: what is refused, and what does not fit behind it, is kept when nobody
+// sends it again, and said; it outlives the stream and the collector, and is in the log when
+// it was published again, in its order.
+func TestRefusedReplay(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	refuse := refusing(m, "bad")
+	dir := t.TempDir()
+	var told notices
+	n := believing(m, dir)
+	n.Notice = told.add
+	stop := serveNATS(t, s, n)
+	quiet(t, n)
+	b := newBeliever(t, s, n)
+	for _, text := range []string{"one", "bad two", "three"} {
+		b.line(text)
+	}
+	kept := func(n *NATS) []Refused {
+		t.Helper()
+		list, err := n.Refused()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	await(t, jetStream(t, b.nc), 0)
+	if got := string(m.Text(b.s.Stream)); got != "one\n" {
+		t.Errorf("the log has %q", got)
+	}
+	list := kept(n)
+	if len(list) != 2 || list[0].Offsets != "4-12" || list[0].Stream != b.s.Stream.Owned(wire.StreamAgent, "a").String() || !strings.Contains(list[0].Reason, "not today") || list[1].Offsets != "12-18" {
+		t.Fatalf("kept is %+v", list)
+	}
+	for _, want := range []string{"LOST agent=a stream=" + b.s.Stream.Owned(wire.StreamAgent, "a").String() + " offsets=4-12 reason=", "not today", " offsets=12-18 reason=", "kept in " + list[0].File} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("the log was not told %q: %s", want, told.String())
+		}
+	}
+	if got := count(n.Metrics.natsRefused["yes"]); got != 2 {
+		t.Errorf("%d were counted", got)
+	}
+	stop()
+
+	refuse.Store(false)
+	n = believing(m, dir)
+	serveNATS(t, s, n)
+	quiet(t, n)
+	if got := count(n.Metrics.natsKept); got != 2 {
+		t.Errorf("%d are kept, going by the metric", got)
+	}
+	if replayed, err := n.Replay(t.Context()); replayed != 2 || err != nil {
+		t.Fatalf("%d were published again: %v", replayed, err)
+	}
+	until(t, func() bool { return string(m.Text(b.s.Stream)) == "one\nbad two\nthree\n" }, func() string { return fmt.Sprintf("the log has %q", m.Text(b.s.Stream)) })
+	if list := kept(n); len(list) != 0 || count(n.Metrics.natsKept) != 0 {
+		t.Errorf("still kept: %+v", list)
+	}
+}
+
+// TestRefusedHeard: an agent that waits for the answer has its lines still, and nothing is
+// kept; nor is what the log has already.
+func TestRefusedHeard(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	refusing(m, "bad")
+	n := believing(m, t.TempDir())
+	serveNATS(t, s, n)
+	quiet(t, n)
+	b := newBeliever(t, s, n)
+	b.line("one")
+	b.publish(b.s) // a repeat
+	b.token = "7"
+	b.line("bad two")
+	await(t, jetStream(t, b.nc), 0)
+	if list, err := n.Refused(); len(list) != 0 || err != nil {
+		t.Errorf("kept: %+v, %v", list, err)
+	}
+}
+
+// TestRefusedFull: when no more can be kept, a refused message stays in the stream with
+// all behind it, and that is said; when there is room it goes on by itself.
+func TestRefusedFull(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	refusing(m, "bad")
+	n := believing(m, t.TempDir())
+	n.KeepRefused = 500 // one, and not two
+	serveNATS(t, s, n)
+	quiet(t, n)
+	b, c := newBeliever(t, s, n), newBeliever(t, s, n)
+	b.line("bad one")
+	await(t, jetStream(t, b.nc), 0)
+	c.line("bad two")
+	troubled(t, n, "raise keep_refused")
+	publishStored(t, b.nc, "logs.a", "behind")
+	await(t, jetStream(t, b.nc), 2)
+	list, err := n.Refused()
+	if len(list) != 1 || err != nil {
+		t.Fatalf("kept: %+v, %v", list, err)
+	}
+	if err := os.Remove(list[0].File); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, m, n, "behind\n")
+	if list, err = n.Refused(); len(list) != 1 || err != nil || list[0].Stream != c.s.Stream.Owned(wire.StreamAgent, "a").String() {
+		t.Errorf("kept: %+v, %v", list, err)
+	}
+}
+
+// TestRefusedDurable: a message is acknowledged only when it is kept: while the disk does
+// not take it, and when there is no place for it, it stays in the stream.
+func TestRefusedDurable(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	refusing(m, "bad")
+	dir := t.TempDir()
+	n := believing(m, dir)
+	var broken atomic.Bool
+	broken.Store(true)
+	n.Disk = &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
+		if broken.Load() && op == disk.OpSync {
+			return 0, errors.New("the disk is broken")
+		}
+		return 0, nil
+	}}
+	serveNATS(t, s, n)
+	quiet(t, n)
+	b := newBeliever(t, s, n)
+	await(t, jetStream(t, b.nc), 0)
+	b.line("bad one")
+	troubled(t, n, "the disk is broken")
+	await(t, jetStream(t, b.nc), 1)
+	broken.Store(false)
+	until(t, func() bool { return count(n.Metrics.natsRefused["yes"]) == 1 }, func() string { return "it is not kept" })
+	if list, err := n.Refused(); len(list) != 1 || err != nil {
+		t.Errorf("kept: %+v, %v", list, err)
+	}
+}

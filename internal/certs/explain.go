@@ -1,0 +1,157 @@
+package certs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// The alerts of TLS that say something about certificates and versions (RFC 8446, 6).
+const (
+	handshakeFailure    = tls.AlertError(40)
+	badCertificate      = tls.AlertError(42)
+	expiredCertificate  = tls.AlertError(45)
+	unknownCertificate  = tls.AlertError(46)
+	unknownAuthority    = tls.AlertError(48)
+	accessDenied        = tls.AlertError(49)
+	protocolVersion     = tls.AlertError(70)
+	certificateRequired = tls.AlertError(116)
+)
+
+var alerts = [...]tls.AlertError{handshakeFailure, badCertificate, expiredCertificate, unknownCertificate, unknownAuthority, accessDenied, protocolVersion, certificateRequired}
+
+// alertOf is the alert that the other side sent; 0: err is none of those.
+func alertOf(err error) tls.AlertError {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return 0
+	}
+	for _, a := range alerts {
+		if op.Err.Error() == a.Error() { // its type has no name
+			return a
+		}
+	}
+	return 0
+}
+
+// ExplainClient says what an error of a TLS connection means to the side that dialled, and
+// what to do about it. An error that it does not know stays as it is.
+func (f Files) ExplainClient(err error) error {
+	return explained(f.clientMeaning(err), err)
+}
+
+func explained(meaning string, err error) error {
+	if meaning == "" {
+		return err
+	}
+	return fmt.Errorf("%s (%w)", meaning, err)
+}
+
+func (f Files) clientMeaning(err error) string {
+	var notTLS tls.RecordHeaderError
+	if errors.As(err, &notTLS) {
+		return "that port does not speak TLS: write tcp:// if it is a collector's, or give its listener tls = {...}"
+	}
+	if meaning := invalid("the certificate that the other side shows", f.authority("ca"), "set ca to the certificate of the authority that signed it", err); meaning != "" {
+		return meaning
+	}
+	mine := "this side's certificate " + f.Cert
+	if f.Cert == "" {
+		mine = "a connection without a certificate of this side"
+	}
+	switch alertOf(err) {
+	case certificateRequired:
+		return "the other side wants a certificate of this side: set cert and key to files that its client_ca signed"
+	case unknownAuthority, unknownCertificate, badCertificate:
+		if f.Cert == "" {
+			return "the other side does not take a connection without a certificate of this side: set cert and key to files that its client_ca signed"
+		}
+		return "the other side does not accept " + mine + ": it must be signed by the authority in the listener's client_ca"
+	case expiredCertificate:
+		return "the other side says that " + mine + " has expired or is not valid yet: renew it, or set the clocks right"
+	case accessDenied:
+		return "the other side does not let in " + mine
+	}
+	return versions(err)
+}
+
+// ExplainServer is ExplainClient for the side that listens. f.CA is its client_ca.
+func (f Files) ExplainServer(err error) error {
+	return explained(f.serverMeaning(err), err)
+}
+
+func (f Files) serverMeaning(err error) string {
+	if strings.Contains(err.Error(), "client didn't provide a certificate") { // it has no type
+		return "the peer shows no certificate, and this listener wants one that " + f.CA + " signed (client_ca): give the peer cert and key"
+	}
+	if meaning := invalid("the peer's certificate", f.authority("client_ca"), "sign it with that authority, or add the peer's authority to the file", err); meaning != "" {
+		return meaning
+	}
+	switch alertOf(err) {
+	case unknownAuthority, unknownCertificate, badCertificate:
+		return "the peer does not trust this listener's certificate " + f.Cert + ": give the peer the authority that signed it (ca), and dial a name that is in it"
+	case expiredCertificate:
+		return "the peer says that this listener's certificate " + f.Cert + " has expired or is not valid yet: renew it, or set the clocks right"
+	}
+	return versions(err)
+}
+
+// authority names the authorities that this side trusts.
+func (f Files) authority(key string) string {
+	if f.CA == "" {
+		return "an authority that this system trusts"
+	}
+	return fmt.Sprintf("an authority in %s (%s)", f.CA, key)
+}
+
+// invalid says why a certificate was not accepted here.
+func invalid(whose, authority, remedy string, err error) string {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var bad x509.CertificateInvalidError
+	switch now := time.Now(); {
+	case errors.As(err, &unknown):
+		return fmt.Sprintf("%s, %s, is not signed by %s: %s", whose, subject(unknown.Cert), authority, remedy)
+	case errors.As(err, &name):
+		return fmt.Sprintf("%s is for %s, and not for %q: dial one of those names, or set server_name to one", whose, names(name.Certificate), name.Host)
+	case !errors.As(err, &bad):
+	case bad.Reason == x509.Expired && now.Before(bad.Cert.NotBefore):
+		return fmt.Sprintf("%s, %s, is not valid before %s, and here it is %s: set the clock right, or wait", whose, subject(bad.Cert), bad.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	case bad.Reason == x509.Expired:
+		return fmt.Sprintf("%s, %s, expired at %s, and here it is %s: renew it, or set the clock right", whose, subject(bad.Cert), bad.Cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	case bad.Reason == x509.IncompatibleUsage:
+		return fmt.Sprintf("%s, %s, was made for another use: a listener's needs the extended key usage serverAuth, a client's clientAuth", whose, subject(bad.Cert))
+	}
+	return ""
+}
+
+func subject(c *x509.Certificate) string {
+	if c == nil {
+		return "which cannot be read"
+	}
+	return fmt.Sprintf("%q", c.Subject.String())
+}
+
+func names(c *x509.Certificate) string {
+	list := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		list = append(list, ip.String())
+	}
+	if len(list) == 0 {
+		return "no name (a common name does not count)"
+	}
+	return strings.Join(list, ", ")
+}
+
+// versions says that both sides have no version of TLS in common, if that is so.
+func versions(err error) string {
+	text := err.Error()
+	if alertOf(err) == protocolVersion || strings.Contains(text, "unsupported protocol version") || strings.Contains(text, "unsupported versions") {
+		return "there is no TLS version that both sides speak: fanin speaks 1.3 and nothing older"
+	}
+	return ""
+}

@@ -1,0 +1,160 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"fanin/internal/disk"
+)
+
+// The state directory may be deleted or moved away while the collector runs. What
+// is written into it from then on, no start will find: nothing may be acknowledged
+// on the strength of it. But all that it held is still known here, so it is made
+// again from memory, as opening makes it, and no watermark is lost:
+//
+//	sync the file: what was acknowledged is in it, and nowhere else any more
+//	make the directory and take its lock
+//	begin the next generation, since the old one's ledger is gone, with a
+//	checkpoint that holds everything
+//	make a new write-ahead log
+//
+// A crash before the checkpoint finds a log without state, as it would have before.
+
+// gone says what somebody did to the write-ahead log, "" when it is as it was. It is
+// asked before each answer, and costs one system call.
+func (w *writer) gone() string {
+	if w.wal.f.InPlace() {
+		return ""
+	}
+	return w.wal.f.Strayed()
+}
+
+// strayed says the same of all of the state. The checkpointer must be at rest.
+func (w *writer) strayed() string {
+	for _, f := range []*disk.File{w.wal.f, w.keeper.slots, w.keeper.table, w.keeper.ledger} {
+		if f == nil {
+			continue
+		}
+		if why := f.Strayed(); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// errOthers says that what is at our path by now belongs to somebody else.
+var errOthers = errors.New("another collector's state is there by now")
+
+// remake makes the state again, for as long as that takes. The error that it
+// returns ends the writer; the file is safe by then.
+func (w *writer) remake(why string) error {
+	w.suffer(fmt.Errorf("the state directory %s was %s by somebody else", w.s.State, why))
+	w.remaking = true
+	defer func() { w.remaking = false }()
+	if err := w.wait(); errors.Is(err, syscall.EIO) { // any other shows only what is known
+		return err
+	}
+	if err := w.file.f.Sync(); err != nil {
+		return fmt.Errorf("sync the log: %w", err)
+	}
+	made := false
+	for {
+		var err error
+		if !made {
+			err = w.remakeState()
+			made = err == nil
+		}
+		if err == nil {
+			w.wal.f, err = openWAL(w.s.Disk, w.s.State, w.s.walSize)
+		}
+		if err == nil {
+			break
+		}
+		err = fmt.Errorf("the state directory was %s by somebody else, and cannot be made again: %w", why, err)
+		if !retryable(err) {
+			return err
+		}
+		if err := w.pause(err); err != nil {
+			return err
+		}
+	}
+	w.s.counts.interference.Add(1)
+	w.s.Notice("INTERFERENCE state=%s %s by somebody else; made again after %s, with all that it held; going on in generation %d",
+		w.s.State, why, time.Since(w.trouble.since).Round(time.Millisecond), w.file.generation)
+	w.s.Log.Info("the state directory is made again and lines are taken", "state", w.s.State)
+	w.relieve()
+	return nil
+}
+
+// remakeState makes all of the state but the write-ahead log. It makes no directory
+// above it: that may be where a file system is missing.
+func (w *writer) remakeState() error {
+	err := os.Mkdir(w.s.State, w.s.DirMode)
+	if err == nil {
+		err = os.Chmod(w.s.State, w.s.DirMode)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := w.s.lockAgain(w.s.locks); err != nil {
+		return err
+	}
+	path := filepath.Join(w.s.State, slotName)
+	if exists(path) && w.keeper.slots.Strayed() != "" {
+		return fmt.Errorf("%w: %s", errOthers, path)
+	}
+	slots, err := openSlots(w.s.Disk, w.s.State)
+	if err != nil {
+		return err
+	}
+	if err := w.saveLedger(); err != nil {
+		return err
+	}
+	table := w.keeper.tableN
+	w.keeper.close()
+	if w.wal.f != nil {
+		w.wal.f.Close()
+	}
+	w.keeper = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, tableN: table, quit: w.s.quit, log: w.s.Log}
+	w.wal = &wal{size: w.s.walSize, life: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
+	w.ledger, w.ledSize, w.whole = nil, 0, true
+	began, err := w.begin()
+	if err == nil && !began {
+		err = w.noFile
+	}
+	return err
+}
+
+// saveLedger completes the ledger of the file that is about to be closed, if it is
+// still there.
+func (w *writer) saveLedger() error {
+	k := w.keeper
+	if len(w.ledger) == 0 || k.ledger == nil || k.ledgen != w.file.generation || k.ledger.Strayed() != "" {
+		return nil
+	}
+	if _, err := k.ledger.WriteAt(w.ledger, w.ledSize-int64(len(w.ledger))); err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	return k.ledger.Sync()
+}
+
+// lockAgain takes each of these locks anew whose file is no longer the one at its path.
+func (s *Sink) lockAgain(locks []*disk.File) error {
+	for i, f := range locks {
+		if f.Strayed() == "" {
+			continue
+		}
+		again, err := s.Disk.Lock(f.Name())
+		if err != nil {
+			return s.lockError(err)
+		}
+		f.Close()
+		locks[i] = again
+	}
+	return nil
+}
