@@ -52,7 +52,7 @@ func start(s *settings) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s) }() // ends by stop
+	go func() { ended <- run(ctx, s, nil) }() // ends by stop
 	for {
 		select {
 		case err := <-ended:

@@ -69,7 +69,7 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 	if err != nil {
 		return err
 	}
-	return run(daemon.Terminated(), s)
+	return run(daemon.Terminated(), s, func() (*settings, error) { return o.load(paths) })
 }
 
 func (o *options) checkCommand() *cobra.Command {

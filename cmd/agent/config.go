@@ -46,6 +46,7 @@ type agent struct {
 	Forget    config.Duration `toml:"forget"`
 	Ping      config.Duration `toml:"ping"`
 	DeadAfter config.Duration `toml:"dead_after"`
+	Stop      config.Duration `toml:"stop_timeout"`
 	LogLevel  string          `toml:"log_level"`
 	NATS      natsTable       `toml:"nats"`
 	File      []fileTable     `toml:"file"`
@@ -97,6 +98,7 @@ func defaults() *settings {
 		Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second), Settle: config.Duration(10 * time.Second),
 		NATS:  natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
 		LetGo: config.Duration(10 * time.Minute), Forget: config.Duration(24 * time.Hour), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
+		Stop: config.Duration(10 * time.Second),
 	}, file: &config.File{}}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,11 +11,14 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,13 +61,18 @@ type way interface {
 	Trouble() string
 }
 
-// run is the life of an agent, until ctx ends.
-func run(ctx context.Context, s *settings) error {
+// run is the life of an agent, until ctx ends. again reads the configuration.
+func run(ctx context.Context, s *settings, again func() (*settings, error)) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // from the start: it would end the process
 	a, err := newFollower(s)
 	if err != nil {
 		return err
 	}
 	defer func() { a.lock.Close() }() // the one there is then
+	done := make(chan struct{})
+	defer close(done)
+	go a.hangUp(hangups, done, again)
 	a.hello(os.Stderr)
 	if err := a.serveStatus(); err != nil {
 		return err
@@ -72,11 +81,39 @@ func run(ctx context.Context, s *settings) error {
 	daemon.Notify("READY=1", "STATUS=following")
 	err = a.follow(ctx)
 	daemon.Notify("STOPPING=1")
-	a.log.Info("stopped; what was not acknowledged stays in the files", "lines", a.tailer.Counts()["lines"])
+	a.stopped()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
+}
+
+// hangUp answers SIGHUP until done: it says what a changed configuration takes.
+func (a *follower) hangUp(hangups chan os.Signal, done chan struct{}, again func() (*settings, error)) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-hangups:
+		}
+		switch s, err := again(); {
+		case err != nil:
+			a.log.Error("SIGHUP: the configuration has mistakes now; the agent goes on with what it has", "err", err)
+		case !reflect.DeepEqual(s.Agent, a.settings.Agent):
+			a.log.Warn("SIGHUP: the configuration has changed; the agent goes on with what it has, restart it to use the new one")
+		default:
+			a.log.Info("SIGHUP: nothing to do; changed certificates are used from the next connection on by themselves")
+		}
+	}
+}
+
+// stopped says what became of the lines.
+func (a *follower) stopped() {
+	text := "stopped; lines that were not acknowledged stay in their files, and the next start sends them"
+	if len(a.tailer.Lost()) > 0 {
+		text = "stopped; all other lines that were not acknowledged stay in their files, and the next start sends them"
+	}
+	a.log.Info(text, "lines", a.tailer.Counts()["lines"])
 }
 
 func newFollower(s *settings) (*follower, error) {
@@ -101,7 +138,7 @@ func newFollower(s *settings) (*follower, error) {
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{
 		Tables: s.tables(), State: c.State, Agent: c.ID, Log: a.log, Alive: func() { watchdog(); a.keepState() }, Lossy: s.to.scheme == "udp",
-		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget),
+		Poll: time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle), LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
 	}
 	if err := a.ship(); err != nil {
@@ -283,7 +320,7 @@ func (st *status) print(w io.Writer) {
 		}
 	}
 	for _, f := range st.Files {
-		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, f.Trouble)
+		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, cmp.Or(f.Trouble, f.Warning))
 	}
 }
 

@@ -28,7 +28,7 @@ func TestStateDeleted(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, waiting(t, state)) }() // ends by stop
+	go func() { ended <- run(ctx, waiting(t, state), nil) }() // ends by stop
 	instance := filepath.Join(state, "instance")
 	answers := func() bool { st, err := askStatus(state); return err == nil && st.ID == "web-1" }
 	wait(t, "the agent", answers)

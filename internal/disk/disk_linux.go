@@ -52,3 +52,19 @@ func Handle(f *os.File) []byte {
 	_ = mount // changes with every mount: no part of an identity
 	return append([]byte{byte(h.Type())}, h.Bytes()...)
 }
+
+// NextData is where the first bytes at or behind offset are that were ever
+// written; those before are a hole. Where the file system does not tell, it is
+// offset itself.
+func NextData(f *os.File, offset int64) int64 {
+	at, err := unix.Seek(int(f.Fd()), offset, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) { // nothing but a hole
+		if fi, err := f.Stat(); err == nil {
+			return max(offset, fi.Size())
+		}
+	}
+	if err != nil {
+		return offset
+	}
+	return at
+}

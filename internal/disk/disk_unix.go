@@ -55,6 +55,16 @@ func syncDir(path string) error {
 	return dir.Sync()
 }
 
+// OpenLimit is how many files this process may have open. Go has raised it to what
+// the system allows it.
+func OpenLimit() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024
+	}
+	return int(min(uint64(limit.Cur), 1<<20))
+}
+
 func ignoringEINTR(call func() error) error {
 	for {
 		if err := call(); err != syscall.EINTR {

@@ -35,3 +35,6 @@ func (f *File) InPlace() bool { return true }
 
 // OwnAs does nothing: on Windows a new file has its directory's owner.
 func (f *File) OwnAs(fs.FileInfo) error { return nil }
+
+// OpenLimit is how many files this process may have open; Windows sets none below it.
+func OpenLimit() int { return 1 << 20 }

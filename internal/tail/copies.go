@@ -141,6 +141,9 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 				continue
 			}
 			g.visible, g.turning, g.source = false, true, f.source
+			if !t.names(c.path) {
+				g.origin = f.label() // where the next start looks for it
+			}
 		}
 		if g.isTurning() && g.file.holds(acked) {
 			return g

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -13,26 +12,13 @@ import (
 	"fanin/internal/wire"
 )
 
-// file is an open source. It is kept open for as long as it is followed, so
-// that neither a new name nor none takes its lines away, and its inode cannot
-// become another file's.
+// file is a source. It is kept open while it has unsent lines, so that neither a new
+// name nor none takes them away, and its inode cannot become another file's; and
+// after that for as long as there are descriptors.
 type file struct {
-	f      *os.File
+	f      *descriptor
 	handle []byte
 	system uint64 // see disk.FileSystem
-}
-
-func openFile(path string) (*file, error) {
-	f, err := openShared(path)
-	if err != nil {
-		return nil, err
-	}
-	system, made := disk.FileSystem(f)
-	if made != "" {
-		f.Close()
-		return nil, &unfit{fmt.Sprintf("it is in a %s file system, whose files are made up when they are read", made)}
-	}
-	return &file{f: f, handle: disk.Handle(f), system: system}, nil
 }
 
 func (f *file) close() { f.f.Close() }
@@ -81,14 +67,14 @@ func (f *file) holds(p wire.Point) bool {
 		return false
 	}
 	b, err := f.tailAt(p.Offset)
-	return err == nil && wire.TailHash(b) == p.Tail
+	return err == nil && wire.TailHash(b) == p.Tail && f.provesPlace(b, p.Offset)
 }
 
 // still reports whether the bytes before c are what they were when they were
 // read: a file that was truncated and grew again looks as long as before.
 func (f *file) still(c cursor) bool {
 	b, err := f.tailAt(c.Offset)
-	return err == nil && bytes.Equal(b, c.tail)
+	return err == nil && bytes.Equal(b, c.tail) && f.provesPlace(b, c.Offset)
 }
 
 // head reads up to n first bytes.
@@ -113,7 +99,7 @@ func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
 		return cursor{}, fmt.Errorf("read before offset %d: %w", offset, err)
 	}
 	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: lines}
-	c.inLong = len(tail) > 0 && tail[len(tail)-1] != '\n'
+	c.inLong = len(tail) > 0 && tail[len(tail)-1] != '\n' && !behindHole(tail)
 	return c, nil
 }
 
@@ -145,13 +131,16 @@ type read struct {
 	full     bool   // there was more than fitted
 	split    bool   // a part of a line that is too long
 	short    bool   // nothing: the block was too small for the line
+	hole     int64  // where a hole begins behind text, or without text behind the line it ends; -1: nowhere
+	skip     bool   // no text: from here to there is a hole
 }
 
 // readBatch reads whole lines at c into block. Nothing is read (text is nil)
 // when no line is complete. last says that the file will not grow: then its
-// last line is complete as it is.
-func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool) (read, error) {
-	r := read{from: c, block: block}
+// last line is complete as it is. Nothing is read beyond a hole; the line before
+// the hole at ends is complete too.
+func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool, ends int64) (read, error) {
+	r := read{from: c, block: block, hole: -1}
 	room := min(len(block)-len(wire.SplitMark)-len(wire.SplitGoesOn)-1, wire.MaxText)
 	raw := block[len(wire.SplitGoesOn):][:room]
 	n, err := f.f.ReadAt(raw, c.Offset)
@@ -159,6 +148,10 @@ func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool) (read, 
 		return r, fmt.Errorf("read at offset %d: %w", c.Offset, err)
 	}
 	raw, r.full = raw[:n], n == room
+	if i := firstHole(raw, c.Offset == 0); i >= 0 {
+		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
+		last = last || r.hole == ends
+	}
 	if c.inLong {
 		return f.longLine(r, raw, maxLine, last), nil
 	}
@@ -175,7 +168,7 @@ func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool) (read, 
 		r.to, r.cuts = c.through(r.text)
 	case r.full:
 		r.short = true
-	case last && n > 0:
+	case last && len(raw) > 0:
 		r.text = append(raw, '\n')
 		r.to = c.after(raw)
 	}

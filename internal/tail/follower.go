@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -20,6 +19,7 @@ type Follower struct {
 	t        *Tailer
 	table    *Table
 	path     string // where it was found: a label
+	origin   string // what a table called it, where none names path
 	real     string // where that led, if over symbolic links
 	dir      string // where its siblings are
 	key      fileKey
@@ -44,6 +44,8 @@ type Follower struct {
 	agreed     bool       // acked is what both sides hold it for, not what a mark says
 	sent       wire.Point // end of the last batch given away, whatever became of it
 	trouble    string
+	warning    string    // of what is in the file
+	holed      int64     // bytes of holes that were passed over
 	refusal    string    // the reason that was reported last
 	tail       []byte    // the bytes before acked
 	superseded bool      // the file that took this one's place has its last line too
@@ -52,15 +54,18 @@ type Follower struct {
 	given      *belief   // a stream handed over by a truncated file's follower
 
 	// The goroutine's own.
-	belief   belief
-	answer   *wire.Expected // what the collector said last, when it stands elsewhere
-	pos      cursor         // acked up to here, as pos says
-	last     bool           // the file will not grow: its last line is complete
-	grown    time.Time      // when it grew last
-	size     int            // of the next block
-	further  bool           // something was kept since the last mishap
-	moves    int            // how often the collector stood elsewhere, since something was kept
-	original *Follower      // that this file looks like a copy of
+	belief        belief
+	answer        *wire.Expected // what the collector said last, when it stands elsewhere
+	pos           cursor         // acked up to here, as pos says
+	last          bool           // the file will not grow: its last line is complete
+	grown         time.Time      // when it grew last
+	size          int            // of the next block
+	further       bool           // something was kept since the last mishap
+	moves         int            // how often the collector stood elsewhere, since something was kept
+	away          time.Time      // since when it is closed and cannot be found; zero: it is there
+	encodingKnown bool
+	holes         holes     // what is known of the hole at pos
+	original      *Follower // that this file looks like a copy of
 }
 
 // What follow does next.
@@ -77,7 +82,11 @@ func (f *Follower) follow(ctx context.Context) {
 	wait, refused := f.t.Poll, f.t.Refused
 	for ctx.Err() == nil {
 		f.further = false
-		err := f.resume(ctx)
+		err := f.file.f.hold(ctx, f.isHidden())
+		if err == nil {
+			f.away = time.Time{}
+			err = f.resume(ctx)
+		}
 		if err == nil {
 			err = f.send(ctx)
 		}
@@ -93,6 +102,8 @@ func (f *Follower) follow(ctx context.Context) {
 			return
 		case isUnfit(err):
 			return // the next look says so
+		case errors.Is(err, errVanished) && f.vanished():
+			return
 		case errors.Is(err, errTruncated):
 			continue // resume sees it
 		case errors.As(err, &moved):
@@ -102,6 +113,7 @@ func (f *Follower) follow(ctx context.Context) {
 		case errors.Is(err, wire.ErrRefused):
 			f.t.counts.refused.Add(1)
 			f.reportRefusal(err, refused)
+			f.file.f.release(false)
 			f.sleep(ctx, refused)
 			refused = min(2*refused, longestRefused*f.t.Refused)
 			continue
@@ -230,10 +242,13 @@ func (f *Follower) isTurning() bool {
 func (f *Follower) send(ctx context.Context) error {
 	next, err := f.read(ctx, f.pos, true)
 	for err == nil {
-		if next.text == nil {
+		if next.text == nil && !next.skip {
 			f.t.pool.put(next.block)
 			next = read{} // a block is given back once
 			if err = f.idle(ctx); err == nil {
+				err = f.file.f.hold(ctx, f.isHidden())
+			}
+			if err == nil {
 				next, err = f.read(ctx, f.pos, true)
 			}
 			continue
@@ -252,6 +267,12 @@ func (f *Follower) send(ctx context.Context) error {
 			return err
 		}
 		f.resize(&next, time.Since(begun))
+		if f.file.f.hadItsTurn(4*f.t.Poll) && !f.isHidden() {
+			f.t.pool.put(ahead.block) // first: those that have descriptors may wait for memory
+			f.file.f.release(false)
+			err = f.file.f.hold(ctx, false)
+			ahead, rerr = read{}, err
+		}
 		if next, err = ahead, rerr; next.block == nil && err == nil {
 			next, err = f.read(ctx, f.pos, true)
 		}
@@ -262,6 +283,7 @@ func (f *Follower) send(ctx context.Context) error {
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
+	f.holes.waits, f.holes.again = false, time.Time{}
 	size := min(cmp.Or(f.size, firstBlock), f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
 		size = min(smallBlock, size) // most files have little to say at a time
@@ -281,12 +303,17 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 			f.t.pool.put(block)
 			return read{}, errTruncated
 		}
-		f.eof.Store(f.file.size())
-		r, err := f.file.readBatch(c, block, f.maxLine(), f.last)
-		if err == nil && r.text != nil && c.Offset == 0 {
+		end := f.file.size()
+		f.eof.Store(end)
+		f.holes.grew(end, f.t.holeAge())
+		r, err := f.file.readBatch(c, block, f.maxLine(), f.last, -1)
+		if err == nil && (r.text != nil || r.hole >= 0) && c.Offset == 0 {
 			if err = f.file.checkFit(f.path); err != nil {
 				return r, err
 			}
+		}
+		if err == nil && r.text == nil && r.hole >= 0 {
+			return f.passHole(ctx, r)
 		}
 		if err != nil || !r.short || size >= f.largest() {
 			return r, err
@@ -325,7 +352,7 @@ func (f *Follower) resize(r *read, took time.Duration) {
 // append gives one batch to the other side.
 func (f *Follower) append(ctx context.Context, r *read) error {
 	if f.table.SyncSource {
-		if err := disk.Sync(f.file.f); err != nil {
+		if err := f.file.f.sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", f.path, err)
 		}
 	}
@@ -335,6 +362,11 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 	kind := wire.StreamAgent
 	if f.t.Lossy {
 		kind = wire.StreamLossy
+	}
+	f.checkEncoding()
+	if r.skip {
+		return f.t.Out.Append(ctx, wire.Batch{Op: wire.OpSkip, Kind: kind, Stream: f.stream, Epoch: f.belief.epoch,
+			Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail, Reason: "a hole: NULs, no text"})
 	}
 	return f.t.Out.Append(ctx, wire.Batch{
 		Kind: kind, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
@@ -350,6 +382,9 @@ func (f *Follower) keep(r *read) {
 	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
 	if r.split {
 		f.t.counts.split.Add(1)
+	}
+	if r.skip {
+		f.passedHole(r)
 	}
 	f.moveTo(r.to)
 }
@@ -394,12 +429,24 @@ func (f *Follower) idle(ctx context.Context) error {
 				return nil
 			case quiet > f.t.Grace && f.file.deleted(), quiet > f.t.LetGo:
 				return errDone
+			case size > f.pos.Offset: // it may lose its last name any moment
+				if err := f.file.f.hold(ctx, true); err != nil {
+					return err
+				}
+			default:
+				f.file.f.release(true)
 			}
 		} else {
 			f.last = f.table.Whole
+			f.file.f.release(size == f.pos.Offset)
 		}
 		select {
 		case <-f.wake:
+			if f.holes.waits {
+				return nil // it may be filled, which changes no size
+			}
+		case <-f.holes.due():
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -417,6 +464,9 @@ func (f *Follower) see(c candidate, visible bool) {
 	}
 	if visible {
 		f.now = c.path
+	}
+	if visible {
+		f.file.f.seen(c.path)
 	}
 	renamed := visible && f.path != c.path
 	changed := visible && !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
@@ -440,6 +490,27 @@ func (f *Follower) poke() {
 	}
 }
 
+// vanished is the end of a follower whose file was deleted, or moved away, while it
+// was closed; false: it has not been away for long. A directory that others rename
+// in may not list it for a moment. Its stream then is one of a missing file.
+func (f *Follower) vanished() bool {
+	if f.away.IsZero() {
+		f.away = time.Now()
+	}
+	if time.Since(f.away) < f.t.Grace {
+		return false
+	}
+	f.t.Log.Error("file vanished while it was closed for want of descriptors; lines that were written to it behind this offset are lost if it is not found", "path", f.path, "offset", f.pos.Offset)
+	f.mu.Lock()
+	known := !f.stream.IsZero() && f.t.marks.get(f.stream) != nil
+	f.mu.Unlock()
+	if !known {
+		f.t.counts.vanished.Add(1) // else it is counted as missing
+	}
+	f.t.strayed.Store(known)
+	return true
+}
+
 // end tells the other side that the stream is complete.
 func (f *Follower) end(ctx context.Context) {
 	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: f.stream, Epoch: f.belief.epoch,
@@ -460,5 +531,5 @@ func (f *Follower) setTrouble(text string) {
 func (f *Follower) status() FileStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Agreed: f.agreed, Trouble: f.trouble}
+	return FileStatus{Path: f.path, Stream: f.stream.String(), Source: f.source, Size: f.file.size(), Acked: f.acked.Offset, Agreed: f.agreed, Holes: f.holed, Trouble: f.trouble, Warning: f.warning}
 }

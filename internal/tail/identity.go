@@ -112,7 +112,7 @@ func parseIdentity(b []byte) (id identity, err error) {
 
 func (f *Follower) id() identity {
 	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, system: f.file.system,
-		head: headOf(f.headSums()), path: f.path, real: f.real}
+		head: headOf(f.headSums()), path: f.label(), real: f.real}
 }
 
 func (f *Follower) identity() []byte {

@@ -221,7 +221,7 @@ func (t *Tailer) resumeFound(ctx context.Context, m *mark, x *sibling) {
 // dress makes a file without a name that any table knows look like the one that
 // had path before.
 func (t *Tailer) dress(f *Follower, path string) {
-	f.visible, f.table = false, t.tableOf(path)
+	f.visible, f.table, f.origin = false, t.tableOf(path), path
 	f.source = f.table.source(path)
 }
 

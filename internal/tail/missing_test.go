@@ -1,9 +1,11 @@
 package tail
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,7 +170,8 @@ func TestMadeUp(t *testing.T) {
 		t.Skip(err)
 	}
 	defer f.Close()
-	if err := (&file{f: f}).checkFit("status"); err != errMadeUp {
+	x := &descriptor{all: newDescriptors(1, slog.New(slog.DiscardHandler), new(atomic.Uint64)), file: f}
+	if err := (&file{f: x}).checkFit("status"); err != errMadeUp {
 		t.Errorf("%v", err)
 	}
 }

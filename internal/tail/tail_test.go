@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,7 @@ func (k *keeper) welcome() wire.Welcome {
 func (k *keeper) Append(ctx context.Context, b wire.Batch) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := b.Check(); err != nil {
+	if err := cmp.Or(b.Check(), ctx.Err()); err != nil {
 		return err
 	}
 	if k.fail != nil {
@@ -192,7 +193,7 @@ func (r *rig) expectSet(want string) *rig {
 	set := func(s string) string { w := strings.Fields(s); slices.Sort(w); return strings.Join(w, " ") }
 	for end := time.Now().Add(r.patience); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
+			r.Fatalf("kept are too few or too many of: %.2000s", difference(strings.Fields(r.keeper.lines()), strings.Fields(want)))
 		}
 	}
 	return r

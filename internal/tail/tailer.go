@@ -40,18 +40,22 @@ type Tailer struct {
 	Forget     time.Duration // how long a file must be missing from its directory until its stream ends; default 24 h
 	Settle     time.Duration // how long a file that begins like another one may be its copy in the making; default 10 s
 	Refused    time.Duration // until what the collector refused is tried again, each time twice as long up to 64 times; default 1 min
+	StopWait   time.Duration // how long a stop waits for the rest of files that no start would find; default 10 s
 	MaxLine    int           // longer lines are split; default wire.MaxLine
 	BatchBytes int           // of text in a batch; default 1 MiB
 	Memory     int64         // for batches on their way; default 12 MiB
+	Files      int           // open at a time; default what the process's limit leaves beside a reserve
 	Log        *slog.Logger  // default: discard
 	Alive      func()        // called at each look; makes the state directory again where it was deleted
 	Disk       *disk.Disk    // nil: the real one
 
-	counts counts
-	pool   *pool
-	marks  *marks
-	first  bool // the very first run: nothing was ever followed
-	looked bool // the first look is done
+	counts      counts
+	pool        *pool
+	descriptors *descriptors
+	strayed     atomic.Bool // a file vanished whose stream nobody follows now
+	marks       *marks
+	first       bool // the very first run: nothing was ever followed
+	looked      bool // the first look is done
 
 	mu        sync.Mutex
 	followers map[fileKey]*Follower
@@ -64,6 +68,7 @@ type Tailer struct {
 	welcome   *wire.Welcome
 	streams   map[wire.StreamID]*wire.StreamState // of the welcome, but those that ended since
 	welcomed  chan struct{}                       // closed at the first welcome
+	lost      []Lost                              // by the stop
 	running   sync.WaitGroup
 	shrinking shared[bool]        // see shrunkBeside
 	listings  shared[[]candidate] // of directories
@@ -81,7 +86,7 @@ type Table struct {
 
 // counts is what the tailer counts.
 type counts struct {
-	lines, bytes, split, truncated, skipped, refused, doubled, vanished, unfit, unseen, unsure, replaced, missing atomic.Uint64
+	lines, bytes, split, truncated, skipped, refused, doubled, vanished, unfit, unseen, unsure, replaced, missing, holes, wide, closed atomic.Uint64
 }
 
 // fileKey tells files apart while they are open or there.
@@ -99,6 +104,7 @@ func (t *Tailer) defaults() {
 	t.Forget = cmp.Or(t.Forget, 24*time.Hour)
 	t.Settle = cmp.Or(t.Settle, 10*time.Second)
 	t.Refused = cmp.Or(t.Refused, time.Minute)
+	t.StopWait = cmp.Or(t.StopWait, 10*time.Second)
 	t.MaxLine = cmp.Or(t.MaxLine, wire.MaxLine)
 	t.BatchBytes = cmp.Or(t.BatchBytes, 1<<20)
 	t.Memory = cmp.Or(t.Memory, 12<<20)
@@ -109,11 +115,11 @@ func (t *Tailer) defaults() {
 	t.beside = make(map[string][]*Follower)
 	t.claims, t.skipped = make(map[wire.StreamID]*Follower), make(map[string]bool)
 	t.missing = make(map[wire.StreamID]*absence)
-	t.pool = newPool(t.Memory)
+	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log, &t.counts.closed)
 }
 
-// Run follows until ctx ends; then it waits for what is on its way and writes
-// the marks.
+// Run follows until ctx ends; then it waits for what no start would find and for
+// what is on its way, and writes the marks.
 func (t *Tailer) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.defaults()
@@ -141,12 +147,22 @@ func (t *Tailer) Run(ctx context.Context) error {
 		}
 	}
 	before := t.known()
-	t.look(ctx) // a second one, by the loop, adds the hints
-	t.seekMissing(ctx)
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { // at once, whatever this goroutine does just now
+		if files, _ := t.perishing(); files == 0 {
+			stop()
+		}
+	})()
+	t.look(following) // a second one, by the loop, adds the hints
+	t.seekMissing(following)
 	t.handedMeanwhile(before)
 	t.looked = true
-	err = t.loop(ctx)
+	err = t.loop(ctx, following)
+	t.finish(following)
+	stop()
 	t.running.Wait()
+	t.reportLost()
 	if serr := t.marks.write(true); serr != nil {
 		return fmt.Errorf("write the marks: %w", serr)
 	}
@@ -236,8 +252,8 @@ func (t *Tailer) awaitWelcome(ctx context.Context) error {
 
 // loop looks at the files again and again. Polling is the truth. Where the
 // kernel says by itself what changes, it is done less often: a thousand idle
-// files shall cost nothing.
-func (t *Tailer) loop(ctx context.Context) error {
+// files shall cost nothing. Followers that it starts end with following.
+func (t *Tailer) loop(ctx, following context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
 	hints := newHints()
@@ -263,11 +279,11 @@ func (t *Tailer) loop(ctx context.Context) error {
 		}
 		if pace.due(hints) {
 			hints.stale = false
-			pace.looked(t.look(ctx), hints)
+			pace.looked(t.look(following), hints)
 		}
-		t.seekUnseen(ctx)
-		if len(t.missing) > 0 && time.Since(sought) >= min(missingEvery, t.Forget/4) {
-			t.seekMissing(ctx)
+		t.seekUnseen(following)
+		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(sought) >= min(missingEvery, t.Forget/4) {
+			t.seekMissing(following)
 			sought = time.Now()
 		}
 		t.pokeHidden()
@@ -517,7 +533,7 @@ func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
 	t.beside[f.dir] = append(t.beside[f.dir], f)
 	t.running.Go(func() {
 		f.follow(ctx)
-		t.drop(f)
+		t.ended(ctx, f)
 	})
 }
 
@@ -543,7 +559,7 @@ func (t *Tailer) drop(f *Follower) {
 
 // open makes a follower for a file.
 func (t *Tailer) open(c candidate) (*Follower, error) {
-	file, err := openFile(c.path)
+	file, err := t.descriptors.openFile(c.path)
 	if err != nil {
 		return nil, err
 	}
@@ -567,40 +583,4 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 // source is what the lines of a file are said to come from.
 func (table *Table) source(path string) string {
 	return cmp.Or(table.Source, strings.TrimSuffix(filepath.Base(path), ".log"))
-}
-
-// FileStatus is one file as it stands.
-type FileStatus struct {
-	Path    string `json:"path"`
-	Stream  string `json:"stream"`
-	Source  string `json:"source"`
-	Size    int64  `json:"size"`
-	Acked   int64  `json:"acked"` // bytes that the other side keeps
-	Agreed  bool   `json:"-"`     // it was asked, and did not find otherwise
-	Trouble string `json:"trouble,omitempty"`
-}
-
-// Status lists the files that are followed, by path.
-func (t *Tailer) Status() (list []FileStatus) {
-	t.mu.Lock()
-	followers := make([]*Follower, 0, len(t.followers))
-	for _, f := range t.followers {
-		followers = append(followers, f)
-	}
-	t.mu.Unlock()
-	for _, f := range followers {
-		list = append(list, f.status())
-	}
-	slices.SortFunc(list, func(a, b FileStatus) int { return cmp.Compare(a.Path, b.Path) })
-	return list
-}
-
-// Counts are the tailer's counters by name.
-func (t *Tailer) Counts() map[string]uint64 {
-	c := &t.counts
-	return map[string]uint64{
-		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
-		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(), "unseen_files": c.unseen.Load(), "unsure_files": c.unsure.Load(), "replaced_files": c.replaced.Load(),
-	}
 }

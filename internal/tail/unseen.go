@@ -74,7 +74,9 @@ func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
 		}
 		since := t.marks.written
 		if f := t.claims[id]; f != nil {
+			f.mu.Lock()
 			since = f.modified
+			f.mu.Unlock()
 		}
 		t.handOnLocked(m.path, since)
 	}

@@ -1,0 +1,437 @@
+package tail
+
+import (
+	queue "container/list"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanin/internal/disk"
+)
+
+// descriptors are those that the followed files share. The limit of the process
+// leaves enough of them for its connection, its state and its marks. When there
+// are more files, those that are acknowledged and have a name are closed, the one
+// that rested longest first, and opened again when they grew: any number of files
+// is followed, in turn.
+//
+// A file is held while its follower reads it. Files that wait for a descriptor get
+// one in the order in which they came.
+type descriptors struct {
+	limit int // of the process
+	most  int // open at a time
+	log   *slog.Logger
+	moves *atomic.Uint64 // counts the files that were closed
+	brief chan struct{}  // whoever opens a file for a moment, beyond most
+
+	mu      sync.Mutex
+	open    int            // descriptors that are given away
+	resting [2]*queue.List // open files that nobody reads: those with all lines sent, and those with an unfinished one
+	waiting *queue.List    // of chan struct{}, which gets a descriptor by being closed
+	told    bool
+}
+
+// spare is how many descriptors of limit are left for everything but followed files.
+func spare(limit int) int { return max(32, limit/5) }
+
+// newDescriptors shares most descriptors; 0 is what the process's limit leaves.
+func newDescriptors(most int, log *slog.Logger, moves *atomic.Uint64) *descriptors {
+	d := &descriptors{limit: disk.OpenLimit(), most: most, log: log, moves: moves, brief: make(chan struct{}, 4), waiting: queue.New()}
+	d.resting = [2]*queue.List{queue.New(), queue.New()}
+	if most == 0 {
+		d.most = max(4, d.limit-spare(d.limit))
+	}
+	return d
+}
+
+// descriptor is one file's: open, or closed for now. What is asked of a closed file
+// opens it for a moment.
+type descriptor struct {
+	all    *descriptors
+	key    fileKey
+	handle []byte
+
+	// Under all.mu.
+	file  *os.File  // nil: closed
+	path  string    // where it was seen last
+	real  string    // the same without links, which may lead elsewhere later
+	held  bool      // its follower reads it
+	since time.Time // when that began
+	rest  *queue.Element
+	list  *queue.List // that rest is in
+	done  bool        // closed for good
+}
+
+// openFile opens a file; it stays open if there is room.
+func (d *descriptors) openFile(path string) (*file, error) {
+	d.brief <- struct{}{}
+	defer func() { <-d.brief }()
+	f, err := openShared(path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	system, made := disk.FileSystem(f)
+	if made != "" {
+		f.Close()
+		return nil, &unfit{fmt.Sprintf("it is in a %s file system, whose files are made up when they are read", made)}
+	}
+	x := &descriptor{all: d, path: path, handle: disk.Handle(f), key: fileKey{disk.Device(fi), disk.Inode(fi)}}
+	d.mu.Lock()
+	stays := d.open < d.most && d.waiting.Len() == 0
+	if stays {
+		d.open++
+		x.file = f
+		x.restLocked(d.resting[0])
+	} else {
+		d.tellLocked()
+	}
+	d.mu.Unlock()
+	if !stays {
+		x.named()
+		f.Close()
+	}
+	return &file{f: x, handle: x.handle, system: system}, nil
+}
+
+// tellLocked says once that there are too many files.
+func (d *descriptors) tellLocked() {
+	if d.told {
+		return
+	}
+	d.told = true
+	d.log.Warn("there are more files than may be open at a time: idle ones are closed and opened again in turn, and lines may be lost of those that are deleted meanwhile; "+
+		"raise the limit of open files (LimitNOFILE= of the systemd unit, or ulimit -n)", "limit", d.limit, "followed_files_open_at_most", d.most)
+}
+
+// hold opens the file for its follower, which waits for its turn; first says that it
+// goes before all others. errVanished: the file is nowhere to be found.
+func (x *descriptor) hold(ctx context.Context, first bool) error {
+	d := x.all
+	d.mu.Lock()
+	if x.file != nil {
+		x.busyLocked()
+		x.heldLocked()
+		d.mu.Unlock()
+		return nil
+	}
+	if d.open < d.most && d.waiting.Len() == 0 {
+		d.open++
+		d.mu.Unlock()
+		return x.reopen()
+	}
+	d.tellLocked()
+	mine := make(chan struct{})
+	place := d.waiting.PushBack(mine)
+	if first {
+		d.waiting.MoveToFront(place)
+	}
+	d.mu.Unlock()
+	d.closeOne()
+	select {
+	case <-mine:
+		return x.reopen()
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case <-mine: // just now
+		d.freeLocked()
+	default:
+		d.waiting.Remove(place)
+	}
+	return ctx.Err()
+}
+
+// reopen opens the file with a descriptor that was taken for it.
+func (x *descriptor) reopen() error {
+	f, path, err := x.find()
+	d := x.all
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.freeLocked()
+		return err
+	}
+	x.file, x.path = f, path
+	x.heldLocked()
+	return nil
+}
+
+// find opens the file where it was seen last, or beside it. What is in it is
+// compared by its reader.
+func (x *descriptor) find() (*os.File, string, error) {
+	known := x.paths()
+	for _, path := range known {
+		f, err := x.openAt(path)
+		if err == nil || !errors.Is(err, errVanished) {
+			return f, path, err
+		}
+	}
+	for _, path := range known {
+		if path = x.beside(path); path != "" {
+			f, err := x.openAt(path)
+			return f, path, err
+		}
+	}
+	return nil, "", errVanished
+}
+
+// paths are the names under which the file was known last.
+func (x *descriptor) paths() []string {
+	x.all.mu.Lock()
+	defer x.all.mu.Unlock()
+	if x.real == "" || x.real == x.path {
+		return []string{x.path}
+	}
+	return []string{x.path, x.real}
+}
+
+// openAt opens path if it is this file.
+func (x *descriptor) openAt(path string) (*os.File, error) {
+	f, err := openShared(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errVanished
+	}
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && (x.key != fileKey{disk.Device(fi), disk.Inode(fi)} || !slices.Equal(disk.Handle(f), x.handle)) {
+		err = errVanished // another one has its name
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// is reports whether fi is of this file, as far as numbers tell.
+func (x *descriptor) is(fi fs.FileInfo, err error) bool {
+	return err == nil && x.key == fileKey{disk.Device(fi), disk.Inode(fi)}
+}
+
+// beside finds the file's name in the directory of path, "" if it has none there.
+func (x *descriptor) beside(path string) string {
+	entries, _ := os.ReadDir(filepath.Dir(path)) // none: then it is not there either
+	for _, e := range entries {
+		if e.Type().IsRegular() && x.is(e.Info()) {
+			return filepath.Join(filepath.Dir(path), e.Name())
+		}
+	}
+	return ""
+}
+
+// errVanished says that a file is neither where it was seen last nor beside it.
+var errVanished = errors.New("nowhere to be found")
+
+// named sees whether the file can be opened again, and by what name.
+func (x *descriptor) named() bool {
+	known := x.paths()
+	path := known[0]
+	for i := 0; !x.is(os.Stat(path)); i++ {
+		if i == len(known) {
+			return false
+		}
+		path = x.beside(known[i])
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	x.all.mu.Lock()
+	x.path, x.real = path, real
+	x.all.mu.Unlock()
+	return true
+}
+
+// release says that the follower does not need the file for now; finished, that
+// all in it was sent. It may be closed.
+func (x *descriptor) release(finished bool) {
+	d := x.all
+	d.mu.Lock()
+	if x.held = false; x.file != nil {
+		x.busyLocked()
+		if finished {
+			x.restLocked(d.resting[0])
+		} else {
+			x.restLocked(d.resting[1])
+		}
+	}
+	wanted := d.waiting.Len() > 0
+	d.mu.Unlock()
+	if wanted {
+		d.closeOne()
+	}
+}
+
+func (x *descriptor) heldLocked() {
+	if !x.held {
+		x.held, x.since = true, time.Now()
+	}
+}
+
+// hadItsTurn reports whether others wait, and the file was held for as long as one
+// may be at a time.
+func (x *descriptor) hadItsTurn(most time.Duration) bool {
+	x.all.mu.Lock()
+	defer x.all.mu.Unlock()
+	return x.all.waiting.Len() > 0 && time.Since(x.since) > most
+}
+
+func (x *descriptor) restLocked(l *queue.List) { x.list, x.rest = l, l.PushBack(x) }
+
+func (x *descriptor) busyLocked() {
+	if x.rest != nil {
+		x.list.Remove(x.rest)
+		x.list, x.rest = nil, nil
+	}
+}
+
+// closeOne closes the file that rested longest, of those that have a name, and
+// gives its descriptor to the first that waits.
+func (d *descriptors) closeOne() {
+	for _, l := range d.resting {
+		for {
+			d.mu.Lock()
+			e := l.Front()
+			if e == nil || d.waiting.Len() == 0 {
+				d.mu.Unlock()
+				break
+			}
+			x := e.Value.(*descriptor)
+			x.busyLocked()
+			f := x.file
+			d.mu.Unlock()
+			if !x.named() {
+				continue // it is opened no more; its follower or a look puts it back
+			}
+			d.mu.Lock()
+			if x.file == f && x.rest == nil && !x.held && !x.done {
+				x.file = nil
+				d.moves.Add(1)
+				d.freeLocked()
+				d.mu.Unlock()
+				f.Close()
+				return
+			}
+			d.mu.Unlock()
+		}
+	}
+}
+
+// freeLocked gives a descriptor to the first that waits, or back.
+func (d *descriptors) freeLocked() {
+	if e := d.waiting.Front(); e != nil {
+		close(d.waiting.Remove(e).(chan struct{}))
+		return
+	}
+	d.open--
+}
+
+// seen notes where a look found the file.
+func (x *descriptor) seen(path string) {
+	x.all.mu.Lock()
+	defer x.all.mu.Unlock()
+	x.path = path
+	if x.file != nil && !x.held && x.rest == nil {
+		x.restLocked(x.all.resting[0]) // it had no name when it was to be closed
+	}
+}
+
+// Close gives the descriptor back for good.
+func (x *descriptor) Close() error {
+	d := x.all
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	x.busyLocked()
+	f := x.file
+	x.file, x.done = nil, true
+	if f == nil {
+		return nil
+	}
+	d.freeLocked()
+	return f.Close()
+}
+
+// use gives the open file to do, opening it for a moment if it is closed.
+func (x *descriptor) use(do func(f *os.File) error) error {
+	for {
+		x.all.mu.Lock()
+		f, done := x.file, x.done
+		x.all.mu.Unlock()
+		switch {
+		case done:
+			return os.ErrClosed
+		case f == nil:
+			return x.peek(do)
+		}
+		if err := do(f); !errors.Is(err, os.ErrClosed) {
+			return err
+		}
+	}
+}
+
+func (x *descriptor) peek(do func(f *os.File) error) error {
+	x.all.brief <- struct{}{}
+	defer func() { <-x.all.brief }()
+	f, _, err := x.find()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return do(f)
+}
+
+// ReadAt is that of an open file.
+func (x *descriptor) ReadAt(b []byte, offset int64) (n int, err error) {
+	err = x.use(func(f *os.File) (err error) {
+		n, err = f.ReadAt(b, offset)
+		return err
+	})
+	return n, err
+}
+
+// Stat is that of an open file, or of a closed one that is where it was.
+func (x *descriptor) Stat() (fi fs.FileInfo, err error) {
+	x.all.mu.Lock()
+	closed, path := x.file == nil && !x.done, x.path
+	x.all.mu.Unlock()
+	if closed {
+		if fi, err := os.Stat(path); x.is(fi, err) { // at each look, of many files
+			return fi, nil
+		}
+	}
+	err = x.use(func(f *os.File) (err error) {
+		fi, err = f.Stat()
+		return err
+	})
+	return fi, err
+}
+
+// sync makes what others wrote durable.
+func (x *descriptor) sync() error { return x.use(disk.Sync) }
+
+// nextData is where the first bytes at or behind offset are that were ever written.
+func (x *descriptor) nextData(offset int64) (at int64) {
+	at = offset
+	x.use(func(f *os.File) error { // an error is the next read's
+		at = disk.NextData(f, offset)
+		return nil
+	})
+	return at
+}

@@ -1,0 +1,52 @@
+package tail
+
+import "bytes"
+
+// leastWide is how many first bytes tell a wide encoding without a byte order mark.
+const leastWide = 16
+
+// wideEncoding says what in a file's first bytes shows that its characters take two
+// bytes or four, "" if nothing does. Such text is not decoded: a newline byte ends a
+// line in the middle of a character, and every other byte is a NUL.
+func wideEncoding(head []byte) string {
+	for _, mark := range []struct{ bytes, name string }{
+		{"\xff\xfe\x00\x00", "UTF-32LE"}, {"\x00\x00\xfe\xff", "UTF-32BE"}, {"\xff\xfe", "UTF-16LE"}, {"\xfe\xff", "UTF-16BE"},
+	} {
+		if bytes.HasPrefix(head, []byte(mark.bytes)) {
+			return "it begins with the byte order mark of " + mark.name
+		}
+	}
+	if len(head) < leastWide {
+		return ""
+	}
+	var nul [2]int // at even and at odd places
+	for i, b := range head[:leastWide] {
+		if b == 0 {
+			nul[i%2]++
+		}
+	}
+	if nul[0] == leastWide/2 && nul[1] == 0 || nul[1] == leastWide/2 && nul[0] == 0 {
+		return "every second byte is NUL, as in UTF-16"
+	}
+	return ""
+}
+
+// checkEncoding reports once that the file's lines cannot be read. They are sent
+// all the same: they are what is in the file, and nothing is lost.
+func (f *Follower) checkEncoding() {
+	if f.encodingKnown {
+		return
+	}
+	head := f.file.head(leastWide)
+	reason := wideEncoding(head)
+	f.encodingKnown = reason != "" || len(head) == leastWide
+	if reason == "" {
+		return
+	}
+	f.t.counts.wide.Add(1)
+	f.mu.Lock()
+	f.warning = reason + ", which is not decoded"
+	f.mu.Unlock()
+	f.t.Log.Warn("the file is no UTF-8, and is not decoded: its lines come with a NUL beside each letter; exclude it, or follow a copy that is converted (iconv -t UTF-8)",
+		"path", f.path, "reason", reason)
+}
