@@ -286,6 +286,7 @@ func (r *rig) owner(agent string) *rig {
 func TestHostRenamed(t *testing.T) {
 	const files = 1000
 	r := newRig(t).owner("old-name")
+	r.patience = time.Minute
 	var want strings.Builder
 	for i := range files {
 		text := lines(fmt.Sprint("f", i), 2)
