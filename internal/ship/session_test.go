@@ -24,3 +24,32 @@ func TestNothingBegunWhileDraining(t *testing.T) {
 		t.Errorf("%d batches wait in a session that ends", len(s.waiting))
 	}
 }
+
+// lastWord is a connection over which the answer to a batch comes together with the
+// end.
+type lastWord struct {
+	net.Conn
+	say func()
+}
+
+func (c lastWord) Write(b []byte) (int, error) {
+	c.say()
+	return len(b), nil
+}
+
+// TestAnswerBeforeTheEnd: an answer that came before the connection ended counts.
+func TestAnswerBeforeTheEnd(t *testing.T) {
+	for range 50 {
+		ours, theirs := net.Pipe()
+		b := wire.Batch{Stream: wire.NewStreamID(), Text: []byte("a line\n"), End: 7}
+		var s *session
+		s = newSession(lastWord{ours, func() {
+			s.answer(wire.Answer{Kind: wire.KindAck, Stream: b.Stream})
+			s.close(nil)
+		}}, &TCP{})
+		if err := s.append(t.Context(), &b); err != nil {
+			t.Fatalf("the batch was acknowledged: %v", err)
+		}
+		theirs.Close()
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -196,5 +197,35 @@ func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
 	}
 	if list, err := parseMarks(b); err != nil || len(list) != 1 || list[0].Offset != 2 {
 		t.Errorf("the marks are %+v, %v", list, err)
+	}
+}
+
+// TestOwnTrail: the collector has forgotten a file, and its end was cut off and
+// written anew. It goes on at the last place of its own trail that it still holds,
+// not at its start.
+func TestOwnTrail(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.MaxLine, t.BatchBytes = 32<<10, 32<<10 }
+	var text strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&text, "%d-%s\n", i, strings.Repeat("x", 90))
+	}
+	all := func(what string) func() bool {
+		return func() bool { return strings.HasSuffix(r.keeper.lines(), what) }
+	}
+	r.append("a.log", text.String()).run().await(all("2999-" + strings.Repeat("x", 90)))
+	r.halt()
+	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	if err := os.Truncate(r.path("a.log"), 200<<10); err != nil {
+		t.Fatal(err)
+	}
+	r.append("a.log", "\nthe-end\n").run().await(all("the-end"))
+	again := strings.Count(r.keeper.lines(), "-xxx") - 3000
+	if lines := 200 << 10 / 90; again < 1 || again > lines/2 {
+		t.Errorf("%d lines came again, of some %d that are left", again, lines)
+	}
+	if n := strings.Count(" "+r.keeper.lines(), " 0-xxx"); n != 1 {
+		t.Errorf("the first line came %d times", n)
 	}
 }

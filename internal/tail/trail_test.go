@@ -1,0 +1,63 @@
+package tail
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"fanin/internal/wire"
+)
+
+// still is a tailer that looks at nothing, and a follower of a file that it made.
+func still(t *testing.T, text string) (*Tailer, *Follower) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.log")
+	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	tailer := &Tailer{State: dir}
+	tailer.defaults()
+	var err error
+	if tailer.marks, _, err = openMarks(nil, dir, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	file, err := openFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(file.close)
+	return tailer, &Follower{t: tailer, table: &Table{}, path: path, file: file, stream: wire.NewStreamID(), wake: make(chan struct{}, 1)}
+}
+
+// TestBackwardsWithoutTrail: a stream that goes on further back forgets the places
+// behind that: what lies in between is not kept, and no place in it may be gone on at.
+func TestBackwardsWithoutTrail(t *testing.T) {
+	text := "one\ntwo\nthree\n"
+	_, f := still(t, text)
+	at := func(n int64) wire.Point { return wire.Point{Offset: n, Tail: wire.TailHash([]byte(text[:n]))} }
+	f.belief = belief{Point: at(14), epoch: 1, trail: []wire.Point{at(4), at(8)}}
+	if err := f.begin(plan{epoch: 1, base: at(8)}, logID{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.belief.trail) != 1 || f.belief.trail[0] != at(4) || f.belief.Point != at(8) {
+		t.Errorf("it stands at %v with the trail %v", f.belief.Point, f.belief.trail)
+	}
+}
+
+// TestHandOverIsMarked: a stream that goes on in a copy is marked as the copy's at
+// once: a process that ends before the copy is read finds it there.
+func TestHandOverIsMarked(t *testing.T) {
+	tailer, f := still(t, "one\ntwo\n")
+	_, g := still(t, "one\ntwo\n")
+	g.t, g.turning, g.key, g.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
+	tailer.followers[g.key] = g
+	acked := belief{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}, epoch: 1}
+	if !tailer.handOver(t.Context(), f, g, acked) {
+		t.Fatal("the copy was not taken")
+	}
+	if m := tailer.marks.all()[f.stream]; m == nil || m.path != g.path || m.Point != acked.Point {
+		t.Errorf("the mark is %+v", m)
+	}
+}
