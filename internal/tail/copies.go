@@ -42,7 +42,7 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 // beginsLike reports whether f, which has this size and begins with head, may be
 // a copy of g in the making, or a longer version that is to take its place.
 func (g *Follower) beginsLike(f *Follower, head []byte, size int64) bool {
-	return !g.isTurning() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.continues(g))
+	return !g.isTurning() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.name() != g.name() && f.continues(g))
 }
 
 // shrunkBeside reports whether some file in a directory no longer holds what was

@@ -100,7 +100,7 @@ func TestReplacedByAnotherVersion(t *testing.T) {
 // while earlier ones are still watched.
 func TestReplacedAgain(t *testing.T) {
 	r := newRig(t)
-	r.change = func(t *Tailer) { t.Grace = time.Second }
+	r.change = func(t *Tailer) { t.Grace, t.Settle = time.Minute, time.Minute } // neither is waited for
 	text := lines("old", 500)
 	r.append("a.log", text).run().expectSet(text)
 	for i := range 4 {
