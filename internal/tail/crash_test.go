@@ -142,7 +142,12 @@ func TestMarksAreTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := wire.NewStreamID()
-	m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: 7}, Life: logID{id, id}})
+	for _, offset := range []int64{3, 7} {
+		if err := m.write(false); err != nil {
+			t.Error(err)
+		}
+		m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: offset}, Life: logID{id, id}})
+	}
 	full = true
 	if err := m.write(false); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("%v", err)

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -219,5 +221,26 @@ func TestExpireIsSaved(t *testing.T) {
 	groups, err := decodeGroups(newest[cursorsHeader:])
 	if err != nil || len(groups) != 1 || groups[0].next != (sink.Position{Generation: all[1].Number}) || groups[0].counts.Expired != 100 {
 		t.Errorf("saved is %+v, %v", groups, err)
+	}
+}
+
+// TestDirectoryIsDurable: the directory that the groups are kept in is durable in the
+// state's before anything is accepted.
+func TestDirectoryIsDurable(t *testing.T) {
+	var mu sync.Mutex
+	var ops []string
+	path := filepath.Join(t.TempDir(), "all.log")
+	open(t, path, &sink.Sink{Sync: "commit", Compress: "none", Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		ops = append(ops, string(op)+" "+p)
+		return 0, nil
+	}}}, nil)
+	mu.Lock()
+	defer mu.Unlock()
+	state := sink.StateDir(path)
+	made := slices.Index(ops, "mkdir "+filepath.Join(state, workDir))
+	if made < 0 || !slices.Contains(ops[made:], "sync "+state) {
+		t.Errorf("%q", ops)
 	}
 }
