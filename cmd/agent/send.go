@@ -15,6 +15,7 @@ import (
 
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
+	"fanin/internal/escape"
 	"fanin/internal/tail"
 )
 
@@ -45,7 +46,7 @@ func newErrand(paths []string) (*errand, error) {
 		}
 		if id := (file{disk.Device(fi), disk.Inode(fi)}); id != (file{}) {
 			if first, ok := names[id]; ok {
-				fmt.Fprintf(os.Stderr, "%s is the same file as %s; it is sent once\n", p, first)
+				escape.Fprintf(os.Stderr, "%s is the same file as %s; it is sent once\n", p, first)
 				continue
 			}
 			names[id] = p

@@ -24,6 +24,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/distribute"
 )
@@ -70,19 +71,19 @@ func (st *status) print(w io.Writer) {
 	if !l.Healthy {
 		health = "NOT TAKING LINES: " + l.Trouble
 	}
-	fmt.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
-	fmt.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
+	escape.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
+	escape.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
 	for _, a := range st.Listen {
-		fmt.Fprintf(w, "listening %s\n", a)
+		escape.Fprintf(w, "listening %s\n", a)
 	}
 	for _, n := range st.NATS {
 		if n.Trouble != "" {
-			fmt.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
+			escape.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
 		}
 	}
-	fmt.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
+	escape.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
 	for _, a := range st.Agents {
-		fmt.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
+		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
 	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
@@ -142,7 +143,7 @@ func (c *server) serveHTTP(k *control, h *httpTable) error {
 	if err != nil {
 		return fmt.Errorf("listen on http %s: %w", h.Listen, err)
 	}
-	fmt.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
+	escape.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
 	if h.TLS == nil {
 		k.serve(ln, c.handler())
 		return nil
@@ -224,7 +225,7 @@ func (c *server) handler() *http.ServeMux {
 	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
 	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
 	mux.Handle("GET /tail", c.tail)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", c.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}))
 	return mux
@@ -267,7 +268,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 		case errors.Is(err, sink.ErrBusy):
 			code = http.StatusConflict
 		}
-		http.Error(w, err.Error(), code)
+		http.Error(w, escape.Lines(err.Error()), code)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -341,7 +342,7 @@ func askFor(ctx context.Context, state, method, path string, read func(io.Reader
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-		return fmt.Errorf("the collector says: %s", bytes.TrimSpace(b))
+		return fmt.Errorf("the collector says: %s", escape.Lines(string(bytes.TrimSpace(b))))
 	}
 	return read(resp.Body)
 }

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/escape"
 	"fanin/sink"
 )
 
@@ -112,7 +113,7 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, sink.ErrNoPosition) {
 			code = http.StatusGone
 		}
-		http.Error(w, err.Error(), code)
+		http.Error(w, escape.Lines(err.Error()), code)
 		return
 	}
 	h := w.Header()
