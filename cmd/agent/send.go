@@ -176,7 +176,7 @@ func (e *errand) watch(ctx context.Context, a *follower) error {
 		switch {
 		case !stopped && time.Since(last) < patience:
 		case trouble != "":
-			return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent, since there is no connection to the collector: %s\n%s", trouble, strings.Join(waits, "\n"))
+			return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent, since there is no connection to the collector: %s\n%s", escape.String(trouble), strings.Join(waits, "\n"))
 		default:
 			why := fmt.Sprintf("nothing more was committed for %v", patience)
 			if stopped {
