@@ -104,12 +104,16 @@ func (c *server) serveControl() (*control, error) {
 	if err := k.openSocket(); err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
-	if h := c.settings.Collector.HTTP; h != nil {
-		if err := c.serveHTTP(k, h); err != nil {
-			k.close()
-			return nil, err
-		}
+	if c.web == nil {
+		return k, nil
 	}
+	ln, err := net.Listen("tcp", c.web.table.Listen)
+	if err != nil {
+		k.close()
+		return nil, fmt.Errorf("listen on http %s: %w", c.web.table.Listen, err)
+	}
+	escape.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
+	c.web.serve(k, ln, c.handler())
 	return k, nil
 }
 
@@ -123,7 +127,8 @@ func (k *control) openSocket() error {
 		ln.Close()
 		return err
 	}
-	k.serve(ln, k.own)
+	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own), ReadHeaderTimeout: time.Duration(defaultHeaderTimeout),
+		IdleTimeout: time.Duration(defaultIdleTimeout)})
 	return nil
 }
 
@@ -136,24 +141,6 @@ func (c *server) keepSocket() {
 	if err := c.control.openSocket(); err == nil { // else the directory is missing, which the sink reports
 		c.log.Warn("the control socket was deleted by somebody else; it is open again", "socket", c.control.socket)
 	}
-}
-
-func (c *server) serveHTTP(k *control, h *httpTable) error {
-	ln, err := net.Listen("tcp", h.Listen)
-	if err != nil {
-		return fmt.Errorf("listen on http %s: %w", h.Listen, err)
-	}
-	escape.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
-	if h.TLS == nil {
-		k.serve(ln, c.handler())
-		return nil
-	}
-	t, err := h.TLS.server(c.log)
-	if err != nil {
-		return err
-	}
-	k.serveTLS(ln, t, c.handler())
-	return nil
 }
 
 // answerTime bounds every answer but the live tail's.
@@ -182,16 +169,26 @@ func answerWithin(within time.Duration, waits func() string, f func(ctx context.
 	}
 }
 
+// handler answers all that can be asked.
 func (c *server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
+	for pattern, h := range c.routes() {
+		mux.Handle(pattern, h)
+	}
+	return mux
+}
+
+// routes are the handlers by method and path.
+func (c *server) routes() map[string]http.Handler {
+	routes := make(map[string]http.Handler)
 	// What the answer may have to wait for is said when it does not come in time.
 	answer := func(pattern, waits string, f func(ctx context.Context, q url.Values) (any, error)) {
-		mux.HandleFunc(pattern, answerWithin(answerTime, func() string { return c.waits(waits) }, f))
+		routes[pattern] = answerWithin(answerTime, func() string { return c.waits(waits) }, f)
 	}
 	const nothing, writer, groups = "nothing in particular", "the writer of the log", "the groups of workers"
 	done := struct{}{}
 	answer("GET /status", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
-	mux.HandleFunc("GET /streams", c.listStreams)
+	routes["GET /streams"] = http.HandlerFunc(c.listStreams)
 	answer("POST /streams/forget", writer, c.forgetStreams)
 	answer("POST /streams/give", writer, c.giveStreams)
 	answer("POST /rotate", writer, func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
@@ -224,11 +221,11 @@ func (c *server) handler() *http.ServeMux {
 	})
 	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
 	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
-	mux.Handle("GET /tail", c.tail)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", c.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}))
-	return mux
+	routes["GET /tail"] = c.tail
+	routes["GET /healthz"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	routes["GET /readyz"] = http.HandlerFunc(c.ready)
+	routes["GET /metrics"] = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
+	return routes
 }
 
 // replayed is what `replay --json` prints.
@@ -282,6 +279,9 @@ func (c *server) registry() *prometheus.Registry {
 	info.Set(1)
 	if c.work != nil {
 		r.MustRegister(c.work)
+	}
+	if c.web != nil {
+		r.MustRegister(c.web)
 	}
 	for _, x := range c.nats {
 		if x.relay != nil {

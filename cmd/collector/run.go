@@ -47,6 +47,7 @@ type server struct {
 	room     *ingest.Room
 	intake   *ingest.Metrics
 	tail     *livetail.Tail
+	web      *web                    // nil: not configured
 	work     *distribute.Distributor // nil: not configured
 	nats     []*natsServer
 	metrics  *prometheus.Registry
@@ -79,7 +80,11 @@ func run(ctx context.Context, s *settings) error {
 	}
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log}
 	if h := s.Collector.HTTP; h != nil {
-		c.tail.MaxWatchers = orZero(h.MaxWatchers)
+		c.tail.MaxWatchers, c.tail.MaxLookbacks = orZero(h.MaxWatchers), orZero(h.MaxLookbacks)
+		var err error
+		if c.web, err = newWeb(h, c.log); err != nil {
+			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
 	}
 	if err := c.prepareWork(); err != nil {
 		return err
