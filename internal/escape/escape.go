@@ -69,12 +69,17 @@ func skipMore(line []byte, n int) int {
 		line = line[:n+del] // no further; what skips many bytes need not know it
 	}
 	for n < len(line) {
-		if n = skipPairs(line, n); n == len(line) {
-			break
+		begin := n
+		if line[n] < 0xe0 {
+			n = skipPairs(line, n)
+		} else {
+			n = skipTriples(line, n)
 		}
-		n = skipTriples(line, n)
 		if n = skipRunes(line, n); n == len(line) {
 			break
+		}
+		if n-begin >= window {
+			continue
 		}
 		size := harmless(line[n:])
 		if size == 0 {
@@ -184,18 +189,14 @@ func skipTriples(line []byte, n int) int {
 		p := line[n : n+24 : n+24]
 		u, v, w := le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:])
 		first := u&a | v&b | w&c
-		wrong := first&(0xf0*ones) ^ 0xe0*ones
-		wrong |= follow(u, a) | follow(v, b) | follow(w, c)
 		usual := (first&(0x0d*ones) + 0x7f*ones) & ((first^0x0d*ones)&(0x0f*ones) + 0x7f*ones)
-		if wrong|^usual&highs != 0 {
+		// All have bit 7. First ones have bits 6 and 5, and not 4; others have not 6.
+		if (^(u&v&w&(first<<2)&usual)|first<<3|(u<<1^a)|(v<<1^b)|(w<<1^c))&highs != 0 {
 			break
 		}
 	}
 	return n
 }
-
-// follow is 0 if all bytes of w are 0x80 to 0xbf, but for those at heads.
-func follow(w, heads uint64) uint64 { return w&(0xc0*ones&^heads) ^ 0x80*ones&^heads }
 
 // skipRunes skips up to four words of eight bytes, from n on, of all that skipASCII,
 // skipPairs and skipTriples skip, in any mixture. The line's last word is filled up
