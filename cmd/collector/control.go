@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -37,6 +38,7 @@ type control struct {
 	servers []*http.Server
 	socket  string
 	own     http.Handler // of the socket
+	log     *slog.Logger
 }
 
 // status is what `status --json` prints.
@@ -100,7 +102,7 @@ func (c *server) serveControl() (*control, error) {
 	own := c.handler()
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	k.own = own
+	k.own, k.log = own, c.log
 	if err := k.openSocket(); err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
@@ -128,7 +130,7 @@ func (k *control) openSocket() error {
 		return err
 	}
 	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own), ReadHeaderTimeout: time.Duration(defaultHeaderTimeout),
-		IdleTimeout: time.Duration(defaultIdleTimeout)})
+		IdleTimeout: time.Duration(defaultIdleTimeout), ErrorLog: slog.NewLogLogger(k.log.Handler(), slog.LevelWarn)})
 	return nil
 }
 

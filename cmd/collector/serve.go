@@ -44,7 +44,7 @@ func fit(most int, log *slog.Logger) int {
 	}
 	if quarter := int(min(limit.Cur/4, 1<<30)); most < 0 || most > quarter {
 		if most > 0 && log != nil {
-			log.Warn("fewer connections are taken than configured: raise the limit of open files (LimitNOFILE, ulimit -n)", "configured", most, "taken", quarter, "open_files", limit.Cur)
+			log.Warn("fewer connections are taken than max_conns or max_workers allow: raise the limit of open files (LimitNOFILE, ulimit -n)", "wanted", most, "taken", quarter, "open_files", limit.Cur)
 		}
 		return quarter
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -154,7 +155,15 @@ func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
 		ln = tls.NewListener(ln, x.tls)
 	}
 	k.serve(ln, &http.Server{Handler: x.guard(h), ReadHeaderTimeout: time.Duration(orElse(x.table.HeaderTimeout, defaultHeaderTimeout)),
-		IdleTimeout: time.Duration(orElse(x.table.IdleTimeout, defaultIdleTimeout)), ConnState: x.conns.state})
+		IdleTimeout: time.Duration(orElse(x.table.IdleTimeout, defaultIdleTimeout)), ConnState: x.conns.state, ErrorLog: stdlog.New(serverLog{x}, "", 0)})
+}
+
+// serverLog takes what the library says of connections, such as failed handshakes.
+type serverLog struct{ *web }
+
+func (l serverLog) Write(text []byte) (int, error) {
+	l.warn("server", "the HTTP listener has trouble with a peer", "err", strings.TrimSpace(string(text)))
+	return len(text), nil
 }
 
 // Describe sends nothing: what is collected describes itself.

@@ -291,6 +291,33 @@ func TestHTTPTimeouts(t *testing.T) {
 	}
 }
 
+// What the library says of peers goes through our log, which escapes it, and not
+// too often.
+func TestHTTPServerLog(t *testing.T) {
+	ca := certstest.New(t)
+	_, cert, key := ca.Files(t.TempDir(), ca.Sign("collector"))
+	x := newTestWeb(t, &httpTable{TLS: &tlsTable{Cert: cert, Key: key}})
+	said := make(chan string, 100)
+	x.log = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) { said <- string(p) }), nil))
+	k, address := serveWeb(t, x, http.NotFoundHandler())
+	defer k.close()
+	for range 5 {
+		nc := dialWeb(t, address)
+		io.WriteString(nc, "no TLS\x1b[2J\r\n\r\n")
+		io.ReadAll(nc)
+	}
+	if line := <-said; !strings.Contains(line, "level=WARN") || strings.Contains(line, "\x1b") || strings.Count(line, "\n") != 1 {
+		t.Errorf("said %q", line)
+	}
+	if n := len(said); n != 0 {
+		t.Errorf("and %d more", n)
+	}
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
+
 func TestHTTPConfiguration(t *testing.T) {
 	for _, c := range []struct{ table, problem string }{
 		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"ops\"]", "client_ca"},
