@@ -203,11 +203,20 @@ func TestHTTPMaxConns(t *testing.T) {
 	}))
 	defer k.close()
 	idle := 0
-	for range 20 {
+	rest := func(n int) { // until the server knows that so many are idle
+		for late := time.Now().Add(20 * time.Second); x.conns.count()["idle"] != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(late) {
+				t.Fatalf("%v, want %d idle", x.conns.count(), n)
+			}
+		}
+	}
+	for i := range 20 {
+		rest(min(i, 3))
 		if err := request(t, dialWeb(t, address)); err != nil {
 			idle++
 		}
 	}
+	rest(3)
 	if idle > 0 || testutil.ToFloat64(x.refused["max_conns"]) > 0 {
 		t.Errorf("%d of 20 were not answered although others were idle", idle)
 	}
@@ -303,6 +312,7 @@ func TestHTTPServerLog(t *testing.T) {
 	defer k.close()
 	for range 5 {
 		nc := dialWeb(t, address)
+		nc.SetDeadline(time.Now().Add(20 * time.Second))
 		io.WriteString(nc, "no TLS\x1b[2J\r\n\r\n")
 		io.ReadAll(nc)
 	}
