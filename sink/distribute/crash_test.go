@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,7 +112,7 @@ func (s *shift) start() bool {
 // it can be torn.
 func (s *shift) fill() {
 	for i := range 12 {
-		s.dist.group(fmt.Sprint(strings.Repeat("a", 60), i), "start")
+		s.dist.group(fmt.Sprint(strings.Repeat("a", 60), i), "start", netip.Addr{})
 	}
 }
 
