@@ -337,7 +337,7 @@ func TestCutAfterKill(t *testing.T) {
 	for seed := uint64(disktest.Losses); seed < disktest.Losses+100; seed++ {
 		s := newShift(t, log, fmt.Sprint("seed ", seed))
 		s.start()
-		g, err := s.dist.group("g", "start")
+		g, err := s.dist.group("g", "start", netip.Addr{})
 		if err != nil {
 			t.Fatal(err)
 		}
