@@ -397,7 +397,7 @@ func TestDeadIsSavedFirst(t *testing.T) {
 	defer s.disk.Remove()
 	s.start()
 	defer s.crash()
-	g, err := s.dist.group("g", "start")
+	g, err := s.dist.group("g", "start", netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}
