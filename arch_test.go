@@ -34,6 +34,7 @@ var direction = map[string][]string{
 	"fanin/internal/config":            {},
 	"fanin/internal/daemon":            {},
 	"fanin/internal/certs":             {"fanin/internal/disk"},
+	"fanin/internal/escape":            {},
 	"fanin/internal/certs/certstest":   {},
 	"fanin/internal/broker":            {"fanin/internal/disk"},
 	"fanin/internal/natstest":          {},
@@ -41,16 +42,16 @@ var direction = map[string][]string{
 	"fanin/internal/tail":              {"fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/internal/spool":             {"fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/internal/ship":              {"fanin/internal/wire", "fanin/internal/disk"},
-	"fanin/sink":                       {"fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/sink":                       {"fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 	"fanin/sink/distribute":            {"fanin/sink", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/sink/distribute/protocol":   {},
-	"fanin/sink/distribute/worker":     {"fanin/sink/distribute/protocol"},
+	"fanin/sink/distribute/worker":     {"fanin/sink/distribute/protocol", "fanin/internal/escape"},
 	"fanin/sink/distribute/relay":      {"fanin/sink", "fanin/sink/distribute/protocol", "fanin/sink/distribute/worker", "fanin/internal/broker"},
-	"fanin/sink/livetail":              {"fanin/sink", "fanin/internal/wire", "fanin/internal/disk"},
+	"fanin/sink/livetail":              {"fanin/sink", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 	"fanin/cmd/collector": {"fanin/ingest", "fanin/sink", "fanin/sink/distribute", "fanin/sink/distribute/protocol", "fanin/sink/distribute/relay", "fanin/sink/distribute/worker", "fanin/sink/livetail",
-		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/broker", "fanin/internal/wire", "fanin/internal/disk"},
+		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/broker", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 	"fanin/cmd/agent": {"fanin/internal/tail", "fanin/internal/spool", "fanin/internal/ship",
-		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/broker", "fanin/internal/wire", "fanin/internal/disk"},
+		"fanin/internal/config", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/broker", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 }
 
 const (
@@ -183,15 +184,37 @@ func TestArchitectureOnlyDiskSyncs(t *testing.T) {
 			if !ok || f.Pkg() == nil {
 				continue
 			}
-			name := f.Pkg().Path() + "." + f.Name()
-			if r := f.Signature().Recv(); r != nil {
-				name = f.Pkg().Path() + "." + typeName(r.Type()) + "." + f.Name()
-			}
-			if durable.MatchString(name) {
+			if name := funcName(f); durable.MatchString(name) {
 				t.Errorf("%s: %s outside internal/disk", fset.Position(id.Pos()), name)
 			}
 		}
 	}
+}
+
+// printing are the calls that put text on a terminal as it is. Commands print with
+// internal/escape instead: names that others chose must not reach a terminal.
+var printing = regexp.MustCompile(`^(fmt\.(Fp|P)rint\w*|encoding/json\.Encoder\.SetIndent|os\.File\.WriteString)$`)
+
+func TestArchitectureCommandsEscape(t *testing.T) {
+	fset, own := load(t)
+	for _, s := range own {
+		if !strings.HasPrefix(s.ImportPath, "fanin/cmd/") {
+			continue
+		}
+		for id, o := range s.info.Uses {
+			if f, ok := o.(*types.Func); ok && f.Pkg() != nil && printing.MatchString(funcName(f)) {
+				t.Errorf("%s: %s prints what others wrote as it is; use internal/escape", fset.Position(id.Pos()), f.Name())
+			}
+		}
+	}
+}
+
+// funcName is a function's name with its package and receiver.
+func funcName(f *types.Func) string {
+	if r := f.Signature().Recv(); r != nil {
+		return f.Pkg().Path() + "." + typeName(r.Type()) + "." + f.Name()
+	}
+	return f.Pkg().Path() + "." + f.Name()
 }
 
 func typeName(t types.Type) string {

@@ -36,7 +36,7 @@ func TestMetricsDocument(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"), "--config", config, "--work", "127.0.0.1:0"))
+	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"), "--config", config, "--work", "127.0.0.1:0", "--http", "127.0.0.1:0"))
 	address := strings.TrimPrefix(c.wait("^listening work .*"), "listening work ")
 	c.wait("^writing")
 	joinGroup(t, address)

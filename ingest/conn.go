@@ -35,7 +35,7 @@ func (c *conn) remote() string { return c.raw.RemoteAddr().String() }
 func (c *conn) serve() {
 	defer c.t.gone(c)
 	defer c.raw.Close()
-	if c.t.TLS != nil && !c.handshake() {
+	if c.t.TLS != nil && (!c.handshake() || !c.admit()) {
 		return
 	}
 	c.in = newIntake(c.nc, c.t.Room, c.t.BlockSize)
@@ -167,6 +167,29 @@ func (c *conn) handshake() bool {
 		c.reject("handshake", "a TLS handshake failed", "listener", c.raw.LocalAddr().String(), "error", err)
 		hangUp(c.raw) // else the alert that says why may be lost on the way
 	}
+	return false
+}
+
+// admit reports whether the certificate is one that may connect. An agent, which can
+// be answered, is told why not.
+func (c *conn) admit() bool {
+	tc, ok := c.nc.(*tls.Conn)
+	if !ok || c.t.Allowed == nil {
+		return true
+	}
+	err := c.t.Allowed(tc.ConnectionState())
+	if err == nil {
+		return true
+	}
+	c.reject("certificate", "a peer was refused because of its certificate", "error", err)
+	head := make([]byte, len(wire.Magic))
+	if c.setReadDeadline(time.Now().Add(c.t.HandshakeTimeout)) {
+		if n, _ := io.ReadFull(c.nc, head); string(head[:n]) == wire.Magic {
+			c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
+			c.nc.Write(wire.AppendFault(nil, err.Error(), faultPause))
+		}
+	}
+	hangUp(c.nc)
 	return false
 }
 

@@ -53,23 +53,13 @@ func splitLine(dst, text []byte, max int) (out, rest []byte, goesOn bool) {
 		if len(text) <= max-prefix-1 {
 			return dst[:len(dst)-prefix], text, prefix > 0
 		}
-		cut := runeStart(text, room-prefix)
+		cut := wire.CutLine(text, room-prefix)
 		dst = append(dst, text[:cut]...)
 		dst = append(dst, wire.SplitMark...)
 		dst = append(dst, '\n')
 		dst = append(dst, wire.SplitGoesOn...)
 		text, prefix = text[cut:], len(wire.SplitGoesOn)
 	}
-}
-
-// runeStart moves a cut at n back to the beginning of a UTF-8 sequence it would tear.
-func runeStart(text []byte, n int) int {
-	for i := n; i > n-utf8.UTFMax && i > 0; i-- {
-		if utf8.RuneStart(text[i]) {
-			return i
-		}
-	}
-	return n // not UTF-8
 }
 
 // ends knows what ends the lines of a connection, a datagram or a message. It is a newline.

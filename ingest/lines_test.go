@@ -183,7 +183,7 @@ func FuzzRecognise(f *testing.F) {
 		if known == unknown && len(head) >= len(wire.Magic) {
 			t.Fatalf("%q is still unknown", head)
 		}
-		isHTTP(head)
+		isHTTP(head, true)
 		isLossy(head)
 	})
 }
@@ -193,7 +193,7 @@ func TestIsHTTP(t *testing.T) {
 		"GET / HTTP/1.1\r\n": true, "POST /a?b HTTP/1.0\nx": true, "PRI * HTTP/2.0\r\n\r\n": true,
 		"GET / HTTP/1.1": false, "GET /x took 5 ms\n": false, "127.0.0.1 \"GET / HTTP/1.1\" 200\n": false, "": false, "get / HTTP/1.1\n": false,
 	} {
-		if isHTTP([]byte(head)) != want {
+		if isHTTP([]byte(head), false) != want {
 			t.Errorf("isHTTP(%q) = %v", head, !want)
 		}
 	}

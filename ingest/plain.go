@@ -17,6 +17,7 @@ type plain struct {
 	giving  bool       // a block is with give
 	outcome chan error // its outcome
 	begun   bool       // the first line was looked at
+	http    bool       // and it is a request of HTTP
 	goesOn  bool       // the line being read is a split one's next piece
 	ends    ends       // of the lines read so far
 	held    time.Time  // since when a long beginning of a line holds its block
@@ -36,17 +37,16 @@ func (c *conn) servePlain(ended error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) && c.t.isDraining() {
 		err = c.readRest()
 	}
-	switch err {
-	case errHTTP:
-		c.in.release(nil)
-		c.answerHTTP()
-		return
-	case nil, io.EOF:
+	if err == io.EOF {
 		err = nil
 	}
-	if kept := c.finish(err); kept != nil {
+	kept := c.finish(err)
+	if kept != nil {
 		c.sayLost(kept)
-	} else if errors.Is(err, os.ErrDeadlineExceeded) {
+	}
+	if c.http {
+		c.answerHTTP()
+	} else if kept == nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		c.reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted", "after", c.t.IdleTimeout)
 	}
 }
@@ -180,7 +180,7 @@ func (c *conn) handOver() error {
 	if err := c.settle(); err != nil {
 		return err
 	}
-	if err := c.lookAtFirst(); err != nil {
+	if err := c.lookAtFirst(false); err != nil {
 		return err
 	}
 	n, tail := c.whole, c.in.block[c.whole:c.in.have]
@@ -258,7 +258,7 @@ func (c *conn) splitOpen(most int) error {
 	if err := c.settle(); err != nil {
 		return err
 	}
-	if err := c.lookAtFirst(); err != nil {
+	if err := c.lookAtFirst(true); err != nil {
 		return err
 	}
 	buf, err := c.t.Room.more(c.t.ctx, splitSize(c.in.have, most))
@@ -308,19 +308,22 @@ func (c *conn) finish(err error) (lost *appendError) {
 		c.settle()
 		return lost
 	}
-	if c.whole > 0 {
+	err = nil
+	if c.whole > 0 && !c.http {
 		err = c.handOver()
-	} else {
-		err = nil
 	}
-	if err == nil {
+	if err == nil || c.http {
 		err = c.settle()
+	}
+	if c.http { // none of what is left is a line
+		errors.As(err, &lost)
+		return lost
 	}
 	if err == nil {
 		err = c.makeSpace()
 	}
 	if err == nil && len(c.in.bytes()) > 0 {
-		err = c.lookAtFirst()
+		err = c.lookAtFirst(false)
 		if err == nil {
 			err = c.append(append(c.in.bytes(), '\n'))
 		}
@@ -344,41 +347,16 @@ func (c *conn) sayLost(lost *appendError) {
 		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unsent)
 }
 
-// lookAtFirst looks whether the first line is a request of HTTP.
-func (c *conn) lookAtFirst() error {
-	if c.begun {
+// lookAtFirst looks whether the first line is a request of HTTP; long says that it
+// is too long to wait for its end. Blank lines do not count.
+func (c *conn) lookAtFirst(long bool) error {
+	head := c.in.bytes()
+	if c.begun || len(bytes.TrimLeft(head, "\r\n")) == 0 {
 		return nil
 	}
 	c.begun = true
-	if isHTTP(c.in.bytes()) {
+	if c.http = isHTTP(head, long); c.http {
 		return errHTTP
 	}
 	return nil
-}
-
-// isHTTP reports whether head begins with a request line. The version at its
-// end tells it from a log line that begins with a method.
-func isHTTP(head []byte) bool {
-	line, _, ended := bytes.Cut(head[:min(len(head), 8<<10)], newline)
-	if !ended {
-		return false
-	}
-	word := bytes.Fields(line)
-	return len(word) == 3 && bytes.HasPrefix(word[2], []byte("HTTP/")) && httpMethods[string(word[0])]
-}
-
-var httpMethods = map[string]bool{
-	"GET": true, "HEAD": true, "POST": true, "PUT": true, "PATCH": true, "DELETE": true,
-	"OPTIONS": true, "CONNECT": true, "TRACE": true, "PRI": true,
-}
-
-const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n" +
-	"This port takes log lines over plain TCP, and fanin agents; it does not speak HTTP.\n" +
-	"Health and metrics are on the collector's [collector.http] listener.\n"
-
-func (c *conn) answerHTTP() {
-	c.reject("http", "a peer sent an HTTP request to a port for log lines")
-	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
-	io.WriteString(c.nc, httpAnswer)
-	hangUp(c.nc)
 }

@@ -146,17 +146,6 @@ func TestPlainEndlessLine(t *testing.T) {
 	}
 }
 
-func TestHTTP(t *testing.T) {
-	k := newKeeper()
-	addr := serveTCP(t, &TCP{Out: k})
-	nc := dial(t, addr)
-	io.WriteString(nc, "POST /x HTTP/1.1\r\nHost: x\r\n\r\nbody\n")
-	answer, _ := io.ReadAll(nc)
-	if !strings.HasPrefix(string(answer), "HTTP/1.1 400 ") || k.kept() != "" {
-		t.Errorf("answer %q, kept %q", answer, k.kept())
-	}
-}
-
 func TestTLSOnPlainPort(t *testing.T) {
 	k := newKeeper()
 	addr := serveTCP(t, &TCP{Out: k})

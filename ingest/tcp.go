@@ -26,11 +26,12 @@ type TCP struct {
 	Metrics  *Metrics                        // shared by several listeners; nil: its own, and TCP is a prometheus.Collector
 	Log      *slog.Logger                    // nil: discard
 
-	Source           string            // of plain lines; default "tcp"
-	TLS              *tls.Config       // nil: plain TCP
-	ExplainTLS       func(error) error // says what an error of TLS means, and what to do; nil: it stays as it is
-	RequireAgentCert bool              // an agent's id and its host must be names in its certificate, see checkCert
-	TrustHost        bool              // with RequireAgentCert: an agent may name any host
+	Source           string                          // of plain lines; default "tcp"
+	TLS              *tls.Config                     // nil: plain TCP
+	ExplainTLS       func(error) error               // says what an error of TLS means, and what to do; nil: it stays as it is
+	RequireAgentCert bool                            // an agent's id and its host must be names in its certificate, see checkCert
+	TrustHost        bool                            // with RequireAgentCert: an agent may name any host
+	Allowed          func(tls.ConnectionState) error // with TLS: why a peer with this certificate is not let in; nil: all are
 
 	MaxConns         int           // connections at a time; default 10,000; < 0 no bound
 	MaxConnsPerIP    int           // of one address, loopback excepted since proxies and sidecars come from there; default 256; < 0 no bound

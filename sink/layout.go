@@ -2,10 +2,10 @@ package sink
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"time"
-	"unicode/utf8"
+
+	"fanin/internal/escape"
 )
 
 // layout turns lines of a batch into lines of the file. The three formats:
@@ -14,9 +14,9 @@ import (
 //	json    {"ObservedTimestamp":"2026-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"the line"}
 //	raw     the line
 //
-// In the first two, one line in is one line out whatever its bytes are: control
-// bytes but TAB become #ooo (syslog, as rsyslog writes them) or \u00xx (json),
-// and one CR before the newline is dropped. Raw changes nothing.
+// In the first two, one line in is one line out whatever its bytes are, and it is
+// harmless to look at: see package escape. One CR before the newline is dropped.
+// Raw changes nothing.
 type layout struct {
 	format string
 	prefix []byte // of the batch being laid out
@@ -78,93 +78,10 @@ func (l *layout) append(dst, text []byte) ([]byte, int) {
 var newline = []byte{'\n'}
 
 func (l *layout) appendLine(dst, line []byte) []byte {
-	switch {
-	case l.format == "json":
-		return appendJSON(dst, line)
-	case clean(line):
-		return append(dst, line...)
+	if l.format == "json" {
+		return escape.JSON(dst, line)
 	}
-	return appendEscaped(dst, line)
-}
-
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// clean reports whether line holds no control byte but TAB. It looks at four
-// times eight bytes at a time: nearly every line is clean, and this is the one
-// thing done to every byte besides copying it.
-func clean(line []byte) bool {
-	le := binary.LittleEndian
-	for len(line) >= 32 {
-		a, b, c, d := le.Uint64(line), le.Uint64(line[8:]), le.Uint64(line[16:]), le.Uint64(line[24:])
-		if (suspect(a)|suspect(b)|suspect(c)|suspect(d))&highs != 0 && !cleanSlow(line[:32]) {
-			return false
-		}
-		line = line[32:]
-	}
-	for len(line) >= 8 {
-		if suspect(le.Uint64(line))&highs != 0 && !cleanSlow(line[:8]) {
-			return false
-		}
-		line = line[8:]
-	}
-	return cleanSlow(line)
-}
-
-// suspect has a high bit set if one of w's eight bytes is below 0x20 or is 0x7f.
-// It may also be set for others, never the other way round.
-func suspect(w uint64) uint64 {
-	del := w ^ 0x7f*ones
-	return (w-0x20*ones)&^w | (del-ones)&^del
-}
-
-func cleanSlow(line []byte) bool {
-	for _, c := range line {
-		if isControl(c) {
-			return false
-		}
-	}
-	return true
-}
-
-func isControl(c byte) bool { return c < 0x20 && c != '\t' || c == 0x7f }
-
-// appendEscaped writes control bytes as rsyslog does: # and three octal digits.
-func appendEscaped(dst, line []byte) []byte {
-	for _, c := range line {
-		if isControl(c) {
-			dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
-		} else {
-			dst = append(dst, c)
-		}
-	}
-	return dst
-}
-
-// appendJSON writes the inside of a JSON string (RFC 8259). Bytes that are no
-// UTF-8 become U+FFFD, because a JSON text cannot hold them.
-func appendJSON(dst, line []byte) []byte {
-	const hex = "0123456789abcdef"
-	for i := 0; i < len(line); {
-		c := line[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < 0x20 || c == 0x7f:
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		case c < utf8.RuneSelf:
-			dst = append(dst, c)
-		default:
-			r, n := utf8.DecodeRune(line[i:])
-			dst = utf8.AppendRune(dst, r)
-			i += n
-			continue
-		}
-		i++
-	}
-	return dst
+	return escape.Line(dst, line)
 }
 
 // appendTime writes RFC 3339 in UTC with microseconds.

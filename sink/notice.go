@@ -1,10 +1,10 @@
 package sink
 
 import (
-	"fmt"
-	"strings"
 	"sync"
 	"time"
+
+	"fanin/internal/escape"
 )
 
 // notices are the log's own lines on their way to the writer. Anybody may leave
@@ -47,9 +47,9 @@ func (n *notices) take() []notice {
 }
 
 // Notice puts a line of the log's own (source "fanin") into the log, on stderr
-// through Log at level Warn, and counts it. It does not wait.
+// through Log at level Warn, and counts it. What args say is escaped. It does not wait.
 func (s *Sink) Notice(format string, args ...any) {
-	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " ")
+	text := escape.Sprintf(format, args...)
 	s.Log.Warn(text)
 	s.counts.notices.Add(1)
 	if !s.notices.put(text) {

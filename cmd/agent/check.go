@@ -13,6 +13,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
+	"fanin/internal/escape"
 	"fanin/internal/tail"
 )
 
@@ -135,12 +136,12 @@ func (s *settings) checkEnvironment(w io.Writer) error {
 		for _, p := range t.Paths {
 			found, _ := filepath.Glob(p)
 			if len(found) == 0 {
-				fmt.Fprintf(w, "note: no file matches %s yet\n", p)
+				escape.Fprintf(w, "note: no file matches %s yet\n", p)
 			}
 			for _, path := range found {
 				problems = append(problems, readable(path))
 				if other, ok := first[path]; ok && other != at {
-					fmt.Fprintf(w, "note: %s is followed as %s says; %s names it too\n", path, other, at)
+					escape.Fprintf(w, "note: %s is followed as %s says; %s names it too\n", path, other, at)
 				} else if !t.Excludes(path) {
 					first[path] = at
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 )
 
 // options are the flags.
@@ -83,7 +84,7 @@ func (o *options) checkCommand() *cobra.Command {
 				err = s.checkEnvironment(c.OutOrStdout())
 			}
 			if err == nil {
-				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
+				escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
 			}
 			return err
 		}}
@@ -134,9 +135,7 @@ func (o *options) statusCommand() *cobra.Command {
 				return err
 			}
 			if o.json {
-				e := json.NewEncoder(c.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(st)
+				return escape.PrintJSON(c.OutOrStdout(), st)
 			}
 			st.print(c.OutOrStdout())
 			return nil

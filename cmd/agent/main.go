@@ -2,16 +2,20 @@
 package main
 
 import (
-	"fmt"
+	"io"
 	"os"
 
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 )
 
 func main() {
 	err := newCommand().Execute()
 	if err != nil && err.Error() != "" {
-		fmt.Fprintln(os.Stderr, err)
+		printError(os.Stderr, err)
 	}
 	os.Exit(daemon.Code(err))
 }
+
+// printError prints an error, which may have several lines and quote others.
+func printError(w io.Writer, err error) { io.WriteString(w, escape.Lines(err.Error())+"\n") }

@@ -27,6 +27,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
+	"fanin/internal/escape"
 	"fanin/internal/ship"
 	"fanin/internal/tail"
 	"fanin/internal/wire"
@@ -276,14 +277,14 @@ func (a *follower) follow(ctx context.Context) (err error) {
 func (a *follower) hello(w io.Writer) {
 	c := &a.settings.Agent
 	for _, t := range a.tailer.Tables {
-		fmt.Fprintf(w, "following %s\n", strings.Join(t.Paths, " "))
+		escape.Fprintf(w, "following %s\n", strings.Join(t.Paths, " "))
 		for _, p := range t.Paths {
 			if found, _ := filepath.Glob(p); len(found) == 0 {
-				fmt.Fprintf(w, "no file matches %s yet; it is followed as soon as it is there\n", p)
+				escape.Fprintf(w, "no file matches %s yet; it is followed as soon as it is there\n", p)
 			}
 		}
 	}
-	fmt.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
+	escape.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
 }
 
 const controlName = "control.sock"
@@ -313,14 +314,14 @@ func (st *status) print(w io.Writer) {
 	if st.Trouble != "" {
 		connection = "NOT CONNECTED: " + st.Trouble
 	}
-	fmt.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
+	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		if n := st.Counts[name]; n > 0 && name != "lines" && name != "bytes" {
-			fmt.Fprintf(w, "%s=%d\n", name, n)
+			escape.Fprintf(w, "%s=%d\n", name, n)
 		}
 	}
 	for _, f := range st.Files {
-		fmt.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, cmp.Or(f.Trouble, f.Warning))
+		escape.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, cmp.Or(f.Trouble, f.Warning))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
+	"fanin/internal/escape"
 	"fanin/internal/tail"
 )
 
@@ -45,7 +46,7 @@ func newErrand(paths []string) (*errand, error) {
 		}
 		if id := (file{disk.Device(fi), disk.Inode(fi)}); id != (file{}) {
 			if first, ok := names[id]; ok {
-				fmt.Fprintf(os.Stderr, "%s is the same file as %s; it is sent once\n", p, first)
+				escape.Fprintf(os.Stderr, "%s is the same file as %s; it is sent once\n", p, first)
 				continue
 			}
 			names[id] = p
@@ -175,7 +176,7 @@ func (e *errand) watch(ctx context.Context, a *follower) error {
 		switch {
 		case !stopped && time.Since(last) < patience:
 		case trouble != "":
-			return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent, since there is no connection to the collector: %s\n%s", trouble, strings.Join(waits, "\n"))
+			return daemon.Exitf(daemon.ExitUnreachable, "not everything was sent, since there is no connection to the collector: %s\n%s", escape.String(trouble), strings.Join(waits, "\n"))
 		default:
 			why := fmt.Sprintf("nothing more was committed for %v", patience)
 			if stopped {

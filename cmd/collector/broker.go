@@ -16,6 +16,7 @@ import (
 	"fanin/ingest"
 	"fanin/internal/broker"
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/internal/wire"
 	"fanin/sink/distribute/relay"
 	"fanin/sink/livetail"
@@ -137,7 +138,7 @@ func (c *server) sendOut(ctx context.Context, x *natsServer) {
 	if x.table.Tail != "" {
 		x.tail = &livetail.Publisher{Sink: c.sink, Conn: x.out, Prefix: x.table.Tail, Token: relay.Token, Log: c.log}
 		x.going.Go(func() { x.tail.Run(going) }) // ends by stop
-		fmt.Fprintf(os.Stderr, "publishing %s.> nats %s\n", x.table.Tail, x.table.URL)
+		escape.Fprintf(os.Stderr, "publishing %s.> nats %s\n", x.table.Tail, x.table.URL)
 	}
 	w := x.table.Work
 	if w == nil {
@@ -157,7 +158,7 @@ func (c *server) sendOut(ctx context.Context, x *natsServer) {
 	case <-ctx.Done():
 	case <-time.After(5 * time.Second):
 	}
-	fmt.Fprintf(os.Stderr, "carrying into the stream %s nats %s\n", w.Stream, x.table.URL)
+	escape.Fprintf(os.Stderr, "carrying into the stream %s nats %s\n", w.Stream, x.table.URL)
 }
 
 // service lets the collector be found and asked.

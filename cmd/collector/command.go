@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/sink"
 )
 
@@ -115,7 +115,7 @@ func (o *options) checkCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
+		escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
 		return nil
 	})
 	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "look at the file alone, not at directories, ports and certificates")
@@ -139,12 +139,6 @@ func (o *options) jsonFlag(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
-
 func (o *options) verifyCommand() *cobra.Command {
 	return o.jsonFlag(o.command("verify", "read the whole log and hold it against its ledger", func(ctx context.Context, c *cobra.Command) error {
 		path, state, err := o.log()
@@ -157,7 +151,7 @@ func (o *options) verifyCommand() *cobra.Command {
 			return err
 		}
 		if o.json {
-			err = printJSON(c.OutOrStdout(), r)
+			err = escape.PrintJSON(c.OutOrStdout(), r)
 		} else {
 			printReport(c.OutOrStdout(), &r)
 		}
@@ -170,23 +164,23 @@ func (o *options) verifyCommand() *cobra.Command {
 
 func printReport(w io.Writer, r *sink.Report) {
 	for _, p := range r.Problems {
-		fmt.Fprintln(w, "PROBLEM", p)
+		escape.Fprintf(w, "PROBLEM %s\n", p)
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintln(w, "note", n)
+		escape.Fprintf(w, "note %s\n", n)
 	}
 	for _, s := range r.Streams {
-		fmt.Fprintf(w, "stream %s host=%s source=%s lines=%d offset=%d epochs=%d skipped=%d gaps=%d repeats=%d\n",
+		escape.Fprintf(w, "stream %s host=%s source=%s lines=%d offset=%d epochs=%d skipped=%d gaps=%d repeats=%d\n",
 			s.Stream, s.Host, s.Source, s.Lines, s.Offset, s.Epochs, s.Skipped, s.Gaps, s.Repeats)
 	}
 	if r.Waiting > 0 {
-		fmt.Fprintf(w, "%d commits wait in the write-ahead log; the next start writes them into the file\n", r.Waiting)
+		escape.Fprintf(w, "%d commits wait in the write-ahead log; the next start writes them into the file\n", r.Waiting)
 	}
 	word := "ok"
 	if !r.OK() {
 		word = fmt.Sprintf("%d problems", r.Found)
 	}
-	fmt.Fprintf(w, "%s: %s: %d lines, %d bytes in %d files, %d streams\n", r.Path, word, r.Lines, r.Bytes, len(r.Generations), len(r.Streams))
+	escape.Fprintf(w, "%s: %s: %d lines, %d bytes in %d files, %d streams\n", r.Path, word, r.Lines, r.Bytes, len(r.Generations), len(r.Streams))
 }
 
 func (o *options) repairCommand() *cobra.Command {
@@ -197,7 +191,7 @@ func (o *options) repairCommand() *cobra.Command {
 		}
 		said, err := sink.Repair(ctx, path, state)
 		for _, s := range said {
-			fmt.Fprintln(c.OutOrStdout(), s)
+			escape.Fprintf(c.OutOrStdout(), "%s\n", s)
 		}
 		return err
 	})
@@ -214,10 +208,10 @@ func (o *options) filesCommand() *cobra.Command {
 			return err
 		}
 		if o.json {
-			return printJSON(c.OutOrStdout(), list)
+			return escape.PrintJSON(c.OutOrStdout(), list)
 		}
 		for _, g := range list {
-			fmt.Fprintf(c.OutOrStdout(), "%6d  %-8s %12d  %s\n", g.Number, g.State, g.Size, g.Name)
+			escape.Fprintf(c.OutOrStdout(), "%6d  %-8s %12d  %s\n", g.Number, g.State, g.Size, g.Name)
 		}
 		return nil
 	}))
@@ -230,7 +224,7 @@ func (o *options) statusCommand() *cobra.Command {
 			return err
 		}
 		if o.json {
-			return printJSON(c.OutOrStdout(), st)
+			return escape.PrintJSON(c.OutOrStdout(), st)
 		}
 		st.print(c.OutOrStdout())
 		return nil
@@ -245,11 +239,11 @@ func (o *options) rotateCommand() *cobra.Command {
 		}
 		switch {
 		case o.json:
-			return printJSON(c.OutOrStdout(), r)
+			return escape.PrintJSON(c.OutOrStdout(), r)
 		case r.Name == "":
-			fmt.Fprintln(c.OutOrStdout(), "nothing to rotate: the live file is empty")
+			escape.Fprintf(c.OutOrStdout(), "nothing to rotate: the live file is empty\n")
 		default:
-			fmt.Fprintf(c.OutOrStdout(), "%s (generation %d, %d bytes)\n", r.Name, r.Generation, r.Size)
+			escape.Fprintf(c.OutOrStdout(), "%s (generation %d, %d bytes)\n", r.Name, r.Generation, r.Size)
 		}
 		return nil
 	}))
@@ -267,7 +261,7 @@ func (o *options) reloadCommand() *cobra.Command {
 		if err := o.ask(ctx, "POST", "/reload", &r); err != nil {
 			return err
 		}
-		fmt.Fprintln(c.OutOrStdout(), r.Outcome)
+		escape.Fprintf(c.OutOrStdout(), "%s\n", r.Outcome)
 		return nil
 	})
 }

@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"fanin/ingest"
+	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/wire"
@@ -92,6 +94,7 @@ type tcpTable struct {
 	HandshakeTimeout *config.Duration `toml:"handshake_timeout"`
 	FrameTimeout     *config.Duration `toml:"frame_timeout"`
 	IdleTimeout      *config.Duration `toml:"idle_timeout"`
+	ClientNames      []string         `toml:"client_names"`
 }
 
 type udpTable struct {
@@ -104,21 +107,32 @@ type udpTable struct {
 }
 
 type httpTable struct {
-	Listen      string    `toml:"listen"`
-	TLS         *tlsTable `toml:"tls"`
-	Insecure    bool      `toml:"insecure"`
-	MaxWatchers *int      `toml:"max_watchers"`
+	Listen        string           `toml:"listen"`
+	TLS           *tlsTable        `toml:"tls"`
+	Insecure      bool             `toml:"insecure"`
+	ClientNames   []string         `toml:"client_names"`
+	Hosts         []string         `toml:"hosts"`
+	Control       bool             `toml:"control"`
+	MaxConns      *int             `toml:"max_conns"`
+	MaxConnsPerIP *int             `toml:"max_conns_per_ip"`
+	HeaderTimeout *config.Duration `toml:"header_timeout"`
+	IdleTimeout   *config.Duration `toml:"idle_timeout"`
+	MaxWatchers   *int             `toml:"max_watchers"`
+	MaxLookbacks  *int             `toml:"max_lookbacks"`
 }
 
 type workTable struct {
 	Listen           string           `toml:"listen"`
 	TLS              *tlsTable        `toml:"tls"`
 	Insecure         bool             `toml:"insecure"`
+	ClientNames      []string         `toml:"client_names"`
 	Lease            *config.Duration `toml:"lease"`
 	Attempts         *int             `toml:"attempts"`
 	Retry            *config.Duration `toml:"retry"`
 	MaxWorkers       *int             `toml:"max_workers"`
+	MaxWorkersPerIP  *int             `toml:"max_workers_per_ip"`
 	MaxGroups        *int             `toml:"max_groups"`
+	MaxGroupsPerIP   *int             `toml:"max_groups_per_ip"`
 	MaxCredit        *int             `toml:"max_credit"`
 	DeadLetters      *config.Size     `toml:"dead_letters"`
 	KeepForGroups    config.Size      `toml:"keep_for_groups"`
@@ -217,7 +231,7 @@ func (s *settings) check() {
 	for i, t := range c.TCP {
 		at := fmt.Sprintf("collector.tcp[%d]", i)
 		s.checkListen(at, t.Listen, t.Insecure, t.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
-		s.checkTLS(at, t.TLS)
+		s.checkTLS(at, t.TLS, t.ClientNames)
 		s.checkMaxLine(at, t.MaxLine)
 	}
 	for i, u := range c.UDP {
@@ -228,10 +242,8 @@ func (s *settings) check() {
 	for i := range c.NATS {
 		s.checkNATS(fmt.Sprintf("collector.nats[%d]", i), &c.NATS[i])
 	}
-	if h := c.HTTP; h != nil {
-		s.checkListen("collector.http", h.Listen, h.Insecure, h.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
-		s.checkTLS("collector.http", h.TLS)
-		s.checkLeast("collector.http.max_watchers", h.MaxWatchers, 1)
+	if c.HTTP != nil {
+		s.checkHTTP(c.HTTP)
 	}
 	if w := c.Work; w != nil {
 		s.checkWork(w)
@@ -254,10 +266,44 @@ func (s *settings) checkLimits() {
 	}
 }
 
+func (s *settings) checkHTTP(h *httpTable) {
+	const at = "collector.http"
+	s.checkListen(at, h.Listen, h.Insecure, h.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
+	s.checkTLS(at, h.TLS, h.ClientNames)
+	for key, n := range map[string]*int{"max_conns": h.MaxConns, "max_conns_per_ip": h.MaxConnsPerIP} {
+		s.checkBound(at+"."+key, n)
+	}
+	for key, n := range map[string]*int{"max_watchers": h.MaxWatchers, "max_lookbacks": h.MaxLookbacks} {
+		s.checkLeast(at+"."+key, n, 1)
+	}
+	for key, d := range map[string]*config.Duration{"header_timeout": h.HeaderTimeout, "idle_timeout": h.IdleTimeout} {
+		if d != nil && time.Duration(*d) < time.Millisecond {
+			s.file.Problem(at+"."+key, "%s is %s; at least 1ms: a silent connection must not stay for ever", key, *d)
+		}
+	}
+	for _, host := range h.Hosts {
+		if !goodHost.MatchString(host) {
+			s.file.Problem(at+".hosts", "%q is no host name; want a name alone, as in hosts = [\"logs.example.com\"]", host)
+		}
+	}
+}
+
+var goodHost = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*$`)
+
+// checkBound wants at least one, or -1 for no bound.
+func (s *settings) checkBound(path string, n *int) {
+	if n != nil && *n < 1 && *n != -1 {
+		s.file.Problem(path, "%s is %d; at least 1, or -1 for no bound", filepath.Ext(path)[1:], *n)
+	}
+}
+
 func (s *settings) checkWork(w *workTable) {
 	const at = "collector.work"
 	s.checkListen(at, w.Listen, w.Insecure, w.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
-	s.checkTLS(at, w.TLS)
+	s.checkTLS(at, w.TLS, w.ClientNames)
+	for key, n := range map[string]*int{"max_workers_per_ip": w.MaxWorkersPerIP, "max_groups_per_ip": w.MaxGroupsPerIP} {
+		s.checkBound(at+"."+key, n)
+	}
 	for key, n := range map[string]*int{"attempts": w.Attempts, "max_workers": w.MaxWorkers, "max_groups": w.MaxGroups, "max_credit": w.MaxCredit} {
 		s.checkLeast(at+"."+key, n, 1)
 	}
@@ -305,9 +351,18 @@ func (s *settings) checkListen(at, listen string, insecure, encrypted bool, reme
 	s.file.Problem(at+".listen", "listen is %q, beyond this machine, and unencrypted: %s, or say insecure = true (or --insecure) if the network is yours alone", listen, remedy)
 }
 
-func (s *settings) checkTLS(at string, t *tlsTable) {
+func (s *settings) checkTLS(at string, t *tlsTable, clientNames []string) {
 	if t != nil && (t.Cert == "" || t.Key == "") {
 		s.file.Problem(at+".tls", "tls needs cert and key")
+	}
+	if clientNames == nil {
+		return
+	}
+	if t == nil || t.ClientCA == "" {
+		s.file.Problem(at+".client_names", "client_names are names in certificates: they need client_ca in tls, which has certificates shown and verified")
+	}
+	if err := certs.CheckPatterns(clientNames); err != nil {
+		s.file.Problem(at+".client_names", "client_names: %v", err)
 	}
 }
 
@@ -363,7 +418,7 @@ func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
 		return l, nil
 	}
 	var err error
-	l.RequireAgentCert = t.TLS.ClientCA != ""
+	l.RequireAgentCert, l.Allowed = t.TLS.ClientCA != "", certs.Named(t.ClientNames)
 	l.TLS, err = t.TLS.server(log)
 	l.ExplainTLS = t.TLS.files(log).ExplainServer
 	return l, err
@@ -383,13 +438,14 @@ func (t *tlsTable) server(log *slog.Logger) (*tls.Config, error) {
 // distributor makes the work distributor that the settings describe.
 func (w *workTable) distributor(k *sink.Sink, log *slog.Logger) (*distribute.Distributor, error) {
 	d := &distribute.Distributor{
-		Sink: k, Log: log, Lease: time.Duration(orZero(w.Lease)), Retry: time.Duration(orZero(w.Retry)), Attempts: orZero(w.Attempts), MaxWorkers: orZero(w.MaxWorkers),
-		MaxGroups: orZero(w.MaxGroups), MaxCredit: orZero(w.MaxCredit), DeadLetterBytes: int64(orZero(w.DeadLetters)),
+		Sink: k, Log: log, Lease: time.Duration(orZero(w.Lease)), Retry: time.Duration(orZero(w.Retry)), Attempts: orZero(w.Attempts), MaxWorkers: fit(orElse(w.MaxWorkers, 1000), log),
+		MaxWorkersPerIP: orZero(w.MaxWorkersPerIP), MaxGroups: orZero(w.MaxGroups), MaxGroupsPerIP: orZero(w.MaxGroupsPerIP), MaxCredit: orZero(w.MaxCredit), DeadLetterBytes: int64(orZero(w.DeadLetters)),
 	}
 	if w.TLS == nil {
 		return d, nil
 	}
 	var err error
+	d.Allowed = certs.Named(w.ClientNames)
 	d.TLS, err = w.TLS.server(log)
 	return d, err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -24,6 +25,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/distribute"
 )
@@ -36,6 +38,7 @@ type control struct {
 	servers []*http.Server
 	socket  string
 	own     http.Handler // of the socket
+	log     *slog.Logger
 }
 
 // status is what `status --json` prints.
@@ -70,19 +73,19 @@ func (st *status) print(w io.Writer) {
 	if !l.Healthy {
 		health = "NOT TAKING LINES: " + l.Trouble
 	}
-	fmt.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
-	fmt.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
+	escape.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
+	escape.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
 	for _, a := range st.Listen {
-		fmt.Fprintf(w, "listening %s\n", a)
+		escape.Fprintf(w, "listening %s\n", a)
 	}
 	for _, n := range st.NATS {
 		if n.Trouble != "" {
-			fmt.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
+			escape.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
 		}
 	}
-	fmt.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
+	escape.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
 	for _, a := range st.Agents {
-		fmt.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
+		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
 	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
@@ -99,16 +102,20 @@ func (c *server) serveControl() (*control, error) {
 	own := c.handler()
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	k.own = own
+	k.own, k.log = own, c.log
 	if err := k.openSocket(); err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
-	if h := c.settings.Collector.HTTP; h != nil {
-		if err := c.serveHTTP(k, h); err != nil {
-			k.close()
-			return nil, err
-		}
+	if c.web == nil {
+		return k, nil
 	}
+	ln, err := net.Listen("tcp", c.web.table.Listen)
+	if err != nil {
+		k.close()
+		return nil, fmt.Errorf("listen on http %s: %w", c.web.table.Listen, err)
+	}
+	escape.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
+	c.web.serve(k, ln, c.handler())
 	return k, nil
 }
 
@@ -122,7 +129,8 @@ func (k *control) openSocket() error {
 		ln.Close()
 		return err
 	}
-	k.serve(ln, k.own)
+	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own), ReadHeaderTimeout: time.Duration(defaultHeaderTimeout),
+		IdleTimeout: time.Duration(defaultIdleTimeout), ErrorLog: slog.NewLogLogger(k.log.Handler(), slog.LevelWarn)})
 	return nil
 }
 
@@ -135,24 +143,6 @@ func (c *server) keepSocket() {
 	if err := c.control.openSocket(); err == nil { // else the directory is missing, which the sink reports
 		c.log.Warn("the control socket was deleted by somebody else; it is open again", "socket", c.control.socket)
 	}
-}
-
-func (c *server) serveHTTP(k *control, h *httpTable) error {
-	ln, err := net.Listen("tcp", h.Listen)
-	if err != nil {
-		return fmt.Errorf("listen on http %s: %w", h.Listen, err)
-	}
-	fmt.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
-	if h.TLS == nil {
-		k.serve(ln, c.handler())
-		return nil
-	}
-	t, err := h.TLS.server(c.log)
-	if err != nil {
-		return err
-	}
-	k.serveTLS(ln, t, c.handler())
-	return nil
 }
 
 // answerTime bounds every answer but the live tail's.
@@ -181,16 +171,26 @@ func answerWithin(within time.Duration, waits func() string, f func(ctx context.
 	}
 }
 
+// handler answers all that can be asked.
 func (c *server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
+	for pattern, h := range c.routes() {
+		mux.Handle(pattern, h)
+	}
+	return mux
+}
+
+// routes are the handlers by method and path.
+func (c *server) routes() map[string]http.Handler {
+	routes := make(map[string]http.Handler)
 	// What the answer may have to wait for is said when it does not come in time.
 	answer := func(pattern, waits string, f func(ctx context.Context, q url.Values) (any, error)) {
-		mux.HandleFunc(pattern, answerWithin(answerTime, func() string { return c.waits(waits) }, f))
+		routes[pattern] = answerWithin(answerTime, func() string { return c.waits(waits) }, f)
 	}
 	const nothing, writer, groups = "nothing in particular", "the writer of the log", "the groups of workers"
 	done := struct{}{}
 	answer("GET /status", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
-	mux.HandleFunc("GET /streams", c.listStreams)
+	routes["GET /streams"] = http.HandlerFunc(c.listStreams)
 	answer("POST /streams/forget", writer, c.forgetStreams)
 	answer("POST /streams/give", writer, c.giveStreams)
 	answer("POST /rotate", writer, func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
@@ -223,11 +223,11 @@ func (c *server) handler() *http.ServeMux {
 	})
 	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
 	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
-	mux.Handle("GET /tail", c.tail)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", c.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}))
-	return mux
+	routes["GET /tail"] = c.tail
+	routes["GET /healthz"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	routes["GET /readyz"] = http.HandlerFunc(c.ready)
+	routes["GET /metrics"] = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
+	return routes
 }
 
 // replayed is what `replay --json` prints.
@@ -267,7 +267,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 		case errors.Is(err, sink.ErrBusy):
 			code = http.StatusConflict
 		}
-		http.Error(w, err.Error(), code)
+		http.Error(w, escape.Lines(err.Error()), code)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -281,6 +281,9 @@ func (c *server) registry() *prometheus.Registry {
 	info.Set(1)
 	if c.work != nil {
 		r.MustRegister(c.work)
+	}
+	if c.web != nil {
+		r.MustRegister(c.web)
 	}
 	for _, x := range c.nats {
 		if x.relay != nil {
@@ -341,7 +344,7 @@ func askFor(ctx context.Context, state, method, path string, read func(io.Reader
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-		return fmt.Errorf("the collector says: %s", bytes.TrimSpace(b))
+		return fmt.Errorf("the collector says: %s", escape.Lines(string(bytes.TrimSpace(b))))
 	}
 	return read(resp.Body)
 }

@@ -105,6 +105,7 @@ func TestExampleDefaults(t *testing.T) {
 	same("log_level", a.LogLevel, b.LogLevel)
 	same("http", a.HTTP.Insecure, b.HTTP.Insecure)
 	same("watchers", watchers(without), watchers(with))
+	same("web", webFields(t, without), webFields(t, with))
 	same("work", workFields(t, without), workFields(t, with))
 	n := with.Collector.NATS[0]
 	if n.agents() != new(natsTable).agents() {
@@ -139,10 +140,17 @@ func udpFields(s *settings) []any {
 	return []any{l.Source, l.ReadBuffer, l.QueueBytes, l.MaxLine}
 }
 
-func watchers(s *settings) int {
-	l := &livetail.Tail{MaxWatchers: orZero(s.Collector.HTTP.MaxWatchers)}
+func watchers(s *settings) [2]int {
+	l := &livetail.Tail{MaxWatchers: orZero(s.Collector.HTTP.MaxWatchers), MaxLookbacks: orZero(s.Collector.HTTP.MaxLookbacks)}
 	l.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/tail?refused=1", nil))
-	return l.MaxWatchers
+	return [2]int{l.MaxWatchers, l.MaxLookbacks}
+}
+
+// webFields are the settings of the HTTP listener after it filled in its defaults.
+func webFields(t *testing.T, s *settings) []any {
+	h := s.Collector.HTTP
+	x := newTestWeb(t, h)
+	return []any{x.conns.max, x.conns.perIP, h.Control, len(h.Hosts), orElse(h.HeaderTimeout, defaultHeaderTimeout), orElse(h.IdleTimeout, defaultIdleTimeout)}
 }
 
 // workFields are a distributor's settings after it filled in its defaults.
@@ -162,7 +170,7 @@ func workFields(t *testing.T, s *settings) []any {
 	if err := d.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return []any{d.Lease, d.Attempts, d.Retry, d.MaxWorkers, d.MaxGroups, d.MaxCredit, d.DeadLetterBytes}
+	return []any{d.Lease, d.Attempts, d.Retry, d.MaxWorkers, d.MaxWorkersPerIP, d.MaxGroups, d.MaxGroupsPerIP, d.MaxCredit, d.DeadLetterBytes}
 }
 
 // A key that the program knows and the example does not is a key nobody finds.

@@ -2,24 +2,24 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/url"
 
 	"github.com/spf13/cobra"
 
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/sink/distribute"
 )
 
 func printGroup(w io.Writer, g *distribute.GroupStatus) {
-	fmt.Fprintf(w, "group %s at %s workers=%d lag=%d lines, %d bytes, %.1fs in_flight=%d waiting=%d accepted=%d redelivered=%d dead=%d expired=%d\n",
+	escape.Fprintf(w, "group %s at %s workers=%d lag=%d lines, %d bytes, %.1fs in_flight=%d waiting=%d accepted=%d redelivered=%d dead=%d expired=%d\n",
 		g.Group, g.Position, g.Workers, g.LagLines, g.LagBytes, g.LagSeconds, g.InFlight, g.Waiting, g.Accepted, g.Redelivered, g.Dead, g.Expired)
 	if g.DeadLetters != "" {
-		fmt.Fprintf(w, "  dead letters: %s\n", g.DeadLetters)
+		escape.Fprintf(w, "  dead letters: %s\n", g.DeadLetters)
 	}
 	for _, p := range g.Problems {
-		fmt.Fprintf(w, "  %s\n", p)
+		escape.Fprintf(w, "  %s\n", p)
 	}
 }
 
@@ -31,7 +31,7 @@ func listCommand[T any](o *options, use, short string, line func(io.Writer, *T))
 			return err
 		}
 		if o.json {
-			return printJSON(c.OutOrStdout(), list)
+			return escape.PrintJSON(c.OutOrStdout(), list)
 		}
 		for i := range list {
 			line(c.OutOrStdout(), &list[i])
@@ -46,7 +46,7 @@ func (o *options) groupsCommand() *cobra.Command {
 
 func (o *options) workersCommand() *cobra.Command {
 	return listCommand(o, "workers", "list the workers that are connected", func(w io.Writer, s *distribute.WorkerStatus) {
-		fmt.Fprintf(w, "worker %s of group %s from %s since %s credit=%d in_flight=%d handed=%d acked=%d suspended=%v\n",
+		escape.Fprintf(w, "worker %s of group %s from %s since %s credit=%d in_flight=%d handed=%d acked=%d suspended=%v\n",
 			s.Name, s.Group, s.Address, s.Since.Format("2006-01-02T15:04:05Z07:00"), s.Credit, s.InFlight, s.Handed, s.Acked, s.Suspended)
 	})
 }
@@ -67,9 +67,9 @@ func (o *options) replayCommand() *cobra.Command {
 			return err
 		}
 		if o.json {
-			return printJSON(c.OutOrStdout(), r)
+			return escape.PrintJSON(c.OutOrStdout(), r)
 		}
-		fmt.Fprintf(c.OutOrStdout(), "group %s goes on at %s\n", r.Group, r.Position)
+		escape.Fprintf(c.OutOrStdout(), "group %s goes on at %s\n", r.Group, r.Position)
 		return nil
 	}))
 	groupFlag(c, &group)

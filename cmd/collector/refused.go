@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fanin/ingest"
+	"fanin/internal/escape"
 )
 
 // refusedMessage is one of `refused --json`.
@@ -58,9 +59,9 @@ func (o *options) refusedCommand() *cobra.Command {
 				return err
 			}
 			if o.json {
-				return printJSON(c.OutOrStdout(), p)
+				return escape.PrintJSON(c.OutOrStdout(), p)
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%d messages were published again\n", p.Messages)
+			escape.Fprintf(c.OutOrStdout(), "%d messages were published again\n", p.Messages)
 			return nil
 		}
 		var list []refusedMessage
@@ -68,10 +69,10 @@ func (o *options) refusedCommand() *cobra.Command {
 			return err
 		}
 		if o.json {
-			return printJSON(c.OutOrStdout(), list)
+			return escape.PrintJSON(c.OutOrStdout(), list)
 		}
 		for _, r := range list {
-			fmt.Fprintf(c.OutOrStdout(), "agent=%s stream=%s offsets=%s reason=%q file=%q\n", r.Agent, r.Stream, r.Offsets, r.Reason, r.File)
+			escape.Fprintf(c.OutOrStdout(), "agent=%s stream=%s offsets=%s reason=%q file=%q\n", r.Agent, r.Stream, r.Offsets, r.Reason, r.File)
 		}
 		return nil
 	}))

@@ -21,6 +21,7 @@ import (
 	"fanin/ingest"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
+	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/distribute"
 	"fanin/sink/livetail"
@@ -46,6 +47,7 @@ type server struct {
 	room     *ingest.Room
 	intake   *ingest.Metrics
 	tail     *livetail.Tail
+	web      *web                    // nil: not configured
 	work     *distribute.Distributor // nil: not configured
 	nats     []*natsServer
 	metrics  *prometheus.Registry
@@ -78,7 +80,11 @@ func run(ctx context.Context, s *settings) error {
 	}
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log}
 	if h := s.Collector.HTTP; h != nil {
-		c.tail.MaxWatchers = orZero(h.MaxWatchers)
+		c.tail.MaxWatchers, c.tail.MaxLookbacks = orZero(h.MaxWatchers), orZero(h.MaxLookbacks)
+		var err error
+		if c.web, err = newWeb(h, c.log); err != nil {
+			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
 	}
 	if err := c.prepareWork(); err != nil {
 		return err
@@ -145,7 +151,7 @@ func (c *server) wait(ctx context.Context) error {
 		case <-look.C:
 			c.keepSocket()
 		case <-tell.C:
-			daemon.Notify("STATUS=" + c.line())
+			daemon.Notify("STATUS=" + escape.String(c.line()))
 		}
 	}
 }
@@ -301,19 +307,19 @@ func (c *server) serve(l listener, serve func() error) {
 			c.broken <- fmt.Errorf("listener %s %s: %w", l.kind, l.address, err)
 		}
 	})
-	fmt.Fprintf(os.Stderr, "listening %s %s\n", l.kind, l.address)
+	escape.Fprintf(os.Stderr, "listening %s %s\n", l.kind, l.address)
 }
 
 // hello says what a person at the terminal wants to know next.
 func (c *server) hello() {
 	st := c.sink.Status()
-	fmt.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
+	escape.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
 	for _, l := range c.listeners {
 		if l.kind == "tcp" {
 			host, port, _ := net.SplitHostPort(l.address)
 			name := filepath.Base(st.Path)
-			fmt.Fprintf(os.Stderr, "try: echo hello | nc -q0 %s %s; tail -F %s\n", host, port, name)
-			fmt.Fprintf(os.Stderr, "or:  fanin-agent --to %s /var/log/dpkg.log\n", l.address)
+			escape.Fprintf(os.Stderr, "try: echo hello | nc -q0 %s %s; tail -F %s\n", host, port, name)
+			escape.Fprintf(os.Stderr, "or:  fanin-agent --to %s /var/log/dpkg.log\n", l.address)
 			return
 		}
 	}

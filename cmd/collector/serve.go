@@ -2,23 +2,26 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
+
+	"fanin/internal/config"
+)
+
+const (
+	defaultHeaderTimeout = config.Duration(5 * time.Second)
+	defaultIdleTimeout   = config.Duration(time.Minute)
 )
 
 // serve answers on ln until close, on a goroutine that ends with it.
-func (k *control) serve(ln net.Listener, h http.Handler) {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 2 * time.Minute,
-		IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+func (k *control) serve(ln net.Listener, s *http.Server) {
+	s.ReadTimeout, s.WriteTimeout, s.MaxHeaderBytes = 10*time.Second, 2*time.Minute, 16<<10
 	k.servers = append(k.servers, s)
 	go s.Serve(ln)
-}
-
-func (k *control) serveTLS(ln net.Listener, c *tls.Config, h http.Handler) {
-	k.serve(tls.NewListener(ln, c), h)
 }
 
 func (k *control) close() {
@@ -30,4 +33,20 @@ func (k *control) close() {
 		}
 	}
 	os.Remove(k.socket)
+}
+
+// fit keeps a bound on connections within a quarter of the descriptors that the
+// process may have: the log's files and the intake need them more.
+func fit(most int, log *slog.Logger) int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return most
+	}
+	if quarter := int(min(limit.Cur/4, 1<<30)); most < 0 || most > quarter {
+		if most > 0 && log != nil {
+			log.Warn("fewer connections are taken than max_conns or max_workers allow: raise the limit of open files (LimitNOFILE, ulimit -n)", "wanted", most, "taken", quarter, "open_files", limit.Cur)
+		}
+		return quarter
+	}
+	return most
 }

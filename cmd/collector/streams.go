@@ -15,6 +15,7 @@ import (
 
 	"fanin/internal/config"
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/internal/wire"
 	"fanin/sink"
 )
@@ -146,9 +147,9 @@ func (o *options) changeStreams(c *cobra.Command, did, path string) error {
 		return err
 	}
 	if o.json {
-		return printJSON(c.OutOrStdout(), r)
+		return escape.PrintJSON(c.OutOrStdout(), r)
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%s %d streams\n", did, r.Streams)
+	escape.Fprintf(c.OutOrStdout(), "%s %d streams\n", did, r.Streams)
 	return nil
 }
 
@@ -161,8 +162,7 @@ func (o *options) printStreams(c *cobra.Command, path string) error {
 	out := c.OutOrStdout()
 	return running(askFor(c.Context(), state, "GET", path, func(answer io.Reader) error {
 		if o.json {
-			_, err := io.Copy(out, answer)
-			return err
+			return escape.CopyJSON(out, answer)
 		}
 		in := json.NewDecoder(answer)
 		if _, err := in.Token(); err != nil {
@@ -173,7 +173,7 @@ func (o *options) printStreams(c *cobra.Command, path string) error {
 			if err := in.Decode(&s); err != nil {
 				return fmt.Errorf("read the list of streams: %w", err)
 			}
-			fmt.Fprintf(out, "stream %s kind=%s agent=%s host=%s source=%s epoch=%d offset=%d seen=%s\n",
+			escape.Fprintf(out, "stream %s kind=%s agent=%s host=%s source=%s epoch=%d offset=%d seen=%s\n",
 				s.Stream, s.Kind, s.Agent, s.Host, s.Source, s.Epoch, s.Offset, s.Seen.Format(time.RFC3339))
 		}
 		return nil

@@ -24,6 +24,7 @@ import (
 
 	"fanin/internal/certs"
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/sink/livetail"
 )
 
@@ -89,7 +90,7 @@ func (t *tailer) run(ctx context.Context, stdout io.Writer) error {
 			first = false
 		}
 		wait = min(max(2*wait, 200*time.Millisecond), 5*time.Second)
-		fmt.Fprintf(t.stderr, "the collector is gone (%v); trying again, and going on behind %s\n", err, cmp.Or(t.last, "the end"))
+		escape.Fprintf(t.stderr, "the collector is gone (%v); trying again, and going on behind %s\n", err, cmp.Or(t.last, "the end"))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -103,7 +104,9 @@ func (t *tailer) prepare(stdout io.Writer) (err error) {
 		return daemon.Exitf(daemon.ExitUsage, "%w", err)
 	}
 	switch t.output {
-	case "default", "raw", "json":
+	case "json":
+		t.out.json = true
+	case "default", "raw":
 	default:
 		return daemon.Exitf(daemon.ExitUsage, "--output %q: want default, raw or json", t.output)
 	}
@@ -176,10 +179,10 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		code := map[int]int{http.StatusBadRequest: daemon.ExitUsage, http.StatusServiceUnavailable: daemon.ExitLater}[resp.StatusCode]
-		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector says: %s", bytes.TrimSpace(text))
+		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector says: %s", escape.Lines(string(bytes.TrimSpace(text))))
 	}
 	if id := resp.Header.Get("Fanin-Log"); t.log != "" && id != t.log {
-		return false, daemon.Exitf(daemon.ExitFailure, "this is another log by now: %s, and it was %s; position %s means nothing in it", id, t.log, t.last)
+		return false, daemon.Exitf(daemon.ExitFailure, "this is another log by now: %s, and it was %s; position %s means nothing in it", escape.String(id), escape.String(t.log), escape.String(t.last))
 	} else {
 		t.log = id
 	}
@@ -242,9 +245,9 @@ func (t *tailer) event(kind string, data []byte) (ended bool, err error) {
 		}
 		t.out.flush()
 		if s.Exact {
-			fmt.Fprintf(t.stderr, "skipped %d lines: too slow by far; --from %s shows what is still there\n", s.Lines, s.From)
+			escape.Fprintf(t.stderr, "skipped %d lines: too slow by far; --from %s shows what is still there\n", s.Lines, s.From)
 		} else {
-			fmt.Fprintf(t.stderr, "skipped the lines from %s to %s: they are no longer there\n", s.From, s.To)
+			escape.Fprintf(t.stderr, "skipped the lines from %s to %s: they are no longer there\n", s.From, s.To)
 		}
 	case data != nil:
 		return false, t.out.line(data)
@@ -257,6 +260,7 @@ type painter struct {
 	w         *bufio.Writer
 	color     bool
 	safe      bool // nothing may reach the terminal but text
+	json      bool // lines are JSON
 	highlight *regexp.Regexp
 	format    string
 }
@@ -289,13 +293,11 @@ func newPainter(stdout io.Writer, color, highlight string) (*painter, error) {
 func (p *painter) flush() error { return p.w.Flush() }
 
 func (p *painter) line(line []byte) error {
-	if p.safe {
-		line = bytes.Map(func(r rune) rune {
-			if r < ' ' && r != '\t' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-				return '?'
-			}
-			return r
-		}, line)
+	switch {
+	case p.safe && p.json:
+		line = escape.Document(line)
+	case p.safe:
+		line = escape.Line(nil, line)
 	}
 	if p.color {
 		line = p.paint(line)

@@ -194,7 +194,8 @@ func firstLong(b []byte, limit int) int {
 }
 
 // longLine takes a part of a line that is too long, or the rest of it: with a
-// mark where it is cut, which is not in the source and so has no offset.
+// mark where it is cut, between two runes, which is not in the source and so has
+// no offset.
 func (f *file) longLine(r read, raw []byte, maxLine int, last bool) read {
 	part := maxLine - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
 	end := bytes.IndexByte(raw, '\n') + 1
@@ -204,6 +205,7 @@ func (f *file) longLine(r read, raw []byte, maxLine int, last bool) read {
 		r.to = r.from.after(raw[:end])
 		text = text[:end]
 	case len(raw) > part:
+		part = wire.CutLine(raw, part)
 		r.to = r.from.after(raw[:part])
 		r.to.inLong, r.split = true, true
 		text = append(append(text[:part], wire.SplitMark...), '\n')

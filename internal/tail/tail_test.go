@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"fanin/internal/wire"
 )
@@ -367,27 +368,34 @@ func TestFromEnd(t *testing.T) {
 	r.append("a.log", "later\n").run().expect("part done new files from their start later")
 }
 
+// A long line comes in parts, none of which ends within a character, and which make
+// the line again.
 func TestLongLines(t *testing.T) {
-	r := newRig(t)
-	r.change = func(t *Tailer) { t.MaxLine = 256 }
-	long := strings.Repeat("x", 1000)
-	r.append("a.log", "before\n"+long+"\nafter\n").run()
-	for end := time.Now().Add(5 * time.Second); !strings.HasSuffix(r.keeper.lines(), "after") && time.Now().Before(end); time.Sleep(time.Millisecond) {
-	}
-	var got strings.Builder
-	for _, line := range r.keeper.order {
-		if len(line) >= 256 {
-			t.Errorf("a line of %d bytes", len(line))
+	for _, long := range []string{
+		strings.Repeat("x", 1000), "x" + strings.Repeat("\u0436", 700), strings.Repeat("\u8a9e", 500), "xy" + strings.Repeat("\U0001f600", 300),
+		strings.Repeat("\x80", 1000), strings.Repeat("\xfc\xdf", 500),
+	} {
+		r := newRig(t)
+		r.change = func(t *Tailer) { t.MaxLine = 256 }
+		r.append("a.log", "before\n"+long+"\nafter\n").run()
+		for end := time.Now().Add(5 * time.Second); !strings.HasSuffix(r.keeper.lines(), "after") && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
-		line = strings.TrimPrefix(line, wire.SplitGoesOn)
-		if rest, ok := strings.CutSuffix(line, wire.SplitMark); ok {
-			got.WriteString(rest)
-			continue
+		var got strings.Builder
+		for _, line := range r.keeper.order {
+			if len(line) >= 256 || utf8.ValidString(long) && !utf8.ValidString(line) {
+				t.Errorf("a line of %d bytes: %q", len(line), line)
+			}
+			line = strings.TrimPrefix(line, wire.SplitGoesOn)
+			if rest, ok := strings.CutSuffix(line, wire.SplitMark); ok {
+				got.WriteString(rest)
+				continue
+			}
+			got.WriteString(line + "\n")
 		}
-		got.WriteString(line + "\n")
-	}
-	if got.String() != "before\n"+long+"\nafter\n" {
-		t.Errorf("the parts make %q", got.String())
+		if got.String() != "before\n"+long+"\nafter\n" {
+			t.Errorf("the parts make %q", got.String())
+		}
+		r.halt()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,7 +112,7 @@ func (s *shift) start() bool {
 // it can be torn.
 func (s *shift) fill() {
 	for i := range 12 {
-		s.dist.group(fmt.Sprint(strings.Repeat("a", 60), i), "start")
+		s.dist.group(fmt.Sprint(strings.Repeat("a", 60), i), "start", netip.Addr{})
 	}
 }
 
@@ -336,7 +337,7 @@ func TestCutAfterKill(t *testing.T) {
 	for seed := uint64(disktest.Losses); seed < disktest.Losses+100; seed++ {
 		s := newShift(t, log, fmt.Sprint("seed ", seed))
 		s.start()
-		g, err := s.dist.group("g", "start")
+		g, err := s.dist.group("g", "start", netip.Addr{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -396,7 +397,7 @@ func TestDeadIsSavedFirst(t *testing.T) {
 	defer s.disk.Remove()
 	s.start()
 	defer s.crash()
-	g, err := s.dist.group("g", "start")
+	g, err := s.dist.group("g", "start", netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -192,7 +193,7 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 // crash would have it given up again, when it can no longer be counted.
 func TestExpireIsSaved(t *testing.T) {
 	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Compress: "none"}, nil)
-	if _, err := b.dist.group("g", "start"); err != nil {
+	if _, err := b.dist.group("g", "start", netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
 	b.putMany(0, 100)

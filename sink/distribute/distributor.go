@@ -15,6 +15,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"sync"
@@ -32,11 +33,15 @@ type Distributor struct {
 	Log  *slog.Logger // nil: discard
 	TLS  *tls.Config  // nil: plain TCP
 
+	Allowed func(tls.ConnectionState) error // with TLS: why a worker with this certificate is not let in; nil: all are
+
 	Lease            time.Duration // for an answer, at most; default 1 min
 	Attempts         int           // that a line gets; default 8
 	Retry            time.Duration // before the second attempt at what a worker could not do, doubled for each further one; default 1 s
 	MaxWorkers       int           // connections at a time; default 1,000
+	MaxWorkersPerIP  int           // of one address, loopback excepted; default 256; < 0 no bound
 	MaxGroups        int           // default 64
+	MaxGroupsPerIP   int           // that workers of one address made since Open and that were not forgotten, loopback excepted; default 16; < 0 no bound
 	MaxCredit        int           // lines that a worker may have unanswered; default 65,536
 	DeadLetterBytes  int64         // of a group's file of dead letters, before it is moved aside; default 256 MiB
 	HandshakeTimeout time.Duration // for TLS and the greeting; default 10 s
@@ -60,6 +65,7 @@ type Distributor struct {
 	mu        sync.Mutex
 	groups    map[string]*group
 	conns     map[net.Conn]struct{}
+	perIP     map[netip.Addr]int // connections
 	listeners map[net.Listener]struct{}
 	serving   sync.WaitGroup
 	quit      chan struct{} // closed by Shutdown: hand nothing more out
@@ -85,13 +91,15 @@ func (d *Distributor) Open(ctx context.Context) error {
 	orDefault(&d.Attempts, 8)
 	orDefault(&d.Retry, time.Second)
 	orDefault(&d.MaxWorkers, 1000)
+	orDefault(&d.MaxWorkersPerIP, 256)
 	orDefault(&d.MaxGroups, 64)
+	orDefault(&d.MaxGroupsPerIP, 16)
 	orDefault(&d.MaxCredit, 1<<16)
 	orDefault(&d.DeadLetterBytes, 256<<20)
 	orDefault(&d.HandshakeTimeout, 10*time.Second)
 	d.seed = maphash.MakeSeed()
 	d.governor.worked, d.governor.idle = d.Sink.Worked, processors
-	d.groups, d.conns = make(map[string]*group), make(map[net.Conn]struct{})
+	d.groups, d.conns, d.perIP = make(map[string]*group), make(map[net.Conn]struct{}), make(map[netip.Addr]int)
 	d.listeners, d.quit = make(map[net.Listener]struct{}), make(chan struct{})
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
@@ -166,22 +174,50 @@ func (d *Distributor) Serve(ln net.Listener) error {
 func (d *Distributor) accept(nc net.Conn, config *tls.Config) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.conns) >= d.MaxWorkers || d.draining() {
-		d.counts.refused.Add(1)
-		d.say("workers", "a worker was turned away", fmt.Errorf("%d are connected, which is max_workers", len(d.conns)), "peer", nc.RemoteAddr().String())
-		nc.SetWriteDeadline(time.Now().Add(time.Second))
-		nc.Write(protocol.AppendFrame(nil, &protocol.Frame{Kind: protocol.KindFault, Reason: "too many workers are connected; come back later"}))
+	ip := peerOf(nc)
+	if err := d.mayConnect(ip); err != nil {
+		d.refused(nc, err)
+		if config == nil { // else it would be no TLS
+			d.tellRefused(nc, err)
+		}
 		nc.Close()
 		return
 	}
 	d.conns[nc] = struct{}{}
+	d.perIP[ip]++
 	d.serving.Go(func() { // ends with the connection, which Shutdown closes
 		d.serve(nc, config)
 		d.mu.Lock()
 		delete(d.conns, nc)
+		if d.perIP[ip]--; d.perIP[ip] == 0 {
+			delete(d.perIP, ip)
+		}
 		d.mu.Unlock()
 	})
 }
+
+// mayConnect says why another connection of an address is not taken. d.mu is held.
+func (d *Distributor) mayConnect(ip netip.Addr) error {
+	switch {
+	case d.draining():
+		return &refusal{"draining", errors.New("the collector goes down; come back later")}
+	case len(d.conns) >= d.MaxWorkers:
+		return &refusal{"max_workers", fmt.Errorf("too many workers are connected, %d of max_workers; come back later", len(d.conns))}
+	case d.MaxWorkersPerIP > 0 && bounded(ip) && d.perIP[ip] >= d.MaxWorkersPerIP:
+		return &refusal{"max_workers_per_ip", fmt.Errorf("too many workers of %s are connected, %d of max_workers_per_ip; come back later", ip, d.perIP[ip])}
+	}
+	return nil
+}
+
+// peerOf is a connection's address alone; the zero Addr within this process.
+func peerOf(nc net.Conn) netip.Addr {
+	ap, _ := netip.ParseAddrPort(nc.RemoteAddr().String())
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// bounded reports whether what an address has is bounded by itself: this machine's
+// own is not, for proxies and many workers come from there.
+func bounded(ip netip.Addr) bool { return ip.IsValid() && !ip.IsLoopback() }
 
 // Connect is a connection for a worker within this process.
 func (d *Distributor) Connect(context.Context) (net.Conn, error) {
@@ -203,6 +239,12 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 	if err != nil {
 		d.refuse(nc, fmt.Errorf("greeting: %w", err))
 		return
+	}
+	if tc, ok := nc.(*tls.Conn); ok && d.Allowed != nil {
+		if err := d.Allowed(tc.ConnectionState()); err != nil {
+			d.refuse(nc, &refusal{"certificate", err})
+			return
+		}
 	}
 	m, welcome, err := d.admit(nc, &hello)
 	if err != nil {
@@ -227,10 +269,32 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 	writing.Wait()
 }
 
+// refusal is why a worker is not taken, also in one of a few words.
+type refusal struct {
+	reason string
+	error
+}
+
+func (r *refusal) Unwrap() error { return r.error }
+
 // refuse tells a peer why it is closed.
 func (d *Distributor) refuse(nc net.Conn, err error) {
-	d.counts.refused.Add(1)
-	d.say("refused", "a worker was refused", err, "peer", nc.RemoteAddr().String())
+	d.refused(nc, err)
+	d.tellRefused(nc, err)
+}
+
+// refused counts and logs that a peer is not taken.
+func (d *Distributor) refused(nc net.Conn, err error) {
+	reason := "greeting"
+	var r *refusal
+	if errors.As(err, &r) {
+		reason = r.reason
+	}
+	d.counts.refuse(reason)
+	d.say(reason, "a worker was refused", err, "peer", nc.RemoteAddr().String())
+}
+
+func (d *Distributor) tellRefused(nc net.Conn, err error) {
 	nc.SetWriteDeadline(time.Now().Add(time.Second))
 	nc.Write(protocol.AppendFrame(nil, &protocol.Frame{Kind: protocol.KindFault, Reason: short(err.Error())}))
 }
@@ -265,7 +329,7 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	if _, err := d.Sink.Matcher(termsOf(h).filter); err != nil { // before there is a group
 		return nil, nil, err
 	}
-	g, err := d.group(h.Group, h.From)
+	g, err := d.group(h.Group, h.From, peerOf(nc))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -281,17 +345,34 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	return m, welcome, nil
 }
 
-// group finds or makes a group.
-func (d *Distributor) group(name, from string) (*group, error) {
+// mayMake says why a worker of an address may not make a new group. d.mu is held.
+func (d *Distributor) mayMake(name string, ip netip.Addr) error {
+	const remedy = "remove one with `fanin-collector forget --group NAME`"
+	if len(d.groups) >= d.MaxGroups {
+		return &refusal{"max_groups", fmt.Errorf("group %s is new, and there are %d already, which is max_groups; %s", name, d.MaxGroups, remedy)}
+	}
+	made := 0
+	for _, g := range d.groups {
+		if g.maker == ip {
+			made++
+		}
+	}
+	if d.MaxGroupsPerIP > 0 && bounded(ip) && made >= d.MaxGroupsPerIP {
+		return &refusal{"max_groups_per_ip", fmt.Errorf("group %s is new, and %s made %d already, which is max_groups_per_ip; %s", name, ip, made, remedy)}
+	}
+	return nil
+}
+
+// group finds a group, or makes it for a worker of an address.
+func (d *Distributor) group(name, from string, ip netip.Addr) (*group, error) {
 	d.mu.Lock()
-	g := d.groups[name]
-	full := len(d.groups) >= d.MaxGroups
+	g, err := d.groups[name], d.mayMake(name, ip)
 	d.mu.Unlock()
 	if g != nil {
 		return g, nil
 	}
-	if full {
-		return nil, fmt.Errorf("group %s is new, and there are %d already, which is max_groups; remove one with `fanin-collector forget --group NAME`", name, d.MaxGroups)
+	if err != nil {
+		return nil, err
 	}
 	if d.cursors.lost {
 		from = "start" // nobody knows whether it is new
@@ -305,7 +386,11 @@ func (d *Distributor) group(name, from string) (*group, error) {
 	if g := d.groups[name]; g != nil {
 		return g, nil
 	}
+	if err := d.mayMake(name, ip); err != nil { // others made some meanwhile
+		return nil, err
+	}
 	g = newGroup(d, name, at)
+	g.maker = ip
 	d.groups[name] = g
 	d.start(g)
 	d.saveSoon()

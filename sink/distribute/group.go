@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -16,10 +17,11 @@ import (
 // below next was handed out and is done with, but for what waits and what is in
 // flight; nothing else is remembered of it.
 type group struct {
-	d    *Distributor
-	name string
-	wake chan struct{} // something changed that may let lines be handed out
-	stop context.CancelFunc
+	d     *Distributor
+	name  string
+	maker netip.Addr    // whose worker made it; the zero Addr: made before the start
+	wake  chan struct{} // something changed that may let lines be handed out
+	stop  context.CancelFunc
 
 	front, again  *sink.Reader // the dispatcher's alone
 	buf, frontBuf []byte

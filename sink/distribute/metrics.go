@@ -2,6 +2,7 @@ package distribute
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,9 +12,15 @@ import (
 
 // counts is what is counted over all groups.
 type counts struct {
-	workers, inFlight                      atomic.Int64
-	refused, breaches, leases, nacks, late atomic.Uint64
+	workers, inFlight             atomic.Int64
+	breaches, leases, nacks, late atomic.Uint64
+	refused                       [len(refusals)]atomic.Uint64
 }
+
+// refusals are why workers are turned away.
+var refusals = [...]string{"certificate", "draining", "greeting", "max_groups", "max_groups_per_ip", "max_workers", "max_workers_per_ip"}
+
+func (c *counts) refuse(reason string) { c.refused[slices.Index(refusals[:], reason)].Add(1) }
 
 // sayings keeps peers from filling a disk with our messages: each kind of message
 // is logged at most once in ten seconds.
@@ -45,6 +52,8 @@ func (d *Distributor) say(kind, text string, err error, args ...any) {
 	d.Log.Warn(text, append([]any{"err", err}, args...)...)
 }
 
+const refusedName = "fanin_workers_refused_total"
+
 var _ prometheus.Collector = (*Distributor)(nil)
 
 // Describe sends nothing: what is collected describes itself.
@@ -54,14 +63,19 @@ func (d *Distributor) Describe(chan<- *prometheus.Desc) {}
 func (d *Distributor) Collect(out chan<- prometheus.Metric) {
 	send := func(kind prometheus.ValueType, name, help string, v float64, labels ...string) {
 		var names []string
-		if len(labels) > 0 {
+		switch {
+		case name == refusedName:
+			names = []string{"reason"}
+		case len(labels) > 0:
 			names = []string{"group"}
 		}
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, labels...)
 	}
 	c := &d.counts
 	send(prometheus.GaugeValue, "fanin_workers", "Workers connected now.", float64(c.workers.Load()))
-	send(prometheus.CounterValue, "fanin_workers_refused_total", "Workers turned away or refused.", float64(c.refused.Load()))
+	for i, reason := range refusals {
+		send(prometheus.CounterValue, refusedName, "Workers turned away or refused, by reason.", float64(c.refused[i].Load()), reason)
+	}
 	send(prometheus.CounterValue, "fanin_worker_breaches_total", "Workers let go because they broke the protocol.", float64(c.breaches.Load()))
 	send(prometheus.CounterValue, "fanin_leases_ended_total", "Times a worker did not answer in time.", float64(c.leases.Load()))
 	send(prometheus.CounterValue, "fanin_nacked_lines_total", "Lines that workers gave back as not done.", float64(c.nacks.Load()))

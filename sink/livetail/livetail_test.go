@@ -389,3 +389,86 @@ func TestManyWatchers(t *testing.T) {
 		t.Errorf("%d watchers take %d MiB", n, grown>>20)
 	}
 }
+
+// So many look back at a time, and for one address half of them; others wait until
+// one has come to the end, or are told to come back. Those at the end count no more.
+func TestTailLookbacks(t *testing.T) {
+	tail := &Tail{MaxLookbacks: 3}
+	s, url := show(t, new(sink.Sink), tail)
+	put(t, s, "web", "app", numbers(0, 10)...)
+	visible(t, s)
+	for range 5 { // two at a time, and each comes to the end
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		got := make(chan struct{})
+		go watch(t, ctx, url+"?from=start", "", func(e event) bool { // ends with ctx
+			if body(e.data) == "line 9" {
+				close(got)
+			}
+			return true
+		})
+		<-got
+	}
+	release := make([]func(), 0, 3)
+	for _, peer := range []string{"192.0.2.1:1", "192.0.2.1:2", "192.0.2.2:1"} {
+		r := httptest.NewRequest("GET", "/tail?n=5", nil)
+		r.RemoteAddr = peer
+		done, ok := tail.lookBack(r)
+		if !ok {
+			t.Fatalf("%s may not look back", peer)
+		}
+		release = append(release, done)
+	}
+	waiting := make(chan struct{})
+	go func() { // ends when there is room
+		defer close(waiting)
+		watch(t, context.Background(), url+"?since=1h&follow=0", "", func(event) bool { return true })
+	}()
+	fresh := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go watch(t, ctx, url, "", func(e event) bool { close(fresh); return false }) // who begins at the end is not kept waiting
+	for tail.watchers.Load() < 7 {
+		time.Sleep(time.Millisecond)
+	}
+	put(t, s, "web", "app", "news")
+	<-fresh
+	select {
+	case <-waiting:
+		t.Error("a fourth looks back")
+	default:
+	}
+	release[0]()
+	release[0]() // counts once
+	<-waiting
+	if tail.looking != 2 {
+		t.Errorf("%d look back, want 2", tail.looking)
+	}
+}
+
+// One that waits too long is told to come back, also when it is its own address that
+// has all it may have.
+func TestTailLookbacksRefused(t *testing.T) {
+	tail := &Tail{MaxLookbacks: 4, Patience: 10 * time.Millisecond}
+	_, url := show(t, new(sink.Sink), tail)
+	tail.setUp()
+	for range 2 {
+		r := httptest.NewRequest("GET", "/tail?from=start", nil)
+		r.RemoteAddr = "127.0.0.1:1"
+		if _, ok := tail.lookBack(r); !ok {
+			t.Fatal("may not look back")
+		}
+	}
+	for _, query := range []string{"?from=start", "?n=3", "?since=1h", "?from=1:0"} {
+		resp := watch(t, context.Background(), url+query, "", func(event) bool { return false })
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %s", query, resp.Status)
+		}
+	}
+	if resp := watch(t, context.Background(), url, "1:0", func(event) bool { return false }); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("going on: %s", resp.Status)
+	}
+	if n := tail.notLooking.Load(); n != 5 {
+		t.Errorf("%d counted", n)
+	}
+}

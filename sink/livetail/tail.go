@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/escape"
 	"fanin/sink"
 )
 
@@ -32,11 +34,12 @@ import (
 // skipped, 0 for never. The header Last-Event-ID, which is a position, wins over
 // from and n.
 type Tail struct {
-	Sink        *sink.Sink
-	Log         *slog.Logger  // nil: discard
-	MaxWatchers int           // at a time; more are told to come back; default 1,000
-	MaxLag      int64         // default of lag: 256 MiB
-	Patience    time.Duration // for a watcher that takes nothing; it may come back and go on; default 30 s
+	Sink         *sink.Sink
+	Log          *slog.Logger  // nil: discard
+	MaxWatchers  int           // at a time; more are told to come back; default 1,000
+	MaxLookbacks int           // at a time: watchers that look for where to begin, or have not come to the end yet; for half of them, those of one address; default 32
+	MaxLag       int64         // default of lag: 256 MiB
+	Patience     time.Duration // for a watcher that takes nothing; it may come back and go on; default 30 s
 
 	once    sync.Once
 	reading chan struct{} // holds one for each watcher that is reading now
@@ -44,8 +47,13 @@ type Tail struct {
 	closing sync.Once
 	bufs    sync.Pool
 
-	watchers                                 atomic.Int64
-	lines, skips, skipped, refused, timeouts atomic.Uint64
+	watchers                                             atomic.Int64
+	lines, skips, skipped, refused, timeouts, notLooking atomic.Uint64
+
+	mu        sync.Mutex
+	lookbacks map[string]int // by address, the control socket being one
+	looking   int            // all of them
+	fewer     chan struct{}  // closed when one has come to the end
 }
 
 func (t *Tail) setUp() {
@@ -56,6 +64,10 @@ func (t *Tail) setUp() {
 		if t.MaxWatchers == 0 {
 			t.MaxWatchers = 1000
 		}
+		if t.MaxLookbacks == 0 {
+			t.MaxLookbacks = 32
+		}
+		t.lookbacks, t.fewer = make(map[string]int), make(chan struct{})
 		if t.MaxLag == 0 {
 			t.MaxLag = 256 << 20
 		}
@@ -105,6 +117,16 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer t.watchers.Add(-1)
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Time{}) // a watcher sends nothing for as long as it watches
+	arrived, ok := t.lookBack(r)
+	if !ok {
+		t.notLooking.Add(1)
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, fmt.Sprintf("too many look back into the log already, %d in all or half of that from one address; come back later, watch from the end, or raise collector.http.max_lookbacks", t.MaxLookbacks), http.StatusServiceUnavailable)
+		return
+	}
+	defer arrived()
 	q, err := t.query(r)
 	if err != nil {
 		t.refused.Add(1)
@@ -112,7 +134,7 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, sink.ErrNoPosition) {
 			code = http.StatusGone
 		}
-		http.Error(w, err.Error(), code)
+		http.Error(w, escape.Lines(err.Error()), code)
 		return
 	}
 	h := w.Header()
@@ -121,14 +143,67 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Accel-Buffering", "no")
 	h.Set("Fanin-Log", t.Sink.Status().Log)
 	h.Set("Fanin-Format", t.Sink.Format)
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Time{}) // a watcher sends nothing for as long as it watches
-	wa := &watcher{tail: t, query: q, out: &events{w: w, rc: rc, patience: t.Patience}, reader: t.Sink.Reader(q.at)}
+	wa := &watcher{tail: t, query: q, arrived: arrived, out: &events{w: w, rc: rc, patience: t.Patience}, reader: t.Sink.Reader(q.at)}
 	defer wa.reader.Close()
 	if err := wa.run(r.Context()); err != nil && r.Context().Err() == nil {
 		t.timeouts.Add(1)
 		t.Log.Info("a watcher was let go; it may come back and go on where it was", "peer", r.RemoteAddr, "at", wa.reader.At().String(), "err", err)
 	}
+}
+
+// lookBack waits until a watcher may look back that does not begin at the end of
+// the log: it may have to read all of it. arrived, which may be called twice, is
+// for when it has come to the end. ok is false when there was no room in time.
+func (t *Tail) lookBack(r *http.Request) (arrived func(), ok bool) {
+	v := r.URL.Query()
+	from, n := v.Get("from"), v.Get("n")
+	if (from == "" || from == "end") && v.Get("since") == "" && (n == "" || n == "0") && r.Header.Get("Last-Event-ID") == "" {
+		return func() {}, true
+	}
+	peer := r.RemoteAddr
+	if ap, err := netip.ParseAddrPort(peer); err == nil {
+		peer = ap.Addr().Unmap().WithZone("").String()
+	}
+	late := time.NewTimer(t.Patience)
+	defer late.Stop()
+	for {
+		fewer := t.look(peer)
+		if fewer == nil {
+			return sync.OnceFunc(func() { t.lookedBack(peer) }), true
+		}
+		select {
+		case <-fewer:
+		case <-late.C:
+			return nil, false
+		case <-r.Context().Done():
+			return nil, false
+		case <-t.quit:
+			return nil, false
+		}
+	}
+}
+
+// look counts one more that looks back, or returns what is closed when there are fewer.
+func (t *Tail) look(peer string) (fewer <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.looking >= t.MaxLookbacks || t.lookbacks[peer] >= (t.MaxLookbacks+1)/2 {
+		return t.fewer
+	}
+	t.looking++
+	t.lookbacks[peer]++
+	return nil
+}
+
+func (t *Tail) lookedBack(peer string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.looking--
+	if t.lookbacks[peer]--; t.lookbacks[peer] == 0 {
+		delete(t.lookbacks, peer)
+	}
+	close(t.fewer)
+	t.fewer = make(chan struct{})
 }
 
 // query is what a watcher asked for.

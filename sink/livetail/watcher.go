@@ -25,6 +25,8 @@ type watcher struct {
 	reader *sink.Reader
 	out    *events
 	live   bool // it has seen the end of the log once
+
+	arrived func() // to be called then
 }
 
 // keepAlive is how often something is said when there are no lines: a watcher
@@ -51,6 +53,7 @@ func (w *watcher) run(ctx context.Context) error {
 			return w.out.end()
 		}
 		w.live = true
+		w.arrived()
 		if err := w.wait(ctx, grown); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@ import (
 	"os"
 	"time"
 
+	"fanin/internal/escape"
 	"fanin/sink/distribute/protocol"
 )
 
@@ -60,7 +61,7 @@ var ErrRelease = errors.New("released")
 // RefusedError is the collector's word that this worker is not wanted.
 type RefusedError struct{ Reason string }
 
-func (e *RefusedError) Error() string { return "the collector refuses: " + e.Reason }
+func (e *RefusedError) Error() string { return "the collector refuses: " + escape.String(e.Reason) }
 
 // Run connects, again whenever the connection ends, and works until ctx ends. It
 // returns an error only when the collector refused the worker before it ever

@@ -1,0 +1,45 @@
+package ingest
+
+import (
+	"crypto/tls"
+	"io"
+	"testing"
+
+	"fanin/internal/certs"
+	"fanin/internal/certs/certstest"
+	"fanin/internal/wire"
+)
+
+// TestClientNames: certificates without one of the names get in neither as agents,
+// which are told why, nor with plain lines.
+func TestClientNames(t *testing.T) {
+	ca := certstest.New(t)
+	k := newKeeper()
+	s := &TCP{Out: k, Welcome: welcome, Allowed: certs.Named([]string{"web-*"}), TLS: &tls.Config{MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{ca.Sign("collector")}, ClientCAs: ca.Pool, ClientAuth: tls.RequireAndVerifyClientCert}}
+	addr := serveTCP(t, s)
+	dialAs := func(names ...string) *tls.Conn {
+		return tls.Client(dial(t, addr), &tls.Config{RootCAs: ca.Pool, ServerName: "127.0.0.1", Certificates: []tls.Certificate{ca.Sign(names[0], names[1:]...)}})
+	}
+	for _, names := range [][]string{{"web-1"}, {"other", "web-2"}} {
+		agent := newClient(t, dialAs(names...))
+		agent.send(hello(names[len(names)-1], instanceA, 1))
+		agent.want(wire.KindWelcome)
+	}
+	agent := newClient(t, dialAs("ops-1"))
+	agent.send(hello("ops-1", instanceA, 1))
+	agent.fault("ops-1", "web-*", "client_names")
+
+	refused := dialAs("ops-1", "ops-2")
+	io.WriteString(refused, "not let in\n")
+	refused.CloseWrite()
+	if answer, err := io.ReadAll(refused); err == nil && len(answer) > 0 {
+		t.Errorf("a plain sender is told %q", answer)
+	}
+	if n := count(s.Metrics.rejected["certificate"]); n != 2 {
+		t.Errorf("%d counted, want 2", n)
+	}
+	plain := dialAs("web-3")
+	io.WriteString(plain, "let in\n")
+	k.waitText(t, "let in\n")
+}

@@ -1,0 +1,247 @@
+// Package escape makes text of others harmless to look at. What could move a
+// terminal's cursor, end a line or turn the order of characters round is written
+// as rsyslog writes it: # and three octal digits for each byte. The layout of the
+// log, the commands that print and the log's own notices share these rules:
+//
+//	control bytes below 0x20 but TAB, and 0x7f         escaped
+//	U+0080 to U+009F (C1), U+2028, U+2029 (line ends),
+//	U+202A to U+202E, U+2066 to U+2069 (bidirectional) each byte escaped
+//	a byte 0x80 to 0x9f that belongs to no valid rune  escaped: some terminals take it as C1
+//	all else, other bytes of no valid rune included    kept
+package escape
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
+
+// Line appends line to dst, with the bytes escaped that could do harm. It adds
+// no line end and leaves none.
+func Line(dst, line []byte) []byte {
+	for {
+		n := skipASCII(line)
+		if n < len(line) {
+			n = skipMore(line, n)
+		}
+		dst = append(dst, line[:n]...)
+		if n == len(line) {
+			return dst
+		}
+		line = line[n:]
+		n = 1
+		if _, size := utf8.DecodeRune(line); size > 1 {
+			n = size // a rune that is escaped is escaped as a whole
+		}
+		for _, c := range line[:n] {
+			dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
+		}
+		line = line[n:]
+	}
+}
+
+// Rune reports whether a valid rune could do harm.
+func Rune(r rune) bool {
+	switch {
+	case r < 0x20:
+		return r != '\t'
+	case r < 0x7f:
+		return false
+	}
+	return r < 0xa0 || 0x2028 <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// Harmless is how many bytes at the beginning of line stay as they are. Nearly
+// every line stays as a whole, and this is the one thing done to every byte of the
+// log besides copying it, so it looks at many bytes at a time, and only where
+// something is unusual at single runes.
+func Harmless(line []byte) int { return skipMore(line, skipASCII(line)) }
+
+// skipMore is Harmless for a line whose first n bytes are harmless ASCII.
+func skipMore(line []byte, n int) int {
+	if del := bytes.IndexByte(line[n:], 0x7f); del >= 0 {
+		line = line[:n+del] // no further; what skips many bytes need not know it
+	}
+	for n < len(line) {
+		begin := n
+		if line[n] < 0xe0 {
+			n = skipPairs(line, n)
+		} else {
+			n = skipTriples(line, n)
+		}
+		if n = skipRunes(line, n); n == len(line) {
+			break
+		}
+		if n-begin >= window {
+			continue
+		}
+		size := harmless(line[n:])
+		if size == 0 {
+			return n
+		}
+		n += size
+		n += skipASCII(line[n:])
+	}
+	return n
+}
+
+// harmless is how many bytes the character has that line begins with, or 0 if it
+// could do harm.
+func harmless(line []byte) int {
+	c := line[0]
+	if c < utf8.RuneSelf {
+		if c < 0x20 && c != '\t' || c == 0x7f {
+			return 0
+		}
+		return 1
+	}
+	r, size := utf8.DecodeRune(line)
+	if size == 1 && c < 0xa0 || size > 1 && Rune(r) {
+		return 0
+	}
+	return size
+}
+
+const window = 32
+
+// skipASCII skips printable ASCII.
+func skipASCII(line []byte) int {
+	le := binary.LittleEndian
+	rest := line
+	for len(rest) >= window {
+		a, b, c, d := le.Uint64(rest), le.Uint64(rest[8:]), le.Uint64(rest[16:]), le.Uint64(rest[24:])
+		if (strange(a)|strange(b)|strange(c)|strange(d))&highs != 0 {
+			return len(line) - len(rest)
+		}
+		rest = rest[window:]
+	}
+	for len(rest) >= 8 {
+		if strange(le.Uint64(rest))&highs != 0 {
+			return len(line) - len(rest)
+		}
+		rest = rest[8:]
+	}
+	for i, c := range rest {
+		if c < 0x20 || c >= 0x7f {
+			return len(line) - len(rest) + i
+		}
+	}
+	return len(line)
+}
+
+// strange has a high bit set if one of w's eight bytes is no printable ASCII.
+func strange(w uint64) uint64 { return (w - 0x20*ones) | (w + ones) }
+
+// skipPairs skips windows, from n on, of printable ASCII and of runes of two bytes
+// whose first is 0xd0 to 0xdf: Cyrillic, Hebrew, Arabic and others. n is where a
+// rune begins, before and after.
+//
+// Bits 5 and 6 of a byte are both clear in control bytes (but 0x7f) and in 0x80 to 0x9f. Both
+// need a look, but the latter are not directly behind a first byte of two: then the
+// two are a valid rune, whatever surrounds them.
+func skipPairs(line []byte, n int) int {
+	le := binary.LittleEndian
+	begin := n
+	before := uint64(0) // 0x80: the byte before n is a first byte
+	for n < len(line) && len(line) >= window {
+		at := n
+		if last := len(line) - window; at > last { // reach back over what was looked at
+			at, before = last, 0
+			if at > 0 {
+				before = first(uint64(line[at-1])) & 0x80
+			}
+		}
+		p := line[at : at+window : at+window]
+		a, b, c, d := le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:]), le.Uint64(p[24:])
+		fa, fb, fc, fd := first(a), first(b), first(c), first(d)
+		good := usual(a, fa<<8|before) & usual(b, fb<<8|fa>>56) & usual(c, fc<<8|fb>>56) & usual(d, fd<<8|fc>>56)
+		if good&highs != highs {
+			break
+		}
+		before = fd >> 56
+		n = at + window
+	}
+	return runeStart(line, begin, n)
+}
+
+// first has the high bits of the bytes that are 0xd0 to 0xdf. What the other bits
+// are means nothing, here and in usual.
+func first(w uint64) uint64 { return w & (w << 1) & (w << 3) &^ (w << 2) }
+
+// usual has the high bits of the bytes that need no look: behind has those of the
+// bytes behind a first byte.
+func usual(w, behind uint64) uint64 {
+	return w<<1 | w<<2 | behind&w
+}
+
+// skipTriples skips runes of three bytes, eight at a time, from n on, but for those
+// whose first byte is 0xe0, 0xe2 or 0xed: these need a look.
+func skipTriples(line []byte, n int) int {
+	const a, b, c = 0x00ff0000ff0000ff, 0xff0000ff0000ff00, 0x0000ff0000ff0000 // where first bytes stand: nowhere twice
+	le := binary.LittleEndian
+	for ; len(line)-n >= 24; n += 24 {
+		p := line[n : n+24 : n+24]
+		u, v, w := le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:])
+		first := u&a | v&b | w&c
+		usual := (first&(0x0d*ones) + 0x7f*ones) & ((first^0x0d*ones)&(0x0f*ones) + 0x7f*ones)
+		// All have bit 7. First ones have bits 6 and 5, and not 4; others have not 6.
+		if (^(u&v&w&(first<<2)&usual)|first<<3|(u<<1^a)|(v<<1^b)|(w<<1^c))&highs != 0 {
+			break
+		}
+	}
+	return n
+}
+
+// skipRunes skips up to four words of eight bytes, from n on, of all that skipASCII,
+// skipPairs and skipTriples skip, in any mixture. The line's last word is filled up
+// with spaces.
+func skipRunes(line []byte, n int) int {
+	le := binary.LittleEndian
+	begin := n
+	behind := uint64(0) // the high bits of the bytes that belong to runes before
+	for stop := min(n+window, len(line)); n < stop && len(line) >= 8; {
+		var w uint64
+		if len(line)-n >= 8 {
+			w = le.Uint64(line[n:])
+		} else {
+			short := 8 * uint(len(line)-n)
+			w = le.Uint64(line[len(line)-8:])>>(64-short) | 0x20*ones<<short
+		}
+		t1, t2, t3 := w<<1, w<<2, w<<3
+		heads := w & t1 & highs
+		two := heads & t3 &^ t2
+		tails := two<<8 | behind
+		behind = two >> 56
+		if three := heads & t2 &^ t3; three != 0 {
+			three &= (w<<4 | w<<5 | w<<7) &^ (w << 4 & (w << 5) & (w << 7) &^ (w << 6))
+			tails |= three<<8 | three<<16
+			behind |= three>>56 | three>>48
+		}
+		if bad := highs &^ ((t1 | t2 | tails) & (w&^t1 | ^tails)); bad != 0 {
+			n += bits.TrailingZeros64(bad) / 8
+			break
+		}
+		n += 8
+	}
+	return runeStart(line, begin, min(n, len(line)))
+}
+
+// runeStart moves n back to the beginning of a rune that may go on there, but not
+// before begin.
+func runeStart(line []byte, begin, n int) int {
+	for back := n - 1; back >= max(begin, n-utf8.UTFMax+1); back-- {
+		if utf8.RuneStart(line[back]) {
+			if !utf8.FullRune(line[back:n]) {
+				return back
+			}
+			break
+		}
+	}
+	return n
+}

@@ -1,0 +1,31 @@
+package sink
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+)
+
+// A notice is one line of text, whatever names and errors it tells of, in the log
+// and on stderr, in every format.
+func TestNoticeEscapes(t *testing.T) {
+	for _, text := range []string{"\x1b[2J", "a\nforged", "a\rb\tc\x7f", "\u009b31m", "\x9b31m", "\u2028\u2029", "\u202eb\u2069", "\xc0\x9b"} {
+		var said bytes.Buffer
+		s := &Sink{Log: slog.New(slog.NewTextHandler(&said, nil)), counts: newCounts()}
+		s.notices.wake = make(chan struct{}, 1)
+		s.Notice("LOST stream=%s reason=%v", text, errors.New(text))
+		list := s.notices.take()
+		if len(list) != 1 {
+			t.Fatalf("%d notices", len(list))
+		}
+		got := string(list[0].text)
+		if harmful(strings.TrimSuffix(got, "\n")) >= 0 || strings.Count(got, "\n") != 1 || strings.Contains(got, "\t") || !strings.HasPrefix(got, "LOST stream=") {
+			t.Errorf("%q makes the notice %q", text, got)
+		}
+		if line := said.String(); harmful(strings.TrimSuffix(line, "\n")) >= 0 {
+			t.Errorf("%q makes the message %q", text, line)
+		}
+	}
+}
