@@ -25,7 +25,7 @@ func TestAbout(t *testing.T) {
 	}
 	expectLines(t, s, "one", "more", "more", "more")
 	a := s.Welcome("a").About
-	if a.Boot != bootID() || len(a.Files) != 4 {
+	if a.Boot != disk.BootID() || len(a.Files) != 4 {
 		t.Fatalf("%+v, want the live file and three rotated ones", a)
 	}
 	for i, g := range s.Status().Generations {
@@ -44,7 +44,7 @@ func TestAbout(t *testing.T) {
 		}
 	}
 	for _, lock := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateLock)} {
-		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.catalog.log)+"\n") {
+		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.catalog.log.String())+"\n") {
 			t.Errorf("%s holds %q, %v", lock, b, err)
 		}
 	}

@@ -128,7 +128,7 @@ func (s *Sink) lock() error {
 // markLock writes into a lock whose it is: see wire.LogMark. Without it the log
 // works all the same.
 func (s *Sink) markLock(f *disk.File, log wire.StreamID) {
-	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), wire.LogMark(log)), 0); err != nil {
+	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), wire.LogMark(log.String())), 0); err != nil {
 		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns name it might send it to itself", "err", err)
 	}
 }

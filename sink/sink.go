@@ -139,7 +139,7 @@ func (s *Sink) Open(ctx context.Context) error {
 	if err := s.defaults(); err != nil {
 		return err
 	}
-	s.boot = cmp.Or(s.boot, bootID())
+	s.boot = cmp.Or(s.boot, disk.BootID())
 	s.in, s.calls = make(chan *request), make(chan func(*writer) error)
 	s.quit, s.ended, s.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.notices.wake = make(chan struct{}, 1)

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"fanin/internal/disk"
@@ -123,16 +122,6 @@ func (s *slot) ids() (log, incarnation wire.StreamID, err error) {
 		incarnation, err = wire.ParseStreamID(s.Incarnation)
 	}
 	return log, incarnation, err
-}
-
-// bootID names this run of the machine: what was not synced and was written in
-// another one may be gone. "" is not known, and no other run is the same.
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
 }
 
 func ledgerName(dir string, generation uint64) string {

@@ -98,7 +98,7 @@ func nameFile(t *testing.T, path string) {
 		if s.Version != 1 {
 			t.Fatalf("the fixture has version %d", s.Version)
 		}
-		s.Inode, s.Boot = disk.Inode(fi), bootID()
+		s.Inode, s.Boot = disk.Inode(fi), disk.BootID()
 		again, err := s.encode()
 		if err != nil {
 			t.Fatal(err)

@@ -64,8 +64,11 @@ type Follower struct {
 	moves         int            // how often the collector stood elsewhere, since something was kept
 	away          time.Time      // since when it is closed and cannot be found; zero: it is there
 	encodingKnown bool
-	holes         holes     // what is known of the hole at pos
-	original      *Follower // that this file looks like a copy of
+	checked       int64 // the welcome by which it is no file of the log
+	echo          echo
+	tried         atomic.Int64 // suspicions of an echo that proved wrong
+	holes         holes        // what is known of the hole at pos
+	original      *Follower    // that this file looks like a copy of
 }
 
 // What follow does next.
@@ -253,12 +256,18 @@ func (f *Follower) send(ctx context.Context) error {
 			}
 			continue
 		}
+		if err = f.fit(next.text); err != nil {
+			break
+		}
+		f.holdEcho(ctx)
+		size := f.file.size()
 		done := make(chan error, 1)
 		go func() { done <- f.append(ctx, &next) }() // ends with the outcome, which is waited for
 		begun := time.Now()
 		ahead, rerr := f.read(ctx, next.to, false)
 		if err = <-done; err == nil {
 			f.keep(&next)
+			err = f.awaitEcho(ctx, size)
 		}
 		f.t.pool.put(next.block)
 		if err != nil {

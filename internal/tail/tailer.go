@@ -68,6 +68,8 @@ type Tailer struct {
 	welcome   *wire.Welcome
 	streams   map[wire.StreamID]*wire.StreamState // of the welcome, but those that ended since
 	welcomed  chan struct{}                       // closed at the first welcome
+	welcomes  atomic.Int64                        // how many there were
+	echoes    map[fileKey]bool                    // files that grew with what was sent of them alone
 	lost      []Lost                              // by the stop
 	running   sync.WaitGroup
 	shrinking shared[bool]        // see shrunkBeside
@@ -114,7 +116,7 @@ func (t *Tailer) defaults() {
 	t.followers, t.byPath = make(map[fileKey]*Follower), make(map[string]*Follower)
 	t.beside = make(map[string][]*Follower)
 	t.claims, t.skipped = make(map[wire.StreamID]*Follower), make(map[string]bool)
-	t.missing = make(map[wire.StreamID]*absence)
+	t.missing, t.echoes = make(map[wire.StreamID]*absence), make(map[fileKey]bool)
 	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log, &t.counts.closed)
 }
 
@@ -315,6 +317,7 @@ func (t *Tailer) pokeHidden() {
 func (t *Tailer) Welcome(w wire.Welcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.welcomes.Add(1)
 	t.welcome, t.streams = &w, make(map[wire.StreamID]*wire.StreamState, len(w.Streams))
 	for i := range w.Streams {
 		t.streams[w.Streams[i].Stream] = &w.Streams[i]
@@ -568,7 +571,7 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 		file.close()
 		return nil, cmp.Or(err, fmt.Errorf("it was replaced just now"))
 	}
-	if err := file.checkFit(c.path); err != nil {
+	if err := cmp.Or(file.checkFit(c.path), t.checkOwn(file, c.path), t.checkEcho(c.key)); err != nil {
 		file.close()
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 // LogMark is a line in the lock beside a log and in the lock of its state
 // directory. It says whose they are to an agent that a pattern leads there, over
 // whatever link or mount.
-func LogMark(log StreamID) string { return "fanin log " + log.String() }
+func LogMark(log string) string { return "fanin log " + log }
 
 // LockName is the lock beside the log at path.
 func LockName(path string) string {

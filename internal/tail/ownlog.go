@@ -1,0 +1,86 @@
+package tail
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// checkOwn refuses a file whose lines would come back: a file of the log that they
+// are sent to, or what the collector or this agent keeps there of its own. The
+// locks beside the log and in the collector's state say so, through any link or
+// mount of a directory. A file that is reached by another name is known by its
+// numbers, on the same boot of the same machine, and then by the log's own bytes at
+// the place that the welcome names: a cloned machine has the same numbers.
+func (t *Tailer) checkOwn(f *file, path string) error {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		real = path
+	}
+	dir := filepath.Dir(real)
+	if sameDirectory(dir, t.State) {
+		return &unfit{"it is in this agent's own state directory"}
+	}
+	t.mu.Lock()
+	w := t.welcome
+	t.mu.Unlock()
+	if w == nil && !t.Lossy {
+		return nil // nothing is sent before a welcome
+	}
+	if base := filepath.Base(real); (base == wire.StateLock || strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".lock")) && isMarked(real, nil) {
+		return &unfit{"it is the lock of a collector's log"}
+	}
+	for _, lock := range []string{wire.LockName(real), wire.LockName(wire.LiveName(real)), filepath.Join(dir, wire.StateLock)} {
+		if isMarked(lock, w) {
+			return &unfit{fmt.Sprintf("it is of the log that its lines would go to, as %s says: each line would come back as another one", lock)}
+		}
+	}
+	if w != nil && f.isNamed(&w.About) {
+		return &unfit{"it is a file of the log that its lines would go to, under another name: each line would come back as another one"}
+	}
+	return nil
+}
+
+func sameDirectory(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil || b == "" {
+		return false
+	}
+	two, err := os.Stat(b)
+	return err == nil && os.SameFile(one, two)
+}
+
+// isMarked reports whether a lock is of the log that welcomed this agent. Over UDP
+// there is no welcome, so each log may be the one.
+func isMarked(lock string, w *wire.Welcome) bool {
+	f, err := os.Open(lock)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, 128)
+	n, _ := f.ReadAt(b, 0)
+	if w == nil {
+		return bytes.Contains(b[:n], []byte(wire.LogMark("")))
+	}
+	return bytes.Contains(b[:n], []byte(wire.LogMark(w.Log.String())+"\n"))
+}
+
+// isNamed reports whether a welcome names f as a file of the log.
+func (f *file) isNamed(a *wire.About) bool {
+	fi, err := f.f.Stat()
+	if err != nil || a.Boot == "" || a.Boot != disk.BootID() {
+		return false
+	}
+	for _, x := range a.Files {
+		if x.Inode == disk.Inode(fi) && x.Device == disk.Device(fi) && f.holds(x.Point) {
+			return true
+		}
+	}
+	return false
+}

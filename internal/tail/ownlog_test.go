@@ -1,0 +1,196 @@
+package tail
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// own marks a directory as the log's, as a collector does: with a lock beside the
+// live file, and with one in the state directory.
+func (r *rig) own(lock string, log wire.StreamID) {
+	r.Helper()
+	if err := os.WriteFile(lock, fmt.Appendf(nil, "123\n%s\n", wire.LogMark(log.String())), 0o640); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// told makes the welcome name a file as one of the log's.
+func (r *rig) told(path, boot string) {
+	r.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.keeper.life.About = wire.About{Boot: boot, Files: []wire.LogFile{{Device: disk.Device(fi), Inode: disk.Inode(fi),
+		Point: wire.Point{Offset: int64(len(b)), Tail: wire.TailHash(b)}}}}
+}
+
+// What is of the log itself is never sent to it, by whatever name it is reached.
+func TestOwnLogIsRefused(t *testing.T) {
+	mine := func(r *rig) { r.own(wire.LockName(r.path("a.log")), r.keeper.life.Log) }
+	for name, prepare := range map[string]func(r *rig){
+		"the live file": mine,
+		"a rotated file": func(r *rig) {
+			mine(r)
+			r.rename("a.log", "a-2026-11-22T17-10-28.275.log")
+		},
+		"a link": func(r *rig) {
+			other := filepath.Join(t.TempDir(), "all.log")
+			if err := os.Rename(r.path("a.log"), other); err != nil {
+				t.Fatal(err)
+			}
+			r.own(wire.LockName(other), r.keeper.life.Log)
+			if err := os.Symlink(other, r.path("a.log")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a link to the directory": func(r *rig) {
+			other := t.TempDir()
+			if err := os.Rename(r.path("a.log"), filepath.Join(other, "all.log")); err != nil {
+				t.Fatal(err)
+			}
+			r.own(wire.LockName(filepath.Join(other, "all.log")), r.keeper.life.Log)
+			if err := os.Symlink(other, r.path("sub")); err != nil {
+				t.Fatal(err)
+			}
+			r.change = func(x *Tailer) { x.Tables[0].Paths = append(x.Tables[0].Paths, r.path("sub/*.log")) }
+		},
+		"the collector's state": func(r *rig) { r.own(r.path(wire.StateLock), r.keeper.life.Log) },
+		"another name of the same file": func(r *rig) {
+			r.told(r.path("a.log"), disk.BootID())
+			r.append("a.log", "and more\n")
+		},
+		"this agent's state": func(r *rig) { r.state = r.dir },
+		"over udp": func(r *rig) {
+			r.own(wire.LockName(r.path("a.log")), wire.NewStreamID())
+			r.change, r.unwelcome = func(x *Tailer) { x.Lossy = true }, true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.append("a.log", "of the log\n")
+			prepare(r)
+			elsewhere := filepath.Join(t.TempDir(), "b.log")
+			if err := os.WriteFile(elsewhere, []byte("of the host\n"), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			change := r.change
+			r.change = func(x *Tailer) { change(x); x.Tables = append(x.Tables, Table{Paths: []string{elsewhere}}) }
+			r.run().expect("of the host")
+			until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] >= 1 })
+			r.expect("of the host")
+		})
+	}
+}
+
+// What only looks like the log is a source like any other.
+func TestOthersLogIsFollowed(t *testing.T) {
+	for name, prepare := range map[string]func(r *rig){
+		"the log of another collector":        func(r *rig) { r.own(wire.LockName(r.path("a.log")), wire.NewStreamID()) },
+		"a lock of nothing":                   func(r *rig) { os.WriteFile(wire.LockName(r.path("a.log")), []byte("123"), 0o640) },
+		"a file beside the log":               func(r *rig) { r.own(wire.LockName(r.path("all.log")), r.keeper.life.Log) },
+		"the same numbers on another machine": func(r *rig) { r.told(r.path("a.log"), "another boot") },
+		"the same numbers on a clone of it": func(r *rig) {
+			r.told(r.path("a.log"), disk.BootID())
+			r.keeper.life.About.Files[0].Tail++
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.append("a.log", "a line\n")
+			prepare(r)
+			r.run().expect("a line")
+		})
+	}
+}
+
+// A file that is followed becomes the log's: the next welcome says so, and nothing
+// more of it is sent.
+func TestBecomesOwnLog(t *testing.T) {
+	r := newRig(t)
+	r.append("a.log", "before\n").run().expect("before")
+	r.own(wire.LockName(r.path("a.log")), r.keeper.life.Log)
+	r.tailer.Welcome(r.keeper.welcome())
+	r.append("a.log", "of the log\n").append("b.log", "of the host\n").expect("before of the host")
+	until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
+}
+
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// A file that grows only with what was sent of it is stopped.
+func TestEchoIsStopped(t *testing.T) {
+	r := newRig(t)
+	r.keeper.failing = func(b wire.Batch) error { // kept, and written back as a worker does
+		for line := range strings.Lines(string(b.Text)) {
+			if !strings.HasSuffix(line, "the first line\n") {
+				continue
+			}
+			r.append("a.log", "done: "+line[max(0, len(line)-200):])
+		}
+		return nil
+	}
+	r.append("a.log", "the first line\n").run()
+	until(t, "the loop is stopped", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
+	size := func() int64 { fi, _ := os.Stat(r.path("a.log")); return fi.Size() }
+	before := size()
+	r.append("b.log", "another file goes on\n")
+	until(t, "another file goes on", func() bool { return strings.Contains(r.keeper.lines(), "another file goes on") })
+	if size() != before {
+		t.Error("the loop goes on")
+	}
+}
+
+// A file that says the same again and again, by itself, is none.
+func TestRepetitionIsNoEcho(t *testing.T) {
+	r := newRig(t)
+	r.append("a.log", "all is well\n").run()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	n := 1
+	go func() { // ends by stop
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				r.append("a.log", "all is well\n")
+				n++
+			}
+		}
+	}()
+	passed := func() bool {
+		r.tailer.mu.Lock()
+		defer r.tailer.mu.Unlock()
+		for _, f := range r.tailer.followers {
+			if f.tried.Load() > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	until(t, "the suspicion was tried", passed)
+	close(stop)
+	<-stopped
+	until(t, "all lines are kept", func() bool { return strings.Count(r.keeper.lines(), "all is well") == n })
+	if r.tailer.Counts()["unfit_files"] != 0 {
+		t.Error("taken for an echo")
+	}
+}
