@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -23,17 +24,22 @@ type conn struct {
 	host  string // peer, as the host of plain lines
 	in    *intake
 	woken atomic.Bool
+	ctx   context.Context // ends when it is woken, and when a Shutdown is given up
+	stop  context.CancelFunc
 	plain
 }
 
 func newConn(t *TCP, nc net.Conn, peer netip.Addr) *conn {
-	return &conn{t: t, raw: nc, nc: nc, peer: peer, host: peer.String()}
+	c := &conn{t: t, raw: nc, nc: nc, peer: peer, host: peer.String()}
+	c.ctx, c.stop = context.WithCancel(t.ctx)
+	return c
 }
 
 func (c *conn) remote() string { return c.raw.RemoteAddr().String() }
 
 func (c *conn) serve() {
 	defer c.t.gone(c)
+	defer c.stop()
 	defer c.raw.Close()
 	if c.t.TLS != nil && !c.handshake() {
 		return
@@ -63,10 +69,11 @@ func (c *conn) reject(reason, text string, args ...any) {
 	c.t.say.warn(reason, text, append(args, "peer", c.remote())...)
 }
 
-// wake makes a blocked read return, so that the connection sees that it is
-// to end.
+// wake makes a blocked read return, and a wait for memory to read into, so that
+// the connection sees that it is to end.
 func (c *conn) wake() {
 	c.woken.Store(true)
+	c.stop()
 	c.raw.SetReadDeadline(past)
 }
 
@@ -123,7 +130,7 @@ func (c *conn) sniff() (who speaker, err error) {
 	begun := false
 	c.setIdleDeadline()
 	for {
-		n, err := c.in.fill(c.t.ctx, true)
+		n, err := c.in.first()
 		if err != nil {
 			if begun && errors.Is(err, os.ErrDeadlineExceeded) && !c.t.isDraining() {
 				return nobody, err

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -28,7 +29,7 @@ type plain struct {
 func (c *conn) servePlain(ended error) {
 	c.t.Metrics.plainConns.Inc()
 	c.outcome = make(chan error, 1)
-	err := ended
+	err := cmp.Or(c.in.settle(c.t.ctx), ended)
 	c.note(len(c.in.bytes()))
 	if err == nil {
 		err = c.readLines()
@@ -99,7 +100,7 @@ func (c *conn) read() (int, error) {
 	}
 	n, err := c.in.fill(c.t.ctx, wait)
 	if pinned > 0 {
-		c.t.Room.unpin(pinned)
+		c.t.Room.unpin(c.peer, pinned)
 	}
 	c.note(n)
 	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.t.isDraining() {
@@ -118,7 +119,7 @@ func (c *conn) pin() int {
 	if c.held.IsZero() {
 		c.held = time.Now()
 	}
-	if !c.t.Room.pin(len(c.in.block)) {
+	if !c.t.Room.pin(c.peer, len(c.in.block)) {
 		return -1
 	}
 	return len(c.in.block)

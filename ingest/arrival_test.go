@@ -1,0 +1,321 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// pipes is a listener whose connections exist in memory, so that their time can
+// be that of a test. Each comes from the address that dial is given.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { p.once.Do(func() { close(p.closed) }); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) dial(from netip.Addr, port int) net.Conn {
+	here, there := net.Pipe()
+	p.conns <- &farConn{there, &net.TCPAddr{IP: from.AsSlice(), Port: port}}
+	return here
+}
+
+// servePipes serves s on connections in memory.
+func servePipes(t *testing.T, s *TCP) *pipes {
+	t.Helper()
+	p := newPipes()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(p) }() // ends by Shutdown
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		<-served
+		if used, arriving := s.Room.Used(), s.Room.Arriving(); used != 0 || arriving != 0 {
+			t.Errorf("%d bytes of room were not given back, %d of them arriving", used, arriving)
+		}
+	})
+	return p
+}
+
+// sender is an agent's side of a connection that counts what it is told.
+type sender struct {
+	nc    net.Conn
+	kinds [32]atomic.Int64
+	gap   atomic.Int64  // the longest silence of the other side
+	ended chan struct{} // closed when the connection ends
+}
+
+// join connects an agent, which reads all it is told.
+func (p *pipes) join(t *testing.T, from netip.Addr, n int) *sender {
+	t.Helper()
+	s := &sender{nc: p.dial(from, n+1), ended: make(chan struct{})}
+	go func() { // ends with the connection
+		defer close(s.ended)
+		d := wire.NewDecoder(s.nc)
+		var f wire.Frame
+		for last := time.Now(); d.Next(&f) == nil; last = time.Now() {
+			s.gap.Store(max(s.gap.Load(), int64(time.Since(last))))
+			s.kinds[f.Kind].Add(1)
+		}
+	}()
+	if _, err := s.nc.Write(hello(fmt.Sprint("a", n), instanceA, 1)); err != nil {
+		t.Error(err)
+	}
+	synctest.Wait()
+	if s.told(wire.KindWelcome) != 1 {
+		t.Error("no welcome")
+	}
+	return s
+}
+
+func (s *sender) told(k wire.Kind) int { return int(s.kinds[k].Load()) }
+
+func (s *sender) gone() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// manyLines is a batch's text of n bytes.
+func manyLines(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = 'x'
+		if i%100 == 99 || i == n-1 {
+			b[i] = '\n'
+		}
+	}
+	return string(b)
+}
+
+// batchOf is a frame with n bytes of text, of a stream of the agent's own.
+func batchOf(agent, stream, n int) []byte {
+	b := wire.Batch{Stream: wire.StreamID{byte(agent), byte(agent >> 8), byte(stream), 1}, End: int64(n), Text: []byte(manyLines(n))}
+	return append(wire.AppendBatch(nil, &b, 0, b.Text), b.Text...)
+}
+
+func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+
+// Whoever announces much and sends little holds next to nothing, and keeps
+// neither agents nor plain lines waiting.
+func TestClaimsHoldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		s := &TCP{Out: k, Welcome: welcome}
+		p := servePipes(t, s)
+		for i := range 240 {
+			from := 1
+			if i >= 200 {
+				from = i
+			}
+			p.join(t, addr(from), i).nc.Write(batchOf(i, 1, wire.MaxText)[:200])
+		}
+		synctest.Wait()
+		if used := s.Room.Used(); used > 240*firstStep {
+			t.Errorf("240 claims hold %d bytes", used)
+		}
+		victim := p.join(t, addr(251), 999)
+		began := time.Now()
+		for i := range byte(100) {
+			victim.nc.Write(data(i+1, 0, "abc\n"))
+			synctest.Wait()
+		}
+		plain := p.dial(addr(252), 1)
+		plain.Write([]byte("plain\n"))
+		plain.Close()
+		synctest.Wait()
+		if n := victim.told(wire.KindAck); n != 100 || time.Since(began) > 0 {
+			t.Errorf("%d of 100 answers after %v", n, time.Since(began))
+		}
+		if n := len(k.kept()); n != 406 {
+			t.Errorf("%d bytes kept", n)
+		}
+		if s.Room.Stalled() != 0 {
+			t.Error("something waits")
+		}
+		victim.nc.Close()
+	})
+}
+
+// partial sends the first n bytes of frame, then the rest at rate bytes a second,
+// a piece every 100 ms.
+func (s *sender) partial(frame []byte, n, rate int) {
+	s.nc.Write(frame[:n])
+	for frame = frame[n:]; len(frame) > 0 && rate > 0; {
+		time.Sleep(100 * time.Millisecond)
+		piece := min(len(frame), rate/10)
+		if _, err := s.nc.Write(frame[:piece]); err != nil {
+			return
+		}
+		frame = frame[piece:]
+	}
+}
+
+// TestPartialFrames: 240 frames that begin and then stall while the memory is
+// used up. Each becomes complete, or is ended with "later" and a fault, within 10
+// s; the oldest, which comes at a fair rate, becomes complete.
+func TestPartialFrames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		k.outcome = func(context.Context, wire.Batch) error { return errForget }
+		s := &TCP{Out: k, Welcome: welcome}
+		p := servePipes(t, s)
+		frame := batchOf(1000, 0, wire.MaxText)
+		oldest := p.join(t, addr(100), 1000)
+		go oldest.partial(frame, 100<<10, 512<<10)
+		synctest.Wait()
+		var all []*sender
+		for i := range 240 {
+			from := 1
+			if i >= 200 {
+				from = i
+			}
+			c := p.join(t, addr(from), i)
+			all = append(all, c)
+			go c.partial(batchOf(i, 0, wire.MaxText), 300<<10, 0) // ends with the connection, at the latest
+		}
+		synctest.Wait()
+		if limit := s.Room.limit()/2 + wire.MaxText; s.Room.Used() > limit || s.Room.Arriving() < s.Room.limit()/8 {
+			t.Errorf("%d bytes used, %d arriving; the limit for both is %d", s.Room.Used(), s.Room.Arriving(), limit)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if oldest.told(wire.KindAck) != 1 || oldest.gone() {
+			t.Error("the oldest frame did not become complete")
+		}
+		later := 0
+		for i, c := range all {
+			later += c.told(wire.KindLater)
+			if !c.gone() || c.told(wire.KindFault) != 1 {
+				t.Errorf("%d: ended %v, %d faults", i, c.gone(), c.told(wire.KindFault))
+			}
+		}
+		t.Logf("%d of 240 were told \"later\"", later)
+		if later < 120 || s.Room.Stalled() != 0 || s.Room.Arriving() != 0 {
+			t.Errorf("%d told \"later\", waiting for %v, %d bytes arriving", later, s.Room.Stalled(), s.Room.Arriving())
+		}
+		for _, c := range all {
+			c.nc.Close()
+		}
+		oldest.nc.Close()
+	})
+}
+
+// TestFullDisk: while nothing can be written for a minute, memory is used up, and
+// no agent is disconnected: each hears in time that the collector lives.
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		mended := make(chan struct{})
+		k.outcome = func(context.Context, wire.Batch) error { <-mended; return errForget }
+		s := &TCP{Out: k, Welcome: welcome}
+		p := servePipes(t, s)
+		const agents, frames = 60, 20
+		var all []*sender
+		for i := range agents {
+			c := p.join(t, addr(i%200), i)
+			all = append(all, c)
+			go func() { // ends with its last frame
+				for n := range frames {
+					c.nc.Write(batchOf(i, n, 64<<10+n*50_000))
+				}
+				for range 30 {
+					time.Sleep(5 * time.Second)
+					c.nc.Write(wire.AppendPing(nil, wire.KindPing, 1))
+				}
+			}()
+		}
+		time.Sleep(time.Minute)
+		if s.Room.Stalled() < 30*time.Second {
+			t.Errorf("memory is not used up: %d bytes, waiting for %v", s.Room.Used(), s.Room.Stalled())
+		}
+		close(mended)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for i, c := range all {
+			if c.gone() || c.told(wire.KindAck) != frames || time.Duration(c.gap.Load()) > 10*time.Second {
+				t.Errorf("agent %d: gone %v, %d of %d answers, the longest silence was %v", i, c.gone(), c.told(wire.KindAck), frames, time.Duration(c.gap.Load()))
+			}
+			c.nc.Close()
+		}
+		time.Sleep(2 * time.Minute)
+	})
+}
+
+// TestEveryFrameEnds: frames of any size at any rate, over connections of any
+// past, with all the memory used up: each becomes complete or is ended.
+func TestEveryFrameEnds(t *testing.T) {
+	for seed := range uint64(6) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			k := newKeeper()
+			k.outcome = func(context.Context, wire.Batch) error {
+				time.Sleep(time.Millisecond)
+				return errForget
+			}
+			s := &TCP{Out: k, Welcome: welcome, Room: &Room{Limit: 8 << 20 << r.IntN(2)}}
+			p := servePipes(t, s)
+			var all []*sender
+			var expected []int
+			for i := range 120 {
+				c := p.join(t, addr(r.IntN(40)), i)
+				all = append(all, c)
+				first, size, rate := 1+r.IntN(100_000), 1+r.IntN(wire.MaxText), 1<<(10+r.IntN(14))
+				begin, head := time.Duration(r.IntN(3000))*time.Millisecond, r.IntN(200)+100
+				expected = append(expected, 1)
+				if r.IntN(2) == 0 {
+					expected[i] = 2
+				}
+				go func() { // ends with the connection
+					time.Sleep(begin)
+					if expected[i] == 2 {
+						c.nc.Write(batchOf(i, 1, first))
+					}
+					c.partial(batchOf(i, 2, size), min(size, head), rate)
+				}()
+			}
+			time.Sleep(20 * time.Minute)
+			synctest.Wait()
+			for i, c := range all {
+				if acks := c.told(wire.KindAck); acks != expected[i] && !c.gone() {
+					t.Errorf("seed %d: connection %d has %d answers of %d and goes on", seed, i, acks, expected[i])
+				}
+				c.nc.Close()
+			}
+			synctest.Wait()
+			if s.Room.Stalled() != 0 || s.Room.Arriving() != 0 || s.Room.Used() != 0 {
+				t.Errorf("seed %d: waiting for %v, %d bytes arriving, %d used", seed, s.Room.Stalled(), s.Room.Arriving(), s.Room.Used())
+			}
+		})
+	}
+}
