@@ -231,7 +231,7 @@ func TestPartialFrames(t *testing.T) {
 	})
 }
 
-// TestFullDisk: while nothing can be written for a minute, memory is used up, and
+// TestFullDisk: while nothing can be written for minutes, memory is used up, and
 // no agent is disconnected: each hears in time that the collector lives.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -240,23 +240,26 @@ func TestFullDisk(t *testing.T) {
 		k.outcome = func(context.Context, wire.Batch) error { <-mended; return errForget }
 		s := &TCP{Out: k, Welcome: welcome}
 		p := servePipes(t, s)
-		const agents, frames = 60, 20
+		const agents, frames = 90, 20
 		var all []*sender
 		for i := range agents {
+			if i == 60 {
+				time.Sleep(10 * time.Second) // the others come when the memory is used up
+			}
 			c := p.join(t, addr(i%200), i)
 			all = append(all, c)
-			go func() { // ends with its last frame
+			go func() { // ends with the connection
 				for n := range frames {
-					c.nc.Write(batchOf(i, n, 64<<10+n*50_000))
+					c.nc.Write(batchOf(i, n, 1<<20-n*50_000))
 				}
-				for range 30 {
+				var err error
+				for ; err == nil; _, err = c.nc.Write(wire.AppendPing(nil, wire.KindPing, 1)) {
 					time.Sleep(5 * time.Second)
-					c.nc.Write(wire.AppendPing(nil, wire.KindPing, 1))
 				}
 			}()
 		}
-		time.Sleep(time.Minute)
-		if s.Room.Stalled() < 30*time.Second {
+		time.Sleep(5 * time.Minute)
+		if s.Room.Stalled() < 4*60*time.Second {
 			t.Errorf("memory is not used up: %d bytes, waiting for %v", s.Room.Used(), s.Room.Stalled())
 		}
 		close(mended)
@@ -268,7 +271,7 @@ func TestFullDisk(t *testing.T) {
 			}
 			c.nc.Close()
 		}
-		time.Sleep(2 * time.Minute)
+		time.Sleep(5 * time.Second)
 	})
 }
 
@@ -318,4 +321,94 @@ func TestEveryFrameEnds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTrustedStall: connections that have proven themselves, and then stall
+// within large frames, give way in seconds.
+func TestTrustedStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		k.outcome = func(context.Context, wire.Batch) error { return errForget }
+		s := &TCP{Out: k, Welcome: welcome}
+		p := servePipes(t, s)
+		var all []*sender
+		for i := range 12 {
+			c := p.join(t, addr(i+1), i)
+			c.nc.Write(batchOf(i, 1, 1<<20))
+			all = append(all, c)
+			go c.partial(batchOf(i, 2, wire.MaxText), 1100<<10, 0) // ends with the connection
+		}
+		victim := p.join(t, addr(100), 100)
+		victim.nc.Write(batchOf(100, 1, 256<<10))
+		synctest.Wait()
+		before := s.Room.Arriving()
+		go victim.nc.Write(batchOf(100, 2, 1<<20))
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if victim.told(wire.KindAck) != 2 || before < s.Room.limit()*3/8 {
+			t.Errorf("%d answers, %d bytes arriving before", victim.told(wire.KindAck), before)
+		}
+		for _, c := range append(all, victim) {
+			c.nc.Close()
+		}
+	})
+}
+
+// TestNotTheSendersFault: an arrival that waits behind others is not ended for it
+// while nothing is written; when writing goes on and it still waits, it is.
+func TestNotTheSendersFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Room{Limit: 8 << 20}
+		var blocks [][]byte
+		arrive := func(n int) (*arrival, func(have []byte) ([]byte, error)) {
+			k := new(frameClock)
+			a := r.arrive(addr(n), k, func() {})
+			return a, func(have []byte) ([]byte, error) {
+				return a.grow(t.Context(), have, 1<<20, func(f func() error) error {
+					k.stop()
+					defer k.goOn()
+					return f()
+				})
+			}
+		}
+		var all []*arrival
+		for n := range 5 { // the oldest, and four that use up what the unproven may have
+			a, grow := arrive(n)
+			all = append(all, a)
+			var b []byte
+			for len(b) < 256<<10 {
+				b, _ = grow(b)
+			}
+			blocks = append(blocks, b)
+		}
+		for r.Used() < r.Limit {
+			blocks = append(blocks, r.try(256<<10))
+		}
+		done := make(chan error)
+		go func() { b, err := r.take(t.Context(), 256<<10); r.give(b); done <- err }() // ends when a block is free
+		a, grow := arrive(9)
+		go func() { _, err := grow(nil); done <- err }() // ends below
+		time.Sleep(time.Minute)
+		for _, a := range append(all, a) {
+			if a.dismissed() {
+				t.Error("ended while nothing was written")
+			}
+		}
+		r.give(blocks[len(blocks)-1])
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != errCrowded {
+			t.Errorf("got %v", err)
+		}
+		for _, b := range blocks[:len(blocks)-1] {
+			r.give(b)
+		}
+		for i, a := range append(all, a) {
+			r.leave(addr([]int{0, 1, 2, 3, 4, 9}[i]), a)
+		}
+		if r.Used() != 0 || r.Arriving() != 0 || len(r.addresses) != 0 {
+			t.Errorf("%d used, %d arriving, %d addresses", r.Used(), r.Arriving(), len(r.addresses))
+		}
+	})
 }

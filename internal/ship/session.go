@@ -26,14 +26,19 @@ type session struct {
 
 	mu       sync.Mutex
 	waiting  map[wire.StreamID]chan wire.Answer
-	largest  int  // text among those that wait
+	largest  int       // text among those that wait
+	served   bool      // it is past the greeting
+	since    time.Time // when the collector was heard last, or a batch begun
+	acked    uint64    // bytes that its kernel has confirmed
 	draining bool // the collector goes down: nothing new is begun
 	err      error
 	closed   chan struct{}
 }
 
 func newSession(conn net.Conn, t *TCP) *session {
-	return &session{t: t, conn: conn, decoder: wire.NewDecoder(conn), waiting: make(map[wire.StreamID]chan wire.Answer), closed: make(chan struct{})}
+	s := &session{t: t, conn: conn, waiting: make(map[wire.StreamID]chan wire.Answer), closed: make(chan struct{})}
+	s.decoder = wire.NewDecoder(ear{s})
+	return s
 }
 
 // close ends the session; whoever waits in it learns that the outcome is unknown.
@@ -108,6 +113,9 @@ func (s *session) noWelcome(err error) error {
 func (s *session) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.close(ctx.Err()) })
 	defer stop()
+	s.mu.Lock()
+	s.served, s.since = true, time.Now()
+	s.mu.Unlock()
 	go s.ping() // ends with the session
 	err := s.read()
 	s.close(err)
@@ -119,7 +127,6 @@ func (s *session) read() error {
 	for {
 		s.mu.Lock()
 		done := s.draining && len(s.waiting) == 0
-		s.expectLocked()
 		s.mu.Unlock()
 		if done {
 			return errDrained
@@ -153,18 +160,53 @@ func (s *session) noAnswer(err error) error {
 	return fmt.Errorf("read from the collector: %w", err)
 }
 
-// slowest is how many bytes a second a connection must bring to be taken for one.
+// slowest is how many bytes a second a connection must bring to be taken for one,
+// where only time tells.
 const slowest = 32 << 10
 
-// patience is how long the other side may say nothing while n bytes go to it.
-func (s *session) patience(n int) time.Duration {
-	return s.t.DeadAfter + time.Duration(n)*time.Second/slowest
+// ear reads what the collector says, for as long as the connection lives.
+type ear struct{ s *session }
+
+func (e ear) Read(p []byte) (int, error) {
+	s := e.s
+	for {
+		s.mu.Lock()
+		served := s.served
+		s.mu.Unlock()
+		if served {
+			s.conn.SetReadDeadline(time.Now().Add(s.t.DeadAfter / 4))
+		}
+		n, err := s.conn.Read(p)
+		if served && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && s.lives() {
+			continue
+		}
+		if n > 0 {
+			s.mu.Lock()
+			s.since = time.Now()
+			s.mu.Unlock()
+		}
+		return n, err
+	}
 }
 
-// expectLocked gives the other side time for its next word: more while a large
-// text goes to it over a slow line, since pings and their answers wait behind it.
-func (s *session) expectLocked() {
-	s.conn.SetReadDeadline(time.Now().Add(s.patience(s.largest)))
+// lives reports whether a silent connection may still be one. It does while the
+// other side confirms bytes, however slowly, and for DeadAfter after that. It
+// does not if bytes wait then and none was confirmed. A collector that does not
+// read because its disk is full confirms nothing, but says a word now and then.
+// Where all was confirmed, or the system does not tell, a large text on its way
+// gives the other side more time.
+func (s *session) lives() bool {
+	acked, pending, known := confirmed(s.conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if acked > s.acked {
+		s.acked, s.since = acked, time.Now()
+	}
+	quiet := time.Since(s.since)
+	if quiet < s.t.DeadAfter {
+		return true
+	}
+	return !(known && pending) && quiet < s.t.DeadAfter+time.Duration(s.largest)*time.Second/slowest
 }
 
 func (s *session) answer(a wire.Answer) {
@@ -238,8 +280,7 @@ func (s *session) begin(b *wire.Batch) (chan wire.Answer, error) {
 		return nil, fmt.Errorf("stream %s has a batch on the way already", b.Stream)
 	}
 	s.waiting[b.Stream] = c
-	s.largest = max(s.largest, len(b.Text))
-	s.expectLocked()
+	s.largest, s.since = max(s.largest, len(b.Text)), time.Now()
 	return c, nil
 }
 
@@ -275,9 +316,9 @@ func (s *session) write(frame []byte) error {
 	return s.writeLocked(frame, nil)
 }
 
-// writeLocked writes both parts at once where the connection can.
+// writeLocked writes both parts at once where the connection can. It takes as
+// long as it takes: ear decides whether the connection lives.
 func (s *session) writeLocked(head, text []byte) error {
-	s.conn.SetWriteDeadline(time.Now().Add(s.patience(len(text))))
 	parts := net.Buffers{head}
 	if len(text) > 0 {
 		parts = append(parts, text)
