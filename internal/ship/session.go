@@ -30,7 +30,7 @@ type session struct {
 	served   bool      // it is past the greeting
 	since    time.Time // when the collector was heard last, or a batch begun
 	acked    uint64    // bytes that its kernel has confirmed
-	draining bool // the collector goes down: nothing new is begun
+	draining bool      // the collector goes down: nothing new is begun
 	err      error
 	closed   chan struct{}
 }
@@ -297,12 +297,9 @@ func (s *session) abandon(stream wire.StreamID, c chan wire.Answer) {
 // send writes a batch's frame, compressed where that pays.
 func (s *session) send(b *wire.Batch) error {
 	text, encoding := b.Text, uint8(0)
-	if s.squeeze != nil && len(text) >= leastSqueezed {
-		packed := s.squeeze.pack(text)
+	if packed := s.squeeze.pack(text); packed != nil {
 		defer s.squeeze.free(packed)
-		if len(*packed) < len(text) {
-			text, encoding = *packed, 1
-		}
+		text, encoding = *packed, 1
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()

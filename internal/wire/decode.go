@@ -238,6 +238,9 @@ func (d *Decoder) unpack(packed []byte, raw int) ([]byte, error) {
 	if err := h.Decode(packed); err != nil || !h.HasFCS || h.FrameContentSize != uint64(raw) {
 		return nil, fmt.Errorf("%w: a compressed text that does not say it holds %d bytes", ErrProtocol, raw)
 	}
+	if raw > MaxExpansion*len(packed) {
+		return nil, fmt.Errorf("%w: %d bytes of compressed text that open to %d; at most %d times as many", ErrProtocol, len(packed), raw, MaxExpansion)
+	}
 	room, err := d.room(raw)
 	if err != nil {
 		return nil, err
@@ -246,6 +249,11 @@ func (d *Decoder) unpack(packed []byte, raw int) ([]byte, error) {
 	if err != nil || len(text) != raw {
 		d.free(room)
 		return nil, fmt.Errorf("%w: a compressed text that does not open to %d bytes: %v", ErrProtocol, raw, err)
+	}
+	if Expands(len(packed), text) {
+		d.free(room)
+		return nil, fmt.Errorf("%w: %d bytes of compressed text with %d bytes in %d lines, each line counted as %d bytes more; at most %d times as many: send it uncompressed",
+			ErrProtocol, len(packed), raw, bytes.Count(text, []byte{'\n'}), LineCost, MaxExpansion)
 	}
 	return text, nil
 }
