@@ -17,21 +17,24 @@ import (
 // conn is one connection. Its first bytes tell who speaks: an agent, plain
 // lines, or somebody who meant another port.
 type conn struct {
-	t     *TCP
-	raw   net.Conn // as it was accepted
-	nc    net.Conn // raw, or TLS over it
-	peer  netip.Addr
-	host  string // peer, as the host of plain lines
-	in    *intake
-	woken atomic.Bool
-	ctx   context.Context // ends when it is woken, and when a Shutdown is given up
-	stop  context.CancelFunc
+	t                  *TCP
+	raw                net.Conn // as it was accepted
+	nc                 net.Conn // raw, or TLS over it
+	peer               netip.Addr
+	host               string // peer, as the host of plain lines
+	in                 *intake
+	woken              atomic.Bool
+	isAgent, displaced atomic.Bool
+	heard              atomic.Int64    // when bytes came last, or the connection, UnixNano
+	ctx                context.Context // ends when it is woken, and when a Shutdown is given up
+	stop               context.CancelFunc
 	plain
 }
 
 func newConn(t *TCP, nc net.Conn, peer netip.Addr) *conn {
 	c := &conn{t: t, raw: nc, nc: nc, peer: peer, host: peer.String()}
 	c.ctx, c.stop = context.WithCancel(t.ctx)
+	c.heard.Store(time.Now().UnixNano())
 	return c
 }
 
@@ -50,6 +53,7 @@ func (c *conn) serve() {
 		head := append([]byte(nil), c.in.bytes()...)
 		c.in.release(nil)
 		c.in = nil
+		c.isAgent.Store(true)
 		serveAgent(c, head)
 	case tlsHello:
 		c.in.release(nil)

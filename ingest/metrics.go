@@ -58,7 +58,7 @@ func (i *input) add(lines, bytes int) {
 
 // reasons why a connection is closed by the collector.
 var reasons = [...]string{
-	"max_conns", "max_conns_per_ip", "tls", "not_tls", "http", "handshake", "idle", "timeout", "protocol",
+	"max_conns", "max_conns_per_ip", "displaced", "tls", "not_tls", "http", "handshake", "idle", "timeout", "protocol",
 	"version", "agent_id", "certificate", "host", "taken_over", "room", "refused", "draining", "unknown",
 }
 
@@ -252,6 +252,10 @@ func (r *Room) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByColle
 
 // Collect implements prometheus.Collector.
 func (r *Room) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("fanin_room_bytes", "Memory that lines in flight take.", nil, nil),
-		prometheus.GaugeValue, float64(r.Used()))
+	gauge := func(name, help string, v float64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, v)
+	}
+	gauge("fanin_room_bytes", "Memory that lines in flight take.", float64(r.Used()))
+	gauge("fanin_room_arriving_bytes", "Memory that agents' texts take that have begun to come and are not complete.", float64(r.Arriving()))
+	gauge("fanin_room_waiting_seconds", "For how long the connection has waited for memory that has waited longest.", r.Stalled().Seconds())
 }

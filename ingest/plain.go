@@ -34,7 +34,8 @@ func (c *conn) servePlain(ended error) {
 	if err == nil {
 		err = c.readLines()
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.t.isDraining() {
+	displaced := c.displaced.Load()
+	if errors.Is(err, os.ErrDeadlineExceeded) && (displaced || c.t.isDraining()) {
 		err = c.readRest()
 	}
 	switch err {
@@ -47,6 +48,8 @@ func (c *conn) servePlain(ended error) {
 	}
 	if kept := c.finish(err); kept != nil {
 		c.sayLost(kept)
+	} else if displaced {
+		c.reject("displaced", "a connection that was silent for long was closed for a new one: raise max_conns if both are wanted", "limit", c.t.MaxConns)
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted", "after", c.t.IdleTimeout)
 	}
@@ -103,7 +106,10 @@ func (c *conn) read() (int, error) {
 		c.t.Room.unpin(c.peer, pinned)
 	}
 	c.note(n)
-	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.t.isDraining() {
+	if n > 0 {
+		c.heard.Store(time.Now().UnixNano())
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.woken.Load() {
 		return 0, c.splitOpen(c.in.have)
 	}
 	return n, err

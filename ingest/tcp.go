@@ -32,8 +32,8 @@ type TCP struct {
 	RequireAgentCert bool              // an agent's id and its host must be names in its certificate, see checkCert
 	TrustHost        bool              // with RequireAgentCert: an agent may name any host
 
-	MaxConns         int           // connections at a time; default 10,000; < 0 no bound
-	MaxConnsPerIP    int           // of one address, loopback excepted since proxies and sidecars come from there; default 256; < 0 no bound
+	MaxConns         int           // connections at a time, see yield; default 10,000; < 0 no bound
+	MaxConnsPerIP    int           // of one address, but 127.0.0.1 and ::1, since proxies and sidecars come from there; default 256; < 0 no bound
 	HandshakeTimeout time.Duration // for a TLS handshake, and for a hello that has begun; default 10 s
 	FrameTimeout     time.Duration // for a frame that has begun, longer for large ones, see minRate; and for the end of a line that holds room; default 30 s
 	IdleTimeout      time.Duration // closes silent plain connections; default never
@@ -52,6 +52,8 @@ type TCP struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	perIP     map[netip.Addr]int
+	yielded   time.Time // when a connection was looked for that can yield
+	refusals  map[*conn]struct{}
 	draining  chan struct{} // closed by Shutdown
 	serving   sync.WaitGroup
 }
@@ -89,6 +91,7 @@ func (t *TCP) setUp() {
 		t.listeners = make(map[net.Listener]struct{})
 		t.conns = make(map[*conn]struct{})
 		t.perIP = make(map[netip.Addr]int)
+		t.refusals = make(map[*conn]struct{})
 		t.draining = make(chan struct{})
 	})
 }
@@ -164,36 +167,6 @@ func (t *TCP) isDraining() bool {
 	}
 }
 
-// accept serves nc on a goroutine of its own, or closes it when there are too many.
-func (t *TCP) accept(nc net.Conn) {
-	peer := addrOf(nc.RemoteAddr())
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.isDraining():
-		nc.Close()
-		return
-	case t.MaxConns > 0 && len(t.conns) >= t.MaxConns:
-		t.turnAway(nc, "max_conns", "too many connections: raise max_conns if they are wanted", t.MaxConns)
-		return
-	case t.MaxConnsPerIP > 0 && !peer.IsLoopback() && t.perIP[peer] >= t.MaxConnsPerIP:
-		t.turnAway(nc, "max_conns_per_ip", "too many connections from one address: raise max_conns_per_ip if they are wanted", t.MaxConnsPerIP)
-		return
-	}
-	c := newConn(t, nc, peer)
-	t.conns[c] = struct{}{}
-	t.perIP[peer]++
-	t.Metrics.openConns.Inc()
-	t.serving.Add(1)
-	go c.serve() // owned by t.serving; ends with the connection, at the latest when Shutdown closes it
-}
-
-func (t *TCP) turnAway(nc net.Conn, reason, text string, limit int) {
-	t.Metrics.rejectConn(reason)
-	t.say.warn(reason, text, "peer", nc.RemoteAddr().String(), "limit", limit)
-	nc.Close()
-}
-
 func (t *TCP) gone(c *conn) {
 	t.mu.Lock()
 	delete(t.conns, c)
@@ -219,6 +192,9 @@ func (t *TCP) Shutdown(ctx context.Context) error {
 	}
 	for c := range t.conns {
 		c.wake()
+	}
+	for c := range t.refusals {
+		c.raw.Close()
 	}
 	t.mu.Unlock()
 

@@ -48,12 +48,13 @@ type status struct {
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
+	Stalled  string           `json:"stalled,omitempty"` // why connections are not read, if that lasts
 
 	Groups []distribute.GroupStatus `json:"groups,omitempty"`
 }
 
 func (c *server) status(ctx context.Context) (status, error) {
-	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), NATS: c.natsStatus()}
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), Stalled: c.stalled(), NATS: c.natsStatus()}
 	for _, l := range c.listeners {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -69,6 +70,9 @@ func (st *status) print(w io.Writer) {
 	health := "taking lines"
 	if !l.Healthy {
 		health = "NOT TAKING LINES: " + l.Trouble
+	}
+	if l.Healthy && st.Stalled != "" {
+		health = "INTAKE IS STALLED: " + st.Stalled
 	}
 	fmt.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
 	fmt.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
@@ -248,10 +252,27 @@ func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
 // ready says whether lines are taken, and if not, why.
 func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
 	st := c.sink.Status()
-	if !st.Healthy {
+	reason, ready := st.Trouble, st.Healthy
+	if stalled := c.stalled(); ready && stalled != "" {
+		reason, ready = "intake is stalled: "+stalled, false
+	}
+	if !ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	json.NewEncoder(w).Encode(map[string]any{"ready": st.Healthy, "reason": st.Trouble})
+	json.NewEncoder(w).Encode(map[string]any{"ready": ready, "reason": reason})
+}
+
+// stallTime is how long connections may wait for memory before that is a stall.
+const stallTime = 5 * time.Second
+
+// stalled says that connections are not read, "" while they are.
+func (c *server) stalled() string {
+	wait := c.room.Stalled()
+	if wait < stallTime {
+		return ""
+	}
+	return fmt.Sprintf("connections have waited %s for memory, of which %d bytes are in use, %d of them by texts that are not complete: if the disk keeps up, raise max_in_flight",
+		wait.Round(time.Second), c.room.Used(), c.room.Arriving())
 }
 
 func reply(w http.ResponseWriter, v any, err error) {
