@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -36,6 +37,8 @@ type arrival struct {
 	sweeps   int // that the text has waited for, while the collector got on
 	ready    chan struct{}
 	ended    bool
+	last     int64         // bytes that had come by the last sweep
+	quiet    int           // sweeps since when none came
 	marked   time.Duration // the window in which a large text must bring leastStep begins here
 	markedAt int64         // bytes that had come by then
 }
@@ -47,8 +50,9 @@ const (
 	crowdRate  = 64 << 10 // bytes a second that an arrival must bring while others wait
 	crowdTime  = 5 * time.Second
 	trustSteps = 4 // a text this many times as large as the largest that was complete is trusted
-	sweepEvery = 250 * time.Millisecond
+	sweepEvery = 100 * time.Millisecond
 	patience   = int(time.Second / sweepEvery)
+	quietTime  = int(200 * time.Millisecond / sweepEvery)
 )
 
 // errCrowded ends an arrival.
@@ -122,7 +126,7 @@ func (a *arrival) begin(n int) {
 	r := a.room
 	a.clock.start()
 	a.trusted = n <= trustSteps*a.proven
-	a.sweeps, a.marked, a.markedAt = 0, 0, 0
+	a.sweeps, a.marked, a.markedAt, a.last, a.quiet = 0, 0, 0, 0, 0
 	a.scopes = append(a.scopes[:0], &r.all, a.address)
 	if !a.trusted {
 		a.scopes = append(a.scopes, &r.strangers)
@@ -235,9 +239,11 @@ func (a *arrival) await(ctx context.Context, n int64) error {
 	return err
 }
 
-// admit gives to the arrivals that wait, in turn; one that does not fit lets
-// others pass. r.mu is held.
+// admit gives to the arrivals that wait: in turn, and after them to the unproven,
+// those first whose address holds least. One that does not fit lets others pass.
+// r.mu is held.
 func (r *Room) admit() {
+	slices.SortStableFunc(r.queue, func(a, b *arrival) int { return cmp.Compare(a.rank(), b.rank()) })
 	r.queue = slices.DeleteFunc(r.queue, func(a *arrival) bool {
 		if a.ended || !a.charge(a.need) {
 			return false
@@ -248,9 +254,17 @@ func (r *Room) admit() {
 	})
 }
 
+func (a *arrival) rank() int64 {
+	if a.trusted {
+		return -1
+	}
+	return a.address.used
+}
+
 // sweep looks after the arrivals while some wait: it ends those that are behind
 // the rate or have stalled, and of the unproven, those that have waited for long,
-// and the slowest one when others have waited for a while. While nothing is
+// those that are quiet where others hold less, and the slowest one when others have
+// waited for a while. While nothing is
 // written, the fault is the collector's own, and none is ended.
 func (r *Room) sweep() {
 	r.mu.Lock()
@@ -277,14 +291,40 @@ func (r *Room) sweep() {
 		}
 		long = long || !a.trusted && a.sweeps >= patience
 	}
+	if i := slices.IndexFunc(r.queue, func(a *arrival) bool { return !a.trusted }); i >= 0 {
+		r.makeWay(r.queue[i])
+	}
 	if long {
 		r.slowestStranger().dismiss()
+	}
+}
+
+// makeWay ends unproven arrivals that nothing comes of, of addresses that hold
+// more than that of w, until there is enough for w. r.mu is held.
+func (r *Room) makeWay(w *arrival) {
+	for freed := int64(0); freed < w.need; {
+		var largest *arrival
+		for _, a := range r.strangers.members[1:] {
+			if !a.ended && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
+				(largest == nil || a.address.used > largest.address.used) {
+				largest = a
+			}
+		}
+		if largest == nil {
+			return
+		}
+		largest.dismiss()
+		freed += largest.held
 	}
 }
 
 // slow reports whether a has fallen behind. r.mu is held.
 func (a *arrival) slow() bool {
 	age, came := a.clock.age(), a.clock.got.Load()
+	a.quiet++
+	if came != a.last || a.need > 0 {
+		a.last, a.quiet = came, 0
+	}
 	if age > crowdTime+time.Duration(came)*time.Second/crowdRate {
 		return true
 	}
