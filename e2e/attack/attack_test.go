@@ -16,7 +16,7 @@ func TestAttacks(t *testing.T) {
 			quiet = r
 			return
 		}
-		if !r.good() {
+		if !r.good(quiet.p99) {
 			t.Errorf("%v\nand without it: %v", r, quiet)
 		}
 		if r.connected == 0 && r.sent == 0 {

@@ -40,9 +40,10 @@ type result struct {
 	trouble          string // what else went wrong
 }
 
-// good is what a paced agent is promised, whatever others do.
-func (r result) good() bool {
-	return r.rate >= 0.95 && r.p99 <= 100*time.Millisecond && r.errors == 0 && r.trouble == ""
+// good is what a paced agent is promised, whatever others do, on a machine that
+// has little else to do.
+func (r result) good(quiet time.Duration) bool {
+	return r.rate >= 0.95 && r.p99 <= 100*time.Millisecond+4*quiet && r.errors == 0 && r.trouble == ""
 }
 
 func (r result) String() string {
@@ -63,6 +64,7 @@ func measure(d time.Duration, only string, tell func(result)) error {
 		return err
 	}
 	all := append([]attack{{"none", func(ctx context.Context, _ *target) { <-ctx.Done() }}}, attacks()...)
+	var quiet time.Duration // p99 without an attack, which says how busy this machine is otherwise
 	for i, a := range all {
 		if !strings.Contains(a.name, only) && a.name != "none" {
 			continue
@@ -72,7 +74,10 @@ func measure(d time.Duration, only string, tell func(result)) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
-			if r.good() || try == tries {
+			if a.name == "none" {
+				quiet = r.p99
+			}
+			if r.good(quiet) || try == tries {
 				tell(r)
 				break
 			}
