@@ -126,7 +126,7 @@ func batchOf(agent, stream, n int) []byte {
 
 func addr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
 
-// Whoever announces much and sends little holds next to nothing, and keeps
+// Frames that announce much and bring little hold next to nothing, and keep
 // neither agents nor plain lines waiting.
 func TestClaimsHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -49,12 +49,13 @@ type status struct {
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
 	Stalled  string           `json:"stalled,omitempty"` // why connections are not read, if that lasts
+	Senders  []sink.Sender    `json:"senders"`           // by what they have in the files that are kept, since the start
 
 	Groups []distribute.GroupStatus `json:"groups,omitempty"`
 }
 
 func (c *server) status(ctx context.Context) (status, error) {
-	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), Stalled: c.stalled(), NATS: c.natsStatus()}
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.natsStatus()}
 	for _, l := range c.listeners {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -88,9 +89,26 @@ func (st *status) print(w io.Writer) {
 	for _, a := range st.Agents {
 		fmt.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
 	}
+	for _, x := range st.Senders {
+		above := ""
+		if x.AboveHalf {
+			above = ", MORE THAN HALF of keep_bytes: what others wrote goes sooner"
+		}
+		fmt.Fprintf(w, "%s has %d bytes in the files that are kept%s\n", senderName(x), x.Bytes, above)
+	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
 	}
+}
+
+func senderName(x sink.Sender) string {
+	switch {
+	case x.Agent != "":
+		return fmt.Sprintf("agent %q", x.Agent)
+	case x.Host != "":
+		return fmt.Sprintf("address %q", x.Host)
+	}
+	return "all others together"
 }
 
 // serveControl opens the control socket, and the HTTP listener if there is one.
