@@ -54,7 +54,7 @@ func serveAgent(c *conn, head []byte) {
 	a := &agentConn{conn: c, slots: make(chan struct{}, maxFlying)}
 	a.held.fewer.L = &a.held.mu
 	a.answers.nc, a.answers.timeout = c.nc, c.t.FrameTimeout
-	a.frames = &frameReader{c: c, head: head}
+	a.frames = &frameReader{c: c, head: head, slow: a.slow}
 	a.arrival = c.t.Room.arrive(c.peer, &a.frames.frameClock, c.wake)
 	defer c.t.Room.leave(c.peer, a.arrival)
 	a.beats = time.AfterFunc(time.Hour, a.beat)
@@ -217,6 +217,14 @@ func (a *agentConn) wait(f func() error) error {
 	a.beats.Stop()
 	a.frames.goOn()
 	return err
+}
+
+// slow keeps to the rate of the agent's address.
+func (a *agentConn) slow(n int) {
+	if d := a.t.rates.charge(a.peer, n, time.Now()); d > 0 {
+		a.t.Metrics.slowed.Inc()
+		a.wait(func() error { a.sleep(d); return nil })
+	}
 }
 
 // beat says a word without being asked, for no ping is read now.

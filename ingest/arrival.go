@@ -322,7 +322,7 @@ func (r *Room) makeWay(w *arrival) {
 func (a *arrival) slow() bool {
 	age, came := a.clock.age(), a.clock.got.Load()
 	a.quiet++
-	if came != a.last || a.need > 0 {
+	if came != a.last || a.clock.stopped.Load() != 0 {
 		a.last, a.quiet = came, 0
 	}
 	if age > crowdTime+time.Duration(came)*time.Second/crowdRate {

@@ -95,6 +95,21 @@ func (c *conn) setReadDeadline(at time.Time) bool {
 	return true
 }
 
+// slow waits for as long as the rate of the peer's address wants after n bytes.
+func (c *conn) slow(n int) {
+	if d := c.t.rates.charge(c.peer, n, time.Now()); d > 0 {
+		c.t.Metrics.slowed.Inc()
+		c.sleep(d)
+	}
+}
+
+func (c *conn) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-c.ctx.Done():
+	}
+}
+
 type speaker int
 
 const (

@@ -12,7 +12,8 @@ import (
 type frameReader struct {
 	frameClock
 	c       *conn
-	head    []byte // read before the agent was recognised
+	slow    func(n int) // after n bytes: keeps to a rate
+	head    []byte      // read before the agent was recognised
 	silence time.Duration
 	most    time.Duration
 }
@@ -74,6 +75,7 @@ func (r *frameReader) Read(p []byte) (n int, err error) {
 	if n > 0 {
 		r.start()
 		r.got.Add(int64(n))
+		r.slow(n)
 	}
 	return n, err
 }

@@ -108,6 +108,7 @@ func (c *conn) read() (int, error) {
 	c.note(n)
 	if n > 0 {
 		c.heard.Store(time.Now().UnixNano())
+		c.slow(n)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.woken.Load() {
 		return 0, c.splitOpen(c.in.have)

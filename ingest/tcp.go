@@ -39,6 +39,7 @@ type TCP struct {
 	IdleTimeout      time.Duration // closes silent plain connections; default never
 	AgentTimeout     time.Duration // closes silent agents, which ping each 5 s; default 15 s
 	MaxLine          int           // longer plain lines are split; default wire.MaxLine, from 256 bytes to 2 MiB
+	MaxRate          int64         // bytes a second from one address, beyond which its connections are not read; default no bound
 	BlockSize        int           // the largest read of plain lines; default 256 KiB
 
 	once        sync.Once
@@ -47,6 +48,7 @@ type TCP struct {
 	giveUp      context.CancelFunc
 	unpack      func() (*zstd.Decoder, error)
 	ownsMetrics bool
+	rates       rates
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -84,6 +86,7 @@ func (t *TCP) setUp() {
 		orDefault(&t.AgentTimeout, 15*time.Second)
 		orDefault(&t.MaxLine, wire.MaxLine)
 		orDefault(&t.BlockSize, 256<<10)
+		t.rates.limit = float64(max(t.MaxRate, 0))
 		t.MaxLine = min(max(t.MaxLine, minLine), wire.MaxText/2)
 		t.BlockSize = int(size(min(max(t.BlockSize, firstBlock), wire.MaxText/2)))
 		t.ctx, t.giveUp = context.WithCancel(context.Background())

@@ -290,7 +290,7 @@ func (c *server) listenUDP(t *udpTable, port string) error {
 		return fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := &ingest.UDP{Out: c.sink, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice, Source: t.Source,
-		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxLine: int(orZero(t.MaxLine))}
+		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxRate: int64(orZero(t.MaxRate)), MaxLine: int(orZero(t.MaxLine))}
 	c.serve(listener{"udp", conn.LocalAddr().String(), l.Shutdown}, func() error { return l.Serve(conn.(*net.UDPConn)) })
 	return nil
 }
