@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -410,5 +411,68 @@ func TestNotTheSendersFault(t *testing.T) {
 		if r.Used() != 0 || r.Arriving() != 0 || len(r.addresses) != 0 {
 			t.Errorf("%d used, %d arriving, %d addresses", r.Used(), r.Arriving(), len(r.addresses))
 		}
+	})
+}
+
+// TestSlowLink: over a link of 16 KiB/s a large frame becomes complete while
+// memory is not scarce; while it is, small ones do, as an agent sends that halves
+// its batches.
+func TestSlowLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		k.outcome = func(context.Context, wire.Batch) error { return errForget }
+		s := &TCP{Out: k, Welcome: welcome}
+		p := servePipes(t, s)
+		alone := p.join(t, addr(1), 1)
+		alone.partial(batchOf(1, 1, 1<<20), 100, 16<<10)
+		synctest.Wait()
+		if alone.told(wire.KindAck) != 1 {
+			t.Error("a frame of 1 MiB did not become complete, with nobody else there")
+		}
+		alone.nc.Close()
+		attacking := make(chan struct{})
+		for i := range 60 {
+			go func() { // ends with attacking
+				for n := 0; ; n++ {
+					select {
+					case <-attacking:
+						return
+					default:
+						c := &sender{nc: p.dial(addr(10+i), 1), ended: make(chan struct{})}
+						go func() { // ends with the connection
+							io.Copy(io.Discard, c.nc)
+							close(c.ended)
+						}()
+						c.nc.Write(hello(fmt.Sprint("attacker", i), instanceA, int64(n)))
+						c.partial(batchOf(i, 0, wire.MaxText), 300<<10, 64<<10)
+						c.nc.Close()
+						<-c.ended
+					}
+				}
+			}()
+		}
+		size, acked := 256<<10, 0
+		for n := 0; acked < 4 && n < 50; n++ {
+			time.Sleep(time.Second)
+			c := p.join(t, addr(2), 1000)
+			for i := 0; acked < 4 && !c.gone(); i++ {
+				before := c.told(wire.KindAck)
+				c.partial(batchOf(1000, i, size), 100, 16<<10)
+				synctest.Wait()
+				if c.told(wire.KindAck) == before {
+					size = max(size/2, 16<<10)
+					break
+				}
+				acked++
+			}
+			c.nc.Close()
+			time.Sleep(time.Second)
+		}
+		if acked < 4 || size < 16<<10 {
+			t.Errorf("%d batches through, at %d bytes each", acked, size)
+		}
+		t.Logf("batches of %d bytes got through", size)
+		close(attacking)
+		time.Sleep(3 * time.Minute)
 	})
 }
