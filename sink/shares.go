@@ -37,9 +37,9 @@ type stretch struct {
 }
 
 const (
-	maxShares   = 256
+	maxShares    = 256
 	maxStretches = 64
-	shownShares = 20
+	shownShares  = 20
 )
 
 // add counts n bytes that b brought into generation.

@@ -187,7 +187,7 @@ func randomStreams(ctx context.Context, t *target) {
 	defer c.Close()
 	for ctx.Err() == nil {
 		for range 50 {
-			b := wire.Batch{Lossy: true, Agent: "attacker", Host: "attacker", Source: "flood", Stream: wire.NewStreamID(), End: 2, Text: []byte("x\n")}
+			b := wire.Batch{Kind: wire.StreamLossy, Agent: "attacker", Host: "attacker", Source: "flood", Stream: wire.NewStreamID(), End: 2, Text: []byte("x\n")}
 			n, _ := c.Write(wire.AppendLossy(nil, &b))
 			t.sent.Add(int64(n))
 		}

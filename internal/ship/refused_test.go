@@ -15,7 +15,9 @@ func TestRefused(t *testing.T) {
 	first := connect(t, addr)
 	eventually(t, func() bool { return first.Trouble() == "" })
 	second := connect(t, addr)
-	eventually(t, func() bool { return strings.Contains(second.Trouble(), "the collector says: too many connections: raise max_conns") })
+	eventually(t, func() bool {
+		return strings.Contains(second.Trouble(), "the collector says: too many connections: raise max_conns")
+	})
 
 	p := newPeer(t)
 	p.script = func(net.Conn) bool { return true } // hangs up
