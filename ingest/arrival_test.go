@@ -296,13 +296,14 @@ func TestEveryFrameEnds(t *testing.T) {
 				all = append(all, c)
 				first, size, rate := 1+r.IntN(100_000), 1+r.IntN(wire.MaxText), 1<<(10+r.IntN(14))
 				begin, head := time.Duration(r.IntN(3000))*time.Millisecond, r.IntN(200)+100
+				two := r.IntN(2) == 0
 				expected = append(expected, 1)
-				if r.IntN(2) == 0 {
+				if two {
 					expected[i] = 2
 				}
 				go func() { // ends with the connection
 					time.Sleep(begin)
-					if expected[i] == 2 {
+					if two {
 						c.nc.Write(batchOf(i, 1, first))
 					}
 					c.partial(batchOf(i, 2, size), min(size, head), rate)

@@ -10,13 +10,13 @@ import (
 // does not grow by more than what was sent may stand for.
 func TestAttacks(t *testing.T) {
 	var quiet result
-	err := measure(2*time.Second, "", func(r result) {
+	err := measure(2*time.Second, "", func(r result, good bool) {
 		t.Log(r)
 		if r.name == "none" {
 			quiet = r
 			return
 		}
-		if !r.good(quiet.p99) {
+		if !good {
 			t.Errorf("%v\nand without it: %v", r, quiet)
 		}
 		if r.connected == 0 && r.sent == 0 {
