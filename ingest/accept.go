@@ -12,7 +12,7 @@ import (
 const (
 	yieldAfter = 10 * time.Second      // a plain connection that is silent for less does not yield
 	yieldEvery = 10 * time.Millisecond // between two looks at all connections
-	refusals   = 64                    // refused connections at a time that learn why
+	maxRefused = 64                    // refused connections at a time that learn why
 	refuseTime = 2 * time.Second       // for a refused peer to say that it is an agent
 )
 
@@ -79,7 +79,7 @@ func (t *TCP) yield() bool {
 func (t *TCP) turnAway(c *conn, reason, text string, limit int) {
 	t.Metrics.rejectConn(reason)
 	t.say.warn(reason, text, "peer", c.remote(), "limit", limit)
-	if len(t.refusals) >= refusals {
+	if len(t.refusals) >= maxRefused {
 		c.stop()
 		c.raw.Close()
 		return

@@ -35,7 +35,7 @@ func TestRefusedAgent(t *testing.T) {
 			first.send(hello("a", instanceA, 1))
 			first.want(wire.KindWelcome)
 			var silent []*client
-			for range refusals + 10 {
+			for range maxRefused + 10 {
 				silent = append(silent, from(2))
 			}
 			for _, c := range silent {
