@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -26,6 +27,8 @@ type agentConn struct {
 	session *session
 	from    string // see address
 	answers answers
+	arrival *arrival
+	beats   *time.Timer   // runs while the collector does not read
 	held    held          // what this connection holds, so that it cannot take all the room
 	slots   chan struct{} // one for each frame in flight
 	flying  sync.WaitGroup
@@ -51,9 +54,13 @@ func serveAgent(c *conn, head []byte) {
 	a := &agentConn{conn: c, slots: make(chan struct{}, maxFlying)}
 	a.held.fewer.L = &a.held.mu
 	a.answers.nc, a.answers.timeout = c.nc, c.t.FrameTimeout
-	a.frames = &frameReader{c: c, head: head}
+	a.frames = &frameReader{c: c, head: head, slow: a.slow}
+	a.arrival = c.t.Room.arrive(c.peer, &a.frames.frameClock, c.wake)
+	defer c.t.Room.leave(c.peer, a.arrival)
+	a.beats = time.AfterFunc(time.Hour, a.beat)
+	a.beats.Stop()
 	a.dec = wire.NewDecoder(a.frames)
-	a.dec.Room, a.dec.Free = a.room, a.free
+	a.dec.Grow, a.dec.Room, a.dec.Free = a.grow, a.open, a.free
 	c.t.Metrics.agentConns.Inc()
 	err := a.greet()
 	if err == nil {
@@ -174,24 +181,60 @@ func (a *agentConn) evict(reason string) {
 	a.raw.SetWriteDeadline(past) // an answer that nobody reads holds up nothing
 }
 
-// room gives the decoder a block for a text it is about to read. A compressed
-// text is still held when the block for its content is asked for.
-func (a *agentConn) room(n int) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(a.t.ctx, a.t.FrameTimeout,
-		errors.New("no room for the frame: too many lines wait to be written; send again later"))
-	defer cancel()
-	take := a.t.Room.take
-	if a.frames.opening {
-		take = a.t.Room.more
+// grow gives the decoder space for a text that comes.
+func (a *agentConn) grow(have []byte, n int) ([]byte, error) {
+	if have == nil {
+		a.hold(size(n))
 	}
-	a.frames.opening = true
-	a.held.wait(size(n))
-	b, err := take(ctx, n)
-	if err != nil {
-		a.held.add(-size(n))
-	}
+	return a.arrival.grow(a.ctx, have, n, a.wait)
+}
+
+// open gives the decoder a block for the content of a compressed text, which is
+// complete and still held.
+func (a *agentConn) open(n int) (b []byte, err error) {
+	a.arrival.done(true)
+	a.hold(size(n))
+	a.wait(func() error {
+		b, err = a.t.Room.more(a.ctx, n)
+		return err
+	})
 	return b, err
 }
+
+// hold waits until the connection may have n more bytes in flight.
+func (a *agentConn) hold(n int64) {
+	if !a.held.try(n) {
+		a.wait(func() error { a.held.wait(n); return nil })
+	}
+}
+
+// wait runs f, in which the collector waits for itself and not for the agent: the
+// frame's clock stands still, and the agent hears that it is not forgotten.
+func (a *agentConn) wait(f func() error) error {
+	a.frames.stop()
+	a.beats.Reset(a.beatEvery())
+	err := f()
+	a.beats.Stop()
+	a.frames.goOn()
+	return err
+}
+
+// slow keeps to the rate of the agent's address.
+func (a *agentConn) slow(n int) {
+	if d := a.t.rates.charge(a.peer, n, time.Now()); d > 0 {
+		a.t.Metrics.slowed.Inc()
+		a.wait(func() error { a.sleep(d); return nil })
+	}
+}
+
+// beat says a word without being asked, for no ping is read now.
+func (a *agentConn) beat() {
+	if a.answers.write(wire.AppendPing(nil, wire.KindPong, 0)) && a.frames.stopped.Load() != 0 {
+		a.beats.Reset(a.beatEvery())
+	}
+}
+
+func (a *agentConn) beatEvery() time.Duration { return a.t.AgentTimeout / 3 }
 
 func (a *agentConn) free(text []byte) {
 	if cap(text) > 0 {
@@ -205,9 +248,14 @@ func (a *agentConn) takeFrames() error {
 	for {
 		var f wire.Frame
 		a.frames.expect(a.t.AgentTimeout, a.t.FrameTimeout)
-		if err := a.dec.Next(&f); err != nil {
+		err := a.dec.Next(&f)
+		if err != nil {
+			if a.arrival.dismissed() {
+				a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, errCrowded)))
+			}
 			return err
 		}
+		a.arrival.done(true)
 		a.session.frames.Add(1)
 		switch f.Kind {
 		case wire.KindBatch, wire.KindOpen, wire.KindSkip, wire.KindEnd:
@@ -232,7 +280,11 @@ func (a *agentConn) take(b wire.Batch) error {
 		a.free(b.Text)
 		return &fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
 	}
-	a.slots <- struct{}{}
+	select {
+	case a.slots <- struct{}{}:
+	default:
+		a.wait(func() error { a.slots <- struct{}{}; return nil })
+	}
 	a.t.Metrics.frames.Inc()
 	if len(b.Text) > 0 {
 		a.t.Metrics.agent.add(countLines(b.Text), len(b.Text))
@@ -279,7 +331,7 @@ func (a *agentConn) part(err error) {
 		a.t.Metrics.agents.Dec()
 	}
 	if last := a.lastWord(err); last != nil {
-		a.answers.timeout = lingerTime
+		a.answers.hurry()
 		a.answers.write(last)
 		hangUp(a.nc)
 	}
@@ -294,14 +346,14 @@ func (a *agentConn) lastWord(err error) []byte {
 		return a.accuse("taken_over", *evicted)
 	case a.t.isDraining():
 		return wire.AppendDrain(nil)
+	case a.arrival.dismissed():
+		return a.accuse("room", errCrowded.Error())
 	case errors.As(err, &f):
 		return a.accuse(f.reason, f.text)
 	case errors.Is(err, wire.ErrProtocol):
 		return a.accuse("protocol", err.Error())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return a.accuse("timeout", "the agent was silent, or sent a frame too slowly: "+err.Error())
-	case errors.Is(err, context.DeadlineExceeded), a.frames.err == nil:
-		return a.accuse("room", err.Error())
 	}
 	if !errors.Is(err, io.EOF) {
 		a.t.Log.Debug("an agent's connection broke", "peer", a.remote(), "error", err)
@@ -332,6 +384,17 @@ func (h *held) wait(n int64) {
 		h.fewer.Wait()
 	}
 	h.n += n
+}
+
+// try is wait for who need not.
+func (h *held) try(n int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n > 0 && h.n+n > maxHeld {
+		return false
+	}
+	h.n += n
+	return true
 }
 
 func (h *held) add(n int64) {

@@ -38,8 +38,9 @@ func (a *answers) write(frame []byte) bool {
 	for len(a.pending) > 0 && !a.failed {
 		out := a.pending
 		a.pending = a.spare[:0]
+		end := time.Now().Add(a.timeout)
 		a.mu.Unlock()
-		a.nc.SetWriteDeadline(time.Now().Add(a.timeout))
+		a.nc.SetWriteDeadline(end)
 		_, err := a.nc.Write(out)
 		a.mu.Lock()
 		a.failed = err != nil
@@ -49,4 +50,11 @@ func (a *answers) write(frame []byte) bool {
 	}
 	a.writing = false
 	return !a.failed
+}
+
+// hurry says that what is written from now on is the last word.
+func (a *answers) hurry() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timeout = lingerTime
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -16,24 +17,32 @@ import (
 // conn is one connection. Its first bytes tell who speaks: an agent, plain
 // lines, or somebody who meant another port.
 type conn struct {
-	t     *TCP
-	raw   net.Conn // as it was accepted
-	nc    net.Conn // raw, or TLS over it
-	peer  netip.Addr
-	host  string // peer, as the host of plain lines
-	in    *intake
-	woken atomic.Bool
+	t                  *TCP
+	raw                net.Conn // as it was accepted
+	nc                 net.Conn // raw, or TLS over it
+	peer               netip.Addr
+	host               string // peer, as the host of plain lines
+	in                 *intake
+	woken              atomic.Bool
+	isAgent, displaced atomic.Bool
+	heard              atomic.Int64    // when bytes came last, or the connection, UnixNano
+	ctx                context.Context // ends when it is woken, and when a Shutdown is given up
+	stop               context.CancelFunc
 	plain
 }
 
 func newConn(t *TCP, nc net.Conn, peer netip.Addr) *conn {
-	return &conn{t: t, raw: nc, nc: nc, peer: peer, host: peer.String()}
+	c := &conn{t: t, raw: nc, nc: nc, peer: peer, host: peer.String()}
+	c.ctx, c.stop = context.WithCancel(t.ctx)
+	c.heard.Store(time.Now().UnixNano())
+	return c
 }
 
 func (c *conn) remote() string { return c.raw.RemoteAddr().String() }
 
 func (c *conn) serve() {
 	defer c.t.gone(c)
+	defer c.stop()
 	defer c.raw.Close()
 	if c.t.TLS != nil && (!c.handshake() || !c.admit()) {
 		return
@@ -44,6 +53,7 @@ func (c *conn) serve() {
 		head := append([]byte(nil), c.in.bytes()...)
 		c.in.release(nil)
 		c.in = nil
+		c.isAgent.Store(true)
 		serveAgent(c, head)
 	case tlsHello:
 		c.in.release(nil)
@@ -63,10 +73,11 @@ func (c *conn) reject(reason, text string, args ...any) {
 	c.t.say.warn(reason, text, append(args, "peer", c.remote())...)
 }
 
-// wake makes a blocked read return, so that the connection sees that it is
-// to end.
+// wake makes a blocked read return, and a wait for memory to read into, so that
+// the connection sees that it is to end.
 func (c *conn) wake() {
 	c.woken.Store(true)
+	c.stop()
 	c.raw.SetReadDeadline(past)
 }
 
@@ -82,6 +93,21 @@ func (c *conn) setReadDeadline(at time.Time) bool {
 		return false
 	}
 	return true
+}
+
+// slow waits for as long as the rate of the peer's address wants after n bytes.
+func (c *conn) slow(n int) {
+	if d := c.t.rates.charge(c.peer, n, time.Now()); d > 0 {
+		c.t.Metrics.slowed.Inc()
+		c.sleep(d)
+	}
+}
+
+func (c *conn) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-c.ctx.Done():
+	}
 }
 
 type speaker int
@@ -123,7 +149,7 @@ func (c *conn) sniff() (who speaker, err error) {
 	begun := false
 	c.setIdleDeadline()
 	for {
-		n, err := c.in.fill(c.t.ctx, true)
+		n, err := c.in.first()
 		if err != nil {
 			if begun && errors.Is(err, os.ErrDeadlineExceeded) && !c.t.isDraining() {
 				return nobody, err

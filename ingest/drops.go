@@ -33,6 +33,7 @@ func (d *dropCounter) watch(stop <-chan struct{}) {
 
 // look counts and says what was dropped since it looked last.
 func (d *dropCounter) look() {
+	d.countOverRate(d.u.overRate.Swap(0))
 	now, err := d.reader.drops()
 	if err != nil {
 		d.u.say.warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.listen, "error", err)
@@ -51,6 +52,16 @@ func (d *dropCounter) count(now uint32) {
 	d.u.Log.Warn("the kernel dropped datagrams: its receive buffer was full", "listener", d.listen, "datagrams", n,
 		"remedy", "send more slowly, or raise read_buffer and "+sysctlLine(2*d.u.ReadBuffer))
 	d.u.Notice("LOST n=%d unit=datagrams reason=udp-kernel listener=%s: the kernel's receive buffer was full", n, d.listen)
+}
+
+// countOverRate counts datagrams of addresses that sent more than they may.
+func (d *dropCounter) countOverRate(n int64) {
+	if n == 0 {
+		return
+	}
+	d.u.Metrics.overRate.Add(float64(n))
+	d.u.say.warn("udp_rate", "datagrams were dropped because their address sends more than max_rate", "listener", d.listen, "datagrams", n)
+	d.u.Notice("LOST n=%d unit=datagrams reason=udp-rate listener=%s: an address sends more than max_rate", n, d.listen)
 }
 
 func sysctlLine(n int) string { return fmt.Sprintf("sysctl -w net.core.rmem_max=%d", n) }

@@ -45,6 +45,30 @@ func newIntake(conn net.Conn, room *Room, most int) *intake {
 	return in
 }
 
+// first reads a few bytes without a block: what a connection is must be found
+// out even while memory is used up.
+func (in *intake) first() (int, error) {
+	b := make([]byte, 64)
+	n, err := in.conn.Read(b)
+	in.rest = append(in.rest, b[:n]...)
+	if n > 0 {
+		err = nil // it comes again with the next read
+	}
+	return n, err
+}
+
+// settle takes a block for the first bytes.
+func (in *intake) settle(ctx context.Context) error {
+	if len(in.rest) == 0 {
+		return nil
+	}
+	b, err := in.room.take(ctx, max(in.next, len(in.rest)))
+	if err == nil {
+		in.begin(b)
+	}
+	return err
+}
+
 // bytes is what was read and not taken away yet.
 func (in *intake) bytes() []byte {
 	if in.block == nil {

@@ -28,10 +28,11 @@ type Metrics struct {
 	openConns, agents      prometheus.Gauge
 	rejected               map[string]prometheus.Counter // by reason: a fixed few
 	acceptErrors, frames   prometheus.Counter
+	slowed                 prometheus.Counter
 
 	datagrams, empty           prometheus.Counter
 	kernelDrops, atShutdown    prometheus.Counter
-	refusedDatagrams           prometheus.Counter
+	refusedDatagrams, overRate prometheus.Counter
 	queueWaits                 prometheus.Counter
 	queueBytes, receiveBufSize prometheus.Gauge
 
@@ -58,7 +59,7 @@ func (i *input) add(lines, bytes int) {
 
 // reasons why a connection is closed by the collector.
 var reasons = [...]string{
-	"max_conns", "max_conns_per_ip", "tls", "not_tls", "http", "handshake", "idle", "timeout", "protocol",
+	"max_conns", "max_conns_per_ip", "displaced", "tls", "not_tls", "http", "handshake", "idle", "timeout", "protocol",
 	"version", "agent_id", "certificate", "host", "taken_over", "room", "refused", "draining", "unknown",
 }
 
@@ -75,6 +76,7 @@ func NewMetrics() *Metrics {
 	m.agents = tcp.gauge("fanin_connected_agents", "Agents connected now.")
 	m.acceptErrors = tcp.counter("fanin_accept_errors_total", "Failed attempts to accept a connection.", "", "")
 	m.frames = tcp.counter("fanin_agent_frames_total", "Batches, opens, skips and ends taken from agents.", "", "")
+	m.slowed = tcp.counter("fanin_slowed_reads_total", "Times that a connection was not read for a while because its address sends more than max_rate.", "", "")
 	for _, r := range reasons {
 		m.rejected[r] = tcp.counter("fanin_rejected_connections_total", "Connections that the collector closed, by reason.", "reason", r)
 	}
@@ -82,9 +84,10 @@ func NewMetrics() *Metrics {
 	m.udp, m.udpAgent = udp.input(inputUDP), udp.input(inputUDPAgent)
 	m.datagrams = udp.counter("fanin_udp_datagrams_total", "Datagrams read.", "", "")
 	m.empty = udp.counter("fanin_udp_empty_datagrams_total", "Datagrams read that held no line.", "", "")
-	const dropped = "Datagrams whose lines are lost: the kernel had no space for them, they were refused, or a shutdown was given up."
+	const dropped = "Datagrams whose lines are lost: the kernel had no space for them, they were refused, their address sends more than max_rate, or a shutdown was given up."
 	m.kernelDrops = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "kernel")
 	m.refusedDatagrams = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "refused")
+	m.overRate = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "rate")
 	m.atShutdown = udp.counter("fanin_udp_dropped_datagrams_total", dropped, "reason", "shutdown")
 	m.queueWaits = udp.counter("fanin_udp_queue_full_total", "Times that reading paused because the queue was full; what the kernel could not hold meanwhile is counted as dropped.", "", "")
 	m.queueBytes = udp.gauge("fanin_udp_queue_bytes", "Bytes read that wait to be kept.")
@@ -252,6 +255,10 @@ func (r *Room) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByColle
 
 // Collect implements prometheus.Collector.
 func (r *Room) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("fanin_room_bytes", "Memory that lines in flight take.", nil, nil),
-		prometheus.GaugeValue, float64(r.Used()))
+	gauge := func(name, help string, v float64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, v)
+	}
+	gauge("fanin_room_bytes", "Memory that lines in flight take.", float64(r.Used()))
+	gauge("fanin_room_arriving_bytes", "Memory that agents' texts take that have begun to come and are not complete.", float64(r.Arriving()))
+	gauge("fanin_room_waiting_seconds", "For how long the connection has waited for memory that has waited longest.", r.Stalled().Seconds())
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -29,12 +30,13 @@ type plain struct {
 func (c *conn) servePlain(ended error) {
 	c.t.Metrics.plainConns.Inc()
 	c.outcome = make(chan error, 1)
-	err := ended
+	err := cmp.Or(c.in.settle(c.t.ctx), ended)
 	c.note(len(c.in.bytes()))
 	if err == nil {
 		err = c.readLines()
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.t.isDraining() {
+	displaced := c.displaced.Load()
+	if errors.Is(err, os.ErrDeadlineExceeded) && (displaced || c.t.isDraining()) {
 		err = c.readRest()
 	}
 	if err == io.EOF {
@@ -44,9 +46,13 @@ func (c *conn) servePlain(ended error) {
 	if kept != nil {
 		c.sayLost(kept)
 	}
-	if c.http {
+	switch {
+	case c.http:
 		c.answerHTTP()
-	} else if kept == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+	case kept != nil:
+	case displaced:
+		c.reject("displaced", "a connection that was silent for long was closed for a new one: raise max_conns if both are wanted", "limit", c.t.MaxConns)
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted", "after", c.t.IdleTimeout)
 	}
 }
@@ -99,10 +105,14 @@ func (c *conn) read() (int, error) {
 	}
 	n, err := c.in.fill(c.t.ctx, wait)
 	if pinned > 0 {
-		c.t.Room.unpin(pinned)
+		c.t.Room.unpin(c.peer, pinned)
 	}
 	c.note(n)
-	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.t.isDraining() {
+	if n > 0 {
+		c.heard.Store(time.Now().UnixNano())
+		c.slow(n)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.woken.Load() {
 		return 0, c.splitOpen(c.in.have)
 	}
 	return n, err
@@ -118,7 +128,7 @@ func (c *conn) pin() int {
 	if c.held.IsZero() {
 		c.held = time.Now()
 	}
-	if !c.t.Room.pin(len(c.in.block)) {
+	if !c.t.Room.pin(c.peer, len(c.in.block)) {
 		return -1
 	}
 	return len(c.in.block)

@@ -3,7 +3,9 @@ package ingest
 import (
 	"context"
 	"math/bits"
+	"net/netip"
 	"sync"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -12,8 +14,9 @@ import (
 // had its outcome yet. All listeners of a process share one. Blocks are whole
 // powers of two and are used again.
 //
-// Whoever waits is served in turn, so a large frame is not starved by small
-// ones. A holder that needs a second block to get rid of its first (a
+// What waits is served in turn, so a large frame is not starved by small
+// ones. What a sender can hold for as long as it likes is bounded apart: see
+// arrival and pin. A holder that needs a second block to get rid of its first (a
 // compressed text to be opened) asks for more: it may go beyond the limit by
 // one frame, and so two such holders cannot wait for each other for ever.
 type Room struct {
@@ -25,11 +28,19 @@ type Room struct {
 	idle    [classes][][]byte
 	idling  int64 // bytes in idle
 	waiting []*waiter
+	given   int64 // blocks that came back
+
+	all, strangers scope // of arrivals
+	addresses      map[netip.Prefix]*scope
+	queue          []*arrival // those that wait for a scope, in turn
+	sweeping       bool
+	swept          int64 // given at the last sweep
 }
 
-// waiter is one who waits for size bytes; ready is closed when they are its.
+// waiter waits for size bytes; ready is closed when they are its.
 type waiter struct {
 	size, limit int64
+	since       time.Time
 	ready       chan struct{}
 }
 
@@ -76,13 +87,24 @@ func (r *Room) take(ctx context.Context, n int) ([]byte, error) {
 // more is take for a holder that gives its first block back only after it got
 // this one.
 func (r *Room) more(ctx context.Context, n int) ([]byte, error) {
-	return r.wait(ctx, n, r.limit()+wire.MaxText)
+	return r.wait(ctx, n, r.ample()+wire.MaxText)
 }
 
+// ample is the limit for what would not fit into a very small Room.
+func (r *Room) ample() int64 { return max(r.limit(), 2*wire.MaxText) }
+
 func (r *Room) wait(ctx context.Context, n int, limit int64) ([]byte, error) {
-	w := &waiter{size: size(n), limit: limit, ready: make(chan struct{})}
+	if err := r.reserve(ctx, size(n), limit); err != nil {
+		return nil, err
+	}
+	return r.exchange(nil, size(n)), nil
+}
+
+// reserve waits until n more bytes may be used, and counts them.
+func (r *Room) reserve(ctx context.Context, n, limit int64) error {
+	w := &waiter{size: n, limit: limit, since: time.Now(), ready: make(chan struct{})}
 	r.mu.Lock()
-	if limit > r.limit() {
+	if limit > r.ample() {
 		r.waiting = append([]*waiter{w}, r.waiting...)
 	} else {
 		r.waiting = append(r.waiting, w)
@@ -92,18 +114,30 @@ func (r *Room) wait(ctx context.Context, n int, limit int64) ([]byte, error) {
 	select {
 	case <-w.ready:
 	case <-ctx.Done():
-		if !r.leave(w) {
-			return nil, context.Cause(ctx)
+		if !r.quit(w) {
+			return context.Cause(ctx)
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.used -= w.size // block counts it again
-	return r.block(class(n)), nil
+	return nil
 }
 
-// leave takes w out of the queue, unless it was served in the meantime.
-func (r *Room) leave(w *waiter) (served bool) {
+// exchange makes a block of n bytes, which are counted already, that begins with
+// have, and keeps have's block for another.
+func (r *Room) exchange(have []byte, n int64) []byte {
+	r.mu.Lock()
+	b := r.blockOf(n)
+	r.mu.Unlock()
+	if cap(have) > 0 {
+		copy(b, have)
+		r.mu.Lock()
+		r.keep(have[:cap(have)])
+		r.mu.Unlock()
+	}
+	return b
+}
+
+// quit takes w out of the queue, unless it was served in the meantime.
+func (r *Room) quit(w *waiter) (served bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, x := range r.waiting {
@@ -134,6 +168,12 @@ func size(n int) int64 { return 1 << (class(n) + smallest) }
 func (r *Room) block(c int) []byte {
 	n := int64(1) << (c + smallest)
 	r.used += n
+	return r.blockOf(n)
+}
+
+// blockOf makes a block of n bytes, the size of a class. r.mu is held.
+func (r *Room) blockOf(n int64) []byte {
+	c := class(int(n))
 	if last := len(r.idle[c]) - 1; last >= 0 {
 		b := r.idle[c][last]
 		r.idle[c][last] = nil
@@ -150,34 +190,47 @@ func (r *Room) give(b []byte) {
 		return
 	}
 	b = b[:cap(b)]
-	n := int64(len(b))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.used -= n
-	if r.idling+n <= mostIdle {
+	r.used -= int64(len(b))
+	r.given++
+	r.keep(b)
+	r.serve()
+}
+
+// keep keeps a whole block for later, if there are not too many. r.mu is held.
+func (r *Room) keep(b []byte) {
+	if n := int64(len(b)); r.idling+n <= mostIdle {
 		c := class(len(b))
 		r.idle[c] = append(r.idle[c], b)
 		r.idling += n
 	}
-	r.serve()
 }
 
-// pin asks whether n bytes may be held for a line that does not end. At most
-// half of the room may, so that senders of half lines leave room for the rest.
-func (r *Room) pin(n int) bool {
+// pin asks whether n bytes may be held for a line of peer that does not end. At
+// most an eighth of the Room may, and half of that for one address, so that
+// senders of half lines leave room for the rest.
+func (r *Room) pin(peer netip.Addr, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.pinned+int64(n) > r.limit()/2 {
+	most := r.limit() / 8
+	s := r.scopeOf(peer)
+	if r.pinned+int64(n) > most || s.pinned+int64(n) > most/2 {
+		r.drop(peer, s)
 		return false
 	}
 	r.pinned += int64(n)
+	s.pinned += int64(n)
 	return true
 }
 
-func (r *Room) unpin(n int) {
+func (r *Room) unpin(peer netip.Addr, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s := r.scopeOf(peer)
 	r.pinned -= int64(n)
+	s.pinned -= int64(n)
+	r.drop(peer, s)
 }
 
 // crowded says that many hold blocks, so that each should take smaller ones.
@@ -192,4 +245,25 @@ func (r *Room) Used() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.used
+}
+
+// Stalled is for how long the arrival or block has waited that has waited
+// longest.
+func (r *Room) Stalled() (longest time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.waiting {
+		longest = max(longest, time.Since(w.since))
+	}
+	for _, a := range r.queue {
+		longest = max(longest, time.Since(a.asked))
+	}
+	return longest
+}
+
+// Arriving is how many bytes hold texts that are not complete.
+func (r *Room) Arriving() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all.used
 }

@@ -33,13 +33,14 @@ type TCP struct {
 	TrustHost        bool                            // with RequireAgentCert: an agent may name any host
 	Allowed          func(tls.ConnectionState) error // with TLS: why a peer with this certificate is not let in; nil: all are
 
-	MaxConns         int           // connections at a time; default 10,000; < 0 no bound
-	MaxConnsPerIP    int           // of one address, loopback excepted since proxies and sidecars come from there; default 256; < 0 no bound
+	MaxConns         int           // connections at a time, see yield; default 10,000; < 0 no bound
+	MaxConnsPerIP    int           // of one address, but 127.0.0.1 and ::1, since proxies and sidecars come from there; default 256; < 0 no bound
 	HandshakeTimeout time.Duration // for a TLS handshake, and for a hello that has begun; default 10 s
 	FrameTimeout     time.Duration // for a frame that has begun, longer for large ones, see minRate; and for the end of a line that holds room; default 30 s
 	IdleTimeout      time.Duration // closes silent plain connections; default never
 	AgentTimeout     time.Duration // closes silent agents, which ping each 5 s; default 15 s
 	MaxLine          int           // longer plain lines are split; default wire.MaxLine, from 256 bytes to 2 MiB
+	MaxRate          int64         // bytes a second from one address, beyond which its connections are not read; default no bound
 	BlockSize        int           // the largest read of plain lines; default 256 KiB
 
 	once        sync.Once
@@ -48,11 +49,14 @@ type TCP struct {
 	giveUp      context.CancelFunc
 	unpack      func() (*zstd.Decoder, error)
 	ownsMetrics bool
+	rates       rates
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	perIP     map[netip.Addr]int
+	yielded   time.Time // when a connection was looked for that can yield
+	refusals  map[*conn]struct{}
 	draining  chan struct{} // closed by Shutdown
 	serving   sync.WaitGroup
 }
@@ -83,6 +87,7 @@ func (t *TCP) setUp() {
 		orDefault(&t.AgentTimeout, 15*time.Second)
 		orDefault(&t.MaxLine, wire.MaxLine)
 		orDefault(&t.BlockSize, 256<<10)
+		t.rates.limit = float64(max(t.MaxRate, 0))
 		t.MaxLine = min(max(t.MaxLine, minLine), wire.MaxText/2)
 		t.BlockSize = int(size(min(max(t.BlockSize, firstBlock), wire.MaxText/2)))
 		t.ctx, t.giveUp = context.WithCancel(context.Background())
@@ -90,6 +95,7 @@ func (t *TCP) setUp() {
 		t.listeners = make(map[net.Listener]struct{})
 		t.conns = make(map[*conn]struct{})
 		t.perIP = make(map[netip.Addr]int)
+		t.refusals = make(map[*conn]struct{})
 		t.draining = make(chan struct{})
 	})
 }
@@ -165,36 +171,6 @@ func (t *TCP) isDraining() bool {
 	}
 }
 
-// accept serves nc on a goroutine of its own, or closes it when there are too many.
-func (t *TCP) accept(nc net.Conn) {
-	peer := addrOf(nc.RemoteAddr())
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.isDraining():
-		nc.Close()
-		return
-	case t.MaxConns > 0 && len(t.conns) >= t.MaxConns:
-		t.turnAway(nc, "max_conns", "too many connections: raise max_conns if they are wanted", t.MaxConns)
-		return
-	case t.MaxConnsPerIP > 0 && !peer.IsLoopback() && t.perIP[peer] >= t.MaxConnsPerIP:
-		t.turnAway(nc, "max_conns_per_ip", "too many connections from one address: raise max_conns_per_ip if they are wanted", t.MaxConnsPerIP)
-		return
-	}
-	c := newConn(t, nc, peer)
-	t.conns[c] = struct{}{}
-	t.perIP[peer]++
-	t.Metrics.openConns.Inc()
-	t.serving.Add(1)
-	go c.serve() // owned by t.serving; ends with the connection, at the latest when Shutdown closes it
-}
-
-func (t *TCP) turnAway(nc net.Conn, reason, text string, limit int) {
-	t.Metrics.rejectConn(reason)
-	t.say.warn(reason, text, "peer", nc.RemoteAddr().String(), "limit", limit)
-	nc.Close()
-}
-
 func (t *TCP) gone(c *conn) {
 	t.mu.Lock()
 	delete(t.conns, c)
@@ -220,6 +196,9 @@ func (t *TCP) Shutdown(ctx context.Context) error {
 	}
 	for c := range t.conns {
 		c.wake()
+	}
+	for c := range t.refusals {
+		c.raw.Close()
 	}
 	t.mu.Unlock()
 

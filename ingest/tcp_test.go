@@ -290,14 +290,13 @@ func TestCompressed(t *testing.T) {
 	s := &TCP{Out: k, Welcome: welcome}
 	addr := serveTCP(t, s)
 	c := greet(t, addr, "a", instanceA, 1)
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	enc, err := zstd.NewWriter(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer enc.Close()
 	for _, n := range []int{300, 4096, 70_000, 1 << 20, wire.MaxText} {
-		text := bytes.Repeat([]byte("some line, 16 b\n"), n/16+1)[:n]
-		text[n-1] = '\n'
+		text := hexLines(n)
 		b := wire.Batch{Stream: wire.StreamID{byte(n >> 4), byte(n >> 12), 1}, End: int64(n), Text: text}
 		packed := enc.EncodeAll(text, nil)
 		c.send(append(wire.AppendBatch(nil, &b, 1, packed), packed...))
@@ -313,6 +312,44 @@ func TestCompressed(t *testing.T) {
 	c.fault()
 	if used := s.Room.Used(); used != 0 {
 		t.Errorf("%d bytes of room used", used)
+	}
+}
+
+// hexLines is n bytes in lines of 100 that compress to half.
+func hexLines(n int) []byte {
+	random := make([]byte, n/2+1)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	text := hex.AppendEncode(nil, random)[:n]
+	for i := 99; i < n; i += 100 {
+		text[i] = '\n'
+	}
+	text[n-1] = '\n'
+	return text
+}
+
+// Compressed lines cost no more than so many times their bytes: a bomb of empty
+// lines, and one of a single line, end the connection and hold no memory.
+func TestBombs(t *testing.T) {
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer enc.Close()
+	k := newKeeper()
+	s := &TCP{Out: k, Welcome: welcome}
+	addr := serveTCP(t, s)
+	for i, text := range [][]byte{
+		bytes.Repeat([]byte("\n"), wire.MaxText), append(bytes.Repeat([]byte("x"), wire.MaxText-1), '\n'),
+		bytes.Repeat([]byte("ok\n"), 20_000), append(hexLines(1000), bytes.Repeat([]byte("\n"), 3000)...),
+	} {
+		c := greet(t, addr, "a", instanceA, 1)
+		b := wire.Batch{Stream: wire.StreamID{byte(i + 1)}, End: int64(len(text)), Text: text}
+		packed := enc.EncodeAll(text, nil)
+		c.send(append(wire.AppendBatch(nil, &b, 1, packed), packed...))
+		c.fault("at most", "times")
+	}
+	if k.kept() != "" {
+		t.Errorf("%d bytes were kept", len(k.kept()))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanin/internal/wire"
@@ -24,6 +25,7 @@ type UDP struct {
 	Source     string // of plain datagrams; default "udp"
 	ReadBuffer int    // receive buffer to ask the kernel for; default 8 MiB
 	QueueBytes int64  // memory for datagrams that wait to be kept; default 32 MiB, taken only when needed
+	MaxRate    int64  // bytes a second from one address, beyond which its datagrams are dropped; default no bound
 	MaxLine    int    // longer lines are split; default wire.MaxLine, at least 256 bytes
 
 	once        sync.Once
@@ -31,6 +33,8 @@ type UDP struct {
 	ctx         context.Context // of every Append: ends when a Shutdown is given up
 	giveUp      context.CancelFunc
 	ownsMetrics bool
+	rates       rates
+	overRate    atomic.Int64 // datagrams dropped and not told of yet
 
 	mu       sync.Mutex
 	draining chan struct{} // closed by Shutdown
@@ -53,6 +57,7 @@ func (u *UDP) setUp() {
 		orDefault(&u.ReadBuffer, 8<<20)
 		orDefault(&u.QueueBytes, 32<<20)
 		orDefault(&u.MaxLine, wire.MaxLine)
+		u.rates.limit = float64(max(u.MaxRate, 0))
 		u.MaxLine = max(u.MaxLine, minLine)
 		u.ctx, u.giveUp = context.WithCancel(context.Background())
 		u.draining = make(chan struct{})
@@ -141,10 +146,14 @@ func (u *UDP) read(r *datagramReader, q *queue, listen string, buffer int) {
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			u.cannotRead(listen, err)
 		}
-		now := time.Now().UnixMicro()
+		now := time.Now()
 		for i := range n {
 			host, data := r.datagram(i)
-			sorter.put(host, data, now)
+			if u.rates.allow(host, len(data), now) {
+				sorter.put(host, data, now.UnixMicro())
+			} else {
+				u.overRate.Add(1)
+			}
 			if draining {
 				left -= len(data) + 1
 			}

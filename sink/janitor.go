@@ -185,6 +185,7 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 			total += fi.Size()
 		}
 	}
+	j.s.watchShares(total)
 	for i, g := range closed {
 		fi, err := os.Stat(j.file(g.Name))
 		if err != nil {

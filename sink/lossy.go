@@ -56,9 +56,10 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		w.note(id, &open)
 	}
 	w.layout.begin(b.Time, own.host, own.source)
-	n.wrote(w.lay(record{
+	lines, length := w.lay(record{
 		stream: id, epoch: b.Epoch, lossy: true, time: b.Time, offset: b.Offset, end: b.End,
 		after: wire.Hash(b.FirstLine + int64(bytes.Count(b.Text, newline))),
-	}, b.Text))
+	}, b.Text)
+	w.wrote(n, b, lines, length)
 	return nil, nil
 }

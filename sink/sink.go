@@ -74,6 +74,7 @@ type Sink struct {
 	worked  atomic.Int64 // nanoseconds that the writer was at work, but for now
 	working atomic.Int64 // since when it is, in nanoseconds since 1970; 0: it waits
 	notices notices
+	shares  shares
 	janitor *janitor
 
 	mu      sync.RWMutex // for all below, which the writer alone changes

@@ -224,7 +224,8 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
 		}
 		r.end, r.after = next.End, next.After
-		n.wrote(w.lay(r, piece))
+		lines, length := w.lay(r, piece)
+		w.wrote(n, b, lines, length)
 		r.offset, at = r.end, next.Text
 		if next.Source != "" {
 			w.layout.begin(b.Time, host, sourceOf(next.Source, st.source))
@@ -276,7 +277,8 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 		} else {
 			end += bytes.IndexByte(text[end:], '\n') + 1
 		}
-		n.wrote(w.lay(record{time: b.Time}, text[:end]))
+		lines, length := w.lay(record{time: b.Time}, text[:end])
+		w.wrote(n, b, lines, length)
 		text = text[end:]
 		if len(w.group.text) >= groupBytes {
 			if err := w.commit(); err != nil {
@@ -285,6 +287,12 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 		}
 	}
 	return nil
+}
+
+// wrote counts what was laid out of b.
+func (w *writer) wrote(n *inputCounts, b *wire.Batch, lines, length int) {
+	n.wrote(lines, length)
+	w.s.shares.add(b, length, w.file.generation)
 }
 
 // lay lays text out under r; anonymous lines continue the record before, if

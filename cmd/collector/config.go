@@ -90,6 +90,7 @@ type tcpTable struct {
 	TrustHost        bool             `toml:"trust_host"`
 	MaxConns         *int             `toml:"max_conns"`
 	MaxConnsPerIP    *int             `toml:"max_conns_per_ip"`
+	MaxRate          *config.Size     `toml:"max_rate"`
 	MaxLine          *config.Size     `toml:"max_line"`
 	HandshakeTimeout *config.Duration `toml:"handshake_timeout"`
 	FrameTimeout     *config.Duration `toml:"frame_timeout"`
@@ -103,6 +104,7 @@ type udpTable struct {
 	Source     string       `toml:"source"`
 	ReadBuffer *config.Size `toml:"read_buffer"`
 	Queue      *config.Size `toml:"queue"`
+	MaxRate    *config.Size `toml:"max_rate"`
 	MaxLine    *config.Size `toml:"max_line"`
 }
 
@@ -233,11 +235,13 @@ func (s *settings) check() {
 		s.checkListen(at, t.Listen, t.Insecure, t.TLS != nil, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
 		s.checkTLS(at, t.TLS, t.ClientNames)
 		s.checkMaxLine(at, t.MaxLine)
+		s.checkMaxRate(at, t.MaxRate)
 	}
 	for i, u := range c.UDP {
 		at := fmt.Sprintf("collector.udp[%d]", i)
 		s.checkListen(at, u.Listen, u.Insecure, false, "datagrams are never encrypted: use tcp")
 		s.checkMaxLine(at, u.MaxLine)
+		s.checkMaxRate(at, u.MaxRate)
 	}
 	for i := range c.NATS {
 		s.checkNATS(fmt.Sprintf("collector.nats[%d]", i), &c.NATS[i])
@@ -372,6 +376,12 @@ func (s *settings) checkMaxLine(at string, n *config.Size) {
 	}
 }
 
+func (s *settings) checkMaxRate(at string, n *config.Size) {
+	if n != nil && *n >= 0 && *n < 64<<10 {
+		s.file.Problem(at+".max_rate", "max_rate is %s a second; at least 64KiB, or \"off\"", *n)
+	}
+}
+
 func (s *settings) state() string {
 	return cmp.Or(s.Collector.State, sink.StateDir(s.Collector.Log.Path))
 }
@@ -412,7 +422,7 @@ func (t *tcpTable) listener(log *slog.Logger) (*ingest.TCP, error) {
 	l := &ingest.TCP{
 		Source: t.Source, Log: log, TrustHost: t.TrustHost, MaxConns: orZero(t.MaxConns), MaxConnsPerIP: orZero(t.MaxConnsPerIP), MaxLine: int(orZero(t.MaxLine)),
 		HandshakeTimeout: time.Duration(orZero(t.HandshakeTimeout)), FrameTimeout: time.Duration(orZero(t.FrameTimeout)),
-		IdleTimeout: time.Duration(orZero(t.IdleTimeout)),
+		IdleTimeout: time.Duration(orZero(t.IdleTimeout)), MaxRate: int64(orZero(t.MaxRate)),
 	}
 	if t.TLS == nil {
 		return l, nil

@@ -51,12 +51,14 @@ type status struct {
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
+	Stalled  string           `json:"stalled,omitempty"` // why connections are not read, if that lasts
+	Senders  []sink.Sender    `json:"senders"`           // by what they have in the files that are kept, since the start
 
 	Groups []distribute.GroupStatus `json:"groups,omitempty"`
 }
 
 func (c *server) status(ctx context.Context) (status, error) {
-	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), NATS: c.natsStatus()}
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(), InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.natsStatus()}
 	for _, l := range c.listeners {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -73,6 +75,9 @@ func (st *status) print(w io.Writer) {
 	if !l.Healthy {
 		health = "NOT TAKING LINES: " + l.Trouble
 	}
+	if l.Healthy && st.Stalled != "" {
+		health = "INTAKE IS STALLED: " + st.Stalled
+	}
 	escape.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
 	escape.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
 	for _, a := range st.Listen {
@@ -87,9 +92,26 @@ func (st *status) print(w io.Writer) {
 	for _, a := range st.Agents {
 		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
 	}
+	for _, x := range st.Senders {
+		above := ""
+		if x.AboveHalf {
+			above = ", MORE THAN HALF of keep_bytes: what others wrote goes sooner"
+		}
+		escape.Fprintf(w, "%s has %d bytes in the files that are kept%s\n", senderName(x), x.Bytes, above)
+	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
 	}
+}
+
+func senderName(x sink.Sender) string {
+	switch {
+	case x.Agent != "":
+		return fmt.Sprintf("agent %q", x.Agent)
+	case x.Host != "":
+		return fmt.Sprintf("address %q", x.Host)
+	}
+	return "all others together"
 }
 
 // serveControl opens the control socket, and the HTTP listener if there is one.
@@ -248,10 +270,27 @@ func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
 // ready says whether lines are taken, and if not, why.
 func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
 	st := c.sink.Status()
-	if !st.Healthy {
+	reason, ready := st.Trouble, st.Healthy
+	if stalled := c.stalled(); ready && stalled != "" {
+		reason, ready = "intake is stalled: "+stalled, false
+	}
+	if !ready {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	json.NewEncoder(w).Encode(map[string]any{"ready": st.Healthy, "reason": st.Trouble})
+	json.NewEncoder(w).Encode(map[string]any{"ready": ready, "reason": reason})
+}
+
+// stallTime is how long connections may wait for memory before that is a stall.
+const stallTime = 5 * time.Second
+
+// stalled says that connections are not read, "" while they are.
+func (c *server) stalled() string {
+	wait := c.room.Stalled()
+	if wait < stallTime {
+		return ""
+	}
+	return fmt.Sprintf("connections have waited %s for memory, of which %d bytes are in use, %d of them by texts that are not complete: if the disk keeps up, raise max_in_flight",
+		wait.Round(time.Second), c.room.Used(), c.room.Arriving())
 }
 
 func reply(w http.ResponseWriter, v any, err error) {

@@ -206,9 +206,10 @@ func (c *server) listen() error {
 	if c.control, err = c.serveControl(); err != nil {
 		return err
 	}
+	conns := c.divideDescriptors(daemon.Descriptors())
 	port := ""
 	for _, t := range anyLast(c.settings.Collector.TCP, func(t *tcpTable) string { return t.Listen }) {
-		if port, err = c.listenTCP(t); err != nil {
+		if port, err = c.listenTCP(t, conns[t]); err != nil {
 			return err
 		}
 	}
@@ -262,11 +263,12 @@ func (c *server) listenWork() error {
 	return nil
 }
 
-func (c *server) listenTCP(t *tcpTable) (port string, err error) {
+func (c *server) listenTCP(t *tcpTable, maxConns int) (port string, err error) {
 	l, err := t.listener(c.log)
 	if err != nil {
 		return "", &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on tcp %s: %w", t.Listen, err)}
 	}
+	l.MaxConns = maxConns
 	l.Out, l.Welcome, l.Sessions, l.Room, l.Metrics = c.sink, c.sink.Welcome, c.sessions, c.room, c.intake
 	ln, err := net.Listen("tcp", t.Listen)
 	if err != nil {
@@ -294,7 +296,7 @@ func (c *server) listenUDP(t *udpTable, port string) error {
 		return fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := &ingest.UDP{Out: c.sink, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice, Source: t.Source,
-		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxLine: int(orZero(t.MaxLine))}
+		ReadBuffer: int(orZero(t.ReadBuffer)), QueueBytes: int64(orZero(t.Queue)), MaxRate: int64(orZero(t.MaxRate)), MaxLine: int(orZero(t.MaxLine))}
 	c.serve(listener{"udp", conn.LocalAddr().String(), l.Shutdown}, func() error { return l.Serve(conn.(*net.UDPConn)) })
 	return nil
 }
@@ -330,6 +332,9 @@ func (c *server) line() string {
 	st := c.sink.Status()
 	if !st.Healthy {
 		return "NOT TAKING LINES: " + st.Trouble
+	}
+	if stalled := c.stalled(); stalled != "" {
+		return "INTAKE IS STALLED: " + stalled
 	}
 	for _, x := range c.natsStatus() {
 		if x.Trouble != "" {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"iter"
 	"math"
 	"net"
@@ -98,9 +99,14 @@ func TestSqueezed(t *testing.T) {
 	m, _, addr := collectFrom(t, in)
 	c := connect(t, addr, func(c *TCP) { c.Compress = "zstd" })
 	id := open(t, c)
-	text := strings.Repeat("2026-11-22 a line like many others\n", 10_000)
+	var lines strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&lines, "2026-11-22 a line like many others, and %016x makes it different\n", uint64(i)*0x9e3779b97f4a7c15)
+	}
+	text := lines.String()
 	b := line(id, text)
-	for n := 35 * 4000; n < len(text); n += 35 * 4000 {
+	each := len(text) / 10_000 * 3000
+	for n := each; n < len(text); n += each {
 		b.Cuts = append(b.Cuts, wire.Cut{Text: n, End: int64(n), After: wire.TailHash([]byte(text[:n]))})
 	}
 	if err := c.Append(bounded(t), b); err != nil {
@@ -111,6 +117,84 @@ func TestSqueezed(t *testing.T) {
 	}
 	if n := in.n.Load(); n > int64(len(text)/10) {
 		t.Errorf("%d bytes went for %d bytes of text", n, len(text))
+	}
+}
+
+// TestExpanding: 100 MiB of empty lines, and of very short ones, arrive although
+// no compressed text may stand for that many lines.
+func TestExpanding(t *testing.T) {
+	for _, unit := range []string{"\n", "ok\n"} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := new(taken)
+		s := &ingest.TCP{Out: k, Welcome: func(string) wire.Welcome { return wire.Welcome{Log: wire.StreamID{1}} }}
+		done := make(chan struct{})
+		go func() { s.Serve(ln); close(done) }() // ended below
+		c := connect(t, ln.Addr().String(), func(c *TCP) { c.Compress = "zstd" })
+		text := strings.Repeat(unit, wire.MaxCutLines)
+		for sent := 0; sent < 100<<20; sent += len(text) {
+			b := wire.Batch{Stream: wire.StreamID{1}, Offset: int64(sent), End: int64(sent + len(text)), Text: []byte(text)}
+			if err := c.Append(bounded(t), b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := k.lines.Load(); n < 100<<20/int64(len(unit)) {
+			t.Errorf("%q: %d lines came", unit, n)
+		}
+		s.Shutdown(bounded(t))
+		<-done
+	}
+}
+
+// taken counts lines.
+type taken struct{ lines atomic.Int64 }
+
+func (k *taken) Append(_ context.Context, b wire.Batch) error {
+	k.lines.Add(int64(bytes.Count(b.Text, []byte("\n"))))
+	return nil
+}
+
+// TestNotReading: a collector that does not read for long, but says that it lives,
+// is not given up; one that says nothing is.
+func TestNotReading(t *testing.T) {
+	const dead = 200 * time.Millisecond
+	for _, speaks := range []bool{true, false} {
+		p := newPeer(t)
+		var connections atomic.Int32
+		var blocked atomic.Int64 // for how long it was, in the end
+		p.script = func(conn net.Conn) bool {
+			if connections.Add(1) > 1 {
+				return false
+			}
+			conn.Write(wire.AppendWelcome(nil, wire.Welcome{Log: p.memory.Log, Incarnation: p.memory.Incarnation}))
+			began := time.Now()
+			for time.Since(began) < 5*dead {
+				<-time.After(dead / 4)
+				if speaks {
+					conn.Write(wire.AppendPing(nil, wire.KindPong, 0))
+				}
+			}
+			blocked.Store(int64(time.Since(began)))
+			d := wire.NewDecoder(conn)
+			var f wire.Frame
+			for d.Next(&f) == nil {
+				if f.Kind == wire.KindBatch {
+					conn.Write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, nil)))
+				}
+			}
+			return true
+		}
+		c := p.serve().dial(t, func(c *TCP) { c.DeadAfter, c.PingEvery = dead, dead/4 })
+		text := strings.Repeat("x", wire.MaxText-1) + "\n"
+		err := c.Append(bounded(t), line(wire.NewStreamID(), text))
+		if speaks && (err != nil || connections.Load() != 1 || blocked.Load() == 0) {
+			t.Errorf("it spoke: %v, %d connections", err, connections.Load())
+		}
+		if !speaks && (err == nil || blocked.Load() != 0) {
+			t.Errorf("it said nothing: %v, and only after %v", err, time.Duration(blocked.Load()))
+		}
 	}
 }
 

@@ -26,14 +26,19 @@ type session struct {
 
 	mu       sync.Mutex
 	waiting  map[wire.StreamID]chan wire.Answer
-	largest  int  // text among those that wait
-	draining bool // the collector goes down: nothing new is begun
+	largest  int       // text among those that wait
+	served   bool      // it is past the greeting
+	since    time.Time // when the collector was heard last, or a batch begun
+	acked    uint64    // bytes that its kernel has confirmed
+	draining bool      // the collector goes down: nothing new is begun
 	err      error
 	closed   chan struct{}
 }
 
 func newSession(conn net.Conn, t *TCP) *session {
-	return &session{t: t, conn: conn, decoder: wire.NewDecoder(conn), waiting: make(map[wire.StreamID]chan wire.Answer), closed: make(chan struct{})}
+	s := &session{t: t, conn: conn, waiting: make(map[wire.StreamID]chan wire.Answer), closed: make(chan struct{})}
+	s.decoder = wire.NewDecoder(ear{s})
+	return s
 }
 
 // close ends the session; whoever waits in it learns that the outcome is unknown.
@@ -97,6 +102,12 @@ func (s *session) noWelcome(err error) error {
 		return fmt.Errorf("no welcome within %v: is that the port of a fanin-collector?", s.t.DialTimeout)
 	case errors.Is(err, wire.ErrProtocol):
 		return fmt.Errorf("what answers there is no fanin-collector: %w", err)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return errors.New("the other side closed the connection before it welcomed this agent: a collector that does so says why in its own log; else something else listens there, or is in between")
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op // which frame it was says nothing here
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("the connection was closed before the collector's welcome came: the collector turned it away, and its log says why, or that is another program's port (%w)", err)
@@ -108,6 +119,9 @@ func (s *session) noWelcome(err error) error {
 func (s *session) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { s.close(ctx.Err()) })
 	defer stop()
+	s.mu.Lock()
+	s.served, s.since = true, time.Now()
+	s.mu.Unlock()
 	go s.ping() // ends with the session
 	err := s.read()
 	s.close(err)
@@ -119,7 +133,6 @@ func (s *session) read() error {
 	for {
 		s.mu.Lock()
 		done := s.draining && len(s.waiting) == 0
-		s.expectLocked()
 		s.mu.Unlock()
 		if done {
 			return errDrained
@@ -153,18 +166,53 @@ func (s *session) noAnswer(err error) error {
 	return fmt.Errorf("read from the collector: %w", err)
 }
 
-// slowest is how many bytes a second a connection must bring to be taken for one.
+// slowest is how many bytes a second a connection must bring to be taken for one,
+// where only time tells.
 const slowest = 32 << 10
 
-// patience is how long the other side may say nothing while n bytes go to it.
-func (s *session) patience(n int) time.Duration {
-	return s.t.DeadAfter + time.Duration(n)*time.Second/slowest
+// ear reads what the collector says, for as long as the connection lives.
+type ear struct{ s *session }
+
+func (e ear) Read(p []byte) (int, error) {
+	s := e.s
+	for {
+		s.mu.Lock()
+		served := s.served
+		s.mu.Unlock()
+		if served {
+			s.conn.SetReadDeadline(time.Now().Add(s.t.DeadAfter / 4))
+		}
+		n, err := s.conn.Read(p)
+		if served && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && s.lives() {
+			continue
+		}
+		if n > 0 {
+			s.mu.Lock()
+			s.since = time.Now()
+			s.mu.Unlock()
+		}
+		return n, err
+	}
 }
 
-// expectLocked gives the other side time for its next word: more while a large
-// text goes to it over a slow line, since pings and their answers wait behind it.
-func (s *session) expectLocked() {
-	s.conn.SetReadDeadline(time.Now().Add(s.patience(s.largest)))
+// lives reports whether a silent connection may still be one. It does while the
+// other side confirms bytes, however slowly, and for DeadAfter after that. It
+// does not if bytes wait then and none was confirmed. A collector that does not
+// read because its disk is full confirms nothing, but says a word now and then.
+// Where all was confirmed, or the system does not tell, a large text on its way
+// gives the other side more time.
+func (s *session) lives() bool {
+	acked, pending, known := confirmed(s.conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if acked > s.acked {
+		s.acked, s.since = acked, time.Now()
+	}
+	quiet := time.Since(s.since)
+	if quiet < s.t.DeadAfter {
+		return true
+	}
+	return !(known && pending) && quiet < s.t.DeadAfter+time.Duration(s.largest)*time.Second/slowest
 }
 
 func (s *session) answer(a wire.Answer) {
@@ -238,8 +286,7 @@ func (s *session) begin(b *wire.Batch) (chan wire.Answer, error) {
 		return nil, fmt.Errorf("stream %s has a batch on the way already", b.Stream)
 	}
 	s.waiting[b.Stream] = c
-	s.largest = max(s.largest, len(b.Text))
-	s.expectLocked()
+	s.largest, s.since = max(s.largest, len(b.Text)), time.Now()
 	return c, nil
 }
 
@@ -256,12 +303,9 @@ func (s *session) abandon(stream wire.StreamID, c chan wire.Answer) {
 // send writes a batch's frame, compressed where that pays.
 func (s *session) send(b *wire.Batch) error {
 	text, encoding := b.Text, uint8(0)
-	if s.squeeze != nil && len(text) >= leastSqueezed {
-		packed := s.squeeze.pack(text)
+	if packed := s.squeeze.pack(text); packed != nil {
 		defer s.squeeze.free(packed)
-		if len(*packed) < len(text) {
-			text, encoding = *packed, 1
-		}
+		text, encoding = *packed, 1
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -275,9 +319,9 @@ func (s *session) write(frame []byte) error {
 	return s.writeLocked(frame, nil)
 }
 
-// writeLocked writes both parts at once where the connection can.
+// writeLocked writes both parts at once where the connection can. It takes as
+// long as it takes: ear decides whether the connection lives.
 func (s *session) writeLocked(head, text []byte) error {
-	s.conn.SetWriteDeadline(time.Now().Add(s.patience(len(text))))
 	parts := net.Buffers{head}
 	if len(text) > 0 {
 		parts = append(parts, text)

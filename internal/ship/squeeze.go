@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
+
+	"fanin/internal/wire"
 )
 
 // leastSqueezed is the length from which compressing a text is worth it.
@@ -24,11 +26,19 @@ func newSqueezer() (*squeezer, error) {
 	return &squeezer{encoder: e, blocks: sync.Pool{New: func() any { return new([]byte) }}}, nil
 }
 
-// pack compresses text into a block that free takes back. The frame says how
-// long the text is, which the collector insists on.
+// pack compresses text into a block that free takes back, nil where that does not
+// pay, or would expand beyond what the collector takes. The frame says how long the
+// text is, which the collector insists on.
 func (s *squeezer) pack(text []byte) *[]byte {
+	if s == nil || len(text) < leastSqueezed {
+		return nil
+	}
 	b := s.blocks.Get().(*[]byte)
 	*b = s.encoder.EncodeAll(text, (*b)[:0])
+	if len(*b) >= len(text) || wire.Expands(len(*b), text) {
+		s.free(b)
+		return nil
+	}
 	return b
 }
 

@@ -242,12 +242,9 @@ func (s *talk) collectorIsBack(ctx context.Context) bool {
 // message is a batch as one message: hello, frame, text.
 func (s *talk) message(b *wire.Batch) []byte {
 	text, encoding := b.Text, uint8(0)
-	if s.n.squeeze != nil && len(text) >= leastSqueezed {
-		packed := s.n.squeeze.pack(text)
+	if packed := s.n.squeeze.pack(text); packed != nil {
 		defer s.n.squeeze.free(packed)
-		if len(*packed) < len(text) {
-			text, encoding = *packed, 1
-		}
+		text, encoding = *packed, 1
 	}
 	m := make([]byte, 0, len(s.n.hello)+len(text)+256+32*len(b.Cuts)+len(b.Identity)+len(b.Reason))
 	m = append(m, s.n.hello...)

@@ -33,7 +33,7 @@ type TCP struct {
 	Log       *slog.Logger       // default: discard
 
 	PingEvery   time.Duration // default 5 s
-	DeadAfter   time.Duration // without a byte from the collector, more while a large text is on its way; default 15 s
+	DeadAfter   time.Duration // without a byte from the collector and without one taken by it, see lives; default 15 s
 	DialTimeout time.Duration // dialling, TLS and the welcome; default 10 s
 	Linger      time.Duration // for the answer to a batch on its way whose context ended; default none
 	MinBackoff  time.Duration // between connections; default 200 ms
@@ -137,7 +137,6 @@ func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome,
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
-	setUserTimeout(conn, t.DeadAfter)
 	local := conn.RemoteAddr().(*net.TCPAddr).IP.IsLoopback()
 	if t.TLS != nil {
 		c := t.TLS()

@@ -60,6 +60,7 @@ type Follower struct {
 	last          bool           // the file will not grow: its last line is complete
 	grown         time.Time      // when it grew last
 	size          int            // of the next block
+	most          int            // of a block, after batches that did not get through; 0: largest
 	further       bool           // something was kept since the last mishap
 	moves         int            // how often the collector stood elsewhere, since something was kept
 	away          time.Time      // since when it is closed and cannot be found; zero: it is there
@@ -269,10 +270,12 @@ func (f *Follower) send(ctx context.Context) error {
 			f.keep(&next)
 			err = f.awaitEcho(ctx, size)
 		}
+		sent := len(next.block)
 		f.t.pool.put(next.block)
 		if err != nil {
 			f.t.pool.put(ahead.block)
 			f.t.marks.put(f.mark()) // it says what may be kept
+			f.halve(sent, err)
 			return err
 		}
 		f.resize(&next, time.Since(begun))
@@ -293,7 +296,7 @@ func (f *Follower) send(ctx context.Context) error {
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
 	f.holes.waits, f.holes.again = false, time.Time{}
-	size := min(cmp.Or(f.size, firstBlock), f.largest())
+	size := min(cmp.Or(f.size, firstBlock), cmp.Or(f.most, f.largest()), f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
 		size = min(smallBlock, size) // most files have little to say at a time
 	}
@@ -350,11 +353,28 @@ func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.maxText()-1<<10) 
 // resize takes larger blocks while full ones take long to be acked, and small
 // ones again when there is little to do.
 func (f *Follower) resize(r *read, took time.Duration) {
+	if r.full && took < quick && f.most > 0 {
+		if f.most *= 2; f.most >= f.largest() {
+			f.most = 0
+		}
+	}
 	switch {
 	case r.full && took > time.Millisecond:
 		f.size = f.largest()
 	case len(r.text) < firstBlock/2:
 		f.size = 0
+	}
+}
+
+// quick is how soon the answer to a batch comes if larger ones can be risked again.
+const quick = 2 * time.Second
+
+// halve sends less at a time after a batch whose outcome is not known: it may
+// have taken too long on a slow line, or the collector may be short of memory.
+func (f *Follower) halve(size int, err error) {
+	var expected *wire.Expected
+	if !errors.As(err, &expected) && !errors.Is(err, wire.ErrRefused) {
+		f.most = max(size/2, smallBlock)
 	}
 }
 

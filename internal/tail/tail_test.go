@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -454,6 +455,41 @@ func TestLargestBatch(t *testing.T) {
 	r.halt()
 	if most <= 2<<20 {
 		t.Errorf("the largest batch had %d bytes: nothing was tested", most)
+	}
+}
+
+// TestHalves: over a way on which large batches never get through, smaller ones
+// are sent, and larger ones again when the way is good.
+func TestHalves(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.Poll = time.Millisecond }
+	text := strings.Repeat(strings.Repeat("x", 999)+"\n", 1000)
+	var narrow, largest atomic.Int64
+	narrow.Store(40 << 10)
+	r.keeper.fail = func(b wire.Batch) error {
+		if n := narrow.Load(); n > 0 && len(b.Text) > int(n) {
+			return errors.New("it took too long")
+		}
+		largest.Store(max(largest.Load(), int64(len(b.Text))))
+		return nil
+	}
+	arrived := func(n int) {
+		t.Helper()
+		r.await(func() bool {
+			list := r.tailer.Status()
+			return len(list) == 1 && list[0].Acked == int64(n)
+		})
+	}
+	r.append("a.log", text).run()
+	arrived(len(text))
+	if n := largest.Load(); n > 40<<10 {
+		t.Errorf("%d bytes went through", n)
+	}
+	narrow.Store(0)
+	r.append("a.log", text+text)
+	arrived(3 * len(text))
+	if n := largest.Load(); n < 200<<10 {
+		t.Errorf("the largest batch afterwards had %d bytes", n)
 	}
 }
 

@@ -16,7 +16,13 @@ type Decoder struct {
 	// Room gives n bytes, n <= MaxText, for a text that is about to be read; it
 	// may wait, and its error ends the connection. Nil: make.
 	Room func(n int) ([]byte, error)
-	// Free takes back what Room gave and no batch carries away. May be nil.
+	// Grow gives space for a text of n bytes that comes over a network, so that
+	// memory follows what has come and not what is announced: at least one byte
+	// more than have, which it takes over and whose bytes stand first. It may wait.
+	// Its error ends the connection, and have is then still the decoder's. Nil: Room
+	// gives the space for a whole text at once.
+	Grow func(have []byte, n int) ([]byte, error)
+	// Free takes back what Room and Grow gave and no batch carries away. May be nil.
 	Free func([]byte)
 	// Zstd opens compressed texts, by DecodeAll. Nil: they are a protocol error.
 	Zstd *zstd.Decoder
@@ -232,6 +238,9 @@ func (d *Decoder) unpack(packed []byte, raw int) ([]byte, error) {
 	if err := h.Decode(packed); err != nil || !h.HasFCS || h.FrameContentSize != uint64(raw) {
 		return nil, fmt.Errorf("%w: a compressed text that does not say it holds %d bytes", ErrProtocol, raw)
 	}
+	if raw > MaxExpansion*len(packed) {
+		return nil, fmt.Errorf("%w: %d bytes of compressed text that open to %d; at most %d times as many", ErrProtocol, len(packed), raw, MaxExpansion)
+	}
 	room, err := d.room(raw)
 	if err != nil {
 		return nil, err
@@ -240,6 +249,11 @@ func (d *Decoder) unpack(packed []byte, raw int) ([]byte, error) {
 	if err != nil || len(text) != raw {
 		d.free(room)
 		return nil, fmt.Errorf("%w: a compressed text that does not open to %d bytes: %v", ErrProtocol, raw, err)
+	}
+	if Expands(len(packed), text) {
+		d.free(room)
+		return nil, fmt.Errorf("%w: %d bytes of compressed text with %d bytes in %d lines, each line counted as %d bytes more; at most %d times as many: send it uncompressed",
+			ErrProtocol, len(packed), raw, bytes.Count(text, []byte{'\n'}), LineCost, MaxExpansion)
 	}
 	return text, nil
 }
@@ -253,6 +267,9 @@ func (d *Decoder) rawText(n int64) ([]byte, error) {
 	if size > MaxText || n >= 0 && int64(size) != n {
 		return nil, fmt.Errorf("%w: a text of %d bytes; at most %d and as announced", ErrProtocol, size, MaxText)
 	}
+	if d.Grow != nil {
+		return d.grown(int(size))
+	}
 	text, err := d.room(int(size))
 	if err != nil {
 		return nil, err
@@ -262,6 +279,32 @@ func (d *Decoder) rawText(n int64) ([]byte, error) {
 		return nil, err
 	}
 	return text, nil
+}
+
+// grown reads n bytes into space that grows with them.
+func (d *Decoder) grown(n int) (text []byte, err error) {
+	for len(text) < n && err == nil {
+		if _, err = d.r.R.Peek(1); err == nil { // no space before there is a byte for it
+			text, err = d.readOn(text, n)
+		}
+	}
+	if err != nil {
+		d.free(text)
+		return nil, err
+	}
+	return text, nil
+}
+
+// readOn fills the next piece of space for a text of n bytes.
+func (d *Decoder) readOn(text []byte, n int) ([]byte, error) {
+	block, err := d.Grow(text, n)
+	if err != nil {
+		return text, fmt.Errorf("make room for %d bytes: %w", n, err)
+	}
+	have := len(text)
+	text = block[:min(cap(block), n)]
+	_, err = io.ReadFull(d.r.R, text[have:])
+	return text, err
 }
 
 func (d *Decoder) room(n int) ([]byte, error) {

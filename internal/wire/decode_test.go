@@ -281,6 +281,50 @@ func TestRoomIsUsed(t *testing.T) {
 	}
 }
 
+// A text that grows comes as it was, space is asked for only when a byte is there
+// for it, and all space that no batch carries away is given back.
+func TestGrow(t *testing.T) {
+	text := []byte(strings.Repeat("some line\n", 1000))
+	b := Batch{Stream: StreamID{1}, End: int64(len(text)), Text: text}
+	whole := append(AppendBatch(nil, &b, 0, text), text...)
+	for n := len(whole) - len(text); n <= len(whole); n += 1000 {
+		out, asked := 0, 0
+		d := NewDecoder(iotest.OneByteReader(bytes.NewReader(whole[:n])))
+		d.Room = func(int) ([]byte, error) { t.Error("Room was asked"); return nil, nil }
+		d.Grow = func(have []byte, most int) ([]byte, error) {
+			if most != len(text) || cap(have) != len(have) && len(have) < most {
+				t.Errorf("asked for %d bytes with %d of %d filled", most, len(have), cap(have))
+			}
+			asked++
+			out = 2*len(have) + 100
+			return append(make([]byte, 0, out), have...)[:out], nil
+		}
+		d.Free = func(b []byte) { out -= cap(b) }
+		var f Frame
+		switch err := d.Next(&f); {
+		case n < len(whole) && (!errors.Is(err, io.ErrUnexpectedEOF) || out != 0):
+			t.Errorf("%d bytes: %v, %d bytes were not given back", n, err, out)
+		case n == len(whole) && (err != nil || !bytes.Equal(f.Batch.Text, text)):
+			t.Errorf("%d bytes of text, %v", len(f.Batch.Text), err)
+		}
+		if n == len(whole)-len(text) && asked > 0 {
+			t.Error("space was asked for before any byte of the text was there")
+		}
+	}
+}
+
+// A bomb is known by what it announces: nothing is opened, and no space taken.
+func TestBombTakesNoRoom(t *testing.T) {
+	text := append(bytes.Repeat([]byte("x"), MaxText-1), '\n')
+	packed := packedOf(t, text)
+	b := Batch{Stream: StreamID{1}, End: MaxText, Text: text}
+	d := newCounted(t, bytes.NewReader(append(AppendBatch(nil, &b, 1, packed), packed...)))
+	var f Frame
+	if err := d.Next(&f); !errors.Is(err, ErrProtocol) || d.given != 1 || d.most > len(packed) {
+		t.Errorf("%v; %d rooms, the largest of %d bytes", err, d.given, d.most)
+	}
+}
+
 // MessagePack writes a number in many ways, and a peer may use any of them.
 func TestIntegersOfAnyWidth(t *testing.T) {
 	for _, n := range []string{

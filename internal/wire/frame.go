@@ -22,7 +22,7 @@ const Magic = "\x97\xa5fanin"
 //	agent -> collector
 //	  hello   ["fanin", version, agent, instance id, run, host, software]
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
-//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd; text comes last,
+//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text comes last,
 //	          so that its room can be found before it is read.
 //	          marks = [[text, host, source, time], ...]: labels that hold from that byte of
 //	          the text on. None is sent yet, and one that comes is a protocol error

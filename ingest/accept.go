@@ -1,0 +1,113 @@
+package ingest
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+const (
+	yieldAfter = 10 * time.Second      // a plain connection that is silent for less does not yield
+	yieldEvery = 10 * time.Millisecond // between two looks at all connections
+	maxRefused = 64                    // refused connections at a time that learn why
+	refuseTime = 2 * time.Second       // for a refused peer to say that it is an agent
+)
+
+// accept serves nc on a goroutine of its own, or refuses it when there are too
+// many connections.
+func (t *TCP) accept(nc net.Conn) {
+	peer := addrOf(nc.RemoteAddr())
+	c := newConn(t, nc, peer)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.isDraining():
+		c.stop()
+		nc.Close()
+		return
+	case t.MaxConnsPerIP > 0 && !exempt(peer) && t.perIP[peer] >= t.MaxConnsPerIP:
+		t.turnAway(c, "max_conns_per_ip", "too many connections from one address: raise max_conns_per_ip if they are wanted", t.MaxConnsPerIP)
+		return
+	case t.MaxConns > 0 && len(t.conns) >= t.MaxConns && !t.yield():
+		t.turnAway(c, "max_conns", "too many connections: raise max_conns if they are wanted", t.MaxConns)
+		return
+	}
+	t.conns[c] = struct{}{}
+	t.perIP[peer]++
+	t.Metrics.openConns.Inc()
+	t.serving.Add(1)
+	go c.serve() // owned by t.serving; ends with the connection, at the latest when Shutdown closes it
+}
+
+// exempt are the addresses of proxies and sidecars on this machine.
+func exempt(peer netip.Addr) bool {
+	return peer == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || peer == netip.IPv6Loopback()
+}
+
+// yield closes a plain connection for a new one: of those that have been silent
+// for a while, one of the address with most connections, and of these the one
+// that has been silent longest. What it sent is kept. Agents never yield. t.mu is
+// held.
+func (t *TCP) yield() bool {
+	now := time.Now()
+	if now.Sub(t.yielded) < yieldEvery {
+		return false // a flood of connections shall not cost a look at all others each
+	}
+	t.yielded = now
+	var found *conn
+	for c := range t.conns {
+		if c.isAgent.Load() || c.displaced.Load() || now.UnixNano()-c.heard.Load() < int64(yieldAfter) {
+			continue
+		}
+		if found == nil || t.perIP[c.peer] > t.perIP[found.peer] || t.perIP[c.peer] == t.perIP[found.peer] && c.heard.Load() < found.heard.Load() {
+			found = c
+		}
+	}
+	if found == nil {
+		return false
+	}
+	found.displaced.Store(true)
+	found.wake()
+	return true
+}
+
+// turnAway refuses a connection, and tells the peer why if it is an agent. t.mu
+// is held.
+func (t *TCP) turnAway(c *conn, reason, text string, limit int) {
+	t.Metrics.rejectConn(reason)
+	t.say.warn(reason, text, "peer", c.remote(), "limit", limit)
+	if len(t.refusals) >= maxRefused {
+		c.stop()
+		c.raw.Close()
+		return
+	}
+	t.refusals[c] = struct{}{}
+	t.serving.Add(1)
+	go c.refuse(text) // owned by t.serving; ends in refuseTime, or when Shutdown closes the connection
+}
+
+func (c *conn) refuse(text string) {
+	defer func() {
+		c.raw.Close()
+		c.stop()
+		c.t.mu.Lock()
+		delete(c.t.refusals, c)
+		c.t.mu.Unlock()
+		c.t.serving.Done()
+	}()
+	end := time.AfterFunc(refuseTime, func() { c.raw.Close() })
+	defer end.Stop()
+	if c.t.TLS != nil && !c.handshake() {
+		return
+	}
+	head := make([]byte, len(wire.Magic))
+	if _, err := io.ReadFull(c.nc, head); err != nil || string(head) != wire.Magic {
+		return
+	}
+	if _, err := c.nc.Write(wire.AppendFault(nil, text, faultPause)); err == nil {
+		hangUp(c.nc)
+	}
+}

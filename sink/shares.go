@@ -1,0 +1,164 @@
+package sink
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	"fanin/internal/wire"
+)
+
+// Sender is one sender's part of the log: an agent, or an address of plain
+// lines; neither: all smaller ones together.
+type Sender struct {
+	Agent     string `json:"agent,omitempty"`
+	Host      string `json:"host,omitempty"` // of lines without an agent: the peer's address
+	Bytes     int64  `json:"bytes"`          // of laid-out text in files that are still kept
+	AboveHalf bool   `json:"above_half,omitempty"`
+}
+
+type senderKey struct{ agent, host string }
+
+// shares counts the bytes that each sender has in the files that are kept, from
+// the start of the process on. The table is bounded: of each stretch of files, the
+// smaller senders are counted together, and there is a bounded number of
+// stretches.
+type shares struct {
+	mu        sync.Mutex
+	stretches []*stretch // the oldest first
+	above     senderKey  // has, or had, more than half of what is kept
+}
+
+// stretch is the senders of neighbouring files.
+type stretch struct {
+	last  uint64 // generation
+	sum   int64
+	bytes map[senderKey]int64
+}
+
+const (
+	maxShares    = 256
+	maxStretches = 64
+	shownShares  = 20
+)
+
+// add counts n bytes that b brought into generation.
+func (s *shares) add(b *wire.Batch, n int, generation uint64) {
+	k := senderKey{agent: b.Agent}
+	if k.agent == "" {
+		k.host = b.Host
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.stretches) - 1
+	if last < 0 || s.stretches[last].last != generation {
+		s.stretches = append(s.stretches, &stretch{last: generation, bytes: make(map[senderKey]int64)})
+		if last++; last >= maxStretches {
+			last = s.join()
+		}
+	}
+	s.stretches[last].add(k, int64(n))
+}
+
+func (t *stretch) add(k senderKey, n int64) {
+	if _, known := t.bytes[k]; !known && len(t.bytes) >= maxShares {
+		t.shrink()
+	}
+	t.bytes[k] += n
+	t.sum += n
+}
+
+// shrink counts the smaller half together.
+func (t *stretch) shrink() {
+	sizes := make([]int64, 0, len(t.bytes))
+	for _, n := range t.bytes {
+		sizes = append(sizes, n)
+	}
+	slices.Sort(sizes)
+	median, rest := sizes[len(sizes)/2], int64(0)
+	for k, n := range t.bytes {
+		if n <= median {
+			rest += n
+			delete(t.bytes, k)
+		}
+	}
+	t.bytes[senderKey{}] += rest
+}
+
+// join makes one stretch of the two neighbours, but the newest, that are smallest
+// together, and returns where the newest is.
+func (s *shares) join() int {
+	at := 0
+	for i := range len(s.stretches) - 2 {
+		if s.stretches[i].sum+s.stretches[i+1].sum < s.stretches[at].sum+s.stretches[at+1].sum {
+			at = i
+		}
+	}
+	for k, n := range s.stretches[at].bytes {
+		s.stretches[at+1].add(k, n)
+	}
+	s.stretches = slices.Delete(s.stretches, at, at+1)
+	return len(s.stretches) - 1
+}
+
+// list is the senders by size. Stretches before the oldest generation are forgotten.
+func (s *shares) list(oldest uint64) (list []Sender) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stretches = slices.DeleteFunc(s.stretches, func(t *stretch) bool { return t.last < oldest })
+	sums := make(map[senderKey]int64)
+	for _, t := range s.stretches {
+		for k, n := range t.bytes {
+			sums[k] += n
+		}
+	}
+	for k, n := range sums {
+		if k != (senderKey{}) {
+			list = append(list, Sender{Agent: k.agent, Host: k.host, Bytes: n, AboveHalf: k == s.above})
+		}
+	}
+	slices.SortFunc(list, func(a, b Sender) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Host, b.Host))
+	})
+	rest := sums[senderKey{}]
+	for i := shownShares; i < len(list); i++ {
+		rest += list[i].Bytes
+	}
+	if list = list[:min(len(list), shownShares)]; rest > 0 {
+		list = append(list, Sender{Bytes: rest})
+	}
+	return list
+}
+
+// Senders is who has how much of the files that are kept, since the start: the
+// largest, and the rest together.
+func (s *Sink) Senders() []Sender {
+	return s.shares.list(s.start().Generation)
+}
+
+// watchShares says once when one sender has more than half of what may be kept:
+// it ages out what others wrote. kept is what the files weigh, compressed as they
+// are.
+func (s *Sink) watchShares(kept int64) {
+	if s.KeepBytes <= 0 {
+		return
+	}
+	files := s.files()
+	text := int64(1)
+	for _, g := range files {
+		text += g.Size
+	}
+	var above senderKey
+	list := s.shares.list(s.start().Generation)
+	if len(list) > 0 && float64(list[0].Bytes)/float64(text)*float64(kept) > float64(s.KeepBytes)/2 {
+		above = senderKey{list[0].Agent, list[0].Host}
+	}
+	s.shares.mu.Lock()
+	news := above != s.shares.above && above != senderKey{}
+	s.shares.above = above
+	s.shares.mu.Unlock()
+	if news {
+		s.Notice("SENDER agent=%q host=%q bytes=%d of=%d: more than half of keep_bytes is this sender's, so what others wrote goes sooner; limit the sender with max_rate, or raise keep_bytes",
+			above.agent, above.host, list[0].Bytes, text)
+	}
+}
