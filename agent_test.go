@@ -89,7 +89,7 @@ func TestAgentWithFewDescriptors(t *testing.T) {
 	lines("one")
 	c.stop()
 	write("two\n")
-	c = start(t, exec.Command(collector, "--out", log, "--listen", address))
+	start(t, exec.Command(collector, "--out", log, "--listen", address))
 	lines("two")
 	a.stop()
 	for _, said := range []string{"too many open files", "vanished", "lost"} {

@@ -206,7 +206,7 @@ func (c *server) listen() error {
 	if c.control, err = c.serveControl(); err != nil {
 		return err
 	}
-	conns := c.divideDescriptors(daemon.Descriptors())
+	conns := c.divideDescriptors(disk.OpenLimit())
 	port := ""
 	for _, t := range anyLast(c.settings.Collector.TCP, func(t *tcpTable) string { return t.Listen }) {
 		if port, err = c.listenTCP(t, conns[t]); err != nil {

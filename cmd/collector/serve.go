@@ -6,10 +6,11 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"syscall"
+
 	"time"
 
 	"fanin/internal/config"
+	"fanin/internal/disk"
 )
 
 const (
@@ -38,13 +39,10 @@ func (k *control) close() {
 // fit keeps a bound on connections within a quarter of the descriptors that the
 // process may have: the log's files and the intake need them more.
 func fit(most int, log *slog.Logger) int {
-	var limit syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
-		return most
-	}
-	if quarter := int(min(limit.Cur/4, 1<<30)); most < 0 || most > quarter {
+	limit := disk.OpenLimit()
+	if quarter := limit / 4; most < 0 || most > quarter {
 		if most > 0 && log != nil {
-			log.Warn("fewer connections are taken than max_conns or max_workers allow: raise the limit of open files (LimitNOFILE, ulimit -n)", "wanted", most, "taken", quarter, "open_files", limit.Cur)
+			log.Warn("fewer connections are taken than max_conns or max_workers allow: raise the limit of open files (LimitNOFILE, ulimit -n)", "wanted", most, "taken", quarter, "open_files", limit)
 		}
 		return quarter
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -149,14 +148,4 @@ func Logger(level slog.Level) *slog.Logger {
 		return slog.New(slog.NewTextHandler(priority{}, options))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
-}
-
-// Descriptors is how many files and connections this process may have open; 0
-// if that cannot be told.
-func Descriptors() int {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return 0
-	}
-	return int(min(l.Cur, math.MaxInt32))
 }
