@@ -304,9 +304,6 @@ func offer(ctx context.Context, out wire.Appender, b wire.Batch) error {
 	if err := b.Check(); err != nil {
 		return err
 	}
-	if b.Source == wire.SourceNotice {
-		return &wire.Refused{Reason: fmt.Sprintf("the source %q is the collector's own", b.Source)}
-	}
 	err := out.Append(ctx, b)
 	var expected *wire.Expected
 	var refused *wire.Refused

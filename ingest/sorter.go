@@ -115,8 +115,6 @@ func checkLossy(b *wire.Batch, lines int) error {
 		return &wire.Refused{Reason: "it names no stream"}
 	case !validID(b.Agent):
 		return &wire.Refused{Reason: fmt.Sprintf("agent id %q", b.Agent)}
-	case b.Source == wire.SourceNotice:
-		return &wire.Refused{Reason: fmt.Sprintf("the source %q is the collector's own", b.Source)}
 	case lines > wire.MaxCutLines:
 		return &wire.Refused{Reason: fmt.Sprintf("%d lines in a datagram", lines)}
 	}

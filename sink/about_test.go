@@ -43,8 +43,8 @@ func TestAbout(t *testing.T) {
 			t.Errorf("%s is not known as a rotated file of the log", path)
 		}
 	}
-	for _, lock := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateLock)} {
-		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.catalog.log.String())+"\n") {
+	for _, lock := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateMark)} {
+		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.catalog.log.String())) {
 			t.Errorf("%s holds %q, %v", lock, b, err)
 		}
 	}

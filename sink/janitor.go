@@ -21,6 +21,7 @@ type janitor struct {
 	done   sync.WaitGroup
 	began  time.Time
 	clock  clockGuard
+	told   string // the last file of others that was in the way
 }
 
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
@@ -161,11 +162,15 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 	if _, err := os.Stat(plain); err != nil {
 		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
 	}
-	if err := j.s.Disk.Remove(plain + ".gz"); err != nil { // made by a pass that was not done
-		return err
-	}
-	if _, err := compressFile(ctx, j.s.Disk, plain, j.s.Mode); err != nil {
-		return fmt.Errorf("compress %s: %w", g.Name, err)
+	switch made, err := j.made(ctx, plain); {
+	case err != nil:
+		j.foreign(plain+".gz", err)
+		return ctx.Err()
+	case made:
+	default:
+		if _, err := compressFile(ctx, j.s.Disk, plain, j.s.Mode); err != nil {
+			return fmt.Errorf("compress %s: %w", g.Name, err)
+		}
 	}
 	err := j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateGzip, g.name+".gz" })
 	if err != nil {
@@ -173,6 +178,30 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 	}
 	j.s.counts.compressed.Add(1)
 	return j.s.Disk.Remove(plain)
+}
+
+// made reports whether a pass that was not done has made the archive of a plain
+// file. An error: what bears that name is none, and not ours to remove.
+func (j *janitor) made(ctx context.Context, plain string) (bool, error) {
+	if !exists(plain + ".gz") {
+		return false, nil
+	}
+	src, err := j.s.Disk.Open(plain, os.O_RDONLY, 0)
+	if err != nil {
+		return false, err
+	}
+	defer src.Close()
+	return true, proveArchive(ctx, j.s.Disk, src, plain+".gz")
+}
+
+// foreign says once that a file keeps the log's from being compressed.
+func (j *janitor) foreign(path string, err error) {
+	if j.told == path {
+		return
+	}
+	j.told = path
+	j.s.counts.janitorly.Add(1)
+	j.s.Log.Warn("a file that is not the log's has the name that an archive of it would get; the log's own stays as it is: move the other one away", "path", path, "err", err)
 }
 
 // retain removes the oldest files for as long as there are too many, too old

@@ -65,7 +65,9 @@ func TestCompressionCutOff(t *testing.T) {
 	rotated(t, s, 3)
 	s.Close(context.Background())
 	old := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
-	os.WriteFile(old+".gz", []byte("half an archive"), 0o640)
+	if _, err := compressFile(context.Background(), nil, old, 0o640); err != nil { // done, and the catalog does not say so
+		t.Fatal(err)
+	}
 	os.WriteFile(archiveTemp(old), []byte("another half"), 0o640)
 	s = open(t, &Sink{Path: s.Path})
 	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip plain live" })
@@ -75,6 +77,24 @@ func TestCompressionCutOff(t *testing.T) {
 	r, err := Verify(context.Background(), s.Path, "")
 	if err != nil || !r.OK() || r.Lines != 3 {
 		t.Errorf("verify: %+v, %v", r, err)
+	}
+}
+
+// A file of others that has the name an archive would get is not touched, and
+// keeps only that one file from being compressed.
+func TestArchiveNameTaken(t *testing.T) {
+	s := open(t, &Sink{Compress: "none"})
+	rotated(t, s, 3)
+	s.Close(context.Background())
+	path := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name+".gz")
+	os.WriteFile(path, []byte("of others"), 0o640)
+	s = open(t, &Sink{Path: s.Path})
+	waitFor(t, "compression", func() bool { return states(s) == "plain gzip plain live" })
+	if b, err := os.ReadFile(path); err != nil || string(b) != "of others" {
+		t.Errorf("the file of others now is %q, %v", b, err)
+	}
+	if s.counts.janitorly.Load() != 1 {
+		t.Errorf("counted %d times", s.counts.janitorly.Load())
 	}
 }
 

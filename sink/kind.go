@@ -87,7 +87,7 @@ const maxName = 255
 
 // ownName reports whether a file of this name in the state directory is the log's.
 func ownName(name string) bool {
-	return name == walName || name == slotName || name == wire.StateLock || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
+	return name == walName || name == slotName || name == "lock" || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
 }
 
 // lock keeps other collectors from the log and from the state, both: either
@@ -102,7 +102,7 @@ func (s *Sink) lock() error {
 			return fmt.Errorf("make the directory: %w", err)
 		}
 	}
-	for _, path := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateLock)} {
+	for _, path := range []string{wire.LockName(s.Path), filepath.Join(s.State, "lock")} {
 		f, err := s.Disk.Lock(path)
 		if err != nil {
 			s.unlock()
@@ -125,10 +125,10 @@ func (s *Sink) lock() error {
 	return nil
 }
 
-// markLock writes into a lock whose it is: see wire.LogMark. Without it the log
-// works all the same.
+// markLock writes into the lock beside the log whose it is: see wire.LogMark.
+// Without it the log works all the same.
 func (s *Sink) markLock(f *disk.File, log wire.StreamID) {
-	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n%s\n", os.Getpid(), wire.LogMark(log.String())), 0); err != nil {
+	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n{%s}\n", os.Getpid(), wire.LogMark(log.String())), 0); err != nil {
 		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns name it might send it to itself", "err", err)
 	}
 }
@@ -175,7 +175,7 @@ func (s *Sink) Check(ctx context.Context) error {
 	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
 		problems = append(problems, disk.Usable(dir))
 	}
-	for _, path := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateLock), s.Path} {
+	for _, path := range []string{wire.LockName(s.Path), filepath.Join(s.State, "lock"), s.Path} {
 		if err := disk.Locked(path); err != nil {
 			return s.lockError(err)
 		}

@@ -149,7 +149,9 @@ func (s *Sink) lockAgain(locks []*disk.File) error {
 		}
 		f.Close()
 		locks[i] = again
-		s.markLock(again, s.catalog.log)
+		if i == 0 {
+			s.markLock(again, s.catalog.log)
+		}
 	}
 	return nil
 }

@@ -161,9 +161,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		s.unlock()
 		return fmt.Errorf("open the log %s: %w", s.Path, err)
 	}
-	for _, f := range s.locks {
-		s.markLock(f, w.catalog.log)
-	}
+	s.markLock(s.locks[0], w.catalog.log)
 	s.janitor = newJanitor(s, w.mover, w.before)
 	go s.work(w) // ends by Close, or by a failed disk; closes ended
 	s.janitor.start()

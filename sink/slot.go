@@ -46,7 +46,7 @@ type slot struct {
 const (
 	slotVersion = 2 // version 1 had other names in frames and in the table; this release reads both
 	slotMagic   = 0x504b4366
-	slotName    = "checkpoint"
+	slotName    = wire.StateMark
 	slotHeader  = 12
 )
 

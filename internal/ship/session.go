@@ -102,8 +102,6 @@ func (s *session) noWelcome(err error) error {
 		return fmt.Errorf("no welcome within %v: is that the port of a fanin-collector?", s.t.DialTimeout)
 	case errors.Is(err, wire.ErrProtocol):
 		return fmt.Errorf("what answers there is no fanin-collector: %w", err)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
-		return errors.New("the other side closed the connection before it welcomed this agent: a collector that does so says why in its own log; else something else listens there, or is in between")
 	}
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -32,10 +32,10 @@ func (t *Tailer) checkOwn(f *file, path string) error {
 	if w == nil && !t.Lossy {
 		return nil // nothing is sent before a welcome
 	}
-	if base := filepath.Base(real); (base == wire.StateLock || strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".lock")) && isMarked(real, nil) {
+	if base := filepath.Base(real); strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".lock") && isMarked(real, nil) {
 		return &unfit{"it is the lock of a collector's log"}
 	}
-	for _, lock := range []string{wire.LockName(real), wire.LockName(wire.LiveName(real)), filepath.Join(dir, wire.StateLock)} {
+	for _, lock := range []string{wire.LockName(real), wire.LockName(wire.LiveName(real)), filepath.Join(dir, wire.StateMark)} {
 		if isMarked(lock, w) {
 			return &unfit{fmt.Sprintf("it is of the log that its lines would go to, as %s says: each line would come back as another one", lock)}
 		}
@@ -55,7 +55,7 @@ func sameDirectory(a, b string) bool {
 	return err == nil && os.SameFile(one, two)
 }
 
-// isMarked reports whether a lock is of the log that welcomed this agent. Over UDP
+// isMarked reports whether a lock, or a checkpoint, is of the log that welcomed this agent. Over UDP
 // there is no welcome, so each log may be the one.
 func isMarked(lock string, w *wire.Welcome) bool {
 	f, err := os.Open(lock)
@@ -63,12 +63,13 @@ func isMarked(lock string, w *wire.Welcome) bool {
 		return false
 	}
 	defer f.Close()
-	b := make([]byte, 128)
+	b := make([]byte, 8<<10)
 	n, _ := f.ReadAt(b, 0)
-	if w == nil {
-		return bytes.Contains(b[:n], []byte(wire.LogMark("")))
+	log := ""
+	if w != nil {
+		log = w.Log.String()
 	}
-	return bytes.Contains(b[:n], []byte(wire.LogMark(w.Log.String())+"\n"))
+	return bytes.Contains(b[:n], []byte(wire.LogMark(log)))
 }
 
 // isNamed reports whether a welcome names f as a file of the log.

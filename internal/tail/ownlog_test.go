@@ -16,7 +16,7 @@ import (
 // live file, and with one in the state directory.
 func (r *rig) own(lock string, log wire.StreamID) {
 	r.Helper()
-	if err := os.WriteFile(lock, fmt.Appendf(nil, "123\n%s\n", wire.LogMark(log.String())), 0o640); err != nil {
+	if err := os.WriteFile(lock, fmt.Appendf(nil, "123\n{%s}\n", wire.LogMark(log.String())), 0o640); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -66,7 +66,7 @@ func TestOwnLogIsRefused(t *testing.T) {
 			}
 			r.change = func(x *Tailer) { x.Tables[0].Paths = append(x.Tables[0].Paths, r.path("sub/*.log")) }
 		},
-		"the collector's state": func(r *rig) { r.own(r.path(wire.StateLock), r.keeper.life.Log) },
+		"the collector's state": func(r *rig) { r.own(r.path(wire.StateMark), r.keeper.life.Log) },
 		"another name of the same file": func(r *rig) {
 			r.told(r.path("a.log"), disk.BootID())
 			r.append("a.log", "and more\n")

@@ -585,5 +585,9 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 
 // source is what the lines of a file are said to come from.
 func (table *Table) source(path string) string {
-	return cmp.Or(table.Source, strings.TrimSuffix(filepath.Base(path), ".log"))
+	name := strings.TrimSuffix(filepath.Base(path), ".log")
+	if name == wire.SourceNotice { // the collector's own, which it takes from no agent
+		name = filepath.Base(path)
+	}
+	return cmp.Or(table.Source, name)
 }

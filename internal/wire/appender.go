@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Appender takes batches over. Append returning nil is the ack: the batch is
@@ -69,6 +70,8 @@ func (b *Batch) Check() error {
 		return &Refused{"open and end cover no bytes"}
 	case len(b.Agent) > MaxName || len(b.Host) > MaxName || len(b.Source) > MaxName || len(b.Reason) > MaxName:
 		return &Refused{fmt.Sprintf("a name is longer than %d bytes", MaxName)}
+	case b.isReserved():
+		return &Refused{fmt.Sprintf("the source %q is the collector's own", SourceNotice)}
 	case len(b.Identity) > MaxIdentity:
 		return &Refused{fmt.Sprintf("an identity is longer than %d bytes", MaxIdentity)}
 	}
@@ -107,6 +110,12 @@ func (b *Batch) checkCuts() error {
 	return nil
 }
 
-// SourceNotice is the source of the collector's own lines in the log; nobody
-// else may use it.
+// isReserved reports whether b claims the collector's own source, anywhere. Every
+// input passes here, so none can forget it.
+func (b *Batch) isReserved() bool {
+	return b.Source == SourceNotice || slices.ContainsFunc(b.Cuts, func(c Cut) bool { return c.Source == SourceNotice })
+}
+
+// SourceNotice is the source of the collector's own lines in the log; no
+// input may use it.
 const SourceNotice = "fanin"

@@ -72,6 +72,8 @@ func TestCheck(t *testing.T) {
 	f("an operation unheard", false, op(OpEnd+1, 10))
 	f("open without a stream", false, func(b *Batch) { op(OpOpen, 10)(b); b.Stream = StreamID{} })
 	f("skip with text", false, func(b *Batch) { b.Op = OpSkip })
+	f("the collector's own source", false, func(b *Batch) { b.Source = SourceNotice })
+	f("the collector's own source inside", false, func(b *Batch) { b.Cuts[0].Source = SourceNotice })
 	f("open over bytes", false, op(OpOpen, 11))
 	f("end over bytes", false, op(OpEnd, 11))
 	f("a negative offset", false, func(b *Batch) { b.Offset = -1 })

@@ -5,18 +5,24 @@ import (
 	"regexp"
 )
 
-// LogMark is a line in the lock beside a log and in the lock of its state
-// directory. It says whose they are to an agent that a pattern leads there, over
-// whatever link or mount.
-func LogMark(log string) string { return "fanin log " + log }
+// LogMark is in the lock beside a log, and in the checkpoint in its state directory.
+// It says whose they are to an agent that a pattern leads there, over whatever link
+// or mount. "": the beginning of every mark.
+func LogMark(log string) string {
+	if log == "" {
+		return `"log":"`
+	}
+	return `"log":"` + log + `"`
+}
 
-// LockName is the lock beside the log at path.
+// LockName is the lock beside the log at path. It holds the process, and in its
+// second line the mark.
 func LockName(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".lock")
 }
 
-// StateLock is the name of the lock in a log's state directory.
-const StateLock = "lock"
+// StateMark is the name of the file in a log's state directory that bears the mark.
+const StateMark = "checkpoint"
 
 // rotated is the name of a file that was the log once: its time is behind the
 // name, and before the extension.
