@@ -134,7 +134,7 @@ func TestStreamStolen(t *testing.T) {
 	want := "begin\n"
 	for i := 0; !warned.Load(); i++ {
 		if i == 20_000 {
-			t.Fatal("nobody said that messages are taken by somebody else")
+			t.Fatal("nobody said that messages are taken by another process")
 		}
 		line := fmt.Sprintf("line %d", i)
 		publishStored(t, nc, "logs.a", line)

@@ -234,7 +234,7 @@ func (r *recovery) extend(ctx context.Context) error {
 	}
 	if !sl.Rotating || !whole || size > end {
 		r.fresh = true
-		r.notice("INTERFERENCE file=%s generation=%d was changed or moved by somebody else while the collector was down; going on in a new file", name, sl.Generation)
+		r.notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the collector was down; going on in a new file", name, sl.Generation)
 	}
 	if own {
 		if name, err = w.mover.move(sl.Inode); err != nil {

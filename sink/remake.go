@@ -51,7 +51,7 @@ var errOthers = errors.New("another collector's state is there by now")
 // remake makes the state again, for as long as that takes. The error that it
 // returns ends the writer; the file is safe by then.
 func (w *writer) remake(why string) error {
-	w.suffer(fmt.Errorf("the state directory %s was %s by somebody else", w.s.State, why))
+	w.suffer(fmt.Errorf("the state directory %s was %s by another process", w.s.State, why))
 	w.remaking = true
 	defer func() { w.remaking = false }()
 	if err := w.wait(); errors.Is(err, syscall.EIO) { // any other shows only what is known
@@ -73,7 +73,7 @@ func (w *writer) remake(why string) error {
 		if err == nil {
 			break
 		}
-		err = fmt.Errorf("the state directory was %s by somebody else, and cannot be made again: %w", why, err)
+		err = fmt.Errorf("the state directory was %s by another process, and cannot be made again: %w", why, err)
 		if !retryable(err) {
 			return err
 		}
@@ -82,7 +82,7 @@ func (w *writer) remake(why string) error {
 		}
 	}
 	w.s.counts.interference.Add(1)
-	w.s.Notice("INTERFERENCE state=%s %s by somebody else; made again after %s, with all that it held; going on in generation %d",
+	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; going on in generation %d",
 		w.s.State, why, time.Since(w.trouble.since).Round(time.Millisecond), w.file.generation)
 	w.s.Log.Info("the state directory is made again and lines are taken", "state", w.s.State)
 	w.relieve()

@@ -71,7 +71,7 @@ func (w *writer) replace(why string) error {
 	if where == "" {
 		where = "gone"
 	}
-	w.s.Notice("INTERFERENCE file=%s generation=%d %s by somebody else; going on in generation %d; the old file is %s",
+	w.s.Notice("INTERFERENCE file=%s generation=%d %s by another process; going on in generation %d; the old file is %s",
 		filepath.Base(w.s.Path), old.number, why, w.file.generation, where)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // keepState makes the state directory, or what is missing of it, again after
-// somebody deleted it: the marks follow by themselves. It is called at each look at
+// it was deleted: the marks follow by themselves. It is called at each look at
 // the files, before the marks are written. A directory that another agent has by now
 // is left alone, and this agent ends.
 func (a *follower) keepState() {
@@ -22,7 +22,7 @@ func (a *follower) keepState() {
 	}
 	err := a.makeState()
 	if err == nil {
-		a.log.Warn("the agent's state was deleted by somebody else; it is made again, and nothing is lost", "state", a.settings.Agent.State)
+		a.log.Warn("the agent's state was deleted by another process; it is made again, and nothing is lost", "state", a.settings.Agent.State)
 		a.stateSaid = time.Time{}
 		return
 	}
@@ -33,7 +33,7 @@ func (a *follower) keepState() {
 	}
 	if time.Since(a.stateSaid) > time.Minute {
 		a.stateSaid = time.Now()
-		a.log.Error("the agent's state was deleted by somebody else and cannot be made again; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
+		a.log.Error("the agent's state was deleted by another process and cannot be made again; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
 	}
 }
 

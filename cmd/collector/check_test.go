@@ -296,7 +296,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	if _, err := check(t, dir, text); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by another process: %s", filepath.Join(dir, "new"))) {
 		t.Errorf("of a log that another collector has: %v", err)
 	}
-	// Somebody deletes the state: the socket is there again, too.
+	// The state is deleted: the socket is there again, too.
 	if err := os.RemoveAll(s.state()); err != nil {
 		t.Fatal(err)
 	}

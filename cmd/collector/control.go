@@ -156,14 +156,14 @@ func (k *control) openSocket() error {
 	return nil
 }
 
-// keepSocket opens the control socket again after somebody deleted it, perhaps with
+// keepSocket opens the control socket again after it was deleted, perhaps with
 // the whole state directory.
 func (c *server) keepSocket() {
 	if _, err := os.Lstat(c.control.socket); !errors.Is(err, fs.ErrNotExist) {
 		return
 	}
 	if err := c.control.openSocket(); err == nil { // else the directory is missing, which the sink reports
-		c.log.Warn("the control socket was deleted by somebody else; it is open again", "socket", c.control.socket)
+		c.log.Warn("the control socket was deleted by another process; it is open again", "socket", c.control.socket)
 	}
 }
 
