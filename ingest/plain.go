@@ -333,10 +333,7 @@ func (c *conn) finish(err error) (lost *appendError) {
 		err = c.makeSpace()
 	}
 	if err == nil && len(c.in.bytes()) > 0 {
-		err = c.lookAtFirst(false)
-		if err == nil {
-			err = c.append(append(c.in.bytes(), '\n'))
-		}
+		err = c.append(append(c.in.bytes(), '\n'))
 	}
 	errors.As(err, &lost)
 	return lost
@@ -357,11 +354,11 @@ func (c *conn) sayLost(lost *appendError) {
 		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unsent)
 }
 
-// lookAtFirst looks whether the first line is a request of HTTP; long says that it
-// is too long to wait for its end. Blank lines do not count.
+// lookAtFirst looks whether the first line is a request of HTTP, once its end is
+// there; long says that it is too long to wait for that. Blank lines do not count.
 func (c *conn) lookAtFirst(long bool) error {
 	head := c.in.bytes()
-	if c.begun || len(bytes.TrimLeft(head, "\r\n")) == 0 {
+	if c.begun || !long && bytes.IndexByte(bytes.TrimLeft(head, "\r\n"), '\n') < 0 {
 		return nil
 	}
 	c.begun = true

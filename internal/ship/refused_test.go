@@ -27,6 +27,6 @@ func TestRefused(t *testing.T) {
 		if strings.Contains(said, "kind 0") {
 			t.Fatal(said)
 		}
-		return strings.Contains(said, "closed the connection before it welcomed this agent")
+		return strings.Contains(said, "closed before the collector's welcome came")
 	})
 }
