@@ -213,7 +213,7 @@ func TestFoundCopyIsNamed(t *testing.T) {
 		r.append(name, "1\n")
 		g := r.tailer.findCopy(f, wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))})
 		if g == nil || g.path != r.path(name) || g.isHidden() == named {
-			t.Errorf("%s: found is %v", name, g)
+			t.Errorf("%s: it is found: %v", name, g != nil)
 		}
 		if g != nil {
 			g.file.close()
