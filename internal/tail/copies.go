@@ -30,13 +30,20 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	beside := t.beside[f.dir]
 	t.mu.Unlock()
 	for _, g := range beside {
-		if b := g.begins.Load(); g != f && b != nil && b.like(own) && g.beginsLike(f, head, size) {
+		if g != f && g.mayBegin(own) && g.beginsLike(f, head, size) {
 			f.original = g
 			return true
 		}
 	}
 	f.original = nil
 	return t.shrunkBeside(f.dir)
+}
+
+// mayBegin reports whether a file that begins with own may be a copy of g, going by
+// what was read of g last: it may have grown since. It saves reading g again.
+func (g *Follower) mayBegin(own *beginning) bool {
+	b := g.begins.Load()
+	return b == nil || len(b.sums) == 0 || b.like(own) || own.like(b)
 }
 
 // beginsLike reports whether f, which has this size and begins with head, may be
@@ -140,8 +147,8 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 			if g, err = t.open(candidate{c.path, f.table, key, c.info}); err != nil {
 				continue
 			}
-			g.visible, g.turning, g.source = false, true, f.source
-			if !t.names(c.path) {
+			g.visible, g.turning, g.source = t.names(c.path), true, f.source
+			if !g.visible {
 				g.origin = f.label() // where the next start looks for it
 			}
 		}

@@ -2,11 +2,13 @@ package tail
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +113,113 @@ func TestOldMark(t *testing.T) {
 	r.state = old
 	r.keeper.refuse(nil)
 	r.run().drained(2).expectSet(sent + "new")
+}
+
+// gate passes on what is sent, but holds batches that have some text in them.
+type gate struct {
+	wire.Appender
+	text     string
+	held     chan struct{} // closed when the first one is held
+	once     sync.Once
+	released chan struct{}
+}
+
+func newGate(to wire.Appender, text string) *gate {
+	return &gate{Appender: to, text: text, held: make(chan struct{}), released: make(chan struct{})}
+}
+
+func (g *gate) Append(ctx context.Context, b wire.Batch) error {
+	if string(b.Text) == g.text {
+		g.once.Do(func() { close(g.held) })
+		select {
+		case <-g.released:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return g.Appender.Append(ctx, b)
+}
+
+// looks waits until the tailer has found one more file, and so has looked at all
+// that were there before it twice.
+func (r *rig) looks(name string) *rig {
+	r.Helper()
+	r.append(name, name+"\n")
+	return r.await(func() bool { return strings.Contains(r.keeper.lines(), name) })
+}
+
+// TestCopyOfAGrowingFile: a file is copied while lines of it are on their way, or
+// not read yet. What is known of its beginning is older than the copy then.
+func TestCopyOfAGrowingFile(t *testing.T) {
+	for name, first := range map[string]string{"a short file": "1\n", "an empty file": ""} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t).append("a.log", first)
+			gate := newGate(r.keeper, "2\n")
+			r.change = func(t *Tailer) { t.Out, t.Settle = gate, time.Minute }
+			r.run().await(func() bool { return len(r.tailer.Status()) == 1 && r.tailer.Status()[0].Agreed }).drained(1)
+			r.append("a.log", "2\n")
+			<-gate.held
+			r.append("a.log.1", first+"2\n").await(func() bool { return len(r.tailer.Status()) == 2 }).looks("z.log")
+			if err := os.Truncate(r.path("a.log"), 0); err != nil {
+				t.Fatal(err)
+			}
+			r.append("a.log", "3\n")
+			close(gate.released)
+			r.expectSet(first + "2 3 z.log").drained(3).expectSet(first + "2 3 z.log")
+		})
+	}
+}
+
+// TestCopyIsCreatedFirst: a copy that no table names is found while it is still
+// empty, for the file before was copied a moment ago.
+func TestCopyIsCreatedFirst(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n")
+	r.change = func(t *Tailer) {
+		t.Tables[0].Paths, t.Settle, t.LetGo = []string{r.path("a.log"), r.path("z*.log")}, time.Minute, time.Minute
+	}
+	r.run().expect("1").append("a.log.1", "")
+	r.rename("a.log", "a.log.2").append("a.log", "2\n").expect("1 2")
+	r.await(func() bool { return r.tailer.Counts()["unseen_files"] == 1 })
+	r.append("a.log.1", "2\n").looks("z1.log").looks("z2.log")
+	if err := os.Truncate(r.path("a.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	r.append("a.log", "3\n").expectSet("1 2 3 z1.log z2.log").drained(5).expectSet("1 2 3 z1.log z2.log")
+}
+
+// TestUnseenIsNotNamed: a file that a table names is none that came and went; the
+// next look finds it.
+func TestUnseenIsNotNamed(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n").run().expect("1")
+	s := r.tailer.newSearch()
+	defer s.close()
+	r.append("a.log.1", "")
+	r.tailer.unseen(t.Context(), s, r.tailer.registered(), handed{path: r.path("a.log")})
+	if n := r.tailer.Counts()["unseen_files"]; n != 0 {
+		t.Errorf("%d files count as unseen", n)
+	}
+}
+
+// TestFoundCopyIsNamed: a copy that is found before any look did, and that a table
+// names, is not let go as one that no table names, however long the next look takes.
+func TestFoundCopyIsNamed(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n")
+	r.change = func(t *Tailer) { t.Poll = time.Hour } // the first look is the only one
+	r.run().expect("1").drained(1)
+	r.tailer.mu.Lock()
+	f := r.tailer.byPath[r.path("a.log")]
+	r.tailer.mu.Unlock()
+	for name, named := range map[string]bool{"a.log.1": true, "copy": false} {
+		r.append(name, "1\n")
+		g := r.tailer.findCopy(f, wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))})
+		if g == nil || g.path != r.path(name) || g.isHidden() == named {
+			t.Errorf("%s: it is found: %v", name, g != nil)
+		}
+		if g != nil {
+			g.file.close()
+		}
+		os.Remove(r.path(name))
+	}
 }
 
 // TestOnce: a file that changes between two looks has one past to a decision.

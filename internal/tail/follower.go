@@ -189,19 +189,26 @@ func (f *Follower) awaitDrained(ctx context.Context) bool {
 }
 
 // settle waits for as long as the file may be a copy in the making. While it is
-// empty nobody can tell, and there is nothing to send either.
+// empty nobody can tell, and there is nothing to send either: one that no table
+// names may be a copy that has only just been created, too.
 func (f *Follower) settle(ctx context.Context) bool {
 	var end time.Time // none while it is empty
 	var grown int64
 	for f.isTurning() {
 		look := time.After(f.t.Poll)
-		if size := f.file.size(); size == 0 {
-			look = nil // whoever sees it grow will say so
-		} else if size != grown {
+		size := f.file.size()
+		unnamed := size == 0 && f.isHidden()
+		if size != grown || unnamed && end.IsZero() {
 			grown, end = size, time.Now().Add(f.t.Settle) // to copy much takes long
 		}
-		hidden := look == nil && f.isHidden()
-		if hidden || look != nil && (time.Now().After(end) || !f.t.looksLikeCopy(f) || f.tookPlace() != nil) {
+		switch late := !end.IsZero() && time.Now().After(end); {
+		case unnamed && late:
+			return true
+		case unnamed:
+			f.drain() // the file that has its name now need not wait
+		case size == 0:
+			look = nil // whoever sees it grow will say so
+		case late || !f.t.looksLikeCopy(f) || f.tookPlace() != nil:
 			return true
 		}
 		select {

@@ -10,8 +10,9 @@ import (
 // what the patterns match. They only save time: looking is the truth.
 type hints struct {
 	watcher *fsnotify.Watcher // nil: there are none
-	whole   bool              // all these directories are watched
-	stale   bool              // files came or went since the last look
+	watched map[string]bool
+	whole   bool // all these directories are watched
+	stale   bool // files came or went since the last look
 }
 
 func newHints() *hints {
@@ -19,18 +20,26 @@ func newHints() *hints {
 	if err != nil {
 		return &hints{}
 	}
-	return &hints{watcher: w}
+	return &hints{watcher: w, watched: make(map[string]bool)}
 }
 
 // watch watches the directories of a look. All are named each time: another file
-// system may be mounted over one that is watched already.
+// system may be mounted over one that is watched already. What changed in a new one
+// between the look and now was not told by anything, so another look is due.
 func (h *hints) watch(s *sight) {
 	if h.watcher == nil {
 		return
 	}
 	h.whole = s.whole
+	before := h.watched
+	h.watched = make(map[string]bool, len(s.dirs))
 	for dir := range s.dirs {
-		h.whole = h.watcher.Add(dir) == nil && h.whole // fails where it is missing, or too many are watched
+		if h.watcher.Add(dir) != nil { // it is missing, or too many are watched
+			h.whole = false
+			continue
+		}
+		h.watched[dir] = true
+		h.stale = h.stale || !before[dir]
 	}
 }
 

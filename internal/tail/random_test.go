@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -188,6 +190,18 @@ func (w *world) inOrder() {
 	}
 }
 
+// record keeps what is logged.
+type record struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(b)
+}
+
 func TestRandomWorlds(t *testing.T) {
 	worlds := 60
 	if testing.Short() {
@@ -197,9 +211,18 @@ func TestRandomWorlds(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			if seed%2 == 1 {
-				r.few(1 + seed%3) // open at a time
+			said := &record{}
+			r.change = func(x *Tailer) {
+				x.Log = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug}))
+				if seed%2 == 1 {
+					x.Files = 1 + seed%3 // open at a time
+				}
 			}
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("the tailer said:\n%s", said.text.String())
+				}
+			})
 			w := &world{rig: r, rnd: rand.New(rand.NewSource(int64(seed)))}
 			answers := rand.New(rand.NewSource(int64(seed)))
 			r.keeper.failing = func(b wire.Batch) error {

@@ -98,8 +98,8 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 			}
 			continue
 		}
-		if t.tableOf(h.path).Excludes(x.path) {
-			continue
+		if t.names(x.path) || t.tableOf(h.path).Excludes(x.path) {
+			continue // the next look finds it, or it is not to be found
 		}
 		f := x.open(t)
 		switch {
