@@ -161,8 +161,11 @@ func behind(w *wire.Watermark, b *belief) bool {
 	return w.Epoch < b.epoch || w.Epoch == b.epoch && w.Offset < b.Offset
 }
 
-// open opens the stream as planned, and skips what is in the log already.
+// open opens the stream as planned, and skips what is in the log already. What the
+// collector is told of the file's beginning is read for it: the file may begin
+// otherwise than it did, and an agent that lost its marks goes by that.
 func (f *Follower) open(ctx context.Context, p plan) error {
+	f.begins.Store(nil)
 	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpOpen, Stream: f.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
 		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Identity: f.identity()})
 	if err != nil || p.skip == nil || p.skip.Offset == p.base.Offset {
@@ -191,7 +194,6 @@ func (f *Follower) begin(p plan, id logID) error {
 	if err != nil {
 		return err
 	}
-	f.begins.Store(nil) // the file may begin otherwise than it did
 	f.belief.trail = slices.DeleteFunc(f.belief.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
 	f.belief.Point, f.belief.epoch, f.belief.log, f.belief.fresh = c.Point, p.epoch, id, false
 	f.moveTo(c)
