@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
@@ -10,15 +11,18 @@ import (
 // output that is followed, a copy of the log elsewhere. Such a file grows only
 // with what was sent of it.
 //
-// That batch after batch holds a line of the one before is a suspicion: it costs a
-// short search. It may be an honest file that repeats itself, so the suspicion is
-// tried: nothing is sent for a moment, then one batch. A file that rests while
-// nothing is sent, and grows when something is, several times in a row, grows with
-// that alone. Any other file was held up by a second or two.
+// That batch after batch holds a line of the one before is a suspicion: it
+// costs a short search. It may be an honest file that repeats itself, so the
+// suspicion is tried: nothing is sent for several times as long as the file ever
+// rested before, at random, and then one batch. A file that rests while nothing is
+// sent, and then grows with what was sent, several times in a row, grows with that
+// alone. An honest one shows itself by its next line, and was held up no longer.
 type echo struct {
-	line   []byte // the end of the first line of the batch before
+	line   []byte // the first line of the batch before
 	repeat int    // batches in a row that held such a line
 	since  time.Time
+	last   time.Time     // when a batch was sent last
+	gap    time.Duration // the longest pause between those in a row
 
 	round int       // of the trial; 0: there is none
 	again time.Time // no trial before
@@ -27,41 +31,55 @@ type echo struct {
 const (
 	echoRepeats = 24                     // batches in a row that make a suspicion
 	echoWithin  = time.Minute            // and so fast: a slow loop does no harm
-	echoSearch  = 64 << 10               // how much of a batch is searched
-	echoLine    = 48                     // how much of a line is looked for: as much as a search is quick for
+	echoSearch  = 16 << 10               // how much of a batch is searched
+	echoLine    = 256                    // how much of a line is looked for: its end
 	echoLeast   = 4                      // a shorter line proves nothing
 	echoRounds  = 4                      // of a trial
-	echoRest    = 700 * time.Millisecond // how long the file must rest in each
-	echoAnswer  = 3 * time.Second        // and within which it must then grow
+	echoRest    = 700 * time.Millisecond // how long the file must rest in each, at least
+	echoGaps    = 4                      // and in times of its longest pause; up to twice that, at random
+	echoLongest = 40 * time.Second       // no trial is worth a longer rest
+	echoAnswer  = 3 * time.Second        // within which it must then grow, at least
 	echoPause   = 10 * time.Minute       // until a file that passed is tried again
 )
 
 var errEcho = &unfit{"it grows only when its own lines are sent, so each line comes back as another one: what reads the log, or a worker, writes into this file. " +
 	"Take it out of paths, then start the agent again"}
 
-// saw looks at a batch that is about to be sent.
-func (e *echo) saw(text []byte) {
+// saw looks at a batch that is about to be sent, and reports whether it holds a line
+// of the one before.
+func (e *echo) saw(text []byte) bool {
 	now := time.Now()
-	if len(e.line) >= echoLeast && bytes.Contains(text[:min(len(text), echoSearch)], e.line) {
-		if e.repeat++; e.repeat == 1 {
-			e.since = now
-		}
-	} else {
-		e.repeat = 0
+	begin := text[:min(len(text), echoSearch)]
+	held := len(e.line) >= echoLeast && bytes.Contains(begin, e.line)
+	switch {
+	case !held:
+		e.repeat, e.gap = 0, 0
+	case e.repeat == 0:
+		e.repeat, e.since = 1, now
+	case e.round == 0: // the pauses of a trial are our own
+		e.repeat++
+		e.gap = max(e.gap, now.Sub(e.last))
 	}
-	line, _, _ := bytes.Cut(text[:min(len(text), echoSearch)], newline)
-	e.line = append(e.line[:0], line[max(0, len(line)-echoLine):]...)
+	line, _, _ := bytes.Cut(begin, newline)
+	e.line, e.last = append(e.line[:0], line[max(0, len(line)-echoLine):]...), now
 	if e.round == 0 && e.repeat >= echoRepeats && now.After(e.again) {
-		if e.repeat = 0; now.Sub(e.since) < echoWithin {
+		if now.Sub(e.since) < echoWithin && 2*echoGaps*e.gap < echoLongest {
 			e.round = 1
 		}
+		e.repeat = 1
 	}
+	return held
+}
+
+// rest is how long the file must rest in this round.
+func (e *echo) rest() time.Duration {
+	return max(echoRest, echoGaps*e.gap+rand.N(echoGaps*e.gap+1))
 }
 
 // passEcho ends a trial: the file is no echo.
 func (f *Follower) passEcho() {
 	e := &f.echo
-	e.round, e.repeat, e.again = 0, 0, time.Now().Add(echoPause)
+	e.round, e.repeat, e.gap, e.again = 0, 0, 0, time.Now().Add(echoPause)
 	f.tried.Add(1)
 }
 
@@ -71,18 +89,23 @@ func (f *Follower) holdEcho(ctx context.Context) {
 	if f.echo.round == 0 {
 		return
 	}
-	size, rested := f.file.size(), time.Now()
-	for begun := rested; time.Since(rested) < echoRest; {
+	rest := f.echo.rest()
+	begun := time.Now()
+	size, rested := f.file.size(), begun
+	settled := false // what was sent before may still come back
+	for time.Since(rested) < rest {
 		if f.sleep(ctx, echoRest/16); ctx.Err() != nil {
 			return
 		}
-		if now := f.file.size(); now != size {
-			size, rested = now, time.Now() // of what was sent before, perhaps
+		now := f.file.size()
+		if settled = settled || time.Since(rested) > echoRest/2; now == size {
+			continue
 		}
-		if time.Since(begun) > 4*echoRest {
+		if settled || time.Since(begun) > 4*echoRest {
 			f.passEcho()
 			return
 		}
+		size, rested = now, time.Now()
 	}
 }
 
@@ -91,8 +114,9 @@ func (f *Follower) awaitEcho(ctx context.Context, before int64) error {
 	if f.echo.round == 0 {
 		return nil
 	}
+	patience := max(echoAnswer, echoGaps*f.echo.gap)
 	for begun := time.Now(); f.file.size() <= before; {
-		if time.Since(begun) > echoAnswer {
+		if time.Since(begun) > patience {
 			f.passEcho()
 			return nil
 		}
@@ -126,6 +150,8 @@ func (f *Follower) fit(text []byte) error {
 			return err
 		}
 	}
-	f.echo.saw(text)
+	if held := f.echo.saw(text); !held && f.echo.round > 0 {
+		f.passEcho() // it grew, and with something else
+	}
 	return nil
 }

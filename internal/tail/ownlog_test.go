@@ -143,7 +143,7 @@ func TestEchoIsStopped(t *testing.T) {
 			if !strings.HasSuffix(line, "the first line\n") {
 				continue
 			}
-			r.append("a.log", "done: "+line[max(0, len(line)-200):])
+			r.append("a.log", "done: "+line[max(0, len(line)-300):])
 		}
 		return nil
 	}
@@ -158,39 +158,50 @@ func TestEchoIsStopped(t *testing.T) {
 	}
 }
 
-// A file that says the same again and again, by itself, is none.
+// A file that says the same again and again, by itself, is none: fast or slowly, at
+// an even pace or not.
 func TestRepetitionIsNoEcho(t *testing.T) {
-	r := newRig(t)
-	r.append("a.log", "all is well\n").run()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	n := 1
-	go func() { // ends by stop
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
+	for name, pause := range map[string]func(n int) time.Duration{
+		"fast":   func(int) time.Duration { return 20 * time.Millisecond },
+		"slow":   func(int) time.Duration { return 800 * time.Millisecond },
+		"uneven": func(n int) time.Duration { return time.Duration(n%3*n%5) * 300 * time.Millisecond },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.append("a.log", "all is well\n").run()
+			n := 1
+			tried := func() bool {
+				r.tailer.mu.Lock()
+				defer r.tailer.mu.Unlock()
+				for _, f := range r.tailer.followers {
+					if f.tried.Load() > 0 {
+						return true
+					}
+				}
+				return false
+			}
+			for end := time.Now().Add(60 * time.Second); !tried(); n++ {
+				if time.Now().After(end) {
+					t.Fatal("the suspicion was never tried")
+				}
+				time.Sleep(pause(n)) // the pace is what is tried
 				r.append("a.log", "all is well\n")
-				n++
 			}
-		}
-	}()
-	passed := func() bool {
-		r.tailer.mu.Lock()
-		defer r.tailer.mu.Unlock()
-		for _, f := range r.tailer.followers {
-			if f.tried.Load() > 0 {
-				return true
+			until(t, "all lines are kept", func() bool { return strings.Count(r.keeper.lines(), "all is well") == n })
+			if r.tailer.Counts()["unfit_files"] != 0 {
+				t.Error("taken for an echo")
 			}
-		}
-		return false
+		})
 	}
-	until(t, "the suspicion was tried", passed)
-	close(stop)
-	<-stopped
-	until(t, "all lines are kept", func() bool { return strings.Count(r.keeper.lines(), "all is well") == n })
-	if r.tailer.Counts()["unfit_files"] != 0 {
-		t.Error("taken for an echo")
+}
+
+// Lines that differ in their times alone raise no suspicion.
+func TestTimesAreNoEcho(t *testing.T) {
+	var e echo
+	for n := range 100 {
+		if e.saw(fmt.Appendf(nil, "2026-11-25T10:%02d:00Z INFO health check: all systems nominal, nothing to be reported today\n", n)) || e.round > 0 {
+			t.Fatal("suspected")
+		}
 	}
 }
