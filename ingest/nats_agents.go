@@ -292,6 +292,9 @@ func (n *NATS) checkHello(f *wire.Frame, agent string, least int) *fault {
 	if bad := checkHello(f.Hello, least); bad != nil {
 		return bad
 	}
+	if f.Hello.Version == 1 && !n.TrustHost {
+		f.Hello.Host = agent // that version named any host; what it left in a stream is taken all the same
+	}
 	if f.Hello.Host != "" && f.Hello.Host != agent && !n.TrustHost {
 		return &fault{"host", fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
 			"set host in the agent's configuration, or trust_host = true in [[collector.nats]]", f.Hello.Host, agent)}

@@ -27,7 +27,7 @@ func batchV1(t *testing.T, b *wire.Batch) []byte {
 func TestStreamOfVersion1(t *testing.T) {
 	s := natstest.New(t)
 	n, m := agents(t, s)
-	hello := wire.AppendHello(nil, wire.Hello{Version: 1, Agent: "a", Instance: wire.StreamID{1}, Run: 1, Host: "a", Software: "test"})
+	hello := wire.AppendHello(nil, wire.Hello{Version: 1, Agent: "a", Instance: wire.StreamID{1}, Run: 1, Host: "any-host", Software: "test"})
 	open := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{1}, Epoch: 1, Source: "x"}
 	b := wire.Batch{Stream: wire.StreamID{1}, Epoch: 1, End: 4, After: 7, Text: []byte("old\n")}
 	js := jetStream(t, s.Connect())

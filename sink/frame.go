@@ -25,8 +25,9 @@ import (
 //	60 extension  length of the extension in bytes
 //	64 records, names, extension, text
 //
-// The extension is for what a frame must remember beside its records. It is empty
-// so far, and a frame with one is refused: a later release wrote it.
+// The extension is for what a frame must remember beside its records: entries, each
+// kind, 2 bytes · length of the key, 2 bytes · length of the value, 4 bytes · key · value.
+// It is empty so far, and a frame with one is refused: a later release wrote it.
 //
 // The text has no sum of its own: each record carries that of its part, and the
 // records are under the frame's. The same records, as they are, are the ledger.
@@ -77,9 +78,9 @@ func (f *frame) appendHead(dst []byte) []byte {
 // errFrame says that bytes are no whole frame; what it wraps says why.
 var errFrame = errors.New("not a whole frame")
 
-// errLater says that a frame is whole, and more than this release can read. It is
-// not torn: what it holds was acknowledged.
-var errLater = errors.New("a frame with an extension: a later release wrote it, and only that, or one after it, can open this log")
+// errLater says that a frame, or an entry of the table, is whole, and more than this
+// release can read. It is not torn: what it holds was acknowledged.
+var errLater = errors.New("a later release wrote it, and only that, or one after it, can open this log")
 
 // parseFrame reads the frame that b begins with and returns its length. The
 // frame's text is part of b.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -108,6 +109,30 @@ func TestLossyLimits(t *testing.T) {
 	n := s.counts.of("udp-agent")
 	if n.streams.Load() != 2 || n.written.Load() != 98 {
 		t.Errorf("%d lines rejected, %d written; 2 and 98 of the 100 sent", n.streams.Load(), n.written.Load())
+	}
+}
+
+// At a limit the group is committed before a stream is let in; the stream's next
+// datagram in the same group still finds where it stands.
+func TestLossyLimitWithinAGroup(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone, Limits: Limits{LossyPerAddress: 2}})
+	ctx := context.Background()
+	if err := s.Append(ctx, datagram(1, "192.0.2.1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	held, release := make(chan struct{}), make(chan struct{})
+	go s.do(ctx, func(*writer) error { close(held); <-release; return nil }) // ends by release
+	<-held
+	var all sync.WaitGroup
+	for _, b := range []wire.Batch{datagram(2, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0)} {
+		all.Go(func() { s.Append(ctx, b) })
+		time.Sleep(10 * time.Millisecond) // it waits for the writer, which takes them in this order
+	}
+	close(release)
+	all.Wait()
+	n := s.counts.of("udp-agent")
+	if n.written.Load() != 3 || n.duplicate.Load() != 2 {
+		t.Errorf("%d lines written, %d duplicate; want 3 and 2", n.written.Load(), n.duplicate.Load())
 	}
 }
 

@@ -29,7 +29,14 @@ import (
 //	  tomb       [5, id, epoch, offset, lines]
 //	  no tomb    [6, id]
 //
-// Numbers 7 and 8 are kept for keys and for what extensions of frames say. Version 1
+// Version 2 has places that nothing fills yet, and a table with one of them is refused
+// as a later release's:
+//
+//	key        [7, id, content, offset, hash, time]   a request with a key, see wire.StreamKey
+//	no key     [8, id]
+//	extension  [9, kind, key, value]                  what a frame's extension said last; "" none
+//
+// Version 1
 // had another stream: [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]].
 const (
 	entryStream       = 1
@@ -38,6 +45,7 @@ const (
 	entryNoGeneration = 4
 	entryTomb         = 5
 	entryNoTomb       = 6
+	entryLast         = 9 // that version 2 has a place for
 )
 
 func tableName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("table-%d", n)) }
@@ -155,6 +163,9 @@ func readTable(d *disk.Disk, dir string, n uint64, size int64) (*catalog, error)
 	}
 	c := newCatalog()
 	at, err := c.load(b[:size])
+	if errors.Is(err, errLater) {
+		return nil, fmt.Errorf("read the table %s: %w", path, err)
+	}
 	if err != nil {
 		return nil, &DamagedError{path, int64(at), err.Error()}
 	}
@@ -211,6 +222,8 @@ func (c *catalog) loadEntry(body []byte) error {
 		c.loadGeneration(g, r.err == nil)
 	case kind == entryNoGeneration && n == 2:
 		c.loadGeneration(&generation{number: r.uint()}, false)
+	case r.err == nil && kind > entryNoTomb && kind <= entryLast:
+		return fmt.Errorf("kind %d: %w", kind, errLater)
 	default:
 		return fmt.Errorf("kind %d with %d elements is none", kind, n)
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tinylib/msgp/msgp"
+
 	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
@@ -209,6 +211,12 @@ func TestFrameOfALaterRelease(t *testing.T) {
 	r.life++
 	if f, err := r.next(); f != nil || err != nil {
 		t.Errorf("of another life: %v, %v", f, err)
+	}
+	for kind := entryNoTomb + 1; kind <= entryLast; kind++ {
+		c := newCatalog()
+		if _, err := c.load(appendEntry(nil, msgp.AppendInt(msgp.AppendArrayHeader(nil, 6), kind))); !errors.Is(err, errLater) {
+			t.Errorf("an entry of kind %d: %v", kind, err)
+		}
 	}
 	if _, err := decodeSlot(slotOfVersion(t, slotVersion+1)); err == nil || !strings.Contains(err.Error(), "install the release") {
 		t.Errorf("a checkpoint of a later version: %v", err)

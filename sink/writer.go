@@ -152,7 +152,6 @@ func (w *writer) takeStream(b *wire.Batch) (outcome, fatal error) {
 			return nil, err
 		}
 	}
-	w.group.streams[id] = true
 	if b.Kind == wire.StreamLossy {
 		return w.takeLossy(id, b)
 	}
@@ -197,6 +196,7 @@ func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 
 // note records an operation that carries no text.
 func (w *writer) note(id wire.StreamID, b *wire.Batch) {
+	w.group.streams[id] = true
 	w.group.records = append(w.group.records, record{
 		stream: id, epoch: b.Epoch, op: b.Op, lossy: b.Kind == wire.StreamLossy,
 		offset: b.Offset, end: b.End, after: b.After, time: b.Time,
@@ -309,6 +309,9 @@ func (w *writer) lay(r record, text []byte) (lines, length int) {
 		p.sum = crc32.Update(p.sum, castagnoli, laid)
 		return lines, len(laid)
 	}
+	if !r.stream.IsZero() {
+		g.streams[r.stream] = true // also behind a commit in the middle of a batch
+	}
 	r.lines, r.length = uint32(lines), uint32(len(laid))
 	r.sum = crc32.Checksum(laid, castagnoli)
 	g.records = append(g.records, r)
@@ -331,6 +334,13 @@ func (w *writer) commit() error {
 		g.reply()
 		if err := w.show(&f); err != nil {
 			return err
+		}
+	}
+	if len(g.records) == 0 && len(g.answers) > 0 { // repeats rest on the state, too
+		if why := w.gone(); why != "" {
+			if err := w.remake(why); err != nil {
+				return err
+			}
 		}
 	}
 	g.reply()

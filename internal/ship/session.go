@@ -283,8 +283,11 @@ func (s *session) begin(b *wire.Batch) (chan wire.Answer, error) {
 	if _, busy := s.waiting[b.Stream]; busy {
 		return nil, fmt.Errorf("stream %s has a batch on the way already", b.Stream)
 	}
+	if len(s.waiting) == 0 { // or else a stream that begins now and then would keep a dead connection
+		s.since = time.Now()
+	}
 	s.waiting[b.Stream] = c
-	s.largest, s.since = max(s.largest, len(b.Text)), time.Now()
+	s.largest = max(s.largest, len(b.Text))
 	return c, nil
 }
 

@@ -1,0 +1,33 @@
+package ship
+
+import (
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// Streams that begin one after another do not make a dead connection look alive.
+func TestBeginningKeepsNoDeadConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		go io.Copy(io.Discard, theirs) // ends with the connection
+		defer theirs.Close()
+		defer ours.Close()
+		s := newSession(ours, &TCP{DeadAfter: 15 * time.Second})
+		begun := time.Now()
+		s.since = begun
+		for n := byte(1); s.lives(); n++ {
+			if time.Since(begun) > time.Minute {
+				t.Fatal("still taken for alive after a minute without a word")
+			}
+			if _, err := s.begin(&wire.Batch{Stream: wire.StreamID{n}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
