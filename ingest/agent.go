@@ -383,7 +383,7 @@ func (h *held) wait(n int64) {
 	h.n += n
 }
 
-// try is wait for who need not.
+// try is wait without waiting.
 func (h *held) try(n int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

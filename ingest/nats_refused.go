@@ -57,7 +57,7 @@ const refusedName = ".message"
 // errFull says that no more refused messages can be kept.
 var errFull = errors.New("no more refused messages are kept")
 
-// measure finds out what is there: from before, or after somebody moved some away.
+// measure finds out what is there: from before, or after some were moved away.
 func (r *refusals) measure() (files int) {
 	r.used = 0
 	for _, e := range r.files() {
@@ -201,7 +201,7 @@ func (n *NATS) Replay(ctx context.Context) (replayed int, err error) {
 	return replayed, nil
 }
 
-// lost keeps a message that the log has not and that nobody sends again, counts it, and
+// lost keeps a message that the log has not and that no agent sends again, counts it, and
 // says so in the log. An error leaves it in the stream, unacknowledged: then nothing
 // behind it is taken either, which is better than to forget it. A message that only does
 // not fit is not worth that: it waits for one before it, which its agent may yet send.
@@ -233,7 +233,7 @@ func (s *natsStream) lost(m *message, x *Refused, nacked bool) error {
 	return nil
 }
 
-// unheard reports whether nobody waits for the answer to a batch: its agent believed the
+// unheard reports whether no agent waits for the answer to a batch: its agent believed the
 // stream, or what is to be answered cannot be known.
 func unheard(answer string) bool {
 	return answer == "" || strings.HasPrefix(answer[strings.LastIndexByte(answer, '.')+1:], wire.Pushed)

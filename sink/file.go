@@ -28,7 +28,7 @@ type file struct {
 const reserveStep = 16 << 20
 
 // openFile opens the log's path for appending, creating it. Whatever the umask says,
-// or whoever made the file, it gets the log's mode: the log is made to be read. Its
+// or what made the file, it gets the log's mode: the log is made to be read. Its
 // size is where it stands: the caller decides what that means.
 func (s *Sink) openFile() (*file, error) {
 	f, err := s.Disk.Open(s.Path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, s.Mode)

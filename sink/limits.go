@@ -14,6 +14,7 @@ type Limits struct {
 	Streams           int // in all
 	StreamsPerAgent   int // of one agent; at most wire.MaxStreams
 	StreamsPerAddress int // of all agents that come from one address without a certificate
+	Unproven          int // of all agents without a certificate, so that they leave room for the others
 	Lossy             int // lossy streams in all, which are part of Streams
 	LossyPerAddress   int // lossy streams that come from one address
 
@@ -22,7 +23,7 @@ type Limits struct {
 
 // DefaultLimits are the limits unless they are said otherwise.
 func DefaultLimits() Limits {
-	return Limits{Streams: 300_000, StreamsPerAgent: 100_000, StreamsPerAddress: 50_000, Lossy: 10_000, LossyPerAddress: 1_000, LossyExpiry: 24 * time.Hour}
+	return Limits{Streams: 300_000, StreamsPerAgent: 100_000, StreamsPerAddress: 50_000, Unproven: 200_000, Lossy: 10_000, LossyPerAddress: 1_000, LossyExpiry: 24 * time.Hour}
 }
 
 func (l *Limits) defaults() {
@@ -30,17 +31,19 @@ func (l *Limits) defaults() {
 	l.Streams = cmp.Or(l.Streams, d.Streams)
 	l.StreamsPerAgent = min(cmp.Or(l.StreamsPerAgent, d.StreamsPerAgent), wire.MaxStreams)
 	l.StreamsPerAddress = cmp.Or(l.StreamsPerAddress, d.StreamsPerAddress)
+	l.Unproven = cmp.Or(l.Unproven, d.Unproven)
 	l.Lossy, l.LossyPerAddress = cmp.Or(l.Lossy, d.Lossy), cmp.Or(l.LossyPerAddress, d.LossyPerAddress)
 	l.LossyExpiry = cmp.Or(l.LossyExpiry, d.LossyExpiry)
 }
 
 // Which limit was met, for counting.
 const (
-	limitTotal   = "total"
-	limitAgent   = "agent"
-	limitAddress = "address"
-	limitLossy   = "lossy"
-	limitLossyIP = "lossy_address"
+	limitTotal    = "total"
+	limitAgent    = "agent"
+	limitAddress  = "address"
+	limitUnproven = "unproven"
+	limitLossy    = "lossy"
+	limitLossyIP  = "lossy_address"
 )
 
 // full names the limit that one more stream of b's sender would exceed, in words
@@ -64,6 +67,8 @@ func (w *writer) full(b *wire.Batch, extra int) (limit, text string) {
 		return limitAgent, fmt.Sprintf("agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", b.Agent, l.StreamsPerAgent)
 	case b.Kind == wire.StreamAgent && b.Address != "" && is(c.senders.addresses[b.Address], l.StreamsPerAddress):
 		return limitAddress, fmt.Sprintf("agents without a certificate have %d streams from %s, as many as streams_per_address in [collector.limits] allows", l.StreamsPerAddress, b.Address)
+	case b.Kind == wire.StreamAgent && b.Address != "" && is(c.senders.unproven, l.Unproven):
+		return limitUnproven, fmt.Sprintf("agents without a certificate have %d streams, as many as unproven_streams in [collector.limits] allows", l.Unproven)
 	}
 	return "", ""
 }

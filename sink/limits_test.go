@@ -69,6 +69,23 @@ func TestStreamLimits(t *testing.T) {
 	}
 }
 
+// Agents without a certificate, from however many addresses, leave room for others.
+func TestUnprovenStreams(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone, Limits: Limits{Streams: 10, Unproven: 6}})
+	for n := range 6 {
+		if err := begins(s, "a", fmt.Sprintf("192.0.2.%d", n), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refusedBy(t, s, limitUnproven, begins(s, "a", "192.0.2.7", 7))
+	if err := begins(s, "b", "", 7); err != nil {
+		t.Errorf("an agent with a certificate: %v", err)
+	}
+	if n, err := s.Forget(context.Background(), StreamFilter{Agent: "a"}, idle); n != 6 || err != nil || s.catalog.senders.unproven != 0 {
+		t.Errorf("forgot %d, %v; %d are counted still", n, err, s.catalog.senders.unproven)
+	}
+}
+
 // What comes beyond a limit is counted as rejected, line by line.
 func TestLossyLimits(t *testing.T) {
 	s := open(t, &Sink{Sync: syncNone, Limits: Limits{LossyPerAddress: 3, Lossy: 5}})
@@ -240,7 +257,7 @@ func TestTombsAreBounded(t *testing.T) {
 	}
 }
 
-func nobody(string) bool { return false }
+func idle(string) bool { return false }
 
 func TestForgetStreams(t *testing.T) {
 	s := open(t, &Sink{Sync: syncNone})
@@ -256,13 +273,13 @@ func TestForgetStreams(t *testing.T) {
 			t.Errorf("%s: forgot %d, %v; want %d", what, n, err, want)
 		}
 	}
-	if n, err := s.Forget(ctx, StreamFilter{}, nobody); err == nil || n != 0 {
+	if n, err := s.Forget(ctx, StreamFilter{}, idle); err == nil || n != 0 {
 		t.Errorf("all streams at once: %d, %v", n, err)
 	}
 	if n, err := s.Forget(ctx, StreamFilter{Agent: "agent-1"}, func(a string) bool { return a == "agent-1" }); !errors.Is(err, ErrBusy) || n != 0 {
 		t.Errorf("of a connected agent: %d, %v", n, err)
 	}
-	n, err := s.Forget(ctx, StreamFilter{IDs: []wire.StreamID{streamID(0), streamID(1), streamID(9999)}}, nobody)
+	n, err := s.Forget(ctx, StreamFilter{IDs: []wire.StreamID{streamID(0), streamID(1), streamID(9999)}}, idle)
 	expect("by id", n, 2, err)
 	n, err = s.Forget(ctx, StreamFilter{Agent: "agent-2"}, func(a string) bool { return a == "agent-1" })
 	expect("by agent", n, 1000, err)
@@ -270,7 +287,7 @@ func TestForgetStreams(t *testing.T) {
 	if err := begins(s, "agent-1", "", 4000); err != nil {
 		t.Fatal(err)
 	}
-	n, err = s.Forget(ctx, StreamFilter{Before: time.Now().Add(-30 * time.Minute)}, nobody)
+	n, err = s.Forget(ctx, StreamFilter{Before: time.Now().Add(-30 * time.Minute)}, idle)
 	expect("by age", n, 1998, err)
 	if w := welcomed(s, "agent-1"); len(w.Streams) != 1 || w.Streams[0].Stream != streamID(4000) {
 		t.Errorf("left are %+v", w.Streams)
@@ -297,7 +314,7 @@ func TestGiveStreams(t *testing.T) {
 	if n, err := s.Give(ctx, "a", "b", func(a string) bool { return a == "b" }); !errors.Is(err, ErrBusy) || n != 0 {
 		t.Errorf("to a connected agent: %d, %v", n, err)
 	}
-	if n, err := s.Give(ctx, "a", "b", nobody); err != nil || n != 20 {
+	if n, err := s.Give(ctx, "a", "b", idle); err != nil || n != 20 {
 		t.Fatalf("gave %d, %v; want 20", n, err)
 	}
 	for round := range 2 {

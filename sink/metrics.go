@@ -41,7 +41,7 @@ const (
 
 func newCounts() *counts {
 	c := &counts{inputs: make(map[string]*inputCounts), refused: make(map[string]*atomic.Uint64)}
-	for _, limit := range []string{limitTotal, limitAgent, limitAddress, limitLossy, limitLossyIP} {
+	for _, limit := range []string{limitTotal, limitAgent, limitAddress, limitUnproven, limitLossy, limitLossyIP} {
 		c.refused[limit] = new(atomic.Uint64)
 	}
 	c.syncTime = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -148,7 +148,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never came.", &c.gap)
 	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.", &c.expired)
 	counter("fanin_displaced_streams_total", "Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.displaced)
-	counter("fanin_interference_total", "Times somebody else moved, deleted, truncated or appended to the log, or deleted its state.", &c.interference)
+	counter("fanin_interference_total", "Times another program moved, deleted, truncated or appended to the log, or deleted its state.", &c.interference)
 	counter("fanin_disk_full_total", "Times the log stopped taking lines for want of room, descriptors or a directory.", &c.full)
 	counter("fanin_rotations_total", "Rotations.", &c.bySize, "trigger", "size")
 	counter("fanin_rotations_total", "Rotations.", &c.byTime, "trigger", "time")

@@ -23,7 +23,7 @@ import (
 //
 // A crash before the checkpoint finds a log without state, as it would have before.
 
-// gone says what somebody did to the write-ahead log, "" when it is as it was. It is
+// gone says what became of the write-ahead log, "" when it is as it was. It is
 // asked before each answer, and costs one system call.
 func (w *writer) gone() string {
 	if w.wal.f.InPlace() {
@@ -45,7 +45,7 @@ func (w *writer) strayed() string {
 	return ""
 }
 
-// errOthers says that what is at our path by now belongs to somebody else.
+// errOthers says that what is at our path by now is not ours.
 var errOthers = errors.New("another collector's state is there by now")
 
 // remake makes the state again, for as long as that takes. The error that it

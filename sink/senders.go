@@ -12,6 +12,7 @@ import (
 // all others.
 type senders struct {
 	addresses map[string]int          // streams of agents, by address
+	unproven  int                     // streams of all of these
 	lossy     map[string]*lossySender // by address
 	all       lossySender             // of all addresses together
 }
@@ -31,6 +32,7 @@ func (s *senders) add(st *stream) {
 	case wire.StreamAgent:
 		if o.address != "" {
 			s.addresses[o.address]++
+			s.unproven++
 		}
 	case wire.StreamLossy:
 		if s.lossy[o.address] == nil {
@@ -44,7 +46,11 @@ func (s *senders) add(st *stream) {
 func (s *senders) remove(st *stream) {
 	switch o := st.origin.Value(); o.kind {
 	case wire.StreamAgent:
-		if s.addresses[o.address]--; s.addresses[o.address] <= 0 {
+		if o.address == "" {
+			return
+		}
+		s.unproven--
+		if s.addresses[o.address]--; s.addresses[o.address] == 0 {
 			delete(s.addresses, o.address)
 		}
 	case wire.StreamLossy:

@@ -130,7 +130,7 @@ func (s *shares) list(oldest uint64) (list []Sender) {
 	return list
 }
 
-// Senders is who has how much of the files that are kept, since the start: the
+// Senders is how much each sender has of the files that are kept, since the start: the
 // largest, and the rest together.
 func (s *Sink) Senders() []Sender {
 	return s.shares.list(s.start().Generation)

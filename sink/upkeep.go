@@ -32,7 +32,7 @@ func (w *writer) makeWay(n int64) error {
 				return err
 			}
 		}
-		if why != "" && w.file.deleted() { // nothing may be taken that nobody could read
+		if why != "" && w.file.deleted() { // nothing may be taken that could not be read
 			if err := w.pause(w.noFile); err != nil {
 				return err
 			}

@@ -285,7 +285,7 @@ func (f *verifiedFile) against(ledger []byte) error {
 	}
 	switch {
 	case f.cut:
-		f.v.problem(f.g.name, "ends at byte %d and had %d bytes: somebody truncated it; %d committed lines are gone", f.at, f.size, f.gone)
+		f.v.problem(f.g.name, "ends at byte %d and had %d bytes: another program truncated it; %d committed lines are gone", f.at, f.size, f.gone)
 	case f.at < f.size:
 		f.v.problem(f.g.name, unknownBytes, f.at, f.size)
 	}
@@ -340,7 +340,7 @@ func (f *verifiedFile) short(r *record, lines int, err error) error {
 	return nil
 }
 
-const unknownBytes = "bytes %d to %d are in no record: somebody else wrote them"
+const unknownBytes = "bytes %d to %d are in no record: another program wrote them"
 
 // place holds a record against where its stream stood.
 func (v *verifier) place(g *generation, r *record) {

@@ -34,7 +34,7 @@ func TestVerifySums(t *testing.T) {
 	f("truncated", func(path string) error {
 		lines := strings.SplitAfter(string(text(path)), "\n")
 		return os.Truncate(path, int64(len(strings.Join(lines[:100], ""))+7))
-	}, 1, 1, "somebody truncated it; 300 committed lines are gone")
+	}, 1, 1, "another program truncated it; 300 committed lines are gone")
 	f("emptied", func(path string) error { return os.Truncate(path, 0) }, 1, 1, "ends at byte 0 and had")
 	f("overwritten", func(path string) error {
 		return os.WriteFile(path, []byte(strings.ReplaceAll(string(text(path)), "line", "lime")), 0o640)

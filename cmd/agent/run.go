@@ -49,7 +49,7 @@ type follower struct {
 	control  net.Listener
 	started  time.Time
 
-	instance  wire.StreamID // who this installation is; zero over udp
+	instance  wire.StreamID // of this installation; zero over udp
 	run       int64
 	stateSaid time.Time               // when it was said last that the state cannot be made
 	fail      context.CancelCauseFunc // ends the agent with an error

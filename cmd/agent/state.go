@@ -73,7 +73,7 @@ func (a *follower) makeState() error {
 
 func writeInstance(path string, id wire.StreamID, run int64) error {
 	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
-		return fmt.Errorf("keep who this agent is: %w", err)
+		return fmt.Errorf("write this agent's identity into its state: %w", err)
 	}
 	return nil
 }

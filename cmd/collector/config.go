@@ -46,6 +46,7 @@ type limitsTable struct {
 	Streams                int             `toml:"streams"`
 	StreamsPerAgent        int             `toml:"streams_per_agent"`
 	StreamsPerAddress      int             `toml:"streams_per_address"`
+	UnprovenStreams        int             `toml:"unproven_streams"`
 	LossyStreams           int             `toml:"lossy_streams"`
 	LossyStreamsPerAddress int             `toml:"lossy_streams_per_address"`
 	LossyExpiry            config.Duration `toml:"lossy_expiry"`
@@ -53,11 +54,11 @@ type limitsTable struct {
 
 func defaultLimits() limitsTable {
 	l := sink.DefaultLimits()
-	return limitsTable{l.Streams, l.StreamsPerAgent, l.StreamsPerAddress, l.Lossy, l.LossyPerAddress, config.Duration(l.LossyExpiry)}
+	return limitsTable{l.Streams, l.StreamsPerAgent, l.StreamsPerAddress, l.Unproven, l.Lossy, l.LossyPerAddress, config.Duration(l.LossyExpiry)}
 }
 
 func (l *limitsTable) limits() sink.Limits {
-	return sink.Limits{Streams: l.Streams, StreamsPerAgent: l.StreamsPerAgent, StreamsPerAddress: l.StreamsPerAddress,
+	return sink.Limits{Streams: l.Streams, StreamsPerAgent: l.StreamsPerAgent, StreamsPerAddress: l.StreamsPerAddress, Unproven: l.UnprovenStreams,
 		Lossy: l.LossyStreams, LossyPerAddress: l.LossyStreamsPerAddress, LossyExpiry: time.Duration(orOff(int64(l.LossyExpiry)))}
 }
 
@@ -258,7 +259,7 @@ func (s *settings) check() {
 
 func (s *settings) checkLimits() {
 	l := &s.Collector.Limits
-	for key, n := range map[string]*int{"streams": &l.Streams, "streams_per_agent": &l.StreamsPerAgent, "streams_per_address": &l.StreamsPerAddress,
+	for key, n := range map[string]*int{"streams": &l.Streams, "streams_per_agent": &l.StreamsPerAgent, "streams_per_address": &l.StreamsPerAddress, "unproven_streams": &l.UnprovenStreams,
 		"lossy_streams": &l.LossyStreams, "lossy_streams_per_address": &l.LossyStreamsPerAddress} {
 		s.checkLeast("collector.limits."+key, n, 1)
 	}

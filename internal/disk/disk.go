@@ -321,7 +321,7 @@ func (d *Disk) Lock(path string) (*File, error) {
 }
 
 // LockFile takes the lock on an open file itself, whatever its name is, until it is
-// closed. ErrLocked: somebody else has it. Where locks keep others from reading, as
+// closed. ErrLocked: another process has it. Where locks keep others from reading, as
 // on Windows, it does nothing.
 func (f *File) LockFile() error {
 	if runtime.GOOS == "windows" {

@@ -24,7 +24,7 @@ func reserve(f *os.File, from, end int64) error {
 	return err
 }
 
-// lock returns ErrLocked when somebody else has the lock.
+// lock returns ErrLocked when another process has the lock.
 func lock(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {

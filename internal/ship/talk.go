@@ -175,7 +175,7 @@ func (s *talk) answer(token string, a wire.Answer) {
 	}
 }
 
-// pushedToken is the token of a batch that nobody waits for: wire.Pushed, and the place
+// pushedToken is the token of a batch whose answer is not waited for: wire.Pushed, and the place
 // where the batch ends.
 func pushedToken(n uint64, b *wire.Batch) string {
 	return fmt.Sprintf("%s%d-%d-%d", wire.Pushed, n, b.Epoch, b.End)

@@ -45,7 +45,7 @@ func (p Subjects) Answer(agent, where string) string {
 // Answers is what the subjects of all answers begin with.
 func (p Subjects) Answers() string { return string(p) + ".answer." }
 
-// Pushed begins the last token of an answer's subject when nobody waits for the answer,
+// Pushed begins the last token of an answer's subject when the answer is not waited for,
 // and of no other: the agent believes the JetStream stream.
 const Pushed = "p"
 

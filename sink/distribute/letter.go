@@ -175,7 +175,7 @@ func (g *group) appendDead(end int64, text []byte) (int64, error) {
 			return end, err
 		}
 	}
-	end = min(end, fi.Size()) // what somebody deleted leaves no hole
+	end = min(end, fi.Size()) // what was deleted leaves no hole
 	if _, err := f.WriteAt(text, end); err != nil {
 		return end, err
 	}
