@@ -69,11 +69,29 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 	})
 }
 
+// provenCopy reports whether a file beside f no longer holds what was sent of it, and
+// f does. Then f is its copy: the other one's follower will say so, however long the
+// collector, or a want of descriptors, keeps it from that.
+func (t *Tailer) provenCopy(f *Follower) bool {
+	t.mu.Lock()
+	beside := t.beside[f.dir]
+	t.mu.Unlock()
+	return slices.ContainsFunc(beside, func(g *Follower) bool {
+		sent := g.lastSent()
+		return g != f && sent.Offset > 0 && !g.file.holds(sent) && f.file.holds(sent)
+	})
+}
+
+// lastSent is the end of what was sent of the file, acked or not.
+func (f *Follower) lastSent() wire.Point {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sent
+}
+
 // shrunk reports whether the file no longer holds what was sent of it, acked or not.
 func (f *Follower) shrunk() bool {
-	f.mu.Lock()
-	sent := f.sent
-	f.mu.Unlock()
+	sent := f.lastSent()
 	return sent.Offset > 0 && !f.file.holds(sent)
 }
 

@@ -170,6 +170,21 @@ func TestCopyOfAGrowingFile(t *testing.T) {
 	}
 }
 
+// TestCopyWhileAway: the collector does not answer for longer than a file may be a copy
+// in the making. The copy waits for the file that it is of all the same.
+func TestCopyWhileAway(t *testing.T) {
+	r := newRig(t).append("a.log", "1\n")
+	gate := newGate(r.keeper, "2\n")
+	r.change = func(t *Tailer) { t.Out, t.Settle = gate, time.Nanosecond }
+	r.run().expect("1").drained(1)
+	r.append("a.log", "2\n")
+	<-gate.held
+	r.copyTruncate("a.log", "a.log.1").append("a.log", "3\n")
+	r.await(func() bool { return len(r.tailer.Status()) == 2 }).looks("z1.log").looks("z2.log")
+	close(gate.released)
+	r.expectSet("1 2 3 z1.log z2.log").drained(4).expectSet("1 2 3 z1.log z2.log")
+}
+
 // TestCopyIsCreatedFirst: a copy that no table names is found while it is still
 // empty, for the file before was copied a moment ago.
 func TestCopyIsCreatedFirst(t *testing.T) {

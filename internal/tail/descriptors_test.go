@@ -308,3 +308,27 @@ func (x *descriptor) resting() bool {
 	defer x.all.mu.Unlock()
 	return x.rest != nil && !x.held
 }
+
+// TestPauseHoldsNoDescriptor: a file that is tried again later does not keep others
+// from being read meanwhile.
+func TestPauseHoldsNoDescriptor(t *testing.T) {
+	r := newRig(t).few(1)
+	r.keeper.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpData {
+			return fmt.Errorf("not now")
+		}
+		return nil
+	}
+	r.append("a.log", "1\n").run().await(func() bool {
+		list := r.tailer.Status()
+		return len(list) == 1 && list[0].Trouble != ""
+	})
+	r.tailer.mu.Lock()
+	x := r.tailer.byPath[r.path("a.log")].file.f
+	r.tailer.mu.Unlock()
+	r.await(func() bool {
+		x.all.mu.Lock()
+		defer x.all.mu.Unlock()
+		return !x.held
+	})
+}

@@ -124,6 +124,7 @@ func (f *Follower) follow(ctx context.Context) {
 		}
 		f.t.Log.Debug("trying again", "path", f.path, "err", err, "wait", wait)
 		f.setTrouble(err.Error())
+		f.file.f.release(false) // others need not wait, too
 		f.sleep(ctx, wait)
 		wait = min(2*wait, 5*time.Second)
 	}
@@ -208,7 +209,7 @@ func (f *Follower) settle(ctx context.Context) bool {
 			f.drain() // the file that has its name now need not wait
 		case size == 0:
 			look = nil // whoever sees it grow will say so
-		case late || !f.t.looksLikeCopy(f) || f.tookPlace() != nil:
+		case late && !f.t.provenCopy(f) || !late && !f.t.looksLikeCopy(f) || f.tookPlace() != nil:
 			return true
 		}
 		select {
