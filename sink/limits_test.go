@@ -53,6 +53,10 @@ func TestStreamLimits(t *testing.T) {
 	}
 	refusedBy(t, s, limitAgent, begins(s, "a", "192.0.2.1", 3))
 	must(begins(s, "a", "192.0.2.1", 0)) // it is known
+	must(begins(s, "a", "192.0.2.9", 0)) // and counts for the address that it began from
+	if got := s.catalog.senders.addresses; len(got) != 1 || got["192.0.2.1"] != 3 {
+		t.Errorf("streams by address: %v", got)
+	}
 	must(begins(s, "b", "192.0.2.1", 0))
 	refusedBy(t, s, limitAddress, begins(s, "b", "192.0.2.1", 1))
 	must(begins(s, "b", "192.0.2.2", 1)) // another address
@@ -404,6 +408,30 @@ func TestTombsAreBounded(t *testing.T) {
 	}
 }
 
+// A welcome tells every stream once, in pages of the size that was asked for.
+func TestWelcomePages(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	for n := range 10 {
+		if err := begins(s, "a", "", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for size, want := range map[int][]int{3: {3, 3, 3, 1}, 5: {5, 5}, 10: {10}, 11: {10}} {
+		w := s.Welcome("a")
+		var sizes []int
+		told := make(map[wire.StreamID]bool)
+		for page := range w.Listing.Pages(size) {
+			sizes = append(sizes, len(page))
+			for _, x := range page {
+				told[x.Stream] = true
+			}
+		}
+		if !slices.Equal(sizes, want) || len(told) != 10 || w.Listing.Count != 10 {
+			t.Errorf("pages of %d: %v, with %d of %d streams", size, sizes, len(told), w.Listing.Count)
+		}
+	}
+}
+
 func idle(string) bool { return false }
 
 func TestForgetStreams(t *testing.T) {
@@ -442,6 +470,11 @@ func TestForgetStreams(t *testing.T) {
 	if got := s.catalog.senders.addresses; len(got) != 0 {
 		t.Errorf("still counted by address: %v", got)
 	}
+	if err := s.Append(ctx, datagram(1, "192.0.2.1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	n, err = s.Forget(ctx, StreamFilter{Agent: "udp"}, func(string) bool { return true }) // nothing of it is sent again
+	expect("a lossy one of a connected agent", n, 1, err)
 }
 
 // A stream that was given away goes on where it stood, under its new owner alone.
