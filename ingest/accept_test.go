@@ -84,6 +84,7 @@ func TestYield(t *testing.T) {
 		time.Sleep(time.Second)
 		first, firstEnded := plain(addr(3), 3, "first, half")
 		second, secondEnded := plain(addr(3), 4, "second\n")
+		time.Sleep(time.Millisecond) // of two that are silent equally long, either yields
 		_, silentEnded := plain(addr(3), 5, "")
 		stopPings := make(chan struct{})
 		go func() { // ends below

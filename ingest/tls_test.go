@@ -45,6 +45,10 @@ func TestTLS(t *testing.T) {
 		t.Errorf("%d connections were refused for their host", n)
 	}
 
+	hostless := newClient(t, dialTLS(ca.Sign("web-7"))) // its lines name the agent
+	hostless.send(wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "web-7", Instance: instanceA, Run: 1}))
+	hostless.want(wire.KindWelcome)
+
 	misnamed := newClient(t, dialTLS(ca.Sign("web-2")))
 	misnamed.send(hello("web-3", instanceA, 1))
 	misnamed.fault("web-3", "web-2", "certificate")

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,6 +48,10 @@ func TestAbout(t *testing.T) {
 		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.catalog.log.String())) {
 			t.Errorf("%s holds %q, %v", lock, b, err)
 		}
+	}
+	again := &Sink{Path: s.Path} // the mark is no part of the process's name
+	if err := again.Open(t.Context()); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d)", os.Getpid())) {
+		t.Errorf("opened twice: %v, want the process named", err)
 	}
 }
 

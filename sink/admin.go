@@ -160,7 +160,7 @@ func (w *writer) give(st *stream, to string) bool {
 	}
 	w.end(st, 0)
 	w.group.streams[id] = true
-	w.group.begun++
+	w.group.count(origin{kind: n.kind, agent: to, address: n.address}, 1)
 	w.group.names = append(w.group.names, n)
 	w.group.records = append(w.group.records, record{stream: id, epoch: st.Epoch, op: wire.OpOpen, offset: st.Offset, end: st.Offset, after: st.Tail})
 	return true

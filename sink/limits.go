@@ -46,28 +46,52 @@ const (
 	limitLossyIP  = "lossy_address"
 )
 
+// scope is the streams that a limit counts together: all, or those of one sender.
+type scope struct{ limit, sender string }
+
+// count notes that the group adds a stream of o, or with n = -1 that it ends one.
+func (g *group) count(o origin, n int) {
+	g.added[scope{limitTotal, ""}] += n
+	switch o.kind {
+	case wire.StreamAgent:
+		g.added[scope{limitAgent, o.agent}] += n
+		if o.address != "" {
+			g.added[scope{limitAddress, o.address}] += n
+			g.added[scope{limitUnproven, ""}] += n
+		}
+	case wire.StreamLossy:
+		g.added[scope{limitLossy, ""}] += n
+		g.added[scope{limitLossyIP, o.address}] += n
+	}
+}
+
 // full names the limit that one more stream of b's sender would exceed, in words
-// too; "" when there is none. extra streams are begun and not committed yet.
-func (w *writer) full(b *wire.Batch, extra int) (limit, text string) {
+// too; "" when there is none. What the group adds and ends already counts. The
+// narrower lossy limit comes first: at a wider one, another address's stream may
+// be displaced.
+func (w *writer) full(b *wire.Batch) (limit, text string) {
 	l, c := &w.s.Limits, w.catalog
 	lossy := 0
 	if x := c.senders.lossy[b.Address]; x != nil {
 		lossy = x.streams
 	}
-	switch is := func(n, most int) bool { return n+extra >= most }; {
+	is := func(limit, sender string, n, most int) bool {
+		return n+w.group.added[scope{limit, sender}] >= most
+	}
+	switch {
 	case b.Kind == wire.StreamNATS:
 		return "", "" // few, and of the configuration's making
-	case is(len(c.streams), l.Streams):
-		return limitTotal, fmt.Sprintf("the log knows %d streams, as many as streams in [collector.limits] allows", l.Streams)
-	case b.Kind == wire.StreamLossy && is(lossy, l.LossyPerAddress):
+	case b.Kind == wire.StreamLossy && is(limitLossyIP, b.Address, lossy, l.LossyPerAddress):
 		return limitLossyIP, fmt.Sprintf("%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows", l.LossyPerAddress, b.Address)
-	case b.Kind == wire.StreamLossy && is(c.senders.all.streams, l.Lossy):
+	case is(limitTotal, "", len(c.streams), l.Streams):
+		return limitTotal, fmt.Sprintf("the log knows %d streams, as many as streams in [collector.limits] allows", l.Streams)
+	case b.Kind == wire.StreamLossy && is(limitLossy, "", c.senders.all.streams, l.Lossy):
 		return limitLossy, fmt.Sprintf("the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows", l.Lossy)
-	case b.Kind == wire.StreamAgent && is(len(c.agents[b.Agent]), l.StreamsPerAgent):
+	case b.Kind == wire.StreamAgent && is(limitAgent, b.Agent, len(c.agents[b.Agent]), l.StreamsPerAgent):
 		return limitAgent, fmt.Sprintf("agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", b.Agent, l.StreamsPerAgent)
-	case b.Kind == wire.StreamAgent && b.Address != "" && is(c.senders.addresses[b.Address], l.StreamsPerAddress):
+	case b.Kind == wire.StreamAgent && b.Address != "" && is(limitAddress, b.Address, c.senders.addresses[b.Address], l.StreamsPerAddress):
 		return limitAddress, fmt.Sprintf("agents without a certificate have %d streams from %s, as many as streams_per_address in [collector.limits] allows", l.StreamsPerAddress, b.Address)
-	case b.Kind == wire.StreamAgent && b.Address != "" && is(c.senders.unproven, l.Unproven):
+	case b.Kind == wire.StreamAgent && b.Address != "" && is(limitUnproven, "", c.senders.unproven, l.Unproven):
 		return limitUnproven, fmt.Sprintf("agents without a certificate have %d streams, as many as unproven_streams in [collector.limits] allows", l.Unproven)
 	}
 	return "", ""
@@ -76,14 +100,8 @@ func (w *writer) full(b *wire.Batch, extra int) (limit, text string) {
 // admit lets a stream that is not known yet begin, or says why not. At its limit
 // a lossy stream takes the place of one that sent a single batch, and that longest
 // ago: most likely nobody will miss it. No other stream is ever displaced.
-func (w *writer) admit(b *wire.Batch) (refused, fatal error) {
-	limit, text := w.full(b, max(w.group.begun, 0))
-	if limit != "" && w.group.begun > 0 { // too careful, perhaps: the group's own may be another's
-		if err := w.commit(); err != nil {
-			return nil, err
-		}
-		limit, text = w.full(b, 0)
-	}
+func (w *writer) admit(b *wire.Batch) (refused error) {
+	limit, text := w.full(b)
 	if limit != "" && b.Kind == wire.StreamLossy && w.displace(b, limit) {
 		limit = ""
 	}
@@ -94,10 +112,10 @@ func (w *writer) admit(b *wire.Batch) (refused, fatal error) {
 			w.limited[limit] = now
 			w.s.Log.Warn("streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)
 		}
-		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or allow more"}, nil
+		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or allow more"}
 	}
-	w.group.begun++
-	return nil, nil
+	w.group.count(origin{kind: b.Kind, agent: b.Agent, address: b.Address}, 1)
+	return nil
 }
 
 // displace ends a lossy stream so that b's may begin.
@@ -116,7 +134,7 @@ func (w *writer) displace(b *wire.Batch, limit string) bool {
 func (w *writer) end(st *stream, lines int64) {
 	st.fed = 2 // it is not displaced again
 	w.group.streams[st.id] = true
-	w.group.begun--
+	w.group.count(st.origin.Value(), -1)
 	r := record{stream: st.id, epoch: st.Epoch, op: wire.OpEnd, offset: st.Offset, end: st.Offset, after: st.Tail}
 	if r.lossy = st.lossy(); r.lossy {
 		r.after = wire.Hash(lines)

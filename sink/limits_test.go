@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,6 +53,10 @@ func TestStreamLimits(t *testing.T) {
 	}
 	refusedBy(t, s, limitAgent, begins(s, "a", "192.0.2.1", 3))
 	must(begins(s, "a", "192.0.2.1", 0)) // it is known
+	must(begins(s, "a", "192.0.2.9", 0)) // and counts for the address that it began from
+	if got := s.catalog.senders.addresses; len(got) != 1 || got["192.0.2.1"] != 3 {
+		t.Errorf("streams by address: %v", got)
+	}
 	must(begins(s, "b", "192.0.2.1", 0))
 	refusedBy(t, s, limitAddress, begins(s, "b", "192.0.2.1", 1))
 	must(begins(s, "b", "192.0.2.2", 1)) // another address
@@ -129,8 +134,8 @@ func TestLossyLimits(t *testing.T) {
 	}
 }
 
-// At a limit the group is committed before a stream is let in; the stream's next
-// datagram in the same group still finds where it stands.
+// At a limit, too, a stream's next datagram in the group that lets it in finds where
+// it stands.
 func TestLossyLimitWithinAGroup(t *testing.T) {
 	s := open(t, &Sink{Sync: syncNone, Limits: Limits{LossyPerAddress: 2}})
 	ctx := context.Background()
@@ -150,6 +155,131 @@ func TestLossyLimitWithinAGroup(t *testing.T) {
 	n := s.counts.of("udp-agent")
 	if n.written.Load() != 3 || n.duplicate.Load() != 2 {
 		t.Errorf("%d lines written, %d duplicate; want 3 and 2", n.written.Load(), n.duplicate.Load())
+	}
+}
+
+// together takes batches into one group, as if they had come at the same moment, and
+// returns which of them were refused.
+func together(t *testing.T, s *Sink, batches ...wire.Batch) (refused []bool) {
+	t.Helper()
+	err := s.do(context.Background(), func(w *writer) error {
+		for i := range batches {
+			b := &batches[i]
+			outcome, err := w.takeStream(b)
+			if err != nil {
+				return err
+			}
+			if outcome != nil && !errors.Is(outcome, wire.ErrRefused) {
+				return outcome
+			}
+			refused = append(refused, outcome != nil)
+		}
+		return w.commit()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return refused
+}
+
+// Limits hold within one group commit: what it begins counts at once, and what it
+// ends makes room for its own sender alone.
+func TestLimitsWithinOneGroup(t *testing.T) {
+	op := func(op wire.Op, agent, address string, n int) wire.Batch {
+		return wire.Batch{Op: op, Stream: streamID(n), Epoch: 1, Agent: agent, Address: address, Host: "h", Source: "app", Input: "agent"}
+	}
+	s := open(t, &Sink{Sync: syncNone, Limits: Limits{Streams: 8, StreamsPerAgent: 3, StreamsPerAddress: 4}})
+	for n := range 2 {
+		if err := begins(s, "a", "", n); err != nil {
+			t.Fatal(err)
+		}
+		if err := begins(s, "b", "192.0.2.1", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := together(t, s,
+		op(wire.OpEnd, "b", "192.0.2.1", 0),
+		op(wire.OpOpen, "a", "", 2),
+		op(wire.OpOpen, "a", "", 3), // the fourth
+		op(wire.OpOpen, "b", "192.0.2.1", 2),
+		op(wire.OpOpen, "c", "192.0.2.1", 0),
+		op(wire.OpOpen, "c", "192.0.2.1", 1),
+		op(wire.OpOpen, "c", "192.0.2.1", 2), // the fifth of the address
+		op(wire.OpOpen, "d", "", 0),
+		op(wire.OpOpen, "e", "", 0), // the ninth
+		op(wire.OpEnd, "a", "", 0),
+		op(wire.OpOpen, "a", "", 4))
+	if want := []bool{false, false, true, false, false, false, true, false, true, false, false}; !slices.Equal(got, want) {
+		t.Errorf("refused %v, want %v", got, want)
+	}
+	if n := s.Status().Streams; n != 8 {
+		t.Errorf("%d streams, want 8", n)
+	}
+}
+
+// An address gets no more lossy streams than its limit by displacing those of others.
+func TestLossyLimitOfOneAddress(t *testing.T) {
+	for _, limits := range []Limits{{Lossy: 5, LossyPerAddress: 2}, {Streams: 5, LossyPerAddress: 2}} {
+		s := open(t, &Sink{Sync: syncNone, Limits: limits})
+		for n := range 5 {
+			together(t, s, datagram(n, fmt.Sprint("198.51.100.", n), 0))
+		}
+		const crowd = "192.0.2.1"
+		got := together(t, s, datagram(10, crowd, 0), datagram(11, crowd, 0), datagram(12, crowd, 0), datagram(13, crowd, 0))
+		if want := []bool{false, false, true, true}; !slices.Equal(got, want) {
+			t.Errorf("%+v: in one group refused %v, want %v", limits, got, want)
+		}
+		together(t, s, datagram(10, crowd, 1), datagram(11, crowd, 1)) // none of its own is single now
+		if got := together(t, s, datagram(14, crowd, 0)); !got[0] {
+			t.Errorf("%+v: one beyond the limit is taken", limits)
+		}
+		c := &s.catalog.senders
+		if c.lossy[crowd].streams != 2 || c.all.streams != 5 || len(c.lossy) != 4 {
+			t.Errorf("%+v: %d streams of the crowd, %d in all, of %d addresses; want 2, 5 and 4", limits, c.lossy[crowd].streams, c.all.streams, len(c.lossy))
+		}
+	}
+}
+
+// What is displaced makes room for its own address in the same group.
+func TestDisplacedMakesRoom(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone, Limits: Limits{Lossy: 4, LossyPerAddress: 2}})
+	const one, other = "192.0.2.1", "192.0.2.2"
+	together(t, s, datagram(0, one, 0))
+	together(t, s, datagram(5, "192.0.2.3", 0))
+	together(t, s, datagram(1, one, 0), datagram(1, one, 1), datagram(2, other, 0), datagram(2, other, 1))
+	if got := together(t, s, datagram(3, other, 0), datagram(4, one, 0)); got[0] || got[1] {
+		t.Errorf("refused %v, and nothing should be", got)
+	}
+}
+
+// A new epoch counts its lines anew: none of it is missing. What a stream was
+// remembered by when it expired says nothing once it has returned.
+func TestLossyGaps(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone, Limits: Limits{Lossy: 1}})
+	send := func(what string, gap uint64, b wire.Batch) {
+		t.Helper()
+		if err := s.Append(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.counts.gap.Load(); got != gap {
+			t.Errorf("%s: %d lines are missing, want %d", what, got, gap)
+		}
+	}
+	send("the first line", 0, datagram(1, "192.0.2.1", 0))
+	again := datagram(1, "192.0.2.1", 7)
+	again.Epoch = 2
+	send("a new epoch", 0, again)
+	again.FirstLine, again.Offset, again.End = 10, 1000, 1099
+	send("lines 8 and 9 did not come", 2, again)
+	age(t, s, 25*time.Hour)
+	send("another", 2, datagram(2, "192.0.2.2", 0))
+	age(t, s, 25*time.Hour)
+	again.FirstLine, again.Offset, again.End = 11, 1100, 1199
+	send("it returns", 2, again)
+	again.FirstLine, again.Offset, again.End = 12, 1200, 1299
+	send("and goes on", 2, again)
+	if len(s.catalog.tombs.byID) != 1 {
+		t.Errorf("%d streams are remembered as expired; want the other one", len(s.catalog.tombs.byID))
 	}
 }
 
@@ -255,6 +385,51 @@ func TestTombsAreBounded(t *testing.T) {
 	if x.byID[streamID(0)] != nil || x.byID[streamID(maxTombs+99)] == nil {
 		t.Error("the oldest shall go first")
 	}
+
+	// The table on disk says the same.
+	c := newCatalog()
+	c.tombs = x
+	table := c.delta(nil)
+	for n := range 400 { // the oldest go
+		c.tombs.add(&tomb{id: streamID(2*maxTombs + n)})
+	}
+	for n := range 200 { // and some return
+		c.tombs.remove(streamID(2*maxTombs + n))
+	}
+	table = c.delta(table)
+	again := newCatalog()
+	if _, err := again.load(table); err != nil {
+		t.Fatal(err)
+	}
+	for id := range again.tombs.byID {
+		if c.tombs.byID[id] == nil {
+			t.Fatalf("%d tombs are in the table, %d are known", len(again.tombs.byID), len(c.tombs.byID))
+		}
+	}
+}
+
+// A welcome tells every stream once, in pages of the size that was asked for.
+func TestWelcomePages(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	for n := range 10 {
+		if err := begins(s, "a", "", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for size, want := range map[int][]int{3: {3, 3, 3, 1}, 5: {5, 5}, 10: {10}, 11: {10}} {
+		w := s.Welcome("a")
+		var sizes []int
+		told := make(map[wire.StreamID]bool)
+		for page := range w.Listing.Pages(size) {
+			sizes = append(sizes, len(page))
+			for _, x := range page {
+				told[x.Stream] = true
+			}
+		}
+		if !slices.Equal(sizes, want) || len(told) != 10 || w.Listing.Count != 10 {
+			t.Errorf("pages of %d: %v, with %d of %d streams", size, sizes, len(told), w.Listing.Count)
+		}
+	}
 }
 
 func idle(string) bool { return false }
@@ -295,6 +470,11 @@ func TestForgetStreams(t *testing.T) {
 	if got := s.catalog.senders.addresses; len(got) != 0 {
 		t.Errorf("still counted by address: %v", got)
 	}
+	if err := s.Append(ctx, datagram(1, "192.0.2.1", 0)); err != nil {
+		t.Fatal(err)
+	}
+	n, err = s.Forget(ctx, StreamFilter{Agent: "udp"}, func(string) bool { return true }) // nothing of it is sent again
+	expect("a lossy one of a connected agent", n, 1, err)
 }
 
 // A stream that was given away goes on where it stood, under its new owner alone.
@@ -314,6 +494,11 @@ func TestGiveStreams(t *testing.T) {
 	if n, err := s.Give(ctx, "a", "b", func(a string) bool { return a == "b" }); !errors.Is(err, ErrBusy) || n != 0 {
 		t.Errorf("to a connected agent: %d, %v", n, err)
 	}
+	s.Limits.StreamsPerAgent = 21 // one less than both have
+	if n, err := s.Give(ctx, "a", "b", idle); err == nil || n != 0 || !strings.Contains(err.Error(), "streams_per_agent") {
+		t.Errorf("more than an agent may have: %d, %v", n, err)
+	}
+	s.Limits.StreamsPerAgent = 22
 	if n, err := s.Give(ctx, "a", "b", idle); err != nil || n != 20 {
 		t.Fatalf("gave %d, %v; want 20", n, err)
 	}

@@ -39,8 +39,8 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 	}
 	st := w.catalog.streams[id]
 	if st == nil {
-		if refused, err := w.admit(b); refused != nil || err != nil {
-			return refused, err
+		if refused := w.admit(b); refused != nil {
+			return refused, nil
 		}
 	}
 	own := namesOf(b)

@@ -37,7 +37,7 @@ import (
 // it begins the next generation.
 func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w := &writer{s: s, done: make(chan error, 1), last: time.Now(), limited: make(map[string]time.Time)}
-	w.group.streams = make(map[wire.StreamID]bool)
+	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
 	var err error
 	if w.layout, err = newLayout(s.Format); err != nil {
 		return w, err

@@ -93,3 +93,18 @@ func TestSenderAboveHalf(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// However files are counted together, the newest is not: what was written before it
+// goes with the files that hold it.
+func TestNewestFileIsCountedAlone(t *testing.T) {
+	var s shares
+	for generation := range uint64(maxStretches) {
+		s.add(&wire.Batch{Agent: "a"}, 1000, generation)
+	}
+	for generation := range uint64(3) { // small, and then there is one more
+		s.add(&wire.Batch{Agent: "a"}, 1, maxStretches+generation)
+	}
+	if got := sum(s.list(maxStretches + 2)); got != 1 || len(s.stretches) != 1 {
+		t.Errorf("%d bytes in %d stretches are of the newest file, want 1", got, len(s.stretches))
+	}
+}

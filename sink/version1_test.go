@@ -196,21 +196,24 @@ func TestFormatsOfVersion1(t *testing.T) {
 
 // What only a later release can read is refused, not taken for a torn end.
 func TestFrameOfALaterRelease(t *testing.T) {
-	b := golden(t, "frame")
-	head := len(b) - len(goldenFrame().text)
-	b = append(b[:head:head], append([]byte("extension"), b[head:]...)...)
-	binary.LittleEndian.PutUint32(b[60:], 9)
-	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:head+9], castagnoli))
-	ring := make([]byte, 4*blockSize)
-	copy(ring, b)
-	r := &walReader{f: strings.NewReader(string(ring)), path: "wal", size: int64(len(ring)), life: goldenFrame().life, lsn: goldenFrame().lsn - 1}
-	var damaged *DamagedError
-	if _, err := r.next(); !errors.As(err, &damaged) || !strings.Contains(err.Error(), "a later release") {
-		t.Errorf("%v", err)
-	}
-	r.life++
-	if f, err := r.next(); f != nil || err != nil {
-		t.Errorf("of another life: %v, %v", f, err)
+	for _, extension := range []string{"e", "extension"} {
+		b := golden(t, "frame")
+		head := len(b) - len(goldenFrame().text)
+		b = append(b[:head:head], append([]byte(extension), b[head:]...)...)
+		head += len(extension)
+		binary.LittleEndian.PutUint32(b[60:], uint32(len(extension)))
+		binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:head], castagnoli))
+		ring := make([]byte, 4*blockSize)
+		copy(ring, b)
+		r := &walReader{f: strings.NewReader(string(ring)), path: "wal", size: int64(len(ring)), life: goldenFrame().life, lsn: goldenFrame().lsn - 1}
+		var damaged *DamagedError
+		if _, err := r.next(); !errors.As(err, &damaged) || !strings.Contains(err.Error(), "a later release") {
+			t.Errorf("%q: %v", extension, err)
+		}
+		r.life++
+		if f, err := r.next(); f != nil || err != nil {
+			t.Errorf("%q of another life: %v, %v", extension, f, err)
+		}
 	}
 	for kind := entryNoTomb + 1; kind <= entryLast; kind++ {
 		c := newCatalog()

@@ -53,7 +53,7 @@ type group struct {
 	names   []names
 	text    []byte
 	streams map[wire.StreamID]bool // those that it moves, by the ids of records
-	begun   int                    // streams that it adds, less those that it ends
+	added   map[scope]int          // streams that it adds, less those that it ends
 	answers []answer
 }
 
@@ -179,13 +179,13 @@ func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		return w.takeText(st, b)
 	case wire.OpOpen:
 		if st == nil {
-			if refused, err := w.admit(b); refused != nil || err != nil {
-				return refused, err
+			if refused := w.admit(b); refused != nil {
+				return refused, nil
 			}
 		}
 		w.group.names = append(w.group.names, namesOf(b))
 	case wire.OpEnd:
-		w.group.begun--
+		w.group.count(st.origin.Value(), -1)
 	case wire.OpSkip:
 		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.origin.Value().host, b.Offset, b.End, b.Reason)
 		w.s.counts.skipped.Add(uint64(b.End - b.Offset))
@@ -480,7 +480,7 @@ func (g *group) reset() {
 	clear(g.names)
 	g.names = g.names[:0]
 	clear(g.streams)
-	g.begun = 0
+	clear(g.added)
 	if cap(g.text) > 4*groupBytes {
 		g.text = nil // one batch of hostile bytes shall not be remembered for ever
 	}

@@ -49,3 +49,29 @@ func TestDivideDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// Every way in takes a descriptor of its own before connections get any.
+func TestDescriptorsOfListeners(t *testing.T) {
+	const limit = 1024
+	conns := func(add func(c *collector)) int {
+		s := defaults()
+		s.Collector.TCP = append(s.Collector.TCP, tcpTable{})
+		if add != nil {
+			add(&s.Collector)
+		}
+		c := &server{settings: s, log: slog.New(slog.DiscardHandler)}
+		return c.divideDescriptors(limit)[&s.Collector.TCP[0]]
+	}
+	none := conns(nil)
+	if none != limit-ownDescriptors-1 {
+		t.Errorf("one listener gets %d of %d", none, limit)
+	}
+	for name, add := range map[string]func(c *collector){
+		"udp":  func(c *collector) { c.UDP = make([]udpTable, 20) },
+		"nats": func(c *collector) { c.NATS = make([]natsTable, 20) },
+	} {
+		if got := conns(add); got != none-20 {
+			t.Errorf("with 20 of %s, connections get %d descriptors, want %d", name, got, none-20)
+		}
+	}
+}

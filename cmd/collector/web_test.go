@@ -155,6 +155,11 @@ func TestHTTPClientNames(t *testing.T) {
 	if n := testutil.ToFloat64(x.refused["certificate"]); n != 1 {
 		t.Errorf("%v counted", n)
 	}
+	bare := httptest.NewRequest("GET", "https://127.0.0.1/status", nil)
+	bare.TLS = new(tls.ConnectionState)
+	if reason, err := x.check(bare); err == nil || reason != "certificate" {
+		t.Errorf("without a certificate: %q, %v", reason, err)
+	}
 }
 
 func serveWeb(t *testing.T, x *web, h http.Handler) (*control, string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -63,6 +64,20 @@ func TestEveryByteAtEveryPlace(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The rule itself, by the names that Unicode has for what it is about.
+func TestRune(t *testing.T) {
+	for r := range rune(unicode.MaxRune + 1) {
+		mark := r == 0x200e || r == 0x200f || r == 0x61c // turns nothing round, and belongs to text
+		bad := r != '\t' && unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp) || unicode.Is(unicode.Bidi_Control, r) && !mark
+		if Rune(r) != bad {
+			t.Errorf("%U could do harm: %v, want %v", r, Rune(r), bad)
+		}
+		if want := map[bool]int{true: 0, false: len(string(r))}[bad]; utf8.ValidRune(r) && Harmless([]byte(string(r))) != want {
+			t.Errorf("%U: %d bytes stay as they are, want %d", r, Harmless([]byte(string(r))), want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package ship
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -31,5 +32,31 @@ func TestWelcomeOfTooManyStreams(t *testing.T) {
 	w.report(slog.New(slog.NewTextHandler(&said, nil)))
 	if !strings.Contains(said.String(), "ignored=700") || !strings.Contains(said.String(), "streams --forget") {
 		t.Errorf("said %q", said.String())
+	}
+}
+
+// A welcome ends, whatever comes: pages without streams, and pages of more than was
+// announced.
+func TestWelcomeEnds(t *testing.T) {
+	for _, page := range [][]wire.StreamState{nil, make([]wire.StreamState, 512)} {
+		w := newWelcome()
+		frames := 0
+		for next := (wire.Frame{Kind: wire.KindWelcome, Welcome: wire.Welcome{Log: wire.NewStreamID()}, N: 3}); w.left > 0; frames++ {
+			if frames > 4 {
+				t.Fatalf("%d streams are still to come behind %d pages of %d", w.left, frames, len(page))
+			}
+			if err := w.take(&next); err != nil {
+				t.Fatal(err)
+			}
+			next = wire.Frame{Kind: wire.KindStreams, Streams: page}
+		}
+		if err := w.take(&wire.Frame{Kind: wire.KindWelcome, Welcome: wire.Welcome{Log: wire.NewStreamID()}}); err == nil {
+			t.Error("a second welcome is taken")
+		}
+	}
+	for _, f := range []wire.Frame{{Kind: wire.KindStreams}, {Kind: wire.KindPong}, {Kind: wire.KindWelcome, N: -1}, {Kind: wire.KindWelcome, N: maxAnnounced + 1}} {
+		if err := newWelcome().take(&f); !errors.Is(err, wire.ErrProtocol) {
+			t.Errorf("it begins with %+v: %v", f, err)
+		}
 	}
 }

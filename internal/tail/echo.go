@@ -65,8 +65,10 @@ func (e *echo) saw(text []byte) bool {
 	if e.round == 0 && e.repeat >= echoRepeats && now.After(e.again) {
 		if now.Sub(e.since) < echoWithin && 2*echoGaps*e.gap < echoLongest {
 			e.round = 1
+		} else {
+			e.gap = 0
 		}
-		e.repeat = 1
+		e.repeat, e.since = 1, now
 	}
 	return held
 }

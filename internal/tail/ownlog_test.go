@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fanin/internal/disk"
@@ -156,6 +157,35 @@ func TestEchoIsStopped(t *testing.T) {
 	if size() != before {
 		t.Error("the loop goes on")
 	}
+}
+
+// Repetition is suspicious when it is fast, and once it was tried not again for long.
+func TestEchoSuspicion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var e echo
+		see := func(n int, every time.Duration) bool {
+			for range n {
+				e.saw([]byte("all is well\n"))
+				time.Sleep(every)
+			}
+			return e.round > 0
+		}
+		if see(3*echoRepeats, echoWithin/echoRepeats+time.Second) {
+			t.Error("a slow repetition is tried")
+		}
+		if !see(2*echoRepeats, time.Second) {
+			t.Error("a fast repetition is not tried")
+		}
+		f := &Follower{echo: e}
+		f.passEcho()
+		if e = f.echo; see(2*echoRepeats, time.Second) {
+			t.Error("it is tried again at once")
+		}
+		time.Sleep(echoPause)
+		if !see(2*echoRepeats, time.Second) {
+			t.Error("it is not tried again")
+		}
+	})
 }
 
 // A file that says the same again and again, by itself, is none: fast or slowly, at

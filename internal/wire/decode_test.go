@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -379,6 +381,63 @@ func TestLargestFrames(t *testing.T) {
 	}
 	if streams != len(w.Streams) {
 		t.Errorf("%d streams, want %d", streams, len(w.Streams))
+	}
+}
+
+// However many streams an agent has and however much they say, no frame of a welcome
+// is larger than the way there takes, and every stream is told once.
+func TestWelcomeFramesAreBounded(t *testing.T) {
+	state := StreamState{Source: strings.Repeat("n", MaxName), Identity: bin(MaxIdentity),
+		Watermark: Watermark{Epoch: math.MaxUint32, Point: Point{math.MaxInt64, math.MaxUint64}}}
+	for range MaxTrail {
+		state.Trail = append(state.Trail, state.Point)
+	}
+	about := About{Boot: strings.Repeat("b", 36)}
+	for range MaxAbout {
+		about.Files = append(about.Files, LogFile{math.MaxUint64, math.MaxUint64, state.Point})
+	}
+	w := Welcome{About: about}
+	for n := range 2*streamsPerFrame + 1 {
+		state.Stream = id(byte(n))
+		w.Streams = append(w.Streams, state)
+	}
+	for _, limit := range []int{4 << 10, 64 << 10, 1 << 20, 0} {
+		var all []byte
+		for frame := range WelcomeFrames(w, limit) {
+			if limit > 0 && len(frame) > limit {
+				t.Fatalf("a frame of %d bytes, at most %d", len(frame), limit)
+			}
+			all = append(all, frame...)
+		}
+		var f Frame
+		d := NewDecoder(bytes.NewReader(all))
+		if err := d.Next(&f); err != nil || f.N != int64(len(w.Streams)) || !reflect.DeepEqual(f.Welcome.About, about) {
+			t.Fatalf("limit %d: %d streams are announced, %d files; %v", limit, f.N, len(f.Welcome.About.Files), err)
+		}
+		var streams []StreamState
+		for len(streams) < len(w.Streams) {
+			if err := d.Next(&f); err != nil {
+				t.Fatalf("limit %d, behind %d streams: %v", limit, len(streams), err)
+			}
+			streams = append(streams, f.Streams...)
+		}
+		if !reflect.DeepEqual(streams, w.Streams) || d.Buffered() > 0 {
+			t.Errorf("limit %d: other streams than there are", limit)
+		}
+	}
+}
+
+// Only a frame of a stream names one.
+func TestPeekStream(t *testing.T) {
+	for _, e := range examples() {
+		want := e.frames[0].Batch.Stream
+		if e.frames[0].Kind == KindLossy {
+			want = StreamID{} // never lies in a JetStream stream
+		}
+		got, err := NewDecoder(bytes.NewReader(e.bytes)).PeekStream()
+		if got != want || (err == nil) != !want.IsZero() || err != nil && !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: stream %s, %v; want %s", e.name, got, err, want)
+		}
 	}
 }
 

@@ -31,8 +31,12 @@ var rotated = regexp.MustCompile(`^(.*)-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}(\.
 // LiveName is the path that the log had before it was rotated to path; path
 // itself, if it is no name of a rotated file.
 func LiveName(path string) string {
-	if m := rotated.FindStringSubmatch(filepath.Base(path)); m != nil {
-		return filepath.Join(filepath.Dir(path), m[1]+m[2])
+	m := rotated.FindStringSubmatch(filepath.Base(path))
+	switch {
+	case m == nil:
+		return path
+	case m[2] == ".gz": // the archive of a log without an extension
+		return filepath.Join(filepath.Dir(path), m[1])
 	}
-	return path
+	return filepath.Join(filepath.Dir(path), m[1]+m[2])
 }

@@ -1,0 +1,24 @@
+package wire
+
+import "testing"
+
+// Whatever a file of the log is called by now, it leads to the lock beside the log.
+func TestLiveName(t *testing.T) {
+	const stamp = "-2026-11-22T17-10-28.275"
+	for path, want := range map[string]string{
+		"/var/log/all" + stamp + ".log":         "/var/log/all.log",
+		"/var/log/all" + stamp + ".log.gz":      "/var/log/all.log",
+		"/var/log/all" + stamp:                  "/var/log/all",
+		"/var/log/all" + stamp + ".gz":          "/var/log/all",
+		"/var/log/all.of.it" + stamp + ".log":   "/var/log/all.of.it.log",
+		"/var/log/all" + stamp + stamp + ".log": "/var/log/all" + stamp + ".log",
+		"/var/log" + stamp + "/all.log":         "/var/log" + stamp + "/all.log",
+		"/var/log/all.log":                      "/var/log/all.log",
+		"/var/log/all-2026-11-22T17-10-28.log":  "/var/log/all-2026-11-22T17-10-28.log",
+		"/var/log/all" + stamp + ".log.gz.part": "/var/log/all" + stamp + ".log.gz.part",
+	} {
+		if got := LiveName(path); got != want {
+			t.Errorf("%s was %s, want %s", path, got, want)
+		}
+	}
+}
