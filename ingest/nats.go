@@ -47,8 +47,8 @@ type NATS struct {
 	Host     string        // of plain lines; default "nats"
 
 	TrustHost   bool   // an agent may name any host, not only its id
-	RefusedDir  string // where batches from the stream are kept that the log refused; "": they stay in the stream, which then waits
-	KeepRefused int64  // bytes of them; default 256 MiB
+	RefusedDir  string // where batches from the stream are kept that the log refused; "": they are only counted and reported
+	KeepRefused int64  // bytes of them, a sixteenth of it for one agent; default 256 MiB
 	Disk        *disk.Disk
 
 	MaxLine      int           // longer plain lines are split; default wire.MaxLine, at least 256 bytes

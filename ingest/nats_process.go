@@ -26,6 +26,7 @@ func (s *natsStream) process(group []message) error {
 	var plain []message
 	var lost error
 	chains := make(map[wire.StreamID]*chain)
+	s.letGo.list = nil // of a group that failed, and is read again
 	for i, m := range group {
 		switch {
 		case s.done.covers(m.seq, m.time):
@@ -33,7 +34,7 @@ func (s *natsStream) process(group []message) error {
 		case s.n.Agents.IsBatch(m.subject):
 			if bad := s.link(chains, m); bad != nil {
 				s.n.reject("protocol", "a message on an agent's subject of a stream is no batch of an agent", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", bad)
-				lost = cmp.Or(lost, s.lost(&group[i], &Refused{Agent: wire.AgentOf(m.subject), Reason: bad.Error()}, false))
+				lost = cmp.Or(lost, s.lost(&group[i], &Refused{Agent: wire.AgentOf(m.subject), Reason: bad.Error()}))
 			}
 		default:
 			plain = append(plain, m)
@@ -50,6 +51,7 @@ func (s *natsStream) process(group []message) error {
 	if err != nil {
 		return err
 	}
+	s.sayLetGo()
 	for i := range group {
 		m := &group[i]
 		if m.seq > s.done.seq || m.time.After(s.done.time) {
@@ -128,8 +130,7 @@ func (s *natsStream) batches(list []batchMessage) error {
 			return err
 		}
 		if unheard(b.answer) && !b.kept(&answer) {
-			err := s.lost(&b.message, &Refused{Agent: b.hello.Agent, Stream: b.stream.Owned(wire.StreamAgent, b.hello.Agent).String(), Offsets: b.offsets(), Reason: answer.Err().Error()},
-				answer.Kind == wire.KindNack)
+			err := s.lost(&b.message, &Refused{Agent: b.hello.Agent, Stream: b.stream.Owned(wire.StreamAgent, b.hello.Agent).String(), Offsets: b.offsets(), Reason: answer.Err().Error()})
 			if err != nil {
 				return err
 			}

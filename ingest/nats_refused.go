@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,33 +41,72 @@ type Refused struct {
 // refusals is the directory of refused messages.
 type refusals struct {
 	disk   *disk.Disk
-	dir    string // "": there is none
+	dir    string // "": there is none, and none are kept
 	stream string // the JetStream stream
 	most   int64
 
-	mu   sync.Mutex
-	used int64
-	told map[string]bool // by file: what this process has kept and said
+	mu       sync.Mutex
+	kept     map[string]refusedFile // by name
+	used     int64
+	byAgent  map[string]int64
+	measured time.Time
+	told     map[string]bool // by file: what this process has kept and said
 }
 
-// mostRefused bounds how many there are, whatever their size.
-const mostRefused = 10_000
+// refusedFile is what a file counts for.
+type refusedFile struct {
+	agent string
+	cost  int64
+}
 
-const refusedName = ".message"
+const (
+	mostRefused   = 10_000 // messages, whatever their size
+	refusedShares = 16     // an agent's messages take no more than one of so many shares
+	remeasure     = time.Second
 
-// errFull says that no more refused messages can be kept.
+	refusedName = ".message"
+)
+
+// errFull says that no more refused messages can be kept, of this agent or at all.
 var errFull = errors.New("no more refused messages are kept")
 
-// measure finds out what is there: from before, or after some were moved away.
+// measure finds out what is there: from before, or after an operator moved files away.
+// r.mu is held, or nothing else has r yet.
 func (r *refusals) measure() (files int) {
-	r.used = 0
+	known := r.kept
+	r.kept, r.used, r.byAgent, r.measured = make(map[string]refusedFile), 0, make(map[string]int64), time.Now()
 	for _, e := range r.files() {
-		if fi, err := e.Info(); err == nil {
-			r.used += r.cost(fi.Size())
-			files++
+		fi, err := e.Info()
+		if err != nil {
+			continue
 		}
+		x, ok := known[e.Name()]
+		if !ok {
+			x.agent = agentIn(filepath.Join(r.dir, e.Name()))
+		}
+		r.add(e.Name(), x.agent, r.cost(fi.Size()))
 	}
-	return files
+	return len(r.kept)
+}
+
+func (r *refusals) add(name, agent string, cost int64) {
+	r.kept[name] = refusedFile{agent, cost}
+	r.used += cost
+	r.byAgent[agent] += cost
+}
+
+// agentIn is the agent whose message a file has; "" when that cannot be read.
+func agentIn(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var x Refused
+	if json.NewDecoder(f).Decode(&x) != nil { // its first line
+		return ""
+	}
+	return x.Agent
 }
 
 // files are those of this stream, by number: the directory is also that of others.
@@ -84,6 +124,13 @@ func (r *refusals) files() []fs.DirEntry {
 // cost is what a file takes of the bound.
 func (r *refusals) cost(size int64) int64 { return max(size, r.most/mostRefused) }
 
+// fits reports whether one more file of an agent may be kept. One agent may not use up
+// what all have; its first message may be larger than its share.
+func (r *refusals) fits(agent string, cost int64) bool {
+	has := r.byAgent[agent]
+	return r.used+cost <= r.most && (has == 0 || has+cost <= r.most/refusedShares)
+}
+
 // keep makes a message durable; told says that it did so before, and all was said about
 // it. After a crash it is said again: twice is better than never.
 func (r *refusals) keep(x *Refused, data []byte) (file string, told bool, err error) {
@@ -96,16 +143,19 @@ func (r *refusals) keep(x *Refused, data []byte) (file string, told bool, err er
 	}
 	content := append(append(head, '\n'), data...)
 	cost := r.cost(int64(len(content)))
-	file = filepath.Join(r.dir, fmt.Sprintf("%s-%020d-%d%s", x.From, x.Seq, x.Time.UnixNano(), refusedName))
+	name := fmt.Sprintf("%s-%020d-%d%s", x.From, x.Seq, x.Time.UnixNano(), refusedName)
+	file = filepath.Join(r.dir, name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.told[file] {
 		return file, true, nil
 	}
-	if _, err := os.Stat(file); err == nil {
-		cost = 0 // it is counted
-	} else if r.used+cost > r.most {
-		if r.measure(); r.used+cost > r.most {
+	_, counted := r.kept[name]
+	if !counted && !r.fits(x.Agent, cost) {
+		if time.Since(r.measured) < remeasure { // a flood of them shall not cost a look at all files each
+			return "", false, errFull
+		}
+		if r.measure(); !r.fits(x.Agent, cost) {
 			return "", false, errFull
 		}
 	}
@@ -118,7 +168,9 @@ func (r *refusals) keep(x *Refused, data []byte) (file string, told bool, err er
 	if err != nil {
 		return "", false, fmt.Errorf("keep a refused message: %w", err)
 	}
-	r.used += cost
+	if !counted {
+		r.add(name, x.Agent, cost)
+	}
 	r.told[file] = true
 	return file, false, nil
 }
@@ -149,13 +201,17 @@ func readRefused(file string) (x Refused, data []byte, err error) {
 }
 
 // drop removes a message that was published again.
-func (r *refusals) drop(file string, size int64) error {
+func (r *refusals) drop(file string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.disk.Remove(file); err != nil {
 		return fmt.Errorf("remove a refused message: %w", err)
 	}
-	r.used -= r.cost(size)
+	name := filepath.Base(file)
+	x := r.kept[name]
+	r.used -= x.cost
+	r.byAgent[x.agent] -= x.cost
+	delete(r.kept, name)
 	delete(r.told, file)
 	return nil
 }
@@ -182,16 +238,12 @@ func (n *NATS) Replay(ctx context.Context) (replayed int, err error) {
 		if err != nil {
 			return replayed, err
 		}
-		fi, err := os.Stat(x.File)
-		if err != nil {
-			return replayed, fmt.Errorf("read a refused message: %w", err)
-		}
 		msg := nats.NewMsg(x.Subject)
 		msg.Data = data
 		if _, err := js.PublishMsg(ctx, msg, jetstream.WithExpectStream(n.Stream)); err != nil {
 			return replayed, fmt.Errorf("publish %s to the stream %s again: %w", x.File, n.Stream, err)
 		}
-		if err := n.refusals.drop(x.File, fi.Size()); err != nil {
+		if err := n.refusals.drop(x.File); err != nil {
 			return replayed, err
 		}
 		n.Metrics.natsKept.Dec()
@@ -202,35 +254,80 @@ func (n *NATS) Replay(ctx context.Context) (replayed int, err error) {
 }
 
 // lost keeps a message that the log has not and that no agent sends again, counts it, and
-// says so in the log. An error leaves it in the stream, unacknowledged: then nothing
-// behind it is taken either, which is better than to forget it. A message that only does
-// not fit is not worth that: it waits for one before it, which its agent may yet send.
-func (s *natsStream) lost(m *message, x *Refused, nacked bool) error {
+// says so in the log. What cannot be kept because too much is kept already is let go: it
+// is noted for sayLetGo, since an agent whose messages are refused must not stop all
+// others. An error leaves the message in the stream, unacknowledged, and nothing behind it
+// is taken: the collector's own disk fails then, and would fail for all of them.
+func (s *natsStream) lost(m *message, x *Refused) error {
 	x.From, x.Seq, x.Time, x.Subject = s.n.Stream, m.seq, m.time, m.subject
 	file, told, err := s.n.refusals.keep(x, m.data)
-	where := "it is kept in " + file + "; publish it again with: fanin-collector refused --replay"
 	switch {
-	case errors.Is(err, errFull) && nacked:
-		where = "it is not kept, for as many refused messages are kept as may be"
-		s.n.Metrics.natsRefused["no"].Inc()
 	case errors.Is(err, errFull):
-		return fmt.Errorf("message %d of agent %s was refused (%s), and as many refused messages are kept in %s as may be: mend the reason and publish them again (fanin-collector refused --replay), or move them away, or raise keep_refused: %w",
-			m.seq, x.Agent, x.Reason, s.n.RefusedDir, err)
+		s.letGo.add(x)
+		return nil
 	case err != nil:
 		return err
 	case told:
 		return nil // its acknowledgement was lost
-	default:
-		s.n.Metrics.natsRefused["yes"].Inc()
-		s.n.Metrics.natsKept.Inc()
 	}
-	stream, offsets := x.Stream, x.Offsets
-	if stream == "" {
-		stream, offsets = "?", "?"
-	}
+	s.n.Metrics.natsRefused["yes"].Inc()
+	s.n.Metrics.natsKept.Inc()
+	stream, offsets := cmp.Or(x.Stream, "?"), cmp.Or(x.Offsets, "?")
 	s.n.Log.Error("a batch in a stream is not in the log", "agent", x.Agent, "stream", stream, "offsets", offsets, "seq", m.seq, "reason", x.Reason, "file", file)
-	s.n.Notice("LOST agent=%s stream=%s offsets=%s reason=%q: %s", x.Agent, stream, offsets, x.Reason, where)
+	s.n.Notice("LOST agent=%s stream=%s offsets=%s reason=%q: it is kept in %s; publish it again with: fanin-collector refused --replay", x.Agent, stream, offsets, x.Reason, file)
 	return nil
+}
+
+// letGo is what a group of messages has of those that are neither in the log nor kept,
+// by agent and stream.
+type letGo struct {
+	mu   sync.Mutex
+	list []*letGoOf
+}
+
+type letGoOf struct {
+	first, last Refused
+	messages    int
+}
+
+func (l *letGo) add(x *Refused) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.list, func(o *letGoOf) bool { return o.first.Agent == x.Agent && o.first.Stream == x.Stream })
+	if i < 0 {
+		i = len(l.list)
+		l.list = append(l.list, &letGoOf{first: *x})
+	}
+	o := l.list[i]
+	o.last = *x
+	o.messages++
+}
+
+// sayLetGo counts the messages of a group that are let go and says so, before they are
+// acknowledged: in one line for each agent's stream, or the log would grow by more than
+// a sender brings.
+func (s *natsStream) sayLetGo() {
+	for _, o := range s.letGo.list {
+		x := &o.first
+		stream, offsets := cmp.Or(x.Stream, "?"), o.offsets()
+		s.n.Metrics.natsRefused["no"].Add(float64(o.messages))
+		s.n.Log.Error("batches in a stream are not in the log, and not kept: as many refused messages are kept as may be, of this agent or in all",
+			"agent", x.Agent, "stream", stream, "offsets", offsets, "messages", o.messages, "from", x.Seq, "to", o.last.Seq, "reason", x.Reason, "dir", s.n.RefusedDir,
+			"remedy", "mend the reason and publish what is kept again (fanin-collector refused --replay), or move it away, or raise keep_refused")
+		s.n.Notice("LOST n=%d unit=messages agent=%s stream=%s offsets=%s reason=%q from=%d to=%d: not kept, for as many refused messages are kept as keep_refused allows, of this agent or in all",
+			o.messages, x.Agent, stream, offsets, x.Reason, x.Seq, o.last.Seq)
+	}
+	s.letGo.list = nil
+}
+
+// offsets is where in their source the messages are, from the first one to the last.
+func (o *letGoOf) offsets() string {
+	from, _, known := strings.Cut(o.first.Offsets, "-")
+	_, to, alsoKnown := strings.Cut(o.last.Offsets, "-")
+	if !known || !alsoKnown {
+		return "?"
+	}
+	return from + "-" + to
 }
 
 // unheard reports whether no agent waits for the answer to a batch: its agent believed the

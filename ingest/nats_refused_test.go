@@ -23,6 +23,7 @@ import (
 // waits for no answer unless token says so.
 type believer struct {
 	t     *testing.T
+	agent string
 	nc    *nats.Conn
 	n     *NATS
 	s     *wire.Batch
@@ -30,7 +31,11 @@ type believer struct {
 }
 
 func newBeliever(t *testing.T, s *natstest.Server, n *NATS) *believer {
-	b := &believer{t: t, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: wire.Pushed + "1-1-1"}
+	return newBelieverOf(t, s, n, "a")
+}
+
+func newBelieverOf(t *testing.T, s *natstest.Server, n *NATS, agent string) *believer {
+	b := &believer{t: t, agent: agent, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: wire.Pushed + "1-1-1"}
 	open := *b.s
 	open.Op, open.Source = wire.OpOpen, "x"
 	b.publish(&open)
@@ -48,8 +53,8 @@ func (b *believer) line(text string) {
 
 func (b *believer) publish(batch *wire.Batch) {
 	b.t.Helper()
-	m := nats.NewMsg(b.n.Agents.Batch("a"))
-	m.Data = append(wire.AppendBatch(helloOf("a"), batch, 0, batch.Text), batch.Text...)
+	m := nats.NewMsg(b.n.Agents.Batch(b.agent))
+	m.Data = append(wire.AppendBatch(helloOf(b.agent), batch, 0, batch.Text), batch.Text...)
 	m.Header.Set(wire.HeaderAnswer, "s."+b.token)
 	if _, err := jetStream(b.t, b.nc).PublishMsg(b.t.Context(), m); err != nil {
 		b.t.Fatal(err)
@@ -170,33 +175,103 @@ func TestRefusedHeard(t *testing.T) {
 	}
 }
 
-// TestRefusedFull: when no more can be kept, a refused message stays in the stream with
-// all behind it, and that is said; when there is room it goes on by itself.
+// TestRefusedShare: an agent whose messages cannot even be read takes its share of what may
+// be kept and no more. The rest is counted and reported, in few lines, and others go on: their
+// lines are taken, and what is refused of them is kept. The share holds after a restart.
+func TestRefusedShare(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	refusing(m, "bad")
+	dir := t.TempDir()
+	const share, messages = 2000, 100
+	kept := func(n *NATS, agent string) (list []Refused) {
+		t.Helper()
+		all, err := n.Refused()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range all {
+			if x.Agent == agent {
+				list = append(list, x)
+			}
+		}
+		return list
+	}
+	mine := 0
+	for run := range 2 {
+		var told notices
+		n := believing(m, dir)
+		n.KeepRefused, n.Notice = refusedShares*share, told.add
+		stop := serveNATS(t, s, n)
+		quiet(t, n)
+		b := newBelieverOf(t, s, n, "b")
+		for range messages {
+			publishStored(t, b.nc, n.Agents.Batch("a"), "x")
+		}
+		b.line("good")
+		b.line("bad")
+		publishStored(t, b.nc, "logs.a", fmt.Sprint("behind ", run))
+		await(t, jetStream(t, b.nc), 0)
+		if got := string(m.Text(b.s.Stream)); got != "good\n" {
+			t.Errorf("the log has %q of another agent", got)
+		}
+		if list := kept(n, "b"); len(list) != run+1 {
+			t.Errorf("kept of another agent is %+v", list)
+		}
+		was := mine
+		mine = len(kept(n, "a"))
+		if mine == 0 || mine > share/100 || run == 1 && mine != was {
+			t.Errorf("%d messages are kept of the agent, and %d before", mine, was)
+		}
+		no, said := messages-(mine-was), 0
+		for line := range strings.Lines(told.String()) {
+			if x := 0; strings.Contains(line, " agent=a stream=? offsets=? ") && strings.Contains(line, "not kept") {
+				fmt.Sscanf(line, "LOST n=%d", &x)
+				said += x
+			}
+		}
+		if got := count(n.Metrics.natsRefused["no"]); int(got) != no || said != no {
+			t.Errorf("%v are counted and %d reported, want %d: %s", got, said, no, told.String())
+		}
+		stop()
+	}
+}
+
+// TestRefusedFull: when no more can be kept at all, what is refused is reported and let go,
+// and what is behind it is taken. When there is room, it is kept again.
 func TestRefusedFull(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	refusing(m, "bad")
+	var told notices
 	n := believing(m, t.TempDir())
-	n.KeepRefused = 500 // one, and not two
+	n.KeepRefused, n.Notice = 500, told.add // one, and not two
 	serveNATS(t, s, n)
 	quiet(t, n)
-	b, c := newBeliever(t, s, n), newBeliever(t, s, n)
+	b, c := newBeliever(t, s, n), newBelieverOf(t, s, n, "c")
 	b.line("bad one")
 	await(t, jetStream(t, b.nc), 0)
 	c.line("bad two")
-	troubled(t, n, "raise keep_refused")
 	publishStored(t, b.nc, "logs.a", "behind")
-	await(t, jetStream(t, b.nc), 2)
+	waitFor(t, m, n, "behind\n")
 	list, err := n.Refused()
-	if len(list) != 1 || err != nil {
+	if len(list) != 1 || err != nil || list[0].Agent != "a" {
 		t.Fatalf("kept: %+v, %v", list, err)
+	}
+	if want := fmt.Sprintf("LOST n=1 unit=messages agent=c stream=%s offsets=0-8 reason=", c.s.Stream.Owned(wire.StreamAgent, "c")); !strings.Contains(told.String(), want) || !strings.Contains(told.String(), "not kept") {
+		t.Errorf("the log was not told %q: %s", want, told.String())
 	}
 	if err := os.Remove(list[0].File); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, m, n, "behind\n")
-	if list, err = n.Refused(); len(list) != 1 || err != nil || list[0].Stream != c.s.Stream.Owned(wire.StreamAgent, "a").String() {
-		t.Errorf("kept: %+v, %v", list, err)
+	until(t, func() bool {
+		c.line("bad again")
+		await(t, jetStream(t, b.nc), 0)
+		list, err = n.Refused()
+		return len(list) == 1
+	}, func() string { return fmt.Sprintf("kept: %+v, %v", list, err) })
+	if list[0].Agent != "c" {
+		t.Errorf("kept: %+v", list)
 	}
 }
 

@@ -31,6 +31,7 @@ type natsStream struct {
 	filters  []string
 	place    place  // where the plain lines stand in the log
 	pile     pile   // of plain lines
+	letGo    letGo  // of the group that is processed
 	next     uint64 // the number of the delivery to come
 	gaps     int    // in the numbers of deliveries, in this session
 	seen     uint64 // the latest message that was delivered to anybody
