@@ -28,6 +28,7 @@ type agentConn struct {
 	from    string // see address
 	answers answers
 	arrival *arrival
+	unpaid  int           // bytes that came before the welcome
 	beats   *time.Timer   // runs while the collector does not read
 	held    held          // what this connection holds, so that it cannot take all the room
 	slots   chan struct{} // one for each frame in flight
@@ -97,6 +98,7 @@ func (a *agentConn) greet() error {
 			return errors.New("the agent does not read its welcome")
 		}
 	}
+	a.charge(a.unpaid)
 	a.t.Log.Debug("agent connected", "agent", h.Agent, "peer", a.remote(), "run", h.Run, "software", h.Software)
 	return nil
 }
@@ -219,8 +221,18 @@ func (a *agentConn) wait(f func() error) error {
 	return err
 }
 
-// slow keeps to the rate of the agent's address.
+// slow keeps to the rate of the agent's address, once the agent is welcome: until then
+// it expects nothing else than the welcome, and not for long.
 func (a *agentConn) slow(n int) {
+	if a.session == nil {
+		a.unpaid += n
+		return
+	}
+	a.charge(n)
+}
+
+// charge counts n bytes of the agent's address, and waits for as long as its rate wants.
+func (a *agentConn) charge(n int) {
 	if d := a.t.rates.charge(a.peer, n, time.Now()); d > 0 {
 		a.t.Metrics.slowed.Inc()
 		a.wait(func() error { a.sleep(d); return nil })

@@ -51,6 +51,41 @@ func TestMaxRate(t *testing.T) {
 	})
 }
 
+// An agent of an address that has sent too much already is welcomed at once, and what its
+// hello brought is charged then.
+func TestMaxRateWelcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 10_000
+		k := newKeeper()
+		s := &TCP{Out: k, Welcome: welcome, MaxRate: rate}
+		p := servePipes(t, s)
+		synctest.Wait()
+		s.rates.charge(addr(1), 6*rate, time.Now())
+		nc := p.dial(addr(1), 2)
+		began, owed := time.Now(), s.rates.debt[prefixOf(addr(1))].bytes
+		go nc.Write(hello("a", instanceA, 1)) // ends with the connection
+		var f wire.Frame
+		d := wire.NewDecoder(nc)
+		if err := d.Next(&f); err != nil || f.Kind != wire.KindWelcome || time.Since(began) > 0 {
+			t.Errorf("the first frame is of kind %d, after %v: %v", f.Kind, time.Since(began), err)
+		}
+		synctest.Wait()
+		if got := s.rates.debt[prefixOf(addr(1))].bytes; owed < 5*rate || got <= owed {
+			t.Errorf("the address owes %v bytes, and owed %v before the hello", got, owed)
+		}
+		go nc.Write(wire.AppendPing(nil, wire.KindPing, 7)) // ends with the connection
+		for f.Kind != wire.KindPong || f.N != 7 {
+			if err := d.Next(&f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took < 4*time.Second || took > 7*time.Second {
+			t.Errorf("the agent was read again after %v", took)
+		}
+		nc.Close()
+	})
+}
+
 // Datagrams beyond an address's rate are not allowed, whatever their size, others
 // are, and the table of addresses is bounded.
 func TestRates(t *testing.T) {
