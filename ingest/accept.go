@@ -12,7 +12,7 @@ import (
 const (
 	yieldAfter = 10 * time.Second      // a plain connection that is silent for less does not yield
 	yieldEvery = 10 * time.Millisecond // between two looks at all connections
-	maxRefused = 64                    // refused connections at a time that learn why
+	maxBeyond  = 64                    // connections of a kind that may be there beyond max_conns, see Beyond
 	refuseTime = 2 * time.Second       // for a refused peer to say that it is an agent
 )
 
@@ -31,7 +31,7 @@ func (t *TCP) accept(nc net.Conn) {
 	case t.MaxConnsPerIP > 0 && !exempt(peer) && t.perIP[peer] >= t.MaxConnsPerIP:
 		t.turnAway(c, "max_conns_per_ip", "too many connections from one address: raise max_conns_per_ip if they are wanted", t.MaxConnsPerIP)
 		return
-	case t.MaxConns > 0 && len(t.conns) >= t.MaxConns && !t.yield():
+	case t.MaxConns > 0 && len(t.conns)-t.displaced >= t.MaxConns && !t.yield():
 		t.turnAway(c, "max_conns", "too many connections: raise max_conns if they are wanted", t.MaxConns)
 		return
 	}
@@ -42,6 +42,19 @@ func (t *TCP) accept(nc net.Conn) {
 	go c.serve() // owned by t.serving; ends with the connection, at the latest when Shutdown closes it
 }
 
+// Beyond is how many connections a listener may have beyond maxConns, until they are
+// gone: refused ones that learn why, and displaced ones whose lines are being written.
+func Beyond(maxConns int) int { return refusedAtOnce(maxConns) + displacedAtOnce(maxConns) }
+
+func refusedAtOnce(maxConns int) int { return max(displacedAtOnce(maxConns), 4) }
+
+func displacedAtOnce(maxConns int) int {
+	if maxConns <= 0 {
+		return maxBeyond
+	}
+	return min(max(maxConns/16, 1), maxBeyond)
+}
+
 // exempt are the addresses of proxies and sidecars on this machine.
 func exempt(peer netip.Addr) bool {
 	return peer == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || peer == netip.IPv6Loopback()
@@ -49,11 +62,11 @@ func exempt(peer netip.Addr) bool {
 
 // yield closes a plain connection for a new one: of those that have been silent
 // for a while, one of the address with most connections, and of these the one
-// that has been silent longest. What it sent is kept. Agents never yield. t.mu is
-// held.
+// that has been silent longest. What it sent is kept: it is gone when that is written,
+// and only a few may not be gone yet. Agents never yield. t.mu is held.
 func (t *TCP) yield() bool {
 	now := time.Now()
-	if now.Sub(t.yielded) < yieldEvery {
+	if t.displaced >= displacedAtOnce(t.MaxConns) || now.Sub(t.yielded) < yieldEvery {
 		return false // a flood of connections shall not cost a look at all others each
 	}
 	t.yielded = now
@@ -70,6 +83,7 @@ func (t *TCP) yield() bool {
 		return false
 	}
 	found.displaced.Store(true)
+	t.displaced++
 	found.wake()
 	return true
 }
@@ -79,7 +93,7 @@ func (t *TCP) yield() bool {
 func (t *TCP) turnAway(c *conn, reason, text string, limit int) {
 	t.Metrics.rejectConn(reason)
 	t.say.warn(reason, text, "peer", c.remote(), "limit", limit)
-	if len(t.refusals) >= maxRefused {
+	if len(t.refusals) >= refusedAtOnce(t.MaxConns) {
 		c.stop()
 		c.raw.Close()
 		return

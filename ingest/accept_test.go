@@ -35,7 +35,7 @@ func TestRefusedAgent(t *testing.T) {
 			first.send(hello("a", instanceA, 1))
 			first.want(wire.KindWelcome)
 			var silent []*client
-			for range maxRefused + 10 {
+			for range maxBeyond + 10 {
 				silent = append(silent, from(2))
 			}
 			for _, c := range silent {
@@ -123,6 +123,49 @@ func TestYield(t *testing.T) {
 		close(stopPings)
 		for _, c := range []net.Conn{oldest, first, second, agent.nc} {
 			c.Close()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		s.Shutdown(ctx)
+	})
+}
+
+// TestYieldStuck: a connection that yields is there until its lines are written. While the
+// keeper writes nothing, only a few can be there beyond max_conns; then it goes on.
+func TestYieldStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		stuck := make(chan struct{})
+		k.outcome = func(context.Context, wire.Batch) error { <-stuck; return nil }
+		s := &TCP{Out: k, Welcome: welcome, MaxConns: 4}
+		p := servePipes(t, s)
+		var all []net.Conn
+		dial := func() {
+			nc := p.dial(addr(1), len(all)+1)
+			all = append(all, nc)
+			go io.WriteString(nc, "line\n") // ends with the connection
+			go io.Copy(io.Discard, nc)      // likewise
+			synctest.Wait()
+			time.Sleep(yieldAfter + time.Second)
+			synctest.Wait()
+		}
+		for range 12 {
+			dial()
+			if n := int(count(s.Metrics.openConns)); n > s.MaxConns+displacedAtOnce(s.MaxConns) {
+				t.Fatalf("%d connections of %d", n, s.MaxConns)
+			}
+		}
+		if n := count(s.Metrics.rejected["max_conns"]); n != 12-5 {
+			t.Errorf("%v were refused", n)
+		}
+		close(stuck)
+		synctest.Wait()
+		dial()
+		if got, want := k.kept(), 6; countLines([]byte(got)) != want || count(s.Metrics.openConns) != 4 {
+			t.Errorf("kept %q, and %v connections", got, count(s.Metrics.openConns))
+		}
+		for _, nc := range all {
+			nc.Close()
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()

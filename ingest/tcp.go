@@ -33,7 +33,7 @@ type TCP struct {
 	TrustHost        bool                            // with RequireAgentCert: an agent may name any host
 	Allowed          func(tls.ConnectionState) error // with TLS: why a peer with this certificate is not let in; nil: all are
 
-	MaxConns         int           // connections at a time, see yield; default 10,000; < 0 no bound
+	MaxConns         int           // connections at a time, see yield and Beyond; default 10,000; < 0 no bound
 	MaxConnsPerIP    int           // of one address, but 127.0.0.1 and ::1, since proxies and sidecars come from there; default 256; < 0 no bound
 	HandshakeTimeout time.Duration // for a TLS handshake, and for a hello that has begun; default 10 s
 	FrameTimeout     time.Duration // for a frame that has begun, longer for large ones, see minRate; and for the end of a line that holds room; default 30 s
@@ -55,6 +55,7 @@ type TCP struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
 	perIP     map[netip.Addr]int
+	displaced int       // of conns: they end when their lines are written
 	yielded   time.Time // when a connection was looked for that can yield
 	refusals  map[*conn]struct{}
 	draining  chan struct{} // closed by Shutdown
@@ -174,6 +175,9 @@ func (t *TCP) isDraining() bool {
 func (t *TCP) gone(c *conn) {
 	t.mu.Lock()
 	delete(t.conns, c)
+	if c.displaced.Load() {
+		t.displaced--
+	}
 	if t.perIP[c.peer]--; t.perIP[c.peer] == 0 {
 		delete(t.perIP, c.peer)
 	}
