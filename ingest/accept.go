@@ -3,9 +3,9 @@ package ingest
 import (
 	"io"
 	"net"
-	"net/netip"
 	"time"
 
+	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
 
@@ -19,7 +19,7 @@ const (
 // accept serves nc on a goroutine of its own, or refuses it when there are too
 // many connections.
 func (t *TCP) accept(nc net.Conn) {
-	peer := addrOf(nc.RemoteAddr())
+	peer := origin.Parse(nc.RemoteAddr().String())
 	c := newConn(t, nc, peer)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -28,7 +28,7 @@ func (t *TCP) accept(nc net.Conn) {
 		c.stop()
 		nc.Close()
 		return
-	case t.MaxConnsPerIP > 0 && !exempt(peer) && t.perIP[peer] >= t.MaxConnsPerIP:
+	case t.MaxConnsPerIP > 0 && !origin.Local(peer) && t.perIP[c.from] >= t.MaxConnsPerIP:
 		t.turnAway(c, "max_conns_per_ip", "too many connections from one address: raise max_conns_per_ip if they are wanted", t.MaxConnsPerIP)
 		return
 	case t.MaxConns > 0 && len(t.conns)-t.displaced >= t.MaxConns && !t.yield():
@@ -36,7 +36,7 @@ func (t *TCP) accept(nc net.Conn) {
 		return
 	}
 	t.conns[c] = struct{}{}
-	t.perIP[peer]++
+	t.perIP[c.from]++
 	t.Metrics.openConns.Inc()
 	t.serving.Add(1)
 	go c.serve() // owned by t.serving; ends with the connection, at the latest when Shutdown closes it
@@ -55,11 +55,6 @@ func displacedAtOnce(maxConns int) int {
 	return min(max(maxConns/16, 1), maxBeyond)
 }
 
-// exempt are the addresses of proxies and sidecars on this machine.
-func exempt(peer netip.Addr) bool {
-	return peer == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || peer == netip.IPv6Loopback()
-}
-
 // yield closes a plain connection for a new one: of those that have been silent
 // for a while, one of the address with most connections, and of these the one
 // that has been silent longest. What it sent is kept: it is gone when that is written,
@@ -75,7 +70,7 @@ func (t *TCP) yield() bool {
 		if c.isAgent.Load() || c.displaced.Load() || now.UnixNano()-c.heard.Load() < int64(yieldAfter) {
 			continue
 		}
-		if found == nil || t.perIP[c.peer] > t.perIP[found.peer] || t.perIP[c.peer] == t.perIP[found.peer] && c.heard.Load() < found.heard.Load() {
+		if found == nil || t.perIP[c.from] > t.perIP[found.from] || t.perIP[c.from] == t.perIP[found.from] && c.heard.Load() < found.heard.Load() {
 			found = c
 		}
 	}

@@ -172,3 +172,41 @@ func TestYieldStuck(t *testing.T) {
 		s.Shutdown(ctx)
 	})
 }
+
+// TestIPv6Network: what is bounded by address is bounded for an IPv6 network as a whole, since
+// one customer may have all its addresses: connections, and what streams are counted by.
+func TestIPv6Network(t *testing.T) {
+	const network = "2001:db8:0:1::/64"
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper()
+		s := &TCP{Out: k, Welcome: welcome, MaxConnsPerIP: 2}
+		p := servePipes(t, s)
+		var all []net.Conn
+		for i, from := range []string{"2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::3"} {
+			agent := p.join(t, netip.MustParseAddr(from), i)
+			agent.nc.Write(batchOf(i, 1, 10))
+			all = append(all, agent.nc)
+		}
+		_, batches := k.wait(t, func(_ string, batches []wire.Batch) bool { return len(batches) == 3 })
+		for i, want := range []string{network, network, "2001:db8:0:2::/64"} {
+			if got := batches[i].Address; got != want {
+				t.Errorf("the address of streams is %s, want %s", got, want)
+			}
+		}
+		all = append(all, p.dial(netip.MustParseAddr("2001:db8:0:1::4"), 9))
+		synctest.Wait()
+		if n := count(s.Metrics.rejected["max_conns_per_ip"]); n != 1 {
+			t.Errorf("%d were refused", n)
+		}
+		for _, nc := range all {
+			nc.Close()
+		}
+		synctest.Wait()
+		if len(s.perIP) != 0 {
+			t.Errorf("still counted: %v", s.perIP)
+		}
+	})
+	if got, want := newSorter(new(UDP), nil).names(netip.MustParseAddr("2001:db8:0:1::9")), (peerNames{"2001:db8:0:1::9", network}); got != want {
+		t.Errorf("of a datagram: %+v, want %+v", got, want)
+	}
+}

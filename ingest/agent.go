@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
 
@@ -25,7 +26,7 @@ type agentConn struct {
 	frames  *frameReader
 	dec     *wire.Decoder
 	session *session
-	from    string // see address
+	origin  string // see address
 	answers answers
 	arrival *arrival
 	unpaid  int           // bytes that came before the welcome
@@ -88,7 +89,7 @@ func (a *agentConn) greet() error {
 	if err != nil {
 		return &fault{"agent_id", err.Error()}
 	}
-	a.session, a.from = session, a.address()
+	a.session, a.origin = session, a.address()
 	a.t.Metrics.agents.Inc()
 	if a.dec.Zstd, err = a.t.unpack(); err != nil {
 		return fmt.Errorf("prepare to open compressed texts: %w", err)
@@ -173,7 +174,7 @@ func (a *agentConn) address() string {
 	if tc, ok := a.nc.(*tls.Conn); ok && len(tc.ConnectionState().VerifiedChains) > 0 {
 		return ""
 	}
-	return a.peer.String()
+	return origin.Name(a.peer)
 }
 
 // evict ends the connection because the agent came again. It does not wait.
@@ -287,7 +288,7 @@ func (a *agentConn) takeFrames() error {
 
 // take gives a frame's batch to the keeper, on a goroutine of its own.
 func (a *agentConn) take(b wire.Batch) error {
-	b.Input, b.Agent, b.Host, b.Address = inputAgent, a.session.hello.Agent, cmp.Or(a.session.hello.Host, a.session.hello.Agent), a.from
+	b.Input, b.Agent, b.Host, b.Address = inputAgent, a.session.hello.Agent, cmp.Or(a.session.hello.Host, a.session.hello.Agent), a.origin
 	if b.Stream.IsZero() || !a.t.Sessions.begin(b.Agent, b.Stream) {
 		a.free(b.Text)
 		return &fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}

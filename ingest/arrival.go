@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"fanin/internal/origin"
 )
 
 // arrival is the text of a connection's frame that has begun to come and is not
@@ -96,10 +98,10 @@ func (r *Room) scopeOf(peer netip.Addr) *scope {
 		r.all.limit = r.limit() * 3 / 8 // with half lines and the oldest arrival, at most the Room
 		r.strangers.limit = r.limit() / 8
 	}
-	s := r.addresses[prefixOf(peer)]
+	s := r.addresses[origin.Network(peer)]
 	if s == nil {
 		s = &scope{limit: r.limit() / 12}
-		r.addresses[prefixOf(peer)] = s
+		r.addresses[origin.Network(peer)] = s
 	}
 	return s
 }
@@ -107,18 +109,8 @@ func (r *Room) scopeOf(peer netip.Addr) *scope {
 // drop forgets a scope that nothing uses. r.mu is held.
 func (r *Room) drop(peer netip.Addr, s *scope) {
 	if s.conns == 0 && s.pinned == 0 {
-		delete(r.addresses, prefixOf(peer))
+		delete(r.addresses, origin.Network(peer))
 	}
-}
-
-// prefixOf is what counts as one address: of IPv6, the network that one customer has.
-func prefixOf(peer netip.Addr) netip.Prefix {
-	bits := 32
-	if peer.Is6() {
-		bits = 64
-	}
-	p, _ := peer.Prefix(bits) // no address at all is a prefix of its own
-	return p
 }
 
 // begin says that a text of n bytes begins to come. r.mu is held.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
 
@@ -21,7 +22,8 @@ type conn struct {
 	raw                net.Conn // as it was accepted
 	nc                 net.Conn // raw, or TLS over it
 	peer               netip.Addr
-	host               string // peer, as the host of plain lines
+	from               netip.Prefix // what counts as peer's address
+	host               string       // peer, as the host of plain lines
 	in                 *intake
 	woken              atomic.Bool
 	isAgent, displaced atomic.Bool
@@ -32,7 +34,7 @@ type conn struct {
 }
 
 func newConn(t *TCP, nc net.Conn, peer netip.Addr) *conn {
-	c := &conn{t: t, raw: nc, nc: nc, peer: peer, host: peer.String()}
+	c := &conn{t: t, raw: nc, nc: nc, peer: peer, from: origin.Network(peer), host: peer.String()}
 	c.ctx, c.stop = context.WithCancel(t.ctx)
 	c.heard.Store(time.Now().UnixNano())
 	return c

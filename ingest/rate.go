@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"fanin/internal/origin"
 )
 
 // rates bounds the bytes a second that come from one address. An address that was
@@ -37,7 +39,7 @@ func (r *rates) charge(peer netip.Addr, n int, now time.Time) time.Duration {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := prefixOf(peer)
+	key := origin.Network(peer)
 	owed := r.left(key, now) + float64(n)
 	r.set(key, debt{owed, now})
 	return time.Duration(max(owed-r.limit, 0) / r.limit * float64(time.Second))
@@ -50,7 +52,7 @@ func (r *rates) allow(peer netip.Addr, n int, now time.Time) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key := prefixOf(peer)
+	key := origin.Network(peer)
 	owed := r.left(key, now)
 	if owed > 0 && owed+float64(n) > r.limit {
 		return false

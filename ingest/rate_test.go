@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
 
@@ -62,7 +63,7 @@ func TestMaxRateWelcome(t *testing.T) {
 		synctest.Wait()
 		s.rates.charge(addr(1), 6*rate, time.Now())
 		nc := p.dial(addr(1), 2)
-		began, owed := time.Now(), s.rates.debt[prefixOf(addr(1))].bytes
+		began, owed := time.Now(), s.rates.debt[origin.Network(addr(1))].bytes
 		go nc.Write(hello("a", instanceA, 1)) // ends with the connection
 		var f wire.Frame
 		d := wire.NewDecoder(nc)
@@ -70,7 +71,7 @@ func TestMaxRateWelcome(t *testing.T) {
 			t.Errorf("the first frame is of kind %d, after %v: %v", f.Kind, time.Since(began), err)
 		}
 		synctest.Wait()
-		if got := s.rates.debt[prefixOf(addr(1))].bytes; owed < 5*rate || got <= owed {
+		if got := s.rates.debt[origin.Network(addr(1))].bytes; owed < 5*rate || got <= owed {
 			t.Errorf("the address owes %v bytes, and owed %v before the hello", got, owed)
 		}
 		go nc.Write(wire.AppendPing(nil, wire.KindPing, 7)) // ends with the connection

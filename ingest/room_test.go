@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"runtime"
 	"sync"
 	"testing"
@@ -94,27 +93,5 @@ func TestRoomClasses(t *testing.T) {
 		if got := size(n); got != want {
 			t.Errorf("size(%d) = %d, want %d", n, got, want)
 		}
-	}
-}
-
-// Memory is shared out by address: of IPv6, by the network that one customer has.
-func TestPrefixOf(t *testing.T) {
-	for _, x := range []struct {
-		a, b string
-		same bool
-	}{
-		{"192.0.2.1", "192.0.2.1", true},
-		{"192.0.2.1", "192.0.2.2", false},
-		{"2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", true},
-		{"2001:db8:0:1::1", "2001:db8:0:2::1", false},
-		{"fe80::1%eth0", "fe80::2%eth1", true},
-		{"::1", "127.0.0.1", false},
-	} {
-		if a, b := prefixOf(netip.MustParseAddr(x.a)), prefixOf(netip.MustParseAddr(x.b)); (a == b) != x.same {
-			t.Errorf("%s is of %v and %s of %v", x.a, a, x.b, b)
-		}
-	}
-	if prefixOf(netip.Addr{}) == prefixOf(netip.IPv6Unspecified()) {
-		t.Error("no address at all is not apart")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
 
@@ -16,11 +17,11 @@ type sorter struct {
 	from  bytes.Reader
 	dec   *wire.Decoder
 	text  [maxDatagram]byte // what dec reads a text into
-	hosts map[netip.Addr]string
+	hosts map[netip.Addr]peerNames
 }
 
 func newSorter(u *UDP, q *queue) *sorter {
-	s := &sorter{u: u, q: q, hosts: make(map[netip.Addr]string)}
+	s := &sorter{u: u, q: q, hosts: make(map[netip.Addr]peerNames)}
 	s.dec = wire.NewDecoder(&s.from)
 	s.dec.Room = func(n int) ([]byte, error) {
 		if n > len(s.text) {
@@ -46,7 +47,7 @@ func (s *sorter) put(host netip.Addr, data []byte, now int64) {
 	}
 	lines := countLines(data) + 1
 	s.u.Metrics.udp.add(lines, len(data)+1)
-	s.q.put(key{host: host}, wire.Batch{Time: now, Input: inputUDP, Host: s.name(host), Source: s.u.Source, Text: data}, lines)
+	s.q.put(key{host: host}, wire.Batch{Time: now, Input: inputUDP, Host: s.names(host).host, Source: s.u.Source, Text: data}, lines)
 }
 
 // split cuts the lines of a datagram that are too long.
@@ -67,18 +68,21 @@ func trim(data []byte) []byte {
 	return bytes.TrimRight(data, "\x00")
 }
 
-// name is host as text. Addresses of datagrams can be made up, so what is
-// remembered is bounded.
-func (s *sorter) name(host netip.Addr) string {
-	name, ok := s.hosts[host]
+// peerNames is where datagrams come from, as text.
+type peerNames struct{ host, address string }
+
+// names names a host, and what counts as its address. Addresses of datagrams can be
+// made up, so what is remembered is bounded.
+func (s *sorter) names(host netip.Addr) peerNames {
+	x, ok := s.hosts[host]
 	if !ok {
 		if len(s.hosts) >= 1024 {
 			clear(s.hosts)
 		}
-		name = host.WithZone("").String()
-		s.hosts[host] = name
+		x = peerNames{host.WithZone("").String(), origin.Name(host)}
+		s.hosts[host] = x
 	}
-	return name
+	return x
 }
 
 // isLossy reports whether data begins as a lossy frame: an array of 11 whose
@@ -104,7 +108,7 @@ func (s *sorter) putLossy(host netip.Addr, data []byte) bool {
 		return true
 	}
 	s.u.Metrics.udpAgent.add(lines, len(b.Text))
-	b.Address = s.name(host)
+	b.Address = s.names(host).address
 	s.q.put(key{stream: b.Stream.Owned(b.Kind, b.Agent)}, b, lines)
 	return true
 }

@@ -34,7 +34,7 @@ type TCP struct {
 	Allowed          func(tls.ConnectionState) error // with TLS: why a peer with this certificate is not let in; nil: all are
 
 	MaxConns         int           // connections at a time, see yield and Beyond; default 10,000; < 0 no bound
-	MaxConnsPerIP    int           // of one address, but 127.0.0.1 and ::1, since proxies and sidecars come from there; default 256; < 0 no bound
+	MaxConnsPerIP    int           // of one address (see package origin), but 127.0.0.1 and ::1, since proxies and sidecars come from there; default 256; < 0 no bound
 	HandshakeTimeout time.Duration // for a TLS handshake, and for a hello that has begun; default 10 s
 	FrameTimeout     time.Duration // for a frame that has begun, longer for large ones, see minRate; and for the end of a line that holds room; default 30 s
 	IdleTimeout      time.Duration // closes silent plain connections; default never
@@ -54,7 +54,7 @@ type TCP struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	perIP     map[netip.Addr]int
+	perIP     map[netip.Prefix]int
 	displaced int       // of conns: they end when their lines are written
 	yielded   time.Time // when a connection was looked for that can yield
 	refusals  map[*conn]struct{}
@@ -95,7 +95,7 @@ func (t *TCP) setUp() {
 		t.unpack = sync.OnceValues(newUnpacker)
 		t.listeners = make(map[net.Listener]struct{})
 		t.conns = make(map[*conn]struct{})
-		t.perIP = make(map[netip.Addr]int)
+		t.perIP = make(map[netip.Prefix]int)
 		t.refusals = make(map[*conn]struct{})
 		t.draining = make(chan struct{})
 	})
@@ -178,8 +178,8 @@ func (t *TCP) gone(c *conn) {
 	if c.displaced.Load() {
 		t.displaced--
 	}
-	if t.perIP[c.peer]--; t.perIP[c.peer] == 0 {
-		delete(t.perIP, c.peer)
+	if t.perIP[c.from]--; t.perIP[c.from] == 0 {
+		delete(t.perIP, c.from)
 	}
 	t.mu.Unlock()
 	t.Metrics.openConns.Dec()
@@ -224,13 +224,4 @@ func (t *TCP) Shutdown(ctx context.Context) error {
 		c.raw.Close()
 	}
 	return context.Cause(ctx)
-}
-
-// addrOf is the address alone: no port, no zone, and IPv4 as IPv4.
-func addrOf(a net.Addr) netip.Addr {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr().Unmap().WithZone("")
 }

@@ -89,7 +89,7 @@ func TestUDPLines(t *testing.T) {
 func TestUDPLossy(t *testing.T) {
 	k := newKeeper()
 	u := &UDP{Out: k}
-	to, stop := serveUDP(t, u, "127.0.0.1:0")
+	to, stop := serveUDP(t, u, "[::1]:0")
 	c := dialUDP(t, to)
 	send := func(stream byte, agent string, first, from, end int64, text string) {
 		c.Write(wire.AppendLossy(nil, &wire.Batch{Stream: wire.StreamID{stream}, Agent: agent, Host: "h", Source: "s",
@@ -106,7 +106,7 @@ func TestUDPLossy(t *testing.T) {
 	var got []string
 	next := int64(0)
 	for _, b := range batches {
-		if b.Kind != wire.StreamLossy || b.Input != "udp-agent" || b.Time != 5 {
+		if b.Kind != wire.StreamLossy || b.Input != "udp-agent" || b.Address != "::/64" || b.Time != 5 {
 			t.Errorf("batch %+v", b)
 		}
 		if b.Stream[0] == 1 {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/internal/certs"
+	"fanin/internal/origin"
 )
 
 // web is the collector's HTTP over TCP, where browsers and strangers may be. It
@@ -189,7 +190,7 @@ type conns struct {
 
 	mu     sync.Mutex
 	open   int
-	ofIP   map[netip.Addr]int // but loopback: proxies come from there
+	ofIP   map[netip.Prefix]int // see package origin
 	states map[net.Conn]connState
 }
 
@@ -214,11 +215,11 @@ func (l *conns) Accept() (net.Conn, error) {
 
 // take counts a connection; nil: there is no room.
 func (l *conns) take(nc net.Conn) net.Conn {
-	ap, _ := netip.ParseAddrPort(nc.RemoteAddr().String())
-	ip := ap.Addr().Unmap().WithZone("")
+	addr := origin.Parse(nc.RemoteAddr().String())
+	ip := origin.Network(addr)
 	l.mu.Lock()
 	full := l.max > 0 && l.open >= l.max
-	crowded := l.perIP > 0 && !ip.IsLoopback() && l.ofIP[ip] >= l.perIP
+	crowded := l.perIP > 0 && !origin.Local(addr) && l.ofIP[ip] >= l.perIP
 	l.mu.Unlock()
 	peer := nc.RemoteAddr().String()
 	if crowded {
@@ -233,7 +234,7 @@ func (l *conns) take(nc net.Conn) net.Conn {
 	defer l.mu.Unlock()
 	l.open++
 	if l.ofIP == nil {
-		l.ofIP = make(map[netip.Addr]int)
+		l.ofIP = make(map[netip.Prefix]int)
 	}
 	l.ofIP[ip]++
 	return &countedConn{Conn: nc, closed: sync.OnceFunc(func() {

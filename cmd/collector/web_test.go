@@ -244,10 +244,10 @@ func TestHTTPMaxConns(t *testing.T) {
 	close(release)
 }
 
-// from lets connections come from an address.
+// from lets connections come from addresses: one each, and all others from the last.
 type from struct {
 	net.Listener
-	ip netip.Addr
+	ips []string
 }
 
 func (l *from) Accept() (net.Conn, error) {
@@ -255,7 +255,11 @@ func (l *from) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &fromConn{nc, net.TCPAddrFromAddrPort(netip.AddrPortFrom(l.ip, 1))}, nil
+	ip := l.ips[0]
+	if len(l.ips) > 1 {
+		l.ips = l.ips[1:]
+	}
+	return &fromConn{nc, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 1))}, nil
 }
 
 type fromConn struct {
@@ -267,20 +271,27 @@ func (c *fromConn) RemoteAddr() net.Addr { return c.addr }
 
 func TestHTTPMaxConnsPerIP(t *testing.T) {
 	two := 2
-	for _, address := range []string{"192.0.2.1", "127.0.0.1"} {
+	for _, x := range []struct {
+		from    []string
+		refused bool
+	}{
+		{[]string{"192.0.2.1"}, true}, {[]string{"127.0.0.1"}, false}, {[]string{"::1"}, false}, {[]string{"127.0.0.2"}, true},
+		{[]string{"2001:db8::1", "2001:db8::2", "2001:db8::3"}, true}, {[]string{"2001:db8::1", "2001:db8::2", "2001:db8:0:1::3"}, false},
+	} {
+		addresses, want := x.from, x.refused
 		x := newTestWeb(t, &httpTable{MaxConnsPerIP: &two})
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		k := new(control)
-		x.serve(k, &from{ln, netip.MustParseAddr(address)}, http.NotFoundHandler())
+		x.serve(k, &from{ln, addresses}, http.NotFoundHandler())
 		var refused error
 		for range 3 {
 			refused = request(t, dialWeb(t, ln.Addr().String()))
 		}
-		if want := address == "192.0.2.1"; (refused != nil) != want || (testutil.ToFloat64(x.refused["max_conns_per_ip"]) == 1) != want {
-			t.Errorf("%s: the third connection: %v", address, refused)
+		if (refused != nil) != want || (testutil.ToFloat64(x.refused["max_conns_per_ip"]) == 1) != want {
+			t.Errorf("%s: the third connection: %v", addresses, refused)
 		}
 		k.close()
 		if x.conns.open != 0 || len(x.conns.ofIP) != 0 {

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/origin"
 	"fanin/sink"
 	"fanin/sink/distribute/protocol"
 )
@@ -39,7 +40,7 @@ type Distributor struct {
 	Attempts         int           // that a line gets; default 8
 	Retry            time.Duration // before the second attempt at what a worker could not do, doubled for each further one; default 1 s
 	MaxWorkers       int           // connections at a time; default 1,000
-	MaxWorkersPerIP  int           // of one address, loopback excepted; default 256; < 0 no bound
+	MaxWorkersPerIP  int           // of one address (see package origin), 127.0.0.1 and ::1 excepted; default 256; < 0 no bound
 	MaxGroups        int           // default 64
 	MaxGroupsPerIP   int           // that workers of one address made since Open and that were not forgotten, loopback excepted; default 16; < 0 no bound
 	MaxCredit        int           // lines that a worker may have unanswered; default 65,536
@@ -65,7 +66,7 @@ type Distributor struct {
 	mu        sync.Mutex
 	groups    map[string]*group
 	conns     map[net.Conn]struct{}
-	perIP     map[netip.Addr]int // connections
+	perIP     map[netip.Prefix]int // connections
 	listeners map[net.Listener]struct{}
 	serving   sync.WaitGroup
 	quit      chan struct{} // closed by Shutdown: hand nothing more out
@@ -99,7 +100,7 @@ func (d *Distributor) Open(ctx context.Context) error {
 	orDefault(&d.HandshakeTimeout, 10*time.Second)
 	d.seed = maphash.MakeSeed()
 	d.governor.worked, d.governor.idle = d.Sink.Worked, processors
-	d.groups, d.conns, d.perIP = make(map[string]*group), make(map[net.Conn]struct{}), make(map[netip.Addr]int)
+	d.groups, d.conns, d.perIP = make(map[string]*group), make(map[net.Conn]struct{}), make(map[netip.Prefix]int)
 	d.listeners, d.quit = make(map[net.Listener]struct{}), make(chan struct{})
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
@@ -175,6 +176,7 @@ func (d *Distributor) accept(nc net.Conn, config *tls.Config) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	ip := peerOf(nc)
+	from := origin.Network(ip)
 	if err := d.mayConnect(ip); err != nil {
 		d.refused(nc, err)
 		if config == nil { // else it would be no TLS
@@ -184,13 +186,13 @@ func (d *Distributor) accept(nc net.Conn, config *tls.Config) {
 		return
 	}
 	d.conns[nc] = struct{}{}
-	d.perIP[ip]++
+	d.perIP[from]++
 	d.serving.Go(func() { // ends with the connection, which Shutdown closes
 		d.serve(nc, config)
 		d.mu.Lock()
 		delete(d.conns, nc)
-		if d.perIP[ip]--; d.perIP[ip] == 0 {
-			delete(d.perIP, ip)
+		if d.perIP[from]--; d.perIP[from] == 0 {
+			delete(d.perIP, from)
 		}
 		d.mu.Unlock()
 	})
@@ -203,21 +205,20 @@ func (d *Distributor) mayConnect(ip netip.Addr) error {
 		return &refusal{"draining", errors.New("the collector goes down; come back later")}
 	case len(d.conns) >= d.MaxWorkers:
 		return &refusal{"max_workers", fmt.Errorf("too many workers are connected, %d of max_workers; come back later", len(d.conns))}
-	case d.MaxWorkersPerIP > 0 && bounded(ip) && d.perIP[ip] >= d.MaxWorkersPerIP:
-		return &refusal{"max_workers_per_ip", fmt.Errorf("too many workers of %s are connected, %d of max_workers_per_ip; come back later", ip, d.perIP[ip])}
+	case d.MaxWorkersPerIP > 0 && bounded(ip) && d.perIP[origin.Network(ip)] >= d.MaxWorkersPerIP:
+		return &refusal{"max_workers_per_ip", fmt.Errorf("too many workers of %s are connected, %d of max_workers_per_ip; come back later", origin.Name(ip), d.perIP[origin.Network(ip)])}
 	}
 	return nil
 }
 
 // peerOf is a connection's address alone; the zero Addr within this process.
 func peerOf(nc net.Conn) netip.Addr {
-	ap, _ := netip.ParseAddrPort(nc.RemoteAddr().String())
-	return ap.Addr().Unmap().WithZone("")
+	return origin.Parse(nc.RemoteAddr().String())
 }
 
 // bounded reports whether what an address has is bounded by itself: this machine's
 // own is not, for proxies and many workers come from there.
-func bounded(ip netip.Addr) bool { return ip.IsValid() && !ip.IsLoopback() }
+func bounded(ip netip.Addr) bool { return ip.IsValid() && !origin.Local(ip) }
 
 // Connect is a connection for a worker within this process.
 func (d *Distributor) Connect(context.Context) (net.Conn, error) {
@@ -353,12 +354,12 @@ func (d *Distributor) mayMake(name string, ip netip.Addr) error {
 	}
 	made := 0
 	for _, g := range d.groups {
-		if g.maker == ip {
+		if g.maker == origin.Network(ip) {
 			made++
 		}
 	}
 	if d.MaxGroupsPerIP > 0 && bounded(ip) && made >= d.MaxGroupsPerIP {
-		return &refusal{"max_groups_per_ip", fmt.Errorf("group %s is new, and %s made %d already, which is max_groups_per_ip; %s", name, ip, made, remedy)}
+		return &refusal{"max_groups_per_ip", fmt.Errorf("group %s is new, and %s made %d already, which is max_groups_per_ip; %s", name, origin.Name(ip), made, remedy)}
 	}
 	return nil
 }
@@ -390,7 +391,7 @@ func (d *Distributor) group(name, from string, ip netip.Addr) (*group, error) {
 		return nil, err
 	}
 	g = newGroup(d, name, at)
-	g.maker = ip
+	g.maker = origin.Network(ip)
 	d.groups[name] = g
 	d.start(g)
 	d.saveSoon()

@@ -19,7 +19,7 @@ import (
 type group struct {
 	d     *Distributor
 	name  string
-	maker netip.Addr    // whose worker made it; the zero Addr: made before the start
+	maker netip.Prefix  // whose worker made it; the zero Prefix: made before the start
 	wake  chan struct{} // something changed that may let lines be handed out
 	stop  context.CancelFunc
 

@@ -10,6 +10,7 @@ import (
 
 	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
+	"fanin/internal/origin"
 	"fanin/sink/distribute/protocol"
 )
 
@@ -83,7 +84,7 @@ func TestPerAddress(t *testing.T) {
 	b.wait("it to leave", func() bool {
 		b.dist.mu.Lock()
 		defer b.dist.mu.Unlock()
-		return b.dist.perIP[netip.MustParseAddr("192.0.2.1")] == 3
+		return b.dist.perIP[netip.MustParsePrefix("192.0.2.1/32")] == 3
 	})
 	b.rawAt(one, protocol.Hello{Group: "b"}).hear(protocol.KindWelcome)
 	if err := b.dist.Forget(t.Context(), "a"); err != nil {
@@ -92,7 +93,7 @@ func TestPerAddress(t *testing.T) {
 	b.wait("its workers to leave", func() bool {
 		b.dist.mu.Lock()
 		defer b.dist.mu.Unlock()
-		return b.dist.perIP[netip.MustParseAddr("192.0.2.1")] == 2
+		return b.dist.perIP[netip.MustParsePrefix("192.0.2.1/32")] == 2
 	})
 	b.rawAt(one, protocol.Hello{Group: "e"}).hear(protocol.KindWelcome)
 	for reason, want := range map[string]uint64{"max_groups_per_ip": 1, "max_workers_per_ip": 1} {
@@ -100,6 +101,28 @@ func TestPerAddress(t *testing.T) {
 			if n := b.dist.counts.refused[i].Load(); r == reason && n != want {
 				t.Errorf("%s: %d counted", reason, n)
 			}
+		}
+	}
+}
+
+// TestPerNetwork: an IPv6 network is one address, and of this machine 127.0.0.1 and ::1 alone
+// are not bounded by themselves, as for every listener.
+func TestPerNetwork(t *testing.T) {
+	for _, x := range []struct {
+		from    []string
+		refused bool
+	}{
+		{[]string{"2001:db8::1", "2001:db8::2"}, true}, {[]string{"2001:db8::1", "2001:db8:0:1::2"}, false},
+		{[]string{"127.0.0.2", "127.0.0.2"}, true}, {[]string{"127.0.0.1", "127.0.0.1"}, false}, {[]string{"::1", "::1"}, false},
+	} {
+		d := &Distributor{MaxWorkers: 2, MaxWorkersPerIP: 1, MaxGroups: 2, MaxGroupsPerIP: 1, ctx: t.Context(),
+			perIP: map[netip.Prefix]int{origin.Network(netip.MustParseAddr(x.from[0])): 1}, groups: map[string]*group{"a": {maker: origin.Network(netip.MustParseAddr(x.from[0]))}}}
+		ip := netip.MustParseAddr(x.from[1])
+		if err := d.mayConnect(ip); (err != nil) != x.refused {
+			t.Errorf("%v: a worker: %v", x.from, err)
+		}
+		if err := d.mayMake("b", ip); (err != nil) != x.refused {
+			t.Errorf("%v: a group: %v", x.from, err)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"fanin/internal/escape"
+	"fanin/internal/origin"
 	"fanin/sink"
 )
 
@@ -160,10 +160,7 @@ func (t *Tail) lookBack(r *http.Request) (arrived func(), ok bool) {
 	if (from == "" || from == "end") && v.Get("since") == "" && (n == "" || n == "0") && r.Header.Get("Last-Event-ID") == "" {
 		return func() {}, true
 	}
-	peer := r.RemoteAddr
-	if ap, err := netip.ParseAddrPort(peer); err == nil {
-		peer = ap.Addr().Unmap().WithZone("").String()
-	}
+	peer := origin.Name(origin.Parse(r.RemoteAddr))
 	late := time.NewTimer(t.Patience)
 	defer late.Stop()
 	for {
