@@ -447,9 +447,9 @@ func (t *tlsTable) server(log *slog.Logger) (*tls.Config, error) {
 }
 
 // distributor makes the work distributor that the settings describe.
-func (w *workTable) distributor(k *sink.Sink, log *slog.Logger) (*distribute.Distributor, error) {
+func (w *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger) (*distribute.Distributor, error) {
 	d := &distribute.Distributor{
-		Sink: k, Log: log, Lease: time.Duration(orZero(w.Lease)), Retry: time.Duration(orZero(w.Retry)), Attempts: orZero(w.Attempts), MaxWorkers: fit(orElse(w.MaxWorkers, 1000), log),
+		Sink: k, Log: log, Lease: time.Duration(orZero(w.Lease)), Retry: time.Duration(orZero(w.Retry)), Attempts: orZero(w.Attempts), MaxWorkers: maxWorkers,
 		MaxWorkersPerIP: orZero(w.MaxWorkersPerIP), MaxGroups: orZero(w.MaxGroups), MaxGroupsPerIP: orZero(w.MaxGroupsPerIP), MaxCredit: orZero(w.MaxCredit), DeadLetterBytes: int64(orZero(w.DeadLetters)),
 	}
 	if w.TLS == nil {

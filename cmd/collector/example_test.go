@@ -160,7 +160,7 @@ func workFields(t *testing.T, s *settings) []any {
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	d, err := s.Collector.Work.distributor(k, nil)
+	d, err := s.Collector.Work.distributor(k, orElse(s.Collector.Work.MaxWorkers, defaultWorkers), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ import (
 // It starts from the right and stops from the left.
 type server struct {
 	settings *settings
+	most     connLimits
 	log      *slog.Logger
 	sink     *sink.Sink
 	sessions *ingest.Sessions
@@ -78,11 +79,12 @@ func run(ctx context.Context, s *settings) error {
 		sessions: new(ingest.Sessions), room: &ingest.Room{Limit: int64(s.Collector.MaxInFlight)},
 		intake: ingest.NewMetrics(), broken: make(chan error, 16), leave: make(chan struct{}),
 	}
-	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log}
+	c.most = c.divideDescriptors(disk.OpenLimit())
+	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
 	if h := s.Collector.HTTP; h != nil {
-		c.tail.MaxWatchers, c.tail.MaxLookbacks = orZero(h.MaxWatchers), orZero(h.MaxLookbacks)
+		c.tail.MaxLookbacks = orZero(h.MaxLookbacks)
 		var err error
-		if c.web, err = newWeb(h, c.log); err != nil {
+		if c.web, err = newWeb(h, c.most.http, c.log); err != nil {
 			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 		}
 	}
@@ -206,10 +208,9 @@ func (c *server) listen() error {
 	if c.control, err = c.serveControl(); err != nil {
 		return err
 	}
-	conns := c.divideDescriptors(disk.OpenLimit())
 	port := ""
 	for _, t := range anyLast(c.settings.Collector.TCP, func(t *tcpTable) string { return t.Listen }) {
-		if port, err = c.listenTCP(t, conns[t]); err != nil {
+		if port, err = c.listenTCP(t); err != nil {
 			return err
 		}
 	}
@@ -243,7 +244,7 @@ func (c *server) prepareWork() (err error) {
 		return nil
 	}
 	w = cmp.Or(w, &workTable{})
-	if c.work, err = w.distributor(c.sink, c.log); err != nil {
+	if c.work, err = w.distributor(c.sink, c.most.workers, c.log); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", w.Listen, err)}
 	}
 	c.sink.Needed, c.sink.Expire = c.work.Needed, c.work.Expire
@@ -263,12 +264,12 @@ func (c *server) listenWork() error {
 	return nil
 }
 
-func (c *server) listenTCP(t *tcpTable, maxConns int) (port string, err error) {
+func (c *server) listenTCP(t *tcpTable) (port string, err error) {
 	l, err := t.listener(c.log)
 	if err != nil {
 		return "", &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on tcp %s: %w", t.Listen, err)}
 	}
-	l.MaxConns = maxConns
+	l.MaxConns = c.most.tcp[t]
 	l.Out, l.Welcome, l.Sessions, l.Room, l.Metrics = c.sink, c.sink.Welcome, c.sessions, c.room, c.intake
 	ln, err := net.Listen("tcp", t.Listen)
 	if err != nil {

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
-
 	"time"
 
 	"fanin/internal/config"
-	"fanin/internal/disk"
 )
 
 const (
@@ -34,17 +31,4 @@ func (k *control) close() {
 		}
 	}
 	os.Remove(k.socket)
-}
-
-// fit keeps a bound on connections within a quarter of the descriptors that the
-// process may have: the log's files and the intake need them more.
-func fit(most int, log *slog.Logger) int {
-	limit := disk.OpenLimit()
-	if quarter := limit / 4; most < 0 || most > quarter {
-		if most > 0 && log != nil {
-			log.Warn("fewer connections are taken than max_conns or max_workers allow: raise the limit of open files (LimitNOFILE, ulimit -n)", "wanted", most, "taken", quarter, "open_files", limit)
-		}
-		return quarter
-	}
-	return most
 }

@@ -45,10 +45,10 @@ type web struct {
 	said map[string]time.Time
 }
 
-func newWeb(h *httpTable, log *slog.Logger) (*web, error) {
+func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 	x := &web{table: h, log: log, allowed: certs.Named(h.ClientNames), cross: http.NewCrossOriginProtection(),
 		refused: make(map[string]prometheus.Counter), said: make(map[string]time.Time)}
-	x.conns = conns{max: fit(orElse(h.MaxConns, 1200), log), perIP: orElse(h.MaxConnsPerIP, 256), rejected: x.rejected, states: make(map[net.Conn]connState)}
+	x.conns = conns{max: maxConns, perIP: orElse(h.MaxConnsPerIP, 256), rejected: x.rejected, states: make(map[net.Conn]connState)}
 	host, _, err := net.SplitHostPort(h.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on http %s: %w", h.Listen, err)
@@ -185,7 +185,7 @@ func (x *web) Collect(out chan<- prometheus.Metric) {
 // new one takes the place of the one that is idle longest.
 type conns struct {
 	net.Listener
-	max, perIP int // < 0: no bound
+	max, perIP int // 0, perIP < 0: no bound
 	rejected   func(reason, text string, args ...any)
 
 	mu     sync.Mutex

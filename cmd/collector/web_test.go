@@ -30,7 +30,7 @@ func newTestWeb(t *testing.T, h *httpTable) *web {
 	if h.Listen == "" {
 		h.Listen = "127.0.0.1:0"
 	}
-	x, err := newWeb(h, slog.New(slog.DiscardHandler))
+	x, err := newWeb(h, orElse(h.MaxConns, defaultHTTPConns), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
