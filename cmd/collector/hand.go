@@ -116,9 +116,10 @@ func touching(d *worker.Delivery) (stop func()) {
 	}
 }
 
-// line gives the lines of a delivery to the command that runs on, and takes its
-// answers. An answer that belongs to no line would be taken for the next line's, and
-// each that follows for another's: such a command is not asked any more.
+// line gives the lines of a delivery to the command that runs on, each when the one
+// before was answered, and takes its answers. An answer that belongs to no line would
+// be taken for the next line's, and each that follows for another's, so a failed line
+// could be accepted: such a command is not asked any more.
 func (h *hand) line(ctx context.Context, d *worker.Delivery) error {
 	if ctx.Err() != nil {
 		return worker.ErrRelease
@@ -128,9 +129,25 @@ func (h *hand) line(ctx context.Context, d *worker.Delivery) error {
 	}
 	untouch, unbound := touching(d), bound(ctx, h.steady.cmd, h.l.stopTime)
 	defer untouch()
-	go func(stdin io.Writer) { stdin.Write(d.Text) }(h.steady.stdin) // ends with the last line, or when stdin is closed
-	acked, said := 0, time.Now()
+	give := make(chan []byte, 1)
+	defer close(give)
+	go func(stdin io.Writer) { // ends with line; a write ends when stdin is closed
+		for line := range give {
+			stdin.Write(line)
+		}
+	}(h.steady.stdin)
+	acked, said, text := 0, time.Now(), d.Text
 	for i := range d.Len() {
+		if i > 0 && h.unasked("between two lines, besides its answers") {
+			if unbound(); acked < i {
+				d.Ack(acked, i)
+			}
+			d.Release(i, d.Len())
+			return nil
+		}
+		end := bytes.IndexByte(text, '\n') + 1
+		give <- text[:end]
+		text = text[end:]
 		ok, reason, err := h.steady.answer()
 		if ok {
 			if time.Since(said) > 100*time.Millisecond { // slow work: what is done need not come again
@@ -183,17 +200,28 @@ func (h *hand) ready() error {
 	}
 	switch said, ended := h.steady.speaks(within); {
 	case said:
-		h.steady.stdout.SetReadDeadline(time.Now().Add(leftBehind)) // its newline may never come
-		word, _ := h.steady.word()
-		h.end(nil)
-		h.broken = fmt.Errorf("the command %s wrote %q to its standard output before it was given a line: with --lines it must write its answers there and nothing else; send everything else to standard error", h.l.argv[0], word)
+		h.unasked("before it was given a line")
 	case ended && within > 0:
 		h.broken = fmt.Errorf("the command %s ended before it was given a line: %w", h.l.argv[0], h.end(io.EOF))
+		h.quit()
 	default:
 		return nil
 	}
-	h.quit()
 	return worker.ErrRelease
+}
+
+// unasked ends a command that has said what no line asked for, and reports whether
+// it has.
+func (h *hand) unasked(when string) bool {
+	if said, _ := h.steady.speaks(0); !said {
+		return false
+	}
+	h.steady.stdout.SetReadDeadline(time.Now().Add(leftBehind)) // its newline may never come
+	word, _ := h.steady.word()
+	h.end(nil)
+	h.broken = fmt.Errorf("the command %s wrote %q to its standard output %s: with --lines it must write its answers there and nothing else; send everything else to standard error", h.l.argv[0], word, when)
+	h.quit()
+	return true
 }
 
 // firstWords is how long a command that was just started is listened to before it is

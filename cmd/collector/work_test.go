@@ -206,6 +206,25 @@ func TestWorkBanner(t *testing.T) {
 	}
 }
 
+// TestWorkAnswersTwice: a second answer to a line is not taken for the next line's, in
+// the middle of a delivery neither. What was answered before counts; the work ends.
+func TestWorkAnswersTwice(t *testing.T) {
+	o := newOffice(t, "one", "twice", "bad three", "four")
+	stop, _, ended := o.work(&labourer{lines: true, argv: sh(`while read -r l; do case "$l" in *twice*) printf 'ok\nok\n';; *bad*) echo fail no;; *) echo ok;; esac; done`)})
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the work goes on: %+v", o.group())
+	}
+	if err := stop(); err == nil || !strings.Contains(err.Error(), `wrote "ok" to its standard output between two lines`) {
+		t.Errorf("the work ended with %v", err)
+	}
+	o.until("the lines to be back", func() bool { g := o.group(); return g.Workers == 0 && g.InFlight == 0 })
+	if g := o.group(); g.Accepted != 2 || g.Dead != 0 {
+		t.Errorf("%+v, want two lines accepted", g)
+	}
+}
+
 // TestWorkUnknownAnswer: an answer that is none fails its line and no other, and ends the
 // command; the line is a dead letter in the end, with the answer as its reason.
 func TestWorkUnknownAnswer(t *testing.T) {
