@@ -158,17 +158,18 @@ func (f *Follower) sleep(ctx context.Context, d time.Duration) {
 func (f *Follower) turn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
+	livesOn := before != nil && before.livesOn() // at once: it may be packed, or let go, meanwhile
 	if !before.awaitDrained(ctx) || !f.settle(ctx) {
 		return false
 	}
-	if before == nil {
-		before = f.tookPlace()
+	if ousted := f.tookPlace(); ousted != nil {
+		before, livesOn = ousted, ousted.livesOn()
 	}
 	if !before.awaitDrained(ctx) {
 		return false
 	}
 	if before != nil && !f.wasGiven() {
-		f.replace(ctx, before)
+		f.replace(ctx, before, livesOn)
 	}
 	f.mu.Lock()
 	f.turning = false

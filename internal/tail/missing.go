@@ -111,9 +111,8 @@ func (m *mark) places() []string {
 	return []string{filepath.Dir(m.path)}
 }
 
-// find finds a mark's file under another name: first by what it is, then by what
-// is in it. It may be one that is followed already, or cannot be opened.
-func (s *search) find(m *mark) *sibling {
+// same finds a mark's file under another name by what it is.
+func (s *search) same(m *mark) *sibling {
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
 			if disk.Inode(x.info) != m.inode {
@@ -124,8 +123,14 @@ func (s *search) find(m *mark) *sibling {
 			}
 		}
 	}
-	if m.Offset < leastProof {
-		return nil
+	return nil
+}
+
+// find finds a mark's file under another name: first by what it is, then by what
+// is in it. It may be one that is followed already, or cannot be opened.
+func (s *search) find(m *mark) *sibling {
+	if x := s.same(m); x != nil || m.Offset < leastProof {
+		return x
 	}
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
