@@ -10,7 +10,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// known lists the streams that marks and the collector know, and nobody follows.
+// known lists the streams that marks and the collector know, and that have no follower.
 func (t *Tailer) known() map[wire.StreamID]*mark {
 	known := t.marks.all()
 	t.mu.Lock()
