@@ -141,8 +141,8 @@ func list(dir string) (all []candidate) {
 	return all
 }
 
-// findCopy finds the sibling that holds what this file held: one that nobody
-// follows, or whose follower waits to see whether it is a copy.
+// findCopy finds the sibling that holds what this file held: one without a
+// follower, or whose follower waits to see whether it is a copy.
 func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 	if acked.Offset == 0 {
 		return nil

@@ -30,11 +30,11 @@ type descriptors struct {
 	most  int // open at a time
 	log   *slog.Logger
 	moves *atomic.Uint64 // counts the files that were closed
-	brief chan struct{}  // whoever opens a file for a moment, beyond most
+	brief chan struct{}  // a place for each file that is open for a moment, beyond most
 
 	mu      sync.Mutex
 	open    int            // descriptors that are given away
-	resting [2]*queue.List // open files that nobody reads: those with all lines sent, and those with an unfinished one
+	resting [2]*queue.List // open files that are not read just now: those with all lines sent, and those with an unfinished one
 	waiting *queue.List    // of chan struct{}, which gets a descriptor by being closed
 	told    bool
 }

@@ -278,7 +278,7 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A file without a name is never closed before it is done with, whoever waits.
+// A file without a name is never closed before it is done with, whatever waits.
 func TestDeletedFileKeepsItsDescriptor(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Files, t.Grace = 1, time.Second }
@@ -309,26 +309,45 @@ func (x *descriptor) resting() bool {
 	return x.rest != nil && !x.held
 }
 
-// TestPauseHoldsNoDescriptor: a file that is tried again later does not keep others
-// from being read meanwhile.
-func TestPauseHoldsNoDescriptor(t *testing.T) {
-	r := newRig(t).few(1)
-	r.keeper.fail = func(b wire.Batch) error {
-		if b.Op == wire.OpData {
-			return fmt.Errorf("not now")
-		}
-		return nil
+// unreadable has reads of an open file fail, until it is opened again or healed.
+func (r *rig) unreadable(name string) (heal func()) {
+	r.Helper()
+	blind, err := os.OpenFile(r.path(name), os.O_WRONLY, 0)
+	if err != nil {
+		r.Fatal(err)
 	}
-	r.append("a.log", "1\n").run().await(func() bool {
-		list := r.tailer.Status()
-		return len(list) == 1 && list[0].Trouble != ""
-	})
-	r.tailer.mu.Lock()
-	x := r.tailer.byPath[r.path("a.log")].file.f
-	r.tailer.mu.Unlock()
-	r.await(func() bool {
+	x := r.follower(name).file.f
+	x.all.mu.Lock()
+	defer x.all.mu.Unlock()
+	old := x.file
+	x.file = blind
+	return func() {
 		x.all.mu.Lock()
 		defer x.all.mu.Unlock()
-		return !x.held
+		if x.file == blind {
+			x.file, old = old, blind
+		}
+		old.Close()
+	}
+}
+
+// TestUnreadableFilesYield: files that cannot be read do not keep the descriptors
+// that others wait for. When they can be read again, they go on where they were:
+// that a place cannot be read does not say that it has changed.
+func TestUnreadableFilesYield(t *testing.T) {
+	r := newRig(t).few(2).append("a.log", "a1\n").append("b.log", "b1\n").run().expectSet("a1 b1")
+	healA, healB := r.unreadable("a.log"), r.unreadable("b.log")
+	r.append("a.log", "a2\n").append("b.log", "b2\n").await(func() bool {
+		return !slices.ContainsFunc(r.tailer.Status(), func(f FileStatus) bool { return f.Trouble == "" })
 	})
+	r.append("c.log", "c1\n").append("d.log", "d1\n").await(func() bool {
+		kept := strings.Fields(r.keeper.lines())
+		return slices.Contains(kept, "c1") && slices.Contains(kept, "d1")
+	}).withinLimit()
+	healA()
+	healB()
+	r.expectSet("a1 b1 c1 d1 a2 b2")
+	if n := r.tailer.Counts()["truncated_files"]; n != 0 {
+		t.Errorf("%d files count as truncated", n)
+	}
 }

@@ -52,14 +52,29 @@ func (f *file) tailAt(offset int64) ([]byte, error) {
 	b := make([]byte, min(offset, wire.TailSize))
 	if n, err := f.f.ReadAt(b, offset-int64(len(b))); n < len(b) {
 		if err == nil || err == io.EOF {
-			err = errShort
+			return nil, errShort
 		}
-		return nil, err
+		return nil, &fileError{err}
 	}
 	return b, nil
 }
 
 var errShort = errors.New("the file is shorter")
+
+// fileError is of a file itself, not of the way out.
+type fileError struct{ error }
+
+func (e *fileError) Unwrap() error { return e.error }
+
+// readable is the error of a disk that does not let the place before offset be
+// read: then nothing can be said of what is there. A file that is shorter is
+// another thing.
+func (f *file) readable(offset int64) error {
+	if _, err := f.tailAt(offset); err != nil && !errors.Is(err, errShort) {
+		return fmt.Errorf("read before offset %d: %w", offset, err)
+	}
+	return nil
+}
 
 // holds reports whether p is a place in this file.
 func (f *file) holds(p wire.Point) bool {
@@ -145,7 +160,7 @@ func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool, ends in
 	raw := block[len(wire.SplitGoesOn):][:room]
 	n, err := f.f.ReadAt(raw, c.Offset)
 	if err != nil && err != io.EOF {
-		return r, fmt.Errorf("read at offset %d: %w", c.Offset, err)
+		return r, fmt.Errorf("read at offset %d: %w", c.Offset, &fileError{err})
 	}
 	raw, r.full = raw[:n], n == room
 	if i := firstHole(raw, c.Offset == 0); i >= 0 {

@@ -86,6 +86,7 @@ func (f *Follower) follow(ctx context.Context) {
 	wait, refused := f.t.Poll, f.t.Refused
 	for ctx.Err() == nil {
 		f.further = false
+		met := f.t.nextWelcome()
 		err := f.file.f.hold(ctx, f.isHidden())
 		if err == nil {
 			f.away = time.Time{}
@@ -118,19 +119,25 @@ func (f *Follower) follow(ctx context.Context) {
 			f.t.counts.refused.Add(1)
 			f.reportRefusal(err, refused)
 			f.file.f.release(false)
-			f.sleep(ctx, refused)
+			f.sleepUntil(ctx, refused, met)
 			refused = min(2*refused, longestRefused*f.t.Refused)
 			continue
 		}
 		f.t.Log.Debug("trying again", "path", f.path, "err", err, "wait", wait)
 		f.setTrouble(err.Error())
-		f.file.f.release(false) // others need not wait, too
+		if errors.As(err, new(*fileError)) {
+			f.file.f.release(false) // others must not wait for what fails; while the way out fails, it keeps what it has
+		}
 		f.sleep(ctx, wait)
 		wait = min(2*wait, 5*time.Second)
 	}
 }
 
-// longestRefused bounds the pause after refusals, in times of the first one.
+// longestRefused bounds the pause after refusals, in times of the first one. It
+// never becomes infinite: a limit that refused the file may end without a new
+// connection, when other streams do, and its lines would then wait until rotation
+// deletes them. A new connection, perhaps to a collector with other limits, is
+// reason to try at once.
 const longestRefused = 64
 
 // reportRefusal says why nothing of the file is taken: once for each reason, for
@@ -146,9 +153,13 @@ func (f *Follower) reportRefusal(err error, wait time.Duration) {
 	}
 }
 
-func (f *Follower) sleep(ctx context.Context, d time.Duration) {
+func (f *Follower) sleep(ctx context.Context, d time.Duration) { f.sleepUntil(ctx, d, nil) }
+
+// sleepUntil pauses for d, or until early is closed.
+func (f *Follower) sleepUntil(ctx context.Context, d time.Duration, early <-chan struct{}) {
 	select {
 	case <-ctx.Done():
+	case <-early:
 	case <-time.After(d):
 	}
 }
@@ -158,17 +169,18 @@ func (f *Follower) sleep(ctx context.Context, d time.Duration) {
 func (f *Follower) turn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
+	livesOn := before != nil && before.livesOn() // at once: it may be packed, or let go, meanwhile
 	if !before.awaitDrained(ctx) || !f.settle(ctx) {
 		return false
 	}
-	if before == nil {
-		before = f.tookPlace()
+	if ousted := f.tookPlace(); ousted != nil {
+		before, livesOn = ousted, ousted.livesOn()
 	}
 	if !before.awaitDrained(ctx) {
 		return false
 	}
 	if before != nil && !f.wasGiven() {
-		f.replace(ctx, before)
+		f.replace(ctx, before, livesOn)
 	}
 	f.mu.Lock()
 	f.turning = false
@@ -190,7 +202,7 @@ func (f *Follower) awaitDrained(ctx context.Context) bool {
 }
 
 // settle waits for as long as the file may be a copy in the making. While it is
-// empty nobody can tell, and there is nothing to send either: one that no table
+// empty this cannot be told, and there is nothing to send either: one that no table
 // names may be a copy that has only just been created, too.
 func (f *Follower) settle(ctx context.Context) bool {
 	var end time.Time // none while it is empty
@@ -208,12 +220,12 @@ func (f *Follower) settle(ctx context.Context) bool {
 		case unnamed:
 			f.drain() // the file that has its name now need not wait
 		case size == 0:
-			look = nil // whoever sees it grow will say so
+			look = nil // the look that sees it grow wakes this
 		case late && !f.t.provenCopy(f) || !late && !f.t.looksLikeCopy(f) || f.tookPlace() != nil:
 			return true
 		}
 		select {
-		case <-f.wake: // perhaps by who handed a stream over
+		case <-f.wake: // perhaps by the follower that handed its stream over
 		case <-look:
 		case <-ctx.Done():
 			return false
@@ -321,7 +333,7 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		}
 		if !f.file.still(c) {
 			f.t.pool.put(block)
-			return read{}, errTruncated
+			return read{}, cmp.Or(f.file.readable(c.Offset), errTruncated)
 		}
 		end := f.file.size()
 		f.eof.Store(end)
@@ -390,7 +402,7 @@ func (f *Follower) halve(size int, err error) {
 func (f *Follower) append(ctx context.Context, r *read) error {
 	if f.table.SyncSource {
 		if err := f.file.f.sync(); err != nil {
-			return fmt.Errorf("sync %s: %w", f.path, err)
+			return fmt.Errorf("sync %s: %w", f.path, &fileError{err})
 		}
 	}
 	f.mu.Lock()
@@ -444,7 +456,7 @@ func (f *Follower) idle(ctx context.Context) error {
 	for {
 		size := f.file.size()
 		if size < f.pos.Offset || !f.file.still(f.pos) {
-			return errTruncated
+			return cmp.Or(f.file.readable(f.pos.Offset), errTruncated)
 		}
 		if size != f.eof.Load() {
 			f.grown = time.Now()

@@ -386,3 +386,37 @@ func TestContradictionsSlowDown(t *testing.T) {
 		t.Errorf("seven tries in %v, want 2+4+8+16+32+64 ms at least", passed)
 	}
 }
+
+// TestRefusalEndsWithTheConnection: another collector, or another limit, may take
+// what was refused. It is tried at once when the agent is met anew.
+func TestRefusalEndsWithTheConnection(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) { t.Refused = time.Hour }
+	refused := make(chan struct{}, 1)
+	r.keeper.refuse(func(b wire.Batch) error {
+		if b.Op != wire.OpData {
+			return nil
+		}
+		select {
+		case refused <- struct{}{}:
+		default:
+		}
+		return &wire.Refused{Reason: "not these"}
+	})
+	r.append("a.log", "1\n").run()
+	again := func() {
+		select {
+		case <-refused:
+		case <-time.After(r.patience):
+			t.Fatal("it is not tried again")
+		}
+	}
+	for range 3 {
+		again()
+		r.tailer.Welcome(r.keeper.welcome())
+	}
+	again()
+	r.keeper.refuse(nil)
+	r.tailer.Welcome(r.keeper.welcome())
+	r.expect("1")
+}

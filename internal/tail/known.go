@@ -10,7 +10,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// known lists the streams that marks and the collector know, and nobody follows.
+// known lists the streams that marks and the collector know, and that have no follower.
 func (t *Tailer) known() map[wire.StreamID]*mark {
 	known := t.marks.all()
 	t.mu.Lock()
@@ -56,11 +56,12 @@ type registry struct {
 	byHead  map[head][]*mark
 	byPath  map[string][]*mark
 	present map[uint64][]*Follower // files that are there, by inode
+	search  *search                // for those that have another name
 }
 
 func (t *Tailer) newRegistry(fresh []*Follower) *registry {
 	r := &registry{t: t, free: t.known(), byInode: make(map[uint64][]*mark), byHead: make(map[head][]*mark),
-		byPath: make(map[string][]*mark), present: make(map[uint64][]*Follower)}
+		byPath: make(map[string][]*mark), present: make(map[uint64][]*Follower), search: t.newSearch()}
 	if len(r.free) == 0 {
 		return r
 	}
@@ -84,6 +85,7 @@ func (t *Tailer) newRegistry(fresh []*Follower) *registry {
 // and then, for those that no state knows, by what is in them.
 func (t *Tailer) identify(fresh []*Follower) {
 	r := t.newRegistry(fresh)
+	defer r.search.close()
 	for _, fits := range []func(*Follower) []*mark{r.sameFile, r.sameContent, r.rewritten} {
 		r.match(fresh, fits)
 	}
@@ -154,10 +156,23 @@ func (r *registry) sameFile(f *Follower) []*mark {
 
 // sameContent finds marks that the content of a new file stands for: their file
 // is gone, or was truncated after a copy. Little content of a file that is gone
-// proves little: many files begin alike.
+// proves little: many files begin alike. Content proves nothing of a file that
+// lives on.
 func (r *registry) sameContent(f *Follower) (found []*mark) {
 	fits := func(m *mark) bool {
-		return f.has(m) && (m.Offset >= leastProof && r.gone(m) || r.displaced(m))
+		switch {
+		case !f.has(m):
+			return false
+		case r.displaced(m):
+			return true
+		case m.Offset >= leastProof && r.gone(m):
+			return true
+		case m.Offset >= leastProof && m.path == f.path:
+			r.t.counts.unsure.Add(1)
+			r.t.Log.Warn("file holds what was sent of the one that had its name before; that one lives on, so all of this one is sent, and lines may be in the log twice",
+				"path", f.path, "sent", m.Offset)
+		}
+		return false
 	}
 	sums := f.headSums()
 	for n := range len(sums) + 1 {
@@ -183,10 +198,14 @@ func (r *registry) displaced(m *mark) bool {
 	return slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.sameFile(m) && !f.file.holds(m.Point) })
 }
 
-// gone reports whether the file that a mark is of is not where it was.
+// gone reports whether the file that a mark is of is not where it was, nor beside
+// that under a name that is not a backup's.
 func (r *registry) gone(m *mark) bool {
 	if slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.sameFile(m) }) {
 		return false
+	}
+	if x := r.search.same(m); x != nil && x.path != m.path {
+		return x.path == m.path+backupSuffix
 	}
 	fi, err := os.Stat(m.path)
 	if err != nil || disk.Inode(fi) != m.inode {

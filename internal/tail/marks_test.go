@@ -9,7 +9,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// TestMarksDeleted: a file of marks that somebody deletes is written again, though no
+// TestMarksDeleted: a file of marks that was deleted is written again, though no
 // mark has changed; never into a directory that is another agent's by now.
 func TestMarksDeleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")

@@ -25,8 +25,8 @@ type absence struct {
 type sibling struct {
 	path string
 	info fs.FileInfo
-	f    *Follower // not followed by anybody; nil if somebody follows it, or it cannot be opened
-	by   *Follower // follows it
+	f    *Follower // not started; nil if the file is followed, or cannot be opened
+	by   *Follower // follows the file
 	shut bool      // it cannot be opened, or is no log
 }
 
@@ -39,7 +39,7 @@ type siblings struct {
 	files  []*sibling
 }
 
-// beside reads a directory.
+// siblings reads a directory.
 func (t *Tailer) siblings(dir string) *siblings {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -67,7 +67,7 @@ func (t *Tailer) siblings(dir string) *siblings {
 	return s
 }
 
-// open opens a sibling that nobody follows, once. nil: it cannot be opened.
+// open opens a sibling that is not followed, once. nil: it cannot be opened.
 func (x *sibling) open(t *Tailer) *Follower {
 	if x.f == nil && x.by == nil && !x.shut {
 		var err error
@@ -111,9 +111,8 @@ func (m *mark) places() []string {
 	return []string{filepath.Dir(m.path)}
 }
 
-// find finds a mark's file under another name: first by what it is, then by what
-// is in it. It may be one that is followed already, or cannot be opened.
-func (s *search) find(m *mark) *sibling {
+// same finds a mark's file under another name by what it is.
+func (s *search) same(m *mark) *sibling {
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
 			if disk.Inode(x.info) != m.inode {
@@ -124,8 +123,14 @@ func (s *search) find(m *mark) *sibling {
 			}
 		}
 	}
-	if m.Offset < leastProof {
-		return nil
+	return nil
+}
+
+// find finds a mark's file under another name: first by what it is, then by what
+// is in it. It may be one that is followed already, or cannot be opened.
+func (s *search) find(m *mark) *sibling {
+	if x := s.same(m); x != nil || m.Offset < leastProof {
+		return x
 	}
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
@@ -150,10 +155,11 @@ func (s *search) confirms(m *mark) bool {
 	return d.there && d.device == m.device
 }
 
-// seekMissing looks for the files of streams that nobody follows: they may have
+// seekMissing looks for the files of streams without a follower: they may have
 // got another name while this process was away, or be on a file system that is
 // mounted later. What is not found counts as missing. Its stream ends when its
-// directory was there without it for long enough, by a clock that nobody sets.
+// directory was there without it for long enough, or with a file in which another
+// stream covers it, by a clock that cannot be set.
 func (t *Tailer) seekMissing(ctx context.Context) {
 	s := t.newSearch()
 	defer s.close()
@@ -185,7 +191,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			t.Log.Warn("file is missing; if lines were written to it behind this offset, they are not sent before it is found", "path", m.path, "offset", m.Offset)
 		}
 		switch {
-		case x != nil || !s.confirms(m):
+		case x != nil && !x.by.covers(m), !s.confirms(m):
 			a.since = time.Time{}
 		case a.since.IsZero():
 			a.since = time.Now()
@@ -195,6 +201,15 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		}
 	}
 	t.counts.missing.Store(uint64(len(t.missing)))
+}
+
+// covers reports whether nothing of a mark's stream is left for this follower to
+// send, which has another stream and the file that the mark's was found to be.
+func (f *Follower) covers(m *mark) bool {
+	f.mu.Lock()
+	agreed, acked := f.agreed, f.acked.Offset
+	f.mu.Unlock()
+	return agreed && (acked >= m.Offset || !f.has(m))
 }
 
 // inodeAt is the number of the file at a path, 0 if there is none.

@@ -187,3 +187,20 @@ func TestNoLongerNamed(t *testing.T) {
 		t.Errorf("%+v, %v", list, r.tailer.Counts())
 	}
 }
+
+// TestMissingFileCoveredByAnother: the lines of a missing file are in one that is
+// followed as its own stream. Nothing is left to wait for.
+func TestMissingFileCoveredByAnother(t *testing.T) {
+	text := lines("same", 400)
+	r := newRig(t).append("a.log", text).append("b.log", text).run().expectSet(text + text)
+	r.halt()
+	os.Remove(r.path("a.log"))
+	r.run().missing(1)
+	r.halt()
+	inner := r.change
+	r.change = func(t *Tailer) { inner(t); t.Forget = 80 * time.Millisecond }
+	r.run().await(func() bool { return r.ended() == 1 }).missing(0)
+	r.append("b.log", "more\n").expectSet(text + text + "more")
+	r.halt()
+	r.run().append("b.log", "last\n").expectSet(text + text + "more last").missing(0)
+}

@@ -84,7 +84,7 @@ func (w *world) rename() {
 	w.did("rename")
 }
 
-// copyTruncate is logrotate's, in a moment when nobody writes.
+// copyTruncate is logrotate's, in a moment without a write.
 func (w *world) copyTruncate() {
 	w.finish()
 	w.rotated++
@@ -122,7 +122,7 @@ func (w *world) restart() {
 }
 
 // settledFiles is for what cannot be told apart without any state: a truncated
-// file that nobody looked at since.
+// file that was not looked at since.
 func (w *world) settledFiles() {
 	w.run()
 	w.finish()

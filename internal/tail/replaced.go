@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -13,7 +17,37 @@ import (
 // new file or by writing the old one anew. What both have in common was sent.
 // Little in common proves nothing, since many files begin alike: from leastProof
 // bytes on, the version goes on behind the bytes that were sent last, wherever
-// they stand in it now.
+// they stand in it now. All this holds only if the old file is gone: one that
+// lives on was rotated, and a program that writes the same lines each night makes
+// a new file that begins with all of the old one.
+
+// backupSuffix is what editors and rsync --backup add to the name of the version
+// that they replace.
+const backupSuffix = "~"
+
+// livesOn reports whether a file that lost its name has another one, which is not
+// that of a backup that no table names, or left a rotated file that is as new as it: what has its name
+// now is no version of it then, whatever it holds.
+func (f *Follower) livesOn() bool {
+	f.mu.Lock()
+	path, label, modified := f.path, f.label(), f.modified
+	f.mu.Unlock()
+	if name := f.nameNow(path, label); name != "" {
+		return name != label+backupSuffix || f.t.names(name)
+	}
+	if fi, err := f.file.f.Stat(); err == nil && disk.Links(fi) > 0 {
+		return true // in another directory
+	}
+	written := f.file.modified(modified).Truncate(time.Second) // some that compress keep no more of it
+	entries, _ := os.ReadDir(f.dir)                            // none: then there is none
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		if !rotatedFrom(filepath.Base(label), e.Name()) {
+			return false
+		}
+		fi, err := e.Info()
+		return err == nil && !fi.ModTime().Before(written)
+	})
+}
 
 // search is the place behind the first occurrence of text at or behind from, -1
 // if there is none.
@@ -73,15 +107,14 @@ func (f *Follower) tookPlace() *Follower {
 }
 
 // replace begins a new file where the one before it under its name stands, if it
-// is another version of that one. Nothing was sent of it yet. The one before has
-// sent all that it has, but for a last line without an end. Rotation leaves that
-// one under another name: then only content that does not repeat itself proves
-// anything.
-func (f *Follower) replace(ctx context.Context, before *Follower) {
+// is another version of that one; it is none if that one lives on. Nothing was sent
+// of it yet. The one before has sent all that it has, but for a last line without
+// an end.
+func (f *Follower) replace(ctx context.Context, before *Follower, livesOn bool) {
 	before.mu.Lock()
 	acked, tail, stream := before.acked, before.tail, before.stream
 	before.mu.Unlock()
-	old, deleted := before.begins.Load(), before.file.deleted()
+	old := before.begins.Load()
 	f.mu.Lock()
 	if f.path != before.path && f.now == before.path {
 		f.path, f.source = before.path, before.source
@@ -91,25 +124,35 @@ func (f *Follower) replace(ctx context.Context, before *Follower) {
 	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil {
 		return
 	}
-	alike := headOf(old.sums).begins(f.headSums())
-	if f.continues(before) {
-		f.belief.Point = acked
+	from, longer := acked, f.continues(before)
+	found := longer
+	if !longer {
+		from, found = f.file.moved(ctx, tail)
+	}
+	switch {
+	case found && livesOn:
+		f.t.counts.unsure.Add(1)
+		f.t.Log.Warn("file holds what was sent of the one that had its name before; that one lives on, so all of this one is sent, and lines may be in the log twice",
+			"path", f.path, "sent", acked.Offset)
+	case found && longer:
+		f.belief.Point = from
 		before.supersede(f, acked.Offset)
 		f.t.counts.replaced.Add(1)
 		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent", "path", f.path, "from", acked.Offset)
-		return
-	}
-	if at, found := f.file.moved(ctx, tail); found {
-		f.belief.Point = at
+	case found:
+		f.belief.Point = from
 		f.t.counts.replaced.Add(1)
 		f.t.counts.unsure.Add(1)
 		f.t.Log.Warn("file was replaced by another version of itself; it goes on behind what was sent last, and what was changed before that is not sent",
-			"path", f.path, "sent", acked.Offset, "from", at.Offset)
-		return
+			"path", f.path, "sent", acked.Offset, "from", from.Offset)
+	case !livesOn && headOf(old.sums).begins(f.headSums()):
+		f.replaceAtTrail(stream, acked)
 	}
-	if !alike || !deleted {
-		return
-	}
+}
+
+// replaceAtTrail begins the file at the last place of the one before it that it
+// holds, of those that are remembered.
+func (f *Follower) replaceAtTrail(stream wire.StreamID, acked wire.Point) {
 	if m := f.t.marks.get(stream); m != nil {
 		f.belief.Point = lastHeld(m.Trail, f.file.holds)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -288,6 +289,73 @@ func TestNewVersionIsNamedToo(t *testing.T) {
 		r.await(func() bool { return len(r.tailer.Status()) == 1 })
 		if got := r.tailer.Status()[0]; got.Source != "a" || got.Path != r.path("a.log") {
 			t.Errorf("%s: %+v", what, got)
+		}
+	}
+}
+
+// TestSameContentAgain: a program that writes the same lines each night, and then
+// more, has all of them sent each night, as long as the old file lives on. What an
+// editor leaves as its backup does not count.
+func TestSameContentAgain(t *testing.T) {
+	night := lines("night", 400)
+	for name, c := range map[string]struct {
+		rotate func(r *rig)
+		again  bool
+		online bool // only a process that is there can tell
+	}{
+		"renamed, and no table names it": {rotate: func(r *rig) { r.rename("a.log", "a.log.1") }, again: true},
+		"renamed, and a table names it":  {rotate: func(r *rig) { r.rename("a.log", "a.1.log") }, again: true},
+		"renamed to any name":            {rotate: func(r *rig) { r.rename("a.log", "kept") }, again: true},
+		"moved": {online: true, again: true, rotate: func(r *rig) {
+			if err := os.Rename(r.path("a.log"), filepath.Join(r.TempDir(), "a.log")); err != nil {
+				r.Fatal(err)
+			}
+		}},
+		"compressed": {online: true, again: true, rotate: func(r *rig) {
+			fi, err := os.Stat(r.path("a.log"))
+			if err != nil {
+				r.Fatal(err)
+			}
+			r.rewrite("a.log.1.gz", "packed")
+			os.Chtimes(r.path("a.log.1.gz"), fi.ModTime(), fi.ModTime().Truncate(time.Second))
+			os.Remove(r.path("a.log"))
+		}},
+		"a backup": {rotate: func(r *rig) { r.rename("a.log", "a.log~") }},
+		"deleted":  {rotate: func(r *rig) { os.Remove(r.path("a.log")) }},
+		"deleted, with an older rotated one": {rotate: func(r *rig) {
+			r.rewrite("a.log.1.gz", "packed")
+			os.Chtimes(r.path("a.log.1.gz"), time.Now(), time.Now().Add(-time.Hour))
+			os.Remove(r.path("a.log"))
+		}},
+	} {
+		for _, away := range []bool{false, true} {
+			if away && c.online {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s, away %v", name, away), func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("*.log")} }
+				r.append("a.log", night).run().expectSet(night)
+				if away {
+					r.halt()
+				}
+				c.rotate(r)
+				r.rewrite("a.log", night+"more\n")
+				if away {
+					r.run()
+				}
+				want := night + "more"
+				if c.again {
+					want = night + want
+				}
+				r.expectSet(want)
+				r.append("a.log", "last\n").expectSet(want + " last")
+				known := strings.Contains(name, "a table names it") && away // as the stream's own file
+				if got := r.tailer.Counts()["unsure_files"] == 1; got != c.again && !known {
+					t.Errorf("counted as unsure: %v", got)
+				}
+			})
 		}
 	}
 }

@@ -126,6 +126,9 @@ func (f *Follower) resume(ctx context.Context) error {
 		acked.Point, acked.epoch = theirs.Point, theirs.Epoch
 	}
 	own := f.belief
+	if err := f.file.readable(acked.Offset); err != nil {
+		return err
+	}
 	if !acked.fresh && !holds(acked.Point) {
 		if f.lookForCopy(ctx, acked) {
 			return errTruncated
@@ -237,6 +240,16 @@ func (t *Tailer) watermark(id wire.StreamID) (logID, *wire.Watermark) {
 		return t.life(), &w
 	}
 	return t.life(), nil
+}
+
+// nextWelcome is closed at the next welcome.
+func (t *Tailer) nextWelcome() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.renewed == nil {
+		t.renewed = make(chan struct{})
+	}
+	return t.renewed
 }
 
 // lastLineEnd is the place behind the last whole line.

@@ -118,7 +118,7 @@ func (k *keeper) lines() string {
 	return strings.Join(k.order, " ")
 }
 
-// rig is a tailer over a directory, and who keeps its lines.
+// rig is a tailer over a directory, and the keeper of its lines.
 type rig struct {
 	testing.TB
 	dir, state string
@@ -281,7 +281,7 @@ func TestTruncated(t *testing.T) {
 	r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
 	os.Truncate(r.path("a.log"), 0)
 	r.append("a.log", "three\n").expect("one two three")
-	// Truncated and grown again beyond where it was, while nobody looked.
+	// Truncated and grown again beyond where it was, between two looks.
 	r.halt()
 	os.Truncate(r.path("a.log"), 0)
 	r.append("a.log", "four is longer than all before\nfive\n").run()

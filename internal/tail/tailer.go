@@ -3,7 +3,7 @@
 // file, this process or the other side.
 //
 // What a tool that truncates files in place (logrotate's copytruncate) destroys
-// between its copy and its truncation, nobody can read; everything before is
+// between its copy and its truncation, cannot be read; everything before is
 // found in the copy.
 package tail
 
@@ -31,7 +31,7 @@ import (
 type Tailer struct {
 	Tables     []Table
 	State      string        // directory of the marks; required
-	Out        wire.Appender // who takes the lines; required
+	Out        wire.Appender // takes the lines; required
 	Agent      string        // the id under which Out sends: whose the streams are
 	Lossy      bool          // Out answers nothing: do not wait for a Welcome, number the lines
 	Poll       time.Duration // between two looks at the files; default 250 ms
@@ -39,7 +39,7 @@ type Tailer struct {
 	LetGo      time.Duration // how long a renamed file that no table names is watched; default 10 min
 	Forget     time.Duration // how long a file must be missing from its directory until its stream ends; default 24 h
 	Settle     time.Duration // how long a file that begins like another one may be its copy in the making; default 10 s
-	Refused    time.Duration // until what the collector refused is tried again, each time twice as long up to 64 times; default 1 min
+	Refused    time.Duration // until what the collector refused is tried again, each time twice as long up to 64 times, or until the next welcome; default 1 min
 	StopWait   time.Duration // how long a stop waits for the rest of files that no start would find; default 10 s
 	MaxLine    int           // longer lines are split; default wire.MaxLine
 	BatchBytes int           // of text in a batch; default 1 MiB
@@ -52,14 +52,14 @@ type Tailer struct {
 	counts      counts
 	pool        *pool
 	descriptors *descriptors
-	strayed     atomic.Bool // a file vanished whose stream nobody follows now
+	strayed     atomic.Bool // a file vanished whose stream has no follower now
 	marks       *marks
 	first       bool // the very first run: nothing was ever followed
 	looked      bool // the first look is done
 
 	mu        sync.Mutex
 	followers map[fileKey]*Follower
-	claims    map[wire.StreamID]*Follower // who follows a stream
+	claims    map[wire.StreamID]*Follower // the follower of each stream
 	byPath    map[string]*Follower        // the newest file that bore the name
 	skipped   map[string]bool             // said already; Run's own
 	missing   map[wire.StreamID]*absence  // Run's own
@@ -69,6 +69,7 @@ type Tailer struct {
 	streams   map[wire.StreamID]*wire.StreamState // of the welcome, but those that ended since
 	welcomed  chan struct{}                       // closed at the first welcome
 	welcomes  atomic.Int64                        // how many there were
+	renewed   chan struct{}                       // closed at the next welcome; nil: nothing waits for it
 	echoes    map[fileKey]bool                    // files that grew with what was sent of them alone
 	lost      []Lost                              // by the stop
 	running   sync.WaitGroup
@@ -318,6 +319,10 @@ func (t *Tailer) Welcome(w wire.Welcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.welcomes.Add(1)
+	if t.renewed != nil {
+		close(t.renewed)
+		t.renewed = nil
+	}
 	t.welcome, t.streams = &w, make(map[wire.StreamID]*wire.StreamState, len(w.Streams))
 	for i := range w.Streams {
 		t.streams[w.Streams[i].Stream] = &w.Streams[i]

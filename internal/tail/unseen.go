@@ -41,7 +41,7 @@ type handed struct {
 	since time.Time // when the file before was written to last
 }
 
-// handOn notes that a path got another file; under t.mu.
+// handOnLocked notes that a path got another file; under t.mu.
 func (t *Tailer) handOnLocked(path string, since time.Time) {
 	t.handed = append(t.handed, handed{path, since})
 }
@@ -83,7 +83,7 @@ func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
 }
 
 // unseen finds files that came and went under a path since an older one had it:
-// rotation gave them another name before anybody looked, and no table names it.
+// rotation gave them another name before it was seen, and no table names it.
 // Their names, dates and contents must say so. They are followed; what is packed
 // by now can only be reported.
 func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
