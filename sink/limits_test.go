@@ -525,3 +525,27 @@ func TestGiveStreams(t *testing.T) {
 	}
 	expectLines(t, s, "one", "two", "round 0", "round 1")
 }
+
+// Only a lossy stream leaves something behind, and only of a known one can it be said
+// what never came.
+func TestTombsAreOfLossyStreams(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	src := newSource()
+	src.send(t, s, "one")
+	at, tail := int64(len(src.text)), wire.TailHash(src.text)
+	end := wire.Batch{Op: wire.OpEnd, Stream: src.id, Epoch: 1, Offset: at, End: at, Before: tail, After: tail, Agent: "a", Input: "agent"}
+	if err := s.Append(context.Background(), end); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.catalog.tombs.byID); n != 0 || s.Status().Streams != 0 {
+		t.Errorf("%d tombs are left of a stream that its agent ended", n)
+	}
+	b := datagram(1, "192.0.2.1", 5)
+	b.Epoch = 0
+	if err := s.Append(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.counts.gap.Load(); n != 0 {
+		t.Errorf("%d lines are missing of a stream that was met just now", n)
+	}
+}
