@@ -549,3 +549,21 @@ func TestTombsAreOfLossyStreams(t *testing.T) {
 		t.Errorf("%d lines are missing of a stream that was met just now", n)
 	}
 }
+
+// A lossy stream without a gap leaves no notice, and its host keeps its colons.
+func TestLossyWithoutGap(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	for line := range int64(3) {
+		b := datagram(1, "2001:db8::7", line)
+		b.Host = "2001:db8::7"
+		if err := s.Append(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := logText(t, s); strings.Contains(got, "LOST") || strings.Count(got, " 2001:db8::7 app: ") != 3 {
+		t.Errorf("the log holds\n%s", got)
+	}
+}
