@@ -567,3 +567,30 @@ func TestLossyWithoutGap(t *testing.T) {
 		t.Errorf("the log holds\n%s", got)
 	}
 }
+
+// A lossy stream that begins a new epoch, or gets another source, says so in the log's
+// state; and what an entry of the table replaced is no candidate to be displaced.
+func TestLossyNamesAndEntries(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	for i, change := range []func(b *wire.Batch){func(*wire.Batch) {}, func(b *wire.Batch) { b.Epoch = 2 }, func(b *wire.Batch) { b.Epoch, b.Source = 2, "other" }} {
+		b := datagram(1, "192.0.2.1", int64(i))
+		change(&b)
+		if err := s.Append(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+		st := s.catalog.streams[streamID(1).Owned(wire.StreamLossy, "udp")]
+		if st == nil || st.Epoch != b.Epoch || st.source != b.Source {
+			t.Fatalf("known as %+v", st)
+		}
+	}
+	old := &stream{id: idOf(1)}
+	(&names{kind: wire.StreamLossy, agent: "udp"}).label(old)
+	c := newCatalog()
+	entry := appendEntry(nil, old.entry(false))
+	if _, err := c.load(append(entry, entry...)); err != nil {
+		t.Fatal(err)
+	}
+	if st := c.senders.all.oldestSingle(); st != c.streams[idOf(1)] {
+		t.Error("a stream that was replaced may be displaced")
+	}
+}
