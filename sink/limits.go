@@ -99,7 +99,7 @@ func (w *writer) full(b *wire.Batch) (limit, text string) {
 
 // admit lets a stream that is not known yet begin, or says why not. At its limit
 // a lossy stream takes the place of one that sent a single batch, and that longest
-// ago: most likely nobody will miss it. No other stream is ever displaced.
+// ago: most likely it is not missed. No other stream is ever displaced.
 func (w *writer) admit(b *wire.Batch) (refused error) {
 	limit, text := w.full(b)
 	if limit != "" && b.Kind == wire.StreamLossy && w.displace(b, limit) {

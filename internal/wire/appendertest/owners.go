@@ -8,7 +8,7 @@ import (
 )
 
 // RunOwners tests that a stream belongs to its sender. It is for keepers, which
-// take each batch's Agent and Kind as their listener set them: whoever learns
+// take each batch's Agent and Kind as their listener set them: a sender that learns
 // another's stream id, and even its tail hash, has nothing of the stream.
 func RunOwners(t *testing.T, new func(t *testing.T) wire.Appender) {
 	for name, change := range map[string]func(b *wire.Batch){
