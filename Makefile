@@ -14,7 +14,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Tests look for races where there is a C compiler, which the race detector needs.
 RACE = $(shell CGO_ENABLED=1 $(GO) env CC | xargs -n1 2>/dev/null | head -n1 | xargs -I{} sh -c 'command -v {} >/dev/null 2>&1 && echo -race')
 
-.PHONY: help setup build run test check bench torture install clean
+.PHONY: help setup build run test check measure bench torture install clean
 
 help:
 	@echo "make setup              install what the tests need (apt, as root; otherwise say what is missing)"
@@ -23,6 +23,7 @@ help:
 	@echo "                        start a collector and an agent on this machine's own logs, and look on"
 	@echo "make test               setup, then all tests, with the race detector"
 	@echo "make check              format, vet, staticcheck, go.mod, import direction, cross-builds; silent when good"
+	@echo "make measure            lengths of functions and files, widths of structs, complexity"
 	@echo "make bench              measure, side by side with others"
 	@echo "make torture [FOR=30s]  kill, cut power (as root), fill disks, and count lines"
 	@echo "make install            into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), with the systemd units"
@@ -44,6 +45,9 @@ test: setup
 
 check:
 	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" scripts/check.sh
+
+measure:
+	@$(GO) run ./e2e/measure
 
 bench: build
 	$(GO) run ./e2e/bench

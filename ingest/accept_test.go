@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -161,7 +162,7 @@ func TestYieldStuck(t *testing.T) {
 		close(stuck)
 		synctest.Wait()
 		dial()
-		if got, want := k.kept(), 6; countLines([]byte(got)) != want || count(s.Metrics.openConns) != 4 {
+		if got, want := k.kept(), 6; lines.Count([]byte(got)) != want || count(s.Metrics.openConns) != 4 {
 			t.Errorf("kept %q, and %v connections", got, count(s.Metrics.openConns))
 		}
 		for _, nc := range all {

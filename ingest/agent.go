@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
@@ -300,7 +301,7 @@ func (a *agentConn) take(b wire.Batch) error {
 	}
 	a.t.Metrics.frames.Inc()
 	if len(b.Text) > 0 {
-		a.t.Metrics.agent.add(countLines(b.Text), len(b.Text))
+		a.t.Metrics.agent.add(lines.Count(b.Text), len(b.Text))
 	}
 	a.flying.Go(func() { // owned by flying; ends with its Append
 		err := offer(a.t.ctx, a.t.Out, b)

@@ -61,7 +61,7 @@ func (c *conn) serve() {
 		c.in.release(nil)
 		c.reject("tls", "this port speaks plain TCP, but the peer began a TLS handshake: use tcp://, or give the listener tls = {...}")
 		answerTLS(c.raw)
-	case lines:
+	case plainText:
 		c.servePlain(err)
 	case nobody:
 		c.in.release(nil)
@@ -117,7 +117,7 @@ type speaker int
 const (
 	unknown speaker = iota
 	agent
-	lines
+	plainText
 	tlsHello
 	nobody
 )
@@ -137,7 +137,7 @@ func recognise(head []byte) speaker {
 	for i, ok := range []bool{head[0] == 0x16, len(head) < 2 || head[1] == 3, len(head) < 3 || head[2] <= 4} {
 		switch {
 		case i < len(head) && !ok:
-			return lines
+			return plainText
 		case i >= len(head):
 			return unknown
 		}
@@ -156,7 +156,7 @@ func (c *conn) sniff() (who speaker, err error) {
 			if begun && errors.Is(err, os.ErrDeadlineExceeded) && !c.t.isDraining() {
 				return nobody, err
 			}
-			return lines, err
+			return plainText, err
 		}
 		head := c.in.bytes()
 		if who = recognise(head); who != unknown {

@@ -2,65 +2,7 @@ package ingest
 
 import (
 	"bytes"
-	"unicode/utf8"
-
-	"fanin/internal/wire"
 )
-
-// minLine is the shortest bound on lines: a piece must hold both marks and some text.
-const minLine = 256
-
-// overlong is where the first line of more than max bytes begins in text, or
-// len(text). Lines are not looked at one by one: from each line's beginning it
-// jumps to the last line end within reach.
-func overlong(text []byte, max int) int {
-	at := 0
-	for len(text)-at > max {
-		i := bytes.LastIndexByte(text[at:at+max], '\n')
-		if i < 0 {
-			return at
-		}
-		at += i + 1
-	}
-	return len(text)
-}
-
-// splitLong appends text, whole lines, to dst with every line of more than max
-// bytes, its newline included, cut into marked pieces that are not longer.
-func splitLong(dst, text []byte, max int) (out []byte, splits int) {
-	for {
-		i := overlong(text, max)
-		dst = append(dst, text[:i]...)
-		if text = text[i:]; len(text) == 0 {
-			return dst, splits
-		}
-		dst, text, _ = splitLine(dst, text, max)
-		splits++
-	}
-}
-
-// splitLine cuts the first line of text, which is longer than max bytes. When
-// text ends before the line does, rest is what there is of its last piece and
-// goesOn says that SplitGoesOn belongs before it.
-func splitLine(dst, text []byte, max int) (out, rest []byte, goesOn bool) {
-	room := max - len(wire.SplitMark) - 1
-	prefix := 0
-	for {
-		i := bytes.IndexByte(text[:min(len(text), max-prefix)], '\n')
-		if i >= 0 {
-			return append(dst, text[:i+1]...), text[i+1:], false
-		}
-		if len(text) <= max-prefix-1 {
-			return dst[:len(dst)-prefix], text, prefix > 0
-		}
-		cut := wire.CutLine(text, room-prefix)
-		dst = append(dst, text[:cut]...)
-		dst = append(dst, wire.SplitMark...)
-		dst = append(dst, '\n')
-		dst = append(dst, wire.SplitGoesOn...)
-		text, prefix = text[cut:], len(wire.SplitGoesOn)
-	}
-}
 
 // ends knows what ends the lines of a connection, a datagram or a message. It is a newline.
 // It is a NUL, too, where syslog is spoken, for several senders, Python's SysLogHandler
@@ -141,12 +83,4 @@ func (e *ends) normal(text []byte, begun bool) []byte {
 	return out
 }
 
-func countLines(text []byte) int { return bytes.Count(text, newline) }
-
 var newline = []byte{'\n'}
-
-// splitSize is how many bytes n bytes of text have at most after splitting.
-func splitSize(n, max int) int {
-	marks := len(wire.SplitMark) + 1 + len(wire.SplitGoesOn)
-	return n + (n/(max-marks-utf8.UTFMax)+1)*marks
-}

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/disk"
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -94,7 +95,7 @@ func (n *NATS) setUp() {
 		orDefault(&n.Pending, 64<<20)
 		orDefault(&n.KeepRefused, 256<<20)
 		orDefault(&n.AgentTimeout, 12*time.Second)
-		n.MaxLine = min(max(n.MaxLine, minLine), wire.MaxLine)
+		n.MaxLine = min(max(n.MaxLine, lines.MinLimit), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
 		n.unpack = sync.OnceValues(newUnpacker)
 		n.draining, n.named = make(chan struct{}), make(chan struct{})

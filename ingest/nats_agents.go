@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -452,7 +453,7 @@ func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
 	defer n.Sessions.end(b.Agent, b.Stream)
 	n.Metrics.frames.Inc()
 	if len(b.Text) > 0 {
-		n.Metrics.natsAgent.add(countLines(b.Text), len(b.Text))
+		n.Metrics.natsAgent.add(lines.Count(b.Text), len(b.Text))
 	}
 	return offer(n.ctx, n.Out, *b)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -99,7 +100,7 @@ func (p *natsPlain) add(m *nats.Msg) {
 		p.n.Metrics.natsEmpty.Inc()
 		return
 	}
-	for piece := range pieces(text) {
+	for piece := range lines.Chunks(text) {
 		if !p.pile.fits(len(piece)) {
 			p.give()
 		}
@@ -153,8 +154,8 @@ func (p *natsPlain) finish() {
 // lines is a message's text as whole lines, none too long; nil: it has none.
 func (n *NATS) lines(message []byte) []byte {
 	text := plainLines(message)
-	if overlong(text, n.MaxLine) < len(text) {
-		out, splits := splitLong(nil, text, n.MaxLine)
+	if lines.FirstLong(text, n.MaxLine) < len(text) {
+		out, splits := lines.Split(nil, text, n.MaxLine)
 		n.Metrics.nats.split.Add(float64(splits))
 		text = out
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -227,7 +228,7 @@ func (s *natsStream) addPlain(m *message) error {
 		return nil
 	}
 	at := start(m.seq)
-	for piece := range pieces(text) {
+	for piece := range lines.Chunks(text) {
 		at++
 		end := at
 		if text = text[len(piece):]; len(text) == 0 {

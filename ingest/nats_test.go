@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanin/internal/lines"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -286,19 +287,19 @@ func FuzzFluentLines(f *testing.F) {
 		f.Add([]byte(m))
 	}
 	f.Fuzz(func(t *testing.T, m []byte) {
-		lines := plainLines(m)
-		if lines != nil && lines[len(lines)-1] != '\n' {
-			t.Fatalf("%q has no newline at its end", lines)
+		text := plainLines(m)
+		if text != nil && text[len(text)-1] != '\n' {
+			t.Fatalf("%q has no newline at its end", text)
 		}
 		n, whole := 0, 0
-		for piece := range pieces(lines) {
+		for piece := range lines.Chunks(text) {
 			n, whole = n+1, whole+len(piece)
-			if piece[len(piece)-1] != '\n' || countLines(piece) > wire.MaxCutLines {
+			if piece[len(piece)-1] != '\n' || lines.Count(piece) > wire.MaxCutLines {
 				t.Fatalf("piece %q", piece)
 			}
 		}
-		if whole != len(lines) {
-			t.Fatalf("%d bytes in %d pieces of %d", whole, n, len(lines))
+		if whole != len(text) {
+			t.Fatalf("%d bytes in %d pieces of %d", whole, n, len(text))
 		}
 	})
 }

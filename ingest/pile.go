@@ -1,9 +1,7 @@
 package ingest
 
 import (
-	"bytes"
-	"iter"
-
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -32,7 +30,7 @@ func (p *pile) fits(n int) bool { return p.empty() || len(p.text)+n <= fullPile 
 
 // add puts a piece of whole lines on the pile; its stream then stands at end.
 func (p *pile) add(source string, text []byte, end int64, after wire.Hash) {
-	lines := countLines(text)
+	lines := lines.Count(text)
 	switch {
 	case p.empty():
 		p.source = source
@@ -52,32 +50,4 @@ func (p *pile) reset() {
 	if cap(p.text) > 4*fullPile {
 		p.text = nil // one large message shall not be remembered for ever
 	}
-}
-
-// pieces divides whole lines so that each part goes without a cut. The same text
-// is always divided in the same way.
-func pieces(text []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for len(text) > 0 {
-			n := pieceLength(text)
-			if !yield(text[:n]) {
-				return
-			}
-			text = text[n:]
-		}
-	}
-}
-
-func pieceLength(text []byte) int {
-	n := min(len(text), wire.MaxCutText)
-	if n < len(text) {
-		if n = bytes.LastIndexByte(text[:n], '\n') + 1; n == 0 {
-			return bytes.IndexByte(text, '\n') + 1 // one line
-		}
-	}
-	end := 0
-	for lines := 0; lines < wire.MaxCutLines && end < n; lines++ {
-		end += bytes.IndexByte(text[end:n], '\n') + 1
-	}
-	return end
 }

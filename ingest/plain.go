@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -223,10 +224,10 @@ func (c *conn) giveHere(n int, tail []byte) error {
 
 // append gives whole lines to the keeper.
 func (c *conn) append(text []byte) error {
-	if overlong(text, c.t.MaxLine) < len(text) {
+	if lines.FirstLong(text, c.t.MaxLine) < len(text) {
 		return c.appendLong(text)
 	}
-	n := countLines(text)
+	n := lines.Count(text)
 	c.t.Metrics.tcp.add(n, len(text))
 	err := c.t.Out.Append(c.t.ctx, wire.Batch{
 		Time: time.Now().UnixMicro(), Input: inputTCP, Host: c.host, Source: c.t.Source, Text: text,
@@ -239,12 +240,12 @@ func (c *conn) append(text []byte) error {
 
 // appendLong is append for text with lines to be split.
 func (c *conn) appendLong(text []byte) error {
-	buf, err := c.t.Room.more(c.t.ctx, splitSize(len(text), c.t.MaxLine))
+	buf, err := c.t.Room.more(c.t.ctx, lines.SplitSize(len(text), c.t.MaxLine))
 	if err != nil {
-		return &appendError{err, countLines(text)}
+		return &appendError{err, lines.Count(text)}
 	}
 	defer c.t.Room.give(buf)
-	out, splits := splitLong(buf[:0], text, c.t.MaxLine)
+	out, splits := lines.Split(buf[:0], text, c.t.MaxLine)
 	c.t.Metrics.tcp.split.Add(float64(splits))
 	return c.append(out)
 }
@@ -271,12 +272,12 @@ func (c *conn) splitOpen(most int) error {
 	if err := c.lookAtFirst(true); err != nil {
 		return err
 	}
-	buf, err := c.t.Room.more(c.t.ctx, splitSize(c.in.have, most))
+	buf, err := c.t.Room.more(c.t.ctx, lines.SplitSize(c.in.have, most))
 	if err != nil {
 		return &appendError{err, 0}
 	}
 	defer c.t.Room.give(buf)
-	out, rest, _ := splitLine(buf[:0], c.in.block[:c.in.have], most)
+	out, rest, _ := lines.SplitFirst(buf[:0], c.in.block[:c.in.have], most)
 	if !c.goesOn {
 		c.goesOn = true
 		c.t.Metrics.tcp.split.Inc()
@@ -341,7 +342,7 @@ func (c *conn) finish(err error) (lost *appendError) {
 
 // sayLost says what is not known to be kept: these lines cannot be sent again.
 func (c *conn) sayLost(lost *appendError) {
-	unsent := countLines(c.in.bytes())
+	unsent := lines.Count(c.in.bytes())
 	c.t.Metrics.tcp.unsure.Add(float64(lost.lines))
 	reason := "unknown"
 	switch {

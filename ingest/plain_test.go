@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -59,7 +60,7 @@ func TestPlainNUL(t *testing.T) {
 	for i, n := range []int{1, 5 << 10, 7 << 10, 10, 20 << 10, 3} {
 		message := fmt.Sprintf("<14>%d ", i) + strings.Repeat("x", n)
 		io.WriteString(nc, message+"\x00")
-		split, _ := splitLong(nil, []byte(message+"\n"), maxLine)
+		split, _ := lines.Split(nil, []byte(message+"\n"), maxLine)
 		want += string(split)
 		k.waitText(t, want)
 	}

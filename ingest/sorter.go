@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"fanin/internal/lines"
 	"fanin/internal/origin"
 	"fanin/internal/wire"
 )
@@ -45,14 +46,14 @@ func (s *sorter) put(host netip.Addr, data []byte, now int64) {
 	if len(data) >= s.u.MaxLine {
 		data = s.split(data)
 	}
-	lines := countLines(data) + 1
+	lines := lines.Count(data) + 1
 	s.u.Metrics.udp.add(lines, len(data)+1)
 	s.q.put(key{host: host}, wire.Batch{Time: now, Input: inputUDP, Host: s.names(host).host, Source: s.u.Source, Text: data}, lines)
 }
 
 // split cuts the lines of a datagram that are too long.
 func (s *sorter) split(data []byte) []byte {
-	out, splits := splitLong(nil, append(data, '\n'), s.u.MaxLine)
+	out, splits := lines.Split(nil, append(data, '\n'), s.u.MaxLine)
 	s.u.Metrics.udp.split.Add(float64(splits))
 	return out[:len(out)-1]
 }
@@ -101,7 +102,7 @@ func (s *sorter) putLossy(host netip.Addr, data []byte) bool {
 	}
 	b := f.Batch
 	b.Input = inputUDPAgent
-	lines := countLines(b.Text)
+	lines := lines.Count(b.Text)
 	if err := checkLossy(&b, lines); err != nil {
 		s.u.Metrics.refusedDatagrams.Inc()
 		s.u.say.warn("udp_refused", "an agent's datagram was refused", "agent", b.Agent, "error", err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -89,7 +90,7 @@ func (t *TCP) setUp() {
 		orDefault(&t.MaxLine, wire.MaxLine)
 		orDefault(&t.BlockSize, 256<<10)
 		t.rates.limit = float64(max(t.MaxRate, 0))
-		t.MaxLine = min(max(t.MaxLine, minLine), wire.MaxText/2)
+		t.MaxLine = min(max(t.MaxLine, lines.MinLimit), wire.MaxText/2)
 		t.BlockSize = int(size(min(max(t.BlockSize, firstBlock), wire.MaxText/2)))
 		t.ctx, t.giveUp = context.WithCancel(context.Background())
 		t.unpack = sync.OnceValues(newUnpacker)

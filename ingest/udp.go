@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -58,7 +59,7 @@ func (u *UDP) setUp() {
 		orDefault(&u.QueueBytes, 32<<20)
 		orDefault(&u.MaxLine, wire.MaxLine)
 		u.rates.limit = float64(max(u.MaxRate, 0))
-		u.MaxLine = max(u.MaxLine, minLine)
+		u.MaxLine = max(u.MaxLine, lines.MinLimit)
 		u.ctx, u.giveUp = context.WithCancel(context.Background())
 		u.draining = make(chan struct{})
 	})
