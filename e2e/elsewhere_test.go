@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/e2e/rig"
+	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/sink/distribute/protocol"
@@ -270,7 +271,7 @@ func (p *peers) deadLetters(t *testing.T) {
 func (p *peers) messages(t *testing.T) {
 	nc := p.server.Connect()
 	defer nc.Close()
-	subjects := wire.Subjects("fanin")
+	subjects := natsconn.Subjects("fanin")
 	for i, name := range p.names {
 		if strings.ContainsAny(name, " \n\x00*") {
 			continue // in no subject

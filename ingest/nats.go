@@ -17,6 +17,7 @@ import (
 
 	"fanin/internal/disk"
 	"fanin/internal/lines"
+	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
 
@@ -38,14 +39,14 @@ type NATS struct {
 	Log      *slog.Logger                     // nil: discard
 	Notice   func(format string, args ...any) // says in the log itself what was lost; nil: only Log
 
-	Agents   wire.Subjects // where agents are met; "": nowhere
-	Subjects []string      // of plain messages, with wildcards; a message's subject is its lines' source
-	Queue    string        // without Stream: share the messages with others of this queue group
-	Stream   string        // take plain messages, and agents' batches, from this JetStream stream
-	Durable  string        // its consumer; default "fanin"
-	Create   bool          // make stream and consumer where they are missing
-	Replicas int           // of a stream that is made; default 1
-	Host     string        // of plain lines; default "nats"
+	Agents   natsconn.Subjects // where agents are met; "": nowhere
+	Subjects []string          // of plain messages, with wildcards; a message's subject is its lines' source
+	Queue    string            // without Stream: share the messages with others of this queue group
+	Stream   string            // take plain messages, and agents' batches, from this JetStream stream
+	Durable  string            // its consumer; default "fanin"
+	Create   bool              // make stream and consumer where they are missing
+	Replicas int               // of a stream that is made; default 1
+	Host     string            // of plain lines; default "nats"
 
 	TrustHost   bool   // an agent may name any host, not only its id
 	RefusedDir  string // where batches from the stream are kept that the log refused; "": they are only counted and reported
@@ -314,7 +315,7 @@ func (n *NATS) Forbidden(err error) {
 	n.setUp()
 	if err == nil {
 		n.setTrouble("permissions", nil)
-	} else if subject, publish, ok := wire.Forbidden(err); ok && publish {
+	} else if subject, publish, ok := natsconn.Forbidden(err); ok && publish {
 		n.setTrouble("permissions", fmt.Errorf("the server forbids this user to publish to %s: what is needed is in docs/nats.md", subject))
 	}
 }
@@ -332,7 +333,7 @@ func (n *NATS) subscribed(subject string, subscribe func() error) error {
 		return fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	if err := n.Conn.LastError(); err != nil && err != before {
-		if about, publish, ok := wire.Forbidden(err); ok && !publish && about == subject {
+		if about, publish, ok := natsconn.Forbidden(err); ok && !publish && about == subject {
 			return fmt.Errorf("the server forbids this user to subscribe to %s: what is needed is in docs/nats.md", subject)
 		}
 	}

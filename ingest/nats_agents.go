@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/lines"
+	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
 
@@ -179,7 +180,7 @@ func (a *natsAgents) alone() error {
 
 // work does one message on a goroutine of its own.
 func (a *natsAgents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
-	agent := wire.AgentOf(m.Subject)
+	agent := natsconn.AgentOf(m.Subject)
 	if !strings.HasPrefix(m.Reply, a.n.Agents.Answer(agent, "")) {
 		a.n.reject("subject", "a message of an agent wants its answer elsewhere than it may", "subject", m.Subject, "reply", m.Reply)
 		return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -27,7 +28,7 @@ func agents(t testing.TB, s *natstest.Server) (*NATS, *appendertest.Memory) {
 // ask sends what an agent would and returns the frame of the answer.
 func ask(t testing.TB, nc *nats.Conn, subject, agent string, message []byte) (f wire.Frame, answered bool) {
 	t.Helper()
-	to := wire.Subjects("fanin").Answer(agent, "t."+nats.NewInbox()[7:])
+	to := natsconn.Subjects("fanin").Answer(agent, "t."+nats.NewInbox()[7:])
 	sub, err := nc.SubscribeSync(to)
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +57,7 @@ func TestHostileAgents(t *testing.T) {
 	s := natstest.New(t)
 	n, m := agents(t, s)
 	nc := s.Connect()
-	p := wire.Subjects("fanin")
+	p := natsconn.Subjects("fanin")
 	fault := func(what, subject, agent string, message []byte, word string) {
 		t.Helper()
 		f, ok := ask(t, nc, subject, agent, message)
@@ -108,7 +109,7 @@ func TestHostileAgents(t *testing.T) {
 		for _, where := range []string{"", "x.y", "..", "a.*", "a b", strings.Repeat("x", 500)} {
 			msg := nats.NewMsg(p.Batch("a"))
 			msg.Data = message
-			msg.Header.Set(wire.HeaderAnswer, where)
+			msg.Header.Set(natsconn.HeaderAnswer, where)
 			if _, err := js.PublishMsg(t.Context(), msg); err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +164,7 @@ func TestAgentsIdentity(t *testing.T) {
 	serveNATS(t, s, n)
 	quiet(t, n)
 	nc := s.Connect()
-	p := wire.Subjects("fanin")
+	p := natsconn.Subjects("fanin")
 	hello := func(instance byte, run int64) []byte {
 		return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "a", Instance: wire.StreamID{instance}, Run: run})
 	}

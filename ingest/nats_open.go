@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"fanin/internal/broker"
+	"fanin/internal/natsconn"
 )
 
 // open finds the stream and its consumer, makes them if that is wanted, and
@@ -39,7 +39,7 @@ func (s *natsStream) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for the stream %s: %w", s.n.Stream, err)
 	}
-	if err := broker.Refuse(&stream.CachedInfo().Config); err != nil {
+	if err := natsconn.Refuse(&stream.CachedInfo().Config); err != nil {
 		return err
 	}
 	s.stream = stream

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/lines"
+	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
 
@@ -35,7 +36,7 @@ func (s *natsStream) process(group []message) error {
 		case s.n.Agents.IsBatch(m.subject):
 			if bad := s.link(chains, m); bad != nil {
 				s.n.reject("protocol", "a message on an agent's subject of a stream is no batch of an agent", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", bad)
-				lost = cmp.Or(lost, s.lost(&group[i], &Refused{Agent: wire.AgentOf(m.subject), Reason: bad.Error()}))
+				lost = cmp.Or(lost, s.lost(&group[i], &Refused{Agent: natsconn.AgentOf(m.subject), Reason: bad.Error()}))
 			}
 		default:
 			plain = append(plain, m)
@@ -97,7 +98,7 @@ func (b *batchMessage) kept(a *wire.Answer) bool {
 
 // link puts an agent's batch behind the others of its stream.
 func (s *natsStream) link(chains map[wire.StreamID]*chain, m message) error {
-	agent := wire.AgentOf(m.subject)
+	agent := natsconn.AgentOf(m.subject)
 	d := wire.NewDecoder(bytes.NewReader(m.data))
 	var f wire.Frame
 	if err := d.Next(&f); err != nil {
@@ -367,7 +368,7 @@ func (n *NATS) isOwn(subject string) bool {
 // answerHeader is where an agent wants its answer, below its own subject; "" when
 // it says nothing that can be a part of one.
 func answerHeader(h nats.Header) string {
-	where := h.Get(wire.HeaderAnswer)
+	where := h.Get(natsconn.HeaderAnswer)
 	if len(where) > 128 {
 		return ""
 	}

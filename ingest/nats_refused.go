@@ -19,7 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/disk"
-	"fanin/internal/wire"
+	"fanin/internal/natsconn"
 )
 
 // Refused is a batch that came through a JetStream stream, and that the log has not: it
@@ -333,5 +333,5 @@ func (o *letGoOf) offsets() string {
 // unheard reports whether no agent waits for the answer to a batch: its agent believed the
 // stream, or what is to be answered cannot be known.
 func unheard(answer string) bool {
-	return answer == "" || strings.HasPrefix(answer[strings.LastIndexByte(answer, '.')+1:], wire.Pushed)
+	return answer == "" || strings.HasPrefix(answer[strings.LastIndexByte(answer, '.')+1:], natsconn.Pushed)
 }

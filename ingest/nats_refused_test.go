@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/disk"
+	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -35,7 +36,7 @@ func newBeliever(t *testing.T, s *natstest.Server, n *NATS) *believer {
 }
 
 func newBelieverOf(t *testing.T, s *natstest.Server, n *NATS, agent string) *believer {
-	b := &believer{t: t, agent: agent, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: wire.Pushed + "1-1-1"}
+	b := &believer{t: t, agent: agent, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: natsconn.Pushed + "1-1-1"}
 	open := *b.s
 	open.Op, open.Source = wire.OpOpen, "x"
 	b.publish(&open)
@@ -55,7 +56,7 @@ func (b *believer) publish(batch *wire.Batch) {
 	b.t.Helper()
 	m := nats.NewMsg(b.n.Agents.Batch(b.agent))
 	m.Data = append(wire.AppendBatch(helloOf(b.agent), batch, 0, batch.Text), batch.Text...)
-	m.Header.Set(wire.HeaderAnswer, "s."+b.token)
+	m.Header.Set(natsconn.HeaderAnswer, "s."+b.token)
 	if _, err := jetStream(b.t, b.nc).PublishMsg(b.t.Context(), m); err != nil {
 		b.t.Fatal(err)
 	}

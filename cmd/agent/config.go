@@ -12,10 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
+	"fanin/internal/natsconn"
 	"fanin/internal/tail"
 	"fanin/internal/wire"
 )
@@ -249,7 +249,7 @@ func parseTo(to string) (scheme, addr string, err error) {
 	switch u.Scheme {
 	case "tcp", "tls", "udp":
 	case "nats":
-		return "nats", "nats://" + u.Host, broker.CheckURL(to)
+		return "nats", "nats://" + u.Host, natsconn.CheckURL(to)
 	default:
 		return "", "", fmt.Errorf("%q: want tcp://, tls://, udp:// or nats:// before host:port", to)
 	}
@@ -283,12 +283,12 @@ func (s *settings) checkNATS() {
 }
 
 // login is how to connect to the NATS server; its TLS is not set.
-func (s *settings) login() broker.Login {
+func (s *settings) login() natsconn.Login {
 	if s.to.scheme != "nats" {
-		return broker.Login{}
+		return natsconn.Login{}
 	}
 	n := &s.Agent.NATS
-	return broker.Login{URL: strings.Join(s.to.addrs, ","), User: n.User, PasswordFile: n.PasswordFile, TokenFile: n.TokenFile, NKeyFile: n.NKeyFile, CredsFile: n.CredsFile}
+	return natsconn.Login{URL: strings.Join(s.to.addrs, ","), User: n.User, PasswordFile: n.PasswordFile, TokenFile: n.TokenFile, NKeyFile: n.NKeyFile, CredsFile: n.CredsFile}
 }
 
 // tables are the files to follow.

@@ -23,11 +23,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
 	"fanin/internal/escape"
+	"fanin/internal/natsconn"
 	"fanin/internal/ship"
 	"fanin/internal/tail"
 	"fanin/internal/wire"
@@ -210,7 +210,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 		a.log.Warn("lines go over the network unencrypted: give [agent] tls = {ca = \"...\"} if the NATS server speaks TLS", "server", login.URL)
 	}
 	return &ship.NATS{
-		URL: login.URL, Options: options, Subject: wire.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
+		URL: login.URL, Options: options, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
 		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS, Explain: c.TLS.files(a.log).ExplainClient,
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
 	}, nil
@@ -219,7 +219,7 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 // serveNATS answers requests over NATS.
 func (a *follower) serveNATS(nc *nats.Conn) {
 	c := &a.settings.Agent
-	s := broker.Service{Prefix: c.NATS.Subject, Role: "agent", ID: c.ID, Version: daemon.Release, Metadata: map[string]string{"host": c.Host},
+	s := natsconn.Service{Prefix: c.NATS.Subject, Role: "agent", ID: c.ID, Version: daemon.Release, Metadata: map[string]string{"host": c.Host},
 		Stats:     func() any { return a.tailer.Counts() },
 		Endpoints: map[string]func(context.Context) (any, error){"status": func(context.Context) (any, error) { return a.status(), nil }}}
 	if err := s.Serve(nc); err != nil {

@@ -14,10 +14,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/ingest"
-	"fanin/internal/broker"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
-	"fanin/internal/wire"
+	"fanin/internal/natsconn"
 	"fanin/sink/distribute/relay"
 	"fanin/sink/livetail"
 )
@@ -75,7 +74,7 @@ func (c *server) id() string { return c.sink.Status().Log[:8] }
 func (c *server) natsInput(t *natsTable) *ingest.NATS {
 	return &ingest.NATS{
 		Out: c.sink, Welcome: c.sink.Welcome, Sessions: c.sessions, Room: c.room, Metrics: c.intake, Log: c.log, Notice: c.sink.Notice,
-		Agents: wire.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue, Stream: t.Stream, Durable: t.Durable, Create: t.Create,
+		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue, Stream: t.Stream, Durable: t.Durable, Create: t.Create,
 		Replicas: orZero(t.Replicas), Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(orZero(t.MaxLine)), Pending: int(orZero(t.Pending)),
 		RefusedDir: filepath.Join(c.settings.state(), "refused"), KeepRefused: int64(orZero(t.KeepRefused)),
 	}
@@ -122,7 +121,7 @@ func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
 // refused takes what the server says beside the point. That this collector cannot be
 // asked keeps no lines.
 func (c *server) refused(x *natsServer, err error) {
-	if subject, publish, ok := wire.Forbidden(err); ok && !publish && c.service(x).Listens(subject) {
+	if subject, publish, ok := natsconn.Forbidden(err); ok && !publish && c.service(x).Listens(subject) {
 		x.unserved.Do(func() {
 			c.log.Info("this collector cannot be found or asked over NATS: the server forbids it; lines are taken all the same", "subject", subject)
 		})
@@ -162,8 +161,8 @@ func (c *server) sendOut(ctx context.Context, x *natsServer) {
 }
 
 // service lets the collector be found and asked.
-func (c *server) service(x *natsServer) *broker.Service {
-	return &broker.Service{
+func (c *server) service(x *natsServer) *natsconn.Service {
+	return &natsconn.Service{
 		Prefix: cmp.Or(x.table.agents(), "fanin"), Role: "collector", ID: c.id(), Version: daemon.Release,
 		Metadata: map[string]string{"log": c.sink.Status().Log, "path": c.sink.Path},
 		Stats: func() any {

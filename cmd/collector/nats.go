@@ -9,9 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"fanin/internal/broker"
 	"fanin/internal/certs"
 	"fanin/internal/config"
+	"fanin/internal/natsconn"
 	"fanin/sink/distribute/relay"
 )
 
@@ -61,8 +61,8 @@ type clientTLS struct {
 	ServerName string `toml:"server_name"`
 }
 
-func (t *natsTable) login() broker.Login {
-	return broker.Login{URL: t.URL, User: t.User, PasswordFile: t.PasswordFile, TokenFile: t.TokenFile, NKeyFile: t.NKeyFile, CredsFile: t.CredsFile}
+func (t *natsTable) login() natsconn.Login {
+	return natsconn.Login{URL: t.URL, User: t.User, PasswordFile: t.PasswordFile, TokenFile: t.TokenFile, NKeyFile: t.NKeyFile, CredsFile: t.CredsFile}
 }
 
 // files are those of the tls table, which may be missing.

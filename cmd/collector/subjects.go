@@ -5,8 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"fanin/internal/broker"
-	"fanin/internal/wire"
+	"fanin/internal/natsconn"
 )
 
 // role is what the collector does with the subjects that it takes from a server or
@@ -35,7 +34,7 @@ func (t *natsTable) uses(table int) (all []subjectUse) {
 	for _, subject := range t.Subjects {
 		all = append(all, subjectUse{table: table, key: at + ".subjects", role: plainRole, subjects: []string{subject}})
 	}
-	if p := wire.Subjects(t.agents()); p != "" {
+	if p := natsconn.Subjects(t.agents()); p != "" {
 		all = append(all, subjectUse{table, at + ".agents", agentsRole, []string{
 			p.AllHellos(), string(p) + ".log.*.*", p.AllBatches(), p.Answers() + ">", p.Who(), string(p) + ".svc.>"},
 			[]string{string(p), string(p) + ".>"}})
@@ -80,7 +79,7 @@ func (u *subjectUse) meets(v *subjectUse) (one, other string, ok bool) {
 	}
 	for _, one := range mine {
 		for _, other := range v.subjects {
-			if broker.Overlap(one, other) {
+			if natsconn.Overlap(one, other) {
 				return one, other, true
 			}
 		}

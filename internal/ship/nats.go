@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
 
@@ -24,7 +25,7 @@ import (
 type NATS struct {
 	URL       string              // one or several servers of one cluster, by commas; required
 	Options   []nats.Option       // how to log in
-	Subject   wire.Subjects       // where the collector is met; default "fanin"
+	Subject   natsconn.Subjects   // where the collector is met; default "fanin"
 	Stream    string              // the JetStream stream that batches go through; default: none, the collector is asked directly
 	Ack       string              // "commit" (default), or "stream": nil when the stream has the batch, whether or not a collector runs
 	Hello     wire.Hello          // who this is; Version is filled in
@@ -185,7 +186,7 @@ var errForbidden = errors.New("the NATS server forbids this user to")
 
 // refused takes what the server says beside the point: what it forbids.
 func (n *NATS) refused(err error) {
-	subject, publish, ok := wire.Forbidden(err)
+	subject, publish, ok := natsconn.Forbidden(err)
 	what := "subscribe to"
 	if publish {
 		what = "publish to"

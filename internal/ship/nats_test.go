@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/ingest"
+	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -62,7 +63,7 @@ func TestAppenderOverNATS(t *testing.T) {
 	count := 0
 	appendertest.Run(t, func(t *testing.T) wire.Appender {
 		count++
-		p := wire.Subjects(fmt.Sprintf("fanin%d", count))
+		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
 		collectNATS(t, s, func(n *ingest.NATS) { n.Agents = p })
 		return connectNATS(t, s, func(n *NATS) { n.Subject = p })
 	})
@@ -73,7 +74,7 @@ func TestAppenderOverJetStream(t *testing.T) {
 	count := 0
 	appendertest.Run(t, func(t *testing.T) wire.Appender {
 		count++
-		p := wire.Subjects(fmt.Sprintf("fanin%d", count))
+		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
 		stream := fmt.Sprintf("BATCHES%d", count)
 		collectNATS(t, s, throughStream, func(n *ingest.NATS) { n.Agents, n.Stream = p, stream })
 		return connectNATS(t, s, func(n *NATS) { n.Subject, n.Stream = p, stream })
@@ -461,7 +462,7 @@ func TestNATSGolden(t *testing.T) {
 	}{
 		{"a greeting", n.Subject.Hello(hello.Agent), s.answerTo(greetToken), n.hello},
 		{"a batch, asked directly", n.Subject.Log(log, hello.Agent), s.answerTo("1"), s.message(&b)},
-		{"a batch, through a stream; where its answer goes is in the header " + wire.HeaderAnswer, n.Subject.Batch(hello.Agent), "s1." + pushedToken(1, &b), s.message(&b)},
+		{"a batch, through a stream; where its answer goes is in the header " + natsconn.HeaderAnswer, n.Subject.Batch(hello.Agent), "s1." + pushedToken(1, &b), s.message(&b)},
 		{"a ping", n.Subject.Log(log, hello.Agent), s.answerTo("ping"), wire.AppendPing(bytes.Clone(n.hello), wire.KindPing, 5)},
 	} {
 		fmt.Fprintf(&got, "# %s\n%s -> %s\n%s\n", m.what, m.subject, m.answer, hex.Dump(m.data))

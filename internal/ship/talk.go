@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
 
@@ -167,7 +168,7 @@ func (s *talk) answer(token string, a wire.Answer) {
 	switch {
 	case c != nil:
 		c <- a
-	case !strings.HasPrefix(token, wire.Pushed):
+	case !strings.HasPrefix(token, natsconn.Pushed):
 	case a.Kind == wire.KindRefuse, a.Kind == wire.KindNack && !beyond(token, &a.Expected):
 		s.n.beCareful(a.Stream, true)
 		// Not wrapped: other streams' batches must not take it for their own answer.
@@ -175,10 +176,10 @@ func (s *talk) answer(token string, a wire.Answer) {
 	}
 }
 
-// pushedToken is the token of a batch whose answer is not waited for: wire.Pushed, and the place
+// pushedToken is the token of a batch whose answer is not waited for: natsconn.Pushed, and the place
 // where the batch ends.
 func pushedToken(n uint64, b *wire.Batch) string {
-	return fmt.Sprintf("%s%d-%d-%d", wire.Pushed, n, b.Epoch, b.End)
+	return fmt.Sprintf("%s%d-%d-%d", natsconn.Pushed, n, b.Epoch, b.End)
 }
 
 // beyond reports whether a stream stands at the end of the batch of that token,
@@ -187,7 +188,7 @@ func beyond(token string, e *wire.Expected) bool {
 	var n uint64
 	var epoch uint32
 	var end int64
-	if _, err := fmt.Sscanf(token, wire.Pushed+"%d-%d-%d", &n, &epoch, &end); err != nil {
+	if _, err := fmt.Sscanf(token, natsconn.Pushed+"%d-%d-%d", &n, &epoch, &end); err != nil {
 		return false
 	}
 	return e.Known && (e.Epoch > epoch || e.Epoch == epoch && e.Offset >= end)
@@ -364,7 +365,7 @@ func (s *talk) push(ctx context.Context, b *wire.Batch) error {
 	}
 	msg := nats.NewMsg(s.n.Subject.Batch(s.n.Hello.Agent))
 	msg.Data = m
-	msg.Header.Set(wire.HeaderAnswer, s.where+"."+token)
+	msg.Header.Set(natsconn.HeaderAnswer, s.where+"."+token)
 	within, cancel := context.WithTimeout(s.life, s.n.AnswerWithin)
 	defer cancel()
 	// The id names this attempt, not the lines: what was taken from the stream and

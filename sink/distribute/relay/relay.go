@@ -19,7 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fanin/internal/broker"
+	"fanin/internal/natsconn"
 	"fanin/sink"
 	"fanin/sink/distribute/protocol"
 	"fanin/sink/distribute/worker"
@@ -270,7 +270,7 @@ func (r *Relay) open(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("look for the stream %s: %w", r.Stream, cmp.Or(context.Cause(ctx), err))
 	}
-	if err := broker.Refuse(&s.CachedInfo().Config); err != nil {
+	if err := natsconn.Refuse(&s.CachedInfo().Config); err != nil {
 		return err
 	}
 	r.window, r.opened = s.CachedInfo().Config.Duplicates, true

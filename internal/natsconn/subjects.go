@@ -1,8 +1,10 @@
-package wire
+package natsconn
 
 import (
 	"regexp"
 	"strings"
+
+	"fanin/internal/wire"
 )
 
 // Subjects names where agent and collector meet on a NATS server. Each message
@@ -29,7 +31,7 @@ func token(agent string) string { return strings.ReplaceAll(agent, ".", "/") }
 
 func (p Subjects) Hello(agent string) string { return string(p) + ".agent." + token(agent) }
 
-func (p Subjects) Log(log StreamID, agent string) string {
+func (p Subjects) Log(log wire.StreamID, agent string) string {
 	return string(p) + ".log." + log.String() + "." + token(agent)
 }
 
@@ -51,9 +53,11 @@ const Pushed = "p"
 
 // The wildcards that a collector subscribes to.
 
-func (p Subjects) AllHellos() string            { return string(p) + ".agent.*" }
-func (p Subjects) AllOfLog(log StreamID) string { return string(p) + ".log." + log.String() + ".*" }
-func (p Subjects) AllBatches() string           { return string(p) + ".batch.*" }
+func (p Subjects) AllHellos() string { return string(p) + ".agent.*" }
+func (p Subjects) AllOfLog(log wire.StreamID) string {
+	return string(p) + ".log." + log.String() + ".*"
+}
+func (p Subjects) AllBatches() string { return string(p) + ".batch.*" }
 
 // IsBatch reports whether subject is one of AllBatches.
 func (p Subjects) IsBatch(subject string) bool {

@@ -1,8 +1,8 @@
-// Package broker says how a program connects to a NATS server: where, who it is,
+// Package natsconn says how a program connects to a NATS server: where, who it is,
 // and over TLS or not. Secrets come from files alone, never from addresses,
 // flags or the configuration, and not from files that everybody can read. It
 // also says which streams may be trusted with lines, and how programs are found.
-package broker
+package natsconn
 
 import (
 	"crypto/tls"
