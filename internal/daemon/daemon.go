@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"fanin/internal/escape"
 )
 
 // Exit codes, after sysexits.h.
@@ -60,6 +63,14 @@ func Code(err error) int {
 		return e.Code
 	}
 	return ExitFailure
+}
+
+// PrintError prints the error that ends a program, if it has a text. The text may have
+// several lines, and quote what others wrote.
+func PrintError(w io.Writer, err error) {
+	if err != nil && err.Error() != "" {
+		io.WriteString(w, escape.Lines(err.Error())+"\n") // there is nowhere to report it
+	}
 }
 
 // Terminated returns a context that ends at the first SIGTERM or SIGINT; the

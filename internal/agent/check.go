@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/internal/disk"
+	"fanin/internal/escape"
+	"fanin/internal/tail"
+)
+
+// checkFiles notes what is wrong with the tables of files.
+func (s *settings) checkFiles() {
+	a := &s.Agent
+	if len(a.File) == 0 {
+		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"]")
+	}
+	seen := make(map[string]string)
+	for i, f := range a.File {
+		at := fmt.Sprintf("agent.file[%d]", i)
+		if len(f.Paths) == 0 {
+			s.file.Problem(at+".paths", "paths is missing: what to follow, as in paths = [\"/var/log/*.log\"]")
+		}
+		for _, p := range f.Exclude {
+			s.checkPattern(at+".exclude", p)
+		}
+		for _, p := range f.Paths {
+			s.checkPattern(at+".paths", p)
+			abs, err := filepath.Abs(p)
+			if err != nil {
+				continue
+			}
+			if other, ok := seen[abs]; ok && other == at {
+				s.file.Problem(at+".paths", "%q is there twice", p)
+			} else if ok {
+				s.file.Problem(at+".paths", "%q is in %s already, and is followed as that says: take it out of one of them", p, other)
+			}
+			seen[abs] = at
+			if own := s.ownFile(abs, f.Exclude); own != "" {
+				s.file.Problem(at+".paths", "%q names the agent's own state (%s), which changes with each line that is sent: exclude it, or move the state elsewhere", p, own)
+			}
+		}
+		if f.From != "" {
+			s.oneOf(at+".from", f.From, "start", "end")
+		}
+	}
+}
+
+func (s *settings) checkPattern(at, p string) {
+	switch _, err := filepath.Match(p, ""); {
+	case p == "-":
+		s.file.Problem(at, "\"-\" (standard input) is not supported yet; give it a file, or use: nc HOST PORT")
+	case err != nil:
+		s.file.Problem(at, "%q is no pattern: %v", p, err)
+	case strings.Contains(p, "**"):
+		s.file.Problem(at, "%q: ** is not supported; write a pattern for each depth, as in \"/var/log/*.log\", \"/var/log/*/*.log\"", p)
+	}
+}
+
+// stateFiles are what the agent keeps in its state directory.
+var stateFiles = []string{"marks", ".marks.new", "marks.damaged", "instance", ".instance.new", "lock"}
+
+// ownFile returns a file of the agent's state that a pattern names, by whatever
+// links it gets there.
+func (s *settings) ownFile(pattern string, exclude []string) string {
+	state, err := filepath.Abs(s.Agent.State)
+	if err != nil || s.Agent.State == "" {
+		return ""
+	}
+	names := []string{state} // also while it is not there yet
+	if own, err := os.Stat(state); err == nil {
+		dirs, _ := filepath.Glob(filepath.Dir(pattern)) // a bad pattern is told elsewhere
+		for _, dir := range dirs {
+			if fi, err := os.Stat(dir); err == nil && os.SameFile(fi, own) {
+				names = append(names, dir)
+			}
+		}
+	}
+	table := tail.Table{Exclude: exclude}
+	for _, dir := range names {
+		for _, name := range stateFiles {
+			path := filepath.Join(dir, name)
+			if ok, _ := filepath.Match(pattern, path); ok && !table.Excludes(path) {
+				return path
+			}
+		}
+	}
+	return ""
+}
+
+// checkPaths refuses, before anything is touched, paths that cannot be what they
+// are given for.
+func (s *settings) checkPaths() error {
+	state := s.Agent.State
+	problems := []error{disk.Directory(state)}
+	if socket := filepath.Join(state, controlName); len(socket) > maxSocket {
+		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; give a shorter agent.state", socket, len(socket), maxSocket))
+	}
+	for _, name := range stateFiles {
+		problems = append(problems, disk.Regular(filepath.Join(state, name)))
+	}
+	for _, t := range s.tables() {
+		for _, p := range t.Paths {
+			if fi, err := os.Stat(p); err == nil && !fi.Mode().IsRegular() { // a pattern is seldom a name too
+				problems = append(problems, disk.Regular(p))
+			}
+		}
+	}
+	if have := config.Size(daemon.Memory()); have > 0 && s.Agent.Memory > have {
+		problems = append(problems, fmt.Errorf("agent.memory is %s, and this machine (or the control group) has %s", s.Agent.Memory, have))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
+// maxSocket is how long the path of a socket may be.
+const maxSocket = 107
+
+// checkEnvironment tries what the settings name, so that what it accepts starts, and
+// says what it finds. It changes nothing.
+func (s *settings) checkEnvironment(w io.Writer) error {
+	problems := []error{s.checkPaths(), s.checkState()}
+	first := make(map[string]string)
+	for i, t := range s.tables() {
+		at := fmt.Sprintf("agent.file[%d]", i)
+		for _, p := range t.Paths {
+			found, _ := filepath.Glob(p)
+			if len(found) == 0 {
+				escape.Fprintf(w, "note: no file matches %s yet\n", p)
+			}
+			for _, path := range found {
+				problems = append(problems, readable(path))
+				if other, ok := first[path]; ok && other != at {
+					escape.Fprintf(w, "note: %s is followed as %s says; %s names it too\n", path, other, at)
+				} else if !t.Excludes(path) {
+					first[path] = at
+				}
+			}
+		}
+	}
+	problems = append(problems, s.checkReach()...)
+	if err := errors.Join(problems...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
+// readable opens a file that would be followed.
+func readable(path string) error {
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return nil // passed over, now and later
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// checkState tries the state directory.
+func (s *settings) checkState() error {
+	state := s.Agent.State
+	problems := []error{disk.Usable(state)}
+	if err := disk.Locked(filepath.Join(state, "lock")); err != nil {
+		problems = append(problems, fmt.Errorf("only one agent may have the state %s: %w", state, err))
+	}
+	for _, name := range stateFiles {
+		f, err := os.OpenFile(filepath.Join(state, name), os.O_RDWR, 0)
+		if err == nil {
+			f.Close()
+		} else if errors.Is(err, os.ErrPermission) {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// checkReach tries names, certificates and secrets.
+func (s *settings) checkReach() (problems []error) {
+	for _, addr := range s.to.addrs {
+		host, _, _ := net.SplitHostPort(strings.TrimPrefix(addr, "nats://"))
+		if s.to.scheme == "nats" && host == "" {
+			host = strings.TrimPrefix(addr, "nats://") // the port has a default
+		}
+		if _, err := net.LookupHost(host); err != nil {
+			problems = append(problems, fmt.Errorf("collector %s: %w", addr, err))
+		}
+	}
+	if t := s.Agent.TLS; t != nil {
+		var names []string
+		if s.to.scheme == "tls" && t.Cert != "" {
+			names = append(names, s.Agent.ID) // else the collector refuses this agent
+		}
+		if err := t.files(nil).CheckClient(time.Now(), names...); err != nil {
+			problems = append(problems, fmt.Errorf("agent.tls: %w", err))
+		}
+	}
+	if login := s.login(); login.URL != "" {
+		_, err := login.Options()
+		problems = append(problems, err)
+	}
+	return problems
+}

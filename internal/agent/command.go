@@ -1,0 +1,180 @@
+// Package agent is the program fanin-agent: its command line, its configuration, and
+// how the parts of the agent are put together.
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+)
+
+// options are the flags.
+type options struct {
+	config, to, id, state, ca, source string
+	json, noEnvironment               bool
+}
+
+// Command is the command line of the program. Without a sub-command it runs.
+func Command() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "fanin-agent [flags] PATH...",
+		Short: "follow files and send their lines to a collector, each exactly once",
+		Long: `fanin-agent follows files, by name or pattern, and sends their lines to a
+fanin-collector. A line counts as sent when the collector has committed it.
+
+  fanin-agent --to 127.0.0.1:6789 /var/log/app.log '/var/log/nginx/*.log'
+  fanin-agent --config /etc/fanin/agent.toml
+
+Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 configuration.`,
+		Args:          cobra.ArbitraryArgs,
+		Version:       daemon.Version("fanin-agent"),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(c *cobra.Command, paths []string) error { return o.run(c, paths) },
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return daemon.Exitf(daemon.ExitUsage, "%w\ntry: %s --help", err, c.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
+	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "collector's `address`: HOST:PORT, or tcp://, tls://, udp:// or nats:// before it; also FANIN_TO")
+	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"), "who this is, to the collector (default: host name); also FANIN_ID")
+	f.StringVar(&o.state, "state", "", "keep marks in this `directory`")
+	f.StringVar(&o.ca, "ca", "", "with tls://: the authority's certificates, a `file`")
+	f.StringVar(&o.source, "source", "", "what the lines are said to come from (default: the file's name without .log)")
+	run := &cobra.Command{Use: "run PATH...", Short: "follow files (the default)", RunE: func(c *cobra.Command, paths []string) error { return o.run(c, paths) }}
+	root.AddCommand(run, o.checkCommand(), o.sendCommand(), o.statusCommand())
+	return root
+}
+
+func (o *options) run(c *cobra.Command, paths []string) error {
+	if o.config == "" && (o.to == "" || len(paths) == 0) {
+		c.SetOut(os.Stderr)
+		c.Help()
+		return daemon.Exitf(daemon.ExitUsage, "\nsay where to and what: --to HOST:PORT PATH..., or --config FILE")
+	}
+	s, err := o.load(paths)
+	if err != nil {
+		return err
+	}
+	return run(daemon.Terminated(), s, func() (*settings, error) { return o.load(paths) })
+}
+
+func (o *options) checkCommand() *cobra.Command {
+	c := &cobra.Command{Use: "check", Short: "check the configuration and what it names, and change nothing", Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.config == "" {
+				return daemon.Exitf(daemon.ExitUsage, "say what to check: --config FILE")
+			}
+			s, err := o.load(nil)
+			if err == nil && !o.noEnvironment {
+				err = s.checkEnvironment(c.OutOrStdout())
+			}
+			if err == nil {
+				escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
+			}
+			return err
+		}}
+	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "look at the file alone, not at directories, addresses and certificates")
+	return c
+}
+
+func (o *options) sendCommand() *cobra.Command {
+	var wait time.Duration
+	c := &cobra.Command{Use: "send --to HOST:PORT FILE...", Short: "send whole files once, and return when every byte is committed",
+		Long: `Sends files as they are now, and returns 0 when every byte of all of them is
+committed. A last line without a newline is a line. What was sent before, also by
+an earlier send, is not sent again. A file under several names is sent once.`,
+		RunE: func(c *cobra.Command, paths []string) error {
+			if len(paths) == 0 || o.to == "" && o.config == "" {
+				return daemon.Exitf(daemon.ExitUsage, "say where to and what: send --to HOST:PORT FILE...")
+			}
+			list, err := newErrand(paths)
+			if err != nil {
+				return err
+			}
+			s, err := o.load(list.patterns())
+			if err != nil {
+				return err
+			}
+			list.patience, list.greeting = wait, wait
+			if !c.Flags().Changed("wait") {
+				list.greeting = 5 * time.Second
+			}
+			return list.send(daemon.Terminated(), s)
+		}}
+	c.Flags().DurationVar(&wait, "wait", time.Minute, "give up when nothing was committed for this long (and, unless it is given, after 5s if no collector answers at first)")
+	return c
+}
+
+func (o *options) statusCommand() *cobra.Command {
+	c := &cobra.Command{Use: "status", Short: "say how the running agent does", Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.to == "" && o.config == "" {
+				o.to = "tcp://nowhere:0" // not asked: the state directory says who
+			}
+			s, err := o.load([]string{"none"})
+			if err != nil {
+				return err
+			}
+			st, err := askStatus(s.Agent.State)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return escape.PrintJSON(c.OutOrStdout(), st)
+			}
+			st.print(c.OutOrStdout())
+			return nil
+		}}
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	return c
+}
+
+// askStatus reads the status that a running agent gives to whoever connects to
+// its socket.
+func askStatus(state string) (st status, err error) {
+	conn, err := net.DialTimeout("unix", filepath.Join(state, controlName), 5*time.Second)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return st, daemon.Exitf(daemon.ExitUnreachable, "no agent is running with the state %s", state)
+	}
+	if err != nil {
+		return st, noAnswer(err, state)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if err := json.NewDecoder(io.LimitReader(conn, 64<<20)).Decode(&st); err != nil {
+		return st, noAnswer(err, state)
+	}
+	return st, nil
+}
+
+// noAnswer says why the agent did not answer.
+func noAnswer(err error, state string) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not say its status within 5s: it hangs, or is stopped; look at its log", state)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
+	}
+	return fmt.Errorf("ask the agent for its status: %w", err)
+}
+
+func noArguments(c *cobra.Command, args []string) error {
+	return daemon.NoArguments(c.CommandPath(), args)
+}

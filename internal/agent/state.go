@@ -1,0 +1,79 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+// keepState makes the state directory, or what is missing of it, again after
+// it was deleted: the marks follow by themselves. It is called at each look at
+// the files, before the marks are written. A directory that another agent has by now
+// is left alone, and this agent ends.
+func (a *follower) keepState() {
+	if a.lock.InPlace() && present(a.instancePath()) && (a.control == nil || present(a.controlPath())) {
+		return
+	}
+	err := a.makeState()
+	if err == nil {
+		a.log.Warn("the agent's state was deleted by another process; it is made again, and nothing is lost", "state", a.settings.Agent.State)
+		a.stateSaid = time.Time{}
+		return
+	}
+	if errors.Is(err, disk.ErrLocked) {
+		a.tailer.Abandon()
+		a.fail(fmt.Errorf("the state %s was deleted, and another agent has made it again: %w", a.settings.Agent.State, err))
+		return
+	}
+	if time.Since(a.stateSaid) > time.Minute {
+		a.stateSaid = time.Now()
+		a.log.Error("the agent's state was deleted by another process and cannot be made again; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
+	}
+}
+
+// present reports whether something is at path, or may be.
+func present(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+func (a *follower) instancePath() string { return filepath.Join(a.settings.Agent.State, "instance") }
+func (a *follower) controlPath() string  { return filepath.Join(a.settings.Agent.State, controlName) }
+
+// makeState makes what is missing. It makes no directory above the state's: that may
+// be where a file system is missing.
+func (a *follower) makeState() error {
+	if err := new(disk.Disk).Mkdir(a.settings.Agent.State, 0o750); err != nil {
+		return err
+	}
+	if !a.lock.InPlace() {
+		lock, err := new(disk.Disk).Lock(a.lock.Name())
+		if err != nil {
+			return err
+		}
+		a.lock.Close()
+		a.lock = lock
+	}
+	if !a.instance.IsZero() && !present(a.instancePath()) {
+		if err := writeInstance(a.instancePath(), a.instance, a.run); err != nil {
+			return err
+		}
+	}
+	if a.control != nil && !present(a.controlPath()) {
+		return a.serveStatus()
+	}
+	return nil
+}
+
+func writeInstance(path string, id wire.StreamID, run int64) error {
+	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
+		return fmt.Errorf("write this agent's identity into its state: %w", err)
+	}
+	return nil
+}

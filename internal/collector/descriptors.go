@@ -1,0 +1,131 @@
+package collector
+
+import (
+	"cmp"
+
+	"fanin/ingest"
+)
+
+// ownDescriptors are those that must be left: for the log, its rotation and its state, for
+// compression and the readers of archives, for the control socket.
+const ownDescriptors = 48
+
+// The limits that the configuration says nothing of.
+const (
+	defaultMaxConns  = 10_000
+	defaultHTTPConns = 1200
+	defaultWatchers  = 1000
+	defaultWorkers   = 1000
+	defaultGroups    = 64
+)
+
+// connLimits is how many there may be of each kind of connection, and of watchers.
+type connLimits struct {
+	tcp                     map[*tcpTable]int
+	http, watchers, workers int
+}
+
+// divideDescriptors shares what the process may have open, so that no kind of connection
+// can take what the log needs, or what another kind has. A connection over TCP is one
+// descriptor, and a few may be there beyond max_conns. One over HTTP is one, and a watcher
+// needs one more for the log's file. A worker is one; its group's files count as our own.
+func (c *server) divideDescriptors(limit int) connLimits {
+	s := &c.settings.Collector
+	var all []*share
+	add := func(configured *int, value int, beyond func(int) int) *share {
+		n := cmp.Or(orZero(configured), value)
+		if n < 0 {
+			n = limit // no bound of its own
+		}
+		x := &share{most: n, beyond: beyond}
+		all = append(all, x)
+		return x
+	}
+	tcp := make(map[*tcpTable]*share)
+	for i := range s.TCP {
+		tcp[&s.TCP[i]] = add(s.TCP[i].MaxConns, defaultMaxConns, ingest.Beyond)
+	}
+	none := func(int) int { return 0 }
+	http, watchers, workers := &share{}, &share{}, &share{most: defaultWorkers} // those from a work queue need none
+	if h := s.HTTP; h != nil {
+		http = add(h.MaxConns, defaultHTTPConns, none)
+		watchers = add(h.MaxWatchers, defaultWatchers, none)
+	} else {
+		watchers = add(nil, defaultWatchers, none) // over the control socket
+	}
+	if w := s.Work; w != nil {
+		workers = add(w.MaxWorkers, defaultWorkers, none)
+	}
+	own := c.settings.ownDescriptors()
+	wanted := own + sum(all)
+	scarce := divide(limit-own, all)
+	most := connLimits{make(map[*tcpTable]int), http.most, watchers.most, workers.most}
+	taken := 0
+	for t, x := range tcp {
+		most.tcp[t] = x.most
+		taken += x.most
+	}
+	if scarce {
+		c.log.Warn("descriptors are scarce: fewer connections are taken than the configuration allows", "nofile", limit, "wanted", wanted,
+			"tcp_conns", taken, "http_conns", most.http, "watchers", most.watchers, "workers", most.workers,
+			"remedy", "raise the limit (LimitNOFILE= of the service, ulimit -n), or lower max_conns, max_watchers and max_workers")
+	}
+	return most
+}
+
+// ownDescriptors is what is not to be divided. A group reads the log in two places at most,
+// and has a file of dead letters.
+func (s *settings) ownDescriptors() int {
+	c := &s.Collector
+	own := ownDescriptors + len(c.TCP) + len(c.UDP) + len(c.NATS)
+	if w := c.Work; w != nil || s.carries() {
+		own += 1 + 3*cmp.Or(orZero(cmp.Or(w, &workTable{}).MaxGroups), defaultGroups)
+	}
+	return own
+}
+
+// share is how many connections of a kind there may be, and how many there may be beyond
+// that for a while.
+type share struct {
+	most   int
+	beyond func(most int) int
+}
+
+// leastConns is what every kind gets, if it wants so many.
+const leastConns = 8
+
+func (x *share) descriptors(most int) int { return most + x.beyond(most) }
+
+// within makes it so few connections that they take no more than n descriptors.
+func (x *share) within(n int) {
+	if x.descriptors(x.most) > n {
+		x.most = max(n-x.beyond(n), 1) // beyond grows with its argument
+	}
+}
+
+// divide leaves each what it wants, or, when there is not enough for all, the least and a
+// part of the rest in proportion.
+func divide(limit int, all []*share) (scarce bool) {
+	if sum(all) <= limit {
+		return false
+	}
+	rest, wish := limit, 0
+	least := make([]int, len(all))
+	for i, x := range all {
+		least[i] = x.descriptors(min(leastConns, x.most))
+		rest -= least[i]
+		wish += x.descriptors(x.most) - least[i]
+	}
+	for i, x := range all {
+		more := int64(x.descriptors(x.most) - least[i])
+		x.within(least[i] + int(int64(max(rest, 0))*more/int64(max(wish, 1))))
+	}
+	return true
+}
+
+func sum(all []*share) (n int) {
+	for _, x := range all {
+		n += x.descriptors(x.most)
+	}
+	return n
+}

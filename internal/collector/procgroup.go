@@ -1,0 +1,85 @@
+package collector
+
+import (
+	"context"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownGroup keeps a Ctrl-C at the terminal from the command: it finishes what it
+// has. What it starts belongs to the same group, and can be ended with it.
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// signalGroup ends a command that was not waited for yet, and all of its group.
+func signalGroup(cmd *exec.Cmd, kill bool) {
+	signal := syscall.SIGTERM
+	if kill {
+		signal = syscall.SIGKILL
+	}
+	syscall.Kill(-cmd.Process.Pid, signal)
+}
+
+// killAfter is how long a process group has between SIGTERM and SIGKILL.
+const killAfter = 2 * time.Second
+
+// bound gives a running command so long from the end of ctx on, and then ends its
+// process group. What it returns is to be called when the command has ended, or has
+// done what it was asked, and reports whether it was ended so.
+func bound(ctx context.Context, cmd *exec.Cmd, within time.Duration) (release func() (killed bool)) {
+	done := make(chan struct{})
+	killed := false
+	var watching sync.WaitGroup
+	watching.Go(func() { // ends with release
+		select {
+		case <-ctx.Done():
+		case <-done:
+			return
+		}
+		for _, kill := range []bool{false, true} {
+			select {
+			case <-time.After(within):
+			case <-done:
+				return
+			}
+			killed, within = true, killAfter
+			signalGroup(cmd, kill)
+		}
+	})
+	return sync.OnceValue(func() bool {
+		close(done)
+		watching.Wait()
+		if killed {
+			signalGroup(cmd, true) // what is left of it
+		}
+		return killed
+	})
+}
+
+// speaks waits until the command has written something, or closed its output.
+func (p *process) speaks(within time.Duration) (said, ended bool) {
+	if p.answers.Buffered() > 0 {
+		return true, false
+	}
+	raw, err := p.stdout.SyscallConn()
+	if err != nil {
+		return false, false
+	}
+	end := time.Now().Add(within)
+	raw.Control(func(fd uintptr) {
+		for {
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(poll, int(max(0, time.Until(end)).Milliseconds()))
+			if err == unix.EINTR {
+				continue
+			}
+			said = n > 0 && poll[0].Revents&unix.POLLIN != 0
+			ended = n > 0 && !said
+			return
+		}
+	})
+	return said, ended
+}

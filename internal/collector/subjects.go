@@ -1,0 +1,124 @@
+package collector
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"fanin/internal/natsconn"
+)
+
+// role is what the collector does with the subjects that it takes from a server or
+// publishes to it.
+type role int
+
+const (
+	plainRole role = iota
+	agentsRole
+	tailRole
+	workRole
+)
+
+// subjectUse is one of these.
+type subjectUse struct {
+	table    int
+	key      string // in the configuration
+	role     role
+	subjects []string
+	reserved []string // more of them, which plain messages must not use either
+}
+
+// uses are what a table says of subjects.
+func (t *natsTable) uses(table int) (all []subjectUse) {
+	at := fmt.Sprintf("collector.nats[%d]", table)
+	for _, subject := range t.Subjects {
+		all = append(all, subjectUse{table: table, key: at + ".subjects", role: plainRole, subjects: []string{subject}})
+	}
+	if p := natsconn.Subjects(t.agents()); p != "" {
+		all = append(all, subjectUse{table, at + ".agents", agentsRole, []string{
+			p.AllHellos(), string(p) + ".log.*.*", p.AllBatches(), p.Answers() + ">", p.Who(), string(p) + ".svc.>"},
+			[]string{string(p), string(p) + ".>"}})
+	}
+	if t.Tail != "" {
+		all = append(all, subjectUse{table: table, key: at + ".tail", role: tailRole, subjects: []string{t.Tail + ".>"}})
+	}
+	if t.Work != nil {
+		all = append(all, subjectUse{table: table, key: at + ".work", role: workRole, subjects: []string{t.Work.subject() + ".>"}})
+	}
+	return all
+}
+
+// checkSubjects refuses subjects of one server that would make the collector take
+// its own lines, or anything twice.
+func (s *settings) checkSubjects() {
+	var all []subjectUse
+	for i := range s.Collector.NATS {
+		all = append(all, s.Collector.NATS[i].uses(i)...)
+	}
+	for i, b := range all {
+		for _, a := range all[:i] {
+			b := b
+			if a.role == plainRole && b.role != plainRole {
+				a, b = b, a // say it where plain messages are named
+			}
+			if !s.Collector.NATS[a.table].sameServer(&s.Collector.NATS[b.table]) {
+				continue
+			}
+			if one, other, ok := a.meets(&b); ok {
+				s.file.Problem(b.key, "%q overlaps %q of %s: %s", other, one, a.key, consequence(a.role, b.role))
+			}
+		}
+	}
+}
+
+// meets returns the first subjects of both that overlap.
+func (u *subjectUse) meets(v *subjectUse) (one, other string, ok bool) {
+	mine := u.subjects
+	if v.role == plainRole && u.reserved != nil {
+		mine = u.reserved
+	}
+	for _, one := range mine {
+		for _, other := range v.subjects {
+			if natsconn.Overlap(one, other) {
+				return one, other, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// consequence says what an overlap would lead to.
+func consequence(a, b role) string {
+	out := func(r role) bool { return r == tailRole || r == workRole }
+	switch {
+	case out(a) != out(b):
+		return "the collector would take the lines again that it publishes there, without end; use other subjects"
+	case out(a):
+		return "each line would be published there twice; use other subjects"
+	case a != b:
+		return "messages between agents and collector would be taken for lines; use other subjects"
+	}
+	return "each message would be taken twice; use one of them"
+}
+
+// sameServer reports whether two tables lead to one server, as one user: then they
+// share its subjects.
+func (t *natsTable) sameServer(u *natsTable) bool {
+	x, y := t.login(), u.login()
+	if x.User != y.User || x.TokenFile != y.TokenFile || x.NKeyFile != y.NKeyFile || x.CredsFile != y.CredsFile {
+		return false
+	}
+	return slices.ContainsFunc(addresses(t.URL), func(a string) bool { return slices.Contains(addresses(u.URL), a) })
+}
+
+func addresses(url string) (all []string) {
+	for a := range strings.SplitSeq(url, ",") {
+		_, host, _ := strings.Cut(strings.TrimSpace(a), "://")
+		host = strings.TrimSuffix(host, "/")
+		if !strings.Contains(host[strings.LastIndexByte(host, ']')+1:], ":") {
+			host += ":4222"
+		}
+		all = append(all, strings.Replace(host, "localhost:", "127.0.0.1:", 1))
+	}
+	return all
+}
