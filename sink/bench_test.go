@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -33,7 +34,7 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			defer s.Close(context.Background())
 			text := block(1)
-			lines := bytes.Count(text, newline)
+			lines := lines.Count(text)
 			b.SetParallelism(4)
 			b.SetBytes(int64(len(text)))
 			b.ResetTimer()

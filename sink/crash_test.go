@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fanin/internal/disk/disktest"
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -117,7 +118,7 @@ func (l *life) meet(s *Sink) {
 		l.fail("the stream stands at %d; %d bytes were acknowledged, %d sent", at, len(l.src.text), len(l.sent))
 	}
 	l.src.text, l.src.opened = l.sent[:at:at], true
-	l.lines = bytes.Count(l.src.text, newline)
+	l.lines = lines.Count(l.src.text)
 }
 
 // work has the agent send lines, and rotates after each few, until all are sent

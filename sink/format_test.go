@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -66,7 +66,7 @@ func goldenFrame() *frame {
 	text := f.text
 	for i := range f.records {
 		r := &f.records[i]
-		r.sum, text = crc32.Checksum(text[:r.length], castagnoli), text[r.length:]
+		r.sum, text = disk.Checksum(text[:r.length]), text[r.length:]
 	}
 	return f
 }
@@ -149,12 +149,12 @@ func mended(b []byte) []byte {
 	for i := range records {
 		r := b[frameHeader+i*recordSize:][:recordSize]
 		if n := int64(le.Uint32(r[28:])); at+n <= min(head+text, int64(len(b))) {
-			le.PutUint32(r[72:], crc32.Checksum(b[at:at+n], castagnoli))
+			le.PutUint32(r[72:], disk.Checksum(b[at:at+n]))
 			at += n
 		}
-		le.PutUint32(r[76:], crc32.Checksum(r[:76], castagnoli))
+		le.PutUint32(r[76:], disk.Checksum(r[:76]))
 	}
-	le.PutUint32(b[4:], crc32.Checksum(b[8:head], castagnoli))
+	le.PutUint32(b[4:], disk.Checksum(b[8:head]))
 	return b
 }
 
@@ -220,7 +220,7 @@ func FuzzSlot(f *testing.F) {
 		b = append(bytes.Clone(b), make([]byte, max(0, blockSize-len(b)))...)
 		if n := int64(binary.LittleEndian.Uint32(b[8:])); mend && n <= blockSize-slotHeader {
 			binary.LittleEndian.PutUint32(b, slotMagic)
-			binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:slotHeader+n], castagnoli))
+			binary.LittleEndian.PutUint32(b[4:], disk.Checksum(b[8:slotHeader+n]))
 		}
 		s, err := decodeSlot(b)
 		if err != nil {

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -38,8 +38,6 @@ const (
 	blockSize    = 4096
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 type frame struct {
 	life, lsn, durable uint64
 	generation         uint64
@@ -71,7 +69,7 @@ func (f *frame) appendHead(dst []byte) []byte {
 	le.PutUint32(h[48:], uint32(len(f.text)))
 	le.PutUint32(h[52:], uint32(len(f.records)))
 	le.PutUint32(h[56:], uint32(len(dst)-namesAt))
-	le.PutUint32(h[4:], crc32.Checksum(h[8:], castagnoli))
+	le.PutUint32(h[4:], disk.Checksum(h[8:]))
 	return dst
 }
 
@@ -101,7 +99,7 @@ func parseFrame(b []byte) (*frame, int, error) {
 		if err := r.parse(b[frameHeader+i*recordSize:]); err != nil {
 			return nil, 0, fmt.Errorf("%w: record %d: %v", errFrame, i, err)
 		}
-		if int64(r.length) > int64(len(text)) || crc32.Checksum(text[:r.length], castagnoli) != r.sum {
+		if int64(r.length) > int64(len(text)) || disk.Checksum(text[:r.length]) != r.sum {
 			return nil, 0, fmt.Errorf("%w: the text of record %d is damaged", errFrame, i)
 		}
 		text = text[r.length:]
@@ -124,7 +122,7 @@ func parseHeader(b []byte) (f *frame, names, size int, err error) {
 	if head+text > int64(len(b)) {
 		return nil, 0, 0, fmt.Errorf("%w: it claims %d bytes, %d are there", errFrame, head+text, len(b))
 	}
-	if crc32.Checksum(b[8:head], castagnoli) != le.Uint32(b[4:]) {
+	if disk.Checksum(b[8:head]) != le.Uint32(b[4:]) {
 		return nil, 0, 0, fmt.Errorf("%w: its head is damaged", errFrame)
 	}
 	return &frame{

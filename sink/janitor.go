@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"fanin/sink/archive"
 )
 
 // janitor compresses and removes rotated files, on a goroutine of its own: it
@@ -146,7 +148,7 @@ func (j *janitor) clean(ctx context.Context) error {
 		return err
 	}
 	for _, e := range entries {
-		if isArchiveTemp(e.Name()) && j.mover.isBackup(backupOfTemp(e.Name())) {
+		if archive.IsTemp(e.Name()) && j.mover.isBackup(archive.SourceOfTemp(e.Name())) {
 			if err := j.s.Disk.Remove(j.file(e.Name())); err != nil {
 				return err
 			}
@@ -168,7 +170,7 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 		return ctx.Err()
 	case made:
 	default:
-		if _, err := compressFile(ctx, j.s.Disk, plain, j.s.Mode); err != nil {
+		if _, err := archive.Compress(ctx, j.s.Disk, plain, j.s.Mode); err != nil {
 			return fmt.Errorf("compress %s: %w", g.Name, err)
 		}
 	}
@@ -191,7 +193,7 @@ func (j *janitor) made(ctx context.Context, plain string) (bool, error) {
 		return false, err
 	}
 	defer src.Close()
-	return true, proveArchive(ctx, j.s.Disk, src, plain+".gz")
+	return true, archive.Verify(ctx, j.s.Disk, src, plain+".gz")
 }
 
 // foreign says once that a file keeps the log's from being compressed.

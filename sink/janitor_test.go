@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"fanin/sink/archive"
 )
 
 // states are the generations' states, oldest first.
@@ -65,13 +67,13 @@ func TestCompressionCutOff(t *testing.T) {
 	rotated(t, s, 3)
 	s.Close(context.Background())
 	old := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
-	if _, err := compressFile(context.Background(), nil, old, 0o640); err != nil { // done, and the catalog does not say so
+	if _, err := archive.Compress(context.Background(), nil, old, 0o640); err != nil { // done, and the catalog does not say so
 		t.Fatal(err)
 	}
-	os.WriteFile(archiveTemp(old), []byte("another half"), 0o640)
+	os.WriteFile(archive.TempName(old), []byte("another half"), 0o640)
 	s = open(t, &Sink{Path: s.Path})
 	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip plain live" })
-	if _, err := os.Stat(archiveTemp(old)); err == nil {
+	if _, err := os.Stat(archive.TempName(old)); err == nil {
 		t.Error("the half archive is still there")
 	}
 	r, err := Verify(context.Background(), s.Path, "")
@@ -282,5 +284,25 @@ func TestRepairAfterRestarts(t *testing.T) {
 	}
 	if text, err := os.ReadFile(rescued[0]); err != nil || !strings.Contains(string(text), "web app: three\n") || strings.Contains(string(text), "early") {
 		t.Errorf("rescued %q, %v", text, err)
+	}
+}
+
+// TestFoundArchives: archives that are found without state are read to their end.
+func TestFoundArchives(t *testing.T) {
+	s := open(t, &Sink{})
+	want := rotated(t, s, 4)
+	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
+	s.Close(context.Background())
+	if err := os.RemoveAll(s.State); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, &Sink{Path: s.Path})
+	r := s.Reader(Position{})
+	defer r.Close()
+	for _, line := range want {
+		text, _, err := r.Read(context.Background(), make([]byte, 64<<10))
+		if err != nil || !strings.HasSuffix(string(text), " "+line+"\n") {
+			t.Fatalf("read %q, %v; want %.20s", text, err, line)
+		}
 	}
 }

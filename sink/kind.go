@@ -11,6 +11,7 @@ import (
 
 	"fanin/internal/disk"
 	"fanin/internal/wire"
+	"fanin/sink/archive"
 )
 
 // locate is the log that path names. A link to a file is followed and kept: the
@@ -52,7 +53,7 @@ func (s *Sink) kinds() error {
 	if to, err := os.Readlink(s.named); err == nil && !exists(s.Path) && !exists(wire.LockName(s.Path)) {
 		return fmt.Errorf("path of the log: %w", &disk.KindError{Path: s.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
 	}
-	if n := len("." + filepath.Base(s.Path) + "-" + backupTime + archiveTempSuffix); n > maxName {
+	if n := len("." + filepath.Base(s.Path) + "-" + backupTime + archive.TempSuffix); n > maxName {
 		return fmt.Errorf("path of the log: the name %s is too long: rotated files need names of %d bytes, and %d is the limit", filepath.Base(s.Path), n, maxName)
 	}
 	if filepath.Dir(s.Path) == s.State && ownName(filepath.Base(s.Path)) {

@@ -1,8 +1,7 @@
 package sink
 
 import (
-	"bytes"
-
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -55,10 +54,10 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		w.group.names = append(w.group.names, own)
 		w.note(id, &open)
 	}
-	w.layout.begin(b.Time, own.host, own.source)
+	w.layout.Begin(b.Time, own.host, own.source)
 	lines, length := w.lay(record{
 		stream: id, epoch: b.Epoch, lossy: true, time: b.Time, offset: b.Offset, end: b.End,
-		after: wire.Hash(b.FirstLine + int64(bytes.Count(b.Text, newline))),
+		after: wire.Hash(b.FirstLine + int64(lines.Count(b.Text))),
 	}, b.Text)
 	w.wrote(n, b, lines, length)
 	return nil, nil

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // A notice is one line of text, whatever names and errors it tells of, in the log
@@ -28,4 +29,19 @@ func TestNoticeEscapes(t *testing.T) {
 			t.Errorf("%q makes the message %q", text, line)
 		}
 	}
+}
+
+// harmful is where the first character of a laid-out line is that layouts escape,
+// or -1. It knows them by itself, and slowly.
+func harmful(line string) int {
+	for i := 0; i < len(line); {
+		r, n := utf8.DecodeRuneInString(line[i:])
+		switch {
+		case n == 1 && r == utf8.RuneError && line[i] < 0xa0, r < 0x20 && r != '\t', r >= 0x7f && r < 0xa0,
+			r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+			return i
+		}
+		i += n
+	}
+	return -1
 }

@@ -12,6 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"fanin/internal/lines"
+	"fanin/sink/line"
 )
 
 // Place finds the position that from names: "start", "end", a time as RFC 3339
@@ -233,7 +236,7 @@ func (c *counter) text(ctx context.Context, to int64) {
 			text = text[:int64(len(text))-over]
 		}
 		if at.Generation == c.g.Number {
-			c.lines += uint64(bytes.Count(text, newline))
+			c.lines += uint64(lines.Count(text))
 		}
 	}
 	c.at = to
@@ -258,7 +261,7 @@ func (s *Sink) Distance(from, to Position) (bytes int64) {
 
 // Back is the position from which on n lines that match lie before end. It looks
 // at no more than most bytes of text.
-func (s *Sink) Back(ctx context.Context, end Position, n int, match *Matcher, most int64) (Position, error) {
+func (s *Sink) Back(ctx context.Context, end Position, n int, match *line.Matcher, most int64) (Position, error) {
 	all := s.files()
 	at := end
 	for i := len(all) - 1; i >= 0 && n > 0 && most > 0; i-- {
@@ -291,7 +294,7 @@ type backward struct {
 	hi    int64 // where the last line that was looked at begins
 	n     int   // lines still wanted
 	most  int64 // bytes still to look at
-	match *Matcher
+	match *line.Matcher
 }
 
 func (b *backward) run(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"fanin/internal/disk"
+	"fanin/sink/archive"
 )
 
 // Reader reads the log's lines from a position on, over rotations and into
@@ -210,7 +211,7 @@ func (r *Reader) enter(ctx context.Context, g Generation) error {
 	r.Close()
 	path := filepath.Join(filepath.Dir(r.s.Path), g.Name)
 	if g.State == stateGzip {
-		a, err := openArchive(ctx, r.s.Disk, path)
+		a, err := archive.Open(ctx, r.s.Disk, path)
 		if err != nil {
 			return fmt.Errorf("read generation %d: %w", g.Number, err)
 		}

@@ -3,8 +3,8 @@ package sink
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -58,14 +58,14 @@ func (r *record) append(dst []byte) []byte {
 	dst = le.AppendUint64(dst, uint64(r.time))
 	dst = le.AppendUint64(dst, uint64(r.position))
 	dst = le.AppendUint32(dst, r.sum)
-	return le.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+	return le.AppendUint32(dst, disk.Checksum(dst[at:]))
 }
 
 var errRecord = errors.New("a damaged record")
 
 func (r *record) parse(b []byte) error {
 	le := binary.LittleEndian
-	if len(b) < recordSize || crc32.Checksum(b[:76], castagnoli) != le.Uint32(b[76:]) {
+	if len(b) < recordSize || disk.Checksum(b[:76]) != le.Uint32(b[76:]) {
 		return errRecord
 	}
 	copy(r.stream[:], b)

@@ -19,6 +19,8 @@ import (
 
 	"fanin/internal/disk"
 	"fanin/internal/wire"
+	"fanin/sink/archive"
+	"fanin/sink/line"
 )
 
 // recover opens the log. Whatever was told to anybody before must be true
@@ -39,7 +41,7 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w := &writer{s: s, done: make(chan error, 1), last: time.Now(), limited: make(map[string]time.Time)}
 	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
 	var err error
-	if w.layout, err = newLayout(s.Format); err != nil {
+	if w.layout, err = line.NewLayout(s.Format); err != nil {
 		return w, err
 	}
 	w.mover = mover{path: s.Path, log: &lumberjack.Logger{Filename: s.Path, MaxSize: 1 << 30}}
@@ -398,7 +400,7 @@ func (r *recovery) adopt(ctx context.Context) bool {
 				continue // the janitor made it and was not done
 			}
 			g.state = stateGzip
-			if a, err := openArchive(ctx, r.s.Disk, filepath.Join(dir, e.Name())); err == nil {
+			if a, err := archive.Open(ctx, r.s.Disk, filepath.Join(dir, e.Name())); err == nil {
 				g.size = a.Size() // of its text; one that cannot be read says so when it is read
 				a.Close()
 			}

@@ -17,6 +17,7 @@ import (
 
 	"fanin/internal/disk"
 	"fanin/internal/wire"
+	"fanin/sink/line"
 )
 
 // Sink is the one writer of a log. Set the fields, Open it, Append to it from
@@ -126,7 +127,7 @@ func (s *Sink) defaults() error {
 	if s.Host == "" {
 		s.Host, _ = os.Hostname()
 	}
-	s.Host = cleanName(s.Host, true, "localhost")
+	s.Host = line.CleanName(s.Host, true, "localhost")
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -59,7 +58,7 @@ func (s *slot) encode() ([]byte, error) {
 	binary.LittleEndian.PutUint32(b, slotMagic)
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(body)))
 	end := slotHeader + copy(b[slotHeader:], body)
-	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:end], castagnoli))
+	binary.LittleEndian.PutUint32(b[4:], disk.Checksum(b[8:end]))
 	return b, nil
 }
 
@@ -69,7 +68,7 @@ func decodeSlot(b []byte) (*slot, error) {
 		return nil, errors.New("no checkpoint is there")
 	}
 	end := slotHeader + int(le.Uint32(b[8:]))
-	if crc32.Checksum(b[8:end], castagnoli) != le.Uint32(b[4:]) {
+	if disk.Checksum(b[8:end]) != le.Uint32(b[4:]) {
 		return nil, errors.New("the checkpoint is torn or damaged")
 	}
 	var s slot

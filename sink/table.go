@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,7 +95,7 @@ func (c *catalog) has(g *generation) bool {
 
 func appendEntry(dst, body []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(body)))
-	dst = binary.LittleEndian.AppendUint32(dst, crc32.Checksum(body, castagnoli))
+	dst = binary.LittleEndian.AppendUint32(dst, disk.Checksum(body))
 	return append(dst, body...)
 }
 
@@ -180,7 +179,7 @@ func (c *catalog) load(b []byte) (at int, err error) {
 			return at, errors.New("an entry of the table ends early")
 		}
 		body := e[8 : 8+binary.LittleEndian.Uint32(e)]
-		if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(e[4:]) {
+		if disk.Checksum(body) != binary.LittleEndian.Uint32(e[4:]) {
 			return at, errors.New("an entry of the table is damaged")
 		}
 		if err := c.loadEntry(body); err != nil {

@@ -2,11 +2,9 @@ package sink
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -18,6 +16,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"fanin/internal/disk"
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -317,11 +316,11 @@ func (f *verifiedFile) record(r *record) error {
 	f.buf = slices.Grow(f.buf[:0], int(r.length))[:r.length]
 	if n, err := io.ReadFull(f.text, f.buf); err != nil {
 		f.at += int64(n)
-		return f.short(r, bytes.Count(f.buf[:n], newline), err)
+		return f.short(r, lines.Count(f.buf[:n]), err)
 	}
 	f.at = r.position + int64(r.length)
-	switch lines := bytes.Count(f.buf, newline); {
-	case crc32.Checksum(f.buf, castagnoli) != r.sum:
+	switch lines := lines.Count(f.buf); {
+	case disk.Checksum(f.buf) != r.sum:
 		f.v.problem(f.g.name, "the %d lines from byte %d are not what was committed", r.lines, r.position)
 	case lines != int(r.lines) || f.buf[len(f.buf)-1] != '\n':
 		f.v.problem(f.g.name, "torn: %d lines from byte %d, committed were %d", lines, r.position, r.lines)

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -202,7 +201,7 @@ func TestFrameOfALaterRelease(t *testing.T) {
 		b = append(b[:head:head], append([]byte(extension), b[head:]...)...)
 		head += len(extension)
 		binary.LittleEndian.PutUint32(b[60:], uint32(len(extension)))
-		binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:head], castagnoli))
+		binary.LittleEndian.PutUint32(b[4:], disk.Checksum(b[8:head]))
 		ring := make([]byte, 4*blockSize)
 		copy(ring, b)
 		r := &walReader{f: strings.NewReader(string(ring)), path: "wal", size: int64(len(ring)), life: goldenFrame().life, lsn: goldenFrame().lsn - 1}

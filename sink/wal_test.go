@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,7 +123,7 @@ func ring(t *testing.T, n int, syncEach bool) (path string, places []int64) {
 	for i := range n {
 		places = append(places, w.head)
 		text := []byte{'0' + byte(i), '\n'}
-		fr := frame{text: text, records: []record{{lines: 1, length: 2, sum: crc32.Checksum(text, castagnoli)}}}
+		fr := frame{text: text, records: []record{{lines: 1, length: 2, sum: disk.Checksum(text)}}}
 		if err := w.append(&fr); err != nil {
 			t.Fatal(err)
 		}

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/lines"
 	"fanin/internal/wire"
+	"fanin/sink/line"
 )
 
 // groupBytes is how much laid-out text makes a group commit full. A group never
@@ -20,7 +21,7 @@ const groupBytes = 1 << 20
 type writer struct {
 	s       *Sink
 	catalog *catalog
-	layout  *layout
+	layout  *line.Layout
 	wal     *wal
 	file    *file
 	keeper  *checkpointer
@@ -209,7 +210,7 @@ func (w *writer) note(id wire.StreamID, b *wire.Batch) {
 func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	host := st.origin.Value().host
-	w.layout.begin(b.Time, host, sourceOf(b.Source, st.source))
+	w.layout.Begin(b.Time, host, sourceOf(b.Source, st.source))
 	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset}
 	at := 0
 	for i := 0; i <= len(b.Cuts); i++ {
@@ -218,7 +219,7 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 			next = b.Cuts[i]
 		}
 		piece := b.Text[at:next.Text]
-		if lines := bytes.Count(piece, newline); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 || len(piece) > maxPiece {
+		if lines := lines.Count(piece); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 || len(piece) > maxPiece {
 			n.reject(reasonSize, countLines(b.Text[at:]))
 			return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes without a cut; at most %d lines in %d bytes, or one line of %d",
 				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
@@ -228,7 +229,7 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		w.wrote(n, b, lines, length)
 		r.offset, at = r.end, next.Text
 		if next.Source != "" {
-			w.layout.begin(b.Time, host, sourceOf(next.Source, st.source))
+			w.layout.Begin(b.Time, host, sourceOf(next.Source, st.source))
 		}
 		if len(w.group.text) >= groupBytes {
 			if err := w.commit(); err != nil {
@@ -245,15 +246,15 @@ const maxPiece = wire.MaxLine + 256
 // takeLines lays anonymous lines out, in slices small enough that no content
 // can make a frame too large for the log.
 func (w *writer) takeLines(b *wire.Batch) error {
-	host, at := cleanName(b.Host, true, "-"), 0
-	w.layout.begin(b.Time, host, sourceOf(b.Source, "-"))
+	host, at := line.CleanName(b.Host, true, "-"), 0
+	w.layout.Begin(b.Time, host, sourceOf(b.Source, "-"))
 	for _, c := range b.Cuts {
 		if err := w.takeSlices(b, b.Text[at:c.Text]); err != nil {
 			return err
 		}
 		at = c.Text
 		if c.Source != "" {
-			w.layout.begin(b.Time, host, sourceOf(c.Source, "-"))
+			w.layout.Begin(b.Time, host, sourceOf(c.Source, "-"))
 		}
 	}
 	return w.takeSlices(b, b.Text[at:])
@@ -264,7 +265,7 @@ func sourceOf(own, other string) string {
 	if own == "" {
 		return other
 	}
-	return cleanName(own, false, other)
+	return line.CleanName(own, false, other)
 }
 
 func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
@@ -300,20 +301,20 @@ func (w *writer) wrote(n *inputCounts, b *wire.Batch, lines, length int) {
 func (w *writer) lay(r record, text []byte) (lines, length int) {
 	g := &w.group
 	at := len(g.text)
-	g.text, lines = w.layout.append(g.text, text)
+	g.text, lines = w.layout.Append(g.text, text)
 	laid := g.text[at:]
 	if last := len(g.records) - 1; r.stream.IsZero() && last >= 0 && g.records[last].stream.IsZero() && g.records[last].time == r.time {
 		p := &g.records[last]
 		p.lines += uint32(lines)
 		p.length += uint32(len(laid))
-		p.sum = crc32.Update(p.sum, castagnoli, laid)
+		p.sum = disk.UpdateChecksum(p.sum, laid)
 		return lines, len(laid)
 	}
 	if !r.stream.IsZero() {
 		g.streams[r.stream] = true // also behind a commit in the middle of a batch
 	}
 	r.lines, r.length = uint32(lines), uint32(len(laid))
-	r.sum = crc32.Checksum(laid, castagnoli)
+	r.sum = disk.Checksum(laid)
 	g.records = append(g.records, r)
 	return lines, len(laid)
 }
@@ -497,4 +498,4 @@ func (w *writer) fail(err error) error {
 	return err
 }
 
-func countLines(text []byte) uint64 { return uint64(bytes.Count(text, newline)) }
+func countLines(text []byte) uint64 { return uint64(lines.Count(text)) }

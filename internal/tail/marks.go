@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -273,12 +272,10 @@ func formatMarks(list []*mark, live bool) []byte {
 			j.Trail = append(j.Trail, [2]int64{p.Offset, int64(p.Tail)})
 		}
 		line, _ := json.Marshal(j) // of numbers and strings: cannot fail
-		fmt.Fprintf(&b, "%08x %s\n", crc32.Checksum(line, castagnoli), line)
+		fmt.Fprintf(&b, "%08x %s\n", disk.Checksum(line), line)
 	}
 	return b.Bytes()
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func parseMarks(b []byte) (list []*mark, err error) {
 	s := bufio.NewScanner(bytes.NewReader(b))
@@ -304,7 +301,7 @@ func parseMarks(b []byte) (list []*mark, err error) {
 
 func parseMark(line string) (*mark, error) {
 	sum, body, ok := strings.Cut(line, " ")
-	if !ok || sum != fmt.Sprintf("%08x", crc32.Checksum([]byte(body), castagnoli)) {
+	if !ok || sum != fmt.Sprintf("%08x", disk.Checksum([]byte(body))) {
 		return nil, errors.New("the checksum does not match")
 	}
 	var j markJSON

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -160,10 +159,8 @@ func checkCursors(b []byte) (seq uint64, ok bool) {
 		return 0, false
 	}
 	end := cursorsHeader + int(le.Uint32(b[32:]))
-	return le.Uint64(b[8:]), crc32.Checksum(b[8:end], castagnoli) == le.Uint32(b[4:])
+	return le.Uint64(b[8:]), disk.Checksum(b[8:end]) == le.Uint32(b[4:])
 }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // load makes the groups that b tells of.
 func (c *cursors) load(b []byte) error {
@@ -291,7 +288,7 @@ func encodeCursors(seq uint64, log [16]byte, body []byte) []byte {
 	copy(b[16:], log[:])
 	le.PutUint32(b[32:], uint32(len(body)))
 	b = append(b, body...)
-	le.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli))
+	le.PutUint32(b[4:], disk.Checksum(b[8:]))
 	return b
 }
 

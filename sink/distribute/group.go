@@ -11,6 +11,7 @@ import (
 
 	"fanin/sink"
 	"fanin/sink/distribute/protocol"
+	"fanin/sink/line"
 )
 
 // group shares the log among its workers: each line goes to one of them. What is
@@ -37,7 +38,7 @@ type group struct {
 	members  []*member // all that are connected
 	joining  []*member // with keys: until nothing is in flight
 	terms    terms
-	match    *sink.Matcher
+	match    *line.Matcher
 	slots    []*member // with keys: whose lines these are
 	inFlight int
 
@@ -76,11 +77,11 @@ type acceptance struct {
 // terms are what the members of a group must agree in.
 type terms struct {
 	key    string
-	filter sink.Filter
+	filter line.Filter
 }
 
 func termsOf(h *protocol.Hello) terms {
-	return terms{h.Key, sink.Filter{Host: h.Host, Source: h.Source, Include: h.Include, Exclude: h.Exclude}}
+	return terms{h.Key, line.Filter{Host: h.Host, Source: h.Source, Include: h.Include, Exclude: h.Exclude}}
 }
 
 func (t terms) equal(u terms) bool {

@@ -12,6 +12,7 @@ import (
 	"fanin/sink"
 	"fanin/sink/distribute/protocol"
 	"fanin/sink/distribute/worker"
+	"fanin/sink/line"
 )
 
 // TestKeys: with a key, lines of one source are at one worker at a time and are
@@ -133,7 +134,7 @@ func TestKeysJoin(t *testing.T) {
 func TestKeysBehind(t *testing.T) {
 	b := openNew(t, nil)
 	g := newGroup(b.dist, "g", sink.Position{Generation: 1})
-	match, err := b.sink.Matcher(sink.Filter{})
+	match, err := b.sink.Matcher(line.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}

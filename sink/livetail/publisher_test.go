@@ -24,8 +24,8 @@ func TestPublisher(t *testing.T) {
 	s, _ := show(t, &sink.Sink{}, &Tail{})
 	put(t, s, "web", "app", "before anybody looked")
 	visible(t, s)
-	line := new(line)
-	p := &Publisher{Sink: s, Conn: server.Connect(nats.ReconnectWait(time.Millisecond), nats.SetCustomDialer(line)), Prefix: "fanin.tail", Log: slog.New(slog.DiscardHandler),
+	link := new(link)
+	p := &Publisher{Sink: s, Conn: server.Connect(nats.ReconnectWait(time.Millisecond), nats.SetCustomDialer(link)), Prefix: "fanin.tail", Log: slog.New(slog.DiscardHandler),
 		MaxLag: 64 << 10, Token: func(name []byte) string { return strings.ReplaceAll(string(name), ".", "_") }}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -82,7 +82,7 @@ func TestPublisher(t *testing.T) {
 	}
 
 	// The server is away for longer than lines are held back for it.
-	line.down.Store(true)
+	link.down.Store(true)
 	server.Stop()
 	until("the publisher to notice", func() bool { return !p.Conn.IsConnected() })
 	for i := range 20 {
@@ -91,7 +91,7 @@ func TestPublisher(t *testing.T) {
 	visible(t, s)
 	server.Start()
 	until("the listener", func() bool { return nc.Flush() == nil })
-	line.down.Store(false)
+	link.down.Store(false)
 	if n, exact := skipped(); !(n == 2000 && exact) && !(n == 2002 && !exact) { // the server may not have confirmed the first two
 		t.Errorf("told of %d lines, exact %v", n, exact)
 	}
@@ -101,11 +101,11 @@ func TestPublisher(t *testing.T) {
 	}
 
 	// The connection is lost with lines on their way.
-	line.deaf.Store(true)
+	link.deaf.Store(true)
 	shown := p.lines.Load()
 	put(t, s, "web", "app", numbers(0, 5)...)
 	until("lines to be on their way", func() bool { return p.lines.Load() == shown+5 })
-	line.cut()
+	link.cut()
 	if n, exact := skipped(); n < 5 || n > 6 || exact {
 		t.Errorf("told of %d lines, exact %v", n, exact)
 	}
@@ -115,18 +115,18 @@ func TestPublisher(t *testing.T) {
 	}
 }
 
-// line is the way to the server, which can be down, deaf or cut.
-type line struct {
+// link is the way to the server, which can be down, deaf or cut.
+type link struct {
 	down, deaf atomic.Bool
-	last       atomic.Pointer[lineConn]
+	last       atomic.Pointer[linkConn]
 }
 
-type lineConn struct {
+type linkConn struct {
 	net.Conn
-	line *line
+	link *link
 }
 
-func (l *line) Dial(network, address string) (net.Conn, error) {
+func (l *link) Dial(network, address string) (net.Conn, error) {
 	if l.down.Load() {
 		return nil, errors.New("down")
 	}
@@ -134,18 +134,18 @@ func (l *line) Dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &lineConn{nc, l}
+	c := &linkConn{nc, l}
 	l.last.Store(c)
 	return c, nil
 }
 
-func (l *line) cut() {
+func (l *link) cut() {
 	l.last.Load().Close()
 	l.deaf.Store(false)
 }
 
-func (c *lineConn) Write(b []byte) (int, error) {
-	if c.line.deaf.Load() {
+func (c *linkConn) Write(b []byte) (int, error) {
+	if c.link.deaf.Load() {
 		return len(b), nil
 	}
 	return c.Conn.Write(b)

@@ -20,6 +20,7 @@ import (
 	"fanin/internal/escape"
 	"fanin/internal/origin"
 	"fanin/sink"
+	"fanin/sink/line"
 )
 
 // Tail is an http.Handler: one watcher for each request. Set the fields; zero
@@ -29,7 +30,7 @@ import (
 //
 // from is what sink.Sink.Place takes; n begins so many (matching) lines before
 // the end instead; host, source, include and exclude may be repeated, see
-// sink.Filter; follow=0 ends at the end of the log; format is line (as in the
+// line.Filter; follow=0 ends at the end of the log; format is line (as in the
 // file), body or json; lag is the most bytes to be behind before lines are
 // skipped, 0 for never. The header Last-Event-ID, which is a position, wins over
 // from and n.
@@ -206,7 +207,7 @@ func (t *Tail) lookedBack(peer string) {
 // query is what a watcher asked for.
 type query struct {
 	at     sink.Position
-	match  *sink.Matcher
+	match  *line.Matcher
 	follow bool
 	format string
 	lag    int64
@@ -217,7 +218,7 @@ func (t *Tail) query(r *http.Request) (q query, err error) {
 	if err := known(v, "from", "n", "host", "source", "include", "exclude", "follow", "format", "lag", "since"); err != nil {
 		return q, err
 	}
-	f := sink.Filter{Host: v["host"], Source: v["source"], Include: v["include"], Exclude: v["exclude"]}
+	f := line.Filter{Host: v["host"], Source: v["source"], Include: v["include"], Exclude: v["exclude"]}
 	from := v.Get("from")
 	if since := v.Get("since"); since != "" {
 		if f.Since, err = sink.ParseTime(since, time.Now()); err != nil {
@@ -246,7 +247,7 @@ func (t *Tail) query(r *http.Request) (q query, err error) {
 }
 
 // begin finds where to begin.
-func (t *Tail) begin(r *http.Request, v url.Values, from string, match *sink.Matcher) (sink.Position, error) {
+func (t *Tail) begin(r *http.Request, v url.Values, from string, match *line.Matcher) (sink.Position, error) {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		at, err := sink.ParsePosition(id)
 		if err != nil {

@@ -20,9 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/internal/natsconn"
-	"fanin/sink"
 	"fanin/sink/distribute/protocol"
 	"fanin/sink/distribute/worker"
+	"fanin/sink/line"
 )
 
 // DefaultSubject is what subjects begin with unless it is said otherwise.
@@ -39,7 +39,7 @@ const DefaultSubject = "work"
 type Relay struct {
 	Dial  func(ctx context.Context) (net.Conn, error) // to the work distributor; required
 	Conn  *nats.Conn                                  // required; it stays the caller's
-	Parts func(line []byte) sink.Fields               // of a line of this log; required
+	Parts func(line []byte) line.Fields               // of a line of this log; required
 	ID    string                                      // of the log; required
 
 	Group    string // default "nats"

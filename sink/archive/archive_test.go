@@ -1,4 +1,4 @@
-package sink
+package archive
 
 import (
 	"bytes"
@@ -46,16 +46,16 @@ func writeText(t testing.TB, text []byte) (path string) {
 func compressed(t testing.TB, text []byte) (path, archive string) {
 	t.Helper()
 	path = writeText(t, text)
-	archive, err := compressFile(context.Background(), nil, path, 0o640)
+	archive, err := Compress(context.Background(), nil, path, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path, archive
 }
 
-func opened(t testing.TB, path string) *archive {
+func opened(t testing.TB, path string) *Reader {
 	t.Helper()
-	a, err := openArchive(context.Background(), nil, path)
+	a, err := Open(context.Background(), nil, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func opened(t testing.TB, path string) *archive {
 	return a
 }
 
-func readAll(t testing.TB, a *archive) []byte {
+func readAll(t testing.TB, a *Reader) []byte {
 	t.Helper()
 	text, err := io.ReadAll(io.NewSectionReader(a, 0, a.Size()))
 	if err != nil {
@@ -94,14 +94,14 @@ func TestArchive(t *testing.T) {
 				t.Errorf("the source changed: %d bytes, %v", len(left), err)
 			}
 			a := opened(t, archive)
-			if a.places == nil {
+			if a.members == nil {
 				t.Fatal("no table found")
 			}
 			if a.Size() != int64(len(text)) || !bytes.Equal(readAll(t, a), text) {
 				t.Errorf("an archive of %d bytes, want the %d of the source", a.Size(), len(text))
 			}
-			for i, p := range a.places[1:] {
-				if n := p.text - a.places[i].text; n > memberText {
+			for i, p := range a.members[1:] {
+				if n := p.text - a.members[i].text; n > memberText {
 					t.Errorf("member %d holds %d bytes", i, n)
 				}
 			}
@@ -135,7 +135,7 @@ func checkStandard(t *testing.T, archive string, text []byte) {
 		return
 	}
 	out, _ := exec.Command("zgrep", "-c", "", archive).Output()
-	want := bytes.Count(text, newline)
+	want := bytes.Count(text, []byte{'\n'})
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		want++
 	}
@@ -147,7 +147,7 @@ func checkStandard(t *testing.T, archive string, text []byte) {
 func TestArchiveCutsAtLineEnds(t *testing.T) {
 	text := archiveText(5 << 20)
 	_, archive := compressed(t, text)
-	for _, p := range opened(t, archive).places[1:] {
+	for _, p := range opened(t, archive).members[1:] {
 		if text[p.text-1] != '\n' {
 			t.Errorf("a member ends in the middle of a line, at %d", p.text)
 		}
@@ -219,8 +219,8 @@ func TestArchiveGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := opened(t, path)
-	if got := string(readAll(t, a)); a.places == nil || got != "a line\nanother\n" {
-		t.Errorf("table %v, text %q", a.places, got)
+	if got := string(readAll(t, a)); a.members == nil || got != "a line\nanother\n" {
+		t.Errorf("table %v, text %q", a.members, got)
 	}
 }
 
@@ -238,8 +238,8 @@ func TestArchiveLongTable(t *testing.T) {
 		}
 		path := writeText(t, appendTable(packed, table, int64(len(packed)), int64(8*n)))
 		a := opened(t, path)
-		if len(a.places) != n+1 || a.Size() != int64(8*n) {
-			t.Fatalf("%d members: %d places, %d bytes", n, len(a.places), a.Size())
+		if len(a.members) != n+1 || a.Size() != int64(8*n) {
+			t.Fatalf("%d members: %d members, %d bytes", n, len(a.members), a.Size())
 		}
 		got := make([]byte, 12)
 		if _, err := a.ReadAt(got, int64(8*n-12)); err != nil || string(got) != "456\n0123456\n" {
@@ -255,7 +255,7 @@ func TestArchiveReadAt(t *testing.T) {
 	text := slices.Concat(archiveText(1<<20), bytes.Repeat([]byte{'z'}, 2<<20), []byte{'\n'}, archiveText(100<<10))
 	_, path := compressed(t, text)
 	foreign := writeText(t, gzipped(t, text[:300<<10], text[300<<10:400<<10]))
-	for name, a := range map[string]*archive{"with a table": opened(t, path), "without": opened(t, foreign)} {
+	for name, a := range map[string]*Reader{"with a table": opened(t, path), "without": opened(t, foreign)} {
 		text := text[:a.Size()]
 		t.Run(name, rapid.MakeCheck(func(r *rapid.T) {
 			off := rapid.Int64Range(0, int64(len(text))+10).Draw(r, "offset")
@@ -281,7 +281,7 @@ func TestArchiveTargetExists(t *testing.T) {
 	if err := os.WriteFile(path+".gz", []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := compressFile(context.Background(), nil, path, 0o640); !errors.Is(err, fs.ErrExist) {
+	if _, err := Compress(context.Background(), nil, path, 0o640); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v, want fs.ErrExist", err)
 	}
 	// It appears while the work is done.
@@ -292,7 +292,7 @@ func TestArchiveTargetExists(t *testing.T) {
 		}
 		return 0, nil
 	}}
-	if _, err := compressFile(context.Background(), d, path, 0o640); !errors.Is(err, fs.ErrExist) {
+	if _, err := Compress(context.Background(), d, path, 0o640); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v, want fs.ErrExist", err)
 	}
 	if got, _ := os.ReadFile(path + ".gz"); string(got) != "precious" {
@@ -332,7 +332,7 @@ func TestArchiveFaults(t *testing.T) {
 			failed = op
 			return 1000, syscall.ENOSPC
 		}}
-		_, err := compressFile(context.Background(), d, path, 0o640)
+		_, err := Compress(context.Background(), d, path, 0o640)
 		if failed == "" {
 			if err != nil {
 				t.Fatal(err)
@@ -345,14 +345,14 @@ func TestArchiveFaults(t *testing.T) {
 		if left, err := os.ReadFile(path); err != nil || !bytes.Equal(left, text) {
 			t.Fatalf("access %d, a %s, fails: the source holds %d bytes, %v", fail, failed, len(left), err)
 		}
-		if exists(path + ".gz") {
+		if _, err := os.Lstat(path + ".gz"); err == nil {
 			if !bytes.Equal(readAll(t, opened(t, path+".gz")), text) {
 				t.Fatalf("access %d, a %s, fails: a wrong archive", fail, failed)
 			}
 			continue // the directory's sync failed
 		}
 		onlyNames(t, path, filepath.Base(path))
-		if _, err := compressFile(context.Background(), nil, path, 0o640); err != nil {
+		if _, err := Compress(context.Background(), nil, path, 0o640); err != nil {
 			t.Fatalf("after access %d, a %s: %v", fail, failed, err)
 		}
 	}
@@ -360,20 +360,20 @@ func TestArchiveFaults(t *testing.T) {
 
 func TestArchiveLeftover(t *testing.T) {
 	path := writeText(t, archiveText(1000))
-	left := archiveTemp(path)
+	left := TempName(path)
 	if err := os.WriteFile(left, archiveText(5000), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	name := filepath.Base(left)
-	if !isArchiveTemp(name) || backupOfTemp(name) != filepath.Base(path) {
+	if !IsTemp(name) || SourceOfTemp(name) != filepath.Base(path) {
 		t.Errorf("%q is not known as a half archive of %q", name, filepath.Base(path))
 	}
 	for _, other := range []string{filepath.Base(path), filepath.Base(path) + ".gz", ".all.log.fanin", ".gz.new.log"} {
-		if isArchiveTemp(other) {
+		if IsTemp(other) {
 			t.Errorf("%q is taken for a half archive", other)
 		}
 	}
-	archive, err := compressFile(context.Background(), nil, path, 0o640)
+	archive, err := Compress(context.Background(), nil, path, 0o640)
 	if err != nil || !bytes.Equal(readAll(t, opened(t, archive)), archiveText(1000)) {
 		t.Errorf("a half archive is in the way: %v", err)
 	}
@@ -391,7 +391,7 @@ func TestArchiveKeepsAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	archive, err := compressFile(context.Background(), nil, path, 0o604)
+	archive, err := Compress(context.Background(), nil, path, 0o604)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,7 +434,7 @@ func TestArchiveCancelled(t *testing.T) {
 			}
 			return 0, nil
 		}}
-		if _, err := compressFile(ctx, d, path, 0o640); !errors.Is(err, context.Canceled) {
+		if _, err := Compress(ctx, d, path, 0o640); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at write %d: %v", after, err)
 		}
 		if late > 0 {
@@ -456,7 +456,7 @@ func TestArchiveOfChangingFile(t *testing.T) {
 	} {
 		path := writeText(t, archiveText(1000))
 		d := &disk.Disk{Fault: func(op disk.Op, name string) (int, error) {
-			if op != disk.OpSync || !isArchiveTemp(filepath.Base(name)) {
+			if op != disk.OpSync || !IsTemp(filepath.Base(name)) {
 				return 0, nil
 			}
 			f, err := os.OpenFile(path, os.O_WRONLY|c.flag, 0)
@@ -466,29 +466,9 @@ func TestArchiveOfChangingFile(t *testing.T) {
 			}
 			return 0, err
 		}}
-		if _, err := compressFile(context.Background(), d, path, 0o640); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Compress(context.Background(), d, path, 0o640); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("it %s meanwhile: %v", what, err)
 		}
 		onlyNames(t, path, filepath.Base(path))
-	}
-}
-
-// TestFoundArchives: archives that are found without state are read to their end.
-func TestFoundArchives(t *testing.T) {
-	s := open(t, &Sink{})
-	want := rotated(t, s, 4)
-	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
-	s.Close(context.Background())
-	if err := os.RemoveAll(s.State); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, &Sink{Path: s.Path})
-	r := s.Reader(Position{})
-	defer r.Close()
-	for _, line := range want {
-		text, _, err := r.Read(context.Background(), make([]byte, 64<<10))
-		if err != nil || !strings.HasSuffix(string(text), " "+line+"\n") {
-			t.Fatalf("read %q, %v; want %.20s", text, err, line)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package sink
+package line
 
 import (
 	"bytes"
@@ -12,13 +12,13 @@ type Fields struct {
 	Body         []byte // as it stands in the file: escaped
 }
 
-// Parts takes a line of the file apart, as the log's format lays it out. Of a raw
+// Parse takes a line of the file apart, as format lays it out. Of a raw
 // line, and of one that others wrote into the file, all is body.
-func (s *Sink) Parts(line []byte) Fields {
+func Parse(format string, line []byte) Fields {
 	line = bytes.TrimSuffix(line, newline)
 	var f Fields
 	ok := false
-	switch s.Format {
+	switch format {
 	case "syslog":
 		f, ok = partsOfSyslog(line)
 	case "json":

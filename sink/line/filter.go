@@ -1,4 +1,4 @@
-package sink
+package line
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ const (
 
 // Matcher is a filter ready for the lines of one log.
 type Matcher struct {
-	sink                             *Sink
+	format                           string
 	host, source                     *regexp.Regexp // nil: all
 	include, exclude                 []*regexp.Regexp
 	since                            []byte
@@ -32,10 +32,10 @@ type Matcher struct {
 	wantHost, wantSource, wantStamps bool
 }
 
-// Matcher prepares f. A log in the raw format knows no hosts, sources and times.
-func (s *Sink) Matcher(f Filter) (*Matcher, error) {
-	m := &Matcher{sink: s, wantHost: len(f.Host) > 0, wantSource: len(f.Source) > 0, wantStamps: !f.Since.IsZero()}
-	if s.Format == "raw" && (m.wantHost || m.wantSource) {
+// NewMatcher prepares f for a log of this format. A log in the raw format knows no hosts, sources and times.
+func NewMatcher(format string, f Filter) (*Matcher, error) {
+	m := &Matcher{format: format, wantHost: len(f.Host) > 0, wantSource: len(f.Source) > 0, wantStamps: !f.Since.IsZero()}
+	if format == "raw" && (m.wantHost || m.wantSource) {
 		return nil, fmt.Errorf("lines of a log in the raw format have no host and no source to choose by")
 	}
 	var err error
@@ -107,7 +107,7 @@ func (m *Matcher) Match(line []byte) bool {
 	}
 	line = bytes.TrimSuffix(line, newline)
 	if m.wantHost || m.wantSource || m.wantStamps {
-		f := m.sink.Parts(line)
+		f := Parse(m.format, line)
 		if m.wantHost && !m.host.Match(f.Host) || m.wantSource && !m.source.Match(f.Source) ||
 			f.Time != nil && bytes.Compare(f.Time, m.since) < 0 {
 			return false

@@ -1,4 +1,6 @@
-package sink
+// Package line knows how a line stands in the log: how it is laid out, how it is
+// taken apart again, and how lines are chosen.
+package line
 
 import (
 	"bytes"
@@ -6,9 +8,10 @@ import (
 	"time"
 
 	"fanin/internal/escape"
+	"fanin/internal/lines"
 )
 
-// layout turns lines of a batch into lines of the file. The three formats:
+// Layout turns lines of a batch into lines of the file. The three formats:
 //
 //	syslog  2026-11-22T17:00:00.123456Z web01 nginx: the line
 //	json    {"ObservedTimestamp":"2026-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"the line"}
@@ -17,25 +20,26 @@ import (
 // In the first two, one line in is one line out whatever its bytes are, and it is
 // harmless to look at: see package escape. One CR before the newline is dropped.
 // Raw changes nothing.
-type layout struct {
+type Layout struct {
 	format string
 	prefix []byte // of the batch being laid out
 	suffix string
 }
 
-func newLayout(format string) (*layout, error) {
+// NewLayout returns the layout of a format.
+func NewLayout(format string) (*Layout, error) {
 	switch format {
 	case "syslog", "raw":
-		return &layout{format: format, suffix: "\n"}, nil
+		return &Layout{format: format, suffix: "\n"}, nil
 	case "json":
-		return &layout{format: format, suffix: "\"}\n"}, nil
+		return &Layout{format: format, suffix: "\"}\n"}, nil
 	}
 	return nil, fmt.Errorf("format %q: want \"syslog\", \"json\" or \"raw\"", format)
 }
 
-// begin makes the prefix that all lines of a batch share. Host and source were
+// Begin makes the prefix that all lines of a batch share. Host and source were
 // cleaned when they became known.
-func (l *layout) begin(micros int64, host, source string) {
+func (l *Layout) Begin(micros int64, host, source string) {
 	p := l.prefix[:0]
 	switch l.format {
 	case "syslog":
@@ -53,11 +57,11 @@ func (l *layout) begin(micros int64, host, source string) {
 	l.prefix = p
 }
 
-// append lays the lines of text out behind dst and counts them. Text is whole
+// Append lays the lines of text out behind dst and counts them. Text is whole
 // lines, each ending in a newline.
-func (l *layout) append(dst, text []byte) ([]byte, int) {
+func (l *Layout) Append(dst, text []byte) ([]byte, int) {
 	if l.format == "raw" {
-		return append(dst, text...), bytes.Count(text, newline)
+		return append(dst, text...), lines.Count(text)
 	}
 	lines := 0
 	for len(text) > 0 {
@@ -77,7 +81,7 @@ func (l *layout) append(dst, text []byte) ([]byte, int) {
 
 var newline = []byte{'\n'}
 
-func (l *layout) appendLine(dst, line []byte) []byte {
+func (l *Layout) appendLine(dst, line []byte) []byte {
 	if l.format == "json" {
 		return escape.JSON(dst, line)
 	}
@@ -91,24 +95,4 @@ func appendTime(dst []byte, micros int64) []byte {
 		t = time.Unix(0, 0).UTC() // a peer's clock can say anything, the layout cannot
 	}
 	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
-}
-
-// cleanName keeps [A-Za-z0-9._/:-] of a host, and for a source all but ':',
-// and puts '_' for what it drops: a name can neither end the prefix early nor
-// begin another line.
-func cleanName(name string, colon bool, empty string) string {
-	ok := func(c byte) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-			c == '.' || c == '_' || c == '/' || c == '-' || c == ':' && colon
-	}
-	b := []byte(name)
-	for i, c := range b {
-		if !ok(c) {
-			b[i] = '_'
-		}
-	}
-	if len(b) == 0 {
-		return empty
-	}
-	return string(b)
 }

@@ -1,4 +1,4 @@
-package sink
+package line
 
 import (
 	"bytes"
@@ -37,16 +37,16 @@ func BenchmarkLayout(b *testing.B) {
 	for _, format := range []string{"syslog", "json"} {
 		for _, script := range []string{"ascii", "cyrillic", "cjk"} {
 			b.Run(format+"/"+script, func(b *testing.B) {
-				l, err := newLayout(format)
+				l, err := NewLayout(format)
 				if err != nil {
 					b.Fatal(err)
 				}
 				text := scriptBlock(script)
-				l.begin(1763830800123456, "web01", "nginx")
+				l.Begin(1763830800123456, "web01", "nginx")
 				var dst []byte
 				b.SetBytes(int64(len(text)))
 				for b.Loop() {
-					dst, _ = l.append(dst[:0], text)
+					dst, _ = l.Append(dst[:0], text)
 				}
 			})
 		}

@@ -1,4 +1,4 @@
-package sink
+package line
 
 import (
 	"encoding/json"
@@ -13,12 +13,12 @@ import (
 
 func layOut(t testing.TB, format, text string) (string, int) {
 	t.Helper()
-	l, err := newLayout(format)
+	l, err := NewLayout(format)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.begin(1763830800123456, "web01", "nginx")
-	out, n := l.append(nil, []byte(text))
+	l.Begin(1763830800123456, "web01", "nginx")
+	out, n := l.Append(nil, []byte(text))
 	return string(out), n
 }
 
@@ -88,7 +88,7 @@ func TestLayoutEveryByte(t *testing.T) {
 func TestCleanName(t *testing.T) {
 	f := func(in, want string, colon bool) {
 		t.Helper()
-		if got := cleanName(in, colon, "-"); got != want {
+		if got := CleanName(in, colon, "-"); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}

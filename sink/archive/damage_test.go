@@ -1,4 +1,4 @@
-package sink
+package archive
 
 import (
 	"bytes"
@@ -47,8 +47,8 @@ func TestArchiveOfOthers(t *testing.T) {
 		"two in a row": writeText(t, gzipped(t, text[:1000], text[1000:])),
 	} {
 		a := opened(t, path)
-		if a.places != nil || !bytes.Equal(readAll(t, a), text) {
-			t.Errorf("%s: table %v, %d bytes", name, a.places != nil, a.Size())
+		if a.members != nil || !bytes.Equal(readAll(t, a), text) {
+			t.Errorf("%s: table %v, %d bytes", name, a.members != nil, a.Size())
 		}
 		p := make([]byte, 10)
 		if _, err := a.ReadAt(p, 5); err != nil || !bytes.Equal(p, text[5:15]) {
@@ -57,8 +57,8 @@ func TestArchiveOfOthers(t *testing.T) {
 	}
 	// cat one.gz two.gz: the table is the second one's, and does not fit the file.
 	a := opened(t, writeText(t, slices.Concat(packed, packed)))
-	if a.places != nil || !bytes.Equal(readAll(t, a), slices.Concat(text, text)) {
-		t.Errorf("two archives in one file: table %v, %d bytes", a.places != nil, a.Size())
+	if a.members != nil || !bytes.Equal(readAll(t, a), slices.Concat(text, text)) {
+		t.Errorf("two archives in one file: table %v, %d bytes", a.members != nil, a.Size())
 	}
 }
 
@@ -68,10 +68,10 @@ func TestArchiveCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := opened(t, path).places
-	for _, n := range []int64{0, 1, 9, 100, places[1].packed - 1, places[1].packed + 1, places[1].packed + 5000, places[2].packed + 3} {
+	members := opened(t, path).members
+	for _, n := range []int64{0, 1, 9, 100, members[1].packed - 1, members[1].packed + 1, members[1].packed + 5000, members[2].packed + 3} {
 		cut := writeText(t, packed[:n])
-		a, err := openArchive(context.Background(), nil, cut)
+		a, err := Open(context.Background(), nil, cut)
 		if err == nil {
 			a.Close()
 		}
@@ -88,12 +88,12 @@ func TestArchiveDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := opened(t, path).places
+	members := opened(t, path).members
 	rapid.Check(t, func(r *rapid.T) {
 		at := rapid.IntRange(0, len(packed)-1).Draw(r, "at")
 		damaged := bytes.Clone(packed)
 		damaged[at] ^= byte(1 << rapid.IntRange(0, 7).Draw(r, "bit"))
-		a, err := openArchive(context.Background(), nil, writeText(t, damaged))
+		a, err := Open(context.Background(), nil, writeText(t, damaged))
 		if err != nil {
 			return // without its table the damage is found at once
 		}
@@ -104,7 +104,7 @@ func TestArchiveDamaged(t *testing.T) {
 			if !bytes.Equal(p[:n], text[off:off+int64(n)]) {
 				r.Fatalf("a bit at %d: wrong text at %d and no error", at, off)
 			}
-			if err != nil && err != io.EOF && a.places != nil && int64(at) >= places[len(places)-1].packed {
+			if err != nil && err != io.EOF && a.members != nil && int64(at) >= members[len(members)-1].packed {
 				r.Fatalf("a bit at %d, in no data member: %v", at, err)
 			}
 		}
@@ -119,14 +119,14 @@ func TestArchiveAfterDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := opened(t, path).places
-	packed[places[2].packed-8] ^= 1 // the second member's checksum
+	members := opened(t, path).members
+	packed[members[2].packed-8] ^= 1 // the second member's checksum
 	a := opened(t, writeText(t, packed))
 	p := make([]byte, 100)
-	for i, off := range []int64{5, places[1].text + 5, 5, places[2].text + 5} {
+	for i, off := range []int64{5, members[1].text + 5, 5, members[2].text + 5} {
 		_, err := a.ReadAt(p, off)
 		if i == 1 {
-			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("damaged near byte %d ", places[1].text)) {
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("damaged near byte %d ", members[1].text)) {
 				t.Errorf("in the damaged member: %v", err)
 			}
 		} else if err != nil || !bytes.Equal(p, text[off:off+100]) {
@@ -153,8 +153,8 @@ func TestArchiveLyingTable(t *testing.T) {
 	first := byte(len(gzipped(t, []byte("01\n"))))
 	table := []byte{first, 0, 0, 0, 3, 0, 0, 0, byte(len(two)) - first, 0, 0, 0, 31, 0, 0, 0}
 	swapped := bytes.Replace(appendTable(two, table, int64(len(two)), 34), table, slices.Concat(table[8:], table[:8]), 1)
-	if a := opened(t, writeText(t, swapped)); a.places != nil || a.Size() != 34 {
-		t.Errorf("a table in disorder was believed: %v", a.places)
+	if a := opened(t, writeText(t, swapped)); a.members != nil || a.Size() != 34 {
+		t.Errorf("a table in disorder was believed: %v", a.members)
 	}
 	endless := appendTable(bytes.Clone(members), nil, int64(len(members)), 8)
 	for _, n := range []int64{tableEntries, 1<<32 - 1} { // a place of the table that fits them, before the file begins
@@ -162,12 +162,12 @@ func TestArchiveLyingTable(t *testing.T) {
 		claims := endless[len(endless)-34:]
 		binary.LittleEndian.PutUint64(claims, uint64(int64(len(endless))-room))
 		binary.LittleEndian.PutUint32(claims[16:], uint32(n))
-		if a := opened(t, writeText(t, endless)); a.places != nil || a.Size() != 8 {
+		if a := opened(t, writeText(t, endless)); a.members != nil || a.Size() != 8 {
 			t.Errorf("%d members were believed: %d bytes", n, a.Size())
 		}
 	}
 	huge := appendTable(bytes.Clone(members), []byte{byte(len(members)), 0, 0, 0, 0, 0, 0, 0xff}, int64(len(members)), 0xff000000)
-	if a := opened(t, writeText(t, huge)); a.places != nil || a.Size() != 8 {
+	if a := opened(t, writeText(t, huge)); a.members != nil || a.Size() != 8 {
 		t.Errorf("a member of 4 GiB was believed: %d bytes", a.Size())
 	}
 }
@@ -193,14 +193,14 @@ func FuzzOpenArchive(f *testing.F) {
 		if len(packed) > 16<<10 {
 			return // deflate makes a thousand times as much of it
 		}
-		a, err := openArchive(context.Background(), nil, writeText(t, packed))
+		a, err := Open(context.Background(), nil, writeText(t, packed))
 		if err != nil {
 			return
 		}
 		defer a.Close()
 		text, err := io.ReadAll(io.NewSectionReader(a, 0, a.Size()))
 		if err != nil {
-			if a.places == nil {
+			if a.members == nil {
 				t.Fatalf("opened, and yet: %v", err)
 			}
 			return
