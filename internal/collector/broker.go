@@ -17,7 +17,7 @@ import (
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/internal/natsconn"
-	"fanin/sink/distribute/relay"
+	natsout "fanin/sink/distribute/nats"
 	"fanin/sink/livetail"
 )
 
@@ -28,7 +28,7 @@ type natsServer struct {
 	in    *ingest.NATS
 	conn  *nats.Conn
 	out   *nats.Conn // nil: nothing goes out
-	relay *relay.Relay
+	work  *natsout.Output
 	tail  *livetail.Publisher
 
 	unserved sync.Once // that the server forbids the micro service was said
@@ -135,7 +135,7 @@ func (c *server) sendOut(ctx context.Context, x *natsServer) {
 	var going context.Context
 	going, x.stop = context.WithCancel(context.Background())
 	if x.table.Tail != "" {
-		x.tail = &livetail.Publisher{Sink: c.sink, Conn: x.out, Prefix: x.table.Tail, Token: relay.Token, Log: c.log}
+		x.tail = &livetail.Publisher{Sink: c.sink, Conn: x.out, Prefix: x.table.Tail, Token: natsout.Token, Log: c.log}
 		x.going.Go(func() { x.tail.Run(going) }) // ends by stop
 		escape.Fprintf(os.Stderr, "publishing %s.> nats %s\n", x.table.Tail, x.table.URL)
 	}
@@ -144,11 +144,11 @@ func (c *server) sendOut(ctx context.Context, x *natsServer) {
 		return
 	}
 	joined := make(chan struct{})
-	x.relay = &relay.Relay{Dial: c.work.Connect, Conn: x.out, Parts: c.sink.Parts, ID: c.sink.Status().Log, Log: c.log,
+	x.work = &natsout.Output{Dial: c.work.Connect, Conn: x.out, Parts: c.sink.Parts, ID: c.sink.Status().Log, Log: c.log,
 		Group: w.Group, From: w.From, Stream: w.Stream, Subject: w.Subject, Create: w.Create, Replicas: orZero(w.Replicas),
 		Joined: sync.OnceFunc(func() { close(joined) })}
 	x.going.Go(func() { // ends by stop
-		if err := x.relay.Run(going); err != nil {
+		if err := x.work.Run(going); err != nil {
 			c.log.Error("lines do not go into the stream", "stream", w.Stream, "err", err)
 		}
 	})
@@ -213,8 +213,8 @@ func (c *server) natsStatus() (list []natsStatus) {
 		if x.conn != nil {
 			trouble = append(trouble, x.in.Trouble())
 		}
-		if x.relay != nil {
-			trouble = append(trouble, x.relay.Trouble())
+		if x.work != nil {
+			trouble = append(trouble, x.work.Trouble())
 		}
 		for _, t := range trouble {
 			if t != "" {

@@ -325,8 +325,8 @@ func (c *server) registry() *prometheus.Registry {
 		r.MustRegister(c.web)
 	}
 	for _, x := range c.nats {
-		if x.relay != nil {
-			r.MustRegister(x.relay)
+		if x.work != nil {
+			r.MustRegister(x.work)
 		}
 		if x.tail != nil {
 			r.MustRegister(x.tail)

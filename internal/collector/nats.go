@@ -12,7 +12,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/natsconn"
-	"fanin/sink/distribute/relay"
+	natsout "fanin/sink/distribute/nats"
 )
 
 type natsTable struct {
@@ -52,7 +52,7 @@ type natsWorkTable struct {
 }
 
 // subject is what the subjects of the work queue begin with.
-func (w *natsWorkTable) subject() string { return cmp.Or(w.Subject, relay.DefaultSubject) }
+func (w *natsWorkTable) subject() string { return cmp.Or(w.Subject, natsout.DefaultSubject) }
 
 type clientTLS struct {
 	CA         string `toml:"ca"`

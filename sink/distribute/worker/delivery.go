@@ -2,8 +2,10 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"sync"
+	"time"
 
 	"fanin/sink/distribute/protocol"
 )
@@ -79,6 +81,32 @@ func (d *Delivery) Release(from, to int) error { return d.answer(protocol.KindRe
 // Touch begins the delivery's lease anew.
 func (d *Delivery) Touch() error {
 	return d.s.send(&protocol.Frame{Kind: protocol.KindTouch, N: d.N})
+}
+
+// holdEvery is the time between two touches where the collector named no lease.
+const holdEvery = 5 * time.Second
+
+// Hold keeps the delivery's lease from ending until stop is called: it touches the
+// delivery three times within each lease.
+func (d *Delivery) Hold() (stop func()) {
+	done := make(chan struct{})
+	var holding sync.WaitGroup
+	holding.Go(func() { // ends with stop
+		tick := time.NewTicker(cmp.Or(d.s.lease/3, holdEvery))
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				d.Touch()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		holding.Wait()
+	}
 }
 
 func (d *Delivery) answer(kind protocol.Kind, from, to int, reason string) error {

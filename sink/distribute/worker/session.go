@@ -12,9 +12,10 @@ import (
 
 // session is one connection at work: a goroutine reads, the caller's works.
 type session struct {
-	w  *Worker
-	nc net.Conn
-	in chan *Delivery // closed when the connection ended
+	w     *Worker
+	nc    net.Conn
+	lease time.Duration  // granted by the collector
+	in    chan *Delivery // closed when the connection ended
 
 	held    []*Delivery   // that came while settle waited; run's alone
 	settled chan struct{} // the collector has confirmed what was given back last
@@ -35,8 +36,8 @@ type givenBack struct {
 	from, to int
 }
 
-func newSession(w *Worker, nc net.Conn) *session {
-	return &session{w: w, nc: nc, in: make(chan *Delivery, 1), settled: make(chan struct{}, 1), lost: make(map[uint64]bool)}
+func newSession(w *Worker, nc net.Conn, lease time.Duration) *session {
+	return &session{w: w, nc: nc, lease: lease, in: make(chan *Delivery, 1), settled: make(chan struct{}, 1), lost: make(map[uint64]bool)}
 }
 
 func (s *session) run(ctx context.Context, r *protocol.Reader) error {

@@ -108,7 +108,6 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 		return false, err
 	}
 	defer nc.Close()
-	s := newSession(w, nc)
 	nc.SetDeadline(time.Now().Add(welcomeWithin))
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -133,7 +132,7 @@ func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
 	if w.Welcomed != nil {
 		w.Welcomed(f.Welcome)
 	}
-	return true, s.run(ctx, r)
+	return true, newSession(w, nc, f.Welcome.Lease).run(ctx, r)
 }
 
 func (w *Worker) dial(ctx context.Context) (net.Conn, error) {

@@ -1,4 +1,4 @@
-package relay
+package nats
 
 import (
 	"context"
@@ -55,10 +55,10 @@ func (h *house) put(t *testing.T, source string, lines ...string) {
 }
 
 // carry runs a relay until stop.
-func (h *house) carry(t *testing.T, s *natstest.Server, change ...func(*Relay)) (r *Relay, stop func()) {
+func (h *house) carry(t *testing.T, s *natstest.Server, change ...func(*Output)) (r *Output, stop func()) {
 	t.Helper()
 	joined := make(chan struct{})
-	r = &Relay{Dial: h.work.Connect, Conn: s.Connect(), Parts: h.sink.Parts, ID: h.sink.Status().Log, Stream: "WORK", Create: true, From: "start",
+	r = &Output{Dial: h.work.Connect, Conn: s.Connect(), Parts: h.sink.Parts, ID: h.sink.Status().Log, Stream: "WORK", Create: true, From: "start",
 		Joined: sync.OnceFunc(func() { close(joined) })}
 	for _, f := range change {
 		f(r)
@@ -109,7 +109,7 @@ func queue(t *testing.T, s *natstest.Server, want int) (list []string) {
 }
 
 // troubled waits until the relay says so; nothing announces it.
-func troubled(t *testing.T, r *Relay, word string) {
+func troubled(t *testing.T, r *Output, word string) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), word); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -204,7 +204,7 @@ func TestRelayAgain(t *testing.T) {
 	if _, err := h.work.Replay(t.Context(), "nats", "start"); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); r.carried.Load() < 4; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); r.loop.Counts().Carried < 4; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("nothing is carried again")
 		}
@@ -242,14 +242,14 @@ func TestRelayStreamGone(t *testing.T) {
 	}
 	stop()
 
-	r, _ := h.carry(t, s, func(r *Relay) { r.Create = false })
+	r, _ := h.carry(t, s, func(r *Output) { r.Create = false })
 	h.put(t, "app", "four")
 	done(t, h, 4)
 	if err := js.DeleteStream(t.Context(), "WORK"); err != nil {
 		t.Fatal(err)
 	}
 	h.put(t, "app", "five")
-	troubled(t, r, "the stream WORK does not exist: say create")
+	troubled(t, r, "the stream WORK does not exist: set create")
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work.>"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
 		t.Fatal(err)
 	}
