@@ -1,6 +1,9 @@
 package wire
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // Whatever a file of the log is called by now, it leads to the lock beside the log.
 func TestLiveName(t *testing.T) {
@@ -20,5 +23,13 @@ func TestLiveName(t *testing.T) {
 		if got := LiveName(path); got != want {
 			t.Errorf("%s was %s, want %s", path, got, want)
 		}
+	}
+}
+
+// The mark of one log begins as every mark does, and is no beginning of another's.
+func TestLogMark(t *testing.T) {
+	begin, one, longer := LogMark(""), LogMark("abc"), LogMark("abcd")
+	if !strings.HasPrefix(one, begin) || strings.HasPrefix(longer, one) || begin == one {
+		t.Errorf("marks %q, %q, %q", begin, one, longer)
 	}
 }
