@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func (k *keeper) Append(ctx context.Context, b wire.Batch) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.text.Write(b.Text)
-	b.Text = bytes.Clone(b.Text)
+	b.Text, b.Cuts, b.Marks = bytes.Clone(b.Text), slices.Clone(b.Cuts), slices.Clone(b.Marks)
 	k.batches = append(k.batches, b)
 	close(k.changed)
 	k.changed = make(chan struct{})

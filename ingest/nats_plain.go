@@ -112,9 +112,9 @@ func (p *natsPlain) give() {
 	if p.pile.empty() {
 		return
 	}
-	p.n.Metrics.nats.add(p.pile.lines, len(p.pile.text))
-	err := p.n.Out.Append(p.n.ctx, wire.Batch{Time: time.Now().UnixMicro(), Input: inputNATS, Host: p.n.Host, Source: p.pile.source,
-		Cuts: p.pile.cuts, Text: p.pile.text})
+	p.n.Metrics.nats.add(p.pile.lines, len(p.pile.Text))
+	err := p.n.Out.Append(p.n.ctx, wire.Batch{Time: time.Now().UnixMicro(), Input: inputNATS, Host: p.n.Host,
+		Cuts: p.pile.Cuts, Marks: p.pile.Marks, Text: p.pile.Text})
 	if err != nil {
 		p.n.Metrics.nats.unsure.Add(float64(p.pile.lines))
 		p.n.say.warn("nats_append", "lines of messages were not taken", "subject", p.subject, "lines", p.pile.lines, "error", err)
@@ -164,11 +164,8 @@ func (n *NATS) lines(message []byte) []byte {
 
 // sourceOf is the source that a subject makes of its messages' lines.
 func sourceOf(subject string) string {
-	switch {
-	case subject == wire.SourceNotice:
+	if subject == wire.SourceNotice {
 		return "nats/" + subject
-	case len(subject) > wire.MaxName:
-		return subject[:wire.MaxName]
 	}
-	return subject
+	return wire.CleanSource(subject)
 }

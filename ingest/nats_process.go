@@ -254,7 +254,7 @@ func (s *natsStream) give() error {
 	for wait := 50 * time.Millisecond; !s.pile.empty(); wait = min(2*wait, 5*time.Second) {
 		err := s.place.append(s.n.ctx, &s.pile)
 		if decided(err) {
-			s.n.Metrics.nats.add(s.pile.lines, len(s.pile.text))
+			s.n.Metrics.nats.add(s.pile.lines, len(s.pile.Text))
 			return err
 		}
 		if err := s.stall(err, wait); err != nil {
@@ -345,7 +345,7 @@ func (p *place) append(ctx context.Context, pile *pile) error {
 	b := p.Batch
 	b.Offset, b.Before = p.End, p.After
 	b.End, b.After = pile.end, max(pile.after, p.After)
-	b.Time, b.Source, b.Cuts, b.Text = time.Now().UnixMicro(), pile.source, pile.cuts, pile.text
+	b.Time, b.Cuts, b.Marks, b.Text = time.Now().UnixMicro(), pile.Cuts, pile.Marks, pile.Text
 	err := p.n.Out.Append(ctx, b)
 	if err == nil {
 		p.End, p.After = b.End, b.After

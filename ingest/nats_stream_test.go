@@ -264,9 +264,7 @@ func TestStreamInPieces(t *testing.T) {
 		if b.Op != wire.OpData || len(b.Cuts) == 0 || !once.CompareAndSwap(false, true) {
 			return nil
 		}
-		half := b // the collector is killed when the group before a cut is committed
-		c := b.Cuts[len(b.Cuts)/2]
-		half.Text, half.Cuts, half.End, half.After = b.Text[:c.Text], b.Cuts[:len(b.Cuts)/2], c.End, c.After
+		half, _ := b.Divide(len(b.Cuts) / 2) // the collector is killed when the group before a cut is committed
 		if err := m.Append(context.Background(), half); err != nil {
 			return err
 		}

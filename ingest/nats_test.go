@@ -99,18 +99,12 @@ func publishStored(t testing.TB, nc *nats.Conn, subject string, messages ...stri
 	}
 }
 
-// sources are the lines of batches by their source, with the cuts' taken into
-// account, as the keeper would name them.
+// sources are the lines of batches by their source.
 func sources(batches []wire.Batch) map[string]string {
 	by := make(map[string]string)
 	for _, b := range batches {
-		source, at := b.Source, 0
-		for _, c := range append(b.Cuts, wire.Cut{Text: len(b.Text)}) {
-			by[source] += string(b.Text[at:c.Text])
-			at = c.Text
-			if c.Source != "" {
-				source = c.Source
-			}
+		for labels, text := range b.Runs() {
+			by[labels.Source] += string(text)
 		}
 	}
 	return by

@@ -54,7 +54,7 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		w.group.names = append(w.group.names, own)
 		w.note(id, &open)
 	}
-	w.layout.Begin(b.Time, own.host, own.source)
+	w.layout.Begin(b.Time, own.host, own.source, b.Marks)
 	lines, length := w.lay(record{
 		stream: id, epoch: b.Epoch, lossy: true, time: b.Time, offset: b.Offset, end: b.End,
 		after: wire.Hash(b.FirstLine + int64(lines.Count(b.Text))),

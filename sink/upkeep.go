@@ -161,7 +161,7 @@ func (w *writer) takeNotices() {
 			w.s.counts.of(inputOwn).reject(reasonRaw, 1)
 			continue
 		}
-		w.layout.Begin(n.time, w.s.Host, wire.SourceNotice)
+		w.layout.Begin(n.time, w.s.Host, wire.SourceNotice, nil)
 		w.s.counts.of(inputOwn).wrote(w.lay(record{time: n.time}, n.text))
 	}
 }

@@ -209,8 +209,7 @@ func (w *writer) note(id wire.StreamID, b *wire.Batch) {
 // in the stream like any other.
 func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
-	host := st.origin.Value().host
-	w.layout.Begin(b.Time, host, sourceOf(b.Source, st.source))
+	w.layout.Begin(b.Time, st.origin.Value().host, sourceOf(b.Source, st.source), b.Marks)
 	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset}
 	at := 0
 	for i := 0; i <= len(b.Cuts); i++ {
@@ -228,9 +227,6 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		lines, length := w.lay(r, piece)
 		w.wrote(n, b, lines, length)
 		r.offset, at = r.end, next.Text
-		if next.Source != "" {
-			w.layout.Begin(b.Time, host, sourceOf(next.Source, st.source))
-		}
 		if len(w.group.text) >= groupBytes {
 			if err := w.commit(); err != nil {
 				return err, err
@@ -246,18 +242,8 @@ const maxPiece = wire.MaxLine + 256
 // takeLines lays anonymous lines out, in slices small enough that no content
 // can make a frame too large for the log.
 func (w *writer) takeLines(b *wire.Batch) error {
-	host, at := line.CleanName(b.Host, true, "-"), 0
-	w.layout.Begin(b.Time, host, sourceOf(b.Source, "-"))
-	for _, c := range b.Cuts {
-		if err := w.takeSlices(b, b.Text[at:c.Text]); err != nil {
-			return err
-		}
-		at = c.Text
-		if c.Source != "" {
-			w.layout.Begin(b.Time, host, sourceOf(c.Source, "-"))
-		}
-	}
-	return w.takeSlices(b, b.Text[at:])
+	w.layout.Begin(b.Time, line.CleanName(b.Host, true, "-"), sourceOf(b.Source, "-"), b.Marks)
+	return w.takeSlices(b, b.Text)
 }
 
 // sourceOf is a source as the file names it.

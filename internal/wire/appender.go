@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // Appender takes batches over. Append returning nil is the ack: the batch is
@@ -17,7 +16,7 @@ import (
 //     given again, and is kept once; an anonymous batch may be kept already.
 //
 // Append may be called from many goroutines, but for one stream by one at a
-// time. It keeps no reference to b.Text after it returned.
+// time. It keeps no reference to b.Text, b.Cuts and b.Marks after it returned.
 //
 // A batch with OpOpen asks where the keeper stands: nil means exactly there.
 type Appender interface {
@@ -58,7 +57,7 @@ func (b *Batch) Check() error {
 		return &Refused{fmt.Sprintf("unknown operation %d", b.Op)}
 	case b.Op != OpData && b.Stream.IsZero():
 		return &Refused{"open, skip and end need a stream"}
-	case b.Op != OpData && len(b.Text) > 0:
+	case b.Op != OpData && len(b.Text)+len(b.Marks) > 0:
 		return &Refused{"open, skip and end carry no text"}
 	case b.Offset < 0 || b.End < b.Offset:
 		return &Refused{fmt.Sprintf("offsets %d to %d run backwards", b.Offset, b.End)}
@@ -70,7 +69,7 @@ func (b *Batch) Check() error {
 		return &Refused{"open and end cover no bytes"}
 	case len(b.Agent) > MaxName || len(b.Host) > MaxName || len(b.Source) > MaxName || len(b.Reason) > MaxName:
 		return &Refused{fmt.Sprintf("a name is longer than %d bytes", MaxName)}
-	case b.isReserved():
+	case b.Source == SourceNotice:
 		return &Refused{fmt.Sprintf("the source %q is the collector's own", SourceNotice)}
 	case len(b.Identity) > MaxIdentity:
 		return &Refused{fmt.Sprintf("an identity is longer than %d bytes", MaxIdentity)}
@@ -91,7 +90,29 @@ func (b *Batch) checkText() error {
 	if b.Text[len(b.Text)-1] != '\n' {
 		return &Refused{"the text does not end in a newline"}
 	}
-	return b.checkCuts()
+	if err := b.checkCuts(); err != nil {
+		return err
+	}
+	return b.checkMarks()
+}
+
+// checkMarks: each mark begins a line, and its labels are fit for the log.
+func (b *Batch) checkMarks() error {
+	if len(b.Marks) > MaxMarks {
+		return &Refused{fmt.Sprintf("%d marks in one batch, at most %d", len(b.Marks), MaxMarks)}
+	}
+	at := -1
+	for i := range b.Marks {
+		m := &b.Marks[i]
+		if m.Text <= at || m.Text >= len(b.Text) || m.Text > 0 && b.Text[m.Text-1] != '\n' {
+			return &Refused{fmt.Sprintf("the mark at byte %d of the text is not the beginning of a line, in order", m.Text)}
+		}
+		if err := m.Labels.check(); err != nil {
+			return err
+		}
+		at = m.Text
+	}
+	return nil
 }
 
 // checkCuts: after a crash the stream may stand at any cut, so each must be a
@@ -108,12 +129,6 @@ func (b *Batch) checkCuts() error {
 		at, end = c.Text, c.End
 	}
 	return nil
-}
-
-// isReserved reports whether b claims the collector's own source, anywhere. Every
-// input passes here, so none can forget it.
-func (b *Batch) isReserved() bool {
-	return b.Source == SourceNotice || slices.ContainsFunc(b.Cuts, func(c Cut) bool { return c.Source == SourceNotice })
 }
 
 // SourceNotice is the source of the collector's own lines in the log; no

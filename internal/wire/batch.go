@@ -111,21 +111,21 @@ type Batch struct {
 	Input    string // the listener that took it: "tcp", "udp", ...; set there, never sent
 	Agent    string // the sender, which owns the stream: from the session
 	Address  string // of the peer, without a port; "" where the listener does not see it; set there, never sent
-	Host     string // whose lines: from the session, or the peer's address
+	Host     string // whose lines, where no mark names another: from the session, or the peer's address
 	Source   string // what wrote them: from the open, or the listener's configuration; of a stream's data: these lines' own
 	Identity []byte // OpOpen: how the agent knows the source again; opaque to the collector
 	Reason   string // OpSkip
 
-	Cuts []Cut  // places inside Text where the keeper may divide the batch; ascending, none at the end
-	Text []byte // lines, each ending in '\n'
+	Cuts  []Cut  // places inside Text where the keeper may divide the batch; ascending, none at the end
+	Marks []Mark // where the labels change inside Text; ascending, the first may be at 0, none at the end
+	Text  []byte // lines, each ending in '\n'
 }
 
 // Cut is a line end inside a batch's text and the source offset it stands for.
 type Cut struct {
-	Text   int    // bytes of Text before the cut
-	End    int64  // source offset at the cut
-	After  Hash   // tail hash at End
-	Source string // what wrote the lines behind the cut, if others than those before; never sent
+	Text  int   // bytes of Text before the cut
+	End   int64 // source offset at the cut
+	After Hash  // tail hash at End
 }
 
 // Point is a place in a stream that can be recognised again.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestStreamID(t *testing.T) {
@@ -73,7 +74,6 @@ func TestCheck(t *testing.T) {
 	f("open without a stream", false, func(b *Batch) { op(OpOpen, 10)(b); b.Stream = StreamID{} })
 	f("skip with text", false, func(b *Batch) { b.Op = OpSkip })
 	f("the collector's own source", false, func(b *Batch) { b.Source = SourceNotice })
-	f("the collector's own source inside", false, func(b *Batch) { b.Cuts[0].Source = SourceNotice })
 	f("open over bytes", false, op(OpOpen, 11))
 	f("end over bytes", false, op(OpEnd, 11))
 	f("a negative offset", false, func(b *Batch) { b.Offset = -1 })
@@ -97,6 +97,31 @@ func TestCheck(t *testing.T) {
 	f("a cut where the batch ends", false, func(b *Batch) { b.Cuts[0].End = 30 })
 	f("the same cut twice", false, func(b *Batch) { b.Cuts = append(b.Cuts, b.Cuts[0]) })
 	f("cuts in disorder", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{Text: 4, End: 14}, {Text: 2, End: 15}} })
+	marks := func(m ...Mark) func(b *Batch) { return func(b *Batch) { b.Marks = m } }
+	f("marks for each line", true, marks(Mark{0, Labels{"web-1:2", "app/x", time.Unix(1, 0)}}, Mark{7, Labels{Source: "y"}}))
+	f("a mark before the text", false, marks(Mark{Text: -1}))
+	f("a mark at the end", false, marks(Mark{Text: 15}))
+	f("a mark within a line", false, marks(Mark{Text: 8}))
+	f("the same mark twice", false, marks(Mark{Text: 7}, Mark{Text: 7}))
+	f("marks in disorder", false, marks(Mark{Text: 7}, Mark{Text: 0}))
+	f("marks without text", false, func(b *Batch) { op(OpOpen, 10)(b); b.Marks = []Mark{{}} })
+	f("the collector's own source inside", false, marks(Mark{7, Labels{Source: SourceNotice}}))
+	f("a source with a colon inside", false, marks(Mark{7, Labels{Source: "a:b"}}))
+	f("a host with a newline inside", false, marks(Mark{7, Labels{Host: "a\nb"}}))
+	f("a long host inside", false, marks(Mark{7, Labels{Host: long}}))
+	f("a long source inside", false, marks(Mark{7, Labels{Source: long}}))
+	f("a time before all years", false, marks(Mark{7, Labels{Time: time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC)}}))
+	f("a time of five digits", false, marks(Mark{7, Labels{Time: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}}))
+	many := func(n int) func(b *Batch) {
+		return func(b *Batch) {
+			b.Text, b.Cuts = bytes.Repeat([]byte("\n"), n), nil
+			for i := range n {
+				b.Marks = append(b.Marks, Mark{Text: i})
+			}
+		}
+	}
+	f("as many marks as allowed", true, many(MaxMarks))
+	f("too many marks", false, many(MaxMarks+1))
 	f("cuts at one offset", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{Text: 2, End: 14}, {Text: 4, End: 14}} })
 }
 

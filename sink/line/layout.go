@@ -4,11 +4,13 @@ package line
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"time"
 
 	"fanin/internal/escape"
 	"fanin/internal/lines"
+	"fanin/internal/wire"
 )
 
 // Layout turns lines of a batch into lines of the file. The three formats:
@@ -22,8 +24,16 @@ import (
 // Raw changes nothing.
 type Layout struct {
 	format string
-	prefix []byte // of the batch being laid out
 	suffix string
+
+	// Of the batch being laid out:
+	prefix []byte
+	own    struct { // the labels of lines that no mark names others for
+		host, source string
+		time         int64
+	}
+	marks []wire.Mark // those ahead
+	at    int         // bytes of its text that were laid out
 }
 
 // NewLayout returns the layout of a format.
@@ -37,9 +47,24 @@ func NewLayout(format string) (*Layout, error) {
 	return nil, fmt.Errorf("format %q: want \"syslog\", \"json\" or \"raw\"", format)
 }
 
-// Begin makes the prefix that all lines of a batch share. Host and source were
-// cleaned when they became known.
-func (l *Layout) Begin(micros int64, host, source string) {
+// Begin begins a batch, whose labels are these but for its marks. Host and source
+// were cleaned when they became known.
+func (l *Layout) Begin(micros int64, host, source string, marks []wire.Mark) {
+	l.own.time, l.own.host, l.own.source = micros, host, source
+	l.marks, l.at = marks, 0
+	l.setPrefix(micros, host, source)
+}
+
+// label sets the labels for the text from a mark on.
+func (l *Layout) label(m *wire.Labels) {
+	micros := l.own.time
+	if !m.Time.IsZero() {
+		micros = m.Time.UnixMicro()
+	}
+	l.setPrefix(micros, cmp.Or(m.Host, l.own.host), cmp.Or(m.Source, l.own.source))
+}
+
+func (l *Layout) setPrefix(micros int64, host, source string) {
 	p := l.prefix[:0]
 	switch l.format {
 	case "syslog":
@@ -57,12 +82,33 @@ func (l *Layout) Begin(micros int64, host, source string) {
 	l.prefix = p
 }
 
-// Append lays the lines of text out behind dst and counts them. Text is whole
-// lines, each ending in a newline.
+// Append lays the next lines of the batch's text out behind dst and counts them.
+// Text is whole lines, each ending in a newline.
 func (l *Layout) Append(dst, text []byte) ([]byte, int) {
 	if l.format == "raw" {
 		return append(dst, text...), lines.Count(text)
 	}
+	count := 0
+	for len(text) > 0 {
+		if len(l.marks) > 0 && l.marks[0].Text <= l.at {
+			l.label(&l.marks[0].Labels)
+			l.marks = l.marks[1:]
+		}
+		run := text
+		if len(l.marks) > 0 {
+			run = text[:min(len(text), l.marks[0].Text-l.at)]
+		}
+		var n int
+		dst, n = l.appendRun(dst, run)
+		count += n
+		l.at += len(run)
+		text = text[len(run):]
+	}
+	return dst, count
+}
+
+// appendRun lays lines with the same labels out.
+func (l *Layout) appendRun(dst, text []byte) ([]byte, int) {
 	lines := 0
 	for len(text) > 0 {
 		n := bytes.IndexByte(text, '\n')

@@ -42,7 +42,7 @@ func BenchmarkLayout(b *testing.B) {
 					b.Fatal(err)
 				}
 				text := scriptBlock(script)
-				l.Begin(1763830800123456, "web01", "nginx")
+				l.Begin(1763830800123456, "web01", "nginx", nil)
 				var dst []byte
 				b.SetBytes(int64(len(text)))
 				for b.Loop() {

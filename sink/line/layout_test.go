@@ -17,7 +17,7 @@ func layOut(t testing.TB, format, text string) (string, int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Begin(1763830800123456, "web01", "nginx")
+	l.Begin(1763830800123456, "web01", "nginx", nil)
 	out, n := l.Append(nil, []byte(text))
 	return string(out), n
 }

@@ -183,7 +183,8 @@ func (m *Memory) stream(b *wire.Batch) *memoryStream {
 }
 
 func (m *Memory) keep(b wire.Batch) {
-	b.Text, b.Cuts, b.Identity = slices.Clone(b.Text), slices.Clone(b.Cuts), slices.Clone(b.Identity)
+	b.Text, b.Identity = slices.Clone(b.Text), slices.Clone(b.Identity)
+	b.Cuts, b.Marks = slices.Clone(b.Cuts), slices.Clone(b.Marks)
 	m.kept = append(m.kept, b)
 }
 

@@ -1,0 +1,119 @@
+package wire
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+)
+
+// Labels are what the log shows of a line besides its text. An empty host or
+// source is the batch's, and a zero time is when the batch was read.
+type Labels struct {
+	Host, Source string
+	Time         time.Time
+}
+
+func (l *Labels) equal(m *Labels) bool {
+	return l.Host == m.Host && l.Source == m.Source && l.Time.Equal(m.Time)
+}
+
+// check returns why l is unfit for the log, as an ErrRefused.
+func (l *Labels) check() error {
+	switch {
+	case len(l.Host) > MaxName || len(l.Source) > MaxName:
+		return &Refused{fmt.Sprintf("a name is longer than %d bytes", MaxName)}
+	case !isClean(l.Host, true):
+		return &Refused{fmt.Sprintf("the host %q has bytes that a name may not have", l.Host)}
+	case !isClean(l.Source, false):
+		return &Refused{fmt.Sprintf("the source %q has bytes that a name may not have", l.Source)}
+	case l.Source == SourceNotice:
+		return &Refused{fmt.Sprintf("the source %q is the collector's own", SourceNotice)}
+	case !l.Time.IsZero() && (l.Time.UTC().Year() < 0 || l.Time.UTC().Year() > 9999):
+		return &Refused{fmt.Sprintf("the year %d cannot be written", l.Time.UTC().Year())}
+	}
+	return nil
+}
+
+// Mark is a change of labels: they hold for the lines of a batch from byte Text
+// of its text on, until the next mark. A batch is divided at cuts and not at marks,
+// so a mark costs no record in the log.
+type Mark struct {
+	Text   int
+	Labels Labels
+}
+
+// MaxMarks is how many marks a batch may have: one for each line between two
+// cuts.
+const MaxMarks = MaxCutLines
+
+// Label sets the labels of the text that is appended to b from now on. Host and
+// Source of b are set before. Neighbours with equal labels share a mark, so a
+// batch whose labels are its own has none. Label changes nothing and returns false
+// when b cannot have another mark: the caller then begins another batch.
+func (b *Batch) Label(l Labels) bool {
+	if l.Host == b.Host {
+		l.Host = ""
+	}
+	if l.Source == b.Source {
+		l.Source = ""
+	}
+	marks := b.Marks
+	if last := len(marks) - 1; last >= 0 && marks[last].Text == len(b.Text) {
+		marks = marks[:last] // no line has had these labels
+	}
+	var now Labels
+	if last := len(marks) - 1; last >= 0 {
+		now = marks[last].Labels
+	}
+	if l.equal(&now) {
+		b.Marks = marks
+		return true
+	}
+	if len(marks) >= MaxMarks {
+		return false
+	}
+	b.Marks = append(marks, Mark{Text: len(b.Text), Labels: l})
+	return true
+}
+
+// Runs is the text of b in pieces whose lines have the same labels, with the
+// batch's own host and source where a mark names none.
+func (b *Batch) Runs() iter.Seq2[Labels, []byte] {
+	return func(yield func(Labels, []byte) bool) {
+		now, at := Labels{Host: b.Host, Source: b.Source}, 0
+		for _, m := range append(slices.Clip(b.Marks), Mark{Text: len(b.Text)}) {
+			if m.Text > at && !yield(now, b.Text[at:m.Text]) {
+				return
+			}
+			now, at = m.Labels, m.Text
+			now.Host, now.Source = cmp.Or(now.Host, b.Host), cmp.Or(now.Source, b.Source)
+		}
+	}
+}
+
+// Divide divides b at its cut i. The second part begins with the labels that are in
+// force there.
+func (b *Batch) Divide(i int) (head, rest Batch) {
+	c := b.Cuts[i]
+	head, rest = *b, *b
+	head.Text, head.Cuts, head.End, head.After = b.Text[:c.Text], b.Cuts[:i], c.End, c.After
+	rest.Text, rest.Cuts, rest.Offset, rest.Before = b.Text[c.Text:], nil, c.End, c.After
+	for _, x := range b.Cuts[i+1:] {
+		x.Text -= c.Text
+		rest.Cuts = append(rest.Cuts, x)
+	}
+	behind := slices.IndexFunc(b.Marks, func(m Mark) bool { return m.Text > c.Text })
+	if behind < 0 {
+		behind = len(b.Marks)
+	}
+	rest.Marks = slices.Clone(b.Marks[max(behind-1, 0):])
+	for j := range rest.Marks {
+		rest.Marks[j].Text = max(rest.Marks[j].Text-c.Text, 0)
+	}
+	if ahead := slices.IndexFunc(b.Marks, func(m Mark) bool { return m.Text >= c.Text }); ahead >= 0 {
+		head.Marks = b.Marks[:ahead]
+	}
+	return head, rest
+}

@@ -1,0 +1,128 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// described is each line of b with its labels.
+func described(b *Batch) (lines []string) {
+	for l, text := range b.Runs() {
+		for line := range bytes.Lines(text) {
+			lines = append(lines, fmt.Sprintf("%s %s %v %s", l.Host, l.Source, l.Time.UnixMicro(), line))
+		}
+	}
+	return lines
+}
+
+// TestLabel: neighbours with equal labels share a mark, and what the batch says
+// itself needs none.
+func TestLabel(t *testing.T) {
+	b := Batch{Host: "h", Source: "s"}
+	var want []string
+	add := func(l Labels, marks int) {
+		t.Helper()
+		line := fmt.Sprintf("line %d\n", len(want))
+		if !b.Label(l) || len(b.Marks) != marks {
+			t.Fatalf("%v makes the marks %v", l, b.Marks)
+		}
+		b.Text = append(b.Text, line...)
+		if l.Host == "" {
+			l.Host = "h"
+		}
+		if l.Source == "" {
+			l.Source = "s"
+		}
+		want = append(want, fmt.Sprintf("%s %s %v %s", l.Host, l.Source, l.Time.UnixMicro(), line))
+	}
+	noon := time.Unix(1763830800, 0)
+	add(Labels{}, 0)
+	add(Labels{Host: "h"}, 0)
+	add(Labels{Source: "s"}, 0)
+	add(Labels{Source: "x"}, 1)
+	add(Labels{Source: "x", Host: "h"}, 1)
+	add(Labels{Source: "x", Time: noon}, 2)
+	add(Labels{Source: "x", Time: noon.UTC()}, 2)
+	b.Label(Labels{Source: "no line has it"})
+	add(Labels{Source: "x", Time: noon}, 2)
+	b.Label(Labels{Source: "no line has it"})
+	add(Labels{}, 3)
+	add(Labels{Host: "other"}, 4)
+	if got := described(&b); !slices.Equal(got, want) {
+		t.Errorf("labels\n%s\nwant\n%s", strings.Join(got, ""), strings.Join(want, ""))
+	}
+	if err := b.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLabelFull: a batch has a bounded number of marks.
+func TestLabelFull(t *testing.T) {
+	b := Batch{Source: "s"}
+	n := 0
+	for b.Label(Labels{Time: time.UnixMicro(int64(n + 1))}) {
+		b.Text = append(b.Text, '\n')
+		n++
+	}
+	if n != MaxMarks || b.Check() != nil {
+		t.Errorf("%d marks, %v", n, b.Check())
+	}
+	if !b.Label(Labels{Time: time.UnixMicro(int64(n))}) {
+		t.Error("equal labels need no mark")
+	}
+}
+
+// TestDivide: the lines of both parts have the labels and offsets that they had in
+// the whole, wherever cuts and marks are.
+func TestDivide(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		b := Batch{Stream: StreamID{1}, Host: "h", Source: "s", Offset: 5}
+		for i := range 1 + r.IntN(8) {
+			if i > 0 && r.IntN(2) == 0 {
+				b.Cuts = append(b.Cuts, Cut{Text: len(b.Text), End: b.End, After: Hash(i)})
+			}
+			if r.IntN(2) == 0 {
+				b.Label(Labels{Source: fmt.Sprint(r.IntN(3))})
+			}
+			b.Text = append(b.Text, "line\n"...)
+			b.End = 5 + int64(len(b.Text))
+		}
+		want := described(&b)
+		for i := range b.Cuts {
+			head, rest := b.Divide(i)
+			if head.Check() != nil || rest.Check() != nil || head.End != rest.Offset || head.After != rest.Before || rest.End != b.End {
+				t.Fatalf("%+v at cut %d makes %+v (%v) and %+v (%v)", b, i, head, head.Check(), rest, rest.Check())
+			}
+			if got := append(described(&head), described(&rest)...); !slices.Equal(got, want) {
+				t.Fatalf("%+v at cut %d makes %+v and %+v", b, i, head, rest)
+			}
+			if len(head.Cuts)+len(rest.Cuts)+1 != len(b.Cuts) {
+				t.Fatalf("the cuts %v become %v and %v", b.Cuts, head.Cuts, rest.Cuts)
+			}
+		}
+	}
+}
+
+func TestCleanNames(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"":                 {"", ""},
+		"web-1.a:80":       {"web-1.a:80", "web-1.a_80"},
+		"a b\n\x1bé":       {"a_b____", "a_b____"},
+		SourceNotice:       {SourceNotice, SourceNotice + "_"},
+		long(MaxName + 1):  {long(MaxName), long(MaxName)},
+		"nats/Az09._/-{}~": {"nats/Az09._/-___", "nats/Az09._/-___"},
+	} {
+		l := Labels{Host: CleanHost(name), Source: CleanSource(name)}
+		if l.Host != want[0] || l.Source != want[1] || l.check() != nil {
+			t.Errorf("%q becomes %+v (%v), want %q", name, l, l.check(), want)
+		}
+	}
+}
+
+func long(n int) string { return strings.Repeat("n", n) }
