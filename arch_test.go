@@ -48,7 +48,7 @@ var direction = map[string][]string{
 	"fanin/internal/spool":             {"fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/internal/ship":              {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/natsconn"},
 	"fanin/sink":                       {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
-	"fanin/sink/line":                  {"fanin/internal/escape", "fanin/internal/lines"},
+	"fanin/sink/line":                  {"fanin/internal/escape", "fanin/internal/lines", "fanin/internal/wire"},
 	"fanin/sink/archive":               {"fanin/internal/disk", "fanin/internal/retry"},
 	"fanin/sink/distribute":            {"fanin/internal/retry", "fanin/sink", "fanin/sink/line", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/origin"},
 	"fanin/sink/distribute/protocol":   {},
