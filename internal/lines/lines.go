@@ -110,12 +110,22 @@ func ChunkLength(text []byte) int {
 			return bytes.IndexByte(text, '\n') + 1 // one line
 		}
 	}
-	// Few texts have that many lines, and counting is faster than looking for each.
 	if Count(text[:n]) <= wire.MaxCutLines {
 		return n
 	}
-	end := 0
-	for range wire.MaxCutLines {
+	// Counting many bytes is faster than looking for each newline: it comes close to the
+	// last line in ever smaller steps.
+	end, left := 0, wire.MaxCutLines
+	for step := 4 << 10; step >= 64; step /= 2 {
+		for end+step <= n {
+			count := Count(text[end : end+step])
+			if count >= left {
+				break
+			}
+			end, left = end+step, left-count
+		}
+	}
+	for range left {
 		end += bytes.IndexByte(text[end:n], '\n') + 1
 	}
 	return end

@@ -59,7 +59,7 @@ func (r *rig) drained(files int) *rig {
 }
 
 // lines is n lines that no other call makes.
-func lines(name string, n int) string {
+func numbered(name string, n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, "%s.%d\n", name, i)
@@ -75,7 +75,7 @@ func TestCopiesAfterAKill(t *testing.T) {
 	var want strings.Builder
 	const files = 8
 	for i := range files {
-		text := lines(fmt.Sprint("old", i), 200)
+		text := numbered(fmt.Sprint("old", i), 200)
 		want.WriteString(text)
 		r.append(fmt.Sprintf("app%d.log", i), text)
 	}
@@ -84,7 +84,7 @@ func TestCopiesAfterAKill(t *testing.T) {
 	r.state = t.TempDir()
 	for i := range files {
 		name := fmt.Sprintf("app%d.log", i)
-		text := lines(fmt.Sprint("new", i), 5)
+		text := numbered(fmt.Sprint("new", i), 5)
 		want.WriteString(text)
 		r.copyTruncate(name, name+".1").append(name, text)
 	}
@@ -100,7 +100,7 @@ func TestOldMark(t *testing.T) {
 	if err := os.CopyFS(old, os.DirFS(r.state)); err != nil {
 		t.Fatal(err)
 	}
-	sent := lines("old", 50)
+	sent := numbered("old", 50)
 	r.append("app.log", sent).run().expectSet(sent)
 	r.keeper.refuse(func(b wire.Batch) error {
 		if bytes.HasSuffix(b.Identity, []byte("app.log.1")) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/tail/decode"
 )
 
 // descriptors are those that the followed files share. The limit of the process
@@ -103,7 +104,7 @@ func (d *descriptors) openFile(path string) (*file, error) {
 		x.named()
 		f.Close()
 	}
-	return &file{f: x, handle: x.handle, system: system}, nil
+	return &file{f: x, decoder: decode.Plain{}, handle: x.handle, system: system}, nil
 }
 
 // tellLocked says once that there are too many files.

@@ -60,7 +60,7 @@ func (e *echo) saw(text []byte) bool {
 		e.repeat++
 		e.gap = max(e.gap, now.Sub(e.last))
 	}
-	line, _, _ := bytes.Cut(begin, newline)
+	line, _, _ := bytes.Cut(begin, []byte{'\n'})
 	e.line, e.last = append(e.line[:0], line[max(0, len(line)-echoLine):]...), now
 	if e.round == 0 && e.repeat >= echoRepeats && now.After(e.again) {
 		if now.Sub(e.since) < echoWithin && 2*echoGaps*e.gap < echoLongest {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/lines"
+	"fanin/internal/tail/decode"
 	"fanin/internal/wire"
 )
 
@@ -16,9 +18,10 @@ import (
 // name nor none takes them away, and its inode cannot become another file's; and
 // after that for as long as there are descriptors.
 type file struct {
-	f      *descriptor
-	handle []byte
-	system uint64 // see disk.FileSystem
+	f       *descriptor
+	decoder decode.Decoder
+	handle  []byte
+	system  uint64 // see disk.FileSystem
 }
 
 func (f *file) close() { f.f.Close() }
@@ -103,18 +106,18 @@ func (f *file) head(n int) []byte {
 type cursor struct {
 	wire.Point
 	tail   []byte // the bytes that the hash covers; never changed in place
-	inLong bool   // within a line, of which the first part was sent
+	inside bool   // a line, of which the first part was sent
 	lines  int64  // lines before, for lossy streams
 }
 
-// cursorAt goes to a place that was told by its offset.
+// cursorAt goes to a place that is known by its offset.
 func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
 	tail, err := f.tailAt(offset)
 	if err != nil {
 		return cursor{}, fmt.Errorf("read before offset %d: %w", offset, err)
 	}
 	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: lines}
-	c.inLong = len(tail) > 0 && tail[len(tail)-1] != '\n' && !behindHole(tail)
+	c.inside = len(tail) > 0 && f.decoder.LineStart(tail, offset-int64(len(tail))) < len(tail) && !behindHole(tail)
 	return c, nil
 }
 
@@ -137,6 +140,14 @@ func joinTail(a, b []byte) []byte {
 	return append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
 }
 
+// hashAfter is the tail hash behind raw bytes read at c.
+func (c *cursor) hashAfter(raw []byte) wire.Hash {
+	if len(raw) >= wire.TailSize {
+		return wire.TailHash(raw)
+	}
+	return wire.TailHash(joinTail(c.tail, raw))
+}
+
 // read is a piece of the file as a batch will carry it.
 type read struct {
 	from, to cursor
@@ -150,126 +161,40 @@ type read struct {
 	skip     bool   // no text: from here to there is a hole
 }
 
-// readBatch reads whole lines at c into block. Nothing is read (text is nil)
+// limits bound what is read at a time.
+type limits struct{ line, block int } // in bytes; block holds the longest line
+
+// readBatch reads whole lines at c into block. Nothing is read (text is empty)
 // when no line is complete. last says that the file will not grow: then its
 // last line is complete as it is. Nothing is read beyond a hole; the line before
 // the hole at ends is complete too.
-func (f *file) readBatch(c cursor, block []byte, maxLine int, last bool, ends int64) (read, error) {
+func (f *file) readBatch(c cursor, block []byte, most limits, last bool, ends int64) (read, error) {
 	r := read{from: c, block: block, hole: -1}
-	room := min(len(block)-len(wire.SplitMark)-len(wire.SplitGoesOn)-1, wire.MaxText)
-	raw := block[len(wire.SplitGoesOn):][:room]
+	raw := f.decoder.Window(block)
 	n, err := f.f.ReadAt(raw, c.Offset)
 	if err != nil && err != io.EOF {
 		return r, fmt.Errorf("read at offset %d: %w", c.Offset, &fileError{err})
 	}
-	raw, r.full = raw[:n], n == room
+	r.full = n == len(raw)
+	if raw = raw[:n]; len(raw) == 0 {
+		return r, nil
+	}
 	if i := firstHole(raw, c.Offset == 0); i >= 0 {
 		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
 		last = last || r.hole == ends
 	}
-	if c.inLong {
-		return f.longLine(r, raw, maxLine, last), nil
-	}
-	end := bytes.LastIndexByte(raw, '\n') + 1
-	if long := firstLong(raw, maxLine); long >= 0 {
-		if long == 0 {
-			return f.longLine(r, raw, maxLine, last), nil
-		}
-		end = long
-	}
-	switch {
-	case end > 0:
-		r.text = raw[:end]
-		r.to, r.cuts = c.through(r.text)
-	case r.full:
-		r.short = true
-	case last && len(raw) > 0:
-		r.text = append(raw, '\n')
-		r.to = c.after(raw)
-	}
-	if r.text != nil {
-		r.to.lines = c.lines + int64(bytes.Count(r.text, newline))
-	}
-	return r, nil
-}
-
-var newline = []byte{'\n'}
-
-// firstLong is where the first line longer than limit begins, -1 if none does.
-// A line whose end is not in b counts by what is there.
-func firstLong(b []byte, limit int) int {
-	for at := 0; len(b)-at > limit; {
-		end := bytes.LastIndexByte(b[at:at+limit], '\n')
-		if end < 0 {
-			return at
-		}
-		at += end + 1
-	}
-	return -1
-}
-
-// longLine takes a part of a line that is too long, or the rest of it: with a
-// mark where it is cut, between two runes, which is not in the source and so has
-// no offset.
-func (f *file) longLine(r read, raw []byte, maxLine int, last bool) read {
-	part := maxLine - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
-	end := bytes.IndexByte(raw, '\n') + 1
-	text := r.block[len(wire.SplitGoesOn):]
-	switch {
-	case end > 0 && end <= part+1:
-		r.to = r.from.after(raw[:end])
-		text = text[:end]
-	case len(raw) > part:
-		part = wire.CutLine(raw, part)
-		r.to = r.from.after(raw[:part])
-		r.to.inLong, r.split = true, true
-		text = append(append(text[:part], wire.SplitMark...), '\n')
-	case last && len(raw) > 0:
-		r.to = r.from.after(raw)
-		text = append(text[:len(raw)], '\n')
-	default:
+	out := f.decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Inside: c.inside,
+		End: last, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
+	if len(out.Text) == 0 {
 		r.short = r.full
-		return r
+		return r, nil
 	}
-	if r.from.inLong {
-		copy(r.block, wire.SplitGoesOn)
-		text = r.block[:len(wire.SplitGoesOn)+len(text)]
+	r.text, r.split = out.Text, out.Split
+	for _, at := range out.Cuts {
+		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: c.hashAfter(raw[:at.Raw])})
 	}
-	r.text = text
-	r.to.lines = r.from.lines + 1
-	return r
-}
-
-// through is the cursor behind text, and the cuts that text needs on the way.
-func (c *cursor) through(text []byte) (to cursor, cuts []wire.Cut) {
-	at, here := 0, *c
-	for {
-		n := cutLength(text[at:])
-		here = here.after(text[at : at+n])
-		at += n
-		if at == len(text) {
-			return here, cuts
-		}
-		cuts = append(cuts, wire.Cut{Text: at, End: here.Offset, After: here.Tail})
-	}
-}
-
-// cutLength is how much of text may go without a cut.
-func cutLength(text []byte) int {
-	n := len(text)
-	if n > wire.MaxCutText {
-		if n = bytes.LastIndexByte(text[:wire.MaxCutText], '\n') + 1; n == 0 {
-			return bytes.IndexByte(text, '\n') + 1 // one line, and not too long
-		}
-	}
-	for {
-		lines := bytes.Count(text[:n], newline)
-		if lines <= wire.MaxCutLines {
-			return n
-		}
-		n = bytes.LastIndexByte(text[:n/2], '\n') + 1
-		if n == 0 {
-			n = bytes.IndexByte(text, '\n') + 1
-		}
-	}
+	r.to = c.after(raw[:out.Raw])
+	r.to.inside = out.Inside
+	r.to.lines = c.lines + int64(lines.Count(r.text))
+	return r, nil
 }

@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -338,7 +338,7 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		end := f.file.size()
 		f.eof.Store(end)
 		f.holes.grew(end, f.t.holeAge())
-		r, err := f.file.readBatch(c, block, f.maxLine(), f.last, -1)
+		r, err := f.file.readBatch(c, block, f.limits(), f.last, -1)
 		if err == nil && (r.text != nil || r.hole >= 0) && c.Offset == 0 {
 			if err = f.file.checkFit(f.path); err != nil {
 				return r, err
@@ -369,6 +369,8 @@ func (f *Follower) largest() int {
 
 // maxLine is how long a line may be and not be split: it must fit into a batch.
 func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.maxText()-1<<10) }
+
+func (f *Follower) limits() limits { return limits{line: f.maxLine(), block: f.largest()} }
 
 // resize takes larger blocks while full ones take long to be acked, and small
 // ones again when there is little to do.
@@ -427,7 +429,7 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 // keep notes that a batch is kept by the other side.
 func (f *Follower) keep(r *read) {
 	f.further, f.moves = true, 0
-	f.t.counts.lines.Add(uint64(bytes.Count(r.text, newline)))
+	f.t.counts.lines.Add(uint64(lines.Count(r.text)))
 	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
 	if r.split {
 		f.t.counts.split.Add(1)

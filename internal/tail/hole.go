@@ -165,7 +165,7 @@ func (f *Follower) passHole(ctx context.Context, r read) (read, error) {
 		return r, nil
 	}
 	if r.hole > r.from.Offset {
-		return f.file.readBatch(r.from, r.block, f.maxLine(), f.last, r.hole)
+		return f.file.readBatch(r.from, r.block, f.limits(), f.last, r.hole)
 	}
 	r.to, err = f.file.cursorAt(end, r.from.lines)
 	r.skip = true

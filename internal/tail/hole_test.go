@@ -217,11 +217,11 @@ func TestTruncatedWithoutAppend(t *testing.T) {
 		want.WriteString(text)
 		f.WriteString(text)
 	}
-	write(lines("first", 2000))
+	write(numbered("first", 2000))
 	r.run().expectSet(want.String())
 	for i := range 4 {
 		r.copyTruncate("a.log", fmt.Sprint("copy", i))
-		write(lines(fmt.Sprint("next", i), 50))
+		write(numbered(fmt.Sprint("next", i), 50))
 		r.expectSet(want.String())
 	}
 }

@@ -289,7 +289,7 @@ func TestHostRenamed(t *testing.T) {
 	r.patience = time.Minute
 	var want strings.Builder
 	for i := range files {
-		text := lines(fmt.Sprint("f", i), 2)
+		text := numbered(fmt.Sprint("f", i), 2)
 		want.WriteString(text)
 		r.append(fmt.Sprintf("%d.log", i), text)
 	}

@@ -3,7 +3,6 @@ package tail
 import (
 	"cmp"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"fanin/internal/disk"
@@ -233,16 +232,4 @@ func (f *Follower) take(m *mark) {
 	f.t.mu.Lock()
 	f.t.claims[m.Stream] = f
 	f.t.mu.Unlock()
-}
-
-// tableOf is the table that names a path, or one without wishes.
-func (t *Tailer) tableOf(path string) *Table {
-	for i := range t.Tables {
-		for _, p := range t.Tables[i].Paths {
-			if ok, _ := filepath.Match(p, path); ok {
-				return &t.Tables[i]
-			}
-		}
-	}
-	return &Table{}
 }

@@ -238,6 +238,7 @@ func (t *Tailer) resumeFound(ctx context.Context, m *mark, x *sibling) {
 func (t *Tailer) dress(f *Follower, path string) {
 	f.visible, f.table, f.origin = false, t.tableOf(path), path
 	f.source = f.table.source(path)
+	f.file.decoder = f.table.decoder()
 }
 
 // endMissing ends the stream of a file that is gone for good, on a goroutine that

@@ -122,7 +122,7 @@ func TestAbsenceBeginsAnew(t *testing.T) {
 
 // TestDeletedAndCopied: a copy of a file that is gone is what goes on for it.
 func TestDeletedAndCopied(t *testing.T) {
-	old := lines("old", 500)
+	old := numbered("old", 500)
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("app.log")} }
 	r.append("app.log", old).run().expectSet(old)
@@ -191,7 +191,7 @@ func TestNoLongerNamed(t *testing.T) {
 // TestMissingFileCoveredByAnother: the lines of a missing file are in one that is
 // followed as its own stream. Nothing is left to wait for.
 func TestMissingFileCoveredByAnother(t *testing.T) {
-	text := lines("same", 400)
+	text := numbered("same", 400)
 	r := newRig(t).append("a.log", text).append("b.log", text).run().expectSet(text + text)
 	r.halt()
 	os.Remove(r.path("a.log"))

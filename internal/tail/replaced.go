@@ -69,7 +69,7 @@ func (f *file) search(ctx context.Context, from int64, text []byte) int64 {
 // moved is the place in the file that stands for an earlier version's place with
 // these bytes before it.
 func (f *file) moved(ctx context.Context, tail []byte) (wire.Point, bool) {
-	if !telling(tail) || tail[len(tail)-1] != '\n' {
+	if !telling(tail) {
 		return wire.Point{}, false
 	}
 	at := f.search(ctx, 0, tail)
@@ -77,7 +77,7 @@ func (f *file) moved(ctx context.Context, tail []byte) (wire.Point, bool) {
 		return wire.Point{}, false
 	}
 	c, err := f.cursorAt(at, 0)
-	return c.Point, err == nil
+	return c.Point, err == nil && !c.inside
 }
 
 // telling reports whether bytes are enough to know them again, and do not repeat

@@ -42,7 +42,7 @@ func cut(text string, line int) string {
 // whether the new one is a new file or the old one written anew, while the agent
 // runs or is away.
 func TestReplacedByAnotherVersion(t *testing.T) {
-	old := lines("old", 2000)
+	old := numbered("old", 2000)
 	for name, change := range map[string]func(r *rig, text string) *rig{
 		"new file": func(r *rig, text string) *rig { return r.replace("a.log", text) },
 		"in place": func(r *rig, text string) *rig { return r.rewrite("a.log", text) },
@@ -102,7 +102,7 @@ func TestReplacedByAnotherVersion(t *testing.T) {
 func TestReplacedAgain(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Grace, t.Settle = time.Minute, time.Minute } // neither is waited for
-	text := lines("old", 500)
+	text := numbered("old", 500)
 	r.append("a.log", text).run().expectSet(text)
 	for i := range 4 {
 		text += fmt.Sprintf("new.%d\n", i)
@@ -119,7 +119,7 @@ func TestReplacedAgain(t *testing.T) {
 
 // TestReplacedWhileAway: the process was away when another version came.
 func TestReplacedWhileAway(t *testing.T) {
-	old := lines("old", 20000) // more than two points of a trail
+	old := numbered("old", 20000) // more than two points of a trail
 	for name, keepState := range map[string]bool{"state kept": true, "state lost": false} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -145,7 +145,7 @@ func TestReplacedWhileAway(t *testing.T) {
 
 // TestShortFileReplacedWhileAway: without a trail, the place before the mark decides.
 func TestShortFileReplacedWhileAway(t *testing.T) {
-	old := lines("old", 500)
+	old := numbered("old", 500)
 	r := newRig(t).append("a.log", old).run().expectSet(old)
 	r.halt()
 	r.replace("a.log", old+"new\n").run().expectSet(old + "new")
@@ -183,7 +183,7 @@ func TestRotatedFileThatRepeatsItself(t *testing.T) {
 
 // TestUnfinishedLineOfAReplacedFile comes once, whole.
 func TestUnfinishedLineOfAReplacedFile(t *testing.T) {
-	old := lines("old", 2000)
+	old := numbered("old", 2000)
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Grace = 500 * time.Millisecond }
 	r.append("a.log", old+"unfin").run().expectSet(old)
@@ -197,7 +197,7 @@ func TestUnfinishedLineOfAReplacedFile(t *testing.T) {
 func TestTruncatedToAPrefix(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.BatchBytes, t.MaxLine = 64<<10, 4<<10 }
-	old := lines("old", 40000)
+	old := numbered("old", 40000)
 	r.append("a.log", old).run().expectSet(old)
 	at := strings.Index(old, "old.39000\n")
 	if err := os.Truncate(r.path("a.log"), int64(at)); err != nil {
@@ -217,8 +217,8 @@ func TestTruncatedToAPrefix(t *testing.T) {
 func TestRegrownWhileSending(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Memory, t.BatchBytes, t.MaxLine = 300<<10, 256<<10, 4<<10 } // one block: none is read ahead
-	first := lines("first", 40000)
-	next := lines("second", 60000)
+	first := numbered("first", 40000)
+	next := numbered("second", 60000)
 	var once bool
 	r.keeper.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData && !once {
@@ -277,7 +277,7 @@ func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 // TestNewVersionIsNamedToo: the name under which a new version is written matches
 // a pattern as well, and it is seen before it takes the old one's place.
 func TestNewVersionIsNamedToo(t *testing.T) {
-	old := lines("old", 2000)
+	old := numbered("old", 2000)
 	for what, text := range map[string]string{"longer": old + "new\n", "a line taken away": cut(old, 1000) + "new\n"} {
 		r := newRig(t).append("a.log", old).run().expectSet(old)
 		r.append(".a.log.new", text[:5000])
@@ -297,7 +297,7 @@ func TestNewVersionIsNamedToo(t *testing.T) {
 // more, has all of them sent each night, as long as the old file lives on. What an
 // editor leaves as its backup does not count.
 func TestSameContentAgain(t *testing.T) {
-	night := lines("night", 400)
+	night := numbered("night", 400)
 	for name, c := range map[string]struct {
 		rotate func(r *rig)
 		again  bool

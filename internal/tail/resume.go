@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
@@ -261,8 +260,8 @@ func (f *file) lastLineEnd() wire.Point {
 		if _, err := f.f.ReadAt(b, from); err != nil {
 			break
 		}
-		if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
-			c, err := f.cursorAt(from+int64(i)+1, 0)
+		if i := f.decoder.LineStart(b, from); i >= 0 {
+			c, err := f.cursorAt(from+int64(i), 0)
 			if err != nil {
 				break
 			}

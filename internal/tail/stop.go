@@ -6,10 +6,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/lines"
 )
 
 // A stop loses nothing of a file that the next start finds: its lines wait in it.
@@ -134,16 +134,6 @@ func (f *Follower) nameNow(path, label string) string {
 // label is the name under which a table knew the file.
 func (f *Follower) label() string { return cmp.Or(f.origin, f.path) }
 
-// names reports whether a table names path.
-func (t *Tailer) names(path string) bool {
-	return slices.ContainsFunc(t.Tables, func(table Table) bool {
-		return !table.Excludes(path) && slices.ContainsFunc(table.Paths, func(pattern string) bool {
-			ok, _ := filepath.Match(pattern, path)
-			return ok
-		})
-	})
-}
-
 // ended is the end of a follower's goroutine. When all end, none needs to be
 // forgotten by itself.
 func (t *Tailer) ended(ctx context.Context, f *Follower) {
@@ -186,7 +176,7 @@ const mostCounted = 256 << 20
 
 // countLines counts the lines in n bytes at from, an unfinished last one too; -1
 // if there are too many bytes, or they cannot be read.
-func (f *file) countLines(from, n int64) (lines int64) {
+func (f *file) countLines(from, n int64) (count int64) {
 	if n > mostCounted {
 		return -1
 	}
@@ -197,15 +187,15 @@ func (f *file) countLines(from, n int64) (lines int64) {
 		if got, _ := f.f.ReadAt(b, from); got < len(b) {
 			return -1
 		}
-		lines += int64(bytes.Count(b, newline))
+		count += int64(lines.Count(b))
 		rest := b[bytes.LastIndexByte(b, '\n')+1:]
 		unfinished = !allNUL(rest) || unfinished && len(rest) == len(b)
 		from, n = from+int64(len(b)), n-int64(len(b))
 	}
 	if unfinished {
-		lines++
+		count++
 	}
-	return lines
+	return count
 }
 
 // mostReported is how many files a stop names one by one.

@@ -17,7 +17,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,16 +76,6 @@ type Tailer struct {
 	listings  shared[[]candidate] // of directories
 }
 
-// Table says which files to follow, and how.
-type Table struct {
-	Paths      []string // patterns as of filepath.Match
-	Exclude    []string // patterns, of the whole path or the base name
-	FromEnd    bool     // files that are there at the very first start are followed from their end
-	Source     string   // what the lines are said to come from; default: the base name without .log
-	SyncSource bool     // make the source durable before its lines are sent
-	Whole      bool     // the files are complete: a last line without a newline is a line
-}
-
 // counts is what the tailer counts.
 type counts struct {
 	lines, bytes, split, truncated, skipped, refused, doubled, vanished, unfit, unseen, unsure, replaced, missing, holes, wide, closed atomic.Uint64
@@ -96,9 +85,6 @@ type counts struct {
 type fileKey struct{ device, inode uint64 }
 
 func keyOf(fi fs.FileInfo) fileKey { return fileKey{disk.Device(fi), disk.Inode(fi)} }
-
-// packed are files that rotation compressed: their lines were followed before.
-var packed = []string{".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"}
 
 func (t *Tailer) defaults() {
 	t.Poll = cmp.Or(t.Poll, 250*time.Millisecond)
@@ -444,25 +430,6 @@ func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 	return paths
 }
 
-// Packed reports whether a file is never followed because it is compressed, going by
-// its name.
-func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
-
-// Excludes reports whether a file is passed over though a pattern names it.
-func (table *Table) Excludes(path string) bool {
-	if Packed(path) {
-		return true
-	}
-	for _, pattern := range table.Exclude {
-		whole, _ := filepath.Match(pattern, path)
-		base, _ := filepath.Match(pattern, filepath.Base(path))
-		if whole || base {
-			return true
-		}
-	}
-	return false
-}
-
 func (t *Tailer) regular(path string, fi fs.FileInfo) bool {
 	if fi.Mode().IsRegular() {
 		return true
@@ -580,19 +547,11 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 		file.close()
 		return nil, err
 	}
+	file.decoder = c.table.decoder()
 	real, err := filepath.EvalSymlinks(c.path)
 	if err != nil || real == c.path {
 		real = ""
 	}
 	return &Follower{t: t, table: c.table, path: c.path, now: c.path, real: real, dir: filepath.Dir(c.path), key: c.key, source: c.table.source(c.path), file: file,
 		wake: make(chan struct{}, 1), drained: make(chan struct{}), modified: fi.ModTime(), visible: true}, nil
-}
-
-// source is what the lines of a file are said to come from.
-func (table *Table) source(path string) string {
-	name := strings.TrimSuffix(filepath.Base(path), ".log")
-	if name == wire.SourceNotice { // the collector's own, which it takes from no agent
-		name = filepath.Base(path)
-	}
-	return cmp.Or(table.Source, name)
 }

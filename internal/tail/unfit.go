@@ -42,7 +42,7 @@ func (f *file) checkFit(path string) error {
 
 // startsText reports whether the magic may be the beginning of a line after all.
 func startsText(head []byte) bool {
-	line, _, ok := bytes.Cut(head, newline)
+	line, _, ok := bytes.Cut(head, []byte{'\n'})
 	return ok && !slices.ContainsFunc(line, func(c byte) bool { return c < ' ' && c != '\t' && c != '\r' || c >= 0x7f })
 }
 

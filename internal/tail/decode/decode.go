@@ -1,0 +1,60 @@
+// Package decode turns the raw bytes of a source into lines. A decoder knows one
+// format: what its files hold beside the text of the lines, which labels a line
+// has, and at which places such a file may be read on.
+package decode
+
+// Decoder reads the lines of one format. It keeps no state between calls: each call
+// begins at a place that an earlier one reported, perhaps one of an earlier process.
+// So a batch that failed is read again by repeating the call, and what a decoder
+// would have to remember it must find in the bytes.
+//
+//   - A decoder reports a place only where a fresh decoder yields the same following
+//     lines. A complete line behind an open partial one is held back: the place
+//     before the partial one is the last that can be reported.
+//   - No byte is passed over: bytes that yield no line belong to the line that
+//     follows them.
+//   - What is held back is bounded: when Input.Limit is set, Decode yields at least
+//     one line, and divides the open one if it must.
+//   - Lines have at most Input.MaxLine bytes, newline included. Longer ones are
+//     divided, with the marks of package lines.
+//
+// Offsets and tail hashes are those of the raw bytes, which the caller takes care of,
+// as it does of holes.
+type Decoder interface {
+	// Window returns the part of a block that raw bytes are read into. Decode writes
+	// into the rest of it, so that all memory is that of the block.
+	Window(block []byte) []byte
+
+	// LineStart returns the last place in raw at which a line begins, the end of raw
+	// included; -1 if raw has none. offset is where raw begins in the source.
+	LineStart(raw []byte, offset int64) int
+
+	// Decode decodes the lines that are complete in the input.
+	Decode(in Input) Lines
+}
+
+// Input is what a decoder is given: raw bytes behind a place.
+type Input struct {
+	Block   []byte // the block; Raw is the beginning of its window
+	Raw     []byte
+	Offset  int64 // of Raw in the source
+	Inside  bool  // the place is inside a line, of which a part was yielded
+	End     bool  // no bytes follow: a last line without its end is complete
+	Limit   bool  // more bytes follow, but no block is larger than this one
+	MaxLine int
+}
+
+// Lines is what a decoder yields. Its slices lie in the block, or are new.
+type Lines struct {
+	Text []byte  // whole lines, each ending in '\n'; empty: no line is complete
+	Cuts []Place // where Text may be divided: at least once for each chunk of package lines
+	Raw  int     // how many raw bytes Text stands for: the next place
+	Inside,
+	Split bool // the next place is inside a line; the last line is a part of a longer one
+}
+
+// Place is a place inside decoded text at which a source may be read on.
+type Place struct {
+	Text int // bytes of Text before it
+	Raw  int // raw bytes before it
+}

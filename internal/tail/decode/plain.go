@@ -1,0 +1,84 @@
+package decode
+
+import (
+	"bytes"
+
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// Plain is the decoder of text as it is: a line is what ends in a newline, and the
+// text is the raw bytes, in place. Each line end is a place.
+type Plain struct{}
+
+// Window leaves room around the raw bytes for the marks of a divided line.
+func (Plain) Window(block []byte) []byte {
+	room := len(block) - len(wire.SplitGoesOn) - len(wire.SplitMark) - 1
+	return block[len(wire.SplitGoesOn):][:min(room, wire.MaxText)]
+}
+
+// LineStart returns the place behind the last newline.
+func (Plain) LineStart(raw []byte, _ int64) int {
+	if end := bytes.LastIndexByte(raw, '\n') + 1; end > 0 {
+		return end
+	}
+	return -1
+}
+
+// Decode yields whole lines up to the first that is too long, or one part of that.
+func (p Plain) Decode(in Input) Lines {
+	long := lines.FirstLong(in.Raw, in.MaxLine)
+	if in.Inside || long == 0 {
+		return p.part(in)
+	}
+	end := long
+	if long == len(in.Raw) {
+		end = bytes.LastIndexByte(in.Raw, '\n') + 1
+	}
+	switch {
+	case end > 0:
+		text := in.Raw[:end]
+		return Lines{Text: text, Cuts: cuts(text), Raw: end}
+	case !in.End:
+		return Lines{}
+	case len(in.Raw) == in.MaxLine: // its newline is one byte too many
+		return p.part(in)
+	}
+	return Lines{Text: append(in.Raw, '\n'), Raw: len(in.Raw)}
+}
+
+// part yields one part of a line that is too long, or the last of its parts. Marks
+// where it is divided are not in the source, and have no offset there.
+func (Plain) part(in Input) (out Lines) {
+	limit := lines.PartLimit(in.MaxLine)
+	text := in.Block[len(wire.SplitGoesOn):]
+	end := bytes.IndexByte(in.Raw, '\n') + 1
+	switch {
+	case end > 0 && end <= limit+1:
+		out.Raw = end
+		text = text[:end]
+	case len(in.Raw) > limit:
+		out.Raw = wire.CutLine(in.Raw, limit)
+		out.Inside, out.Split = true, true
+		text = append(append(text[:out.Raw], wire.SplitMark...), '\n')
+	case in.End && len(in.Raw) > 0:
+		out.Raw = len(in.Raw)
+		text = append(text[:out.Raw], '\n')
+	default:
+		return out
+	}
+	if in.Inside {
+		copy(in.Block, wire.SplitGoesOn)
+		text = in.Block[:len(wire.SplitGoesOn)+len(text)]
+	}
+	out.Text = text
+	return out
+}
+
+// cuts are the places between the chunks of a text that is its raw bytes.
+func cuts(text []byte) (at []Place) {
+	for n := lines.ChunkLength(text); n < len(text); n += lines.ChunkLength(text[n:]) {
+		at = append(at, Place{Text: n, Raw: n})
+	}
+	return at
+}

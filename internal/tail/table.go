@@ -1,0 +1,82 @@
+package tail
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"fanin/internal/tail/decode"
+	"fanin/internal/wire"
+)
+
+// Table says which files to follow, and how.
+type Table struct {
+	Paths      []string       // patterns as of filepath.Match
+	Exclude    []string       // patterns, of the whole path or the base name
+	FromEnd    bool           // files that are there at the very first start are followed from their end
+	Source     string         // what the lines are said to come from; default: the base name without .log
+	SyncSource bool           // make the source durable before its lines are sent
+	Whole      bool           // the files are complete: a last line without a newline is a line
+	Decoder    decode.Decoder // of the files' format; default: decode.Plain
+}
+
+func (table *Table) decoder() decode.Decoder {
+	if table.Decoder == nil {
+		return decode.Plain{}
+	}
+	return table.Decoder
+}
+
+// packed are files that rotation compressed: their lines were followed before.
+var packed = []string{".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"}
+
+// Packed reports whether a file is never followed because it is compressed, going by
+// its name.
+func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
+
+// Excludes reports whether a file is passed over though a pattern names it.
+func (table *Table) Excludes(path string) bool {
+	if Packed(path) {
+		return true
+	}
+	for _, pattern := range table.Exclude {
+		whole, _ := filepath.Match(pattern, path)
+		base, _ := filepath.Match(pattern, filepath.Base(path))
+		if whole || base {
+			return true
+		}
+	}
+	return false
+}
+
+// source is what the lines of a file are said to come from.
+func (table *Table) source(path string) string {
+	name := strings.TrimSuffix(filepath.Base(path), ".log")
+	if name == wire.SourceNotice { // the collector's own, which it takes from no agent
+		name = filepath.Base(path)
+	}
+	return cmp.Or(table.Source, name)
+}
+
+// names reports whether a table names path.
+func (t *Tailer) names(path string) bool {
+	return slices.ContainsFunc(t.Tables, func(table Table) bool {
+		return !table.Excludes(path) && slices.ContainsFunc(table.Paths, func(pattern string) bool {
+			ok, _ := filepath.Match(pattern, path)
+			return ok
+		})
+	})
+}
+
+// tableOf is the table that names a path, or one without wishes.
+func (t *Tailer) tableOf(path string) *Table {
+	for i := range t.Tables {
+		for _, p := range t.Tables[i].Paths {
+			if ok, _ := filepath.Match(p, path); ok {
+				return &t.Tables[i]
+			}
+		}
+	}
+	return &Table{}
+}
