@@ -2,9 +2,6 @@ package sink
 
 import (
 	"fmt"
-	"log/slog"
-	"os"
-	"sync/atomic"
 	"time"
 
 	"fanin/internal/disk"
@@ -24,164 +21,100 @@ type checkpoint struct {
 	ledger  []byte     // records to append
 }
 
-// checkpointer writes checkpoints, one at a time. It never gives up for want of
-// room: what it holds is not yet anywhere else.
-type checkpointer struct {
-	disk   *disk.Disk
-	dir    string
-	slots  *disk.File
-	table  *disk.File
-	ledger *disk.File
-	ledgen uint64
+// idleCheckpoint is how long a committed line may wait for a checkpoint.
+const idleCheckpoint = 5 * time.Second
 
-	tableN    uint64
-	tableSize int64
-	oldTable  string // to remove once the slot names the new one
-
-	log  *slog.Logger
-	quit <-chan struct{} // stop trying
-
-	lack atomic.Pointer[error] // of what it lacks to go on; nil: of nothing
+// capture takes down everything a checkpoint needs. All frames are in the file.
+func (w *writer) capture() *checkpoint {
+	w.seq++
+	c := &checkpoint{
+		durable: w.s.Sync == syncCommit,
+		ledger:  w.ledger,
+		slot: slot{
+			Version: slotVersion, Seq: w.seq, Boot: w.s.boot, Sync: w.s.Sync,
+			Log: w.catalog.log.String(), Incarnation: w.catalog.incarnation.String(),
+			Life: w.wal.life, LSN: w.wal.lsn, Head: w.wal.head, WALSize: w.wal.size,
+			Generation: w.file.generation, Inode: w.file.inode, Size: w.file.size,
+			Ledger: w.ledSize, Time: time.Now().UTC(),
+		},
+	}
+	w.ledger = nil
+	if c.durable {
+		c.file = w.file.f
+	}
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	g := w.catalog.live()
+	g.size = w.file.size
+	if w.whole || w.keeper.tableSize > 1<<20 && w.keeper.tableSize > 4*w.tableLive {
+		if w.whole {
+			w.whole, c.durable, c.file = false, true, w.file.f
+		}
+		w.catalog.delta(nil)
+		c.table, c.compact = w.catalog.all(nil), true
+		w.tableLive = int64(len(c.table))
+		return c
+	}
+	c.table = w.catalog.delta(nil)
+	return c
 }
 
-// write makes c count, or returns an error that is final.
-func (k *checkpointer) write(c *checkpoint) error {
-	if c.file != nil {
-		if err := c.file.Sync(); err != nil {
-			return fmt.Errorf("sync the log: %w", err)
+// start has a checkpoint written in the background. The goroutine is the
+// writer's and ends with its one word over done.
+func (w *writer) start(c *checkpoint) {
+	w.pending, w.last = c, time.Now()
+	go func() { w.done <- w.keeper.write(c) }()
+}
+
+// checkpointed takes the outcome of the pending checkpoint: what it covers may
+// be overwritten now.
+func (w *writer) checkpointed(err error) error {
+	c := w.pending
+	w.pending = nil
+	if err != nil && !w.remaking {
+		if why := w.strayed(); why != "" {
+			return w.remake(why) // with all that this checkpoint was to hold
 		}
 	}
-	for _, step := range []func(*checkpoint) error{k.writeLedger, k.writeTable, k.writeSlot} {
-		if err := k.retry(func() error { return step(c) }); err != nil {
-			return err
-		}
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if k.oldTable != "" {
-		k.disk.Remove(k.oldTable) // a left-over is removed at the next start
-		k.oldTable = ""
-	}
+	w.wal.tail = c.slot.Head
+	w.s.counts.checkpoints.Add(1)
 	return nil
 }
 
-// retry runs step until it has room and descriptors. Each step writes to fixed places, all of
-// it again each time: a sync that failed may have dropped what it did not write.
-func (k *checkpointer) retry(step func() error) error {
-	defer k.lack.Store(nil)
-	var said time.Time
-	for {
-		err := step()
-		if err == nil || !disk.IsScarce(err) {
-			return err
-		}
-		k.lack.Store(&err)
-		if time.Since(said) > sayAgain {
-			said = time.Now()
-			k.log.Warn("a checkpoint has to wait; fanin goes on by itself when there is room again", "err", err)
-		}
+// wait waits for the pending checkpoint, if there is one.
+func (w *writer) wait() error {
+	suffered := false
+	for w.pending != nil {
 		select {
-		case <-k.quit:
-			return err
+		case err := <-w.done:
+			if suffered { // else what troubles the writer is something else, and lasts
+				w.settle()
+			}
+			return w.checkpointed(err)
 		case <-time.After(200 * time.Millisecond):
+			w.s.alive() // a slow disk is no reason to be killed
+			if err := w.keeper.lacking(); err != nil {
+				w.suffer(err)
+				suffered = true
+			}
 		}
-	}
-}
-
-// lacking is what keeps a checkpoint from being written, nil if nothing does.
-func (k *checkpointer) lacking() error {
-	if err := k.lack.Load(); err != nil {
-		return *err
 	}
 	return nil
 }
 
-func (k *checkpointer) writeLedger(c *checkpoint) error {
-	if k.ledger == nil || k.ledgen != c.slot.Generation {
-		if err := k.openLedger(c.slot.Generation); err != nil {
-			return err
-		}
-	}
-	if len(c.ledger) == 0 {
-		return nil
-	}
-	if _, err := k.ledger.WriteAt(c.ledger, c.slot.Ledger-int64(len(c.ledger))); err != nil {
-		return fmt.Errorf("write the ledger: %w", err)
-	}
-	return k.sync(c, k.ledger)
-}
+// checkpoint writes one now and waits for it.
+func (w *writer) checkpoint() error { return w.checkpointAs(func(*checkpoint) {}) }
 
-func (k *checkpointer) openLedger(generation uint64) error {
-	f, err := k.disk.Open(ledgerName(k.dir, generation), os.O_RDWR|os.O_CREATE, 0o640)
-	if err != nil {
-		return fmt.Errorf("open the ledger: %w", err)
-	}
-	if k.ledger != nil {
-		k.ledger.Close()
-	}
-	k.ledger, k.ledgen = f, generation
-	return k.disk.SyncDir(k.dir)
-}
-
-func (k *checkpointer) writeTable(c *checkpoint) error {
-	if c.compact {
-		if err := k.beginTable(c); err != nil {
-			return err
-		}
-	}
-	c.slot.Table = k.tableN
-	c.slot.TableSize = k.tableSize + int64(len(c.table))
-	if len(c.table) > 0 {
-		if _, err := k.table.WriteAt(c.table, k.tableSize); err != nil {
-			return fmt.Errorf("write the table: %w", err)
-		}
-		if err := k.sync(c, k.table); err != nil {
-			return err
-		}
-	}
-	k.tableSize = c.slot.TableSize
-	c.table = nil // it is there: a later step's new try must not append it again
-	return nil
-}
-
-func (k *checkpointer) beginTable(c *checkpoint) error {
-	f, err := k.disk.Open(tableName(k.dir, k.tableN+1), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
-	if err != nil {
-		return fmt.Errorf("begin a new table: %w", err)
-	}
-	if err := k.disk.SyncDir(k.dir); err != nil {
-		f.Close()
+// checkpointAs writes a checkpoint with a change, and waits for it.
+func (w *writer) checkpointAs(change func(*checkpoint)) error {
+	if err := w.wait(); err != nil {
 		return err
 	}
-	if k.table != nil {
-		k.oldTable = k.table.Name()
-		k.table.Close()
-	}
-	k.table, k.tableN, k.tableSize = f, k.tableN+1, 0
-	c.compact = false
-	return nil
-}
-
-func (k *checkpointer) writeSlot(c *checkpoint) error {
-	b, err := c.slot.encode()
-	if err != nil {
-		return err
-	}
-	if _, err := k.slots.WriteAt(b, int64(c.slot.Seq%2)*blockSize); err != nil {
-		return fmt.Errorf("write the checkpoint: %w", err)
-	}
-	return k.sync(c, k.slots)
-}
-
-func (k *checkpointer) sync(c *checkpoint, f *disk.File) error {
-	if !c.durable {
-		return nil
-	}
-	return f.Sync()
-}
-
-func (k *checkpointer) close() {
-	for _, f := range []*disk.File{k.slots, k.table, k.ledger} {
-		if f != nil {
-			f.Close()
-		}
-	}
+	c := w.capture()
+	change(c)
+	w.start(c)
+	return w.wait()
 }

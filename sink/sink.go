@@ -264,3 +264,6 @@ func (s *Sink) alive() {
 		s.Alive()
 	}
 }
+
+// errClosed is the outcome of an Append that came too late.
+var errClosed = errors.New("the log is closed")

@@ -123,10 +123,6 @@ func (s *slot) ids() (log, incarnation wire.StreamID, err error) {
 	return log, incarnation, err
 }
 
-func ledgerName(dir string, generation uint64) string {
-	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
-}
-
 // openSlots opens the file of both slots and makes durable what it holds: a
 // process that was killed between a write and its sync leaves a slot in the page
 // cache only. The next one goes over the other slot, and while it is being written,

@@ -1,0 +1,173 @@
+package sink
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"fanin/internal/disk"
+)
+
+// checkpointer writes checkpoints, one at a time. It never gives up for want of
+// room: what it holds is not yet anywhere else.
+type checkpointer struct {
+	disk   *disk.Disk
+	dir    string
+	slots  *disk.File
+	table  *disk.File
+	ledger *disk.File
+	ledgen uint64
+
+	tableN    uint64
+	tableSize int64
+	oldTable  string // to remove once the slot names the new one
+
+	log  *slog.Logger
+	quit <-chan struct{} // stop trying
+
+	lack atomic.Pointer[error] // of what it lacks to go on; nil: of nothing
+}
+
+// write makes c count, or returns an error that is final.
+func (k *checkpointer) write(c *checkpoint) error {
+	if c.file != nil {
+		if err := c.file.Sync(); err != nil {
+			return fmt.Errorf("sync the log: %w", err)
+		}
+	}
+	for _, step := range []func(*checkpoint) error{k.writeLedger, k.writeTable, k.writeSlot} {
+		if err := k.retry(func() error { return step(c) }); err != nil {
+			return err
+		}
+	}
+	if k.oldTable != "" {
+		k.disk.Remove(k.oldTable) // a left-over is removed at the next start
+		k.oldTable = ""
+	}
+	return nil
+}
+
+// retry runs step until it has room and descriptors. Each step writes to fixed places, all of
+// it again each time: a sync that failed may have dropped what it did not write.
+func (k *checkpointer) retry(step func() error) error {
+	defer k.lack.Store(nil)
+	var said time.Time
+	for {
+		err := step()
+		if err == nil || !disk.IsScarce(err) {
+			return err
+		}
+		k.lack.Store(&err)
+		if time.Since(said) > sayAgain {
+			said = time.Now()
+			k.log.Warn("a checkpoint has to wait; fanin goes on by itself when there is room again", "err", err)
+		}
+		select {
+		case <-k.quit:
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// lacking is what keeps a checkpoint from being written, nil if nothing does.
+func (k *checkpointer) lacking() error {
+	if err := k.lack.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (k *checkpointer) writeLedger(c *checkpoint) error {
+	if k.ledger == nil || k.ledgen != c.slot.Generation {
+		if err := k.openLedger(c.slot.Generation); err != nil {
+			return err
+		}
+	}
+	if len(c.ledger) == 0 {
+		return nil
+	}
+	if _, err := k.ledger.WriteAt(c.ledger, c.slot.Ledger-int64(len(c.ledger))); err != nil {
+		return fmt.Errorf("write the ledger: %w", err)
+	}
+	return k.sync(c, k.ledger)
+}
+
+func (k *checkpointer) openLedger(generation uint64) error {
+	f, err := k.disk.Open(ledgerName(k.dir, generation), os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("open the ledger: %w", err)
+	}
+	if k.ledger != nil {
+		k.ledger.Close()
+	}
+	k.ledger, k.ledgen = f, generation
+	return k.disk.SyncDir(k.dir)
+}
+
+func (k *checkpointer) writeTable(c *checkpoint) error {
+	if c.compact {
+		if err := k.beginTable(c); err != nil {
+			return err
+		}
+	}
+	c.slot.Table = k.tableN
+	c.slot.TableSize = k.tableSize + int64(len(c.table))
+	if len(c.table) > 0 {
+		if _, err := k.table.WriteAt(c.table, k.tableSize); err != nil {
+			return fmt.Errorf("write the table: %w", err)
+		}
+		if err := k.sync(c, k.table); err != nil {
+			return err
+		}
+	}
+	k.tableSize = c.slot.TableSize
+	c.table = nil // it is there: a later step's new try must not append it again
+	return nil
+}
+
+func (k *checkpointer) beginTable(c *checkpoint) error {
+	f, err := k.disk.Open(tableName(k.dir, k.tableN+1), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return fmt.Errorf("begin a new table: %w", err)
+	}
+	if err := k.disk.SyncDir(k.dir); err != nil {
+		f.Close()
+		return err
+	}
+	if k.table != nil {
+		k.oldTable = k.table.Name()
+		k.table.Close()
+	}
+	k.table, k.tableN, k.tableSize = f, k.tableN+1, 0
+	c.compact = false
+	return nil
+}
+
+func (k *checkpointer) writeSlot(c *checkpoint) error {
+	b, err := c.slot.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := k.slots.WriteAt(b, int64(c.slot.Seq%2)*blockSize); err != nil {
+		return fmt.Errorf("write the checkpoint: %w", err)
+	}
+	return k.sync(c, k.slots)
+}
+
+func (k *checkpointer) sync(c *checkpoint, f *disk.File) error {
+	if !c.durable {
+		return nil
+	}
+	return f.Sync()
+}
+
+func (k *checkpointer) close() {
+	for _, f := range []*disk.File{k.slots, k.table, k.ledger} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

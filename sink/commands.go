@@ -1,0 +1,55 @@
+package sink
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+)
+
+// Rotation says what a rotation did.
+type Rotation struct {
+	Generation uint64 `json:"generation"` // the one that was closed
+	Name       string `json:"name"`       // its backup's base name; empty when there was nothing to rotate
+	Size       int64  `json:"size"`
+}
+
+// Rotate closes the live file and begins a new one, unless it is empty.
+func (s *Sink) Rotate(ctx context.Context) (Rotation, error) {
+	var r Rotation
+	var blocked error
+	err := s.do(ctx, func(w *writer) error {
+		old := w.catalog.live()
+		if w.file.size == 0 {
+			r.Generation = old.number
+			return nil
+		}
+		w.rotateAfter = time.Time{}
+		if err := w.rotate("demand"); err != nil {
+			return err
+		}
+		if w.catalog.live() == old {
+			blocked = fmt.Errorf("%s could not be moved aside; the collector's log says why", s.Path)
+		}
+		r = Rotation{Generation: old.number, Name: old.name, Size: old.size}
+		return nil
+	})
+	return r, cmp.Or(err, blocked)
+}
+
+// Reopen looks whether Path still names the file that is written to, and begins
+// a new file there if not.
+func (s *Sink) Reopen(ctx context.Context) error {
+	return s.do(ctx, func(w *writer) error {
+		if why := w.file.foul(s.Path); why != "" {
+			return w.replace(why)
+		}
+		return nil
+	})
+}
+
+// Checkpoint puts all that was committed where a reader of the files alone
+// finds it: the ledger and the table.
+func (s *Sink) Checkpoint(ctx context.Context) error {
+	return s.do(ctx, func(w *writer) error { return w.checkpoint() })
+}

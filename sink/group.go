@@ -1,0 +1,47 @@
+package sink
+
+import "fanin/internal/wire"
+
+// groupBytes is how much laid-out text makes a group commit full. A group never
+// waits to be filled: it takes what is there now.
+const groupBytes = 1 << 20
+
+// group is what the next frame will hold, and who waits for it.
+type group struct {
+	records []record
+	names   []names
+	text    []byte
+	streams map[wire.StreamID]bool // those that it moves, by the ids of records
+	added   map[scope]int          // streams that it adds, less those that it ends
+	answers []answer
+}
+
+type answer struct {
+	request *request
+	err     error
+}
+
+// request is one Append on its way through the writer.
+type request struct {
+	batch   *wire.Batch
+	outcome chan error
+}
+
+func (g *group) reply() {
+	for i := range g.answers {
+		g.answers[i].request.outcome <- g.answers[i].err
+		g.answers[i] = answer{}
+	}
+	g.answers = g.answers[:0]
+}
+
+func (g *group) reset() {
+	g.records, g.text = g.records[:0], g.text[:0]
+	clear(g.names)
+	g.names = g.names[:0]
+	clear(g.streams)
+	clear(g.added)
+	if cap(g.text) > 4*groupBytes {
+		g.text = nil // one batch of hostile bytes shall not be remembered for ever
+	}
+}

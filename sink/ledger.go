@@ -1,0 +1,46 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+func ledgerName(dir string, generation uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
+}
+
+// ledger gives the records of a generation's ledger, 80 bytes each, until each
+// returns false. A generation without a ledger has none.
+func (s *Sink) ledger(ctx context.Context, generation uint64, each func(r []byte) bool) error {
+	f, err := os.Open(ledgerName(s.State, generation))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	defer f.Close()
+	buf := make([]byte, 4096*recordSize)
+	for {
+		n, err := io.ReadFull(f, buf)
+		for i := 0; i+recordSize <= n; i += recordSize {
+			if !each(buf[i : i+recordSize]) {
+				return nil
+			}
+		}
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("read the ledger of generation %d: %w", generation, err)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"fanin/internal/disk"
+)
+
+// trouble is what keeps the writer from taking batches, for as long as it does.
+type trouble struct {
+	since time.Time
+	said  time.Time
+	text  string
+}
+
+// sayAgain is how often a trouble that lasts is said.
+const sayAgain = time.Minute
+
+// suffer says what keeps the writer from going on, once a minute.
+func (w *writer) suffer(cause error) {
+	now := time.Now()
+	if w.trouble.since.IsZero() {
+		w.trouble.since = now
+		w.s.counts.full.Add(1)
+	}
+	if text := remedy(cause) + "; fanin goes on by itself and loses nothing"; text != w.trouble.text {
+		w.trouble.text, w.trouble.said = text, time.Time{}
+	}
+	if now.Sub(w.trouble.said) > sayAgain {
+		w.trouble.said = now
+		w.s.Log.Error(w.trouble.text)
+	}
+	w.s.setTrouble(w.trouble.text)
+}
+
+// remedy says what is wrong and what to do.
+func remedy(cause error) string {
+	switch {
+	case disk.IsFull(cause):
+		return fmt.Sprintf("no room on the disk: %v; free some", cause)
+	case disk.IsScarce(cause):
+		return fmt.Sprintf("out of file descriptors: %v; allow more (LimitNOFILE=, ulimit -n) or have fewer connections", cause)
+	case errors.Is(cause, fs.ErrNotExist):
+		return fmt.Sprintf("a directory is gone: %v; make it again", cause)
+	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EROFS):
+		return fmt.Sprintf("not permitted: %v; permit it", cause)
+	}
+	return cause.Error()
+}
+
+// complaint is what was said last of a thing that keeps failing but keeps no lines.
+type complaint struct {
+	what string
+	said time.Time
+}
+
+// complain says it once a minute.
+func (w *writer) complain(what string, err error) {
+	if now := time.Now(); what != w.complaint.what || now.Sub(w.complaint.said) > sayAgain {
+		w.complaint = complaint{what, now}
+		w.s.Log.Error(what, "path", w.s.Path, "err", err)
+	}
+}
+
+// pause suffers for a moment. It returns an error only when the sink is closing.
+func (w *writer) pause(cause error) error {
+	w.suffer(cause)
+	w.s.alive()
+	select {
+	case <-w.s.quit:
+		return fmt.Errorf("closed while waiting for room: %w", cause)
+	case <-time.After(100 * time.Millisecond):
+		return nil
+	}
+}
+
+// settle ends a trouble, and leaves a line about it in the log.
+func (w *writer) settle() {
+	if w.trouble.since.IsZero() {
+		return
+	}
+	w.s.Notice("RESUMED after=%s reason=%q lost=0", time.Since(w.trouble.since).Round(time.Millisecond), w.trouble.text)
+	w.relieve()
+}
+
+// relieve ends a trouble of which the log says enough.
+func (w *writer) relieve() {
+	w.trouble = trouble{}
+	w.s.setTrouble("")
+}

@@ -1,0 +1,202 @@
+package sink
+
+import (
+	"bytes"
+	"fmt"
+
+	"fanin/internal/disk"
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+	"fanin/sink/line"
+)
+
+// take puts a batch into the group, or its answer if there is nothing to keep.
+// Its answer goes out with the group's commit: what is said of a watermark must
+// be durable first.
+func (w *writer) take(r *request) (err error) {
+	b := r.batch
+	var outcome error
+	if b.Stream.IsZero() {
+		err = w.takeLines(b)
+	} else if outcome, err = w.takeStream(b); err != nil {
+		outcome = err
+	}
+	w.answer(r, outcome)
+	return err
+}
+
+// takeStream finds the stream of b, and returns what to answer, and an error that
+// ends the writer.
+func (w *writer) takeStream(b *wire.Batch) (outcome, fatal error) {
+	id := w.catalog.id(b.Kind, b.Agent, b.Stream)
+	if w.group.streams[id] { // it stands where the group will leave it
+		if err := w.commit(); err != nil {
+			return nil, err
+		}
+	}
+	if b.Kind == wire.StreamLossy {
+		return w.takeLossy(id, b)
+	}
+	return w.takeBatch(id, b)
+}
+
+func (w *writer) answer(r *request, err error) {
+	w.group.answers = append(w.group.answers, answer{r, err})
+}
+
+// takeBatch takes what can be sent again: all of it, or nothing.
+func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
+	st := w.catalog.streams[id]
+	n := w.s.counts.of(b.Input)
+	switch st.judge(b) {
+	case repeat:
+		n.duplicate.Add(countLines(b.Text))
+		return nil, nil
+	case elsewhere:
+		n.reject(reasonPlace, countLines(b.Text))
+		return st.expected(), nil
+	}
+	switch b.Op {
+	case wire.OpData:
+		return w.takeText(st, b)
+	case wire.OpOpen:
+		if st == nil {
+			if refused := w.admit(b); refused != nil {
+				return refused, nil
+			}
+		}
+		w.group.names = append(w.group.names, namesOf(b))
+	case wire.OpEnd:
+		w.group.count(st.origin.Value(), -1)
+	case wire.OpSkip:
+		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.origin.Value().host, b.Offset, b.End, b.Reason)
+		w.s.counts.skipped.Add(uint64(b.End - b.Offset))
+	}
+	w.note(id, b)
+	return nil, nil
+}
+
+// note records an operation that carries no text.
+func (w *writer) note(id wire.StreamID, b *wire.Batch) {
+	w.group.streams[id] = true
+	w.group.records = append(w.group.records, record{
+		stream: id, epoch: b.Epoch, op: b.Op, lossy: b.Kind == wire.StreamLossy,
+		offset: b.Offset, end: b.End, after: b.After, time: b.Time,
+	})
+}
+
+// takeText lays a batch out, piece by piece between its cuts. A group may be
+// committed after each: the watermark then stands at the cut, which is a place
+// in the stream like any other.
+func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
+	n := w.s.counts.of(b.Input)
+	w.layout.Begin(b.Time, st.origin.Value().host, sourceOf(b.Source, st.source), b.Marks)
+	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset}
+	at := 0
+	for i := 0; i <= len(b.Cuts); i++ {
+		next := wire.Cut{Text: len(b.Text), End: b.End, After: b.After}
+		if i < len(b.Cuts) {
+			next = b.Cuts[i]
+		}
+		piece := b.Text[at:next.Text]
+		if lines := lines.Count(piece); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 || len(piece) > maxPiece {
+			n.reject(reasonSize, countLines(b.Text[at:]))
+			return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes without a cut; at most %d lines in %d bytes, or one line of %d",
+				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
+		}
+		r.end, r.after = next.End, next.After
+		lines, length := w.lay(r, piece)
+		w.wrote(n, b, lines, length)
+		r.offset, at = r.end, next.Text
+		if len(w.group.text) >= groupBytes {
+			if err := w.commit(); err != nil {
+				return err, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// maxPiece is the longest single line: a split line carries its marks.
+const maxPiece = wire.MaxLine + 256
+
+// takeLines lays anonymous lines out, in slices small enough that no content
+// can make a frame too large for the log.
+func (w *writer) takeLines(b *wire.Batch) error {
+	w.layout.Begin(b.Time, line.CleanName(b.Host, true, "-"), sourceOf(b.Source, "-"), b.Marks)
+	return w.takeSlices(b, b.Text)
+}
+
+// sourceOf is a source as the file names it.
+func sourceOf(own, other string) string {
+	if own == "" {
+		return other
+	}
+	return line.CleanName(own, false, other)
+}
+
+func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
+	const slice = 16 << 10
+	n := w.s.counts.of(b.Input)
+	for len(text) > 0 {
+		end := min(len(text), slice)
+		if i := bytes.LastIndexByte(text[:end], '\n'); i >= 0 {
+			end = i + 1
+		} else {
+			end += bytes.IndexByte(text[end:], '\n') + 1
+		}
+		lines, length := w.lay(record{time: b.Time}, text[:end])
+		w.wrote(n, b, lines, length)
+		text = text[end:]
+		if len(w.group.text) >= groupBytes {
+			if err := w.commit(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// wrote counts what was laid out of b.
+func (w *writer) wrote(n *inputCounts, b *wire.Batch, lines, length int) {
+	n.wrote(lines, length)
+	w.s.shares.add(b, length, w.file.generation)
+}
+
+// lay lays text out under r; anonymous lines continue the record before, if
+// that is theirs too.
+func (w *writer) lay(r record, text []byte) (lines, length int) {
+	g := &w.group
+	at := len(g.text)
+	g.text, lines = w.layout.Append(g.text, text)
+	laid := g.text[at:]
+	if last := len(g.records) - 1; r.stream.IsZero() && last >= 0 && g.records[last].stream.IsZero() && g.records[last].time == r.time {
+		p := &g.records[last]
+		p.lines += uint32(lines)
+		p.length += uint32(len(laid))
+		p.sum = disk.UpdateChecksum(p.sum, laid)
+		return lines, len(laid)
+	}
+	if !r.stream.IsZero() {
+		g.streams[r.stream] = true // also behind a commit in the middle of a batch
+	}
+	r.lines, r.length = uint32(lines), uint32(len(laid))
+	r.sum = disk.Checksum(laid)
+	g.records = append(g.records, r)
+	return lines, len(laid)
+}
+
+func countLines(text []byte) uint64 { return uint64(lines.Count(text)) }
+
+// takeNotices puts the log's own lines into the group.
+func (w *writer) takeNotices() {
+	for _, n := range w.s.notices.take() {
+		w.s.counts.of(inputOwn).received.Add(1)
+		if w.s.Format == "raw" {
+			w.s.counts.of(inputOwn).reject(reasonRaw, 1)
+			continue
+		}
+		w.layout.Begin(n.time, w.s.Host, wire.SourceNotice, nil)
+		w.s.counts.of(inputOwn).wrote(w.lay(record{time: n.time}, n.text))
+	}
+}
