@@ -183,7 +183,7 @@ func (f *file) readBatch(c cursor, block []byte, most limits, last bool, ends in
 		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
 		last = last || r.hole == ends
 	}
-	out := f.decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Inside: c.inside,
+	out := f.decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
 		End: last, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
 	if len(out.Text) == 0 {
 		r.short = r.full

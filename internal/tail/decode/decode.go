@@ -37,10 +37,11 @@ type Decoder interface {
 type Input struct {
 	Block   []byte // the block; Raw is the beginning of its window
 	Raw     []byte
-	Offset  int64 // of Raw in the source
-	Inside  bool  // the place is inside a line, of which a part was yielded
-	End     bool  // no bytes follow: a last line without its end is complete
-	Limit   bool  // more bytes follow, but no block is larger than this one
+	Offset  int64  // of Raw in the source
+	Before  []byte // the raw bytes before it, wire.TailSize of them if there are as many
+	Inside  bool   // the place is inside a line, of which a part was yielded
+	End     bool   // no bytes follow: a last line without its end is complete
+	Limit   bool   // more bytes follow, but no block is larger than this one
 	MaxLine int
 }
 
