@@ -18,6 +18,7 @@ import (
 	"fanin/internal/disk"
 	"fanin/internal/lines"
 	"fanin/internal/natsconn"
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
@@ -64,7 +65,8 @@ type NATS struct {
 	unpack      func() (*zstd.Decoder, error)
 	ownsMetrics bool
 	refusals    refusals
-	draining    chan struct{} // closed by Shutdown
+	taking      context.Context // ends with Shutdown
+	stopTaking  context.CancelFunc
 	serving     sync.WaitGroup
 
 	subscribing sync.Mutex
@@ -99,7 +101,8 @@ func (n *NATS) setUp() {
 		n.MaxLine = min(max(n.MaxLine, lines.MinLimit), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
 		n.unpack = sync.OnceValues(newUnpacker)
-		n.draining, n.named = make(chan struct{}), make(chan struct{})
+		n.taking, n.stopTaking = context.WithCancel(context.Background())
+		n.named = make(chan struct{})
 		if !n.meetsAgents() {
 			close(n.named)
 		}
@@ -132,7 +135,7 @@ func (n *NATS) Serve() error {
 			parts.Go(func() { (&natsPlain{n: n, subject: subject}).run() })
 		}
 	}
-	<-n.draining
+	<-n.taking.Done()
 	parts.Wait()
 	return ErrServerClosed
 }
@@ -158,7 +161,7 @@ func (n *NATS) setName(err error) {
 func (n *NATS) mine() error {
 	select {
 	case <-n.named:
-	case <-n.draining:
+	case <-n.taking.Done():
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -204,9 +207,7 @@ func (n *NATS) notYet(part string) {
 func (n *NATS) Shutdown(ctx context.Context) error {
 	n.setUp()
 	n.mu.Lock()
-	if !n.isDraining() {
-		close(n.draining)
-	}
+	n.stopTaking()
 	n.mu.Unlock()
 	done := make(chan struct{})
 	go func() { // ends with the last Serve
@@ -222,24 +223,10 @@ func (n *NATS) Shutdown(ctx context.Context) error {
 	}
 }
 
-func (n *NATS) isDraining() bool {
-	select {
-	case <-n.draining:
-		return true
-	default:
-		return false
-	}
-}
+func (n *NATS) isDraining() bool { return n.taking.Err() != nil }
 
 // pause waits, and reports whether to go on.
-func (n *NATS) pause(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-n.draining:
-		return false
-	}
-}
+func (n *NATS) pause(d time.Duration) bool { return retry.Pause(n.taking, d) == nil }
 
 // Trouble says what keeps messages from being taken now; "": nothing does.
 func (n *NATS) Trouble() string {
@@ -281,23 +268,12 @@ func (n *NATS) setTrouble(part string, err error) {
 
 // connected waits for the server; false: it is time to end.
 func (n *NATS) connected() bool {
-	for !n.Conn.IsConnected() {
-		if err := n.Conn.LastError(); err != nil { // who was not let in is not told to the handlers
-			n.Unreachable(n.Conn, err)
-		}
-		if !n.pause(100 * time.Millisecond) {
-			return false
-		}
-	}
-	return !n.isDraining()
+	return natsconn.WaitConnected(n.taking, n.Conn, n.Unreachable) == nil
 }
 
-// Unreachable takes the outcome of an attempt to connect, nil: it is connected. It is
-// for the connection's handlers. An outage is said once, whatever the reasons are.
+// Unreachable reports the outcome of an attempt to connect, nil: it is connected. It is
+// for the connection's handlers. An outage is logged once, whatever the reasons are.
 func (n *NATS) Unreachable(nc *nats.Conn, err error) {
-	if errors.Is(err, nats.ErrNoServers) {
-		return // why there is none comes next
-	}
 	n.setUp()
 	n.mu.Lock()
 	news := err != nil && n.unreachable == nil
@@ -308,15 +284,16 @@ func (n *NATS) Unreachable(nc *nats.Conn, err error) {
 	}
 }
 
-// Forbidden takes what the server says beside the point: it is for the connection's
-// ErrHandler. What may not be published is said until nil comes, at a new connection;
-// of a subscription that is forbidden, who asked for it hears at once, see subscribed.
-func (n *NATS) Forbidden(err error) {
+// Forbidden reports what the server forbids; nil: a new connection was made, and nothing
+// is known to be forbidden. It is for the connection's handlers. A forbidden subscription
+// is reported to its caller, see subscribed.
+func (n *NATS) Forbidden(f *natsconn.ForbiddenError) {
 	n.setUp()
-	if err == nil {
+	switch {
+	case f == nil:
 		n.setTrouble("permissions", nil)
-	} else if subject, publish, ok := natsconn.Forbidden(err); ok && publish {
-		n.setTrouble("permissions", fmt.Errorf("the server forbids this user to publish to %s: what is needed is in docs/nats.md", subject))
+	case f.Publish:
+		n.setTrouble("permissions", f)
 	}
 }
 
@@ -333,8 +310,8 @@ func (n *NATS) subscribed(subject string, subscribe func() error) error {
 		return fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
 	if err := n.Conn.LastError(); err != nil && err != before {
-		if about, publish, ok := natsconn.Forbidden(err); ok && !publish && about == subject {
-			return fmt.Errorf("the server forbids this user to subscribe to %s: what is needed is in docs/nats.md", subject)
+		if f := natsconn.AsForbidden(err); f != nil && !f.Publish && f.Subject == subject {
+			return f
 		}
 	}
 	return nil

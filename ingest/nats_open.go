@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/natsconn"
@@ -26,39 +25,17 @@ func (s *natsStream) open(ctx context.Context) error {
 	if s.n.meetsAgents() {
 		s.filters = append(s.filters, s.n.Agents.AllBatches())
 	}
-	stream, err := s.js.Stream(ctx, s.n.Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) && s.n.Create {
-		stream, err = s.create(ctx)
-	}
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("the stream %s does not exist: say create = true, or: nats stream add %s --subjects=%q --discard=new --retention=work", s.n.Stream, s.n.Stream, s.filters)
-	}
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
-		return fmt.Errorf("the server has no JetStream, or this user has none: nats-server -js, or jetstream {} in its configuration: %w", err)
-	}
+	want := natsconn.Stream{Name: s.n.Stream, Subjects: s.filters, Create: s.n.Create, Replicas: s.n.Replicas}
+	stream, created, err := want.Open(ctx, s.js)
 	if err != nil {
-		return fmt.Errorf("look for the stream %s: %w", s.n.Stream, err)
-	}
-	if err := natsconn.Refuse(&stream.CachedInfo().Config); err != nil {
 		return err
+	}
+	if created {
+		s.n.Log.Info("created the stream", "stream", s.n.Stream, "subjects", s.filters, "replicas", s.n.Replicas)
 	}
 	s.stream = stream
 	s.warn(stream.CachedInfo())
 	return s.openConsumer(ctx, stream)
-}
-
-// create makes a stream that says no when it is full, and lets go of messages
-// when they are acknowledged.
-func (s *natsStream) create(ctx context.Context) (jetstream.Stream, error) {
-	stream, err := s.js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: s.n.Stream, Subjects: s.filters, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-		Storage: jetstream.FileStorage, Replicas: s.n.Replicas, Description: "made by fanin-collector",
-	})
-	if err != nil {
-		return nil, fmt.Errorf("make the stream %s: %w", s.n.Stream, err)
-	}
-	s.n.Log.Info("made the stream", "stream", s.n.Stream, "subjects", s.filters, "replicas", s.n.Replicas)
-	return stream, nil
 }
 
 // warn says what may surprise.

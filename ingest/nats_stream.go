@@ -105,7 +105,7 @@ func (s *natsStream) session(begun func()) error {
 	defer s.n.Conn.RemoveStatusListener(lost)
 	go func() { // ends with the session
 		select {
-		case <-s.n.draining:
+		case <-s.n.taking.Done():
 			cancel(nil)
 		case <-lost: // a request that the server has forgotten would be waited for
 			cancel(nats.ErrDisconnected)

@@ -388,7 +388,7 @@ func TestStreamRefused(t *testing.T) {
 		s := natstest.New(t)
 		n := &NATS{Out: newKeeper(), Subjects: []string{"logs.>"}, Stream: "LOGS"}
 		serveNATS(t, s, n)
-		troubled(t, n, "does not exist: say create = true")
+		troubled(t, n, "does not exist: set create = true")
 	})
 	t.Run("no JetStream", func(t *testing.T) {
 		s := natstest.New(t, func(o *server.Options) { o.JetStream = false })

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/lines"
+	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -24,7 +25,7 @@ import (
 func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
 	t.Helper()
 	n.setUp()
-	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(err) }), nats.ReconnectErrHandler(n.Unreachable),
+	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(natsconn.AsForbidden(err)) }), nats.ReconnectErrHandler(n.Unreachable),
 		nats.ConnectHandler(func(nc *nats.Conn) { n.Unreachable(nc, nil) }), nats.ReconnectHandler(func(nc *nats.Conn) { n.Unreachable(nc, nil) }))
 	served := make(chan error, 1)
 	go func() { served <- n.Serve() }() // ended by stop
@@ -212,7 +213,6 @@ func TestNATSOutage(t *testing.T) {
 	var said strings.Builder
 	n, nc := &NATS{Log: slog.New(slog.NewTextHandler(&said, nil))}, natstest.New(t).Connect()
 	for outage := range 2 {
-		n.Unreachable(nc, nats.ErrNoServers)
 		for i := range 3 {
 			n.Unreachable(nc, fmt.Errorf("server %d is away", i))
 		}
@@ -232,10 +232,10 @@ func TestNATSForbidden(t *testing.T) {
 		listen    *NATS
 		word      string
 	}{
-		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}}, "the server forbids this user to subscribe to logs.>"},
-		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}, Queue: "q"}, "the server forbids this user to subscribe to logs.>"},
-		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &NATS{Agents: "fanin"}, "the server forbids this user to subscribe to fanin.agent.*"},
-		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &NATS{Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}, "the server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
+		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}}, "the NATS server forbids this user to subscribe to logs.>"},
+		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}, Queue: "q"}, "the NATS server forbids this user to subscribe to logs.>"},
+		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &NATS{Agents: "fanin"}, "the NATS server forbids this user to subscribe to fanin.agent.*"},
+		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &NATS{Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}, "the NATS server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			user := &server.User{Username: "c", Password: "c", Permissions: &c.forbidden}
@@ -244,7 +244,7 @@ func TestNATSForbidden(t *testing.T) {
 			m := &appendertest.Memory{Log: wire.NewStreamID()}
 			n := c.listen
 			n.Out, n.Welcome, n.Log = m, m.Welcome, slog.New(slog.NewTextHandler(&said, nil))
-			n.Conn = s.Connect(nats.UserInfo("c", "c"), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(err) }),
+			n.Conn = s.Connect(nats.UserInfo("c", "c"), nats.PermissionErrOnSubscribe(true), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(natsconn.AsForbidden(err)) }),
 				nats.ReconnectHandler(func(*nats.Conn) { n.Forbidden(nil) }))
 			ended := make(chan struct{})
 			go func() { n.Serve(); close(ended) }() // ended by Shutdown

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"fanin/internal/natsconn"
 	"fanin/internal/ship"
 	"fanin/internal/wire"
 )
@@ -43,7 +44,7 @@ func overTCP(addr string) way {
 // overNATS asks the collector itself, or goes through a stream.
 func overNATS(url, stream string) way {
 	return &ship.NATS{
-		URL: url, Stream: stream, Compress: "none", MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
+		Login: natsconn.Login{URL: url}, Stream: stream, Compress: "none", MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
 		GreetWithin: time.Second, PingEvery: time.Second, DeadAfter: 3 * time.Second, AnswerWithin: 3 * time.Second, Hello: hello("witness-nats" + stream),
 	}
 }

@@ -206,8 +206,7 @@ func (s *settings) checkReach() (problems []error) {
 		}
 	}
 	if login := s.login(); login.URL != "" {
-		_, err := login.Options()
-		problems = append(problems, err)
+		problems = append(problems, login.Check())
 	}
 	return problems
 }

@@ -202,15 +202,14 @@ func (a *follower) nats(hello wire.Hello) (*ship.NATS, error) {
 			return nil, err
 		}
 	}
-	options, err := login.Options()
-	if err != nil {
+	if err := login.Check(); err != nil {
 		return nil, err
 	}
 	if !login.Encrypted() {
 		a.log.Warn("lines go over the network unencrypted: give [agent] tls = {ca = \"...\"} if the NATS server speaks TLS", "server", login.URL)
 	}
 	return &ship.NATS{
-		URL: login.URL, Options: options, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
+		Login: login, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
 		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS, Explain: c.TLS.files(a.log).ExplainClient,
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
 	}, nil

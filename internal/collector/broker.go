@@ -3,8 +3,6 @@ package collector
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,52 +80,45 @@ func (c *server) natsInput(t *natsTable) *ingest.NATS {
 
 // dial makes a connection that comes back by itself.
 func (c *server) dial(x *natsServer, name string) (*nats.Conn, error) {
-	options, err := x.table.options(c.log)
+	login, err := x.table.tlsLogin(c.log)
 	if err != nil {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
-	url := x.table.URL
-	nc, err := nats.Connect(url, append([]nats.Option{
-		nats.Name(name), nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
-		nats.Timeout(5 * time.Second), nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2), nats.PermissionErrOnSubscribe(true),
-		nats.ConnectHandler(func(nc *nats.Conn) {
-			c.log.Info("connected to the NATS server", "server", nc.ConnectedUrlRedacted())
+	d := natsconn.Dialer{
+		Login: login, Name: name,
+		Up: func(nc *nats.Conn, again bool) {
+			c.log.Info("connected to the NATS server", "server", nc.ConnectedUrlRedacted(), "again", again)
 			x.in.Unreachable(nc, nil)
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			c.log.Info("connected to the NATS server again", "server", nc.ConnectedUrlRedacted())
-			x.in.Unreachable(nc, nil)
-			x.in.Forbidden(nil)
-		}),
-		nats.ReconnectErrHandler(func(nc *nats.Conn, err error) {
-			if err != nil {
-				err = x.table.files(nil).ExplainClient(err)
+			if again {
+				x.in.Forbidden(nil)
 			}
-			x.in.Unreachable(nc, err)
-		}),
-		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
-			if !nc.IsClosed() {
-				c.log.Warn("the connection to the NATS server was lost; trying again", "server", url, "err", cmp.Or(err, errors.New("closed")))
-			}
-		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.refused(x, err) }),
-	}, options...)...)
+		},
+		Lost: func(_ *nats.Conn, err error) {
+			c.log.Warn("the connection to the NATS server was lost; trying again", "server", x.table.URL, "err", err)
+		},
+		Failed: func(nc *nats.Conn, err error) {
+			x.in.Unreachable(nc, x.table.files(nil).ExplainClient(err))
+		},
+		Forbidden: func(f *natsconn.ForbiddenError) { c.forbidden(x, f) },
+	}
+	nc, err := d.Dial()
 	if err != nil {
-		return nil, fmt.Errorf("connect to the NATS server %s: %w", url, err)
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
 	return nc, nil
 }
 
-// refused takes what the server says beside the point. That this collector cannot be
-// asked keeps no lines.
-func (c *server) refused(x *natsServer, err error) {
-	if subject, publish, ok := natsconn.Forbidden(err); ok && !publish && c.service(x).Listens(subject) {
+// forbidden handles a permission that a server denies. That this collector cannot answer
+// requests keeps no lines.
+func (c *server) forbidden(x *natsServer, f *natsconn.ForbiddenError) {
+	if !f.Publish && c.service(x).Listens(f.Subject) {
 		x.unserved.Do(func() {
-			c.log.Info("this collector cannot be found or asked over NATS: the server forbids it; lines are taken all the same", "subject", subject)
+			c.log.Info("this collector cannot answer requests over NATS: the server forbids it; lines are not affected",
+				"subject", f.Subject)
 		})
 		return
 	}
-	x.in.Forbidden(err)
+	x.in.Forbidden(f)
 }
 
 // sendOut begins with what goes out to a server.

@@ -127,7 +127,10 @@ func (s *settings) checkEnvironment(ctx context.Context) error {
 	for i := range s.Collector.NATS {
 		t := &s.Collector.NATS[i]
 		at := fmt.Sprintf("collector.nats[%d]", i)
-		_, err := t.options(nil)
+		login, err := t.tlsLogin(nil)
+		if err == nil {
+			err = login.Check()
+		}
 		if err == nil && t.TLS != nil {
 			err = t.TLS.files(nil).CheckClient(time.Now())
 		}

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/nats-io/nats.go"
-
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/natsconn"
@@ -73,16 +71,16 @@ func (t *natsTable) files(log *slog.Logger) certs.Files {
 	return t.TLS.files(log)
 }
 
-// options are the library's, with the files read.
-func (t *natsTable) options(log *slog.Logger) ([]nats.Option, error) {
+// tlsLogin is login with the TLS of the table.
+func (t *natsTable) tlsLogin(log *slog.Logger) (natsconn.Login, error) {
 	l := t.login()
 	if t.TLS != nil {
 		var err error
 		if l.TLS, err = t.TLS.files(log).Client(); err != nil {
-			return nil, fmt.Errorf("tls of %s: %w", t.URL, err)
+			return l, fmt.Errorf("tls of %s: %w", t.URL, err)
 		}
 	}
-	return l.Options()
+	return l, nil
 }
 
 var (

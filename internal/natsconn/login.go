@@ -1,7 +1,3 @@
-// Package natsconn says how a program connects to a NATS server: where, who it is,
-// and over TLS or not. Secrets come from files alone, never from addresses,
-// flags or the configuration, and not from files that everybody can read. It
-// also says which streams may be trusted with lines, and how programs are found.
 package natsconn
 
 import (
@@ -19,19 +15,22 @@ import (
 	"fanin/internal/disk"
 )
 
-// Login is how to connect. Zero: without a name, as servers without
-// authentication want it.
+// Login is where a server is, and how to log in to it. Without any secret it logs in
+// without a name, which is what a server without authentication expects.
+//
+// Secrets come from files alone, never from addresses, flags or the configuration,
+// and not from files that every user can read.
 type Login struct {
-	URL          string // one or several servers of one cluster, by commas: nats://HOST:PORT or tls://HOST:PORT
+	URL          string // one or several servers of one cluster, separated by commas: nats://HOST:PORT or tls://HOST:PORT
 	User         string // with PasswordFile
 	PasswordFile string
 	TokenFile    string
 	NKeyFile     string             // a seed, as nk makes it
 	CredsFile    string             // a JWT and a seed, as nsc makes it
-	TLS          func() *tls.Config // nil: plain, unless the URL says tls://
+	TLS          func() *tls.Config // nil: plain, unless the URL has tls://
 }
 
-// CheckURLs says what is wrong with the addresses.
+// CheckURLs returns what is wrong with the addresses.
 func (l *Login) CheckURLs() error {
 	for _, address := range strings.Split(l.URL, ",") {
 		if err := CheckURL(strings.TrimSpace(address)); err != nil {
@@ -41,31 +40,33 @@ func (l *Login) CheckURLs() error {
 	return nil
 }
 
-// CheckSecrets says what is wrong with all else that shows without a file.
+// CheckSecrets returns what is wrong with the rest, as far as it shows without reading
+// a file.
 func (l *Login) CheckSecrets() error {
-	ways := 0
-	for _, way := range []string{l.PasswordFile, l.TokenFile, l.NKeyFile, l.CredsFile} {
-		if way != "" {
-			ways++
+	secrets := 0
+	for _, file := range []string{l.PasswordFile, l.TokenFile, l.NKeyFile, l.CredsFile} {
+		if file != "" {
+			secrets++
 		}
 	}
 	switch {
-	case ways > 1:
-		return errors.New("give one of password_file, token_file, nkey_file and creds_file")
+	case secrets > 1:
+		return errors.New("set only one of password_file, token_file, nkey_file and creds_file")
 	case (l.User == "") != (l.PasswordFile == ""):
-		return errors.New("user and password_file go together")
+		return errors.New("user and password_file belong together: set both or neither")
 	}
 	return nil
 }
 
-// CheckURL says what is wrong with one address.
+// CheckURL returns what is wrong with one address.
 func CheckURL(address string) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is no address: want nats://HOST:PORT", address)
+		return fmt.Errorf("invalid address %q: want nats://HOST:PORT", address)
 	case u.User != nil:
-		return fmt.Errorf("the address of %s has a user or a token in it: secrets come from files, see user, password_file, token_file, nkey_file and creds_file", u.Host)
+		return fmt.Errorf("the address of %s contains a user or a token: secrets come from files, "+
+			"see user, password_file, token_file, nkey_file and creds_file", u.Host)
 	case u.Scheme != "nats" && u.Scheme != "tls":
 		return fmt.Errorf("%q: want nats:// or tls:// before host:port", address)
 	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "":
@@ -74,7 +75,7 @@ func CheckURL(address string) error {
 	return nil
 }
 
-// Encrypted reports whether what is sent is encrypted, or stays on this machine.
+// Encrypted reports whether the connection is encrypted, or stays on this machine.
 func (l *Login) Encrypted() bool {
 	if l.TLS != nil {
 		return true
@@ -92,54 +93,68 @@ func (l *Login) Encrypted() bool {
 	return true
 }
 
-// Options are the library's options for l. The files are read now, so that a
-// mistake shows at once, and again for each connection: secrets are renewed while
-// programs run.
-func (l *Login) Options() ([]nats.Option, error) {
+// Check reads the files of l and returns what is wrong with it.
+func (l *Login) Check() error {
+	_, err := l.options()
+	return err
+}
+
+// options are the library's options for l. The files are read now, so that a mistake
+// shows at once, and again for each connection: secrets are renewed while programs run.
+func (l *Login) options() ([]nats.Option, error) {
 	if err := errors.Join(l.CheckURLs(), l.CheckSecrets()); err != nil {
 		return nil, err
 	}
-	options := []nats.Option{nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.IgnoreAuthErrorAbort(), nats.ReconnectBufSize(-1)}
+	var options []nats.Option
 	if l.TLS != nil {
 		options = append(options, l.secure)
 	}
-	switch {
-	case l.PasswordFile != "":
-		if _, err := secret(l.PasswordFile); err != nil {
-			return nil, err
-		}
-		return append(options, nats.UserInfoHandler(func() (user, password string) {
-			password, _ = secret(l.PasswordFile) // none is refused by the server, and said
-			return l.User, password
-		})), nil
-	case l.TokenFile != "":
-		if _, err := secret(l.TokenFile); err != nil {
-			return nil, err
-		}
-		return append(options, nats.TokenHandler(func() (token string) {
-			token, _ = secret(l.TokenFile)
-			return token
-		})), nil
-	case l.NKeyFile != "":
-		if _, err := secret(l.NKeyFile); err != nil {
-			return nil, err
-		}
-		o, err := nats.NkeyOptionFromSeed(l.NKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("nkey file %s: %w", l.NKeyFile, err)
-		}
-		return append(options, o), nil
-	case l.CredsFile != "":
-		if _, err := secret(l.CredsFile); err != nil {
-			return nil, err
-		}
-		return append(options, nats.UserCredentials(l.CredsFile)), nil
+	secret, err := l.secretOption()
+	if err != nil {
+		return nil, err
+	}
+	if secret != nil {
+		options = append(options, secret)
 	}
 	return options, nil
 }
 
-// secure makes the library ask for certificates and roots at each connection:
-// their files may have changed.
+// secretOption is the option for the secret, nil if there is none. A secret that is
+// unreadable later is an empty one: the server refuses it, and that is logged.
+func (l *Login) secretOption() (nats.Option, error) {
+	for _, file := range []string{l.PasswordFile, l.TokenFile, l.NKeyFile, l.CredsFile} {
+		if file == "" {
+			continue
+		}
+		if _, err := readSecret(file); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case l.PasswordFile != "":
+		return nats.UserInfoHandler(func() (user, password string) {
+			password, _ = readSecret(l.PasswordFile)
+			return l.User, password
+		}), nil
+	case l.TokenFile != "":
+		return nats.TokenHandler(func() (token string) {
+			token, _ = readSecret(l.TokenFile)
+			return token
+		}), nil
+	case l.NKeyFile != "":
+		o, err := nats.NkeyOptionFromSeed(l.NKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("nkey file %s: %w", l.NKeyFile, err)
+		}
+		return o, nil
+	case l.CredsFile != "":
+		return nats.UserCredentials(l.CredsFile), nil
+	}
+	return nil, nil
+}
+
+// secure makes the library ask for certificates and roots at each connection: their
+// files may have changed.
 func (l *Login) secure(o *nats.Options) error {
 	c := l.TLS()
 	o.Secure, o.TLSConfig = true, c
@@ -150,8 +165,8 @@ func (l *Login) secure(o *nats.Options) error {
 	return nil
 }
 
-// secret reads a file that not everybody may read.
-func secret(path string) (string, error) {
+// readSecret reads a file that only some users may read.
+func readSecret(path string) (string, error) {
 	if err := disk.Regular(path); err != nil {
 		return "", fmt.Errorf("secret: %w", err)
 	}
@@ -160,7 +175,7 @@ func secret(path string) (string, error) {
 		return "", fmt.Errorf("secret: %w", err)
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("secret %s can be read by everybody (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
+		return "", fmt.Errorf("secret %s can be read by every user (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

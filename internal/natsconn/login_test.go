@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
@@ -17,6 +16,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 )
 
 func write(t *testing.T, text string, mode os.FileMode) string {
@@ -29,8 +29,7 @@ func write(t *testing.T, text string, mode os.FileMode) string {
 	return path
 }
 
-// TestLogin: each way to log in is let in by a server that wants it, and a wrong
-// secret is not.
+// TestLogin: a server accepts each kind of secret, and rejects a wrong one.
 func TestLogin(t *testing.T) {
 	user, err := nkeys.CreateUser()
 	if err != nil {
@@ -56,7 +55,7 @@ func TestLogin(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := natstest.New(t, c.server)
 			c.right.URL, c.wrong.URL = s.ClientURL(), s.ClientURL()
-			letIn(t, &c.right)
+			accepted(t, &c.right)
 			if err := try(t, &c.wrong); !errors.Is(err, nats.ErrAuthorization) {
 				t.Errorf("a wrong secret: %v", err)
 			}
@@ -67,21 +66,21 @@ func TestLogin(t *testing.T) {
 // try connects as l says, and closes the connection.
 func try(t *testing.T, l *Login) error {
 	t.Helper()
-	options, err := l.Options()
+	options, err := l.options()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(l.URL, append(options, nats.RetryOnFailedConnect(false), nats.NoReconnect())...)
+	nc, err := nats.Connect(l.URL, append(options, nats.NoReconnect())...)
 	if err == nil {
 		nc.Close()
 	}
 	return err
 }
 
-func letIn(t *testing.T, l *Login) {
+func accepted(t *testing.T, l *Login) {
 	t.Helper()
 	if err := try(t, l); err != nil {
-		t.Errorf("not let in: %v", err)
+		t.Errorf("rejected: %v", err)
 	}
 }
 
@@ -141,27 +140,16 @@ func TestSecretsChange(t *testing.T) {
 	} {
 		s := natstest.New(t, c.server)
 		c.login.URL = s.ClientURL()
-		options, err := c.login.Options()
-		if err != nil {
-			t.Fatal(err)
-		}
-		nc, err := nats.Connect(c.login.URL, append(options, nats.ReconnectWait(10*time.Millisecond))...)
+		nc, err := (&Dialer{Login: c.login}).Dial()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer nc.Close()
-		time.Sleep(50 * time.Millisecond)
-		if nc.IsConnected() {
-			t.Fatal("the old secret is good")
-		}
+		waittest.Until(t, "the old secret to be rejected", func() bool { return errors.Is(nc.LastError(), nats.ErrAuthorization) })
 		if err := os.WriteFile(c.file, []byte("new"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for end := time.Now().Add(10 * time.Second); !nc.IsConnected(); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("the new secret was not used: %v", nc.LastError())
-			}
-		}
+		waittest.Until(t, "a connection with the new secret", nc.IsConnected)
 	}
 }
 
@@ -182,7 +170,7 @@ func TestTLS(t *testing.T) {
 	}
 	root, cert, key := ca.Files(t.TempDir(), ca.Sign("web-1"))
 	other, otherCert, otherKey := stranger.Files(t.TempDir(), stranger.Sign("web-1"))
-	letIn(t, login(certs.Files{CA: root, Cert: cert, Key: key}))
+	accepted(t, login(certs.Files{CA: root, Cert: cert, Key: key}))
 	for what, f := range map[string]certs.Files{
 		"no certificate":                   {CA: root},
 		"another authority's certificate":  {CA: root, Cert: otherCert, Key: otherKey},
@@ -191,7 +179,7 @@ func TestTLS(t *testing.T) {
 		"a server of no authority we know": {Cert: cert, Key: key},
 	} {
 		if err := try(t, login(f)); err == nil {
-			t.Errorf("%s: let in", what)
+			t.Errorf("%s: accepted", what)
 		}
 	}
 	if err := try(t, &Login{URL: s.ClientURL()}); !errors.Is(err, nats.ErrSecureConnRequired) && err == nil {
@@ -200,24 +188,16 @@ func TestTLS(t *testing.T) {
 
 	dir := t.TempDir()
 	root, cert, key = ca.Files(dir, stranger.Sign("web-1"))
-	options, err := login(certs.Files{CA: root, Cert: cert, Key: key}).Options()
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := nats.Connect(s.ClientURL(), append(options, nats.ReconnectWait(10*time.Millisecond))...)
+	nc, err := (&Dialer{Login: *login(certs.Files{CA: root, Cert: cert, Key: key})}).Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
 	ca.Files(dir, ca.Sign("web-1"))
-	for end := time.Now().Add(10 * time.Second); !nc.IsConnected(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("the renewed certificate was not used: %v", nc.LastError())
-		}
-	}
+	waittest.Until(t, "a connection with the renewed certificate", nc.IsConnected)
 }
 
-// TestMistakes: each says what to do.
+// TestMistakes: each error names the remedy.
 func TestMistakes(t *testing.T) {
 	secret := write(t, "x", 0o600)
 	for want, l := range map[string]Login{
@@ -226,11 +206,11 @@ func TestMistakes(t *testing.T) {
 		"chmod 0640":              {URL: "nats://127.0.0.1", TokenFile: write(t, "x", 0o644)},
 		"is empty":                {URL: "nats://127.0.0.1", TokenFile: write(t, " \n", 0o600)},
 		"no such file":            {URL: "nats://127.0.0.1", CredsFile: secret + ".not"},
-		"give one of":             {URL: "nats://127.0.0.1", CredsFile: secret, TokenFile: secret},
-		"go together":             {URL: "nats://127.0.0.1", User: "web"},
+		"only one of":             {URL: "nats://127.0.0.1", CredsFile: secret, TokenFile: secret},
+		"belong together":         {URL: "nats://127.0.0.1", User: "web"},
 		"want nats://HOST:PORT":   {URL: "nats://127.0.0.1/subject"},
 	} {
-		if _, err := l.Options(); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := l.options(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", l, err, want)
 		}
 	}

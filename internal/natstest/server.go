@@ -1,4 +1,4 @@
-// Package natstest runs NATS servers for tests, within the test's process.
+// Package natstest runs NATS servers in the process of a test.
 package natstest
 
 import (
@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 )
 
@@ -42,7 +43,7 @@ func (s *Server) Start() {
 	}
 	srv.Start()
 	if !srv.ReadyForConnections(20 * time.Second) {
-		s.t.Fatal("the NATS server does not start")
+		s.t.Fatal("the NATS server did not start")
 	}
 	s.Server = srv
 	if s.options.Port == server.RANDOM_PORT {
@@ -50,7 +51,7 @@ func (s *Server) Start() {
 	}
 }
 
-// Change changes what the server is started with the next time.
+// Change changes the options of the next Start.
 func (s *Server) Change(f func(*server.Options)) { f(&s.options) }
 
 // Stop stops the server.
@@ -74,9 +75,18 @@ func (s *Server) Connect(options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// VerifyMain runs a package's tests, and fails when goroutines are left. Those of a
-// store that was made in the moment the server stopped are the server's: it leaves
-// them behind (nats-server 2.15).
+// JetStream is JetStream over a connection.
+func (s *Server) JetStream(nc *nats.Conn) jetstream.JetStream {
+	s.t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return js
+}
+
+// VerifyMain runs a package's tests, and fails if goroutines are left. The server itself
+// (nats-server 2.15) leaves behind those of a store that was made while it stopped.
 func VerifyMain(m *testing.M) {
 	const server = "github.com/nats-io/nats-server/v2/server"
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction(server+".(*fileStore).flushStreamStateLoop"), goleak.IgnoreAnyFunction(server+"/ats.Register.func1"))

@@ -23,8 +23,7 @@ import (
 // committed the batch, unless Ack is "stream". Set the fields, Run it, Append to
 // it. Zero fields take the defaults named.
 type NATS struct {
-	URL       string              // one or several servers of one cluster, by commas; required
-	Options   []nats.Option       // how to log in
+	Login     natsconn.Login      // where the server is, and how to log in; required
 	Subject   natsconn.Subjects   // where the collector is met; default "fanin"
 	Stream    string              // the JetStream stream that batches go through; default: none, the collector is asked directly
 	Ack       string              // "commit" (default), or "stream": nil when the stream has the batch, whether or not a collector runs
@@ -48,7 +47,6 @@ type NATS struct {
 	squeeze  *squeezer
 	hello    []byte        // the frame that begins each message
 	slots    chan struct{} // one for each batch on its way
-	up       chan struct{} // the server is there (again)
 	away     atomic.Bool   // the outage was said
 	talking  *talk         // guarded by mu: the latest session, welcomed or not
 	unserved sync.Once
@@ -75,7 +73,7 @@ func (n *NATS) defaults() error {
 	}
 	n.Hello.Version = wire.Version
 	n.hello = wire.AppendHello(nil, n.Hello)
-	n.up, n.slots = make(chan struct{}, 1), make(chan struct{}, mostFlying)
+	n.slots = make(chan struct{}, mostFlying)
 	if n.Compress == "none" {
 		return nil
 	}
@@ -91,7 +89,7 @@ func (n *NATS) Run(ctx context.Context) error {
 	}
 	nc, err := n.dial()
 	if err != nil {
-		return fmt.Errorf("connect to %s: %w", n.URL, err)
+		return err
 	}
 	defer nc.Close()
 	if n.Connected != nil {
@@ -99,107 +97,66 @@ func (n *NATS) Run(ctx context.Context) error {
 	}
 	wait := n.MinBackoff
 	for ctx.Err() == nil {
-		if !n.connected(ctx, nc) {
+		if natsconn.WaitConnected(ctx, nc, n.unreachable) != nil {
 			break
 		}
 		begun, err := n.converse(ctx, nc)
 		if ctx.Err() != nil {
 			break
 		}
-		if begun && !errors.Is(err, errForbidden) {
+		if begun && !errors.As(err, new(*natsconn.ForbiddenError)) {
 			wait = n.MinBackoff
 		}
 		var f *fault
 		if errors.As(err, &f) {
 			wait = max(wait, f.wait)
 		}
-		n.lost(n.Log, n.URL, err, wait)
+		n.lost(n.Log, n.Login.URL, err, wait)
 		sleep(ctx, wait/2+rand.N(wait)) // so that a fleet does not come back as one
 		wait = min(2*wait, n.MaxBackoff)
 	}
 	return ctx.Err()
 }
 
-// dial makes the connection that lives as long as Run: the library comes back
-// to the servers by itself, and keeps nothing for them meanwhile.
+// dial makes the connection that lives as long as Run.
 func (n *NATS) dial() (*nats.Conn, error) {
-	signal := func() {
-		n.away.Store(false)
-		select {
-		case n.up <- struct{}{}:
-		default:
-		}
+	d := natsconn.Dialer{
+		Login: n.Login, Name: "fanin-agent " + n.Hello.Agent, InboxPrefix: n.Subject.Answer(n.Hello.Agent, "inbox"),
+		Timeout: n.GreetWithin, PingEvery: n.PingEvery,
+		Up: func(*nats.Conn, bool) { n.away.Store(false) },
+		Lost: func(_ *nats.Conn, err error) {
+			n.interrupt(fmt.Errorf("the connection to the NATS server was lost: %w", err))
+		},
+		Failed:    n.unreachable,
+		Forbidden: n.forbidden,
 	}
-	return nats.Connect(n.URL, append([]nats.Option{
-		nats.Name("fanin-agent " + n.Hello.Agent),
-		nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectBufSize(-1),
-		nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, 250*time.Millisecond),
-		nats.Timeout(n.GreetWithin), nats.PingInterval(n.PingEvery), nats.MaxPingsOutstanding(2),
-		nats.CustomInboxPrefix(n.Subject.Answer(n.Hello.Agent, "inbox")),
-		nats.ConnectHandler(func(*nats.Conn) { signal() }),
-		nats.ReconnectHandler(func(*nats.Conn) { signal() }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			n.interrupt(fmt.Errorf("the connection to the NATS server was lost: %w", cmp.Or(err, errors.New("it was closed"))))
-		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { n.unreachable(err) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			n.refused(err)
-		}),
-	}, n.Options...)...)
+	return d.Dial()
 }
 
-// connected waits for the server.
-func (n *NATS) connected(ctx context.Context, nc *nats.Conn) bool {
-	for !nc.IsConnected() {
-		if err := nc.LastError(); err != nil { // who was not let in is not told to the handlers
-			n.unreachable(err)
-		}
-		select {
-		case <-n.up:
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-// unreachable takes the outcome of an attempt to connect. An outage is said once,
-// whatever the reasons are: each server of a cluster has its own.
-func (n *NATS) unreachable(err error) {
-	switch {
-	case errors.Is(err, nats.ErrNoServers): // why there is none comes next
-		return
-	}
-	if err != nil && n.Explain != nil {
+// unreachable reports a failed attempt to connect. An outage is logged once, whatever
+// the reasons are: each server of a cluster has its own.
+func (n *NATS) unreachable(_ *nats.Conn, err error) {
+	if n.Explain != nil {
 		err = n.Explain(err)
 	}
 	switch {
 	case n.away.CompareAndSwap(false, true):
-		n.lost(n.Log, n.URL, err, 0)
+		n.lost(n.Log, n.Login.URL, err, 0)
 	default:
-		n.note(n.URL, err)
+		n.note(n.Login.URL, err)
 	}
 }
 
-var errForbidden = errors.New("the NATS server forbids this user to")
-
-// refused takes what the server says beside the point: what it forbids.
-func (n *NATS) refused(err error) {
-	subject, publish, ok := natsconn.Forbidden(err)
-	what := "subscribe to"
-	if publish {
-		what = "publish to"
+// forbidden handles a permission that the server denies. That the agent cannot answer
+// requests keeps no lines.
+func (n *NATS) forbidden(f *natsconn.ForbiddenError) {
+	if f.Publish || strings.HasPrefix(f.Subject, n.Subject.Answers()) {
+		n.interrupt(f)
+		return
 	}
-	switch {
-	case !ok:
-	case publish, strings.HasPrefix(subject, n.Subject.Answers()):
-		n.interrupt(fmt.Errorf("%w %s %s: what is needed is in docs/nats.md", errForbidden, what, subject))
-	default:
-		n.unserved.Do(func() {
-			n.Log.Info("this agent cannot be found or asked over NATS: the server forbids it; lines go their way all the same", "subject", subject)
-		})
-	}
+	n.unserved.Do(func() {
+		n.Log.Info("this agent cannot answer requests over NATS: the server forbids it; lines are not affected", "subject", f.Subject)
+	})
 }
 
 // interrupt ends the session that works now, or is being begun.
@@ -226,7 +183,7 @@ func (n *NATS) converse(ctx context.Context, nc *nats.Conn) (begun bool, err err
 	case n.Ack != "stream", ctx.Err() != nil, errors.As(err, new(*fault)):
 		return false, err
 	default:
-		n.lost(n.Log, n.URL, fmt.Errorf("no collector answers; what the stream %s takes counts as sent: %w", n.Stream, err), 0)
+		n.lost(n.Log, n.Login.URL, fmt.Errorf("no collector answers; what the stream %s takes counts as sent: %w", n.Stream, err), 0)
 		s.close(err)
 		if s, err = n.talk(nc); err != nil {
 			return false, err
@@ -320,7 +277,7 @@ func (n *NATS) answered(id wire.StreamID, waited time.Duration, did bool) {
 func (n *NATS) jetStreamError(err error) error {
 	var api *jetstream.APIError
 	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+	case natsconn.NoStream(err):
 		return fmt.Errorf("no stream takes %s: is JetStream on, and does the stream %s have the subject %s? %w",
 			n.Subject.Batch(n.Hello.Agent), n.Stream, n.Subject.AllBatches(), err)
 	case errors.As(err, &api) && strings.Contains(api.Description, "maximum"):

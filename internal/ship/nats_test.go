@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -44,7 +45,7 @@ func throughStream(n *ingest.NATS) { n.Stream, n.Create = "BATCHES", true }
 // connectNATS runs an agent's side.
 func connectNATS(t *testing.T, s *natstest.Server, change ...func(*NATS)) *NATS {
 	t.Helper()
-	n := &NATS{URL: s.ClientURL(), Hello: wire.Hello{Agent: "web.example.com", Instance: wire.NewStreamID(), Run: 1},
+	n := &NATS{Login: natsconn.Login{URL: s.ClientURL()}, Hello: wire.Hello{Agent: "web.example.com", Instance: wire.NewStreamID(), Run: 1},
 		MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond}
 	for _, f := range change {
 		f(n)
@@ -233,6 +234,10 @@ func TestBeyond(t *testing.T) {
 // TestNATSForbidden: what the server forbids an agent is said with the subject; that
 // it cannot be asked as a micro service keeps no lines.
 func TestNATSForbidden(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	deny := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Deny: subjects} }
 	for name, c := range map[string]struct {
 		forbidden server.Permissions
@@ -250,7 +255,7 @@ func TestNATSForbidden(t *testing.T) {
 			})
 			m, _ := collectNATS(t, s)
 			n := connectNATS(t, s, func(n *NATS) {
-				n.Options = []nats.Option{nats.UserInfo("a", "a")}
+				n.Login.User, n.Login.PasswordFile = "a", password
 				n.Connected = func(nc *nats.Conn) { nc.SubscribeSync("$SRV.PING") }
 				n.PingEvery = 50 * time.Millisecond
 			})
@@ -270,10 +275,9 @@ func TestNATSForbidden(t *testing.T) {
 // the latest reason can be asked for.
 func TestNATSOutage(t *testing.T) {
 	var said strings.Builder
-	n := &NATS{URL: "nats://a,nats://b", Log: slog.New(slog.NewTextHandler(&said, nil))}
-	n.unreachable(nats.ErrNoServers)
+	n := &NATS{Login: natsconn.Login{URL: "nats://a,nats://b"}, Log: slog.New(slog.NewTextHandler(&said, nil))}
 	for i := range 4 {
-		n.unreachable(fmt.Errorf("server %d is away", i%2))
+		n.unreachable(nil, fmt.Errorf("server %d is away", i%2))
 	}
 	if got := strings.Count(said.String(), "no connection"); got != 1 {
 		t.Errorf("said %d times:\n%s", got, said.String())

@@ -91,7 +91,7 @@ func (o *Output) send(ctx context.Context, lines []carry.Line) error {
 		return err
 	}
 	err := o.publish(ctx, lines)
-	if noStream(err) {
+	if natsconn.NoStream(err) {
 		o.opened = false // the stream was removed, or its store wiped
 	}
 	return err
@@ -146,7 +146,7 @@ func (o *Output) answers(ctx context.Context, lines []carry.Line, acks []jetstre
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
-		if !noStream(err) {
+		if !natsconn.NoStream(err) {
 			lines[i].Unknown()
 		}
 	}
@@ -157,16 +157,9 @@ func (o *Output) answers(ctx context.Context, lines []carry.Line, acks []jetstre
 // (no answer comes after that), or when an answer has taken too long.
 func (o *Output) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, end := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", answerTimeout))
-	ctx, cancel := context.WithCancelCause(ctx)
-	lost := o.Conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	go func() { // ends with stop
-		if _, ok := <-lost; ok {
-			cancel(nats.ErrDisconnected)
-		}
-	}()
+	ctx, release := natsconn.WhileConnected(ctx, o.Conn)
 	return ctx, func() {
-		o.Conn.RemoveStatusListener(lost)
-		cancel(nil)
+		release()
 		end()
 	}
 }
@@ -175,14 +168,10 @@ func (o *Output) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case noStream(err):
+	case natsconn.NoStream(err):
 		return fmt.Errorf("no stream takes %s.>: does the stream %s have that subject? %w", o.Subject, o.Stream, err)
 	}
 	return fmt.Errorf("publish to the stream %s: %w", o.Stream, err)
-}
-
-func noStream(err error) bool {
-	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
 }
 
 // open finds or creates the stream, once, and again when it is gone.
@@ -200,20 +189,12 @@ func (o *Output) open(ctx context.Context) (err error) {
 	}
 	ctx, stop := o.whileConnected(ctx)
 	defer stop()
-	s, err := o.js.Stream(ctx, o.Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) && o.Create {
-		s, err = o.js.CreateStream(ctx, jetstream.StreamConfig{Name: o.Stream, Subjects: []string{o.Subject + ".>"},
-			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
-			Replicas: o.Replicas, Description: "made by fanin-collector"})
-	}
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("the stream %[1]s does not exist: set create = true, "+
-			"or run: nats stream add %[1]s --subjects=%[2]q --retention=work --discard=new", o.Stream, o.Subject+".>")
+	want := natsconn.Stream{Name: o.Stream, Subjects: []string{o.Subject + ".>"}, Create: o.Create, Replicas: o.Replicas}
+	s, _, err := want.Open(ctx, o.js)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return fmt.Errorf("look up the stream %s: %w", o.Stream, cause)
 	}
 	if err != nil {
-		return fmt.Errorf("look up the stream %s: %w", o.Stream, cmp.Or(context.Cause(ctx), err))
-	}
-	if err := natsconn.Refuse(&s.CachedInfo().Config); err != nil {
 		return err
 	}
 	o.window, o.opened = s.CachedInfo().Config.Duplicates, true
