@@ -74,13 +74,14 @@ type toyLine struct {
 	inner bool // a part of it was yielded
 }
 
-func (l *toyLine) append(dst []byte, maxLine int, mark string) []byte {
-	text := fmt.Sprintf("%s:%s%s\n", l.label, l.text, mark)
+// append adds the line, or the part of it that there is, to a batch.
+func (l *toyLine) append(b *wire.Batch, maxLine int, mark string) {
+	text := string(l.text) + mark + "\n"
 	if l.inner {
 		text = wire.SplitGoesOn + text
 	}
-	dst, _ = lines.Split(dst, []byte(text), maxLine)
-	return dst
+	b.Label(wire.Labels{Source: l.label}) // of so many records as fit a test's block, a few
+	b.Text, _ = lines.Split(b.Text, []byte(text), maxLine)
 }
 
 func (toy) Decode(in decode.Input) (out decode.Lines) {
@@ -96,8 +97,7 @@ func (toy) Decode(in decode.Input) (out decode.Lines) {
 			}
 		}
 	}
-	carried := len(order) // as many of them have no text behind the place yet
-	text, end := in.Block[:0:len(in.Block)/2], 0
+	all, end := wire.Batch{Text: in.Block[: 0 : len(in.Block)/2]}, 0
 	for _, r := range toyRecords(in.Raw, true) {
 		i := slices.IndexFunc(order, func(l *toyLine) bool { return l.label == r.label })
 		if i < 0 {
@@ -108,16 +108,14 @@ func (toy) Decode(in decode.Input) (out decode.Lines) {
 		if end = r.end; r.open {
 			continue
 		}
-		text = order[i].append(text, in.MaxLine, "")
-		if order = slices.Delete(order, i, i+1); i < carried {
-			carried--
-		}
-		if len(order) == 0 {
-			out.Cuts = append(out.Cuts, decode.Place{Text: len(text), Raw: end})
+		order[i].append(&all, in.MaxLine, "")
+		if order = slices.Delete(order, i, i+1); len(order) == 0 {
+			out.Cuts = append(out.Cuts, decode.Place{Text: len(all.Text), Raw: end})
 		}
 	}
 	if n := len(out.Cuts); n > 0 { // the last one is the next place
-		out.Text, out.Raw, out.Cuts = text[:out.Cuts[n-1].Text], out.Cuts[n-1].Raw, out.Cuts[:n-1]
+		out.Text, out.Raw, out.Cuts = all.Text[:out.Cuts[n-1].Text], out.Cuts[n-1].Raw, out.Cuts[:n-1]
+		out.Marks = slices.DeleteFunc(all.Marks, func(m wire.Mark) bool { return m.Text >= len(out.Text) })
 		return out
 	}
 	if end == 0 || !in.End && !in.Limit {
@@ -129,11 +127,11 @@ func (toy) Decode(in decode.Input) (out decode.Lines) {
 	}
 	for _, l := range order {
 		if len(l.text) > 0 {
-			text = l.append(text, in.MaxLine, mark)
+			l.append(&all, in.MaxLine, mark)
 		}
 	}
-	out.Inside = !in.End && len(order) > 0
-	return decode.Lines{Text: text, Raw: end, Inside: out.Inside, Split: out.Inside}
+	open := !in.End && len(order) > 0
+	return decode.Lines{Text: all.Text, Marks: all.Marks, Raw: end, Inside: open, Split: open}
 }
 
 // toyFile makes a file of records, and the lines in it in the order in which they end.
@@ -186,7 +184,9 @@ func readAll(t *testing.T, f *file, c cursor, largest int) (got []string, to cur
 				t.Fatalf("behind the cut at %d a decoder yields %q, want %q: %v", cut.End, rest.text, r.text[cut.Text:], err)
 			}
 		}
-		got = append(got, strings.Split(strings.TrimSuffix(string(r.text), "\n"), "\n")...)
+		kept := keeper{labels: true}
+		kept.keep(&wire.Batch{Text: r.text, Marks: r.marks})
+		got = append(got, kept.order...)
 		c = r.to
 	}
 }
@@ -195,14 +195,14 @@ func readAll(t *testing.T, f *file, c cursor, largest int) (got []string, to cur
 func join(got []string) (whole []string) {
 	open := make(map[string]int)
 	for _, line := range got {
-		rest, goesOn := strings.CutPrefix(line, wire.SplitGoesOn)
+		label, rest, _ := strings.Cut(line, ":")
+		rest, goesOn := strings.CutPrefix(rest, wire.SplitGoesOn)
 		rest, more := strings.CutSuffix(rest, wire.SplitMark)
-		label := rest[:1]
 		if i, ok := open[label]; ok && goesOn {
-			whole[i] += rest[2:]
+			whole[i] += rest
 		} else {
 			open[label] = len(whole)
-			whole = append(whole, rest)
+			whole = append(whole, label+":"+rest)
 		}
 		if !more {
 			delete(open, label)
@@ -253,6 +253,7 @@ func TestFollowsWithDecoder(t *testing.T) {
 	raw, want := toyFile(7, 30)
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Tables[0].Decoder = toy{} }
+	r.keeper.labels = true
 	n := 0
 	r.keeper.failing = func(wire.Batch) error {
 		if n++; n%3 == 0 {

@@ -152,6 +152,7 @@ func (c *cursor) hashAfter(raw []byte) wire.Hash {
 type read struct {
 	from, to cursor
 	text     []byte
+	marks    []wire.Mark
 	cuts     []wire.Cut
 	block    []byte // what text lies in, to be given back
 	full     bool   // there was more than fitted
@@ -189,7 +190,7 @@ func (f *file) readBatch(c cursor, block []byte, most limits, last bool, ends in
 		r.short = r.full
 		return r, nil
 	}
-	r.text, r.split = out.Text, out.Split
+	r.text, r.marks, r.split = out.Text, out.Marks, out.Split
 	for _, at := range out.Cuts {
 		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: c.hashAfter(raw[:at.Raw])})
 	}

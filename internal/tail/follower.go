@@ -422,7 +422,7 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 	return f.t.Out.Append(ctx, wire.Batch{
 		Kind: kind, Stream: f.stream, Epoch: f.belief.epoch, Source: f.source,
 		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail,
-		FirstLine: r.from.lines, Time: time.Now().UnixMicro(), Cuts: r.cuts, Text: r.text,
+		FirstLine: r.from.lines, Time: time.Now().UnixMicro(), Cuts: r.cuts, Marks: r.marks, Text: r.text,
 	})
 }
 

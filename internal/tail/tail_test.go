@@ -29,6 +29,7 @@ type keeper struct {
 	order   []string // all lines, as they were kept
 	skips   []string
 	ended   int
+	labels  bool                     // keep the sources of lines, too
 	fail    func(b wire.Batch) error // before anything is kept
 	failing func(b wire.Batch) error // after it was kept: the answer is lost
 }
@@ -107,9 +108,19 @@ func (k *keeper) append(b *wire.Batch) error {
 }
 
 func (k *keeper) keep(b *wire.Batch) {
-	for line := range bytes.Lines(b.Text) {
-		k.order = append(k.order, strings.TrimSuffix(string(line), "\n"))
+	for labels, text := range b.Runs() {
+		for line := range bytes.Lines(text) {
+			k.order = append(k.order, k.shown(labels)+strings.TrimSuffix(string(line), "\n"))
+		}
 	}
+}
+
+// shown is what is kept of a line's labels.
+func (k *keeper) shown(l wire.Labels) string {
+	if !k.labels {
+		return ""
+	}
+	return l.Source + ":"
 }
 
 func (k *keeper) lines() string {

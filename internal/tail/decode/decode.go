@@ -3,6 +3,8 @@
 // has, and at which places such a file may be read on.
 package decode
 
+import "fanin/internal/wire"
+
 // Decoder reads the lines of one format. It keeps no state between calls: each call
 // begins at a place that an earlier one reported, perhaps one of an earlier process.
 // So a batch that failed is read again by repeating the call, and what a decoder
@@ -15,6 +17,8 @@ package decode
 //     follows them.
 //   - What is held back is bounded: when Input.Limit is set, Decode yields at least
 //     one line, and divides the open one if it must.
+//   - A call yields at most wire.MaxMarks changes of labels: it ends at a place before
+//     there are more.
 //   - Lines have at most Input.MaxLine bytes, newline included. Longer ones are
 //     divided, with the marks of package lines.
 //
@@ -47,11 +51,12 @@ type Input struct {
 
 // Lines is what a decoder yields. Its slices lie in the block, or are new.
 type Lines struct {
-	Text []byte  // whole lines, each ending in '\n'; empty: no line is complete
-	Cuts []Place // where Text may be divided: at least once for each chunk of package lines
-	Raw  int     // how many raw bytes Text stands for: the next place
-	Inside,
-	Split bool // the next place is inside a line; the last line is a part of a longer one
+	Text   []byte      // whole lines, each ending in '\n'; empty: no line is complete
+	Marks  []wire.Mark // where labels change in Text
+	Cuts   []Place     // where Text may be divided: at least once for each chunk of package lines
+	Raw    int         // how many raw bytes Text stands for: the next place
+	Inside bool        // the next place is inside a line
+	Split  bool        // the last line is a part of a longer one
 }
 
 // Place is a place inside decoded text at which a source may be read on.
