@@ -70,6 +70,7 @@ func isName(name []byte) bool {
 func jsonLine(line []byte) (body []byte, source string, ok bool) {
 	var l struct {
 		Time time.Time `json:"ObservedTimestamp"`
+		Own  time.Time `json:"Timestamp"`
 		Host string    `json:"host.name"`
 		Name string    `json:"service.name"`
 		Body *string   `json:"Body"`

@@ -96,7 +96,7 @@ func (d *Distributor) age(ctx context.Context, at sink.Position) time.Duration {
 		return 0
 	}
 	line, _, _ := bytes.Cut(text, []byte{'\n'})
-	t, err := time.Parse(time.RFC3339, string(d.Sink.Parts(line).Time))
+	t, err := time.Parse(time.RFC3339, string(d.Sink.Parts(line).Read))
 	if err != nil {
 		return 0
 	}

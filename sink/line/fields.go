@@ -1,13 +1,11 @@
 package line
 
-import (
-	"bytes"
-	"time"
-)
+import "bytes"
 
 // Fields are the parts of a laid-out line. They point into it.
 type Fields struct {
-	Time         []byte // RFC 3339 in UTC, with microseconds
+	Time         []byte // that the line shows: RFC 3339 in UTC, with microseconds
+	Read         []byte // when the line was read; in format syslog, that is Time
 	Host, Source []byte
 	Body         []byte // as it stands in the file: escaped
 }
@@ -30,17 +28,12 @@ func Parse(format string, line []byte) Fields {
 	return f
 }
 
-const (
-	timeLayout = "2006-01-02T15:04:05.000000Z"
-	timeSize   = len(timeLayout)
-)
-
 func partsOfSyslog(line []byte) (f Fields, ok bool) {
 	if len(line) < timeSize+1 || line[timeSize-1] != 'Z' || line[timeSize] != ' ' {
 		return f, false
 	}
 	rest := line[timeSize+1:]
-	f.Time = line[:timeSize]
+	f.Time, f.Read = line[:timeSize], line[:timeSize]
 	f.Host, rest, ok = bytes.Cut(rest, []byte{' '})
 	if !ok {
 		return f, false
@@ -49,22 +42,21 @@ func partsOfSyslog(line []byte) (f Fields, ok bool) {
 	return f, ok && bytes.IndexByte(f.Source, ' ') < 0
 }
 
-// partsOfJSON relies on the order in which layout writes the members; names hold
+// partsOfJSON relies on the order in which prefix writes the members; names hold
 // no quotes and nothing that is escaped.
 func partsOfJSON(line []byte) (f Fields, ok bool) {
 	rest := line
-	for _, part := range []struct {
-		before string
-		to     *[]byte
-	}{{`{"ObservedTimestamp":"`, &f.Time}, {`","host.name":"`, &f.Host}, {`","service.name":"`, &f.Source}} {
-		if rest, ok = bytes.CutPrefix(rest, []byte(part.before)); !ok {
-			return f, false
-		}
-		end := bytes.IndexByte(rest, '"')
-		if end < 0 {
-			return f, false
-		}
-		*part.to, rest = rest[:end], rest[end:]
+	if f.Read, rest, ok = member(rest, `{"ObservedTimestamp":"`); !ok {
+		return f, false
+	}
+	if f.Time, rest, ok = member(rest, `","Timestamp":"`); !ok {
+		f.Time = f.Read
+	}
+	if f.Host, rest, ok = member(rest, `","host.name":"`); !ok {
+		return f, false
+	}
+	if f.Source, rest, ok = member(rest, `","service.name":"`); !ok {
+		return f, false
 	}
 	if rest, ok = bytes.CutPrefix(rest, []byte(`","Body":"`)); !ok {
 		return f, false
@@ -73,5 +65,14 @@ func partsOfJSON(line []byte) (f Fields, ok bool) {
 	return f, ok
 }
 
-// Stamp is how a line's Time would be written: stamps compare as times do.
-func Stamp(t time.Time) string { return t.UTC().Format(timeLayout) }
+// member takes the value of a member off the beginning of line, as far as its quote.
+func member(line []byte, begin string) (value, rest []byte, ok bool) {
+	if rest, ok = bytes.CutPrefix(line, []byte(begin)); !ok {
+		return nil, line, false
+	}
+	end := bytes.IndexByte(rest, '"')
+	if end < 0 {
+		return nil, line, false
+	}
+	return rest[:end], rest[end:], true
+}

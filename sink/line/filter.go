@@ -12,7 +12,7 @@ import (
 type Filter struct {
 	Host, Source     []string  // names, where * and ? stand for anything; one of them must fit
 	Include, Exclude []string  // regular expressions (RE2); all, and none, must match somewhere in the line
-	Since            time.Time // lines stamped before are left out
+	Since            time.Time // lines that were read before are left out, as far as the format shows when that was
 }
 
 // MaxPatterns is how many of each kind a filter may have, MaxPattern how long
@@ -109,7 +109,7 @@ func (m *Matcher) Match(line []byte) bool {
 	if m.wantHost || m.wantSource || m.wantStamps {
 		f := Parse(m.format, line)
 		if m.wantHost && !m.host.Match(f.Host) || m.wantSource && !m.source.Match(f.Source) ||
-			f.Time != nil && bytes.Compare(f.Time, m.since) < 0 {
+			f.Read != nil && bytes.Compare(f.Read, m.since) < 0 {
 			return false
 		}
 	}

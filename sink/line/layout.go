@@ -4,9 +4,7 @@ package line
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"time"
 
 	"fanin/internal/escape"
 	"fanin/internal/lines"
@@ -19,6 +17,9 @@ import (
 //	json    {"ObservedTimestamp":"2026-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"the line"}
 //	raw     the line
 //
+// Where the line has a time of its own, syslog shows that one, and json has it as
+// "Timestamp" behind the time at which the line was read.
+//
 // In the first two, one line in is one line out whatever its bytes are, and it is
 // harmless to look at: see package escape. One CR before the newline is dropped.
 // Raw changes nothing.
@@ -26,60 +27,27 @@ type Layout struct {
 	format string
 	suffix string
 
-	// Of the batch being laid out:
-	prefix []byte
-	own    struct { // the labels of lines that no mark names others for
-		host, source string
-		time         int64
-	}
-	marks []wire.Mark // those ahead
-	at    int         // bytes of its text that were laid out
+	prefix prefix
+	marks  []wire.Mark // of the batch, those ahead
+	at     int         // bytes of the batch's text that were laid out
 }
 
 // NewLayout returns the layout of a format.
 func NewLayout(format string) (*Layout, error) {
 	switch format {
 	case "syslog", "raw":
-		return &Layout{format: format, suffix: "\n"}, nil
+		return &Layout{format: format, suffix: "\n", prefix: prefix{format: format}}, nil
 	case "json":
-		return &Layout{format: format, suffix: "\"}\n"}, nil
+		return &Layout{format: format, suffix: "\"}\n", prefix: prefix{format: format}}, nil
 	}
 	return nil, fmt.Errorf("format %q: want \"syslog\", \"json\" or \"raw\"", format)
 }
 
-// Begin begins a batch, whose labels are these but for its marks. Host and source
-// were cleaned when they became known.
+// Begin begins a batch that was read at micros, in microseconds since 1970. Its
+// labels are host and source, but for its marks.
 func (l *Layout) Begin(micros int64, host, source string, marks []wire.Mark) {
-	l.own.time, l.own.host, l.own.source = micros, host, source
+	l.prefix.begin(stamp(micros), host, source)
 	l.marks, l.at = marks, 0
-	l.setPrefix(micros, host, source)
-}
-
-// label sets the labels for the text from a mark on.
-func (l *Layout) label(m *wire.Labels) {
-	micros := l.own.time
-	if !m.Time.IsZero() {
-		micros = m.Time.UnixMicro()
-	}
-	l.setPrefix(micros, cmp.Or(m.Host, l.own.host), cmp.Or(m.Source, l.own.source))
-}
-
-func (l *Layout) setPrefix(micros int64, host, source string) {
-	p := l.prefix[:0]
-	switch l.format {
-	case "syslog":
-		p = appendTime(p, micros)
-		p = append(append(p, ' '), host...)
-		p = append(append(p, ' '), source...)
-		p = append(p, ": "...)
-	case "json":
-		p = append(p, `{"ObservedTimestamp":"`...)
-		p = appendTime(p, micros)
-		p = append(append(p, `","host.name":"`...), host...)
-		p = append(append(p, `","service.name":"`...), source...)
-		p = append(p, `","Body":"`...)
-	}
-	l.prefix = p
 }
 
 // Append lays the next lines of the batch's text out behind dst and counts them.
@@ -91,7 +59,7 @@ func (l *Layout) Append(dst, text []byte) ([]byte, int) {
 	count := 0
 	for len(text) > 0 {
 		if len(l.marks) > 0 && l.marks[0].Text <= l.at {
-			l.label(&l.marks[0].Labels)
+			l.prefix.change(&l.marks[0].Labels)
 			l.marks = l.marks[1:]
 		}
 		run := text
@@ -117,7 +85,7 @@ func (l *Layout) appendRun(dst, text []byte) ([]byte, int) {
 		if n > 0 && line[n-1] == '\r' {
 			line = line[:n-1]
 		}
-		dst = append(dst, l.prefix...)
+		dst = append(dst, l.prefix.text...)
 		dst = l.appendLine(dst, line)
 		dst = append(dst, l.suffix...)
 		lines++
@@ -132,13 +100,4 @@ func (l *Layout) appendLine(dst, line []byte) []byte {
 		return escape.JSON(dst, line)
 	}
 	return escape.Line(dst, line)
-}
-
-// appendTime writes RFC 3339 in UTC with microseconds.
-func appendTime(dst []byte, micros int64) []byte {
-	t := time.UnixMicro(micros).UTC()
-	if y := t.Year(); y < 0 || y > 9999 {
-		t = time.Unix(0, 0).UTC() // a peer's clock can say anything, the layout cannot
-	}
-	return t.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
 }
