@@ -100,7 +100,7 @@ func start(s *settings) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s) }() // ends by stop
+	go func() { ended <- run(ctx, s, nil) }() // ends by stop
 	for {
 		select {
 		case err := <-ended:
@@ -289,7 +289,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s) }() // ends by stop
+	go func() { ended <- run(ctx, s, nil) }() // ends by stop
 	for ask(ctx, s.state(), "GET", "/healthz", nil) != nil {
 		time.Sleep(time.Millisecond)
 	}

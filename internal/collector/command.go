@@ -102,7 +102,7 @@ func (o *options) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return run(daemon.Terminated(), cfg)
+	return run(daemon.Terminated(), cfg, o.load)
 }
 
 func (o *options) checkCommand() *cobra.Command {

@@ -3,7 +3,7 @@ package collector
 import (
 	"cmp"
 
-	"fanin/ingest"
+	"fanin/internal/config"
 )
 
 // ownDescriptors are those that must be left: for the log, its rotation and its state, for
@@ -21,7 +21,7 @@ const (
 
 // connLimits is how many there may be of each kind of connection, and of watchers.
 type connLimits struct {
-	tcp                     map[*tcpTable]int
+	inputs                  map[input]int
 	http, watchers, workers int
 }
 
@@ -33,7 +33,7 @@ func (c *server) divideDescriptors(limit int) connLimits {
 	s := &c.settings.Collector
 	var all []*share
 	add := func(configured *int, value int, beyond func(int) int) *share {
-		n := cmp.Or(orZero(configured), value)
+		n := cmp.Or(config.OrZero(configured), value)
 		if n < 0 {
 			n = limit // no bound of its own
 		}
@@ -41,9 +41,11 @@ func (c *server) divideDescriptors(limit int) connLimits {
 		all = append(all, x)
 		return x
 	}
-	tcp := make(map[*tcpTable]*share)
-	for i := range s.TCP {
-		tcp[&s.TCP[i]] = add(s.TCP[i].MaxConns, defaultMaxConns, ingest.Beyond)
+	inputs := make(map[input]*share)
+	for _, x := range s.Inputs {
+		if n := x.table.needs().conns; n != nil {
+			inputs[x.table] = add(n.configured, n.usual, n.beyond)
+		}
 	}
 	none := func(int) int { return 0 }
 	http, watchers, workers := &share{}, &share{}, &share{most: defaultWorkers} // those from a work queue need none
@@ -59,10 +61,10 @@ func (c *server) divideDescriptors(limit int) connLimits {
 	own := c.settings.ownDescriptors()
 	wanted := own + sum(all)
 	scarce := divide(limit-own, all)
-	most := connLimits{make(map[*tcpTable]int), http.most, watchers.most, workers.most}
+	most := connLimits{make(map[input]int), http.most, watchers.most, workers.most}
 	taken := 0
-	for t, x := range tcp {
-		most.tcp[t] = x.most
+	for t, x := range inputs {
+		most.inputs[t] = x.most
 		taken += x.most
 	}
 	if scarce {
@@ -77,9 +79,9 @@ func (c *server) divideDescriptors(limit int) connLimits {
 // and has a file of dead letters.
 func (s *settings) ownDescriptors() int {
 	c := &s.Collector
-	own := ownDescriptors + len(c.TCP) + len(c.UDP) + len(c.NATS)
-	if w := c.Work; w != nil || s.carries() {
-		own += 1 + 3*cmp.Or(orZero(cmp.Or(w, &workTable{}).MaxGroups), defaultGroups)
+	own := ownDescriptors + len(c.Inputs)
+	if w := c.Work; w != nil || c.Inputs.handOut() {
+		own += 1 + 3*cmp.Or(config.OrZero(cmp.Or(w, &workTable{}).MaxGroups), defaultGroups)
 	}
 	return own
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fanin/ingest"
+	"fanin/internal/config"
 )
 
 // TestDivideDescriptors: whatever the configuration allows, all connections together leave
@@ -34,14 +35,22 @@ func TestDivideDescriptors(t *testing.T) {
 			}
 			var said bytes.Buffer
 			s := defaults()
-			s.Collector.TCP, s.Collector.NATS, s.Collector.HTTP, s.Collector.Work = x.tcp, x.nats, x.http, x.work
+			var tcp []*tcpTable
+			for _, t := range x.tcp {
+				tcp = append(tcp, &t)
+				s.Collector.Inputs.put("tcp", &t)
+			}
+			for _, t := range x.nats {
+				s.Collector.Inputs.put("nats", &t)
+			}
+			s.Collector.HTTP, s.Collector.Work = x.http, x.work
 			c := &server{settings: s, log: slog.New(slog.NewTextHandler(&said, nil))}
 			got := c.divideDescriptors(limit)
 			scarce := limit < x.want
 			in := got.watchers + got.http + s.ownDescriptors()
 			within := func(kind string, got int, configured *int, value int) {
 				t.Helper()
-				want := orElse(configured, value)
+				want := config.Or(configured, value)
 				if want < 0 {
 					want = limit
 				}
@@ -49,10 +58,10 @@ func TestDivideDescriptors(t *testing.T) {
 					t.Errorf("%s, %d descriptors: %s got %d, want %d", name, limit, kind, got, want)
 				}
 			}
-			for i := range x.tcp {
-				conns := got.tcp[&s.Collector.TCP[i]]
+			for _, t := range tcp {
+				conns := got.inputs[t]
 				in += conns + ingest.Beyond(conns)
-				within("tcp", conns, x.tcp[i].MaxConns, defaultMaxConns)
+				within("tcp", conns, t.MaxConns, defaultMaxConns)
 			}
 			if x.http != nil {
 				within("http", got.http, x.http.MaxConns, defaultHTTPConns)
@@ -76,14 +85,15 @@ func TestDivideDescriptors(t *testing.T) {
 // group.
 func TestDescriptorsOfListeners(t *testing.T) {
 	const limit = 1024
-	divided := func(add func(c *collector)) (own, conns int) {
+	divided := func(add func(c *collectorTable)) (own, conns int) {
 		s := defaults()
-		s.Collector.TCP = append(s.Collector.TCP, tcpTable{})
+		tcp := new(tcpTable)
+		s.Collector.Inputs.put("tcp", tcp)
 		if add != nil {
 			add(&s.Collector)
 		}
 		c := &server{settings: s, log: slog.New(slog.DiscardHandler)}
-		return s.ownDescriptors(), c.divideDescriptors(limit).tcp[&s.Collector.TCP[0]]
+		return s.ownDescriptors(), c.divideDescriptors(limit).inputs[tcp]
 	}
 	own, none := divided(nil)
 	if own != ownDescriptors+1 {
@@ -91,13 +101,21 @@ func TestDescriptorsOfListeners(t *testing.T) {
 	}
 	twenty := 20
 	for name, x := range map[string]struct {
-		add  func(c *collector)
+		add  func(c *collectorTable)
 		want int
 	}{
-		"udp":    {func(c *collector) { c.UDP = make([]udpTable, 20) }, 20},
-		"nats":   {func(c *collector) { c.NATS = make([]natsTable, 20) }, 20},
-		"groups": {func(c *collector) { c.NATS = []natsTable{{Work: &natsWorkTable{}}} }, 2 + 3*defaultGroups},
-		"work":   {func(c *collector) { c.Work = &workTable{MaxGroups: &twenty} }, 1 + 3*20},
+		"udp": {func(c *collectorTable) {
+			for range 20 {
+				c.Inputs.put("udp", new(udpTable))
+			}
+		}, 20},
+		"nats": {func(c *collectorTable) {
+			for range 20 {
+				c.Inputs.put("nats", new(natsTable))
+			}
+		}, 20},
+		"groups": {func(c *collectorTable) { c.Inputs.put("nats", &natsTable{Work: &natsWorkTable{}}) }, 2 + 3*defaultGroups},
+		"work":   {func(c *collectorTable) { c.Work = &workTable{MaxGroups: &twenty} }, 1 + 3*20},
 	} {
 		if more, conns := divided(x.add); more != own+x.want || conns > none-x.want/2 {
 			t.Errorf("with %s, %d descriptors are set aside, want %d, and connections get %d, and %d without", name, more, own+x.want, conns, none)

@@ -1,66 +1,20 @@
 package collector
 
 import (
-	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
-	"github.com/BurntSushi/toml"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"fanin/ingest"
+	"fanin/internal/config"
+	"fanin/internal/config/configtest"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
-
-const examplePath = "../../config.example.toml"
-
-var commented = regexp.MustCompile(`^# ([a-z_]+ = .*)$`)
-
-// optional is the header of a table that is not there unless it is wanted.
-var optional = regexp.MustCompile(`^# \[+[a-z_.]+\]+$`)
-
-// uncomment turns "# key = value" into "key = value": of all keys, or only of
-// those whose text does not call the value an example, which are the defaults.
-func uncomment(t *testing.T, examples bool) string {
-	t.Helper()
-	b, err := os.ReadFile(examplePath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	about, found := "", 0
-	for line := range strings.Lines(string(b)) {
-		line = strings.TrimSuffix(line, "\n")
-		m := commented.FindStringSubmatch(line)
-		switch {
-		case optional.MatchString(line) && (examples || !strings.Contains(strings.ToLower(about), "example")):
-			line = line[len("# "):]
-		case m != nil && (examples || !strings.Contains(strings.ToLower(about), "example")):
-			line = m[1]
-			found++
-		case m == nil && strings.HasPrefix(line, "#"):
-			about += line
-		case m == nil:
-			about = ""
-		}
-		out = append(out, line)
-	}
-	if found < 20 {
-		t.Fatalf("found only %d commented keys", found)
-	}
-	path := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(path, []byte(strings.Join(out, "\n")), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 func mustLoad(t *testing.T, path string) *settings {
 	t.Helper()
@@ -72,8 +26,8 @@ func mustLoad(t *testing.T, path string) *settings {
 }
 
 func TestExampleLoads(t *testing.T) {
-	mustLoad(t, examplePath)
-	path := uncomment(t, true)
+	mustLoad(t, configtest.Example)
+	path := configtest.Uncomment(t, true)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +43,7 @@ func TestExampleLoads(t *testing.T) {
 // What the example calls a default is one: with and without it, the rooms are
 // set up alike.
 func TestExampleDefaults(t *testing.T) {
-	without, with := mustLoad(t, examplePath), mustLoad(t, uncomment(t, false))
+	without, with := mustLoad(t, configtest.Example), mustLoad(t, configtest.Uncomment(t, false))
 	same := func(what string, a, b any) {
 		t.Helper()
 		if !reflect.DeepEqual(a, b) {
@@ -107,19 +61,31 @@ func TestExampleDefaults(t *testing.T) {
 	same("watchers", watchers(without), watchers(with))
 	same("web", webFields(t, without), webFields(t, with))
 	same("work", workFields(t, without), workFields(t, with))
-	n := with.Collector.NATS[0]
+	n := firstTable[*natsTable](b.Inputs)
 	if n.agents() != new(natsTable).agents() {
 		t.Errorf("agents = %q is not the default", n.agents())
 	}
-	got, want := natsFields(with, &n), natsFields(with, &natsTable{})
-	same("nats", got, want)
-	same("tcp insecure", a.TCP[0].Insecure, b.TCP[0].Insecure)
-	same("udp insecure", a.UDP[0].Insecure, b.UDP[0].Insecure)
+	same("nats", natsFields(with, n), natsFields(with, &natsTable{}))
+	same("tcp insecure", firstTable[*tcpTable](a.Inputs).Insecure, firstTable[*tcpTable](b.Inputs).Insecure)
+	same("udp insecure", firstTable[*udpTable](a.Inputs).Insecure, firstTable[*udpTable](b.Inputs).Insecure)
 }
+
+// firstTable is the first table of a kind.
+func firstTable[T input](l inputTables) (t T) {
+	for _, c := range l {
+		if t, ok := c.table.(T); ok {
+			return t
+		}
+	}
+	return t
+}
+
+// bare is a server that opens nothing.
+func bare(s *settings) *server { return &server{settings: s, sink: new(sink.Sink)} }
 
 // tcpFields are a listener's settings after it filled in its defaults.
 func tcpFields(t *testing.T, s *settings) []any {
-	l, err := s.Collector.TCP[0].listener(nil)
+	l, err := firstTable[*tcpTable](s.Collector.Inputs).listener(bare(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,20 +94,20 @@ func tcpFields(t *testing.T, s *settings) []any {
 }
 
 func natsFields(s *settings, t *natsTable) []any {
-	l := (&server{settings: s}).natsInput(t)
+	l := t.listener(bare(s))
 	l.Describe(make(chan *prometheus.Desc, 1000))
 	return []any{l.Agents, l.Subjects, l.Queue, l.Stream, l.Create, l.Replicas, l.Host, l.MaxLine, l.Pending, l.KeepRefused, t.Insecure, t.Tail}
 }
 
 func udpFields(s *settings) []any {
-	u := &s.Collector.UDP[0]
-	l := &ingest.UDP{Source: u.Source, ReadBuffer: int(orZero(u.ReadBuffer)), QueueBytes: int64(orZero(u.Queue)), MaxLine: int(orZero(u.MaxLine))}
+	l := firstTable[*udpTable](s.Collector.Inputs).listener(bare(s))
 	l.Describe(make(chan *prometheus.Desc, 1000))
 	return []any{l.Source, l.ReadBuffer, l.QueueBytes, l.MaxLine}
 }
 
 func watchers(s *settings) [2]int {
-	l := &livetail.Tail{MaxWatchers: orZero(s.Collector.HTTP.MaxWatchers), MaxLookbacks: orZero(s.Collector.HTTP.MaxLookbacks)}
+	h := s.Collector.HTTP
+	l := &livetail.Tail{MaxWatchers: config.OrZero(h.MaxWatchers), MaxLookbacks: config.OrZero(h.MaxLookbacks)}
 	l.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/tail?refused=1", nil))
 	return [2]int{l.MaxWatchers, l.MaxLookbacks}
 }
@@ -150,7 +116,7 @@ func watchers(s *settings) [2]int {
 func webFields(t *testing.T, s *settings) []any {
 	h := s.Collector.HTTP
 	x := newTestWeb(t, h)
-	return []any{x.conns.max, x.conns.perIP, h.Control, len(h.Hosts), orElse(h.HeaderTimeout, defaultHeaderTimeout), orElse(h.IdleTimeout, defaultIdleTimeout)}
+	return []any{x.conns.max, x.conns.perIP, h.Control, len(h.Hosts), config.Or(h.HeaderTimeout, defaultHeaderTimeout), config.Or(h.IdleTimeout, defaultIdleTimeout)}
 }
 
 // workFields are a distributor's settings after it filled in its defaults.
@@ -160,7 +126,7 @@ func workFields(t *testing.T, s *settings) []any {
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	d, err := s.Collector.Work.distributor(k, orElse(s.Collector.Work.MaxWorkers, defaultWorkers), nil)
+	d, err := s.Collector.Work.distributor(k, config.Or(s.Collector.Work.MaxWorkers, defaultWorkers), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,32 +139,7 @@ func workFields(t *testing.T, s *settings) []any {
 	return []any{d.Lease, d.Attempts, d.Retry, d.MaxWorkers, d.MaxWorkersPerIP, d.MaxGroups, d.MaxGroupsPerIP, d.MaxCredit, d.DeadLetterBytes}
 }
 
-// A key that the program knows and the example does not is a key nobody finds.
+// A key that the program knows and the example lacks is a key that no reader finds.
 func TestExampleHasEveryKey(t *testing.T) {
-	var tree map[string]any
-	if _, err := toml.DecodeFile(uncomment(t, true), &tree); err != nil {
-		t.Fatal(err)
-	}
-	missing(t, "collector", tree["collector"].(map[string]any), reflect.TypeFor[collector]())
-}
-
-func missing(t *testing.T, path string, tree map[string]any, typ reflect.Type) {
-	for i := range typ.NumField() {
-		key := typ.Field(i).Tag.Get("toml")
-		value, ok := tree[key]
-		if !ok {
-			t.Errorf("config.example.toml lacks %s.%s; there are %q", path, key, slices.Sorted(maps.Keys(tree)))
-			continue
-		}
-		inner := typ.Field(i).Type
-		if inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice {
-			inner = inner.Elem()
-		}
-		switch value := value.(type) {
-		case map[string]any:
-			missing(t, path+"."+key, value, inner)
-		case []map[string]any:
-			missing(t, path+"."+key, value[0], inner)
-		}
-	}
+	configtest.HasEveryKey(t, "collector", new(collectorTable))
 }

@@ -2,177 +2,197 @@ package collector
 
 import (
 	"cmp"
-	"fmt"
-	"log/slog"
-	"regexp"
-	"slices"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
 
-	"fanin/internal/certs"
+	"github.com/nats-io/nats.go"
+
+	"fanin/ingest"
 	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/internal/natsconn"
 	natsout "fanin/sink/distribute/nats"
+	"fanin/sink/livetail"
 )
 
-type natsTable struct {
-	URL          string       `toml:"url"`
-	TLS          *clientTLS   `toml:"tls"`
-	Insecure     bool         `toml:"insecure"`
-	User         string       `toml:"user"`
-	PasswordFile string       `toml:"password_file"`
-	TokenFile    string       `toml:"token_file"`
-	NKeyFile     string       `toml:"nkey_file"`
-	CredsFile    string       `toml:"creds_file"`
-	Agents       *string      `toml:"agents"`
-	Subjects     []string     `toml:"subjects"`
-	Queue        string       `toml:"queue"`
-	Stream       string       `toml:"stream"`
-	Durable      string       `toml:"durable"`
-	Create       bool         `toml:"create"`
-	Replicas     *int         `toml:"replicas"`
-	Host         string       `toml:"host"`
-	TrustHost    bool         `toml:"trust_host"`
-	MaxLine      *config.Size `toml:"max_line"`
-	Pending      *config.Size `toml:"pending"`
-	KeepRefused  *config.Size `toml:"keep_refused"`
+// natsServer is one NATS server that lines come from, and go to. The ways out have a
+// connection of their own: they may block, and acknowledgements must not.
+type natsServer struct {
+	s     *server
+	table *natsTable
+	in    *ingest.NATS
+	conn  *nats.Conn
+	out   *nats.Conn // nil: nothing goes out
+	work  *natsout.Output
+	tail  *livetail.Publisher
 
-	Tail string         `toml:"tail"`
-	Work *natsWorkTable `toml:"work"`
+	unserved sync.Once // that the server forbids the micro service was logged
+
+	going sync.WaitGroup
+	stop  context.CancelFunc // of the ways out
 }
 
-// natsWorkTable is a group whose lines go into a JetStream work queue.
-type natsWorkTable struct {
-	Group    string `toml:"group"`
-	From     string `toml:"from"`
-	Stream   string `toml:"stream"`
-	Subject  string `toml:"subject"`
-	Create   bool   `toml:"create"`
-	Replicas *int   `toml:"replicas"`
-}
-
-// subject is what the subjects of the work queue begin with.
-func (w *natsWorkTable) subject() string { return cmp.Or(w.Subject, natsout.DefaultSubject) }
-
-type clientTLS struct {
-	CA         string `toml:"ca"`
-	Cert       string `toml:"cert"`
-	Key        string `toml:"key"`
-	ServerName string `toml:"server_name"`
-}
-
-func (t *natsTable) login() natsconn.Login {
-	return natsconn.Login{URL: t.URL, User: t.User, PasswordFile: t.PasswordFile, TokenFile: t.TokenFile, NKeyFile: t.NKeyFile, CredsFile: t.CredsFile}
-}
-
-// files are those of the tls table, which may be missing.
-func (t *natsTable) files(log *slog.Logger) certs.Files {
-	if t.TLS == nil {
-		return certs.Files{}
+// open connects to the server, which may be absent, and begins with the ways out: a
+// group must be there before the first line.
+func (t *natsTable) open(ctx context.Context, s *server, _ int) (*source, error) {
+	x := &natsServer{s: s, table: t, in: t.listener(s), stop: func() {}}
+	if err := x.connect(ctx); err != nil {
+		x.stopOut()
+		x.close()
+		return nil, err
 	}
-	return t.TLS.files(log)
+	src := &source{kind: "nats", address: t.URL, stopOut: x.stopOut, close: x.close, trouble: x.trouble, refused: x.in}
+	if t.agents() != "" || len(t.Subjects) > 0 {
+		src.serve, src.shutdown = x.in.Serve, x.in.Shutdown
+	}
+	if x.work != nil {
+		src.metrics = append(src.metrics, x.work)
+	}
+	if x.tail != nil {
+		src.metrics = append(src.metrics, x.tail)
+	}
+	return src, nil
 }
 
-// tlsLogin is login with the TLS of the table.
-func (t *natsTable) tlsLogin(log *slog.Logger) (natsconn.Login, error) {
-	l := t.login()
-	if t.TLS != nil {
-		var err error
-		if l.TLS, err = t.TLS.files(log).Client(); err != nil {
-			return l, fmt.Errorf("tls of %s: %w", t.URL, err)
+// connect makes the connections, and serves the requests of the micro service.
+func (x *natsServer) connect(ctx context.Context) (err error) {
+	if x.conn, err = x.dial("fanin-collector " + x.s.id()); err != nil {
+		return err
+	}
+	x.in.Conn = x.conn
+	if x.table.Tail != "" || x.table.Work != nil {
+		if x.out, err = x.dial("fanin-collector " + x.s.id() + " out"); err != nil {
+			return err
 		}
+		x.sendOut(ctx)
 	}
-	return l, nil
+	return x.service().Serve(x.conn)
 }
 
-var (
-	goodPrefix  = regexp.MustCompile(`^[A-Za-z0-9_/-]+(\.[A-Za-z0-9_/-]+)*$`)
-	goodSubject = regexp.MustCompile(`^([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?$|^>$`)
-	goodName    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-)
-
-// agents is the prefix of the subjects where agents are met.
-func (t *natsTable) agents() string {
-	if t.Agents == nil {
-		return "fanin"
+func (t *natsTable) listener(s *server) *ingest.NATS {
+	return &ingest.NATS{
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Room: s.room, Metrics: s.intake, Log: s.log, Notice: s.sink.Notice,
+		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue,
+		Stream: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas),
+		Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending)),
+		RefusedDir: filepath.Join(s.settings.state(), "refused"), KeepRefused: int64(config.OrZero(t.KeepRefused)),
 	}
-	return *t.Agents
 }
 
-func (s *settings) checkNATS(at string, t *natsTable) {
-	if t.URL == "" {
-		s.file.Problem(at+".url", "url is missing: the NATS server, as in url = \"nats://127.0.0.1:4222\"")
+// dial makes a connection that comes back by itself.
+func (x *natsServer) dial(name string) (*nats.Conn, error) {
+	login, err := x.table.tlsLogin(x.s.log)
+	if err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	d := natsconn.Dialer{
+		Login: login, Name: name,
+		Up: func(nc *nats.Conn, again bool) {
+			x.s.log.Info("connected to the NATS server", "server", nc.ConnectedUrlRedacted(), "again", again)
+			x.in.Unreachable(nc, nil)
+			if again {
+				x.in.Forbidden(nil)
+			}
+		},
+		Lost: func(_ *nats.Conn, err error) {
+			x.s.log.Warn("the connection to the NATS server was lost; trying again", "server", x.table.URL, "err", err)
+		},
+		Failed:    func(nc *nats.Conn, err error) { x.in.Unreachable(nc, x.table.TLS.Files(nil).ExplainClient(err)) },
+		Forbidden: x.forbidden,
+	}
+	nc, err := d.Dial()
+	if err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nc, nil
+}
+
+// forbidden handles a permission that a server denies. That this collector cannot answer
+// requests keeps no lines.
+func (x *natsServer) forbidden(f *natsconn.ForbiddenError) {
+	if !f.Publish && x.service().Listens(f.Subject) {
+		x.unserved.Do(func() {
+			x.s.log.Info("this collector cannot answer requests over NATS: the server forbids it; lines are not affected",
+				"subject", f.Subject)
+		})
 		return
 	}
-	l := t.login()
-	if err := l.CheckSecrets(); err != nil {
-		s.file.Problem(at, "%v", err)
-	}
-	if err := l.CheckURLs(); err != nil {
-		s.file.Problem(at+".url", "%v", err)
-	} else if !l.Encrypted() && t.TLS == nil && !t.Insecure {
-		s.file.Problem(at+".url", "url is %q, beyond this machine, and unencrypted: give it tls = {ca = \"...\"}, or say insecure = true (or --insecure) if the network is yours alone", t.URL)
-	}
-	if t.TLS != nil && (t.TLS.Cert == "") != (t.TLS.Key == "") {
-		s.file.Problem(at+".tls", "tls has one of cert and key; it needs both, or neither")
-	}
-	prefix := t.agents()
-	if prefix != "" && !goodPrefix.MatchString(prefix) {
-		s.file.Problem(at+".agents", "agents is %q; want letters, digits, '_', '/' and '-', in parts by '.', without wildcards; or \"\" for none", prefix)
-	}
-	for _, subject := range t.Subjects {
-		if !goodSubject.MatchString(subject) {
-			s.file.Problem(at+".subjects", "%q is no subject; want parts by '.', '*' for any one and '>' for all that follow", subject)
-		}
-	}
-	if len(t.Subjects) == 0 && prefix == "" && t.Tail == "" && t.Work == nil {
-		s.file.Problem(at, "nothing to do: give it subjects = [\"logs.>\"], or agents")
-	}
-	if t.Tail != "" && !goodPrefix.MatchString(t.Tail) {
-		s.file.Problem(at+".tail", "tail is %q; want letters, digits, '_', '/' and '-', in parts by '.', as in \"fanin.tail\"", t.Tail)
-	}
-	s.checkNATSWork(at+".work", t.Work)
-	for key, name := range map[string]string{"stream": t.Stream, "durable": t.Durable} {
-		if name != "" && !goodName.MatchString(name) {
-			s.file.Problem(at+"."+key, "%s is %q; want letters, digits, '_' and '-'", key, name)
-		}
-	}
-	if t.Stream != "" && t.Queue != "" {
-		s.file.Problem(at+".queue", "queue is for messages without a stream: of a stream, each collector takes what comes to its own durable")
-	}
-	if t.Stream == "" {
-		for key, set := range map[string]bool{"durable": t.Durable != "", "create": t.Create, "replicas": t.Replicas != nil} {
-			if set {
-				s.file.Problem(at+"."+key, "%s needs a stream, as in stream = \"LOGS\"", key)
-			}
-		}
-	}
-	if t.Replicas != nil && (*t.Replicas < 1 || *t.Replicas > 5) {
-		s.file.Problem(at+".replicas", "replicas is %d; from 1 to 5", *t.Replicas)
-	}
-	if t.KeepRefused != nil && (*t.KeepRefused < 1<<20 || *t.KeepRefused > 1<<40) {
-		s.file.Problem(at+".keep_refused", "keep_refused is %s; from 1MiB to 1TiB", *t.KeepRefused)
-	}
-	if t.Pending != nil && (*t.Pending < 1<<20 || *t.Pending > 1<<30) {
-		s.file.Problem(at+".pending", "pending is %s; from 1MiB to 1GiB", *t.Pending)
-	}
-	s.checkMaxLine(at, t.MaxLine)
+	x.in.Forbidden(f)
 }
 
-// carries reports whether lines go into a work queue of some server.
-func (s *settings) carries() bool {
-	return slices.ContainsFunc(s.Collector.NATS, func(t natsTable) bool { return t.Work != nil })
-}
-
-func (s *settings) checkNATSWork(at string, w *natsWorkTable) {
+// sendOut begins with what goes out to a server.
+func (x *natsServer) sendOut(ctx context.Context) {
+	var going context.Context
+	going, x.stop = context.WithCancel(context.Background())
+	if x.table.Tail != "" {
+		x.tail = &livetail.Publisher{Sink: x.s.sink, Conn: x.out, Prefix: x.table.Tail, Token: natsout.Token, Log: x.s.log}
+		x.going.Go(func() { x.tail.Run(going) }) // ends by stop
+		escape.Fprintf(os.Stderr, "publishing %s.> nats %s\n", x.table.Tail, x.table.URL)
+	}
+	w := x.table.Work
 	if w == nil {
 		return
 	}
-	if !goodName.MatchString(w.Stream) {
-		s.file.Problem(at+".stream", "stream is %q; want the name of a JetStream stream: letters, digits, '_' and '-'", w.Stream)
+	joined := make(chan struct{})
+	x.work = &natsout.Output{Dial: x.s.work.Connect, Conn: x.out, Parts: x.s.sink.Parts, ID: x.s.sink.Status().Log, Log: x.s.log,
+		Group: w.Group, From: w.From, Stream: w.Stream, Subject: w.Subject, Create: w.Create, Replicas: config.OrZero(w.Replicas),
+		Joined: sync.OnceFunc(func() { close(joined) })}
+	x.going.Go(func() { // ends by stop
+		if err := x.work.Run(going); err != nil {
+			x.s.log.Error("lines do not go into the stream", "stream", w.Stream, "err", err)
+		}
+	})
+	select {
+	case <-joined:
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second):
 	}
-	if w.Subject != "" && !goodPrefix.MatchString(w.Subject) {
-		s.file.Problem(at+".subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts by '.'", w.Subject)
+	escape.Fprintf(os.Stderr, "carrying into the stream %s nats %s\n", w.Stream, x.table.URL)
+}
+
+// service lets the collector be found and asked.
+func (x *natsServer) service() *natsconn.Service {
+	return &natsconn.Service{
+		Prefix: cmp.Or(x.table.agents(), "fanin"), Role: "collector", ID: x.s.id(), Version: daemon.Release,
+		Metadata: map[string]string{"log": x.s.sink.Status().Log, "path": x.s.sink.Path},
+		Stats: func() any {
+			st := x.s.sink.Status()
+			return map[string]any{"lines": st.Lines, "commits": st.Commits, "generation": st.Generation, "healthy": st.Healthy}
+		},
+		Endpoints: map[string]func(context.Context) (any, error){
+			"status": func(ctx context.Context) (any, error) { return x.s.status(ctx) },
+			"rotate": func(ctx context.Context) (any, error) { return x.s.sink.Rotate(ctx) },
+		},
 	}
-	if w.Replicas != nil && (*w.Replicas < 1 || *w.Replicas > 5) {
-		s.file.Problem(at+".replicas", "replicas is %d; from 1 to 5", *w.Replicas)
+}
+
+// stopOut ends what goes out: what a work queue has not acknowledged goes there
+// after the next start.
+func (x *natsServer) stopOut() {
+	x.stop()
+	x.going.Wait()
+}
+
+// close sends what is still to be sent, and closes the connections.
+func (x *natsServer) close() {
+	for _, nc := range []*nats.Conn{x.conn, x.out} {
+		if nc != nil {
+			nc.FlushTimeout(time.Second)
+			nc.Close()
+		}
 	}
+}
+
+// trouble is what is not taken or carried, and why.
+func (x *natsServer) trouble() string {
+	trouble := x.in.Trouble()
+	if x.work == nil {
+		return trouble
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(trouble+"; "+x.work.Trouble(), "; "), "; ")
 }

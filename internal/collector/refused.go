@@ -20,8 +20,11 @@ type refusedMessage struct {
 // refusedMessages lists the messages that the log refused and that are kept.
 func (c *server) refusedMessages() ([]refusedMessage, error) {
 	list := []refusedMessage{}
-	for _, x := range c.nats {
-		all, err := x.in.Refused()
+	for _, x := range c.sources.all() {
+		if x.refused == nil {
+			continue
+		}
+		all, err := x.refused.Refused()
 		if err != nil {
 			return nil, err
 		}
@@ -39,8 +42,11 @@ type published struct {
 
 // replayRefused publishes them again.
 func (c *server) replayRefused(ctx context.Context) (p published, err error) {
-	for _, x := range c.nats {
-		n, rerr := x.in.Replay(ctx)
+	for _, x := range c.sources.all() {
+		if x.refused == nil {
+			continue
+		}
+		n, rerr := x.refused.Replay(ctx)
 		p.Messages += n
 		err = errors.Join(err, rerr)
 	}

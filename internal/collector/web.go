@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/internal/certs"
+	"fanin/internal/config"
 	"fanin/internal/origin"
 )
 
@@ -48,7 +48,7 @@ type web struct {
 func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 	x := &web{table: h, log: log, allowed: certs.Named(h.ClientNames), cross: http.NewCrossOriginProtection(),
 		refused: make(map[string]prometheus.Counter), said: make(map[string]time.Time)}
-	x.conns = conns{max: maxConns, perIP: orElse(h.MaxConnsPerIP, 256), rejected: x.rejected, states: make(map[net.Conn]connState)}
+	x.conns = conns{max: maxConns, perIP: config.Or(h.MaxConnsPerIP, 256), rejected: x.rejected, states: make(map[net.Conn]connState)}
 	host, _, err := net.SplitHostPort(h.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on http %s: %w", h.Listen, err)
@@ -68,7 +68,7 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 			Help: "HTTP connections that were turned away, or idle and closed for a new one, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
 	}
 	if h.TLS != nil {
-		if x.tls, err = h.TLS.server(log); err != nil {
+		if x.tls, err = h.TLS.Files(log).Server(); err != nil {
 			return nil, err
 		}
 	}
@@ -155,8 +155,8 @@ func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
 	if x.tls != nil {
 		ln = tls.NewListener(ln, x.tls)
 	}
-	k.serve(ln, &http.Server{Handler: x.guard(h), ReadHeaderTimeout: time.Duration(orElse(x.table.HeaderTimeout, defaultHeaderTimeout)),
-		IdleTimeout: time.Duration(orElse(x.table.IdleTimeout, defaultIdleTimeout)), ConnState: x.conns.state, ErrorLog: stdlog.New(serverLog{x}, "", 0)})
+	k.serve(ln, &http.Server{Handler: x.guard(h), ReadHeaderTimeout: time.Duration(config.Or(x.table.HeaderTimeout, defaultHeaderTimeout)),
+		IdleTimeout: time.Duration(config.Or(x.table.IdleTimeout, defaultIdleTimeout)), ConnState: x.conns.state, ErrorLog: stdlog.New(serverLog{x}, "", 0)})
 }
 
 // serverLog takes what the library says of connections, such as failed handshakes.
@@ -300,6 +300,3 @@ func (c *countedConn) Close() error {
 	defer c.closed()
 	return c.Conn.Close()
 }
-
-// orElse is *p, or value when p was not set.
-func orElse[T any](p *T, value T) T { return *cmp.Or(p, &value) }

@@ -21,6 +21,7 @@ import (
 
 	"fanin/internal/certs/certstest"
 	"fanin/internal/config"
+	"fanin/internal/config/tables"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
@@ -30,7 +31,7 @@ func newTestWeb(t *testing.T, h *httpTable) *web {
 	if h.Listen == "" {
 		h.Listen = "127.0.0.1:0"
 	}
-	x, err := newWeb(h, orElse(h.MaxConns, defaultHTTPConns), slog.New(slog.DiscardHandler))
+	x, err := newWeb(h, config.Or(h.MaxConns, defaultHTTPConns), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestHTTPClientNames(t *testing.T) {
 	ca := certstest.New(t)
 	_, cert, key := ca.Files(t.TempDir(), ca.Sign("collector", "logs.example"))
 	caFile, _, _ := ca.Files(t.TempDir(), ca.Sign("x"))
-	x := newTestWeb(t, &httpTable{TLS: &tlsTable{Cert: cert, Key: key, ClientCA: caFile}, ClientNames: []string{"ops-*"}})
+	x := newTestWeb(t, &httpTable{TLS: &tables.ServerTLS{Cert: cert, Key: key, ClientCA: caFile}, ClientNames: []string{"ops-*"}})
 	k, address := serveWeb(t, x, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "in") }))
 	defer k.close()
 	ask := func(name, host string) (int, string) {
@@ -321,7 +322,7 @@ func TestHTTPTimeouts(t *testing.T) {
 func TestHTTPServerLog(t *testing.T) {
 	ca := certstest.New(t)
 	_, cert, key := ca.Files(t.TempDir(), ca.Sign("collector"))
-	x := newTestWeb(t, &httpTable{TLS: &tlsTable{Cert: cert, Key: key}})
+	x := newTestWeb(t, &httpTable{TLS: &tables.ServerTLS{Cert: cert, Key: key}})
 	said := make(chan string, 100)
 	x.log = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) { said <- string(p) }), nil))
 	k, address := serveWeb(t, x, http.NotFoundHandler())
@@ -351,8 +352,8 @@ func TestHTTPConfiguration(t *testing.T) {
 		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"ops\"]", "client_ca"},
 		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = []\ntls = {cert = \"c\", key = \"k\", client_ca = \"a\"}", "empty"},
 		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"a[\"]\ntls = {cert = \"c\", key = \"k\", client_ca = \"a\"}", "no pattern"},
-		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nhosts = [\"http://x\"]", "no host name"},
-		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nhosts = [\"*\"]", "no host name"},
+		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nhosts = [\"http://x\"]", "invalid host name"},
+		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nhosts = [\"*\"]", "invalid host name"},
 		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nidle_timeout = \"off\"", "silent connection"},
 		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nmax_conns = 0", "at least 1"},
 		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"ops-*\"]\ntls = {cert = \"c\", key = \"k\", client_ca = \"a\"}", ""},

@@ -19,27 +19,72 @@ func (b *binder) problem(path, format string, args ...any) {
 	b.problems = append(b.problems, KeyProblem{path, fmt.Sprintf(format, args...)})
 }
 
+// TableList is a field for tables whose names are known only when the program runs:
+// there may be several of each, written as [[name]]. Its tag is "*".
+type TableList interface {
+	// Names are the names of the tables.
+	Names() []string
+	// Add appends an empty table and returns a pointer to the struct to fill.
+	Add(name string) any
+}
+
 func (b *binder) table(path string, tree map[string]any, v reflect.Value) {
-	fields := fieldsOf(v.Type())
+	fields := fieldsOf(v)
+	var named []string
+	list, _ := listOf(v)
+	if list != nil {
+		named = list.Names()
+	}
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		at := child(path, key)
-		i, ok := fields[key]
-		if !ok {
-			b.unknown(path, key, slices.Sorted(maps.Keys(fields)))
-			continue
+		field, ok := fields[key]
+		switch {
+		case ok:
+			b.value(at, tree[key], field)
+		case slices.Contains(named, key):
+			b.list(at, tree[key], func() any { return list.Add(key) })
+		default:
+			b.unknown(path, key, slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(fields)), named...))))
 		}
-		b.value(at, tree[key], v.Field(i))
 	}
 }
 
-func fieldsOf(t reflect.Type) map[string]int {
-	fields := make(map[string]int)
-	for i := range t.NumField() {
-		if tag := t.Field(i).Tag.Get("toml"); tag != "" && tag != "-" {
-			fields[tag] = i
+// fieldsOf are the fields of a struct by their tags, those of embedded structs included.
+func fieldsOf(v reflect.Value) map[string]reflect.Value {
+	fields := make(map[string]reflect.Value)
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if tag := f.Tag.Get("toml"); tag != "" && tag != "-" && tag != "*" {
+			fields[tag] = v.Field(i)
+		}
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			maps.Copy(fields, fieldsOf(v.Field(i)))
 		}
 	}
 	return fields
+}
+
+// listOf is the struct's field for tables of many names, if it has one.
+func listOf(v reflect.Value) (TableList, bool) {
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("toml") == "*" {
+			list, ok := v.Field(i).Addr().Interface().(TableList)
+			return list, ok
+		}
+	}
+	return nil, false
+}
+
+// list fills one struct for each table of a list.
+func (b *binder) list(path string, value any, add func() any) {
+	list, ok := value.([]map[string]any)
+	if !ok {
+		b.problem(path, "%s is %s; there can be several: write [[%s]]", path, kind(value), path)
+		return
+	}
+	for i, tree := range list {
+		b.table(element(path, i), tree, structOf(add()))
+	}
 }
 
 func (b *binder) unknown(path, key string, known []string) {

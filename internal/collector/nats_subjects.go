@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -21,51 +20,52 @@ const (
 
 // subjectUse is one of these.
 type subjectUse struct {
-	table    int
-	key      string // in the configuration
+	at       string // its key in the configuration
 	role     role
 	subjects []string
 	reserved []string // more of them, which plain messages must not use either
 }
 
-// uses are what a table says of subjects.
-func (t *natsTable) uses(table int) (all []subjectUse) {
-	at := fmt.Sprintf("collector.nats[%d]", table)
+// uses are the subjects that a table takes or publishes to.
+func (t *natsTable) uses(at string) (all []subjectUse) {
+	add := func(key string, role role, reserved []string, subjects ...string) {
+		all = append(all, subjectUse{at + "." + key, role, subjects, reserved})
+	}
 	for _, subject := range t.Subjects {
-		all = append(all, subjectUse{table: table, key: at + ".subjects", role: plainRole, subjects: []string{subject}})
+		add("subjects", plainRole, nil, subject)
 	}
 	if p := natsconn.Subjects(t.agents()); p != "" {
-		all = append(all, subjectUse{table, at + ".agents", agentsRole, []string{
-			p.AllHellos(), string(p) + ".log.*.*", p.AllBatches(), p.Answers() + ">", p.Who(), string(p) + ".svc.>"},
-			[]string{string(p), string(p) + ".>"}})
+		add("agents", agentsRole, []string{string(p), string(p) + ".>"},
+			p.AllHellos(), string(p)+".log.*.*", p.AllBatches(), p.Answers()+">", p.Who(), string(p)+".svc.>")
 	}
 	if t.Tail != "" {
-		all = append(all, subjectUse{table: table, key: at + ".tail", role: tailRole, subjects: []string{t.Tail + ".>"}})
+		add("tail", tailRole, nil, t.Tail+".>")
 	}
 	if t.Work != nil {
-		all = append(all, subjectUse{table: table, key: at + ".work", role: workRole, subjects: []string{t.Work.subject() + ".>"}})
+		add("work", workRole, nil, t.Work.subject()+".>")
 	}
 	return all
 }
 
-// checkSubjects refuses subjects of one server that would make the collector take
-// its own lines, or anything twice.
-func (s *settings) checkSubjects() {
+// checkOverlaps refuses subjects of one server that would make the collector take
+// its own lines, or anything twice: within the table, and with the tables before it.
+func (t *natsTable) checkOverlaps(c *checks) {
 	var all []subjectUse
-	for i := range s.Collector.NATS {
-		all = append(all, s.Collector.NATS[i].uses(i)...)
+	for _, o := range c.others {
+		if other, ok := o.table.(*natsTable); ok && other.sameServer(t) {
+			all = append(all, other.uses(o.at)...)
+		}
 	}
-	for i, b := range all {
+	before := len(all)
+	all = append(all, t.uses(c.Path)...)
+	for i := before; i < len(all); i++ {
 		for _, a := range all[:i] {
-			b := b
+			b := all[i]
 			if a.role == plainRole && b.role != plainRole {
-				a, b = b, a // say it where plain messages are named
-			}
-			if !s.Collector.NATS[a.table].sameServer(&s.Collector.NATS[b.table]) {
-				continue
+				a, b = b, a // report it where plain messages are named
 			}
 			if one, other, ok := a.meets(&b); ok {
-				s.file.Problem(b.key, "%q overlaps %q of %s: %s", other, one, a.key, consequence(a.role, b.role))
+				c.At(b.at, "%q overlaps %q of %s: %s", other, one, a.at, consequence(a.role, b.role))
 			}
 		}
 	}

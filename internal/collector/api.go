@@ -1,0 +1,151 @@
+package collector
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"fanin/internal/escape"
+	"fanin/sink"
+	"fanin/sink/distribute"
+)
+
+// answerTime bounds every answer but the live tail's.
+const answerTime = 20 * time.Second
+
+// waits says what an answer waits for, and why the log takes no lines if it takes none:
+// most often that is the reason.
+func (c *server) waits(what string) string {
+	if st := c.sink.Status(); !st.Healthy {
+		return what + "; the log takes no lines now: " + st.Trouble
+	}
+	return what
+}
+
+// answerWithin answers a request with what f says. When time is up it says what was
+// waited for: what was asked may yet come about.
+func answerWithin(within time.Duration, waits func() string, f func(ctx context.Context, q url.Values) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), within)
+		defer cancel()
+		v, err := f(ctx, r.URL.Query())
+		if err != nil && ctx.Err() == context.DeadlineExceeded {
+			err = fmt.Errorf("%s was not done within %v; it waits for %s; what was begun may still be done (%w)", r.URL.Path, within, waits(), err)
+		}
+		reply(w, v, err)
+	}
+}
+
+// handler answers all that can be asked.
+func (c *server) handler() *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, h := range c.routes() {
+		mux.Handle(pattern, h)
+	}
+	return mux
+}
+
+// routes are the handlers by method and path.
+func (c *server) routes() map[string]http.Handler {
+	routes := make(map[string]http.Handler)
+	// What the answer may have to wait for is said when it does not come in time.
+	answer := func(pattern, waits string, f func(ctx context.Context, q url.Values) (any, error)) {
+		routes[pattern] = answerWithin(answerTime, func() string { return c.waits(waits) }, f)
+	}
+	const nothing, writer, groups = "nothing in particular", "the writer of the log", "the groups of workers"
+	done := struct{}{}
+	answer("GET /status", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
+	routes["GET /streams"] = http.HandlerFunc(c.listStreams)
+	answer("POST /streams/forget", writer, c.forgetStreams)
+	answer("POST /streams/give", writer, c.giveStreams)
+	answer("POST /rotate", writer, func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
+	answer("POST /reopen", writer, func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Reopen(ctx) })
+	answer("POST /checkpoint", writer, func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Checkpoint(ctx) })
+	answer("POST /reload", nothing, func(context.Context, url.Values) (any, error) { return c.reload() })
+	answer("POST /drain", nothing, func(context.Context, url.Values) (any, error) {
+		c.leaving.Do(func() { close(c.leave) })
+		return done, nil
+	})
+	answer("GET /groups", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.groups(ctx) })
+	answer("GET /workers", groups, func(context.Context, url.Values) (any, error) {
+		if c.work == nil {
+			return nil, errNoWork
+		}
+		return c.work.Workers(), nil
+	})
+	answer("POST /replay", groups, func(ctx context.Context, q url.Values) (any, error) {
+		if c.work == nil {
+			return nil, errNoWork
+		}
+		at, err := c.work.Replay(ctx, q.Get("group"), q.Get("from"))
+		return replayed{q.Get("group"), at.String()}, err
+	})
+	answer("POST /forget", groups, func(ctx context.Context, q url.Values) (any, error) {
+		if c.work == nil {
+			return nil, errNoWork
+		}
+		return done, c.work.Forget(ctx, q.Get("group"))
+	})
+	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
+	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
+	routes["GET /tail"] = c.tail
+	routes["GET /healthz"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	routes["GET /readyz"] = http.HandlerFunc(c.ready)
+	routes["GET /metrics"] = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
+	return routes
+}
+
+// replayed is what `replay --json` prints.
+type replayed struct {
+	Group    string `json:"group"`
+	Position string `json:"position"`
+}
+
+var errNoWork = errors.New("no work is handed out: the configuration has no [collector.work]")
+
+func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
+	if c.work == nil {
+		return nil, errNoWork
+	}
+	return c.work.Groups(ctx)
+}
+
+// ready says whether lines are taken, and if not, why.
+func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
+	st := c.sink.Status()
+	reason, ready := st.Trouble, st.Healthy
+	if stalled := c.stalled(); ready && stalled != "" {
+		reason, ready = "intake is stalled: "+stalled, false
+	}
+	if !ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	json.NewEncoder(w).Encode(map[string]any{"ready": ready, "reason": reason})
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		code := http.StatusServiceUnavailable
+		switch {
+		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork):
+			code = http.StatusNotFound
+		case errors.Is(err, sink.ErrNoPosition):
+			code = http.StatusGone
+		case errors.Is(err, sink.ErrNoPlace), errors.Is(err, errFilter):
+			code = http.StatusBadRequest
+		case errors.Is(err, sink.ErrBusy):
+			code = http.StatusConflict
+		}
+		http.Error(w, escape.Lines(err.Error()), code)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(v)
+}

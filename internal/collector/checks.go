@@ -1,0 +1,36 @@
+package collector
+
+import (
+	"net"
+
+	"fanin/internal/config"
+)
+
+// listen refuses an address where lines would leave this machine unencrypted, unless
+// the configuration or a flag accepts that.
+func (c *checks) listen(address string, insecure, encrypted bool) {
+	if encrypted {
+		insecure = true
+	}
+	c.listenPlain(address, insecure, "give it tls = {cert = \"...\", key = \"...\", client_ca = \"...\"}")
+}
+
+// listenPlain is listen where encryption is not possible, or there is none.
+func (c *checks) listenPlain(address string, insecure bool, remedy string) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		c.Problem("listen", "listen is %q; want host:port, as in %q", address, defaultListen)
+		return
+	}
+	ip := net.ParseIP(host)
+	if insecure || c.insecure || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return
+	}
+	c.Problem("listen", "listen is %q, which other machines can reach, and is not encrypted: %s, "+
+		"or set insecure = true (or --insecure) if you trust the network", address, remedy)
+}
+
+func (c *checks) maxLine(n *config.Size) { c.SizeBetween("max_line", n, 256, 1<<20) }
+
+// maxRate checks how many bytes a second an address may send.
+func (c *checks) maxRate(n *config.Size) { c.SizeOrOff("max_rate", n, 64<<10) }

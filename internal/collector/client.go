@@ -1,0 +1,79 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+)
+
+var errNotRunning = errors.New("no collector is running")
+
+// patience is how long the collector may say nothing: after answerTime it says why it has
+// no answer.
+const patience = answerTime + 5*time.Second
+
+// ask asks the collector with this state directory; into may be nil.
+func ask(ctx context.Context, state, method, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return askFor(ctx, state, method, path, func(answer io.Reader) error {
+		b, err := io.ReadAll(io.LimitReader(answer, 64<<20))
+		if err != nil {
+			return noAnswer(err, filepath.Join(state, controlName), path)
+		}
+		if into == nil {
+			return nil
+		}
+		return json.Unmarshal(b, into)
+	})
+}
+
+// askFor asks the collector with this state directory, and has its answer read.
+func askFor(ctx context.Context, state, method, path string, read func(io.Reader) error) error {
+	socket := filepath.Join(state, controlName)
+	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, method, "http://collector"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(r)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w with the state %s", errNotRunning, state)
+	}
+	if err != nil {
+		return noAnswer(err, socket, path)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		return fmt.Errorf("the collector says: %s", escape.Lines(string(bytes.TrimSpace(b))))
+	}
+	return read(resp.Body)
+}
+
+// noAnswer says why the collector did not answer.
+func noAnswer(err error, socket, path string) error {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return daemon.Exitf(daemon.ExitLater, "the collector did not answer to %s on %s in time: a process has the socket open and hangs, or is stopped; look at its log", path, socket)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the collector: %w: run this as the collector's user, or as root", err)
+	}
+	return fmt.Errorf("ask the collector for %s: %w", path, err)
+}

@@ -1,0 +1,64 @@
+package collector
+
+import (
+	"context"
+
+	"fanin/internal/config"
+)
+
+// inputKinds lists every input that the program has, in the order in which they open.
+// A new input is a package below ingest/, a file here with its table, and a line in
+// this list; nothing else in this package knows it by name.
+func inputKinds() []inputKind {
+	return []inputKind{
+		{"tcp", func() input { return new(tcpTable) }},
+		{"udp", func() input { return new(udpTable) }},
+		{"nats", func() input { return new(natsTable) }},
+	}
+}
+
+// inputKind is one kind of input.
+type inputKind struct {
+	name  string       // of its tables: [[collector.NAME]]
+	table func() input // an empty table, with nothing set
+}
+
+// input is a table of the configuration that brings lines.
+type input interface {
+	// check reports the mistakes in the table.
+	check(c *checks)
+	// needs is what the input takes of the machine.
+	needs() needs
+	// open binds or connects. No lines are taken before source.serve is called.
+	open(ctx context.Context, s *server, conns int) (*source, error)
+}
+
+// checks is what a table is checked with.
+type checks struct {
+	config.Table
+	insecure bool              // --insecure was given
+	others   []configuredInput // the tables of all inputs before this one
+}
+
+// needs is what an input takes of the machine, which is checked and divided before
+// anything opens.
+type needs struct {
+	ports    []port
+	memory   []memoryNeed
+	conns    *connNeed    // nil: it accepts no connections
+	files    func() error // tries the certificates and secrets that it reads; nil: it reads none
+	handsOut bool         // lines go out through it, so groups are needed
+}
+
+// memoryNeed is a key that says how much memory may be taken.
+type memoryNeed struct {
+	key  string
+	size *config.Size
+}
+
+// connNeed is how many connections there may be.
+type connNeed struct {
+	configured *int
+	usual      int
+	beyond     func(most int) int // how many more there may be for a while
+}

@@ -1,0 +1,73 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+)
+
+// openInputs binds and connects every input. None takes lines before it is served.
+func (c *server) openInputs(ctx context.Context) error {
+	for _, x := range c.settings.Collector.Inputs.inOrder() {
+		src, err := x.table.open(ctx, c, c.most.inputs[x.table])
+		if err != nil {
+			return err
+		}
+		c.sources.add(src)
+	}
+	return nil
+}
+
+// prepareWork makes the distributor, which the sink asks about what it may remove.
+func (c *server) prepareWork() (err error) {
+	w := c.settings.Collector.Work
+	if w == nil && !c.settings.Collector.Inputs.handOut() {
+		return nil
+	}
+	w = cmp.Or(w, &workTable{})
+	if c.work, err = w.distributor(c.sink, c.most.workers, c.log); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", w.Listen, err)}
+	}
+	c.sink.Needed, c.sink.Expire = c.work.Needed, c.work.Expire
+	return nil
+}
+
+// openWork listens for workers.
+func (c *server) openWork() error {
+	if c.settings.Collector.Work == nil {
+		return nil
+	}
+	address := c.settings.Collector.Work.Listen
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for workers on %s: %w", address, err)
+	}
+	c.sources.add(&source{kind: "work", address: ln.Addr().String(), serve: func() error { return c.work.Serve(ln) },
+		shutdown: func(context.Context) error { return nil }, // drain does it, behind all that bring lines
+		close:    func() { ln.Close() }})
+	return nil
+}
+
+// hello says what a person at the terminal wants to know next.
+func (c *server) hello() {
+	st := c.sink.Status()
+	escape.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
+	for _, l := range c.sources.serving() {
+		if l.kind == "tcp" {
+			host, port, _ := net.SplitHostPort(l.address)
+			name := filepath.Base(st.Path)
+			escape.Fprintf(os.Stderr, "try: echo hello | nc -q0 %s %s; tail -F %s\n", host, port, name)
+			escape.Fprintf(os.Stderr, "or:  fanin-agent --to %s /var/log/dpkg.log\n", l.address)
+			return
+		}
+	}
+}
+
+// id tells this collector from others, for people.
+func (c *server) id() string { return c.sink.Status().Log[:8] }

@@ -1,0 +1,113 @@
+package collector
+
+import (
+	"io"
+	"net"
+	"net/netip"
+
+	"fanin/internal/config/tables"
+)
+
+// port is a listener of the configuration.
+type port struct {
+	at, network, listen string // at is the path of the table
+	tls                 *tables.ServerTLS
+}
+
+func (s *settings) ports() (all []port) {
+	c := &s.Collector
+	for _, x := range c.Inputs {
+		for _, p := range x.table.needs().ports {
+			p.at = x.at
+			all = append(all, p)
+		}
+	}
+	if c.HTTP != nil {
+		all = append(all, port{"collector.http", "tcp", c.HTTP.Listen, c.HTTP.TLS})
+	}
+	if c.Work != nil {
+		all = append(all, port{"collector.work", "tcp", c.Work.Listen, c.Work.TLS})
+	}
+	return all
+}
+
+// checkPorts refuses a port that two listeners of the configuration would share.
+func (s *settings) checkPorts() {
+	all := s.ports()
+	for i, p := range all {
+		host, number, err := p.split()
+		if err != nil {
+			if _, _, serr := net.SplitHostPort(p.listen); serr == nil { // else it was said
+				s.file.Problem(p.at+".listen", "listen is %q: %v; want a port from 0 to 65535", p.listen, err)
+			}
+			continue
+		}
+		for _, q := range all[:i] {
+			other, n, err := q.split()
+			if err == nil && number != 0 && n == number && q.network == p.network && sameHost(host, other) {
+				s.file.Problem(p.at+".listen", "listen is %q, where %s listens already (%q): give one of them another port", p.listen, q.at, q.listen)
+				break
+			}
+		}
+	}
+}
+
+func (p *port) split() (host string, number int, err error) {
+	host, name, err := net.SplitHostPort(p.listen)
+	if err == nil {
+		number, err = net.LookupPort(p.network, name)
+	}
+	return host, number, err
+}
+
+// sameHost reports whether two listeners of one port would meet: an unspecified
+// address is every address, of both families.
+func sameHost(a, b string) bool {
+	x, y := hostAddr(a), hostAddr(b)
+	return a == b || x.IsUnspecified() || y.IsUnspecified() || x.IsValid() && x == y
+}
+
+func hostAddr(host string) netip.Addr {
+	switch host {
+	case "":
+		return netip.IPv4Unspecified()
+	case "localhost":
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	a, _ := netip.ParseAddr(host) // a name has none
+	return a.Unmap()
+}
+
+// names are what the certificate of a listener must bear as far as its address tells.
+func (p *port) names() []string {
+	host, _, _ := net.SplitHostPort(p.listen)
+	if host == "localhost" || hostAddr(host).IsValid() {
+		return nil
+	}
+	return []string{host}
+}
+
+// tryPorts listens on all ports at the same time, as the start does.
+func (s *settings) tryPorts() (problems []error) {
+	var held []io.Closer
+	defer func() {
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	for _, p := range s.ports() {
+		var c io.Closer
+		var err error
+		if p.network == "udp" {
+			c, err = net.ListenPacket(p.network, p.listen)
+		} else {
+			c, err = net.Listen(p.network, p.listen)
+		}
+		if err != nil {
+			problems = append(problems, prefix(p.at, err))
+			continue
+		}
+		held = append(held, c)
+	}
+	return problems
+}

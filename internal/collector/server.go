@@ -1,0 +1,192 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanin/ingest"
+	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/internal/disk"
+	"fanin/internal/escape"
+	"fanin/sink"
+	"fanin/sink/distribute"
+	"fanin/sink/livetail"
+)
+
+// server is the collector, put together:
+//
+//	inputs (see inputKinds) ------------------> sink.Sink --> one rotated file
+//	                                               |
+//	                                               +-- state: write-ahead log, checkpoints, ledger
+//	workers <---- distribute.Distributor -- reads the file by position
+//	watchers <--- livetail.Tail ----------- reads the file by position
+//	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
+//
+// It starts from the right and stops from the left.
+type server struct {
+	settings *settings
+	again    func() (*settings, error) // reads the configuration again
+	most     connLimits
+	log      *slog.Logger
+	sink     *sink.Sink
+	sessions *ingest.Sessions
+	room     *ingest.Room
+	intake   *ingest.Metrics
+	tail     *livetail.Tail
+	web      *web                    // nil: not configured
+	work     *distribute.Distributor // nil: not configured
+	metrics  *prometheus.Registry
+	control  *control
+	started  time.Time
+
+	sources sources
+	anyPort string        // the number that the last TCP listener got
+	leave   chan struct{} // closed when a request to the control socket asked for it
+	leaving sync.Once
+}
+
+// run is the life of a collector, until ctx ends. again reads the configuration again.
+func run(ctx context.Context, s *settings, again func() (*settings, error)) error {
+	c, err := newServer(s, again)
+	if err != nil {
+		return err
+	}
+	daemon.Notify("STATUS=repeating what a crash left undone")
+	if err := c.sink.Open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to leave before there was anything to drain
+		}
+		return asConfig(err)
+	}
+	defer c.drain()
+	if c.work != nil {
+		if err := c.work.Open(ctx); err != nil {
+			return asConfig(err)
+		}
+	}
+	if err := c.openInputs(ctx); err != nil {
+		return err
+	}
+	c.metrics = c.registry()
+	if c.control, err = c.serveControl(); err != nil {
+		return err
+	}
+	if err := c.openWork(); err != nil {
+		return err
+	}
+	c.sources.serve()
+	c.hello()
+	daemon.Notify("READY=1", "STATUS=taking lines")
+	return c.wait(ctx)
+}
+
+// newServer puts the parts together. It opens nothing.
+func newServer(s *settings, again func() (*settings, error)) (*server, error) {
+	if err := s.checkMachine(); err != nil {
+		return nil, err
+	}
+	daemon.LimitMemory(256 << 20)
+	c := &server{
+		settings: s, again: again, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
+		sessions: new(ingest.Sessions), room: &ingest.Room{Limit: int64(s.Collector.MaxInFlight)},
+		intake: ingest.NewMetrics(), sources: newSources(), leave: make(chan struct{}),
+	}
+	c.most = c.divideDescriptors(disk.OpenLimit())
+	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
+	if h := s.Collector.HTTP; h != nil {
+		c.tail.MaxLookbacks = config.OrZero(h.MaxLookbacks)
+		var err error
+		if c.web, err = newWeb(h, c.most.http, c.log); err != nil {
+			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
+	}
+	c.sink.Log, c.sink.Alive = c.log, daemon.Watchdog()
+	return c, c.prepareWork()
+}
+
+// asConfig gives the exit code of a wrong configuration to what starting again
+// would not mend.
+func asConfig(err error) error {
+	var kind *disk.KindError
+	if errors.As(err, &kind) {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return err
+}
+
+// wait serves signals until it is time to leave.
+func (c *server) wait(ctx context.Context) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	statusTick := time.NewTicker(5 * time.Second)
+	defer statusTick.Stop()
+	socketTick := time.NewTicker(time.Second)
+	defer socketTick.Stop()
+	for {
+		select {
+		case <-c.leave:
+			c.log.Info("draining, as the control socket asked")
+			return nil
+		case <-ctx.Done():
+			c.log.Info("draining: taking no more lines, finishing those that are here")
+			return nil
+		case err := <-c.sources.broken:
+			return err
+		case <-c.sink.Failed():
+			return fmt.Errorf("%w; starting again mends this", c.sink.Err())
+		case sig := <-signals:
+			c.signal(ctx, sig)
+		case <-socketTick.C:
+			c.keepSocket()
+		case <-statusTick.C:
+			daemon.Notify("STATUS=" + escape.String(c.line()))
+		}
+	}
+}
+
+func (c *server) signal(ctx context.Context, sig os.Signal) {
+	if sig == syscall.SIGUSR1 {
+		if err := c.sink.Reopen(ctx); err != nil {
+			c.log.Error("cannot reopen the log", "err", err)
+		}
+		return
+	}
+	daemon.Notify("RELOADING=1")
+	c.reload()
+	daemon.Notify("READY=1")
+}
+
+// drain stops in the order the lines flow: nothing that was taken is left behind.
+func (c *server) drain() {
+	daemon.Notify("STOPPING=1", "STATUS=draining")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.settings.Collector.DrainTimeout))
+	defer cancel()
+	c.sources.shutdown(ctx, c.log)
+	c.tail.Close()
+	c.sources.stopOut()
+	if c.work != nil {
+		if err := c.work.Shutdown(ctx); err != nil {
+			c.log.Error("cannot save the positions of the groups; some lines are handed out again", "err", err)
+		}
+	}
+	c.sources.wait()
+	if err := c.sink.Close(ctx); err != nil {
+		c.log.Error("cannot close the log", "err", err)
+	}
+	c.sources.close()
+	if c.control != nil {
+		c.control.close()
+	}
+	c.log.Info("stopped", "after", time.Since(c.started).Round(time.Second))
+}

@@ -1,0 +1,138 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanin/ingest"
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+	"fanin/sink"
+	"fanin/sink/distribute"
+)
+
+// status is what `status --json` prints.
+type status struct {
+	Version  string           `json:"version"`
+	Since    time.Time        `json:"since"`
+	PID      int              `json:"pid"`
+	Listen   []string         `json:"listen"`
+	NATS     []serverStatus   `json:"nats,omitempty"`
+	Sink     sink.Status      `json:"log"`
+	Agents   []ingest.Session `json:"agents"`
+	InFlight int64            `json:"in_flight_bytes"`
+	Stalled  string           `json:"stalled,omitempty"` // why connections are not read, if that lasts
+	Senders  []sink.Sender    `json:"senders"`           // by what they have in the files that are kept, since the start
+
+	Groups []distribute.GroupStatus `json:"groups,omitempty"`
+}
+
+// serverStatus is a server that lines come from, or go to.
+type serverStatus struct {
+	URL     string `json:"url"`
+	Trouble string `json:"trouble,omitempty"` // what is not received or forwarded, and why
+}
+
+// servers are the servers of a kind.
+func (c *server) servers(kind string) (list []serverStatus) {
+	for _, x := range c.sources.all() {
+		if x.kind == kind {
+			list = append(list, serverStatus{x.address, x.reason()})
+		}
+	}
+	return list
+}
+
+func (c *server) status(ctx context.Context) (status, error) {
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(),
+		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats")}
+	for _, l := range c.sources.serving() {
+		st.Listen = append(st.Listen, l.kind+" "+l.address)
+	}
+	var err error
+	if c.work != nil {
+		st.Groups, err = c.groups(ctx)
+	}
+	return st, err
+}
+
+func (st *status) print(w io.Writer) {
+	l := &st.Sink
+	health := "taking lines"
+	if !l.Healthy {
+		health = "NOT TAKING LINES: " + l.Trouble
+	}
+	if l.Healthy && st.Stalled != "" {
+		health = "INTAKE IS STALLED: " + st.Stalled
+	}
+	escape.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
+	escape.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
+	for _, a := range st.Listen {
+		escape.Fprintf(w, "listening %s\n", a)
+	}
+	for _, n := range st.NATS {
+		if n.Trouble != "" {
+			escape.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
+		}
+	}
+	escape.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
+	for _, a := range st.Agents {
+		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
+	}
+	for _, x := range st.Senders {
+		above := ""
+		if x.AboveHalf {
+			above = ", MORE THAN HALF of keep_bytes: what others wrote goes sooner"
+		}
+		escape.Fprintf(w, "%s has %d bytes in the files that are kept%s\n", senderName(x), x.Bytes, above)
+	}
+	for i := range st.Groups {
+		printGroup(w, &st.Groups[i])
+	}
+}
+
+func senderName(x sink.Sender) string {
+	switch {
+	case x.Agent != "":
+		return fmt.Sprintf("agent %q", x.Agent)
+	case x.Host != "":
+		return fmt.Sprintf("address %q", x.Host)
+	}
+	return "all others together"
+}
+
+// line is the state in one line, for the service manager.
+func (c *server) line() string {
+	st := c.sink.Status()
+	if !st.Healthy {
+		return "NOT TAKING LINES: " + st.Trouble
+	}
+	if stalled := c.stalled(); stalled != "" {
+		return "INTAKE IS STALLED: " + stalled
+	}
+	for _, x := range c.sources.all() {
+		if trouble := x.reason(); trouble != "" {
+			return strings.ToUpper(x.kind) + " " + x.address + ": " + trouble
+		}
+	}
+	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) + " lines since the start, generation " +
+		strconv.FormatUint(st.Generation, 10)
+}
+
+// stallTime is how long connections may wait for memory before that is a stall.
+const stallTime = 5 * time.Second
+
+// stalled says that connections are not read, "" while they are.
+func (c *server) stalled() string {
+	wait := c.room.Stalled()
+	if wait < stallTime {
+		return ""
+	}
+	return fmt.Sprintf("connections have waited %s for memory, of which %d bytes are in use, %d of them by texts that are not complete: if the disk keeps up, raise max_in_flight",
+		wait.Round(time.Second), c.room.Used(), c.room.Arriving())
+}

@@ -1,0 +1,79 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"fanin/ingest"
+	"fanin/internal/certs"
+	"fanin/internal/config"
+	"fanin/internal/config/tables"
+	"fanin/internal/daemon"
+)
+
+// tcpTable is [[collector.tcp]]: agents and plain lines on one port.
+type tcpTable struct {
+	Listen           string            `toml:"listen"`
+	TLS              *tables.ServerTLS `toml:"tls"`
+	Insecure         bool              `toml:"insecure"`
+	Source           string            `toml:"source"`
+	TrustHost        bool              `toml:"trust_host"`
+	MaxConns         *int              `toml:"max_conns"`
+	MaxConnsPerIP    *int              `toml:"max_conns_per_ip"`
+	MaxRate          *config.Size      `toml:"max_rate"`
+	MaxLine          *config.Size      `toml:"max_line"`
+	HandshakeTimeout *config.Duration  `toml:"handshake_timeout"`
+	FrameTimeout     *config.Duration  `toml:"frame_timeout"`
+	IdleTimeout      *config.Duration  `toml:"idle_timeout"`
+	ClientNames      []string          `toml:"client_names"`
+}
+
+func (t *tcpTable) check(c *checks) {
+	c.listen(t.Listen, t.Insecure, t.TLS != nil)
+	t.TLS.Check(c.Table, t.ClientNames)
+	c.maxLine(t.MaxLine)
+	c.maxRate(t.MaxRate)
+}
+
+func (t *tcpTable) needs() needs {
+	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: &connNeed{t.MaxConns, defaultMaxConns, ingest.Beyond}}
+}
+
+func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error) {
+	l, err := t.listener(s)
+	if err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on tcp %s: %w", t.Listen, err)}
+	}
+	l.MaxConns = conns
+	ln, err := net.Listen("tcp", t.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on tcp %s: %w", t.Listen, err)
+	}
+	_, s.anyPort, _ = net.SplitHostPort(ln.Addr().String())
+	x := &source{kind: "tcp", address: ln.Addr().String(), serve: func() error { return l.Serve(ln) }, shutdown: l.Shutdown,
+		close: func() { ln.Close() }}
+	if t.TLS != nil {
+		x.kind = "tls"
+	}
+	return x, nil
+}
+
+func (t *tcpTable) listener(s *server) (*ingest.TCP, error) {
+	l := &ingest.TCP{
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Room: s.room, Metrics: s.intake, Log: s.log,
+		Source: t.Source, TrustHost: t.TrustHost, MaxConns: config.OrZero(t.MaxConns), MaxConnsPerIP: config.OrZero(t.MaxConnsPerIP),
+		MaxLine: int(config.OrZero(t.MaxLine)), MaxRate: int64(config.OrZero(t.MaxRate)),
+		HandshakeTimeout: time.Duration(config.OrZero(t.HandshakeTimeout)), FrameTimeout: time.Duration(config.OrZero(t.FrameTimeout)),
+		IdleTimeout: time.Duration(config.OrZero(t.IdleTimeout)),
+	}
+	if t.TLS == nil {
+		return l, nil
+	}
+	files := t.TLS.Files(s.log)
+	var err error
+	l.RequireAgentCert, l.Allowed, l.ExplainTLS = files.CA != "", certs.Named(t.ClientNames), files.ExplainServer
+	l.TLS, err = files.Server()
+	return l, err
+}

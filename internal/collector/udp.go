@@ -1,0 +1,57 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"fanin/ingest"
+	"fanin/internal/config"
+)
+
+// udpTable is [[collector.udp]].
+type udpTable struct {
+	Listen     string       `toml:"listen"`
+	Insecure   bool         `toml:"insecure"`
+	Source     string       `toml:"source"`
+	ReadBuffer *config.Size `toml:"read_buffer"`
+	Queue      *config.Size `toml:"queue"`
+	MaxRate    *config.Size `toml:"max_rate"`
+	MaxLine    *config.Size `toml:"max_line"`
+}
+
+func (t *udpTable) check(c *checks) {
+	c.listenPlain(t.Listen, t.Insecure, "datagrams are never encrypted: use tcp")
+	c.maxLine(t.MaxLine)
+	c.maxRate(t.MaxRate)
+}
+
+func (t *udpTable) needs() needs {
+	return needs{ports: []port{{network: "udp", listen: t.Listen}}, memory: []memoryNeed{{"queue", t.Queue}}}
+}
+
+func (t *udpTable) open(_ context.Context, s *server, _ int) (*source, error) {
+	conn, err := t.bind(s.anyPort)
+	if err != nil {
+		return nil, fmt.Errorf("listen on udp %s: %w", t.Listen, err)
+	}
+	l := t.listener(s)
+	return &source{kind: "udp", address: conn.LocalAddr().String(), serve: func() error { return l.Serve(conn.(*net.UDPConn)) },
+		shutdown: l.Shutdown, close: func() { conn.Close() }}, nil
+}
+
+// bind listens. Asked for any port, it prefers the number that tcp got.
+func (t *udpTable) bind(preferred string) (net.PacketConn, error) {
+	if host, p, _ := net.SplitHostPort(t.Listen); p == "0" && preferred != "" {
+		if conn, err := net.ListenPacket("udp", net.JoinHostPort(host, preferred)); err == nil {
+			return conn, nil
+		}
+	}
+	return net.ListenPacket("udp", t.Listen)
+}
+
+func (t *udpTable) listener(s *server) *ingest.UDP {
+	return &ingest.UDP{Out: s.sink, Metrics: s.intake, Log: s.log, Notice: s.sink.Notice, Source: t.Source,
+		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)),
+		MaxRate: int64(config.OrZero(t.MaxRate)), MaxLine: int(config.OrZero(t.MaxLine))}
+}

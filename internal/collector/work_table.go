@@ -1,0 +1,66 @@
+package collector
+
+import (
+	"log/slog"
+	"time"
+
+	"fanin/internal/certs"
+	"fanin/internal/config"
+	"fanin/internal/config/tables"
+	"fanin/sink"
+	"fanin/sink/distribute"
+)
+
+// workTable is [collector.work].
+type workTable struct {
+	Listen           string            `toml:"listen"`
+	TLS              *tables.ServerTLS `toml:"tls"`
+	Insecure         bool              `toml:"insecure"`
+	ClientNames      []string          `toml:"client_names"`
+	Lease            *config.Duration  `toml:"lease"`
+	Attempts         *int              `toml:"attempts"`
+	Retry            *config.Duration  `toml:"retry"`
+	MaxWorkers       *int              `toml:"max_workers"`
+	MaxWorkersPerIP  *int              `toml:"max_workers_per_ip"`
+	MaxGroups        *int              `toml:"max_groups"`
+	MaxGroupsPerIP   *int              `toml:"max_groups_per_ip"`
+	MaxCredit        *int              `toml:"max_credit"`
+	DeadLetters      *config.Size      `toml:"dead_letters"`
+	KeepForGroups    config.Size       `toml:"keep_for_groups"`
+	KeepForGroupsAge config.Duration   `toml:"keep_for_groups_age"`
+}
+
+func (t *workTable) check(c *checks) {
+	c.listen(t.Listen, t.Insecure, t.TLS != nil)
+	t.TLS.Check(c.Table, t.ClientNames)
+	c.Bound("max_workers_per_ip", t.MaxWorkersPerIP)
+	c.Bound("max_groups_per_ip", t.MaxGroupsPerIP)
+	c.AtLeast("attempts", t.Attempts, 1)
+	c.AtLeast("max_workers", t.MaxWorkers, 1)
+	c.AtLeast("max_groups", t.MaxGroups, 1)
+	c.Between("max_credit", t.MaxCredit, 1, 1<<20)
+	c.DurationAtLeast("lease", t.Lease, time.Second)
+	if t.Retry != nil && (time.Duration(*t.Retry) < time.Millisecond || time.Duration(*t.Retry) > time.Minute) {
+		c.Problem("retry", "retry is %s; want 1ms to 1m", *t.Retry)
+	}
+	if t.DeadLetters != nil && *t.DeadLetters < 1<<20 {
+		c.Problem("dead_letters", "dead_letters is %s; want at least 1MiB", *t.DeadLetters)
+	}
+}
+
+// distributor makes the work distributor that the table describes.
+func (t *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger) (*distribute.Distributor, error) {
+	d := &distribute.Distributor{
+		Sink: k, Log: log, Lease: time.Duration(config.OrZero(t.Lease)), Retry: time.Duration(config.OrZero(t.Retry)),
+		Attempts: config.OrZero(t.Attempts), MaxWorkers: maxWorkers, MaxWorkersPerIP: config.OrZero(t.MaxWorkersPerIP),
+		MaxGroups: config.OrZero(t.MaxGroups), MaxGroupsPerIP: config.OrZero(t.MaxGroupsPerIP),
+		MaxCredit: config.OrZero(t.MaxCredit), DeadLetterBytes: int64(config.OrZero(t.DeadLetters)),
+	}
+	if t.TLS == nil {
+		return d, nil
+	}
+	var err error
+	d.Allowed = certs.Named(t.ClientNames)
+	d.TLS, err = t.TLS.Files(log).Server()
+	return d, err
+}
