@@ -16,6 +16,8 @@ type catalog struct {
 	agents           map[string][]*stream // of StreamAgent; stream.place is the index
 	senders          senders
 	tombs            tombs
+	keys             keys
+	extensions       extensions
 	generations      []*generation // ascending; the last is the live one
 
 	dirty     []*stream // changed since the last checkpoint, each once
@@ -49,6 +51,7 @@ func newCatalog() *catalog {
 		agents:  make(map[string][]*stream),
 		senders: newSenders(),
 		tombs:   newTombs(),
+		keys:    newKeys(),
 	}
 }
 
@@ -70,6 +73,9 @@ func (c *catalog) id(kind wire.StreamKind, owner string, own wire.StreamID) wire
 // apply is what a committed frame does, when it is committed and when it is
 // read again after a crash; now is the time in microseconds since 1970.
 func (c *catalog) apply(f *frame, now int64) {
+	for i := range f.extensions {
+		c.applyExtension(&f.extensions[i])
+	}
 	names := f.names
 	for i := range f.records {
 		r := &f.records[i]
@@ -78,6 +84,10 @@ func (c *catalog) apply(f *frame, now int64) {
 			names = names[1:]
 		}
 		if r.stream.IsZero() {
+			continue
+		}
+		if r.key {
+			c.keys.move(r)
 			continue
 		}
 		st := c.streams[r.stream]
@@ -92,6 +102,15 @@ func (c *catalog) apply(f *frame, now int64) {
 			c.tombs.bury(st, r)
 		}
 	}
+}
+
+// applyExtension is what one extension of a committed frame does.
+func (c *catalog) applyExtension(x *extension) {
+	if x.kind == extensionKey {
+		c.keys.apply(x)
+		return
+	}
+	c.extensions.apply(x)
 }
 
 // name finds or makes the stream that a record opens, and says what it is called.

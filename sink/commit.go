@@ -49,11 +49,11 @@ func (w *writer) makeWay(n int64) error {
 // place in the file before anything else does, now or at the next start.
 func (w *writer) commit() error {
 	g := &w.group
-	if len(g.records) > 0 {
+	if len(g.records)+len(g.extensions) > 0 {
 		if err := w.makeWay(int64(len(g.text))); err != nil {
 			return err
 		}
-		f := frame{records: g.records, names: g.names, text: g.text}
+		f := frame{records: g.records, names: g.names, extensions: g.extensions, text: g.text}
 		if err := w.log(&f); err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (w *writer) commit() error {
 			return err
 		}
 	}
-	if len(g.records) == 0 && len(g.answers) > 0 { // repeats rest on the state, too
+	if len(g.records)+len(g.extensions) == 0 && len(g.answers) > 0 { // repeats rest on the state, too
 		if why := w.gone(); why != "" {
 			if err := w.remake(why); err != nil {
 				return err
@@ -71,6 +71,7 @@ func (w *writer) commit() error {
 	}
 	g.reply()
 	g.reset()
+	w.trimKeys()
 	if w.wal.used() > w.wal.size/2 && w.pending == nil {
 		w.start(w.capture())
 	}

@@ -25,9 +25,7 @@ import (
 //	60 extension  length of the extension in bytes
 //	64 records, names, extension, text
 //
-// The extension is for what a frame must remember beside its records: entries, each
-// kind, 2 bytes · length of the key, 2 bytes · length of the value, 4 bytes · key · value.
-// It is empty so far, and a frame with one is refused: a later release wrote it.
+// The extension is what the frame remembers beside its records, see extension.go.
 //
 // The text has no sum of its own: each record carries that of its part, and the
 // records are under the frame's. The same records, as they are, are the ledger.
@@ -44,6 +42,7 @@ type frame struct {
 	position           int64
 	records            []record
 	names              []names // of the open records, in their order
+	extensions         []extension
 	text               []byte
 }
 
@@ -58,6 +57,10 @@ func (f *frame) appendHead(dst []byte) []byte {
 	for i := range f.names {
 		dst = f.names[i].append(dst)
 	}
+	extensionAt := len(dst)
+	for i := range f.extensions {
+		dst = f.extensions[i].append(dst)
+	}
 	h := dst[at:]
 	le := binary.LittleEndian
 	le.PutUint32(h[0:], frameMagic)
@@ -68,7 +71,8 @@ func (f *frame) appendHead(dst []byte) []byte {
 	le.PutUint64(h[40:], uint64(f.position))
 	le.PutUint32(h[48:], uint32(len(f.text)))
 	le.PutUint32(h[52:], uint32(len(f.records)))
-	le.PutUint32(h[56:], uint32(len(dst)-namesAt))
+	le.PutUint32(h[56:], uint32(extensionAt-namesAt))
+	le.PutUint32(h[60:], uint32(len(dst)-extensionAt))
 	le.PutUint32(h[4:], disk.Checksum(h[8:]))
 	return dst
 }
@@ -87,11 +91,13 @@ func parseFrame(b []byte) (*frame, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if binary.LittleEndian.Uint32(b[60:]) > 0 {
-		return f, size, errLater
-	}
+	le := binary.LittleEndian
 	head := size - len(f.text)
-	records := (head - frameHeader - names) / recordSize
+	extensionAt := head - int(le.Uint32(b[60:]))
+	if f.extensions, err = parseExtensions(b[extensionAt:head]); err != nil {
+		return f, size, err
+	}
+	records := le.Uint32(b[52:])
 	f.records = make([]record, records)
 	text := f.text
 	for i := range f.records {
@@ -107,7 +113,7 @@ func parseFrame(b []byte) (*frame, int, error) {
 	if len(text) > 0 {
 		return nil, 0, fmt.Errorf("%w: %d bytes of text in no record", errFrame, len(text))
 	}
-	return f, size, f.parseNames(b[head-names:head], binary.LittleEndian.Uint32(b) == frameMagicV1)
+	return f, size, f.parseNames(b[extensionAt-names:extensionAt], le.Uint32(b) == frameMagicV1)
 }
 
 // parseHeader checks the head's sum and the lengths before anything in it is

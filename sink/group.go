@@ -14,7 +14,17 @@ type group struct {
 	streams map[wire.StreamID]bool // those that it moves, by the ids of records
 	added   map[scope]int          // streams that it adds, less those that it ends
 	answers []answer
+
+	extensions    []extension
+	extensionSize int  // in bytes
+	undivided     bool // the batch that is laid out goes into one frame
 }
+
+// full reports whether the group is large enough for a frame.
+func (g *group) full() bool { return len(g.text)+g.extensionSize >= groupBytes }
+
+// mayDivide reports whether a frame may end here, in the middle of a batch.
+func (g *group) mayDivide() bool { return g.full() && !g.undivided }
 
 type answer struct {
 	request *request
@@ -39,6 +49,8 @@ func (g *group) reset() {
 	g.records, g.text = g.records[:0], g.text[:0]
 	clear(g.names)
 	g.names = g.names[:0]
+	clear(g.extensions)
+	g.extensions, g.extensionSize = g.extensions[:0], 0
 	clear(g.streams)
 	clear(g.added)
 	if cap(g.text) > 4*groupBytes {

@@ -22,11 +22,12 @@ type counts struct {
 	notices, noticesDropped        atomic.Uint64
 	removed, compressed, janitorly atomic.Uint64
 	syncTime                       prometheus.Histogram
+	keys                           keyCounts
 }
 
 type inputCounts struct {
 	received, written, bytes, duplicate atomic.Uint64
-	place, size, raw, streams           atomic.Uint64
+	place, size, raw, streams, content  atomic.Uint64
 }
 
 const inputOwn = "fanin"
@@ -37,6 +38,7 @@ const (
 	reasonSize    = "too_large"
 	reasonRaw     = "raw_format"
 	reasonStreams = "streams"
+	reasonContent = "other_content"
 )
 
 func newCounts() *counts {
@@ -81,6 +83,8 @@ func (n *inputCounts) reject(reason string, lines uint64) {
 		n.raw.Add(lines)
 	case reasonStreams:
 		n.streams.Add(lines)
+	case reasonContent:
+		n.content.Add(lines)
 	}
 }
 
@@ -135,6 +139,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.size, "input", input, "reason", reasonSize)
 		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.raw, "input", input, "reason", reasonRaw)
 		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.streams, "input", input, "reason", reasonStreams)
+		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.content, "input", input, "reason", reasonContent)
 	}
 	for limit, n := range c.refused {
 		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n, "limit", limit)
@@ -165,6 +170,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	if st.Healthy {
 		healthy = 1
 	}
+	s.collectKeys(send)
 	send(prometheus.GaugeValue, "fanin_healthy", "1 while lines are taken.", healthy)
 	send(prometheus.GaugeValue, "fanin_file_size_bytes", "Size of the live file.", float64(st.Size))
 	send(prometheus.GaugeValue, "fanin_generation", "Number of the live file.", float64(st.Generation))

@@ -14,7 +14,8 @@ import (
 //	 0 stream    16 bytes; zero for anonymous lines
 //	16 epoch
 //	20 lines     how many
-//	24 op        as in wire.Op; byte 25 bit 0: the stream is lossy
+//	24 op        as in wire.Op; byte 25 bit 0: the stream is lossy; bit 1: it is a
+//	             request with a key; bit 2: and with this record whole
 //	28 length    of the laid-out text in bytes
 //	32 offset    in the stream, before
 //	40 end       in the stream, behind
@@ -29,6 +30,8 @@ type record struct {
 	lines    uint32
 	op       wire.Op
 	lossy    bool
+	key      bool
+	whole    bool
 	length   uint32
 	offset   int64
 	end      int64
@@ -40,17 +43,29 @@ type record struct {
 
 const recordSize = 80
 
+const (
+	flagLossy = 1 << iota
+	flagKey
+	flagWhole
+)
+
 func (r *record) append(dst []byte) []byte {
 	at := len(dst)
 	le := binary.LittleEndian
 	dst = append(dst, r.stream[:]...)
 	dst = le.AppendUint32(dst, r.epoch)
 	dst = le.AppendUint32(dst, r.lines)
-	var lossy byte
+	var flags byte
 	if r.lossy {
-		lossy = 1
+		flags |= flagLossy
 	}
-	dst = append(dst, byte(r.op), lossy, 0, 0)
+	if r.key {
+		flags |= flagKey
+	}
+	if r.whole {
+		flags |= flagWhole
+	}
+	dst = append(dst, byte(r.op), flags, 0, 0)
 	dst = le.AppendUint32(dst, r.length)
 	dst = le.AppendUint64(dst, uint64(r.offset))
 	dst = le.AppendUint64(dst, uint64(r.end))
@@ -70,7 +85,8 @@ func (r *record) parse(b []byte) error {
 	}
 	copy(r.stream[:], b)
 	r.epoch, r.lines = le.Uint32(b[16:]), le.Uint32(b[20:])
-	r.op, r.lossy = wire.Op(b[24]), b[25]&1 != 0
+	r.op, r.lossy = wire.Op(b[24]), b[25]&flagLossy != 0
+	r.key, r.whole = b[25]&flagKey != 0, b[25]&flagWhole != 0
 	r.length = le.Uint32(b[28:])
 	r.offset, r.end = int64(le.Uint64(b[32:])), int64(le.Uint64(b[40:]))
 	r.after, r.time = wire.Hash(le.Uint64(b[48:])), int64(le.Uint64(b[56:]))

@@ -225,6 +225,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	w, s := r.w, r.s
 	if r.fresh {
 		w.catalog.incarnation = wire.NewStreamID()
+		w.catalog.keys.reset(s.now())
 	}
 	if err := s.Disk.SyncDir(filepath.Dir(s.Path)); err != nil {
 		return err
@@ -237,6 +238,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	if r.slot != nil {
 		w.keeper.tableN = r.slot.Table
 	}
+	w.catalog.keys.most = s.Keys.Keys
 	w.wal = &wal{size: s.walSize, life: random64()}
 	if r.slot != nil {
 		w.wal.lsn = r.slot.LSN

@@ -47,7 +47,8 @@ type Sink struct {
 	HoldAge   time.Duration
 	Expire    func(ctx context.Context, g, next Generation) error
 
-	Limits Limits // of streams
+	Limits Limits    // of streams
+	Keys   KeyLimits // of requests with a key
 
 	Mode    fs.FileMode // of the log's files; default 0640
 	DirMode fs.FileMode // of directories that Open makes; default 0750
@@ -59,8 +60,9 @@ type Sink struct {
 
 	walSize int64 // of the write-ahead log; tests make it small
 
-	named   string // Path as it was given: perhaps a link
-	boot    string // of the machine; tests pretend another
+	named   string           // Path as it was given: perhaps a link
+	boot    string           // of the machine; tests pretend another
+	now     func() time.Time // for the age of keys; tests set it
 	locks   []*disk.File
 	probe   *disk.File // the live file, locked until the writer has it
 	in      chan *request
@@ -111,6 +113,10 @@ func (s *Sink) defaults() error {
 		return fmt.Errorf("state of the log: %w", err)
 	}
 	s.Limits.defaults()
+	s.Keys.defaults()
+	if s.now == nil {
+		s.now = time.Now
+	}
 	s.Format = cmp.Or(s.Format, "syslog")
 	s.Sync = cmp.Or(s.Sync, syncCommit)
 	s.RotateSize = cmp.Or(s.RotateSize, 256<<20)
@@ -163,6 +169,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		return fmt.Errorf("open the log %s: %w", s.Path, err)
 	}
 	s.markLock(s.locks[0], w.catalog.log)
+	w.keyClock = newKeyClock(w.before, s.now)
 	s.janitor = newJanitor(s, w.mover, w.before)
 	go s.work(w) // ends by Close, or by a failed disk; closes ended
 	s.janitor.start()

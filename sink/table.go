@@ -27,16 +27,14 @@ import (
 //	  no gen.    [4, number]
 //	  tomb       [5, id, epoch, offset, lines]
 //	  no tomb    [6, id]
-//
-// Version 2 has places that nothing fills yet, and a table with one of them is refused
-// as a later release's:
-//
-//	key        [7, id, content, offset, hash, time]   a request with a key, see wire.StreamKey
+//	key        [7, id, content, offset, hash, time, sender, hashed]   a request with a key, see keys.go
+//	lost key   [7, id]             a request that was committed in part when its key was forgotten
+//	horizon    [7, sender, time]   nothing is known of what the sender sent before; sender 0: all senders
 //	no key     [8, id]
-//	extension  [9, kind, key, value]                  what a frame's extension said last; "" none
+//	extension  [9, kind, name, value]   what a frame's extension set last; "" none
 //
-// Version 1
-// had another stream: [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]].
+// The releases before this one refuse a table with an entry of the kinds 7 to 9.
+// Version 1 had another stream: [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]].
 const (
 	entryStream       = 1
 	entryNoStream     = 2
@@ -44,7 +42,9 @@ const (
 	entryNoGeneration = 4
 	entryTomb         = 5
 	entryNoTomb       = 6
-	entryLast         = 9 // that version 2 has a place for
+	entryKey          = 7
+	entryNoKey        = 8
+	entryExtension    = 9
 )
 
 func tableName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("table-%d", n)) }
@@ -63,6 +63,7 @@ func (c *catalog) delta(dst []byte) []byte {
 		x.dirty = false
 		dst = appendEntry(dst, x.entry(c.tombs.byID[x.id] != x))
 	}
+	dst = c.extensions.delta(c.keys.delta(dst))
 	clear(c.dirty)
 	c.dirty, c.dirtyGens, c.tombs.dirty = c.dirty[:0], nil, nil
 	return dst
@@ -81,7 +82,7 @@ func (c *catalog) all(dst []byte) []byte {
 			dst = appendEntry(dst, x.entry(false))
 		}
 	}
-	return dst
+	return c.extensions.all(c.keys.all(dst))
 }
 
 func (c *catalog) has(g *generation) bool {
@@ -162,9 +163,6 @@ func readTable(d *disk.Disk, dir string, n uint64, size int64) (*catalog, error)
 	}
 	c := newCatalog()
 	at, err := c.load(b[:size])
-	if errors.Is(err, errLater) {
-		return nil, fmt.Errorf("read the table %s: %w", path, err)
-	}
 	if err != nil {
 		return nil, &DamagedError{path, int64(at), err.Error()}
 	}
@@ -188,6 +186,8 @@ func (c *catalog) load(b []byte) (at int, err error) {
 		at += 8 + len(body)
 	}
 	c.tombs.clean()
+	c.keys.clean()
+	clear(c.extensions.dirty)
 	c.senders.sort()
 	return at, nil
 }
@@ -221,8 +221,14 @@ func (c *catalog) loadEntry(body []byte) error {
 		c.loadGeneration(g, r.err == nil)
 	case kind == entryNoGeneration && n == 2:
 		c.loadGeneration(&generation{number: r.uint()}, false)
-	case r.err == nil && kind > entryNoTomb && kind <= entryLast:
-		return fmt.Errorf("kind %d: %w", kind, errLater)
+	case kind == entryKey && (n == 8 || n == 3 || n == 2):
+		return c.keys.load(n, r)
+	case kind == entryNoKey && n == 2:
+		if id := r.id(); r.err == nil {
+			c.keys.loadNone(id)
+		}
+	case kind == entryExtension && n == 4:
+		return c.loadExtension(r)
 	default:
 		return fmt.Errorf("kind %d with %d elements is none", kind, n)
 	}

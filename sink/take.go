@@ -16,9 +16,18 @@ import (
 func (w *writer) take(r *request) (err error) {
 	b := r.batch
 	var outcome error
-	if b.Stream.IsZero() {
+	if len(b.Extensions) > 0 {
+		outcome, err = w.admitExtensions(b)
+	}
+	switch {
+	case outcome != nil || err != nil:
+	case b.Stream.IsZero():
 		err = w.takeLines(b)
-	} else if outcome, err = w.takeStream(b); err != nil {
+	default:
+		outcome, err = w.takeStream(b)
+	}
+	w.group.undivided = false
+	if err != nil {
 		outcome = err
 	}
 	w.answer(r, outcome)
@@ -28,14 +37,21 @@ func (w *writer) take(r *request) (err error) {
 // takeStream finds the stream of b, and returns what to answer, and an error that
 // ends the writer.
 func (w *writer) takeStream(b *wire.Batch) (outcome, fatal error) {
-	id := w.catalog.id(b.Kind, b.Agent, b.Stream)
+	owner := b.Agent
+	if b.Kind == wire.StreamKey {
+		owner = "" // the key alone names the request, whatever its sender
+	}
+	id := w.catalog.id(b.Kind, owner, b.Stream)
 	if w.group.streams[id] { // it stands where the group will leave it
 		if err := w.commit(); err != nil {
 			return nil, err
 		}
 	}
-	if b.Kind == wire.StreamLossy {
+	switch b.Kind {
+	case wire.StreamLossy:
 		return w.takeLossy(id, b)
+	case wire.StreamKey:
+		return w.takeKey(id, b)
 	}
 	return w.takeBatch(id, b)
 }
@@ -91,7 +107,7 @@ func (w *writer) note(id wire.StreamID, b *wire.Batch) {
 func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	w.layout.Begin(b.Time, st.origin.Value().host, sourceOf(b.Source, st.source), b.Marks)
-	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset}
+	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset, key: b.Kind == wire.StreamKey}
 	at := 0
 	for i := 0; i <= len(b.Cuts); i++ {
 		next := wire.Cut{Text: len(b.Text), End: b.End, After: b.After}
@@ -105,15 +121,17 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
 		}
 		r.end, r.after = next.End, next.After
+		r.whole = r.key && r.after == b.Key.Content
 		lines, length := w.lay(r, piece)
 		w.wrote(n, b, lines, length)
 		r.offset, at = r.end, next.Text
-		if len(w.group.text) >= groupBytes {
+		if w.group.mayDivide() {
 			if err := w.commit(); err != nil {
 				return err, err
 			}
 		}
 	}
+	w.group.addExtensions(b)
 	return nil, nil
 }
 
@@ -148,12 +166,13 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 		lines, length := w.lay(record{time: b.Time}, text[:end])
 		w.wrote(n, b, lines, length)
 		text = text[end:]
-		if len(w.group.text) >= groupBytes {
+		if w.group.mayDivide() {
 			if err := w.commit(); err != nil {
 				return err
 			}
 		}
 	}
+	w.group.addExtensions(b)
 	return nil
 }
 

@@ -29,6 +29,7 @@ type Report struct {
 	Waiting     int            `json:"waiting"`   // frames that the next start will write into the file
 	Generations []Generation   `json:"generations"`
 	Streams     []StreamReport `json:"streams"`
+	Keys        *KeyReport     `json:"keys,omitempty"`     // requests that came with a key
 	Notes       []string       `json:"notes,omitempty"`    // worth knowing, and nothing wrong
 	Problems    []string       `json:"problems,omitempty"` // each names the file and the byte, or says how many more there are of a kind
 	Found       int            `json:"found"`              // problems in all
@@ -87,7 +88,7 @@ func Verify(ctx context.Context, path, state string) (Report, error) {
 		state = StateDir(path)
 	}
 	for try := 0; ; try++ {
-		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport), found: make(map[problemKind]int)}
+		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport), found: make(map[problemKind]int), keys: make(map[wire.StreamID]int64)}
 		v.report.Path = path
 		err := v.run(ctx)
 		// A running collector rotates and compresses under our eyes: look again.
@@ -112,6 +113,7 @@ type verifier struct {
 	streams     map[wire.StreamID]*StreamReport
 	found       map[problemKind]int
 	order       []problemKind
+	keys        map[wire.StreamID]int64 // the record that follows the last one of each partial request
 }
 
 // problemKind is what is alike in problems: the file, and what is wrong.
@@ -173,6 +175,7 @@ func (v *verifier) run(ctx context.Context) (err error) {
 		}
 	}
 	v.watermarks()
+	v.keyMarks()
 	v.waiting()
 	v.sum()
 	for _, st := range v.streams {
@@ -343,6 +346,10 @@ const unknownBytes = "bytes %d to %d are in no record: another program wrote the
 
 // place holds a record against where its stream stood.
 func (v *verifier) place(g *generation, r *record) {
+	if r.key {
+		v.placeKey(g, r)
+		return
+	}
 	st := v.streams[r.stream]
 	if st == nil {
 		st = &StreamReport{Stream: r.stream.String()}

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tinylib/msgp/msgp"
-
 	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
@@ -195,7 +193,13 @@ func TestFormatsOfVersion1(t *testing.T) {
 
 // What only a later release can read is refused, not taken for a torn end.
 func TestFrameOfALaterRelease(t *testing.T) {
-	for _, extension := range []string{"e", "extension"} {
+	for _, extension := range []string{
+		"e",                                    // shorter than any entry
+		"\x10\x00\x05\x00\x00\x00\x00\x00name", // a name that ends early
+		"\x10\x00\x00\x00\x05\x00\x00\x00four", // a value that ends early
+		"\x02\x00\x01\x00\x01\x00\x00\x00nv",   // an unknown kind of the sink's own
+		"\x01\x00\x01\x00\x00\x00\x00\x00n",    // a key that is no stream's
+	} {
 		b := golden(t, "frame")
 		head := len(b) - len(goldenFrame().text)
 		b = append(b[:head:head], append([]byte(extension), b[head:]...)...)
@@ -212,12 +216,6 @@ func TestFrameOfALaterRelease(t *testing.T) {
 		r.life++
 		if f, err := r.next(); f != nil || err != nil {
 			t.Errorf("%q of another life: %v, %v", extension, f, err)
-		}
-	}
-	for kind := entryNoTomb + 1; kind <= entryLast; kind++ {
-		c := newCatalog()
-		if _, err := c.load(appendEntry(nil, msgp.AppendInt(msgp.AppendArrayHeader(nil, 6), kind))); !errors.Is(err, errLater) {
-			t.Errorf("an entry of kind %d: %v", kind, err)
 		}
 	}
 	if _, err := decodeSlot(slotOfVersion(t, slotVersion+1)); err == nil || !strings.Contains(err.Error(), "install the release") {

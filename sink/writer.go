@@ -22,13 +22,14 @@ type writer struct {
 	ledSize   int64  // bytes of its ledger, those included
 	tableLive int64  // bytes of the table when it was last written whole
 
-	seq     uint64      // of the last checkpoint
-	pending *checkpoint // being written; its outcome comes over done
-	done    chan error
-	last    time.Time            // of the last checkpoint
-	expired time.Time            // when lossy streams were looked through last
-	limited map[string]time.Time // when it was last said that a limit is met
-	before  time.Time            // of the last checkpoint before the start
+	seq      uint64      // of the last checkpoint
+	pending  *checkpoint // being written; its outcome comes over done
+	done     chan error
+	last     time.Time // of the last checkpoint
+	expired  time.Time // when lossy streams were looked through last
+	keyClock keyClock
+	limited  map[string]time.Time // when it was last said that a limit is met
+	before   time.Time            // of the last checkpoint before the start
 
 	trouble                   trouble
 	complaint                 complaint
@@ -87,7 +88,7 @@ func (w *writer) gather(r *request) error {
 		if err := w.take(r); err != nil {
 			return err
 		}
-		if len(w.group.text) >= groupBytes {
+		if w.group.full() {
 			return nil
 		}
 		select {
@@ -126,7 +127,10 @@ func (w *writer) tick() error {
 	if w.rotationDue(now) {
 		return w.rotate("time")
 	}
-	return w.expire(now)
+	if err := w.expire(now); err != nil {
+		return err
+	}
+	return w.expireKeys()
 }
 
 // finish commits what was taken, and leaves nothing for the next start to do.

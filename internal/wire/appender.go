@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,13 +75,16 @@ func (b *Batch) Check() error {
 	case len(b.Identity) > MaxIdentity:
 		return &Refused{fmt.Sprintf("an identity is longer than %d bytes", MaxIdentity)}
 	}
-	return b.checkText()
+	return cmp.Or(b.checkKey(), b.checkExtensions(), b.checkText())
 }
 
 func (b *Batch) checkText() error {
 	if len(b.Text) == 0 {
-		if b.Op == OpData {
+		if b.Op == OpData && len(b.Extensions) == 0 {
 			return &Refused{"a batch without text"}
+		}
+		if len(b.Cuts)+len(b.Marks) > 0 {
+			return &Refused{"cuts and marks without text"}
 		}
 		return nil
 	}

@@ -116,6 +116,9 @@ type Batch struct {
 	Identity []byte // OpOpen: how the agent knows the source again; opaque to the collector
 	Reason   string // OpSkip
 
+	Key        *Key        // of a request with a key; set by the listener, never sent
+	Extensions []Extension // to remember with the lines; set by the listener, never sent
+
 	Cuts  []Cut  // places inside Text where the keeper may divide the batch; ascending, none at the end
 	Marks []Mark // where the labels change inside Text; ascending, the first may be at 0, none at the end
 	Text  []byte // lines, each ending in '\n'

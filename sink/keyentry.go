@@ -1,0 +1,133 @@
+package sink
+
+import (
+	"errors"
+	"math"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"fanin/internal/wire"
+)
+
+// entry is what the table says of the key of this id now. See table.go.
+func (t *keys) entry(dst []byte, id wire.StreamID) []byte {
+	k := t.find(id)
+	switch {
+	case k != nil:
+		dst = msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 8), entryKey), id[:])
+		p := k.point()
+		dst = msgp.AppendUint64(dst, uint64(k.contentHash()))
+		dst = msgp.AppendUint64(msgp.AppendInt64(dst, p.Offset), uint64(p.Tail))
+		dst = msgp.AppendUint64(msgp.AppendInt64(dst, k.micros()), t.senders[k.sender].hash)
+		return msgp.AppendBool(dst, k.hashed)
+	case t.broken[id]:
+		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), entryKey), id[:])
+	}
+	return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), entryNoKey), id[:])
+}
+
+// horizonEntry says before which time nothing is known of a sender.
+func horizonEntry(dst []byte, sender uint64, horizon int64) []byte {
+	dst = msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(dst, 3), entryKey), sender)
+	return msgp.AppendInt64(dst, horizon)
+}
+
+// delta appends the entries that changed since the last call.
+func (t *keys) delta(dst []byte) []byte {
+	var body []byte
+	for _, id := range t.dirty {
+		body = t.entry(body[:0], id)
+		dst = appendEntry(dst, body)
+	}
+	for _, s := range t.receded {
+		body = horizonEntry(body[:0], s.hash, s.horizon)
+		dst = appendEntry(dst, body)
+	}
+	t.clean()
+	return dst
+}
+
+// clean notes that the table on disk has all.
+func (t *keys) clean() {
+	for _, id := range t.dirty {
+		if k := t.find(id); k != nil {
+			k.dirty = false
+		}
+	}
+	for _, s := range t.receded {
+		s.dirty = false
+	}
+	clear(t.receded)
+	t.dirty, t.receded = t.dirty[:0], t.receded[:0]
+}
+
+// all appends every entry; the keys of each list in their order.
+func (t *keys) all(dst []byte) []byte {
+	body := horizonEntry(nil, 0, t.floor)
+	if t.floor != 0 {
+		dst = appendEntry(dst, body)
+	}
+	for _, id := range t.order {
+		body = t.entry(body[:0], id)
+		dst = appendEntry(dst, body)
+	}
+	for _, s := range t.senders {
+		if s == nil {
+			continue
+		}
+		if s.horizon != 0 {
+			body = horizonEntry(body[:0], s.hash, s.horizon)
+			dst = appendEntry(dst, body)
+		}
+		for _, l := range s.lists {
+			for p := l.oldest; p != 0; p = t.list[p-1].newer {
+				body = t.entry(body[:0], t.list[p-1].id)
+				dst = appendEntry(dst, body)
+			}
+		}
+	}
+	return dst
+}
+
+var errKeyEntry = errors.New("a key with a record number or a time that cannot be")
+
+// load reads what entry wrote: an entry of n elements, behind its number.
+func (t *keys) load(n uint32, r *elements) error {
+	if n == 3 {
+		sender, horizon := r.uint(), r.int()
+		if r.err == nil && sender == 0 {
+			t.floor, t.newest = horizon, max(t.newest, horizon)
+		} else if r.err == nil {
+			t.recede(t.senders[t.sender(sender)], horizon)
+		}
+		return r.err
+	}
+	id := r.id()
+	if n == 2 {
+		if r.err == nil {
+			t.remove(id)
+			t.breakOff(id)
+		}
+		return r.err
+	}
+	k := keyEntry{id: id, content: hashBytes(wire.Hash(r.uint()))}
+	records := r.int()
+	k.hash = hashBytes(wire.Hash(r.uint()))
+	seen, sender := r.int()/1e6, r.uint()
+	k.hashed = r.bool()
+	if r.err != nil {
+		return r.err
+	}
+	if records < 0 || records > math.MaxUint32 || seen < 0 || seen > math.MaxUint32 {
+		return errKeyEntry
+	}
+	k.records, k.seen = uint32(records), uint32(seen)
+	t.open(k, sender)
+	return nil
+}
+
+// loadNone applies the entry of a key that is not known any more.
+func (t *keys) loadNone(id wire.StreamID) {
+	t.remove(id)
+	t.mend(id)
+}
