@@ -24,10 +24,10 @@ func TestAgentSurvivesHangup(t *testing.T) {
 	a := start(t, exec.Command(filepath.Join(programDir(t), "fanin-agent"), "--config", config))
 	a.wait("^state ")
 	for _, step := range []struct{ more, says string }{
-		{"", "SIGHUP: nothing to do"},
+		{"", "SIGHUP: the configuration is unchanged"},
 		{"max_line = \"64KiB\"", "SIGHUP: the configuration has changed"},
 		{"max_line = 3", "SIGHUP: the configuration has mistakes"},
-		{"", "SIGHUP: nothing to do"},
+		{"", "SIGHUP: the configuration is unchanged"},
 	} {
 		write(step.more)
 		a.Process.Signal(syscall.SIGHUP)

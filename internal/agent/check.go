@@ -19,49 +19,54 @@ import (
 
 // checkFiles notes what is wrong with the tables of files.
 func (s *settings) checkFiles() {
-	a := &s.Agent
-	if len(a.File) == 0 {
+	if len(s.Agent.File) == 0 {
 		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"]")
 	}
-	seen := make(map[string]string)
-	for i, f := range a.File {
-		at := fmt.Sprintf("agent.file[%d]", i)
+	seen := make(map[string]string) // table by path
+	for i, f := range s.Agent.File {
+		at := s.file.Table(fmt.Sprintf("agent.file[%d]", i))
 		if len(f.Paths) == 0 {
-			s.file.Problem(at+".paths", "paths is missing: what to follow, as in paths = [\"/var/log/*.log\"]")
+			at.Problem("paths", "paths is missing: what to follow, as in paths = [\"/var/log/*.log\"]")
 		}
 		for _, p := range f.Exclude {
-			s.checkPattern(at+".exclude", p)
+			checkPattern(at, "exclude", p)
 		}
 		for _, p := range f.Paths {
-			s.checkPattern(at+".paths", p)
-			abs, err := filepath.Abs(p)
-			if err != nil {
-				continue
-			}
-			if other, ok := seen[abs]; ok && other == at {
-				s.file.Problem(at+".paths", "%q is there twice", p)
-			} else if ok {
-				s.file.Problem(at+".paths", "%q is in %s already, and is followed as that says: take it out of one of them", p, other)
-			}
-			seen[abs] = at
-			if own := s.ownFile(abs, f.Exclude); own != "" {
-				s.file.Problem(at+".paths", "%q names the agent's own state (%s), which changes with each line that is sent: exclude it, or move the state elsewhere", p, own)
-			}
+			checkPattern(at, "paths", p)
+			s.checkPath(at, p, f.Exclude, seen)
 		}
 		if f.From != "" {
-			s.oneOf(at+".from", f.From, "start", "end")
+			at.OneOf("from", f.From, "start", "end")
 		}
 	}
 }
 
-func (s *settings) checkPattern(at, p string) {
+// checkPath refuses a path that another table has, and the agent's own state.
+func (s *settings) checkPath(at config.Table, p string, exclude []string, seen map[string]string) {
+	abs, err := filepath.Abs(p)
+	if err != nil {
+		return
+	}
+	if other, ok := seen[abs]; ok && other == at.Path {
+		at.Problem("paths", "%q is there twice", p)
+	} else if ok {
+		at.Problem("paths", "%q is in %s already, which decides how it is followed: remove it from one of them", p, other)
+	}
+	seen[abs] = at.Path
+	if own := s.ownFile(abs, exclude); own != "" {
+		at.Problem("paths", "%q matches the agent's own state (%s), which changes with each line that is sent: "+
+			"exclude it, or move the state", p, own)
+	}
+}
+
+func checkPattern(at config.Table, key, p string) {
 	switch _, err := filepath.Match(p, ""); {
 	case p == "-":
-		s.file.Problem(at, "\"-\" (standard input) is not supported yet; give it a file, or use: nc HOST PORT")
+		at.Problem(key, "\"-\" (standard input) is not supported yet; give it a file, or use: nc HOST PORT")
 	case err != nil:
-		s.file.Problem(at, "%q is no pattern: %v", p, err)
+		at.Problem(key, "invalid pattern %q: %v", p, err)
 	case strings.Contains(p, "**"):
-		s.file.Problem(at, "%q: ** is not supported; write a pattern for each depth, as in \"/var/log/*.log\", \"/var/log/*/*.log\"", p)
+		at.Problem(key, "%q: ** is not supported; write a pattern for each depth, as in \"/var/log/*.log\", \"/var/log/*/*.log\"", p)
 	}
 }
 
@@ -107,7 +112,7 @@ func (s *settings) checkPaths() error {
 	for _, name := range stateFiles {
 		problems = append(problems, disk.Regular(filepath.Join(state, name)))
 	}
-	for _, t := range s.tables() {
+	for _, t := range s.files() {
 		for _, p := range t.Paths {
 			if fi, err := os.Stat(p); err == nil && !fi.Mode().IsRegular() { // a pattern is seldom a name too
 				problems = append(problems, disk.Regular(p))
@@ -131,7 +136,7 @@ const maxSocket = 107
 func (s *settings) checkEnvironment(w io.Writer) error {
 	problems := []error{s.checkPaths(), s.checkState()}
 	first := make(map[string]string)
-	for i, t := range s.tables() {
+	for i, t := range s.files() {
 		at := fmt.Sprintf("agent.file[%d]", i)
 		for _, p := range t.Paths {
 			found, _ := filepath.Glob(p)
@@ -201,7 +206,7 @@ func (s *settings) checkReach() (problems []error) {
 		if s.to.scheme == "tls" && t.Cert != "" {
 			names = append(names, s.Agent.ID) // else the collector refuses this agent
 		}
-		if err := t.files(nil).CheckClient(time.Now(), names...); err != nil {
+		if err := t.Files(nil).CheckClient(time.Now(), names...); err != nil {
 			problems = append(problems, fmt.Errorf("agent.tls: %w", err))
 		}
 	}

@@ -3,15 +3,7 @@
 package agent
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"net"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -104,7 +96,7 @@ an earlier send, is not sent again. A file under several names is sent once.`,
 			if len(paths) == 0 || o.to == "" && o.config == "" {
 				return daemon.Exitf(daemon.ExitUsage, "say where to and what: send --to HOST:PORT FILE...")
 			}
-			list, err := newErrand(paths)
+			list, err := newSendJob(paths)
 			if err != nil {
 				return err
 			}
@@ -144,35 +136,6 @@ func (o *options) statusCommand() *cobra.Command {
 		}}
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
-}
-
-// askStatus reads the status that a running agent gives to whoever connects to
-// its socket.
-func askStatus(state string) (st status, err error) {
-	conn, err := net.DialTimeout("unix", filepath.Join(state, controlName), 5*time.Second)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return st, daemon.Exitf(daemon.ExitUnreachable, "no agent is running with the state %s", state)
-	}
-	if err != nil {
-		return st, noAnswer(err, state)
-	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if err := json.NewDecoder(io.LimitReader(conn, 64<<20)).Decode(&st); err != nil {
-		return st, noAnswer(err, state)
-	}
-	return st, nil
-}
-
-// noAnswer says why the agent did not answer.
-func noAnswer(err error, state string) error {
-	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not say its status within 5s: it hangs, or is stopped; look at its log", state)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
-	}
-	return fmt.Errorf("ask the agent for its status: %w", err)
 }
 
 func noArguments(c *cobra.Command, args []string) error {

@@ -24,7 +24,7 @@ func TestExampleLoads(t *testing.T) {
 // What the example calls a default is one: with and without it, all is the same.
 func TestExampleDefaults(t *testing.T) {
 	without, with := mustLoad(t, configtest.Example), mustLoad(t, configtest.Uncomment(t, false))
-	if a, b := without.tables(), with.tables(); !reflect.DeepEqual(a, b) {
+	if a, b := without.files(), with.files(); !reflect.DeepEqual(a, b) {
 		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)
 	}
 	without.Agent.File, with.Agent.File = nil, nil
@@ -35,5 +35,5 @@ func TestExampleDefaults(t *testing.T) {
 
 // A key that the program knows and the example lacks is a key that no reader finds.
 func TestExampleHasEveryKey(t *testing.T) {
-	configtest.HasEveryKey(t, "agent", new(agent))
+	configtest.HasEveryKey(t, "agent", new(agentTable))
 }

@@ -19,18 +19,18 @@ import (
 	"fanin/internal/tail"
 )
 
-// errand is what send has to do: files as they were when it began.
-type errand struct {
+// sendJob is what send has to do: files as they were when it began.
+type sendJob struct {
 	want     map[string]int64 // size by absolute path
 	order    []string
 	patience time.Duration // without progress
 	greeting time.Duration // until a collector answers at first
 }
 
-// newErrand looks at what was named. Whatever could not be sent to its last byte is
+// newSendJob looks at what was named. Whatever could not be sent to its last byte is
 // refused at once, all of it in one error.
-func newErrand(paths []string) (*errand, error) {
-	e := &errand{want: make(map[string]int64)}
+func newSendJob(paths []string) (*sendJob, error) {
+	e := &sendJob{want: make(map[string]int64)}
 	type file struct{ device, inode uint64 }
 	names := make(map[file]string)
 	var problems []error
@@ -103,7 +103,7 @@ func kindOf(m fs.FileMode) string {
 }
 
 // patterns name the files for the tailer, which takes patterns.
-func (e *errand) patterns() (patterns []string) {
+func (e *sendJob) patterns() (patterns []string) {
 	literal := strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]")
 	if filepath.Separator != '\\' {
 		literal = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`)
@@ -115,11 +115,11 @@ func (e *errand) patterns() (patterns []string) {
 }
 
 // send follows the files until all that was in them is committed.
-func (e *errand) send(ctx context.Context, s *settings) error {
+func (e *sendJob) send(ctx context.Context, s *settings) error {
 	if s.to.scheme == "udp" {
 		return daemon.Exitf(daemon.ExitUsage, "send waits for acknowledgements, and udp has none: use tcp:// or tls://")
 	}
-	a, err := newFollower(s)
+	a, err := newAgent(s)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ const mostNamed = 10
 
 // watch waits until every file is committed, or there is no use in waiting longer, and
 // says why.
-func (e *errand) watch(ctx context.Context, a *follower) error {
+func (e *sendJob) watch(ctx context.Context, a *agent) error {
 	last, acked := time.Now(), int64(-1)
 	patience := e.greeting
 	for {
@@ -160,7 +160,7 @@ func (e *errand) watch(ctx context.Context, a *follower) error {
 		if more := len(waits) - mostNamed; more > 0 {
 			waits = append(waits[:mostNamed], fmt.Sprintf("and %d more files", more))
 		}
-		trouble := a.way.Trouble()
+		trouble := a.shipper.Trouble()
 		if sum != acked {
 			last, acked = time.Now(), sum
 		}
@@ -188,7 +188,7 @@ func (e *errand) watch(ctx context.Context, a *follower) error {
 }
 
 // progress is how many bytes are committed, and which files are not, and why.
-func (e *errand) progress(list []tail.FileStatus) (acked int64, waits []string) {
+func (e *sendJob) progress(list []tail.FileStatus) (acked int64, waits []string) {
 	found := make(map[string]tail.FileStatus, len(list))
 	for _, f := range list {
 		found[f.Path] = f

@@ -9,21 +9,20 @@ import (
 	"time"
 
 	"fanin/internal/disk"
-	"fanin/internal/wire"
 )
 
 // keepState makes the state directory, or what is missing of it, again after
 // it was deleted: the marks follow by themselves. It is called at each look at
 // the files, before the marks are written. A directory that another agent has by now
 // is left alone, and this agent ends.
-func (a *follower) keepState() {
+func (a *agent) keepState() {
 	if a.lock.InPlace() && present(a.instancePath()) && (a.control == nil || present(a.controlPath())) {
 		return
 	}
 	err := a.makeState()
 	if err == nil {
 		a.log.Warn("the agent's state was deleted by another process; it is made again, and nothing is lost", "state", a.settings.Agent.State)
-		a.stateSaid = time.Time{}
+		a.stateReported = time.Time{}
 		return
 	}
 	if errors.Is(err, disk.ErrLocked) {
@@ -31,8 +30,8 @@ func (a *follower) keepState() {
 		a.fail(fmt.Errorf("the state %s was deleted, and another agent has made it again: %w", a.settings.Agent.State, err))
 		return
 	}
-	if time.Since(a.stateSaid) > time.Minute {
-		a.stateSaid = time.Now()
+	if time.Since(a.stateReported) > time.Minute {
+		a.stateReported = time.Now()
 		a.log.Error("the agent's state was deleted by another process and cannot be made again; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
 	}
 }
@@ -43,12 +42,11 @@ func present(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-func (a *follower) instancePath() string { return filepath.Join(a.settings.Agent.State, "instance") }
-func (a *follower) controlPath() string  { return filepath.Join(a.settings.Agent.State, controlName) }
+func (a *agent) controlPath() string { return filepath.Join(a.settings.Agent.State, controlName) }
 
 // makeState makes what is missing. It makes no directory above the state's: that may
 // be where a file system is missing.
-func (a *follower) makeState() error {
+func (a *agent) makeState() error {
 	if err := new(disk.Disk).Mkdir(a.settings.Agent.State, 0o750); err != nil {
 		return err
 	}
@@ -67,13 +65,6 @@ func (a *follower) makeState() error {
 	}
 	if a.control != nil && !present(a.controlPath()) {
 		return a.serveStatus()
-	}
-	return nil
-}
-
-func writeInstance(path string, id wire.StreamID, run int64) error {
-	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
-		return fmt.Errorf("write this agent's identity into its state: %w", err)
 	}
 	return nil
 }

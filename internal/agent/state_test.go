@@ -53,14 +53,14 @@ func TestStateDeleted(t *testing.T) {
 // TestStateTaken: a state that another agent has made meanwhile is left alone.
 func TestStateTaken(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
-	a, err := newFollower(waiting(t, state))
+	a, err := newAgent(waiting(t, state))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(state); err != nil {
 		t.Fatal(err)
 	}
-	other, err := newFollower(waiting(t, state))
+	other, err := newAgent(waiting(t, state))
 	if err != nil {
 		t.Fatal(err)
 	}

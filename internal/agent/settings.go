@@ -14,6 +14,7 @@ import (
 
 	"fanin/internal/certs"
 	"fanin/internal/config"
+	"fanin/internal/config/tables"
 	"fanin/internal/daemon"
 	"fanin/internal/natsconn"
 	"fanin/internal/tail"
@@ -23,22 +24,30 @@ import (
 // settings is the configuration file. Every field has its default before the
 // file is read; config.example.toml says what each means.
 type settings struct {
-	Agent agent `toml:"agent"`
+	Agent agentTable `toml:"agent"`
 	file  *config.File
 	to    target
 }
 
-type agent struct {
-	ID        string          `toml:"id"`
-	Host      string          `toml:"host"`
-	State     string          `toml:"state"`
-	To        []string        `toml:"to"`
-	TLS       *tlsTable       `toml:"tls"`
-	Compress  string          `toml:"compress"`
-	MaxLine   config.Size     `toml:"max_line"`
-	BatchSize config.Size     `toml:"batch_size"`
-	Memory    config.Size     `toml:"memory"`
-	Datagram  config.Size     `toml:"datagram_size"`
+type agentTable struct {
+	ID        string            `toml:"id"`
+	Host      string            `toml:"host"`
+	State     string            `toml:"state"`
+	To        []string          `toml:"to"`
+	TLS       *tables.ClientTLS `toml:"tls"`
+	Compress  string            `toml:"compress"`
+	MaxLine   config.Size       `toml:"max_line"`
+	BatchSize config.Size       `toml:"batch_size"`
+	Memory    config.Size       `toml:"memory"`
+	Datagram  config.Size       `toml:"datagram_size"`
+	LogLevel  string            `toml:"log_level"`
+	NATS      natsTable         `toml:"nats"`
+	File      []fileTable       `toml:"file"`
+	timings
+}
+
+// timings are how long the agent waits for things, in its own table.
+type timings struct {
 	Poll      config.Duration `toml:"poll"`
 	Grace     config.Duration `toml:"grace"`
 	Settle    config.Duration `toml:"settle"`
@@ -47,9 +56,6 @@ type agent struct {
 	Ping      config.Duration `toml:"ping"`
 	DeadAfter config.Duration `toml:"dead_after"`
 	Stop      config.Duration `toml:"stop_timeout"`
-	LogLevel  string          `toml:"log_level"`
-	NATS      natsTable       `toml:"nats"`
-	File      []fileTable     `toml:"file"`
 }
 
 type natsTable struct {
@@ -57,18 +63,7 @@ type natsTable struct {
 	Stream       string          `toml:"stream"`
 	Ack          string          `toml:"ack"`
 	AnswerWithin config.Duration `toml:"answer_within"`
-	User         string          `toml:"user"`
-	PasswordFile string          `toml:"password_file"`
-	TokenFile    string          `toml:"token_file"`
-	NKeyFile     string          `toml:"nkey_file"`
-	CredsFile    string          `toml:"creds_file"`
-}
-
-type tlsTable struct {
-	CA         string `toml:"ca"`
-	Cert       string `toml:"cert"`
-	Key        string `toml:"key"`
-	ServerName string `toml:"server_name"`
+	tables.NATSLogin
 }
 
 type fileTable struct {
@@ -93,12 +88,15 @@ func (t target) String() string {
 }
 
 func defaults() *settings {
-	return &settings{Agent: agent{
+	return &settings{Agent: agentTable{
 		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
-		Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second), Settle: config.Duration(10 * time.Second),
-		NATS:  natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
-		LetGo: config.Duration(10 * time.Minute), Forget: config.Duration(24 * time.Hour), Ping: config.Duration(5 * time.Second), DeadAfter: config.Duration(15 * time.Second),
-		Stop: config.Duration(10 * time.Second),
+		NATS: natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
+		timings: timings{
+			Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second),
+			Settle: config.Duration(10 * time.Second), LetGo: config.Duration(10 * time.Minute),
+			Forget: config.Duration(24 * time.Hour), Ping: config.Duration(5 * time.Second),
+			DeadAfter: config.Duration(15 * time.Second), Stop: config.Duration(10 * time.Second),
+		},
 	}, file: &config.File{}}
 }
 
@@ -123,7 +121,7 @@ func (o *options) load(paths []string) (*settings, error) {
 		a.To = []string{o.to}
 	}
 	if o.ca != "" {
-		a.TLS = &tlsTable{CA: o.ca}
+		a.TLS = &tables.ClientTLS{CA: o.ca}
 	}
 	if len(paths) > 0 {
 		a.File = []fileTable{{Paths: paths, Source: o.source}}
@@ -171,73 +169,54 @@ func stateDir(id string) string {
 
 var goodID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// check notes every mistake that the file's own grammar cannot know.
+// check reports every mistake that the file's own grammar cannot know.
 func (s *settings) check() {
-	a := &s.Agent
+	a, at := &s.Agent, s.file.Table("agent")
 	if !goodID.MatchString(a.ID) {
-		s.file.Problem("agent.id", "id is %q; want letters, digits, '.', '_' and '-' (or --id)", a.ID)
+		at.Problem("id", "id is %q; want letters, digits, '.', '_' and '-' (or --id)", a.ID)
 	}
 	if a.State == "" {
-		s.file.Problem("agent.state", "state is missing, and there is no home directory to put it (or --state)")
+		at.Problem("state", "state is missing, and there is no home directory for it (or --state)")
 	}
 	if a.ID == wire.SourceNotice {
-		s.file.Problem("agent.id", "id is %q, which is the collector's own name in the log: choose another (or --id)", a.ID)
+		at.Problem("id", "id is %q, which is the collector's own name in the log: choose another (or --id)", a.ID)
 	}
-	s.checkTo()
-	s.oneOf("agent.compress", a.Compress, "auto", "zstd", "none")
-	s.oneOf("agent.log_level", a.LogLevel, "debug", "info", "warn", "error")
-	s.between("agent.max_line", a.MaxLine, 256, 1<<20)
-	s.between("agent.batch_size", a.BatchSize, 64<<10, 4<<20)
-	s.between("agent.memory", a.Memory, 4<<20, 1<<40)
-	s.between("agent.datagram_size", a.Datagram, 256, 60<<10)
-	if a.Forget < config.Duration(time.Minute) {
-		s.file.Problem("agent.forget", "forget is %s; at least 1m", a.Forget)
-	}
-	s.checkNATS()
-	if a.TLS != nil && (a.TLS.Cert == "") != (a.TLS.Key == "") {
-		s.file.Problem("agent.tls", "tls has one of cert and key; it needs both, or neither")
-	}
+	s.checkTo(at)
+	at.OneOf("compress", a.Compress, "auto", "zstd", "none")
+	at.OneOf("log_level", a.LogLevel, "debug", "info", "warn", "error")
+	at.SizeBetween("max_line", &a.MaxLine, 256, 1<<20)
+	at.SizeBetween("batch_size", &a.BatchSize, 64<<10, 4<<20)
+	at.SizeBetween("memory", &a.Memory, 4<<20, 1<<40)
+	at.SizeBetween("datagram_size", &a.Datagram, 256, 60<<10)
+	at.DurationAtLeast("forget", &a.Forget, time.Minute)
+	s.checkNATS(at.Sub("nats"))
+	a.TLS.Check(at)
 	s.checkFiles()
 }
 
-func (s *settings) between(path string, v, least, most config.Size) {
-	if v < least || v > most {
-		s.file.Problem(path, "%s is %s; from %s to %s", filepath.Ext(path)[1:], v, least, most)
-	}
-}
-
-func (s *settings) oneOf(path, value string, known ...string) {
-	for _, k := range known {
-		if value == k {
-			return
-		}
-	}
-	s.file.Problem(path, "%s is %q; want one of %q", filepath.Ext(path)[1:], value, known)
-}
-
 // checkTo reads the addresses: all of one kind, since they lead to one log.
-func (s *settings) checkTo() {
+func (s *settings) checkTo(at config.Table) {
 	a := &s.Agent
 	if len(a.To) == 0 {
-		s.file.Problem("agent.to", "to is missing: the collector's address, as in to = [\"tcp://collector:6789\"] (or --to)")
+		at.Problem("to", "to is missing: the collector's address, as in to = [\"tcp://collector:6789\"] (or --to)")
 	}
 	for _, to := range a.To {
 		scheme, addr, err := parseTo(to)
 		if err != nil {
-			s.file.Problem("agent.to", "%v", err)
+			at.Problem("to", "%v", err)
 			continue
 		}
 		if s.to.scheme != "" && s.to.scheme != scheme {
-			s.file.Problem("agent.to", "%q and %s:// do not go together: all addresses lead to one log, one way", to, s.to.scheme)
+			at.Problem("to", "%q does not fit %s://: all addresses must be of one kind, and lead to one log", to, s.to.scheme)
 		}
 		s.to.scheme = scheme
 		s.to.addrs = append(s.to.addrs, addr)
 	}
 	if a.TLS != nil && s.to.scheme != "" && s.to.scheme != "tls" && s.to.scheme != "nats" {
-		s.file.Problem("agent.tls", "tls is given, but to says %s://; write tls://", s.to.scheme)
+		at.Problem("tls", "tls is set, but to has %s://; write tls://", s.to.scheme)
 	}
 	if s.to.scheme == "udp" && len(s.to.addrs) > 1 {
-		s.file.Problem("agent.to", "one address for udp: nobody answers, so none can be known to be gone")
+		at.Problem("to", "udp takes one address: without answers an agent cannot tell that a collector is gone")
 	}
 }
 
@@ -261,24 +240,23 @@ func parseTo(to string) (scheme, addr string, err error) {
 
 var goodSubject = regexp.MustCompile(`^[A-Za-z0-9_/-]+(\.[A-Za-z0-9_/-]+)*$`)
 
-func (s *settings) checkNATS() {
+func (s *settings) checkNATS(at config.Table) {
 	n := &s.Agent.NATS
 	if !goodSubject.MatchString(n.Subject) {
-		s.file.Problem("agent.nats.subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts by '.', without wildcards", n.Subject)
+		at.Problem("subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts separated by '.', without wildcards",
+			n.Subject)
 	}
-	s.oneOf("agent.nats.ack", n.Ack, "commit", "stream")
+	at.OneOf("ack", n.Ack, "commit", "stream")
 	if n.Ack == "stream" && n.Stream == "" {
-		s.file.Problem("agent.nats.ack", "ack = \"stream\" needs a stream, as in stream = \"LOGS\"")
+		at.Problem("ack", "ack = \"stream\" needs a stream, as in stream = \"LOGS\"")
 	}
-	if n.AnswerWithin < config.Duration(time.Second) {
-		s.file.Problem("agent.nats.answer_within", "answer_within is %s; at least 1s", n.AnswerWithin)
-	}
+	at.DurationAtLeast("answer_within", &n.AnswerWithin, time.Second)
 	login := s.login()
 	if login.URL == "" {
 		return
 	}
 	if err := login.CheckSecrets(); err != nil {
-		s.file.Problem("agent.nats", "%v", err)
+		at.Problem("", "%v", err)
 	}
 }
 
@@ -287,12 +265,11 @@ func (s *settings) login() natsconn.Login {
 	if s.to.scheme != "nats" {
 		return natsconn.Login{}
 	}
-	n := &s.Agent.NATS
-	return natsconn.Login{URL: strings.Join(s.to.addrs, ","), User: n.User, PasswordFile: n.PasswordFile, TokenFile: n.TokenFile, NKeyFile: n.NKeyFile, CredsFile: n.CredsFile}
+	return s.Agent.NATS.Login(strings.Join(s.to.addrs, ","))
 }
 
-// tables are the files to follow.
-func (s *settings) tables() (tables []tail.Table) {
+// files are the tables of files to follow.
+func (s *settings) files() (all []tail.Table) {
 	for _, f := range s.Agent.File {
 		t := tail.Table{Exclude: f.Exclude, FromEnd: f.From == "end", Source: f.Source, SyncSource: f.SyncSource}
 		for _, p := range f.Paths {
@@ -301,7 +278,7 @@ func (s *settings) tables() (tables []tail.Table) {
 			}
 			t.Paths = append(t.Paths, p)
 		}
-		tables = append(tables, t)
+		all = append(all, t)
 	}
-	return tables
+	return all
 }

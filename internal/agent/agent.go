@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"fanin/internal/daemon"
+	"fanin/internal/disk"
+	"fanin/internal/escape"
+	"fanin/internal/tail"
+	"fanin/internal/wire"
+)
+
+// agent is the agent, put together:
+//
+//	files --> tail.Tailer --> ship.TCP, NATS or UDP --> a collector
+//	              |   ^            |
+//	            marks +-- welcome -+
+//
+// A file is its own buffer: it is read on when the batch before is acknowledged.
+type agent struct {
+	settings *settings
+	log      *slog.Logger
+	tailer   *tail.Tailer
+	shipper  shipper // nil over udp
+	lock     *disk.File
+	control  net.Listener
+	started  time.Time
+
+	instance      wire.StreamID // of this installation; zero over udp
+	run           int64
+	stateReported time.Time               // when it was said last that the state cannot be made
+	fail          context.CancelCauseFunc // ends the agent with an error
+}
+
+// run is the life of an agent, until ctx ends. again reads the configuration.
+func run(ctx context.Context, s *settings, again func() (*settings, error)) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // from the start: it would end the process
+	a, err := newAgent(s)
+	if err != nil {
+		return err
+	}
+	defer func() { a.lock.Close() }() // the one there is then
+	done := make(chan struct{})
+	defer close(done)
+	go a.reloadOnHangup(hangups, done, again) // ends by done
+	a.printStart(os.Stderr)
+	if err := a.serveStatus(); err != nil {
+		return err
+	}
+	defer func() { a.control.Close() }()
+	daemon.Notify("READY=1", "STATUS=following")
+	err = a.follow(ctx)
+	daemon.Notify("STOPPING=1")
+	a.stopped()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// reloadOnHangup reads the configuration again at each SIGHUP, until done.
+func (a *agent) reloadOnHangup(hangups <-chan os.Signal, done <-chan struct{}, again func() (*settings, error)) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-hangups:
+			a.reload(again)
+		}
+	}
+}
+
+// reload reports what has changed in the configuration. Certificates are read again by
+// themselves; everything else needs a restart.
+func (a *agent) reload(again func() (*settings, error)) {
+	switch s, err := again(); {
+	case err != nil:
+		a.log.Error("SIGHUP: the configuration has mistakes; the agent continues with the old one", "err", err)
+	case !reflect.DeepEqual(s.Agent, a.settings.Agent):
+		a.log.Warn("SIGHUP: the configuration has changed; restart the agent to use it, until then it continues with the old one")
+	default:
+		a.log.Info("SIGHUP: the configuration is unchanged; new certificates are used from the next connection on")
+	}
+}
+
+// stopped logs what became of the lines.
+func (a *agent) stopped() {
+	text := "stopped; lines that were not acknowledged stay in their files, and the next start sends them"
+	if len(a.tailer.Lost()) > 0 {
+		text = "stopped; all other lines that were not acknowledged stay in their files, and the next start sends them"
+	}
+	a.log.Info(text, "lines", a.tailer.Counts()["lines"])
+}
+
+func newAgent(s *settings) (*agent, error) {
+	if err := s.checkPaths(); err != nil {
+		return nil, err
+	}
+	daemon.LimitMemory(64 << 20)
+	var level slog.Level
+	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
+	a := &agent{settings: s, log: daemon.Logger(level), started: time.Now()}
+	c := &s.Agent
+	if err := new(disk.Disk).MkdirAll(c.State, 0o750); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	var err error
+	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
+		if errors.Is(err, disk.ErrLocked) {
+			return nil, fmt.Errorf("another agent has the state %s: stop it, or give this one a state and an id of its own (--state DIRECTORY --id NAME): %w", c.State, err)
+		}
+		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
+	}
+	watchdog := daemon.Watchdog()
+	a.tailer = &tail.Tailer{
+		Tables: s.files(), State: c.State, Agent: c.ID, Log: a.log, Lossy: s.to.scheme == "udp",
+		Alive: func() { watchdog(); a.keepState() },
+		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
+		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
+		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
+	}
+	if err := a.ship(); err != nil {
+		a.lock.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// follow runs the tailer, and the connection for as long as the tailer may still
+// need it.
+func (a *agent) follow(ctx context.Context) (err error) {
+	ctx, a.fail = context.WithCancelCause(ctx)
+	defer a.fail(nil)
+	defer func() {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {
+			err = cause
+		}
+	}()
+	if a.shipper == nil {
+		return a.tailer.Run(ctx)
+	}
+	connected, disconnect := context.WithCancel(context.Background())
+	var shipping sync.WaitGroup
+	shipping.Go(func() { a.shipper.Run(connected) }) // ends by disconnect
+	defer shipping.Wait()
+	defer disconnect()
+	return a.tailer.Run(ctx)
+}
+
+// printStart tells a person at the terminal what is followed, and where it goes.
+func (a *agent) printStart(w io.Writer) {
+	c := &a.settings.Agent
+	for _, t := range a.tailer.Tables {
+		escape.Fprintf(w, "following %s\n", strings.Join(t.Paths, " "))
+		for _, p := range t.Paths {
+			if found, _ := filepath.Glob(p); len(found) == 0 {
+				escape.Fprintf(w, "no file matches %s yet; it is followed as soon as it is there\n", p)
+			}
+		}
+	}
+	escape.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
+}

@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+)
+
+func (a *agent) instancePath() string { return filepath.Join(a.settings.Agent.State, "instance") }
+
+// nextRun reads who this installation is, or makes it up once, and counts
+// the run: of two runs of one instance, the collector lets the later one win.
+func nextRun(path string) (id wire.StreamID, run int64, err error) {
+	b, err := os.ReadFile(path)
+	fields := strings.Fields(string(b))
+	if len(fields) == 2 {
+		id, err = wire.ParseStreamID(fields[0])
+		if last, perr := strconv.ParseInt(fields[1], 10, 64); perr == nil {
+			run = last
+		}
+	}
+	if id.IsZero() || err != nil {
+		id = wire.NewStreamID()
+	}
+	run = max(run+1, time.Now().UnixNano())
+	return id, run, writeInstance(path, id, run)
+}
+
+func writeInstance(path string, id wire.StreamID, run int64) error {
+	if err := new(disk.Disk).WriteFile(path, fmt.Appendf(nil, "%s %d\n", id, run), 0o640); err != nil {
+		return fmt.Errorf("write this agent's identity into its state: %w", err)
+	}
+	return nil
+}

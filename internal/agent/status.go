@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+	"fanin/internal/tail"
+)
+
+const controlName = "control.sock"
+
+// status is what `status --json` prints.
+type status struct {
+	Version string            `json:"version"`
+	ID      string            `json:"id"`
+	To      []string          `json:"to"`
+	Since   time.Time         `json:"since"`
+	Trouble string            `json:"trouble,omitempty"` // why there is no connection
+	Files   []tail.FileStatus `json:"files"`
+	Counts  map[string]uint64 `json:"counts"`
+}
+
+func (a *agent) status() status {
+	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.addrs, Since: a.started,
+		Files: a.tailer.Status(), Counts: a.tailer.Counts()}
+	if a.shipper != nil {
+		st.Trouble = a.shipper.Trouble()
+	}
+	return st
+}
+
+func (st *status) print(w io.Writer) {
+	connection := "connected"
+	if st.Trouble != "" {
+		connection = "NOT CONNECTED: " + st.Trouble
+	}
+	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
+	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
+		if n := st.Counts[name]; n > 0 && name != "lines" && name != "bytes" {
+			escape.Fprintf(w, "%s=%d\n", name, n)
+		}
+	}
+	for _, f := range st.Files {
+		escape.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, cmp.Or(f.Trouble, f.Warning))
+	}
+}
+
+// serveStatus gives the status to whoever connects to the control socket, on a
+// goroutine that ends when the listener is closed.
+func (a *agent) serveStatus() error {
+	path := a.controlPath()
+	if old, ok := a.control.(*net.UnixListener); ok {
+		old.SetUnlinkOnClose(false) // its name is another's by now
+		old.Close()
+	}
+	os.Remove(path) // ours: the lock says so
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		if len(path) > 107 {
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter agent.state", err, len(path))
+		}
+		return fmt.Errorf("open the control socket %s: %w", path, err)
+	}
+	a.control = ln
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			json.NewEncoder(conn).Encode(a.status())
+			conn.Close()
+		}
+	}()
+	return os.Chmod(path, 0o660)
+}
+
+// askStatus reads the status that a running agent gives to whoever connects to
+// its socket.
+func askStatus(state string) (st status, err error) {
+	conn, err := net.DialTimeout("unix", filepath.Join(state, controlName), 5*time.Second)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return st, daemon.Exitf(daemon.ExitUnreachable, "no agent is running with the state %s", state)
+	}
+	if err != nil {
+		return st, noAnswer(err, state)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if err := json.NewDecoder(io.LimitReader(conn, 64<<20)).Decode(&st); err != nil {
+		return st, noAnswer(err, state)
+	}
+	return st, nil
+}
+
+// noAnswer says why the agent did not answer.
+func noAnswer(err error, state string) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not say its status within 5s: it hangs, or is stopped; look at its log", state)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
+	}
+	return fmt.Errorf("ask the agent for its status: %w", err)
+}
