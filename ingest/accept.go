@@ -87,7 +87,7 @@ func (t *TCP) yield() bool {
 // is held.
 func (t *TCP) turnAway(c *conn, reason, text string, limit int) {
 	t.Metrics.rejectConn(reason)
-	t.say.warn(reason, text, "peer", c.remote(), "limit", limit)
+	t.limited.Warn(reason, text, "peer", c.remote(), "limit", limit)
 	if len(t.refusals) >= refusedAtOnce(t.MaxConns) {
 		c.stop()
 		c.raw.Close()
@@ -116,7 +116,7 @@ func (c *conn) refuse(text string) {
 	if _, err := io.ReadFull(c.nc, head); err != nil || string(head) != wire.Magic {
 		return
 	}
-	if _, err := c.nc.Write(wire.AppendFault(nil, text, faultPause)); err == nil {
+	if _, err := c.nc.Write(wire.AppendFault(nil, text, FaultPause)); err == nil {
 		hangUp(c.nc)
 	}
 }

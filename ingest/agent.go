@@ -26,40 +26,30 @@ type agentConn struct {
 	*conn
 	frames  *frameReader
 	dec     *wire.Decoder
-	session *session
+	session *Claim
 	origin  string // see address
 	answers answers
-	arrival *arrival
+	arrival *Arrival
 	unpaid  int           // bytes that came before the welcome
 	beats   *time.Timer   // runs while the collector does not read
-	held    held          // what this connection holds, so that it cannot take all the room
+	held    held          // what this connection holds, so that it cannot take all the budget
 	slots   chan struct{} // one for each frame in flight
 	flying  sync.WaitGroup
 	evicted atomic.Pointer[string] // why another connection took over
 }
 
 const (
-	maxFlying  = 16      // frames of one connection in Append at once
-	maxHeld    = 8 << 20 // bytes of one connection in flight: two of the largest frames
-	faultPause = 5       // seconds after which a refused agent may come back
+	maxFlying = 16      // frames of one connection in Append at once
+	maxHeld   = 8 << 20 // bytes of one connection in flight: two of the largest frames
 )
-
-// fault ends a connection and is told to the agent. Its reason is one of a few,
-// for counting.
-type fault struct {
-	reason string
-	text   string
-}
-
-func (f *fault) Error() string { return f.text }
 
 func serveAgent(c *conn, head []byte) {
 	a := &agentConn{conn: c, slots: make(chan struct{}, maxFlying)}
 	a.held.fewer.L = &a.held.mu
 	a.answers.nc, a.answers.timeout = c.nc, c.t.FrameTimeout
 	a.frames = &frameReader{c: c, head: head, slow: a.slow}
-	a.arrival = c.t.Room.arrive(c.peer, &a.frames.frameClock, c.wake)
-	defer c.t.Room.leave(c.peer, a.arrival)
+	a.arrival = c.t.Budget.Arrive(c.peer, &a.frames.FrameClock, c.wake)
+	defer c.t.Budget.Leave(c.peer, a.arrival)
 	a.beats = time.AfterFunc(time.Hour, a.beat)
 	a.beats.Stop()
 	a.dec = wire.NewDecoder(a.frames)
@@ -86,12 +76,11 @@ func (a *agentConn) greet() error {
 	}
 	ctx, cancel := context.WithTimeout(a.t.ctx, a.t.HandshakeTimeout)
 	defer cancel()
-	session, err := a.t.Sessions.claim(ctx, h, a.remote(), a.evict)
+	session, err := a.t.Sessions.Claim(ctx, h, a.remote(), a.evict)
 	if err != nil {
-		return &fault{"agent_id", err.Error()}
+		return &Fault{"agent_id", err.Error()}
 	}
 	a.session, a.origin = session, a.address()
-	a.t.Metrics.agents.Inc()
 	if a.dec.Zstd, err = a.t.unpack(); err != nil {
 		return fmt.Errorf("prepare to open compressed texts: %w", err)
 	}
@@ -107,42 +96,18 @@ func (a *agentConn) greet() error {
 
 func (a *agentConn) checkHello(k wire.Kind, h wire.Hello) error {
 	if k != wire.KindHello {
-		return &fault{"protocol", "an agent begins with a hello"}
+		return &Fault{"protocol", "an agent begins with a hello"}
 	}
-	if f := checkHello(h, wire.Version); f != nil {
+	if f := CheckHello(h, wire.Version); f != nil {
 		return f
 	}
 	switch {
 	case a.t.Welcome == nil:
-		return &fault{"protocol", "this listener takes plain lines only"}
+		return &Fault{"protocol", "this listener takes plain lines only"}
 	case a.t.RequireAgentCert:
 		return a.checkCert(h)
 	}
 	return nil
-}
-
-// checkHello is what every way in wants of a hello. Batches that lie in a
-// JetStream stream may be older than the collector: least is the lowest version
-// that is read.
-func checkHello(h wire.Hello, least int) *fault {
-	switch {
-	case h.Version < least || h.Version > wire.Version:
-		return &fault{"version", fmt.Sprintf("the agent speaks protocol version %d, this collector version %d: install the same release on both", h.Version, wire.Version)}
-	case !validID(h.Agent):
-		return &fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q", h.Agent, wire.SourceNotice)}
-	}
-	return nil
-}
-
-func validID(id string) bool {
-	for _, b := range []byte(id) {
-		switch {
-		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '.', b == '_', b == '-':
-		default:
-			return false
-		}
-	}
-	return 1 <= len(id) && len(id) <= 128 && id != wire.SourceNotice
 }
 
 // checkCert wants the agent's id, and the host that its lines name, among its
@@ -151,15 +116,15 @@ func validID(id string) bool {
 func (a *agentConn) checkCert(h wire.Hello) error {
 	tc, ok := a.nc.(*tls.Conn)
 	if !ok || len(tc.ConnectionState().VerifiedChains) == 0 {
-		return &fault{"certificate", "this listener wants a certificate of the agent: set tls = {cert, key} in the agent's configuration"}
+		return &Fault{"certificate", "this listener wants a certificate of the agent: set tls = {cert, key} in the agent's configuration"}
 	}
 	leaf := tc.ConnectionState().VerifiedChains[0][0]
 	names := certNames(leaf)
 	if !slices.Contains(names, h.Agent) {
-		return &fault{"certificate", fmt.Sprintf("agent id %q is not a name in the agent's certificate, which has %q", h.Agent, names)}
+		return &Fault{"certificate", fmt.Sprintf("agent id %q is not a name in the agent's certificate, which has %q", h.Agent, names)}
 	}
 	if h.Host != "" && h.Host != h.Agent && !slices.Contains(names, h.Host) && !a.t.TrustHost {
-		return &fault{"host", fmt.Sprintf("host %q is neither the agent's id nor a name in its certificate, which has %q: "+
+		return &Fault{"host", fmt.Sprintf("host %q is neither the agent's id nor a name in its certificate, which has %q: "+
 			"set host in the agent's configuration, or trust_host = true at the listener", h.Host, names)}
 	}
 	return nil
@@ -188,18 +153,18 @@ func (a *agentConn) evict(reason string) {
 // grow gives the decoder space for a text that comes.
 func (a *agentConn) grow(have []byte, n int) ([]byte, error) {
 	if have == nil {
-		a.hold(size(n))
+		a.hold(BlockSize(n))
 	}
-	return a.arrival.grow(a.ctx, have, n, a.wait)
+	return a.arrival.Grow(a.ctx, have, n, a.wait)
 }
 
 // open gives the decoder a block for the content of a compressed text, which is
 // complete and still held.
 func (a *agentConn) open(n int) (b []byte, err error) {
-	a.arrival.done(true)
-	a.hold(size(n))
+	a.arrival.Done(true)
+	a.hold(BlockSize(n))
 	a.wait(func() error {
-		b, err = a.t.Room.more(a.ctx, n)
+		b, err = a.t.Budget.Extend(a.ctx, n)
 		return err
 	})
 	return b, err
@@ -253,7 +218,7 @@ func (a *agentConn) beatEvery() time.Duration { return a.t.AgentTimeout / 3 }
 func (a *agentConn) free(text []byte) {
 	if cap(text) > 0 {
 		a.held.add(-int64(cap(text)))
-		a.t.Room.give(text)
+		a.t.Budget.Release(text)
 	}
 }
 
@@ -264,13 +229,13 @@ func (a *agentConn) takeFrames() error {
 		a.frames.expect(a.t.AgentTimeout, a.t.FrameTimeout)
 		err := a.dec.Next(&f)
 		if err != nil {
-			if a.arrival.dismissed() {
-				a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, errCrowded)))
+			if a.arrival.Dismissed() {
+				a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, ErrCrowded)))
 			}
 			return err
 		}
-		a.arrival.done(true)
-		a.session.frames.Add(1)
+		a.arrival.Done(true)
+		a.session.Frames.Add(1)
 		switch f.Kind {
 		case wire.KindBatch, wire.KindOpen, wire.KindSkip, wire.KindEnd:
 			if err := a.take(f.Batch); err != nil {
@@ -278,58 +243,38 @@ func (a *agentConn) takeFrames() error {
 			}
 		case wire.KindPing:
 			if !a.answers.write(wire.AppendPing(nil, wire.KindPong, f.N)) {
-				return &fault{"protocol", "the agent does not read its answers"}
+				return &Fault{"protocol", "the agent does not read its answers"}
 			}
 		default:
 			a.free(f.Batch.Text)
-			return &fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)}
+			return &Fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)}
 		}
 	}
 }
 
 // take gives a frame's batch to the keeper, on a goroutine of its own.
 func (a *agentConn) take(b wire.Batch) error {
-	b.Input, b.Agent, b.Host, b.Address = inputAgent, a.session.hello.Agent, cmp.Or(a.session.hello.Host, a.session.hello.Agent), a.origin
-	if b.Stream.IsZero() || !a.t.Sessions.begin(b.Agent, b.Stream) {
+	b.Input, b.Agent, b.Host, b.Address = "agent", a.session.Hello.Agent, cmp.Or(a.session.Hello.Host, a.session.Hello.Agent), a.origin
+	if b.Stream.IsZero() || !a.t.Sessions.StartFrame(b.Agent, b.Stream) {
 		a.free(b.Text)
-		return &fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
+		return &Fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
 	}
 	select {
 	case a.slots <- struct{}{}:
 	default:
 		a.wait(func() error { a.slots <- struct{}{}; return nil })
 	}
-	a.t.Metrics.frames.Inc()
 	if len(b.Text) > 0 {
-		a.t.Metrics.agent.add(lines.Count(b.Text), len(b.Text))
+		a.t.agentLines.Received(lines.Count(b.Text), len(b.Text))
 	}
 	a.flying.Go(func() { // owned by flying; ends with its Append
-		err := offer(a.t.ctx, a.t.Out, b)
+		err := Offer(a.t.ctx, a.t.Out, b)
 		a.free(b.Text)
-		a.t.Sessions.end(b.Agent, b.Stream) // before the answer: the next frame may come right after it
+		a.t.Sessions.FinishFrame(b.Agent, b.Stream) // before the answer: the next frame may come right after it
 		a.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
 		<-a.slots
 	})
 	return nil
-}
-
-// offer is Append, with its typed errors bare.
-func offer(ctx context.Context, out wire.Appender, b wire.Batch) error {
-	if err := b.Check(); err != nil {
-		return err
-	}
-	err := out.Append(ctx, b)
-	var expected *wire.Expected
-	var refused *wire.Refused
-	switch {
-	case errors.As(err, &expected):
-		return expected
-	case errors.As(err, &refused):
-		return refused
-	case errors.Is(err, wire.ErrRefused):
-		return &wire.Refused{Reason: err.Error()}
-	}
-	return err
 }
 
 // part waits for what is in flight and answers it, lets go of the agent id, and
@@ -338,8 +283,7 @@ func offer(ctx context.Context, out wire.Appender, b wire.Batch) error {
 func (a *agentConn) part(err error) {
 	a.flying.Wait()
 	if a.session != nil {
-		a.t.Sessions.leave(a.session)
-		a.t.Metrics.agents.Dec()
+		a.t.Sessions.Release(a.session)
 	}
 	if last := a.lastWord(err); last != nil {
 		a.answers.hurry()
@@ -350,17 +294,18 @@ func (a *agentConn) part(err error) {
 
 // lastWord is the frame that ends the connection; nil: the agent is gone.
 func (a *agentConn) lastWord(err error) []byte {
-	var f *fault
+	var f *Fault
 	evicted := a.evicted.Load()
 	switch {
 	case evicted != nil:
-		return a.accuse("taken_over", *evicted)
+		a.t.limited.Warn("taken_over", "an agent's connection was ended: "+*evicted, "peer", a.remote())
+		return wire.AppendFault(nil, *evicted, FaultPause)
 	case a.t.isDraining():
 		return wire.AppendDrain(nil)
-	case a.arrival.dismissed():
-		return a.accuse("room", errCrowded.Error())
+	case a.arrival.Dismissed():
+		return a.accuse("room", ErrCrowded.Error())
 	case errors.As(err, &f):
-		return a.accuse(f.reason, f.text)
+		return a.accuse(f.Reason, f.Text)
 	case errors.Is(err, wire.ErrProtocol):
 		return a.accuse("protocol", err.Error())
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -375,7 +320,7 @@ func (a *agentConn) lastWord(err error) []byte {
 // accuse counts and logs why the connection ends, and is the frame that says it.
 func (a *agentConn) accuse(reason, text string) []byte {
 	a.reject(reason, "an agent's connection was ended: "+text)
-	return wire.AppendFault(nil, text, faultPause)
+	return wire.AppendFault(nil, text, FaultPause)
 }
 
 // held counts the bytes of one connection in flight.

@@ -13,7 +13,7 @@ import (
 
 // arrival is the text of a connection's frame that has begun to come and is not
 // complete. Its sender decides how long it holds memory, so all arrivals
-// together may hold only a part of the Room, and three scopes bound them: all of
+// together may hold only a part of the Budget, and three scopes bound them: all of
 // them, those of one address, and those of connections that have not proven
 // themselves. The memory grows with the bytes that come.
 //
@@ -22,9 +22,9 @@ import (
 // oldest in each of its scopes, so it never waits for another sender; it becomes
 // complete, or falls behind the least rate and is ended, and then the next one is
 // the oldest. What is complete waits for the collector alone.
-type arrival struct {
-	room  *Room
-	clock *frameClock // how long the sender has had, and what has come
+type Arrival struct {
+	room  *Budget
+	clock *FrameClock // how long the sender has had, and what has come
 	end   func()      // ends the connection, without waiting
 	over  chan struct{}
 
@@ -57,34 +57,34 @@ const (
 	quietTime  = int(200 * time.Millisecond / sweepEvery)
 )
 
-// errCrowded ends an arrival.
-var errCrowded = errors.New("memory for frames that have begun is used up, and this one came more slowly than others: send it again later, in smaller batches")
+// ErrCrowded ends an arrival.
+var ErrCrowded = errors.New("memory for frames that have begun is used up, and this one came more slowly than others: send it again later, in smaller batches")
 
 // scope is a limit that several arrivals share, all but the oldest of them.
 type scope struct {
 	limit, used int64
-	members     []*arrival // the oldest first
+	members     []*Arrival // the oldest first
 	conns       int        // of an address: connections of agents
 	pinned      int64      // of an address: bytes of half lines
 }
 
-func (s *scope) fits(a *arrival, n int64) bool {
+func (s *scope) fits(a *Arrival, n int64) bool {
 	oldest := s.members[0]
 	return oldest == a || s.used-oldest.held+n <= s.limit
 }
 
 // arrive makes the arrival of a connection from peer, which leave gives back.
-func (r *Room) arrive(peer netip.Addr, clock *frameClock, end func()) *arrival {
+func (r *Budget) Arrive(peer netip.Addr, clock *FrameClock, end func()) *Arrival {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.scopeOf(peer)
 	s.conns++
-	return &arrival{room: r, clock: clock, end: end, over: make(chan struct{}), address: s}
+	return &Arrival{room: r, clock: clock, end: end, over: make(chan struct{}), address: s}
 }
 
 // leave says that the connection of a, from peer, has ended.
-func (r *Room) leave(peer netip.Addr, a *arrival) {
-	a.done(false)
+func (r *Budget) Leave(peer netip.Addr, a *Arrival) {
+	a.Done(false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.address.conns--
@@ -92,10 +92,10 @@ func (r *Room) leave(peer netip.Addr, a *arrival) {
 }
 
 // scopeOf is the scope of peer's address. r.mu is held.
-func (r *Room) scopeOf(peer netip.Addr) *scope {
+func (r *Budget) scopeOf(peer netip.Addr) *scope {
 	if r.addresses == nil {
 		r.addresses = make(map[netip.Prefix]*scope)
-		r.all.limit = r.limit() * 3 / 8 // with half lines and the oldest arrival, at most the Room
+		r.all.limit = r.limit() * 3 / 8 // with half lines and the oldest arrival, at most the Budget
 		r.strangers.limit = r.limit() / 8
 	}
 	s := r.addresses[origin.Network(peer)]
@@ -107,14 +107,14 @@ func (r *Room) scopeOf(peer netip.Addr) *scope {
 }
 
 // drop forgets a scope that nothing uses. r.mu is held.
-func (r *Room) drop(peer netip.Addr, s *scope) {
+func (r *Budget) drop(peer netip.Addr, s *scope) {
 	if s.conns == 0 && s.pinned == 0 {
 		delete(r.addresses, origin.Network(peer))
 	}
 }
 
 // begin says that a text of n bytes begins to come. r.mu is held.
-func (a *arrival) begin(n int) {
+func (a *Arrival) begin(n int) {
 	r := a.room
 	a.clock.start()
 	a.trusted = n <= trustSteps*a.proven
@@ -129,7 +129,7 @@ func (a *arrival) begin(n int) {
 }
 
 // done says that the text is complete, or that its connection ends.
-func (a *arrival) done(complete bool) {
+func (a *Arrival) Done(complete bool) {
 	r := a.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,17 +147,17 @@ func (a *arrival) done(complete bool) {
 
 // step is how large the block should be that follows one of have bytes. A text
 // that can be trusted gets its whole block while there is plenty.
-func (a *arrival) step(have, n int) int64 {
+func (a *Arrival) step(have, n int) int64 {
 	r := a.room
-	if whole := size(n); a.trusted && r.all.used+whole <= r.all.limit/2 && r.used+whole <= r.limit()/2 {
+	if whole := BlockSize(n); a.trusted && r.all.used+whole <= r.all.limit/2 && r.used+whole <= r.limit()/2 {
 		return whole
 	}
-	return size(min(n, max(4*have, firstStep)))
+	return BlockSize(min(n, max(4*have, firstStep)))
 }
 
 // grow gives a block that begins with have, which it takes back, and has space
 // for more of a text of n bytes. When there is none now it waits, within wait.
-func (a *arrival) grow(ctx context.Context, have []byte, n int, wait func(func() error) error) ([]byte, error) {
+func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func() error) error) ([]byte, error) {
 	r := a.room
 	r.mu.Lock()
 	if have == nil {
@@ -188,7 +188,7 @@ func (a *arrival) grow(ctx context.Context, have []byte, n int, wait func(func()
 }
 
 // charge counts n more bytes, if all scopes allow it. r.mu is held.
-func (a *arrival) charge(n int64) bool {
+func (a *Arrival) charge(n int64) bool {
 	for _, s := range a.scopes {
 		if !s.fits(a, n) {
 			return false
@@ -202,7 +202,7 @@ func (a *arrival) charge(n int64) bool {
 }
 
 // await waits until n more bytes were charged, or the arrival was ended.
-func (a *arrival) await(ctx context.Context, n int64) error {
+func (a *Arrival) await(ctx context.Context, n int64) error {
 	r := a.room
 	r.mu.Lock()
 	a.need, a.asked, a.ready = n, time.Now(), make(chan struct{})
@@ -218,7 +218,7 @@ func (a *arrival) await(ctx context.Context, n int64) error {
 	case <-a.ready:
 		return nil
 	case <-a.over:
-		err = errCrowded
+		err = ErrCrowded
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
@@ -234,9 +234,9 @@ func (a *arrival) await(ctx context.Context, n int64) error {
 // admit gives to the arrivals that wait: in turn, and after them to the unproven,
 // those first whose address holds least. One that does not fit lets others pass.
 // r.mu is held.
-func (r *Room) admit() {
-	slices.SortStableFunc(r.queue, func(a, b *arrival) int { return cmp.Compare(a.rank(), b.rank()) })
-	r.queue = slices.DeleteFunc(r.queue, func(a *arrival) bool {
+func (r *Budget) admit() {
+	slices.SortStableFunc(r.queue, func(a, b *Arrival) int { return cmp.Compare(a.rank(), b.rank()) })
+	r.queue = slices.DeleteFunc(r.queue, func(a *Arrival) bool {
 		if a.ended || !a.charge(a.need) {
 			return false
 		}
@@ -246,7 +246,7 @@ func (r *Room) admit() {
 	})
 }
 
-func (a *arrival) rank() int64 {
+func (a *Arrival) rank() int64 {
 	if a.trusted {
 		return -1
 	}
@@ -258,7 +258,7 @@ func (a *arrival) rank() int64 {
 // those that are quiet where others hold less, and the slowest one when others have
 // waited for a while. While nothing is
 // written, the fault is the collector's own, and none is ended.
-func (r *Room) sweep() {
+func (r *Budget) sweep() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sweeping = len(r.queue) > 0; !r.sweeping {
@@ -283,7 +283,7 @@ func (r *Room) sweep() {
 		}
 		long = long || !a.trusted && a.sweeps >= patience
 	}
-	if i := slices.IndexFunc(r.queue, func(a *arrival) bool { return !a.trusted }); i >= 0 {
+	if i := slices.IndexFunc(r.queue, func(a *Arrival) bool { return !a.trusted }); i >= 0 {
 		r.makeWay(r.queue[i])
 	}
 	if long {
@@ -293,9 +293,9 @@ func (r *Room) sweep() {
 
 // makeWay ends unproven arrivals that nothing comes of, of addresses that hold
 // more than that of w, until there is enough for w. r.mu is held.
-func (r *Room) makeWay(w *arrival) {
+func (r *Budget) makeWay(w *Arrival) {
 	for freed := int64(0); freed < w.need; {
-		var largest *arrival
+		var largest *Arrival
 		for _, a := range r.strangers.members[1:] {
 			if !a.ended && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
 				(largest == nil || a.address.used > largest.address.used) {
@@ -311,7 +311,7 @@ func (r *Room) makeWay(w *arrival) {
 }
 
 // slow reports whether a has fallen behind. r.mu is held.
-func (a *arrival) slow() bool {
+func (a *Arrival) slow() bool {
 	age, came := a.clock.age(), a.clock.got.Load()
 	a.quiet++
 	if came != a.last || a.clock.stopped.Load() != 0 {
@@ -330,7 +330,7 @@ func (a *arrival) slow() bool {
 
 // slowestStranger is the slowest unproven arrival that is neither the oldest nor
 // just begun; nil: there is none. r.mu is held.
-func (r *Room) slowestStranger() (slowest *arrival) {
+func (r *Budget) slowestStranger() (slowest *Arrival) {
 	least := 0.0
 	for i, a := range r.strangers.members {
 		age := a.clock.age()
@@ -345,7 +345,7 @@ func (r *Room) slowestStranger() (slowest *arrival) {
 }
 
 // dismiss ends the connection. r.mu is held.
-func (a *arrival) dismiss() {
+func (a *Arrival) dismiss() {
 	if a != nil && !a.ended {
 		a.ended = true
 		close(a.over)
@@ -354,7 +354,7 @@ func (a *arrival) dismiss() {
 }
 
 // dismissed reports whether the connection ends because others wait.
-func (a *arrival) dismissed() bool {
+func (a *Arrival) Dismissed() bool {
 	select {
 	case <-a.over:
 		return true

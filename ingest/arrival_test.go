@@ -59,7 +59,7 @@ func servePipes(t *testing.T, s *TCP) *pipes {
 			t.Errorf("Shutdown: %v", err)
 		}
 		<-served
-		if used, arriving := s.Room.Used(), s.Room.Arriving(); used != 0 || arriving != 0 {
+		if used, arriving := s.Budget.Used(), s.Budget.Arriving(); used != 0 || arriving != 0 {
 			t.Errorf("%d bytes of room were not given back, %d of them arriving", used, arriving)
 		}
 	})
@@ -136,7 +136,7 @@ func TestClaimsHoldNothing(t *testing.T) {
 			p.join(t, addr(from), i).nc.Write(batchOf(i, 1, wire.MaxText)[:200])
 		}
 		synctest.Wait()
-		if used := s.Room.Used(); used > 240*firstStep {
+		if used := s.Budget.Used(); used > 240*firstStep {
 			t.Errorf("240 claims hold %d bytes", used)
 		}
 		victim := p.join(t, addr(251), 999)
@@ -155,7 +155,7 @@ func TestClaimsHoldNothing(t *testing.T) {
 		if n := len(k.kept()); n != 406 {
 			t.Errorf("%d bytes kept", n)
 		}
-		if s.Room.Stalled() != 0 {
+		if s.Budget.Stalled() != 0 {
 			t.Error("something waits")
 		}
 		victim.nc.Close()
@@ -200,8 +200,8 @@ func TestPartialFrames(t *testing.T) {
 			go c.partial(batchOf(i, 0, wire.MaxText), 300<<10, 0) // ends with the connection, at the latest
 		}
 		synctest.Wait()
-		if limit := s.Room.limit()/2 + wire.MaxText; s.Room.Used() > limit || s.Room.Arriving() < s.Room.limit()/8 {
-			t.Errorf("%d bytes used, %d arriving; the limit for both is %d", s.Room.Used(), s.Room.Arriving(), limit)
+		if limit := s.Budget.limit()/2 + wire.MaxText; s.Budget.Used() > limit || s.Budget.Arriving() < s.Budget.limit()/8 {
+			t.Errorf("%d bytes used, %d arriving; the limit for both is %d", s.Budget.Used(), s.Budget.Arriving(), limit)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -216,8 +216,8 @@ func TestPartialFrames(t *testing.T) {
 			}
 		}
 		t.Logf("%d of 240 were told \"later\"", later)
-		if later < 120 || s.Room.Stalled() != 0 || s.Room.Arriving() != 0 {
-			t.Errorf("%d told \"later\", waiting for %v, %d bytes arriving", later, s.Room.Stalled(), s.Room.Arriving())
+		if later < 120 || s.Budget.Stalled() != 0 || s.Budget.Arriving() != 0 {
+			t.Errorf("%d told \"later\", waiting for %v, %d bytes arriving", later, s.Budget.Stalled(), s.Budget.Arriving())
 		}
 		for _, c := range all {
 			c.nc.Close()
@@ -254,8 +254,8 @@ func TestFullDisk(t *testing.T) {
 			}()
 		}
 		time.Sleep(5 * time.Minute)
-		if s.Room.Stalled() < 4*60*time.Second {
-			t.Errorf("memory is not used up: %d bytes, waiting for %v", s.Room.Used(), s.Room.Stalled())
+		if s.Budget.Stalled() < 4*60*time.Second {
+			t.Errorf("memory is not used up: %d bytes, waiting for %v", s.Budget.Used(), s.Budget.Stalled())
 		}
 		close(mended)
 		time.Sleep(time.Minute)
@@ -281,7 +281,7 @@ func TestEveryFrameEnds(t *testing.T) {
 				time.Sleep(time.Millisecond)
 				return errForget
 			}
-			s := &TCP{Out: k, Welcome: welcome, Room: &Room{Limit: 8 << 20 << r.IntN(2)}}
+			s := &TCP{Out: k, Welcome: welcome, Budget: &Budget{Limit: 8 << 20 << r.IntN(2)}}
 			p := servePipes(t, s)
 			var all []*sender
 			var expected []int
@@ -312,8 +312,8 @@ func TestEveryFrameEnds(t *testing.T) {
 				c.nc.Close()
 			}
 			synctest.Wait()
-			if s.Room.Stalled() != 0 || s.Room.Arriving() != 0 || s.Room.Used() != 0 {
-				t.Errorf("seed %d: waiting for %v, %d bytes arriving, %d used", seed, s.Room.Stalled(), s.Room.Arriving(), s.Room.Used())
+			if s.Budget.Stalled() != 0 || s.Budget.Arriving() != 0 || s.Budget.Used() != 0 {
+				t.Errorf("seed %d: waiting for %v, %d bytes arriving, %d used", seed, s.Budget.Stalled(), s.Budget.Arriving(), s.Budget.Used())
 			}
 		})
 	}
@@ -337,11 +337,11 @@ func TestTrustedStall(t *testing.T) {
 		victim := p.join(t, addr(100), 100)
 		victim.nc.Write(batchOf(100, 1, 256<<10))
 		synctest.Wait()
-		before := s.Room.Arriving()
+		before := s.Budget.Arriving()
 		go victim.nc.Write(batchOf(100, 2, 1<<20))
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		if victim.told(wire.KindAck) != 2 || before < s.Room.limit()*3/8 {
+		if victim.told(wire.KindAck) != 2 || before < s.Budget.limit()*3/8 {
 			t.Errorf("%d answers, %d bytes arriving before", victim.told(wire.KindAck), before)
 		}
 		for _, c := range append(all, victim) {
@@ -354,20 +354,20 @@ func TestTrustedStall(t *testing.T) {
 // while nothing is written; when writing goes on and it still waits, it is.
 func TestNotTheSendersFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &Room{Limit: 8 << 20}
+		r := &Budget{Limit: 8 << 20}
 		var blocks [][]byte
-		arrive := func(n int) (*arrival, func(have []byte) ([]byte, error)) {
-			k := new(frameClock)
-			a := r.arrive(addr(n), k, func() {})
+		arrive := func(n int) (*Arrival, func(have []byte) ([]byte, error)) {
+			k := new(FrameClock)
+			a := r.Arrive(addr(n), k, func() {})
 			return a, func(have []byte) ([]byte, error) {
-				return a.grow(t.Context(), have, 1<<20, func(f func() error) error {
+				return a.Grow(t.Context(), have, 1<<20, func(f func() error) error {
 					k.stop()
 					defer k.goOn()
 					return f()
 				})
 			}
 		}
-		var all []*arrival
+		var all []*Arrival
 		for n := range 5 { // the oldest, and four that use up what the unproven may have
 			a, grow := arrive(n)
 			all = append(all, a)
@@ -378,30 +378,30 @@ func TestNotTheSendersFault(t *testing.T) {
 			blocks = append(blocks, b)
 		}
 		for r.Used() < r.Limit {
-			blocks = append(blocks, r.try(256<<10))
+			blocks = append(blocks, r.TryAcquire(256<<10))
 		}
 		done := make(chan error)
-		go func() { b, err := r.take(t.Context(), 256<<10); r.give(b); done <- err }() // ends when a block is free
+		go func() { b, err := r.Acquire(t.Context(), 256<<10); r.Release(b); done <- err }() // ends when a block is free
 		a, grow := arrive(9)
 		go func() { _, err := grow(nil); done <- err }() // ends below
 		time.Sleep(time.Minute)
 		for _, a := range append(all, a) {
-			if a.dismissed() {
+			if a.Dismissed() {
 				t.Error("ended while nothing was written")
 			}
 		}
-		r.give(blocks[len(blocks)-1])
+		r.Release(blocks[len(blocks)-1])
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := <-done; err != errCrowded {
+		if err := <-done; err != ErrCrowded {
 			t.Errorf("got %v", err)
 		}
 		for _, b := range blocks[:len(blocks)-1] {
-			r.give(b)
+			r.Release(b)
 		}
 		for i, a := range append(all, a) {
-			r.leave(addr([]int{0, 1, 2, 3, 4, 9}[i]), a)
+			r.Leave(addr([]int{0, 1, 2, 3, 4, 9}[i]), a)
 		}
 		if r.Used() != 0 || r.Arriving() != 0 || len(r.addresses) != 0 {
 			t.Errorf("%d used, %d arriving, %d addresses", r.Used(), r.Arriving(), len(r.addresses))

@@ -49,7 +49,7 @@ func (c *conn) serve() {
 	if c.t.TLS != nil && (!c.handshake() || !c.admit()) {
 		return
 	}
-	c.in = newIntake(c.nc, c.t.Room, c.t.BlockSize)
+	c.in = newIntake(c.nc, c.t.Budget, c.t.BlockSize)
 	switch who, err := c.sniff(); who {
 	case agent:
 		head := append([]byte(nil), c.in.bytes()...)
@@ -72,7 +72,7 @@ func (c *conn) serve() {
 // reject says why the connection is closed, and counts it.
 func (c *conn) reject(reason, text string, args ...any) {
 	c.t.Metrics.rejectConn(reason)
-	c.t.say.warn(reason, text, append(args, "peer", c.remote())...)
+	c.t.limited.Warn(reason, text, append(args, "peer", c.remote())...)
 }
 
 // wake makes a blocked read return, and a wait for memory to read into, so that
@@ -214,7 +214,7 @@ func (c *conn) admit() bool {
 	if c.setReadDeadline(time.Now().Add(c.t.HandshakeTimeout)) {
 		if n, _ := io.ReadFull(c.nc, head); string(head[:n]) == wire.Magic {
 			c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
-			c.nc.Write(wire.AppendFault(nil, err.Error(), faultPause))
+			c.nc.Write(wire.AppendFault(nil, err.Error(), FaultPause))
 		}
 	}
 	hangUp(c.nc)

@@ -6,7 +6,7 @@
 //	                       conn.sniff          the first bytes tell who speaks
 //	                  +------+------------------------+
 //	             plain lines                        an agent
-//	        conn.readLines <- intake           agentConn.greet     hello, Sessions.claim, welcome
+//	        conn.readLines <- intake           agentConn.greet     hello, Sessions.Claim, welcome
 //	             |  handOver                   agentConn.takeFrames <- wire.Decoder
 //	        conn.give (one block, while             |  take
 //	             |     the next is read)       agentConn.offer (up to 16 at once)
@@ -17,9 +17,9 @@
 //	             recvmmsg, one     lines by   two rounds: one is filled
 //	             goroutine         host       while the other is given
 //
-// A line is read into a block of the Room and stays there until Append said
+// A line is read into a block of the Budget and stays there until Append said
 // what became of it: no line is copied, but for the beginning of one that the
-// end of a block cuts. All blocks together are bounded by the Room (of UDP, by
+// end of a block cuts. All blocks together are bounded by the Budget (of UDP, by
 // its queue): when it is full nobody reads on, TCP senders wait, and the kernel
 // counts the datagrams it drops.
 //

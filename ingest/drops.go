@@ -36,7 +36,7 @@ func (d *dropCounter) look() {
 	d.countOverRate(d.u.overRate.Swap(0))
 	now, err := d.reader.drops()
 	if err != nil {
-		d.u.say.warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.listen, "error", err)
+		d.u.limited.Warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.listen, "error", err)
 		return
 	}
 	d.count(now)
@@ -60,7 +60,7 @@ func (d *dropCounter) countOverRate(n int64) {
 		return
 	}
 	d.u.Metrics.overRate.Add(float64(n))
-	d.u.say.warn("udp_rate", "datagrams were dropped because their address sends more than max_rate", "listener", d.listen, "datagrams", n)
+	d.u.limited.Warn("udp_rate", "datagrams were dropped because their address sends more than max_rate", "listener", d.listen, "datagrams", n)
 	d.u.Notice("LOST n=%d unit=datagrams reason=udp-rate listener=%s: an address sends more than max_rate", n, d.listen)
 }
 

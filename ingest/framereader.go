@@ -10,7 +10,7 @@ import (
 // be silent for a while, and a frame that has begun must come to its end: without
 // long pauses, and large ones at minRate at least.
 type frameReader struct {
-	frameClock
+	FrameClock
 	c       *conn
 	slow    func(n int) // after n bytes: keeps to a rate
 	head    []byte      // read before the agent was recognised
@@ -22,21 +22,21 @@ type frameReader struct {
 // for memory it must bring more, see crowdRate.
 const minRate = 8 << 10
 
-// frameClock is the time that the sender of a frame has had. It stands still while
+// FrameClock is the time that the sender of a frame has had. It stands still while
 // the collector itself does not read.
-type frameClock struct {
+type FrameClock struct {
 	began   atomic.Int64 // when the first byte came, UnixNano; 0: none did
 	stopped atomic.Int64 // since when the collector does not read; 0: it does
 	got     atomic.Int64 // bytes since
 }
 
 // start begins a frame, if no byte of it had to be waited for.
-func (k *frameClock) start() { k.began.CompareAndSwap(0, time.Now().UnixNano()) }
+func (k *FrameClock) start() { k.began.CompareAndSwap(0, time.Now().UnixNano()) }
 
-func (k *frameClock) stop() { k.stopped.Store(time.Now().UnixNano()) }
+func (k *FrameClock) stop() { k.stopped.Store(time.Now().UnixNano()) }
 
 // goOn leaves the time since stop out.
-func (k *frameClock) goOn() {
+func (k *FrameClock) goOn() {
 	if began := k.began.Load(); began != 0 {
 		k.began.Store(began + time.Now().UnixNano() - k.stopped.Load())
 	}
@@ -44,7 +44,7 @@ func (k *frameClock) goOn() {
 }
 
 // age is how long the sender has had.
-func (k *frameClock) age() time.Duration {
+func (k *FrameClock) age() time.Duration {
 	now, began := time.Now().UnixNano(), k.began.Load()
 	if since := k.stopped.Load(); since != 0 {
 		now = since

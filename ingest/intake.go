@@ -6,13 +6,13 @@ import (
 	"syscall"
 )
 
-// intake reads one connection into blocks of the room. While nothing comes it
+// intake reads one connection into blocks of the budget. While nothing comes it
 // holds no block: a short beginning of a line is laid aside, so that thousands
 // of idle connections cost next to nothing.
 type intake struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil: TLS, which only a blocking read can ask
-	room *Room
+	room *Budget
 	most int // the largest block to ask for
 
 	block []byte // nil, or a block whose first have bytes are filled
@@ -37,7 +37,7 @@ const (
 	smallSize  = 16 << 10 // holds what one TLS record does
 )
 
-func newIntake(conn net.Conn, room *Room, most int) *intake {
+func newIntake(conn net.Conn, room *Budget, most int) *intake {
 	in := &intake{conn: conn, room: room, most: most, next: min(firstBlock, most)}
 	in.raw = rawConn(conn)
 	in.onReady = in.ready
@@ -62,7 +62,7 @@ func (in *intake) settle(ctx context.Context) error {
 	if len(in.rest) == 0 {
 		return nil
 	}
-	b, err := in.room.take(ctx, max(in.next, len(in.rest)))
+	b, err := in.room.Acquire(ctx, max(in.next, len(in.rest)))
 	if err == nil {
 		in.begin(b)
 	}
@@ -83,13 +83,13 @@ func (in *intake) full() bool { return in.block != nil && in.have == len(in.bloc
 // tryBlock takes a block, smaller when there is less room, and begins it with rest.
 func (in *intake) tryBlock() bool {
 	want := in.next
-	if want > crowdBlock && in.room.crowded() {
+	if want > crowdBlock && in.room.Crowded() {
 		want = crowdBlock
 	}
 	want = max(want, len(in.rest)+1)
-	b := in.room.try(want)
+	b := in.room.TryAcquire(want)
 	if b == nil && want > firstBlock {
-		b = in.room.try(max(firstBlock, len(in.rest)+1))
+		b = in.room.TryAcquire(max(firstBlock, len(in.rest)+1))
 	}
 	if b == nil {
 		return false
@@ -122,7 +122,7 @@ func (in *intake) release(tail []byte) {
 		in.rest = append(make([]byte, 0, len(tail)), tail...)
 	}
 	if in.block != nil {
-		in.room.give(in.block)
+		in.room.Release(in.block)
 	}
 	in.block, in.have = nil, 0
 }
@@ -139,12 +139,12 @@ func (in *intake) grow(most int) bool {
 	if 2*len(in.block) > most {
 		return false
 	}
-	b := in.room.try(2 * len(in.block))
+	b := in.room.TryAcquire(2 * len(in.block))
 	if b == nil {
 		return false
 	}
 	copy(b, in.block[:in.have])
-	in.room.give(in.block)
+	in.room.Release(in.block)
 	in.block = b
 	return true
 }
@@ -170,7 +170,7 @@ func (in *intake) fillBlocking(ctx context.Context, wait bool) (int, error) {
 		return 0, err
 	}
 	if in.block == nil {
-		b, err := in.room.take(ctx, max(in.next, len(in.rest)+n))
+		b, err := in.room.Acquire(ctx, max(in.next, len(in.rest)+n))
 		if err != nil {
 			return 0, err
 		}

@@ -41,7 +41,7 @@ func (in *intake) fill(ctx context.Context, wait bool) (int, error) {
 		case err != nil:
 			return 0, err
 		case in.short:
-			b, err := in.room.take(ctx, max(firstBlock, len(in.rest)+1))
+			b, err := in.room.Acquire(ctx, max(firstBlock, len(in.rest)+1))
 			if err != nil {
 				return 0, err
 			}

@@ -13,7 +13,7 @@ import (
 // Where NULs end lines, several of them, and a newline behind them, are one end, and a
 // NUL where no line has begun is none. From a priority on, the outcome does not depend on
 // how the text came in pieces.
-type ends struct {
+type LineEnds struct {
 	known bool // what ends lines
 	nuls  bool // NULs do
 	byNUL bool // the line before ended with a NUL, and nothing came since
@@ -21,7 +21,7 @@ type ends struct {
 
 // look decides, if it can, what ends the lines of a text from its beginning on, of which
 // the last n bytes are new.
-func (e *ends) look(text []byte, n int) {
+func (e *LineEnds) look(text []byte, n int) {
 	switch {
 	case hasPriority(text):
 		e.known, e.nuls = true, true
@@ -53,7 +53,7 @@ func hasPriority(text []byte) bool {
 
 // normal is text with newlines only, made in place, where NULs end lines; begun says that
 // a line has begun before it.
-func (e *ends) normal(text []byte, begun bool) []byte {
+func (e *LineEnds) normal(text []byte, begun bool) []byte {
 	if len(text) == 0 || !e.byNUL && bytes.IndexByte(text, 0) < 0 {
 		return text
 	}

@@ -67,7 +67,7 @@ func TestEnds(t *testing.T) {
 		if got := inPieces([]byte(text), nil); got != want {
 			t.Errorf("%q became %q, want %q", text, got, want)
 		}
-		if got := string(trim([]byte(text))); got != strings.TrimRight(strings.TrimSuffix(want, "\n"), "\x00") {
+		if got := string(TrimLine([]byte(text))); got != strings.TrimRight(strings.TrimSuffix(want, "\n"), "\x00") {
 			t.Errorf("a datagram %q became %q, want %q", text, got, want)
 		}
 	}

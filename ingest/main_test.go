@@ -107,7 +107,7 @@ func serveOn(t testing.TB, s *TCP, ln net.Listener) (addr string) {
 		if err := <-served; err != ErrServerClosed {
 			t.Errorf("Serve: %v", err)
 		}
-		if used := s.Room.Used(); used != 0 {
+		if used := s.Budget.Used(); used != 0 {
 			t.Errorf("%d bytes of room were not given back", used)
 		}
 	})

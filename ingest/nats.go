@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/nats-io/nats.go"
 
+	"fanin/internal/counters"
 	"fanin/internal/disk"
 	"fanin/internal/lines"
 	"fanin/internal/natsconn"
@@ -35,8 +36,9 @@ type NATS struct {
 	Out      wire.Appender                    // who keeps the lines; required
 	Welcome  func(agent string) wire.Welcome  // what to tell an agent that connects; nil refuses agents
 	Sessions *Sessions                        // shared by the listeners of a process; nil: its own
-	Room     *Room                            // shared by the listeners of a process; nil: its own
-	Metrics  *Metrics                         // shared by several listeners; nil: its own, and NATS is a prometheus.Collector
+	Budget   *Budget                          // shared by the listeners of a process; nil: its own
+	Metrics  *NATSMetrics                     // shared by the listeners of a process; nil: its own
+	Inputs   *counters.Set                    // counts lines; shared by all of a process; nil: its own
 	Log      *slog.Logger                     // nil: discard
 	Notice   func(format string, args ...any) // says in the log itself what was lost; nil: only Log
 
@@ -58,16 +60,16 @@ type NATS struct {
 	Pending      int           // bytes of plain messages that wait to be kept; what comes beyond is dropped, and counted; default 64 MiB
 	AgentTimeout time.Duration // forgets silent agents, which ping each 5 s; default 12 s
 
-	once        sync.Once
-	say         *sayer
-	ctx         context.Context // of every Append: ends when a Shutdown is given up
-	giveUp      context.CancelFunc
-	unpack      func() (*zstd.Decoder, error)
-	ownsMetrics bool
-	refusals    refusals
-	taking      context.Context // ends with Shutdown
-	stopTaking  context.CancelFunc
-	serving     sync.WaitGroup
+	once                   sync.Once
+	limited                *retry.Log
+	ctx                    context.Context // of every Append: ends when a Shutdown is given up
+	giveUp                 context.CancelFunc
+	unpack                 func() (*zstd.Decoder, error)
+	plainLines, agentLines *counters.Input
+	refusals               refusals
+	taking                 context.Context // ends with Shutdown
+	stopTaking             context.CancelFunc
+	serving                sync.WaitGroup
 
 	subscribing sync.Mutex
 
@@ -80,9 +82,9 @@ type NATS struct {
 
 func (n *NATS) setUp() {
 	n.once.Do(func() {
-		n.Sessions, n.Room = cmp.Or(n.Sessions, new(Sessions)), cmp.Or(n.Room, new(Room))
+		n.Sessions, n.Budget = cmp.Or(n.Sessions, new(Sessions)), cmp.Or(n.Budget, new(Budget))
 		if n.Metrics == nil {
-			n.Metrics, n.ownsMetrics = NewMetrics(), true
+			n.Metrics = NewNATSMetrics()
 		}
 		if n.Log == nil {
 			n.Log = slog.New(slog.DiscardHandler)
@@ -90,7 +92,15 @@ func (n *NATS) setUp() {
 		if n.Notice == nil {
 			n.Notice = func(string, ...any) {}
 		}
-		n.say = newSayer(n.Log)
+		if n.Inputs == nil {
+			n.Inputs = new(counters.Set)
+		}
+		class := counters.None
+		if n.Stream != "" {
+			class = counters.Sequence
+		}
+		n.plainLines, n.agentLines = n.Inputs.New("nats", class), n.Inputs.New("nats-agent", counters.Sequence)
+		n.limited = retry.NewLog(n.Log)
 		orDefault(&n.Durable, "fanin")
 		orDefault(&n.Replicas, 1)
 		orDefault(&n.Host, "nats")
@@ -100,7 +110,7 @@ func (n *NATS) setUp() {
 		orDefault(&n.AgentTimeout, 12*time.Second)
 		n.MaxLine = min(max(n.MaxLine, lines.MinLimit), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
-		n.unpack = sync.OnceValues(newUnpacker)
+		n.unpack = sync.OnceValues(NewUnpacker)
 		n.taking, n.stopTaking = context.WithCancel(context.Background())
 		n.named = make(chan struct{})
 		if !n.meetsAgents() {

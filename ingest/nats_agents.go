@@ -33,7 +33,7 @@ type natsAgents struct {
 
 // natsAgent is an agent that said hello.
 type natsAgent struct {
-	session *session
+	session *Claim
 	answers string // the subject of its hello's answer: for words that nobody asked for
 	heard   time.Time
 	gone    bool           // nothing new is begun
@@ -210,14 +210,14 @@ func (a *natsAgents) tellWho(m *nats.Msg, who wire.Welcome) {
 
 func (a *natsAgents) reply(to string, frame []byte) {
 	if err := a.n.Conn.Publish(to, frame); err != nil {
-		a.n.say.warn("nats_answer", "cannot answer over NATS; the agent asks again", "to", to, "error", err)
+		a.n.limited.Warn("nats_answer", "cannot answer over NATS; the agent asks again", "to", to, "error", err)
 	}
 }
 
 // fault tells an agent that it cannot go on, and counts why.
-func (a *natsAgents) fault(to string, f *fault) {
-	a.n.reject(f.reason, "an agent's message was not taken: "+f.text, "to", to)
-	a.reply(to, wire.AppendFault(nil, f.text, faultPause))
+func (a *natsAgents) fault(to string, f *Fault) {
+	a.n.reject(f.Reason, "an agent's message was not taken: "+f.Text, "to", to)
+	a.reply(to, wire.AppendFault(nil, f.Text, FaultPause))
 }
 
 // hello takes a greeting: the agent's older session ends, and it learns where its
@@ -225,7 +225,7 @@ func (a *natsAgents) fault(to string, f *fault) {
 func (a *natsAgents) hello(m *nats.Msg, agent string) {
 	var f wire.Frame
 	if err := wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f); err != nil {
-		a.fault(m.Reply, &fault{"protocol", err.Error()})
+		a.fault(m.Reply, &Fault{"protocol", err.Error()})
 		return
 	}
 	if err := a.n.checkHello(&f, agent, wire.Version); err != nil {
@@ -235,22 +235,21 @@ func (a *natsAgents) hello(m *nats.Msg, agent string) {
 	x := &natsAgent{answers: m.Reply, heard: time.Now()}
 	ctx, cancel := context.WithTimeout(a.n.ctx, 10*time.Second)
 	defer cancel()
-	claim := func() (*session, error) {
-		return a.n.Sessions.claim(ctx, f.Hello, natsAddress, func(reason string) { a.evict(x, reason) })
+	claim := func() (*Claim, error) {
+		return a.n.Sessions.Claim(ctx, f.Hello, natsAddress, func(reason string) { a.evict(x, reason) })
 	}
 	session, err := claim()
 	if err != nil && a.vacated(ctx, agent) {
 		session, err = claim()
 	}
 	if err != nil {
-		a.fault(m.Reply, &fault{"agent_id", err.Error()})
+		a.fault(m.Reply, &Fault{"agent_id", err.Error()})
 		return
 	}
 	a.mu.Lock()
 	x.session = session
 	a.here[agent] = x
 	a.mu.Unlock()
-	a.n.Metrics.agents.Inc()
 	for frame := range wire.WelcomeFrames(a.n.Welcome(agent), int(a.n.Conn.MaxPayload())-64) {
 		a.reply(m.Reply, frame)
 	}
@@ -275,7 +274,7 @@ func (a *natsAgents) vacated(ctx context.Context, agent string) bool {
 	a.leaveLocked(x, nil)
 	a.mu.Unlock()
 	select {
-	case <-x.session.done:
+	case <-x.session.Done():
 		return true
 	case <-ctx.Done():
 		return false
@@ -284,21 +283,21 @@ func (a *natsAgents) vacated(ctx context.Context, agent string) bool {
 
 // checkHello is what a message of an agent must begin with. The server vouches
 // for the subject, so the host must be what the subject says, too.
-func (n *NATS) checkHello(f *wire.Frame, agent string, least int) *fault {
+func (n *NATS) checkHello(f *wire.Frame, agent string, least int) *Fault {
 	switch {
 	case f.Kind != wire.KindHello:
-		return &fault{"protocol", "a message of an agent begins with a hello"}
+		return &Fault{"protocol", "a message of an agent begins with a hello"}
 	case f.Hello.Agent != agent:
-		return &fault{"agent_id", fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
+		return &Fault{"agent_id", fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
 	}
-	if bad := checkHello(f.Hello, least); bad != nil {
+	if bad := CheckHello(f.Hello, least); bad != nil {
 		return bad
 	}
 	if f.Hello.Version == 1 && !n.TrustHost {
 		f.Hello.Host = agent // that version named any host; what it left in a stream is taken all the same
 	}
 	if f.Hello.Host != "" && f.Hello.Host != agent && !n.TrustHost {
-		return &fault{"host", fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
+		return &Fault{"host", fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
 			"set host in the agent's configuration, or trust_host = true in [[collector.nats]]", f.Hello.Host, agent)}
 	}
 	return nil
@@ -308,8 +307,7 @@ func (n *NATS) checkHello(f *wire.Frame, agent string, least int) *fault {
 func (a *natsAgents) evict(x *natsAgent, reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.n.Metrics.rejectConn("taken_over")
-	a.leaveLocked(x, wire.AppendFault(nil, reason, faultPause))
+	a.leaveLocked(x, wire.AppendFault(nil, reason, FaultPause))
 }
 
 // leaveLocked lets an agent go, with a last word, once nothing of it is in flight.
@@ -318,13 +316,12 @@ func (a *natsAgents) leaveLocked(x *natsAgent, word []byte) {
 		return
 	}
 	x.gone = true
-	if a.here[x.session.hello.Agent] == x {
-		delete(a.here, x.session.hello.Agent)
+	if a.here[x.session.Hello.Agent] == x {
+		delete(a.here, x.session.Hello.Agent)
 	}
 	go func() { // ends with the last Append
 		x.flying.Wait()
-		a.n.Sessions.leave(x.session)
-		a.n.Metrics.agents.Dec()
+		a.n.Sessions.Release(x.session)
 		if word != nil {
 			a.reply(x.answers, word)
 		}
@@ -345,14 +342,14 @@ func (a *natsAgents) forgetSilent() {
 func (a *natsAgents) ask(m *nats.Msg, agent string) {
 	d, err := a.n.newFrames(m.Data)
 	var f wire.Frame
-	var bad *fault
+	var bad *Fault
 	if err == nil {
 		if err = d.Next(&f); err == nil {
 			bad = a.n.checkHello(&f, agent, wire.Version)
 		}
 	}
 	if err != nil {
-		bad = &fault{"protocol", err.Error()}
+		bad = &Fault{"protocol", err.Error()}
 	}
 	if bad != nil {
 		a.n.freeText(f.Batch.Text)
@@ -365,12 +362,12 @@ func (a *natsAgents) ask(m *nats.Msg, agent string) {
 		return
 	}
 	defer x.flying.Done()
-	x.session.frames.Add(1)
+	x.session.Frames.Add(1)
 	switch err := d.Next(&f); {
 	case errors.Is(err, errNoRoom):
 		a.reply(m.Reply, wire.AppendAnswer(nil, wire.Answer{Kind: wire.KindLater, Stream: f.Batch.Stream, Reason: err.Error()}))
 	case err != nil:
-		a.fault(m.Reply, &fault{"protocol", err.Error()})
+		a.fault(m.Reply, &Fault{"protocol", err.Error()})
 	case f.Kind == wire.KindPing:
 		a.reply(m.Reply, wire.AppendPing(nil, wire.KindPong, f.N))
 	case f.Kind == wire.KindDrain: // it goes down
@@ -378,11 +375,11 @@ func (a *natsAgents) ask(m *nats.Msg, agent string) {
 		a.leaveLocked(x, nil)
 		a.mu.Unlock()
 	case isOfStream(f.Kind):
-		outcome := a.n.offer(&f.Batch, &x.session.hello)
+		outcome := a.n.offer(&f.Batch, &x.session.Hello)
 		a.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
 	default:
 		a.n.freeText(f.Batch.Text)
-		a.fault(m.Reply, &fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)})
+		a.fault(m.Reply, &Fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)})
 	}
 }
 
@@ -392,7 +389,7 @@ func (a *natsAgents) enter(h *wire.Hello) *natsAgent {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	x := a.here[h.Agent]
-	if x == nil || x.gone || x.session.hello.Instance != h.Instance || x.session.hello.Run != h.Run {
+	if x == nil || x.gone || x.session.Hello.Instance != h.Instance || x.session.Hello.Run != h.Run {
 		return nil
 	}
 	x.heard = time.Now()
@@ -408,7 +405,7 @@ var errBusy = errors.New("the batch before it is still being written")
 
 var errNoRoom = errors.New("too many lines wait to be written; send again later")
 
-// newFrames reads the frames of one message. Texts lie in blocks of the room,
+// newFrames reads the frames of one message. Texts lie in blocks of the budget,
 // which freeText gives back.
 func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
 	d := wire.NewDecoder(bytes.NewReader(message))
@@ -420,9 +417,9 @@ func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
 	d.Room = func(size int) ([]byte, error) {
 		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
 		defer cancel()
-		take := n.Room.take
+		take := n.Budget.Acquire
 		if opening {
-			take = n.Room.more
+			take = n.Budget.Extend
 		}
 		opening = true
 		block, err := take(ctx, size)
@@ -437,30 +434,29 @@ func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
 
 func (n *NATS) freeText(text []byte) {
 	if cap(text) > 0 {
-		n.Room.give(text)
+		n.Budget.Release(text)
 	}
 }
 
-// offer gives an agent's batch to the keeper, and its text back to the room.
+// offer gives an agent's batch to the keeper, and its text back to the budget.
 func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
 	defer n.freeText(b.Text)
-	b.Input, b.Agent, b.Host = inputNATSAgent, h.Agent, cmp.Or(h.Host, h.Agent)
+	b.Input, b.Agent, b.Host = "nats-agent", h.Agent, cmp.Or(h.Host, h.Agent)
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch of no stream"}
-	case !n.Sessions.begin(b.Agent, b.Stream):
+	case !n.Sessions.StartFrame(b.Agent, b.Stream):
 		return errBusy
 	}
-	defer n.Sessions.end(b.Agent, b.Stream)
-	n.Metrics.frames.Inc()
+	defer n.Sessions.FinishFrame(b.Agent, b.Stream)
 	if len(b.Text) > 0 {
-		n.Metrics.natsAgent.add(lines.Count(b.Text), len(b.Text))
+		n.agentLines.Received(lines.Count(b.Text), len(b.Text))
 	}
-	return offer(n.ctx, n.Out, *b)
+	return Offer(n.ctx, n.Out, *b)
 }
 
 // reject says why a message is not taken, and counts it.
 func (n *NATS) reject(reason, text string, args ...any) {
 	n.Metrics.rejectMessage(reason)
-	n.say.warn("nats_"+reason, text, args...)
+	n.limited.Warn("nats_"+reason, text, args...)
 }

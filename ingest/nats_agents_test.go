@@ -249,7 +249,7 @@ func FuzzNATSMessages(f *testing.F) {
 			}
 			n.freeText(frame.Batch.Text)
 		}
-		if used := n.Room.Used(); used != 0 {
+		if used := n.Budget.Used(); used != 0 {
 			t.Errorf("%d bytes of room are not given back", used)
 		}
 	})

@@ -42,10 +42,10 @@ func (s *natsStream) open(ctx context.Context) error {
 func (s *natsStream) warn(info *jetstream.StreamInfo) {
 	c := &info.Config
 	if c.MaxAge > 0 {
-		s.n.say.warn("nats_age", "the stream drops messages of this age, taken or not", "stream", c.Name, "max_age", c.MaxAge)
+		s.n.limited.Warn("nats_age", "the stream drops messages of this age, taken or not", "stream", c.Name, "max_age", c.MaxAge)
 	}
 	if c.Storage == jetstream.MemoryStorage {
-		s.n.say.warn("nats_memory", "the stream is in memory: what it took is lost when its servers stop", "stream", c.Name)
+		s.n.limited.Warn("nats_memory", "the stream is in memory: what it took is lost when its servers stop", "stream", c.Name)
 	}
 }
 

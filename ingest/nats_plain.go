@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/lines"
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
@@ -112,12 +113,12 @@ func (p *natsPlain) give() {
 	if p.pile.empty() {
 		return
 	}
-	p.n.Metrics.nats.add(p.pile.lines, len(p.pile.Text))
-	err := p.n.Out.Append(p.n.ctx, wire.Batch{Time: time.Now().UnixMicro(), Input: inputNATS, Host: p.n.Host,
+	p.n.plainLines.Received(p.pile.lines, len(p.pile.Text))
+	err := p.n.Out.Append(p.n.ctx, wire.Batch{Time: time.Now().UnixMicro(), Input: "nats", Host: p.n.Host,
 		Cuts: p.pile.Cuts, Marks: p.pile.Marks, Text: p.pile.Text})
 	if err != nil {
-		p.n.Metrics.nats.unsure.Add(float64(p.pile.lines))
-		p.n.say.warn("nats_append", "lines of messages were not taken", "subject", p.subject, "lines", p.pile.lines, "error", err)
+		p.n.plainLines.Unsure(p.pile.lines)
+		p.n.limited.Warn("nats_append", "lines of messages were not taken", "subject", p.subject, "lines", p.pile.lines, "error", err)
 	}
 	p.pile.reset()
 }
@@ -125,7 +126,7 @@ func (p *natsPlain) give() {
 // sayDrops says at most once in ten seconds what had to be dropped.
 func (p *natsPlain) sayDrops(last bool) {
 	p.unsaid += p.n.Metrics.countDrops(p.sub)
-	if p.unsaid == 0 || !last && time.Since(p.said) < sayEvery {
+	if p.unsaid == 0 || !last && time.Since(p.said) < retry.LogEvery {
 		return
 	}
 	p.n.Log.Warn("messages were dropped: they came faster than they could be kept", "subject", p.subject, "messages", p.unsaid,
@@ -156,7 +157,7 @@ func (n *NATS) lines(message []byte) []byte {
 	text := plainLines(message)
 	if lines.FirstLong(text, n.MaxLine) < len(text) {
 		out, splits := lines.Split(nil, text, n.MaxLine)
-		n.Metrics.nats.split.Add(float64(splits))
+		n.plainLines.Split(splits)
 		text = out
 	}
 	return text

@@ -190,7 +190,7 @@ func decided(err error) bool {
 // stall waits before another try, unless it is time to end: what is not kept
 // stays in the stream.
 func (s *natsStream) stall(err error, wait time.Duration) error {
-	s.n.say.warn("nats_stream", "messages of a stream wait to be kept", "stream", s.n.Stream, "error", err)
+	s.n.limited.Warn("nats_stream", "messages of a stream wait to be kept", "stream", s.n.Stream, "error", err)
 	if !s.n.pause(wait) {
 		return fmt.Errorf("not kept, and left in the stream: %w", err)
 	}
@@ -254,7 +254,7 @@ func (s *natsStream) give() error {
 	for wait := 50 * time.Millisecond; !s.pile.empty(); wait = min(2*wait, 5*time.Second) {
 		err := s.place.append(s.n.ctx, &s.pile)
 		if decided(err) {
-			s.n.Metrics.nats.add(s.pile.lines, len(s.pile.Text))
+			s.n.plainLines.Received(s.pile.lines, len(s.pile.Text))
 			return err
 		}
 		if err := s.stall(err, wait); err != nil {
@@ -280,7 +280,7 @@ func start(seq uint64) int64 { return int64(seq) << piecesBits }
 
 func newPlace(n *NATS) place {
 	id := sha256.Sum256([]byte("plain messages of the JetStream stream " + n.Stream))
-	return place{n: n, Batch: wire.Batch{Kind: wire.StreamNATS, Stream: wire.StreamID(id[:16]), Epoch: 1, Input: inputNATS, Agent: "nats:" + n.Stream, Host: n.Host}}
+	return place{n: n, Batch: wire.Batch{Kind: wire.StreamNATS, Stream: wire.StreamID(id[:16]), Epoch: 1, Input: "nats", Agent: "nats:" + n.Stream, Host: n.Host}}
 }
 
 // open learns from the log where the stream stands.

@@ -232,7 +232,7 @@ func (s *natsStream) check(ctx context.Context, group []message) error {
 			s.passed(m.seq)
 		default:
 			if s.gaps++; s.gaps >= fewGaps {
-				s.n.say.warn("nats_shared", "somebody else takes messages of this consumer, too; what both read comes to both logs: give each collector a durable of its own",
+				s.n.limited.Warn("nats_shared", "somebody else takes messages of this consumer, too; what both read comes to both logs: give each collector a durable of its own",
 					"stream", s.n.Stream, "durable", s.n.Durable)
 			}
 			return s.reread(ctx)

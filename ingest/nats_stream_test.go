@@ -313,14 +313,14 @@ func TestStreamWiped(t *testing.T) {
 func TestStreamGivenUp(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	serve := func(room *Room) *NATS {
-		n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, Room: room}
+	serve := func(room *Budget) *NATS {
+		n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, Budget: room}
 		serveNATS(t, s, n)
 		quiet(t, n)
 		return n
 	}
-	n := serve(&Room{Limit: 1 << 20})
-	held, err := n.Room.take(t.Context(), 1<<20)
+	n := serve(&Budget{Limit: 1 << 20})
+	held, err := n.Budget.Acquire(t.Context(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,9 +334,9 @@ func TestStreamGivenUp(t *testing.T) {
 		}
 	}
 	waiting := func() bool {
-		n.Room.mu.Lock()
-		defer n.Room.mu.Unlock()
-		return len(n.Room.waiting) > 0
+		n.Budget.mu.Lock()
+		defer n.Budget.mu.Unlock()
+		return len(n.Budget.waiting) > 0
 	}
 	until(t, waiting, func() string { return "nothing waits for room" })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -345,7 +345,7 @@ func TestStreamGivenUp(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 	n.serving.Wait()
-	n.Room.give(held)
+	n.Budget.Release(held)
 	if got := string(m.Text(b.Stream)); got != "" {
 		t.Errorf("kept without room: %q", got)
 	}

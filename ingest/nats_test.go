@@ -38,7 +38,7 @@ func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
 		if err := <-served; err != ErrServerClosed {
 			t.Errorf("Serve: %v", err)
 		}
-		if used := n.Room.Used(); used != 0 {
+		if used := n.Budget.Used(); used != 0 {
 			t.Errorf("%d bytes of room were not given back", used)
 		}
 		n.Conn.Close()

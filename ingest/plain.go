@@ -21,7 +21,7 @@ type plain struct {
 	begun   bool       // the first line was looked at
 	http    bool       // and it is a request of HTTP
 	goesOn  bool       // the line being read is a split one's next piece
-	ends    ends       // of the lines read so far
+	ends    LineEnds   // of the lines read so far
 	held    time.Time  // since when a long beginning of a line holds its block
 	timed   bool       // a read deadline is set
 }
@@ -106,7 +106,7 @@ func (c *conn) read() (int, error) {
 	}
 	n, err := c.in.fill(c.t.ctx, wait)
 	if pinned > 0 {
-		c.t.Room.unpin(c.peer, pinned)
+		c.t.Budget.Unpin(c.peer, pinned)
 	}
 	c.note(n)
 	if n > 0 {
@@ -129,7 +129,7 @@ func (c *conn) pin() int {
 	if c.held.IsZero() {
 		c.held = time.Now()
 	}
-	if !c.t.Room.pin(c.peer, len(c.in.block)) {
+	if !c.t.Budget.Pin(c.peer, len(c.in.block)) {
 		return -1
 	}
 	return len(c.in.block)
@@ -208,7 +208,7 @@ func (c *conn) handOver() error {
 // give appends the first n bytes of block, which it owns.
 func (c *conn) give(block []byte, n int) {
 	err := c.append(block[:n])
-	c.t.Room.give(block)
+	c.t.Budget.Release(block)
 	c.outcome <- err
 	if err != nil {
 		c.wake() // the reader may wait for bytes that nobody will take
@@ -228,9 +228,9 @@ func (c *conn) append(text []byte) error {
 		return c.appendLong(text)
 	}
 	n := lines.Count(text)
-	c.t.Metrics.tcp.add(n, len(text))
+	c.t.plainLines.Received(n, len(text))
 	err := c.t.Out.Append(c.t.ctx, wire.Batch{
-		Time: time.Now().UnixMicro(), Input: inputTCP, Host: c.host, Source: c.t.Source, Text: text,
+		Time: time.Now().UnixMicro(), Input: "tcp", Host: c.host, Source: c.t.Source, Text: text,
 	})
 	if err != nil {
 		return &appendError{err, n}
@@ -240,13 +240,13 @@ func (c *conn) append(text []byte) error {
 
 // appendLong is append for text with lines to be split.
 func (c *conn) appendLong(text []byte) error {
-	buf, err := c.t.Room.more(c.t.ctx, lines.SplitSize(len(text), c.t.MaxLine))
+	buf, err := c.t.Budget.Extend(c.t.ctx, lines.SplitSize(len(text), c.t.MaxLine))
 	if err != nil {
 		return &appendError{err, lines.Count(text)}
 	}
-	defer c.t.Room.give(buf)
+	defer c.t.Budget.Release(buf)
 	out, splits := lines.Split(buf[:0], text, c.t.MaxLine)
-	c.t.Metrics.tcp.split.Add(float64(splits))
+	c.t.plainLines.Split(splits)
 	return c.append(out)
 }
 
@@ -258,7 +258,7 @@ func (c *conn) makeSpace() error {
 	if c.in.have >= c.t.MaxLine {
 		return c.splitOpen(c.t.MaxLine)
 	}
-	if c.in.full() && !c.in.grow(int(size(c.t.MaxLine))) {
+	if c.in.full() && !c.in.grow(int(BlockSize(c.t.MaxLine))) {
 		return c.splitOpen(c.in.have)
 	}
 	return nil
@@ -272,15 +272,15 @@ func (c *conn) splitOpen(most int) error {
 	if err := c.lookAtFirst(true); err != nil {
 		return err
 	}
-	buf, err := c.t.Room.more(c.t.ctx, lines.SplitSize(c.in.have, most))
+	buf, err := c.t.Budget.Extend(c.t.ctx, lines.SplitSize(c.in.have, most))
 	if err != nil {
 		return &appendError{err, 0}
 	}
-	defer c.t.Room.give(buf)
+	defer c.t.Budget.Release(buf)
 	out, rest, _ := lines.SplitFirst(buf[:0], c.in.block[:c.in.have], most)
 	if !c.goesOn {
 		c.goesOn = true
-		c.t.Metrics.tcp.split.Inc()
+		c.t.plainLines.Split(1)
 	}
 	c.held = time.Time{}
 	n := copy(c.in.block[len(wire.SplitGoesOn):], rest)
@@ -343,7 +343,7 @@ func (c *conn) finish(err error) (lost *appendError) {
 // sayLost says what is not known to be kept: these lines cannot be sent again.
 func (c *conn) sayLost(lost *appendError) {
 	unsent := lines.Count(c.in.bytes())
-	c.t.Metrics.tcp.unsure.Add(float64(lost.lines))
+	c.t.plainLines.Unsure(lost.lines)
 	reason := "unknown"
 	switch {
 	case errors.Is(lost, wire.ErrRefused):

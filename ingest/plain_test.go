@@ -64,7 +64,7 @@ func TestPlainNUL(t *testing.T) {
 		want += string(split)
 		k.waitText(t, want)
 	}
-	if got := count(s.Metrics.tcp.lines); got != strings.Count(want, "\n") {
+	if got := int(s.plainLines.Counts().Received); got != strings.Count(want, "\n") {
 		t.Errorf("%d lines were counted, want %d", got, strings.Count(want, "\n"))
 	}
 }
@@ -115,7 +115,7 @@ func TestPlainEndlessLine(t *testing.T) {
 	s := &TCP{Out: k}
 	done := make(chan struct{})
 	k.outcome = func(_ context.Context, b wire.Batch) error {
-		most = max(most, s.Room.Used())
+		most = max(most, s.Budget.Used())
 		for line := range bytes.Lines(b.Text) {
 			if len(line) > wire.MaxLine {
 				t.Errorf("a piece of %d bytes", len(line))

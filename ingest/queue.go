@@ -13,7 +13,7 @@ import (
 // hosts' datagrams becomes a few large batches.
 type queue struct {
 	u    *UDP
-	room Room // bounds what is queued: when it is full the reader waits, the kernel's buffer fills, and the kernel counts what it drops
+	room Budget // bounds what is queued: when it is full the reader waits, the kernel's buffer fills, and the kernel counts what it drops
 
 	mu      sync.Mutex
 	filling *round
@@ -34,7 +34,7 @@ type round struct {
 	bytes int
 }
 
-// run is the lines of one key, as batches whose Texts are blocks of the room.
+// run is the lines of one key, as batches whose Texts are blocks of the budget.
 type run struct {
 	key     key
 	batches []queued
@@ -66,7 +66,7 @@ func (q *queue) put(k key, b wire.Batch, lines int) {
 		if r.extend(&b, lines) {
 			break
 		}
-		block := q.room.try(q.blockSize(len(b.Text) + 1))
+		block := q.room.TryAcquire(q.blockSize(len(b.Text) + 1))
 		if block == nil {
 			if block = q.waitForRoom(len(b.Text) + 1); block == nil {
 				q.u.Metrics.atShutdown.Inc()
@@ -89,7 +89,7 @@ func (q *queue) waitForRoom(n int) []byte {
 	q.mu.Unlock()
 	defer q.mu.Lock()
 	q.wake()
-	block, _ := q.room.take(q.u.ctx, n)
+	block, _ := q.room.Acquire(q.u.ctx, n)
 	return block
 }
 
@@ -208,7 +208,7 @@ func (q *queue) giveRun(r *run) {
 	for i := range r.batches {
 		b := &r.batches[i]
 		err := q.u.Out.Append(q.u.ctx, b.Batch)
-		q.room.give(b.Text)
+		q.room.Release(b.Text)
 		if err != nil {
 			q.u.notTaken(b, err)
 		}
@@ -218,13 +218,13 @@ func (q *queue) giveRun(r *run) {
 // notTaken counts lines that cannot be sent again.
 func (u *UDP) notTaken(b *queued, err error) {
 	u.unsure(&b.Batch, b.lines)
-	u.say.warn("udp_append", "lines of datagrams were not taken", "host", b.Host, "lines", b.lines, "error", err)
+	u.limited.Warn("udp_append", "lines of datagrams were not taken", "host", b.Host, "lines", b.lines, "error", err)
 }
 
 func (u *UDP) unsure(b *wire.Batch, lines int) {
-	in := u.Metrics.udp
+	in := u.plainLines
 	if b.Kind == wire.StreamLossy {
-		in = u.Metrics.udpAgent
+		in = u.agentLines
 	}
-	in.unsure.Add(float64(lines))
+	in.Unsure(lines)
 }

@@ -11,7 +11,7 @@ func plainLines(message []byte) []byte {
 	if lines := fluentLines(message); lines != nil {
 		return lines
 	}
-	text := trim(bytes.Clone(message)) // it may be read again
+	text := TrimLine(bytes.Clone(message)) // it may be read again
 	if len(text) == 0 {
 		return nil
 	}

@@ -10,18 +10,24 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"fanin/internal/wire"
 )
 
-// Sessions knows who is connected: at most one connection for each agent id.
-// All listeners of a process share one. Its zero value is ready.
+// Sessions holds the agents that are connected: at most one session for each agent
+// id. All inputs of a process share one. Its zero value is ready. It is a
+// prometheus.Collector.
 type Sessions struct {
+	frames    atomic.Int64 // frames of streams accepted so far, of all agents
+	takenOver atomic.Int64 // sessions that ended because the agent connected again
+
 	mu      sync.Mutex
-	byAgent map[string]*session
-	busy    map[wire.StreamID]struct{} // streams with a frame whose outcome is open, by wire.StreamID.Owned
+	byAgent map[string]*Claim
+	busy    map[wire.StreamID]struct{} // streams with a frame in flight, by wire.StreamID.Owned
 }
 
-// Session is an agent that is connected, for people to read.
+// Session describes an agent that is connected, for people to read.
 type Session struct {
 	Agent    string    `json:"agent"`
 	Host     string    `json:"host"`
@@ -33,66 +39,86 @@ type Session struct {
 	Frames   int64     `json:"frames"`
 }
 
-type session struct {
-	hello   wire.Hello
+// Claim is one connection's right to an agent id, from Sessions.Claim to
+// Sessions.Release.
+type Claim struct {
+	Hello  wire.Hello
+	Frames atomic.Int64 // frames received in this session
+
 	address string
 	since   time.Time
-	frames  atomic.Int64
-	evict   func(reason string) // ends the session's connection, without waiting
-	done    chan struct{}       // closed when nothing of the session is in flight any more
+	evict   func(reason string) // ends the connection, without waiting
+	evicted bool                // the same instance connected again
+	done    chan struct{}       // closed by Release
 }
 
-// claim makes agent id hello.Agent this connection's. The same instance takes
-// over from its older connection, once nothing of that is in flight: so a
-// stream has one Append at a time, and the welcome's watermarks are the last.
-// Another instance is refused while the first lives.
-func (s *Sessions) claim(ctx context.Context, hello wire.Hello, address string, evict func(string)) (*session, error) {
-	n := &session{hello: hello, address: address, since: time.Now(), evict: evict, done: make(chan struct{})}
+// Done is closed when the claim was released: nothing of its session is in flight.
+func (c *Claim) Done() <-chan struct{} { return c.done }
+
+// Claim assigns the agent id hello.Agent to a connection. The same instance takes
+// the id over from its older connection, once nothing of that one is in flight: so a
+// stream has one Append at a time, and the welcome's watermarks are final. Another
+// instance is refused while the first one is connected. evict must end the
+// connection without waiting.
+func (s *Sessions) Claim(ctx context.Context, hello wire.Hello, address string, evict func(string)) (*Claim, error) {
+	c := &Claim{Hello: hello, address: address, since: time.Now(), evict: evict, done: make(chan struct{})}
 	for {
-		old, err := s.enter(n)
+		old, err := s.register(c)
+		if err != nil {
+			return nil, err
+		}
 		if old == nil {
-			return n, err
+			return c, nil
 		}
 		old.evict(fmt.Sprintf("agent %q connected again from %s", hello.Agent, address))
 		select {
 		case <-old.done:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("agent %q: its older connection from %s is still waiting for outcomes: come back later", hello.Agent, old.address)
+			return nil, fmt.Errorf("agent %q: its older connection from %s still waits for outcomes: come back later",
+				hello.Agent, old.address)
 		}
 	}
 }
 
-// enter registers n, or returns the older session it has to wait for, or says why neither.
-func (s *Sessions) enter(n *session) (older *session, err error) {
+// register enters c, or returns the older claim that must be released first.
+func (s *Sessions) register(c *Claim) (older *Claim, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.byAgent[n.hello.Agent]
+	id := c.Hello.Agent
+	old := s.byAgent[id]
 	switch {
 	case old == nil:
 		if s.byAgent == nil {
-			s.byAgent = make(map[string]*session)
+			s.byAgent = make(map[string]*Claim)
 		}
-		s.byAgent[n.hello.Agent] = n
+		s.byAgent[id] = c
 		return nil, nil
-	case old.hello.Instance != n.hello.Instance:
-		return nil, fmt.Errorf("agent id %q is in use: %s has been connected since %s, and another instance with the same id now comes from %s; give one of them an id of its own",
-			n.hello.Agent, old.address, old.since.UTC().Format(time.RFC3339), n.address)
-	case n.hello.Run < old.hello.Run:
-		return nil, fmt.Errorf("agent %q: a newer start of it is connected from %s; this older one comes from %s", n.hello.Agent, old.address, n.address)
+	case old.Hello.Instance != c.Hello.Instance:
+		return nil, fmt.Errorf("agent id %q is in use: %s has been connected since %s, "+
+			"and another instance with the same id now comes from %s; give one of them an id of its own",
+			id, old.address, old.since.UTC().Format(time.RFC3339), c.address)
+	case c.Hello.Run < old.Hello.Run:
+		return nil, fmt.Errorf("agent %q: a newer start of it is connected from %s; this older one comes from %s",
+			id, old.address, c.address)
+	}
+	if !old.evicted {
+		old.evicted = true
+		s.takenOver.Add(1)
 	}
 	return old, nil
 }
 
-// leave ends a session of which nothing is in flight.
-func (s *Sessions) leave(old *session) {
+// Release ends a claim. Nothing of its session may be in flight.
+func (s *Sessions) Release(c *Claim) {
 	s.mu.Lock()
-	delete(s.byAgent, old.hello.Agent)
+	delete(s.byAgent, c.Hello.Agent)
 	s.mu.Unlock()
-	close(old.done)
+	close(c.done)
 }
 
-// begin says that a frame of an agent's stream is in flight; false: one is already.
-func (s *Sessions) begin(agent string, stream wire.StreamID) bool {
+// StartFrame marks a stream of an agent as having a frame in flight, until
+// FinishFrame. It reports false if one is in flight already.
+func (s *Sessions) StartFrame(agent string, stream wire.StreamID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := stream.Owned(wire.StreamAgent, agent)
@@ -103,10 +129,12 @@ func (s *Sessions) begin(agent string, stream wire.StreamID) bool {
 		s.busy = make(map[wire.StreamID]struct{})
 	}
 	s.busy[id] = struct{}{}
+	s.frames.Add(1)
 	return true
 }
 
-func (s *Sessions) end(agent string, stream wire.StreamID) {
+// FinishFrame ends what StartFrame began: the outcome is known.
+func (s *Sessions) FinishFrame(agent string, stream wire.StreamID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.busy, stream.Owned(wire.StreamAgent, agent))
@@ -119,17 +147,36 @@ func (s *Sessions) Has(agent string) bool {
 	return s.byAgent[agent] != nil
 }
 
-// List is who is connected now, by agent id.
+// List returns the agents that are connected now, by agent id.
 func (s *Sessions) List() []Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]Session, 0, len(s.byAgent))
-	for x := range maps.Values(s.byAgent) {
+	for c := range maps.Values(s.byAgent) {
 		list = append(list, Session{
-			Agent: x.hello.Agent, Host: x.hello.Host, Instance: x.hello.Instance.String(), Run: x.hello.Run,
-			Software: x.hello.Software, Address: x.address, Since: x.since, Frames: x.frames.Load(),
+			Agent: c.Hello.Agent, Host: c.Hello.Host, Instance: c.Hello.Instance.String(), Run: c.Hello.Run,
+			Software: c.Hello.Software, Address: c.address, Since: c.since, Frames: c.Frames.Load(),
 		})
 	}
 	slices.SortFunc(list, func(a, b Session) int { return strings.Compare(a.Agent, b.Agent) })
 	return list
+}
+
+// Describe implements prometheus.Collector.
+func (s *Sessions) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+
+// Collect implements prometheus.Collector.
+func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	agents := len(s.byAgent)
+	s.mu.Unlock()
+	send := func(kind prometheus.ValueType, name, help string, v int64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, float64(v))
+	}
+	takenOver := prometheus.NewDesc("fanin_rejected_connections_total", "Connections that the collector closed, by reason.",
+		nil, prometheus.Labels{"reason": "taken_over"})
+	ch <- prometheus.MustNewConstMetric(takenOver, prometheus.CounterValue, float64(s.takenOver.Load()))
+	send(prometheus.GaugeValue, "fanin_connected_agents", "Agents connected now.", int64(agents))
+	send(prometheus.CounterValue, "fanin_agent_frames_total", "Batches, opens, skips and ends accepted from agents.",
+		s.frames.Load())
 }

@@ -38,7 +38,7 @@ func (s *sorter) put(host netip.Addr, data []byte, now int64) {
 	if isLossy(data) && s.putLossy(host, data) {
 		return
 	}
-	data = trim(data)
+	data = TrimLine(data)
 	if len(data) == 0 {
 		s.u.Metrics.empty.Inc()
 		return
@@ -47,21 +47,21 @@ func (s *sorter) put(host netip.Addr, data []byte, now int64) {
 		data = s.split(data)
 	}
 	lines := lines.Count(data) + 1
-	s.u.Metrics.udp.add(lines, len(data)+1)
-	s.q.put(key{host: host}, wire.Batch{Time: now, Input: inputUDP, Host: s.names(host).host, Source: s.u.Source, Text: data}, lines)
+	s.u.plainLines.Received(lines, len(data)+1)
+	s.q.put(key{host: host}, wire.Batch{Time: now, Input: "udp", Host: s.names(host).host, Source: s.u.Source, Text: data}, lines)
 }
 
 // split cuts the lines of a datagram that are too long.
 func (s *sorter) split(data []byte) []byte {
 	out, splits := lines.Split(nil, append(data, '\n'), s.u.MaxLine)
-	s.u.Metrics.udp.split.Add(float64(splits))
+	s.u.plainLines.Split(splits)
 	return out[:len(out)-1]
 }
 
 // trim drops the end of the last line, a newline or NULs or both, and makes newlines of
 // NULs within where they end lines. It changes data.
-func trim(data []byte) []byte {
-	var e ends
+func TrimLine(data []byte) []byte {
+	var e LineEnds
 	if e.look(data, len(data)); e.nuls {
 		return bytes.TrimSuffix(e.normal(data, false), newline)
 	}
@@ -101,14 +101,14 @@ func (s *sorter) putLossy(host netip.Addr, data []byte) bool {
 		return false
 	}
 	b := f.Batch
-	b.Input = inputUDPAgent
+	b.Input = "udp-agent"
 	lines := lines.Count(b.Text)
 	if err := checkLossy(&b, lines); err != nil {
 		s.u.Metrics.refusedDatagrams.Inc()
-		s.u.say.warn("udp_refused", "an agent's datagram was refused", "agent", b.Agent, "error", err)
+		s.u.limited.Warn("udp_refused", "an agent's datagram was refused", "agent", b.Agent, "error", err)
 		return true
 	}
-	s.u.Metrics.udpAgent.add(lines, len(b.Text))
+	s.u.agentLines.Received(lines, len(b.Text))
 	b.Address = s.names(host).address
 	s.q.put(key{stream: b.Stream.Owned(b.Kind, b.Agent)}, b, lines)
 	return true
@@ -118,7 +118,7 @@ func checkLossy(b *wire.Batch, lines int) error {
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "it names no stream"}
-	case !validID(b.Agent):
+	case !ValidID(b.Agent):
 		return &wire.Refused{Reason: fmt.Sprintf("agent id %q", b.Agent)}
 	case lines > wire.MaxCutLines:
 		return &wire.Refused{Reason: fmt.Sprintf("%d lines in a datagram", lines)}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"fanin/internal/counters"
 	"fanin/internal/lines"
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
@@ -23,8 +25,9 @@ type TCP struct {
 	Out      wire.Appender                   // who keeps the lines; required
 	Welcome  func(agent string) wire.Welcome // what to tell an agent that connects; nil refuses agents
 	Sessions *Sessions                       // shared by the listeners of a process; nil: its own
-	Room     *Room                           // shared by the listeners of a process; nil: its own
-	Metrics  *Metrics                        // shared by several listeners; nil: its own, and TCP is a prometheus.Collector
+	Budget   *Budget                         // shared by the listeners of a process; nil: its own
+	Metrics  *StreamMetrics                  // shared by the listeners of a process; nil: its own
+	Inputs   *counters.Set                   // counts lines; shared by all of a process; nil: its own
 	Log      *slog.Logger                    // nil: discard
 
 	Source           string                          // of plain lines; default "tcp"
@@ -44,13 +47,13 @@ type TCP struct {
 	MaxRate          int64         // bytes a second from one address, beyond which its connections are not read; default no bound
 	BlockSize        int           // the largest read of plain lines; default 256 KiB
 
-	once        sync.Once
-	say         *sayer
-	ctx         context.Context // of every Append: ends when a Shutdown is given up
-	giveUp      context.CancelFunc
-	unpack      func() (*zstd.Decoder, error)
-	ownsMetrics bool
-	rates       rates
+	once                   sync.Once
+	limited                *retry.Log
+	ctx                    context.Context // of every Append: ends when a Shutdown is given up
+	giveUp                 context.CancelFunc
+	unpack                 func() (*zstd.Decoder, error)
+	plainLines, agentLines *counters.Input
+	rates                  rates
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -71,16 +74,20 @@ func (t *TCP) setUp() {
 		if t.Sessions == nil {
 			t.Sessions = new(Sessions)
 		}
-		if t.Room == nil {
-			t.Room = new(Room)
+		if t.Budget == nil {
+			t.Budget = new(Budget)
 		}
 		if t.Metrics == nil {
-			t.Metrics, t.ownsMetrics = NewMetrics(), true
+			t.Metrics = NewStreamMetrics()
 		}
 		if t.Log == nil {
 			t.Log = slog.New(slog.DiscardHandler)
 		}
-		t.say = newSayer(t.Log)
+		if t.Inputs == nil {
+			t.Inputs = new(counters.Set)
+		}
+		t.plainLines, t.agentLines = t.Inputs.New("tcp", counters.None), t.Inputs.New("agent", counters.Sequence)
+		t.limited = retry.NewLog(t.Log)
 		orDefault(&t.Source, "tcp")
 		orDefault(&t.MaxConns, 10_000)
 		orDefault(&t.MaxConnsPerIP, 256)
@@ -91,9 +98,9 @@ func (t *TCP) setUp() {
 		orDefault(&t.BlockSize, 256<<10)
 		t.rates.limit = float64(max(t.MaxRate, 0))
 		t.MaxLine = min(max(t.MaxLine, lines.MinLimit), wire.MaxText/2)
-		t.BlockSize = int(size(min(max(t.BlockSize, firstBlock), wire.MaxText/2)))
+		t.BlockSize = int(BlockSize(min(max(t.BlockSize, firstBlock), wire.MaxText/2)))
 		t.ctx, t.giveUp = context.WithCancel(context.Background())
-		t.unpack = sync.OnceValues(newUnpacker)
+		t.unpack = sync.OnceValues(NewUnpacker)
 		t.listeners = make(map[net.Listener]struct{})
 		t.conns = make(map[*conn]struct{})
 		t.perIP = make(map[netip.Prefix]int)
@@ -107,12 +114,6 @@ func orDefault[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-// newUnpacker opens compressed texts for all connections, two at a time, and
-// none to more than a frame may hold.
-func newUnpacker() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(wire.MaxText))
 }
 
 // Serve accepts connections from ln until Shutdown, and closes ln.
@@ -138,7 +139,7 @@ func (t *TCP) Serve(ln net.Listener) error {
 			// Most likely no descriptors are left: those who are connected
 			// go on, and some of them will leave.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			t.say.warn("accept", "cannot accept connections, trying again", "listener", ln.Addr().String(), "error", err, "in", pause)
+			t.limited.Warn("accept", "cannot accept connections, trying again", "listener", ln.Addr().String(), "error", err, "in", pause)
 			t.Metrics.acceptErrors.Inc()
 			select {
 			case <-time.After(pause):

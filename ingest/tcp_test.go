@@ -21,20 +21,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
 func TestMetrics(t *testing.T) {
-	tcp, udp, shared := new(TCP), new(UDP), NewMetrics()
+	streams, datagrams, messages := NewStreamMetrics(), NewDatagramMetrics(), NewNATSMetrics()
+	inputs := new(counters.Set)
+	inputs.New("tcp", counters.None)
 	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(tcp, udp)
+	r.MustRegister(streams, datagrams, messages, inputs, new(Sessions), new(Budget))
 	if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
-	}
-	r = prometheus.NewPedanticRegistry()
-	r.MustRegister(shared, new(Room), &TCP{Metrics: shared}, &TCP{Metrics: shared}, &UDP{Metrics: shared})
-	if _, err := r.Gather(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -161,26 +159,26 @@ func TestHeldLine(t *testing.T) {
 	k.wait(t, func(text string, _ []wire.Batch) bool { return strings.HasSuffix(text, wire.SplitMark+"\n") })
 	io.WriteString(nc, " end\n")
 	text, _ := k.wait(t, func(all string, _ []wire.Batch) bool { return strings.HasSuffix(all, " end\n") })
-	if string(joined([]byte(text))) != begin+" end\n" || count(s.Metrics.tcp.split) != 1 {
-		t.Errorf("%d bytes, %d splits", len(text), count(s.Metrics.tcp.split))
+	if string(joined([]byte(text))) != begin+" end\n" || s.plainLines.Counts().Split != 1 {
+		t.Errorf("%d bytes, %d splits", len(text), s.plainLines.Counts().Split)
 	}
 }
 
-// Senders of half lines cannot take the room of others.
+// Senders of half lines cannot take the budget of others.
 func TestHalfLinesLeaveRoom(t *testing.T) {
 	k := newKeeper()
-	s := &TCP{Out: k, Room: &Room{Limit: 1 << 20}}
+	s := &TCP{Out: k, Budget: &Budget{Limit: 1 << 20}}
 	addr := serveTCP(t, s)
 	begin := strings.Repeat("x", 200_000)
 	for n := range 8 {
 		io.WriteString(dial(t, addr), begin)
-		for len(k.kept())+int(s.Room.Used()) < (n+1)*len(begin) {
+		for len(k.kept())+int(s.Budget.Used()) < (n+1)*len(begin) {
 			runtime.Gosched() // until it was read: it is held, or was given in pieces
 		}
 	}
 	io.WriteString(dial(t, addr), "here\n")
 	k.wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, "here\n") })
-	for s.Room.Used() > 512<<10 {
+	for s.Budget.Used() > 512<<10 {
 		runtime.Gosched() // the test ends when half lines hold at most half
 	}
 }
@@ -215,7 +213,7 @@ func TestAppendErrors(t *testing.T) {
 		if !strings.Contains(log.String(), "lines_unsure=2") || !strings.Contains(log.String(), err.Error()) {
 			t.Errorf("log %q", log.String())
 		}
-		if n := count(s.Metrics.tcp.unsure); n != 2 {
+		if n := s.plainLines.Counts().Unsure; n != 2 {
 			t.Errorf("%d unsure lines", n)
 		}
 	}
@@ -310,7 +308,7 @@ func TestCompressed(t *testing.T) {
 	packed := enc.EncodeAll([]byte("xxxxxxxxx\n"), nil)
 	c.send(append(wire.AppendBatch(nil, &b, 1, packed), packed...))
 	c.fault()
-	if used := s.Room.Used(); used != 0 {
+	if used := s.Budget.Used(); used != 0 {
 		t.Errorf("%d bytes of room used", used)
 	}
 }
@@ -357,7 +355,7 @@ func TestBombs(t *testing.T) {
 func TestLittleRoom(t *testing.T) {
 	k := newKeeper()
 	k.outcome = func(context.Context, wire.Batch) error { return errForget }
-	addr := serveTCP(t, &TCP{Out: k, Welcome: welcome, Room: &Room{Limit: 1 << 20}})
+	addr := serveTCP(t, &TCP{Out: k, Welcome: welcome, Budget: &Budget{Limit: 1 << 20}})
 	random := make([]byte, 1<<19)
 	rand.NewChaCha8([32]byte{}).Read(random)
 	text := hex.AppendEncode(nil, random) // compresses to half: packed and open it takes two blocks
@@ -402,7 +400,7 @@ func TestIdleMemory(t *testing.T) {
 		}
 	}
 	k.wait(t, func(text string, _ []wire.Batch) bool { return strings.Count(text, "\n") == conns/2 })
-	for count(s.Metrics.openConns) < conns || s.Room.Used() > 0 {
+	for count(s.Metrics.openConns) < conns || s.Budget.Used() > 0 {
 		runtime.Gosched()
 	}
 	if each := (inUse() - before) / conns; each > 12<<10 {

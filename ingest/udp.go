@@ -10,7 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/counters"
 	"fanin/internal/lines"
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
@@ -19,7 +21,8 @@ import (
 // Serve. Zero fields take the defaults named.
 type UDP struct {
 	Out     wire.Appender                    // who keeps the lines; required
-	Metrics *Metrics                         // shared by several listeners; nil: its own, and UDP is a prometheus.Collector
+	Metrics *DatagramMetrics                 // shared by the listeners of a process; nil: its own
+	Inputs  *counters.Set                    // counts lines; shared by all of a process; nil: its own
 	Log     *slog.Logger                     // nil: discard
 	Notice  func(format string, args ...any) // says in the log itself what was lost; nil: only Log
 
@@ -29,13 +32,13 @@ type UDP struct {
 	MaxRate    int64  // bytes a second from one address, beyond which its datagrams are dropped; default no bound
 	MaxLine    int    // longer lines are split; default wire.MaxLine, at least 256 bytes
 
-	once        sync.Once
-	say         *sayer
-	ctx         context.Context // of every Append: ends when a Shutdown is given up
-	giveUp      context.CancelFunc
-	ownsMetrics bool
-	rates       rates
-	overRate    atomic.Int64 // datagrams dropped and not told of yet
+	once                   sync.Once
+	limited                *retry.Log
+	ctx                    context.Context // of every Append: ends when a Shutdown is given up
+	giveUp                 context.CancelFunc
+	plainLines, agentLines *counters.Input
+	rates                  rates
+	overRate               atomic.Int64 // datagrams dropped and not told of yet
 
 	mu       sync.Mutex
 	draining chan struct{} // closed by Shutdown
@@ -45,7 +48,7 @@ type UDP struct {
 func (u *UDP) setUp() {
 	u.once.Do(func() {
 		if u.Metrics == nil {
-			u.Metrics, u.ownsMetrics = NewMetrics(), true
+			u.Metrics = NewDatagramMetrics()
 		}
 		if u.Log == nil {
 			u.Log = slog.New(slog.DiscardHandler)
@@ -53,7 +56,11 @@ func (u *UDP) setUp() {
 		if u.Notice == nil {
 			u.Notice = func(string, ...any) {}
 		}
-		u.say = newSayer(u.Log)
+		if u.Inputs == nil {
+			u.Inputs = new(counters.Set)
+		}
+		u.plainLines, u.agentLines = u.Inputs.New("udp", counters.None), u.Inputs.New("udp-agent", counters.None)
+		u.limited = retry.NewLog(u.Log)
 		orDefault(&u.Source, "udp")
 		orDefault(&u.ReadBuffer, 8<<20)
 		orDefault(&u.QueueBytes, 32<<20)
@@ -169,7 +176,7 @@ func (u *UDP) read(r *datagramReader, q *queue, listen string, buffer int) {
 // cannotRead says so and waits a little. The socket goes on: an error may come
 // from a peer's ICMP message.
 func (u *UDP) cannotRead(listen string, err error) {
-	u.say.warn("udp_read", "cannot read datagrams, trying again", "listener", listen, "error", err)
+	u.limited.Warn("udp_read", "cannot read datagrams, trying again", "listener", listen, "error", err)
 	select {
 	case <-time.After(10 * time.Millisecond):
 	case <-u.draining:

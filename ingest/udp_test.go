@@ -77,7 +77,7 @@ func TestUDPLines(t *testing.T) {
 				t.Errorf("batch %+v", b)
 			}
 		}
-		if d, e, l := count(u.Metrics.datagrams), count(u.Metrics.empty), count(u.Metrics.udp.lines); d != 9 || e != 2 || l != 9 {
+		if d, e, l := count(u.Metrics.datagrams), count(u.Metrics.empty), int(u.plainLines.Counts().Received); d != 9 || e != 2 || l != 9 {
 			t.Errorf("counted %d datagrams, %d empty, %d lines", d, e, l)
 		}
 	}
@@ -156,7 +156,7 @@ func TestUDPSums(t *testing.T) {
 		}
 		last = line[:7]
 	}
-	if u.Metrics.udp.lines == nil || count(u.Metrics.udp.lines) != kept {
-		t.Errorf("counted %d lines", count(u.Metrics.udp.lines))
+	if int(u.plainLines.Counts().Received) != kept {
+		t.Errorf("counted %d lines", int(u.plainLines.Counts().Received))
 	}
 }

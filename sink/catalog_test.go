@@ -278,8 +278,8 @@ func TestLossyContiguous(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := s.counts.of("udp-agent"); n.written.Load() != 4 || n.duplicate.Load() != 0 || s.counts.gap.Load() != 0 {
-		t.Errorf("%d written, %d duplicate, %d missing; want 4, 0 and 0", n.written.Load(), n.duplicate.Load(), s.counts.gap.Load())
+	if n := s.counts.of("udp-agent"); n.Counts().Written != 4 || n.Counts().Duplicate != 0 || s.counts.gap.Load() != 0 {
+		t.Errorf("%d written, %d duplicate, %d missing; want 4, 0 and 0", n.Counts().Written, n.Counts().Duplicate, s.counts.gap.Load())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tinylib/msgp/msgp"
 
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
@@ -163,7 +164,7 @@ func (w *writer) admitExtensions(b *wire.Batch) (refused, fatal error) {
 			}
 		}
 		if known := len(w.catalog.extensions.values); added > 0 && known+added > wire.MaxExtensions {
-			w.s.counts.of(b.Input).reject(reasonSize, countLines(b.Text))
+			w.s.counts.of(b.Input).Rejected(counters.TooLarge, countLines(b.Text))
 			return &wire.Refused{Reason: fmt.Sprintf("the log remembers %d extensions, at most %d", known, wire.MaxExtensions)}, nil
 		}
 	}

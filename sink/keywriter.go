@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
@@ -118,13 +119,13 @@ func (w *writer) takeKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error)
 	switch k.judge(b) {
 	case repeat:
 		b.Key.Repeat = true
-		n.duplicate.Add(countLines(b.Text))
+		n.Duplicate(countLines(b.Text))
 		if k.hashed && b.Offset == 0 {
 			w.s.counts.keys.duplicateContent.Add(1)
 		}
 		return nil, nil
 	case otherContent:
-		n.reject(reasonContent, countLines(b.Text))
+		n.Rejected(counters.Content, countLines(b.Text))
 		return wire.ErrOtherContent, nil
 	case elsewhere: // nothing is counted: the same lines come again at once, from another record on
 		if k == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
@@ -107,7 +108,7 @@ func (w *writer) admit(b *wire.Batch) (refused error) {
 	}
 	if limit != "" {
 		w.s.counts.refused[limit].Add(1)
-		w.s.counts.of(b.Input).reject(reasonStreams, countLines(b.Text))
+		w.s.counts.of(b.Input).Rejected(counters.Streams, countLines(b.Text))
 		if now := time.Now(); now.Sub(w.limited[limit]) > sayAgain {
 			w.limited[limit] = now
 			w.s.Log.Warn("streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
@@ -129,8 +130,8 @@ func TestLossyLimits(t *testing.T) {
 	}
 	refusedBy(t, s, limitLossy, send(datagram(100, "203.0.113.1", 0)))
 	n := s.counts.of("udp-agent")
-	if n.streams.Load() != 2 || n.written.Load() != 98 {
-		t.Errorf("%d lines rejected, %d written; 2 and 98 of the 100 sent", n.streams.Load(), n.written.Load())
+	if n.Counts().Rejected[counters.Streams] != 2 || n.Counts().Written != 98 {
+		t.Errorf("%d lines rejected, %d written; 2 and 98 of the 100 sent", n.Counts().Rejected[counters.Streams], n.Counts().Written)
 	}
 }
 
@@ -153,8 +154,8 @@ func TestLossyLimitWithinAGroup(t *testing.T) {
 	close(release)
 	all.Wait()
 	n := s.counts.of("udp-agent")
-	if n.written.Load() != 3 || n.duplicate.Load() != 2 {
-		t.Errorf("%d lines written, %d duplicate; want 3 and 2", n.written.Load(), n.duplicate.Load())
+	if n.Counts().Written != 3 || n.Counts().Duplicate != 2 {
+		t.Errorf("%d lines written, %d duplicate; want 3 and 2", n.Counts().Written, n.Counts().Duplicate)
 	}
 }
 
@@ -349,8 +350,8 @@ func TestLossyExpiry(t *testing.T) {
 		if err := s.Append(ctx, datagram(1, "192.0.2.1", line)); err != nil {
 			t.Fatal(err)
 		}
-		if n := s.counts.of("udp-agent"); n.duplicate.Load() != 1 {
-			t.Errorf("round %d: %d duplicates, want 1", round, n.duplicate.Load())
+		if n := s.counts.of("udp-agent"); n.Counts().Duplicate != 1 {
+			t.Errorf("round %d: %d duplicates, want 1", round, n.Counts().Duplicate)
 		}
 		if got, want := s.counts.gap.Load(), []uint64{3, 4}[round]; got != want {
 			t.Errorf("round %d: %d lines are missing, want %d", round, got, want)

@@ -33,7 +33,7 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 	n := w.s.counts.of(b.Input)
 	mark, known := w.catalog.lossyMark(id)
 	if known && mark.repeats(b) {
-		n.duplicate.Add(countLines(b.Text))
+		n.Duplicate(countLines(b.Text))
 		return nil, nil
 	}
 	st := w.catalog.streams[id]

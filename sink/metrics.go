@@ -1,17 +1,16 @@
 package sink
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fanin/internal/counters"
 )
 
-// counts is what the sink counts. For every input, when nothing is under way,
-// received = written + duplicate + rejected.
+// counts is what the sink counts, beside what becomes of the lines of each input.
 type counts struct {
-	mu     sync.Mutex
-	inputs map[string]*inputCounts
+	inputs *counters.Set
 
 	commits, checkpoints, full     atomic.Uint64
 	skipped, gap                   atomic.Uint64
@@ -25,24 +24,15 @@ type counts struct {
 	keys                           keyCounts
 }
 
-type inputCounts struct {
-	received, written, bytes, duplicate atomic.Uint64
-	place, size, raw, streams, content  atomic.Uint64
-}
+// ownInput names the log's own lines.
+const ownInput = "fanin"
 
-const inputOwn = "fanin"
-
-// Why lines were not kept.
-const (
-	reasonPlace   = "out_of_place"
-	reasonSize    = "too_large"
-	reasonRaw     = "raw_format"
-	reasonStreams = "streams"
-	reasonContent = "other_content"
-)
-
-func newCounts() *counts {
-	c := &counts{inputs: make(map[string]*inputCounts), refused: make(map[string]*atomic.Uint64)}
+func newCounts(inputs *counters.Set) *counts {
+	if inputs == nil {
+		inputs = new(counters.Set)
+	}
+	inputs.New(ownInput, counters.None)
+	c := &counts{inputs: inputs, refused: make(map[string]*atomic.Uint64)}
 	for _, limit := range []string{limitTotal, limitAgent, limitAddress, limitUnproven, limitLossy, limitLossyIP} {
 		c.refused[limit] = new(atomic.Uint64)
 	}
@@ -51,42 +41,10 @@ func newCounts() *counts {
 		Help:    "Time for one sync of the write-ahead log.",
 		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 	})
-	for _, input := range []string{"tcp", "udp", "agent", "udp-agent", "nats", "nats-agent", inputOwn} {
-		c.of(input)
-	}
 	return c
 }
 
-func (c *counts) of(input string) *inputCounts {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := c.inputs[input]
-	if n == nil {
-		n = new(inputCounts)
-		c.inputs[input] = n
-	}
-	return n
-}
-
-func (n *inputCounts) wrote(lines, bytes int) {
-	n.written.Add(uint64(lines))
-	n.bytes.Add(uint64(bytes))
-}
-
-func (n *inputCounts) reject(reason string, lines uint64) {
-	switch reason {
-	case reasonPlace:
-		n.place.Add(lines)
-	case reasonSize:
-		n.size.Add(lines)
-	case reasonRaw:
-		n.raw.Add(lines)
-	case reasonStreams:
-		n.streams.Add(lines)
-	case reasonContent:
-		n.content.Add(lines)
-	}
-}
+func (c *counts) of(name string) *counters.Input { return c.inputs.Of(name) }
 
 func (c *counts) rotated(trigger string) {
 	switch trigger {
@@ -99,14 +57,13 @@ func (c *counts) rotated(trigger string) {
 	}
 }
 
-// total adds one number up over all inputs.
-func (c *counts) total(which func(*inputCounts) *atomic.Uint64) (sum uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.inputs {
-		sum += which(n).Load()
+// written returns how many lines and bytes were committed, of all inputs.
+func (c *counts) written() (lines, bytes uint64) {
+	for _, x := range c.inputs.All() {
+		n := x.Counts()
+		lines, bytes = lines+n.Written, bytes+n.WrittenBytes
 	}
-	return sum
+	return lines, bytes
 }
 
 var _ prometheus.Collector = (*Sink)(nil)
@@ -130,23 +87,9 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	counter := func(name, help string, v *atomic.Uint64, labels ...string) {
 		send(prometheus.CounterValue, name, help, float64(v.Load()), labels...)
 	}
-	c.mu.Lock()
-	for input, n := range c.inputs {
-		counter("fanin_written_lines_total", "Lines committed.", &n.written, "input", input)
-		counter("fanin_written_bytes_total", "Bytes of laid-out lines committed.", &n.bytes, "input", input)
-		counter("fanin_duplicate_lines_total", "Lines sent again that were committed already.", &n.duplicate, "input", input)
-		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.place, "input", input, "reason", reasonPlace)
-		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.size, "input", input, "reason", reasonSize)
-		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.raw, "input", input, "reason", reasonRaw)
-		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.streams, "input", input, "reason", reasonStreams)
-		counter("fanin_rejected_lines_total", "Lines not kept, by reason.", &n.content, "input", input, "reason", reasonContent)
-	}
 	for limit, n := range c.refused {
 		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n, "limit", limit)
 	}
-	own := c.inputs[inputOwn]
-	c.mu.Unlock()
-	counter("fanin_received_lines_total", "Lines received, repeats included.", &own.received, "input", inputOwn)
 	counter("fanin_commits_total", "Group commits.", &c.commits)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
 	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.skipped)

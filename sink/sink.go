@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/counters"
 	"fanin/internal/disk"
 	"fanin/internal/wire"
 	"fanin/sink/line"
@@ -47,8 +48,9 @@ type Sink struct {
 	HoldAge   time.Duration
 	Expire    func(ctx context.Context, g, next Generation) error
 
-	Limits Limits    // of streams
-	Keys   KeyLimits // of requests with a key
+	Limits Limits        // of streams
+	Keys   KeyLimits     // of requests with a key
+	Inputs *counters.Set // counts what becomes of each input's lines; nil: its own
 
 	Mode    fs.FileMode // of the log's files; default 0640
 	DirMode fs.FileMode // of directories that Open makes; default 0750
@@ -151,7 +153,7 @@ func (s *Sink) Open(ctx context.Context) error {
 	s.in, s.calls = make(chan *request), make(chan func(*writer) error)
 	s.quit, s.ended, s.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.notices.wake = make(chan struct{}, 1)
-	s.counts = newCounts()
+	s.counts = newCounts(s.Inputs)
 	s.idle.New = func() any { return &request{outcome: make(chan error, 1)} }
 	if err := s.lock(); err != nil {
 		return err
@@ -194,7 +196,7 @@ func (s *Sink) work(w *writer) {
 // waits for the outcome whatever ctx says, since b.Text is in use.
 func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
 	if err := b.Check(); err != nil {
-		s.counts.of(b.Input).reject(reasonSize, countLines(b.Text))
+		s.counts.of(b.Input).Rejected(counters.TooLarge, countLines(b.Text))
 		return err
 	}
 	r := s.idle.Get().(*request)

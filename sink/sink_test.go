@@ -154,7 +154,7 @@ func TestRepeatAndWrongPlace(t *testing.T) {
 		t.Fatalf("got %v, want Expected at %d", err, b.End)
 	}
 	expectLines(t, s, "one")
-	if got := s.counts.of("agent").duplicate.Load(); got != 2 {
+	if got := s.counts.of("agent").Counts().Duplicate; got != 2 {
 		t.Errorf("counted %d duplicate lines, want 2", got)
 	}
 }

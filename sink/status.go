@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"sync/atomic"
 	"time"
 
 	"fanin/internal/wire"
@@ -42,18 +41,16 @@ func (s *Sink) Status() Status {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	live := s.catalog.live()
+	lines, bytes := c.written()
 	return Status{
 		Path: s.Path, State: s.State, Sync: s.Sync, Format: s.Format,
 		Log: s.catalog.log.String(), Incarnation: s.catalog.incarnation.String(),
 		Healthy: s.trouble == "" && s.err == nil, Trouble: s.trouble,
 		Generation: live.number, Size: s.size,
-		Lines: c.total(writtenLines), Bytes: c.total(writtenBytes), Commits: c.commits.Load(),
+		Lines: lines, Bytes: bytes, Commits: c.commits.Load(),
 		Streams: len(s.catalog.streams), Generations: s.catalog.list(),
 	}
 }
-
-func writtenLines(n *inputCounts) *atomic.Uint64 { return &n.written }
-func writtenBytes(n *inputCounts) *atomic.Uint64 { return &n.bytes }
 
 // LogID is the log's own random id: positions mean something within one log.
 func (s *Sink) LogID() wire.StreamID {

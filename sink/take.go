@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"fanin/internal/counters"
 	"fanin/internal/disk"
 	"fanin/internal/lines"
 	"fanin/internal/wire"
@@ -66,10 +67,10 @@ func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 	n := w.s.counts.of(b.Input)
 	switch st.judge(b) {
 	case repeat:
-		n.duplicate.Add(countLines(b.Text))
+		n.Duplicate(countLines(b.Text))
 		return nil, nil
 	case elsewhere:
-		n.reject(reasonPlace, countLines(b.Text))
+		n.Rejected(counters.OutOfPlace, countLines(b.Text))
 		return st.expected(), nil
 	}
 	switch b.Op {
@@ -116,7 +117,7 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		}
 		piece := b.Text[at:next.Text]
 		if lines := lines.Count(piece); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 || len(piece) > maxPiece {
-			n.reject(reasonSize, countLines(b.Text[at:]))
+			n.Rejected(counters.TooLarge, countLines(b.Text[at:]))
 			return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes without a cut; at most %d lines in %d bytes, or one line of %d",
 				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
 		}
@@ -177,8 +178,8 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 }
 
 // wrote counts what was laid out of b.
-func (w *writer) wrote(n *inputCounts, b *wire.Batch, lines, length int) {
-	n.wrote(lines, length)
+func (w *writer) wrote(n *counters.Input, b *wire.Batch, lines, length int) {
+	n.Written(lines, length)
 	w.s.shares.add(b, length, w.file.generation)
 }
 
@@ -205,17 +206,17 @@ func (w *writer) lay(r record, text []byte) (lines, length int) {
 	return lines, len(laid)
 }
 
-func countLines(text []byte) uint64 { return uint64(lines.Count(text)) }
+func countLines(text []byte) int { return lines.Count(text) }
 
 // takeNotices puts the log's own lines into the group.
 func (w *writer) takeNotices() {
 	for _, n := range w.s.notices.take() {
-		w.s.counts.of(inputOwn).received.Add(1)
+		w.s.counts.of(ownInput).Received(1, len(n.text))
 		if w.s.Format == "raw" {
-			w.s.counts.of(inputOwn).reject(reasonRaw, 1)
+			w.s.counts.of(ownInput).Rejected(counters.RawFormat, 1)
 			continue
 		}
 		w.layout.Begin(n.time, w.s.Host, wire.SourceNotice, nil)
-		w.s.counts.of(inputOwn).wrote(w.lay(record{time: n.time}, n.text))
+		w.s.counts.of(ownInput).Written(w.lay(record{time: n.time}, n.text))
 	}
 }

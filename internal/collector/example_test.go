@@ -1,14 +1,13 @@
 package collector
 
 import (
+	"context"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/internal/config"
 	"fanin/internal/config/configtest"
@@ -81,7 +80,7 @@ func firstTable[T input](l inputTables) (t T) {
 }
 
 // bare is a server that opens nothing.
-func bare(s *settings) *server { return &server{settings: s, sink: new(sink.Sink)} }
+func bare(s *settings) *server { return &server{settings: s, sink: new(sink.Sink), intake: newIntake()} }
 
 // tcpFields are a listener's settings after it filled in its defaults.
 func tcpFields(t *testing.T, s *settings) []any {
@@ -89,19 +88,19 @@ func tcpFields(t *testing.T, s *settings) []any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Describe(make(chan *prometheus.Desc, 1000))
+	l.Shutdown(context.Background()) // fills in the defaults
 	return []any{l.Source, l.MaxConns, l.MaxConnsPerIP, l.MaxLine, l.HandshakeTimeout, l.FrameTimeout, l.IdleTimeout}
 }
 
 func natsFields(s *settings, t *natsTable) []any {
 	l := t.listener(bare(s))
-	l.Describe(make(chan *prometheus.Desc, 1000))
+	l.Shutdown(context.Background()) // fills in the defaults
 	return []any{l.Agents, l.Subjects, l.Queue, l.Stream, l.Create, l.Replicas, l.Host, l.MaxLine, l.Pending, l.KeepRefused, t.Insecure, t.Tail}
 }
 
 func udpFields(s *settings) []any {
 	l := firstTable[*udpTable](s.Collector.Inputs).listener(bare(s))
-	l.Describe(make(chan *prometheus.Desc, 1000))
+	l.Shutdown(context.Background()) // fills in the defaults
 	return []any{l.Source, l.ReadBuffer, l.QueueBytes, l.MaxLine}
 }
 

@@ -21,7 +21,7 @@ func (c *server) registry() *prometheus.Registry {
 	for _, x := range c.sources.all() {
 		r.MustRegister(x.metrics...)
 	}
-	r.MustRegister(info, c.sink, c.room, c.intake, c.tail, collectors.NewGoCollector(),
+	r.MustRegister(info, c.sink, c.sessions, c.room, c.intake.inputs, c.intake.streams, c.intake.datagrams, c.intake.messages, c.tail, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

@@ -76,7 +76,7 @@ func (x *natsServer) connect(ctx context.Context) (err error) {
 
 func (t *natsTable) listener(s *server) *ingest.NATS {
 	return &ingest.NATS{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Room: s.room, Metrics: s.intake, Log: s.log, Notice: s.sink.Notice,
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: s.intake.messages, Inputs: s.intake.inputs, Log: s.log, Notice: s.sink.Notice,
 		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue,
 		Stream: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas),
 		Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending)),

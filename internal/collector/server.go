@@ -40,8 +40,8 @@ type server struct {
 	log      *slog.Logger
 	sink     *sink.Sink
 	sessions *ingest.Sessions
-	room     *ingest.Room
-	intake   *ingest.Metrics
+	room     *ingest.Budget
+	intake   *intake
 	tail     *livetail.Tail
 	web      *web                    // nil: not configured
 	work     *distribute.Distributor // nil: not configured
@@ -98,8 +98,8 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	daemon.LimitMemory(256 << 20)
 	c := &server{
 		settings: s, again: again, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
-		sessions: new(ingest.Sessions), room: &ingest.Room{Limit: int64(s.Collector.MaxInFlight)},
-		intake: ingest.NewMetrics(), sources: newSources(), leave: make(chan struct{}),
+		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
+		intake: newIntake(), sources: newSources(), leave: make(chan struct{}),
 	}
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
@@ -110,7 +110,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 		}
 	}
-	c.sink.Log, c.sink.Alive = c.log, daemon.Watchdog()
+	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.intake.inputs
 	return c, c.prepareWork()
 }
 

@@ -12,46 +12,46 @@ import (
 )
 
 func TestRoomInTurn(t *testing.T) {
-	r := &Room{Limit: 64 << 10}
-	a := r.try(32 << 10)
-	if a == nil || r.try(64<<10) != nil {
+	r := &Budget{Limit: 64 << 10}
+	a := r.TryAcquire(32 << 10)
+	if a == nil || r.TryAcquire(64<<10) != nil {
 		t.Fatal("the limit does not hold")
 	}
 	large := make(chan []byte)
-	go func() { b, _ := r.take(t.Context(), 64<<10); large <- b }()
+	go func() { b, _ := r.Acquire(t.Context(), 64<<10); large <- b }()
 	for r.waiters() == 0 {
 		runtime.Gosched()
 	}
-	if r.try(1) != nil {
+	if r.TryAcquire(1) != nil {
 		t.Error("a small one went past a large one that waits")
 	}
-	r.give(a)
+	r.Release(a)
 	b := <-large
 	if len(b) != 64<<10 || r.Used() != 64<<10 {
 		t.Errorf("got %d bytes, %d used", len(b), r.Used())
 	}
-	r.give(b[:5])
+	r.Release(b[:5])
 	if r.Used() != 0 {
 		t.Errorf("%d used at the end", r.Used())
 	}
 }
 
-func (r *Room) waiters() int {
+func (r *Budget) waiters() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.waiting)
 }
 
 func TestRoomTimeout(t *testing.T) {
-	r := &Room{Limit: 4 << 10}
-	a := r.try(1)
+	r := &Budget{Limit: 4 << 10}
+	a := r.TryAcquire(1)
 	why := errors.New("late")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, why)
 	defer cancel()
-	if _, err := r.take(ctx, 1); err != why {
+	if _, err := r.Acquire(ctx, 1); err != why {
 		t.Errorf("got %v", err)
 	}
-	r.give(a)
+	r.Release(a)
 	if r.Used() != 0 || r.waiters() != 0 {
 		t.Errorf("%d used, %d waiting", r.Used(), r.waiters())
 	}
@@ -59,26 +59,26 @@ func TestRoomTimeout(t *testing.T) {
 
 // Holders of one block that need a second do not wait for each other for ever.
 func TestRoomMore(t *testing.T) {
-	r := &Room{Limit: 8 << 20}
+	r := &Budget{Limit: 8 << 20}
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
 			for range 20 {
-				packed, err := r.take(t.Context(), wire.MaxText)
+				packed, err := r.Acquire(t.Context(), wire.MaxText)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				text, err := r.more(t.Context(), wire.MaxText)
+				text, err := r.Extend(t.Context(), wire.MaxText)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				r.give(packed)
+				r.Release(packed)
 				if used := r.Used(); used > 12<<20 {
 					t.Errorf("%d used", used)
 				}
-				r.give(text)
+				r.Release(text)
 			}
 		})
 	}
@@ -90,7 +90,7 @@ func TestRoomMore(t *testing.T) {
 
 func TestRoomClasses(t *testing.T) {
 	for n, want := range map[int]int64{0: 4096, 1: 4096, 4096: 4096, 4097: 8192, 1 << 20: 1 << 20, wire.MaxText: wire.MaxText} {
-		if got := size(n); got != want {
+		if got := BlockSize(n); got != want {
 			t.Errorf("size(%d) = %d, want %d", n, got, want)
 		}
 	}

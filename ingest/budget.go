@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"fanin/internal/wire"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Room is the memory that lines in flight may take: what was read and has not
+// Budget is the memory that lines in flight may take: what was read and has not
 // had its outcome yet. All listeners of a process share one. Blocks are whole
 // powers of two and are used again.
 //
@@ -19,7 +21,7 @@ import (
 // arrival and pin. A holder that needs a second block to get rid of its first (a
 // compressed text to be opened) asks for more: it may go beyond the limit by
 // one frame, and so two such holders cannot wait for each other for ever.
-type Room struct {
+type Budget struct {
 	Limit int64 // bytes; default 24 MiB
 
 	mu      sync.Mutex
@@ -32,7 +34,7 @@ type Room struct {
 
 	all, strangers scope // of arrivals
 	addresses      map[netip.Prefix]*scope
-	queue          []*arrival // those that wait for a scope, in turn
+	queue          []*Arrival // those that wait for a scope, in turn
 	sweeping       bool
 	swept          int64 // given at the last sweep
 }
@@ -59,7 +61,7 @@ func class(n int) int {
 	return max(bits.Len(uint(max(n, 1)-1)), smallest) - smallest
 }
 
-func (r *Room) limit() int64 {
+func (r *Budget) limit() int64 {
 	if r.Limit > 0 {
 		return r.Limit
 	}
@@ -67,18 +69,18 @@ func (r *Room) limit() int64 {
 }
 
 // try gives a block of at least n bytes, or nil when there is no room now.
-func (r *Room) try(n int) []byte {
+func (r *Budget) TryAcquire(n int) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.waiting) > 0 || !r.fits(size(n), r.limit()) {
+	if len(r.waiting) > 0 || !r.fits(BlockSize(n), r.limit()) {
 		return nil
 	}
 	return r.block(class(n))
 }
 
 // take waits for a block of at least n bytes.
-func (r *Room) take(ctx context.Context, n int) ([]byte, error) {
-	if b := r.try(n); b != nil {
+func (r *Budget) Acquire(ctx context.Context, n int) ([]byte, error) {
+	if b := r.TryAcquire(n); b != nil {
 		return b, nil
 	}
 	return r.wait(ctx, n, r.limit())
@@ -86,22 +88,22 @@ func (r *Room) take(ctx context.Context, n int) ([]byte, error) {
 
 // more is take for a holder that gives its first block back only after it got
 // this one.
-func (r *Room) more(ctx context.Context, n int) ([]byte, error) {
+func (r *Budget) Extend(ctx context.Context, n int) ([]byte, error) {
 	return r.wait(ctx, n, r.ample()+wire.MaxText)
 }
 
-// ample is the limit for what would not fit into a very small Room.
-func (r *Room) ample() int64 { return max(r.limit(), 2*wire.MaxText) }
+// ample is the limit for what would not fit into a very small Budget.
+func (r *Budget) ample() int64 { return max(r.limit(), 2*wire.MaxText) }
 
-func (r *Room) wait(ctx context.Context, n int, limit int64) ([]byte, error) {
-	if err := r.reserve(ctx, size(n), limit); err != nil {
+func (r *Budget) wait(ctx context.Context, n int, limit int64) ([]byte, error) {
+	if err := r.reserve(ctx, BlockSize(n), limit); err != nil {
 		return nil, err
 	}
-	return r.exchange(nil, size(n)), nil
+	return r.exchange(nil, BlockSize(n)), nil
 }
 
 // reserve waits until n more bytes may be used, and counts them.
-func (r *Room) reserve(ctx context.Context, n, limit int64) error {
+func (r *Budget) reserve(ctx context.Context, n, limit int64) error {
 	w := &waiter{size: n, limit: limit, since: time.Now(), ready: make(chan struct{})}
 	r.mu.Lock()
 	if limit > r.ample() {
@@ -123,7 +125,7 @@ func (r *Room) reserve(ctx context.Context, n, limit int64) error {
 
 // exchange makes a block of n bytes, which are counted already, that begins with
 // have, and keeps have's block for another.
-func (r *Room) exchange(have []byte, n int64) []byte {
+func (r *Budget) exchange(have []byte, n int64) []byte {
 	r.mu.Lock()
 	b := r.blockOf(n)
 	r.mu.Unlock()
@@ -137,7 +139,7 @@ func (r *Room) exchange(have []byte, n int64) []byte {
 }
 
 // quit takes w out of the queue, unless it was served in the meantime.
-func (r *Room) quit(w *waiter) (served bool) {
+func (r *Budget) quit(w *waiter) (served bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, x := range r.waiting {
@@ -151,7 +153,7 @@ func (r *Room) quit(w *waiter) (served bool) {
 }
 
 // serve gives to those who wait, in turn. r.mu is held.
-func (r *Room) serve() {
+func (r *Budget) serve() {
 	for len(r.waiting) > 0 && r.fits(r.waiting[0].size, r.waiting[0].limit) {
 		r.used += r.waiting[0].size
 		close(r.waiting[0].ready)
@@ -160,19 +162,19 @@ func (r *Room) serve() {
 }
 
 // fits lets a block in that alone is larger than the limit, or it never would be.
-func (r *Room) fits(n, limit int64) bool { return r.used == 0 || r.used+n <= limit }
+func (r *Budget) fits(n, limit int64) bool { return r.used == 0 || r.used+n <= limit }
 
-func size(n int) int64 { return 1 << (class(n) + smallest) }
+func BlockSize(n int) int64 { return 1 << (class(n) + smallest) }
 
 // block counts and makes a block. r.mu is held.
-func (r *Room) block(c int) []byte {
+func (r *Budget) block(c int) []byte {
 	n := int64(1) << (c + smallest)
 	r.used += n
 	return r.blockOf(n)
 }
 
 // blockOf makes a block of n bytes, the size of a class. r.mu is held.
-func (r *Room) blockOf(n int64) []byte {
+func (r *Budget) blockOf(n int64) []byte {
 	c := class(int(n))
 	if last := len(r.idle[c]) - 1; last >= 0 {
 		b := r.idle[c][last]
@@ -185,7 +187,7 @@ func (r *Room) blockOf(n int64) []byte {
 }
 
 // give takes back a block, or the beginning of one.
-func (r *Room) give(b []byte) {
+func (r *Budget) Release(b []byte) {
 	if cap(b) == 0 {
 		return
 	}
@@ -199,7 +201,7 @@ func (r *Room) give(b []byte) {
 }
 
 // keep keeps a whole block for later, if there are not too many. r.mu is held.
-func (r *Room) keep(b []byte) {
+func (r *Budget) keep(b []byte) {
 	if n := int64(len(b)); r.idling+n <= mostIdle {
 		c := class(len(b))
 		r.idle[c] = append(r.idle[c], b)
@@ -208,9 +210,9 @@ func (r *Room) keep(b []byte) {
 }
 
 // pin asks whether n bytes may be held for a line of peer that does not end. At
-// most an eighth of the Room may, and half of that for one address, so that
+// most an eighth of the Budget may, and half of that for one address, so that
 // senders of half lines leave room for the rest.
-func (r *Room) pin(peer netip.Addr, n int) bool {
+func (r *Budget) Pin(peer netip.Addr, n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	most := r.limit() / 8
@@ -224,7 +226,7 @@ func (r *Room) pin(peer netip.Addr, n int) bool {
 	return true
 }
 
-func (r *Room) unpin(peer netip.Addr, n int) {
+func (r *Budget) Unpin(peer netip.Addr, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.scopeOf(peer)
@@ -234,14 +236,14 @@ func (r *Room) unpin(peer netip.Addr, n int) {
 }
 
 // crowded says that many hold blocks, so that each should take smaller ones.
-func (r *Room) crowded() bool {
+func (r *Budget) Crowded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.used > r.limit()/4
 }
 
 // Used is how many bytes are in flight now.
-func (r *Room) Used() int64 {
+func (r *Budget) Used() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.used
@@ -249,7 +251,7 @@ func (r *Room) Used() int64 {
 
 // Stalled is for how long the arrival or block has waited that has waited
 // longest.
-func (r *Room) Stalled() (longest time.Duration) {
+func (r *Budget) Stalled() (longest time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, w := range r.waiting {
@@ -262,8 +264,21 @@ func (r *Room) Stalled() (longest time.Duration) {
 }
 
 // Arriving is how many bytes hold texts that are not complete.
-func (r *Room) Arriving() int64 {
+func (r *Budget) Arriving() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.all.used
+}
+
+// Describe implements prometheus.Collector.
+func (r *Budget) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(r, ch) }
+
+// Collect implements prometheus.Collector.
+func (r *Budget) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(name, help string, v float64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, v)
+	}
+	gauge("fanin_room_bytes", "Memory that lines in flight take.", float64(r.Used()))
+	gauge("fanin_room_arriving_bytes", "Memory that agents' texts take that have begun to come and are not complete.", float64(r.Arriving()))
+	gauge("fanin_room_waiting_seconds", "For how long the connection has waited for memory that has waited longest.", r.Stalled().Seconds())
 }
