@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -310,5 +311,49 @@ func TestLossyExpiryPace(t *testing.T) {
 	})
 	if err != nil || s.Status().Streams != 0 {
 		t.Errorf("after a minute %d streams are left, want none (%v)", s.Status().Streams, err)
+	}
+}
+
+// A table that ends within an entry is an error, wherever it ends.
+func TestTableTruncated(t *testing.T) {
+	_, whole := goldenEntries()
+	borders := map[int]bool{0: true}
+	for at := 0; at < len(whole); {
+		at += 8 + int(binary.LittleEndian.Uint32(whole[at:]))
+		borders[at] = true
+	}
+	for end := range len(whole) + 1 {
+		at, err := newCatalog().load(whole[:end:end])
+		if (err == nil) != borders[end] || at > end {
+			t.Errorf("%d bytes: read up to %d, %v", end, at, err)
+		}
+	}
+}
+
+// More streams than one frame ends are all given, and all forgotten.
+func TestManyGivenAndForgotten(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	ctx := context.Background()
+	const n = endsPerFrame + endsPerFrame/2
+	for n := range n {
+		together(t, s, wire.Batch{Op: wire.OpOpen, Stream: streamID(n), Epoch: 1, Agent: "a", Host: "h", Source: "app", Input: "agent"})
+	}
+	if got, err := s.Give(ctx, "a", "b", idle); got != n || err != nil {
+		t.Errorf("gave %d streams of %d: %v", got, n, err)
+	}
+	if got := len(s.catalog.agents["b"]); got != n || s.catalog.agents["a"] != nil {
+		t.Errorf("b has %d streams, want %d; a has %d", got, n, len(s.catalog.agents["a"]))
+	}
+	seen := make(map[int64]int)
+	for _, st := range s.catalog.streams {
+		seen[st.seen]++
+	}
+	before := slices.Max(slices.Collect(maps.Keys(seen))) // those seen at this very moment are not older
+	got, err := s.Forget(ctx, StreamFilter{Agent: "b", Before: time.UnixMicro(before)}, idle)
+	if want := n - seen[before]; got != want || err != nil {
+		t.Errorf("forgot %d streams older than the youngest, want %d: %v", got, want, err)
+	}
+	if got, err := s.Forget(ctx, StreamFilter{Agent: "b"}, idle); got != seen[before] || err != nil || len(s.catalog.streams) != 0 {
+		t.Errorf("forgot %d more streams, want %d; %d are left, %v", got, seen[before], len(s.catalog.streams), err)
 	}
 }
