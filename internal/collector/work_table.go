@@ -50,17 +50,19 @@ func (t *workTable) check(c *checks) {
 
 // distributor makes the work distributor that the table describes.
 func (t *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger) (*distribute.Distributor, error) {
-	d := &distribute.Distributor{
-		Sink: k, Log: log, Lease: time.Duration(config.OrZero(t.Lease)), Retry: time.Duration(config.OrZero(t.Retry)),
-		Attempts: config.OrZero(t.Attempts), MaxWorkers: maxWorkers, MaxWorkersPerIP: config.OrZero(t.MaxWorkersPerIP),
+	s := distribute.Settings{
+		Log: log, Lease: time.Duration(config.OrZero(t.Lease)), Retry: time.Duration(config.OrZero(t.Retry)),
+		Attempts:   config.OrZero(t.Attempts),
+		MaxWorkers: maxWorkers, MaxWorkersPerIP: config.OrZero(t.MaxWorkersPerIP),
 		MaxGroups: config.OrZero(t.MaxGroups), MaxGroupsPerIP: config.OrZero(t.MaxGroupsPerIP),
 		MaxCredit: config.OrZero(t.MaxCredit), DeadLetterBytes: int64(config.OrZero(t.DeadLetters)),
 	}
-	if t.TLS == nil {
-		return d, nil
+	if t.TLS != nil {
+		var err error
+		if s.TLS, err = t.TLS.Files(log).Server(); err != nil {
+			return nil, err
+		}
+		s.Allowed = certs.Named(t.ClientNames)
 	}
-	var err error
-	d.Allowed = certs.Named(t.ClientNames)
-	d.TLS, err = t.TLS.Files(log).Server()
-	return d, err
+	return distribute.New(k, s), nil
 }

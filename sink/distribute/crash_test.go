@@ -100,7 +100,7 @@ func newShift(t *testing.T, log *crashLog, where string) *shift {
 // start opens the distributor; false: the disk has stopped.
 func (s *shift) start() bool {
 	s.Helper()
-	s.dist = &Distributor{Sink: s.log.sink, Attempts: 1}
+	s.dist = New(s.log.sink, Settings{Attempts: 1})
 	err := s.dist.Open(context.Background())
 	if err != nil && !s.disk.Stopped() {
 		s.Fatalf("%s: open: %v", s.where, err)
@@ -112,7 +112,7 @@ func (s *shift) start() bool {
 // it can be torn.
 func (s *shift) fill() {
 	for i := range 12 {
-		s.dist.group(fmt.Sprint(strings.Repeat("a", 60), i), "start", netip.Addr{})
+		s.dist.findOrCreate(fmt.Sprint(strings.Repeat("a", 60), i), "start", netip.Addr{})
 	}
 }
 
@@ -120,9 +120,9 @@ func (s *shift) fill() {
 func (s *shift) saved() {
 	for dirty := true; dirty && !s.disk.Stopped(); time.Sleep(100 * time.Microsecond) {
 		dirty = false
-		for _, g := range s.dist.all() {
+		for _, g := range s.dist.groups.all() {
 			g.mu.Lock()
-			dirty = dirty || g.dirty || len(g.letters) > 0
+			dirty = dirty || g.dirty || len(g.dead.pending) > 0
 			g.mu.Unlock()
 		}
 	}
@@ -235,15 +235,13 @@ func (s *shift) answer(nc net.Conn, n uint64, lines []string, bad func(string) b
 
 // done reports whether nothing is left to do, and all of that is saved and said.
 func (s *shift) done() bool {
-	s.dist.mu.Lock()
-	g := s.dist.groups["g"]
-	s.dist.mu.Unlock()
+	g := s.dist.groups.get("g")
 	if g == nil {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.low() == s.log.sink.End() && len(g.unsaved) == 0 && !g.dirty && g.counts.Accepted+g.counts.Dead == crashLines && len(g.members) > 0 && len(g.members[0].notes) == 0
+	return g.lowLocked() == s.log.sink.End() && len(g.unsaved) == 0 && !g.dirty && g.counts.Accepted+g.counts.Dead == crashLines && len(g.members) > 0 && len(g.members[0].out.frames) == 0
 }
 
 // hold holds what became of each line against what the worker was told.
@@ -337,7 +335,7 @@ func TestCutAfterKill(t *testing.T) {
 	for seed := uint64(disktest.Losses); seed < disktest.Losses+100; seed++ {
 		s := newShift(t, log, fmt.Sprint("seed ", seed))
 		s.start()
-		g, err := s.dist.group("g", "start", netip.Addr{})
+		g, err := s.dist.findOrCreate("g", "start", netip.Addr{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -369,7 +367,7 @@ func TestCutAfterKill(t *testing.T) {
 		stopAtSync(written)
 		g.mu.Lock()
 		g.counts.Accepted = 3
-		g.changed()
+		g.changedLocked()
 		g.mu.Unlock()
 		untilStopped()
 		s.crash()
@@ -381,7 +379,7 @@ func TestCutAfterKill(t *testing.T) {
 		s.disk.Each(nil)
 		s.disk.Cut(seed)
 		s.start()
-		if g := s.dist.groups["g"]; g == nil || g.counts.Accepted < 2 {
+		if g := s.dist.groups.get("g"); g == nil || g.counts.Accepted < 2 {
 			t.Errorf("%s: what was accepted is forgotten: %+v", s.where, g)
 		}
 		s.crash()
@@ -397,7 +395,7 @@ func TestDeadIsSavedFirst(t *testing.T) {
 	defer s.disk.Remove()
 	s.start()
 	defer s.crash()
-	g, err := s.dist.group("g", "start", netip.Addr{})
+	g, err := s.dist.findOrCreate("g", "start", netip.Addr{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -415,8 +413,8 @@ func TestDeadIsSavedFirst(t *testing.T) {
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.letters = append(g.letters, &letter{span: span{at.Generation, at.Offset, next.Offset, 1, 1}, Reason: "it is bad", Time: time.Now()})
-		g.changed()
+		g.dead.add(span{at.Generation, at.Offset, next.Offset, 1, 1}, "it is bad", "")
+		g.changedLocked()
 	}
 	die(0)
 	var once atomic.Bool

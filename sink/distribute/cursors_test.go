@@ -29,7 +29,7 @@ func example() []*saved {
 	return []*saved{
 		{name: "mail", next: sink.Position{Generation: 3, Offset: 4096},
 			waiting: spans{{2, 100, 200, 3, 1}, {3, 0, 1 << 33, 70_000, 0}},
-			letters: []*letter{{span: span{2, 0, 50, 1, 5}, Reason: "exit status 1", Worker: "w-1", Time: time.UnixMicro(1795366800123456).UTC()}},
+			dead:    []*deadSpan{{span: span{2, 0, 50, 1, 5}, Reason: "exit status 1", Worker: "w-1", Time: time.UnixMicro(1795366800123456).UTC()}},
 			counts:  groupCounts{Accepted: 1 << 40, Redelivered: 3, Dead: 2, Expired: 1}, deadEnd: 777},
 		{name: "new", next: sink.Position{Generation: 1}},
 	}
@@ -88,7 +88,7 @@ func FuzzCursors(f *testing.F) {
 // another log are not taken.
 func TestCursorsTorn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start"})
 	f := c.hear(protocol.KindLines)
@@ -121,7 +121,7 @@ func TestCursorsTorn(t *testing.T) {
 		if err := os.CopyFS(work, os.DirFS(kept)); err != nil {
 			t.Fatal(err)
 		}
-		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
 		defer b.down()
 		if b.group("g").Group == "" {
 			var l tally
@@ -168,7 +168,7 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 			}
 			return 0, nil
 		}}}
-		b := open(t, filepath.Join(t.TempDir(), "all.log"), s, nil)
+		b := open(t, filepath.Join(t.TempDir(), "all.log"), s, Settings{})
 		b.putMany(0, 10)
 		c := b.raw(protocol.Hello{Group: "g", From: "start"})
 		f := c.hear(protocol.KindLines)
@@ -192,8 +192,8 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 // TestExpireIsSaved: what a group gives up is durable before the file may go: else a
 // crash would have it given up again, when it can no longer be counted.
 func TestExpireIsSaved(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Compress: "none"}, nil)
-	if _, err := b.dist.group("g", "start", netip.Addr{}); err != nil {
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+	if _, err := b.dist.findOrCreate("g", "start", netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
 	b.putMany(0, 100)
@@ -225,6 +225,54 @@ func TestExpireIsSaved(t *testing.T) {
 	}
 }
 
+// TestExpireAfterAnError: while the lines that expire cannot be counted, none of them is
+// given up: not those that were never handed out, and not those that go out again.
+func TestExpireAfterAnError(t *testing.T) {
+	var unreadable atomic.Bool
+	k := &sink.Sink{Sync: "none", Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if unreadable.Load() && op == disk.OpOpen && strings.HasSuffix(path, ".gz") {
+			return 0, syscall.EIO
+		}
+		return 0, nil
+	}}}
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), k, Settings{Retry: time.Hour})
+	b.putMany(0, 100)
+	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 40, Batch: 20})
+	first, second := c.hear(protocol.KindLines), c.hear(protocol.KindLines)
+	c.say(protocol.Frame{Kind: protocol.KindCredit, Credit: 0})
+	c.say(protocol.Frame{Kind: protocol.KindNack, N: first.N, From: 0, To: 20, Reason: "delayed for an hour"})
+	c.say(protocol.Frame{Kind: protocol.KindRelease, N: second.N, From: 0, To: 20})
+	b.wait("all lines to be back", func() bool { g := b.group("g"); return g.Waiting == 40 && g.InFlight == 0 })
+	for range 2 { // the newest rotated file is not compressed
+		if _, err := b.sink.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.putMany(100, 101)
+	}
+	b.wait("the archive", func() bool { return strings.HasSuffix(b.sink.Status().Generations[0].Name, ".gz") })
+	before := b.group("g")
+	all := b.sink.Status().Generations
+	unreadable.Store(true)
+	if err := b.dist.Expire(t.Context(), all[0], all[1]); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("the count ended with %v, and the file cannot be read", err)
+	}
+	unreadable.Store(false)
+	after := b.group("g")
+	if after.LagSeconds = before.LagSeconds; !reflect.DeepEqual(after, before) {
+		t.Errorf("after the error the group is %+v, was %+v", after, before)
+	}
+	c.say(protocol.Frame{Kind: protocol.KindCredit, Credit: 20}) // and it goes on
+	if again := c.hear(protocol.KindLines); again.Runs[0] != second.Runs[0] {
+		t.Errorf("handed out next are %v, want the released lines %v", again.Runs, second.Runs)
+	}
+	if err := b.dist.Expire(t.Context(), all[0], all[1]); err != nil {
+		t.Fatal(err)
+	}
+	if after := b.group("g"); after.Expired != 80 || after.Waiting != 0 || after.InFlight != 20 {
+		t.Errorf("after all expired, but for 20 lines in flight, the group is %+v", after)
+	}
+}
+
 // TestDirectoryIsDurable: the directory that the groups are kept in is durable in the
 // state's before anything is accepted.
 func TestDirectoryIsDurable(t *testing.T) {
@@ -236,7 +284,7 @@ func TestDirectoryIsDurable(t *testing.T) {
 		defer mu.Unlock()
 		ops = append(ops, string(op)+" "+p)
 		return 0, nil
-	}}}, nil)
+	}}}, Settings{})
 	mu.Lock()
 	defer mu.Unlock()
 	state := sink.StateDir(path)

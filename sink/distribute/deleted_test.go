@@ -20,13 +20,13 @@ import (
 func TestStateDeleted(t *testing.T) {
 	for _, idle := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "all.log")
-		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
 		b.putMany(0, 100)
 		c := b.raw(protocol.Hello{Group: "g", From: "start"})
 		f := c.hear(protocol.KindLines)
 		c.say(protocol.Frame{Kind: protocol.KindAck, N: f.N, From: 0, To: 10})
 		c.hear(protocol.KindAccepted)
-		g := b.dist.groups["g"]
+		g := b.dist.groups.get("g")
 		b.wait("rest", func() bool { // all is saved, and nothing moves by itself
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -63,7 +63,7 @@ func TestStateDeleted(t *testing.T) {
 		if err := os.Rename(left, work); err != nil {
 			t.Fatal(err)
 		}
-		b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+		b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
 		if g := b.group("g"); g.Accepted != accepted || g.LagLines != 100-accepted+notices {
 			t.Errorf("idle %v: after a start: %+v", idle, g)
 		}
@@ -74,7 +74,7 @@ func TestStateDeleted(t *testing.T) {
 // TestDeadLettersDeleted: a file of dead letters that somebody deleted begins anew,
 // without a hole where it ended before, and with the log's mode.
 func TestDeadLettersDeleted(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Compress: "none", Mode: 0o666}, &Distributor{Attempts: 1})
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Compress: "none", Mode: 0o666}, Settings{Attempts: 1})
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start"}, Handle: func(context.Context, *worker.Delivery) error { return errors.New("no") }})
 	path := filepath.Join(sink.StateDir(b.sink.Path), workDir, "dead-g.jsonl")
 	for i := range 2 {

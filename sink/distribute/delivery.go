@@ -7,30 +7,33 @@ import (
 	"fanin/sink/distribute/protocol"
 )
 
-// delivery is what was handed to one worker in one frame: lines, not always
-// neighbours, until each has its answer. Their text is not kept: should they
-// have to go out again, the file still has them.
+// delivery is the lines that were handed to one worker in one frame, not always
+// neighbours, until each has its answer. Their text is not kept: if they have to go out
+// again, the file still has them.
 type delivery struct {
 	n        uint64
-	attempts int // before this one
+	attempts int // that failed before this one
 	runs     []run
 	ends     []uint32 // where each line ends in the text
 	answered []uint64 // one bit for each line; nil: none yet
 	left     int      // lines without an answer
 	deadline time.Time
-	sent     bool   // the writer took it
+	sent     bool   // or being written
 	text     []byte // until it is sent
 }
 
-// run is a stretch of the log: the lines first to next-1 of the delivery.
+// run is a part of the log without gaps: the lines first to next-1 of the delivery.
 type run struct {
 	generation  uint64
 	from, to    int64
-	text        uint32 // where it begins in the text
+	text        uint32 // offset in the delivery's text
 	first, next int
 }
 
-// add adds a line that stands from at to byte to.
+// late reports whether the lease of open lines has ended.
+func (d *delivery) late(now time.Time) bool { return d.left > 0 && now.After(d.deadline) }
+
+// add adds a line that extends from at to byte to of the log.
 func (d *delivery) add(line []byte, at sink.Position, to int64) {
 	if last := len(d.runs) - 1; last >= 0 && d.runs[last].generation == at.Generation && d.runs[last].to == at.Offset {
 		d.runs[last].to = to
@@ -43,9 +46,10 @@ func (d *delivery) add(line []byte, at sink.Position, to int64) {
 	d.left++
 }
 
-// head is the frame but for its text.
+// head appends the frame without its text.
 func (d *delivery) head(b []byte) []byte {
-	f := protocol.Frame{Kind: protocol.KindLines, N: d.n, Attempt: d.attempts + 1, Runs: make([]protocol.Run, len(d.runs))}
+	f := protocol.Frame{Kind: protocol.KindLines, N: d.n, Attempt: d.attempts + 1}
+	f.Runs = make([]protocol.Run, len(d.runs))
 	for i, r := range d.runs {
 		f.Runs[i] = protocol.Run{Generation: r.generation, Offset: r.from, Length: int64(d.ends[r.next-1] - r.text)}
 	}
@@ -86,7 +90,7 @@ func (d *delivery) answer(from, to int) (fresh []lineRange) {
 	return fresh
 }
 
-// open are the lines that have no answer.
+// open returns the lines that have no answer.
 func (d *delivery) open() (list []lineRange) {
 	if d.left == 0 {
 		return nil
@@ -107,7 +111,7 @@ func (d *delivery) open() (list []lineRange) {
 	return list
 }
 
-// spans says where lines stand.
+// spans returns where lines are in the log.
 func (d *delivery) spans(lines lineRange, attempts int) (list spans) {
 	for _, r := range d.runs {
 		from, to := max(lines.from, r.first), min(lines.to, r.next)

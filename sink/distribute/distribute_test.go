@@ -1,6 +1,7 @@
 package distribute
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -28,15 +29,12 @@ type bench struct {
 }
 
 // open opens both on the same place as ever, so that a test can open them again.
-func open(t *testing.T, path string, s *sink.Sink, d *Distributor) *bench {
+func open(t *testing.T, path string, s *sink.Sink, settings Settings) *bench {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s.Path, s.Log, s.Host = path, log, "here"
-	if d == nil {
-		d = new(Distributor)
-	}
-	d.Sink, d.Log = s, log
-	orDefault(&d.Retry, time.Millisecond)
+	settings.Log, settings.Retry = log, cmp.Or(settings.Retry, time.Millisecond)
+	d := New(s, settings)
 	s.Needed, s.Expire = d.Needed, d.Expire
 	if err := s.Open(context.Background()); err != nil {
 		t.Fatal(err)
@@ -68,8 +66,8 @@ func open(t *testing.T, path string, s *sink.Sink, d *Distributor) *bench {
 	return b
 }
 
-func openNew(t *testing.T, d *Distributor) *bench {
-	return open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Compress: "none"}, d)
+func openNew(t *testing.T, settings Settings) *bench {
+	return open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Compress: "none"}, settings)
 }
 
 // put appends lines from a host and a source.
@@ -193,7 +191,7 @@ func expect(t *testing.T, got []string, n int) {
 // TestShare: each line goes to one of a group's workers, and every group gets
 // every line, over rotations.
 func TestShare(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	const n = 5000
 	var one, two tally
 	busy := make([]tally, 4)

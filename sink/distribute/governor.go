@@ -6,25 +6,29 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"fanin/internal/retry"
 )
 
-// governor leaves the processors to the writer when there is not enough of them
-// for both: lines that are not taken may be lost, lines that are not handed out
-// wait in the file. While the writer works hard and few processors are idle,
-// dispatchers pause, each time longer; when some are, ever shorter. How long at
-// most grows with the square of the share of its time that the writer is busy, so that
-// a flood passes and an ordinary stream is handed out as it comes.
+// governor leaves the processors to the writer when there are not enough for both: lines
+// that are not received may be lost, lines that are not handed out wait in the file.
+// While the writer is busy and few processors are idle, dispatchers pause longer and
+// longer; when some are idle, shorter and shorter. The longest pause grows with the square
+// of the share of time in which the writer is busy, so that the writer wins in a flood, and
+// an ordinary stream is handed out as it comes.
 type governor struct {
-	worked func() time.Duration              // how long the writer has been at work
-	idle   func() (idle, all int64, ok bool) // how long all processors had nothing to do, of how long
+	worked func() time.Duration              // how long the writer has been busy, in all
+	idle   func() (idle, all int64, ok bool) // how long all processors were idle, of how long
+	groups atomic.Int64                      // with workers
 
 	mu         sync.Mutex
 	last       time.Time
 	lastWorked time.Duration
 	lastIdle   int64
 	lastAll    int64
-	pace       float64 // pause so many times as long as was worked
+	pace       float64 // a pause is so many times as long as the work before it
 }
 
 const (
@@ -33,14 +37,17 @@ const (
 	maxPace     = 300  // when the writer is always busy
 )
 
-// yield pauses after some work, if it has to.
-func (g *governor) yield(ctx context.Context, worked time.Duration, groups int) {
+// maxYield bounds one pause.
+const maxYield = 100 * time.Millisecond
+
+// yield pauses after some work, if the writer needs the processors.
+func (g *governor) yield(ctx context.Context, worked time.Duration) {
 	if p := g.look(time.Now()); p > 0 {
-		pause(ctx, min(time.Duration(float64(worked)*p*float64(groups)), 100*time.Millisecond))
+		retry.Pause(ctx, min(time.Duration(float64(worked)*p*float64(g.groups.Load())), maxYield))
 	}
 }
 
-// look is the pace for now.
+// look returns the pace for now.
 func (g *governor) look(now time.Time) float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -57,7 +64,7 @@ func (g *governor) look(now time.Time) float64 {
 	switch {
 	case !ok:
 		g.pace = 0
-	case first: // the time since the last look tells too little
+	case first: // the time since the last look says too little
 	case free < leastIdle:
 		g.pace = 3*g.pace + 10
 	default:
@@ -67,9 +74,8 @@ func (g *governor) look(now time.Time) float64 {
 	return g.pace
 }
 
-// processors reads how long all processors were idle, or waited for a disk, of
-// how long they were there, in ticks (proc(5)). Elsewhere than on Linux nobody
-// knows.
+// processors returns how long all processors were idle or waited for a disk, of how long
+// in all, in ticks (proc(5)). It is known on Linux only.
 func processors() (idle, all int64, ok bool) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {

@@ -40,7 +40,7 @@ func (c *raw) fault() string {
 // TestHostileWorkers: each is told why it is let go, loses nothing of anybody's,
 // and another worker does its work.
 func TestHostileWorkers(t *testing.T) {
-	b := openNew(t, &Distributor{HandshakeTimeout: 500 * time.Millisecond})
+	b := openNew(t, Settings{HandshakeTimeout: 500 * time.Millisecond})
 	b.putMany(0, 100)
 	greet := protocol.Hello{Group: "g", From: "start", Credit: 10}
 	say := func(f protocol.Frame) func(*raw) { return func(c *raw) { c.hear(protocol.KindLines); c.say(f) } }
@@ -49,13 +49,13 @@ func TestHostileWorkers(t *testing.T) {
 		do    func(c *raw)
 		want  string
 	}{
-		"acks what it never got":  {greet, say(protocol.Frame{Kind: protocol.KindAck, N: 1 << 60, To: -1}), "never given"},
-		"acks delivery 0":         {greet, say(protocol.Frame{Kind: protocol.KindAck, N: 0, To: -1}), "never given"},
+		"acks what it never got":  {greet, say(protocol.Frame{Kind: protocol.KindAck, N: 1 << 60, To: -1}), "never sent"},
+		"acks delivery 0":         {greet, say(protocol.Frame{Kind: protocol.KindAck, N: 0, To: -1}), "never sent"},
 		"acks too many lines":     {greet, say(protocol.Frame{Kind: protocol.KindAck, N: 1, From: 0, To: 11}), "which has 10"},
 		"acks lines backwards":    {greet, say(protocol.Frame{Kind: protocol.KindAck, N: 1, From: 5, To: 2}), "lines 5 to 2"},
 		"credit below nothing":    {greet, say(protocol.Frame{Kind: protocol.KindCredit, Credit: -1}), "credit of -1"},
 		"credit without end":      {greet, say(protocol.Frame{Kind: protocol.KindCredit, Credit: math.MaxInt64}), "credit of 9223372036854775807"},
-		"speaks as the collector": {greet, say(protocol.Frame{Kind: protocol.KindDrain}), "does not say"},
+		"speaks as the collector": {greet, say(protocol.Frame{Kind: protocol.KindDrain}), "not a frame of a worker"},
 		"garbage":                 {greet, func(c *raw) { c.nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }, "not what the protocol has here"},
 		"2^63 credits in a frame": {greet, func(c *raw) {
 			c.nc.Write(msgp.AppendUint64(msgp.AppendString(msgp.AppendArrayHeader(nil, 2), "credit"), 1<<63))
@@ -111,7 +111,7 @@ func TestHostileWorkers(t *testing.T) {
 func TestTLS(t *testing.T) {
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()
-	b := openNew(t, &Distributor{TLS: &tls.Config{Certificates: certified.TLS.Certificates}, HandshakeTimeout: 500 * time.Millisecond})
+	b := openNew(t, Settings{TLS: &tls.Config{Certificates: certified.TLS.Certificates}, HandshakeTimeout: 500 * time.Millisecond})
 	b.putMany(0, 100)
 	var l tally
 	client := certified.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
@@ -134,7 +134,7 @@ func TestTLS(t *testing.T) {
 
 // TestTerms: workers of one group must agree on what it is.
 func TestTerms(t *testing.T) {
-	b := openNew(t, &Distributor{MaxGroups: 2})
+	b := openNew(t, Settings{MaxGroups: 2})
 	c := b.raw(protocol.Hello{Group: "g", Key: "host"})
 	c.hear(protocol.KindWelcome)
 	if why := b.raw(protocol.Hello{Group: "g", Key: "source"}).fault(); !strings.Contains(why, "same key and filter") {
@@ -155,7 +155,7 @@ func TestTerms(t *testing.T) {
 // TestManyWorkers: who comes when there are enough is told so, and those who are
 // there go on.
 func TestManyWorkers(t *testing.T) {
-	b := openNew(t, &Distributor{MaxWorkers: 5})
+	b := openNew(t, Settings{MaxWorkers: 5})
 	var l tally
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
 	b.wait("the worker", func() bool { return len(b.dist.Workers()) == 1 })
@@ -177,7 +177,7 @@ func TestManyWorkers(t *testing.T) {
 	}
 	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(5 * time.Second))
-	if answer, err := io.ReadAll(nc); err != nil || !strings.Contains(string(answer), "too many workers") {
+	if answer, err := io.ReadAll(nc); err != nil || !strings.Contains(string(answer), "max_workers") {
 		t.Errorf("one too many hears %q, %v", answer, err)
 	}
 	b.putMany(0, 1000)

@@ -18,7 +18,7 @@ import (
 // TestKeys: with a key, lines of one source are at one worker at a time and are
 // accepted in order, each once, while workers come, go and fail.
 func TestKeys(t *testing.T) {
-	b := openNew(t, &Distributor{Attempts: 100})
+	b := openNew(t, Settings{Attempts: 100})
 	var mu sync.Mutex
 	at := make(map[string]int) // by source: workers that have lines of it in hand
 	accepted := make(map[string]int)
@@ -98,7 +98,7 @@ func TestKeys(t *testing.T) {
 // TestKeysJoin: with a key, who comes gets lines when nothing is in flight, so that
 // no key is at two workers.
 func TestKeysJoin(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	put := func(i int) {
 		for s := range 50 {
 			b.put("web", fmt.Sprintf("s%d", s), fmt.Sprint(i))
@@ -132,20 +132,20 @@ func TestKeysJoin(t *testing.T) {
 // TestKeysBehind: once a line waits for a worker, those that follow for it wait
 // too, whatever room it has by then.
 func TestKeysBehind(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	g := newGroup(b.dist, "g", sink.Position{Generation: 1})
 	match, err := b.sink.Matcher(line.Filter{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &member{group: g, active: true, credit: 100, hello: protocol.Hello{Weight: 1, Batch: 100}, wake: make(chan struct{}, 1)}
+	m := &member{group: g, active: true, credit: 100, hello: protocol.Hello{Weight: 1, Batch: 100}, out: outbox{wake: make(chan struct{}, 1)}}
 	m.behind.add(span{1, 0, 10, 1, 0})
-	g.members, g.match, g.terms.key = []*member{m}, match, "source"
-	g.deal()
+	g.members, g.terms = []*member{m}, terms{key: "source", match: match}
+	g.dealLocked()
 	text := []byte("2026-11-22T17:00:00.123456Z web app: line\n")
-	used, lines := g.assign(text, sink.Position{Generation: 1, Offset: 50}, sink.Position{Generation: 1, Offset: 50 + int64(len(text))}, 0, nil)
-	if int(used) != len(text) || lines != 1 || len(m.behind) != 2 || len(m.queue) != 0 {
-		t.Errorf("used %d, %d lines; behind %v, queue %v", used, lines, m.behind, m.queue)
+	used, lines := g.assignLocked(text, sink.Position{Generation: 1, Offset: 50}, sink.Position{Generation: 1, Offset: 50 + int64(len(text))}, 0, nil)
+	if int(used) != len(text) || lines != 1 || len(m.behind) != 2 || len(m.out.queue) != 0 {
+		t.Errorf("used %d, %d lines; behind %v, queue %v", used, lines, m.behind, m.out.queue)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestKeysBehind(t *testing.T) {
 // that failed, and then that it has taken that one: what the worker still has after
 // it is its own.
 func TestKeysConfirm(t *testing.T) {
-	b := openNew(t, &Distributor{Retry: time.Minute})
+	b := openNew(t, Settings{Retry: time.Minute})
 	w := b.raw(protocol.Hello{Group: "g", From: "start", Key: "source", Credit: 20, Batch: 10})
 	b.putMany(0, 20)
 	var given []protocol.Frame

@@ -11,6 +11,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
 	"fanin/internal/origin"
+	"fanin/sink"
 	"fanin/sink/distribute/protocol"
 )
 
@@ -56,14 +57,14 @@ func (b *bench) rawAt(addr string, h protocol.Hello) *raw {
 // TestPerAddress: one address can take neither all places of workers nor all
 // groups; the next is told why, and another address is served.
 func TestPerAddress(t *testing.T) {
-	b := openNew(t, &Distributor{MaxWorkersPerIP: 4, MaxGroupsPerIP: 2})
+	b := openNew(t, Settings{MaxWorkersPerIP: 4, MaxGroupsPerIP: 2})
 	one, other := b.serveFrom("192.0.2.1"), b.serveFrom("192.0.2.2")
 	b.rawAt(one, protocol.Hello{Group: "a"}).hear(protocol.KindWelcome)
 	b.rawAt(one, protocol.Hello{Group: "b"}).hear(protocol.KindWelcome)
 	if why := b.rawAt(one, protocol.Hello{Group: "c"}).fault(); !strings.Contains(why, "max_groups_per_ip") {
 		t.Errorf("a group too many: %s", why)
 	}
-	b.wait("it to leave", func() bool { b.dist.mu.Lock(); defer b.dist.mu.Unlock(); return len(b.dist.conns) == 2 })
+	b.wait("it to leave", func() bool { b.dist.door.mu.Lock(); defer b.dist.door.mu.Unlock(); return len(b.dist.door.conns) == 2 })
 	b.rawAt(one, protocol.Hello{Group: "a"}).hear(protocol.KindWelcome)
 	last := b.rawAt(one, protocol.Hello{Group: "b"})
 	last.hear(protocol.KindWelcome)
@@ -82,18 +83,18 @@ func TestPerAddress(t *testing.T) {
 	}
 	last.nc.Close()
 	b.wait("it to leave", func() bool {
-		b.dist.mu.Lock()
-		defer b.dist.mu.Unlock()
-		return b.dist.perIP[netip.MustParsePrefix("192.0.2.1/32")] == 3
+		b.dist.door.mu.Lock()
+		defer b.dist.door.mu.Unlock()
+		return b.dist.door.perIP[netip.MustParsePrefix("192.0.2.1/32")] == 3
 	})
 	b.rawAt(one, protocol.Hello{Group: "b"}).hear(protocol.KindWelcome)
 	if err := b.dist.Forget(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	b.wait("its workers to leave", func() bool {
-		b.dist.mu.Lock()
-		defer b.dist.mu.Unlock()
-		return b.dist.perIP[netip.MustParsePrefix("192.0.2.1/32")] == 2
+		b.dist.door.mu.Lock()
+		defer b.dist.door.mu.Unlock()
+		return b.dist.door.perIP[netip.MustParsePrefix("192.0.2.1/32")] == 2
 	})
 	b.rawAt(one, protocol.Hello{Group: "e"}).hear(protocol.KindWelcome)
 	for reason, want := range map[string]uint64{"max_groups_per_ip": 1, "max_workers_per_ip": 1} {
@@ -115,13 +116,14 @@ func TestPerNetwork(t *testing.T) {
 		{[]string{"2001:db8::1", "2001:db8::2"}, true}, {[]string{"2001:db8::1", "2001:db8:0:1::2"}, false},
 		{[]string{"127.0.0.2", "127.0.0.2"}, true}, {[]string{"127.0.0.1", "127.0.0.1"}, false}, {[]string{"::1", "::1"}, false},
 	} {
-		d := &Distributor{MaxWorkers: 2, MaxWorkersPerIP: 1, MaxGroups: 2, MaxGroupsPerIP: 1, ctx: t.Context(),
-			perIP: map[netip.Prefix]int{origin.Network(netip.MustParseAddr(x.from[0])): 1}, groups: map[string]*group{"a": {maker: origin.Network(netip.MustParseAddr(x.from[0]))}}}
+		d := New(&sink.Sink{}, Settings{MaxWorkers: 2, MaxWorkersPerIP: 1, MaxGroups: 2, MaxGroupsPerIP: 1})
+		from := origin.Network(netip.MustParseAddr(x.from[0]))
+		d.door.perIP[from], d.groups.byName["a"] = 1, &group{creator: from}
 		ip := netip.MustParseAddr(x.from[1])
-		if err := d.mayConnect(ip); (err != nil) != x.refused {
+		if err := d.mayConnectLocked(ip); (err != nil) != x.refused {
 			t.Errorf("%v: a worker: %v", x.from, err)
 		}
-		if err := d.mayMake("b", ip); (err != nil) != x.refused {
+		if err := d.mayCreateLocked("b", ip); (err != nil) != x.refused {
 			t.Errorf("%v: a group: %v", x.from, err)
 		}
 	}
@@ -131,7 +133,7 @@ func TestPerNetwork(t *testing.T) {
 // makes no group.
 func TestWorkClientNames(t *testing.T) {
 	ca := certstest.New(t)
-	b := openNew(t, &Distributor{Allowed: certs.Named([]string{"worker-*"}), TLS: &tls.Config{Certificates: []tls.Certificate{ca.Sign("collector")},
+	b := openNew(t, Settings{Allowed: certs.Named([]string{"worker-*"}), TLS: &tls.Config{Certificates: []tls.Certificate{ca.Sign("collector")},
 		ClientCAs: ca.Pool, ClientAuth: tls.RequireAndVerifyClientCert}})
 	greet := func(name string) protocol.Frame {
 		nc, err := tls.Dial("tcp", b.addr, &tls.Config{RootCAs: ca.Pool, ServerName: "127.0.0.1", Certificates: []tls.Certificate{ca.Sign(name)}})

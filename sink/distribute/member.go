@@ -8,52 +8,66 @@ import (
 	"fanin/sink/distribute/protocol"
 )
 
-// member is a worker that is connected. What is below mu's line belongs to its
-// group's lock.
+// member is a connected worker of a group.
 type member struct {
 	group *group
 	nc    net.Conn
 	hello protocol.Hello
 	id    uint64
 	since time.Time
-	wake  chan struct{} // something is to be written
+	lease time.Duration
 
+	// The group's lock guards all below.
+	out       outbox
 	credit    int
-	lease     time.Duration
 	active    bool        // lines may be handed to it
-	suspended bool        // it let a lease end, and has said nothing since
-	gone      bool        // it is to be written to no more
+	suspended bool        // it let a lease end, and has sent nothing since
 	last      uint64      // number of the last delivery
-	flight    []*delivery // in the order of their numbers; answered ones leave from the front
+	flight    []*delivery // by number; answered ones are dropped from the front
 	inFlight  int         // lines without an answer
-	queue     []*delivery // not yet written
-	notes     []byte      // frames not yet written
-	closing   bool        // closed when the notes are written
-	behind    spans       // with keys: lines that are to go to this worker alone
-	building  *delivery   // during a pass
-	passed    float64     // lines handed to it, by weight
+	behind    spans       // with a key: lines that go to this worker alone
+	building  *delivery   // during a pass of the dispatcher
+	passed    float64     // lines handed to it, divided by its weight
 
-	pausedUntil time.Time // with keys: a line of it failed and has to wait
-	handed      uint64
-	acked       uint64
+	pausedUntil time.Time // with a key: one of its lines failed and has to wait
+	handed      uint64    // lines, in all
+	acked       uint64    // of these
+}
+
+// outbox is what the member's writing goroutine has to write. The group's lock guards it.
+type outbox struct {
+	wake    chan struct{} // there is something to write
+	queue   []*delivery
+	frames  []byte // other frames
+	closing bool   // close the connection after writing
+	gone    bool   // write nothing more
 }
 
 const (
 	maxQueue     = 2       // deliveries that wait for a worker to read them
-	maxNotes     = 1 << 20 // bytes that wait for a worker which does not read
+	maxFrames    = 1 << 20 // bytes of other frames that wait for it
 	writeTimeout = 30 * time.Second
 )
 
-// room is how many lines may be handed to it now.
-func (m *member) room() int {
-	if !m.active || m.suspended || m.gone || len(m.queue) >= maxQueue || !m.pausedUntil.IsZero() && time.Now().Before(m.pausedUntil) {
+// leastLease is the shortest lease that a worker is granted.
+const leastLease = 100 * time.Millisecond
+
+func newMember(g *group, nc net.Conn, h *protocol.Hello, id uint64) *member {
+	return &member{group: g, nc: nc, hello: *h, id: id, since: time.Now(), credit: h.Credit,
+		lease: max(min(h.Lease, g.d.Lease), leastLease), out: outbox{wake: make(chan struct{}, 1)}}
+}
+
+// roomLocked returns how many lines may be handed to it now.
+func (m *member) roomLocked() int {
+	paused := !m.pausedUntil.IsZero() && time.Now().Before(m.pausedUntil)
+	if !m.active || m.suspended || paused || m.out.gone || len(m.out.queue) >= maxQueue {
 		return 0
 	}
 	return m.credit - m.inFlight
 }
 
-// find returns a delivery that has lines without an answer.
-func (m *member) find(n uint64) *delivery {
+// findLocked returns a delivery that has lines without an answer, or nil.
+func (m *member) findLocked(n uint64) *delivery {
 	i, ok := slices.BinarySearchFunc(m.flight, n, func(d *delivery, n uint64) int {
 		if d.n < n {
 			return -1
@@ -66,8 +80,8 @@ func (m *member) find(n uint64) *delivery {
 	return m.flight[i]
 }
 
-// settle drops answered deliveries.
-func (m *member) settle() {
+// dropAnsweredLocked forgets deliveries without open lines, from the front.
+func (m *member) dropAnsweredLocked() {
 	i := 0
 	for i < len(m.flight) && m.flight[i].left == 0 {
 		m.flight[i] = nil
@@ -76,57 +90,52 @@ func (m *member) settle() {
 	m.flight = m.flight[i:]
 }
 
-// note adds a frame to be written. A worker that does not read is let go.
-func (m *member) note(f *protocol.Frame) {
-	if m.gone {
+// sendLocked queues a frame. A worker that does not read is disconnected.
+func (m *member) sendLocked(f *protocol.Frame) {
+	o := &m.out
+	if o.gone {
 		return
 	}
-	m.notes = protocol.AppendFrame(m.notes, f)
-	if len(m.notes) > maxNotes {
-		m.gone = true
+	o.frames = protocol.AppendFrame(o.frames, f)
+	if len(o.frames) > maxFrames {
+		o.gone = true
 		m.nc.Close()
 	}
-	m.signal()
+	o.signal()
 }
 
-func (m *member) signal() {
+func (o *outbox) signal() {
 	select {
-	case m.wake <- struct{}{}:
+	case o.wake <- struct{}{}:
 	default:
 	}
 }
 
-// read takes the worker's frames until the connection ends. The error says why.
+// read applies the worker's frames until the connection ends, and returns why it did.
 func (m *member) read(r *protocol.Reader) error {
 	for {
 		f, err := r.Frame()
 		if err != nil {
 			return err
 		}
-		if err := m.group.heard(m, &f); err != nil {
+		if err := m.group.answer(m, &f); err != nil {
 			return err
 		}
 	}
 }
 
-// write writes what is there for the worker until the connection ends.
+// write writes what is queued for the worker until the connection ends.
 func (m *member) write(done <-chan struct{}) {
 	var queue []*delivery
-	var notes, head []byte
+	var frames, head []byte
 	for {
 		select {
-		case <-m.wake:
+		case <-m.out.wake:
 		case <-done:
 			return
 		}
-		m.group.mu.Lock()
-		queue, m.queue = m.queue, queue[:0]
-		notes, m.notes = m.notes, notes[:0]
-		closing := m.closing
-		for _, d := range queue {
-			d.sent = true
-		}
-		m.group.mu.Unlock()
+		var closing bool
+		queue, frames, closing = m.takeOut(queue, frames)
 		for _, d := range queue {
 			head = d.head(head[:0])
 			if !m.send(head, d.text) {
@@ -139,7 +148,7 @@ func (m *member) write(done <-chan struct{}) {
 		if len(queue) > 0 {
 			m.group.kick() // there is room again
 		}
-		if len(notes) > 0 && !m.send(notes) {
+		if len(frames) > 0 && !m.send(frames) {
 			return
 		}
 		if closing {
@@ -149,7 +158,19 @@ func (m *member) write(done <-chan struct{}) {
 	}
 }
 
-// send writes pieces, or ends the connection.
+// takeOut takes what is in the outbox, and leaves the buffers of the last time there.
+func (m *member) takeOut(usedQueue []*delivery, usedFrames []byte) (queue []*delivery, frames []byte, closing bool) {
+	m.group.mu.Lock()
+	defer m.group.mu.Unlock()
+	queue, m.out.queue = m.out.queue, usedQueue[:0]
+	frames, m.out.frames = m.out.frames, usedFrames[:0]
+	for _, d := range queue {
+		d.sent = true
+	}
+	return queue, frames, m.out.closing
+}
+
+// send writes pieces, or closes the connection.
 func (m *member) send(pieces ...[]byte) bool {
 	m.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
 	buffers := net.Buffers(pieces)
@@ -160,16 +181,12 @@ func (m *member) send(pieces ...[]byte) bool {
 	return true
 }
 
-// accepted tells a worker that its answer is durable.
-func (m *member) accepted(n uint64, lines lineRange) {
-	m.note(&protocol.Frame{Kind: protocol.KindAccepted, N: n, From: lines.from, To: lines.to})
-}
-
-// farewell tells a worker that is let go why, as the last thing it hears.
+// farewell sends a worker that is disconnected the reason, as the last frame.
 func (m *member) farewell(err error) {
 	m.group.mu.Lock()
 	defer m.group.mu.Unlock()
-	m.notes = protocol.AppendFrame(m.notes, &protocol.Frame{Kind: protocol.KindFault, Reason: short(err.Error())})
-	m.closing = true
-	m.signal()
+	o := &m.out
+	o.frames = protocol.AppendFrame(o.frames, &protocol.Frame{Kind: protocol.KindFault, Reason: short(err.Error())})
+	o.closing = true
+	o.signal()
 }

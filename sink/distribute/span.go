@@ -7,13 +7,13 @@ import (
 	"fanin/sink"
 )
 
-// span is a run of whole lines within one generation that wait to be handed out
-// (again).
+// span is a run of whole lines within one generation that were handed out, or assigned
+// to one member, and are not finished.
 type span struct {
 	generation uint64
 	from, to   int64 // bytes
 	lines      int
-	attempts   int // how often they were handed out before, and failed
+	attempts   int // that failed
 }
 
 func (s span) at() sink.Position  { return sink.Position{Generation: s.generation, Offset: s.from} }
@@ -28,8 +28,7 @@ func (list spans) search(at sink.Position) (int, bool) {
 	})
 }
 
-// add puts s in its place, and makes one of it and its neighbours where they
-// touch and are alike.
+// add inserts s, and merges it with the neighbours that it touches.
 func (list *spans) add(s span) {
 	if s.from >= s.to {
 		return
@@ -52,12 +51,12 @@ func (list *spans) add(s span) {
 	*list = slices.Insert(l, i, s)
 }
 
-// touches reports whether t goes on where s ends, as the same kind of span.
+// touches reports whether t begins where s ends, and has as many attempts.
 func (s span) touches(t span) bool {
 	return s.generation == t.generation && s.to == t.from && s.attempts == t.attempts
 }
 
-// push adds s behind all others: what comes in the order of the log.
+// push adds s after all others.
 func (list *spans) push(s span) {
 	if l := *list; len(l) > 0 && l[len(l)-1].touches(s) {
 		l[len(l)-1].to, l[len(l)-1].lines = s.to, l[len(l)-1].lines+s.lines
@@ -66,8 +65,8 @@ func (list *spans) push(s span) {
 	*list = append(*list, s)
 }
 
-// took shortens the first span by lines that were handed out, up to byte to.
-func (list *spans) took(to int64, lines int) {
+// shorten removes lines that were handed out from the first span, up to byte to.
+func (list *spans) shorten(to int64, lines int) {
 	first := &(*list)[0]
 	first.from, first.lines = to, first.lines-lines
 	if first.from >= first.to {
@@ -75,6 +74,7 @@ func (list *spans) took(to int64, lines int) {
 	}
 }
 
+// lines returns the number of lines.
 func (list spans) lines() (n int) {
 	for _, s := range list {
 		n += s.lines
@@ -82,7 +82,7 @@ func (list spans) lines() (n int) {
 	return n
 }
 
-// within takes out what lies in a generation or before it.
+// within removes the spans in a generation or before it, and returns them.
 func (list *spans) within(generation uint64) (out spans) {
 	i := 0
 	for i < len(*list) && (*list)[i].generation <= generation {

@@ -68,7 +68,7 @@ func (c *raw) hear(kind protocol.Kind) protocol.Frame {
 // TestNackAndDeadLetters: a line that fails is tried as often as it should be, and
 // then put to the dead letters, alone, with the reason; its neighbours are done.
 func TestNackAndDeadLetters(t *testing.T) {
-	b := openNew(t, &Distributor{Attempts: 3})
+	b := openNew(t, Settings{Attempts: 3})
 	b.putMany(0, 500)
 	var l tally
 	attempts := make(chan int, 100)
@@ -115,7 +115,7 @@ func TestNackAndDeadLetters(t *testing.T) {
 // TestRetry: what a worker could not do waits longer each time, and others do not
 // wait for it.
 func TestRetry(t *testing.T) {
-	b := openNew(t, &Distributor{Retry: 200 * time.Millisecond, Attempts: 4})
+	b := openNew(t, Settings{Retry: 200 * time.Millisecond, Attempts: 4})
 	b.putMany(0, 1)
 	var mu sync.Mutex
 	var tried []time.Time
@@ -153,7 +153,7 @@ func TestRetry(t *testing.T) {
 // TestLease: lines of a worker that does not answer go to another, and what it
 // says later does not count.
 func TestLease(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	b.putMany(0, 10)
 	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 10, Lease: 300 * time.Millisecond})
 	f := c.hear(protocol.KindLines)
@@ -195,7 +195,7 @@ func TestLease(t *testing.T) {
 
 // TestTouch keeps a lease alive.
 func TestTouch(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	b.putMany(0, 1)
 	c := b.raw(protocol.Hello{Group: "g", From: "start", Lease: 600 * time.Millisecond})
 	f := c.hear(protocol.KindLines)
@@ -214,7 +214,7 @@ func TestTouch(t *testing.T) {
 
 // TestPartialAnswers: each line of a delivery can have its own answer.
 func TestPartialAnswers(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	b.putMany(0, 10)
 	c := b.raw(protocol.Hello{Group: "g", From: "start"})
 	f := c.hear(protocol.KindLines)
@@ -258,7 +258,7 @@ func TestPartialAnswers(t *testing.T) {
 // all else does, when the collector is cut off without a word and starts again.
 func TestAcceptedSurvives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start"})
 	f := c.hear(protocol.KindLines)
@@ -274,7 +274,7 @@ func TestAcceptedSurvives(t *testing.T) {
 	if err := os.Rename(left, work); err != nil {
 		t.Fatal(err)
 	}
-	b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, nil)
+	b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
 	if g := b.group("g"); g.LagLines != 80 || g.Accepted != 20 {
 		t.Errorf("after a start: %+v", g)
 	}
@@ -304,7 +304,7 @@ func copyDir(t *testing.T, from string) string {
 // forgets them leaves each there once, whole.
 func TestDeadLettersOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, nil)
+	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, Settings{})
 	b.putMany(0, 3)
 	b.wait("the lines", func() bool { return b.sink.End().Offset > 0 })
 	end, id := b.sink.End(), b.sink.LogID()
@@ -316,11 +316,11 @@ func TestDeadLettersOnce(t *testing.T) {
 	if err := os.WriteFile(dead, []byte(before+written), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	s := saved{name: "g", next: end, letters: []*letter{{span: span{1, 0, end.Offset, 3, 8}, Reason: "no", Worker: "w", Time: time.Now()}}, deadEnd: int64(len(before))}
+	s := saved{name: "g", next: end, dead: []*deadSpan{{span: span{1, 0, end.Offset, 3, 8}, Reason: "no", Worker: "w", Time: time.Now()}}, deadEnd: int64(len(before))}
 	if err := os.WriteFile(filepath.Join(work, "cursors-0"), encodeCursors(1000, id, s.append([]byte{0x91})), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	b = open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, nil)
+	b = open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, Settings{})
 	b.wait("the dead letters", func() bool { return b.group("g").Dead == 3 })
 	text, err := os.ReadFile(dead)
 	if err != nil || !strings.HasPrefix(string(text), before) || bytes.Count(text, []byte{'\n'}) != 4 || bytes.Contains(text, []byte("it was written")) {
@@ -335,7 +335,7 @@ func TestDeadLettersOnce(t *testing.T) {
 
 // TestFilter: a group gets what it asked for, and the rest does not wait for it.
 func TestFilter(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	for i := range 50 {
 		b.put(fmt.Sprintf("web-%d", i%3), []string{"nginx", "app"}[i%2], fmt.Sprintf("line %d status=%d", i, 200+i))
 	}
@@ -359,7 +359,7 @@ func TestFilter(t *testing.T) {
 func TestExpired(t *testing.T) {
 	for _, hold := range []int64{0, 1 << 30} {
 		path := filepath.Join(t.TempDir(), "all.log")
-		b := open(t, path, &sink.Sink{Sync: "none", Compress: "none", KeepFiles: 1, HoldBytes: hold}, nil)
+		b := open(t, path, &sink.Sink{Sync: "none", Compress: "none", KeepFiles: 1, HoldBytes: hold}, Settings{})
 		b.putMany(0, 250)
 		c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 50, Batch: 50})
 		f := c.hear(protocol.KindLines)
@@ -419,7 +419,7 @@ func TestExpireWaits(t *testing.T) {
 // names are waited for, not given up.
 func TestMovedAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, nil)
+	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 100})
 	had := 0
@@ -445,7 +445,7 @@ func TestMovedAway(t *testing.T) {
 
 // TestWeight: of workers that could all take more, the heavier one gets more.
 func TestWeight(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	light := b.raw(protocol.Hello{Group: "g", From: "start", Name: "light", Credit: 10_000})
 	light.hear(protocol.KindWelcome)
 	heavy := b.raw(protocol.Hello{Group: "g", Name: "heavy", Credit: 10_000, Weight: 4})
@@ -479,7 +479,7 @@ func TestWeight(t *testing.T) {
 
 // TestReplay moves a group; what was in hand does not count.
 func TestReplay(t *testing.T) {
-	b := openNew(t, nil)
+	b := openNew(t, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 40, Batch: 40})
 	f := c.hear(protocol.KindLines)

@@ -1,0 +1,139 @@
+package distribute
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"fanin/sink/distribute/protocol"
+)
+
+// serve serves one connection until it ends.
+func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
+	defer raw.Close()
+	nc := raw
+	raw.SetDeadline(time.Now().Add(d.HandshakeTimeout))
+	if config != nil {
+		nc = tls.Server(raw, config)
+	}
+	r := protocol.NewReader(nc, 4096)
+	m, welcome, err := d.greet(nc, r)
+	if err != nil {
+		d.countRefused(nc, err)
+		sendFault(nc, err)
+		return
+	}
+	m.send(welcome) // before anything that is queued already
+	raw.SetDeadline(time.Time{})
+	done := make(chan struct{})
+	var writing sync.WaitGroup
+	writing.Go(func() { m.write(done) }) // ends with done
+	err = m.read(r)
+	broke := protocol.Broke(err) || errors.Is(err, errBreach)
+	m.group.leave(m, !broke)
+	if broke {
+		d.warnings.Warn("breach", "a worker violated the protocol and was disconnected",
+			"err", err, "peer", raw.RemoteAddr().String(), "group", m.group.name)
+		d.counts.breaches.Add(1)
+		m.farewell(err)
+	} else {
+		close(done)
+	}
+	writing.Wait()
+}
+
+// greet reads a worker's greeting and makes it a member of its group.
+func (d *Distributor) greet(nc net.Conn, r *protocol.Reader) (m *member, welcome []byte, err error) {
+	hello, err := r.Hello()
+	if err != nil {
+		return nil, nil, fmt.Errorf("greeting: %w", err)
+	}
+	if tc, ok := nc.(*tls.Conn); ok && d.Allowed != nil {
+		if err := d.Allowed(tc.ConnectionState()); err != nil {
+			return nil, nil, &refusal{"certificate", err}
+		}
+	}
+	return d.admit(nc, &hello)
+}
+
+// refusal is why a worker is refused, with one of the reasons that are counted.
+type refusal struct {
+	reason string
+	error
+}
+
+// Unwrap returns the error.
+func (r *refusal) Unwrap() error { return r.error }
+
+// countRefused counts and logs that a peer is refused.
+func (d *Distributor) countRefused(nc net.Conn, err error) {
+	reason := "greeting"
+	var r *refusal
+	if errors.As(err, &r) {
+		reason = r.reason
+	}
+	d.counts.refuse(reason)
+	d.warnings.Warn(reason, "a worker was refused", "err", err, "peer", nc.RemoteAddr().String())
+}
+
+// sendFault tells a peer why its connection is closed.
+func sendFault(nc net.Conn, err error) {
+	nc.SetWriteDeadline(time.Now().Add(time.Second))
+	nc.Write(protocol.AppendFrame(nil, &protocol.Frame{Kind: protocol.KindFault, Reason: short(err.Error())}))
+}
+
+func short(s string) string { return s[:min(len(s), protocol.MaxString)] }
+
+var groupName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$`)
+
+// admit makes the sender of a greeting a member of its group, which it creates if it is
+// new.
+func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome []byte, err error) {
+	h.Credit = cmp.Or(h.Credit, 1000)
+	h.Weight = cmp.Or(h.Weight, 1)
+	h.Batch = cmp.Or(h.Batch, h.Credit)
+	h.Lease = cmp.Or(h.Lease, d.Lease)
+	h.Name = cmp.Or(h.Name, nc.RemoteAddr().String())
+	if err := d.checkHello(h); err != nil {
+		return nil, nil, err
+	}
+	g, err := d.findOrCreate(h.Group, h.From, peerOf(nc))
+	if err != nil {
+		return nil, nil, err
+	}
+	m = newMember(g, nc, h, d.counts.members.Add(1))
+	g.mu.Lock()
+	welcome = protocol.AppendWelcome(nil, &protocol.Welcome{Log: d.sink.Status().Log, Group: g.name,
+		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.MaxCredit, Lease: m.lease, Attempts: d.Attempts})
+	g.mu.Unlock()
+	if err := g.join(m); err != nil {
+		return nil, nil, err
+	}
+	return m, welcome, nil
+}
+
+// checkHello checks a worker's options, before a group is created for it.
+func (d *Distributor) checkHello(h *protocol.Hello) error {
+	switch {
+	case !groupName.MatchString(h.Group):
+		return fmt.Errorf("group %.80q: want 1 to 64 letters, digits, '.', '_' and '-', the first not a '.'", h.Group)
+	case h.Credit < 1 || h.Credit > d.MaxCredit:
+		return fmt.Errorf("credit of %d lines: want 1 to %d", h.Credit, d.MaxCredit)
+	case h.Weight < 1 || h.Weight > 100:
+		return fmt.Errorf("weight %d: want 1 to 100", h.Weight)
+	case h.Batch < 1:
+		return fmt.Errorf("batch of %d lines: want 1 or more", h.Batch)
+	case !slices.Contains([]string{"", "host", "source", "host+source"}, h.Key):
+		return fmt.Errorf("key %.80q: want host, source or host+source", h.Key)
+	case h.Key != "" && d.sink.Format == "raw":
+		return errors.New("lines of a log in the raw format have no host and no source to use as a key")
+	}
+	_, err := d.sink.Matcher(filterOf(h))
+	return err
+}
