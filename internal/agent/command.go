@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 )
@@ -110,7 +111,7 @@ an earlier send, is not sent again. A file under several names is sent once.`,
 			}
 			return list.send(daemon.Terminated(), s)
 		}}
-	c.Flags().DurationVar(&wait, "wait", time.Minute, "give up when nothing was committed for this long (and, unless it is given, after 5s if no collector answers at first)")
+	config.DurationVar(c.Flags(), &wait, "wait", time.Minute, "give up when nothing was committed for this long (and, unless it is given, after 5s if no collector answers at first)")
 	return c
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fanin/internal/certs"
+	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/sink/livetail"
@@ -64,7 +65,7 @@ func (o *options) tailCommand() *cobra.Command {
 	f.StringVarP(&t.highlight, "highlight", "H", "", "paint what matches this `expression`")
 	f.StringVarP(&t.output, "output", "o", "default", "default: lines as in the file; raw: without time, host and source; json")
 	f.BoolVar(&t.noFollow, "no-follow", false, "end at the end of the log")
-	f.Int64Var(&t.lag, "lag", -1, "skip lines when more than so many `bytes` behind; 0: never (default 256 MiB)")
+	config.BytesVar(f, &t.lag, "lag", -1, "skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
 	f.StringVar(&t.color, "color", "auto", "auto: on a terminal, unless NO_COLOR is set; always; never")
 	f.StringVar(&t.tls.CA, "ca", "", "with https: the authority's certificate `file`")
 	f.StringVar(&t.tls.Cert, "cert", "", "with https: the certificate `file` to show")

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fanin/internal/certs"
+	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/sink/distribute/protocol"
 	"fanin/sink/distribute/worker"
@@ -73,8 +74,8 @@ its process group is ended, and the lines without an answer are handed back untr
 	f.IntVarP(&l.workers, "jobs", "j", 1, "so many workers, `N` commands at a time")
 	f.IntVar(&l.batch, "batch", 1000, "give a command at most `N` lines at a time")
 	f.BoolVar(&l.lines, "lines", false, "the command runs on and answers each line")
-	f.DurationVar(&l.stopTime, "stop-timeout", 10*time.Second, "at the end the command has this `time` to finish what it has")
-	f.DurationVar(&l.options.Lease, "lease", 0, "`time` that a batch may take (default and bound: the collector's)")
+	config.DurationVar(f, &l.stopTime, "stop-timeout", 10*time.Second, "at the end the command has this `time` to finish what it has")
+	config.DurationVar(f, &l.options.Lease, "lease", 0, "`time` that a batch may take (default and bound: the collector's)")
 	f.StringVar(&l.options.Key, "key", "", "lines of the same `key` go to the same worker, in order: host, source or host+source")
 	f.StringArrayVar(&l.options.Host, "host", nil, "only lines of this `host`; * and ? stand for anything; may be repeated")
 	f.StringArrayVar(&l.options.Source, "source", nil, "only lines of this `source`; likewise")
@@ -98,7 +99,7 @@ func (l *labourer) run(ctx context.Context) error {
 	if _, err := exec.LookPath(l.argv[0]); err != nil {
 		return daemon.Exitf(daemon.ExitUsage, "%w", err)
 	}
-	config, err := l.tls()
+	tlsConfig, err := l.tls()
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func (l *labourer) run(ctx context.Context) error {
 	var all sync.WaitGroup
 	outcomes := make(chan error, l.workers)
 	for i := range l.workers {
-		w := worker.Worker{Address: l.connect, TLS: config, Explain: l.files.ExplainClient, Options: l.options, Log: l.log}
+		w := worker.Worker{Address: l.connect, TLS: tlsConfig, Explain: l.files.ExplainClient, Options: l.options, Log: l.log}
 		w.Options.Name = fmt.Sprintf("%s/%d/%d", host, os.Getpid(), i+1)
 		hand := &hand{l: l, quit: cancel}
 		w.Handle = hand.batch

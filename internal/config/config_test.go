@@ -101,7 +101,7 @@ a.toml:2: unknown key "kee" in [agent.tls]; known are: cert
     2 | tls = {cert = "a", kee = "b"}
       |                    ^^^`)
 	f("[agent]\nto = [\n \"a=b\",\n]\nmode = \"rw\"\n", `
-a.toml:5: mode: "rw" is no mode; write three octal digits behind a 0, as in "0640"
+a.toml:5: mode: invalid mode "rw"; want three octal digits after a 0, as in "0640"
     5 | mode = "rw"
       | ^^^^`)
 	f("[agent]\nid = \"a\nn = 1\n", `
@@ -117,7 +117,7 @@ a.toml:1: agent.file is a table; there can be several: write [[agent.file]]
     1 | [agent.file]
       | ^^^^^^^^^^^^`)
 	f("[agent]\nid = '''\nwait = 5\n'''\nat = \"25:00\"", `
-a.toml:5: at: "25:00" is no time of day; write hours and minutes in UTC, as in "03:30"
+a.toml:5: at: invalid time of day "25:00"; want hours and minutes in UTC, as in "03:30"
     5 | at = "25:00"
       | ^^`)
 }

@@ -4,10 +4,10 @@ import (
 	"encoding"
 	"fmt"
 	"io/fs"
-	"math"
 	"strconv"
-	"strings"
 	"time"
+
+	"fanin/internal/units"
 )
 
 // Size is a number of bytes, written with a unit: "256MiB". "off" is -1.
@@ -32,22 +32,12 @@ func (s *Size) UnmarshalText(b []byte) error {
 		*s = -1
 		return nil
 	}
-	for _, u := range []struct {
-		name string
-		size float64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"B", 1}} {
-		number, ok := strings.CutSuffix(text, u.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || n < 0 || n*u.size > math.MaxInt64/2 || math.IsNaN(n) {
-			break
-		}
-		*s = Size(n * u.size)
-		return nil
+	n, err := units.ParseSize(text)
+	if err != nil {
+		return fmt.Errorf("%w, or \"off\"", err)
 	}
-	return fmt.Errorf("%q is no size; write a number and B, KiB, MiB, GiB or TiB, as in \"256MiB\", or \"off\"", text)
+	*s = Size(n)
+	return nil
 }
 
 func (s Size) String() string {
@@ -72,16 +62,9 @@ func (d *Duration) UnmarshalText(b []byte) error {
 		*d = 0
 		return nil
 	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseFloat(days, 64)
-		if err == nil && n >= 0 && n < 36500 {
-			*d = Duration(n * 24 * float64(time.Hour))
-			return nil
-		}
-	}
-	n, err := time.ParseDuration(text)
-	if err != nil || n < 0 {
-		return fmt.Errorf("%q is no time span; write a number and ms, s, m, h or d, as in \"5s\", or \"off\"", text)
+	n, err := units.ParseDuration(text)
+	if err != nil {
+		return fmt.Errorf("%w, or \"off\"", err)
 	}
 	*d = Duration(n)
 	return nil
@@ -98,7 +81,7 @@ func (d Duration) String() string {
 func (m *Mode) UnmarshalText(b []byte) error {
 	n, err := strconv.ParseUint(string(b), 8, 32)
 	if err != nil || n > 0o777 || n == 0 {
-		return fmt.Errorf("%q is no mode; write three octal digits behind a 0, as in \"0640\"", b)
+		return fmt.Errorf("invalid mode %q; want three octal digits after a 0, as in \"0640\"", b)
 	}
 	*m = Mode(n)
 	return nil
@@ -108,7 +91,7 @@ func (m *Mode) UnmarshalText(b []byte) error {
 func (c *Clock) UnmarshalText(b []byte) error {
 	t, err := time.Parse("15:04", string(b))
 	if err != nil {
-		return fmt.Errorf("%q is no time of day; write hours and minutes in UTC, as in \"03:30\"", b)
+		return fmt.Errorf("invalid time of day %q; want hours and minutes in UTC, as in \"03:30\"", b)
 	}
 	*c = Clock{After: time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, Set: true}
 	return nil

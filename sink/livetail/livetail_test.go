@@ -153,7 +153,7 @@ func TestTailFollows(t *testing.T) {
 			}
 		})
 	}
-	check("start", "?from=start&lag=0", 0, false)
+	check("start", "?from=start&lag=0B", 0, false)
 	check("cut off", "?from=start&lag=0", 0, true)
 	check("last 100", "?n=100&lag=0", n/4-100, false)
 	check("since", "?since=1h&lag=0", 0, false)

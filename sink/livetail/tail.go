@@ -19,6 +19,7 @@ import (
 
 	"fanin/internal/escape"
 	"fanin/internal/origin"
+	"fanin/internal/units"
 	"fanin/sink"
 	"fanin/sink/line"
 )
@@ -232,7 +233,7 @@ func (t *Tail) query(r *http.Request) (q query, err error) {
 	if q.follow, err = boolean(v, "follow", true); err != nil {
 		return q, err
 	}
-	if q.lag, err = number(v, "lag", t.MaxLag, 1<<62); err != nil {
+	if q.lag, err = size(v, "lag", t.MaxLag); err != nil {
 		return q, err
 	}
 	switch q.format = v.Get("format"); q.format {
@@ -297,6 +298,18 @@ func number(v url.Values, key string, def, most int64) (int64, error) {
 	n, err := strconv.ParseInt(v.Get(key), 10, 64)
 	if err != nil || n < 0 || n > most {
 		return 0, fmt.Errorf("%s=%q: want a number from 0 to %d", key, v.Get(key), most)
+	}
+	return n, nil
+}
+
+// size reads a number of bytes, with a unit or without.
+func size(v url.Values, key string, def int64) (int64, error) {
+	if !v.Has(key) {
+		return def, nil
+	}
+	n, err := units.ParseBytes(v.Get(key))
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", key, err)
 	}
 	return n, nil
 }
