@@ -29,7 +29,8 @@ import (
 // internal/collector and internal/agent: none knows another, and none knows where its
 // settings come from.
 var direction = map[string][]string{
-	"fanin/internal/wire":              {},
+	"fanin/internal/wire":              {"fanin/internal/msgpack"},
+	"fanin/internal/msgpack":           {},
 	"fanin/internal/wire/appendertest": {"fanin/internal/wire"},
 	"fanin/internal/disk":              {},
 	"fanin/internal/units":             {},

@@ -88,8 +88,8 @@ func (b *Batch) checkText() error {
 		}
 		return nil
 	}
-	if len(b.Text) > MaxText {
-		return &Refused{fmt.Sprintf("%d bytes of text, at most %d", len(b.Text), MaxText)}
+	if n := len(b.Text) + b.labelBytes(); n > MaxText {
+		return &Refused{fmt.Sprintf("%d bytes of text and labels, at most %d", n, MaxText)}
 	}
 	if b.Text[len(b.Text)-1] != '\n' {
 		return &Refused{"the text does not end in a newline"}

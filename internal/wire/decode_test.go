@@ -78,6 +78,11 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		b = append(b, pack(t, head(0), encoding, length)...)
 		return append(b, pack(t, text...)...)
 	}
+	marks := func(marks ...any) []byte {
+		b := pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0, head(0))
+		b = append(b, pack(t, marks...)...)
+		return append(b, pack(t, 0, 9, bin(9))...)
+	}
 	none := []any{head(0)}
 	const tooMany = MaxText/MaxCutLines*4 + 1
 	state := string(pack(t, head(7), bin(16), 0, 0, 0, head(0), "s", bin(0)))
@@ -100,7 +105,15 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"a kind in floating point":               pack(t, head(2), 5.0, 1),
 		"too few elements":                       pack(t, head(1), 5),
 		"too many elements":                      pack(t, head(3), 5, 1, 1),
-		"labels inside a batch":                  pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0, head(0), head(1), head(4), 1, "h", "s", 1, 0, 9, bin(9)),
+		"marks without end":                      marks(raw("\xdd\xff\xff\xff\xff")),
+		"more marks than allowed":                marks(head(MaxMarks+1), raw(strings.Repeat("\x94\x00\xa0\xa0\xc0", MaxMarks+1))),
+		"a mark of 3":                            marks(head(1), head(3), 1, "h", "s"),
+		"a mark with a host that is bin":         marks(head(1), head(4), 1, []byte("h"), "s", 1),
+		"a mark with a host of 256 bytes":        marks(head(1), head(4), 1, strings.Repeat("h", MaxName+1), "s", 1),
+		"a mark with a source of 4 GiB":          marks(head(1), head(4), 1, "h", raw("\xdb\xff\xff\xff\xff")),
+		"a mark with a time that is a string":    marks(head(1), head(4), 1, "h", "s", "now"),
+		"a mark with a time of 64 bits":          marks(head(1), head(4), 1, "h", "s", uint64(1)<<63),
+		"a text that leaves no space for labels": pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0, head(0), head(1), head(4), 1, "", "s", nil, 0, MaxText-markBytes, raw("\xc6\x00\x3f\xff\xc0")),
 		"a batch of 14":                          pack(t, head(14), 1, bin(16)),
 		"a welcome that is no map":               pack(t, head(6), 16, 2, bin(16), bin(16), 0, head(0)),
 		"a welcome with 65 files":                append(msgp.AppendMapHeader(pack(t, head(6), 16, 2, bin(16), bin(16), 0), 1), pack(t, "files", head(65))...),

@@ -49,10 +49,27 @@ func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 		dst = msgp.AppendInt64(dst, c.End)
 		dst = msgp.AppendUint64(dst, uint64(c.After))
 	}
-	dst = msgp.AppendArrayHeader(dst, 0) // marks
+	dst = appendMarks(dst, b.Marks)
 	dst = msgp.AppendUint8(dst, encoding)
 	dst = msgp.AppendInt(dst, len(b.Text))
 	return msgp.AppendBytesHeader(dst, uint32(len(text)))
+}
+
+func appendMarks(dst []byte, marks []Mark) []byte {
+	dst = msgp.AppendArrayHeader(dst, uint32(len(marks)))
+	for i := range marks {
+		m := &marks[i]
+		dst = msgp.AppendArrayHeader(dst, 4)
+		dst = msgp.AppendInt(dst, m.Text)
+		dst = msgp.AppendString(dst, m.Labels.Host)
+		dst = msgp.AppendString(dst, m.Labels.Source)
+		if m.Labels.Time.IsZero() {
+			dst = msgp.AppendNil(dst)
+		} else {
+			dst = msgp.AppendInt64(dst, m.Labels.Time.UnixMicro())
+		}
+	}
+	return dst
 }
 
 // appendHead appends what batch, open, skip and end begin with.

@@ -24,8 +24,9 @@ const Magic = "\x97\xa5fanin"
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
 //	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text comes last,
 //	          so that its room can be found before it is read.
-//	          marks = [[text, host, source, time], ...]: labels that hold from that byte of
-//	          the text on. None is sent yet, and one that comes is a protocol error
+//	          marks = [[text, host, source, time], ...]: labels of the lines from that byte of the
+//	          text on. "" is the batch's own name; time is nil or in microseconds since 1970 (UTC).
+//	          At most MaxMarks; raw length and what marks take (Batch.Check) are MaxText at most
 //	  open    [2, stream, epoch, base, tail, source, identity]
 //	  skip    [3, stream, epoch, from, to, before, after, reason]
 //	  end     [4, stream, epoch, offset, tail]

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
@@ -51,6 +52,8 @@ func examples() []example {
 	plain := Batch{Stream: id(0x10), Epoch: 2, Offset: 70000, End: 70020, Before: 0x1122334455667788, After: 0x99aabbccddeeff00, Time: 1795366800123456, Text: []byte("a line\nanother\n")}
 	cut := plain
 	cut.Cuts = []Cut{{Text: 7, End: 70009, After: 0x42}}
+	marked := plain
+	marked.Marks = []Mark{{0, Labels{Source: "app", Time: time.UnixMicro(1795366800000001)}}, {7, Labels{Host: "web02"}}}
 	packed := plain
 	packed.Text = []byte("packed as it is\n")
 	open := Batch{Op: OpOpen, Stream: id(0x10), Epoch: 3, Offset: 128, End: 128, Before: 9, After: 9, Source: "nginx", Identity: []byte("head and tail")}
@@ -66,6 +69,8 @@ func examples() []example {
 	}
 	const batchFields = "kind, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text"
 	const cutFields = "kind, stream, epoch, offset, end, before, after, time, cuts, cut, its text, its end, its after, marks, encoding, raw length, text"
+	const markFields = "kind, stream, epoch, offset, end, before, after, time, cuts, marks, " +
+		"mark, its text, its host, its source, its time, mark, its text, its host, its source, its time, encoding, raw length, text"
 	const streamFields = "kind, streams, state, stream, epoch, offset, tail, trail, point, offset, tail, point, offset, tail, source, identity, state, stream, epoch, offset, tail, trail, source, identity"
 	w := Welcome{Log: id(0x40), Incarnation: id(0x50), About: About{
 		Boot:  "3c1b0a6e-5d8e-4a3c-9f57-0d0f6a2b7c11",
@@ -77,6 +82,7 @@ func examples() []example {
 		{"hello", "the word, version, agent, instance id, run, host, software", AppendHello(nil, hello), []Frame{{Hello: hello}}},
 		batch("batch", batchFields, KindBatch, plain, 0, plain.Text),
 		batch("batch-with-cuts", cutFields, KindBatch, cut, 0, cut.Text),
+		batch("batch-with-marks", markFields, KindBatch, marked, 0, marked.Text),
 		batch("batch-zstd", batchFields, KindBatch, packed, 1, zstdFrame()),
 		batch("open", "kind, stream, epoch, base, tail, source, identity", KindOpen, open, 0, nil),
 		batch("skip", "kind, stream, epoch, from, to, before, after, reason", KindSkip, skip, 0, nil),

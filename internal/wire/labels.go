@@ -44,6 +44,27 @@ type Mark struct {
 	Labels Labels
 }
 
+// labelBytes is how much of MaxText the marks of b take: what each holds in memory,
+// and its names where they differ from those of the mark before.
+func (b *Batch) labelBytes() int {
+	n := len(b.Marks) * markBytes
+	last := new(Labels)
+	for i := range b.Marks {
+		l := &b.Marks[i].Labels
+		if l.Host != last.Host {
+			n += len(l.Host)
+		}
+		if l.Source != last.Source {
+			n += len(l.Source)
+		}
+		last = l
+	}
+	return n
+}
+
+// markBytes is what a mark holds in memory, but for its names.
+const markBytes = 64
+
 // MaxMarks is how many marks a batch may have: one for each line between two
 // cuts.
 const MaxMarks = MaxCutLines

@@ -2,8 +2,10 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -126,3 +128,49 @@ func TestCleanNames(t *testing.T) {
 }
 
 func long(n int) string { return strings.Repeat("n", n) }
+
+// TestMarksTakeNoMemory: what a decoder holds of marks follows the bytes that came,
+// also when the text never does.
+func TestMarksTakeNoMemory(t *testing.T) {
+	b := Batch{Stream: StreamID{1}, End: 9}
+	for i := range MaxMarks {
+		b.Marks = append(b.Marks, Mark{Text: i, Labels: Labels{Source: "the same for all"}})
+	}
+	frame := AppendBatch(nil, &b, 0, nil)
+	for _, n := range []int{100, 1000, 10_000, len(frame)} {
+		d := NewDecoder(bytes.NewReader(frame[:n]))
+		var f Frame
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		d.Next(&f)
+		runtime.ReadMemStats(&after)
+		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<10+16*n); got > most {
+			t.Errorf("%d bytes allocated for the first %d of a frame, at most %d", got, n, most)
+		}
+	}
+}
+
+// TestLargestMarks: as many marks as allowed, with names as long as allowed, come as
+// they went; a text that leaves no space for them is refused.
+func TestLargestMarks(t *testing.T) {
+	b := Batch{Stream: StreamID{1}, End: 1 << 40}
+	for i := range MaxMarks {
+		name := fmt.Sprintf("%0*d", MaxName, i)
+		b.Label(Labels{Host: name, Source: name, Time: time.UnixMicro(int64(i))})
+		b.Text = append(b.Text, '\n')
+	}
+	b.Text = append(b.Text, bytes.Repeat([]byte{'\n'}, MaxText-len(b.Text)-b.labelBytes())...)
+	if err := b.Check(); err != nil {
+		t.Fatal(err)
+	}
+	var f Frame
+	err := NewDecoder(bytes.NewReader(append(AppendBatch(nil, &b, 0, b.Text), b.Text...))).Next(&f)
+	if err != nil || !slices.Equal(described(&f.Batch), described(&b)) {
+		t.Errorf("%d marks, %v", len(f.Batch.Marks), err)
+	}
+	b.Text = append(b.Text, '\n')
+	err = NewDecoder(bytes.NewReader(append(AppendBatch(nil, &b, 0, b.Text), b.Text...))).Next(&f)
+	if !errors.Is(err, ErrProtocol) || !errors.Is(b.Check(), ErrRefused) {
+		t.Errorf("text and labels beyond the limit: %v, %v", err, b.Check())
+	}
+}
