@@ -22,6 +22,12 @@ func TestAppender(t *testing.T) {
 	}
 }
 
+func TestKeysAppender(t *testing.T) {
+	for _, mode := range []string{syncCommit, syncNone} {
+		appendertest.RunKeys(t, func(t *testing.T) wire.Appender { return open(t, &Sink{Sync: mode}) })
+	}
+}
+
 func TestOwners(t *testing.T) {
 	appendertest.RunOwners(t, func(t *testing.T) wire.Appender { return open(t, &Sink{Sync: syncNone}) })
 }

@@ -28,6 +28,7 @@ type Memory struct {
 	mu      sync.Mutex
 	streams map[wire.StreamID]*memoryStream // by wire.StreamID.Owned
 	order   []*memoryStream                 // as they were first met
+	keys    map[wire.StreamID]*memoryKey
 	kept    []wire.Batch
 	repeats int
 	gap     int64
@@ -79,6 +80,8 @@ func (m *Memory) take(b wire.Batch) error {
 	case b.Kind == wire.StreamLossy:
 		m.takeLossy(b)
 		return nil
+	case b.Kind == wire.StreamKey:
+		return m.takeKey(b)
 	}
 	s := m.streams[b.Stream.Owned(b.Kind, b.Agent)]
 	if s == nil {
@@ -148,6 +151,44 @@ func (m *Memory) move(b wire.Batch) {
 	s.known = b.Op != wire.OpEnd
 	s.Epoch, s.Point = b.Epoch, wire.Point{Offset: b.End, Tail: b.After}
 	m.keep(b)
+}
+
+// memoryKey is a request with a key.
+type memoryKey struct {
+	content wire.Hash
+	wire.Point
+}
+
+func (m *Memory) takeKey(b wire.Batch) error {
+	k := m.keys[b.Stream]
+	switch {
+	case k == nil && b.Offset > 0:
+		return &wire.Expected{}
+	case k == nil:
+		if m.keys == nil {
+			m.keys = make(map[wire.StreamID]*memoryKey)
+		}
+		k = &memoryKey{content: b.Key.Content}
+		m.keys[b.Stream] = k
+	case k.content != b.Key.Content:
+		return wire.ErrOtherContent
+	case b.End < k.Offset || b.End == k.Offset && b.After == k.Tail:
+		b.Key.Repeat = true
+		m.repeats++
+		return nil
+	case b.Offset != k.Offset || b.Before != k.Tail:
+		return &wire.Expected{Known: true, Watermark: wire.Watermark{Point: k.Point}}
+	}
+	k.Point = wire.Point{Offset: b.End, Tail: b.After}
+	m.keep(b)
+	return nil
+}
+
+// ForgetKeys has the keeper forget all requests with a key, but not their text.
+func (m *Memory) ForgetKeys() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.keys)
 }
 
 // takeLossy never says no: what came is kept, what is missing is counted.

@@ -132,3 +132,7 @@ func TestMemoryUntil(t *testing.T) {
 		}
 	})
 }
+
+func TestMemoryKeys(t *testing.T) {
+	appendertest.RunKeys(t, func(*testing.T) wire.Appender { return new(appendertest.Memory) })
+}
