@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fanin/ingest/key"
+	"fanin/internal/counters"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
@@ -113,7 +114,7 @@ func TestKeyTwice(t *testing.T) {
 	s = reopen(t, s)
 	appendKey(t, s, keyRequest("a", 3), again)
 	expectLines(t, s, keyLines("a", 0, 3)...)
-	if n := s.counts.of("test").duplicate.Load(); n != 3 {
+	if n := s.counts.of("test").Counts().Duplicate; n != 3 {
 		t.Errorf("%d duplicate lines counted after the restart, want 3", n)
 	}
 	r := verified(t, s)
@@ -173,9 +174,9 @@ func TestKeyHalf(t *testing.T) {
 		if r := verified(t, s); *r.Keys != (KeyReport{Requests: 1, Lines: 10}) {
 			t.Errorf("verify: %+v", r.Keys)
 		}
-		n := s.counts.of("test")
-		if n.written.Load() != 6 || n.duplicate.Load() != 4+10 || n.content.Load() != 10 {
-			t.Errorf("%d lines written, %d duplicate, %d of other content", n.written.Load(), n.duplicate.Load(), n.content.Load())
+		n := s.counts.of("test").Counts()
+		if n.Written != 6 || n.Duplicate != 4+10 || n.Rejected[counters.Content] != 10 {
+			t.Errorf("%+v", n)
 		}
 	}
 }
