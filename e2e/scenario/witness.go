@@ -16,7 +16,7 @@ import (
 // what was acknowledged once, and takes the collector at its word: when that
 // stands elsewhere than it must, it says so.
 type witness struct {
-	way       way
+	shipper   shipper
 	streams   []*testimony
 	stop      chan struct{} // no more batches
 	sending   sync.WaitGroup
@@ -24,8 +24,8 @@ type witness struct {
 	connected sync.WaitGroup
 }
 
-// way is how a witness reaches the collector.
-type way interface {
+// shipper is how a witness reaches the collector.
+type shipper interface {
 	wire.Appender
 	Run(ctx context.Context) error
 }
@@ -34,24 +34,26 @@ func hello(id string) wire.Hello {
 	return wire.Hello{Agent: id, Instance: wire.NewStreamID(), Run: 1, Host: id, Software: "fanin e2e"}
 }
 
-func overTCP(addr string) way {
-	return &ship.TCP{
-		Addrs: []string{addr}, Compress: "none", MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
-		DialTimeout: time.Second, PingEvery: time.Second, DeadAfter: 3 * time.Second, Hello: hello("witness"),
+func timing() ship.Timing {
+	return ship.Timing{
+		MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, GreetWithin: time.Second,
+		PingEvery: time.Second, DeadAfter: 3 * time.Second, AnswerWithin: 3 * time.Second,
 	}
+}
+
+func overTCP(addr string) shipper {
+	return &ship.TCP{Addrs: []string{addr}, Compress: "none", Hello: hello("witness"), Timing: timing()}
 }
 
 // overNATS asks the collector itself, or goes through a stream.
-func overNATS(url, stream string) way {
-	return &ship.NATS{
-		Login: natsconn.Login{URL: url}, Stream: stream, Compress: "none", MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond,
-		GreetWithin: time.Second, PingEvery: time.Second, DeadAfter: 3 * time.Second, AnswerWithin: 3 * time.Second, Hello: hello("witness-nats" + stream),
-	}
+func overNATS(url, stream string) shipper {
+	return &ship.NATS{Login: natsconn.Login{URL: url}, Stream: stream, Compress: "none",
+		Hello: hello("witness-nats" + stream), Timing: timing()}
 }
 
 // newWitness has two streams, whose sources count from first.
-func newWitness(first int, way way) *witness {
-	w := &witness{stop: make(chan struct{}), way: way}
+func newWitness(first int, shipper shipper) *witness {
+	w := &witness{stop: make(chan struct{}), shipper: shipper}
 	for i := range 2 {
 		w.streams = append(w.streams, &testimony{source: first + i, id: wire.NewStreamID()})
 	}
@@ -62,9 +64,9 @@ func newWitness(first int, way way) *witness {
 func (w *witness) start() {
 	var ctx context.Context
 	ctx, w.cancel = context.WithCancel(context.Background())
-	w.connected.Go(func() { w.way.Run(ctx) }) // ends by cancel
+	w.connected.Go(func() { w.shipper.Run(ctx) }) // ends by cancel
 	for _, t := range w.streams {
-		w.sending.Go(func() { t.err = t.run(ctx, w.way, w.stop) }) // ends by stop
+		w.sending.Go(func() { t.err = t.run(ctx, w.shipper, w.stop) }) // ends by stop
 	}
 }
 

@@ -48,11 +48,20 @@ func (a *agent) ship() error {
 	return nil
 }
 
+// timing is how long a shipper waits.
+func (a *agent) timing() ship.Timing {
+	c := &a.settings.Agent
+	return ship.Timing{
+		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter),
+		AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers,
+	}
+}
+
 func (a *agent) tcp(hello wire.Hello) (*ship.TCP, error) {
 	c := &a.settings.Agent
 	t := &ship.TCP{
 		Addrs: a.settings.to.addrs, Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome,
-		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter), Linger: lastAnswers, Hello: hello,
+		Hello: hello, Timing: a.timing(),
 	}
 	var err error
 	if a.settings.to.scheme == "tls" {
@@ -81,8 +90,7 @@ func (a *agent) nats(hello wire.Hello) (*ship.NATS, error) {
 	return &ship.NATS{
 		Login: login, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
 		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS,
-		Explain: c.TLS.Files(a.log).ExplainClient, PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter),
-		AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers, Hello: hello,
+		Explain: c.TLS.Files(a.log).ExplainClient, Hello: hello, Timing: a.timing(),
 	}, nil
 }
 

@@ -52,7 +52,7 @@ func TestTLSTrouble(t *testing.T) {
 		words   []string
 	}{
 		"a port without TLS":             {plain, `{ca = "` + ca + `"}`, []string{"that port does not speak TLS: write tcp://"}},
-		"a port that hangs up":           {silent.Addr().String(), `{ca = "` + ca + `"}`, []string{"closed the connection in the middle of the TLS handshake", "write tcp://"}},
+		"a port that hangs up":           {silent.Addr().String(), `{ca = "` + ca + `"}`, []string{"closed the connection during the TLS handshake", "write tcp://"}},
 		"an unknown authority":           {open, `{ca = "` + otherCA + `"}`, []string{"is not signed by an authority in " + otherCA, "set ca to"}},
 		"a wrong name":                   {"localhost:" + port, `{ca = "` + ca + `"}`, []string{`is for 127.0.0.1, and not for "localhost"`, "server_name"}},
 		"an expired certificate":         {old, `{ca = "` + ca + `"}`, []string{"expired at ", "renew it"}},

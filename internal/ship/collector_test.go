@@ -273,7 +273,7 @@ func eventually(t *testing.T, done func() bool) {
 // TestHostileNumbers: a collector's numbers neither keep an agent away for
 // years, nor fill its memory, nor reach a terminal as commands.
 func TestHostileNumbers(t *testing.T) {
-	for n, want := range map[int64]time.Duration{-1: 0, 0: 0, 30: 30 * time.Second, 1 << 40: longestFault, math.MaxInt64: longestFault, math.MinInt64: 0} {
+	for n, want := range map[int64]time.Duration{-1: 0, 0: 0, 30: 30 * time.Second, 1 << 40: maxFaultWait, math.MaxInt64: maxFaultWait, math.MinInt64: 0} {
 		if got := newFault(&wire.Frame{N: n}).wait; got != want {
 			t.Errorf("told to wait %d s: waits %v, want %v", n, got, want)
 		}
@@ -292,7 +292,7 @@ func TestHostileNumbers(t *testing.T) {
 		seen := make(chan struct{}, 100)
 		p.script = func(conn net.Conn) bool { conn.Write(answer); seen <- struct{}{}; return true }
 		welcomed := make(chan wire.Welcome, 100)
-		c := p.serve().dial(t, func(c *TCP) { c.OnWelcome = func(w wire.Welcome) { welcomed <- w } })
+		c := p.serve().dial(t, func(c *TCP) { c.OnWelcome = func(w wire.Welcome, _ int) { welcomed <- w } })
 		<-seen
 		<-seen
 		if len(welcomed) > 0 || c.Trouble() == "" {
@@ -347,8 +347,8 @@ func TestGivenUp(t *testing.T) {
 		if c.session == nil {
 			return false
 		}
-		c.session.mu.Lock()
-		defer c.session.mu.Unlock()
+		c.session.pending.mu.Lock()
+		defer c.session.pending.mu.Unlock()
 		return len(c.session.waiting) == len(all)
 	})
 	cancel()

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// confirmed is how many bytes the other side's kernel has acknowledged, and
-// whether others wait for it.
+// confirmed returns how many bytes the peer's kernel has acknowledged, and whether others
+// wait for that.
 func confirmed(conn net.Conn) (bytes uint64, pending, known bool) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
@@ -22,7 +22,10 @@ func confirmed(conn net.Conn) (bytes uint64, pending, known bool) {
 		return 0, false, false
 	}
 	var info *unix.TCPInfo
-	if cerr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); cerr != nil || err != nil {
+	cerr := raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	})
+	if cerr != nil || err != nil {
 		return 0, false, false
 	}
 	return info.Bytes_acked, info.Unacked > 0 || info.Notsent_bytes > 0, true

@@ -17,14 +17,14 @@ func TestBeginningKeepsNoDeadConnection(t *testing.T) {
 		go io.Copy(io.Discard, theirs) // ends with the connection
 		defer theirs.Close()
 		defer ours.Close()
-		s := newSession(ours, &TCP{DeadAfter: 15 * time.Second})
+		s := newTCPSession(ours, &TCP{Timing: Timing{DeadAfter: 15 * time.Second}})
 		begun := time.Now()
-		s.since = begun
-		for n := byte(1); s.lives(); n++ {
+		s.live.hear()
+		for n := byte(1); s.live.alive(ours); n++ {
 			if time.Since(begun) > time.Minute {
 				t.Fatal("still taken for alive after a minute without a word")
 			}
-			if _, err := s.begin(&wire.Batch{Stream: wire.StreamID{n}}); err != nil {
+			if _, err := s.start(&wire.Batch{Stream: wire.StreamID{n}}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)

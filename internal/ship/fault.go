@@ -8,20 +8,20 @@ import (
 	"fanin/internal/wire"
 )
 
-// fault is the collector's word that it wants no connection now.
+// fault is a collector's refusal of a session.
 type fault struct {
 	reason string
 	wait   time.Duration
 }
 
-// longestFault is how long a collector can keep an agent away.
-const longestFault = 5 * time.Minute
+// maxFaultWait is how long a collector can keep an agent away.
+const maxFaultWait = 5 * time.Minute
 
-// errDrained ends a session whose collector is going down. It comes back soon.
-var errDrained = &fault{"it is going down", time.Second}
+// errDrained ends a session whose collector stops. A collector is back soon.
+var errDrained = &fault{"it stops", time.Second}
 
-// newFault takes the frame's word, as far as it can be believed: its text goes to
-// terminals, and its time is somebody else's number.
+// newFault reads a fault frame. Its text reaches terminals, and its time is a number of the
+// peer's: both are limited.
 func newFault(f *wire.Frame) *fault {
 	reason := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -29,7 +29,7 @@ func newFault(f *wire.Frame) *fault {
 		}
 		return r
 	}, f.Reason)
-	return &fault{reason, time.Duration(min(max(f.N, 0), int64(longestFault/time.Second))) * time.Second}
+	return &fault{reason, time.Duration(min(max(f.N, 0), int64(maxFaultWait/time.Second))) * time.Second}
 }
 
-func (f *fault) Error() string { return "the collector says: " + f.reason }
+func (f *fault) Error() string { return "the collector refused the session: " + f.reason }

@@ -46,7 +46,7 @@ func throughStream(n *ingest.NATS) { n.Stream, n.Create = "BATCHES", true }
 func connectNATS(t *testing.T, s *natstest.Server, change ...func(*NATS)) *NATS {
 	t.Helper()
 	n := &NATS{Login: natsconn.Login{URL: s.ClientURL()}, Hello: wire.Hello{Agent: "web.example.com", Instance: wire.NewStreamID(), Run: 1},
-		MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond}
+		Timing: Timing{MinBackoff: time.Millisecond, MaxBackoff: 50 * time.Millisecond}}
 	for _, f := range change {
 		f(n)
 	}
@@ -201,7 +201,7 @@ func TestStreamsWordDoubted(t *testing.T) {
 	if errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected)) {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return n.isCareful(id) })
+	eventually(t, func() bool { return n.acks.needs(id) })
 	b := wire.Batch{Stream: id, Epoch: 1, Offset: 4, Before: wire.TailHash(first), End: 8, After: wire.TailHash(second), Text: second[4:]}
 	err = n.Append(bounded(t), b)
 	for err != nil && !errors.As(err, new(*wire.Expected)) && bounded(t).Err() == nil { // a session may have ended
@@ -303,15 +303,15 @@ func TestStreamsWord(t *testing.T) {
 		return func() { n.Shutdown(bounded(t)); <-done }
 	}
 	serve()() // makes the stream
-	welcomes := make(chan wire.Welcome, 100)
+	welcomes, maxTexts := make(chan wire.Welcome, 100), make(chan int, 100)
 	n := connectNATS(t, s, viaStream, func(n *NATS) {
 		n.Ack, n.GreetWithin, n.PingEvery = "stream", 200*time.Millisecond, 50*time.Millisecond
 		n.Known = func() wire.Welcome { return wire.Welcome{} }
-		n.OnWelcome = func(w wire.Welcome) { welcomes <- w }
+		n.OnWelcome = func(w wire.Welcome, maxText int) { welcomes <- w; maxTexts <- maxText }
 	})
 	id, want := openNATS(t, n), ""
-	if w := <-welcomes; !w.Log.IsZero() || w.MaxText == 0 {
-		t.Fatalf("alone, the welcome is %+v", w)
+	if w, maxText := <-welcomes, <-maxTexts; !w.Log.IsZero() || maxText == 0 {
+		t.Fatalf("without a collector, the welcome is %+v, with %d bytes of text", w, maxText)
 	}
 	at := wire.Point{}
 	say := func(text string) wire.Batch {
@@ -387,21 +387,21 @@ func TestStreamsWord(t *testing.T) {
 func TestSmallPayload(t *testing.T) {
 	s := natstest.New(t, func(o *server.Options) { o.MaxPayload = 64 << 10 })
 	m, _ := collectNATS(t, s)
-	welcomes := make(chan wire.Welcome, 100)
+	maxTexts := make(chan int, 100)
 	n := connectNATS(t, s, func(n *NATS) {
 		n.Compress = "none"
-		n.OnWelcome = func(w wire.Welcome) { welcomes <- w }
+		n.OnWelcome = func(_ wire.Welcome, maxText int) { maxTexts <- maxText }
 	})
-	w := <-welcomes
-	if w.MaxText < 60<<10 || w.MaxText > 64<<10 {
-		t.Fatalf("%d bytes of text for 64 KiB", w.MaxText)
+	maxText := <-maxTexts
+	if maxText < 60<<10 || maxText > 64<<10 {
+		t.Fatalf("%d bytes of text for 64 KiB", maxText)
 	}
 	id := openNATS(t, n)
-	b := line(id, strings.Repeat("x", w.MaxText-1)+"\n")
+	b := line(id, strings.Repeat("x", maxText-1)+"\n")
 	if err := n.Append(bounded(t), b); err != nil {
 		t.Fatal(err)
 	}
-	if len(m.Text(id)) != w.MaxText {
+	if len(m.Text(id)) != maxText {
 		t.Errorf("%d bytes kept", len(m.Text(id)))
 	}
 	next := b
@@ -456,7 +456,7 @@ var update = flag.Bool("update", false, "write testdata/*.golden anew: the proto
 func TestNATSGolden(t *testing.T) {
 	hello := wire.Hello{Version: wire.Version, Agent: "web.example.com", Instance: wire.StreamID{1, 2, 3}, Run: 7, Host: "web", Software: "fanin-agent 1.0.0"}
 	n := &NATS{Subject: "fanin", Hello: hello, hello: wire.AppendHello(nil, hello)}
-	s := &talk{n: n, where: "s1"}
+	s := &natsSession{n: n, where: "s1"}
 	b := wire.Batch{Stream: wire.StreamID{9}, Epoch: 2, Offset: 100, Before: 11, End: 108, After: 12, Time: 1700000000000000, Text: []byte("one\ntwo\n")}
 	log := wire.StreamID{0xab}
 	var got strings.Builder
@@ -464,7 +464,7 @@ func TestNATSGolden(t *testing.T) {
 		what, subject, answer string
 		data                  []byte
 	}{
-		{"a greeting", n.Subject.Hello(hello.Agent), s.answerTo(greetToken), n.hello},
+		{"a greeting", n.Subject.Hello(hello.Agent), s.answerTo(helloToken), n.hello},
 		{"a batch, asked directly", n.Subject.Log(log, hello.Agent), s.answerTo("1"), s.message(&b)},
 		{"a batch, through a stream; where its answer goes is in the header " + natsconn.HeaderAnswer, n.Subject.Batch(hello.Agent), "s1." + pushedToken(1, &b), s.message(&b)},
 		{"a ping", n.Subject.Log(log, hello.Agent), s.answerTo("ping"), wire.AppendPing(bytes.Clone(n.hello), wire.KindPing, 5)},

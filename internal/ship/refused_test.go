@@ -16,7 +16,7 @@ func TestRefused(t *testing.T) {
 	eventually(t, func() bool { return first.Trouble() == "" })
 	second := connect(t, addr)
 	eventually(t, func() bool {
-		return strings.Contains(second.Trouble(), "the collector says: too many connections: raise max_conns")
+		return strings.Contains(second.Trouble(), "the collector refused the session: too many connections: raise max_conns")
 	})
 
 	p := newPeer(t)
@@ -27,6 +27,6 @@ func TestRefused(t *testing.T) {
 		if strings.Contains(said, "kind 0") {
 			t.Fatal(said)
 		}
-		return strings.Contains(said, "closed before the collector's welcome came")
+		return strings.Contains(said, "closed before the collector's welcome")
 	})
 }

@@ -1,61 +1,48 @@
-// Package ship carries batches from an agent to a collector: over TCP, each
-// acknowledged after it was committed there, or over UDP, where nobody answers.
+// Package ship carries batches from an agent to a collector: over TCP or NATS, where each
+// is acknowledged after it was committed, or over UDP, where nothing is.
 package ship
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"syscall"
 	"time"
 
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
-// TCP is an Appender whose nil means that the collector committed the batch. It
-// keeps one connection, over which any number of streams have one batch each on
-// the way. Set the fields, Run it, Append to it. Zero fields take the defaults
-// named.
+// OnWelcome is called for each session before anything is sent in it, with the collector's
+// welcome and the most text that a batch may have in this session.
+type OnWelcome func(w wire.Welcome, maxText int)
+
+// TCP is an Appender whose nil means that the collector committed the batch. It keeps one
+// connection, over which any number of streams have one batch each in flight. Set the
+// fields, Run it, Append to it. Zero fields take the defaults named.
 type TCP struct {
 	Addrs     []string           // of one log, as host:port; tried in turn; required
 	TLS       func() *tls.Config // for each connection anew; nil: plain TCP
-	Explain   func(error) error  // says what an error of TLS means, and what to do; nil: it stays as it is
-	Hello     wire.Hello         // who this is; Version is filled in
-	OnWelcome func(wire.Welcome) // called for each connection, before anything is sent over it
+	Explain   func(error) error  // adds what an error of TLS means, and what to do; nil: it stays as it is
+	Hello     wire.Hello         // the agent; Version is filled in
+	OnWelcome OnWelcome          // may be nil
 	Compress  string             // "auto" (default): zstd unless the collector is on this machine; "zstd"; "none"
-	Log       *slog.Logger       // default: discard
+	Log       *slog.Logger       // nil: discard
+	Timing
 
-	PingEvery   time.Duration // default 5 s
-	DeadAfter   time.Duration // without a byte from the collector and without one taken by it, see lives; default 15 s
-	DialTimeout time.Duration // dialling, TLS and the welcome; default 10 s
-	Linger      time.Duration // for the answer to a batch on its way whose context ended; default none
-	MinBackoff  time.Duration // between connections; default 200 ms
-	MaxBackoff  time.Duration // default 30 s
-
-	link[*session]
-	squeeze *squeezer
+	connState[*tcpSession]
+	shared *compressor // of all sessions
 }
 
 var _ wire.Appender = (*TCP)(nil)
 
 func (t *TCP) defaults() {
-	set := func(d *time.Duration, v time.Duration) {
-		if *d == 0 {
-			*d = v
-		}
-	}
-	set(&t.PingEvery, 5*time.Second)
-	set(&t.DeadAfter, 15*time.Second)
-	set(&t.DialTimeout, 10*time.Second)
-	set(&t.MinBackoff, 200*time.Millisecond)
-	set(&t.MaxBackoff, 30*time.Second)
+	t.setDefaults(Timing{GreetWithin: 10 * time.Second, MaxBackoff: 30 * time.Second})
 	if t.Log == nil {
 		t.Log = slog.New(slog.DiscardHandler)
 	}
@@ -66,9 +53,9 @@ func (t *TCP) defaults() {
 func (t *TCP) Run(ctx context.Context) error {
 	t.defaults()
 	if len(t.Addrs) == 0 {
-		return errors.New("no collector's address was given")
+		return errors.New("no address of a collector is set")
 	}
-	wait := t.MinBackoff
+	backoff := t.backoff()
 	for i := 0; ctx.Err() == nil; i++ {
 		address := t.Addrs[i%len(t.Addrs)]
 		welcomed, err := t.connect(ctx, address)
@@ -76,17 +63,18 @@ func (t *TCP) Run(ctx context.Context) error {
 			break
 		}
 		if welcomed {
-			wait = t.MinBackoff // it had worked
+			backoff.Reset()
 		}
 		var f *fault
 		if errors.As(err, &f) {
-			wait = max(wait, f.wait)
+			backoff.AtLeast(f.wait)
 		}
-		t.lost(t.Log, address, err, wait)
+		var pause time.Duration
 		if (i+1)%len(t.Addrs) == 0 || f != nil {
-			sleep(ctx, wait/2+rand.N(wait)) // so that a fleet does not come back as one
-			wait = min(2*wait, t.MaxBackoff)
+			pause = backoff.Next()
 		}
+		t.lost(t.Log, address, err, pause)
+		retry.Pause(ctx, pause)
 	}
 	return ctx.Err()
 }
@@ -99,13 +87,13 @@ func (t *TCP) connect(ctx context.Context, address string) (welcomed bool, err e
 	}
 	defer s.close(nil)
 	if len(t.Addrs) == 1 {
-		t.anyLog() // it may have begun anew
+		t.anyLog() // it may be a new one
 	}
 	if err := t.sameLog(w.Log); err != nil {
 		return false, err
 	}
 	if t.OnWelcome != nil {
-		t.OnWelcome(w)
+		t.OnWelcome(w, wire.MaxText)
 	}
 	t.Log.Info("connected", "collector", address, "log", w.Log, "streams", len(w.Streams))
 	t.use(s)
@@ -113,13 +101,10 @@ func (t *TCP) connect(ctx context.Context, address string) (welcomed bool, err e
 	return true, s.serve(ctx)
 }
 
-// Append sends b and waits for the collector's answer, or for a connection
-// first. When the connection is lost meanwhile, the outcome is unknown.
+// Append sends b and waits for the collector's answer, or for a connection first. When the
+// connection is lost meanwhile, the outcome is unknown.
 func (t *TCP) Append(ctx context.Context, b wire.Batch) error {
-	if b.Stream.IsZero() {
-		return &wire.Refused{Reason: "lines without a stream cannot be acknowledged"}
-	}
-	if err := cmp.Or(b.Check(), ctx.Err()); err != nil {
+	if err := checkBatch(ctx, &b); err != nil {
 		return err
 	}
 	s, err := t.current(ctx)
@@ -129,9 +114,9 @@ func (t *TCP) Append(ctx context.Context, b wire.Batch) error {
 	return s.append(ctx, &b)
 }
 
-// dial connects, says hello and reads the welcome.
-func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.DialTimeout)
+// dial connects, sends the hello and reads the welcome.
+func (t *TCP) dial(ctx context.Context, address string) (*tcpSession, wire.Welcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.GreetWithin)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -150,9 +135,9 @@ func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome,
 		}
 		conn = tc
 	}
-	s := newSession(conn, t)
+	s := newTCPSession(conn, t)
 	if t.Compress == "zstd" || t.Compress != "none" && !local {
-		if s.squeeze, err = t.squeezer(); err != nil {
+		if s.compressor, err = t.compressor(); err != nil {
 			conn.Close()
 			return nil, wire.Welcome{}, err
 		}
@@ -160,7 +145,7 @@ func (t *TCP) dial(ctx context.Context, address string) (*session, wire.Welcome,
 	w, err := s.greet(ctx)
 	if err != nil {
 		conn.Close()
-		err = t.explain(err) // that it was not let in, a client learns after the handshake
+		err = t.explain(err) // a client learns after the handshake that it was rejected
 	}
 	return s, w, err
 }
@@ -172,22 +157,24 @@ func (t *TCP) explain(err error) error {
 	return t.Explain(err)
 }
 
-// handshakeError says what most often is the matter.
+// handshakeError explains the most frequent causes.
 func (t *TCP) handshakeError(err error) error {
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return fmt.Errorf("the other side closed the connection in the middle of the TLS handshake: does that port speak TLS? If not, write tcp:// (%w)", err)
+		return fmt.Errorf("the peer closed the connection during the TLS handshake: "+
+			"does that port speak TLS? If not, write tcp:// (%w)", err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("nothing answers to the TLS handshake within %v: does that port speak TLS? If not, write tcp:// (%w)", t.DialTimeout, err)
+		return fmt.Errorf("no answer to the TLS handshake within %v: does that port speak TLS? If not, write tcp:// (%w)",
+			t.GreetWithin, err)
 	}
 	return fmt.Errorf("TLS handshake: %w", t.explain(err))
 }
 
-// squeezer is made once, by the one goroutine that dials.
-func (t *TCP) squeezer() (*squeezer, error) {
+// compressor returns the one that all sessions share. Only the goroutine that dials calls it.
+func (t *TCP) compressor() (*compressor, error) {
 	var err error
-	if t.squeeze == nil {
-		t.squeeze, err = newSqueezer()
+	if t.shared == nil {
+		t.shared, err = newCompressor()
 	}
-	return t.squeeze, err
+	return t.shared, err
 }

@@ -75,7 +75,7 @@ func (p *peer) conn(conn net.Conn) {
 func (p *peer) dial(t *testing.T, change ...func(*TCP)) *TCP {
 	t.Helper()
 	c := &TCP{Addrs: []string{p.ln.Addr().String()}, Hello: wire.Hello{Agent: "a", Instance: wire.NewStreamID(), Run: 1},
-		MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond}
+		Timing: Timing{MinBackoff: time.Millisecond, MaxBackoff: 20 * time.Millisecond}}
 	for _, f := range change {
 		f(c)
 	}
@@ -178,7 +178,7 @@ func TestTwoLogs(t *testing.T) {
 	welcomed := make(chan wire.StreamID, 100)
 	c := a.dial(t, func(c *TCP) {
 		c.Addrs = append(c.Addrs, b.ln.Addr().String())
-		c.OnWelcome = func(w wire.Welcome) { welcomed <- w.Log }
+		c.OnWelcome = func(w wire.Welcome, _ int) { welcomed <- w.Log }
 	})
 	open(t, c)
 	a.ln.Close()

@@ -16,14 +16,14 @@ import (
 )
 
 // UDP is a lossy Appender: its nil means that the kernel took the datagrams, and
-// nothing more. Each carries its place in its stream, so that the collector
-// counts exactly what never came. A batch's text must be the source's own bytes,
-// one for one, or one line alone.
+// nothing more. Each datagram has its position in its stream, so that the collector counts
+// exactly what never came. A batch's text must be the source's own bytes, one for one, or a
+// single line.
 type UDP struct {
 	Addr     string // of the collector, as host:port; required
-	Agent    string // who sends
-	Host     string // whose lines
-	Datagram int    // bytes at most, a longer single line excepted; default 1,400: no fragments on common networks
+	Agent    string // the sender's id
+	Host     string // of the lines
+	Datagram int    // bytes at most, except for a longer single line; default 1,400: no fragments on common networks
 
 	mu      sync.Mutex
 	conn    net.Conn
@@ -37,10 +37,10 @@ var _ wire.Appender = (*UDP)(nil)
 // largestDatagram is what IPv4 carries, less headers.
 const largestDatagram = 65507
 
-// frameRoom is what a lossy frame takes besides names and text, at most.
-const frameRoom = 80
+// frameOverhead is the most that a lossy frame has besides names and text.
+const frameOverhead = 80
 
-// Refused is how often the collector's machine said that nobody listens.
+// Refused returns how often the collector's machine reported that the port is closed.
 func (u *UDP) Refused() uint64 { return u.refused.Load() }
 
 // Append sends b's lines, as many to a datagram as fit.
@@ -49,7 +49,7 @@ func (u *UDP) Append(ctx context.Context, b wire.Batch) error {
 		return err
 	}
 	if b.Op != wire.OpData {
-		return nil // a lossy stream opens itself, and is answered by nobody
+		return nil // a lossy stream opens itself, and nothing is answered
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -60,13 +60,13 @@ func (u *UDP) Append(ctx context.Context, b wire.Batch) error {
 	return u.split(b)
 }
 
-// redial is how often the collector's name is looked up: nobody says when it moved.
-const redial = time.Minute
+// redialEvery is how often the collector's name is looked up: nothing announces that its
+// address changed.
+const redialEvery = time.Minute
 
-// dial makes a socket, or a new one now and then, and stays with what it has
-// when that fails.
+// dial makes a socket, and a new one now and then. If that fails, the old one stays in use.
 func (u *UDP) dial(ctx context.Context) error {
-	if u.conn != nil && time.Since(u.dialled) < redial {
+	if u.conn != nil && time.Since(u.dialled) < redialEvery {
 		return nil
 	}
 	c, err := new(net.Dialer).DialContext(ctx, "udp", u.Addr)
@@ -85,16 +85,16 @@ func (u *UDP) dial(ctx context.Context) error {
 
 // split sends the batch in parts of whole lines.
 func (u *UDP) split(b wire.Batch) error {
-	room := u.Datagram
-	if room <= 0 {
-		room = 1400
+	limit := u.Datagram
+	if limit <= 0 {
+		limit = 1400
 	}
-	room = max(room-frameRoom-len(b.Agent)-len(b.Host)-len(b.Source), 1)
+	limit = max(limit-frameOverhead-len(b.Agent)-len(b.Host)-len(b.Source), 1)
 	exact := int64(len(b.Text)) == b.End-b.Offset
 	for rest := b.Text; len(rest) > 0; {
 		n, lines := len(rest), 0
 		if exact {
-			n, lines = lead(rest, room)
+			n, lines = lead(rest, limit)
 		}
 		part := b
 		part.Text, rest = rest[:n], rest[n:]
@@ -110,12 +110,12 @@ func (u *UDP) split(b wire.Batch) error {
 	return nil
 }
 
-// lead is how much of text goes first: whole lines within room, one at least,
-// and not more of them than a collector takes at a time.
-func lead(text []byte, room int) (n, lines int) {
+// lead returns how much of text is sent first: whole lines within limit, at least one, and
+// not more of them than a collector accepts at a time.
+func lead(text []byte, limit int) (n, lines int) {
 	for lines < wire.MaxCutLines {
 		end := bytes.IndexByte(text[n:], '\n') + 1
-		if end == 0 || n > 0 && n+end > room {
+		if end == 0 || n > 0 && n+end > limit {
 			break
 		}
 		n, lines = n+end, lines+1
@@ -126,11 +126,12 @@ func lead(text []byte, room int) (n, lines int) {
 func (u *UDP) send(b *wire.Batch) error {
 	u.buf = wire.AppendLossy(u.buf[:0], b)
 	if len(u.buf) > largestDatagram {
-		return &wire.Refused{Reason: fmt.Sprintf("a line of %d bytes does not fit into a datagram; set agent.max_line = \"60KiB\" or use tcp", len(b.Text))}
+		return &wire.Refused{Reason: fmt.Sprintf("a line of %d bytes does not fit into a datagram; "+
+			"set agent.max_line = \"60KiB\" or use tcp", len(b.Text))}
 	}
 	_, err := u.conn.Write(u.buf)
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		u.refused.Add(1) // of an earlier one; this one was not sent
+		u.refused.Add(1) // reported for an earlier datagram; this one was not sent
 		_, err = u.conn.Write(u.buf)
 		if errors.Is(err, syscall.ECONNREFUSED) {
 			err = nil
@@ -142,7 +143,7 @@ func (u *UDP) send(b *wire.Batch) error {
 	return nil
 }
 
-// Close gives the socket back.
+// Close closes the socket.
 func (u *UDP) Close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

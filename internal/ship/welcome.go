@@ -7,7 +7,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// welcome gathers a welcome and the pages of streams behind it.
+// welcome collects a welcome and the pages of streams behind it.
 type welcome struct {
 	wire.Welcome
 	left    int64 // streams that are still to come; before the welcome itself, 1
@@ -16,11 +16,11 @@ type welcome struct {
 
 func newWelcome() *welcome { return &welcome{left: 1} }
 
-// maxAnnounced is more streams than any log knows: a number beyond it is no welcome's.
+// maxAnnounced is more streams than any log has: a larger number is a protocol error.
 const maxAnnounced = 1 << 24
 
-// take takes the next frame.
-func (w *welcome) take(f *wire.Frame) error {
+// add adds the next frame.
+func (w *welcome) add(f *wire.Frame) error {
 	switch {
 	case f.Kind == wire.KindWelcome && w.Log.IsZero():
 		if f.N < 0 || f.N > maxAnnounced {
@@ -29,20 +29,22 @@ func (w *welcome) take(f *wire.Frame) error {
 		w.Welcome, w.left = f.Welcome, f.N
 	case f.Kind == wire.KindStreams && !w.Log.IsZero():
 		w.left -= max(1, int64(len(f.Streams)))
-		room := min(len(f.Streams), wire.MaxStreams-len(w.Streams))
-		w.Streams = append(w.Streams, f.Streams[:room]...)
-		w.ignored += int64(len(f.Streams) - room)
+		n := min(len(f.Streams), wire.MaxStreams-len(w.Streams))
+		w.Streams = append(w.Streams, f.Streams[:n]...)
+		w.ignored += int64(len(f.Streams) - n)
 	default:
 		return fmt.Errorf("read the welcome: %w: a frame of kind %d", wire.ErrProtocol, f.Kind)
 	}
 	return nil
 }
 
-// report says what is not taken note of. It costs memory here, not lines: but a
-// file of such a stream begins anew if this agent has no mark of it.
+// report logs which streams are ignored. That bounds memory and loses no lines. But a file
+// of an ignored stream is sent from its start again if this agent has no mark of it.
 func (w *welcome) report(log *slog.Logger) {
 	if w.ignored > 0 {
-		log.Warn("the collector knows more streams of this agent than it can take note of; a file that is known by one of the others, and not by a mark of this agent, is sent from its start again. "+
-			"Forget old ones with: fanin-collector streams --forget --agent ID --older 30d", "taken", len(w.Streams), "ignored", w.ignored)
+		log.Warn("the collector knows more streams of this agent than the agent can hold: files of the other streams "+
+			"are sent from their start again, unless this agent has a mark of them; "+
+			"remove old streams with: fanin-collector streams --forget --agent ID --older 30d",
+			"used", len(w.Streams), "ignored", w.ignored)
 	}
 }

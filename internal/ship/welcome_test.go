@@ -21,7 +21,7 @@ func TestWelcomeOfTooManyStreams(t *testing.T) {
 		if err := d.Next(&f); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.take(&f); err != nil {
+		if err := w.add(&f); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,17 +45,17 @@ func TestWelcomeEnds(t *testing.T) {
 			if frames > 4 {
 				t.Fatalf("%d streams are still to come behind %d pages of %d", w.left, frames, len(page))
 			}
-			if err := w.take(&next); err != nil {
+			if err := w.add(&next); err != nil {
 				t.Fatal(err)
 			}
 			next = wire.Frame{Kind: wire.KindStreams, Streams: page}
 		}
-		if err := w.take(&wire.Frame{Kind: wire.KindWelcome, Welcome: wire.Welcome{Log: wire.NewStreamID()}}); err == nil {
+		if err := w.add(&wire.Frame{Kind: wire.KindWelcome, Welcome: wire.Welcome{Log: wire.NewStreamID()}}); err == nil {
 			t.Error("a second welcome is taken")
 		}
 	}
 	for _, f := range []wire.Frame{{Kind: wire.KindStreams}, {Kind: wire.KindPong}, {Kind: wire.KindWelcome, N: -1}, {Kind: wire.KindWelcome, N: maxAnnounced + 1}} {
-		if err := newWelcome().take(&f); !errors.Is(err, wire.ErrProtocol) {
+		if err := newWelcome().add(&f); !errors.Is(err, wire.ErrProtocol) {
 			t.Errorf("it begins with %+v: %v", f, err)
 		}
 	}

@@ -249,7 +249,7 @@ func TestFromEndBeforeACollector(t *testing.T) {
 			r.halt()
 			r.append("a.log", "5\n").append("c.log", "6\n").run()
 		}
-		r.tailer.Welcome(r.keeper.welcome())
+		r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
 		want := "part done 3 4"
 		if killed {
 			want += " 5 6"
@@ -413,10 +413,10 @@ func TestRefusalEndsWithTheConnection(t *testing.T) {
 	}
 	for range 3 {
 		again()
-		r.tailer.Welcome(r.keeper.welcome())
+		r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
 	}
 	again()
 	r.keeper.refuse(nil)
-	r.tailer.Welcome(r.keeper.welcome())
+	r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
 	r.expect("1")
 }

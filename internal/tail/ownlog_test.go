@@ -122,7 +122,7 @@ func TestBecomesOwnLog(t *testing.T) {
 	r := newRig(t)
 	r.append("a.log", "before\n").run().expect("before")
 	r.own(wire.LockName(r.path("a.log")), r.keeper.life.Log)
-	r.tailer.Welcome(r.keeper.welcome())
+	r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
 	r.append("a.log", "of the log\n").append("b.log", "of the host\n").expect("before of the host")
 	until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
 }

@@ -157,7 +157,7 @@ func (r *rig) run() *rig {
 		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}
 	r.change(t)
 	if !r.unwelcome {
-		t.Welcome(r.keeper.welcome())
+		t.Welcome(r.keeper.welcome(), wire.MaxText)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.tailer, r.stop, r.done = t, stop, make(chan error, 1)

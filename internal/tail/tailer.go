@@ -65,6 +65,7 @@ type Tailer struct {
 	handed    []handed
 	beside    map[string][]*Follower // by directory; a list is replaced, or grows, but never changes
 	welcome   *wire.Welcome
+	maxText   int                                 // of a batch in this session; 0: there was no welcome
 	streams   map[wire.StreamID]*wire.StreamState // of the welcome, but those that ended since
 	welcomed  chan struct{}                       // closed at the first welcome
 	welcomes  atomic.Int64                        // how many there were
@@ -300,10 +301,12 @@ func (t *Tailer) pokeHidden() {
 	}
 }
 
-// Welcome takes what a collector says at each connection.
-func (t *Tailer) Welcome(w wire.Welcome) {
+// Welcome tells the tailer what a collector answered at the start of a session, and the
+// most text that a batch may have in this session.
+func (t *Tailer) Welcome(w wire.Welcome, maxText int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.maxText = maxText
 	t.welcomes.Add(1)
 	if t.renewed != nil {
 		close(t.renewed)
@@ -348,14 +351,11 @@ func (t *Tailer) Abandon() {
 	}
 }
 
-// maxText is how much text of a batch the way to the collector takes.
-func (t *Tailer) maxText() int {
+// batchText returns the most text that a batch may have in the session now.
+func (t *Tailer) batchText() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.welcome == nil || t.welcome.MaxText == 0 {
-		return wire.MaxText
-	}
-	return t.welcome.MaxText
+	return cmp.Or(t.maxText, wire.MaxText)
 }
 
 // look finds new files and tells each follower where its file is seen now.

@@ -162,7 +162,6 @@ type Welcome struct {
 	About       About
 	Streams     []StreamState // as an agent has read them
 	Listing     Listing       // as a keeper tells them, in place of Streams
-	MaxText     int           // how much text of a batch the way there takes; 0: MaxText. Never sent
 }
 
 // Listing is the streams of an agent in pages, so that no greeting holds all of

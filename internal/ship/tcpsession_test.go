@@ -14,7 +14,7 @@ func TestNothingBegunWhileDraining(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	s := newSession(ours, &TCP{})
+	s := newTCPSession(ours, &TCP{})
 	s.draining = true
 	b := wire.Batch{Stream: wire.NewStreamID(), Text: []byte("a line\n"), End: 7}
 	if err := s.append(t.Context(), &b); !errors.Is(err, errDrained) {
@@ -42,9 +42,9 @@ func TestAnswerBeforeTheEnd(t *testing.T) {
 	for range 50 {
 		ours, theirs := net.Pipe()
 		b := wire.Batch{Stream: wire.NewStreamID(), Text: []byte("a line\n"), End: 7}
-		var s *session
-		s = newSession(lastWord{ours, func() {
-			s.answer(wire.Answer{Kind: wire.KindAck, Stream: b.Stream})
+		var s *tcpSession
+		s = newTCPSession(lastWord{ours, func() {
+			s.deliver(b.Stream, wire.Answer{Kind: wire.KindAck, Stream: b.Stream})
 			s.close(nil)
 		}}, &TCP{})
 		if err := s.append(t.Context(), &b); err != nil {

@@ -1,0 +1,242 @@
+package ship
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// tcpSession is one connection to a collector.
+type tcpSession struct {
+	t          *TCP
+	conn       net.Conn
+	decoder    *wire.Decoder
+	compressor *compressor // nil: texts are sent as they are
+	pending[wire.StreamID]
+	live   liveness
+	served atomic.Bool // the greeting is over
+
+	writing sync.Mutex
+	head    []byte // the frame that is written, without its text
+}
+
+func newTCPSession(conn net.Conn, t *TCP) *tcpSession {
+	s := &tcpSession{t: t, conn: conn, pending: newPending[wire.StreamID](), live: liveness{deadAfter: t.DeadAfter}}
+	s.decoder = wire.NewDecoder(liveReader{s})
+	return s
+}
+
+// close ends the session; the outcome of what waits is unknown.
+func (s *tcpSession) close(err error) {
+	if s.end(err) {
+		s.conn.Close()
+	}
+}
+
+// greet sends the hello and reads the welcome and its streams.
+func (s *tcpSession) greet(ctx context.Context) (w wire.Welcome, err error) {
+	if end, ok := ctx.Deadline(); ok {
+		s.conn.SetDeadline(end)
+	}
+	if _, err := s.conn.Write(wire.AppendHello(nil, s.t.Hello)); err != nil {
+		return w, fmt.Errorf("send the hello: %w", err)
+	}
+	var f wire.Frame
+	in := newWelcome()
+	for in.left > 0 {
+		if err := s.decoder.Next(&f); err != nil {
+			return w, s.noWelcome(err)
+		}
+		if f.Kind == wire.KindFault {
+			return w, newFault(&f)
+		}
+		if err := in.add(&f); err != nil {
+			return w, err
+		}
+		s.conn.SetDeadline(time.Now().Add(s.t.GreetWithin)) // a long list over a slow line
+	}
+	in.report(s.t.Log)
+	return in.Welcome, s.conn.SetDeadline(time.Time{})
+}
+
+// noWelcome explains the most frequent causes.
+func (s *tcpSession) noWelcome(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("no welcome within %v: is that the port of a fanin-collector?", s.t.GreetWithin)
+	case errors.Is(err, wire.ErrProtocol):
+		return notCollector(err)
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op // the kind of frame explains nothing here
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("the connection was closed before the collector's welcome: "+
+			"the collector rejected it, and its log has the reason, or another program has that port (%w)", err)
+	}
+	return fmt.Errorf("read the welcome: %w", err)
+}
+
+// notCollector is the error of a peer that speaks another protocol.
+func notCollector(err error) error { return fmt.Errorf("the peer is not a fanin-collector: %w", err) }
+
+// serve reads answers until the connection ends.
+func (s *tcpSession) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.close(ctx.Err()) })
+	defer stop()
+	s.live.hear()
+	s.served.Store(true)
+	go s.ping() // ends with the session
+	s.close(s.read())
+	return s.err
+}
+
+func (s *tcpSession) read() error {
+	var f wire.Frame
+	for {
+		if s.drained() {
+			return errDrained
+		}
+		if err := s.decoder.Next(&f); err != nil {
+			return s.readError(err)
+		}
+		switch f.Kind {
+		case wire.KindAck, wire.KindNack, wire.KindRefuse, wire.KindLater:
+			s.deliver(f.Answer.Stream, f.Answer)
+		case wire.KindFault:
+			return newFault(&f)
+		case wire.KindDrain:
+			s.drain()
+		case wire.KindPong:
+		default:
+			return unexpected(&f)
+		}
+	}
+}
+
+// unexpected is the error of a frame that a collector does not send.
+func unexpected(f *wire.Frame) error {
+	return fmt.Errorf("%w: the collector sent a frame of kind %d", wire.ErrProtocol, f.Kind)
+}
+
+func (s *tcpSession) readError(err error) error {
+	switch {
+	case s.ending():
+		return errDrained // it had announced it
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("nothing came from the collector for %v or longer: it hangs, or the network is cut", s.t.DeadAfter)
+	}
+	return fmt.Errorf("read from the collector: %w", err)
+}
+
+// liveReader reads from the collector for as long as the connection is alive.
+type liveReader struct{ s *tcpSession }
+
+func (r liveReader) Read(p []byte) (int, error) {
+	s := r.s
+	for {
+		served := s.served.Load()
+		if served {
+			s.conn.SetReadDeadline(time.Now().Add(s.t.DeadAfter / 4))
+		}
+		n, err := s.conn.Read(p)
+		if served && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && s.live.alive(s.conn) {
+			continue
+		}
+		if n > 0 {
+			s.live.hear()
+		}
+		return n, err
+	}
+}
+
+// ping keeps both sides informed that the other one lives.
+func (s *tcpSession) ping() {
+	tick := time.NewTicker(s.t.PingEvery)
+	defer tick.Stop()
+	for n := int64(1); ; n++ {
+		select {
+		case <-s.closed:
+			return
+		case <-tick.C:
+			if err := s.write(wire.AppendPing(nil, wire.KindPing, n)); err != nil {
+				s.close(err)
+				return
+			}
+		}
+	}
+}
+
+// append sends one frame and waits for its answer. A batch that is abandoned ends the
+// session, even one that is still being written: a late answer must not be taken for that
+// of a later batch.
+func (s *tcpSession) append(ctx context.Context, b *wire.Batch) error {
+	c, err := s.start(b)
+	if err != nil {
+		return err
+	}
+	defer s.live.finish()
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(s.t.Linger, func() {
+			if s.remove(b.Stream, c) {
+				s.close(errors.New("a batch in flight was abandoned"))
+			}
+		})
+	})
+	defer stop()
+	if err := s.send(b); err != nil {
+		s.close(err)
+	}
+	return s.wait(ctx, c, nil, nil)
+}
+
+// start registers a batch that is about to be sent.
+func (s *tcpSession) start(b *wire.Batch) (chan wire.Answer, error) {
+	c, err := s.add(b.Stream)
+	if err == nil {
+		s.live.start(len(b.Text))
+	}
+	return c, err
+}
+
+// send writes a batch's frame, compressed where that pays.
+func (s *tcpSession) send(b *wire.Batch) error {
+	text, encoding := b.Text, uint8(0)
+	if packed := s.compressor.pack(text); packed != nil {
+		defer s.compressor.free(packed)
+		text, encoding = *packed, 1
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.head = wire.AppendBatch(s.head[:0], b, encoding, text)
+	return s.writeLocked(s.head, text)
+}
+
+func (s *tcpSession) write(frame []byte) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.writeLocked(frame, nil)
+}
+
+// writeLocked writes both parts at once where the connection can. It has no deadline:
+// liveReader decides whether the connection lives.
+func (s *tcpSession) writeLocked(head, text []byte) error {
+	parts := net.Buffers{head}
+	if len(text) > 0 {
+		parts = append(parts, text)
+	}
+	if _, err := parts.WriteTo(s.conn); err != nil {
+		return fmt.Errorf("send to the collector: %w", err)
+	}
+	return nil
+}
