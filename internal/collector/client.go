@@ -43,9 +43,7 @@ func ask(ctx context.Context, state, method, path string, into any) error {
 // askFor asks the collector with this state directory, and has its answer read.
 func askFor(ctx context.Context, state, method, path string, read func(io.Reader) error) error {
 	socket := filepath.Join(state, controlName)
-	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
+	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: dialSocket(socket)}}
 	defer client.CloseIdleConnections()
 	r, err := http.NewRequestWithContext(ctx, method, "http://collector"+path, nil)
 	if err != nil {
@@ -66,7 +64,14 @@ func askFor(ctx context.Context, state, method, path string, read func(io.Reader
 	return read(resp.Body)
 }
 
-// noAnswer says why the collector did not answer.
+// dialSocket dials a unix socket, whatever address is asked for.
+func dialSocket(socket string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}
+}
+
+// noAnswer explains why the collector did not answer.
 func noAnswer(err error, socket, path string) error {
 	var timeout interface{ Timeout() bool }
 	switch {

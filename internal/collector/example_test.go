@@ -80,7 +80,9 @@ func firstTable[T input](l inputTables) (t T) {
 }
 
 // bare is a server that opens nothing.
-func bare(s *settings) *server { return &server{settings: s, sink: new(sink.Sink), intake: newIntake()} }
+func bare(s *settings) *server {
+	return &server{settings: s, sink: new(sink.Sink), intake: newIntake()}
+}
 
 // tcpFields are a listener's settings after it filled in its defaults.
 func tcpFields(t *testing.T, s *settings) []any {

@@ -12,14 +12,13 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/internal/certs"
 	"fanin/internal/config"
-	"fanin/internal/origin"
+	"fanin/internal/retry"
 )
 
 // web is the collector's HTTP over TCP, where browsers and strangers may be. It
@@ -39,15 +38,12 @@ type web struct {
 	cross   *http.CrossOriginProtection
 	conns   conns
 	refused map[string]prometheus.Counter
-
-	log  *slog.Logger
-	mu   sync.Mutex
-	said map[string]time.Time
+	log     *retry.Log
 }
 
 func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
-	x := &web{table: h, log: log, allowed: certs.Named(h.ClientNames), cross: http.NewCrossOriginProtection(),
-		refused: make(map[string]prometheus.Counter), said: make(map[string]time.Time)}
+	x := &web{table: h, log: retry.NewLog(log), allowed: certs.Named(h.ClientNames), cross: http.NewCrossOriginProtection(),
+		refused: make(map[string]prometheus.Counter)}
 	x.conns = conns{max: maxConns, perIP: config.Or(h.MaxConnsPerIP, 256), rejected: x.rejected, states: make(map[net.Conn]connState)}
 	host, _, err := net.SplitHostPort(h.Listen)
 	if err != nil {
@@ -84,7 +80,7 @@ func (x *web) guard(next http.Handler) http.Handler {
 			return
 		}
 		x.refused[reason].Inc()
-		x.warn(reason, "a request over HTTP was refused", "err", err, "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr)
+		x.log.Warn(reason, "a request over HTTP was refused", "err", err, "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr)
 		http.Error(w, err.Error(), http.StatusForbidden)
 	})
 }
@@ -131,21 +127,7 @@ func (x *web) known(host string) bool {
 
 func (x *web) rejected(reason, text string, args ...any) {
 	x.refused[reason].Inc()
-	x.warn(reason, text, args...)
-}
-
-// warn logs at most once in ten seconds for each reason; all are counted.
-func (x *web) warn(reason, text string, args ...any) {
-	x.mu.Lock()
-	now := time.Now()
-	due := now.Sub(x.said[reason]) >= 10*time.Second
-	if due {
-		x.said[reason] = now
-	}
-	x.mu.Unlock()
-	if due {
-		x.log.Warn(text, args...)
-	}
+	x.log.Warn(reason, text, args...)
 }
 
 // serve answers on ln until the control is closed.
@@ -155,15 +137,16 @@ func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
 	if x.tls != nil {
 		ln = tls.NewListener(ln, x.tls)
 	}
-	k.serve(ln, &http.Server{Handler: x.guard(h), ReadHeaderTimeout: time.Duration(config.Or(x.table.HeaderTimeout, defaultHeaderTimeout)),
-		IdleTimeout: time.Duration(config.Or(x.table.IdleTimeout, defaultIdleTimeout)), ConnState: x.conns.state, ErrorLog: stdlog.New(serverLog{x}, "", 0)})
+	k.serve(ln, &http.Server{Handler: x.guard(h), ConnState: x.conns.state, ErrorLog: stdlog.New(serverLog{x}, "", 0),
+		ReadHeaderTimeout: time.Duration(config.Or(x.table.HeaderTimeout, defaultHeaderTimeout)),
+		IdleTimeout:       time.Duration(config.Or(x.table.IdleTimeout, defaultIdleTimeout))})
 }
 
 // serverLog takes what the library says of connections, such as failed handshakes.
 type serverLog struct{ *web }
 
 func (l serverLog) Write(text []byte) (int, error) {
-	l.warn("server", "the HTTP listener has trouble with a peer", "err", strings.TrimSpace(string(text)))
+	l.log.Warn("server", "the HTTP listener has trouble with a peer", "err", strings.TrimSpace(string(text)))
 	return len(text), nil
 }
 
@@ -179,124 +162,4 @@ func (x *web) Collect(out chan<- prometheus.Metric) {
 	for state, n := range x.conns.count() {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), state)
 	}
-}
-
-// conns is a listener with a bounded number of connections. When all are in use, a
-// new one takes the place of the one that is idle longest.
-type conns struct {
-	net.Listener
-	max, perIP int // 0, perIP < 0: no bound
-	rejected   func(reason, text string, args ...any)
-
-	mu     sync.Mutex
-	open   int
-	ofIP   map[netip.Prefix]int // see package origin
-	states map[net.Conn]connState
-}
-
-type connState struct {
-	http.ConnState
-	since time.Time
-}
-
-// Accept waits for a connection that there is room for.
-func (l *conns) Accept() (net.Conn, error) {
-	for {
-		nc, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := l.take(nc); c != nil {
-			return c, nil
-		}
-		nc.Close()
-	}
-}
-
-// take counts a connection; nil: there is no room.
-func (l *conns) take(nc net.Conn) net.Conn {
-	addr := origin.Parse(nc.RemoteAddr().String())
-	ip := origin.Network(addr)
-	l.mu.Lock()
-	full := l.max > 0 && l.open >= l.max
-	crowded := l.perIP > 0 && !origin.Local(addr) && l.ofIP[ip] >= l.perIP
-	l.mu.Unlock()
-	peer := nc.RemoteAddr().String()
-	if crowded {
-		l.rejected("max_conns_per_ip", "too many HTTP connections from one address: raise max_conns_per_ip in [collector.http] if they are wanted", "peer", peer, "limit", l.perIP)
-		return nil
-	}
-	if full && !l.yield() {
-		l.rejected("max_conns", "too many HTTP connections: raise max_conns in [collector.http] if they are wanted", "peer", peer, "limit", l.max)
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open++
-	if l.ofIP == nil {
-		l.ofIP = make(map[netip.Prefix]int)
-	}
-	l.ofIP[ip]++
-	return &countedConn{Conn: nc, closed: sync.OnceFunc(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.open--
-		if l.ofIP[ip]--; l.ofIP[ip] == 0 {
-			delete(l.ofIP, ip)
-		}
-	})}
-}
-
-// yield closes the connection that is idle longest.
-func (l *conns) yield() bool {
-	l.mu.Lock()
-	var oldest net.Conn
-	for nc, st := range l.states {
-		if st.ConnState == http.StateIdle && (oldest == nil || st.since.Before(l.states[oldest].since)) {
-			oldest = nc
-		}
-	}
-	delete(l.states, oldest)
-	l.mu.Unlock()
-	if oldest == nil {
-		return false
-	}
-	if t, ok := oldest.(*tls.Conn); ok {
-		oldest = t.NetConn() // without a last word, which might wait
-	}
-	oldest.Close()
-	l.rejected("yielded", "all HTTP connections are in use: an idle one was closed for a new one", "limit", l.max)
-	return true
-}
-
-// state is told what becomes of each connection.
-func (l *conns) state(nc net.Conn, s http.ConnState) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if s == http.StateClosed || s == http.StateHijacked {
-		delete(l.states, nc)
-		return
-	}
-	l.states[nc] = connState{s, time.Now()}
-}
-
-func (l *conns) count() map[string]int {
-	n := map[string]int{"new": 0, "active": 0, "idle": 0}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, st := range l.states {
-		n[st.String()]++
-	}
-	return n
-}
-
-// countedConn tells when it is closed.
-type countedConn struct {
-	net.Conn
-	closed func()
-}
-
-func (c *countedConn) Close() error {
-	defer c.closed()
-	return c.Conn.Close()
 }

@@ -22,6 +22,7 @@ import (
 	"fanin/internal/certs/certstest"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
+	"fanin/internal/retry"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
@@ -324,7 +325,7 @@ func TestHTTPServerLog(t *testing.T) {
 	_, cert, key := ca.Files(t.TempDir(), ca.Sign("collector"))
 	x := newTestWeb(t, &httpTable{TLS: &tables.ServerTLS{Cert: cert, Key: key}})
 	said := make(chan string, 100)
-	x.log = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) { said <- string(p) }), nil))
+	x.log = retry.NewLog(slog.New(slog.NewTextHandler(writerFunc(func(p []byte) { said <- string(p) }), nil)))
 	k, address := serveWeb(t, x, http.NotFoundHandler())
 	defer k.close()
 	for range 5 {

@@ -23,8 +23,8 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
-// labourer is the command `work`: workers that are commands.
-type labourer struct {
+// commandWorker is the command `work`: workers that are commands.
+type commandWorker struct {
 	connect   string
 	options   protocol.Hello
 	workers   int
@@ -39,7 +39,7 @@ type labourer struct {
 }
 
 func (o *options) workCommand() *cobra.Command {
-	l := &labourer{log: daemon.Logger(slog.LevelInfo)}
+	w := &commandWorker{log: daemon.Logger(slog.LevelInfo)}
 	c := &cobra.Command{
 		Use:   "work --connect ADDR --group NAME [flags] -- command [argument...]",
 		Short: "be a worker: give lines of a group to a command, and acknowledge what it took",
@@ -63,64 +63,64 @@ its process group is ended, and the lines without an answer are handed back untr
 		Example: "  fanin-collector work --connect 127.0.0.1:6791 --group mail -j 4 -- ./send.sh",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
-			l.argv, l.out, l.errs = args, c.OutOrStdout(), c.ErrOrStderr()
-			return l.run(daemon.Terminated())
+			w.argv, w.out, w.errs = args, c.OutOrStdout(), c.ErrOrStderr()
+			return w.run(daemon.Terminated())
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&l.connect, "connect", "", "the `address` of the collector's [collector.work]")
-	f.StringVar(&l.options.Group, "group", "", "the group's `name`")
-	f.StringVar(&l.options.From, "from", "", "`where` a group that is new begins: end (default), start, a time, a time span ago, a position")
-	f.IntVarP(&l.workers, "jobs", "j", 1, "so many workers, `N` commands at a time")
-	f.IntVar(&l.batch, "batch", 1000, "give a command at most `N` lines at a time")
-	f.BoolVar(&l.lines, "lines", false, "the command runs on and answers each line")
-	config.DurationVar(f, &l.stopTime, "stop-timeout", 10*time.Second, "at the end the command has this `time` to finish what it has")
-	config.DurationVar(f, &l.options.Lease, "lease", 0, "`time` that a batch may take (default and bound: the collector's)")
-	f.StringVar(&l.options.Key, "key", "", "lines of the same `key` go to the same worker, in order: host, source or host+source")
-	f.StringArrayVar(&l.options.Host, "host", nil, "only lines of this `host`; * and ? stand for anything; may be repeated")
-	f.StringArrayVar(&l.options.Source, "source", nil, "only lines of this `source`; likewise")
-	f.StringArrayVarP(&l.options.Include, "include", "i", nil, "only lines that match this `expression` (RE2); all of them, if repeated")
-	f.StringArrayVarP(&l.options.Exclude, "exclude", "e", nil, "no lines that match this `expression`")
-	f.BoolVar(&l.secure, "tls", false, "speak TLS")
-	f.StringVar(&l.files.CA, "ca", "", "with --tls: the authority's certificate `file` (default: the system's)")
-	f.StringVar(&l.files.Cert, "cert", "", "with --tls: the certificate `file` to show")
-	f.StringVar(&l.files.Key, "cert-key", "", "with --tls: its key `file`")
+	f.StringVar(&w.connect, "connect", "", "the `address` of the collector's [collector.work]")
+	f.StringVar(&w.options.Group, "group", "", "the group's `name`")
+	f.StringVar(&w.options.From, "from", "", "`where` a group that is new begins: end (default), start, a time, a time span ago, a position")
+	f.IntVarP(&w.workers, "jobs", "j", 1, "so many workers, `N` commands at a time")
+	f.IntVar(&w.batch, "batch", 1000, "give a command at most `N` lines at a time")
+	f.BoolVar(&w.lines, "lines", false, "the command runs on and answers each line")
+	config.DurationVar(f, &w.stopTime, "stop-timeout", 10*time.Second, "at the end the command has this `time` to finish what it has")
+	config.DurationVar(f, &w.options.Lease, "lease", 0, "`time` that a batch may take (default and bound: the collector's)")
+	f.StringVar(&w.options.Key, "key", "", "lines of the same `key` go to the same worker, in order: host, source or host+source")
+	f.StringArrayVar(&w.options.Host, "host", nil, "only lines of this `host`; * and ? stand for anything; may be repeated")
+	f.StringArrayVar(&w.options.Source, "source", nil, "only lines of this `source`; likewise")
+	f.StringArrayVarP(&w.options.Include, "include", "i", nil, "only lines that match this `expression` (RE2); all of them, if repeated")
+	f.StringArrayVarP(&w.options.Exclude, "exclude", "e", nil, "no lines that match this `expression`")
+	f.BoolVar(&w.secure, "tls", false, "speak TLS")
+	f.StringVar(&w.files.CA, "ca", "", "with --tls: the authority's certificate `file` (default: the system's)")
+	f.StringVar(&w.files.Cert, "cert", "", "with --tls: the certificate `file` to show")
+	f.StringVar(&w.files.Key, "cert-key", "", "with --tls: its key `file`")
 	return c
 }
 
 // run works until ctx ends, or until the collector refuses.
-func (l *labourer) run(ctx context.Context) error {
-	if l.connect == "" || l.options.Group == "" {
+func (w *commandWorker) run(ctx context.Context) error {
+	if w.connect == "" || w.options.Group == "" {
 		return daemon.Exitf(daemon.ExitUsage, "say where and for which group: --connect ADDR --group NAME")
 	}
-	if l.workers < 1 || l.batch < 1 {
+	if w.workers < 1 || w.batch < 1 {
 		return daemon.Exitf(daemon.ExitUsage, "--jobs and --batch are at least 1")
 	}
-	if _, err := exec.LookPath(l.argv[0]); err != nil {
+	if _, err := exec.LookPath(w.argv[0]); err != nil {
 		return daemon.Exitf(daemon.ExitUsage, "%w", err)
 	}
-	tlsConfig, err := l.tls()
+	tlsConfig, err := w.tls()
 	if err != nil {
 		return err
 	}
-	l.options.Batch, l.options.Credit = l.batch, 2*l.batch
+	w.options.Batch, w.options.Credit = w.batch, 2*w.batch
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	host, _ := os.Hostname()
 	var all sync.WaitGroup
-	outcomes := make(chan error, l.workers)
-	for i := range l.workers {
-		w := worker.Worker{Address: l.connect, TLS: tlsConfig, Explain: l.files.ExplainClient, Options: l.options, Log: l.log}
-		w.Options.Name = fmt.Sprintf("%s/%d/%d", host, os.Getpid(), i+1)
-		hand := &hand{l: l, quit: cancel}
-		w.Handle = hand.batch
-		if l.lines {
-			w.Handle = hand.line
+	outcomes := make(chan error, w.workers)
+	for i := range w.workers {
+		x := worker.Worker{Address: w.connect, TLS: tlsConfig, Explain: w.files.ExplainClient, Options: w.options, Log: w.log}
+		x.Options.Name = fmt.Sprintf("%s/%d/%d", host, os.Getpid(), i+1)
+		p := &process{w: w, quit: cancel}
+		x.Handle = p.batch
+		if w.lines {
+			x.Handle = p.line
 		}
 		all.Go(func() { // ends with ctx
-			err := w.Run(ctx)
-			hand.stop()
-			outcomes <- cmp.Or(err, hand.broken)
+			err := x.Run(ctx)
+			p.stop()
+			outcomes <- cmp.Or(err, p.broken)
 			cancel() // one that is refused would be missed among the others
 		})
 	}
@@ -138,16 +138,16 @@ func (l *labourer) run(ctx context.Context) error {
 	return nil
 }
 
-func (l *labourer) tls() (*tls.Config, error) {
-	if !l.secure {
+func (w *commandWorker) tls() (*tls.Config, error) {
+	if !w.secure {
 		return nil, nil
 	}
-	host, _, err := net.SplitHostPort(l.connect)
+	host, _, err := net.SplitHostPort(w.connect)
 	if err != nil {
-		return nil, daemon.Exitf(daemon.ExitUsage, "--connect %q: %w", l.connect, err)
+		return nil, daemon.Exitf(daemon.ExitUsage, "--connect %q: %w", w.connect, err)
 	}
-	l.files.ServerName = host
-	config, err := l.files.Client()
+	w.files.ServerName = host
+	config, err := w.files.Client()
 	if err != nil {
 		return nil, daemon.Exitf(daemon.ExitConfig, "%w", err)
 	}

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // ownGroup keeps a Ctrl-C at the terminal from the command: it finishes what it
@@ -57,29 +55,4 @@ func bound(ctx context.Context, cmd *exec.Cmd, within time.Duration) (release fu
 		}
 		return killed
 	})
-}
-
-// speaks waits until the command has written something, or closed its output.
-func (p *process) speaks(within time.Duration) (said, ended bool) {
-	if p.answers.Buffered() > 0 {
-		return true, false
-	}
-	raw, err := p.stdout.SyscallConn()
-	if err != nil {
-		return false, false
-	}
-	end := time.Now().Add(within)
-	raw.Control(func(fd uintptr) {
-		for {
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(poll, int(max(0, time.Until(end)).Milliseconds()))
-			if err == unix.EINTR {
-				continue
-			}
-			said = n > 0 && poll[0].Revents&unix.POLLIN != 0
-			ended = n > 0 && !said
-			return
-		}
-	})
-	return said, ended
 }

@@ -68,7 +68,7 @@ func newOffice(t *testing.T, lines ...string) *office {
 
 // work runs a command as a worker until stop is called, or it ends; stop says how. What
 // is logged, and what the command writes to its standard error, is in said.
-func (o *office) work(l *labourer) (stop func() error, said *buffer, ended <-chan struct{}) {
+func (o *office) work(l *commandWorker) (stop func() error, said *buffer, ended <-chan struct{}) {
 	said = new(buffer)
 	l.connect, l.log, l.out, l.errs = o.addr, slog.New(slog.NewTextHandler(said, nil)), io.Discard, said
 	l.options = protocol.Hello{Group: "g", From: "start"}
@@ -164,7 +164,7 @@ func TestWorkLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOffice(t, "one", "bad two", "three", "bad four", "five")
-			o.work(&labourer{argv: argv, lines: true})
+			o.work(&commandWorker{argv: argv, lines: true})
 			o.settled(3, 2)
 			if b, _ := os.ReadFile(o.group().DeadLetters); !bytes.Contains(b, []byte("bad two")) || !bytes.Contains(b, []byte("bad four")) {
 				t.Errorf("the dead letters are %s", b)
@@ -187,7 +187,7 @@ func TestWorkBanner(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, "bad one", "two", "bad three")
-			stop, _, ended := o.work(&labourer{argv: sh(c.script), lines: true})
+			stop, _, ended := o.work(&commandWorker{argv: sh(c.script), lines: true})
 			select {
 			case <-ended:
 			case <-time.After(20 * time.Second):
@@ -200,7 +200,7 @@ func TestWorkBanner(t *testing.T) {
 			if g := o.group(); g.Accepted+g.Dead != 0 {
 				t.Errorf("%+v", g)
 			}
-			o.work(&labourer{argv: sh(answering), lines: true}) // no attempt was counted, none was lost
+			o.work(&commandWorker{argv: sh(answering), lines: true}) // no attempt was counted, none was lost
 			o.settled(1, 2)
 		})
 	}
@@ -210,7 +210,7 @@ func TestWorkBanner(t *testing.T) {
 // the middle of a delivery neither. What was answered before counts; the work ends.
 func TestWorkAnswersTwice(t *testing.T) {
 	o := newOffice(t, "one", "twice", "bad three", "four")
-	stop, _, ended := o.work(&labourer{lines: true, argv: sh(`while read -r l; do case "$l" in *twice*) printf 'ok\nok\n';; *bad*) echo fail no;; *) echo ok;; esac; done`)})
+	stop, _, ended := o.work(&commandWorker{lines: true, argv: sh(`while read -r l; do case "$l" in *twice*) printf 'ok\nok\n';; *bad*) echo fail no;; *) echo ok;; esac; done`)})
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
@@ -232,7 +232,7 @@ func TestWorkUnknownAnswer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, "one", "odd two", "bad three", "four")
-			_, said, _ := o.work(&labourer{lines: true,
+			_, said, _ := o.work(&commandWorker{lines: true,
 				argv: sh(`echo $$ >> ` + o.dir + `/pids; while read -r l; do case "$l" in *odd*) ` + answer + `;; *bad*) echo fail no;; *) echo ok;; esac; done`)})
 			o.settled(2, 2)
 			letters, _ := os.ReadFile(o.group().DeadLetters)
@@ -261,13 +261,13 @@ func TestWorkLeftBehind(t *testing.T) {
 	}
 	t.Run("batch", func(t *testing.T) {
 		o := newOffice(t, "one", "two")
-		o.work(&labourer{argv: sh(`cat > /dev/null; sleep 300 & echo $! >> ` + o.dir + `/children`)})
+		o.work(&commandWorker{argv: sh(`cat > /dev/null; sleep 300 & echo $! >> ` + o.dir + `/children`)})
 		defer left(t, o)
 		o.settled(2, 0)
 	})
 	t.Run("batch, failed", func(t *testing.T) {
 		o := newOffice(t, "one")
-		o.work(&labourer{argv: sh(`cat > /dev/null; sleep 300 & echo $! >> ` + o.dir + `/children; echo no route >&2; exit 1`)})
+		o.work(&commandWorker{argv: sh(`cat > /dev/null; sleep 300 & echo $! >> ` + o.dir + `/children; echo no route >&2; exit 1`)})
 		defer left(t, o)
 		o.settled(0, 1)
 		if b, _ := os.ReadFile(o.group().DeadLetters); !bytes.Contains(b, []byte("exit status 1: no route")) {
@@ -276,7 +276,7 @@ func TestWorkLeftBehind(t *testing.T) {
 	})
 	t.Run("lines", func(t *testing.T) {
 		o := newOffice(t, "one", "last two", "three")
-		o.work(&labourer{lines: true,
+		o.work(&commandWorker{lines: true,
 			argv: sh(`sleep 300 & echo $! >> ` + o.dir + `/children; while read -r l; do case "$l" in *last*) exit 3;; esac; echo ok; done`)})
 		defer left(t, o)
 		o.settled(2, 1)
@@ -298,7 +298,7 @@ func TestWorkStops(t *testing.T) {
 			if lines {
 				script = `while read -r l; do echo x > DIR/begun; until [ -e DIR/go ]; do sleep .02; done; echo ok; done`
 			}
-			stop, _, _ := o.work(&labourer{argv: sh(strings.ReplaceAll(script, "DIR", o.dir)), lines: lines})
+			stop, _, _ := o.work(&commandWorker{argv: sh(strings.ReplaceAll(script, "DIR", o.dir)), lines: lines})
 			o.file("begun")
 			stopped := make(chan error, 1)
 			go func() { stopped <- stop() }() // ends when go is there
@@ -319,7 +319,7 @@ func TestWorkStops(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, "one", "two")
 			script := `trap "" TERM; sleep 300 & echo $$ > DIR/pid; read -r l; while :; do sleep .1; done`
-			stop, _, _ := o.work(&labourer{argv: sh(strings.ReplaceAll(script, "DIR", o.dir)), lines: lines, stopTime: 50 * time.Millisecond})
+			stop, _, _ := o.work(&commandWorker{argv: sh(strings.ReplaceAll(script, "DIR", o.dir)), lines: lines, stopTime: 50 * time.Millisecond})
 			pid, err := strconv.Atoi(o.file("pid"))
 			if err != nil {
 				t.Fatal(err)
@@ -333,7 +333,7 @@ func TestWorkStops(t *testing.T) {
 			if g := o.group(); g.Accepted+g.Dead != 0 {
 				t.Errorf("%+v", g)
 			}
-			o.work(&labourer{argv: sh(answering), lines: true})
+			o.work(&commandWorker{argv: sh(answering), lines: true})
 			o.settled(2, 0)
 		})
 	}

@@ -1,0 +1,272 @@
+package collector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"fanin/sink/distribute/worker"
+)
+
+// process is one worker's command.
+type process struct {
+	w      *commandWorker
+	quit   context.CancelFunc // ends the work
+	broken error              // why the command is no worker
+	child  *child             // with --lines: the command while it runs
+}
+
+// command is the command, not started yet.
+func (p *process) command() *exec.Cmd {
+	cmd := exec.Command(p.w.argv[0], p.w.argv[1:]...)
+	ownGroup(cmd)
+	// A child that it leaves behind may hold its output, and must not hold up the answer.
+	cmd.WaitDelay = leftBehind
+	return cmd
+}
+
+// leftBehind is how long output is read from what a command that ended has left behind.
+const leftBehind = 500 * time.Millisecond
+
+// lastWords keeps what a command said last on its standard error, which passes
+// through.
+type lastWords struct {
+	to   io.Writer
+	last []byte
+}
+
+func (w *lastWords) Write(p []byte) (int, error) {
+	w.last = append(w.last, p...)
+	w.last = w.last[max(0, len(w.last)-400):]
+	return w.to.Write(p)
+}
+
+// failure is err with what the command said last.
+func (w *lastWords) failure(err error) error {
+	words := strings.TrimSpace(string(w.last))
+	if _, last, ok := strings.Cut(words, "\n"); ok {
+		words = strings.TrimSpace(last[strings.LastIndexByte(last, '\n')+1:])
+	}
+	if words == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, words)
+}
+
+// batch runs the command once, for all lines of a delivery. When ctx ends, it may
+// finish them within the stop timeout.
+func (p *process) batch(ctx context.Context, d *worker.Delivery) error {
+	if ctx.Err() != nil {
+		return worker.ErrRelease
+	}
+	words := &lastWords{to: p.w.errs}
+	cmd := p.command()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(d.Text), p.w.out, words
+	cmd.Env = append(os.Environ(), fmt.Sprintf("FANIN_ATTEMPT=%d", d.Attempt), "FANIN_POSITION="+first(d))
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.w.argv[0], err)
+	}
+	untouch, unbound := touching(d), bound(ctx, cmd, p.w.stopTime)
+	err := cmd.Wait()
+	untouch()
+	if killed := unbound(); killed && err != nil {
+		return worker.ErrRelease
+	}
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) { // which says that it exited with 0
+		return words.failure(err)
+	}
+	return nil
+}
+
+func first(d *worker.Delivery) string {
+	for _, line := range d.Lines() {
+		return line.ID.String()
+	}
+	return ""
+}
+
+// touching keeps a delivery's lease from ending while its command runs, for up
+// to an hour: a command that hangs shall not hold its lines for ever.
+func touching(d *worker.Delivery) (stop func()) {
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() { // ends with stop
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for until := time.Now().Add(time.Hour); time.Now().Before(until); {
+			select {
+			case <-tick.C:
+				d.Touch()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		running.Wait()
+	}
+}
+
+// line writes the lines of a delivery to the command that runs on, each when the one
+// before was answered, and reads its answers. An answer that belongs to no line would
+// be taken for the next line's, and each that follows for another's, so a failed line
+// could be accepted: such a command gets no more lines.
+func (p *process) line(ctx context.Context, d *worker.Delivery) error {
+	if ctx.Err() != nil {
+		return worker.ErrRelease
+	}
+	if err := p.ready(); err != nil {
+		return err
+	}
+	untouch, unbound := touching(d), bound(ctx, p.child.cmd, p.w.stopTime)
+	defer untouch()
+	in := make(chan []byte, 1)
+	defer close(in)
+	go p.child.feed(in)
+	answered, text := answers{d: d, last: time.Now()}, d.Text
+	for i := range d.Len() {
+		if i > 0 && p.unasked("between two lines, besides its answers") {
+			unbound()
+			answered.accept(i)
+			d.Release(i, d.Len())
+			return nil
+		}
+		end := bytes.IndexByte(text, '\n') + 1
+		in <- text[:end]
+		text = text[end:]
+		ok, reason, err := p.child.answer()
+		switch {
+		case ok:
+			answered.ok(i)
+		case err == nil:
+			answered.fail(i, reason)
+		default:
+			answered.accept(i)
+			p.failed(d, i, err, unbound)
+			return nil
+		}
+	}
+	unbound()
+	answered.accept(d.Len())
+	return nil
+}
+
+// failed ends a command that cannot be given more lines, and decides on the line that it
+// was given last: that one has failed, unless the command was ended for taking too long
+// to stop. Those behind it were not tried.
+func (p *process) failed(d *worker.Delivery, i int, err error, unbound func() bool) {
+	outcome := p.end(err)
+	if unbound() {
+		d.Release(i, d.Len())
+		return
+	}
+	if err == io.EOF {
+		err = fmt.Errorf("the command ended: %w", outcome)
+	}
+	p.w.log.Error("the command failed and is started again", "command", p.w.argv[0], "err", err)
+	d.Nack(i, i+1, err.Error())
+	if i+1 < d.Len() {
+		d.Release(i+1, d.Len())
+	}
+}
+
+// answers are what a command has answered to the lines of a delivery, in order.
+type answers struct {
+	d        *worker.Delivery
+	accepted int // lines below are decided
+	last     time.Time
+}
+
+// accept acknowledges the lines below i that are not decided.
+func (a *answers) accept(i int) {
+	if i > a.accepted {
+		a.d.Ack(a.accepted, i)
+		a.accepted = i
+	}
+}
+
+// ok is the answer "ok" to line i. If the command is slow, lines are acknowledged as it
+// goes: what is done need not be handed out again.
+func (a *answers) ok(i int) {
+	if time.Since(a.last) > 100*time.Millisecond {
+		a.accept(i + 1)
+		a.last = time.Now()
+	}
+}
+
+// fail is the answer "fail" to line i.
+func (a *answers) fail(i int, reason string) {
+	a.accept(i)
+	a.accepted = i + 1
+	a.d.Nack(i, i+1, reason)
+}
+
+// ready sees to it that the command runs, and has said nothing: a line that it writes
+// before it is given one, or beside its answers, would be taken for an answer. When it
+// has, no line is to blame: they are given back, and the work ends.
+func (p *process) ready() error {
+	within := time.Duration(0)
+	if p.child == nil {
+		c, err := startChild(p.command(), p.w.errs)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", p.w.argv[0], err)
+		}
+		p.child, within = c, firstWords
+	}
+	switch said, ended := p.child.speaks(within); {
+	case said:
+		p.unasked("before it was given a line")
+	case ended && within > 0:
+		p.broken = fmt.Errorf("the command %s ended before it was given a line: %w", p.w.argv[0], p.end(io.EOF))
+		p.quit()
+	default:
+		return nil
+	}
+	return worker.ErrRelease
+}
+
+// unasked ends a command that has said what no line asked for, and reports whether
+// it has.
+func (p *process) unasked(when string) bool {
+	if said, _ := p.child.speaks(0); !said {
+		return false
+	}
+	p.child.stdout.SetReadDeadline(time.Now().Add(leftBehind)) // its newline may never come
+	word, _ := p.child.word()
+	p.end(nil)
+	p.broken = fmt.Errorf("the command %s wrote %q to its standard output %s: with --lines it must write its answers there and nothing else; send everything else to standard error", p.w.argv[0], word, when)
+	p.quit()
+	return true
+}
+
+// firstWords is how long a command that was just started is listened to before it is
+// given a line.
+const firstWords = 200 * time.Millisecond
+
+// end ends the command that runs on, and says how it ended. After io.EOF it is about to
+// end by itself.
+func (p *process) end(why error) error {
+	within := time.Duration(0)
+	if why == io.EOF {
+		within = killAfter
+	}
+	err := p.child.end(within)
+	p.child = nil
+	return err
+}
+
+// stop lets the command finish: it sees the end of its input.
+func (p *process) stop() {
+	if p.child != nil {
+		p.child.end(p.w.stopTime)
+		p.child = nil
+	}
+}

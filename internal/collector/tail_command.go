@@ -1,0 +1,165 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fanin/internal/certs"
+	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+	"fanin/internal/retry"
+)
+
+// tailOptions are the flags of the command `tail`.
+type tailOptions struct {
+	connect, since, from, output   string
+	color, highlight               string
+	host, source, include, exclude []string
+	n                              int
+	noFollow                       bool
+	lag                            int64
+	tls                            certs.Files
+}
+
+// tailer is the command `tail`: a watcher of the live tail.
+type tailer struct {
+	tailOptions
+	o         *options
+	client    *http.Client
+	socket    string // "" with --connect
+	base      string
+	out       *painter
+	log, last string // the log's id, and the last event's
+	stderr    io.Writer
+}
+
+func (o *options) tailCommand() *cobra.Command {
+	t := &tailer{o: o}
+	c := o.command("tail", "show lines as they are committed, chosen by host, source and what is in them", func(_ context.Context, c *cobra.Command) error {
+		t.stderr = c.ErrOrStderr()
+		return t.run(daemon.Terminated(), c.OutOrStdout())
+	})
+	f := c.Flags()
+	f.StringVar(&t.connect, "connect", "", "the collector's HTTP `URL`, such as http://collector:6790 (default: the control socket of --out or --config)")
+	f.IntVarP(&t.n, "lines", "n", 10, "begin with the last `N` lines that match")
+	f.StringVar(&t.since, "since", "", "begin with lines of this `time` or time span ago (10m, 2d)")
+	f.StringVar(&t.from, "from", "", "begin at this `place`: start, end, a time, a position")
+	f.StringArrayVar(&t.host, "host", nil, "only lines of this `host`; * and ? stand for anything; may be repeated")
+	f.StringArrayVar(&t.source, "source", nil, "only lines of this `source`; likewise")
+	f.StringArrayVarP(&t.include, "include", "i", nil, "only lines that match this `expression` (RE2); all of them, if repeated")
+	f.StringArrayVarP(&t.exclude, "exclude", "e", nil, "no lines that match this `expression`")
+	f.StringVarP(&t.highlight, "highlight", "H", "", "paint what matches this `expression`")
+	f.StringVarP(&t.output, "output", "o", "default", "default: lines as in the file; raw: without time, host and source; json")
+	f.BoolVar(&t.noFollow, "no-follow", false, "end at the end of the log")
+	config.BytesVar(f, &t.lag, "lag", -1, "skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
+	f.StringVar(&t.color, "color", "auto", "auto: on a terminal, unless NO_COLOR is set; always; never")
+	f.StringVar(&t.tls.CA, "ca", "", "with https: the authority's certificate `file`")
+	f.StringVar(&t.tls.Cert, "cert", "", "with https: the certificate `file` to show")
+	f.StringVar(&t.tls.Key, "key", "", "with https: its key `file`")
+	return c
+}
+
+func (t *tailer) run(ctx context.Context, stdout io.Writer) error {
+	if err := t.prepare(stdout); err != nil {
+		return err
+	}
+	first := true
+	for pauses := (retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}); ; {
+		before := t.last
+		ended, err := t.watch(ctx)
+		if ended || ctx.Err() != nil {
+			return t.out.flush()
+		}
+		var exit *daemon.Exit
+		if errors.As(err, &exit) && (first || exit.Code != daemon.ExitUnreachable) {
+			return err
+		}
+		if t.last != "" || !errors.As(err, &exit) {
+			first = false
+		}
+		if t.last != before {
+			pauses.Reset()
+		}
+		escape.Fprintf(t.stderr, "the connection to the collector is lost (%v); connecting again, to continue after %s\n",
+			err, cmp.Or(t.last, "the end"))
+		if pauses.Wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+func (t *tailer) prepare(stdout io.Writer) (err error) {
+	if t.out, err = newPainter(stdout, t.color, t.highlight); err != nil {
+		return daemon.Exitf(daemon.ExitUsage, "%w", err)
+	}
+	switch t.output {
+	case "json":
+		t.out.json = true
+	case "default", "raw":
+	default:
+		return daemon.Exitf(daemon.ExitUsage, "--output %q: want default, raw or json", t.output)
+	}
+	if t.connect != "" {
+		return t.overTCP()
+	}
+	return t.overSocket()
+}
+
+// overTCP prepares for the collector's HTTP listener.
+func (t *tailer) overTCP() error {
+	u, err := url.Parse(t.connect)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return daemon.Exitf(daemon.ExitUsage, "--connect %q: want a URL such as http://collector:6790", t.connect)
+	}
+	transport := &http.Transport{}
+	t.client, t.base = &http.Client{Transport: transport}, t.connect
+	if u.Scheme == "https" {
+		config, err := t.tls.Client()
+		if err != nil {
+			return daemon.Exitf(daemon.ExitConfig, "%w", err)
+		}
+		transport.TLSClientConfig = config()
+	}
+	return nil
+}
+
+// overSocket prepares for the control socket.
+func (t *tailer) overSocket() error {
+	_, state, err := t.o.log()
+	if err != nil {
+		return err
+	}
+	t.socket, t.base = filepath.Join(state, controlName), "http://collector"
+	t.client = &http.Client{Transport: &http.Transport{DialContext: dialSocket(t.socket)}}
+	return nil
+}
+
+func (t *tailer) query() url.Values {
+	q := url.Values{"host": t.host, "source": t.source, "include": t.include, "exclude": t.exclude}
+	switch {
+	case t.since != "":
+		q.Set("since", t.since)
+	case t.from != "":
+		q.Set("from", t.from)
+	case t.n > 0:
+		q.Set("n", strconv.Itoa(t.n))
+	}
+	if t.noFollow {
+		q.Set("follow", "0")
+	}
+	if t.lag >= 0 {
+		q.Set("lag", strconv.FormatInt(t.lag, 10))
+	}
+	q.Set("format", map[string]string{"default": "line", "raw": "body", "json": "json"}[t.output])
+	return q
+}

@@ -1,0 +1,115 @@
+package collector
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"syscall"
+
+	"fanin/internal/daemon"
+	"fanin/internal/escape"
+	"fanin/sink/livetail"
+)
+
+// watch is one connection; ended tells that there will be no more lines.
+func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", t.base+"/tail?"+t.query().Encode(), nil)
+	if err != nil {
+		return false, err
+	}
+	if t.last != "" {
+		r.Header.Set("Last-Event-ID", t.last)
+	}
+	resp, err := t.client.Do(r)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return false, daemon.Exitf(daemon.ExitUnreachable, "%w at %s", errNotRunning, cmp.Or(t.connect, t.socket))
+	}
+	if err != nil {
+		return false, daemon.Exitf(daemon.ExitUnreachable, "%w", t.tls.ExplainClient(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		code := map[int]int{http.StatusBadRequest: daemon.ExitUsage, http.StatusServiceUnavailable: daemon.ExitLater}[resp.StatusCode]
+		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector says: %s", escape.Lines(string(bytes.TrimSpace(text))))
+	}
+	if id := resp.Header.Get("Fanin-Log"); t.log != "" && id != t.log {
+		return false, daemon.Exitf(daemon.ExitFailure, "this is another log by now: %s, and it was %s; position %s means nothing in it", escape.String(id), escape.String(t.log), escape.String(t.last))
+	} else {
+		t.log = id
+	}
+	t.out.format = resp.Header.Get("Fanin-Format")
+	if t.output != "default" {
+		t.out.format = "raw"
+	}
+	return t.events(bufio.NewReaderSize(resp.Body, 64<<10))
+}
+
+// events prints what the collector sends, until that ends.
+func (t *tailer) events(r *bufio.Reader) (ended bool, err error) {
+	var kind, id string
+	var data []byte
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			t.out.flush()
+			return false, fmt.Errorf("the connection ended: %w", err)
+		}
+		line = line[:len(line)-1]
+		field, value, _ := bytes.Cut(line, []byte{':'})
+		value = bytes.TrimPrefix(value, []byte{' '})
+		switch {
+		case len(line) == 0:
+			if ended, err := t.event(kind, data); ended || err != nil {
+				return ended, err
+			}
+			t.last = cmp.Or(id, t.last)
+			kind, data = "", nil
+			if r.Buffered() == 0 {
+				if err := t.out.flush(); err != nil {
+					return true, err
+				}
+			}
+		case string(field) == "event":
+			kind = string(value)
+		case string(field) == "id":
+			id = string(value)
+		case string(field) == "data":
+			if data != nil {
+				data = append(data, '\n')
+			}
+			data = append(data, value...)
+			if data == nil {
+				data = []byte{}
+			}
+		}
+	}
+}
+
+func (t *tailer) event(kind string, data []byte) (ended bool, err error) {
+	switch {
+	case kind == "end":
+		return true, nil
+	case kind == "skipped":
+		var s livetail.Skipped
+		if err := json.Unmarshal(data, &s); err != nil {
+			return false, fmt.Errorf("the collector sent %q: %w", data, err)
+		}
+		t.out.flush()
+		if s.Exact {
+			escape.Fprintf(t.stderr, "skipped %d lines: too slow by far; --from %s shows what is still there\n", s.Lines, s.From)
+		} else {
+			escape.Fprintf(t.stderr, "skipped the lines from %s to %s: they are no longer there\n", s.From, s.To)
+		}
+	case data != nil:
+		return false, t.out.line(data)
+	}
+	return false, nil
+}
