@@ -42,14 +42,14 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 // mayBegin reports whether a file that begins with own may be a copy of g, going by
 // what was read of g last: it may have grown since. It saves reading g again.
 func (g *Follower) mayBegin(own *beginning) bool {
-	b := g.begins.Load()
+	b := g.file.begins.Load()
 	return b == nil || len(b.sums) == 0 || b.like(own) || own.like(b)
 }
 
 // beginsLike reports whether f, which has this size and begins with head, may be
 // a copy of g in the making, or a longer version that is to take its place.
 func (g *Follower) beginsLike(f *Follower, head []byte, size int64) bool {
-	return !g.isTurning() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.name() != g.name() && f.continues(g))
+	return !g.mayBeCopy() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.name() != g.name() && f.continues(g))
 }
 
 // shrunkBeside reports whether some file in a directory no longer holds what was
@@ -86,7 +86,7 @@ func (t *Tailer) provenCopy(f *Follower) bool {
 func (f *Follower) lastSent() wire.Point {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sent
+	return f.place.sent
 }
 
 // shrunk reports whether the file no longer holds what was sent of it, acked or not.
@@ -95,30 +95,30 @@ func (f *Follower) shrunk() bool {
 	return sent.Offset > 0 && !f.file.holds(sent)
 }
 
-// lookForCopy is for a file that no longer holds what was acked of it. A tool
+// continueInCopy is for a file that no longer holds what was acked of it. A tool
 // that copies a file and truncates it leaves what was not sent yet in the copy:
 // the stream then goes on there, for it names those bytes, and this file begins
 // a new one. Without a copy the stream goes on here, in a new epoch.
-func (f *Follower) lookForCopy(ctx context.Context, acked belief) bool {
+func (f *Follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.counts.truncated.Add(1)
-	copied := f.t.findCopy(f, acked.Point)
+	copied := f.t.findCopy(f, sent.Point)
 	var since time.Time
 	if copied != nil {
 		copied.mu.Lock()
 		since = copied.modified
 		copied.mu.Unlock()
 	}
-	if copied == nil || !f.t.handOver(ctx, f, copied, acked) {
-		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", acked.Offset)
+	if copied == nil || !f.t.handOver(ctx, f, copied, sent) {
+		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", sent.Offset)
 		return false
 	}
-	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.name(), "sent", acked.Offset)
+	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.name(), "sent", sent.Offset)
 	f.t.mu.Lock()
 	f.t.handOnLocked(f.path, since) // it may have been copied more than once
 	f.t.mu.Unlock()
-	f.belief, f.pos, f.answer, f.last = newBelief(), cursor{}, nil, false
+	f.reading.final = false
 	f.mu.Lock()
-	f.stream, f.acked, f.sent, f.agreed = wire.NewStreamID(), wire.Point{}, wire.Point{}, false
+	f.place.start(wire.NewStreamID(), newLocalState())
 	f.mu.Unlock()
 	return true
 }
@@ -143,8 +143,8 @@ func list(dir string) (all []candidate) {
 
 // findCopy finds the sibling that holds what this file held: one without a
 // follower, or whose follower waits to see whether it is a copy.
-func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
-	if acked.Offset == 0 {
+func (t *Tailer) findCopy(f *Follower, sent wire.Point) *Follower {
+	if sent.Offset == 0 {
 		return nil
 	}
 	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
@@ -153,7 +153,7 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 	likely, others := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !named(c) }), slices.DeleteFunc(slices.Clone(all), named)
 	for _, c := range slices.Concat(likely, others) {
 		key := c.key
-		if key == f.key || c.info.Size() < acked.Offset {
+		if key == f.key || c.info.Size() < sent.Offset {
 			continue
 		}
 		t.mu.Lock()
@@ -165,12 +165,12 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 			if g, err = t.open(candidate{c.path, f.table, key, c.info}); err != nil {
 				continue
 			}
-			g.visible, g.turning, g.source = t.names(c.path), true, f.source
+			g.visible, g.maybeCopy, g.source = t.names(c.path), true, f.source
 			if !g.visible {
 				g.origin = f.label() // where the next start looks for it
 			}
 		}
-		if g.isTurning() && g.file.holds(acked) {
+		if g.mayBeCopy() && g.file.holds(sent) {
 			return g
 		}
 		if own {
@@ -183,7 +183,7 @@ func (t *Tailer) findCopy(f *Follower, acked wire.Point) *Follower {
 // handOver gives f's stream to the follower of the copy, unless that has begun
 // to send meanwhile. g may not run yet; if the tailer found the same file just
 // now, its follower is the one.
-func (t *Tailer) handOver(ctx context.Context, f, g *Follower, acked belief) bool {
+func (t *Tailer) handOver(ctx context.Context, f, g *Follower, sent localState) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	running := t.followers[g.key]
@@ -193,12 +193,12 @@ func (t *Tailer) handOver(ctx context.Context, f, g *Follower, acked belief) boo
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.turning || g.given != nil {
+	if !g.maybeCopy || g.place.handover != nil {
 		return false
 	}
-	g.stream, g.given = f.stream, &acked
-	delete(t.claims, f.stream)
-	t.marks.put(g.markOf(f.stream, &acked, 0)) // should this process end before g goes on
+	g.place.stream, g.place.handover = f.place.stream, &sent
+	delete(t.claims, f.place.stream)
+	t.marks.put(g.markOf(f.place.stream, &sent, 0)) // should this process end before g goes on
 	if running == nil {
 		t.startLocked(ctx, g)
 	}

@@ -237,10 +237,10 @@ func TestFoundCopyIsNamed(t *testing.T) {
 	}
 }
 
-// TestOnce: a file that changes between two looks has one past to a decision.
-func TestOnce(t *testing.T) {
+// TestOnceEach: a file that changes between two looks has one past to a decision.
+func TestOnceEach(t *testing.T) {
 	held := false
-	holds := once(func(wire.Point) bool { held = !held; return held })
+	holds := onceEach(func(wire.Point) bool { held = !held; return held })
 	a, b := wire.Point{Offset: 1}, wire.Point{Offset: 2}
 	for range 2 {
 		if !holds(a) {

@@ -163,7 +163,7 @@ func TestVanishedWhileClosed(t *testing.T) {
 	r.expectSet("one two another").await(func() bool {
 		r.keeper.mu.Lock()
 		defer r.keeper.mu.Unlock()
-		return r.keeper.ended == 1 && r.keeper.marks[old.stream] == nil
+		return r.keeper.ended == 1 && r.keeper.marks[old.place.stream] == nil
 	})
 	if n := r.tailer.Counts()["vanished_files"]; n != 1 || said("vanished while it was closed") != 1 {
 		t.Errorf("%d files vanished; said is %s", n, log.String())

@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"fanin/internal/retry"
 	"math/rand/v2"
 	"time"
 )
@@ -82,7 +83,7 @@ func (e *echo) rest() time.Duration {
 func (f *Follower) passEcho() {
 	e := &f.echo
 	e.round, e.repeat, e.gap, e.again = 0, 0, 0, time.Now().Add(echoPause)
-	f.tried.Add(1)
+	f.checks.echoes.Add(1)
 }
 
 // holdEcho keeps a suspicious file's batch back until the file has rested, or shows
@@ -94,16 +95,16 @@ func (f *Follower) holdEcho(ctx context.Context) {
 	rest := f.echo.rest()
 	begun := time.Now()
 	size, rested := f.file.size(), begun
-	settled := false // what was sent before may still come back
+	quiet := false // what was sent before may still come back
 	for time.Since(rested) < rest {
-		if f.sleep(ctx, echoRest/16); ctx.Err() != nil {
+		if err := retry.Pause(ctx, echoRest/16); err != nil {
 			return
 		}
 		now := f.file.size()
-		if settled = settled || time.Since(rested) > echoRest/2; now == size {
+		if quiet = quiet || time.Since(rested) > echoRest/2; now == size {
 			continue
 		}
-		if settled || time.Since(begun) > 4*echoRest {
+		if quiet || time.Since(begun) > 4*echoRest {
 			f.passEcho()
 			return
 		}
@@ -122,8 +123,8 @@ func (f *Follower) awaitEcho(ctx context.Context, before int64) error {
 			f.passEcho()
 			return nil
 		}
-		if f.sleep(ctx, echoRest/16); ctx.Err() != nil {
-			return ctx.Err()
+		if err := retry.Pause(ctx, echoRest/16); err != nil {
+			return err
 		}
 	}
 	if f.echo.round++; f.echo.round <= echoRounds {
@@ -144,10 +145,10 @@ func (t *Tailer) checkEcho(key fileKey) error {
 	return nil
 }
 
-// fit sees that what follows is not a file's own echo, before a batch is sent.
-func (f *Follower) fit(text []byte) error {
-	if n := f.t.welcomes.Load(); n != f.checked { // another log, perhaps
-		f.checked = n
+// checkFit sees that what follows is not a file's own echo, before a batch is sent.
+func (f *Follower) checkFit(text []byte) error {
+	if n := f.t.welcomes.Load(); n != f.checks.welcome { // another log, perhaps
+		f.checks.welcome = n
 		if err := f.t.checkOwn(f.file, f.name()); err != nil {
 			return err
 		}

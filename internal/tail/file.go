@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"fanin/internal/disk"
@@ -21,7 +22,8 @@ type file struct {
 	f       *descriptor
 	decoder decode.Decoder
 	handle  []byte
-	system  uint64 // see disk.FileSystem
+	system  uint64                    // see disk.FileSystem
+	begins  atomic.Pointer[beginning] // as it was read last
 }
 
 func (f *file) close() { f.f.Close() }
@@ -161,6 +163,9 @@ type read struct {
 	hole     int64  // where a hole begins behind text, or without text behind the line it ends; -1: nowhere
 	skip     bool   // no text: from here to there is a hole
 }
+
+// isEmpty reports whether there is nothing to send.
+func (r *read) isEmpty() bool { return r.text == nil && !r.skip }
 
 // limits bound what is read at a time.
 type limits struct{ line, block int } // in bytes; block holds the longest line

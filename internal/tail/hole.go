@@ -74,11 +74,11 @@ type holes struct {
 	waits    bool      // it may not be passed over yet
 	again    time.Time // when to look again; zero: when the file changes
 
-	size    int64     // of the file ...
-	sized   time.Time // ... at this time
-	settled int64     // the size that it had holeAge before some look
-	passed  int64     // bytes passed over so far
-	told    int64     // bytes of them that were reported
+	size   int64     // of the file ...
+	sized  time.Time // ... at this time
+	stable int64     // the size that it had holeAge before some look
+	passed int64     // bytes passed over so far
+	told   int64     // bytes of them that were reported
 }
 
 // lookAgain is how long it is believed that NULs that were seen are still there:
@@ -92,11 +92,11 @@ func (t *Tailer) holeAge() time.Duration { return 4 * t.Poll }
 func (h *holes) grew(size int64, age time.Duration) {
 	now := time.Now()
 	if size < h.size {
-		h.settled, h.from, h.to = 0, 0, 0
+		h.stable, h.from, h.to = 0, 0, 0
 		h.size, h.sized = size, now
 	}
 	if now.Sub(h.sized) >= age {
-		h.settled, h.size, h.sized = h.size, size, now
+		h.stable, h.size, h.sized = h.size, size, now
 	}
 }
 
@@ -159,13 +159,13 @@ func (f *Follower) passHole(ctx context.Context, r read) (read, error) {
 		h.waits = true
 		return r, err
 	}
-	if end > h.settled && !f.last {
+	if end > h.stable && !f.reading.final {
 		h.waits = true
 		h.again = h.sized.Add(f.t.holeAge())
 		return r, nil
 	}
 	if r.hole > r.from.Offset {
-		return f.file.readBatch(r.from, r.block, f.limits(), f.last, r.hole)
+		return f.file.readBatch(r.from, r.block, f.limits(), f.reading.final, r.hole)
 	}
 	r.to, err = f.file.cursorAt(end, r.from.lines)
 	r.skip = true
@@ -179,7 +179,7 @@ func (f *Follower) passedHole(r *read) {
 	h := &f.holes
 	h.passed += n
 	f.mu.Lock()
-	f.holed = h.passed
+	f.report.holes = h.passed
 	f.mu.Unlock()
 	if h.passed < 2*h.told {
 		return // a file that is full of holes is reported a few times, not at each

@@ -137,7 +137,7 @@ func TestReservedRoom(t *testing.T) {
 		defer f.Close()
 		two := strings.Repeat("2", 2000) + "\n"
 		f.WriteAt([]byte("three\n"), int64(4+len(two)))
-		r.await(func() bool { return r.follower("a.log").eof.Load() > 2000 })
+		r.await(func() bool { return r.follower("a.log").reading.eof.Load() > 2000 })
 		time.Sleep(20 * time.Millisecond) // what must not happen does so at once
 		f.WriteAt([]byte(two), 4)
 		r.expect("one " + two[:2000] + " three")

@@ -112,7 +112,7 @@ func parseIdentity(b []byte) (id identity, err error) {
 
 func (f *Follower) id() identity {
 	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, system: f.file.system,
-		head: headOf(f.headSums()), path: f.label(), real: f.real}
+		head: headOf(f.file.headSums()), path: f.label(), real: f.real}
 }
 
 func (f *Follower) identity() []byte {
@@ -123,15 +123,15 @@ func (f *Follower) identity() []byte {
 // mark is the follower's place as a mark.
 func (f *Follower) mark() *mark {
 	f.mu.Lock()
-	sent := f.sent.Offset
+	sent := f.place.sent.Offset
 	f.mu.Unlock()
-	return f.markOf(f.stream, &f.belief, sent)
+	return f.markOf(f.place.stream, &f.place.local, sent)
 }
 
 // markOf is a mark of a stream in this follower's file.
-func (f *Follower) markOf(id wire.StreamID, b *belief, sent int64) *mark {
+func (f *Follower) markOf(id wire.StreamID, b *localState, sent int64) *mark {
 	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Life: b.log,
-		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.fresh, identity: f.id()}
+		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.unsent, identity: f.id()}
 }
 
 // beginning is what is remembered of a file's first bytes.
@@ -153,10 +153,10 @@ func (b *beginning) like(short *beginning) bool {
 }
 
 // headSums are the hashes of the file's beginning, read anew until all are known.
-func (f *Follower) headSums() []wire.Hash {
+func (f *file) headSums() []wire.Hash {
 	b := f.begins.Load()
 	if b == nil || len(b.sums) < headBits {
-		b = beginningOf(f.file.head(headSize))
+		b = beginningOf(f.head(headSize))
 		f.begins.Store(b)
 	}
 	return b.sums
@@ -173,7 +173,7 @@ func (f *Follower) sameDisk(m *mark) bool {
 // has reports whether the file holds what was sent of a mark's file: the same
 // beginning, and the same bytes before the mark.
 func (f *Follower) has(m *mark) bool {
-	return m.Offset > 0 && m.head.begins(f.headSums()) && f.file.holds(m.Point)
+	return m.Offset > 0 && m.head.begins(f.file.headSums()) && f.file.holds(m.Point)
 }
 
 // sameFile reports whether a mark is of this very file. A handle is given only

@@ -126,12 +126,12 @@ func TestDeviceBreaksTies(t *testing.T) {
 	}
 	files[0].key.device++
 	c, _ := files[1].file.cursorAt(4, 0)
-	m := files[1].markOf(wire.NewStreamID(), &belief{Point: c.Point, epoch: 1}, 0)
+	m := files[1].markOf(wire.NewStreamID(), &localState{cursor: c, epoch: 1}, 0)
 	m.path = r.path("a.log")
 	tl.marks.put(m)
 	tl.identify(files)
-	if files[1].stream != m.Stream || !files[0].stream.IsZero() {
-		t.Errorf("the mark went to %v and %v", files[0].stream, files[1].stream)
+	if files[1].place.stream != m.Stream || !files[0].place.stream.IsZero() {
+		t.Errorf("the mark went to %v and %v", files[0].place.stream, files[1].place.stream)
 	}
 }
 

@@ -89,8 +89,8 @@ func (t *Tailer) identify(fresh []*Follower) {
 		r.match(fresh, fits)
 	}
 	for _, f := range fresh {
-		if f.stream.IsZero() {
-			f.belief, f.turning = newBelief(), !t.first || t.looked
+		if f.place.stream.IsZero() {
+			f.maybeCopy = !t.first || t.looked
 		}
 	}
 }
@@ -111,7 +111,7 @@ func (r *registry) match(fresh []*Follower, fits func(*Follower) []*mark) {
 	}
 	var pairs []pair
 	for _, f := range fresh {
-		if !f.stream.IsZero() {
+		if !f.place.stream.IsZero() {
 			continue
 		}
 		for _, m := range fits(f) {
@@ -122,7 +122,7 @@ func (r *registry) match(fresh []*Follower, fits func(*Follower) []*mark) {
 		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.m.Offset, a.m.Offset))
 	})
 	for _, p := range pairs {
-		if p.f.stream.IsZero() && r.free[p.m.Stream] != nil {
+		if p.f.place.stream.IsZero() && r.free[p.m.Stream] != nil {
 			delete(r.free, p.m.Stream)
 			p.f.take(p.m)
 		}
@@ -167,13 +167,11 @@ func (r *registry) sameContent(f *Follower) (found []*mark) {
 		case m.Offset >= leastProof && r.gone(m):
 			return true
 		case m.Offset >= leastProof && m.path == f.path:
-			r.t.counts.unsure.Add(1)
-			r.t.Log.Warn("file holds what was sent of the one that had its name before; that one lives on, so all of this one is sent, and lines may be in the log twice",
-				"path", f.path, "sent", m.Offset)
+			f.reportAlike(m.Offset)
 		}
 		return false
 	}
-	sums := f.headSums()
+	sums := f.file.headSums()
 	for n := range len(sums) + 1 {
 		found = append(found, r.filter(r.byHead[headOf(sums[:n])], fits)...)
 	}
@@ -187,7 +185,7 @@ const leastProof = 1 << 10
 // holds an earlier place of it: an editor put another version in its place.
 func (r *registry) rewritten(f *Follower) []*mark {
 	return r.filter(r.byPath[f.path], func(m *mark) bool {
-		return lastHeld(m.Trail, f.file.holds).Offset >= leastProof && m.head.begins(f.headSums()) && r.gone(m)
+		return lastHeld(m.Trail, f.file.holds).Offset >= leastProof && m.head.begins(f.file.headSums()) && r.gone(m)
 	})
 }
 
@@ -223,11 +221,10 @@ func (r *registry) gone(m *mark) bool {
 
 // take makes a mark's stream this follower's.
 func (f *Follower) take(m *mark) {
-	f.stream = m.Stream
-	f.belief = belief{Point: m.Point, epoch: m.Epoch, trail: m.Trail, lines: m.Lines, log: m.Life, fresh: m.Start}
-	f.acked, f.sent = m.Point, m.Point
-	if _, w := f.t.watermark(m.Stream); w != nil && !behind(w, &f.belief) {
-		f.sent = w.Point // the last ack never came
+	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch, trail: m.Trail,
+		log: m.Life, unsent: m.Start})
+	if _, w := f.t.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
+		f.place.sent = w.Point // the last ack never came
 	}
 	f.t.mu.Lock()
 	f.t.claims[m.Stream] = f

@@ -207,7 +207,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 // send, which has another stream and the file that the mark's was found to be.
 func (f *Follower) covers(m *mark) bool {
 	f.mu.Lock()
-	agreed, acked := f.agreed, f.acked.Offset
+	agreed, acked := f.place.agreed, f.place.local.Point.Offset
 	f.mu.Unlock()
 	return agreed && (acked >= m.Offset || !f.has(m))
 }

@@ -104,7 +104,7 @@ func TestAbsenceBeginsAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := f.markOf(wire.NewStreamID(), &belief{epoch: 1}, 0)
+	m := f.markOf(wire.NewStreamID(), &localState{epoch: 1}, 0)
 	f.file.close()
 	tl.marks.put(m)
 	os.Remove(m.path)

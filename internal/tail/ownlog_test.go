@@ -205,7 +205,7 @@ func TestRepetitionIsNoEcho(t *testing.T) {
 				r.tailer.mu.Lock()
 				defer r.tailer.mu.Unlock()
 				for _, f := range r.tailer.followers {
-					if f.tried.Load() > 0 {
+					if f.checks.echoes.Load() > 0 {
 						return true
 					}
 				}

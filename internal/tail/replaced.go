@@ -91,76 +91,83 @@ func telling(b []byte) bool {
 // all that was sent of that, which is enough to tell.
 func (f *Follower) continues(g *Follower) bool {
 	g.mu.Lock()
-	acked, tail := g.acked, g.tail
+	sent, tail := g.place.local.Point, g.place.local.tail
 	g.mu.Unlock()
-	b := g.begins.Load()
-	return b != nil && acked.Offset >= leastProof && telling(tail) && headOf(b.sums).begins(f.headSums()) && f.file.holds(acked)
+	b := g.file.begins.Load()
+	return b != nil && sent.Offset >= leastProof && telling(tail) &&
+		headOf(b.sums).begins(f.file.headSums()) && f.file.holds(sent)
 }
 
-// tookPlace is the file whose name this one was given while it was watched, nil if
-// there is none: rsync and others write a new version under a name that a table
-// may name too.
-func (f *Follower) tookPlace() *Follower {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ousted
-}
-
-// replace begins a new file where the one before it under its name stands, if it
-// is another version of that one; it is none if that one lives on. Nothing was sent
-// of it yet. The one before has sent all that it has, but for a last line without
-// an end.
+// replace starts a new file where the one before it under its name stopped, if it is
+// another version of that one; it is none if that one lives on. Nothing was sent of it
+// yet. The one before has sent all that it has, but for a last line without an end.
 func (f *Follower) replace(ctx context.Context, before *Follower, livesOn bool) {
 	before.mu.Lock()
-	acked, tail, stream := before.acked, before.tail, before.stream
+	sent, tail, stream := before.place.local.Point, before.place.local.tail, before.place.stream
 	before.mu.Unlock()
-	old := before.begins.Load()
+	old := before.file.begins.Load()
 	f.mu.Lock()
 	if f.path != before.path && f.now == before.path {
 		f.path, f.source = before.path, before.source
 	}
 	f.ousted = nil
 	f.mu.Unlock()
-	if !f.belief.fresh || f.belief.Offset > 0 || acked.Offset < leastProof || old == nil {
+	if !f.place.local.unsent || f.place.local.Offset > 0 || sent.Offset < leastProof || old == nil {
 		return
 	}
-	from, longer := acked, f.continues(before)
+	from, longer := sent, f.continues(before)
 	found := longer
 	if !longer {
 		from, found = f.file.moved(ctx, tail)
 	}
 	switch {
 	case found && livesOn:
-		f.t.counts.unsure.Add(1)
-		f.t.Log.Warn("file holds what was sent of the one that had its name before; that one lives on, so all of this one is sent, and lines may be in the log twice",
-			"path", f.path, "sent", acked.Offset)
+		f.reportAlike(sent.Offset)
 	case found && longer:
-		f.belief.Point = from
-		before.supersede(f, acked.Offset)
+		f.startAt(from)
+		before.supersede(f, sent.Offset)
 		f.t.counts.replaced.Add(1)
-		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent", "path", f.path, "from", acked.Offset)
+		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent", "path", f.path, "from", sent.Offset)
 	case found:
-		f.belief.Point = from
+		f.startAt(from)
 		f.t.counts.replaced.Add(1)
 		f.t.counts.unsure.Add(1)
-		f.t.Log.Warn("file was replaced by another version of itself; it goes on behind what was sent last, and what was changed before that is not sent",
-			"path", f.path, "sent", acked.Offset, "from", from.Offset)
-	case !livesOn && headOf(old.sums).begins(f.headSums()):
-		f.replaceAtTrail(stream, acked)
+		f.t.Log.Warn("file was replaced by another version of itself; sending resumes behind the bytes that were sent last, "+
+			"and what changed before them is not sent", "path", f.path, "sent", sent.Offset, "from", from.Offset)
+	case !livesOn && headOf(old.sums).begins(f.file.headSums()):
+		f.replaceAtTrail(stream, sent)
 	}
 }
 
-// replaceAtTrail begins the file at the last place of the one before it that it
-// holds, of those that are remembered.
-func (f *Follower) replaceAtTrail(stream wire.StreamID, acked wire.Point) {
-	if m := f.t.marks.get(stream); m != nil {
-		f.belief.Point = lastHeld(m.Trail, f.file.holds)
-	}
-	doubt := max(0, min(f.file.size(), acked.Offset)-f.belief.Offset)
+// startAt sets where a file of which nothing was sent begins.
+func (f *Follower) startAt(p wire.Point) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	local := newLocalState()
+	local.Point = p
+	f.place.start(f.place.stream, local)
+}
+
+// reportAlike counts and reports a file that holds what was sent of the one before it
+// under its name, though that one lives on.
+func (f *Follower) reportAlike(sent int64) {
 	f.t.counts.unsure.Add(1)
-	f.t.counts.doubled.Add(uint64(doubt))
+	f.t.Log.Warn("file holds what was sent of the previous file of this name, which still exists; "+
+		"all of this one is sent, so lines may be in the log twice", "path", f.path, "sent", sent)
+}
+
+// replaceAtTrail starts the file at the last place of the one before it that it holds,
+// of those that are remembered.
+func (f *Follower) replaceAtTrail(stream wire.StreamID, sent wire.Point) {
+	if m := f.t.marks.get(stream); m != nil {
+		f.startAt(lastHeld(m.Trail, f.file.holds))
+	}
+	from := f.place.local.Offset
+	duplicates := max(0, min(f.file.size(), sent.Offset)-from)
+	f.t.counts.unsure.Add(1)
+	f.t.counts.doubled.Add(uint64(duplicates))
 	f.t.Log.Warn("file begins like the one that it replaced, but does not hold what was sent last; lines may be in the log twice",
-		"path", f.path, "from", f.belief.Offset, "bytes", doubt)
+		"path", f.path, "from", from, "bytes", duplicates)
 }
 
 // supersede keeps the follower from ending its last line, if the file that took
@@ -188,8 +195,8 @@ func (f *file) at(offset int64, n int) []byte {
 // awaitRewrite is for a file that no longer holds what was sent of it, and begins
 // as it did: perhaps its next version is being written over it. It waits until the
 // file holds the place again, or is another file, or grows no more.
-func (f *Follower) awaitRewrite(ctx context.Context, acked wire.Point) {
-	old := f.begins.Load()
+func (f *Follower) awaitRewrite(ctx context.Context, sent wire.Point) {
+	old := f.file.begins.Load()
 	if old == nil || len(old.sums) < headBits {
 		return
 	}
@@ -197,7 +204,7 @@ func (f *Follower) awaitRewrite(ctx context.Context, acked wire.Point) {
 	size, polls := int64(-1), 0
 	for end := time.Now().Add(f.t.Settle); time.Now().Before(end) && polls < quiet; polls++ {
 		head := f.file.head(headSize)
-		if len(head) > 0 && !old.like(beginningOf(head)) || f.file.holds(acked) {
+		if len(head) > 0 && !old.like(beginningOf(head)) || f.file.holds(sent) {
 			return
 		}
 		if now := f.file.size(); now != size {
@@ -212,17 +219,21 @@ func (f *Follower) awaitRewrite(ctx context.Context, acked wire.Point) {
 	}
 }
 
-// rewritten looks for the place in a file that was written anew, in place, and
-// does not hold what was sent of it: where the bytes stand now that were sent last.
-func (f *Follower) rewritten(ctx context.Context, acked wire.Point, holds func(wire.Point) bool) (at wire.Point, found bool) {
-	if f.pos.Point != acked || holds(acked) {
-		return at, false
+// rewritten looks for the place in a file that was written anew, in place, and does
+// not hold what was sent of it: where the bytes are now that were sent last. The zero
+// point says that there is none.
+func (f *Follower) rewritten(ctx context.Context, sent wire.Point, holds func(wire.Point) bool) wire.Point {
+	local := &f.place.local
+	if !local.wasRead() || local.Point != sent || holds(sent) {
+		return wire.Point{}
 	}
-	if at, found = f.file.moved(ctx, f.pos.tail); found {
-		f.t.counts.replaced.Add(1)
-		f.t.counts.unsure.Add(1)
-		f.t.Log.Warn("file was rewritten in place; it goes on behind what was sent last, and what was changed before that is not sent",
-			"path", f.path, "sent", acked.Offset, "from", at.Offset)
+	at, found := f.file.moved(ctx, local.tail)
+	if !found {
+		return wire.Point{}
 	}
-	return at, found
+	f.t.counts.replaced.Add(1)
+	f.t.counts.unsure.Add(1)
+	f.t.Log.Warn("file was rewritten in place; sending resumes behind the bytes that were sent last, "+
+		"and what changed before them is not sent", "path", f.path, "sent", sent.Offset, "from", at.Offset)
+	return at
 }

@@ -7,93 +7,87 @@ import (
 	"fanin/internal/wire"
 )
 
-// belief is what this side holds for true of a stream: from its mark, or from
-// what was acked since.
-type belief struct {
-	wire.Point
-	epoch uint32
-	trail []wire.Point // earlier points, ascending
-	lines int64
-	log   logID      // whose acks it rests on
-	fresh bool       // nothing was ever sent
-	moved wire.Point // where the file, which was rewritten, goes on
+// situation is what the decision goes by where a stream goes on.
+type situation struct {
+	local     localState
+	remote    *wire.Watermark       // the collector's; nil: it does not know the stream
+	sameLog   bool                  // local was acknowledged by this incarnation of the log
+	size      int64                 // of the file
+	holds     func(wire.Point) bool // whether the file holds a place, as it is now
+	rewritten wire.Point            // where a file goes on that was written anew; zero: it was not
 }
 
-// logID names a life of a log: marks are believed only across a change of it.
-type logID struct{ log, incarnation wire.StreamID }
-
-// leaveTrail remembers the place that is about to be left, if it is far enough
-// from the one before.
-func (b *belief) leaveTrail(next int64) {
-	const step = 64 << 10
-	if b.Offset == 0 || len(b.trail) > 0 && b.Offset-b.trail[len(b.trail)-1].Offset < step || next == b.Offset {
-		return
-	}
-	b.trail = append(b.trail, b.Point)
-	if len(b.trail) > wire.MaxTrail {
-		b.trail = slices.Delete(b.trail, 1, 2) // the oldest one stays: it serves the largest losses
-	}
-}
-
-// plan is how to go on with a stream.
+// plan is how a stream goes on.
 type plan struct {
-	epoch  uint32
-	base   wire.Point
-	skip   *wire.Point // behind the open, skip to here: it is in the log already
-	reason string      // of the skip
-	doubt  int64       // bytes that may be in the log already
+	epoch              uint32
+	base               wire.Point  // where the stream is opened
+	skip               *wire.Point // after the open, skip to here: it is in the log already
+	possibleDuplicates int64       // bytes behind base that may be in the log already
 }
 
-// decide says where to go on. own is what this side believes, theirs is the
-// collector's watermark (nil: it does not know the stream), same whether it is
-// the life of the log that own rests on, size the file's, and holds tells
-// whether a place is in the file as it is now.
+// decide decides where a stream goes on. The first row that fits counts; "-" is
+// either. A new epoch begins where the file's past changed: at the last place of a
+// trail that it still holds, or at its start.
 //
-// The collector's watermark is the truth of what is in the log. Only when the
-// log changed its life is the mark believed where it is ahead: the log had more
-// once than it remembers. If the file does not hold the place, its past changed:
-// a new epoch begins at the last place that it still holds, or at its start.
-func decide(own belief, theirs *wire.Watermark, same bool, size int64, holds func(wire.Point) bool) plan {
-	if theirs == nil {
-		return decideUnknown(own, same, size, holds)
+// The collector's watermark is the truth of what is in the log. Only when the log's
+// incarnation changed is the local state believed where it is further: the log once
+// had more than it remembers.
+//
+//	remote   local    log      file holds      outcome
+//	unknown  unsent   -        -               open at local
+//	unknown  sent     same     local           open at local
+//	unknown  sent     changed  local           open at the start, skip to local
+//	unknown  sent     -        not local       new epoch at the trail
+//	known    ahead    changed  local, remote   open at remote, skip to local
+//	known    later    changed  local           new epoch at local
+//	known    ahead    changed  local           new epoch at local
+//	known    -        -        remote          open at remote
+//	known    -        -        neither         new epoch at the trail
+//
+// Local is ahead if it is further in remote's epoch, and later if its epoch is later.
+func (s *situation) decide() plan {
+	local, remote := &s.local, s.remote
+	if remote == nil {
+		return s.decideUnknown()
 	}
-	ahead := !same && !own.fresh && (own.epoch > theirs.Epoch || own.epoch == theirs.Epoch && own.Offset > theirs.Offset) && holds(own.Point)
+	ahead := !s.sameLog && !local.unsent && local.isAheadOf(remote) && s.holds(local.Point)
 	switch {
-	case ahead && own.epoch == theirs.Epoch && holds(theirs.Point):
-		return plan{epoch: theirs.Epoch, base: theirs.Point, skip: &own.Point, reason: "kept in an earlier life of the log"}
+	case ahead && local.epoch == remote.Epoch && s.holds(remote.Point):
+		return plan{epoch: remote.Epoch, base: remote.Point, skip: &local.Point}
 	case ahead:
-		return plan{epoch: theirs.Epoch + 1, base: own.Point}
-	case holds(theirs.Point):
-		return plan{epoch: theirs.Epoch, base: theirs.Point}
+		return plan{epoch: remote.Epoch + 1, base: local.Point}
+	case s.holds(remote.Point):
+		return plan{epoch: remote.Epoch, base: remote.Point}
 	}
-	base := lastHeld(slices.Concat(own.trail, theirs.Trail), holds)
-	return plan{epoch: theirs.Epoch + 1, base: base, doubt: own.doubt(base, min(size, theirs.Offset))}
+	return s.newEpoch(remote.Epoch, remote.Offset, remote.Trail)
 }
 
-// doubt is how many bytes behind base may be in the log already, up to end.
-func (b *belief) doubt(base wire.Point, end int64) int64 {
-	if base.Offset == 0 || base == b.moved {
-		return 0
-	}
-	return max(0, end-base.Offset)
-}
-
-// decideUnknown is for a stream that the collector does not know.
-func decideUnknown(own belief, same bool, size int64, holds func(wire.Point) bool) plan {
-	held := holds(own.Point)
+// decideUnknown is decide for a stream that the collector does not know.
+func (s *situation) decideUnknown() plan {
+	local := &s.local
+	held := s.holds(local.Point)
 	switch {
-	case own.fresh, same && held:
-		return plan{epoch: own.epoch, base: own.Point}
+	case local.unsent, s.sameLog && held:
+		return plan{epoch: local.epoch, base: local.Point}
 	case held:
-		return plan{epoch: own.epoch, skip: &own.Point, reason: "kept in an earlier life of the log"}
+		return plan{epoch: local.epoch, skip: &local.Point}
 	}
-	base := lastHeld(own.trail, holds)
-	return plan{epoch: own.epoch + 1, base: base, doubt: own.doubt(base, min(size, own.Offset))}
+	return s.newEpoch(local.epoch, local.Offset, nil)
 }
 
-// lastHeld is the furthest of some points that the file holds, its start if none.
-func lastHeld(points []wire.Point, holds func(wire.Point) bool) (last wire.Point) {
-	for _, p := range points {
+// newEpoch begins an epoch after one of which everything before end may be in the log.
+func (s *situation) newEpoch(after uint32, end int64, trail []wire.Point) plan {
+	places := slices.Concat(s.local.trail, trail, []wire.Point{s.rewritten})
+	p := plan{epoch: after + 1, base: lastHeld(places, s.holds)}
+	if p.base.Offset > 0 && p.base != s.rewritten {
+		p.possibleDuplicates = max(0, min(s.size, end)-p.base.Offset)
+	}
+	return p
+}
+
+// lastHeld is the furthest of some places that the file holds, its start if none.
+func lastHeld(places []wire.Point, holds func(wire.Point) bool) (last wire.Point) {
+	for _, p := range places {
 		if p.Offset > last.Offset && holds(p) {
 			last = p
 		}
@@ -101,53 +95,58 @@ func lastHeld(points []wire.Point, holds func(wire.Point) bool) (last wire.Point
 	return last
 }
 
-// resume makes the other side and this one agree where the stream goes on.
+// resume makes both sides agree where the stream goes on.
 func (f *Follower) resume(ctx context.Context) error {
 	f.claim()
 	if f.t.Lossy {
 		return f.resumeLossy()
 	}
-	id, theirs := f.t.watermark(f.stream)
-	same := f.belief.log == id
-	switch {
-	case f.answer != nil && f.answer.Known:
-		theirs = &f.answer.Watermark
-	case f.answer != nil:
-		theirs = nil
-	case same && !f.belief.fresh && (theirs == nil || behind(theirs, &f.belief)):
-		// The welcome is older than what was acked since.
-		theirs = &wire.Watermark{Epoch: f.belief.epoch, Point: f.belief.Point, Trail: f.belief.trail}
+	s, id := f.situation()
+	sent := s.local
+	if s.remote != nil {
+		sent = sent.at(s.remote)
 	}
-	f.answer = nil
-	holds := once(f.file.holds)
-	acked := f.belief
-	if theirs != nil {
-		acked.Point, acked.epoch = theirs.Point, theirs.Epoch
-	}
-	own := f.belief
-	if err := f.file.readable(acked.Offset); err != nil {
+	if err := f.file.readable(sent.Offset); err != nil {
 		return err
 	}
-	if !acked.fresh && !holds(acked.Point) {
-		if f.lookForCopy(ctx, acked) {
+	if !sent.unsent && !s.holds(sent.Point) {
+		if f.continueInCopy(ctx, sent) {
 			return errTruncated
 		}
-		f.awaitRewrite(ctx, acked.Point)
-		holds = once(f.file.holds)
-		if at, found := f.rewritten(ctx, acked.Point, holds); found {
-			own.trail, own.moved = append(slices.Clone(own.trail), at), at
-		}
+		f.awaitRewrite(ctx, sent.Point)
+		s.holds = onceEach(f.file.holds)
+		s.rewritten = f.rewritten(ctx, sent.Point, s.holds)
 	}
-	p := decide(own, theirs, same, f.file.size(), holds)
+	s.size = f.file.size()
+	p := s.decide()
 	if err := f.open(ctx, p); err != nil {
 		return err
 	}
-	return f.begin(p, id)
+	return f.agree(p, id)
 }
 
-// once looks at each place a single time: a file that is truncated between two
+// situation is what is known before the stream is opened.
+func (f *Follower) situation() (s situation, id logID) {
+	local := &f.place.local
+	id, remote := f.t.watermark(f.place.stream)
+	s = situation{local: *local, remote: remote, sameLog: local.log == id, holds: onceEach(f.file.holds)}
+	answer := f.place.expected
+	f.place.expected = nil
+	switch {
+	case answer != nil && answer.Known:
+		s.remote = &answer.Watermark
+	case answer != nil:
+		s.remote = nil
+	case s.sameLog && !local.unsent && (remote == nil || local.isAheadOf(remote)):
+		// The welcome is older than what was acknowledged since.
+		s.remote = &wire.Watermark{Epoch: local.epoch, Point: local.Point, Trail: local.trail}
+	}
+	return s, id
+}
+
+// onceEach looks at each place a single time: a file that is truncated between two
 // looks must not be whole to one and changed to the other.
-func once(holds func(wire.Point) bool) func(wire.Point) bool {
+func onceEach(holds func(wire.Point) bool) func(wire.Point) bool {
 	seen := make(map[wire.Point]bool)
 	return func(p wire.Point) bool {
 		held, ok := seen[p]
@@ -159,71 +158,71 @@ func once(holds func(wire.Point) bool) func(wire.Point) bool {
 	}
 }
 
-func behind(w *wire.Watermark, b *belief) bool {
-	return w.Epoch < b.epoch || w.Epoch == b.epoch && w.Offset < b.Offset
-}
-
-// open opens the stream as planned, and skips what is in the log already. What the
-// collector is told of the file's beginning is read for it: the file may begin
-// otherwise than it did, and an agent that lost its marks goes by that.
+// open opens the stream as planned, and skips what is in the log already. The file's
+// beginning is read for it: the file may begin otherwise than before, and an agent
+// that lost its marks goes by what the collector knows of it.
 func (f *Follower) open(ctx context.Context, p plan) error {
-	f.begins.Store(nil)
-	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpOpen, Stream: f.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
-		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Identity: f.identity()})
+	f.file.begins.Store(nil)
+	b := wire.Batch{Op: wire.OpOpen, Stream: f.place.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
+		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Identity: f.identity()}
+	err := f.t.Out.Append(ctx, b)
 	if err != nil || p.skip == nil || p.skip.Offset == p.base.Offset {
 		return err
 	}
 	f.t.counts.skipped.Add(uint64(p.skip.Offset - p.base.Offset))
-	return f.t.Out.Append(ctx, wire.Batch{Op: wire.OpSkip, Stream: f.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.skip.Offset,
-		Before: p.base.Tail, After: p.skip.Tail, Reason: p.reason})
+	return f.t.Out.Append(ctx, wire.Batch{Op: wire.OpSkip, Stream: f.place.stream, Epoch: p.epoch,
+		Offset: p.base.Offset, End: p.skip.Offset, Before: p.base.Tail, After: p.skip.Tail,
+		Reason: "kept in an earlier life of the log"})
 }
 
-// begin takes the agreed place for acked.
-func (f *Follower) begin(p plan, id logID) error {
+// agree makes the planned place the acknowledged one.
+func (f *Follower) agree(p plan, id logID) error {
 	at := p.base
 	if p.skip != nil {
 		at = *p.skip
 	}
-	if p.doubt > 0 {
-		f.t.counts.doubled.Add(uint64(p.doubt))
-		f.t.Log.Warn("the file lost bytes that were sent; it goes on at the last place that is unchanged, so lines may be in the log twice",
-			"path", f.path, "from", at.Offset, "bytes", p.doubt)
+	if p.possibleDuplicates > 0 {
+		f.t.counts.doubled.Add(uint64(p.possibleDuplicates))
+		f.t.Log.Warn("the file lost bytes that were sent; sending resumes at the last unchanged place, so lines may be in the log twice",
+			"path", f.path, "from", at.Offset, "bytes", p.possibleDuplicates)
 	}
-	if p.epoch != f.belief.epoch {
-		f.belief.trail = nil
-	}
-	c, err := f.file.cursorAt(at.Offset, f.belief.lines)
+	c, err := f.file.cursorAt(at.Offset, f.place.local.lines)
 	if err != nil {
 		return err
 	}
-	f.belief.trail = slices.DeleteFunc(f.belief.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
-	f.belief.Point, f.belief.epoch, f.belief.log, f.belief.fresh = c.Point, p.epoch, id, false
-	f.moveTo(c)
+	f.mu.Lock()
+	local := &f.place.local
+	if p.epoch != local.epoch {
+		local.trail = nil
+	}
+	local.trail = slices.DeleteFunc(local.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
+	local.cursor, local.epoch, local.log, local.unsent = c, p.epoch, id, false
+	f.mu.Unlock()
+	f.advance(c)
 	return nil
 }
 
-// resumeLossy goes on from the mark alone.
+// resumeLossy resumes at the mark alone.
 func (f *Follower) resumeLossy() error {
-	p := plan{epoch: f.belief.epoch, base: f.belief.Point}
-	if !f.belief.fresh && !f.file.holds(f.belief.Point) {
-		p = plan{epoch: f.belief.epoch + 1, base: lastHeld(f.belief.trail, f.file.holds)}
-		f.belief.lines = 0
+	local := &f.place.local
+	p := plan{epoch: local.epoch, base: local.Point}
+	if !local.unsent && !f.file.holds(local.Point) {
+		p = plan{epoch: local.epoch + 1, base: lastHeld(local.trail, f.file.holds)}
+		f.mu.Lock()
+		local.lines = 0
+		f.mu.Unlock()
 	}
-	return f.begin(p, logID{})
+	return f.agree(p, logID{})
 }
 
-func newBelief() belief { return belief{epoch: 1, fresh: true} }
-
-// claim says that this follower has the stream, making one where it has none.
+// claim registers this follower as that of its stream, and makes one if it has none.
 func (f *Follower) claim() {
 	f.mu.Lock()
-	if f.given != nil {
-		f.belief, f.given = *f.given, nil
+	f.place.acceptHandover()
+	if f.place.stream.IsZero() {
+		f.place.stream = wire.NewStreamID()
 	}
-	if f.stream.IsZero() {
-		f.stream = wire.NewStreamID()
-	}
-	id := f.stream
+	id := f.place.stream
 	f.mu.Unlock()
 	f.t.mu.Lock()
 	f.t.claims[id] = f

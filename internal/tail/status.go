@@ -3,6 +3,7 @@ package tail
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // FileStatus is one file as it stands.
@@ -16,6 +17,42 @@ type FileStatus struct {
 	Agreed  bool   `json:"-"`                    // it was asked, and did not find otherwise
 	Trouble string `json:"trouble,omitempty"`
 	Warning string `json:"warning,omitempty"` // of what is in it
+}
+
+// report is what is reported of a file. Under Follower.mu.
+type report struct {
+	trouble string
+	warning string // of what is in the file
+	holes   int64  // bytes of holes that were passed over
+	refusal string // the reason for which the collector last refused lines
+}
+
+func (f *Follower) setTrouble(text string) {
+	f.mu.Lock()
+	f.report.trouble = text
+	f.mu.Unlock()
+}
+
+// reportRefusal reports why nothing of the file is accepted: once for each reason, for
+// each attempt may fail in the same way for days.
+func (f *Follower) reportRefusal(err error, pause time.Duration) {
+	f.mu.Lock()
+	news := f.report.refusal != err.Error()
+	f.report.refusal, f.report.trouble = err.Error(), "refused, next try in "+pause.String()+": "+err.Error()
+	f.mu.Unlock()
+	if news {
+		f.t.Log.Error("the collector refuses lines of this file; they stay in it, and are retried ever less often",
+			"path", f.path, "offset", f.place.local.Offset, "err", err)
+	}
+}
+
+func (f *Follower) status() FileStatus {
+	size := f.file.size()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return FileStatus{Path: f.path, Stream: f.place.stream.String(), Source: f.source, Size: size,
+		Acked: f.place.local.Offset, Agreed: f.place.agreed, Holes: f.report.holes,
+		Trouble: f.report.trouble, Warning: f.report.warning}
 }
 
 // Status lists the files that are followed, by path.

@@ -77,7 +77,7 @@ func (t *Tailer) perishing() (files int, unsent int64) {
 // unsent is how many bytes the other side has not, and where they begin.
 func (f *Follower) unsent() (from, n int64) {
 	f.mu.Lock()
-	from = f.acked.Offset
+	from = f.place.local.Point.Offset
 	f.mu.Unlock()
 	return from, f.file.size() - from
 }
@@ -156,7 +156,7 @@ func (f *Follower) leave() {
 	switch f.refound() {
 	case byMark:
 		f.claim()
-		if f.t.marks.get(f.stream) == nil { // nothing of it was ever sent
+		if f.t.marks.get(f.place.stream) == nil { // nothing of it was ever sent
 			m := f.mark()
 			m.Start = m.Start && m.Offset > 0
 			f.t.marks.put(m)

@@ -213,7 +213,7 @@ func (t *Tailer) markStarts() {
 			if err != nil {
 				continue // the first look says so
 			}
-			b := newBelief()
+			b := newLocalState()
 			b.Point = f.file.lastLineEnd()
 			t.marks.put(f.markOf(wire.NewStreamID(), &b, 0))
 			f.file.close()
@@ -399,7 +399,7 @@ func (t *Tailer) nameLocked(f *Follower, path string) {
 	}
 	t.byPath[path] = f
 	f.names = append(f.names, path)
-	if before != nil && path != f.path && f.isTurning() {
+	if before != nil && path != f.path && f.mayBeCopy() {
 		f.mu.Lock()
 		f.ousted = before
 		f.mu.Unlock()
@@ -525,8 +525,8 @@ func (t *Tailer) drop(f *Follower) {
 			delete(t.byPath, path)
 		}
 	}
-	if t.claims[f.stream] == f {
-		delete(t.claims, f.stream)
+	if t.claims[f.place.stream] == f {
+		delete(t.claims, f.place.stream)
 	}
 	f.drain()
 	f.file.close()
@@ -552,6 +552,10 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 	if err != nil || real == c.path {
 		real = ""
 	}
-	return &Follower{t: t, table: c.table, path: c.path, now: c.path, real: real, dir: filepath.Dir(c.path), key: c.key, source: c.table.source(c.path), file: file,
-		wake: make(chan struct{}, 1), drained: make(chan struct{}), modified: fi.ModTime(), visible: true}, nil
+	f := &Follower{t: t, table: c.table, key: c.key, file: file, wake: make(chan struct{}, 1),
+		location:   location{path: c.path, real: real, dir: filepath.Dir(c.path), source: c.table.source(c.path)},
+		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime()},
+		succession: succession{drained: make(chan struct{})}}
+	f.place.start(wire.StreamID{}, newLocalState())
+	return f, nil
 }

@@ -28,7 +28,8 @@ func still(t *testing.T, text string) (*Tailer, *Follower) {
 		t.Fatal(err)
 	}
 	t.Cleanup(file.close)
-	return tailer, &Follower{t: tailer, table: &Table{}, path: path, file: file, stream: wire.NewStreamID(), wake: make(chan struct{}, 1)}
+	return tailer, &Follower{t: tailer, table: &Table{}, file: file, wake: make(chan struct{}, 1),
+		location: location{path: path}, place: progress{stream: wire.NewStreamID()}}
 }
 
 // TestBackwardsWithoutTrail: a stream that goes on further back forgets the places
@@ -37,12 +38,12 @@ func TestBackwardsWithoutTrail(t *testing.T) {
 	text := "one\ntwo\nthree\n"
 	_, f := still(t, text)
 	at := func(n int64) wire.Point { return wire.Point{Offset: n, Tail: wire.TailHash([]byte(text[:n]))} }
-	f.belief = belief{Point: at(14), epoch: 1, trail: []wire.Point{at(4), at(8)}}
-	if err := f.begin(plan{epoch: 1, base: at(8)}, logID{}); err != nil {
+	f.place.local = localState{cursor: cursor{Point: at(14)}, epoch: 1, trail: []wire.Point{at(4), at(8)}}
+	if err := f.agree(plan{epoch: 1, base: at(8)}, logID{}); err != nil {
 		t.Fatal(err)
 	}
-	if len(f.belief.trail) != 1 || f.belief.trail[0] != at(4) || f.belief.Point != at(8) {
-		t.Errorf("it stands at %v with the trail %v", f.belief.Point, f.belief.trail)
+	if len(f.place.local.trail) != 1 || f.place.local.trail[0] != at(4) || f.place.local.Point != at(8) {
+		t.Errorf("it stands at %v with the trail %v", f.place.local.Point, f.place.local.trail)
 	}
 }
 
@@ -51,13 +52,13 @@ func TestBackwardsWithoutTrail(t *testing.T) {
 func TestHandOverIsMarked(t *testing.T) {
 	tailer, f := still(t, "one\ntwo\n")
 	_, g := still(t, "one\ntwo\n")
-	g.t, g.turning, g.key, g.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
+	g.t, g.maybeCopy, g.key, g.place.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
 	tailer.followers[g.key] = g
-	acked := belief{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}, epoch: 1}
+	acked := localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 1}
 	if !tailer.handOver(t.Context(), f, g, acked) {
 		t.Fatal("the copy was not taken")
 	}
-	if m := tailer.marks.all()[f.stream]; m == nil || m.path != g.path || m.Point != acked.Point {
+	if m := tailer.marks.all()[f.place.stream]; m == nil || m.path != g.path || m.Point != acked.Point {
 		t.Errorf("the mark is %+v", m)
 	}
 }

@@ -117,7 +117,7 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 		f := x.f
 		x.f, x.by = nil, f
 		t.dress(f, h.path)
-		f.belief, f.turning = newBelief(), true
+		f.maybeCopy = true
 		t.counts.unseen.Add(1)
 		t.Log.Warn("a file came and was rotated before it was seen; it is sent now", "path", f.path, "for", h.path)
 		t.start(ctx, f)

@@ -34,18 +34,18 @@ func wideEncoding(head []byte) string {
 // checkEncoding reports once that the file's lines cannot be read. They are sent
 // all the same: they are what is in the file, and nothing is lost.
 func (f *Follower) checkEncoding() {
-	if f.encodingKnown {
+	if f.checks.encoding {
 		return
 	}
 	head := f.file.head(leastWide)
 	reason := wideEncoding(head)
-	f.encodingKnown = reason != "" || len(head) == leastWide
+	f.checks.encoding = reason != "" || len(head) == leastWide
 	if reason == "" {
 		return
 	}
 	f.t.counts.wide.Add(1)
 	f.mu.Lock()
-	f.warning = reason + ", which is not decoded"
+	f.report.warning = reason + ", which is not decoded"
 	f.mu.Unlock()
 	f.t.Log.Warn("the file is no UTF-8, and is not decoded: its lines come with a NUL beside each letter; exclude it, or follow a copy that is converted (iconv -t UTF-8)",
 		"path", f.path, "reason", reason)

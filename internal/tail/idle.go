@@ -1,0 +1,120 @@
+package tail
+
+import (
+	"cmp"
+	"context"
+	"time"
+)
+
+// idleFile is what the decision goes by what to do with a file that has no more lines.
+type idleFile struct {
+	partial    bool          // it ends in a line without an end
+	visible    bool          // some table names it
+	whole      bool          // its table says that it is complete
+	final      bool          // its last line was taken for complete already
+	superseded bool          // the file in its place has its last line, too
+	deleted    bool          // it has no name left
+	quiet      time.Duration // since it grew, or since a table named it
+}
+
+// idleStep is what to do with such a file.
+type idleStep int
+
+const (
+	readFinal idleStep = iota // its last line is complete as it is: read it
+	letGo                     // it is done
+	keepOpen                  // it may lose its last name any moment
+	mayClose                  // its descriptor may be closed when others need it
+)
+
+// idleStep decides what becomes of a file that has no more lines now. A file that no
+// table names is drained: its last line gets its end after Grace, and it is let go
+// once it is deleted, or after LetGo.
+func (t *Tailer) idleStep(x idleFile) idleStep {
+	late := x.quiet > t.Grace
+	switch {
+	case x.partial && x.whole && !x.final:
+		return readFinal
+	case x.visible:
+		return mayClose
+	case x.partial && late && !x.final && !x.superseded:
+		return readFinal
+	case late && x.deleted, x.quiet > t.LetGo:
+		return letGo
+	case x.partial:
+		return keepOpen
+	}
+	return mayClose
+}
+
+// idle waits until there may be more lines.
+func (f *Follower) idle(ctx context.Context) error {
+	for {
+		if more, err := f.hasGrown(); more || err != nil {
+			return err
+		}
+		x := f.idleFile()
+		step := f.t.idleStep(x)
+		if !x.visible && !(x.whole && step == readFinal) {
+			f.drain()
+		}
+		switch step {
+		case readFinal:
+			f.reading.final = true
+			return nil
+		case letGo:
+			return errDone
+		case keepOpen:
+			if err := f.file.f.hold(ctx, true); err != nil {
+				return err
+			}
+		case mayClose:
+			if x.visible {
+				f.reading.final = x.whole
+			}
+			f.file.f.release(!x.partial)
+		}
+		if more, err := f.awaitChange(ctx); more || err != nil {
+			return err
+		}
+	}
+}
+
+// hasGrown reports whether the file's size is another than when it was read. The error
+// is errTruncated if the file does not hold what was read of it.
+func (f *Follower) hasGrown() (bool, error) {
+	local := &f.place.local
+	size := f.file.size()
+	if size < local.Offset || !f.file.still(local.cursor) {
+		return false, cmp.Or(f.file.readable(local.Offset), errTruncated)
+	}
+	if size != f.reading.eof.Load() {
+		f.reading.grown = time.Now()
+		return true, nil
+	}
+	return false, nil
+}
+
+// idleFile is what is known of a file that has the size that was read.
+func (f *Follower) idleFile() idleFile {
+	f.mu.Lock()
+	x := idleFile{visible: f.visible, superseded: f.superseded}
+	x.quiet = min(time.Since(f.hidden), time.Since(f.reading.grown))
+	f.mu.Unlock()
+	x.partial, x.whole, x.final = f.reading.eof.Load() > f.place.local.Offset, f.table.Whole, f.reading.final
+	x.deleted = !x.visible && x.quiet > f.t.Grace && f.file.deleted() // asked only where it counts
+	return x
+}
+
+// awaitChange waits until the file may have changed; more reports that it must be read
+// though its size has not.
+func (f *Follower) awaitChange(ctx context.Context) (more bool, err error) {
+	select {
+	case <-f.wake:
+		return f.holes.waits, nil // a hole may be filled, which changes no size
+	case <-f.holes.due():
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}

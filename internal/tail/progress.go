@@ -1,0 +1,105 @@
+package tail
+
+import (
+	"slices"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// localState is what this side knows of a stream: from its mark, or from what was
+// acknowledged since.
+type localState struct {
+	cursor              // the acknowledged place
+	epoch  uint32       // as in wire.Watermark
+	trail  []wire.Point // earlier places of the epoch, ascending
+	log    logID        // which acknowledged it
+	unsent bool         // nothing was ever sent
+}
+
+// logID names one incarnation of a log. A mark is believed before the collector's
+// watermark only when the incarnation changed.
+type logID struct{ log, incarnation wire.StreamID }
+
+func newLocalState() localState { return localState{epoch: 1, unsent: true} }
+
+// wasRead reports whether the file was read at the place in this process, so that the
+// bytes before it are known, and not only their hash.
+func (l *localState) wasRead() bool { return l.tail != nil }
+
+// at is the same stream at another place, of which only the hash is known.
+func (l localState) at(w *wire.Watermark) localState {
+	if w.Point != l.Point {
+		l.cursor = cursor{Point: w.Point, lines: l.lines}
+	}
+	l.epoch = w.Epoch
+	return l
+}
+
+// behind reports whether a watermark is older than what is known here.
+func (l *localState) isAheadOf(w *wire.Watermark) bool {
+	return l.epoch > w.Epoch || l.epoch == w.Epoch && l.Offset > w.Offset
+}
+
+// leaveTrail remembers the place that is about to be left for the one at next, if it
+// is far enough from the one before.
+func (l *localState) leaveTrail(next int64) {
+	const step = 64 << 10
+	if l.Offset == 0 || next == l.Offset {
+		return
+	}
+	if n := len(l.trail); n > 0 && l.Offset-l.trail[n-1].Offset < step {
+		return
+	}
+	l.trail = append(l.trail, l.Point)
+	if len(l.trail) > wire.MaxTrail {
+		l.trail = slices.Delete(l.trail, 1, 2) // the oldest one stays: it serves the largest losses
+	}
+}
+
+// progress is how far a file's stream is sent and acknowledged. Only the follower's
+// goroutine changes it, and it holds Follower.mu meanwhile; it reads it without the
+// lock, everything else with it. A handover alone comes from another goroutine.
+//
+//   - local.Offset <= sent.Offset. What lies between them may be in the log.
+//   - Once agreed, local is what the collector confirmed in this process, the file was
+//     read there, and local.tail holds the bytes before it.
+//   - The stream's mark is local with sent. Whatever moves local writes the mark.
+//   - One follower has the stream. A handover first gives it to the other follower,
+//     with its mark; then this one begins a new stream.
+type progress struct {
+	stream   wire.StreamID
+	local    localState
+	sent     wire.Point // the end of the last batch that was sent, whatever became of it
+	agreed   bool
+	expected *wire.Expected // the collector's last answer, when it stands elsewhere; the goroutine's own
+	handover *localState    // of a stream that a truncated file's follower gave to this one
+}
+
+// start sets the place from which the stream goes on, before anything is agreed.
+func (p *progress) start(stream wire.StreamID, from localState) {
+	*p = progress{stream: stream, local: from, sent: from.Point}
+}
+
+// advance makes c the acknowledged place.
+func (p *progress) advance(c cursor) {
+	p.local.leaveTrail(c.Offset)
+	p.local.cursor, p.sent, p.agreed = c, c.Point, true
+}
+
+// acceptHandover makes the stream that was handed over this file's, if one was.
+func (p *progress) acceptHandover() {
+	if p.handover != nil {
+		p.start(p.stream, *p.handover)
+	}
+}
+
+// advance makes c the acknowledged place, and marks it.
+func (f *Follower) advance(c cursor) {
+	f.mu.Lock()
+	f.place.advance(c)
+	f.report.trouble = ""
+	f.mu.Unlock()
+	f.reading.grown = time.Now()
+	f.t.marks.put(f.mark())
+}

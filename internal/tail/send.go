@@ -1,0 +1,237 @@
+package tail
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// reading is how far a follower has read its file.
+type reading struct {
+	final bool         // the file will not grow: its last line is complete
+	grown time.Time    // when it grew last
+	eof   atomic.Int64 // its size at the last read
+}
+
+// send sends batch after batch until something prevents it. While one is on its way,
+// the next is read.
+func (f *Follower) send(ctx context.Context) error {
+	next, err := f.read(ctx, f.place.local.cursor, true)
+	for err == nil {
+		if next.isEmpty() {
+			next, err = f.awaitMore(ctx, next)
+			continue
+		}
+		if err = f.checkFit(next.text); err != nil {
+			break
+		}
+		f.holdEcho(ctx)
+		var ahead read
+		if ahead, err = f.sendOne(ctx, &next); err != nil {
+			return err
+		}
+		if next = ahead; next.block == nil {
+			next, err = f.read(ctx, f.place.local.cursor, true)
+		}
+	}
+	f.t.pool.put(next.block)
+	return err
+}
+
+// awaitMore gives the block of an empty batch back, waits until there may be more
+// lines, and reads them.
+func (f *Follower) awaitMore(ctx context.Context, empty read) (read, error) {
+	f.t.pool.put(empty.block)
+	if err := f.idle(ctx); err != nil {
+		return read{}, err
+	}
+	if err := f.file.f.hold(ctx, f.isHidden()); err != nil {
+		return read{}, err
+	}
+	return f.read(ctx, f.place.local.cursor, true)
+}
+
+// sendOne sends a batch, reads the next one meanwhile, and gives the block back.
+func (f *Follower) sendOne(ctx context.Context, r *read) (ahead read, err error) {
+	size := f.file.size()
+	done := make(chan error, 1)
+	go func() { done <- f.append(ctx, r) }() // ends with the outcome, which is waited for
+	begun := time.Now()
+	ahead, rerr := f.read(ctx, r.to, false)
+	if err = <-done; err == nil {
+		f.acknowledge(r)
+		err = f.awaitEcho(ctx, size)
+	}
+	f.t.pool.put(r.block)
+	if err != nil {
+		f.t.pool.put(ahead.block)
+		f.t.marks.put(f.mark()) // it notes what may be in the log
+		f.blocks.failed(len(r.block), err)
+		return read{}, err
+	}
+	f.blocks.acknowledged(r, time.Since(begun), f.largest())
+	if rerr == nil && f.file.f.hadItsTurn(4*f.t.Poll) && !f.isHidden() {
+		f.t.pool.put(ahead.block) // first: those that have descriptors may wait for memory
+		f.file.f.release(false)
+		return read{}, f.file.f.hold(ctx, false)
+	}
+	if rerr != nil {
+		f.t.pool.put(ahead.block)
+		return read{}, rerr
+	}
+	return ahead, nil
+}
+
+// read reads a batch at c. Without waiting it may return nothing for want of memory.
+func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
+	f.holes.waits, f.holes.again = false, time.Time{}
+	size := f.blocks.size(f.largest())
+	if f.file.size()-c.Offset < smallBlock/2 {
+		size = min(smallBlock, size) // most files have few new lines at a time
+	}
+	for {
+		block, err := f.block(ctx, size, wait)
+		if block == nil {
+			return read{}, err
+		}
+		r, err := f.readInto(ctx, block, c)
+		if err != nil || !r.short || size >= f.largest() {
+			return r, err
+		}
+		f.t.pool.put(block)
+		size = f.largest()
+	}
+}
+
+// block gets a block; without waiting it may get none.
+func (f *Follower) block(ctx context.Context, size int, wait bool) ([]byte, error) {
+	if block := f.t.pool.try(size); block != nil || !wait {
+		return block, nil
+	}
+	return f.t.pool.get(ctx, size)
+}
+
+// readInto reads a batch at c into a block, which is given back if the file does not
+// hold c any more.
+func (f *Follower) readInto(ctx context.Context, block []byte, c cursor) (read, error) {
+	if !f.file.still(c) {
+		f.t.pool.put(block)
+		return read{}, cmp.Or(f.file.readable(c.Offset), errTruncated)
+	}
+	end := f.file.size()
+	f.reading.eof.Store(end)
+	f.holes.grew(end, f.t.holeAge())
+	r, err := f.file.readBatch(c, block, f.limits(), f.reading.final, -1)
+	if err != nil {
+		return r, err
+	}
+	if c.Offset == 0 && (r.text != nil || r.hole >= 0) {
+		if err := f.file.checkFit(f.path); err != nil {
+			return r, err
+		}
+	}
+	if r.text == nil && r.hole >= 0 {
+		return f.passHole(ctx, r)
+	}
+	return r, nil
+}
+
+// append sends one batch.
+func (f *Follower) append(ctx context.Context, r *read) error {
+	if f.table.SyncSource {
+		if err := f.file.f.sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", f.path, &fileError{err})
+		}
+	}
+	f.mu.Lock()
+	f.place.sent = r.to.Point
+	f.mu.Unlock()
+	f.checkEncoding()
+	b := wire.Batch{Kind: wire.StreamAgent, Stream: f.place.stream, Epoch: f.place.local.epoch,
+		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail}
+	if f.t.Lossy {
+		b.Kind = wire.StreamLossy
+	}
+	if r.skip {
+		b.Op, b.Reason = wire.OpSkip, "a hole: NULs, no text"
+	} else {
+		b.Source, b.FirstLine, b.Time = f.source, r.from.lines, time.Now().UnixMicro()
+		b.Text, b.Cuts, b.Marks = r.text, r.cuts, r.marks
+	}
+	return f.t.Out.Append(ctx, b)
+}
+
+// acknowledge notes that the collector has a batch.
+func (f *Follower) acknowledge(r *read) {
+	f.attempts.progressed, f.attempts.disagreements = true, 0
+	f.t.counts.lines.Add(uint64(lines.Count(r.text)))
+	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
+	if r.split {
+		f.t.counts.split.Add(1)
+	}
+	if r.skip {
+		f.passedHole(r)
+	}
+	f.advance(r.to)
+}
+
+// blockSizes chooses how much is read at a time.
+type blockSizes struct {
+	next int // size of the next block; 0: the first size
+	most int // of a block, after batches whose outcome is not known; 0: the largest
+}
+
+// firstBlock is the size of the first block of a file that has many lines; larger ones
+// are used when the other side is far away, small ones for a few lines.
+const (
+	firstBlock = 256 << 10
+	smallBlock = 16 << 10
+)
+
+// quick is how soon the answer to a batch comes if larger ones can be risked again.
+const quick = 2 * time.Second
+
+func (b *blockSizes) size(largest int) int {
+	return min(cmp.Or(b.next, firstBlock), cmp.Or(b.most, largest), largest)
+}
+
+// acknowledged chooses larger blocks while full ones are acknowledged slowly, and small
+// ones again when there is little to send.
+func (b *blockSizes) acknowledged(r *read, took time.Duration, largest int) {
+	if r.full && took < quick && b.most > 0 {
+		if b.most *= 2; b.most >= largest {
+			b.most = 0
+		}
+	}
+	switch {
+	case r.full && took > time.Millisecond:
+		b.next = largest
+	case len(r.text) < firstBlock/2:
+		b.next = 0
+	}
+}
+
+// failed chooses half the size after a batch whose outcome is not known: it may have
+// taken too long on a slow line, or the collector may be short of memory.
+func (b *blockSizes) failed(size int, err error) {
+	var expected *wire.Expected
+	if !errors.As(err, &expected) && !errors.Is(err, wire.ErrRefused) {
+		b.most = max(size/2, smallBlock)
+	}
+}
+
+// largest is a block that the longest line fits into.
+func (f *Follower) largest() int {
+	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.batchText())
+}
+
+// maxLine is how long a line may be and not be split: it must fit into a batch.
+func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.batchText()-1<<10) }
+
+func (f *Follower) limits() limits { return limits{line: f.maxLine(), block: f.largest()} }

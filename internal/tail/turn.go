@@ -1,0 +1,144 @@
+package tail
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// succession is what decides when a new file may be sent, and what of it: the file
+// that had its name before comes first, and a copy of a file that is followed is not
+// sent at all, unless the original was truncated after the copy.
+type succession struct {
+	before    *Follower // had the same name: its lines come first
+	original  *Follower // that this file looks like a copy of; the goroutine's own
+	drained   chan struct{}
+	drainOnce sync.Once
+
+	// Under Follower.mu.
+	maybeCopy  bool      // it may be a copy in the making: nothing of it was sent
+	ousted     *Follower // had the name that this file was given while it was watched
+	superseded bool      // the file that took this one's place has its last line too
+}
+
+// drain lets the file that took this one's name begin: everything up to the rotation
+// is acknowledged.
+func (s *succession) drain() { s.drainOnce.Do(func() { close(s.drained) }) }
+
+// awaitDrained waits until everything in a file is acknowledged; in no file, all is.
+func (f *Follower) awaitDrained(ctx context.Context) bool {
+	if f == nil {
+		return true
+	}
+	select {
+	case <-f.drained:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// waitTurn waits until the file may be sent: the file that had its name is drained, and
+// it is no copy in the making. It returns false when ctx ends first.
+func (f *Follower) waitTurn(ctx context.Context) bool {
+	before := f.before
+	f.before = nil
+	livesOn := before != nil && before.livesOn() // at once: it may be packed, or let go, meanwhile
+	if !before.awaitDrained(ctx) || !f.awaitOriginal(ctx) {
+		return false
+	}
+	if ousted := f.tookPlace(); ousted != nil {
+		before, livesOn = ousted, ousted.livesOn()
+	}
+	if !before.awaitDrained(ctx) {
+		return false
+	}
+	if before != nil && !f.wasHandedOver() {
+		f.replace(ctx, before, livesOn)
+	}
+	f.mu.Lock()
+	f.maybeCopy = false
+	f.mu.Unlock()
+	return true
+}
+
+// copyVerdict is what one look says of a file that may be a copy in the making.
+type copyVerdict int
+
+const (
+	noCopy       copyVerdict = iota // it is sent
+	perhapsCopy                     // it is looked at again after a while
+	awaitContent                    // it is empty: the look that sees it grow wakes its follower
+)
+
+// awaitOriginal waits for as long as the file may be a copy in the making; it returns
+// false when ctx ends first. To copy much takes long, so the time begins anew whenever
+// the file grew.
+func (f *Follower) awaitOriginal(ctx context.Context) bool {
+	var end time.Time // none while it is empty and has a name
+	var grown int64
+	for f.mayBeCopy() {
+		look := time.After(f.t.Poll)
+		size := f.file.size()
+		unnamed := size == 0 && f.isHidden()
+		if size != grown || unnamed && end.IsZero() {
+			grown, end = size, time.Now().Add(f.t.Settle)
+		}
+		switch f.judgeCopy(size, unnamed, !end.IsZero() && time.Now().After(end)) {
+		case noCopy:
+			return true
+		case awaitContent:
+			look = nil
+		}
+		select {
+		case <-f.wake: // perhaps by the follower that handed its stream over
+		case <-look:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// judgeCopy looks once; late says that the file is as it is for Settle. While a file is
+// empty it cannot be told whether it is a copy, and there is nothing to send; one that
+// no table names may be a copy that has only just been created.
+func (f *Follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
+	switch {
+	case unnamed && late:
+		return noCopy
+	case unnamed:
+		f.drain() // the file that has its name now need not wait
+		return perhapsCopy
+	case size == 0:
+		return awaitContent
+	case f.tookPlace() != nil:
+		return noCopy
+	case late && f.t.provenCopy(f), !late && f.t.looksLikeCopy(f):
+		return perhapsCopy
+	}
+	return noCopy
+}
+
+// wasHandedOver reports whether another file's follower handed its stream over.
+func (f *Follower) wasHandedOver() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.place.handover != nil
+}
+
+// mayBeCopy reports whether the file may still be a copy in the making.
+func (f *Follower) mayBeCopy() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.maybeCopy && f.place.handover == nil
+}
+
+// tookPlace is the file whose name this one was given while it was watched, nil if
+// there is none: rsync and others write a new version under a name that a table may
+// name too.
+func (f *Follower) tookPlace() *Follower {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ousted
+}
