@@ -12,10 +12,10 @@ import (
 // about is where the log's files are, the newest first. Agents on this machine
 // leave them alone.
 func (s *Sink) about() wire.About {
-	a := wire.About{Boot: s.boot}
-	s.mu.RLock()
-	generations := s.catalog.list()
-	s.mu.RUnlock()
+	a := wire.About{Boot: s.env.boot}
+	s.view.mu.RLock()
+	generations := s.view.catalog.list()
+	s.view.mu.RUnlock()
 	for _, g := range slices.Backward(generations) {
 		if len(a.Files) == wire.MaxAbout {
 			break

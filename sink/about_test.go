@@ -15,7 +15,7 @@ import (
 // A welcome names the log's files so that an agent can prove them: by their numbers,
 // and by the bytes before a place. The locks say whose log it is.
 func TestAbout(t *testing.T) {
-	s := open(t, &Sink{Sync: syncNone, Compress: "none"})
+	s := open(t, &Sink{Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	for range 3 {
@@ -45,7 +45,7 @@ func TestAbout(t *testing.T) {
 		}
 	}
 	for _, lock := range []string{wire.LockName(s.Path), filepath.Join(s.State, wire.StateMark)} {
-		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.catalog.log.String())) {
+		if b, err := os.ReadFile(lock); err != nil || !strings.Contains(string(b), wire.LogMark(s.view.catalog.log.String())) {
 			t.Errorf("%s holds %q, %v", lock, b, err)
 		}
 	}
@@ -57,7 +57,7 @@ func TestAbout(t *testing.T) {
 
 // Of many files, the newest are named: a welcome stays small.
 func TestAboutIsBounded(t *testing.T) {
-	s := open(t, &Sink{Sync: syncNone, Compress: "none"})
+	s := open(t, &Sink{Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	for range wire.MaxAbout + 5 {
 		src.send(t, s, "x")

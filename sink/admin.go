@@ -56,11 +56,11 @@ func (s *Sink) Streams(f StreamFilter) iter.Seq[StreamStatus] {
 	return func(yield func(StreamStatus) bool) {
 		var page [512]StreamStatus
 		for part := range slices.Chunk(list, len(page)) {
-			s.mu.RLock()
+			s.view.mu.RLock()
 			for i, x := range part {
 				page[i] = x.st.status()
 			}
-			s.mu.RUnlock()
+			s.view.mu.RUnlock()
 			for i := range part {
 				if !yield(page[i]) {
 					return
@@ -78,13 +78,13 @@ type chosenStream struct {
 // chosen are the streams that f has, by agent and source. They are sorted without
 // the lock, for which the writer would wait.
 func (s *Sink) chosen(f *StreamFilter) (list []chosenStream) {
-	s.mu.RLock()
-	for _, st := range s.catalog.streams {
+	s.view.mu.RLock()
+	for _, st := range s.view.catalog.streams {
 		if f.has(st) {
 			list = append(list, chosenStream{st.origin.Value().agent, st.source, st})
 		}
 	}
-	s.mu.RUnlock()
+	s.view.mu.RUnlock()
 	slices.SortFunc(list, func(a, b chosenStream) int {
 		return cmp.Or(cmp.Compare(a.agent, b.agent), cmp.Compare(a.source, b.source), slices.Compare(a.st.id[:], b.st.id[:]))
 	})

@@ -70,7 +70,7 @@ func (r *recovery) live(least uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := r.s.own(f); err != nil {
+	if err := r.s.lockFile(f); err != nil {
 		return err
 	}
 	w.file = f
@@ -95,10 +95,10 @@ func (r *recovery) bookkeep(frames []frame, position, ledger int64) {
 		for _, rec := range frames[i].records {
 			rec.position = position
 			position += int64(rec.length)
-			r.w.ledger = rec.append(r.w.ledger)
+			r.w.ledger.records = rec.append(r.w.ledger.records)
 		}
 	}
-	r.w.ledSize = ledger + int64(len(r.w.ledger))
+	r.w.ledger.size = ledger + int64(len(r.w.ledger.records))
 }
 
 // plant begins the live file with the tail. The file gets its name only when all

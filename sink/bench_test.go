@@ -28,7 +28,7 @@ func block(seed int64) []byte {
 func BenchmarkAppend(b *testing.B) {
 	for _, mode := range []string{syncNone, syncCommit} {
 		b.Run(mode, func(b *testing.B) {
-			s := &Sink{Path: filepath.Join(b.TempDir(), "all.log"), Sync: mode, RotateSize: -1}
+			s := &Sink{Path: filepath.Join(b.TempDir(), "all.log"), Sync: mode, Rotation: RotationPolicy{Size: -1}}
 			if err := s.Open(context.Background()); err != nil {
 				b.Fatal(err)
 			}

@@ -242,8 +242,8 @@ func TestDisplacedWithBatchInGroup(t *testing.T) {
 	if got := together(t, s, datagram(2, "192.0.2.1", 0), datagram(1, "192.0.2.1", 5)); got[0] || got[1] {
 		t.Fatalf("refused: %v", got)
 	}
-	if len(s.catalog.streams) != 1 || s.catalog.streams[streamID(1).Owned(wire.StreamLossy, "udp")] == nil {
-		t.Errorf("known are %v; want stream 1, which came last", s.catalog.streams)
+	if len(s.view.catalog.streams) != 1 || s.view.catalog.streams[streamID(1).Owned(wire.StreamLossy, "udp")] == nil {
+		t.Errorf("known are %v; want stream 1, which came last", s.view.catalog.streams)
 	}
 }
 
@@ -279,8 +279,8 @@ func TestLossyContiguous(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := s.counts.of("udp-agent"); n.Counts().Written != 4 || n.Counts().Duplicate != 0 || s.counts.gap.Load() != 0 {
-		t.Errorf("%d written, %d duplicate, %d missing; want 4, 0 and 0", n.Counts().Written, n.Counts().Duplicate, s.counts.gap.Load())
+	if n := s.counts.of("udp-agent"); n.Counts().Written != 4 || n.Counts().Duplicate != 0 || s.counts.streams.gapLines.Load() != 0 {
+		t.Errorf("%d written, %d duplicate, %d missing; want 4, 0 and 0", n.Counts().Written, n.Counts().Duplicate, s.counts.streams.gapLines.Load())
 	}
 }
 
@@ -297,16 +297,16 @@ func TestLossyExpiryPace(t *testing.T) {
 	together(t, s, datagram(1, "192.0.2.1", 0))
 	err := s.do(context.Background(), func(w *writer) error {
 		now := time.Now()
-		w.expired = now
+		w.limits.expired = now
 		later := now.Add(time.Hour)
 		for _, st := range w.catalog.streams {
 			st.seen = now.Add(-2 * time.Hour).UnixMicro()
 		}
-		w.expired = later.Add(-expireEvery / 2)
+		w.limits.expired = later.Add(-expireEvery / 2)
 		if err := w.expire(later); err != nil || len(w.catalog.streams) != 1 {
 			t.Errorf("looked through after half a minute: %d streams, %v", len(w.catalog.streams), err)
 		}
-		w.expired = later.Add(-expireEvery)
+		w.limits.expired = later.Add(-expireEvery)
 		return w.expire(later)
 	})
 	if err != nil || s.Status().Streams != 0 {
@@ -341,11 +341,11 @@ func TestManyGivenAndForgotten(t *testing.T) {
 	if got, err := s.Give(ctx, "a", "b", idle); got != n || err != nil {
 		t.Errorf("gave %d streams of %d: %v", got, n, err)
 	}
-	if got := len(s.catalog.agents["b"]); got != n || s.catalog.agents["a"] != nil {
-		t.Errorf("b has %d streams, want %d; a has %d", got, n, len(s.catalog.agents["a"]))
+	if got := len(s.view.catalog.agents["b"]); got != n || s.view.catalog.agents["a"] != nil {
+		t.Errorf("b has %d streams, want %d; a has %d", got, n, len(s.view.catalog.agents["a"]))
 	}
 	seen := make(map[int64]int)
-	for _, st := range s.catalog.streams {
+	for _, st := range s.view.catalog.streams {
 		seen[st.seen]++
 	}
 	before := slices.Max(slices.Collect(maps.Keys(seen))) // those seen at this very moment are not older
@@ -353,7 +353,7 @@ func TestManyGivenAndForgotten(t *testing.T) {
 	if want := n - seen[before]; got != want || err != nil {
 		t.Errorf("forgot %d streams older than the youngest, want %d: %v", got, want, err)
 	}
-	if got, err := s.Forget(ctx, StreamFilter{Agent: "b"}, idle); got != seen[before] || err != nil || len(s.catalog.streams) != 0 {
-		t.Errorf("forgot %d more streams, want %d; %d are left, %v", got, seen[before], len(s.catalog.streams), err)
+	if got, err := s.Forget(ctx, StreamFilter{Agent: "b"}, idle); got != seen[before] || err != nil || len(s.view.catalog.streams) != 0 {
+		t.Errorf("forgot %d more streams, want %d; %d are left, %v", got, seen[before], len(s.view.catalog.streams), err)
 	}
 }

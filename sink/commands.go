@@ -24,7 +24,7 @@ func (s *Sink) Rotate(ctx context.Context) (Rotation, error) {
 			r.Generation = old.number
 			return nil
 		}
-		w.rotateAfter = time.Time{}
+		w.nextFile.rotateAfter = time.Time{}
 		if err := w.rotate("demand"); err != nil {
 			return err
 		}

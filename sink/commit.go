@@ -20,12 +20,12 @@ func (w *writer) makeWay(n int64) error {
 			}
 		}
 		if why != "" && w.file.deleted() { // nothing may be taken that could not be read
-			if err := w.pause(w.noFile); err != nil {
+			if err := w.pause(w.nextFile.err); err != nil {
 				return err
 			}
 			continue
 		}
-		if w.s.RotateSize > 0 && w.file.size > 0 && w.file.size+n > w.s.RotateSize {
+		if w.s.Rotation.Size > 0 && w.file.size > 0 && w.file.size+n > w.s.Rotation.Size {
 			if err := w.rotate("size"); err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ func (w *writer) commit() error {
 	g.reply()
 	g.reset()
 	w.trimKeys()
-	if w.wal.used() > w.wal.size/2 && w.pending == nil {
+	if w.wal.used() > w.wal.size/2 && w.checkpoints.pending == nil {
 		w.start(w.capture())
 	}
 	return nil
@@ -95,13 +95,13 @@ func (w *writer) log(f *frame) error {
 		}
 	}
 	w.wal.durable = w.wal.lsn // in mode none: as durable as it gets
-	w.s.mu.Lock()
+	w.s.view.mu.Lock()
 	w.catalog.apply(f, time.Now().UnixMicro())
-	w.s.mu.Unlock()
+	w.s.view.mu.Unlock()
 	for i := range f.records {
-		w.ledger = f.records[i].append(w.ledger)
+		w.ledger.records = f.records[i].append(w.ledger.records)
 	}
-	w.ledSize += int64(len(f.records)) * recordSize
+	w.ledger.size += int64(len(f.records)) * recordSize
 	w.s.counts.commits.Add(1)
 	return nil
 }
@@ -171,7 +171,7 @@ func (w *writer) again(f *frame) error {
 		if w.mayReplace() {
 			err = w.replace("deleted")
 		} else {
-			err = w.pause(w.noFile)
+			err = w.pause(w.nextFile.err)
 		}
 		if err != nil {
 			return err
@@ -185,11 +185,11 @@ func (w *writer) again(f *frame) error {
 
 // shiftLedger corrects the last n records for where their text really landed.
 func (w *writer) shiftLedger(n int, shift int64) {
-	for at := len(w.ledger) - n*recordSize; at < len(w.ledger); at += recordSize {
+	for at := len(w.ledger.records) - n*recordSize; at < len(w.ledger.records); at += recordSize {
 		var r record
-		if r.parse(w.ledger[at:]) == nil {
+		if r.parse(w.ledger.records[at:]) == nil {
 			r.position += shift
-			r.append(w.ledger[at:at])
+			r.append(w.ledger.records[at:at])
 		}
 	}
 }

@@ -45,12 +45,12 @@ func (s *Sink) Count(ctx context.Context, from, to Position) (lines uint64, exac
 // What a closed file holds in all is counted once.
 func (s *Sink) countIn(ctx context.Context, g Generation, lo, hi int64) (uint64, error) {
 	whole := g.State != stateLive && lo == 0 && hi == g.Size
-	if n, ok := s.counted.Load(g.Number); ok && whole {
+	if n, ok := s.view.counted.Load(g.Number); ok && whole {
 		return n.(uint64), nil
 	}
 	n, err := s.countText(ctx, g, lo, hi)
 	if err == nil && whole {
-		s.counted.Store(g.Number, n)
+		s.view.counted.Store(g.Number, n)
 	}
 	return n, err
 }

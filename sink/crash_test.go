@@ -51,18 +51,27 @@ func newLife(t *testing.T, where, mode string, cut bool) *life {
 // make is the log as a process sets it up.
 func (l *life) make() *Sink {
 	s := &Sink{Path: filepath.Join(l.disk.Dir, "log", "all.log"), Sync: l.mode, Disk: l.disk.Under, Host: "here",
-		walSize: 8 * blockSize, KeepFiles: keptFiles, boot: l.boot, Log: slog.New(slog.NewTextHandler(&l.said, nil))}
+		env: environment{walSize: 8 * blockSize, boot: l.boot}, Retention: RetentionPolicy{Files: keptFiles}, Log: slog.New(slog.NewTextHandler(&l.said, nil))}
 	if l.apart {
 		s.State = filepath.Join(l.disk.Dir, "lib", "state")
 	}
+	s.Retention.AwaitConsumers = true
 	if l.held {
-		s.HoldBytes, s.Needed = 1<<30, func() (Position, bool) { return Position{Generation: 1}, true }
+		s.Retention.HoldBytes = 1 << 30
 	}
-	s.Expire = func(_ context.Context, g, _ Generation) error {
+	return s
+}
+
+// consumers are told of what goes and, if l.held, need everything.
+func (l *life) consumers() (c Consumers) {
+	if l.held {
+		c.Needed = func() (Position, bool) { return Position{Generation: 1}, true }
+	}
+	c.Expire = func(_ context.Context, g, _ Generation) error {
 		l.expired[g.Number] = true
 		return nil
 	}
-	return s
+	return c
 }
 
 func (l *life) fail(format string, args ...any) {
@@ -80,6 +89,7 @@ func (l *life) start() (*Sink, error) {
 		}
 		return nil, err
 	}
+	s.SetConsumers(l.consumers())
 	return s, nil
 }
 
@@ -180,7 +190,7 @@ func (l *life) tidy(s *Sink) bool {
 			return false
 		}
 	}
-	return len(closed) <= keptFiles || s.Needed != nil
+	return len(closed) <= keptFiles || l.held
 }
 
 // hold closes the log and holds all of it against what was sent.
@@ -209,7 +219,7 @@ func (l *life) hold(s *Sink) {
 	}
 	r.Close()
 	all := s.Status().Generations
-	if first := all[0].Number; len(got) < len(l.src.text) && (s.Needed != nil || len(all) <= keptFiles || !l.expired[first-1]) {
+	if first := all[0].Number; len(got) < len(l.src.text) && (l.held || len(all) <= keptFiles || !l.expired[first-1]) {
 		l.fail("lines are gone that should be kept; of %+v are left\n%.300s", all, got)
 	}
 	if !bytes.HasSuffix(l.src.text, got) || len(got) == 0 {
@@ -330,6 +340,7 @@ func TestPowerCutWithoutSync(t *testing.T) {
 		if err != nil {
 			l.fail("open: %v", err)
 		}
+		s.SetConsumers(l.consumers())
 		said := damaged != nil || strings.Contains(l.said.String(), "REBOOTED")
 		if now := s.Welcome("a").Incarnation; now == l.incarnation || !l.incarnation.IsZero() && !said {
 			l.fail("the agent is not told of the power cut: incarnation %s", now)

@@ -138,10 +138,10 @@ func (c *catalog) loadExtension(r *elements) error {
 // Extensions are the values of this kind that batches had the log remember, by name.
 // All of them are durable. They outlive a new incarnation of the log.
 func (s *Sink) Extensions(kind wire.ExtensionKind) map[string][]byte {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
 	values := make(map[string][]byte)
-	for n, v := range s.catalog.extensions.values {
+	for n, v := range s.view.catalog.extensions.values {
 		if n.kind == kind {
 			values[n.name] = []byte(v)
 		}

@@ -24,7 +24,7 @@ import (
 func TestInterference(t *testing.T) {
 	f := func(name string, interfere func(path string) error, keeps bool) {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, &Sink{Compress: "none"})
+			s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 			src := newSource()
 			src.send(t, s, "one", "two")
 			expectLines(t, s, "one", "two")
@@ -106,13 +106,13 @@ func TestInterferenceWhileDown(t *testing.T) {
 		}, "one two three"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20, Compress: "none"}
+			s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}}
 			src := newSource()
 			crashBeforeFile(t, s, src)
 			if err := c.interfere(s.Path); err != nil {
 				t.Fatal(err)
 			}
-			s = open(t, &Sink{Path: s.Path, walSize: 1 << 20, Compress: "none"})
+			s = open(t, &Sink{Path: s.Path, env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}})
 			if got := strings.Join(bodies(t, s), " "); got != c.want && !strings.HasSuffix(got, c.want) {
 				t.Errorf("the log holds %q, want %q", got, c.want)
 			}
@@ -152,7 +152,7 @@ func crashBeforeFile(t *testing.T, s *Sink, src *source) {
 // which looks at none of them meets one for certain.
 func TestBackupNameExists(t *testing.T) {
 	for _, suffix := range []string{"", ".gz"} {
-		s := open(t, &Sink{Compress: "none"})
+		s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 		src := newSource()
 		src.send(t, s, "one")
 		m := mover{path: s.Path}
@@ -185,7 +185,7 @@ func TestRotationImpossible(t *testing.T) {
 		t.Skip("needs root for chattr")
 	}
 	dir := t.TempDir()
-	s := open(t, &Sink{Path: filepath.Join(dir, "all.log"), State: t.TempDir(), RotateSize: 200, Compress: "none"})
+	s := open(t, &Sink{Path: filepath.Join(dir, "all.log"), State: t.TempDir(), Rotation: RotationPolicy{Size: 200}, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	if out, err := exec.Command("chattr", "+a", dir).CombinedOutput(); err != nil {
@@ -212,7 +212,7 @@ func TestRotationImpossible(t *testing.T) {
 
 // TestNoDescriptors: with none left, rotation loses nothing and goes on later.
 func TestNoDescriptors(t *testing.T) {
-	s := open(t, &Sink{RotateSize: 300, Compress: "none"})
+	s := open(t, &Sink{Rotation: RotationPolicy{Size: 300}, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	want := []string{"one"}
@@ -239,7 +239,7 @@ func TestNoDescriptors(t *testing.T) {
 	expectLines(t, s, append(want, "last")...)
 	waitFor(t, "a rotation", func() bool {
 		s.Rotate(context.Background())
-		return s.counts.bySize.Load() > 0 || s.counts.byDemand.Load() > 0
+		return s.counts.rotations.bySize.Load() > 0 || s.counts.rotations.byDemand.Load() > 0
 	})
 }
 
@@ -300,7 +300,7 @@ func TestDiskFull(t *testing.T) {
 
 // TestDiskFullAtStart: a start that waits for room ends when it is told to.
 func TestDiskFullAtStart(t *testing.T) {
-	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20}
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), env: environment{walSize: 1 << 20}}
 	crashBeforeFile(t, s, newSource())
 	waits := make(chan struct{})
 	var once sync.Once
@@ -313,7 +313,7 @@ func TestDiskFullAtStart(t *testing.T) {
 	}}
 	ctx, stop := context.WithCancel(context.Background())
 	opened := make(chan error, 1)
-	again := &Sink{Path: s.Path, walSize: 1 << 20, Disk: full}
+	again := &Sink{Path: s.Path, env: environment{walSize: 1 << 20}, Disk: full}
 	go func() { opened <- again.Open(ctx) }() // ends by stop
 	<-waits
 	stop()
@@ -325,7 +325,7 @@ func TestDiskFullAtStart(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("it goes on waiting")
 	}
-	open(t, &Sink{Path: s.Path, walSize: 1 << 20}) // its locks are free
+	open(t, &Sink{Path: s.Path, env: environment{walSize: 1 << 20}}) // its locks are free
 }
 
 // TestFailedSyncIsFinal: nobody is told anything after it, and the next start
@@ -333,7 +333,7 @@ func TestDiskFullAtStart(t *testing.T) {
 func TestFailedSyncIsFinal(t *testing.T) {
 	var bad atomic.Bool
 	path := filepath.Join(t.TempDir(), "all.log")
-	s := &Sink{Path: path, walSize: 1 << 20, Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
+	s := &Sink{Path: path, env: environment{walSize: 1 << 20}, Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
 		if bad.Load() && op == disk.OpSync && filepath.Base(p) == walName {
 			return 0, syscall.EIO
 		}
@@ -355,7 +355,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 		t.Fatal("acknowledged after a failed sync")
 	}
 	s.Close(context.Background())
-	s = open(t, &Sink{Path: path, walSize: 1 << 20})
+	s = open(t, &Sink{Path: path, env: environment{walSize: 1 << 20}})
 	if err := s.Append(context.Background(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,7 @@ func TestLocks(t *testing.T) {
 // TestStateLost: without its state the log is kept, agents are told that the
 // incarnation changed, and nothing is overwritten.
 func TestStateLost(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	s.Rotate(context.Background())
@@ -384,7 +384,7 @@ func TestStateLost(t *testing.T) {
 	if err := os.RemoveAll(s.State); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, &Sink{Path: s.Path, Compress: "none"})
+	s = open(t, &Sink{Path: s.Path, Retention: RetentionPolicy{Compress: "none"}})
 	after := welcomed(s, "a")
 	if after.Log == before.Log || after.Incarnation == before.Incarnation || len(after.Streams) != 0 {
 		t.Errorf("welcome was %+v and is %+v", before, after)
@@ -397,7 +397,7 @@ func TestStateLost(t *testing.T) {
 // is in the log stays there once.
 func TestStateRestored(t *testing.T) {
 	for _, rotated := range []bool{false, true} {
-		s := open(t, &Sink{Compress: "none"})
+		s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 		src := newSource()
 		src.send(t, s, "one")
 		s.Close(context.Background())
@@ -405,7 +405,7 @@ func TestStateRestored(t *testing.T) {
 		if out, err := exec.Command("cp", "-a", s.State+"/.", old).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		s = open(t, &Sink{Path: s.Path, Compress: "none"})
+		s = open(t, &Sink{Path: s.Path, Retention: RetentionPolicy{Compress: "none"}})
 		src.send(t, s, "two")
 		if rotated {
 			s.Rotate(context.Background())
@@ -415,7 +415,7 @@ func TestStateRestored(t *testing.T) {
 		s.Close(context.Background())
 		os.RemoveAll(s.State)
 		os.Rename(old, s.State)
-		s = open(t, &Sink{Path: s.Path, Compress: "none"})
+		s = open(t, &Sink{Path: s.Path, Retention: RetentionPolicy{Compress: "none"}})
 		after := welcomed(s, "a")
 		if after.Log != before.Log || after.Incarnation == before.Incarnation {
 			t.Errorf("rotated %v: the incarnation is the same", rotated)
@@ -430,7 +430,7 @@ func TestStateRestored(t *testing.T) {
 
 // TestReboot: in mode none, what was not synced before a reboot is not believed.
 func TestReboot(t *testing.T) {
-	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), Sync: syncNone, Compress: "none", walSize: 1 << 20}
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}}
 	src := newSource()
 	crashBeforeFile(t, s, src)
 	sl, err := readSlot(s.State)
@@ -442,7 +442,7 @@ func TestReboot(t *testing.T) {
 	f, _ := os.OpenFile(filepath.Join(s.State, slotName), os.O_RDWR, 0)
 	f.WriteAt(b, int64(sl.Seq%2)*blockSize)
 	f.Close()
-	s = open(t, &Sink{Path: s.Path, Sync: syncNone, Compress: "none", walSize: 1 << 20})
+	s = open(t, &Sink{Path: s.Path, Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}})
 	expectLines(t, s, "one", "two")
 	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: REBOOTED") })
 	if w := welcomed(s, "a"); w.Incarnation.String() == sl.Incarnation {
@@ -453,7 +453,7 @@ func TestReboot(t *testing.T) {
 // TestDamage flips each byte of the state, one at a time. Either the log opens
 // and holds every line, or it refuses and names the place; never less.
 func TestDamage(t *testing.T) {
-	base := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 64 << 10, Compress: "none"}
+	base := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), env: environment{walSize: 64 << 10}, Retention: RetentionPolicy{Compress: "none"}}
 	src := newSource()
 	crashBeforeFile(t, base, src)
 	refused := 0
@@ -473,7 +473,7 @@ func TestDamage(t *testing.T) {
 			damaged := append([]byte(nil), whole...)
 			damaged[at] ^= 0x5a
 			os.WriteFile(filepath.Join(StateDir(path), name), damaged, 0o640)
-			s := &Sink{Path: path, walSize: 64 << 10, Compress: "none"}
+			s := &Sink{Path: path, env: environment{walSize: 64 << 10}, Retention: RetentionPolicy{Compress: "none"}}
 			err := s.Open(context.Background())
 			var d *DamagedError
 			if errors.As(err, &d) {

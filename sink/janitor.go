@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanin/sink/archive"
@@ -24,6 +25,8 @@ type janitor struct {
 	began  time.Time
 	clock  clockGuard
 	told   string // the last file of others that was in the way
+
+	consumers atomic.Pointer[Consumers] // nil: none registered
 }
 
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
@@ -65,7 +68,7 @@ func (j *janitor) run(ctx context.Context) {
 			return
 		}
 		if err := j.pass(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			j.s.counts.janitorly.Add(1)
+			j.s.counts.upkeep.errors.Add(1)
 			j.s.Log.Error("cannot compress or remove rotated files; trying again in a minute", "err", err)
 		}
 	}
@@ -80,7 +83,7 @@ func (j *janitor) pass(ctx context.Context, now time.Time) error {
 	if err := j.retain(ctx, now); err != nil {
 		return err
 	}
-	if j.s.Compress != "gzip" {
+	if j.s.Retention.Compress != "gzip" {
 		return nil
 	}
 	closed := j.closed()
@@ -95,9 +98,9 @@ func (j *janitor) pass(ctx context.Context, now time.Time) error {
 }
 
 func (j *janitor) generations() []Generation {
-	j.s.mu.RLock()
-	defer j.s.mu.RUnlock()
-	return j.s.catalog.list()
+	j.s.view.mu.RLock()
+	defer j.s.view.mu.RUnlock()
+	return j.s.view.catalog.list()
 }
 
 // closed lists the rotated files that are there, oldest first.
@@ -115,7 +118,7 @@ func (j *janitor) file(name string) string { return filepath.Join(filepath.Dir(j
 // change changes one generation in the catalog, durably.
 func (j *janitor) change(ctx context.Context, number uint64, change func(c *catalog, g *generation)) error {
 	return j.s.do(ctx, func(w *writer) error {
-		w.s.mu.Lock()
+		w.s.view.mu.Lock()
 		for _, g := range w.catalog.generations {
 			if g.number == number {
 				change(w.catalog, g)
@@ -123,7 +126,7 @@ func (j *janitor) change(ctx context.Context, number uint64, change func(c *cata
 				break
 			}
 		}
-		w.s.mu.Unlock()
+		w.s.view.mu.Unlock()
 		return w.checkpoint()
 	})
 }
@@ -178,7 +181,7 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 	if err != nil {
 		return err
 	}
-	j.s.counts.compressed.Add(1)
+	j.s.counts.upkeep.compressed.Add(1)
 	return j.s.Disk.Remove(plain)
 }
 
@@ -202,7 +205,7 @@ func (j *janitor) foreign(path string, err error) {
 		return
 	}
 	j.told = path
-	j.s.counts.janitorly.Add(1)
+	j.s.counts.upkeep.errors.Add(1)
 	j.s.Log.Warn("a file that is not the log's has the name that an archive of it would get; the log's own stays as it is: move the other one away", "path", path, "err", err)
 }
 
@@ -222,9 +225,9 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 		if err != nil {
 			continue
 		}
-		tooMany := j.s.KeepFiles > 0 && len(closed)-i > j.s.KeepFiles
-		tooOld := j.s.KeepAge > 0 && now.Sub(g.Closed) > j.s.KeepAge && j.clock.trusted()
-		tooMuch := j.s.KeepBytes > 0 && total > j.s.KeepBytes
+		tooMany := j.s.Retention.Files > 0 && len(closed)-i > j.s.Retention.Files
+		tooOld := j.s.Retention.Age > 0 && now.Sub(g.Closed) > j.s.Retention.Age && j.clock.trusted()
+		tooMuch := j.s.Retention.Bytes > 0 && total > j.s.Retention.Bytes
 		if !tooMany && !tooOld && !tooMuch || j.held(g, total, now) {
 			return nil
 		}
@@ -238,7 +241,7 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 			return err
 		}
 		total -= fi.Size()
-		j.s.counts.removed.Add(1)
+		j.s.counts.upkeep.removed.Add(1)
 		j.s.Log.Info("removed a rotated file", "file", g.Name, "generation", g.Number, "bytes", fi.Size())
 	}
 	return nil
@@ -246,25 +249,30 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 
 // held reports whether a reader needs a file, and may still have it kept.
 func (j *janitor) held(g Generation, total int64, now time.Time) bool {
-	if j.s.Needed == nil || j.s.HoldBytes <= 0 || total > j.s.HoldBytes {
+	c := j.consumers.Load()
+	if c == nil {
+		return j.s.Retention.AwaitConsumers
+	}
+	if c.Needed == nil || j.s.Retention.HoldBytes <= 0 || total > j.s.Retention.HoldBytes {
 		return false
 	}
-	if j.s.HoldAge > 0 && now.Sub(g.Closed) > j.s.HoldAge && j.clock.trusted() {
+	if j.s.Retention.HoldAge > 0 && now.Sub(g.Closed) > j.s.Retention.HoldAge && j.clock.trusted() {
 		return false
 	}
-	at, any := j.s.Needed()
+	at, any := c.Needed()
 	return any && at.Generation <= g.Number
 }
 
 // expire tells readers that a file is about to go.
 func (j *janitor) expire(ctx context.Context, g Generation) error {
-	if j.s.Expire == nil {
+	c := j.consumers.Load()
+	if c == nil || c.Expire == nil {
 		return nil
 	}
 	all := j.generations()
 	for i := range all[:len(all)-1] {
 		if all[i].Number == g.Number {
-			return j.s.Expire(ctx, g, all[i+1])
+			return c.Expire(ctx, g, all[i+1])
 		}
 	}
 	return nil
@@ -282,7 +290,7 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 			return err
 		}
 	}
-	j.s.counted.Delete(g.Number)
+	j.s.view.counted.Delete(g.Number)
 	return j.change(ctx, g.Number, func(c *catalog, g *generation) { c.drop(g) })
 }
 

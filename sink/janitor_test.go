@@ -63,7 +63,7 @@ func TestCompression(t *testing.T) {
 // TestCompressionCutOff: whatever an interrupted compression leaves, the next
 // start makes one file of it, with every line.
 func TestCompressionCutOff(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	rotated(t, s, 3)
 	s.Close(context.Background())
 	old := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
@@ -85,7 +85,7 @@ func TestCompressionCutOff(t *testing.T) {
 // A file of others that has the name an archive would get is not touched, and
 // keeps only that one file from being compressed.
 func TestArchiveNameTaken(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	rotated(t, s, 3)
 	s.Close(context.Background())
 	path := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name+".gz")
@@ -95,15 +95,15 @@ func TestArchiveNameTaken(t *testing.T) {
 	if b, err := os.ReadFile(path); err != nil || string(b) != "of others" {
 		t.Errorf("the file of others now is %q, %v", b, err)
 	}
-	if s.counts.janitorly.Load() != 1 {
-		t.Errorf("counted %d times", s.counts.janitorly.Load())
+	if s.counts.upkeep.errors.Load() != 1 {
+		t.Errorf("counted %d times", s.counts.upkeep.errors.Load())
 	}
 }
 
 func TestRetention(t *testing.T) {
 	f := func(name string, change func(*Sink), want string) {
 		t.Helper()
-		s := &Sink{Compress: "none"}
+		s := &Sink{Retention: RetentionPolicy{Compress: "none"}}
 		change(s)
 		open(t, s)
 		rotated(t, s, 5)
@@ -119,10 +119,10 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%s: verify: %q, %v", name, r.Problems, err)
 		}
 	}
-	f("count", func(s *Sink) { s.KeepFiles = 2 }, "plain plain live")
-	f("bytes", func(s *Sink) { s.KeepBytes = 3500 }, "plain plain plain live")
-	f("nothing", func(s *Sink) { s.KeepBytes = -1 }, "plain plain plain plain plain live")
-	f("age", func(s *Sink) { s.KeepAge = time.Nanosecond }, "live")
+	f("count", func(s *Sink) { s.Retention.Files = 2 }, "plain plain live")
+	f("bytes", func(s *Sink) { s.Retention.Bytes = 3500 }, "plain plain plain live")
+	f("nothing", func(s *Sink) { s.Retention.Bytes = -1 }, "plain plain plain plain plain live")
+	f("age", func(s *Sink) { s.Retention.Age = time.Nanosecond }, "live")
 }
 
 // TestClockGuard: age removes nothing for a day after the clock jumped.
@@ -144,7 +144,8 @@ func TestHold(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var gone atomic.Int64
-			s := open(t, &Sink{Compress: "none", KeepFiles: 1, HoldBytes: c.bytes, HoldAge: c.age,
+			s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none", Files: 1, HoldBytes: c.bytes, HoldAge: c.age}})
+			s.SetConsumers(Consumers{
 				Needed: func() (Position, bool) { return Position{Generation: c.needed}, true },
 				Expire: func(_ context.Context, g, next Generation) error {
 					if next.Number != g.Number+1 || int64(g.Number) != gone.Load()+1 {
@@ -152,16 +153,40 @@ func TestHold(t *testing.T) {
 					}
 					gone.Store(int64(g.Number))
 					return nil
-				}})
+				},
+			})
 			rotated(t, s, 6)
 			waitFor(t, "retention", func() bool { return len(s.Status().Generations) == c.left+1 })
-			s.janitor.kick()
-			time.Sleep(50 * time.Millisecond) // it removes no more
+			s.janitor.stop()
+			if err := s.janitor.pass(t.Context(), time.Now()); err != nil { // it removes no more
+				t.Fatal(err)
+			}
 			all := s.Status().Generations
 			if len(all) != c.left+1 || all[0].Number != uint64(c.first) || gone.Load() != int64(c.first-1) {
 				t.Errorf("left are %+v; the reader was told of %d", all, gone.Load())
 			}
 		})
+	}
+}
+
+// TestAwaitConsumers: until the consumers are registered, it is not known what they
+// need, so no file is removed whatever the log weighs.
+func TestAwaitConsumers(t *testing.T) {
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none", Files: 1, Bytes: 1, HoldBytes: 1, AwaitConsumers: true}})
+	rotated(t, s, 3)
+	s.janitor.stop()
+	if err := s.janitor.pass(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(s); got != "plain plain plain live" {
+		t.Errorf("before there are consumers: %s", got)
+	}
+	s.SetConsumers(Consumers{})
+	if err := s.janitor.pass(t.Context(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(s); got != "live" {
+		t.Errorf("with consumers that need nothing: %s", got)
 	}
 }
 
@@ -207,10 +232,10 @@ func TestNextRotation(t *testing.T) {
 }
 
 func TestRotateByTimeAndSize(t *testing.T) {
-	s := open(t, &Sink{RotateEvery: 50 * time.Millisecond, Compress: "none"})
+	s := open(t, &Sink{Rotation: RotationPolicy{Every: 50 * time.Millisecond}, Retention: RetentionPolicy{Compress: "none"}})
 	newSource().send(t, s, "one")
-	waitFor(t, "a rotation", func() bool { return s.counts.byTime.Load() == 1 })
-	s = open(t, &Sink{RotateSize: 5000, Compress: "none"})
+	waitFor(t, "a rotation", func() bool { return s.counts.rotations.byTime.Load() == 1 })
+	s = open(t, &Sink{Rotation: RotationPolicy{Size: 5000}, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	var want []string
 	for i := range 100 {
@@ -224,13 +249,13 @@ func TestRotateByTimeAndSize(t *testing.T) {
 			t.Errorf("generation %d has %d bytes", g.Number, g.Size)
 		}
 	}
-	if n := s.counts.bySize.Load(); n < 2 {
+	if n := s.counts.rotations.bySize.Load(); n < 2 {
 		t.Errorf("%d rotations", n)
 	}
 }
 
 func TestRepair(t *testing.T) {
-	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20, Compress: "none"}
+	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}}
 	src := newSource()
 	crashBeforeFile(t, s, src)
 	ctx := context.Background()
@@ -242,7 +267,7 @@ func TestRepair(t *testing.T) {
 		b[i] ^= 0xff
 	}
 	os.WriteFile(filepath.Join(s.State, slotName), b, 0o640)
-	again := &Sink{Path: s.Path, Compress: "none"}
+	again := &Sink{Path: s.Path, Retention: RetentionPolicy{Compress: "none"}}
 	if err := again.Open(ctx); err == nil || !strings.Contains(err.Error(), "fanin-collector repair") {
 		t.Fatalf("opened on a damaged checkpoint: %v", err)
 	}
@@ -257,20 +282,20 @@ func TestRepair(t *testing.T) {
 	if text, _ := os.ReadFile(rescued[0]); !strings.Contains(string(text), "web app: three\n") {
 		t.Errorf("rescued %q", text)
 	}
-	s = open(t, &Sink{Path: s.Path, Compress: "none"})
+	s = open(t, &Sink{Path: s.Path, Retention: RetentionPolicy{Compress: "none"}})
 	expectLines(t, s, "one", "two")
 }
 
 // TestRepairAfterRestarts: the frames that are rescued are the last ones, of however
 // many lives the ring holds frames.
 func TestRepairAfterRestarts(t *testing.T) {
-	s := open(t, &Sink{walSize: 1 << 20, Compress: "none"})
+	s := open(t, &Sink{env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	for i := range 20 {
 		src.send(t, s, fmt.Sprint("early ", i))
 	}
 	s.Close(context.Background())
-	s = &Sink{Path: s.Path, walSize: 1 << 20, Compress: "none"}
+	s = &Sink{Path: s.Path, env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}}
 	crashBeforeFile(t, s, src)
 	if err := os.WriteFile(filepath.Join(s.State, slotName), []byte(strings.Repeat("x", 2*blockSize)), 0o640); err != nil {
 		t.Fatal(err)

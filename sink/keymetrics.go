@@ -17,11 +17,11 @@ type keyCounts struct {
 // keysNow returns how many keys are known, and how far back the window of the sender
 // with the shortest one reaches.
 func (s *Sink) keysNow() (n int, age time.Duration) {
-	s.mu.RLock()
-	newest := s.catalog.keys.newest
-	n = s.catalog.keys.count
-	s.mu.RUnlock()
-	age = max(0, s.now().Sub(time.UnixMicro(newest)))
+	s.view.mu.RLock()
+	newest := s.view.catalog.keys.newest
+	n = s.view.catalog.keys.count
+	s.view.mu.RUnlock()
+	age = max(0, s.env.now().Sub(time.UnixMicro(newest)))
 	if s.Keys.Window > 0 {
 		age = min(age, s.Keys.Window)
 	}

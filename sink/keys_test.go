@@ -82,7 +82,7 @@ func reopen(t *testing.T, s *Sink) *Sink {
 	if err := s.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return open(t, &Sink{Path: s.Path, Sync: s.Sync, Keys: s.Keys, now: s.now})
+	return open(t, &Sink{Path: s.Path, Sync: s.Sync, Keys: s.Keys, env: environment{now: s.env.now}})
 }
 
 func verified(t *testing.T, s *Sink) Report {
@@ -190,7 +190,7 @@ func otherText(r key.Request) key.Request {
 // A request that is larger than a frame is committed in several. Its content is
 // compared as a whole.
 func TestKeyLarge(t *testing.T) {
-	s := open(t, &Sink{walSize: 8 << 20})
+	s := open(t, &Sink{env: environment{walSize: 8 << 20}})
 	const lines = 120_000
 	commits := s.counts.commits.Load()
 	appendKey(t, s, keyRequest("a", lines), written)
@@ -254,7 +254,7 @@ func lookThrough(t *testing.T, s *Sink) {
 
 func TestKeyOlderThanTheWindow(t *testing.T) {
 	c := new(clock)
-	s := open(t, &Sink{now: c.now, Keys: KeyLimits{Window: 3 * time.Hour}})
+	s := open(t, &Sink{env: environment{now: c.now}, Keys: KeyLimits{Window: 3 * time.Hour}})
 	born := c.now()
 	appendKey(t, s, c.made("a", born), written)
 	half(t, s, c.made("h", born), 1)
@@ -283,7 +283,7 @@ func TestKeyOlderThanTheWindow(t *testing.T) {
 func TestKeyClockStep(t *testing.T) {
 	const years = 10 * 365 * 24 * time.Hour
 	c := new(clock)
-	s := open(t, &Sink{now: c.now, Keys: KeyLimits{Window: time.Hour}})
+	s := open(t, &Sink{env: environment{now: c.now}, Keys: KeyLimits{Window: time.Hour}})
 	appendKey(t, s, c.request("a"), written)
 	hashed := c.request("h")
 	hashed.Hashed = true
@@ -320,7 +320,7 @@ func TestKeyClockStep(t *testing.T) {
 // Equal content is a repeat for ten minutes, and of one sender.
 func TestKeyOfContent(t *testing.T) {
 	c := new(clock)
-	s := open(t, &Sink{now: c.now})
+	s := open(t, &Sink{env: environment{now: c.now}})
 	r := c.request("a")
 	r.Hashed = true
 	appendKey(t, s, r, written)

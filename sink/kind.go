@@ -50,8 +50,8 @@ func (s *Sink) kinds() error {
 	}
 	// A link that leads nowhere is a mistake, unless the log was there already: then
 	// it was deleted, or a crash interrupted its rotation, and it is made anew.
-	if to, err := os.Readlink(s.named); err == nil && !exists(s.Path) && !exists(wire.LockName(s.Path)) {
-		return fmt.Errorf("path of the log: %w", &disk.KindError{Path: s.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
+	if to, err := os.Readlink(s.own.named); err == nil && !exists(s.Path) && !exists(wire.LockName(s.Path)) {
+		return fmt.Errorf("path of the log: %w", &disk.KindError{Path: s.own.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
 	}
 	if n := len("." + filepath.Base(s.Path) + "-" + backupTime + archive.TempSuffix); n > maxName {
 		return fmt.Errorf("path of the log: the name %s is too long: rotated files need names of %d bytes, and %d is the limit", filepath.Base(s.Path), n, maxName)
@@ -109,14 +109,14 @@ func (s *Sink) lock() error {
 			s.unlock()
 			return s.lockError(err)
 		}
-		s.locks = append(s.locks, f)
+		s.own.locks = append(s.own.locks, f)
 	}
 	f, err := s.Disk.Open(s.Path, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		s.probe = f
+		s.own.probe = f
 		err = f.LockFile()
 	}
 	if err != nil {
@@ -141,11 +141,11 @@ func (s *Sink) lockError(err error) error {
 	return fmt.Errorf("lock the log %s: %w", s.Path, err)
 }
 
-// own takes the lock on a live file, which its descriptor keeps.
-func (s *Sink) own(f *file) error {
-	if s.probe != nil {
-		s.probe.Close()
-		s.probe = nil
+// lockFile takes the lock on a live file, which its descriptor keeps.
+func (s *Sink) lockFile(f *file) error {
+	if s.own.probe != nil {
+		s.own.probe.Close()
+		s.own.probe = nil
 	}
 	if err := f.f.LockFile(); err != nil {
 		f.f.Close()
@@ -155,12 +155,12 @@ func (s *Sink) own(f *file) error {
 }
 
 func (s *Sink) unlock() {
-	for _, f := range append(s.locks, s.probe) {
+	for _, f := range append(s.own.locks, s.own.probe) {
 		if f != nil {
 			f.Close()
 		}
 	}
-	s.locks, s.probe = nil, nil
+	s.own.locks, s.own.probe = nil, nil
 }
 
 // Check reports what Open would refuse, and changes nothing. It looks at what is

@@ -135,10 +135,10 @@ func TestLogThroughLink(t *testing.T) {
 	src := newSource()
 	var want []string
 	for i := range 3 {
-		if err := (&Sink{Path: link, Compress: "gzip"}).Check(context.Background()); err != nil {
+		if err := (&Sink{Path: link, Retention: RetentionPolicy{Compress: "gzip"}}).Check(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		s := open(t, &Sink{Path: link, Compress: "none"})
+		s := open(t, &Sink{Path: link, Retention: RetentionPolicy{Compress: "none"}})
 		if s.Path != real || s.State != StateDir(real) || StateDir(link) != StateDir(real) {
 			t.Fatalf("the log is %s with the state %s", s.Path, s.State)
 		}
@@ -170,7 +170,7 @@ func TestLogThroughLink(t *testing.T) {
 // TestOneLogUnderTwoNames: the log is locked as the file that it is, so a second
 // collector is refused whatever name it has for it, and changes nothing.
 func TestOneLogUnderTwoNames(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	expectLines(t, s, "one")
@@ -214,7 +214,7 @@ func TestMode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "archives", func() bool { return s.counts.compressed.Load() == 2 })
+	waitFor(t, "archives", func() bool { return s.counts.upkeep.compressed.Load() == 2 })
 	must(t, os.Remove(path))
 	src.send(t, s, "four")
 	waitFor(t, "a new file", func() bool { return exists(path) })
@@ -249,10 +249,10 @@ func TestLockErrors(t *testing.T) {
 // TestCheckFindsDamage: a state that Open would refuse is refused by Check, with the
 // same words.
 func TestCheckFindsDamage(t *testing.T) {
-	s := open(t, &Sink{walSize: 64 << 10})
+	s := open(t, &Sink{env: environment{walSize: 64 << 10}})
 	newSource().send(t, s, "one")
 	must(t, s.Close(context.Background()))
-	again := func() *Sink { return &Sink{Path: s.Path, walSize: 64 << 10} }
+	again := func() *Sink { return &Sink{Path: s.Path, env: environment{walSize: 64 << 10}} }
 	must(t, again().Check(context.Background()))
 	b := make([]byte, 2*blockSize)
 	b[0] = 1

@@ -47,6 +47,12 @@ const (
 	limitLossyIP  = "lossy_address"
 )
 
+// limitChecks is when the writer last looked after the limits of streams.
+type limitChecks struct {
+	expired  time.Time            // when it last looked for lossy streams that expired
+	reported map[string]time.Time // when it last reported that a limit is met
+}
+
 // scope is the streams that a limit counts together: all, or those of one sender.
 type scope struct{ limit, sender string }
 
@@ -107,10 +113,10 @@ func (w *writer) admit(b *wire.Batch) (refused error) {
 		limit = ""
 	}
 	if limit != "" {
-		w.s.counts.refused[limit].Add(1)
+		w.s.counts.streams.refused[limit].Add(1)
 		w.s.counts.of(b.Input).Rejected(counters.Streams, countLines(b.Text))
-		if now := time.Now(); now.Sub(w.limited[limit]) > sayAgain {
-			w.limited[limit] = now
+		if now := time.Now(); now.Sub(w.limits.reported[limit]) > sayAgain {
+			w.limits.reported[limit] = now
 			w.s.Log.Warn("streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)
 		}
 		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or allow more"}
@@ -126,7 +132,7 @@ func (w *writer) displace(b *wire.Batch, limit string) bool {
 		return false
 	}
 	w.end(st, 0)
-	w.s.counts.displaced.Add(1)
+	w.s.counts.streams.displaced.Add(1)
 	return true
 }
 
@@ -150,17 +156,17 @@ const expireEvery = time.Minute
 // what is left of it still counts what never came.
 func (w *writer) expire(now time.Time) error {
 	limit := w.s.Limits.LossyExpiry
-	if limit < 0 || now.Sub(w.expired) < expireEvery {
+	if limit < 0 || now.Sub(w.limits.expired) < expireEvery {
 		return nil
 	}
-	w.expired = now
+	w.limits.expired = now
 	var old []*stream
 	for _, st := range w.catalog.streams {
 		if st.lossy() && now.Sub(time.UnixMicro(st.seen)) >= limit {
 			old = append(old, st)
 		}
 	}
-	w.s.counts.expired.Add(uint64(len(old)))
+	w.s.counts.streams.expired.Add(uint64(len(old)))
 	return w.endAll(old)
 }
 

@@ -36,7 +36,7 @@ func refusedBy(t *testing.T, s *Sink, limit string, err error) {
 	if !errors.Is(err, wire.ErrRefused) || !strings.Contains(err.Error(), "[collector.limits]") {
 		t.Errorf("%v, want a refusal that names the limit", err)
 	}
-	if n := s.counts.refused[limit].Load(); n != 1 {
+	if n := s.counts.streams.refused[limit].Load(); n != 1 {
 		t.Errorf("%d refusals by the limit %q, want 1", n, limit)
 	}
 }
@@ -55,7 +55,7 @@ func TestStreamLimits(t *testing.T) {
 	refusedBy(t, s, limitAgent, begins(s, "a", "192.0.2.1", 3))
 	must(begins(s, "a", "192.0.2.1", 0)) // it is known
 	must(begins(s, "a", "192.0.2.9", 0)) // and counts for the address that it began from
-	if got := s.catalog.senders.addresses; len(got) != 1 || got["192.0.2.1"] != 3 {
+	if got := s.view.catalog.senders.addresses; len(got) != 1 || got["192.0.2.1"] != 3 {
 		t.Errorf("streams by address: %v", got)
 	}
 	must(begins(s, "b", "192.0.2.1", 0))
@@ -87,8 +87,8 @@ func TestUnprovenStreams(t *testing.T) {
 	if err := begins(s, "b", "", 7); err != nil {
 		t.Errorf("an agent with a certificate: %v", err)
 	}
-	if n, err := s.Forget(context.Background(), StreamFilter{Agent: "a"}, idle); n != 6 || err != nil || s.catalog.senders.unproven != 0 {
-		t.Errorf("forgot %d, %v; %d are counted still", n, err, s.catalog.senders.unproven)
+	if n, err := s.Forget(context.Background(), StreamFilter{Agent: "a"}, idle); n != 6 || err != nil || s.view.catalog.senders.unproven != 0 {
+		t.Errorf("forgot %d, %v; %d are counted still", n, err, s.view.catalog.senders.unproven)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestLossyLimits(t *testing.T) {
 	s := open(t, &Sink{Sync: syncNone, Limits: Limits{LossyPerAddress: 3, Lossy: 5}})
 	send := func(b wire.Batch) error { return s.Append(context.Background(), b) }
 	known := func(n int) bool {
-		return s.catalog.streams[streamID(n).Owned(wire.StreamLossy, "udp")] != nil
+		return s.view.catalog.streams[streamID(n).Owned(wire.StreamLossy, "udp")] != nil
 	}
 	for n := range 3 {
 		for line := range int64(2) {
@@ -117,10 +117,10 @@ func TestLossyLimits(t *testing.T) {
 			t.Errorf("the older, active stream %d was displaced", n)
 		}
 	}
-	if known(97) || !known(98) || !known(99) || s.catalog.senders.all.streams != 5 {
-		t.Errorf("%d streams are known, the oldest single ones not displaced first", s.catalog.senders.all.streams)
+	if known(97) || !known(98) || !known(99) || s.view.catalog.senders.all.streams != 5 {
+		t.Errorf("%d streams are known, the oldest single ones not displaced first", s.view.catalog.senders.all.streams)
 	}
-	if got := s.counts.displaced.Load(); got != 88 {
+	if got := s.counts.streams.displaced.Load(); got != 88 {
 		t.Errorf("%d displaced, want 88", got)
 	}
 	for _, n := range []int{98, 99} {
@@ -234,7 +234,7 @@ func TestLossyLimitOfOneAddress(t *testing.T) {
 		if got := together(t, s, datagram(14, crowd, 0)); !got[0] {
 			t.Errorf("%+v: one beyond the limit is taken", limits)
 		}
-		c := &s.catalog.senders
+		c := &s.view.catalog.senders
 		if c.lossy[crowd].streams != 2 || c.all.streams != 5 || len(c.lossy) != 4 {
 			t.Errorf("%+v: %d streams of the crowd, %d in all, of %d addresses; want 2, 5 and 4", limits, c.lossy[crowd].streams, c.all.streams, len(c.lossy))
 		}
@@ -262,7 +262,7 @@ func TestLossyGaps(t *testing.T) {
 		if err := s.Append(context.Background(), b); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.counts.gap.Load(); got != gap {
+		if got := s.counts.streams.gapLines.Load(); got != gap {
 			t.Errorf("%s: %d lines are missing, want %d", what, got, gap)
 		}
 	}
@@ -279,8 +279,8 @@ func TestLossyGaps(t *testing.T) {
 	send("it returns", 2, again)
 	again.FirstLine, again.Offset, again.End = 12, 1200, 1299
 	send("and goes on", 2, again)
-	if len(s.catalog.tombs.byID) != 1 {
-		t.Errorf("%d streams are remembered as expired; want the other one", len(s.catalog.tombs.byID))
+	if len(s.view.catalog.tombs.byID) != 1 {
+		t.Errorf("%d streams are remembered as expired; want the other one", len(s.view.catalog.tombs.byID))
 	}
 }
 
@@ -303,7 +303,7 @@ func TestLossyLimitsAfterRestart(t *testing.T) {
 		}
 	}
 	for n, want := range []bool{true, false, false, true, true} {
-		if got := s.catalog.streams[streamID(n).Owned(wire.StreamLossy, "udp")] != nil; got != want {
+		if got := s.view.catalog.streams[streamID(n).Owned(wire.StreamLossy, "udp")] != nil; got != want {
 			t.Errorf("stream %d is known: %v, want %v", n, got, want)
 		}
 	}
@@ -316,7 +316,7 @@ func age(t *testing.T, s *Sink, by time.Duration) {
 		for _, st := range w.catalog.streams {
 			st.seen -= by.Microseconds()
 		}
-		w.expired = time.Time{}
+		w.limits.expired = time.Time{}
 		return w.expire(time.Now())
 	})
 	if err != nil {
@@ -340,8 +340,8 @@ func TestLossyExpiry(t *testing.T) {
 		t.Fatal("expired too early")
 	}
 	age(t, s, 2*time.Hour)
-	if s.Status().Streams != 1 || s.counts.expired.Load() != 1 {
-		t.Fatalf("%d streams are left, %d expired; the agent's own shall never", s.Status().Streams, s.counts.expired.Load())
+	if s.Status().Streams != 1 || s.counts.streams.expired.Load() != 1 {
+		t.Fatalf("%d streams are left, %d expired; the agent's own shall never", s.Status().Streams, s.counts.streams.expired.Load())
 	}
 	for round, line := range []int64{4, 9} {
 		if err := s.Append(ctx, datagram(1, "192.0.2.1", 0)); err != nil { // comes again, late
@@ -353,7 +353,7 @@ func TestLossyExpiry(t *testing.T) {
 		if n := s.counts.of("udp-agent"); n.Counts().Duplicate != 1 {
 			t.Errorf("round %d: %d duplicates, want 1", round, n.Counts().Duplicate)
 		}
-		if got, want := s.counts.gap.Load(), []uint64{3, 4}[round]; got != want {
+		if got, want := s.counts.streams.gapLines.Load(), []uint64{3, 4}[round]; got != want {
 			t.Errorf("round %d: %d lines are missing, want %d", round, got, want)
 		}
 		age(t, s, 25*time.Hour)
@@ -468,7 +468,7 @@ func TestForgetStreams(t *testing.T) {
 	if w := welcomed(s, "agent-1"); len(w.Streams) != 1 || w.Streams[0].Stream != streamID(4000) {
 		t.Errorf("left are %+v", w.Streams)
 	}
-	if got := s.catalog.senders.addresses; len(got) != 0 {
+	if got := s.view.catalog.senders.addresses; len(got) != 0 {
 		t.Errorf("still counted by address: %v", got)
 	}
 	if err := s.Append(ctx, datagram(1, "192.0.2.1", 0)); err != nil {
@@ -538,7 +538,7 @@ func TestTombsAreOfLossyStreams(t *testing.T) {
 	if err := s.Append(context.Background(), end); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(s.catalog.tombs.byID); n != 0 || s.Status().Streams != 0 {
+	if n := len(s.view.catalog.tombs.byID); n != 0 || s.Status().Streams != 0 {
 		t.Errorf("%d tombs are left of a stream that its agent ended", n)
 	}
 	b := datagram(1, "192.0.2.1", 5)
@@ -546,7 +546,7 @@ func TestTombsAreOfLossyStreams(t *testing.T) {
 	if err := s.Append(context.Background(), b); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.counts.gap.Load(); n != 0 {
+	if n := s.counts.streams.gapLines.Load(); n != 0 {
 		t.Errorf("%d lines are missing of a stream that was met just now", n)
 	}
 }
@@ -579,7 +579,7 @@ func TestLossyNamesAndEntries(t *testing.T) {
 		if err := s.Append(context.Background(), b); err != nil {
 			t.Fatal(err)
 		}
-		st := s.catalog.streams[streamID(1).Owned(wire.StreamLossy, "udp")]
+		st := s.view.catalog.streams[streamID(1).Owned(wire.StreamLossy, "udp")]
 		if st == nil || st.Epoch != b.Epoch || st.source != b.Source {
 			t.Fatalf("known as %+v", st)
 		}

@@ -44,7 +44,7 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 	}
 	own := namesOf(b)
 	if gap := b.FirstLine - mark.lines; known && b.Epoch == mark.epoch && gap > 0 {
-		w.s.counts.gap.Add(uint64(gap))
+		w.s.counts.streams.gapLines.Add(uint64(gap))
 		w.s.Notice("LOST stream=%s source=%s host=%s n=%d offset=%d..%d reason=datagrams", b.Stream, own.source, own.host, gap, mark.offset, b.Offset)
 	}
 	if st == nil || !st.calledSo(b) || b.Epoch != st.Epoch {

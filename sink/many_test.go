@@ -31,7 +31,7 @@ func TestManyStreams(t *testing.T) {
 	before := heap()
 	ctx, path := context.Background(), filepath.Join(t.TempDir(), "all.log")
 	begin := func() *Sink { // no cleanup holds it, and with it all it knows
-		s := &Sink{Path: path, Sync: syncNone, walSize: 8 << 20}
+		s := &Sink{Path: path, Sync: syncNone, env: environment{walSize: 8 << 20}}
 		if err := s.Open(ctx); err != nil {
 			t.Fatal(err)
 		}

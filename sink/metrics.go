@@ -12,17 +12,28 @@ import (
 type counts struct {
 	inputs *counters.Set
 
-	commits, checkpoints, full     atomic.Uint64
-	skipped, gap                   atomic.Uint64
-	expired, displaced             atomic.Uint64
-	refused                        map[string]*atomic.Uint64 // streams, by limit
-	interference, rotationErrors   atomic.Uint64
-	bySize, byTime, byDemand       atomic.Uint64
-	notices, noticesDropped        atomic.Uint64
-	removed, compressed, janitorly atomic.Uint64
-	syncTime                       prometheus.Histogram
-	keys                           keyCounts
+	commits, checkpoints, full, interference atomic.Uint64
+
+	streams   streamCounts
+	rotations rotationCounts
+	upkeep    upkeepCounts
+	notices   noticeCounts
+	keys      keyCounts
+	shares    shares // of the log, by sender
+	syncTime  prometheus.Histogram
 }
+
+type streamCounts struct {
+	skippedBytes, gapLines, expired, displaced atomic.Uint64
+
+	refused map[string]*atomic.Uint64 // by limit
+}
+
+type rotationCounts struct{ bySize, byTime, byDemand, errors atomic.Uint64 }
+
+type upkeepCounts struct{ removed, compressed, errors atomic.Uint64 }
+
+type noticeCounts struct{ posted, dropped atomic.Uint64 }
 
 // ownInput names the log's own lines.
 const ownInput = "fanin"
@@ -32,9 +43,9 @@ func newCounts(inputs *counters.Set) *counts {
 		inputs = new(counters.Set)
 	}
 	inputs.New(ownInput, counters.None)
-	c := &counts{inputs: inputs, refused: make(map[string]*atomic.Uint64)}
+	c := &counts{inputs: inputs, streams: streamCounts{refused: make(map[string]*atomic.Uint64)}}
 	for _, limit := range []string{limitTotal, limitAgent, limitAddress, limitUnproven, limitLossy, limitLossyIP} {
-		c.refused[limit] = new(atomic.Uint64)
+		c.streams.refused[limit] = new(atomic.Uint64)
 	}
 	c.syncTime = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "fanin_sync_duration_seconds",
@@ -49,11 +60,11 @@ func (c *counts) of(name string) *counters.Input { return c.inputs.Of(name) }
 func (c *counts) rotated(trigger string) {
 	switch trigger {
 	case "size":
-		c.bySize.Add(1)
+		c.rotations.bySize.Add(1)
 	case "time":
-		c.byTime.Add(1)
+		c.rotations.byTime.Add(1)
 	default:
-		c.byDemand.Add(1)
+		c.rotations.byDemand.Add(1)
 	}
 }
 
@@ -87,26 +98,26 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	counter := func(name, help string, v *atomic.Uint64, labels ...string) {
 		send(prometheus.CounterValue, name, help, float64(v.Load()), labels...)
 	}
-	for limit, n := range c.refused {
+	for limit, n := range c.streams.refused {
 		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n, "limit", limit)
 	}
 	counter("fanin_commits_total", "Group commits.", &c.commits)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
-	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.skipped)
-	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never came.", &c.gap)
-	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.", &c.expired)
-	counter("fanin_displaced_streams_total", "Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.displaced)
+	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.streams.skippedBytes)
+	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never came.", &c.streams.gapLines)
+	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.", &c.streams.expired)
+	counter("fanin_displaced_streams_total", "Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.streams.displaced)
 	counter("fanin_interference_total", "Times another program moved, deleted, truncated or appended to the log, or deleted its state.", &c.interference)
 	counter("fanin_disk_full_total", "Times the log stopped taking lines for want of room, descriptors or a directory.", &c.full)
-	counter("fanin_rotations_total", "Rotations.", &c.bySize, "trigger", "size")
-	counter("fanin_rotations_total", "Rotations.", &c.byTime, "trigger", "time")
-	counter("fanin_rotations_total", "Rotations.", &c.byDemand, "trigger", "demand")
-	counter("fanin_rotation_errors_total", "Rotations that failed and were put off.", &c.rotationErrors)
-	counter("fanin_removed_files_total", "Rotated files removed by retention.", &c.removed)
-	counter("fanin_compressed_files_total", "Rotated files compressed.", &c.compressed)
-	counter("fanin_upkeep_errors_total", "Compressions and removals that failed and were put off.", &c.janitorly)
-	counter("fanin_notices_total", "Lines of the log's own.", &c.notices)
-	counter("fanin_notices_dropped_total", "Lines of the log's own that came too fast.", &c.noticesDropped)
+	counter("fanin_rotations_total", "Rotations.", &c.rotations.bySize, "trigger", "size")
+	counter("fanin_rotations_total", "Rotations.", &c.rotations.byTime, "trigger", "time")
+	counter("fanin_rotations_total", "Rotations.", &c.rotations.byDemand, "trigger", "demand")
+	counter("fanin_rotation_errors_total", "Rotations that failed and were put off.", &c.rotations.errors)
+	counter("fanin_removed_files_total", "Rotated files removed by retention.", &c.upkeep.removed)
+	counter("fanin_compressed_files_total", "Rotated files compressed.", &c.upkeep.compressed)
+	counter("fanin_upkeep_errors_total", "Compressions and removals that failed and were put off.", &c.upkeep.errors)
+	counter("fanin_notices_total", "Lines of the log's own.", &c.notices.posted)
+	counter("fanin_notices_dropped_total", "Lines of the log's own that came too fast.", &c.notices.dropped)
 	c.syncTime.Collect(out)
 	st := s.Status()
 	healthy := 0.0

@@ -51,8 +51,8 @@ func (n *notices) take() []notice {
 func (s *Sink) Notice(format string, args ...any) {
 	text := escape.Sprintf(format, args...)
 	s.Log.Warn(text)
-	s.counts.notices.Add(1)
-	if !s.notices.put(text) {
-		s.counts.noticesDropped.Add(1)
+	s.counts.notices.posted.Add(1)
+	if !s.queue.notices.put(text) {
+		s.counts.notices.dropped.Add(1)
 	}
 }

@@ -15,9 +15,9 @@ func TestNoticeEscapes(t *testing.T) {
 	for _, text := range []string{"\x1b[2J", "a\nforged", "a\rb\tc\x7f", "\u009b31m", "\x9b31m", "\u2028\u2029", "\u202eb\u2069", "\xc0\x9b"} {
 		var said bytes.Buffer
 		s := &Sink{Log: slog.New(slog.NewTextHandler(&said, nil)), counts: newCounts(nil)}
-		s.notices.wake = make(chan struct{}, 1)
+		s.queue.notices.wake = make(chan struct{}, 1)
 		s.Notice("LOST stream=%s reason=%v", text, errors.New(text))
-		list := s.notices.take()
+		list := s.queue.notices.take()
 		if len(list) != 1 {
 			t.Fatalf("%d notices", len(list))
 		}

@@ -53,10 +53,10 @@ func (s *Sink) start() Position {
 // files lists the files of the log, oldest first. The live one's size is as much
 // as can be read.
 func (s *Sink) files() []Generation {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	all := s.catalog.list()
-	all[len(all)-1].Size = s.size
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	all := s.view.catalog.list()
+	all[len(all)-1].Size = s.view.size
 	return all
 }
 

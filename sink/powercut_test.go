@@ -80,7 +80,7 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 		acked.Add(1)
 		return nil
 	}
-	for range s.walSize/blockSize - 1 { // more than half, which begins a checkpoint, and not all
+	for range s.env.walSize/blockSize - 1 { // more than half, which begins a checkpoint, and not all
 		if err := send(); err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +289,7 @@ func TestStateMadeAgainIsDurable(t *testing.T) {
 	dir := t.TempDir()
 	var mu sync.Mutex
 	var ops []string
-	s := open(t, &Sink{Path: filepath.Join(dir, "log", "all.log"), State: filepath.Join(dir, "lib", "state"), Compress: "none",
+	s := open(t, &Sink{Path: filepath.Join(dir, "log", "all.log"), State: filepath.Join(dir, "lib", "state"), Retention: RetentionPolicy{Compress: "none"},
 		Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
 			mu.Lock()
 			defer mu.Unlock()

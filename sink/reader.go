@@ -51,9 +51,9 @@ func (s *Sink) Reader(at Position) *Reader { return &Reader{s: s, at: at} }
 
 // End is the position behind the last line that can be read now.
 func (s *Sink) End() Position {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return Position{s.catalog.live().number, s.size}
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	return Position{s.view.catalog.live().number, s.view.size}
 }
 
 // At is where the next line is, or will be.
@@ -88,7 +88,7 @@ func (r *Reader) Next(ctx context.Context, buf []byte) (text []byte, at Position
 		case <-grown:
 		case <-ctx.Done():
 			return nil, r.at, ctx.Err()
-		case <-r.s.ended:
+		case <-r.s.queue.ended:
 			return nil, r.at, errClosed
 		}
 	}
@@ -97,12 +97,12 @@ func (r *Reader) Next(ctx context.Context, buf []byte) (text []byte, at Position
 // Grown returns a channel that is closed when the log has grown, or has begun
 // another file.
 func (s *Sink) Grown() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.grown == nil {
-		s.grown = make(chan struct{})
+	s.view.mu.Lock()
+	defer s.view.mu.Unlock()
+	if s.view.grown == nil {
+		s.view.grown = make(chan struct{})
 	}
-	return s.grown
+	return s.view.grown
 }
 
 // Read returns the next whole lines and the position of the first; at the end
@@ -168,9 +168,9 @@ func (r *Reader) gap(g Generation, next uint64) error {
 // as it may be read, and the number of the one after it. ErrNoPosition comes
 // with the generation to go on with all the same.
 func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	all := s.catalog.generations
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	all := s.view.catalog.generations
 	i, last := 0, len(all)-1
 	for i < last && all[i].number < at.Generation {
 		i++
@@ -180,7 +180,7 @@ func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) 
 	}
 	g = all[i].listed()
 	if i == last {
-		g.Size = s.size
+		g.Size = s.view.size
 	} else {
 		next = all[i+1].number
 	}
@@ -192,9 +192,9 @@ func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) 
 
 // changed reports whether a generation is another file, or none, by now.
 func (s *Sink) changed(g Generation) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, x := range s.catalog.generations {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	for _, x := range s.view.catalog.generations {
 		if x.number == g.Number {
 			return x.state != g.State || x.name != g.Name
 		}
@@ -236,9 +236,9 @@ func (r *Reader) enter(ctx context.Context, g Generation) error {
 
 // isFile reports whether a generation's file has this inode.
 func (s *Sink) isFile(generation, inode uint64) bool {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, x := range s.catalog.generations {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	for _, x := range s.view.catalog.generations {
 		if x.number == generation {
 			return x.inode == inode
 		}

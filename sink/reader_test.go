@@ -43,7 +43,7 @@ func readBodies(t *testing.T, r *Reader, n int) (got []string) {
 // see the same lines in the same order, whatever the files become meanwhile.
 func TestReader(t *testing.T) {
 	for _, compress := range []string{"none", "gzip"} {
-		s := open(t, &Sink{Compress: compress, Sync: syncNone})
+		s := open(t, &Sink{Retention: RetentionPolicy{Compress: compress}, Sync: syncNone})
 		src := newSource()
 		const lines = 3000
 		live := s.Reader(Position{})
@@ -91,7 +91,7 @@ func same(t *testing.T, when string, got, want []string) {
 
 // TestReaderAt: each place at which a text began is a place to begin.
 func TestReaderAt(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	var places []Position
 	for i := range 40 {
@@ -158,7 +158,7 @@ func TestReaderWaits(t *testing.T) {
 // TestReaderGaps: what retention removed, and what somebody else deleted, is told
 // once, and reading goes on behind it.
 func TestReaderGaps(t *testing.T) {
-	s := open(t, &Sink{Compress: "none", KeepFiles: 2})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none", Files: 2}})
 	src := newSource()
 	first := s.End()
 	for i := range 6 {
@@ -187,7 +187,7 @@ func TestReaderGaps(t *testing.T) {
 
 // TestReaderRefuses places that never were.
 func TestReaderRefuses(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	s.Rotate(context.Background())
@@ -211,7 +211,7 @@ func TestReaderRefuses(t *testing.T) {
 // TestReaderOddFiles: a line longer than a read, and a last line without its end
 // that somebody else left.
 func TestReaderOddFiles(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	long := strings.Repeat("\x01", 1<<20) // laid out, four bytes each
 	src.send(t, s, "short")
@@ -251,7 +251,7 @@ func TestReaderOddFiles(t *testing.T) {
 func TestReaderOfDeletedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
 	var armed atomic.Bool
-	s := open(t, &Sink{Path: path, Compress: "none", Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
+	s := open(t, &Sink{Path: path, Retention: RetentionPolicy{Compress: "none"}, Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
 		if op == disk.OpWrite && p == path && armed.CompareAndSwap(true, false) {
 			return 0, os.Remove(path)
 		}

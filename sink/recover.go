@@ -32,7 +32,7 @@ import (
 // somebody else was at the file: it is kept as it is, and what is missing from
 // it begins the next generation.
 func (s *Sink) recover(ctx context.Context) (*writer, error) {
-	w := &writer{s: s, done: make(chan error, 1), last: time.Now(), limited: make(map[string]time.Time)}
+	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()}, limits: limitChecks{reported: make(map[string]time.Time)}}
 	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
 	var err error
 	if w.layout, err = line.NewLayout(s.Format); err != nil {
@@ -87,18 +87,18 @@ func (r *recovery) first(ctx context.Context) error {
 func (r *recovery) again(ctx context.Context) error {
 	w, sl := r.w, r.slot
 	c, err := readTable(r.s.Disk, r.s.State, sl.Table, sl.TableSize)
-	unsafe := sl.Sync == syncNone && (sl.Boot != r.s.boot || sl.Boot == "") && !sl.Clean
+	unsafe := sl.Sync == syncNone && (sl.Boot != r.s.env.boot || sl.Boot == "") && !sl.Clean
 	if err != nil && unsafe {
 		c, err = newCatalog(), nil // nothing of it was ever synced
 	}
 	if err != nil {
 		return err
 	}
-	w.catalog, w.seq = c, sl.Seq
+	w.catalog, w.checkpoints.seq = c, sl.Seq
 	if c.log, c.incarnation, err = sl.ids(); err != nil {
 		return &DamagedError{filepath.Join(r.s.State, slotName), 0, err.Error()}
 	}
-	w.before = sl.Time
+	w.checkpoints.before = sl.Time
 	if unsafe {
 		return r.rebooted(ctx)
 	}
@@ -225,7 +225,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	w, s := r.w, r.s
 	if r.fresh {
 		w.catalog.incarnation = wire.NewStreamID()
-		w.catalog.keys.reset(s.now())
+		w.catalog.keys.reset(s.env.now())
 	}
 	if err := s.Disk.SyncDir(filepath.Dir(s.Path)); err != nil {
 		return err
@@ -234,26 +234,26 @@ func (r *recovery) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.keeper = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.quit, log: s.Log}
+	w.checkpointer = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.queue.quit, log: s.Log}
 	if r.slot != nil {
-		w.keeper.tableN = r.slot.Table
+		w.checkpointer.tableN = r.slot.Table
 	}
 	w.catalog.keys.most = s.Keys.Keys
-	w.wal = &wal{size: s.walSize, life: random64()}
+	w.wal = &wal{size: s.env.walSize, life: random64()}
 	if r.slot != nil {
 		w.wal.lsn = r.slot.LSN
 	}
 	w.wal.durable = w.wal.lsn
-	s.mu.Lock()
-	s.catalog, s.size = w.catalog, w.file.size
+	s.view.mu.Lock()
+	s.view.catalog, s.view.size = w.catalog, w.file.size
 	w.file.shown = w.file.size
-	s.mu.Unlock()
-	w.whole = true // whatever the mode: so modes can be switched
+	s.view.mu.Unlock()
+	w.checkpoints.whole = true // whatever the mode: so modes can be switched
 	if err := w.checkpoint(); err != nil {
 		return err
 	}
 	// Only now is nothing needed of the old write-ahead log.
-	if w.wal.f, err = openWAL(s.Disk, s.State, s.walSize); err != nil {
+	if w.wal.f, err = openWAL(s.Disk, s.State, s.env.walSize); err != nil {
 		return err
 	}
 	r.sweep()
@@ -266,7 +266,7 @@ func (r *recovery) settle(ctx context.Context) error {
 // sweep removes what interrupted steps left in the state directory.
 func (r *recovery) sweep() {
 	entries, _ := os.ReadDir(r.s.State)
-	known := map[string]bool{filepath.Base(tableName("", r.w.keeper.tableN)): true}
+	known := map[string]bool{filepath.Base(tableName("", r.w.checkpointer.tableN)): true}
 	for _, g := range r.w.catalog.generations {
 		known[filepath.Base(ledgerName("", g.number))] = true
 	}

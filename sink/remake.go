@@ -34,7 +34,7 @@ func (w *writer) gone() string {
 
 // strayed says the same of all of the state. The checkpointer must be at rest.
 func (w *writer) strayed() string {
-	for _, f := range []*disk.File{w.wal.f, w.keeper.slots, w.keeper.table, w.keeper.ledger} {
+	for _, f := range []*disk.File{w.wal.f, w.checkpointer.slots, w.checkpointer.table, w.checkpointer.ledger} {
 		if f == nil {
 			continue
 		}
@@ -68,7 +68,7 @@ func (w *writer) remake(why string) error {
 			made = err == nil
 		}
 		if err == nil {
-			w.wal.f, err = openWAL(w.s.Disk, w.s.State, w.s.walSize)
+			w.wal.f, err = openWAL(w.s.Disk, w.s.State, w.s.env.walSize)
 		}
 		if err == nil {
 			break
@@ -83,7 +83,7 @@ func (w *writer) remake(why string) error {
 	}
 	w.s.counts.interference.Add(1)
 	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; going on in generation %d",
-		w.s.State, why, time.Since(w.trouble.since).Round(time.Millisecond), w.file.generation)
+		w.s.State, why, time.Since(w.stall.since).Round(time.Millisecond), w.file.generation)
 	w.s.Log.Info("the state directory is made again and lines are taken", "state", w.s.State)
 	w.relieve()
 	return nil
@@ -95,11 +95,11 @@ func (w *writer) remakeState() error {
 	if err := w.s.Disk.Mkdir(w.s.State, w.s.DirMode); err != nil {
 		return err
 	}
-	if err := w.s.lockAgain(w.s.locks); err != nil {
+	if err := w.s.lockAgain(w.s.own.locks); err != nil {
 		return err
 	}
 	path := filepath.Join(w.s.State, slotName)
-	if exists(path) && w.keeper.slots.Strayed() != "" {
+	if exists(path) && w.checkpointer.slots.Strayed() != "" {
 		return fmt.Errorf("%w: %s", errOthers, path)
 	}
 	slots, err := openSlots(w.s.Disk, w.s.State)
@@ -109,17 +109,17 @@ func (w *writer) remakeState() error {
 	if err := w.saveLedger(); err != nil {
 		return err
 	}
-	table := w.keeper.tableN
-	w.keeper.close()
+	table := w.checkpointer.tableN
+	w.checkpointer.close()
 	if w.wal.f != nil {
 		w.wal.f.Close()
 	}
-	w.keeper = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, tableN: table, quit: w.s.quit, log: w.s.Log}
-	w.wal = &wal{size: w.s.walSize, life: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
-	w.ledger, w.ledSize, w.whole = nil, 0, true
+	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, tableN: table, quit: w.s.queue.quit, log: w.s.Log}
+	w.wal = &wal{size: w.s.env.walSize, life: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
+	w.ledger.records, w.ledger.size, w.checkpoints.whole = nil, 0, true
 	began, err := w.begin()
 	if err == nil && !began {
-		err = w.noFile
+		err = w.nextFile.err
 	}
 	return err
 }
@@ -127,11 +127,11 @@ func (w *writer) remakeState() error {
 // saveLedger completes the ledger of the file that is about to be closed, if it is
 // still there.
 func (w *writer) saveLedger() error {
-	k := w.keeper
-	if len(w.ledger) == 0 || k.ledger == nil || k.ledgen != w.file.generation || k.ledger.Strayed() != "" {
+	k := w.checkpointer
+	if len(w.ledger.records) == 0 || k.ledger == nil || k.ledgen != w.file.generation || k.ledger.Strayed() != "" {
 		return nil
 	}
-	if _, err := k.ledger.WriteAt(w.ledger, w.ledSize-int64(len(w.ledger))); err != nil {
+	if _, err := k.ledger.WriteAt(w.ledger.records, w.ledger.size-int64(len(w.ledger.records))); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	return k.ledger.Sync()
@@ -150,7 +150,7 @@ func (s *Sink) lockAgain(locks []*disk.File) error {
 		f.Close()
 		locks[i] = again
 		if i == 0 {
-			s.markLock(again, s.catalog.log)
+			s.markLock(again, s.view.catalog.log)
 		}
 	}
 	return nil

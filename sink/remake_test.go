@@ -33,7 +33,7 @@ func TestStateDeleted(t *testing.T) {
 	for name, interfere := range all {
 		for _, mode := range []string{syncCommit, syncNone} {
 			t.Run(name+" "+mode, func(t *testing.T) {
-				s := open(t, &Sink{Sync: mode, Compress: "none", walSize: 1 << 20})
+				s := open(t, &Sink{Sync: mode, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}})
 				src := newSource()
 				src.send(t, s, "one")
 				src.send(t, s, "two")
@@ -64,7 +64,7 @@ func TestStateDeleted(t *testing.T) {
 				if err != nil || !r.OK() {
 					t.Errorf("verify: %v %q", err, r.Problems)
 				}
-				s = open(t, &Sink{Path: s.Path, Sync: mode, Compress: "none", walSize: 1 << 20})
+				s = open(t, &Sink{Path: s.Path, Sync: mode, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}})
 				after := welcomed(s, "a")
 				if after.Log != before.Log || after.Incarnation != before.Incarnation || after.Streams[0].Offset != int64(len(src.text)) {
 					t.Errorf("the log was %+v and is %+v", before, after)
@@ -80,7 +80,7 @@ func TestStateDeleted(t *testing.T) {
 // already when it is made again, and leaves it at that.
 func TestStateDeletedInRotation(t *testing.T) {
 	var gone atomic.Bool
-	s := open(t, &Sink{Compress: "none", walSize: 1 << 20, Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}, Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
 		if op == disk.OpWrite && strings.Contains(path, "ledger-") && gone.CompareAndSwap(true, false) {
 			return 0, syscall.ENOENT
 		}
@@ -114,7 +114,7 @@ func copyState(t *testing.T, s *Sink) string {
 
 // TestStateDeletedWhileIdle: it is noticed without a line arriving.
 func TestStateDeletedWhileIdle(t *testing.T) {
-	s := open(t, &Sink{walSize: 1 << 20})
+	s := open(t, &Sink{env: environment{walSize: 1 << 20}})
 	must(t, os.RemoveAll(s.State))
 	waitFor(t, "the state", func() bool {
 		sl, err := readSlot(s.State)
@@ -129,7 +129,7 @@ func TestStateDeletedWhileIdle(t *testing.T) {
 func TestStateCannotBeMade(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "parent")
 	must(t, os.Mkdir(parent, 0o700))
-	s := open(t, &Sink{State: filepath.Join(parent, "state"), walSize: 1 << 20})
+	s := open(t, &Sink{State: filepath.Join(parent, "state"), env: environment{walSize: 1 << 20}})
 	src := newSource()
 	src.send(t, s, "one")
 	must(t, os.RemoveAll(parent))
@@ -157,11 +157,11 @@ func TestStateCannotBeMade(t *testing.T) {
 // this collector ends.
 func TestStateTaken(t *testing.T) {
 	for _, running := range []bool{false, true} {
-		s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), walSize: 1 << 20}
+		s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), env: environment{walSize: 1 << 20}}
 		must(t, s.Open(context.Background()))
 		src := newSource()
 		src.send(t, s, "one")
-		other := &Sink{Path: filepath.Join(t.TempDir(), "other.log"), walSize: 1 << 20}
+		other := &Sink{Path: filepath.Join(t.TempDir(), "other.log"), env: environment{walSize: 1 << 20}}
 		must(t, other.Open(context.Background()))
 		if !running {
 			must(t, other.Close(context.Background()))
@@ -188,7 +188,7 @@ func TestLogDirectoryDeleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	must(t, os.Mkdir(dir, 0o700))
 	var reports reportCounter
-	s := open(t, &Sink{Path: filepath.Join(dir, "all.log"), State: t.TempDir(), walSize: 1 << 20, Log: reports.logger()})
+	s := open(t, &Sink{Path: filepath.Join(dir, "all.log"), State: t.TempDir(), env: environment{walSize: 1 << 20}, Log: reports.logger()})
 	src := newSource()
 	src.send(t, s, "one")
 	expectLines(t, s, "one")

@@ -14,6 +14,13 @@ import (
 // again to begin another.
 const retryFile = time.Second
 
+// nextFile is when the writer may try again to begin another file.
+type nextFile struct {
+	rotateAfter  time.Time // after a rotation that failed
+	replaceAfter time.Time // after a replacement that failed
+	err          error     // why the last try failed, nil if it did not
+}
+
 // rotate closes the live file under a backup's name and begins the next. It is a
 // checkpoint, so that the write-ahead log never describes two files; and each of
 // its steps can be found again by inode after a crash:
@@ -24,7 +31,7 @@ const retryFile = time.Second
 //
 // When it cannot be moved, the file just grows on, and that is said.
 func (w *writer) rotate(trigger string) error {
-	if time.Now().Before(w.rotateAfter) {
+	if time.Now().Before(w.nextFile.rotateAfter) {
 		return nil
 	}
 	generation := w.file.generation
@@ -32,8 +39,8 @@ func (w *writer) rotate(trigger string) error {
 		return err // in the second case the state had to be made again, and a file was begun
 	}
 	if _, err := w.mover.move(w.file.inode); err != nil {
-		w.rotateAfter = time.Now().Add(retryFile)
-		w.s.counts.rotationErrors.Add(1)
+		w.nextFile.rotateAfter = time.Now().Add(retryFile)
+		w.s.counts.rotations.errors.Add(1)
 		w.complain("cannot rotate; the file grows on and nothing is lost; trying again each second", err)
 		return nil
 	}
@@ -47,7 +54,7 @@ func (w *writer) rotate(trigger string) error {
 
 // mayReplace reports whether it is time to try for a new file.
 func (w *writer) mayReplace() bool {
-	return !time.Now().Before(w.replaceAfter)
+	return !time.Now().Before(w.nextFile.replaceAfter)
 }
 
 // replace begins a new file because somebody did something to this one. What is
@@ -57,7 +64,7 @@ func (w *writer) replace(why string) error {
 		return err
 	}
 	old := w.catalog.live()
-	since, lack := w.trouble.since, w.noFile
+	since, lack := w.stall.since, w.nextFile.err
 	began, err := w.begin()
 	if err != nil || !began {
 		return err
@@ -83,7 +90,7 @@ func (w *writer) replace(why string) error {
 func (w *writer) begin() (bool, error) {
 	var next *file
 	var found *generation
-	err := w.s.lockAgain(w.s.locks[:1]) // the log's own
+	err := w.s.lockAgain(w.s.own.locks[:1]) // the log's own
 	if err == nil {
 		next, found, err = w.openNext()
 	}
@@ -96,15 +103,15 @@ func (w *writer) begin() (bool, error) {
 		return false, err
 	}
 	if err != nil {
-		w.replaceAfter, w.noFile = time.Now().Add(retryFile), fmt.Errorf("begin a new file: %w", err)
+		w.nextFile.replaceAfter, w.nextFile.err = time.Now().Add(retryFile), fmt.Errorf("begin a new file: %w", err)
 		if w.file.deleted() {
-			w.suffer(w.noFile)
+			w.suffer(w.nextFile.err)
 		} else if !w.remaking {
 			w.complain("cannot begin a new file; going on with the old one under its new name; trying again each second", err)
 		}
 		return false, nil
 	}
-	w.s.mu.Lock()
+	w.s.view.mu.Lock()
 	old := w.catalog.live()
 	old.close(w.mover.find(w.file.inode), w.file)
 	w.catalog.touchGeneration(old)
@@ -115,11 +122,11 @@ func (w *writer) begin() (bool, error) {
 		number++
 	}
 	w.catalog.add(&generation{number: number, name: filepath.Base(w.s.Path), inode: next.inode, state: stateLive, opened: next.opened.UTC()})
-	w.s.size = next.size
-	w.s.mu.Unlock()
+	w.s.view.size = next.size
+	w.s.view.mu.Unlock()
 	w.file.f.Close()
-	w.file, next.generation, w.noFile = next, number, nil
-	w.ledSize = 0
+	w.file, next.generation, w.nextFile.err = next, number, nil
+	w.ledger.size = 0
 	w.s.shown(w.file)
 	if err := w.checkpoint(); err != nil {
 		return false, err
@@ -158,7 +165,7 @@ func (w *writer) openNext() (next *file, found *generation, err error) {
 	}
 	ours := next.inode == w.file.inode // truncated or appended to: begin's caller has it
 	if !ours {
-		if err := w.s.own(next); err != nil || next.size == 0 {
+		if err := w.s.lockFile(next); err != nil || next.size == 0 {
 			return next, nil, err
 		}
 	}
@@ -173,17 +180,17 @@ func (w *writer) openNext() (next *file, found *generation, err error) {
 		found = &generation{name: name, inode: inode, size: size, state: statePlain, opened: now, closed: now}
 	}
 	if next, err = w.s.openFile(); err == nil {
-		err = w.s.own(next)
+		err = w.s.lockFile(next)
 	}
 	return next, found, err
 }
 
 // rotationDue reports whether rotate_every and rotate_at ask for a rotation.
 func (w *writer) rotationDue(now time.Time) bool {
-	if w.s.RotateEvery <= 0 || w.file.size == 0 {
+	if w.s.Rotation.Every <= 0 || w.file.size == 0 {
 		return false
 	}
-	return !now.Before(nextRotation(w.file.opened, w.s.RotateEvery, w.s.RotateAt, w.s.RotateAtSet))
+	return !now.Before(nextRotation(w.file.opened, w.s.Rotation.Every, w.s.Rotation.At, w.s.Rotation.AtSet))
 }
 
 // nextRotation is when a file opened at that time is to be rotated.

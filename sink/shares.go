@@ -133,14 +133,14 @@ func (s *shares) list(oldest uint64) (list []Sender) {
 // Senders is how much each sender has of the files that are kept, since the start: the
 // largest, and the rest together.
 func (s *Sink) Senders() []Sender {
-	return s.shares.list(s.start().Generation)
+	return s.counts.shares.list(s.start().Generation)
 }
 
 // watchShares says once when one sender has more than half of what may be kept:
 // it ages out what others wrote. kept is what the files weigh, compressed as they
 // are.
 func (s *Sink) watchShares(kept int64) {
-	if s.KeepBytes <= 0 {
+	if s.Retention.Bytes <= 0 {
 		return
 	}
 	files := s.files()
@@ -149,14 +149,14 @@ func (s *Sink) watchShares(kept int64) {
 		text += g.Size
 	}
 	var above senderKey
-	list := s.shares.list(s.start().Generation)
-	if len(list) > 0 && float64(list[0].Bytes)/float64(text)*float64(kept) > float64(s.KeepBytes)/2 {
+	list := s.counts.shares.list(s.start().Generation)
+	if len(list) > 0 && float64(list[0].Bytes)/float64(text)*float64(kept) > float64(s.Retention.Bytes)/2 {
 		above = senderKey{list[0].Agent, list[0].Host}
 	}
-	s.shares.mu.Lock()
-	news := above != s.shares.above && above != senderKey{}
-	s.shares.above = above
-	s.shares.mu.Unlock()
+	s.counts.shares.mu.Lock()
+	news := above != s.counts.shares.above && above != senderKey{}
+	s.counts.shares.above = above
+	s.counts.shares.mu.Unlock()
 	if news {
 		s.Notice("SENDER agent=%q host=%q bytes=%d of=%d: more than half of keep_bytes is this sender's, so what others wrote goes sooner; limit the sender with max_rate, or raise keep_bytes",
 			above.agent, above.host, list[0].Bytes, text)

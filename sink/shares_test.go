@@ -50,7 +50,7 @@ func TestSendersAreBounded(t *testing.T) {
 // TestSenderAboveHalf: a sender that has more than half of what may be kept is named,
 // in the log once, and what is removed no longer counts.
 func TestSenderAboveHalf(t *testing.T) {
-	s := &Sink{Path: t.TempDir() + "/all.log", RotateSize: 64 << 10, KeepBytes: 400 << 10, Compress: "none"}
+	s := &Sink{Path: t.TempDir() + "/all.log", Rotation: RotationPolicy{Size: 64 << 10}, Retention: RetentionPolicy{Bytes: 400 << 10, Compress: "none"}}
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestSenderAboveHalf(t *testing.T) {
 	if list := s.Senders(); len(list) != 1 || list[0].Bytes > 600<<10 {
 		t.Errorf("with the first files gone, senders are %+v", list)
 	}
-	if n := s.counts.notices.Load(); n != 1 {
+	if n := s.counts.notices.posted.Load(); n != 1 {
 		t.Errorf("%d notices", n)
 	}
 	if err := s.Close(t.Context()); err != nil {

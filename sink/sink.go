@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fanin/internal/counters"
@@ -29,28 +28,11 @@ type Sink struct {
 	Format string // "syslog" (default), "json", "raw"
 	Sync   string // "commit" (default): acknowledged lines survive a power cut; "none": kill -9 only
 
-	RotateSize  int64         // rotate before the file grows beyond this many bytes; default 256 MiB; < 0 never
-	RotateEvery time.Duration // rotate a file with lines in it after this long; 0 never
-	RotateAt    time.Duration // with RotateEvery: at this time after midnight UTC, and every RotateEvery from there
-	RotateAtSet bool          // whether RotateAt is meant (midnight is 0)
-	KeepFiles   int           // rotated files to keep; 0 all
-	KeepAge     time.Duration // remove rotated files whose last line is older; 0 never
-	KeepBytes   int64         // bytes of live and rotated files to keep; default 10 GiB; < 0 no bound
-	Compress    string        // "gzip" (default), "none"
-
-	// Readers that must have every line may ask for files to be kept. Needed names
-	// the lowest position that one of them needs; files from there on are kept
-	// beyond what retention says, up to HoldBytes of the log in all and, if HoldAge is
-	// not 0, until HoldAge after their last line. Expire is called before a file
-	// goes, with the one that follows it; an error puts its removal off.
-	Needed    func() (at Position, any bool)
-	HoldBytes int64
-	HoldAge   time.Duration
-	Expire    func(ctx context.Context, g, next Generation) error
-
-	Limits Limits        // of streams
-	Keys   KeyLimits     // of requests with a key
-	Inputs *counters.Set // counts what becomes of each input's lines; nil: its own
+	Rotation  RotationPolicy
+	Retention RetentionPolicy
+	Limits    Limits        // of streams
+	Keys      KeyLimits     // of requests with a key
+	Inputs    *counters.Set // counts what becomes of each input's lines; nil: its own
 
 	Mode    fs.FileMode // of the log's files; default 0640
 	DirMode fs.FileMode // of directories that Open makes; default 0750
@@ -60,34 +42,52 @@ type Sink struct {
 	Alive func()       // called by the writer itself, at least once a second while it can work
 	Disk  *disk.Disk   // nil: the real one
 
-	walSize int64 // of the write-ahead log; tests make it small
-
-	named   string           // Path as it was given: perhaps a link
-	boot    string           // of the machine; tests pretend another
-	now     func() time.Time // for the age of keys; tests set it
-	locks   []*disk.File
-	probe   *disk.File // the live file, locked until the writer has it
-	in      chan *request
-	calls   chan func(*writer) error
-	quit    chan struct{} // closed by Close: no more batches
-	ended   chan struct{} // closed by the writer when it is gone
-	failed  chan struct{} // closed before ended when it did not go by itself
-	closing sync.Once
-	idle    sync.Pool // of *request
+	env     environment
+	own     ownership
+	queue   queue
 	counts  *counts
-	counted sync.Map     // by generation: how many lines a closed file holds
-	worked  atomic.Int64 // nanoseconds that the writer was at work, but for now
-	working atomic.Int64 // since when it is, in nanoseconds since 1970; 0: it waits
-	notices notices
-	shares  shares
 	janitor *janitor
+	view    view
+}
 
-	mu      sync.RWMutex // for all below, which the writer alone changes
+// environment is what tests replace.
+type environment struct {
+	walSize int64            // of the write-ahead log
+	boot    string           // boot id of the machine
+	now     func() time.Time // the clock that keys age by
+}
+
+// ownership is what makes this process the log's one writer.
+type ownership struct {
+	named string       // Path as it was given: perhaps a link
+	locks []*disk.File // of the log's name, of the state
+	probe *disk.File   // the live file, locked until the writer has it
+}
+
+// queue is what goroutines hand to the writer, and how they learn that it ended.
+type queue struct {
+	requests chan *request
+	calls    chan func(*writer) error
+	notices  notices
+	quit     chan struct{} // closed by Close: no more batches
+	ended    chan struct{} // closed by the writer when it has ended
+	failed   chan struct{} // closed before ended if the writer ended without Close
+	closing  sync.Once
+	idle     sync.Pool // of *request
+	busy     busyTime
+}
+
+// view is what other goroutines than the writer's see of the log. The writer alone
+// changes catalog, size, trouble and err, and holds mu while it does.
+type view struct {
+	mu      sync.RWMutex
 	catalog *catalog
-	size    int64
-	grown   chan struct{} // closed when size changes; nil: nobody waits
-	trouble string
-	err     error
+	size    int64         // of the live file, as far as readers may read
+	grown   chan struct{} // closed when size changes; nil: nothing waits
+	trouble string        // why no batches are taken, and the remedy
+	err     error         // what ended the writer
+
+	counted sync.Map // lines of each closed file that was counted, by generation; needs no mu
 }
 
 // The modes of Sync.
@@ -110,27 +110,27 @@ func (s *Sink) defaults() error {
 	if err != nil {
 		return err
 	}
-	s.named, s.Path = s.Path, path
+	s.own.named, s.Path = s.Path, path
 	if s.State, err = filepath.Abs(cmp.Or(s.State, StateDir(path))); err != nil {
 		return fmt.Errorf("state of the log: %w", err)
 	}
 	s.Limits.defaults()
 	s.Keys.defaults()
-	if s.now == nil {
-		s.now = time.Now
+	if s.env.now == nil {
+		s.env.now = time.Now
 	}
 	s.Format = cmp.Or(s.Format, "syslog")
 	s.Sync = cmp.Or(s.Sync, syncCommit)
-	s.RotateSize = cmp.Or(s.RotateSize, 256<<20)
-	s.KeepBytes = cmp.Or(s.KeepBytes, 10<<30)
-	s.Compress = cmp.Or(s.Compress, "gzip")
+	s.Rotation.Size = cmp.Or(s.Rotation.Size, 256<<20)
+	s.Retention.Bytes = cmp.Or(s.Retention.Bytes, 10<<30)
+	s.Retention.Compress = cmp.Or(s.Retention.Compress, "gzip")
 	s.Mode = cmp.Or(s.Mode, 0o640)
 	s.DirMode = cmp.Or(s.DirMode, 0o750)
 	if s.Sync != syncCommit && s.Sync != syncNone {
 		return fmt.Errorf("sync %q: want %q or %q", s.Sync, syncCommit, syncNone)
 	}
-	if s.walSize == 0 {
-		s.walSize = map[string]int64{syncCommit: walSizeCommit, syncNone: walSizeNone}[s.Sync]
+	if s.env.walSize == 0 {
+		s.env.walSize = map[string]int64{syncCommit: walSizeCommit, syncNone: walSizeNone}[s.Sync]
 	}
 	if s.Host == "" {
 		s.Host, _ = os.Hostname()
@@ -149,17 +149,17 @@ func (s *Sink) Open(ctx context.Context) error {
 	if err := s.defaults(); err != nil {
 		return err
 	}
-	s.boot = cmp.Or(s.boot, disk.BootID())
-	s.in, s.calls = make(chan *request), make(chan func(*writer) error)
-	s.quit, s.ended, s.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
-	s.notices.wake = make(chan struct{}, 1)
+	s.env.boot = cmp.Or(s.env.boot, disk.BootID())
+	s.queue.requests, s.queue.calls = make(chan *request), make(chan func(*writer) error)
+	s.queue.quit, s.queue.ended, s.queue.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	s.queue.notices.wake = make(chan struct{}, 1)
 	s.counts = newCounts(s.Inputs)
-	s.idle.New = func() any { return &request{outcome: make(chan error, 1)} }
+	s.queue.idle.New = func() any { return &request{outcome: make(chan error, 1)} }
 	if err := s.lock(); err != nil {
 		return err
 	}
-	if s.probe != nil {
-		s.probe.HaveMode(s.Mode) // openFile says so if that cannot be
+	if s.own.probe != nil {
+		s.own.probe.HaveMode(s.Mode) // openFile says so if that cannot be
 	}
 	// What waits for room waits for quit, too: a start on a full disk can be ended.
 	stop := context.AfterFunc(ctx, s.quitting)
@@ -170,9 +170,9 @@ func (s *Sink) Open(ctx context.Context) error {
 		s.unlock()
 		return fmt.Errorf("open the log %s: %w", s.Path, err)
 	}
-	s.markLock(s.locks[0], w.catalog.log)
-	w.keyClock = newKeyClock(w.before, s.now)
-	s.janitor = newJanitor(s, w.mover, w.before)
+	s.markLock(s.own.locks[0], w.catalog.log)
+	w.keyClock = newKeyClock(w.checkpoints.before, s.env.now)
+	s.janitor = newJanitor(s, w.mover, w.checkpoints.before)
 	go s.work(w) // ends by Close, or by a failed disk; closes ended
 	s.janitor.start()
 	return nil
@@ -181,14 +181,14 @@ func (s *Sink) Open(ctx context.Context) error {
 // work is the writer's goroutine.
 func (s *Sink) work(w *writer) {
 	err := w.run()
-	s.mu.Lock()
-	s.err = err
-	s.mu.Unlock()
+	s.view.mu.Lock()
+	s.view.err = err
+	s.view.mu.Unlock()
 	if err != nil && !errors.Is(err, errClosed) {
 		s.Log.Error("the log can take no more lines; start again", "err", err)
-		close(s.failed)
+		close(s.queue.failed)
 	}
-	close(s.ended)
+	close(s.queue.ended)
 }
 
 // Append commits b: after nil, its lines are in the write-ahead log for good and
@@ -199,20 +199,20 @@ func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
 		s.counts.of(b.Input).Rejected(counters.TooLarge, countLines(b.Text))
 		return err
 	}
-	r := s.idle.Get().(*request)
+	r := s.queue.idle.Get().(*request)
 	r.batch = &b
 	select {
-	case s.in <- r:
+	case s.queue.requests <- r:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-s.quit:
+	case <-s.queue.quit:
 		return wire.ErrDraining
-	case <-s.ended:
+	case <-s.queue.ended:
 		return s.Err()
 	}
 	err := <-r.outcome
 	r.batch = nil
-	s.idle.Put(r)
+	s.queue.idle.Put(r)
 	return err
 }
 
@@ -226,30 +226,30 @@ func (s *Sink) do(ctx context.Context, f func(w *writer) error) error {
 		return err
 	}
 	select {
-	case s.calls <- call:
+	case s.queue.calls <- call:
 		return <-done
 	case <-ctx.Done():
 		return fmt.Errorf("the writer is busy: %w", ctx.Err())
-	case <-s.quit:
+	case <-s.queue.quit:
 		return wire.ErrDraining
-	case <-s.ended:
+	case <-s.queue.ended:
 		return s.Err()
 	}
 }
 
 // Err is what ended the writer, nil while it works and after Close.
 func (s *Sink) Err() error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if errors.Is(s.err, errClosed) {
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	if errors.Is(s.view.err, errClosed) {
 		return nil
 	}
-	return s.err
+	return s.view.err
 }
 
 // Failed is closed when the writer ended by itself, after a write or a sync
 // failed: the process must exit non-zero and start again, which mends it.
-func (s *Sink) Failed() <-chan struct{} { return s.failed }
+func (s *Sink) Failed() <-chan struct{} { return s.queue.failed }
 
 // Close commits what was taken, writes a last checkpoint and ends the writer.
 // Append then returns wire.ErrDraining. It waits as long as ctx allows.
@@ -257,7 +257,7 @@ func (s *Sink) Close(ctx context.Context) error {
 	s.quitting()
 	s.janitor.stop()
 	select {
-	case <-s.ended:
+	case <-s.queue.ended:
 	case <-ctx.Done():
 		return fmt.Errorf("close the log: %w; the next start finishes what was committed", ctx.Err())
 	}
@@ -266,7 +266,7 @@ func (s *Sink) Close(ctx context.Context) error {
 }
 
 // quitting has the writer take no more.
-func (s *Sink) quitting() { s.closing.Do(func() { close(s.quit) }) }
+func (s *Sink) quitting() { s.queue.closing.Do(func() { close(s.queue.quit) }) }
 
 func (s *Sink) alive() {
 	if s.Alive != nil {

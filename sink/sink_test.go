@@ -21,8 +21,8 @@ func open(t *testing.T, s *Sink) *Sink {
 	if s.Path == "" {
 		s.Path = filepath.Join(t.TempDir(), "all.log")
 	}
-	if s.walSize == 0 {
-		s.walSize = 8 << 20
+	if s.env.walSize == 0 {
+		s.env.walSize = 8 << 20
 	}
 	if s.Log == nil {
 		s.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -182,7 +182,7 @@ func TestReopenContinues(t *testing.T) {
 }
 
 func TestRotateOnDemand(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	var want []string
 	for i := range 50 {
@@ -203,7 +203,7 @@ func TestRotateOnDemand(t *testing.T) {
 // TestCuts: the pieces of a batch follow one another in the ledger as they do in
 // their stream.
 func TestCuts(t *testing.T) {
-	s := open(t, &Sink{Compress: "none"})
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "zero")
 	before := len(src.text)

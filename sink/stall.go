@@ -10,8 +10,8 @@ import (
 	"fanin/internal/disk"
 )
 
-// trouble is what keeps the writer from taking batches, for as long as it does.
-type trouble struct {
+// stall is what keeps the writer from taking batches, for as long as it does.
+type stall struct {
 	since time.Time
 	said  time.Time
 	text  string
@@ -23,18 +23,18 @@ const sayAgain = time.Minute
 // suffer says what keeps the writer from going on, once a minute.
 func (w *writer) suffer(cause error) {
 	now := time.Now()
-	if w.trouble.since.IsZero() {
-		w.trouble.since = now
+	if w.stall.since.IsZero() {
+		w.stall.since = now
 		w.s.counts.full.Add(1)
 	}
-	if text := remedy(cause) + "; fanin goes on by itself and loses nothing"; text != w.trouble.text {
-		w.trouble.text, w.trouble.said = text, time.Time{}
+	if text := remedy(cause) + "; fanin goes on by itself and loses nothing"; text != w.stall.text {
+		w.stall.text, w.stall.said = text, time.Time{}
 	}
-	if now.Sub(w.trouble.said) > sayAgain {
-		w.trouble.said = now
-		w.s.Log.Error(w.trouble.text)
+	if now.Sub(w.stall.said) > sayAgain {
+		w.stall.said = now
+		w.s.Log.Error(w.stall.text)
 	}
-	w.s.setTrouble(w.trouble.text)
+	w.s.setTrouble(w.stall.text)
 }
 
 // remedy says what is wrong and what to do.
@@ -71,7 +71,7 @@ func (w *writer) pause(cause error) error {
 	w.suffer(cause)
 	w.s.alive()
 	select {
-	case <-w.s.quit:
+	case <-w.s.queue.quit:
 		return fmt.Errorf("closed while waiting for room: %w", cause)
 	case <-time.After(100 * time.Millisecond):
 		return nil
@@ -80,15 +80,15 @@ func (w *writer) pause(cause error) error {
 
 // settle ends a trouble, and leaves a line about it in the log.
 func (w *writer) settle() {
-	if w.trouble.since.IsZero() {
+	if w.stall.since.IsZero() {
 		return
 	}
-	w.s.Notice("RESUMED after=%s reason=%q lost=0", time.Since(w.trouble.since).Round(time.Millisecond), w.trouble.text)
+	w.s.Notice("RESUMED after=%s reason=%q lost=0", time.Since(w.stall.since).Round(time.Millisecond), w.stall.text)
 	w.relieve()
 }
 
 // relieve ends a trouble of which the log says enough.
 func (w *writer) relieve() {
-	w.trouble = trouble{}
+	w.stall = stall{}
 	w.s.setTrouble("")
 }

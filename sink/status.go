@@ -38,23 +38,23 @@ type Status struct {
 // Status never waits for the writer.
 func (s *Sink) Status() Status {
 	c := s.counts
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	live := s.catalog.live()
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	live := s.view.catalog.live()
 	lines, bytes := c.written()
 	return Status{
 		Path: s.Path, State: s.State, Sync: s.Sync, Format: s.Format,
-		Log: s.catalog.log.String(), Incarnation: s.catalog.incarnation.String(),
-		Healthy: s.trouble == "" && s.err == nil, Trouble: s.trouble,
-		Generation: live.number, Size: s.size,
+		Log: s.view.catalog.log.String(), Incarnation: s.view.catalog.incarnation.String(),
+		Healthy: s.view.trouble == "" && s.view.err == nil, Trouble: s.view.trouble,
+		Generation: live.number, Size: s.view.size,
 		Lines: lines, Bytes: bytes, Commits: c.commits.Load(),
-		Streams: len(s.catalog.streams), Generations: s.catalog.list(),
+		Streams: len(s.view.catalog.streams), Generations: s.view.catalog.list(),
 	}
 }
 
 // LogID is the log's own random id: positions mean something within one log.
 func (s *Sink) LogID() wire.StreamID {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.catalog.log
+	s.view.mu.RLock()
+	defer s.view.mu.RUnlock()
+	return s.view.catalog.log
 }

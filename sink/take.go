@@ -87,7 +87,7 @@ func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		w.group.count(st.origin.Value(), -1)
 	case wire.OpSkip:
 		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.origin.Value().host, b.Offset, b.End, b.Reason)
-		w.s.counts.skipped.Add(uint64(b.End - b.Offset))
+		w.s.counts.streams.skippedBytes.Add(uint64(b.End - b.Offset))
 	}
 	w.note(id, b)
 	return nil, nil
@@ -180,7 +180,7 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 // wrote counts what was laid out of b.
 func (w *writer) wrote(n *counters.Input, b *wire.Batch, lines, length int) {
 	n.Written(lines, length)
-	w.s.shares.add(b, length, w.file.generation)
+	w.s.counts.shares.add(b, length, w.file.generation)
 }
 
 // lay lays text out under r; anonymous lines continue the record before, if
@@ -210,7 +210,7 @@ func countLines(text []byte) int { return lines.Count(text) }
 
 // takeNotices puts the log's own lines into the group.
 func (w *writer) takeNotices() {
-	for _, n := range w.s.notices.take() {
+	for _, n := range w.s.queue.notices.take() {
 		w.s.counts.of(ownInput).Received(1, len(n.text))
 		if w.s.Format == "raw" {
 			w.s.counts.of(ownInput).Rejected(counters.RawFormat, 1)

@@ -14,7 +14,7 @@ import (
 func TestVerifySums(t *testing.T) {
 	f := func(name string, damage func(path string) error, problems, found int, want string) {
 		t.Run(name, func(t *testing.T) {
-			s := open(t, &Sink{Compress: "none"})
+			s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 			src := newSource()
 			for i := range 400 {
 				src.send(t, s, fmt.Sprint("line ", i))

@@ -115,9 +115,9 @@ func TestStateOfVersion1(t *testing.T) {
 	for _, mode := range []string{syncCommit, syncNone} {
 		t.Run(mode, func(t *testing.T) {
 			path, streams := unpackV1(t, mode)
-			s := open(t, &Sink{Path: path, Sync: mode, walSize: 1 << 20, Compress: "none"})
-			if len(streams) != 5 || len(s.catalog.streams) != len(streams) {
-				t.Fatalf("%d streams, want %d", len(s.catalog.streams), len(streams))
+			s := open(t, &Sink{Path: path, Sync: mode, env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}})
+			if len(streams) != 5 || len(s.view.catalog.streams) != len(streams) {
+				t.Fatalf("%d streams, want %d", len(s.view.catalog.streams), len(streams))
 			}
 			for round := range 2 {
 				for _, want := range streams {
@@ -133,7 +133,7 @@ func TestStateOfVersion1(t *testing.T) {
 				if r, err := Verify(context.Background(), path, ""); err != nil || !r.OK() {
 					t.Fatalf("verify: %v %q", err, r.Problems)
 				}
-				s = open(t, &Sink{Path: path, Sync: mode, walSize: 1 << 20, Compress: "none"})
+				s = open(t, &Sink{Path: path, Sync: mode, env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}})
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func expectV1(t *testing.T, s *Sink, want streamV1) {
 		t.Fatal(err)
 	}
 	kind := kindV1(want.Lossy, want.Agent)
-	st := s.catalog.streams[s.catalog.id(kind, want.Agent, own)]
+	st := s.view.catalog.streams[s.view.catalog.id(kind, want.Agent, own)]
 	if st == nil {
 		t.Fatalf("stream %s of %s is not known any more", want.Stream, want.Agent)
 	}
@@ -155,7 +155,7 @@ func expectV1(t *testing.T, s *Sink, want streamV1) {
 	if got != want || n.kind != kind {
 		t.Errorf("stands at %+v, want %+v", got, want)
 	}
-	if other := s.catalog.streams[s.catalog.id(kind, "another", own)]; other != nil {
+	if other := s.view.catalog.streams[s.view.catalog.id(kind, "another", own)]; other != nil {
 		t.Errorf("another agent has the stream %s, too", want.Stream)
 	}
 }

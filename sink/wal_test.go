@@ -38,7 +38,7 @@ func TestOlderLife(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
 	for i, lines := range [][]string{{"one", "two", "three"}, {"four"}} {
 		var p power
-		s := open(t, &Sink{Path: path, Disk: p.disk(), walSize: 1 << 20, Compress: "none"})
+		s := open(t, &Sink{Path: path, Disk: p.disk(), env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}})
 		src := newSource()
 		for _, line := range lines {
 			src.send(t, s, line)
@@ -52,7 +52,7 @@ func TestOlderLife(t *testing.T) {
 			}
 		}
 	}
-	expectLines(t, open(t, &Sink{Path: path, walSize: 1 << 20, Compress: "none"}), "one", "two", "three", "four")
+	expectLines(t, open(t, &Sink{Path: path, env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}}), "one", "two", "three", "four")
 }
 
 func expectSuffix(t *testing.T, s *Sink, line string) {
@@ -72,7 +72,7 @@ func TestRingWaits(t *testing.T) {
 		}
 	}}
 	const blocks = 16
-	s := open(t, &Sink{Path: path, Disk: p.disk(), walSize: blocks * blockSize})
+	s := open(t, &Sink{Path: path, Disk: p.disk(), env: environment{walSize: blocks * blockSize}})
 	src := newSource()
 	src.send(t, s, "first")
 	held.Store(true)
@@ -98,7 +98,7 @@ func TestRingWaits(t *testing.T) {
 	if n := acked.Load(); n >= blocks {
 		t.Errorf("%d frames were acknowledged without a checkpoint, in a ring with room for %d", n, blocks)
 	}
-	s = open(t, &Sink{Path: path, walSize: blocks * blockSize})
+	s = open(t, &Sink{Path: path, env: environment{walSize: blocks * blockSize}})
 	got := bodies(t, s)
 	for i := range acked.Load() {
 		if int64(len(got)) < i+2 || got[i+1] != fmt.Sprint("line ", i) {
@@ -211,7 +211,7 @@ func TestAppendedInBetween(t *testing.T) {
 			}
 		}
 	}}
-	s := open(t, &Sink{Path: path, Disk: p.disk(), Compress: "none"})
+	s := open(t, &Sink{Path: path, Disk: p.disk(), Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	src.send(t, s, "one")
 	expectLines(t, s, "one")

@@ -9,10 +9,10 @@ import (
 
 // Welcome is what to tell an agent that connects. All of it is durable.
 func (s *Sink) Welcome(agent string) wire.Welcome {
-	s.mu.RLock()
-	w := wire.Welcome{Log: s.catalog.log, Incarnation: s.catalog.incarnation}
-	streams := slices.Clone(s.catalog.agents[agent])
-	s.mu.RUnlock()
+	s.view.mu.RLock()
+	w := wire.Welcome{Log: s.view.catalog.log, Incarnation: s.view.catalog.incarnation}
+	streams := slices.Clone(s.view.catalog.agents[agent])
+	s.view.mu.RUnlock()
 	w.Listing = wire.Listing{Count: len(streams), Pages: func(size int) iter.Seq[[]wire.StreamState] {
 		return s.pages(streams, size)
 	}}
@@ -27,12 +27,12 @@ func (s *Sink) pages(streams []*stream, size int) iter.Seq[[]wire.StreamState] {
 		page := make([]wire.StreamState, 0, min(size, len(streams)))
 		for part := range slices.Chunk(streams, size) {
 			page = page[:0]
-			s.mu.RLock()
+			s.view.mu.RLock()
 			for _, st := range part {
 				page = append(page, wire.StreamState{
 					Stream: st.own, Source: st.source, Identity: []byte(st.identity), Watermark: st.Watermark})
 			}
-			s.mu.RUnlock()
+			s.view.mu.RUnlock()
 			if !yield(page) {
 				return
 			}

@@ -9,34 +9,30 @@ import (
 // writer owns everything that commits: one goroutine, no locks but the one under
 // which others look at the catalog.
 type writer struct {
-	s       *Sink
-	catalog *catalog
-	layout  *line.Layout
-	wal     *wal
-	file    *file
-	keeper  *checkpointer
-	mover   mover
+	s            *Sink
+	catalog      *catalog
+	layout       *line.Layout
+	wal          *wal
+	file         *file
+	mover        mover
+	checkpointer *checkpointer
 
-	group     group
-	ledger    []byte // records of the live generation since the last checkpoint
-	ledSize   int64  // bytes of its ledger, those included
-	tableLive int64  // bytes of the table when it was last written whole
+	group       group
+	ledger      ledgerTail
+	checkpoints checkpoints
+	stall       stall
+	complaint   complaint
+	nextFile    nextFile
+	limits      limitChecks
+	keyClock    keyClock
 
-	seq      uint64      // of the last checkpoint
-	pending  *checkpoint // being written; its outcome comes over done
-	done     chan error
-	last     time.Time // of the last checkpoint
-	expired  time.Time // when lossy streams were looked through last
-	keyClock keyClock
-	limited  map[string]time.Time // when it was last said that a limit is met
-	before   time.Time            // of the last checkpoint before the start
+	remaking bool // the state is being made again
+}
 
-	trouble                   trouble
-	complaint                 complaint
-	rotateAfter, replaceAfter time.Time // not before, after it failed
-	noFile                    error     // why the last try to begin a file failed
-	whole                     bool      // the next checkpoint holds everything, synced, whatever the mode
-	remaking                  bool      // the state is being made again
+// ledgerTail is what the next checkpoint appends to the live generation's ledger.
+type ledgerTail struct {
+	records []byte
+	size    int64 // of the ledger, records included
 }
 
 // run is the writer: it takes what waits, commits it as one group, and looks
@@ -49,17 +45,17 @@ func (w *writer) run() error {
 		w.s.alive()
 		w.rest()
 		select {
-		case r := <-w.s.in:
+		case r := <-w.s.queue.requests:
 			w.rested()
 			err = w.gather(r)
-		case call := <-w.s.calls:
+		case call := <-w.s.queue.calls:
 			err = call(w)
-		case err = <-w.done:
+		case err = <-w.checkpoints.done:
 			err = w.checkpointed(err)
-		case <-w.s.notices.wake:
+		case <-w.s.queue.notices.wake:
 		case <-tick.C:
 			err = w.tick()
-		case <-w.s.quit:
+		case <-w.s.queue.quit:
 			return w.finish()
 		}
 		if err == nil {
@@ -74,11 +70,11 @@ func (w *writer) run() error {
 
 // rested notes that the writer has batches to work on, rest that it waits for
 // some.
-func (w *writer) rested() { w.s.working.Store(time.Now().UnixNano()) }
+func (w *writer) rested() { w.s.queue.busy.since.Store(time.Now().UnixNano()) }
 
 func (w *writer) rest() {
-	if since := w.s.working.Swap(0); since != 0 {
-		w.s.worked.Add(time.Now().UnixNano() - since)
+	if since := w.s.queue.busy.since.Swap(0); since != 0 {
+		w.s.queue.busy.total.Add(time.Now().UnixNano() - since)
 	}
 }
 
@@ -92,7 +88,7 @@ func (w *writer) gather(r *request) error {
 			return nil
 		}
 		select {
-		case r = <-w.s.in:
+		case r = <-w.s.queue.requests:
 		default:
 			return nil
 		}
@@ -112,12 +108,12 @@ func (w *writer) fail(err error) error {
 
 // tick is what the writer does when nothing arrives.
 func (w *writer) tick() error {
-	if w.pending == nil {
+	if w.checkpoints.pending == nil {
 		if why := w.strayed(); why != "" {
 			return w.remake(why)
 		}
 	}
-	if w.pending == nil && w.wal.used() > 0 && time.Since(w.last) > idleCheckpoint {
+	if w.checkpoints.pending == nil && w.wal.used() > 0 && time.Since(w.checkpoints.last) > idleCheckpoint {
 		w.start(w.capture())
 	}
 	if why := w.file.foul(w.s.Path); why != "" && w.mayReplace() {
@@ -151,9 +147,9 @@ func (w *writer) finish() error {
 
 // stop closes the files; a checkpoint under way is waited for.
 func (w *writer) stop() {
-	if w.pending != nil {
-		<-w.done
-		w.pending = nil
+	if w.checkpoints.pending != nil {
+		<-w.checkpoints.done
+		w.checkpoints.pending = nil
 	}
 	w.close()
 }
@@ -166,7 +162,7 @@ func (w *writer) close() {
 	if w.wal != nil && w.wal.f != nil {
 		w.wal.f.Close()
 	}
-	if w.keeper != nil {
-		w.keeper.close()
+	if w.checkpointer != nil {
+		w.checkpointer.close()
 	}
 }

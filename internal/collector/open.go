@@ -34,7 +34,7 @@ func (c *server) prepareWork() (err error) {
 	if c.work, err = w.distributor(c.sink, c.most.workers, c.log); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", w.Listen, err)}
 	}
-	c.sink.Needed, c.sink.Expire = c.work.Needed, c.work.Expire
+	c.sink.Retention.AwaitConsumers = true
 	return nil
 }
 

@@ -198,15 +198,17 @@ func (s *settings) sink() *sink.Sink {
 	l := &s.Collector.Log
 	k := &sink.Sink{
 		Path: l.Path, State: s.state(), Format: l.Format, Sync: l.Sync,
-		RotateSize: orOff(int64(l.RotateSize)), RotateEvery: time.Duration(l.RotateEvery),
-		KeepFiles: l.KeepFiles, KeepAge: time.Duration(l.KeepAge), KeepBytes: orOff(int64(l.KeepBytes)),
-		Limits: s.Collector.Limits.limits(), Compress: l.Compress, Mode: fs.FileMode(l.Mode), DirMode: fs.FileMode(l.DirMode),
+		Rotation: sink.RotationPolicy{Size: orOff(int64(l.RotateSize)), Every: time.Duration(l.RotateEvery)},
+		Retention: sink.RetentionPolicy{
+			Files: l.KeepFiles, Age: time.Duration(l.KeepAge), Bytes: orOff(int64(l.KeepBytes)), Compress: l.Compress,
+		},
+		Limits: s.Collector.Limits.limits(), Mode: fs.FileMode(l.Mode), DirMode: fs.FileMode(l.DirMode),
 	}
 	if w := s.Collector.Work; w != nil {
-		k.HoldBytes, k.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
+		k.Retention.HoldBytes, k.Retention.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
 	}
 	if l.RotateAt != nil {
-		k.RotateAt, k.RotateAtSet = l.RotateAt.After, true
+		k.Rotation.At, k.Rotation.AtSet = l.RotateAt.After, true
 	}
 	return k
 }

@@ -36,9 +36,9 @@ func newOffice(t *testing.T, lines ...string) *office {
 	t.Helper()
 	o := &office{t: t, dir: t.TempDir()}
 	log := slog.New(slog.DiscardHandler)
-	o.sink = &sink.Sink{Path: filepath.Join(o.dir, "all.log"), Log: log, Sync: "none", Compress: "none"}
+	o.sink = &sink.Sink{Path: filepath.Join(o.dir, "all.log"), Log: log, Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}
 	o.dist = distribute.New(o.sink, distribute.Settings{Log: log, Retry: time.Millisecond, Attempts: 3})
-	o.sink.Needed, o.sink.Expire = o.dist.Needed, o.dist.Expire
+	o.sink.Retention.AwaitConsumers = true
 	if err := errors.Join(o.sink.Open(t.Context()), o.dist.Open(t.Context())); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func newCrashLog(t *testing.T, mode string) *crashLog {
 	if err := os.MkdirAll(l.work, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	l.sink = &sink.Sink{Path: filepath.Join(dir, "all.log"), State: filepath.Dir(l.work), Sync: mode, Host: "here", Compress: "none",
+	l.sink = &sink.Sink{Path: filepath.Join(dir, "all.log"), State: filepath.Dir(l.work), Sync: mode, Host: "here", Retention: sink.RetentionPolicy{Compress: "none"},
 		Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
 			d := l.disk.Load()
 			if d == nil || path != l.work && !strings.HasPrefix(path, l.work+string(filepath.Separator)) {

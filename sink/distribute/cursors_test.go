@@ -88,7 +88,7 @@ func FuzzCursors(f *testing.F) {
 // another log are not taken.
 func TestCursorsTorn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+	b := open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start"})
 	f := c.hear(protocol.KindLines)
@@ -121,7 +121,7 @@ func TestCursorsTorn(t *testing.T) {
 		if err := os.CopyFS(work, os.DirFS(kept)); err != nil {
 			t.Fatal(err)
 		}
-		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+		b := open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 		defer b.down()
 		if b.group("g").Group == "" {
 			var l tally
@@ -162,7 +162,7 @@ func TestCursorsTorn(t *testing.T) {
 func TestCursorsCannotBeSaved(t *testing.T) {
 	for _, op := range []disk.Op{disk.OpWrite, disk.OpSync} {
 		var broken atomic.Bool
-		s := &sink.Sink{Sync: "commit", Compress: "none", Disk: &disk.Disk{Fault: func(o disk.Op, p string) (int, error) {
+		s := &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}, Disk: &disk.Disk{Fault: func(o disk.Op, p string) (int, error) {
 			if broken.Load() && o == op && strings.Contains(p, "cursors-") {
 				return 3, syscall.ENOSPC
 			}
@@ -192,7 +192,7 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 // TestExpireIsSaved: what a group gives up is durable before the file may go: else a
 // crash would have it given up again, when it can no longer be counted.
 func TestExpireIsSaved(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	if _, err := b.dist.findOrCreate("g", "start", netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestExpireIsSaved(t *testing.T) {
 	}
 	b.putMany(100, 150)
 	all := b.sink.Status().Generations
-	if err := b.dist.Expire(context.Background(), all[0], all[1]); err != nil {
+	if err := b.dist.expire(context.Background(), all[0], all[1]); err != nil {
 		t.Fatal(err)
 	}
 	var newest []byte
@@ -253,7 +253,7 @@ func TestExpireAfterAnError(t *testing.T) {
 	before := b.group("g")
 	all := b.sink.Status().Generations
 	unreadable.Store(true)
-	if err := b.dist.Expire(t.Context(), all[0], all[1]); !errors.Is(err, syscall.EIO) {
+	if err := b.dist.expire(t.Context(), all[0], all[1]); !errors.Is(err, syscall.EIO) {
 		t.Fatalf("the count ended with %v, and the file cannot be read", err)
 	}
 	unreadable.Store(false)
@@ -265,7 +265,7 @@ func TestExpireAfterAnError(t *testing.T) {
 	if again := c.hear(protocol.KindLines); again.Runs[0] != second.Runs[0] {
 		t.Errorf("handed out next are %v, want the released lines %v", again.Runs, second.Runs)
 	}
-	if err := b.dist.Expire(t.Context(), all[0], all[1]); err != nil {
+	if err := b.dist.expire(t.Context(), all[0], all[1]); err != nil {
 		t.Fatal(err)
 	}
 	if after := b.group("g"); after.Expired != 80 || after.Waiting != 0 || after.InFlight != 20 {
@@ -279,7 +279,7 @@ func TestDirectoryIsDurable(t *testing.T) {
 	var mu sync.Mutex
 	var ops []string
 	path := filepath.Join(t.TempDir(), "all.log")
-	open(t, path, &sink.Sink{Sync: "commit", Compress: "none", Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
+	open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}, Disk: &disk.Disk{Fault: func(op disk.Op, p string) (int, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		ops = append(ops, string(op)+" "+p)

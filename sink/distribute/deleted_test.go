@@ -20,7 +20,7 @@ import (
 func TestStateDeleted(t *testing.T) {
 	for _, idle := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "all.log")
-		b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+		b := open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 		b.putMany(0, 100)
 		c := b.raw(protocol.Hello{Group: "g", From: "start"})
 		f := c.hear(protocol.KindLines)
@@ -63,7 +63,7 @@ func TestStateDeleted(t *testing.T) {
 		if err := os.Rename(left, work); err != nil {
 			t.Fatal(err)
 		}
-		b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+		b = open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 		if g := b.group("g"); g.Accepted != accepted || g.LagLines != 100-accepted+notices {
 			t.Errorf("idle %v: after a start: %+v", idle, g)
 		}
@@ -74,7 +74,7 @@ func TestStateDeleted(t *testing.T) {
 // TestDeadLettersDeleted: a file of dead letters that somebody deleted begins anew,
 // without a hole where it ended before, and with the log's mode.
 func TestDeadLettersDeleted(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Compress: "none", Mode: 0o666}, Settings{Attempts: 1})
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}, Mode: 0o666}, Settings{Attempts: 1})
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start"}, Handle: func(context.Context, *worker.Delivery) error { return errors.New("no") }})
 	path := filepath.Join(sink.StateDir(b.sink.Path), workDir, "dead-g.jsonl")
 	for i := range 2 {

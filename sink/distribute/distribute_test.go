@@ -35,7 +35,7 @@ func open(t *testing.T, path string, s *sink.Sink, settings Settings) *bench {
 	s.Path, s.Log, s.Host = path, log, "here"
 	settings.Log, settings.Retry = log, cmp.Or(settings.Retry, time.Millisecond)
 	d := New(s, settings)
-	s.Needed, s.Expire = d.Needed, d.Expire
+	s.Retention.AwaitConsumers = true
 	if err := s.Open(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func open(t *testing.T, path string, s *sink.Sink, settings Settings) *bench {
 }
 
 func openNew(t *testing.T, settings Settings) *bench {
-	return open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Compress: "none"}, settings)
+	return open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}, settings)
 }
 
 // put appends lines from a host and a source.

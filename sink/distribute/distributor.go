@@ -69,7 +69,6 @@ type Distributor struct {
 	Settings
 	sink *sink.Sink
 
-	opened   chan struct{} // closed by Open: the positions of the groups are known
 	door     door
 	groups   groups
 	cursors  *cursors
@@ -90,12 +89,12 @@ var ErrClosed = errors.New("distribute: closed")
 // ErrNoGroup is the error for a group that does not exist.
 var ErrNoGroup = errors.New("no such group")
 
-// New returns a distributor of k's lines. So that retention respects the groups, set
-// k.Needed and k.Expire to the distributor's methods before k is opened. The distributor
-// is opened after k, and closed before it.
+// New returns a distributor of k's lines. The distributor is opened after k
+// and closed before it. So that retention respects the groups before the distributor
+// is open, k's policy sets AwaitConsumers.
 func New(k *sink.Sink, s Settings) *Distributor {
 	s.defaults()
-	d := &Distributor{Settings: s, sink: k, opened: make(chan struct{}), door: newDoor(), groups: newGroups(),
+	d := &Distributor{Settings: s, sink: k, door: newDoor(), groups: newGroups(),
 		warnings: retry.NewLog(s.Log), seed: maphash.MakeSeed()}
 	d.governor.worked, d.governor.idle = k.Worked, processors
 	d.ctx, d.cancel = context.WithCancel(context.Background())
@@ -117,7 +116,7 @@ func (d *Distributor) Open(ctx context.Context) error {
 		d.start(g)
 	}
 	d.work.Go(func() { d.cursors.run(d.ctx) }) // ends by Shutdown
-	close(d.opened)
+	d.sink.SetConsumers(sink.Consumers{Needed: d.needed, Expire: d.expire})
 	d.saveSoon() // writes the dead letters that a crash kept from their file
 	return ctx.Err()
 }
@@ -156,14 +155,8 @@ func (d *Distributor) Forget(ctx context.Context, name string) error {
 	return d.cursors.flush(ctx)
 }
 
-// Needed returns the lowest position that a group still needs; false: there is no group.
-// Until the distributor is open, everything is needed.
-func (d *Distributor) Needed() (low sink.Position, any bool) {
-	select {
-	case <-d.opened:
-	default:
-		return low, true
-	}
+// needed returns the lowest position that a group still needs; false: there is no group.
+func (d *Distributor) needed() (low sink.Position, any bool) {
 	for _, g := range d.groups.all() {
 		g.mu.Lock()
 		at := g.lowLocked()
@@ -175,14 +168,9 @@ func (d *Distributor) Needed() (low sink.Position, any bool) {
 	return low, any
 }
 
-// Expire is called before retention removes a file: lines in it that a group has not
-// finished are counted and abandoned, durably. It waits until the distributor is open.
-func (d *Distributor) Expire(ctx context.Context, gen, next sink.Generation) error {
-	select {
-	case <-d.opened:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// expire is called before retention removes a file: lines in it that a group has not
+// finished are counted and abandoned, durably.
+func (d *Distributor) expire(ctx context.Context, gen, next sink.Generation) error {
 	for _, g := range d.groups.all() {
 		if err := g.expire(ctx, gen, sink.Position{Generation: next.Number}); err != nil {
 			return err

@@ -258,7 +258,7 @@ func TestPartialAnswers(t *testing.T) {
 // all else does, when the collector is cut off without a word and starts again.
 func TestAcceptedSurvives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+	b := open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start"})
 	f := c.hear(protocol.KindLines)
@@ -274,7 +274,7 @@ func TestAcceptedSurvives(t *testing.T) {
 	if err := os.Rename(left, work); err != nil {
 		t.Fatal(err)
 	}
-	b = open(t, path, &sink.Sink{Sync: "commit", Compress: "none"}, Settings{})
+	b = open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	if g := b.group("g"); g.LagLines != 80 || g.Accepted != 20 {
 		t.Errorf("after a start: %+v", g)
 	}
@@ -304,7 +304,7 @@ func copyDir(t *testing.T, from string) string {
 // forgets them leaves each there once, whole.
 func TestDeadLettersOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, Settings{})
+	b := open(t, path, &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	b.putMany(0, 3)
 	b.wait("the lines", func() bool { return b.sink.End().Offset > 0 })
 	end, id := b.sink.End(), b.sink.LogID()
@@ -320,7 +320,7 @@ func TestDeadLettersOnce(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(work, "cursors-0"), encodeCursors(1000, id, s.append([]byte{0x91})), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	b = open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, Settings{})
+	b = open(t, path, &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	b.wait("the dead letters", func() bool { return b.group("g").Dead == 3 })
 	text, err := os.ReadFile(dead)
 	if err != nil || !strings.HasPrefix(string(text), before) || bytes.Count(text, []byte{'\n'}) != 4 || bytes.Contains(text, []byte("it was written")) {
@@ -359,7 +359,7 @@ func TestFilter(t *testing.T) {
 func TestExpired(t *testing.T) {
 	for _, hold := range []int64{0, 1 << 30} {
 		path := filepath.Join(t.TempDir(), "all.log")
-		b := open(t, path, &sink.Sink{Sync: "none", Compress: "none", KeepFiles: 1, HoldBytes: hold}, Settings{})
+		b := open(t, path, &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none", Files: 1, HoldBytes: hold}}, Settings{})
 		b.putMany(0, 250)
 		c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 50, Batch: 50})
 		f := c.hear(protocol.KindLines)
@@ -401,25 +401,11 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// TestExpireWaits: what the groups need is not known before they were read, so no
-// file goes before that.
-func TestExpireWaits(t *testing.T) {
-	d := new(Distributor)
-	if at, any := d.Needed(); at != (sink.Position{}) || !any {
-		t.Errorf("needed: from %s, %v; want everything", at, any)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	if err := d.Expire(ctx, sink.Generation{Number: 1}, sink.Generation{Number: 2}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("it may go: %v", err)
-	}
-}
-
 // TestMovedAway: lines that have to go out again while their file is between two
 // names are waited for, not given up.
 func TestMovedAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
-	b := open(t, path, &sink.Sink{Sync: "none", Compress: "none"}, Settings{})
+	b := open(t, path, &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	b.putMany(0, 100)
 	c := b.raw(protocol.Hello{Group: "g", From: "start", Credit: 100})
 	had := 0

@@ -122,7 +122,7 @@ func body(line string) string {
 // see every line once, in order, over rotations and compressed files, and one
 // that is cut off again and again goes on by Last-Event-ID.
 func TestTailFollows(t *testing.T) {
-	s, url := show(t, &sink.Sink{RotateSize: 256 << 10}, new(Tail))
+	s, url := show(t, &sink.Sink{Rotation: sink.RotationPolicy{Size: 256 << 10}}, new(Tail))
 	const n = 40_000
 	put(t, s, "web", "app", numbers(0, n/4)...)
 	visible(t, s)
@@ -265,7 +265,7 @@ func TestTailRefuses(t *testing.T) {
 // TestTailSkips: a watcher that falls too far behind is told exactly what it was
 // not shown, and gets it when it asks.
 func TestTailSkips(t *testing.T) {
-	s, at := show(t, &sink.Sink{Compress: "none"}, &Tail{MaxLag: 100_000})
+	s, at := show(t, &sink.Sink{Retention: sink.RetentionPolicy{Compress: "none"}}, &Tail{MaxLag: 100_000})
 	put(t, s, "web", "app", "line 0")
 	release := make(chan struct{})
 	seen, lost := 0, 0
@@ -323,7 +323,7 @@ func TestTailSkips(t *testing.T) {
 
 // TestTailGone: lines that retention removed are told, and the watcher goes on.
 func TestTailGone(t *testing.T) {
-	s, at := show(t, &sink.Sink{Compress: "none", KeepFiles: 1}, new(Tail))
+	s, at := show(t, &sink.Sink{Retention: sink.RetentionPolicy{Compress: "none", Files: 1}}, new(Tail))
 	put(t, s, "web", "app", "line 0")
 	visible(t, s)
 	position := s.End().String()

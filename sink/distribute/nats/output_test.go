@@ -31,7 +31,7 @@ func open(t *testing.T, dir string) *house {
 	t.Helper()
 	k := &sink.Sink{Path: filepath.Join(dir, "all.log"), Host: "here", Sync: "none"}
 	d := distribute.New(k, distribute.Settings{Retry: time.Millisecond, Attempts: 2})
-	k.Needed, k.Expire = d.Needed, d.Expire
+	k.Retention.AwaitConsumers = true
 	for _, f := range []func(context.Context) error{k.Open, d.Open} {
 		if err := f(t.Context()); err != nil {
 			t.Fatal(err)

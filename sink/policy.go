@@ -1,0 +1,46 @@
+package sink
+
+import (
+	"context"
+	"time"
+)
+
+// RotationPolicy says when the live file is rotated.
+type RotationPolicy struct {
+	Size  int64         // before the file grows beyond this many bytes; default 256 MiB; < 0 never
+	Every time.Duration // a file with lines in it, after this long; 0 never
+	At    time.Duration // with Every: at this time after midnight UTC, and every Every from there
+	AtSet bool          // whether At is meant (midnight is 0)
+}
+
+// RetentionPolicy says which rotated files are kept, and in what form.
+type RetentionPolicy struct {
+	Files    int           // rotated files to keep; 0 all
+	Age      time.Duration // remove rotated files whose last line is older; 0 never
+	Bytes    int64         // bytes of live and rotated files to keep; default 10 GiB; < 0 no bound
+	Compress string        // "gzip" (default), "none"
+
+	// Files that Consumers still need are kept beyond the bounds above, up to HoldBytes
+	// of the log in all and, if HoldAge is not 0, until HoldAge after their last line.
+	HoldBytes int64
+	HoldAge   time.Duration
+
+	AwaitConsumers bool // remove no file before SetConsumers was called
+}
+
+// Consumers are readers that must have every line before retention removes it.
+type Consumers struct {
+	// Needed returns the lowest position that one of them still needs, false if none
+	// needs any. Files from there on are held as RetentionPolicy says. Nil: none.
+	Needed func() (at Position, any bool)
+
+	// Expire is called before g is removed, with the file that follows it. After an
+	// error the removal is tried again later. Nil: no call.
+	Expire func(ctx context.Context, g, next Generation) error
+}
+
+// SetConsumers registers the consumers of an open log. It is called once.
+func (s *Sink) SetConsumers(c Consumers) {
+	s.janitor.consumers.Store(&c)
+	s.janitor.kick()
+}
