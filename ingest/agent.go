@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -254,7 +253,8 @@ func (a *agentConn) takeFrames() error {
 
 // take gives a frame's batch to the keeper, on a goroutine of its own.
 func (a *agentConn) take(b wire.Batch) error {
-	b.Input, b.Agent, b.Host, b.Address = "agent", a.session.Hello.Agent, cmp.Or(a.session.Hello.Host, a.session.Hello.Agent), a.origin
+	b.Input, b.Address = "agent", a.origin
+	SetSession(&b, &a.session.Hello, a.t.TrustHost, time.Now())
 	if b.Stream.IsZero() || !a.t.Sessions.StartFrame(b.Agent, b.Stream) {
 		a.free(b.Text)
 		return &Fault{"protocol", fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}

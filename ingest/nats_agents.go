@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -441,7 +440,8 @@ func (n *NATS) freeText(text []byte) {
 // offer gives an agent's batch to the keeper, and its text back to the budget.
 func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
 	defer n.freeText(b.Text)
-	b.Input, b.Agent, b.Host = "nats-agent", h.Agent, cmp.Or(h.Host, h.Agent)
+	b.Input = "nats-agent"
+	SetSession(b, h, n.TrustHost, time.Now())
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch of no stream"}

@@ -1,11 +1,24 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"fanin/internal/wire"
 )
+
+// SetSession sets what the session h knows of an agent's batch: whose it is, and the
+// host of all its lines, unless the agent may name any. When the agent's clock is
+// wrong, the batch was read at now.
+func SetSession(b *wire.Batch, h *wire.Hello, trustHost bool, now time.Time) {
+	b.Agent, b.Host = h.Agent, cmp.Or(h.Host, h.Agent)
+	if !trustHost {
+		b.DropHosts()
+	}
+	b.CorrectTime(now)
+}
 
 // Offer appends a batch that can be sent again. Errors that decide its outcome are
 // returned bare: *wire.Expected and *wire.Refused. With any other error the outcome is

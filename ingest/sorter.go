@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"fanin/internal/lines"
 	"fanin/internal/origin"
@@ -35,7 +36,7 @@ func newSorter(u *UDP, q *queue) *sorter {
 
 // put takes one datagram, which arrived at now. What is no agent's datagram is text.
 func (s *sorter) put(host netip.Addr, data []byte, now int64) {
-	if isLossy(data) && s.putLossy(host, data) {
+	if isLossy(data) && s.putLossy(host, data, now) {
 		return
 	}
 	data = TrimLine(data)
@@ -93,7 +94,7 @@ func isLossy(data []byte) bool {
 }
 
 // putLossy takes an agent's datagram; false: it is none.
-func (s *sorter) putLossy(host netip.Addr, data []byte) bool {
+func (s *sorter) putLossy(host netip.Addr, data []byte, now int64) bool {
 	s.from.Reset(data)
 	s.dec.Reset(&s.from)
 	var f wire.Frame
@@ -110,6 +111,7 @@ func (s *sorter) putLossy(host netip.Addr, data []byte) bool {
 	}
 	s.u.agentLines.Received(lines, len(b.Text))
 	b.Address = s.names(host).address
+	b.CorrectTime(time.UnixMicro(now))
 	s.q.put(key{stream: b.Stream.Owned(b.Kind, b.Agent)}, b, lines)
 	return true
 }

@@ -196,19 +196,26 @@ func (d *Decoder) cuts(b *Batch) {
 	}
 }
 
-// marks reads changes of labels. Names that equal those of the mark before share
-// their memory.
+// marks reads changes of labels. A name that stays the same takes memory once.
 func (d *Decoder) marks(b *Batch) {
 	var last Labels
 	for n := d.in.Array(MaxMarks); n > 0 && d.in.Err == nil; n-- {
 		d.in.ArrayOf(4)
 		at := d.in.Int()
-		last.Host, last.Source = d.in.StringLike(last.Host, MaxName), d.in.StringLike(last.Source, MaxName)
+		last.Host, last.Source = d.change(last.Host), d.change(last.Source)
 		if last.Time = (time.Time{}); !d.in.Nil() {
 			last.Time = time.UnixMicro(d.in.Int())
 		}
 		b.Marks = append(b.Marks, Mark{Text: int(at), Labels: last})
 	}
+}
+
+// change reads a name, which is nil if it is that of the mark before.
+func (d *Decoder) change(before string) string {
+	if d.in.Nil() {
+		return before
+	}
+	return d.in.StringLike(before, MaxName)
 }
 
 func (d *Decoder) text() string { return d.in.String(MaxName) }

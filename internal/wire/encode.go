@@ -57,19 +57,29 @@ func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 
 func appendMarks(dst []byte, marks []Mark) []byte {
 	dst = msgp.AppendArrayHeader(dst, uint32(len(marks)))
+	var last Labels
 	for i := range marks {
-		m := &marks[i]
+		l := &marks[i].Labels
 		dst = msgp.AppendArrayHeader(dst, 4)
-		dst = msgp.AppendInt(dst, m.Text)
-		dst = msgp.AppendString(dst, m.Labels.Host)
-		dst = msgp.AppendString(dst, m.Labels.Source)
-		if m.Labels.Time.IsZero() {
+		dst = msgp.AppendInt(dst, marks[i].Text)
+		dst = appendChange(dst, last.Host, l.Host)
+		dst = appendChange(dst, last.Source, l.Source)
+		if l.Time.IsZero() {
 			dst = msgp.AppendNil(dst)
 		} else {
-			dst = msgp.AppendInt64(dst, m.Labels.Time.UnixMicro())
+			dst = msgp.AppendInt64(dst, l.Time.UnixMicro())
 		}
+		last = *l
 	}
 	return dst
+}
+
+// appendChange appends a name, or nil if it is that of the mark before.
+func appendChange(dst []byte, before, name string) []byte {
+	if name == before {
+		return msgp.AppendNil(dst)
+	}
+	return msgp.AppendString(dst, name)
 }
 
 // appendHead appends what batch, open, skip and end begin with.

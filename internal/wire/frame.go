@@ -25,7 +25,8 @@ const Magic = "\x97\xa5fanin"
 //	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text comes last,
 //	          so that its room can be found before it is read.
 //	          marks = [[text, host, source, time], ...]: labels of the lines from that byte of the
-//	          text on. "" is the batch's own name; time is nil or in microseconds since 1970 (UTC).
+//	          text on. A name is nil if it is that of the mark before, and "" if it is the batch's
+//	          own; time is nil or in microseconds since 1970 (UTC).
 //	          At most MaxMarks; raw length and what marks take (Batch.Check) are MaxText at most
 //	  open    [2, stream, epoch, base, tail, source, identity]
 //	  skip    [3, stream, epoch, from, to, before, after, reason]

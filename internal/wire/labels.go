@@ -99,6 +99,39 @@ func (b *Batch) Label(l Labels) bool {
 	return true
 }
 
+// DropHosts removes the hosts of marks: all lines then have the batch's own.
+func (b *Batch) DropHosts() {
+	for i := range b.Marks {
+		b.Marks[i].Labels.Host = ""
+	}
+}
+
+// MaxSkew is how far an agent's clock may be from the collector's.
+const MaxSkew = time.Minute
+
+// CorrectTime makes now the time when b was read, if the time that its sender gives
+// is further away than MaxSkew. Lines without a time of their own still show the
+// sender's.
+func (b *Batch) CorrectTime(now time.Time) {
+	sent := time.UnixMicro(b.Time)
+	if b.Op != OpData || sent.Sub(now).Abs() <= MaxSkew {
+		return
+	}
+	b.Time = now.UnixMicro()
+	if own := (Labels{Time: sent}); own.check() != nil {
+		return // the log cannot show it
+	}
+	for i := range b.Marks {
+		if l := &b.Marks[i].Labels; l.Time.IsZero() {
+			l.Time = sent
+		}
+	}
+	begins := len(b.Marks) > 0 && b.Marks[0].Text == 0
+	if !begins && len(b.Marks) < MaxMarks && len(b.Text)+b.labelBytes()+markBytes <= MaxText {
+		b.Marks = slices.Insert(b.Marks, 0, Mark{Labels: Labels{Time: sent}})
+	}
+}
+
 // Runs is the text of b in pieces whose lines have the same labels, with the
 // batch's own host and source where a mark names none.
 func (b *Batch) Runs() iter.Seq2[Labels, []byte] {

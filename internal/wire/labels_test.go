@@ -134,9 +134,12 @@ func long(n int) string { return strings.Repeat("n", n) }
 func TestMarksTakeNoMemory(t *testing.T) {
 	b := Batch{Stream: StreamID{1}, End: 9}
 	for i := range MaxMarks {
-		b.Marks = append(b.Marks, Mark{Text: i, Labels: Labels{Source: "the same for all"}})
+		b.Marks = append(b.Marks, Mark{Text: i, Labels: Labels{Source: []string{"one name", "another"}[i%2]}})
 	}
 	frame := AppendBatch(nil, &b, 0, nil)
+	if len(frame) > b.labelBytes() {
+		t.Errorf("a frame of %d bytes for labels of %d", len(frame), b.labelBytes())
+	}
 	for _, n := range []int{100, 1000, 10_000, len(frame)} {
 		d := NewDecoder(bytes.NewReader(frame[:n]))
 		var f Frame
@@ -144,7 +147,7 @@ func TestMarksTakeNoMemory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		d.Next(&f)
 		runtime.ReadMemStats(&after)
-		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<10+16*n); got > most {
+		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<10+24*n); got > most {
 			t.Errorf("%d bytes allocated for the first %d of a frame, at most %d", got, n, most)
 		}
 	}
@@ -172,5 +175,58 @@ func TestLargestMarks(t *testing.T) {
 	err = NewDecoder(bytes.NewReader(append(AppendBatch(nil, &b, 0, b.Text), b.Text...))).Next(&f)
 	if !errors.Is(err, ErrProtocol) || !errors.Is(b.Check(), ErrRefused) {
 		t.Errorf("text and labels beyond the limit: %v, %v", err, b.Check())
+	}
+}
+
+// TestCorrectTime: a sender whose clock is wrong does not decide where its lines are
+// found, and they show its time nevertheless.
+func TestCorrectTime(t *testing.T) {
+	now := time.Unix(1763830800, 0)
+	full := func() (marks []Mark) {
+		for i := range MaxMarks {
+			marks = append(marks, Mark{Text: i + 1, Labels: Labels{Source: "x"}})
+		}
+		return marks
+	}
+	for name, test := range map[string]struct {
+		off           time.Duration
+		marks         []Mark
+		first, second time.Duration // that the lines show, since now
+	}{
+		"a minute behind":      {-time.Minute, nil, -time.Minute, -time.Minute},
+		"a minute ahead":       {time.Minute, nil, time.Minute, time.Minute},
+		"further behind":       {-time.Minute - 1e3, nil, -time.Minute - 1e3, -time.Minute - 1e3},
+		"further ahead":        {time.Hour, nil, time.Hour, time.Hour},
+		"a mark at the end":    {time.Hour, []Mark{{1, Labels{Source: "x"}}}, time.Hour, time.Hour},
+		"a mark with a time":   {time.Hour, []Mark{{1, Labels{Time: now}}}, time.Hour, 0},
+		"a mark at 0":          {time.Hour, []Mark{{0, Labels{Time: now}}}, 0, 0},
+		"no space for another": {time.Hour, full(), 0, time.Hour},
+		"250 years ahead": {250 * 8760 * time.Hour, nil, 250 * 8760 * time.Hour, 250 * 8760 * time.Hour},
+	} {
+		b := Batch{Time: now.Add(test.off).UnixMicro(), Text: bytes.Repeat([]byte{'\n'}, MaxMarks+1), Marks: test.marks}
+		b.CorrectTime(now)
+		if read := time.UnixMicro(b.Time).Sub(now).Abs(); read > MaxSkew || b.Check() != nil {
+			t.Errorf("%s: read at %v, %v", name, read, b.Check())
+		}
+		var shown []time.Duration
+		for l, text := range b.Runs() {
+			if l.Time.IsZero() {
+				l.Time = time.UnixMicro(b.Time)
+			}
+			for range text {
+				shown = append(shown, l.Time.Sub(now))
+			}
+		}
+		if shown[0] != test.first || shown[1] != test.second {
+			t.Errorf("%s: the lines show %v and %v, want %v and %v", name, shown[0], shown[1], test.first, test.second)
+		}
+	}
+	b := Batch{Time: 1 << 62, Text: []byte("x\n")}
+	if b.CorrectTime(now); b.Time != now.UnixMicro() || b.Marks != nil {
+		t.Errorf("a time that the log cannot show: %+v", b)
+	}
+	b = Batch{Text: append(bytes.Repeat([]byte{'x'}, MaxText-1), '\n')}
+	if b.CorrectTime(now); b.Check() != nil {
+		t.Errorf("a text that leaves no space: %v", b.Check())
 	}
 }
