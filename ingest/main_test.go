@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"fanin/internal/natstest"
+	"go.uber.org/goleak"
+
 	"fanin/internal/wire"
 )
 
-func TestMain(m *testing.M) { natstest.VerifyMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // keeper is an Appender that remembers, or does what outcome says.
 type keeper struct {

@@ -9,8 +9,7 @@ import (
 	"fanin/internal/wire/appendertest"
 )
 
-// No input writes lines under the collector's own source: neither an agent, over
-// TCP or by datagrams, nor a subject's name.
+// No input writes lines under the collector's own source.
 func TestReservedSource(t *testing.T) {
 	c := greet(t, serveTCP(t, &TCP{Out: newKeeper(), Welcome: welcome}), "web-1", instanceA, 1)
 	c.send(wire.AppendBatch(nil, &wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{7}, Source: wire.SourceNotice}, 0, nil))
@@ -20,9 +19,6 @@ func TestReservedSource(t *testing.T) {
 	b := wire.Batch{Kind: wire.StreamLossy, Stream: wire.StreamID{7}, Agent: "web-1", Source: wire.SourceNotice, End: 2, Text: []byte("x\n")}
 	if err := checkLossy(&b, 1); !errors.Is(err, wire.ErrRefused) {
 		t.Errorf("a datagram: %v", err)
-	}
-	if got := sourceOf(wire.SourceNotice); got == wire.SourceNotice {
-		t.Errorf("a subject makes the source %q", got)
 	}
 	anonymous := wire.Batch{Source: wire.SourceNotice, Text: []byte("x\n")}
 	if err := new(appendertest.Memory).Append(t.Context(), anonymous); !errors.Is(err, wire.ErrRefused) {

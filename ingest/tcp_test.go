@@ -26,11 +26,11 @@ import (
 )
 
 func TestMetrics(t *testing.T) {
-	streams, datagrams, messages := NewStreamMetrics(), NewDatagramMetrics(), NewNATSMetrics()
+	streams, datagrams := NewStreamMetrics(), NewDatagramMetrics()
 	inputs := new(counters.Set)
 	inputs.New("tcp", counters.None)
 	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(streams, datagrams, messages, inputs, new(Sessions), new(Budget))
+	r.MustRegister(streams, datagrams, inputs, new(Sessions), new(Budget))
 	if problems, err := testutil.GatherAndLint(r); err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fanin/ingest"
+	natsin "fanin/ingest/nats"
 	"fanin/internal/counters"
 )
 
@@ -10,9 +11,9 @@ type intake struct {
 	inputs    *counters.Set
 	streams   *ingest.StreamMetrics
 	datagrams *ingest.DatagramMetrics
-	messages  *ingest.NATSMetrics
+	messages  *natsin.Metrics
 }
 
 func newIntake() *intake {
-	return &intake{new(counters.Set), ingest.NewStreamMetrics(), ingest.NewDatagramMetrics(), ingest.NewNATSMetrics()}
+	return &intake{new(counters.Set), ingest.NewStreamMetrics(), ingest.NewDatagramMetrics(), natsin.NewMetrics()}
 }

@@ -9,9 +9,10 @@ import (
 	"sync"
 	"time"
 
+	natsin "fanin/ingest/nats"
+
 	"github.com/nats-io/nats.go"
 
-	"fanin/ingest"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
@@ -25,7 +26,7 @@ import (
 type natsServer struct {
 	s     *server
 	table *natsTable
-	in    *ingest.NATS
+	in    *natsin.Input
 	conn  *nats.Conn
 	out   *nats.Conn // nil: nothing goes out
 	work  *natsout.Output
@@ -74,8 +75,8 @@ func (x *natsServer) connect(ctx context.Context) (err error) {
 	return x.service().Serve(x.conn)
 }
 
-func (t *natsTable) listener(s *server) *ingest.NATS {
-	return &ingest.NATS{
+func (t *natsTable) listener(s *server) *natsin.Input {
+	return &natsin.Input{
 		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: s.intake.messages, Inputs: s.intake.inputs, Log: s.log, Notice: s.sink.Notice,
 		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue,
 		Stream: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas),

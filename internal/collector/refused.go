@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 
+	natsin "fanin/ingest/nats"
+
 	"github.com/spf13/cobra"
 
-	"fanin/ingest"
 	"fanin/internal/escape"
 )
 
 // refusedMessage is one of `refused --json`.
 type refusedMessage struct {
 	File string `json:"file"`
-	ingest.Refused
+	natsin.Refused
 }
 
 // refusedMessages lists the messages that the log refused and that are kept.

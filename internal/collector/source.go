@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	natsin "fanin/ingest/nats"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/ingest"
@@ -40,7 +42,7 @@ func (x *source) reason() string {
 
 // refusedStore keeps messages that the log refused, so that they can be published again.
 type refusedStore interface {
-	Refused() ([]ingest.Refused, error)
+	Refused() ([]natsin.Refused, error)
 	Replay(ctx context.Context) (int, error)
 }
 

@@ -15,11 +15,12 @@ import (
 	"testing"
 	"time"
 
+	natsin "fanin/ingest/nats"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"fanin/ingest"
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/wire"
@@ -27,10 +28,10 @@ import (
 )
 
 // collectNATS runs the real listener over a keeper in memory.
-func collectNATS(t *testing.T, s *natstest.Server, change ...func(*ingest.NATS)) (*appendertest.Memory, *ingest.NATS) {
+func collectNATS(t *testing.T, s *natstest.Server, change ...func(*natsin.Input)) (*appendertest.Memory, *natsin.Input) {
 	t.Helper()
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	n := &ingest.NATS{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin"}
 	for _, f := range change {
 		f(n)
 	}
@@ -40,7 +41,7 @@ func collectNATS(t *testing.T, s *natstest.Server, change ...func(*ingest.NATS))
 	return m, n
 }
 
-func throughStream(n *ingest.NATS) { n.Stream, n.Create = "BATCHES", true }
+func throughStream(n *natsin.Input) { n.Stream, n.Create = "BATCHES", true }
 
 // connectNATS runs an agent's side.
 func connectNATS(t *testing.T, s *natstest.Server, change ...func(*NATS)) *NATS {
@@ -65,7 +66,7 @@ func TestAppenderOverNATS(t *testing.T) {
 	appendertest.Run(t, func(t *testing.T) wire.Appender {
 		count++
 		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
-		collectNATS(t, s, func(n *ingest.NATS) { n.Agents = p })
+		collectNATS(t, s, func(n *natsin.Input) { n.Agents = p })
 		return connectNATS(t, s, func(n *NATS) { n.Subject = p })
 	})
 }
@@ -77,7 +78,7 @@ func TestAppenderOverJetStream(t *testing.T) {
 		count++
 		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
 		stream := fmt.Sprintf("BATCHES%d", count)
-		collectNATS(t, s, throughStream, func(n *ingest.NATS) { n.Agents, n.Stream = p, stream })
+		collectNATS(t, s, throughStream, func(n *natsin.Input) { n.Agents, n.Stream = p, stream })
 		return connectNATS(t, s, func(n *NATS) { n.Subject, n.Stream = p, stream })
 	})
 }
@@ -95,9 +96,9 @@ func openNATS(t *testing.T, n *NATS) wire.StreamID {
 // acknowledged, and what was not is taken when it is sent again.
 func TestNATSRestart(t *testing.T) {
 	for name, change := range map[string]struct {
-		collector []func(*ingest.NATS)
+		collector []func(*natsin.Input)
 		agent     []func(*NATS)
-	}{"core": {}, "stream": {[]func(*ingest.NATS){throughStream}, []func(*NATS){viaStream}}} {
+	}{"core": {}, "stream": {[]func(*natsin.Input){throughStream}, []func(*NATS){viaStream}}} {
 		t.Run(name, func(t *testing.T) {
 			s := natstest.New(t)
 			m, _ := collectNATS(t, s, change.collector...)
@@ -149,9 +150,9 @@ func TestNATSNoCollector(t *testing.T) {
 // outcome is not known, and never that the batch was kept.
 func TestNATSUnknown(t *testing.T) {
 	for name, change := range map[string]struct {
-		collector []func(*ingest.NATS)
+		collector []func(*natsin.Input)
 		agent     []func(*NATS)
-	}{"core": {}, "stream": {[]func(*ingest.NATS){throughStream}, []func(*NATS){viaStream}}} {
+	}{"core": {}, "stream": {[]func(*natsin.Input){throughStream}, []func(*NATS){viaStream}}} {
 		t.Run(name, func(t *testing.T) {
 			s := natstest.New(t)
 			m, _ := collectNATS(t, s, change.collector...)
@@ -294,7 +295,7 @@ func TestStreamsWord(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	serve := func() (stop func()) {
-		n := &ingest.NATS{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "BATCHES", Create: true}
+		n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "BATCHES", Create: true}
 		done := make(chan struct{})
 		go func() { n.Serve(); close(done) }() // ended by stop
 		for n.Trouble() != "" {

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"errors"
@@ -12,10 +12,10 @@ import (
 	"fanin/internal/wire"
 )
 
-// natsPlain takes the plain messages of one subject as they are published. They
+// subjectReader takes the plain messages of one subject as they are published. They
 // cannot be had again: what comes while 64 MiB wait is dropped, counted and said.
-type natsPlain struct {
-	n       *NATS
+type subjectReader struct {
+	n       *Input
 	subject string
 	sub     *nats.Subscription
 	pile    pile
@@ -23,7 +23,7 @@ type natsPlain struct {
 	unsaid  int
 }
 
-func (p *natsPlain) run() {
+func (p *subjectReader) run() {
 	part := "subject " + p.subject
 	for !p.n.isDraining() {
 		err := p.subscribe()
@@ -40,7 +40,7 @@ func (p *natsPlain) run() {
 
 // listen takes messages until the listener drains, or the subscription is no good
 // any more.
-func (p *natsPlain) listen() error {
+func (p *subjectReader) listen() error {
 	defer p.finish()
 	for !p.n.isDraining() {
 		m, err := p.sub.NextMsg(250 * time.Millisecond)
@@ -55,7 +55,7 @@ func (p *natsPlain) listen() error {
 	return nil
 }
 
-func (p *natsPlain) subscribe() error {
+func (p *subjectReader) subscribe() error {
 	if !p.n.connected() {
 		return errors.New("not connected")
 	}
@@ -77,7 +77,7 @@ func (p *natsPlain) subscribe() error {
 }
 
 // take gives m, and all that is there behind it.
-func (p *natsPlain) take(m *nats.Msg) {
+func (p *subjectReader) take(m *nats.Msg) {
 	for {
 		p.add(m)
 		waiting, _, err := p.sub.Pending()
@@ -91,14 +91,14 @@ func (p *natsPlain) take(m *nats.Msg) {
 	p.give()
 }
 
-func (p *natsPlain) add(m *nats.Msg) {
+func (p *subjectReader) add(m *nats.Msg) {
 	if p.n.isOwn(m.Subject) {
 		return
 	}
-	p.n.Metrics.natsMessages.Inc()
+	p.n.Metrics.messages.Inc()
 	text := p.n.lines(m.Data)
 	if text == nil {
-		p.n.Metrics.natsEmpty.Inc()
+		p.n.Metrics.empty.Inc()
 		return
 	}
 	for piece := range lines.Chunks(text) {
@@ -109,7 +109,7 @@ func (p *natsPlain) add(m *nats.Msg) {
 	}
 }
 
-func (p *natsPlain) give() {
+func (p *subjectReader) give() {
 	if p.pile.empty() {
 		return
 	}
@@ -124,7 +124,7 @@ func (p *natsPlain) give() {
 }
 
 // sayDrops says at most once in ten seconds what had to be dropped.
-func (p *natsPlain) sayDrops(last bool) {
+func (p *subjectReader) sayDrops(last bool) {
 	p.unsaid += p.n.Metrics.countDrops(p.sub)
 	if p.unsaid == 0 || !last && time.Since(p.said) < retry.LogEvery {
 		return
@@ -136,7 +136,7 @@ func (p *natsPlain) sayDrops(last bool) {
 }
 
 // finish gives what has come until now.
-func (p *natsPlain) finish() {
+func (p *subjectReader) finish() {
 	p.sub.Drain()
 	for {
 		p.sayDrops(false) // a subscription that is through no longer knows how many
@@ -153,7 +153,7 @@ func (p *natsPlain) finish() {
 }
 
 // lines is a message's text as whole lines, none too long; nil: it has none.
-func (n *NATS) lines(message []byte) []byte {
+func (n *Input) lines(message []byte) []byte {
 	text := plainLines(message)
 	if lines.FirstLong(text, n.MaxLine) < len(text) {
 		out, splits := lines.Split(nil, text, n.MaxLine)

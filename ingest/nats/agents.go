@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"bytes"
@@ -12,27 +12,28 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/ingest"
 	"fanin/internal/lines"
 	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
 
-// natsAgents answers agents that ask over NATS. There are no connections: an
+// agents answers agents that ask over NATS. There are no connections: an
 // agent is there from its hello until it falls silent.
-type natsAgents struct {
-	n     *NATS
+type agents struct {
+	n     *Input
 	me    wire.Welcome
 	slots chan struct{}  // one for each message being worked on
 	busy  sync.WaitGroup // those messages
 
 	mu     sync.Mutex
 	ending bool // messages are left to be asked again: an Unsubscribe does not wait for its handler
-	here   map[string]*natsAgent
+	here   map[string]*presentAgent
 }
 
-// natsAgent is an agent that said hello.
-type natsAgent struct {
-	session *Claim
+// presentAgent is an agent that said hello.
+type presentAgent struct {
+	session *ingest.Claim
 	answers string // the subject of its hello's answer: for words that nobody asked for
 	heard   time.Time
 	gone    bool           // nothing new is begun
@@ -40,17 +41,17 @@ type natsAgent struct {
 }
 
 const (
-	mostNATSFlying = 64
-	natsAddress    = "NATS"
+	maxWorking = 64
+	address    = "NATS"
 )
 
-func newNATSAgents(n *NATS) *natsAgents {
-	return &natsAgents{n: n, me: n.Welcome(""), slots: make(chan struct{}, mostNATSFlying), here: make(map[string]*natsAgent)}
+func newAgents(n *Input) *agents {
+	return &agents{n: n, me: n.Welcome(""), slots: make(chan struct{}, maxWorking), here: make(map[string]*presentAgent)}
 }
 
 // run serves agents until the listener drains, unless and until another log's
 // collector does so: their agents would be torn between two logs.
-func (a *natsAgents) run() {
+func (a *agents) run() {
 	for a.n.connected() {
 		since := a.n.Conn.Stats().Reconnects
 		subs, err := a.subscribe()
@@ -73,7 +74,7 @@ func (a *natsAgents) run() {
 
 // serve looks after the agents that are here until the listener drains, or another
 // has the name. That can be so when the server was away: the other was back first.
-func (a *natsAgents) serve(subs []*nats.Subscription, since uint64) error {
+func (a *agents) serve(subs []*nats.Subscription, since uint64) error {
 	for a.n.pause(time.Second) {
 		a.forgetSilent()
 		a.n.Metrics.countDrops(subs...)
@@ -88,7 +89,7 @@ func (a *natsAgents) serve(subs []*nats.Subscription, since uint64) error {
 }
 
 // close lets all agents go when what is being worked on has its answers.
-func (a *natsAgents) close(subs []*nats.Subscription) {
+func (a *agents) close(subs []*nats.Subscription) {
 	a.n.Metrics.countDrops(subs...)
 	for _, sub := range subs {
 		sub.Unsubscribe()
@@ -102,7 +103,7 @@ func (a *natsAgents) close(subs []*nats.Subscription) {
 	}
 }
 
-func (a *natsAgents) setEnding(is bool) {
+func (a *agents) setEnding(is bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ending = is
@@ -111,7 +112,7 @@ func (a *natsAgents) setEnding(is bool) {
 // subscribe listens, if nobody else of this name does. It says whose collector it is
 // before it asks for others: of two that begin at once, the one that asks later hears
 // of the other.
-func (a *natsAgents) subscribe() (subs []*nats.Subscription, err error) {
+func (a *agents) subscribe() (subs []*nats.Subscription, err error) {
 	defer func() {
 		if err != nil {
 			for _, sub := range subs {
@@ -154,7 +155,7 @@ var errTaken = errors.New("give one of them another name")
 const whoWithin = 250 * time.Millisecond
 
 // alone makes sure that no other log's collector takes agents of this name.
-func (a *natsAgents) alone() error {
+func (a *agents) alone() error {
 	sub, err := a.n.Conn.SubscribeSync(a.n.Conn.NewInbox())
 	if err != nil {
 		return fmt.Errorf("ask for other collectors: %w", err)
@@ -178,7 +179,7 @@ func (a *natsAgents) alone() error {
 }
 
 // work does one message on a goroutine of its own.
-func (a *natsAgents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
+func (a *agents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
 	agent := natsconn.AgentOf(m.Subject)
 	if !strings.HasPrefix(m.Reply, a.n.Agents.Answer(agent, "")) {
 		a.n.reject("subject", "a message of an agent wants its answer elsewhere than it may", "subject", m.Subject, "reply", m.Reply)
@@ -199,7 +200,7 @@ func (a *natsAgents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
 
 // tellWho says whose collector this is. It answers to inboxes only: with a subject of
 // the asker's choice it would publish where he may not.
-func (a *natsAgents) tellWho(m *nats.Msg, who wire.Welcome) {
+func (a *agents) tellWho(m *nats.Msg, who wire.Welcome) {
 	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) && !strings.HasPrefix(m.Reply, a.n.Agents.Answers()) {
 		a.n.reject("subject", "who asks for this collector wants the answer elsewhere than in an inbox", "reply", m.Reply)
 		return
@@ -207,42 +208,42 @@ func (a *natsAgents) tellWho(m *nats.Msg, who wire.Welcome) {
 	a.reply(m.Reply, wire.AppendWelcome(nil, who))
 }
 
-func (a *natsAgents) reply(to string, frame []byte) {
+func (a *agents) reply(to string, frame []byte) {
 	if err := a.n.Conn.Publish(to, frame); err != nil {
 		a.n.limited.Warn("nats_answer", "cannot answer over NATS; the agent asks again", "to", to, "error", err)
 	}
 }
 
 // fault tells an agent that it cannot go on, and counts why.
-func (a *natsAgents) fault(to string, f *Fault) {
+func (a *agents) fault(to string, f *ingest.Fault) {
 	a.n.reject(f.Reason, "an agent's message was not taken: "+f.Text, "to", to)
-	a.reply(to, wire.AppendFault(nil, f.Text, FaultPause))
+	a.reply(to, wire.AppendFault(nil, f.Text, ingest.FaultPause))
 }
 
 // hello takes a greeting: the agent's older session ends, and it learns where its
 // streams stand.
-func (a *natsAgents) hello(m *nats.Msg, agent string) {
+func (a *agents) hello(m *nats.Msg, agent string) {
 	var f wire.Frame
 	if err := wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f); err != nil {
-		a.fault(m.Reply, &Fault{"protocol", err.Error()})
+		a.fault(m.Reply, &ingest.Fault{Reason: "protocol", Text: err.Error()})
 		return
 	}
 	if err := a.n.checkHello(&f, agent, wire.Version); err != nil {
 		a.fault(m.Reply, err)
 		return
 	}
-	x := &natsAgent{answers: m.Reply, heard: time.Now()}
+	x := &presentAgent{answers: m.Reply, heard: time.Now()}
 	ctx, cancel := context.WithTimeout(a.n.ctx, 10*time.Second)
 	defer cancel()
-	claim := func() (*Claim, error) {
-		return a.n.Sessions.Claim(ctx, f.Hello, natsAddress, func(reason string) { a.evict(x, reason) })
+	claim := func() (*ingest.Claim, error) {
+		return a.n.Sessions.Claim(ctx, f.Hello, address, func(reason string) { a.evict(x, reason) })
 	}
 	session, err := claim()
 	if err != nil && a.vacated(ctx, agent) {
 		session, err = claim()
 	}
 	if err != nil {
-		a.fault(m.Reply, &Fault{"agent_id", err.Error()})
+		a.fault(m.Reply, &ingest.Fault{Reason: "agent_id", Text: err.Error()})
 		return
 	}
 	a.mu.Lock()
@@ -257,7 +258,7 @@ func (a *natsAgents) hello(m *nats.Msg, agent string) {
 
 // vacated reports whether the session that has an agent's id is nobody's any more,
 // and over: when nobody listens for its answers, its process is gone.
-func (a *natsAgents) vacated(ctx context.Context, agent string) bool {
+func (a *agents) vacated(ctx context.Context, agent string) bool {
 	a.mu.Lock()
 	x := a.here[agent]
 	a.mu.Unlock()
@@ -282,35 +283,35 @@ func (a *natsAgents) vacated(ctx context.Context, agent string) bool {
 
 // checkHello is what a message of an agent must begin with. The server vouches
 // for the subject, so the host must be what the subject says, too.
-func (n *NATS) checkHello(f *wire.Frame, agent string, least int) *Fault {
+func (n *Input) checkHello(f *wire.Frame, agent string, least int) *ingest.Fault {
 	switch {
 	case f.Kind != wire.KindHello:
-		return &Fault{"protocol", "a message of an agent begins with a hello"}
+		return &ingest.Fault{Reason: "protocol", Text: "a message of an agent begins with a hello"}
 	case f.Hello.Agent != agent:
-		return &Fault{"agent_id", fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
+		return &ingest.Fault{Reason: "agent_id", Text: fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
 	}
-	if bad := CheckHello(f.Hello, least); bad != nil {
+	if bad := ingest.CheckHello(f.Hello, least); bad != nil {
 		return bad
 	}
 	if f.Hello.Version == 1 && !n.TrustHost {
 		f.Hello.Host = agent // that version named any host; what it left in a stream is taken all the same
 	}
 	if f.Hello.Host != "" && f.Hello.Host != agent && !n.TrustHost {
-		return &Fault{"host", fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
+		return &ingest.Fault{Reason: "host", Text: fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
 			"set host in the agent's configuration, or trust_host = true in [[collector.nats]]", f.Hello.Host, agent)}
 	}
 	return nil
 }
 
 // evict ends a session because the agent came again. It does not wait.
-func (a *natsAgents) evict(x *natsAgent, reason string) {
+func (a *agents) evict(x *presentAgent, reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.leaveLocked(x, wire.AppendFault(nil, reason, FaultPause))
+	a.leaveLocked(x, wire.AppendFault(nil, reason, ingest.FaultPause))
 }
 
 // leaveLocked lets an agent go, with a last word, once nothing of it is in flight.
-func (a *natsAgents) leaveLocked(x *natsAgent, word []byte) {
+func (a *agents) leaveLocked(x *presentAgent, word []byte) {
 	if x.gone {
 		return
 	}
@@ -327,7 +328,7 @@ func (a *natsAgents) leaveLocked(x *natsAgent, word []byte) {
 	}()
 }
 
-func (a *natsAgents) forgetSilent() {
+func (a *agents) forgetSilent() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, x := range a.here {
@@ -338,17 +339,17 @@ func (a *natsAgents) forgetSilent() {
 }
 
 // ask takes a batch or a ping of an agent that said hello.
-func (a *natsAgents) ask(m *nats.Msg, agent string) {
+func (a *agents) ask(m *nats.Msg, agent string) {
 	d, err := a.n.newFrames(m.Data)
 	var f wire.Frame
-	var bad *Fault
+	var bad *ingest.Fault
 	if err == nil {
 		if err = d.Next(&f); err == nil {
 			bad = a.n.checkHello(&f, agent, wire.Version)
 		}
 	}
 	if err != nil {
-		bad = &Fault{"protocol", err.Error()}
+		bad = &ingest.Fault{Reason: "protocol", Text: err.Error()}
 	}
 	if bad != nil {
 		a.n.freeText(f.Batch.Text)
@@ -366,7 +367,7 @@ func (a *natsAgents) ask(m *nats.Msg, agent string) {
 	case errors.Is(err, errNoRoom):
 		a.reply(m.Reply, wire.AppendAnswer(nil, wire.Answer{Kind: wire.KindLater, Stream: f.Batch.Stream, Reason: err.Error()}))
 	case err != nil:
-		a.fault(m.Reply, &Fault{"protocol", err.Error()})
+		a.fault(m.Reply, &ingest.Fault{Reason: "protocol", Text: err.Error()})
 	case f.Kind == wire.KindPing:
 		a.reply(m.Reply, wire.AppendPing(nil, wire.KindPong, f.N))
 	case f.Kind == wire.KindDrain: // it goes down
@@ -378,13 +379,13 @@ func (a *natsAgents) ask(m *nats.Msg, agent string) {
 		a.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
 	default:
 		a.n.freeText(f.Batch.Text)
-		a.fault(m.Reply, &Fault{"protocol", fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)})
+		a.fault(m.Reply, &ingest.Fault{Reason: "protocol", Text: fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)})
 	}
 }
 
 // enter finds the session that a message belongs to, with the message in flight;
 // nil: there is none.
-func (a *natsAgents) enter(h *wire.Hello) *natsAgent {
+func (a *agents) enter(h *wire.Hello) *presentAgent {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	x := a.here[h.Agent]
@@ -406,7 +407,7 @@ var errNoRoom = errors.New("too many lines wait to be written; send again later"
 
 // newFrames reads the frames of one message. Texts lie in blocks of the budget,
 // which freeText gives back.
-func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
+func (n *Input) newFrames(message []byte) (*wire.Decoder, error) {
 	d := wire.NewDecoder(bytes.NewReader(message))
 	var err error
 	if d.Zstd, err = n.unpack(); err != nil {
@@ -431,14 +432,14 @@ func (n *NATS) newFrames(message []byte) (*wire.Decoder, error) {
 	return d, nil
 }
 
-func (n *NATS) freeText(text []byte) {
+func (n *Input) freeText(text []byte) {
 	if cap(text) > 0 {
 		n.Budget.Release(text)
 	}
 }
 
 // offer gives an agent's batch to the keeper, and its text back to the budget.
-func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
+func (n *Input) offer(b *wire.Batch, h *wire.Hello) error {
 	defer n.freeText(b.Text)
 	b.Input = "nats-agent"
 	SetSession(b, h, n.TrustHost, time.Now())
@@ -452,11 +453,11 @@ func (n *NATS) offer(b *wire.Batch, h *wire.Hello) error {
 	if len(b.Text) > 0 {
 		n.agentLines.Received(lines.Count(b.Text), len(b.Text))
 	}
-	return Offer(n.ctx, n.Out, *b)
+	return ingest.Offer(n.ctx, n.Out, *b)
 }
 
 // reject says why a message is not taken, and counts it.
-func (n *NATS) reject(reason, text string, args ...any) {
+func (n *Input) reject(reason, text string, args ...any) {
 	n.Metrics.rejectMessage(reason)
 	n.limited.Warn("nats_"+reason, text, args...)
 }

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"context"
@@ -26,16 +26,16 @@ type believer struct {
 	t     *testing.T
 	agent string
 	nc    *nats.Conn
-	n     *NATS
+	n     *Input
 	s     *wire.Batch
 	token string
 }
 
-func newBeliever(t *testing.T, s *natstest.Server, n *NATS) *believer {
+func newBeliever(t *testing.T, s *natstest.Server, n *Input) *believer {
 	return newBelieverOf(t, s, n, "a")
 }
 
-func newBelieverOf(t *testing.T, s *natstest.Server, n *NATS, agent string) *believer {
+func newBelieverOf(t *testing.T, s *natstest.Server, n *Input, agent string) *believer {
 	b := &believer{t: t, agent: agent, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: natsconn.Pushed + "1-1-1"}
 	open := *b.s
 	open.Op, open.Source = wire.OpOpen, "x"
@@ -80,8 +80,8 @@ func (l *notices) String() string {
 	return strings.Join(l.list, "\n")
 }
 
-func believing(m *appendertest.Memory, dir string) *NATS {
-	return &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, RefusedDir: filepath.Join(dir, "refused")}
+func believing(m *appendertest.Memory, dir string) *Input {
+	return &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, RefusedDir: filepath.Join(dir, "refused")}
 }
 
 // refusing refuses lines with a word in them for as long as it is told.
@@ -114,7 +114,7 @@ func TestRefusedReplay(t *testing.T) {
 	for _, text := range []string{"one", "bad two", "three"} {
 		b.line(text)
 	}
-	kept := func(n *NATS) []Refused {
+	kept := func(n *Input) []Refused {
 		t.Helper()
 		list, err := n.Refused()
 		if err != nil {
@@ -135,7 +135,7 @@ func TestRefusedReplay(t *testing.T) {
 			t.Errorf("the log was not told %q: %s", want, told.String())
 		}
 	}
-	if got := count(n.Metrics.natsRefused["yes"]); got != 2 {
+	if got := count(n.Metrics.refused["yes"]); got != 2 {
 		t.Errorf("%d were counted", got)
 	}
 	stop()
@@ -144,14 +144,14 @@ func TestRefusedReplay(t *testing.T) {
 	n = believing(m, dir)
 	serveNATS(t, s, n)
 	quiet(t, n)
-	if got := count(n.Metrics.natsKept); got != 2 {
+	if got := count(n.Metrics.kept); got != 2 {
 		t.Errorf("%d are kept, going by the metric", got)
 	}
 	if replayed, err := n.Replay(t.Context()); replayed != 2 || err != nil {
 		t.Fatalf("%d were published again: %v", replayed, err)
 	}
 	until(t, func() bool { return string(m.Text(b.s.Stream)) == "one\nbad two\nthree\n" }, func() string { return fmt.Sprintf("the log has %q", m.Text(b.s.Stream)) })
-	if list := kept(n); len(list) != 0 || count(n.Metrics.natsKept) != 0 {
+	if list := kept(n); len(list) != 0 || count(n.Metrics.kept) != 0 {
 		t.Errorf("still kept: %+v", list)
 	}
 }
@@ -185,7 +185,7 @@ func TestRefusedShare(t *testing.T) {
 	refusing(m, "bad")
 	dir := t.TempDir()
 	const share, messages = 2000, 100
-	kept := func(n *NATS, agent string) (list []Refused) {
+	kept := func(n *Input, agent string) (list []Refused) {
 		t.Helper()
 		all, err := n.Refused()
 		if err != nil {
@@ -231,7 +231,7 @@ func TestRefusedShare(t *testing.T) {
 				said += x
 			}
 		}
-		if got := count(n.Metrics.natsRefused["no"]); int(got) != no || said != no {
+		if got := count(n.Metrics.refused["no"]); int(got) != no || said != no {
 			t.Errorf("%v are counted and %d reported, want %d: %s", got, said, no, told.String())
 		}
 		stop()
@@ -300,7 +300,7 @@ func TestRefusedDurable(t *testing.T) {
 	troubled(t, n, "the disk is broken")
 	await(t, jetStream(t, b.nc), 1)
 	broken.Store(false)
-	until(t, func() bool { return count(n.Metrics.natsRefused["yes"]) == 1 }, func() string { return "it is not kept" })
+	until(t, func() bool { return count(n.Metrics.refused["yes"]) == 1 }, func() string { return "it is not kept" })
 	if list, err := n.Refused(); len(list) != 1 || err != nil {
 		t.Errorf("kept: %+v, %v", list, err)
 	}

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ func respond(t *testing.T, s *natstest.Server, log wire.StreamID, from int32) (s
 func TestTwoCollectorsAtOnce(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin"}
 	log := wire.NewStreamID()
 	word := "the collector of the log " + log.String()
 	stop := respond(t, s, log, 2) // when n asked first, this one was not there yet
@@ -69,11 +69,11 @@ func TestTwoCollectorsAtOnce(t *testing.T) {
 func TestStreamOfAnother(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	first := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}
+	first := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}
 	stop := serveNATS(t, s, first)
 	quiet(t, first)
 	other := &appendertest.Memory{Log: wire.NewStreamID()}
-	second := &NATS{Out: other, Welcome: other.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}}
+	second := &Input{Out: other, Welcome: other.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}}
 	serveNATS(t, s, second)
 	troubled(t, second, "stream LOGS: the collector of the log "+m.Log.String())
 	js := jetStream(t, s.Connect())

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"bytes"
@@ -192,7 +192,7 @@ func readRefused(file string) (x Refused, data []byte, err error) {
 	if err != nil {
 		return x, nil, fmt.Errorf("read a refused message: %w", err)
 	}
-	head, data, _ := bytes.Cut(b, newline)
+	head, data, _ := bytes.Cut(b, []byte{'\n'})
 	if err := json.Unmarshal(head, &x); err != nil {
 		return x, nil, fmt.Errorf("%s is no refused message: %w", file, err)
 	}
@@ -217,14 +217,14 @@ func (r *refusals) drop(file string) error {
 }
 
 // Refused lists the messages that are kept.
-func (n *NATS) Refused() ([]Refused, error) {
+func (n *Input) Refused() ([]Refused, error) {
 	n.setUp()
 	return n.refusals.list()
 }
 
 // Replay publishes the refused messages again, in the order they came, and removes each
 // when the stream has it. What is refused again is kept again.
-func (n *NATS) Replay(ctx context.Context) (replayed int, err error) {
+func (n *Input) Replay(ctx context.Context) (replayed int, err error) {
 	all, err := n.Refused()
 	if err != nil || len(all) == 0 {
 		return 0, err
@@ -246,7 +246,7 @@ func (n *NATS) Replay(ctx context.Context) (replayed int, err error) {
 		if err := n.refusals.drop(x.File); err != nil {
 			return replayed, err
 		}
-		n.Metrics.natsKept.Dec()
+		n.Metrics.kept.Dec()
 		replayed++
 	}
 	n.Log.Info("refused messages were published again", "stream", n.Stream, "messages", replayed)
@@ -258,7 +258,7 @@ func (n *NATS) Replay(ctx context.Context) (replayed int, err error) {
 // is noted for sayLetGo, since an agent whose messages are refused must not stop all
 // others. An error leaves the message in the stream, unacknowledged, and nothing behind it
 // is taken: the collector's own disk fails then, and would fail for all of them.
-func (s *natsStream) lost(m *message, x *Refused) error {
+func (s *streamReader) lost(m *message, x *Refused) error {
 	x.From, x.Seq, x.Time, x.Subject = s.n.Stream, m.seq, m.time, m.subject
 	file, told, err := s.n.refusals.keep(x, m.data)
 	switch {
@@ -270,8 +270,8 @@ func (s *natsStream) lost(m *message, x *Refused) error {
 	case told:
 		return nil // its acknowledgement was lost
 	}
-	s.n.Metrics.natsRefused["yes"].Inc()
-	s.n.Metrics.natsKept.Inc()
+	s.n.Metrics.refused["yes"].Inc()
+	s.n.Metrics.kept.Inc()
 	stream, offsets := cmp.Or(x.Stream, "?"), cmp.Or(x.Offsets, "?")
 	s.n.Log.Error("a batch in a stream is not in the log", "agent", x.Agent, "stream", stream, "offsets", offsets, "seq", m.seq, "reason", x.Reason, "file", file)
 	s.n.Notice("LOST agent=%s stream=%s offsets=%s reason=%q: it is kept in %s; publish it again with: fanin-collector refused --replay", x.Agent, stream, offsets, x.Reason, file)
@@ -306,11 +306,11 @@ func (l *letGo) add(x *Refused) {
 // sayLetGo counts the messages of a group that are let go and says so, before they are
 // acknowledged: in one line for each agent's stream, or the log would grow by more than
 // a sender brings.
-func (s *natsStream) sayLetGo() {
+func (s *streamReader) sayLetGo() {
 	for _, o := range s.letGo.list {
 		x := &o.first
 		stream, offsets := cmp.Or(x.Stream, "?"), o.offsets()
-		s.n.Metrics.natsRefused["no"].Add(float64(o.messages))
+		s.n.Metrics.refused["no"].Add(float64(o.messages))
 		s.n.Log.Error("batches in a stream are not in the log, and not kept: as many refused messages are kept as may be, of this agent or in all",
 			"agent", x.Agent, "stream", stream, "offsets", offsets, "messages", o.messages, "from", x.Seq, "to", o.last.Seq, "reason", x.Reason, "dir", s.n.RefusedDir,
 			"remedy", "mend the reason and publish what is kept again (fanin-collector refused --replay), or move it away, or raise keep_refused")

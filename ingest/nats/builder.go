@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"fanin/internal/lines"

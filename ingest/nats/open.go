@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 
 // open finds the stream and its consumer, makes them if that is wanted, and
 // refuses them if they would lose messages without a word.
-func (s *natsStream) open(ctx context.Context) error {
+func (s *streamReader) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var err error
@@ -39,7 +39,7 @@ func (s *natsStream) open(ctx context.Context) error {
 }
 
 // warn says what may surprise.
-func (s *natsStream) warn(info *jetstream.StreamInfo) {
+func (s *streamReader) warn(info *jetstream.StreamInfo) {
 	c := &info.Config
 	if c.MaxAge > 0 {
 		s.n.limited.Warn("nats_age", "the stream drops messages of this age, taken or not", "stream", c.Name, "max_age", c.MaxAge)
@@ -49,7 +49,7 @@ func (s *natsStream) warn(info *jetstream.StreamInfo) {
 	}
 }
 
-func (s *natsStream) openConsumer(ctx context.Context, stream jetstream.Stream) error {
+func (s *streamReader) openConsumer(ctx context.Context, stream jetstream.Stream) error {
 	c, err := stream.Consumer(ctx, s.n.Durable)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) && s.n.Create {
 		c, err = stream.CreateConsumer(ctx, s.consumerConfig(stream.CachedInfo()))
@@ -68,7 +68,7 @@ func (s *natsStream) openConsumer(ctx context.Context, stream jetstream.Stream) 
 	return nil
 }
 
-func (s *natsStream) consumerConfig(info *jetstream.StreamInfo) jetstream.ConsumerConfig {
+func (s *streamReader) consumerConfig(info *jetstream.StreamInfo) jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{Durable: s.n.Durable, AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
 		MaxDeliver: -1, MaxAckPending: mostUnacked, AckWait: 30 * time.Second, Description: "fanin-collector"}
 	all := !slices.ContainsFunc(info.Config.Subjects, func(subject string) bool { return !slices.Contains(s.filters, subject) })
@@ -83,7 +83,7 @@ func (s *natsStream) consumerConfig(info *jetstream.StreamInfo) jetstream.Consum
 }
 
 // refuseConsumer says why a consumer that somebody else made will not do.
-func (s *natsStream) refuseConsumer(c *jetstream.ConsumerConfig) error {
+func (s *streamReader) refuseConsumer(c *jetstream.ConsumerConfig) error {
 	remedy := fmt.Sprintf("remove it, or name another durable (nats consumer rm %s %s)", s.n.Stream, s.n.Durable)
 	switch {
 	case c.DeliverSubject != "":

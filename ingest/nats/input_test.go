@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanin/ingest"
+	"fanin/ingest/ingesttest"
 	"fanin/internal/lines"
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
@@ -22,7 +24,7 @@ import (
 )
 
 // serveNATS serves n until stop is called, at the latest when the test ends.
-func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
+func serveNATS(t testing.TB, s *natstest.Server, n *Input) (stop func()) {
 	t.Helper()
 	n.setUp()
 	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(natsconn.AsForbidden(err)) }), nats.ReconnectErrHandler(n.Unreachable),
@@ -35,7 +37,7 @@ func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
 		if err := n.Shutdown(ctx); err != nil && !t.Failed() {
 			t.Errorf("Shutdown: %v", err)
 		}
-		if err := <-served; err != ErrServerClosed {
+		if err := <-served; err != ingest.ErrServerClosed {
 			t.Errorf("Serve: %v", err)
 		}
 		if used := n.Budget.Used(); used != 0 {
@@ -48,13 +50,13 @@ func serveNATS(t testing.TB, s *natstest.Server, n *NATS) (stop func()) {
 }
 
 // quiet waits until nothing is in trouble.
-func quiet(t testing.TB, n *NATS) {
+func quiet(t testing.TB, n *Input) {
 	t.Helper()
 	troubled(t, n, "")
 }
 
 // troubled waits for a word about trouble; "": there is none.
-func troubled(t testing.TB, n *NATS, word string) {
+func troubled(t testing.TB, n *Input, word string) {
 	t.Helper()
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(time.Millisecond) {
 		got := n.Trouble()
@@ -115,8 +117,8 @@ func sources(batches []wire.Batch) map[string]string {
 // order; and what Fluent Bit sends becomes a line for each record.
 func TestPlainNATS(t *testing.T) {
 	s := natstest.New(t)
-	k := newKeeper()
-	n := &NATS{Out: k, Subjects: []string{"logs.>"}, MaxLine: 300}
+	k := ingesttest.NewRecorder()
+	n := &Input{Out: k, Subjects: []string{"logs.>"}, MaxLine: 300}
 	serveNATS(t, s, n)
 	quiet(t, n)
 	nc := s.Connect()
@@ -124,7 +126,7 @@ func TestPlainNATS(t *testing.T) {
 	publish(t, nc, "logs.fb.app", `[[1700000000.25,{"log":"one", "n":1}],[1700000001,{}]]`)
 	publish(t, nc, "logs.web", strings.Repeat("x", 400), "[[not, json")
 	publish(t, nc, "other", "not ours")
-	_, batches := k.wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, "not, json") })
+	_, batches := k.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, "not, json") })
 	by := sources(batches)
 	if want := `{"date":1700000000.25,"log":"one","n":1}` + "\n" + `{"date":1700000001}` + "\n"; by["logs.fb.app"] != want {
 		t.Errorf("Fluent Bit's records are %q, want %q", by["logs.fb.app"], want)
@@ -141,9 +143,9 @@ func TestPlainNATS(t *testing.T) {
 // TestPlainNATSQueue: two of a queue group share the messages.
 func TestPlainNATSQueue(t *testing.T) {
 	s := natstest.New(t)
-	k := newKeeper()
+	k := ingesttest.NewRecorder()
 	for range 2 {
-		n := &NATS{Out: k, Subjects: []string{"logs"}, Queue: "g"}
+		n := &Input{Out: k, Subjects: []string{"logs"}, Queue: "g"}
 		serveNATS(t, s, n)
 		quiet(t, n)
 	}
@@ -152,7 +154,7 @@ func TestPlainNATSQueue(t *testing.T) {
 		publish(t, nc, "logs", fmt.Sprintf("line %d", i))
 	}
 	publish(t, nc, "logs", "end")
-	text, _ := k.wait(t, func(text string, _ []wire.Batch) bool { return strings.Count(text, "\n") >= 101 })
+	text, _ := k.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Count(text, "\n") >= 101 })
 	if got := strings.Count(text, "\n"); got != 101 {
 		t.Errorf("%d lines, want 101", got)
 	}
@@ -161,11 +163,11 @@ func TestPlainNATSQueue(t *testing.T) {
 // TestNATSDrops: what comes faster than it can be kept is counted, exactly.
 func TestNATSDrops(t *testing.T) {
 	s := natstest.New(t)
-	k := newKeeper()
+	k := ingesttest.NewRecorder()
 	hold := make(chan struct{})
-	k.outcome = func(context.Context, wire.Batch) error { <-hold; return nil }
+	k.Outcome = func(context.Context, wire.Batch) error { <-hold; return nil }
 	var notice atomic.Pointer[string]
-	n := &NATS{Out: k, Subjects: []string{"logs"}, Pending: 64 << 10, Notice: func(format string, args ...any) {
+	n := &Input{Out: k, Subjects: []string{"logs"}, Pending: 64 << 10, Notice: func(format string, args ...any) {
 		text := fmt.Sprintf(format, args...)
 		notice.Store(&text)
 	}}
@@ -181,8 +183,8 @@ func TestNATSDrops(t *testing.T) {
 	}
 	close(hold)
 	stop()
-	dropped := count(n.Metrics.natsDrops)
-	if got := strings.Count(k.kept(), "\n"); got+dropped != sent || dropped == 0 {
+	dropped := count(n.Metrics.drops)
+	if got := strings.Count(k.Text(), "\n"); got+dropped != sent || dropped == 0 {
 		t.Errorf("%d kept and %d dropped of %d", got, dropped, sent)
 	}
 	if text := notice.Load(); text == nil || !strings.Contains(*text, "LOST n=") {
@@ -194,14 +196,14 @@ func TestNATSDrops(t *testing.T) {
 func TestNATSAbsent(t *testing.T) {
 	s := natstest.New(t)
 	s.Stop()
-	k := newKeeper()
-	n := &NATS{Out: k, Subjects: []string{"logs.>"}}
+	k := ingesttest.NewRecorder()
+	n := &Input{Out: k, Subjects: []string{"logs.>"}}
 	serveNATS(t, s, n)
 	troubled(t, n, "not connected: dial tcp 127.0.0.1")
 	s.Start()
 	quiet(t, n)
 	publish(t, s.Connect(), "logs.a", "hello")
-	k.waitText(t, "hello\n")
+	k.WaitText(t, "hello\n")
 	s.Stop()
 	troubled(t, n, "not connected: dial tcp 127.0.0.1")
 	s.Start()
@@ -211,7 +213,7 @@ func TestNATSAbsent(t *testing.T) {
 // TestNATSOutage: an outage is said once, whichever server of a cluster is tried.
 func TestNATSOutage(t *testing.T) {
 	var said strings.Builder
-	n, nc := &NATS{Log: slog.New(slog.NewTextHandler(&said, nil))}, natstest.New(t).Connect()
+	n, nc := &Input{Log: slog.New(slog.NewTextHandler(&said, nil))}, natstest.New(t).Connect()
 	for outage := range 2 {
 		for i := range 3 {
 			n.Unreachable(nc, fmt.Errorf("server %d is away", i))
@@ -229,13 +231,13 @@ func TestNATSForbidden(t *testing.T) {
 	deny := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Deny: subjects} }
 	for what, c := range map[string]struct {
 		forbidden server.Permissions
-		listen    *NATS
+		listen    *Input
 		word      string
 	}{
-		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}}, "the NATS server forbids this user to subscribe to logs.>"},
-		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &NATS{Subjects: []string{"logs.>"}, Queue: "q"}, "the NATS server forbids this user to subscribe to logs.>"},
-		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &NATS{Agents: "fanin"}, "the NATS server forbids this user to subscribe to fanin.agent.*"},
-		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &NATS{Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}, "the NATS server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
+		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &Input{Subjects: []string{"logs.>"}}, "the NATS server forbids this user to subscribe to logs.>"},
+		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &Input{Subjects: []string{"logs.>"}, Queue: "q"}, "the NATS server forbids this user to subscribe to logs.>"},
+		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &Input{Agents: "fanin"}, "the NATS server forbids this user to subscribe to fanin.agent.*"},
+		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &Input{Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}, "the NATS server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			user := &server.User{Username: "c", Password: "c", Permissions: &c.forbidden}
@@ -296,6 +298,13 @@ func FuzzFluentLines(f *testing.F) {
 			t.Fatalf("%d bytes in %d pieces of %d", whole, n, len(text))
 		}
 	})
+}
+
+// TestReservedSource: no subject makes lines of the collector's own source.
+func TestReservedSource(t *testing.T) {
+	if got := sourceOf(wire.SourceNotice); got == wire.SourceNotice {
+		t.Errorf("a subject makes the source %q", got)
+	}
 }
 
 func TestMatches(t *testing.T) {

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/nats-io/nats.go"
 
+	"fanin/ingest"
 	"fanin/internal/counters"
 	"fanin/internal/disk"
 	"fanin/internal/lines"
@@ -28,16 +29,16 @@ import (
 // through a JetStream stream; then each is kept exactly once, in the stream's
 // order. Set the fields, then Serve. Zero fields take the defaults named.
 //
-//	agents ----> natsAgents.hear ---------------------> Out.Append -> answer
-//	plain -----> natsPlain.run -> pile ---------------> Out.Append
-//	JetStream -> natsStream.run -> natsStream.process -> Out.Append -> answer, ack
-type NATS struct {
+//	agents ----> agents.hear ---------------------> Out.Append -> answer
+//	plain -----> subjectReader.run -> pile ---------------> Out.Append
+//	JetStream -> streamReader.run -> streamReader.process -> Out.Append -> answer, ack
+type Input struct {
 	Conn     *nats.Conn                       // required; it stays the caller's
 	Out      wire.Appender                    // who keeps the lines; required
 	Welcome  func(agent string) wire.Welcome  // what to tell an agent that connects; nil refuses agents
-	Sessions *Sessions                        // shared by the listeners of a process; nil: its own
-	Budget   *Budget                          // shared by the listeners of a process; nil: its own
-	Metrics  *NATSMetrics                     // shared by the listeners of a process; nil: its own
+	Sessions *ingest.Sessions                 // shared by the listeners of a process; nil: its own
+	Budget   *ingest.Budget                   // shared by the listeners of a process; nil: its own
+	Metrics  *Metrics                         // shared by the listeners of a process; nil: its own
 	Inputs   *counters.Set                    // counts lines; shared by all of a process; nil: its own
 	Log      *slog.Logger                     // nil: discard
 	Notice   func(format string, args ...any) // says in the log itself what was lost; nil: only Log
@@ -80,11 +81,11 @@ type NATS struct {
 	named       chan struct{}     // closed when it was asked whether one has
 }
 
-func (n *NATS) setUp() {
+func (n *Input) setUp() {
 	n.once.Do(func() {
-		n.Sessions, n.Budget = cmp.Or(n.Sessions, new(Sessions)), cmp.Or(n.Budget, new(Budget))
+		n.Sessions, n.Budget = cmp.Or(n.Sessions, new(ingest.Sessions)), cmp.Or(n.Budget, new(ingest.Budget))
 		if n.Metrics == nil {
-			n.Metrics = NewNATSMetrics()
+			n.Metrics = NewMetrics()
 		}
 		if n.Log == nil {
 			n.Log = slog.New(slog.DiscardHandler)
@@ -101,16 +102,16 @@ func (n *NATS) setUp() {
 		}
 		n.plainLines, n.agentLines = n.Inputs.New("nats", class), n.Inputs.New("nats-agent", counters.Sequence)
 		n.limited = retry.NewLog(n.Log)
-		orDefault(&n.Durable, "fanin")
-		orDefault(&n.Replicas, 1)
-		orDefault(&n.Host, "nats")
-		orDefault(&n.MaxLine, wire.MaxLine)
-		orDefault(&n.Pending, 64<<20)
-		orDefault(&n.KeepRefused, 256<<20)
-		orDefault(&n.AgentTimeout, 12*time.Second)
+		n.Durable = cmp.Or(n.Durable, "fanin")
+		n.Replicas = cmp.Or(n.Replicas, 1)
+		n.Host = cmp.Or(n.Host, "nats")
+		n.MaxLine = cmp.Or(n.MaxLine, wire.MaxLine)
+		n.Pending = cmp.Or(n.Pending, 64<<20)
+		n.KeepRefused = cmp.Or(n.KeepRefused, 256<<20)
+		n.AgentTimeout = cmp.Or(n.AgentTimeout, 12*time.Second)
 		n.MaxLine = min(max(n.MaxLine, lines.MinLimit), wire.MaxLine)
 		n.ctx, n.giveUp = context.WithCancel(context.Background())
-		n.unpack = sync.OnceValues(NewUnpacker)
+		n.unpack = sync.OnceValues(ingest.NewUnpacker)
 		n.taking, n.stopTaking = context.WithCancel(context.Background())
 		n.named = make(chan struct{})
 		if !n.meetsAgents() {
@@ -121,39 +122,39 @@ func (n *NATS) setUp() {
 		if n.Disk == nil {
 			n.refusals.disk = new(disk.Disk)
 		}
-		n.Metrics.natsKept.Add(float64(n.refusals.measure()))
+		n.Metrics.kept.Add(float64(n.refusals.measure()))
 		n.await()
 	})
 }
 
 // Serve takes messages until Shutdown. The server may be absent: it is waited for.
-func (n *NATS) Serve() error {
+func (n *Input) Serve() error {
 	n.setUp()
 	if !n.enter() {
-		return ErrServerClosed
+		return ingest.ErrServerClosed
 	}
 	defer n.serving.Done()
 	var parts sync.WaitGroup
 	if n.meetsAgents() {
-		parts.Go(func() { newNATSAgents(n).run() }) // ends with draining, as the others do
+		parts.Go(func() { newAgents(n).run() }) // ends with draining, as the others do
 	}
 	switch {
 	case n.Stream != "":
-		parts.Go(func() { newNATSStream(n).run() })
+		parts.Go(func() { newStreamReader(n).run() })
 	default:
 		for _, subject := range n.Subjects {
-			parts.Go(func() { (&natsPlain{n: n, subject: subject}).run() })
+			parts.Go(func() { (&subjectReader{n: n, subject: subject}).run() })
 		}
 	}
 	<-n.taking.Done()
 	parts.Wait()
-	return ErrServerClosed
+	return ingest.ErrServerClosed
 }
 
-func (n *NATS) meetsAgents() bool { return n.Agents != "" && n.Welcome != nil }
+func (n *Input) meetsAgents() bool { return n.Agents != "" && n.Welcome != nil }
 
 // setName takes the outcome of asking whether another log's collector has the name.
-func (n *NATS) setName(err error) {
+func (n *Input) setName(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.taken = nil; errors.Is(err, errTaken) {
@@ -168,7 +169,7 @@ func (n *NATS) setName(err error) {
 
 // mine waits until it is known whether agents' batches in a stream are for this log,
 // and says whose they are if not.
-func (n *NATS) mine() error {
+func (n *Input) mine() error {
 	select {
 	case <-n.named:
 	case <-n.taking.Done():
@@ -179,7 +180,7 @@ func (n *NATS) mine() error {
 }
 
 // enter counts a Serve in, unless Shutdown came first.
-func (n *NATS) enter() bool {
+func (n *Input) enter() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.isDraining() {
@@ -190,7 +191,7 @@ func (n *NATS) enter() bool {
 }
 
 // await notes what is not being taken yet.
-func (n *NATS) await() {
+func (n *Input) await() {
 	if n.meetsAgents() {
 		n.trouble["agents"] = notYet
 	}
@@ -206,7 +207,7 @@ func (n *NATS) await() {
 const notYet = "not yet"
 
 // notYet notes that a part begins anew.
-func (n *NATS) notYet(part string) {
+func (n *Input) notYet(part string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.trouble[part] = notYet
@@ -214,7 +215,7 @@ func (n *NATS) notYet(part string) {
 
 // Shutdown stops taking messages, tells agents to come back later, and waits for
 // every outcome. When ctx ends first, it returns ctx's error.
-func (n *NATS) Shutdown(ctx context.Context) error {
+func (n *Input) Shutdown(ctx context.Context) error {
 	n.setUp()
 	n.mu.Lock()
 	n.stopTaking()
@@ -233,13 +234,13 @@ func (n *NATS) Shutdown(ctx context.Context) error {
 	}
 }
 
-func (n *NATS) isDraining() bool { return n.taking.Err() != nil }
+func (n *Input) isDraining() bool { return n.taking.Err() != nil }
 
 // pause waits, and reports whether to go on.
-func (n *NATS) pause(d time.Duration) bool { return retry.Pause(n.taking, d) == nil }
+func (n *Input) pause(d time.Duration) bool { return retry.Pause(n.taking, d) == nil }
 
 // Trouble says what keeps messages from being taken now; "": nothing does.
-func (n *NATS) Trouble() string {
+func (n *Input) Trouble() string {
 	n.setUp()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -255,7 +256,7 @@ func (n *NATS) Trouble() string {
 
 // setTrouble notes what is wrong with a part, and says it when it is news; nil:
 // nothing any more.
-func (n *NATS) setTrouble(part string, err error) {
+func (n *Input) setTrouble(part string, err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -277,13 +278,13 @@ func (n *NATS) setTrouble(part string, err error) {
 }
 
 // connected waits for the server; false: it is time to end.
-func (n *NATS) connected() bool {
+func (n *Input) connected() bool {
 	return natsconn.WaitConnected(n.taking, n.Conn, n.Unreachable) == nil
 }
 
 // Unreachable reports the outcome of an attempt to connect, nil: it is connected. It is
 // for the connection's handlers. An outage is logged once, whatever the reasons are.
-func (n *NATS) Unreachable(nc *nats.Conn, err error) {
+func (n *Input) Unreachable(nc *nats.Conn, err error) {
 	n.setUp()
 	n.mu.Lock()
 	news := err != nil && n.unreachable == nil
@@ -297,7 +298,7 @@ func (n *NATS) Unreachable(nc *nats.Conn, err error) {
 // Forbidden reports what the server forbids; nil: a new connection was made, and nothing
 // is known to be forbidden. It is for the connection's handlers. A forbidden subscription
 // is reported to its caller, see subscribed.
-func (n *NATS) Forbidden(f *natsconn.ForbiddenError) {
+func (n *Input) Forbidden(f *natsconn.ForbiddenError) {
 	n.setUp()
 	switch {
 	case f == nil:
@@ -309,7 +310,7 @@ func (n *NATS) Forbidden(f *natsconn.ForbiddenError) {
 
 // subscribed makes subscriptions, one after the other, so that what the server says
 // of one is not taken for another's.
-func (n *NATS) subscribed(subject string, subscribe func() error) error {
+func (n *Input) subscribed(subject string, subscribe func() error) error {
 	n.subscribing.Lock()
 	defer n.subscribing.Unlock()
 	before := n.Conn.LastError()

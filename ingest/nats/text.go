@@ -1,8 +1,10 @@
-package ingest
+package nats
 
 import (
 	"bytes"
 	"encoding/json"
+
+	"fanin/ingest"
 )
 
 // plainLines is what a message holds, as whole lines: its text, or the records
@@ -11,7 +13,7 @@ func plainLines(message []byte) []byte {
 	if lines := fluentLines(message); lines != nil {
 		return lines
 	}
-	text := TrimLine(bytes.Clone(message)) // it may be read again
+	text := ingest.TrimLine(bytes.Clone(message)) // it may be read again
 	if len(text) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// natsStream takes the messages of a JetStream stream, each exactly once and in
+// streamReader takes the messages of a JetStream stream, each exactly once and in
 // the stream's order, and acknowledges them when they are committed.
 //
 // The consumer is trusted with what is new, and with nothing else. Each delivery
@@ -22,8 +22,8 @@ import (
 // the consumer's ack floor and its last delivery are read from the stream by
 // their numbers before anything newer is taken. So the order holds, and what is
 // delivered again later is known by its number.
-type natsStream struct {
-	n        *NATS
+type streamReader struct {
+	n        *Input
 	js       jetstream.JetStream
 	stream   jetstream.Stream
 	consumer jetstream.Consumer
@@ -75,10 +75,10 @@ const (
 	leastFetched = 4
 )
 
-func newNATSStream(n *NATS) *natsStream { return &natsStream{n: n, place: newPlace(n)} }
+func newStreamReader(n *Input) *streamReader { return &streamReader{n: n, place: newPlace(n)} }
 
 // run takes messages until the listener drains.
-func (s *natsStream) run() {
+func (s *streamReader) run() {
 	part := "stream " + s.n.Stream
 	for s.n.connected() {
 		err := s.session(func() {
@@ -98,7 +98,7 @@ func (s *natsStream) run() {
 }
 
 // session takes messages until something goes wrong.
-func (s *natsStream) session(begun func()) error {
+func (s *streamReader) session(begun func()) error {
 	ctx, cancel := context.WithCancelCause(s.n.ctx)
 	defer cancel(nil)
 	lost := s.n.Conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
@@ -125,7 +125,7 @@ func disconnected(ctx context.Context) error {
 }
 
 // take takes messages until ctx ends, or something goes wrong.
-func (s *natsStream) take(ctx context.Context, begun func()) error {
+func (s *streamReader) take(ctx context.Context, begun func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := cmp.Or(s.n.mine(), ctx.Err()); err != nil {
@@ -161,7 +161,7 @@ func (s *natsStream) take(ctx context.Context, begun func()) error {
 }
 
 // pump fetches messages and gives them on as they come.
-func (s *natsStream) pump(ctx context.Context, out chan<- message) error {
+func (s *streamReader) pump(ctx context.Context, out chan<- message) error {
 	want := leastFetched
 	for ctx.Err() == nil {
 		within, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -192,7 +192,7 @@ func (s *natsStream) pump(ctx context.Context, out chan<- message) error {
 	return ctx.Err()
 }
 
-func (s *natsStream) cannotFetch(err error) error {
+func (s *streamReader) cannotFetch(err error) error {
 	return fmt.Errorf("fetch messages with the consumer %s of the stream %s: %w", s.n.Durable, s.n.Stream, err)
 }
 
@@ -206,7 +206,7 @@ func newMessage(m jetstream.Msg) (message, error) {
 }
 
 // gather is m and what waits behind it, up to a full group.
-func (s *natsStream) gather(m message, messages <-chan message) []message {
+func (s *streamReader) gather(m message, messages <-chan message) []message {
 	group, size := []message{m}, len(m.data)
 	for len(group) < groupMessages && size < groupBytes {
 		select {
@@ -223,7 +223,7 @@ func (s *natsStream) gather(m message, messages <-chan message) []message {
 }
 
 // check sees to it that no delivery is missing before the last one of the group.
-func (s *natsStream) check(ctx context.Context, group []message) error {
+func (s *streamReader) check(ctx context.Context, group []message) error {
 	for i := range group {
 		switch m := &group[i]; {
 		case m.delivery < s.next: // made before the last reread, which found it
@@ -250,14 +250,14 @@ const fewGaps = 3
 // can tell them from those it does not want. The count goes by the server's numbers: one
 // that was killed may have forgotten what it delivered, and what was delivered to a
 // process that died, and then grew too old, does not show.
-func (s *natsStream) passed(seq uint64) {
+func (s *streamReader) passed(seq uint64) {
 	last := max(s.seen, s.done.seq, s.place.last())
 	s.seen = max(s.seen, seq)
 	if first := s.next == 2; first || !s.whole || seq <= last+1 {
 		return
 	}
 	missed := seq - last - 1
-	s.n.Metrics.natsMissed.Add(float64(missed))
+	s.n.Metrics.missed.Add(float64(missed))
 	s.n.Log.Error("messages left the stream before they could be taken", "stream", s.n.Stream, "messages", missed, "from", last+1, "to", seq-1,
 		"remedy", "give the stream a longer max_age, or none")
 	s.n.Notice("LOST n=%d unit=messages reason=nats-expired stream=%s from=%d to=%d: they grew too old there, or somebody removed them; going by the numbers the server gave", missed, s.n.Stream, last+1, seq-1)
@@ -265,7 +265,7 @@ func (s *natsStream) passed(seq uint64) {
 
 // reread reads by number what was delivered and is not acknowledged: nobody knows
 // who has it. Messages that are gone were acknowledged, or are counted as lost.
-func (s *natsStream) reread(ctx context.Context) error {
+func (s *streamReader) reread(ctx context.Context) error {
 	info, err := s.consumer.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("ask how far the consumer %s is: %w", s.n.Durable, err)
@@ -293,7 +293,7 @@ func (s *natsStream) reread(ctx context.Context) error {
 		if !s.ours(m.subject) {
 			continue
 		}
-		s.n.Metrics.natsReread.Inc()
+		s.n.Metrics.reread.Inc()
 		group, size = append(group, m), size+len(m.data)
 		if len(group) >= groupMessages || size >= groupBytes {
 			if err := s.process(group); err != nil {
@@ -307,7 +307,7 @@ func (s *natsStream) reread(ctx context.Context) error {
 
 // reaches makes sure that who said that there are no more messages knows the stream
 // up to last: a server that was just made its leader may not.
-func (s *natsStream) reaches(ctx context.Context, last uint64) error {
+func (s *streamReader) reaches(ctx context.Context, last uint64) error {
 	info, err := s.stream.Info(ctx)
 	if err != nil {
 		return fmt.Errorf("ask how long the stream %s is: %w", s.n.Stream, err)
@@ -321,7 +321,7 @@ func (s *natsStream) reaches(ctx context.Context, last uint64) error {
 
 // read reads the first message from seq on, from the stream's leader: a follower
 // may not have it yet.
-func (s *natsStream) read(ctx context.Context, seq uint64) (message, error) {
+func (s *streamReader) read(ctx context.Context, seq uint64) (message, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := json.Marshal(map[string]any{"seq": seq, "next_by_subj": ">"})
@@ -361,7 +361,7 @@ func (s *natsStream) read(ctx context.Context, seq uint64) (message, error) {
 }
 
 // ours reports whether a subject is among those to be taken.
-func (s *natsStream) ours(subject string) bool {
+func (s *streamReader) ours(subject string) bool {
 	for _, f := range s.filters {
 		if matches(f, subject) {
 			return true

@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"context"
@@ -13,19 +13,22 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"fanin/ingest"
+	"fanin/ingest/ingesttest"
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
 
 // collector is a NATS over a Memory, to be stopped as a crash would.
-func collector(t testing.TB, s *natstest.Server, m wire.Appender) (*NATS, func()) {
-	n := &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
+func collector(t testing.TB, s *natstest.Server, m wire.Appender) (*Input, func()) {
+	n := &Input{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
 	return n, serveNATS(t, s, n)
 }
 
 // text is all that a Memory has of plain messages of a stream.
-func text(m *appendertest.Memory, n *NATS) string { return string(m.Text(newPlace(n).Stream)) }
+func text(m *appendertest.Memory, n *Input) string { return string(m.Text(newPlace(n).Stream)) }
 
 // writer is a Writer of whole lines.
 type writer func(line string)
@@ -42,7 +45,7 @@ func until(t testing.TB, ok func() bool, failed func() string) {
 	}
 }
 
-func waitFor(t testing.TB, m *appendertest.Memory, n *NATS, want string) {
+func waitFor(t testing.TB, m *appendertest.Memory, n *Input, want string) {
 	t.Helper()
 	until(t, func() bool { return text(m, n) == want }, func() string { return fmt.Sprintf("there is %.300q, want %.300q", text(m, n), want) })
 }
@@ -83,7 +86,7 @@ func TestStreamOnce(t *testing.T) {
 	say(80, 100)
 	n, stop = collector(t, s, m)
 	waitFor(t, m, n, want)
-	if got := count(n.Metrics.natsReread); got < 20 {
+	if got := count(n.Metrics.reread); got < 20 {
 		t.Errorf("%v messages were read by number, want 20 at least", got)
 	}
 	stop()
@@ -102,7 +105,7 @@ func TestStreamOnce(t *testing.T) {
 func TestStreamStolen(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
-	n := &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
+	n := &Input{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
 	var warned atomic.Bool
 	n.Log = slog.New(slog.NewTextHandler(writer(func(line string) {
 		if strings.Contains(line, "somebody else takes messages of this consumer") {
@@ -144,7 +147,7 @@ func TestStreamStolen(t *testing.T) {
 	<-done
 	publishStored(t, nc, "logs.a", "end")
 	waitFor(t, m, n, want+"end\n")
-	if count(n.Metrics.natsReread) == 0 {
+	if count(n.Metrics.reread) == 0 {
 		t.Error("nothing was read again")
 	}
 }
@@ -171,7 +174,7 @@ func TestStreamLimits(t *testing.T) {
 	publishStored(t, nc, "logs.b", "three")
 	n, _ = collector(t, s, m)
 	waitFor(t, m, n, want+"three\n")
-	if got := count(n.Metrics.natsRepeats); got != 3 {
+	if got := count(n.Metrics.repeats); got != 3 {
 		t.Errorf("%v repeats, want 3", got)
 	}
 }
@@ -206,7 +209,7 @@ func TestStreamExpired(t *testing.T) {
 			publishStored(t, nc, "logs.a", "three", "four", "five")
 			lose(t, jetStream(t, nc))
 			publishStored(t, nc, "logs.a", "six")
-			n = &NATS{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS"}
+			n = &Input{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS"}
 			var told atomic.Pointer[string]
 			n.Notice = func(format string, args ...any) {
 				text := fmt.Sprintf(format, args...)
@@ -214,7 +217,7 @@ func TestStreamExpired(t *testing.T) {
 			}
 			serveNATS(t, s, n)
 			waitFor(t, m, n, "one\ntwo\nsix\n")
-			if got := count(n.Metrics.natsMissed); got != 3 {
+			if got := count(n.Metrics.missed); got != 3 {
 				t.Errorf("%d missed, want 3", got)
 			}
 			if text := told.Load(); text == nil || !strings.Contains(*text, "LOST n=3 unit=messages reason=nats-expired stream=LOGS from=3 to=5") {
@@ -313,13 +316,13 @@ func TestStreamWiped(t *testing.T) {
 func TestStreamGivenUp(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	serve := func(room *Budget) *NATS {
-		n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, Budget: room}
+	serve := func(room *ingest.Budget) *Input {
+		n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, Budget: room}
 		serveNATS(t, s, n)
 		quiet(t, n)
 		return n
 	}
-	n := serve(&Budget{Limit: 1 << 20})
+	n := serve(&ingest.Budget{Limit: 1 << 20})
 	held, err := n.Budget.Acquire(t.Context(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
@@ -333,12 +336,7 @@ func TestStreamGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waiting := func() bool {
-		n.Budget.mu.Lock()
-		defer n.Budget.mu.Unlock()
-		return len(n.Budget.waiting) > 0
-	}
-	until(t, waiting, func() string { return "nothing waits for room" })
+	waittest.Until(t, "a batch that waits for the budget", func() bool { return n.Budget.Stalled() > 0 })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := n.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -380,19 +378,19 @@ func TestStreamRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			n, _ := collector(t, s, newKeeper())
+			n, _ := collector(t, s, ingesttest.NewRecorder())
 			troubled(t, n, strings.TrimSpace(word))
 		})
 	}
 	t.Run("does not exist", func(t *testing.T) {
 		s := natstest.New(t)
-		n := &NATS{Out: newKeeper(), Subjects: []string{"logs.>"}, Stream: "LOGS"}
+		n := &Input{Out: ingesttest.NewRecorder(), Subjects: []string{"logs.>"}, Stream: "LOGS"}
 		serveNATS(t, s, n)
 		troubled(t, n, "does not exist: set create = true")
 	})
 	t.Run("no JetStream", func(t *testing.T) {
 		s := natstest.New(t, func(o *server.Options) { o.JetStream = false })
-		n, _ := collector(t, s, newKeeper())
+		n, _ := collector(t, s, ingesttest.NewRecorder())
 		troubled(t, n, "JetStream")
 	})
 }

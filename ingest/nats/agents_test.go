@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"bytes"
@@ -16,9 +16,9 @@ import (
 )
 
 // agents serves agents over a Memory, through a stream too.
-func agents(t testing.TB, s *natstest.Server) (*NATS, *appendertest.Memory) {
+func serveAgents(t testing.TB, s *natstest.Server) (*Input, *appendertest.Memory) {
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true,
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true,
 		RefusedDir: filepath.Join(t.TempDir(), "refused")}
 	serveNATS(t, s, n)
 	quiet(t, n)
@@ -55,7 +55,7 @@ func helloOf(agent string) []byte {
 // with a fault or not at all, and goes on.
 func TestHostileAgents(t *testing.T) {
 	s := natstest.New(t)
-	n, m := agents(t, s)
+	n, m := serveAgents(t, s)
 	nc := s.Connect()
 	p := natsconn.Subjects("fanin")
 	fault := func(what, subject, agent string, message []byte, word string) {
@@ -104,7 +104,7 @@ func TestHostileAgents(t *testing.T) {
 
 	// In a stream, nobody is there to be told: it is counted, and kept beside the log.
 	js := jetStream(t, nc)
-	before := count(n.Metrics.natsRejected["protocol"])
+	before := count(n.Metrics.rejected["protocol"])
 	for _, message := range [][]byte{[]byte("text"), nil, helloOf("a"), append(helloOf("a"), 0x9c, 1), claimed, helloOf("b"), bytes.Repeat([]byte{0xff}, 1000)} {
 		for _, where := range []string{"", "x.y", "..", "a.*", "a b", strings.Repeat("x", 500)} {
 			msg := nats.NewMsg(p.Batch("a"))
@@ -127,12 +127,12 @@ func TestHostileAgents(t *testing.T) {
 		}
 	}
 	// All were acknowledged, so that all are counted by now.
-	if got := count(n.Metrics.natsRejected["protocol"]) - before; got != 7*6 {
+	if got := count(n.Metrics.rejected["protocol"]) - before; got != 7*6 {
 		t.Errorf("%d messages were rejected, want %d", got, 7*6)
 	}
 	kept, err := n.Refused()
-	if want := 7*6 - 1; err != nil || len(kept) != want || count(n.Metrics.natsKept) != want { // of one an agent is told
-		t.Errorf("%d messages are kept (%v), %d counted, want %d", len(kept), err, count(n.Metrics.natsKept), want)
+	if want := 7*6 - 1; err != nil || len(kept) != want || count(n.Metrics.kept) != want { // of one an agent is told
+		t.Errorf("%d messages are kept (%v), %d counted, want %d", len(kept), err, count(n.Metrics.kept), want)
 	}
 	if len(kept) > 0 && (kept[0].Agent != "a" || kept[0].Subject != p.Batch("a") || kept[0].Reason == "") {
 		t.Errorf("the first is described as %+v", kept[0])
@@ -144,11 +144,11 @@ func TestHostileAgents(t *testing.T) {
 func TestTwoCollectorsOneName(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	first := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	first := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin"}
 	stop := serveNATS(t, s, first)
 	quiet(t, first)
 	other := &appendertest.Memory{Log: wire.NewStreamID()}
-	second := &NATS{Out: other, Welcome: other.Welcome, Agents: "fanin"}
+	second := &Input{Out: other, Welcome: other.Welcome, Agents: "fanin"}
 	serveNATS(t, s, second)
 	troubled(t, second, "the collector of the log "+m.Log.String())
 	stop()
@@ -160,7 +160,7 @@ func TestTwoCollectorsOneName(t *testing.T) {
 func TestAgentsIdentity(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin", AgentTimeout: 2 * time.Second}
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", AgentTimeout: 2 * time.Second}
 	serveNATS(t, s, n)
 	quiet(t, n)
 	nc := s.Connect()
@@ -203,11 +203,11 @@ func TestAgentsIdentity(t *testing.T) {
 func TestLateHandler(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	n := &NATS{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin"}
 	stop := serveNATS(t, s, n)
 	quiet(t, n)
 	before := s.NumSubscriptions()
-	a := newNATSAgents(n)
+	a := newAgents(n)
 	ended := make(chan struct{})
 	go func() { a.run(); close(ended) }() // ended by stop
 	for s.NumSubscriptions() < before+3 {
@@ -230,10 +230,10 @@ func FuzzNATSMessages(f *testing.F) {
 	for _, m := range [][]byte{whole, whole[:len(whole)-1], helloOf("a"), helloOf("b"), wire.AppendPing(helloOf("a"), wire.KindPing, 1), wire.AppendDrain(helloOf("a")), []byte("text"), nil} {
 		f.Add(m)
 	}
-	n := &NATS{Out: &appendertest.Memory{}, Agents: "fanin"}
+	n := &Input{Out: &appendertest.Memory{}, Agents: "fanin"}
 	n.setUp()
 	f.Cleanup(n.giveUp)
-	s := newNATSStream(n)
+	s := newStreamReader(n)
 	f.Fuzz(func(t *testing.T, m []byte) {
 		chains := make(map[wire.StreamID]*chain)
 		if err := s.link(chains, message{subject: "fanin.batch.a", data: m}); err == nil {

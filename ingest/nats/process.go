@@ -1,4 +1,4 @@
-package ingest
+package nats
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ import (
 
 // process keeps a group of messages, in their order, and acknowledges them. It
 // returns when all are kept, or when there is no use in waiting any longer.
-func (s *natsStream) process(group []message) error {
+func (s *streamReader) process(group []message) error {
 	if len(group) == 0 {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (s *natsStream) process(group []message) error {
 	for i, m := range group {
 		switch {
 		case s.done.covers(m.seq, m.time):
-			s.n.Metrics.natsRepeats.Inc()
+			s.n.Metrics.repeats.Inc()
 		case s.n.Agents.IsBatch(m.subject):
 			if bad := s.link(chains, m); bad != nil {
 				s.n.reject("protocol", "a message on an agent's subject of a stream is no batch of an agent", "stream", s.n.Stream, "seq", m.seq, "subject", m.subject, "error", bad)
@@ -97,7 +97,7 @@ func (b *batchMessage) kept(a *wire.Answer) bool {
 }
 
 // link puts an agent's batch behind the others of its stream.
-func (s *natsStream) link(chains map[wire.StreamID]*chain, m message) error {
+func (s *streamReader) link(chains map[wire.StreamID]*chain, m message) error {
 	agent := natsconn.AgentOf(m.subject)
 	d := wire.NewDecoder(bytes.NewReader(m.data))
 	var f wire.Frame
@@ -124,7 +124,7 @@ func (s *natsStream) link(chains map[wire.StreamID]*chain, m message) error {
 
 // batches gives the batches of one stream to the keeper, one after the other, and
 // answers each with its outcome.
-func (s *natsStream) batches(list []batchMessage) error {
+func (s *streamReader) batches(list []batchMessage) error {
 	for i := range list {
 		b := &list[i]
 		answer, err := s.batch(b)
@@ -146,7 +146,7 @@ func (s *natsStream) batches(list []batchMessage) error {
 
 // batch gives one batch to the keeper for as long as the outcome is not known: its
 // agent may be gone.
-func (s *natsStream) batch(b *batchMessage) (wire.Answer, error) {
+func (s *streamReader) batch(b *batchMessage) (wire.Answer, error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		f, err := s.n.open(b.data)
 		if err != nil && !errors.Is(err, errNoRoom) {
@@ -167,7 +167,7 @@ func (s *natsStream) batch(b *batchMessage) (wire.Answer, error) {
 }
 
 // open reads the frame behind the hello.
-func (n *NATS) open(data []byte) (f wire.Frame, err error) {
+func (n *Input) open(data []byte) (f wire.Frame, err error) {
 	d, err := n.newFrames(data)
 	if err == nil {
 		err = d.Next(&f)
@@ -189,7 +189,7 @@ func decided(err error) bool {
 
 // stall waits before another try, unless it is time to end: what is not kept
 // stays in the stream.
-func (s *natsStream) stall(err error, wait time.Duration) error {
+func (s *streamReader) stall(err error, wait time.Duration) error {
 	s.n.limited.Warn("nats_stream", "messages of a stream wait to be kept", "stream", s.n.Stream, "error", err)
 	if !s.n.pause(wait) {
 		return fmt.Errorf("not kept, and left in the stream: %w", err)
@@ -198,16 +198,16 @@ func (s *natsStream) stall(err error, wait time.Duration) error {
 }
 
 // plain keeps messages of plain lines.
-func (s *natsStream) plain(messages []message) error {
+func (s *streamReader) plain(messages []message) error {
 	for i := range messages {
 		m := &messages[i]
-		s.n.Metrics.natsMessages.Inc()
+		s.n.Metrics.messages.Inc()
 		repeat, err := s.place.admit(m)
 		if err != nil {
 			return err
 		}
 		if repeat {
-			s.n.Metrics.natsRepeats.Inc()
+			s.n.Metrics.repeats.Inc()
 			continue
 		}
 		if err := s.addPlain(m); err != nil {
@@ -219,13 +219,13 @@ func (s *natsStream) plain(messages []message) error {
 
 // addPlain puts a message's lines on the pile, but for what a crash in its middle
 // left in the log already.
-func (s *natsStream) addPlain(m *message) error {
+func (s *streamReader) addPlain(m *message) error {
 	if s.n.isOwn(m.subject) {
 		return nil
 	}
 	text := s.n.lines(m.data)
 	if text == nil {
-		s.n.Metrics.natsEmpty.Inc()
+		s.n.Metrics.empty.Inc()
 		return nil
 	}
 	at := start(m.seq)
@@ -249,7 +249,7 @@ func (s *natsStream) addPlain(m *message) error {
 }
 
 // give commits the pile.
-func (s *natsStream) give() error {
+func (s *streamReader) give() error {
 	defer s.pile.reset()
 	for wait := 50 * time.Millisecond; !s.pile.empty(); wait = min(2*wait, 5*time.Second) {
 		err := s.place.append(s.n.ctx, &s.pile)
@@ -269,7 +269,7 @@ func (s *natsStream) give() error {
 // 65,536 of them, so that a large one may be committed in pieces. In place of tail
 // hashes it has the time of the latest message, in nanoseconds.
 type place struct {
-	n          *NATS
+	n          *Input
 	wire.Batch // the stream, its epoch, and in End and After where it stands
 }
 
@@ -278,7 +278,7 @@ const piecesBits = 16
 // start is the offset where message seq begins.
 func start(seq uint64) int64 { return int64(seq) << piecesBits }
 
-func newPlace(n *NATS) place {
+func newPlace(n *Input) place {
 	id := sha256.Sum256([]byte("plain messages of the JetStream stream " + n.Stream))
 	return place{n: n, Batch: wire.Batch{Kind: wire.StreamNATS, Stream: wire.StreamID(id[:16]), Epoch: 1, Input: "nats", Agent: "nats:" + n.Stream, Host: n.Host}}
 }
@@ -355,7 +355,7 @@ func (p *place) append(ctx context.Context, pile *pile) error {
 
 // isOwn reports, and counts, that a message's subject is fanin's own, or the
 // server's: it is no text of anybody's.
-func (n *NATS) isOwn(subject string) bool {
+func (n *Input) isOwn(subject string) bool {
 	for _, prefix := range []string{string(n.Agents), "_INBOX", "$JS", "$SYS"} {
 		if prefix != "" && strings.HasPrefix(subject, prefix+".") {
 			n.reject("subject", "a message on a subject of fanin's own, or the server's, is not taken as text", "subject", subject)

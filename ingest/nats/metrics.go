@@ -1,0 +1,66 @@
+package nats
+
+import (
+	"sync"
+
+	"fanin/ingest"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics counts messages. Listeners of a process share one.
+type Metrics struct {
+	ingest.Metrics
+
+	messages, empty, repeats prometheus.Counter
+	rejected                 map[string]prometheus.Counter // by reason: a fixed few
+	refused                  map[string]prometheus.Counter // whether it is kept
+	kept                     prometheus.Gauge
+	drops, reread, missed    prometheus.Counter
+	dropped                  dropped
+}
+
+// NewMetrics makes counters for any number of listeners to share.
+func NewMetrics() *Metrics {
+	m := new(Metrics)
+	m.messages = m.Counter("fanin_nats_messages_total", "Messages with plain lines taken.", "", "")
+	m.empty = m.Counter("fanin_nats_empty_messages_total", "Messages that held no line.", "", "")
+	m.repeats = m.Counter("fanin_nats_repeated_messages_total", "Messages that a JetStream stream delivered again "+
+		"after they were kept: acknowledged again, not kept again.", "", "")
+	m.reread = m.Counter("fanin_nats_reread_messages_total", "Messages read from a JetStream stream by number, "+
+		"because their delivery was interrupted.", "", "")
+	m.missed = m.Counter("fanin_nats_missed_messages_total", "Messages that left a JetStream stream before they could be taken: "+
+		"too old, or removed. Not known of consumers with filters.", "", "")
+	m.drops = m.Counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be kept, "+
+		"outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
+	m.refused = m.Counters("fanin_nats_refused_messages_total", "Agents' batches in a JetStream stream that the log has not, "+
+		"and whose agents do not wait for an answer: whether they are kept to be published again.", "kept", "yes", "no")
+	m.kept = m.Gauge("fanin_nats_refused_kept", "Refused messages that are kept to be published again.")
+	m.rejected = m.Counters("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.",
+		"reason", "protocol", "version", "agent_id", "host", "subject", "refused")
+	m.dropped.seen = make(map[*nats.Subscription]int)
+	return m
+}
+
+func (m *Metrics) rejectMessage(reason string) { m.rejected[reason].Inc() }
+
+// dropped is how many messages each subscription had dropped when it was asked last.
+type dropped struct {
+	mu   sync.Mutex
+	seen map[*nats.Subscription]int
+}
+
+// countDrops counts what subscriptions dropped since, and returns it.
+func (m *Metrics) countDrops(subs ...*nats.Subscription) (news int) {
+	m.dropped.mu.Lock()
+	defer m.dropped.mu.Unlock()
+	for _, sub := range subs {
+		if n, err := sub.Dropped(); err == nil {
+			news += n - m.dropped.seen[sub]
+			m.dropped.seen[sub] = n
+		}
+	}
+	m.drops.Add(float64(news))
+	return news
+}
