@@ -442,7 +442,7 @@ func (n *Input) freeText(text []byte) {
 func (n *Input) offer(b *wire.Batch, h *wire.Hello) error {
 	defer n.freeText(b.Text)
 	b.Input = "nats-agent"
-	SetSession(b, h, n.TrustHost, time.Now())
+	ingest.SetSession(b, h, n.TrustHost, time.Now())
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch of no stream"}
