@@ -20,6 +20,12 @@ func TestEntriesOfTheWrongLength(t *testing.T) {
 			}
 		}
 	}
+	for _, kind := range []int{entryStream, entryGeneration, entryTomb, 77} {
+		b := msgp.AppendInt(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), kind), 1)
+		if _, err := newCatalog().load(appendEntry(nil, b)); err == nil {
+			t.Errorf("kind %d with a number only, as an entry of what is gone: no error", kind)
+		}
+	}
 	if err := loadOne(77, 5); err == nil || errors.Is(err, errLater) {
 		t.Errorf("an unknown kind with a tomb's length: %v", err)
 	}
