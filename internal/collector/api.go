@@ -80,19 +80,8 @@ func (c *server) routes() map[string]http.Handler {
 		}
 		return c.work.Workers(), nil
 	})
-	answer("POST /replay", groups, func(ctx context.Context, q url.Values) (any, error) {
-		if c.work == nil {
-			return nil, errNoWork
-		}
-		at, err := c.work.Replay(ctx, q.Get("group"), q.Get("from"))
-		return replayed{q.Get("group"), at.String()}, err
-	})
-	answer("POST /forget", groups, func(ctx context.Context, q url.Values) (any, error) {
-		if c.work == nil {
-			return nil, errNoWork
-		}
-		return done, c.work.Forget(ctx, q.Get("group"))
-	})
+	answer("POST /replay", groups, c.replay)
+	answer("POST /forget", groups, c.forget)
 	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
 	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
 	routes["GET /tail"] = c.tail
@@ -109,6 +98,23 @@ type replayed struct {
 }
 
 var errNoWork = errors.New("no work is handed out: the configuration has no [collector.work]")
+
+// replay moves a group to another position of the log.
+func (c *server) replay(ctx context.Context, q url.Values) (any, error) {
+	if c.work == nil {
+		return nil, errNoWork
+	}
+	at, err := c.work.Replay(ctx, q.Get("group"), q.Get("from"))
+	return replayed{q.Get("group"), at.String()}, err
+}
+
+// forget removes a group.
+func (c *server) forget(ctx context.Context, q url.Values) (any, error) {
+	if c.work == nil {
+		return nil, errNoWork
+	}
+	return struct{}{}, c.work.Forget(ctx, q.Get("group"))
+}
 
 func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
 	if c.work == nil {

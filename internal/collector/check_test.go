@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"fanin/internal/certs/certstest"
 	"fanin/internal/daemon"
+	"fanin/internal/waittest"
 )
 
 // place is a directory with all that a configuration may name, good and bad.
@@ -99,22 +101,22 @@ func check(t testing.TB, dir, text string) (*settings, error) {
 func start(s *settings) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s, nil) }() // ends by stop
-	for {
-		select {
-		case err := <-ended:
-			if err == nil {
-				err = errors.New("ended by itself")
-			}
-			return err
-		case <-time.After(2 * time.Millisecond):
-		}
-		if ask(ctx, s.state(), "GET", "/healthz", nil) == nil {
-			stop()
-			return <-ended
-		}
+	c, err := newServer(s, nil)
+	if err != nil {
+		return err
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.run(ctx) }() // ends by stop
+	select {
+	case err := <-ended:
+		return cmp.Or(err, errors.New("it ended without being stopped"))
+	case <-c.opened:
+	}
+	if err := ask(ctx, s.state(), "GET", "/healthz", nil); err != nil {
+		return err
+	}
+	stop()
+	return <-ended
 }
 
 // TestCheckedStarts: what check accepts starts, whatever the configuration.
@@ -287,12 +289,7 @@ func TestCheckChangesNothing(t *testing.T) {
 	if _, serr := os.Stat(filepath.Join(dir, "new")); err != nil || !errors.Is(serr, os.ErrNotExist) {
 		t.Fatalf("check: %v; it made a directory: %v", err, serr)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s, nil) }() // ends by stop
-	for ask(ctx, s.state(), "GET", "/healthz", nil) != nil {
-		time.Sleep(time.Millisecond)
-	}
+	serving(t, s, nil)
 	if _, err := check(t, dir, text); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by another process: %s", filepath.Join(dir, "new"))) {
 		t.Errorf("of a log that another collector has: %v", err)
 	}
@@ -300,13 +297,5 @@ func TestCheckChangesNothing(t *testing.T) {
 	if err := os.RemoveAll(s.state()); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ask(ctx, s.state(), "GET", "/healthz", nil) != nil; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the control socket is not opened again")
-		}
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	waittest.Until(t, "the control socket", func() bool { return ask(t.Context(), s.state(), "GET", "/healthz", nil) == nil })
 }

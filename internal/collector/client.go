@@ -59,7 +59,7 @@ func askFor(ctx context.Context, state, method, path string, read func(io.Reader
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-		return fmt.Errorf("the collector says: %s", escape.Lines(string(bytes.TrimSpace(b))))
+		return fmt.Errorf("the collector answered: %s", escape.Lines(string(bytes.TrimSpace(b))))
 	}
 	return read(resp.Body)
 }

@@ -51,6 +51,7 @@ type server struct {
 
 	sources sources
 	anyPort string        // the number that the last TCP listener got
+	opened  chan struct{} // closed when everything is open
 	leave   chan struct{} // closed when a request to the control socket asked for it
 	leaving sync.Once
 }
@@ -61,7 +62,12 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
-	daemon.Notify("STATUS=repeating what a crash left undone")
+	return c.run(ctx)
+}
+
+// run opens everything, from the log to the inputs, and serves until ctx ends.
+func (c *server) run(ctx context.Context) (err error) {
+	daemon.Notify("STATUS=recovering what a crash left undone")
 	if err := c.sink.Open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to leave before there was anything to drain
@@ -86,7 +92,8 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	}
 	c.sources.serve()
 	c.hello()
-	daemon.Notify("READY=1", "STATUS=taking lines")
+	daemon.Notify("READY=1", "STATUS=receiving lines")
+	close(c.opened)
 	return c.wait(ctx)
 }
 
@@ -97,9 +104,9 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	}
 	daemon.LimitMemory(256 << 20)
 	c := &server{
-		settings: s, again: again, log: daemon.Logger(s.level()), sink: s.sink(), started: time.Now(),
+		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		intake: newIntake(), sources: newSources(), leave: make(chan struct{}),
+		intake: newIntake(), sources: newSources(), opened: make(chan struct{}), leave: make(chan struct{}),
 	}
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}

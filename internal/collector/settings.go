@@ -187,10 +187,11 @@ func (s *settings) state() string {
 	return cmp.Or(s.Collector.State, sink.StateDir(s.Collector.Log.Path))
 }
 
-func (s *settings) level() slog.Level {
-	var l slog.Level
-	l.UnmarshalText([]byte(s.Collector.LogLevel)) // checked
-	return l
+// logger is the log of the program itself.
+func (s *settings) logger() *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(s.Collector.LogLevel)) // checked
+	return daemon.Logger(level)
 }
 
 // sink makes the sink that the settings describe.

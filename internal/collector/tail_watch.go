@@ -38,7 +38,7 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		code := map[int]int{http.StatusBadRequest: daemon.ExitUsage, http.StatusServiceUnavailable: daemon.ExitLater}[resp.StatusCode]
-		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector says: %s", escape.Lines(string(bytes.TrimSpace(text))))
+		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector answered: %s", escape.Lines(string(bytes.TrimSpace(text))))
 	}
 	if id := resp.Header.Get("Fanin-Log"); t.log != "" && id != t.log {
 		return false, daemon.Exitf(daemon.ExitFailure, "this is another log by now: %s, and it was %s; position %s means nothing in it", escape.String(id), escape.String(t.log), escape.String(t.last))

@@ -23,6 +23,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
 	"fanin/internal/retry"
+	"fanin/internal/waittest"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
@@ -211,11 +212,7 @@ func TestHTTPMaxConns(t *testing.T) {
 	defer k.close()
 	idle := 0
 	rest := func(n int) { // until the server knows that so many are idle
-		for late := time.Now().Add(20 * time.Second); x.conns.count()["idle"] != n; time.Sleep(time.Millisecond) {
-			if time.Now().After(late) {
-				t.Fatalf("%v, want %d idle", x.conns.count(), n)
-			}
-		}
+		waittest.UntilEqual(t, "idle connections", n, func() int { return x.conns.count()["idle"] })
 	}
 	for i := range 20 {
 		rest(min(i, 3))

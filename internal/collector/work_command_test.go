@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
 	"fanin/sink/distribute"
@@ -125,11 +126,7 @@ func (o *office) group() (g distribute.GroupStatus) {
 
 func (o *office) until(what string, ok func() bool) {
 	o.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			o.t.Fatalf("waited in vain for %s: %+v", what, o.group())
-		}
-	}
+	waittest.Until(o.t, what, ok)
 }
 
 // settled waits until so many lines are accepted and so many are dead letters.
