@@ -60,8 +60,8 @@ func TestAppenderOfTheRealListener(t *testing.T) {
 	for _, compress := range []string{"none", "zstd"} {
 		t.Run(compress, func(t *testing.T) {
 			appendertest.Run(t, func(t *testing.T) wire.Appender {
-				_, _, addr := collect(t)
-				return connect(t, addr, func(c *TCP) { c.Compress = compress })
+				m, _, addr := collect(t)
+				return appendertest.Observe(connect(t, addr, func(c *TCP) { c.Compress = compress }), m)
 			})
 		})
 	}

@@ -66,8 +66,8 @@ func TestAppenderOverNATS(t *testing.T) {
 	appendertest.Run(t, func(t *testing.T) wire.Appender {
 		count++
 		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
-		collectNATS(t, s, func(n *natsin.Input) { n.Agents = p })
-		return connectNATS(t, s, func(n *NATS) { n.Subject = p })
+		m, _ := collectNATS(t, s, func(n *natsin.Input) { n.Agents = p })
+		return appendertest.Observe(connectNATS(t, s, func(n *NATS) { n.Subject = p }), m)
 	})
 }
 
@@ -78,8 +78,8 @@ func TestAppenderOverJetStream(t *testing.T) {
 		count++
 		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
 		stream := fmt.Sprintf("BATCHES%d", count)
-		collectNATS(t, s, throughStream, func(n *natsin.Input) { n.Agents, n.Stream = p, stream })
-		return connectNATS(t, s, func(n *NATS) { n.Subject, n.Stream = p, stream })
+		m, _ := collectNATS(t, s, throughStream, func(n *natsin.Input) { n.Agents, n.Stream = p, stream })
+		return appendertest.Observe(connectNATS(t, s, func(n *NATS) { n.Subject, n.Stream = p, stream }), m)
 	})
 }
 

@@ -93,7 +93,10 @@ func bounded(t *testing.T) context.Context {
 }
 
 func TestAppender(t *testing.T) {
-	appendertest.Run(t, func(t *testing.T) wire.Appender { return newPeer(t).serve().dial(t) })
+	appendertest.Run(t, func(t *testing.T) wire.Appender {
+		p := newPeer(t).serve()
+		return appendertest.Observe(p.dial(t), p.memory)
+	})
 }
 
 func line(id wire.StreamID, text string) wire.Batch {

@@ -201,7 +201,7 @@ func TestCorrectTime(t *testing.T) {
 		"a mark with a time":   {time.Hour, []Mark{{1, Labels{Time: now}}}, time.Hour, 0},
 		"a mark at 0":          {time.Hour, []Mark{{0, Labels{Time: now}}}, 0, 0},
 		"no space for another": {time.Hour, full(), 0, time.Hour},
-		"250 years ahead": {250 * 8760 * time.Hour, nil, 250 * 8760 * time.Hour, 250 * 8760 * time.Hour},
+		"250 years ahead":      {250 * 8760 * time.Hour, nil, 250 * 8760 * time.Hour, 250 * 8760 * time.Hour},
 	} {
 		b := Batch{Time: now.Add(test.off).UnixMicro(), Text: bytes.Repeat([]byte{'\n'}, MaxMarks+1), Marks: test.marks}
 		b.CorrectTime(now)

@@ -14,8 +14,8 @@ import (
 // Run tests the promise of wire.Appender. new makes one that has met no stream
 // yet and cleans up after itself by t.Cleanup; each test asks for one.
 //
-// An Appender that also has a method Text(wire.StreamID) []byte, as Memory has,
-// is asked what it kept; of others only the answers are looked at.
+// An Appender that also has the methods Text and Shown, as Memory has, is asked what
+// it kept; of others only the answers are checked. See Observe.
 func Run(t *testing.T, new func(t *testing.T) wire.Appender) {
 	for _, test := range []struct {
 		name string
@@ -29,6 +29,9 @@ func Run(t *testing.T, new func(t *testing.T) wire.Appender) {
 		{"data that does not fit tells where the keeper stands", elsewhere},
 		{"a repeat is acknowledged and kept once", repeats},
 		{"a batch may have cuts", cuts},
+		{"labels change at marks", marks},
+		{"a batch that is divided keeps its labels", dividedMarks},
+		{"each line may have labels of its own", manyMarks},
 		{"a trail names places the stream was at", trail},
 		{"a skip moves the stream", skip},
 		{"a new epoch begins by an open alone", newEpoch},
@@ -143,7 +146,7 @@ func cuts(t *testing.T, a wire.Appender) {
 	s := newSource(t, a).opened()
 	whole := s.batch(5)
 	step := *s
-	step.to, step.raw, step.text = nil, append([]byte(nil), s.raw...), nil
+	step.to, step.raw, step.text, step.shown = nil, append([]byte(nil), s.raw...), nil, nil
 	text := 0
 	for range 4 {
 		part := step.batch(1)
@@ -268,7 +271,12 @@ func unfit(s *source) map[string]wire.Batch {
 			b.Text = make([]byte, wire.MaxText+1)
 			b.Text[wire.MaxText] = '\n'
 		}),
-		"a cut within a line": change(s.batch(2), func(b *wire.Batch) { b.Cuts = []wire.Cut{{Text: 1, End: b.End}} }),
+		"a cut within a line":  change(s.batch(2), func(b *wire.Batch) { b.Cuts = []wire.Cut{{Text: 1, End: b.End}} }),
+		"a mark within a line": change(s.batch(2), func(b *wire.Batch) { b.Marks = []wire.Mark{{Text: 1}} }),
+		"a mark at the end":    change(s.batch(2), func(b *wire.Batch) { b.Marks = []wire.Mark{{Text: len(b.Text)}} }),
+		"the collector's own source": change(s.batch(2), func(b *wire.Batch) {
+			b.Marks = []wire.Mark{{Labels: wire.Labels{Source: wire.SourceNotice}}}
+		}),
 	}
 }
 

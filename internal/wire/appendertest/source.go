@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ type source struct {
 	epoch uint32
 	raw   []byte // all of the source's bytes up to the next batch
 	text  []byte // all text that was acknowledged
+	shown []Line // the same, with labels
 	line  int64  // lines so far
 }
 
@@ -48,6 +50,7 @@ func (s *source) took(b wire.Batch) {
 		s.line++
 	}
 	s.text = append(s.text, b.Text...)
+	s.shown = append(s.shown, shown(b)...)
 }
 
 // op is an operation without text, at the place where the source is.
@@ -139,6 +142,12 @@ func (s *source) kept() {
 	if k, ok := s.to.(interface{ Text(wire.StreamID) []byte }); ok {
 		if got := k.Text(s.id); !bytes.Equal(got, s.text) {
 			s.t.Fatalf("stream %s: kept %.300q (%d bytes), want %.300q (%d bytes)", s.id, got, len(got), s.text, len(s.text))
+		}
+	}
+	if k, ok := s.to.(interface{ Shown(wire.StreamID) []Line }); ok {
+		same := func(a, b Line) bool { return a.Source == b.Source && a.Text == b.Text && a.Time.Equal(b.Time) }
+		if got := k.Shown(s.id); !slices.EqualFunc(got, s.shown, same) {
+			s.t.Fatalf("stream %s: %d lines are shown, %.300v, want %d, %.300v", s.id, len(got), got, len(s.shown), s.shown)
 		}
 	}
 }
