@@ -126,13 +126,13 @@ func newAgent(s *settings) (*agent, error) {
 		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
 	}
 	watchdog := daemon.Watchdog()
-	a.tailer = &tail.Tailer{
+	a.tailer = &tail.Tailer{Settings: tail.Settings{
 		Tables: s.files(), State: c.State, Agent: c.ID, Log: a.log, Lossy: s.to.scheme == "udp",
 		Alive: func() { watchdog(); a.keepState() },
 		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
 		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
-	}
+	}}
 	if err := a.ship(); err != nil {
 		a.lock.Close()
 		return nil, err

@@ -22,8 +22,8 @@ func TestAliveWithoutCollector(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
 	alive := false
-	tl := &Tailer{Tables: []Table{{Paths: []string{filepath.Join(t.TempDir(), "*.log")}}}, State: t.TempDir(), Out: unreachable{},
-		Poll: time.Millisecond, Alive: func() { alive = true; stop() }}
+	tl := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{filepath.Join(t.TempDir(), "*.log")}}}, State: t.TempDir(), Out: unreachable{},
+		Poll: time.Millisecond, Alive: func() { alive = true; stop() }}}
 	tl.Run(ctx)
 	if !alive {
 		t.Error("Alive was not called while no collector was there")

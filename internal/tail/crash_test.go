@@ -56,7 +56,7 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 		for range rounds {
 			put++
 			for i, id := range ids {
-				x := &mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: put, Tail: wire.Hash(put)}, Life: logID{ids[0], ids[1]}}
+				x := &mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: put, Tail: wire.Hash(put)}, Log: logID{ids[0], ids[1]}}
 				for p := range int64(i * 20) { // long enough for several pages
 					x.Trail = append(x.Trail, wire.Point{Offset: p, Tail: 1 << 62})
 				}
@@ -146,7 +146,7 @@ func TestMarksAreTriedAgain(t *testing.T) {
 		if err := m.write(false); err != nil {
 			t.Error(err)
 		}
-		m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: offset}, Life: logID{id, id}})
+		m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: offset}, Log: logID{id, id}})
 	}
 	full = true
 	if err := m.write(false); !errors.Is(err, syscall.ENOSPC) {

@@ -147,7 +147,7 @@ func (t *Tailer) checkEcho(key fileKey) error {
 
 // checkFit sees that what follows is not a file's own echo, before a batch is sent.
 func (f *Follower) checkFit(text []byte) error {
-	if n := f.t.welcomes.Load(); n != f.checks.welcome { // another log, perhaps
+	if _, n := f.t.session.last(); n != f.checks.welcome { // another log, perhaps
 		f.checks.welcome = n
 		if err := f.t.checkOwn(f.file, f.name()); err != nil {
 			return err

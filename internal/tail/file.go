@@ -123,6 +123,27 @@ func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
 	return c, nil
 }
 
+// lastLineEnd is the place behind the last whole line.
+func (f *file) lastLineEnd() wire.Point {
+	end := f.size()
+	for end > 0 {
+		from := max(0, end-64<<10)
+		b := make([]byte, end-from)
+		if _, err := f.f.ReadAt(b, from); err != nil {
+			break
+		}
+		if i := f.decoder.LineStart(b, from); i >= 0 {
+			c, err := f.cursorAt(from+int64(i), 0)
+			if err != nil {
+				break
+			}
+			return c.Point
+		}
+		end = from
+	}
+	return wire.Point{}
+}
+
 // after is the cursor behind raw bytes read at c.
 func (c *cursor) after(raw []byte) cursor {
 	n := cursor{tail: joinTail(c.tail, raw)}

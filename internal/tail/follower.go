@@ -92,7 +92,7 @@ func (f *Follower) follow(ctx context.Context) {
 		refused: retry.Backoff{Min: f.t.Refused, Max: longestRefused * f.t.Refused}}
 	for ctx.Err() == nil {
 		f.attempts.progressed = false
-		met := f.t.nextWelcome()
+		met := f.t.session.nextWelcome()
 		err := f.attempt(ctx)
 		if f.attempts.progressed {
 			p.failed.Reset()

@@ -130,7 +130,7 @@ func (f *Follower) mark() *mark {
 
 // markOf is a mark of a stream in this follower's file.
 func (f *Follower) markOf(id wire.StreamID, b *localState, sent int64) *mark {
-	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Life: b.log,
+	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Log: b.log,
 		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.unsent, identity: f.id()}
 }
 

@@ -107,7 +107,7 @@ func TestNumberGivenAgain(t *testing.T) {
 // the mark's device is the mark's.
 func TestDeviceBreaksTies(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").append("b.log", "1\n2\n")
-	tl := &Tailer{State: t.TempDir()}
+	tl := &Tailer{Settings: Settings{State: t.TempDir()}}
 	tl.defaults()
 	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
 	var files []*Follower

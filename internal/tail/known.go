@@ -14,33 +14,23 @@ func (t *Tailer) known() map[wire.StreamID]*mark {
 	known := t.marks.all()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, s := range t.streams {
-		known[id] = merge(known[id], s, t.life())
-	}
+	t.session.mergeInto(known)
 	for id := range t.claims {
 		delete(known, id)
 	}
 	return known
 }
 
-// life is the life of the log that the collector told last; under t.mu.
-func (t *Tailer) life() logID {
-	if t.welcome == nil {
-		return logID{}
-	}
-	return logID{t.welcome.Log, t.welcome.Incarnation}
-}
-
 // merge is what both sides together know of a stream. A mark is a little older
 // than what was acked when its process was killed; then the collector knows better.
-func merge(m *mark, s *wire.StreamState, life logID) *mark {
+func merge(m *mark, s *wire.StreamState, log logID) *mark {
 	switch {
 	case m == nil:
-		m = &mark{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Life: life}
+		m = &mark{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Log: log}
 		m.identity, _ = parseIdentity(s.Identity)
 	case s.Epoch > m.Epoch || s.Epoch == m.Epoch && s.Offset > m.Offset:
 		newer := *m // marks are replaced, never changed
-		newer.Epoch, newer.Point, newer.Trail, newer.Life = s.Epoch, s.Point, s.Trail, life
+		newer.Epoch, newer.Point, newer.Trail, newer.Log = s.Epoch, s.Point, s.Trail, log
 		m = &newer
 	}
 	return m
@@ -222,8 +212,8 @@ func (r *registry) gone(m *mark) bool {
 // take makes a mark's stream this follower's.
 func (f *Follower) take(m *mark) {
 	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch, trail: m.Trail,
-		log: m.Life, unsent: m.Start})
-	if _, w := f.t.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
+		log: m.Log, unsent: m.Start})
+	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
 		f.place.sent = w.Point // the last ack never came
 	}
 	f.t.mu.Lock()

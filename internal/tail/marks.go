@@ -27,7 +27,7 @@ type mark struct {
 	wire.Point
 	Trail []wire.Point
 	Lines int64
-	Life  logID
+	Log   logID
 	Agent string // the owner of the stream; "" in marks of an older release
 	Sent  int64  // end of the last batch that was given away; not before Point
 	Start bool   // where a file that nothing was sent of begins
@@ -265,7 +265,7 @@ func formatMarks(list []*mark, live bool) []byte {
 	fmt.Fprintln(&b, marksHeader)
 	for _, x := range list {
 		j := markJSON{Stream: x.Stream.String(), Path: x.path, Epoch: x.Epoch, Offset: x.Offset, Tail: uint64(x.Tail), Lines: x.Lines,
-			Log: x.Life.log.String(), Incarnation: x.Life.incarnation.String(), Device: x.device, Inode: x.inode, Handle: x.handle,
+			Log: x.Log.log.String(), Incarnation: x.Log.incarnation.String(), Device: x.device, Inode: x.inode, Handle: x.handle,
 			System: x.system, HeadBits: x.head.bits, Head: uint64(x.head.sum), Real: x.real,
 			Agent: x.Agent, Sent: x.Sent, Start: x.Start, Live: live}
 		for _, p := range x.Trail {
@@ -317,7 +317,7 @@ func parseMark(line string) (*mark, error) {
 	}
 	var errs [3]error
 	x.Stream, errs[0] = wire.ParseStreamID(j.Stream)
-	x.Life.log, errs[1] = wire.ParseStreamID(j.Log)
-	x.Life.incarnation, errs[2] = wire.ParseStreamID(j.Incarnation)
+	x.Log.log, errs[1] = wire.ParseStreamID(j.Log)
+	x.Log.incarnation, errs[2] = wire.ParseStreamID(j.Incarnation)
 	return x, errors.Join(errs[:]...)
 }

@@ -259,7 +259,5 @@ func (t *Tailer) endMissing(ctx context.Context, m *mark, a *absence) {
 // forget forgets a stream that ended.
 func (t *Tailer) forget(id wire.StreamID) {
 	t.marks.remove(id)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.streams, id)
+	t.session.forget(id)
 }

@@ -93,7 +93,7 @@ func TestMountedLate(t *testing.T) {
 func TestAbsenceBeginsAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	tree(t, dir, "a.log")
-	tl := &Tailer{State: t.TempDir(), Out: newKeeper(), Forget: time.Hour}
+	tl := &Tailer{Settings: Settings{State: t.TempDir(), Out: newKeeper(), Forget: time.Hour}}
 	tl.defaults()
 	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
 	fi, err := os.Stat(filepath.Join(dir, "a.log"))

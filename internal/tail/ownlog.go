@@ -26,9 +26,7 @@ func (t *Tailer) checkOwn(f *file, path string) error {
 	if sameDirectory(dir, t.State) {
 		return &unfit{"it is in this agent's own state directory"}
 	}
-	t.mu.Lock()
-	w := t.welcome
-	t.mu.Unlock()
+	w, _ := t.session.last()
 	if w == nil && !t.Lossy {
 		return nil // nothing is sent before a welcome
 	}

@@ -128,7 +128,7 @@ func (f *Follower) resume(ctx context.Context) error {
 // situation is what is known before the stream is opened.
 func (f *Follower) situation() (s situation, id logID) {
 	local := &f.place.local
-	id, remote := f.t.watermark(f.place.stream)
+	id, remote := f.t.session.watermark(f.place.stream)
 	s = situation{local: *local, remote: remote, sameLog: local.log == id, holds: onceEach(f.file.holds)}
 	answer := f.place.expected
 	f.place.expected = nil
@@ -227,46 +227,4 @@ func (f *Follower) claim() {
 	f.t.mu.Lock()
 	f.t.claims[id] = f
 	f.t.mu.Unlock()
-}
-
-// watermark is what the last welcome said of a stream.
-func (t *Tailer) watermark(id wire.StreamID) (logID, *wire.Watermark) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s := t.streams[id]; s != nil {
-		w := s.Watermark
-		return t.life(), &w
-	}
-	return t.life(), nil
-}
-
-// nextWelcome is closed at the next welcome.
-func (t *Tailer) nextWelcome() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.renewed == nil {
-		t.renewed = make(chan struct{})
-	}
-	return t.renewed
-}
-
-// lastLineEnd is the place behind the last whole line.
-func (f *file) lastLineEnd() wire.Point {
-	end := f.size()
-	for end > 0 {
-		from := max(0, end-64<<10)
-		b := make([]byte, end-from)
-		if _, err := f.f.ReadAt(b, from); err != nil {
-			break
-		}
-		if i := f.decoder.LineStart(b, from); i >= 0 {
-			c, err := f.cursorAt(from+int64(i), 0)
-			if err != nil {
-				break
-			}
-			return c.Point
-		}
-		end = from
-	}
-	return wire.Point{}
 }

@@ -181,7 +181,7 @@ func TestNewEpochAfterRewrite(t *testing.T) {
 
 // TestIdleStep: what becomes of a file that has no more lines.
 func TestIdleStep(t *testing.T) {
-	tl := &Tailer{Grace: 5 * time.Second, LetGo: 10 * time.Minute}
+	tl := &Tailer{Settings: Settings{Grace: 5 * time.Second, LetGo: 10 * time.Minute}}
 	for _, x := range []struct {
 		file idleFile
 		want idleStep

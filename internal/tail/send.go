@@ -228,10 +228,10 @@ func (b *blockSizes) failed(size int, err error) {
 
 // largest is a block that the longest line fits into.
 func (f *Follower) largest() int {
-	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.batchText())
+	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.session.batchText())
 }
 
 // maxLine is how long a line may be and not be split: it must fit into a batch.
-func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.batchText()-1<<10) }
+func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.session.batchText()-1<<10) }
 
 func (f *Follower) limits() limits { return limits{line: f.maxLine(), block: f.largest()} }

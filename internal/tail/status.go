@@ -3,6 +3,7 @@ package tail
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,10 +59,7 @@ func (f *Follower) status() FileStatus {
 // Status lists the files that are followed, by path.
 func (t *Tailer) Status() (list []FileStatus) {
 	t.mu.Lock()
-	followers := make([]*Follower, 0, len(t.followers))
-	for _, f := range t.followers {
-		followers = append(followers, f)
-	}
+	followers := t.allLocked()
 	t.mu.Unlock()
 	for _, f := range followers {
 		list = append(list, f.status())
@@ -70,13 +68,23 @@ func (t *Tailer) Status() (list []FileStatus) {
 	return list
 }
 
+// counts is what the tailer counts.
+type counts struct {
+	lines, bytes, split, skipped, holes          atomic.Uint64 // what was acknowledged
+	truncated, replaced, unsure, unseen, doubled atomic.Uint64 // what became of files
+	vanished, missing, unfit, wide, closed       atomic.Uint64
+	refused                                      atomic.Uint64
+}
+
 // Counts are the tailer's counters by name.
 func (t *Tailer) Counts() map[string]uint64 {
 	c := &t.counts
 	return map[string]uint64{
-		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(), "truncated_files": c.truncated.Load(),
-		"skipped_bytes": c.skipped.Load(), "refused_batches": c.refused.Load(), "maybe_doubled_bytes": c.doubled.Load(), "vanished_files": c.vanished.Load(),
-		"missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(), "unseen_files": c.unseen.Load(), "unsure_files": c.unsure.Load(), "replaced_files": c.replaced.Load(),
-		"hole_bytes": c.holes.Load(), "wide_files": c.wide.Load(), "closed_idle_files": c.closed.Load(),
+		"lines": c.lines.Load(), "bytes": c.bytes.Load(), "split_lines": c.split.Load(),
+		"skipped_bytes": c.skipped.Load(), "hole_bytes": c.holes.Load(), "refused_batches": c.refused.Load(),
+		"truncated_files": c.truncated.Load(), "replaced_files": c.replaced.Load(), "unsure_files": c.unsure.Load(),
+		"unseen_files": c.unseen.Load(), "maybe_doubled_bytes": c.doubled.Load(),
+		"vanished_files": c.vanished.Load(), "missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(),
+		"wide_files": c.wide.Load(), "closed_idle_files": c.closed.Load(),
 	}
 }

@@ -61,10 +61,7 @@ func (t *Tailer) finish(ctx context.Context) {
 // perishing counts the files that a stop would lose lines of.
 func (t *Tailer) perishing() (files int, unsent int64) {
 	t.mu.Lock()
-	all := make([]*Follower, 0, len(t.followers))
-	for _, f := range t.followers {
-		all = append(all, f)
-	}
+	all := t.allLocked()
 	t.mu.Unlock()
 	for _, f := range all {
 		if _, n := f.unsent(); n > 0 && f.refound() == byNothing {

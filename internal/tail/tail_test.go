@@ -153,8 +153,8 @@ func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 // run starts a tailer of *.log*, or lets another one take over.
 func (r *rig) run() *rig {
 	r.halt()
-	t := &Tailer{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
-		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}
+	t := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
+		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}}
 	r.change(t)
 	if !r.unwelcome {
 		t.Welcome(r.keeper.welcome(), wire.MaxText)

@@ -17,7 +17,7 @@ func still(t *testing.T, text string) (*Tailer, *Follower) {
 	if err := os.WriteFile(path, []byte(text), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	tailer := &Tailer{State: dir}
+	tailer := &Tailer{Settings: Settings{State: dir}}
 	tailer.defaults()
 	var err error
 	if tailer.marks, _, err = openMarks(nil, dir, slog.New(slog.DiscardHandler)); err != nil {

@@ -127,10 +127,6 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 // registered lists all streams that anything is known of, followed or not.
 func (t *Tailer) registered() []*mark {
 	list := t.marks.all()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for id, s := range t.streams {
-		list[id] = merge(list[id], s, t.life())
-	}
+	t.session.mergeInto(list)
 	return slices.Collect(maps.Values(list))
 }

@@ -1,0 +1,61 @@
+package tail
+
+import (
+	"maps"
+	"slices"
+
+	"fanin/internal/wire"
+)
+
+// index finds followers. Under Tailer.mu.
+type index struct {
+	followers map[fileKey]*Follower
+	claims    map[wire.StreamID]*Follower // the follower of each stream
+	byPath    map[string]*Follower        // the newest file that had the name
+	beside    map[string][]*Follower      // by directory; a list is replaced, or grows, but never changes
+}
+
+func newIndex() index {
+	return index{followers: make(map[fileKey]*Follower), claims: make(map[wire.StreamID]*Follower),
+		byPath: make(map[string]*Follower), beside: make(map[string][]*Follower)}
+}
+
+// allLocked returns the followers as they are now.
+func (x *index) allLocked() []*Follower {
+	return slices.Collect(maps.Values(x.followers))
+}
+
+func (x *index) addLocked(f *Follower) {
+	x.followers[f.key] = f
+	x.beside[f.dir] = append(x.beside[f.dir], f)
+}
+
+func (x *index) removeLocked(f *Follower) {
+	if x.followers[f.key] == f {
+		delete(x.followers, f.key)
+	}
+	x.beside[f.dir] = slices.DeleteFunc(slices.Clone(x.beside[f.dir]), func(g *Follower) bool { return g == f })
+	for _, path := range f.names {
+		if x.byPath[path] == f {
+			delete(x.byPath, path)
+		}
+	}
+	if x.claims[f.place.stream] == f {
+		delete(x.claims, f.place.stream)
+	}
+}
+
+// nameLocked notes that a follower's file has a name.
+func (x *index) nameLocked(f *Follower, path string) {
+	before := x.byPath[path]
+	if before == f {
+		return
+	}
+	x.byPath[path] = f
+	f.names = append(f.names, path)
+	if before != nil && path != f.path && f.mayBeCopy() {
+		f.mu.Lock()
+		f.ousted = before
+		f.mu.Unlock()
+	}
+}

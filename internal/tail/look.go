@@ -1,0 +1,195 @@
+package tail
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fanin/internal/disk"
+	"fanin/internal/wire"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// look finds new files and tells each follower where its file is seen now.
+func (t *Tailer) look(ctx context.Context) *sight {
+	seen := make(map[fileKey]candidate)
+	var order []candidate
+	began := time.Now()
+	s := &sight{dirs: make(map[string]bool), whole: true}
+	for i := range t.Tables {
+		for _, path := range t.match(&t.Tables[i], s) {
+			fi, err := os.Stat(path)
+			if err != nil || !t.regular(path, fi) {
+				continue
+			}
+			c := candidate{path, &t.Tables[i], keyOf(fi), fi}
+			if _, ok := seen[c.key]; !ok { // else the same file under another name
+				seen[c.key] = c
+				order = append(order, c)
+			}
+		}
+	}
+	s.took = time.Since(began)
+	t.beginAll(ctx, order)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, f := range t.followers {
+		c, visible := seen[key]
+		f.see(c, visible)
+		if visible {
+			t.nameLocked(f, c.path)
+		}
+	}
+	return s
+}
+
+// candidate is a file that a table names.
+type candidate struct {
+	path  string
+	table *Table
+	key   fileKey
+	info  fs.FileInfo
+}
+
+// match lists the files of a table, in order.
+func (t *Tailer) match(table *Table, s *sight) (paths []string) {
+	for _, pattern := range table.Paths {
+		found, err := s.glob(pattern)
+		if err != nil {
+			t.once(pattern, "a pattern that cannot be: "+err.Error())
+		}
+		for _, path := range found {
+			if !table.Excludes(path) {
+				paths = append(paths, path) // perhaps twice: each file is followed once
+			}
+		}
+	}
+	return paths
+}
+
+func (t *Tailer) regular(path string, fi fs.FileInfo) bool {
+	if fi.Mode().IsRegular() {
+		return true
+	}
+	if !fi.IsDir() {
+		t.refuse(path, errors.New("it is no regular file"))
+	}
+	return false
+}
+
+// once logs something about a path the first time only, and reports whether this
+// was it.
+func (t *Tailer) once(path, text string) bool {
+	if t.skipped[path] {
+		return false
+	}
+	t.skipped[path] = true
+	t.Log.Warn(text, "path", path)
+	return true
+}
+
+// beginAll starts to follow the files among these that are not followed yet. All
+// are looked up by their identity before any is by its content, so that no copy
+// takes the stream of a file that is there.
+func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
+	var fresh []*Follower
+	for _, c := range order {
+		t.mu.Lock()
+		known := t.followers[c.key] != nil
+		t.mu.Unlock()
+		if known {
+			continue
+		}
+		f, err := t.open(c)
+		switch {
+		case isUnfit(err):
+			t.refuse(c.path, err)
+			continue
+		case err != nil:
+			t.once(c.path, "cannot be followed: "+err.Error())
+			continue
+		}
+		delete(t.skipped, c.path)
+		fresh = append(fresh, f)
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	slices.SortStableFunc(fresh, func(a, b *Follower) int { return a.modified.Compare(b.modified) }) // rotated ones first
+	t.identify(fresh)
+	t.start(ctx, fresh...)
+}
+
+// start runs followers, but those whose file has one by now. None looks around
+// before all are there: else a copy could find nothing that it is a copy of.
+func (t *Tailer) start(ctx context.Context, all ...*Follower) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range all {
+		if t.followers[f.key] != nil {
+			f.file.close()
+			continue
+		}
+		if f.before = t.byPath[f.path]; f.before != nil {
+			t.handOnLocked(f.path, f.before.file.modified(f.before.modified))
+		}
+		t.startLocked(ctx, f)
+	}
+}
+
+// startLocked runs a follower on a goroutine, which ends with ctx or when its
+// file is gone and drained.
+func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
+	t.addLocked(f)
+	t.nameLocked(f, f.path)
+	t.running.Go(func() {
+		f.follow(ctx)
+		t.ended(ctx, f)
+	})
+}
+
+// drop forgets a follower that ended.
+func (t *Tailer) drop(f *Follower) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeLocked(f)
+	f.drain()
+	f.file.close()
+}
+
+// open makes a follower for a file.
+func (t *Tailer) open(c candidate) (*Follower, error) {
+	file, err := t.descriptors.openFile(c.path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := file.f.Stat()
+	if err != nil || keyOf(fi) != c.key {
+		file.close()
+		return nil, cmp.Or(err, fmt.Errorf("it was replaced just now"))
+	}
+	if err := cmp.Or(file.checkFit(c.path), t.checkOwn(file, c.path), t.checkEcho(c.key)); err != nil {
+		file.close()
+		return nil, err
+	}
+	file.decoder = c.table.decoder()
+	real, err := filepath.EvalSymlinks(c.path)
+	if err != nil || real == c.path {
+		real = ""
+	}
+	f := &Follower{t: t, table: c.table, key: c.key, file: file, wake: make(chan struct{}, 1),
+		location:   location{path: c.path, real: real, dir: filepath.Dir(c.path), source: c.table.source(c.path)},
+		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime()},
+		succession: succession{drained: make(chan struct{})}}
+	f.place.start(wire.StreamID{}, newLocalState())
+	return f, nil
+}
+
+// fileKey tells files apart while they are open or there.
+type fileKey struct{ device, inode uint64 }
+
+func keyOf(fi fs.FileInfo) fileKey { return fileKey{disk.Device(fi), disk.Inode(fi)} }
