@@ -27,12 +27,14 @@ type life struct {
 	*testing.T
 	where       string
 	disk        *disktest.Disk
-	mode        string          // sink.Sync
-	cut         bool            // a crash cuts the power; else it is a kill -9
-	held        bool            // a reader, which was given nothing yet, needs all
-	mayFail     bool            // before the disk has stopped
-	boot        string          // of the machine
-	apart       bool            // the state is not beside the log
+	mode        string // sink.Sync
+	cut         bool   // a crash cuts the power; else it is a kill -9
+	held        bool   // a reader, which was given nothing yet, needs all
+	mayFail     bool   // before the disk has stopped
+	boot        string // of the machine
+	apart       bool   // the state is not beside the log
+	keepAll     bool   // retention leaves every file
+	keys        KeyLimits
 	src         *source         // its text is what was acknowledged
 	lines       int             // of it
 	sent        []byte          // and what may or may not be kept besides
@@ -52,6 +54,10 @@ func newLife(t *testing.T, where, mode string, cut bool) *life {
 func (l *life) make() *Sink {
 	s := &Sink{Path: filepath.Join(l.disk.Dir, "log", "all.log"), Sync: l.mode, Disk: l.disk.Under, Host: "here",
 		env: environment{walSize: 8 * blockSize, boot: l.boot}, Retention: RetentionPolicy{Files: keptFiles}, Log: slog.New(slog.NewTextHandler(&l.said, nil))}
+	s.Keys = l.keys
+	if l.keepAll {
+		s.Retention.Files, s.Retention.Compress = 0, "none"
+	}
 	if l.apart {
 		s.State = filepath.Join(l.disk.Dir, "lib", "state")
 	}

@@ -162,6 +162,7 @@ func FuzzFrame(f *testing.F) {
 	whole := golden(f, "frame")
 	f.Add(whole, false)
 	f.Add(whole[:len(whole)-1], false)
+	f.Add(golden(f, "frame-extension"), true)
 	f.Add(bytes.Replace(whole, []byte("another"), []byte("brother"), 1), true)
 	f.Add(append([]byte("fWAL"), bytes.Repeat([]byte{0xff}, 60)...), false) // claims everything there could be
 	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
@@ -241,6 +242,7 @@ func FuzzTable(f *testing.F) {
 	f.Add(b, false)
 	f.Add(b[:len(b)-1], false)
 	f.Add(b[8:72], true)
+	f.Add(golden(f, "table-keys"), false)
 	f.Fuzz(func(t *testing.T, b []byte, mend bool) {
 		if mend {
 			b = appendEntry(nil, b)
@@ -258,6 +260,9 @@ func FuzzTable(f *testing.F) {
 		}
 		if len(again.streams) != len(c.streams) || len(again.generations) != len(c.generations) {
 			t.Errorf("%d streams and %d generations became %d and %d", len(c.streams), len(c.generations), len(again.streams), len(again.generations))
+		}
+		if c.keys.check(t); again.keys.count != c.keys.count || len(again.extensions.values) != len(c.extensions.values) {
+			t.Errorf("%d keys and %d extensions became %d and %d", c.keys.count, len(c.extensions.values), again.keys.count, len(again.extensions.values))
 		}
 	})
 }

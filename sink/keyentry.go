@@ -113,15 +113,16 @@ func (t *keys) load(n uint32, r *elements) error {
 	k := keyEntry{id: id, content: hashBytes(wire.Hash(r.uint()))}
 	records := r.int()
 	k.hash = hashBytes(wire.Hash(r.uint()))
-	seen, sender := r.int()/1e6, r.uint()
+	seen, sender := r.int(), r.uint()
 	k.hashed = r.bool()
 	if r.err != nil {
 		return r.err
 	}
-	if records < 0 || records > math.MaxUint32 || seen < 0 || seen > math.MaxUint32 {
+	if records < 0 || records > math.MaxUint32 || seen < 0 || seen/1e6 > math.MaxUint32 {
 		return errKeyEntry
 	}
-	k.records, k.seen = uint32(records), uint32(seen)
+	k.records = uint32(records)
+	k.setMicros(seen)
 	t.open(k, sender)
 	return nil
 }

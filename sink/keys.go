@@ -3,6 +3,7 @@ package sink
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"math"
 	"slices"
 	"sort"
 	"time"
@@ -52,13 +53,14 @@ type place = uint32
 type keyEntry struct {
 	id            wire.StreamID // as records name it
 	content, hash [8]byte       // big endian: 60 bytes need no padding
-	seen          uint32        // time of the last record, in seconds since 1970
+	seen          uint32        // time of the last record, in seconds since 1970, see part
 	records       uint32        // how many are committed
 	sender        uint32
 	chain         place // the next one with the same head
 	older, newer  place // in the sender's list
 	hashed, dirty bool
 	kind          keyList
+	part          uint8 // of a second, in 1/256: belongs to seen
 }
 
 // keyList says which of a sender's lists has a key.
@@ -102,7 +104,13 @@ func (k *keyEntry) listed() keyList {
 	return listWhole
 }
 
-func (k *keyEntry) micros() int64 { return int64(k.seen) * 1e6 }
+// micros is the time of the last record in microseconds since 1970.
+func (k *keyEntry) micros() int64 { return int64(k.seen)*1e6 + (int64(k.part)*1e6+255)/256 }
+
+func (k *keyEntry) setMicros(t int64) {
+	t = min(max(t, 0), math.MaxUint32*1e6)
+	k.seen, k.part = uint32(t/1e6), uint8(t%1e6*256/1e6)
+}
 
 func (k *keyEntry) contentHash() wire.Hash { return wire.Hash(binary.BigEndian.Uint64(k.content[:])) }
 
@@ -335,7 +343,7 @@ func (t *keys) move(r *record) {
 	k := &t.list[p-1]
 	t.unlink(p)
 	k.records, k.hash = uint32(r.end), hashBytes(r.after)
-	k.seen = uint32(r.time / 1e6)
+	k.setMicros(r.time)
 	t.link(p)
 	t.touch(k)
 }

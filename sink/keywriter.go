@@ -225,7 +225,7 @@ func (s *keySender) trimmed(t *keys, n int, forget func(*keyEntry)) (done int) {
 		switch {
 		case at[listWhole] == 0 && at[listHashed] == 0:
 			from = listPartial
-		case at[listWhole] == 0 || at[listHashed] != 0 && t.list[at[listHashed]-1].seen < t.list[at[listWhole]-1].seen:
+		case at[listWhole] == 0 || at[listHashed] != 0 && t.list[at[listHashed]-1].micros() <= t.list[at[listWhole]-1].micros():
 			from = listHashed
 		}
 		if at[from] == 0 {

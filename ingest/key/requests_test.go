@@ -22,7 +22,7 @@ func request(key string, sizes ...int) Request {
 	r := Request{Kind: "test", Key: []byte(key), Sender: Sender{Address: "192.0.2.1"}}
 	n := 0
 	for _, size := range sizes {
-		b := wire.Batch{Input: "test", Host: "host", Source: "source"}
+		b := wire.Batch{Time: 1, Input: "test", Host: "host", Source: "source"}
 		for range size {
 			b.Text = fmt.Appendf(b.Text, "line %d\n", n)
 			n++

@@ -63,6 +63,8 @@ func (b *Batch) checkKey() error {
 		return nil
 	case b.Op != OpData || b.Stream.IsZero() || b.Epoch != 0 || b.End > math.MaxUint32:
 		return &Refused{"a request with a key is data of one epoch, and of at most 4294967295 records"}
+	case b.Time <= 0:
+		return &Refused{"a request with a key has a time: its key is forgotten by age"}
 	case (b.Offset == 0) != (b.Before == 0) || b.After == 0 || b.Key.Content == 0:
 		return &Refused{"the hash of no records is 0, and no other one is"}
 	}

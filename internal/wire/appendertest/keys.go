@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -37,7 +38,7 @@ func (r *request) hash(record int) wire.Hash {
 func (r *request) batch(from, to int) wire.Batch {
 	return wire.Batch{Kind: wire.StreamKey, Stream: r.id, Key: &wire.Key{Content: r.hash(r.size)},
 		Offset: int64(from), End: int64(to), Before: r.hash(from), After: r.hash(to),
-		Input: "test", Address: "192.0.2.1", Host: "host", Source: "source", Text: r.text(from, to)}
+		Time: time.Now().UnixMicro(), Input: "test", Address: "192.0.2.1", Host: "host", Source: "source", Text: r.text(from, to)}
 }
 
 // sent appends records, which must be acknowledged as new, or as a repeat.
