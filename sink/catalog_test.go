@@ -297,16 +297,16 @@ func TestLossyExpiryPace(t *testing.T) {
 	together(t, s, datagram(1, "192.0.2.1", 0))
 	err := s.do(context.Background(), func(w *writer) error {
 		now := time.Now()
-		w.limits.expired = now
+		w.lastExpiry = now
 		later := now.Add(time.Hour)
 		for _, st := range w.catalog.streams {
 			st.seen = now.Add(-2 * time.Hour).UnixMicro()
 		}
-		w.limits.expired = later.Add(-expireEvery / 2)
+		w.lastExpiry = later.Add(-expireEvery / 2)
 		if err := w.expire(later); err != nil || len(w.catalog.streams) != 1 {
 			t.Errorf("looked through after half a minute: %d streams, %v", len(w.catalog.streams), err)
 		}
-		w.limits.expired = later.Add(-expireEvery)
+		w.lastExpiry = later.Add(-expireEvery)
 		return w.expire(later)
 	})
 	if err != nil || s.Status().Streams != 0 {

@@ -70,23 +70,19 @@ func (w *writer) capture() *checkpoint {
 	return c
 }
 
-// start has a checkpoint written in the background. The goroutine is the
-// writer's and ends with its one word over done.
-func (w *writer) start(c *checkpoint) {
+// startCheckpoint has c written in the background. The goroutine ends when it has sent
+// the outcome over done.
+func (w *writer) startCheckpoint(c *checkpoint) {
 	w.checkpoints.pending, w.checkpoints.last = c, time.Now()
-	go func() { w.checkpoints.done <- w.checkpointer.write(c) }()
+	k := w.checkpointer
+	go func() { w.checkpoints.done <- k.write(c) }()
 }
 
-// checkpointed takes the outcome of the pending checkpoint: what it covers may
-// be overwritten now.
-func (w *writer) checkpointed(err error) error {
+// endCheckpoint is called with the outcome of the pending checkpoint. If it counts, the
+// frames that it covers may be overwritten.
+func (w *writer) endCheckpoint(err error) error {
 	c := w.checkpoints.pending
 	w.checkpoints.pending = nil
-	if err != nil && !w.remaking {
-		if why := w.strayed(); why != "" {
-			return w.remake(why) // with all that this checkpoint was to hold
-		}
-	}
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
@@ -95,37 +91,57 @@ func (w *writer) checkpointed(err error) error {
 	return nil
 }
 
-// wait waits for the pending checkpoint, if there is one.
-func (w *writer) wait() error {
-	suffered := false
+// awaitCheckpoint waits for the pending checkpoint, if there is one.
+func (w *writer) awaitCheckpoint() error {
+	stalled := false
 	for w.checkpoints.pending != nil {
 		select {
 		case err := <-w.checkpoints.done:
-			if suffered { // else what troubles the writer is something else, and lasts
-				w.settle()
+			if stalled { // otherwise the writer's stall has another cause, and lasts
+				w.clearStall()
 			}
-			return w.checkpointed(err)
+			return w.endCheckpoint(err)
 		case <-time.After(200 * time.Millisecond):
 			w.s.alive() // a slow disk is no reason to be killed
 			if err := w.checkpointer.lacking(); err != nil {
-				w.suffer(err)
-				suffered = true
+				w.reportStall(err)
+				stalled = true
 			}
 		}
 	}
 	return nil
 }
 
-// checkpoint writes one now and waits for it.
-func (w *writer) checkpoint() error { return w.checkpointAs(func(*checkpoint) {}) }
-
-// checkpointAs writes a checkpoint with a change, and waits for it.
-func (w *writer) checkpointAs(change func(*checkpoint)) error {
-	if err := w.wait(); err != nil {
-		return err
-	}
+// writeCheckpoint writes a checkpoint with a change and waits for it. None is pending.
+func (w *writer) writeCheckpoint(change func(*checkpoint)) error {
 	c := w.capture()
 	change(c)
-	w.start(c)
-	return w.wait()
+	w.startCheckpoint(c)
+	return w.awaitCheckpoint()
+}
+
+// checkpoint writes a checkpoint now and waits for it.
+func (w *writer) checkpoint() error { return w.checkpointAs(unchanged) }
+
+func unchanged(*checkpoint) {}
+
+// checkpointAs writes a checkpoint with a change and waits for it. If the state
+// directory is gone, it is made again instead, with all that the checkpoint holds but
+// the change, in a new generation.
+func (w *writer) checkpointAs(change func(*checkpoint)) error {
+	if err := w.orRemake(w.awaitCheckpoint()); err != nil {
+		return err
+	}
+	return w.orRemake(w.writeCheckpoint(change))
+}
+
+// orRemake returns the error of a checkpoint, unless it failed because the state was
+// deleted or moved away. Then it makes the state again.
+func (w *writer) orRemake(err error) error {
+	if err != nil {
+		if why := w.stateGone(); why != "" {
+			return w.remake(why)
+		}
+	}
+	return err
 }

@@ -2,12 +2,12 @@ package sink
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/retry"
 )
 
 // checkpointer writes checkpoints, one at a time. It never gives up for want of
@@ -24,8 +24,8 @@ type checkpointer struct {
 	tableSize int64
 	oldTable  string // to remove once the slot names the new one
 
-	log  *slog.Logger
-	quit <-chan struct{} // stop trying
+	warnings *retry.Log
+	quit     <-chan struct{} // stop trying
 
 	lack atomic.Pointer[error] // of what it lacks to go on; nil: of nothing
 }
@@ -53,17 +53,13 @@ func (k *checkpointer) write(c *checkpoint) error {
 // it again each time: a sync that failed may have dropped what it did not write.
 func (k *checkpointer) retry(step func() error) error {
 	defer k.lack.Store(nil)
-	var said time.Time
 	for {
 		err := step()
 		if err == nil || !disk.IsScarce(err) {
 			return err
 		}
 		k.lack.Store(&err)
-		if time.Since(said) > sayAgain {
-			said = time.Now()
-			k.log.Warn("a checkpoint has to wait; fanin goes on by itself when there is room again", "err", err)
-		}
+		k.warnings.Warn("checkpoint", "a checkpoint has to wait; fanin continues by itself when there is room again", "err", err)
 		select {
 		case <-k.quit:
 			return err

@@ -41,7 +41,7 @@ func (s *Sink) Rotate(ctx context.Context) (Rotation, error) {
 // a new file there if not.
 func (s *Sink) Reopen(ctx context.Context) error {
 	return s.do(ctx, func(w *writer) error {
-		if why := w.file.foul(s.Path); why != "" {
+		if why := w.file.interference(s.Path); why != "" {
 			return w.replace(why)
 		}
 		return nil

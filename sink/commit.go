@@ -8,18 +8,18 @@ import (
 	"fanin/internal/disk"
 )
 
-// makeWay gets the file ready for n more bytes: the right file, not too large,
-// with room on the disk. It waits for as long as there is no room: nothing was
-// committed, so nobody was told anything.
+// makeWay prepares the file for n more bytes: the right file, not too large, with room
+// on the disk. It waits as long as there is no room: nothing was committed yet, so no
+// answer has been sent.
 func (w *writer) makeWay(n int64) error {
 	for {
-		why := w.file.foul(w.s.Path)
+		why := w.file.interference(w.s.Path)
 		if why != "" && w.mayReplace() {
 			if err := w.replace(why); err != nil {
 				return err
 			}
 		}
-		if why != "" && w.file.deleted() { // nothing may be taken that could not be read
+		if why != "" && w.file.deleted() { // nothing may be committed that could not be read
 			if err := w.pause(w.nextFile.err); err != nil {
 				return err
 			}
@@ -32,7 +32,7 @@ func (w *writer) makeWay(n int64) error {
 		}
 		err := w.file.reserve(n)
 		if err == nil {
-			w.settle()
+			w.clearStall()
 			return nil
 		}
 		if !disk.IsFull(err) {
@@ -44,9 +44,9 @@ func (w *writer) makeWay(n int64) error {
 	}
 }
 
-// commit makes the group durable, answers for it and then shows it to readers.
-// From the sync on its fate is sealed: exactly these bytes go to exactly this
-// place in the file before anything else does, now or at the next start.
+// commit makes the group durable, sends its answers and appends its text to the file.
+// After the sync the outcome is decided: exactly these bytes go to exactly this place
+// in the file before anything else does, now or at the next start.
 func (w *writer) commit() error {
 	g := &w.group
 	if len(g.records)+len(g.extensions) > 0 {
@@ -54,39 +54,62 @@ func (w *writer) commit() error {
 			return err
 		}
 		f := frame{records: g.records, names: g.names, extensions: g.extensions, text: g.text}
-		if err := w.log(&f); err != nil {
+		if err := w.commitFrame(&f); err != nil {
 			return err
 		}
-		g.reply()
-		if err := w.show(&f); err != nil {
+	} else if len(g.answers) > 0 { // repeats rely on the state, too
+		if err := w.remakeIfGone(); err != nil {
 			return err
-		}
-	}
-	if len(g.records)+len(g.extensions) == 0 && len(g.answers) > 0 { // repeats rest on the state, too
-		if why := w.gone(); why != "" {
-			if err := w.remake(why); err != nil {
-				return err
-			}
 		}
 	}
 	g.reply()
 	g.reset()
 	w.trimKeys()
 	if w.wal.used() > w.wal.size/2 && w.checkpoints.pending == nil {
-		w.start(w.capture())
+		w.startCheckpoint(w.capture())
 	}
 	return nil
 }
 
-// log writes f into the write-ahead log, waiting for a checkpoint when the ring
-// is full, and applies it. A write-ahead log that was deleted meanwhile is none:
-// f is written again, into the next.
-func (w *writer) log(f *frame) error {
+// commitFrame logs f, sends the answers, and appends f's text to the file. If the file
+// was deleted meanwhile, nothing could ever read the text there: f is committed again,
+// into the next file. Either way it is in the log exactly once afterwards.
+func (w *writer) commitFrame(f *frame) error {
 	for {
-		if err := w.logOnce(f); err != nil {
+		if err := w.log(f); err != nil {
 			return err
 		}
-		why := w.gone()
+		w.group.reply()
+		readable, err := w.appendToFile(f)
+		if readable || err != nil {
+			return err
+		}
+		if err := w.leaveDeletedFile(); err != nil {
+			return err
+		}
+	}
+}
+
+// log writes f into the write-ahead log, makes it durable and applies it. It waits for
+// a checkpoint when the ring is full. A frame in a write-ahead log that was deleted
+// meanwhile does not count: it is written again, into the next.
+func (w *writer) log(f *frame) error {
+	for {
+		w.position(f)
+		err := w.wal.append(f)
+		if errors.Is(err, errNoRoom) {
+			if err := w.checkpoint(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err == nil && w.s.Sync == syncCommit {
+			err = w.syncWAL()
+		}
+		if err != nil {
+			return err
+		}
+		why := w.walGone()
 		if why == "" {
 			break
 		}
@@ -106,23 +129,18 @@ func (w *writer) log(f *frame) error {
 	return nil
 }
 
-// logOnce writes f into the write-ahead log that there is, and syncs it.
-func (w *writer) logOnce(f *frame) error {
+// position assigns f and its records their place behind the end of the live file.
+func (w *writer) position(f *frame) {
 	f.generation, f.position = w.file.generation, w.file.size
 	at := f.position
 	for i := range f.records {
 		f.records[i].position = at
 		at += int64(f.records[i].length)
 	}
-	err := w.wal.append(f)
-	for errors.Is(err, errNoRoom) {
-		if err = w.checkpoint(); err == nil {
-			err = w.wal.append(f)
-		}
-	}
-	if err != nil || w.s.Sync != syncCommit {
-		return err
-	}
+}
+
+// syncWAL makes the frames so far durable and measures how long that takes.
+func (w *writer) syncWAL() error {
 	begin := time.Now()
 	if err := w.wal.sync(); err != nil {
 		return err
@@ -131,9 +149,10 @@ func (w *writer) logOnce(f *frame) error {
 	return nil
 }
 
-// show appends a committed frame's text to the file. Whatever happens to the
-// file meanwhile, the frame is in the log exactly once afterwards.
-func (w *writer) show(f *frame) error {
+// appendToFile appends a committed frame's text to the file. It returns false if the
+// file had been deleted by then; the size is not published, so that no reader that has
+// the file open reads the text twice.
+func (w *writer) appendToFile(f *frame) (readable bool, err error) {
 	shifted := int64(0)
 	for rest := f.text; len(rest) > 0; {
 		n, shift, err := w.file.append(rest)
@@ -145,27 +164,26 @@ func (w *writer) show(f *frame) error {
 			continue
 		}
 		if !disk.IsFull(err) {
-			return fmt.Errorf("append to the log: %w", err)
+			return false, fmt.Errorf("append to the log: %w", err)
 		}
 		if err := w.pause(err); err != nil {
-			return err
+			return false, err
 		}
 	}
-	w.settle()
+	w.clearStall()
 	if shifted == 0 && w.file.deleted() {
-		return w.again(f) // not shown here, so that nobody who has it open reads it twice
+		return false, nil
 	}
-	w.s.shown(w.file)
+	w.s.publishSize(w.file)
 	if shifted != 0 {
 		w.shiftLedger(len(f.records), shifted)
-		return w.replace("appended to or truncated")
+		return true, w.replace("appended to or truncated")
 	}
-	return nil
+	return true, nil
 }
 
-// again commits a frame once more, into the next file: the one it was appended
-// to had been deleted by then, so that nobody could ever read it there.
-func (w *writer) again(f *frame) error {
+// leaveDeletedFile begins the next file. It returns when there is one.
+func (w *writer) leaveDeletedFile() error {
 	for old := w.file.generation; w.file.generation == old; {
 		var err error
 		if w.mayReplace() {
@@ -177,10 +195,7 @@ func (w *writer) again(f *frame) error {
 			return err
 		}
 	}
-	if err := w.log(f); err != nil {
-		return err
-	}
-	return w.show(f)
+	return nil
 }
 
 // shiftLedger corrects the last n records for where their text really landed.

@@ -18,7 +18,7 @@ type file struct {
 	generation uint64
 	inode      uint64
 	size       int64 // where our next byte belongs
-	shown      int64 // how much of it readers of the log are given
+	published  int64 // how much of it readers of the log may read
 	reserved   int64 // room is found up to here
 	opened     time.Time
 }
@@ -76,8 +76,8 @@ func (f *file) append(p []byte) (n int, shift int64, err error) {
 	return n, shift, err
 }
 
-// foul names what somebody else did to the file, "" when it is as we left it.
-func (f *file) foul(path string) string {
+// interference names what another process did to the file, "" when it is as we left it.
+func (f *file) interference(path string) string {
 	fi, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "deleted or moved away"

@@ -47,12 +47,6 @@ const (
 	limitLossyIP  = "lossy_address"
 )
 
-// limitChecks is when the writer last looked after the limits of streams.
-type limitChecks struct {
-	expired  time.Time            // when it last looked for lossy streams that expired
-	reported map[string]time.Time // when it last reported that a limit is met
-}
-
 // scope is the streams that a limit counts together: all, or those of one sender.
 type scope struct{ limit, sender string }
 
@@ -115,10 +109,7 @@ func (w *writer) admit(b *wire.Batch) (refused error) {
 	if limit != "" {
 		w.s.counts.streams.refused[limit].Add(1)
 		w.s.counts.of(b.Input).Rejected(counters.Streams, countLines(b.Text))
-		if now := time.Now(); now.Sub(w.limits.reported[limit]) > sayAgain {
-			w.limits.reported[limit] = now
-			w.s.Log.Warn("streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)
-		}
+		w.warnings.Warn(limit, "streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)
 		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or allow more"}
 	}
 	w.group.count(origin{kind: b.Kind, agent: b.Agent, address: b.Address}, 1)
@@ -156,10 +147,10 @@ const expireEvery = time.Minute
 // what is left of it still counts what never came.
 func (w *writer) expire(now time.Time) error {
 	limit := w.s.Limits.LossyExpiry
-	if limit < 0 || now.Sub(w.limits.expired) < expireEvery {
+	if limit < 0 || now.Sub(w.lastExpiry) < expireEvery {
 		return nil
 	}
-	w.limits.expired = now
+	w.lastExpiry = now
 	var old []*stream
 	for _, st := range w.catalog.streams {
 		if st.lossy() && now.Sub(time.UnixMicro(st.seen)) >= limit {

@@ -316,7 +316,7 @@ func age(t *testing.T, s *Sink, by time.Duration) {
 		for _, st := range w.catalog.streams {
 			st.seen -= by.Microseconds()
 		}
-		w.limits.expired = time.Time{}
+		w.lastExpiry = time.Time{}
 		return w.expire(time.Now())
 	})
 	if err != nil {

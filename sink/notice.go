@@ -7,12 +7,13 @@ import (
 	"fanin/internal/escape"
 )
 
-// notices are the log's own lines on their way to the writer. Anybody may leave
-// one, the writer itself too; nobody waits.
+// notices are the log's own lines on their way to the writer. Any goroutine may post
+// one, and does not wait. The writer posts too, in the middle of a commit, for instance:
+// its notice is then part of the next group, which it begins at once (see wake).
 type notices struct {
 	mu   sync.Mutex
 	list []notice
-	wake chan struct{}
+	wake chan struct{} // has an element while list may have one
 }
 
 type notice struct {
@@ -20,11 +21,11 @@ type notice struct {
 	text []byte
 }
 
-// maxNotices may wait; more are counted and dropped, so that no flood of
-// mishaps becomes a flood of lines.
+// maxNotices may wait. More are counted and dropped, so that many events in a short time
+// do not become as many lines.
 const maxNotices = 256
 
-func (n *notices) put(text string) bool {
+func (n *notices) post(text string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.list) >= maxNotices {
@@ -46,13 +47,13 @@ func (n *notices) take() []notice {
 	return list
 }
 
-// Notice puts a line of the log's own (source "fanin") into the log, on stderr
-// through Log at level Warn, and counts it. What args say is escaped. It does not wait.
+// Notice writes a line of the log's own (source "fanin") into the log, and to Log at
+// level Warn, and counts it. The args are escaped. It does not wait.
 func (s *Sink) Notice(format string, args ...any) {
 	text := escape.Sprintf(format, args...)
 	s.Log.Warn(text)
 	s.counts.notices.posted.Add(1)
-	if !s.queue.notices.put(text) {
+	if !s.queue.notices.post(text) {
 		s.counts.notices.dropped.Add(1)
 	}
 }

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// shown tells the others how long the file is.
-func (s *Sink) shown(f *file) {
+// publishSize lets readers read as much of the file as is written.
+func (s *Sink) publishSize(f *file) {
 	s.view.mu.Lock()
 	defer s.view.mu.Unlock()
-	s.view.size, f.shown = f.size, f.size
+	s.view.size, f.published = f.size, f.size
 	if s.view.grown != nil {
 		close(s.view.grown)
 		s.view.grown = nil
 	}
 }
 
-// setTrouble tells the others what keeps the writer from working.
+// setTrouble publishes what keeps the writer from working, "" for nothing.
 func (s *Sink) setTrouble(text string) {
 	s.view.mu.Lock()
 	s.view.trouble = text

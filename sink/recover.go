@@ -13,6 +13,7 @@ import (
 	lumberjack "gopkg.in/natefinch/lumberjack.v2"
 
 	"fanin/internal/disk"
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 	"fanin/sink/line"
 )
@@ -32,7 +33,7 @@ import (
 // somebody else was at the file: it is kept as it is, and what is missing from
 // it begins the next generation.
 func (s *Sink) recover(ctx context.Context) (*writer, error) {
-	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()}, limits: limitChecks{reported: make(map[string]time.Time)}}
+	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()}, warnings: retry.NewLog(s.Log)}
 	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
 	var err error
 	if w.layout, err = line.NewLayout(s.Format); err != nil {
@@ -234,7 +235,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.checkpointer = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.queue.quit, log: s.Log}
+	w.checkpointer = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.queue.quit, warnings: w.warnings}
 	if r.slot != nil {
 		w.checkpointer.tableN = r.slot.Table
 	}
@@ -246,7 +247,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	w.wal.durable = w.wal.lsn
 	s.view.mu.Lock()
 	s.view.catalog, s.view.size = w.catalog, w.file.size
-	w.file.shown = w.file.size
+	w.file.published = w.file.size
 	s.view.mu.Unlock()
 	w.checkpoints.whole = true // whatever the mode: so modes can be switched
 	if err := w.checkpoint(); err != nil {

@@ -23,17 +23,17 @@ import (
 //
 // A crash before the checkpoint finds a log without state, as it would have before.
 
-// gone says what became of the write-ahead log, "" when it is as it was. It is
+// walGone returns what became of the write-ahead log, "" when it is at its name. It is
 // asked before each answer, and costs one system call.
-func (w *writer) gone() string {
+func (w *writer) walGone() string {
 	if w.wal.f.InPlace() {
 		return ""
 	}
 	return w.wal.f.Strayed()
 }
 
-// strayed says the same of all of the state. The checkpointer must be at rest.
-func (w *writer) strayed() string {
+// stateGone returns the same for all of the state. No checkpoint may be pending.
+func (w *writer) stateGone() string {
 	for _, f := range []*disk.File{w.wal.f, w.checkpointer.slots, w.checkpointer.table, w.checkpointer.ledger} {
 		if f == nil {
 			continue
@@ -48,13 +48,19 @@ func (w *writer) strayed() string {
 // errOthers says that what is at our path by now is not ours.
 var errOthers = errors.New("another collector's state is there by now")
 
+// remakeIfGone makes the state again if the write-ahead log is gone.
+func (w *writer) remakeIfGone() error {
+	if why := w.walGone(); why != "" {
+		return w.remake(why)
+	}
+	return nil
+}
+
 // remake makes the state again, for as long as that takes. The error that it
 // returns ends the writer; the file is safe by then.
 func (w *writer) remake(why string) error {
-	w.suffer(fmt.Errorf("the state directory %s was %s by another process", w.s.State, why))
-	w.remaking = true
-	defer func() { w.remaking = false }()
-	if err := w.wait(); errors.Is(err, syscall.EIO) { // any other shows only what is known
+	w.reportStall(fmt.Errorf("the state directory %s was %s by another process", w.s.State, why))
+	if err := w.awaitCheckpoint(); errors.Is(err, syscall.EIO) { // any other has the cause that is known
 		return err
 	}
 	if err := w.file.f.Sync(); err != nil {
@@ -85,7 +91,7 @@ func (w *writer) remake(why string) error {
 	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; going on in generation %d",
 		w.s.State, why, time.Since(w.stall.since).Round(time.Millisecond), w.file.generation)
 	w.s.Log.Info("the state directory is made again and lines are taken", "state", w.s.State)
-	w.relieve()
+	w.endStall()
 	return nil
 }
 
@@ -114,14 +120,21 @@ func (w *writer) remakeState() error {
 	if w.wal.f != nil {
 		w.wal.f.Close()
 	}
-	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, tableN: table, quit: w.s.queue.quit, log: w.s.Log}
+	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, tableN: table, quit: w.s.queue.quit, warnings: w.warnings}
 	w.wal = &wal{size: w.s.env.walSize, life: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
 	w.ledger.records, w.ledger.size, w.checkpoints.whole = nil, 0, true
 	began, err := w.begin()
 	if err == nil && !began {
 		err = w.nextFile.err
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if err := w.writeCheckpoint(unchanged); err != nil {
+		return err
+	}
+	w.s.janitor.kick()
+	return nil
 }
 
 // saveLedger completes the ledger of the file that is about to be closed, if it is

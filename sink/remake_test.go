@@ -228,3 +228,40 @@ func (r *reportCounter) Enabled(_ context.Context, level slog.Level) bool {
 func (r *reportCounter) Handle(context.Context, slog.Record) error { r.n.Add(1); return nil }
 func (r *reportCounter) WithAttrs([]slog.Attr) slog.Handler        { return r }
 func (r *reportCounter) WithGroup(string) slog.Handler             { return r }
+
+// TestStateDeletedWithFullRing: a frame that waits for room when the state has to be
+// made again belongs to the generation that begins with it.
+func TestStateDeletedWithFullRing(t *testing.T) {
+	var fail atomic.Bool
+	d := &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if op == disk.OpWrite && filepath.Base(path) == slotName && fail.CompareAndSwap(true, false) {
+			return 0, syscall.ENOENT
+		}
+		return 0, nil
+	}}
+	s := open(t, &Sink{Disk: d, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}})
+	src := newSource()
+	src.send(t, s, "one")
+	must(t, s.do(t.Context(), func(w *writer) error {
+		if err := w.awaitCheckpoint(); err != nil {
+			return err
+		}
+		w.wal.tail = w.wal.head - w.wal.size // as if no checkpoint had covered a ring full of frames
+		fail.Store(true)
+		return os.RemoveAll(s.State)
+	}))
+	src.send(t, s, "two")
+	if g := s.End().Generation; g != 2 {
+		t.Fatalf("generation %d, want 2", g)
+	}
+	copied := copyState(t, s)
+	r := &recovery{s: &Sink{State: copied, Path: s.Path}}
+	var err error
+	if r.slot, err = readSlot(copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.readFrames(); err != nil || len(r.redo) == 0 {
+		t.Errorf("a new start reads %d frames: %v", len(r.redo), err)
+	}
+	expectLines(t, s, "one", "two")
+}

@@ -29,7 +29,7 @@ type nextFile struct {
 //	lumberjack moves it and makes the next; sync the directory
 //	checkpoint {generation + 1, the next one's inode}, with the backup's name in the table
 //
-// When it cannot be moved, the file just grows on, and that is said.
+// When it cannot be moved, the file just grows further, and that is reported.
 func (w *writer) rotate(trigger string) error {
 	if time.Now().Before(w.nextFile.rotateAfter) {
 		return nil
@@ -41,11 +41,12 @@ func (w *writer) rotate(trigger string) error {
 	if _, err := w.mover.move(w.file.inode); err != nil {
 		w.nextFile.rotateAfter = time.Now().Add(retryFile)
 		w.s.counts.rotations.errors.Add(1)
-		w.complain("cannot rotate; the file grows on and nothing is lost; trying again each second", err)
+		w.warnings.Error("rotate", "cannot rotate; the file grows further, no line is lost, and it is tried again each second",
+			"path", w.s.Path, "err", err)
 		return nil
 	}
 	w.file.release() // only now: nobody who appends to the log by its name meets it any more
-	began, err := w.begin()
+	began, err := w.nextGeneration()
 	if began {
 		w.s.counts.rotated(trigger)
 	}
@@ -57,7 +58,7 @@ func (w *writer) mayReplace() bool {
 	return !time.Now().Before(w.nextFile.replaceAfter)
 }
 
-// replace begins a new file because somebody did something to this one. What is
+// replace begins a new file because another process interfered with this one. What is
 // in the old one stays, and counts, where it can still be found.
 func (w *writer) replace(why string) error {
 	if err := w.checkpoint(); err != nil {
@@ -65,13 +66,13 @@ func (w *writer) replace(why string) error {
 	}
 	old := w.catalog.live()
 	since, lack := w.stall.since, w.nextFile.err
-	began, err := w.begin()
+	began, err := w.nextGeneration()
 	if err != nil || !began {
 		return err
 	}
 	if !since.IsZero() && lack != nil {
 		why += fmt.Sprintf(" (%v, for %s)", lack, time.Since(since).Round(time.Millisecond))
-		w.relieve()
+		w.endStall()
 	}
 	w.s.counts.interference.Add(1)
 	where := old.name
@@ -83,14 +84,43 @@ func (w *writer) replace(why string) error {
 	return nil
 }
 
-// begin makes the next generation's file at the log's path; the one before is
-// wherever its inode is found, or gone. A file of others' that stands there
-// already is kept, as a generation of its own. If no file can be opened, the
-// writer goes on for a moment with the one it has.
-func (w *writer) begin() (bool, error) {
+// nextGeneration begins the next generation and writes the checkpoint that names its
+// file. If no file can be opened, the writer continues with the one it has; began is
+// then false.
+func (w *writer) nextGeneration() (began bool, err error) {
+	if began, err = w.begin(); err != nil {
+		return false, err
+	}
+	if !began {
+		w.reportNoFile()
+		return false, nil
+	}
+	if err := w.checkpoint(); err != nil {
+		return false, err
+	}
+	w.s.janitor.kick()
+	return true, nil
+}
+
+// reportNoFile reports why the next generation could not begin.
+func (w *writer) reportNoFile() {
+	if w.file.deleted() {
+		w.reportStall(w.nextFile.err)
+		return
+	}
+	w.warnings.Error("next file", "cannot begin a new file; lines go to the old one under its new name, "+
+		"and it is tried again each second", "path", w.s.Path, "err", w.nextFile.err)
+}
+
+// begin makes the next generation's file at the log's path; the one before is wherever
+// its inode is found, or gone. A file of another program that is there already is kept,
+// as a generation of its own. If no file can be opened, began is false, nextFile.err has
+// the reason, and the writer still has the file that it had. The caller then writes the
+// checkpoint that names the new file.
+func (w *writer) begin() (began bool, err error) {
 	var next *file
 	var found *generation
-	err := w.s.lockAgain(w.s.own.locks[:1]) // the log's own
+	err = w.s.lockAgain(w.s.own.locks[:1]) // the log's own
 	if err == nil {
 		next, found, err = w.openNext()
 	}
@@ -104,11 +134,6 @@ func (w *writer) begin() (bool, error) {
 	}
 	if err != nil {
 		w.nextFile.replaceAfter, w.nextFile.err = time.Now().Add(retryFile), fmt.Errorf("begin a new file: %w", err)
-		if w.file.deleted() {
-			w.suffer(w.nextFile.err)
-		} else if !w.remaking {
-			w.complain("cannot begin a new file; going on with the old one under its new name; trying again each second", err)
-		}
 		return false, nil
 	}
 	w.s.view.mu.Lock()
@@ -121,17 +146,14 @@ func (w *writer) begin() (bool, error) {
 		w.catalog.add(found)
 		number++
 	}
-	w.catalog.add(&generation{number: number, name: filepath.Base(w.s.Path), inode: next.inode, state: stateLive, opened: next.opened.UTC()})
+	w.catalog.add(&generation{number: number, name: filepath.Base(w.s.Path), inode: next.inode,
+		state: stateLive, opened: next.opened.UTC()})
 	w.s.view.size = next.size
 	w.s.view.mu.Unlock()
 	w.file.f.Close()
 	w.file, next.generation, w.nextFile.err = next, number, nil
 	w.ledger.size = 0
-	w.s.shown(w.file)
-	if err := w.checkpoint(); err != nil {
-		return false, err
-	}
-	w.s.janitor.kick()
+	w.s.publishSize(w.file)
 	return true, nil
 }
 
@@ -147,7 +169,7 @@ func (g *generation) close(name string, f *file) {
 	g.name, g.closed, g.state = name, time.Now().UTC(), statePlain
 	g.size = f.size
 	if name == "" {
-		g.state, g.size = stateLost, f.shown
+		g.state, g.size = stateLost, f.published
 		return
 	}
 	if fi, err := f.f.Stat(); err == nil {
@@ -163,8 +185,8 @@ func (w *writer) openNext() (next *file, found *generation, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ours := next.inode == w.file.inode // truncated or appended to: begin's caller has it
-	if !ours {
+	own := next.inode == w.file.inode // truncated or appended to; it is in the catalog already
+	if !own {
 		if err := w.s.lockFile(next); err != nil || next.size == 0 {
 			return next, nil, err
 		}
@@ -175,7 +197,7 @@ func (w *writer) openNext() (next *file, found *generation, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ours {
+	if !own {
 		now := time.Now().UTC()
 		found = &generation{name: name, inode: inode, size: size, state: statePlain, opened: now, closed: now}
 	}

@@ -12,63 +12,50 @@ import (
 
 // stall is what keeps the writer from taking batches, for as long as it does.
 type stall struct {
-	since time.Time
-	said  time.Time
-	text  string
+	since    time.Time // zero: nothing does
+	reported time.Time
+	text     string
 }
 
-// sayAgain is how often a trouble that lasts is said.
-const sayAgain = time.Minute
+// reportEvery is how often a stall that lasts is reported.
+const reportEvery = time.Minute
 
-// suffer says what keeps the writer from going on, once a minute.
-func (w *writer) suffer(cause error) {
+// reportStall reports what keeps the writer from continuing, once a minute.
+func (w *writer) reportStall(cause error) {
 	now := time.Now()
 	if w.stall.since.IsZero() {
 		w.stall.since = now
 		w.s.counts.full.Add(1)
 	}
-	if text := remedy(cause) + "; fanin goes on by itself and loses nothing"; text != w.stall.text {
-		w.stall.text, w.stall.said = text, time.Time{}
+	if text := remedy(cause) + "; fanin continues by itself and loses nothing"; text != w.stall.text {
+		w.stall.text, w.stall.reported = text, time.Time{}
 	}
-	if now.Sub(w.stall.said) > sayAgain {
-		w.stall.said = now
+	if now.Sub(w.stall.reported) > reportEvery {
+		w.stall.reported = now
 		w.s.Log.Error(w.stall.text)
 	}
 	w.s.setTrouble(w.stall.text)
 }
 
-// remedy says what is wrong and what to do.
+// remedy describes what is wrong and what to do.
 func remedy(cause error) string {
 	switch {
 	case disk.IsFull(cause):
-		return fmt.Sprintf("no room on the disk: %v; free some", cause)
+		return fmt.Sprintf("no room on the disk: %v; free some space", cause)
 	case disk.IsScarce(cause):
-		return fmt.Sprintf("out of file descriptors: %v; allow more (LimitNOFILE=, ulimit -n) or have fewer connections", cause)
+		return fmt.Sprintf("out of file descriptors: %v; raise the limit (LimitNOFILE=, ulimit -n) or reduce the number of connections", cause)
 	case errors.Is(cause, fs.ErrNotExist):
-		return fmt.Sprintf("a directory is gone: %v; make it again", cause)
+		return fmt.Sprintf("a directory is gone: %v; create it again", cause)
 	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EROFS):
-		return fmt.Sprintf("not permitted: %v; permit it", cause)
+		return fmt.Sprintf("not permitted: %v; change the permissions", cause)
 	}
 	return cause.Error()
 }
 
-// complaint is what was said last of a thing that keeps failing but keeps no lines.
-type complaint struct {
-	what string
-	said time.Time
-}
-
-// complain says it once a minute.
-func (w *writer) complain(what string, err error) {
-	if now := time.Now(); what != w.complaint.what || now.Sub(w.complaint.said) > sayAgain {
-		w.complaint = complaint{what, now}
-		w.s.Log.Error(what, "path", w.s.Path, "err", err)
-	}
-}
-
-// pause suffers for a moment. It returns an error only when the sink is closing.
+// pause reports a stall and waits for a moment. It returns an error only when the sink
+// is closing.
 func (w *writer) pause(cause error) error {
-	w.suffer(cause)
+	w.reportStall(cause)
 	w.s.alive()
 	select {
 	case <-w.s.queue.quit:
@@ -78,17 +65,17 @@ func (w *writer) pause(cause error) error {
 	}
 }
 
-// settle ends a trouble, and leaves a line about it in the log.
-func (w *writer) settle() {
+// clearStall ends a stall, and posts a notice of it.
+func (w *writer) clearStall() {
 	if w.stall.since.IsZero() {
 		return
 	}
 	w.s.Notice("RESUMED after=%s reason=%q lost=0", time.Since(w.stall.since).Round(time.Millisecond), w.stall.text)
-	w.relieve()
+	w.endStall()
 }
 
-// relieve ends a trouble of which the log says enough.
-func (w *writer) relieve() {
+// endStall ends a stall without a notice: another one describes it.
+func (w *writer) endStall() {
 	w.stall = stall{}
 	w.s.setTrouble("")
 }

@@ -3,11 +3,30 @@ package sink
 import (
 	"time"
 
+	"fanin/internal/retry"
 	"fanin/sink/line"
 )
 
-// writer owns everything that commits: one goroutine, no locks but the one under
-// which others look at the catalog.
+// writer owns everything that commits. It is one goroutine; it holds view.mu only while
+// it changes what others read. What holds between two turns of its loop:
+//
+//   - Every answer that was sent rests on a durable frame (mode none: a written one) or
+//     on a checkpoint, at the name where the next start looks for it.
+//   - The text of every frame in the write-ahead log is in the file, at the place that
+//     the frame names, or its generation was closed.
+//   - All frames of the write-ahead log that no checkpoint covers are of one generation,
+//     the live one.
+//   - catalog is the last checkpoint with all later frames applied, and nothing else:
+//     applying them again after a crash gives the same.
+//   - file.published <= file.size: readers see committed text only.
+//   - At most one checkpoint is pending, and the ring before wal.tail is all that it and
+//     its successors may overwrite.
+//
+// Its calls go one way, so none of them meets itself again:
+//
+//	run -> take, tick, calls of others -> commit -> makeWay, log, appendToFile
+//	    -> rotate, replace -> nextGeneration -> begin
+//	    -> checkpoint -> remake -> begin, writeCheckpoint
 type writer struct {
 	s            *Sink
 	catalog      *catalog
@@ -21,12 +40,10 @@ type writer struct {
 	ledger      ledgerTail
 	checkpoints checkpoints
 	stall       stall
-	complaint   complaint
 	nextFile    nextFile
-	limits      limitChecks
+	warnings    *retry.Log
+	lastExpiry  time.Time // when lossy streams that expired were last looked for
 	keyClock    keyClock
-
-	remaking bool // the state is being made again
 }
 
 // ledgerTail is what the next checkpoint appends to the live generation's ledger.
@@ -43,15 +60,15 @@ func (w *writer) run() error {
 	for {
 		var err error
 		w.s.alive()
-		w.rest()
+		w.stopBusy()
 		select {
 		case r := <-w.s.queue.requests:
-			w.rested()
+			w.startBusy()
 			err = w.gather(r)
 		case call := <-w.s.queue.calls:
 			err = call(w)
 		case err = <-w.checkpoints.done:
-			err = w.checkpointed(err)
+			err = w.orRemake(w.endCheckpoint(err))
 		case <-w.s.queue.notices.wake:
 		case <-tick.C:
 			err = w.tick()
@@ -68,11 +85,10 @@ func (w *writer) run() error {
 	}
 }
 
-// rested notes that the writer has batches to work on, rest that it waits for
-// some.
-func (w *writer) rested() { w.s.queue.busy.since.Store(time.Now().UnixNano()) }
+// startBusy and stopBusy measure for how long the writer has batches to work on.
+func (w *writer) startBusy() { w.s.queue.busy.since.Store(time.Now().UnixNano()) }
 
-func (w *writer) rest() {
+func (w *writer) stopBusy() {
 	if since := w.s.queue.busy.since.Swap(0); since != 0 {
 		w.s.queue.busy.total.Add(time.Now().UnixNano() - since)
 	}
@@ -109,14 +125,14 @@ func (w *writer) fail(err error) error {
 // tick is what the writer does when nothing arrives.
 func (w *writer) tick() error {
 	if w.checkpoints.pending == nil {
-		if why := w.strayed(); why != "" {
+		if why := w.stateGone(); why != "" {
 			return w.remake(why)
 		}
 	}
 	if w.checkpoints.pending == nil && w.wal.used() > 0 && time.Since(w.checkpoints.last) > idleCheckpoint {
-		w.start(w.capture())
+		w.startCheckpoint(w.capture())
 	}
-	if why := w.file.foul(w.s.Path); why != "" && w.mayReplace() {
+	if why := w.file.interference(w.s.Path); why != "" && w.mayReplace() {
 		return w.replace(why)
 	}
 	now := time.Now()
