@@ -46,7 +46,7 @@ func NewLayout(format string) (*Layout, error) {
 // Begin begins a batch that was read at micros, in microseconds since 1970. Its
 // labels are host and source, but for its marks.
 func (l *Layout) Begin(micros int64, host, source string, marks []wire.Mark) {
-	l.prefix.begin(stamp(micros), host, source)
+	l.prefix.begin(micros, host, source)
 	l.marks, l.at = marks, 0
 }
 

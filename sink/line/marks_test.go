@@ -112,19 +112,24 @@ func checkParts(t *testing.T, format string, line []byte, l *wire.Labels) {
 	}
 }
 
-func TestStampReplace(t *testing.T) {
+// TestClock: whatever it showed before, a clock shows what it is set to.
+func TestClock(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	text, was := stamp(0).append(nil), stamp(0)
+	var c clock
+	at := int64(0)
 	for range 10_000 {
-		s := was + stamp(r.Int64N(3e6)-15e5)
 		if r.IntN(100) == 0 {
-			s = stamp(r.Int64())
+			at = r.Int64() - r.Int64()
 		}
-		s.replace(text, was)
-		if want := s.append(nil); !bytes.Equal(text, want) {
-			t.Fatalf("%d over %d is %s, want %s", s, was, text, want)
+		at += r.Int64N(3e6) - 15e5
+		c.set(at)
+		var fresh clock
+		if fresh.set(at); c != fresh {
+			t.Fatalf("%d is shown as %s, want %s", at, c.text, fresh.text)
 		}
-		was = s
+		if want := time.UnixMicro(at); want.UTC().Year() >= 0 && want.UTC().Year() <= 9999 && string(c.text[:]) != Stamp(want) {
+			t.Fatalf("%d is shown as %s, want %s", at, c.text, Stamp(want))
+		}
 	}
 }
 

@@ -10,58 +10,64 @@ import (
 // to the next most often the time alone changes, and then only that is written.
 type prefix struct {
 	format string
-	read   stamp  // when the batch was read
+	read   clock  // when the batch was read
 	host   string // of lines whose mark names no other
 	source string // likewise
 
-	text  []byte
-	now   labels
-	stamp int // where the shown time is in text; -1: nowhere
+	text []byte // as the lines have it
+	now  labels // that it shows
+	at   int    // where the shown time is in it; -1: nowhere
 }
 
 // labels are the labels that lines show.
 type labels struct {
 	host, source string
-	shown        stamp
+	shown        clock
 }
 
 // begin makes the prefix that of a batch's own labels.
-func (p *prefix) begin(read stamp, host, source string) {
-	p.read, p.host, p.source = read, host, source
-	p.write(labels{host, source, read})
+func (p *prefix) begin(read int64, host, source string) {
+	p.read.set(read)
+	p.host, p.source = host, source
+	p.now.host, p.now.source, p.now.shown = host, source, p.read
+	p.write()
 }
 
 // change makes the prefix that of a mark.
 func (p *prefix) change(m *wire.Labels) {
-	next := labels{cmp.Or(m.Host, p.host), cmp.Or(m.Source, p.source), p.read}
-	if !m.Time.IsZero() {
-		next.shown = stamp(m.Time.UnixMicro())
+	host, source := cmp.Or(m.Host, p.host), cmp.Or(m.Source, p.source)
+	own := p.now.shown.micros != p.read.micros
+	if m.Time.IsZero() {
+		p.now.shown = p.read
+	} else {
+		p.now.shown.set(m.Time.UnixMicro())
 	}
-	if p.stamp < 0 || next.host != p.now.host || next.source != p.now.source || p.format == "json" && next.shown == p.read {
-		p.write(next)
+	if p.at < 0 || host != p.now.host || source != p.now.source || own != (p.now.shown.micros != p.read.micros) {
+		p.now.host, p.now.source = host, source
+		p.write()
 		return
 	}
-	next.shown.replace(p.text[p.stamp:], p.now.shown)
-	p.now.shown = next.shown
+	copy(p.text[p.at:], p.now.shown.text[:])
 }
 
-func (p *prefix) write(l labels) {
+func (p *prefix) write() {
 	t := p.text[:0]
-	p.now, p.stamp = l, -1
+	l := &p.now
+	p.at = -1
 	switch p.format {
 	case "syslog":
-		p.stamp = 0
-		t = l.shown.append(t)
+		p.at = 0
+		t = append(t, l.shown.text[:]...)
 		t = append(append(t, ' '), l.host...)
 		t = append(append(t, ' '), l.source...)
 		t = append(t, ": "...)
 	case "json":
 		t = append(t, `{"ObservedTimestamp":"`...)
-		t = p.read.append(t)
-		if l.shown != p.read {
+		t = append(t, p.read.text[:]...)
+		if l.shown.micros != p.read.micros {
 			t = append(t, `","Timestamp":"`...)
-			p.stamp = len(t)
-			t = l.shown.append(t)
+			p.at = len(t)
+			t = append(t, l.shown.text[:]...)
 		}
 		t = append(append(t, `","host.name":"`...), l.host...)
 		t = append(append(t, `","service.name":"`...), l.source...)
