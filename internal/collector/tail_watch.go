@@ -1,7 +1,6 @@
 package collector
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -49,45 +48,24 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 	if t.output != "default" {
 		t.out.format = "raw"
 	}
-	return t.events(bufio.NewReaderSize(resp.Body, 64<<10))
+	return t.events(livetail.NewEventReader(resp.Body))
 }
 
 // events prints what the collector sends, until that ends.
-func (t *tailer) events(r *bufio.Reader) (ended bool, err error) {
-	var kind, id string
-	var data []byte
+func (t *tailer) events(r *livetail.EventReader) (ended bool, err error) {
 	for {
-		line, err := r.ReadBytes('\n')
+		e, err := r.Next()
 		if err != nil {
 			t.out.flush()
 			return false, fmt.Errorf("the connection ended: %w", err)
 		}
-		line = line[:len(line)-1]
-		field, value, _ := bytes.Cut(line, []byte{':'})
-		value = bytes.TrimPrefix(value, []byte{' '})
-		switch {
-		case len(line) == 0:
-			if ended, err := t.event(kind, data); ended || err != nil {
-				return ended, err
-			}
-			t.last = cmp.Or(id, t.last)
-			kind, data = "", nil
-			if r.Buffered() == 0 {
-				if err := t.out.flush(); err != nil {
-					return true, err
-				}
-			}
-		case string(field) == "event":
-			kind = string(value)
-		case string(field) == "id":
-			id = string(value)
-		case string(field) == "data":
-			if data != nil {
-				data = append(data, '\n')
-			}
-			data = append(data, value...)
-			if data == nil {
-				data = []byte{}
+		if ended, err := t.event(e.Kind, e.Data); ended || err != nil {
+			return ended, err
+		}
+		t.last = cmp.Or(e.ID, t.last)
+		if !r.Buffered() {
+			if err := t.out.flush(); err != nil {
+				return true, err
 			}
 		}
 	}

@@ -13,11 +13,11 @@ import (
 
 // events writes server-sent events (HTML Living Standard, 9.2):
 //
-//	id: 3:4173           the position behind the line: who comes back with it as
-//	data: the line       Last-Event-ID goes on with the next one
+//	id: 3:4173           the position after the line: a request with this Last-Event-ID
+//	data: the line       resumes with the next line
 //	                     (an empty line ends an event)
-//	event: skipped       lines that were not shown: the watcher was too slow, or
-//	id: 5:0              they are gone. With from=3:4173 it may still get what is there
+//	event: skipped       lines that were not sent: the watcher was too slow, or they
+//	id: 5:0              are gone. A request from=3:4173 gets what still exists
 //	data: {"from":"3:4173","to":"5:0","lines":1234,"exact":true}
 //
 //	event: end           the end of the log, when follow=0
@@ -31,9 +31,10 @@ type events struct {
 	last     sink.Position // of the last id
 }
 
-// full is how many bytes make a write.
+// full is how many bytes are collected for a write.
 const full = 32 << 10
 
+// id adds the position after an event.
 func (e *events) id(at sink.Position) {
 	e.buf = append(e.buf, "id: "...)
 	e.buf = strconv.AppendUint(e.buf, at.Generation, 10)
@@ -43,8 +44,8 @@ func (e *events) id(at sink.Position) {
 	e.last = at
 }
 
-// line adds one event. A CR within a raw line would end the field there, so it
-// becomes a newline, as the standard has it.
+// line adds the event of one line. A CR within a raw line would end the field, so it is
+// sent as a newline, as in the standard.
 func (e *events) line(at sink.Position, data []byte) error {
 	e.id(at)
 	data = bytes.TrimSuffix(data, []byte{'\r'})
@@ -65,6 +66,7 @@ func (e *events) line(at sink.Position, data []byte) error {
 	return e.write()
 }
 
+// skipped sends the event of lines that were not sent.
 func (e *events) skipped(from, to sink.Position, lines uint64, exact bool) error {
 	data, err := json.Marshal(Skipped{From: from.String(), To: to.String(), Lines: lines, Exact: exact})
 	if err != nil {
@@ -81,23 +83,23 @@ type Skipped struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
 	Lines uint64 `json:"lines"`
-	Exact bool   `json:"exact"` // false: they are gone, and nobody can count them all
+	Exact bool   `json:"exact"` // false: they are gone, and not all can be counted
 }
 
-// end says that there is nothing more.
+// end sends the event of the end of the log.
 func (e *events) end() error {
 	e.buf = append(e.buf, "event: end\ndata:\n\n"...)
 	return e.write()
 }
 
-// comment is seen by no program; it keeps the connection alive.
+// comment sends a comment, which programs ignore. It keeps the connection alive.
 func (e *events) comment(text string) error {
 	e.buf = append(append(append(e.buf, ": "...), text...), "\n\n"...)
 	return e.write()
 }
 
-// flush sends what was added. When nothing of a long stretch matched, it tells
-// how far that went, so that who comes back need not have it looked through again.
+// flush sends what was added. When no line of a long part of the log matched, it sends the
+// position reached, so that a watcher that resumes does not search that part again.
 func (e *events) flush(at sink.Position) error {
 	if len(e.buf) == 0 {
 		if at.Generation == e.last.Generation && at.Offset-e.last.Offset < 1<<20 {
@@ -109,7 +111,7 @@ func (e *events) flush(at sink.Position) error {
 	return e.write()
 }
 
-// write sends the buffer within the watcher's patience.
+// write sends the buffer. The watcher must receive it within patience.
 func (e *events) write() error {
 	e.rc.SetWriteDeadline(time.Now().Add(e.patience))
 	_, err := e.w.Write(e.buf)

@@ -2,6 +2,7 @@ package livetail
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
 )
@@ -48,15 +51,10 @@ func put(t *testing.T, s *sink.Sink, host, source string, lines ...string) {
 // visible waits until all that was acknowledged is in the file.
 func visible(t *testing.T, s *sink.Sink) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	waittest.Until(t, "all lines to be visible", func() bool {
 		n, _, err := s.Count(context.Background(), sink.Position{Generation: 1}, s.End())
-		if err == nil && n == s.Status().Lines {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%d of %d lines are visible: %v", n, s.Status().Lines, err)
-		}
-	}
+		return err == nil && n == s.Status().Lines
+	})
 }
 
 func numbers(from, to int) (lines []string) {
@@ -69,8 +67,9 @@ func numbers(from, to int) (lines []string) {
 // event is what a browser would make of one.
 type event struct{ kind, id, data string }
 
-// watch gives the events of one request until that ends.
-func watch(t *testing.T, ctx context.Context, url, last string, each func(event) bool) *http.Response {
+// watch passes the events of one request to each until that returns false, or the request
+// ends. opened is called when the watcher has its position.
+func watch(t *testing.T, ctx context.Context, url, last string, each func(event) bool, opened ...func()) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
@@ -86,29 +85,19 @@ func watch(t *testing.T, ctx context.Context, url, last string, each func(event)
 		return nil
 	}
 	defer resp.Body.Close()
-	in := bufio.NewReader(resp.Body)
-	var e event
-	var data []string
+	for _, f := range opened {
+		f()
+	}
+	in := NewEventReader(resp.Body)
+	last = ""
 	for {
-		line, err := in.ReadString('\n')
+		e, err := in.Next()
 		if err != nil {
 			return resp
 		}
-		line = strings.TrimSuffix(line, "\n")
-		field, value, _ := strings.Cut(line, ": ")
-		switch field {
-		case "":
-			e.data = strings.Join(data, "\n")
-			if (data != nil || e.kind != "") && !each(e) {
-				return resp
-			}
-			e, data = event{id: e.id}, nil
-		case "event":
-			e.kind = value
-		case "id":
-			e.id = value
-		case "data", "data:":
-			data = append(data, value)
+		last = cmp.Or(e.ID, last)
+		if (e.Data != nil || e.Kind != "") && !each(event{e.Kind, last, string(e.Data)}) {
+			return resp
 		}
 	}
 }
@@ -128,8 +117,10 @@ func TestTailFollows(t *testing.T) {
 	visible(t, s)
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	var all sync.WaitGroup
+	var all, ready sync.WaitGroup
 	check := func(name, query string, first int, cut bool) {
+		ready.Add(1)
+		opened := sync.OnceFunc(ready.Done)
 		all.Go(func() {
 			next, last := first, ""
 			for rounds := 0; next < n && ctx.Err() == nil; rounds++ {
@@ -146,7 +137,7 @@ func TestTailFollows(t *testing.T) {
 					}
 					last, next = e.id, next+1
 					return next < n && (!cut || next < begun+1000)
-				})
+				}, opened)
 			}
 			if next < n {
 				t.Errorf("%s: ended at line %d", name, next)
@@ -157,8 +148,7 @@ func TestTailFollows(t *testing.T) {
 	check("cut off", "?from=start&lag=0", 0, true)
 	check("last 100", "?n=100&lag=0", n/4-100, false)
 	check("since", "?since=1h&lag=0", 0, false)
-	ready := time.After(300 * time.Millisecond)
-	<-ready // the watcher of the last 100 has begun; it counts from here
+	ready.Wait() // for the watcher of the last 100: it counts from here
 	for i := n / 4; i < n; i += 500 {
 		put(t, s, "web", "app", numbers(i, i+500)...)
 	}
@@ -265,10 +255,11 @@ func TestTailRefuses(t *testing.T) {
 // TestTailSkips: a watcher that falls too far behind is told exactly what it was
 // not shown, and gets it when it asks.
 func TestTailSkips(t *testing.T) {
-	s, at := show(t, &sink.Sink{Retention: sink.RetentionPolicy{Compress: "none"}}, &Tail{MaxLag: 100_000})
+	tail := &Tail{MaxLag: 100_000}
+	s, at := show(t, &sink.Sink{Retention: sink.RetentionPolicy{Compress: "none"}}, tail)
 	put(t, s, "web", "app", "line 0")
-	release := make(chan struct{})
-	seen, lost := 0, 0
+	began, release := make(chan struct{}), make(chan struct{})
+	var seen, lost atomic.Int64
 	var first string
 	done := make(chan struct{})
 	go func() { // ends with the last line
@@ -283,36 +274,34 @@ func TestTailSkips(t *testing.T) {
 				if !k.Exact || k.From == "" || k.To != e.id || err != nil || cerr != nil || n != k.Lines {
 					t.Errorf("skipped %+v; there are %d lines, %v %v", k, n, err, cerr)
 				}
-				lost += int(k.Lines)
+				lost.Add(int64(k.Lines))
 				first = k.From
 				return true
 			}
-			if seen++; seen == 1 {
+			if seen.Add(1) == 1 {
+				close(began)
 				<-release // its socket fills up
 			}
 			return body(e.data) != "the end"
 		})
 	}()
+	<-began
+	waittest.Until(t, "the watcher to reach the end", func() bool { return tail.lookbacks.now() == 0 })
 	const n = 200_000
 	for i := 1; i < n; i += 1000 {
 		put(t, s, "web", "app", numbers(i, i+1000)...)
 	}
 	close(release)
-	time.Sleep(50 * time.Millisecond)
-	for end := false; !end; {
-		put(t, s, "web", "app", "the end")
-		select {
-		case <-done:
-			end = true
-		case <-time.After(50 * time.Millisecond):
-		}
+	total := func() int64 { return int64(s.Status().Lines) }
+	waittest.UntilEqual(t, "the watcher to have all lines, or be told of them", total(),
+		func() int64 { return seen.Load() + lost.Load() })
+	put(t, s, "web", "app", "the end")
+	<-done
+	if lost.Load() == 0 {
+		t.Error("the watcher was never too slow")
 	}
-	if lost == 0 || first == "" {
-		t.Fatalf("saw %d lines, and was never too slow", seen)
-	}
-	total := int(s.Status().Lines)
-	if over := total - seen - lost; over < 0 || over > 30 { // lines "the end" that came too late
-		t.Errorf("saw %d, was told of %d; the log has %d", seen, lost, total)
+	if seen.Load()+lost.Load() != total() {
+		t.Errorf("saw %d, was told of %d; the log has %d", seen.Load(), lost.Load(), total())
 	}
 	shown := ""
 	watch(t, context.Background(), at+"?from="+first, "", func(e event) bool { shown = e.data; return false })
@@ -331,9 +320,7 @@ func TestTailGone(t *testing.T) {
 		put(t, s, "web", "app", fmt.Sprintf("line %d", i))
 		s.Rotate(context.Background())
 	}
-	for len(s.Status().Generations) > 2 {
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, "retention", func() bool { return len(s.Status().Generations) <= 2 })
 	var got []event
 	watch(t, context.Background(), at+"?follow=0", position, func(e event) bool { got = append(got, e); return true })
 	if len(got) != 3 || got[0].kind != "skipped" || !strings.Contains(got[0].data, `"exact":false`) || body(got[1].data) != "line 5" || got[2].kind != "end" {
@@ -378,7 +365,7 @@ func TestManyWatchers(t *testing.T) {
 	}
 	for i := range 20 {
 		put(t, s, "web", "app", numbers(i*100, i*100+100)...)
-		time.Sleep(5 * time.Millisecond)
+		visible(t, s)
 	}
 	put(t, s, "web", "app", "the last")
 	seen.Wait()
@@ -428,9 +415,7 @@ func TestTailLookbacks(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go watch(t, ctx, url, "", func(e event) bool { close(fresh); return false }) // who begins at the end is not kept waiting
-	for tail.watchers.Load() < 7 {
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, "all watchers", func() bool { return tail.counts.watchers.Load() == 7 })
 	put(t, s, "web", "app", "news")
 	<-fresh
 	select {
@@ -441,8 +426,8 @@ func TestTailLookbacks(t *testing.T) {
 	release[0]()
 	release[0]() // counts once
 	<-waiting
-	if tail.looking != 2 {
-		t.Errorf("%d look back, want 2", tail.looking)
+	if tail.lookbacks.now() != 2 {
+		t.Errorf("%d look back, want 2", tail.lookbacks.now())
 	}
 }
 
@@ -468,7 +453,7 @@ func TestTailLookbacksRefused(t *testing.T) {
 	if resp := watch(t, context.Background(), url, "1:0", func(event) bool { return false }); resp.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("going on: %s", resp.Status)
 	}
-	if n := tail.notLooking.Load(); n != 5 {
+	if n := tail.counts.refusedLookback.Load(); n != 5 {
 		t.Errorf("%d counted", n)
 	}
 }

@@ -12,36 +12,37 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fanin/internal/retry"
 	"fanin/sink"
 )
 
-// Publisher shows the log over NATS: each line, as it stands in the file, on a
-// subject of its host and source, so that the subject is the filter. Who listens
-// sees what comes from then on; nobody is waited for. Set the fields, then Run.
+// Publisher publishes the log over NATS: each line, as in the file, on a subject of its
+// host and source, so that the subject is the filter. Subscribers receive the lines that
+// come after they subscribed; none is waited for. Set the fields, then Run.
 //
 //	Prefix.HOST.SOURCE   a line
-//	Prefix.-.skipped     lines that were not shown: {"from", "to", "lines", "exact"}, see Skipped;
-//	                     not exact after a lost connection: some of them may have been
+//	Prefix.-.skipped     lines that were not published: {"from", "to", "lines", "exact"}, see
+//	                     Skipped; not exact after a lost connection: some may have been
 type Publisher struct {
 	Sink   *sink.Sink
-	Conn   *nats.Conn // not one that others need: it may block
+	Conn   *nats.Conn // shared with nothing else: publishing may block
 	Prefix string
-	Token  func(name []byte) string // makes one token of a subject of a name
-	Log    *slog.Logger
-	MaxLag int64 // bytes to be behind before lines are skipped; default 64 MiB
+	Token  func(name []byte) string // converts a name to one token of a subject
+	Log    *slog.Logger             // required
+	MaxLag int64                    // bytes to be behind before lines are skipped; default 64 MiB
 
 	reader     *sink.Reader
 	confirmed  sink.Position // the server has all before it
-	connection uint64        // the how manieth it is
+	connection uint64        // reconnect count at the last confirm
 
 	lines, skipped atomic.Uint64
 }
 
-// unconfirmed bounds what is published before the server is asked whether it has
-// all of it.
-const unconfirmed = 4 << 20
+// maxUnconfirmed bounds the bytes that are published before a round trip confirms that the
+// server has them.
+const maxUnconfirmed = 4 << 20
 
-// Run shows lines from the end of the log on, until ctx ends.
+// Run publishes lines, beginning at the end of the log, until ctx ends.
 func (p *Publisher) Run(ctx context.Context) error {
 	if p.MaxLag == 0 {
 		p.MaxLag = 64 << 20
@@ -52,7 +53,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	buf := make([]byte, 64<<10)
 	for ctx.Err() == nil {
 		if !p.Conn.IsConnected() {
-			p.pause(ctx, 100*time.Millisecond)
+			retry.Pause(ctx, 100*time.Millisecond)
 			continue
 		}
 		grown := p.Sink.Grown() // before the look
@@ -63,21 +64,21 @@ func (p *Publisher) Run(ctx context.Context) error {
 		case errors.As(err, &gone):
 			p.skip(Skipped{From: gone.From.String(), To: gone.To.String()})
 		case err != nil:
-			p.Log.Warn("cannot show the log over NATS; trying again", "err", err)
-			p.pause(ctx, time.Second)
+			p.Log.Warn("cannot read the log to publish it over NATS; trying again", "err", err)
+			retry.Pause(ctx, time.Second)
 		case text == nil:
 			if !p.confirm(ctx) {
-				p.pause(ctx, 100*time.Millisecond)
+				retry.Pause(ctx, 100*time.Millisecond)
 				continue
 			}
 			select {
 			case <-grown:
-				p.pause(ctx, 2*time.Millisecond)
+				retry.Pause(ctx, 2*time.Millisecond)
 			case <-ctx.Done():
 			}
 		default:
-			p.show(text)
-			if p.Sink.Distance(p.confirmed, p.reader.At()) > unconfirmed {
+			p.publish(text)
+			if p.Sink.Distance(p.confirmed, p.reader.At()) > maxUnconfirmed {
 				p.confirm(ctx)
 			}
 		}
@@ -85,15 +86,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (p *Publisher) pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
-// confirm waits until the server has all that was published, and reports whether it
-// does.
+// confirm waits until the server has everything that was published, and reports whether
+// it has.
 func (p *Publisher) confirm(ctx context.Context) bool {
 	at := p.reader.At()
 	if at == p.confirmed {
@@ -108,8 +102,8 @@ func (p *Publisher) confirm(ctx context.Context) bool {
 	return true
 }
 
-// catchUp passes over lines when there are too many, and says which: those, and
-// what was on its way when a connection was lost. Who listens is not shown a line twice.
+// catchUp skips lines when there are too many, and reports which: these, and those that
+// were unconfirmed when a connection was lost. No line is published twice.
 func (p *Publisher) catchUp(ctx context.Context) {
 	connection := p.Conn.Stats().Reconnects
 	at := p.reader.At()
@@ -130,14 +124,15 @@ func (p *Publisher) catchUp(ctx context.Context) {
 	}
 	n, exact, err := p.Sink.Count(ctx, from, to)
 	if err != nil {
-		p.Log.Warn("cannot count what is not shown over NATS", "err", err)
+		p.Log.Warn("cannot count the lines that are not published over NATS", "err", err)
 	}
 	p.reader.Close()
 	p.reader, p.confirmed = p.Sink.Reader(to), to
 	p.skip(Skipped{From: from.String(), To: to.String(), Lines: n, Exact: exact && err == nil && !unsure})
 }
 
-func (p *Publisher) show(text []byte) {
+// publish publishes whole lines.
+func (p *Publisher) publish(text []byte) {
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSuffix(line, []byte{'\n'})
 		f := p.Sink.Parts(line)
@@ -152,6 +147,7 @@ func (p *Publisher) show(text []byte) {
 	}
 }
 
+// skip reports lines that are not published.
 func (p *Publisher) skip(s Skipped) {
 	p.skipped.Add(s.Lines)
 	if data, err := json.Marshal(s); err == nil {
@@ -159,14 +155,16 @@ func (p *Publisher) skip(s Skipped) {
 	}
 }
 
-// Describe sends nothing: what is collected describes itself.
+// Describe sends nothing: the metrics describe themselves when they are collected.
 func (p *Publisher) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends the publisher's metrics.
 func (p *Publisher) Collect(out chan<- prometheus.Metric) {
 	send := func(name, help string, v uint64) {
-		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, []string{"prefix"}, nil), prometheus.CounterValue, float64(v), p.Prefix)
+		desc := prometheus.NewDesc(name, help, []string{"prefix"}, nil)
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), p.Prefix)
 	}
 	send("fanin_published_lines_total", "Lines shown over NATS.", p.lines.Load())
-	send("fanin_published_skipped_lines_total", "Lines not shown over NATS: the server was too slow, or away.", p.skipped.Load())
+	send("fanin_published_skipped_lines_total",
+		"Lines not shown over NATS: the server was too slow, or away.", p.skipped.Load())
 }

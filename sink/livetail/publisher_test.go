@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/sink"
 )
 
@@ -74,11 +75,7 @@ func TestPublisher(t *testing.T) {
 	}
 	until := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("waited in vain for ", what)
-			}
-		}
+		waittest.Until(t, what, ok)
 	}
 
 	// The server is away for longer than lines are held back for it.

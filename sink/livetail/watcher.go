@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"fanin/internal/retry"
 	"fanin/sink"
 )
 
@@ -18,30 +19,30 @@ const (
 	formatJSON = "json" // {"position", "time", "host", "source", "body"}
 )
 
-// watcher shows the log to one who asked.
+// watcher sends the log to one request.
 type watcher struct {
 	tail   *Tail
 	query  query
 	reader *sink.Reader
 	out    *events
-	live   bool // it has seen the end of the log once
+	live   bool // it has reached the end of the log once
 
 	arrived func() // to be called then
 }
 
-// keepAlive is how often something is said when there are no lines: a watcher
-// that is gone is noticed so.
+// keepAlive is how often a comment is sent while there are no lines, so that a watcher
+// that is gone is noticed.
 const keepAlive = 15 * time.Second
 
-// run shows lines until the end that was asked for, or an error of the
-// connection. It holds no buffer while it waits.
+// run sends lines until the end that was asked for, or an error of the connection. It
+// holds no buffer while it waits.
 func (w *watcher) run(ctx context.Context) error {
 	if err := w.out.comment("fanin tail from " + w.reader.At().String()); err != nil {
 		return err
 	}
 	for {
 		grown := w.tail.Sink.Grown() // before the look
-		more, err := w.show(ctx)
+		more, err := w.step(ctx)
 		switch {
 		case ctx.Err() != nil, w.tail.closed():
 			return nil
@@ -60,17 +61,14 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// wait waits for more, and then for a moment longer: many small commits are
-// cheaper to show together.
+// wait waits for more lines, and then a moment longer: many small commits are cheaper to
+// send together.
 func (w *watcher) wait(ctx context.Context, grown <-chan struct{}) error {
 	w.out.buf = nil
 	for {
 		select {
 		case <-grown:
-			select {
-			case <-time.After(pace(w.tail.watchers.Load())):
-			case <-ctx.Done():
-			}
+			retry.Pause(ctx, pace(w.tail.counts.watchers.Load()))
 			return nil
 		case <-time.After(keepAlive):
 			if err := w.out.comment("still here"); err != nil {
@@ -84,29 +82,20 @@ func (w *watcher) wait(ctx context.Context, grown <-chan struct{}) error {
 	}
 }
 
-func (t *Tail) closed() bool {
-	select {
-	case <-t.quit:
-		return true
-	default:
-		return false
-	}
-}
-
-// show reads once and shows what matches; more reports whether there may be more.
-func (w *watcher) show(ctx context.Context) (more bool, err error) {
+// step reads once and sends what matches; more reports whether there may be more.
+func (w *watcher) step(ctx context.Context) (more bool, err error) {
 	if w.live && w.query.lag > 0 {
 		if err := w.skip(ctx); err != nil {
 			return false, err
 		}
 	}
-	buf := w.tail.buffer(bufferSize(w.tail.watchers.Load()))
-	defer w.tail.giveBack(buf)
-	if !w.tail.turn(ctx) {
+	buf := w.tail.buffer(bufferSize(w.tail.counts.watchers.Load()))
+	defer w.tail.recycle(buf)
+	if !w.tail.waitTurn(ctx) {
 		return false, ctx.Err()
 	}
 	text, at, err := w.reader.Read(ctx, *buf)
-	w.tail.done()
+	w.tail.endTurn()
 	var gone *sink.GoneError
 	if errors.As(err, &gone) {
 		return true, w.out.skipped(gone.From, gone.To, 0, false)
@@ -117,9 +106,9 @@ func (w *watcher) show(ctx context.Context) (more bool, err error) {
 	return true, w.lines(text, at, w.reader.At())
 }
 
-// lines shows the lines of text, which lies between two positions.
+// lines sends the lines of text, which is between two positions.
 func (w *watcher) lines(text []byte, at, end sink.Position) error {
-	shown := uint64(0)
+	sent := uint64(0)
 	for len(text) > 0 {
 		n := bytes.IndexByte(text, '\n') + 1
 		line := text[:n]
@@ -129,16 +118,16 @@ func (w *watcher) lines(text []byte, at, end sink.Position) error {
 		if !w.query.match.Match(line) {
 			continue
 		}
-		shown++
+		sent++
 		if err := w.out.line(at, w.data(line[:n-1], from)); err != nil {
 			return err
 		}
 	}
-	w.tail.lines.Add(shown)
+	w.tail.counts.lines.Add(sent)
 	return w.out.flush(at)
 }
 
-// data is what an event says of a line.
+// data returns the data of a line's event.
 func (w *watcher) data(line []byte, at sink.Position) []byte {
 	switch w.query.format {
 	case formatBody:
@@ -159,8 +148,8 @@ func (w *watcher) data(line []byte, at sink.Position) []byte {
 	return line
 }
 
-// skip moves a watcher that is too far behind to the end of the log, and says
-// exactly what it missed.
+// skip moves a watcher that is too far behind to the end of the log, and reports exactly
+// what it missed.
 func (w *watcher) skip(ctx context.Context) error {
 	from, to := w.reader.At(), w.tail.Sink.End()
 	if w.tail.Sink.Distance(from, to) <= w.query.lag {
@@ -168,11 +157,11 @@ func (w *watcher) skip(ctx context.Context) error {
 	}
 	n, exact, err := w.tail.Sink.Count(ctx, from, to)
 	if err != nil {
-		return fmt.Errorf("count what is skipped: %w", err)
+		return fmt.Errorf("count the skipped lines: %w", err)
 	}
 	w.reader.Close()
 	w.reader = w.tail.Sink.Reader(to)
-	w.tail.skips.Add(1)
-	w.tail.skipped.Add(n)
+	w.tail.counts.skips.Add(1)
+	w.tail.counts.skipped.Add(n)
 	return w.out.skipped(from, to, n, exact)
 }
