@@ -11,6 +11,7 @@ import (
 
 	"fanin/internal/config"
 	"fanin/internal/config/configtest"
+	"fanin/internal/counters"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
@@ -81,7 +82,7 @@ func firstTable[T input](l inputTables) (t T) {
 
 // bare is a server that opens nothing.
 func bare(s *settings) *server {
-	return &server{settings: s, sink: new(sink.Sink), intake: newIntake()}
+	return &server{settings: s, sink: new(sink.Sink), inputs: new(counters.Set), kinds: kindMetrics()}
 }
 
 // tcpFields are a listener's settings after it filled in its defaults.

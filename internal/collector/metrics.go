@@ -7,10 +7,11 @@ import (
 	"fanin/internal/daemon"
 )
 
+// registry has the metrics of every part.
 func (c *server) registry() *prometheus.Registry {
-	r := prometheus.NewRegistry()
+	r, l := prometheus.NewRegistry(), &c.settings.Collector.Log
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanin_build_info", Help: "1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": c.settings.Collector.Log.Sync, "format": c.settings.Collector.Log.Format}})
+		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": l.Sync, "format": l.Format}})
 	info.Set(1)
 	if c.work != nil {
 		r.MustRegister(c.work)
@@ -21,7 +22,10 @@ func (c *server) registry() *prometheus.Registry {
 	for _, x := range c.sources.all() {
 		r.MustRegister(x.metrics...)
 	}
-	r.MustRegister(info, c.sink, c.sessions, c.room, c.intake.inputs, c.intake.streams, c.intake.datagrams, c.intake.messages, c.tail, collectors.NewGoCollector(),
+	for _, m := range c.kinds {
+		r.MustRegister(m)
+	}
+	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.tail, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

@@ -9,10 +9,9 @@ import (
 	"sync"
 	"time"
 
-	natsin "fanin/ingest/nats"
-
 	"github.com/nats-io/nats.go"
 
+	natsin "fanin/ingest/nats"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
@@ -77,7 +76,7 @@ func (x *natsServer) connect(ctx context.Context) (err error) {
 
 func (t *natsTable) listener(s *server) *natsin.Input {
 	return &natsin.Input{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: s.intake.messages, Inputs: s.intake.inputs, Log: s.log, Notice: s.sink.Notice,
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: metricsOf[*natsin.Metrics](s, "nats"), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
 		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue,
 		Stream: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas),
 		Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending)),

@@ -15,6 +15,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/internal/config"
+	"fanin/internal/counters"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
 	"fanin/internal/escape"
@@ -41,7 +42,8 @@ type server struct {
 	sink     *sink.Sink
 	sessions *ingest.Sessions
 	room     *ingest.Budget
-	intake   *intake
+	inputs   *counters.Set                   // what became of the lines of each input
+	kinds    map[string]prometheus.Collector // the metrics of each kind of input
 	tail     *livetail.Tail
 	web      *web                    // nil: not configured
 	work     *distribute.Distributor // nil: not configured
@@ -106,7 +108,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c := &server{
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		intake: newIntake(), sources: newSources(), opened: make(chan struct{}), leave: make(chan struct{}),
+		inputs: new(counters.Set), kinds: kindMetrics(), sources: newSources(), opened: make(chan struct{}), leave: make(chan struct{}),
 	}
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
@@ -117,7 +119,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 		}
 	}
-	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.intake.inputs
+	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.inputs
 	return c, c.prepareWork()
 }
 

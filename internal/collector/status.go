@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fanin/ingest"
+	"fanin/internal/counters"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/sink"
@@ -23,6 +24,7 @@ type status struct {
 	PID      int              `json:"pid"`
 	Listen   []string         `json:"listen"`
 	NATS     []serverStatus   `json:"nats,omitempty"`
+	Inputs   []inputStatus    `json:"inputs"`
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
@@ -30,6 +32,33 @@ type status struct {
 	Senders  []sink.Sender    `json:"senders"`           // by what they have in the files that are kept, since the start
 
 	Groups []distribute.GroupStatus `json:"groups,omitempty"`
+}
+
+// inputStatus is what became of the lines of an input.
+type inputStatus struct {
+	Input string `json:"input"`
+	Class string `json:"class"` // what identifies a repeated line, see the documents
+	counters.Counts
+}
+
+// print prints one line, if lines have come.
+func (i *inputStatus) print(w io.Writer) {
+	if i.Received == 0 && i.Written == 0 {
+		return
+	}
+	var rejected uint64
+	for _, n := range i.Rejected {
+		rejected += n
+	}
+	escape.Fprintf(w, "input %s, class %s: received=%d written=%d duplicate=%d rejected=%d unsure=%d dropped=%d\n",
+		i.Input, i.Class, i.Received, i.Written, i.Duplicate, rejected, i.Unsure, i.Dropped)
+}
+
+func (c *server) inputStatus() (list []inputStatus) {
+	for _, x := range c.inputs.All() {
+		list = append(list, inputStatus{x.Name(), x.Class().String(), x.Counts()})
+	}
+	return list
 }
 
 // serverStatus is a server that lines come from, or go to.
@@ -50,7 +79,8 @@ func (c *server) servers(kind string) (list []serverStatus) {
 
 func (c *server) status(ctx context.Context) (status, error) {
 	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(),
-		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats")}
+		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats"),
+		Inputs: c.inputStatus()}
 	for _, l := range c.sources.serving() {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -79,6 +109,9 @@ func (st *status) print(w io.Writer) {
 		if n.Trouble != "" {
 			escape.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
 		}
+	}
+	for i := range st.Inputs {
+		st.Inputs[i].print(w)
 	}
 	escape.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
 	for _, a := range st.Agents {

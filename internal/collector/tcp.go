@@ -62,7 +62,7 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error
 
 func (t *tcpTable) listener(s *server) (*ingest.TCP, error) {
 	l := &ingest.TCP{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: s.intake.streams, Inputs: s.intake.inputs, Log: s.log,
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: metricsOf[*ingest.StreamMetrics](s, "tcp"), Inputs: s.inputs, Log: s.log,
 		Source: t.Source, TrustHost: t.TrustHost, MaxConns: config.OrZero(t.MaxConns), MaxConnsPerIP: config.OrZero(t.MaxConnsPerIP),
 		MaxLine: int(config.OrZero(t.MaxLine)), MaxRate: int64(config.OrZero(t.MaxRate)),
 		HandshakeTimeout: time.Duration(config.OrZero(t.HandshakeTimeout)), FrameTimeout: time.Duration(config.OrZero(t.FrameTimeout)),

@@ -51,7 +51,7 @@ func (t *udpTable) bind(preferred string) (net.PacketConn, error) {
 }
 
 func (t *udpTable) listener(s *server) *ingest.UDP {
-	return &ingest.UDP{Out: s.sink, Metrics: s.intake.datagrams, Inputs: s.intake.inputs, Log: s.log, Notice: s.sink.Notice, Source: t.Source,
+	return &ingest.UDP{Out: s.sink, Metrics: metricsOf[*ingest.DatagramMetrics](s, "udp"), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice, Source: t.Source,
 		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)),
 		MaxRate: int64(config.OrZero(t.MaxRate)), MaxLine: int(config.OrZero(t.MaxLine))}
 }

@@ -1,0 +1,132 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/internal/natsconn"
+	"fanin/internal/natstest"
+	"fanin/internal/ship"
+	"fanin/internal/waittest"
+	"fanin/internal/wire"
+)
+
+// agentLines sends three lines of a stream, the same again, and some that do not follow.
+func agentLines(t *testing.T, out wire.Appender, lossy bool) {
+	t.Helper()
+	id, text := wire.NewStreamID(), []byte("one\ntwo\nthree\n")
+	open := wire.Batch{Op: wire.OpOpen, Stream: id, Epoch: 1, Source: "app"}
+	data := wire.Batch{Stream: id, Epoch: 1, End: int64(len(text)), After: wire.TailHash(text), Time: 1, Source: "app", Text: text}
+	elsewhere := data
+	elsewhere.Offset, elsewhere.End, elsewhere.Before = 1<<20, 1<<20+int64(len(text)), 7
+	for i, b := range []wire.Batch{open, data, data, elsewhere} {
+		if lossy && i == 0 {
+			continue // a datagram names its stream
+		}
+		var expected *wire.Expected
+		if err := out.Append(t.Context(), b); err != nil && !errors.As(err, &expected) {
+			t.Fatalf("batch %d: %v", i, err)
+		}
+	}
+}
+
+// whileRunning runs a shipper for as long as f takes.
+func whileRunning(t *testing.T, run func(context.Context) error, f func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }() // ends by stop
+	f()
+	stop()
+	<-ended
+}
+
+// hello is an agent's.
+func hello(id string) wire.Hello {
+	return wire.Hello{Agent: id, Instance: wire.NewStreamID(), Run: 1, Host: id}
+}
+
+// senders send lines over each kind of input, in every form that it has: some new ones,
+// and where the form has repeats, some that are repeated, and some that are rejected.
+func senders(url string) map[string]func(t *testing.T, c *server) {
+	return map[string]func(t *testing.T, c *server){
+		"tcp": func(t *testing.T, c *server) {
+			c.send(t, "plain")
+			x := &ship.TCP{Addrs: []string{c.address(t, "tcp")}, Hello: hello("a")}
+			whileRunning(t, x.Run, func() { agentLines(t, x, false) })
+		},
+		"udp": func(t *testing.T, c *server) {
+			nc, err := net.Dial("udp", c.address(t, "udp"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if _, err := io.WriteString(nc, "plain\nand another\n"); err != nil {
+				t.Fatal(err)
+			}
+			agentLines(t, &ship.UDP{Addr: c.address(t, "udp"), Agent: "b", Host: "b"}, true)
+		},
+		"nats": func(t *testing.T, c *server) {
+			nc, err := nats.Connect(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if err := nc.Publish("logs.app", []byte("plain\n")); err != nil {
+				t.Fatal(err)
+			}
+			x := &ship.NATS{Login: natsconn.Login{URL: url}, Hello: hello("c")}
+			whileRunning(t, x.Run, func() { agentLines(t, x, false) })
+			waittest.Until(t, "the message", func() bool { return c.inputs.Of("nats").Counts().Received > 0 })
+		},
+	}
+}
+
+// TestInputsConserve: for every input that the program has, each line received is
+// written, a duplicate, rejected, unsure or dropped, and counted as that once. An input
+// without a sender here fails the test.
+func TestInputsConserve(t *testing.T) {
+	url := natstest.New(t).ClientURL()
+	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n", url))
+	all := senders(url)
+	for _, k := range inputKinds() {
+		send := all[k.name]
+		if send == nil {
+			t.Errorf("no lines are sent over %s: add a sender to this test", k.name)
+			continue
+		}
+		send(t, c)
+	}
+	for _, x := range c.inputs.All() {
+		if x.Name() == "fanin" { // the log's own lines
+			continue
+		}
+		waittest.UntilEqual(t, "lines of "+x.Name()+" without an outcome", 0, func() int64 { n := x.Counts(); return n.InFlight() })
+		if n := x.Counts(); n.Received == 0 || n.Written == 0 || n.Written > n.Received {
+			t.Errorf("%s received %d lines and %d were written", x.Name(), n.Received, n.Written)
+		}
+	}
+	for _, row := range []struct {
+		name                         string
+		received, written, duplicate uint64
+	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"nats-agent", 9, 3, 3}} {
+		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
+			t.Errorf("%s: %+v; want %+v", row.name, n, row)
+		}
+	}
+	st, err := c.status(t.Context())
+	if err != nil || len(st.Inputs) != 7 {
+		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
+	}
+	for _, x := range st.Inputs {
+		if want := map[string]string{"agent": "A sequence", "nats-agent": "A sequence"}[x.Input]; x.Class != want && (want != "" || x.Class != "D none") {
+			t.Errorf("the class of %s is %s", x.Input, x.Class)
+		}
+	}
+}
