@@ -128,7 +128,8 @@ func (c *catalog) loadExtension(r *elements) error {
 	if r.err != nil {
 		return r.err
 	}
-	if x.kind < wire.FirstExtensionKind || len(x.name) > wire.MaxExtensionName || len(x.value) > wire.MaxExtensionValue {
+	tooLong := len(x.name) > wire.MaxExtensionName || len(x.value) > wire.MaxExtensionValue
+	if tooLong || x.kind < wire.FirstExtensionKind {
 		return errExtensionEntry
 	}
 	c.extensions.apply(&x)
@@ -136,7 +137,8 @@ func (c *catalog) loadExtension(r *elements) error {
 }
 
 // Extensions are the values of this kind that batches had the log remember, by name.
-// All of them are durable. They outlive a new incarnation of the log.
+// All of them are durable. A new incarnation of the log has none, since lines that they
+// tell of may be gone.
 func (s *Sink) Extensions(kind wire.ExtensionKind) map[string][]byte {
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
@@ -165,7 +167,8 @@ func (w *writer) admitExtensions(b *wire.Batch) (refused, fatal error) {
 		}
 		if known := len(w.catalog.extensions.values); added > 0 && known+added > wire.MaxExtensions {
 			w.s.counts.of(b.Input).Rejected(counters.TooLarge, countLines(b.Text))
-			return &wire.Refused{Reason: fmt.Sprintf("the log remembers %d extensions, at most %d", known, wire.MaxExtensions)}, nil
+			reason := fmt.Sprintf("the log remembers %d extensions, at most %d", known, wire.MaxExtensions)
+			return &wire.Refused{Reason: reason}, nil
 		}
 	}
 	w.group.undivided = true

@@ -91,26 +91,40 @@ func (t *keys) all(dst []byte) []byte {
 
 var errKeyEntry = errors.New("a key with a record number or a time that cannot be")
 
-// load reads what entry wrote: an entry of n elements, behind its number.
-func (t *keys) load(n uint32, r *elements) error {
-	if n == 3 {
-		sender, horizon := r.uint(), r.int()
-		if r.err == nil && sender == 0 {
-			t.floor, t.newest = horizon, max(t.newest, horizon)
-		} else if r.err == nil {
-			t.recede(t.senders[t.sender(sender)], horizon)
-		}
-		return r.err
+// loadHorizon reads what horizonEntry wrote, behind its kind.
+func (c *catalog) loadHorizon(r *elements) error {
+	sender, horizon := r.uint(), r.int()
+	t := &c.keys
+	switch {
+	case r.err != nil:
+	case sender == 0:
+		t.floor, t.newest = horizon, max(t.newest, horizon)
+	default:
+		t.recede(t.senders[t.sender(sender)], horizon)
 	}
-	id := r.id()
-	if n == 2 {
-		if r.err == nil {
-			t.remove(id)
-			t.breakOff(id)
-		}
-		return r.err
+	return r.err
+}
+
+// loadLostKey applies the entry of a request that was committed in part when its key
+// was forgotten.
+func (c *catalog) loadLostKey(r *elements) error {
+	if id := r.id(); r.err == nil {
+		c.keys.remove(id)
+		c.keys.breakOff(id)
 	}
-	k := keyEntry{id: id, content: hashBytes(wire.Hash(r.uint()))}
+	return r.err
+}
+
+func (c *catalog) loadNoKey(r *elements) error {
+	if id := r.id(); r.err == nil {
+		c.keys.remove(id)
+		c.keys.mend(id)
+	}
+	return r.err
+}
+
+func (c *catalog) loadKey(r *elements) error {
+	k := keyEntry{id: r.id(), content: hashBytes(wire.Hash(r.uint()))}
 	records := r.int()
 	k.hash = hashBytes(wire.Hash(r.uint()))
 	seen, sender := r.int(), r.uint()
@@ -123,12 +137,6 @@ func (t *keys) load(n uint32, r *elements) error {
 	}
 	k.records = uint32(records)
 	k.setMicros(seen)
-	t.open(k, sender)
+	c.keys.open(k, sender)
 	return nil
-}
-
-// loadNone applies the entry of a key that is not known any more.
-func (t *keys) loadNone(id wire.StreamID) {
-	t.remove(id)
-	t.mend(id)
 }

@@ -28,14 +28,25 @@ func (s *Sink) keysNow() (n int, age time.Duration) {
 	return n, age
 }
 
-func (s *Sink) collectKeys(send func(kind prometheus.ValueType, name, help string, v float64, labels ...string)) {
+// sendMetric sends one metric with its labels: name, value, name, value.
+type sendMetric = func(kind prometheus.ValueType, name, help string, v float64, labels ...string)
+
+func (s *Sink) collectKeys(send sendMetric) {
 	c := &s.counts.keys
+	counter := func(name, help string, v *atomic.Uint64, labels ...string) {
+		send(prometheus.CounterValue, name, help, float64(v.Load()), labels...)
+	}
 	n, age := s.keysNow()
 	send(prometheus.GaugeValue, "fanin_keys", "Keys of requests that are known.", float64(n))
-	send(prometheus.GaugeValue, "fanin_key_window_seconds", "How far back keys are known, for the sender of which least is known.", age.Seconds())
-	const evictions, evictionsHelp = "fanin_key_evictions_total", "Keys forgotten, because there were too many or because of their age."
-	send(prometheus.CounterValue, evictions, evictionsHelp, float64(c.full.Load()), "reason", "full")
-	send(prometheus.CounterValue, evictions, evictionsHelp, float64(c.old.Load()), "reason", "age")
-	send(prometheus.CounterValue, "fanin_key_duplicate_content_total", "Requests without a key of their own whose content equals that of one shortly before: not kept.", float64(c.duplicateContent.Load()))
-	send(prometheus.CounterValue, "fanin_key_maybe_doubled_total", "Requests kept whose key may have been known once and was forgotten: they may be in the log twice.", float64(c.maybeDoubled.Load()))
+	send(prometheus.GaugeValue, "fanin_key_window_seconds",
+		"How far back keys are known, for the sender of which least is known.", age.Seconds())
+	const evicted = "Keys forgotten, because there were too many or because of their age."
+	counter("fanin_key_evictions_total", evicted, &c.full, "reason", "full")
+	counter("fanin_key_evictions_total", evicted, &c.old, "reason", "age")
+	counter("fanin_key_duplicate_content_total",
+		"Requests without a key of their own whose content equals that of one shortly before: not kept.",
+		&c.duplicateContent)
+	counter("fanin_key_maybe_doubled_total",
+		"Requests kept whose key may have been known once and was forgotten: they may be in the log twice.",
+		&c.maybeDoubled)
 }

@@ -383,6 +383,7 @@ func TestKeyNewIncarnation(t *testing.T) {
 	before := time.Now().Add(-time.Second)
 	r := keyRequest("a", 2)
 	r.Made = before
+	r.Batches[0].Extensions = []wire.Extension{set("a", "1")}
 	appendKey(t, s, r, doubted) // made before the log's first start
 	s = reopen(t, s)
 	appendKey(t, s, r, again)
@@ -398,8 +399,8 @@ func TestKeyNewIncarnation(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, &Sink{Path: s.Path})
-	if n, _ := s.keysNow(); n != 0 {
-		t.Fatalf("%d keys", n)
+	if n, _ := s.keysNow(); n != 0 || len(s.Extensions(testKind)) > 0 {
+		t.Fatalf("%d keys, extensions %q", n, s.Extensions(testKind))
 	}
 	appendKey(t, s, r, doubted)
 	s = reopen(t, s)

@@ -19,9 +19,11 @@ func (v *verifier) placeKey(g *generation, r *record) {
 	case r.offset == 0:
 		v.report.Keys.Requests++
 	case known && r.offset != last:
-		v.problem(g.name, "request %s goes on with record %d at byte %d, and should with record %d", r.stream, r.offset, r.position, last)
+		v.problem(g.name, "request %s goes on with record %d at byte %d, and should with record %d",
+			r.stream, r.offset, r.position, last)
 	case !known && v.complete():
-		v.problem(g.name, "request %s goes on with record %d at byte %d, and does not begin or was whole", r.stream, r.offset, r.position)
+		v.problem(g.name, "request %s goes on with record %d at byte %d, and does not begin or was whole",
+			r.stream, r.offset, r.position)
 	}
 	if r.whole {
 		delete(v.keys, r.stream)
@@ -49,7 +51,8 @@ func (v *verifier) keyMarks() {
 	t := &v.catalog.keys
 	for id, last := range v.keys {
 		if k := t.find(id); k != nil && k.point().Offset != last {
-			v.problem("table of keys", "request %s is known up to record %d, the log holds it up to %d", id, k.records, last)
+			v.problem("table of keys", "request %s is known up to record %d, the log holds it up to %d",
+				id, k.records, last)
 		}
 	}
 }

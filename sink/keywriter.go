@@ -221,14 +221,14 @@ func (s *keySender) trimmed(t *keys, n int, forget func(*keyEntry)) (done int) {
 		at[i] = s.lists[i].oldest
 	}
 	for ; done < n; done++ {
-		from := listWhole
+		from := listPartial
+		whole, hashed := at[listWhole], at[listHashed]
 		switch {
-		case at[listWhole] == 0 && at[listHashed] == 0:
-			from = listPartial
-		case at[listWhole] == 0 || at[listHashed] != 0 && t.list[at[listHashed]-1].micros() <= t.list[at[listWhole]-1].micros():
+		case whole != 0 && (hashed == 0 || t.list[whole-1].micros() < t.list[hashed-1].micros()):
+			from = listWhole
+		case hashed != 0:
 			from = listHashed
-		}
-		if at[from] == 0 {
+		case at[from] == 0:
 			return done
 		}
 		k := &t.list[at[from]-1]

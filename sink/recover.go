@@ -227,6 +227,7 @@ func (r *recovery) settle(ctx context.Context) error {
 	if r.fresh {
 		w.catalog.incarnation = wire.NewStreamID()
 		w.catalog.keys.reset(s.env.now())
+		w.catalog.extensions = extensions{} // of lines that may be gone
 	}
 	if err := s.Disk.SyncDir(filepath.Dir(s.Path)); err != nil {
 		return err

@@ -195,43 +195,91 @@ func (c *catalog) load(b []byte) (at int, err error) {
 func (c *catalog) loadEntry(body []byte) error {
 	r := &elements{b: body}
 	n := r.array()
-	kind := r.int()
-	switch {
-	case kind == entryStream && (n == 16 || n == 12):
-		if st := r.stream(n == 12); r.err == nil {
-			if old := c.streams[st.id]; old != nil {
-				c.endStream(old)
-			}
-			c.addStream(st)
-		}
-	case kind == entryNoStream && n == 2:
-		if st := c.streams[r.id()]; st != nil {
-			c.endStream(st)
-		}
-	case kind == entryTomb && n == 5:
-		x := &tomb{id: r.id(), epoch: uint32(r.int()), offset: r.int(), lines: r.int()}
-		if r.err == nil {
-			c.tombs.add(x)
-		}
-	case kind == entryNoTomb && n == 2:
-		c.tombs.remove(r.id())
-	case kind == entryGeneration && n == 8:
-		g := &generation{number: r.uint(), name: r.text(), inode: r.uint(), size: r.int(), state: r.text()}
-		g.opened, g.closed = fromMicros(r.int()), fromMicros(r.int())
-		c.loadGeneration(g, r.err == nil)
-	case kind == entryNoGeneration && n == 2:
-		c.loadGeneration(&generation{number: r.uint()}, false)
-	case kind == entryKey && (n == 8 || n == 3 || n == 2):
-		return c.keys.load(n, r)
-	case kind == entryNoKey && n == 2:
-		if id := r.id(); r.err == nil {
-			c.keys.loadNone(id)
-		}
-	case kind == entryExtension && n == 4:
-		return c.loadExtension(r)
-	default:
-		return fmt.Errorf("kind %d with %d elements is none", kind, n)
+	form := entryForm{r.int(), n}
+	load := form.loader()
+	if load == nil {
+		return fmt.Errorf("kind %d with %d elements is none", form.kind, form.elements)
 	}
+	return load(c, r)
+}
+
+// entryForm is a kind of entry with a number of elements.
+type entryForm struct {
+	kind     int64
+	elements uint32
+}
+
+// loader returns what applies an entry of this form, nil if there is no such form.
+func (f entryForm) loader() func(*catalog, *elements) error {
+	switch f {
+	case entryForm{entryStream, 16}:
+		return func(c *catalog, r *elements) error { return c.loadStream(r.stream(false), r.err) }
+	case entryForm{entryStream, 12}:
+		return func(c *catalog, r *elements) error { return c.loadStream(r.stream(true), r.err) }
+	case entryForm{entryNoStream, 2}:
+		return (*catalog).loadNoStream
+	case entryForm{entryGeneration, 8}:
+		return (*catalog).loadGeneration
+	case entryForm{entryNoGeneration, 2}:
+		return (*catalog).loadNoGeneration
+	case entryForm{entryTomb, 5}:
+		return (*catalog).loadTomb
+	case entryForm{entryNoTomb, 2}:
+		return (*catalog).loadNoTomb
+	case entryForm{entryKey, 8}:
+		return (*catalog).loadKey
+	case entryForm{entryKey, 3}:
+		return (*catalog).loadHorizon
+	case entryForm{entryKey, 2}:
+		return (*catalog).loadLostKey
+	case entryForm{entryNoKey, 2}:
+		return (*catalog).loadNoKey
+	case entryForm{entryExtension, 4}:
+		return (*catalog).loadExtension
+	}
+	return nil
+}
+
+func (c *catalog) loadStream(st *stream, err error) error {
+	if err != nil {
+		return err
+	}
+	if old := c.streams[st.id]; old != nil {
+		c.endStream(old)
+	}
+	c.addStream(st)
+	return nil
+}
+
+func (c *catalog) loadNoStream(r *elements) error {
+	if st := c.streams[r.id()]; st != nil {
+		c.endStream(st)
+	}
+	return r.err
+}
+
+func (c *catalog) loadTomb(r *elements) error {
+	x := &tomb{id: r.id(), epoch: uint32(r.int()), offset: r.int(), lines: r.int()}
+	if r.err == nil {
+		c.tombs.add(x)
+	}
+	return r.err
+}
+
+func (c *catalog) loadNoTomb(r *elements) error {
+	c.tombs.remove(r.id())
+	return r.err
+}
+
+func (c *catalog) loadGeneration(r *elements) error {
+	g := &generation{number: r.uint(), name: r.text(), inode: r.uint(), size: r.int(), state: r.text()}
+	g.opened, g.closed = fromMicros(r.int()), fromMicros(r.int())
+	c.replaceGeneration(g, r.err == nil)
+	return r.err
+}
+
+func (c *catalog) loadNoGeneration(r *elements) error {
+	c.replaceGeneration(&generation{number: r.uint()}, false)
 	return r.err
 }
 
@@ -262,8 +310,8 @@ func (e *elements) stream(v1 bool) *stream {
 	return st
 }
 
-// loadGeneration replaces the generation of g's number by g, or by nothing.
-func (c *catalog) loadGeneration(g *generation, keep bool) {
+// replaceGeneration replaces the generation of g's number by g, or by nothing.
+func (c *catalog) replaceGeneration(g *generation, keep bool) {
 	for i, x := range c.generations {
 		if x.number == g.number && keep {
 			c.generations[i] = g

@@ -22,11 +22,12 @@ import (
 // Expect says what a log should hold. Lines of sources that are not in it are
 // phantoms.
 type Expect struct {
-	Written   map[int]int // lines that each source sent
-	Kept      map[int]int // how many of those must be there, from the first one; sources not in it: all
-	Format    string      // "syslog" (default), "json" or "raw"
-	Destroyed []string    // copies of what somebody else destroyed: these lines need not be in the log
-	Whole     bool        // Written is not known: whatever is there must be there from the first line to the last
+	Written   map[int]int  // lines that each source sent
+	Kept      map[int]int  // how many of those must be there, from the first one; sources not in it: all
+	Format    string       // "syslog" (default), "json" or "raw"
+	Destroyed []string     // copies of what somebody else destroyed: these lines need not be in the log
+	Requests  map[int]bool // sources that are requests with a key: each may begin again, if its key was forgotten
+	Whole     bool         // Written is not known: whatever is there must be there from the first line to the last
 }
 
 // Log checks the log at path, with its state in state ("" for the default
@@ -172,6 +173,11 @@ func (c *checker) line(name string, n int, line []byte) {
 	}
 	t := c.seen.of(src)
 	switch {
+	case c.expect.Requests[src] && seq == 0 && t.has(0):
+		r.Again++
+		t.again = 1
+	case t.has(seq) && t.again > 0 && seq == t.again:
+		t.again++
 	case t.has(seq):
 		r.Doubled++
 		r.say("%s line %d: source %d line %d a second time", name, n, src, seq)

@@ -171,3 +171,24 @@ func BenchmarkCheck(b *testing.B) {
 	b.SetBytes(int64(len(all)))
 	b.ReportMetric(float64(b.N)*50000/b.Elapsed().Seconds(), "lines/s")
 }
+
+// A request with a key may begin again, as often as its key is forgotten. Its lines
+// are then in order, and what comes twice otherwise is still found.
+func TestRequestsBeginAgain(t *testing.T) {
+	f := func(name string, order []int, want Result) {
+		t.Helper()
+		all := text(6)
+		var lines [][]byte
+		for _, n := range order {
+			lines = append(lines, all[n])
+		}
+		same(t, name, checked(t, &Expect{Written: map[int]int{7: 6}, Requests: map[int]bool{7: true}}, lines), want)
+	}
+	f("whole", []int{0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5}, Result{Again: 2})
+	f("half", []int{0, 1, 2, 0, 1, 2, 3, 4, 5}, Result{Again: 1})
+	f("half of it again", []int{0, 1, 2, 3, 4, 5, 0, 1, 2}, Result{Again: 1})
+	f("from the middle", []int{0, 1, 2, 3, 4, 5, 3, 4, 5}, Result{Doubled: 3})
+	f("with a hole", []int{0, 1, 2, 3, 4, 5, 0, 1, 3, 4, 5}, Result{Again: 1, Doubled: 3})
+	f("and lost", []int{0, 1, 2, 0, 1, 2, 4, 5}, Result{Again: 1, Lost: 1})
+	same(t, "no request", checked(t, &Expect{Written: map[int]int{7: 2}}, append(text(2), text(2)...)), Result{Doubled: 2})
+}

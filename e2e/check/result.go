@@ -5,11 +5,12 @@ import (
 	"regexp"
 )
 
-// Result is what a check found. All but Lines, Notices and Destroyed should be 0.
+// Result is what a check found. All but Lines, Notices, Destroyed and Again should be 0.
 type Result struct {
 	Lines     int // of ours
 	Notices   int // the log's own
 	Destroyed int // lines that are not in the log, but among what somebody else destroyed
+	Again     int // requests that began again
 	Lost      int
 	Doubled   int
 	Torn      int
@@ -30,6 +31,9 @@ func (r *Result) String() string {
 		r.Lines, r.Notices, r.Lost, r.Doubled, r.Torn, r.Reordered, r.Phantom, r.Changed)
 	if r.Destroyed > 0 {
 		s += fmt.Sprintf(" destroyed=%d", r.Destroyed)
+	}
+	if r.Again > 0 {
+		s += fmt.Sprintf(" again=%d", r.Again)
 	}
 	return s
 }

@@ -5,6 +5,8 @@ package check
 type track struct {
 	bits []uint64
 	next int // the line that the source goes on with
+
+	again int // of a request that began again: the line that comes next once more; 0: it did not
 }
 
 func (t *track) has(seq int) bool {

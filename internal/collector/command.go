@@ -175,6 +175,9 @@ func printReport(w io.Writer, r *sink.Report) {
 		escape.Fprintf(w, "stream %s host=%s source=%s lines=%d offset=%d epochs=%d skipped=%d gaps=%d repeats=%d\n",
 			s.Stream, s.Host, s.Source, s.Lines, s.Offset, s.Epochs, s.Skipped, s.Gaps, s.Repeats)
 	}
+	if k := r.Keys; k != nil {
+		escape.Fprintf(w, "requests with a key: %d, lines=%d partial=%d\n", k.Requests, k.Lines, k.Partial)
+	}
 	if r.Waiting > 0 {
 		escape.Fprintf(w, "%d commits wait in the write-ahead log; the next start writes them into the file\n", r.Waiting)
 	}

@@ -51,7 +51,8 @@ func (b *Batch) checkExtensions() error {
 	case size > MaxExtensionBatch:
 		return &Refused{fmt.Sprintf("%d bytes of extensions, at most %d", size, MaxExtensionBatch)}
 	case len(b.Text) > MaxCutText || countLines(b.Text) > MaxCutLines:
-		return &Refused{fmt.Sprintf("a batch with extensions is not divided: at most %d lines in %d bytes", MaxCutLines, MaxCutText)}
+		return &Refused{fmt.Sprintf("a batch with extensions is not divided: at most %d lines in %d bytes",
+			MaxCutLines, MaxCutText)}
 	}
 	return nil
 }
