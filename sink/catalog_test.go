@@ -143,6 +143,9 @@ func (m *catalogModel) checkpoint() {
 	for _, x := range []*catalog{m.follower, whole} {
 		m.same(x)
 	}
+	if m.rand.IntN(3) == 0 { // a restart; the follower goes on with what changes from here
+		m.c = whole
+	}
 }
 
 func distinct[T comparable](list []T) map[T]bool {
