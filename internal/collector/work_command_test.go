@@ -149,7 +149,15 @@ func (o *office) file(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-func sh(script string) []string { return []string{"sh", "-c", script} }
+// sh is a shell command. Its script may call hold, which does not end, and await FILE. Both
+// end when this process is gone: a command has a process group of its own, so nothing else
+// would end it after a test was killed.
+func sh(script string) []string {
+	test := strconv.Itoa(os.Getpid())
+	return []string{"sh", "-c", `hold() { while kill -0 ` + test + ` 2>/dev/null; do sleep .1; done; }
+await() { until [ -e "$1" ]; do kill -0 ` + test + ` 2>/dev/null || exit 1; sleep .02; done; }
+` + script}
+}
 
 const answering = `while read -r l; do case "$l" in *bad*) echo fail no;; *) echo ok;; esac; done`
 
@@ -178,7 +186,7 @@ func TestWorkBanner(t *testing.T) {
 		"an ok":                {"echo ok; " + answering, `wrote "ok" to its standard output before it was given a line`},
 		"half a line":          {"printf ready; " + answering, `"ready`},
 		"the end":              {"exit 3", "ended before it was given a line: exit status 3"},
-		"with a child":         {"echo ready; sleep 300 & " + answering, `"ready"`},
+		"with a child":         {"echo ready; hold & " + answering, `"ready"`},
 		"it ignores a SIGTERM": {"trap '' TERM; echo ready; " + answering, `"ready"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,13 +266,13 @@ func TestWorkLeftBehind(t *testing.T) {
 	}
 	t.Run("batch", func(t *testing.T) {
 		o := newOffice(t, "one", "two")
-		o.work(&commandWorker{argv: sh(`cat > /dev/null; sleep 300 & echo $! >> ` + o.dir + `/children`)})
+		o.work(&commandWorker{argv: sh(`cat > /dev/null; hold & echo $! >> ` + o.dir + `/children`)})
 		defer left(t, o)
 		o.settled(2, 0)
 	})
 	t.Run("batch, failed", func(t *testing.T) {
 		o := newOffice(t, "one")
-		o.work(&commandWorker{argv: sh(`cat > /dev/null; sleep 300 & echo $! >> ` + o.dir + `/children; echo no route >&2; exit 1`)})
+		o.work(&commandWorker{argv: sh(`cat > /dev/null; hold & echo $! >> ` + o.dir + `/children; echo no route >&2; exit 1`)})
 		defer left(t, o)
 		o.settled(0, 1)
 		if b, _ := os.ReadFile(o.group().DeadLetters); !bytes.Contains(b, []byte("exit status 1: no route")) {
@@ -274,7 +282,7 @@ func TestWorkLeftBehind(t *testing.T) {
 	t.Run("lines", func(t *testing.T) {
 		o := newOffice(t, "one", "last two", "three")
 		o.work(&commandWorker{lines: true,
-			argv: sh(`sleep 300 & echo $! >> ` + o.dir + `/children; while read -r l; do case "$l" in *last*) exit 3;; esac; echo ok; done`)})
+			argv: sh(`hold & echo $! >> ` + o.dir + `/children; while read -r l; do case "$l" in *last*) exit 3;; esac; echo ok; done`)})
 		defer left(t, o)
 		o.settled(2, 1)
 		if b, _ := os.ReadFile(o.group().DeadLetters); !bytes.Contains(b, []byte("the command ended: exit status 3")) {
@@ -291,9 +299,9 @@ func TestWorkStops(t *testing.T) {
 		t.Run(mode+", finished", func(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, "one", "two")
-			script := `cat > /dev/null; echo x > DIR/begun; until [ -e DIR/go ]; do sleep .02; done`
+			script := `cat > /dev/null; echo x > DIR/begun; await DIR/go`
 			if lines {
-				script = `while read -r l; do echo x > DIR/begun; until [ -e DIR/go ]; do sleep .02; done; echo ok; done`
+				script = `while read -r l; do echo x > DIR/begun; await DIR/go; echo ok; done`
 			}
 			stop, _, _ := o.work(&commandWorker{argv: sh(strings.ReplaceAll(script, "DIR", o.dir)), lines: lines})
 			o.file("begun")
@@ -315,7 +323,7 @@ func TestWorkStops(t *testing.T) {
 		t.Run(mode+", given back", func(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, "one", "two")
-			script := `trap "" TERM; sleep 300 & echo $$ > DIR/pid; read -r l; while :; do sleep .1; done`
+			script := `trap "" TERM; hold & echo $$ > DIR/pid; read -r l; hold`
 			stop, _, _ := o.work(&commandWorker{argv: sh(strings.ReplaceAll(script, "DIR", o.dir)), lines: lines, stopTime: 50 * time.Millisecond})
 			pid, err := strconv.Atoi(o.file("pid"))
 			if err != nil {
