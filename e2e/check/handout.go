@@ -18,7 +18,7 @@ import (
 // against the lines that were kept: each ends with exactly one accepted answer or
 // among the dead letters, and is not handed out any more after that.
 type HandOut struct {
-	Ledgers []string    // of all workers, see e2e/labourer
+	Ledgers []string    // of all workers, see e2e/ledgerworker
 	Dead    []string    // files of dead letters; one that is not there is empty
 	Kept    map[int]int // how many lines of each source must have been handed out, from the first one
 	Ordered bool        // answers to lines of one source are accepted in their order

@@ -39,7 +39,7 @@ const fleetSize = 10
 // three servers, a collector, and three workers on a JetStream work queue. In each
 // round one of each is lost: a server, the collector, an agent, a worker.
 func (p *Programs) Fleet(n int) (*Result, error) {
-	program, err := p.labourer()
+	program, err := p.ledgerWorker()
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (p *Programs) HandOut(n int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := p.labourer()
+	program, err := p.ledgerWorker()
 	if err != nil {
 		return nil, err
 	}
@@ -81,10 +81,10 @@ func (p *Programs) HandOut(n int) (*Result, error) {
 	return d.settleHandOut(n, gangs)
 }
 
-// labourer builds the worker that keeps a ledger.
-func (p *Programs) labourer() (program string, err error) {
-	program = filepath.Join(p.Dir, "labourer")
-	c := exec.Command("go", "build", "-o", program, "fanin/e2e/labourer")
+// ledgerWorker builds the worker that keeps a ledger.
+func (p *Programs) ledgerWorker() (program string, err error) {
+	program = filepath.Join(p.Dir, "ledgerworker")
+	c := exec.Command("go", "build", "-o", program, "fanin/e2e/ledgerworker")
 	c.Dir = rig.Root()
 	if out, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the worker: %w\n%s", err, out)

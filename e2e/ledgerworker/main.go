@@ -1,11 +1,11 @@
-// Command labourer is a worker that keeps a ledger of what it was given, what it
-// answered and what was accepted, so that a checker can hold the hand-out to its
-// promise. It is meant to be killed. Some lines it can never do, some only the
-// second time, and now and then it falls asleep.
+// Command ledgerworker is a worker that keeps a ledger of the lines that it received, what
+// it answered and what was accepted, so that a checker can verify what is promised to
+// workers. It is meant to be killed. Some lines always fail, some fail at the first
+// attempt, and now and then the worker lets its lease end.
 //
-// The ledger is text, written before each step is taken:
+// The ledger is text, written before each step:
 //
-//	D time session delivery attempt position,source,seq ...   given; source -1: not a line of a test
+//	D time session delivery attempt position,source,seq ...   received; source -1: not a line of a test
 //	A time session delivery from to                           acknowledged
 //	K time session delivery from to                           accepted
 package main
@@ -27,8 +27,8 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
-// labourer is one worker with its ledger.
-type labourer struct {
+// ledgerWorker is one worker with its ledger.
+type ledgerWorker struct {
 	ledger *os.File
 	lease  time.Duration
 
@@ -37,7 +37,7 @@ type labourer struct {
 }
 
 func main() {
-	l := &labourer{}
+	w := &ledgerWorker{}
 	o := protocol.Hello{From: "start", Credit: 300, Batch: 60}
 	connect := flag.String("connect", "", "address")
 	ledger := flag.String("ledger", "", "file to append to")
@@ -45,52 +45,52 @@ func main() {
 	flag.StringVar(&o.Key, "key", "", "key")
 	url := flag.String("nats", "", "instead of connect: servers of NATS")
 	stream := flag.String("stream", "", "with nats: the work queue")
-	flag.DurationVar(&l.lease, "lease", time.Second, "lease")
+	flag.DurationVar(&w.lease, "lease", time.Second, "lease")
 	flag.Parse()
 	var err error
-	if l.ledger, err = os.OpenFile(*ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640); err != nil {
+	if w.ledger, err = os.OpenFile(*ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	o.Lease = l.lease
+	o.Lease = w.lease
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	if *url != "" {
-		if err := l.overNATS(ctx, *url, *stream); err != nil {
+		if err := w.overNATS(ctx, *url, *stream); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
 	fmt.Fprintln(os.Stderr, "working")
-	w := worker.Worker{Address: *connect, Options: o, Handle: l.handle, Accepted: l.accepted, Welcomed: l.welcomed}
-	if err := w.Run(ctx); err != nil {
+	run := worker.Worker{Address: *connect, Options: o, Handle: w.handle, Accepted: w.accepted, Welcomed: w.welcomed}
+	if err := run.Run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func (l *labourer) note(format string, args ...any) { fmt.Fprintf(l.ledger, format, args...) }
+func (w *ledgerWorker) note(format string, args ...any) { fmt.Fprintf(w.ledger, format, args...) }
 
-// welcomed begins a session: deliveries are numbered anew in each.
-func (l *labourer) welcomed(protocol.Welcome) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.session = time.Now().UnixNano()
+// welcomed begins a session. Each session numbers its deliveries from 1.
+func (w *ledgerWorker) welcomed(protocol.Welcome) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.session = time.Now().UnixNano()
 }
 
-func (l *labourer) now() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.session
+func (w *ledgerWorker) now() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.session
 }
 
-func (l *labourer) accepted(n uint64, from, to int) {
-	l.note("K %d %d %d %d %d\n", time.Now().UnixNano(), l.now(), n, from, to)
+func (w *ledgerWorker) accepted(n uint64, from, to int) {
+	w.note("K %d %d %d %d %d\n", time.Now().UnixNano(), w.now(), n, from, to)
 }
 
-func (l *labourer) handle(ctx context.Context, d *worker.Delivery) error {
-	session := l.now()
+func (w *ledgerWorker) handle(ctx context.Context, d *worker.Delivery) error {
+	session := w.now()
 	var given bytes.Buffer
 	fmt.Fprintf(&given, "D %d %d %d %d", time.Now().UnixNano(), session, d.N, d.Attempt)
 	var fails []bool
@@ -104,9 +104,9 @@ func (l *labourer) handle(ctx context.Context, d *worker.Delivery) error {
 		fails = append(fails, err == nil && (seq%997 == 500 || seq%331 == 0 && d.Attempt == 1))
 	}
 	given.WriteByte('\n')
-	l.ledger.Write(given.Bytes())
+	w.ledger.Write(given.Bytes())
 	if rand.IntN(500) == 0 {
-		time.Sleep(l.lease + l.lease/2)
+		time.Sleep(w.lease + w.lease/2)
 	}
 	for at := 0; at < d.Len(); {
 		if fails[at] {
@@ -120,7 +120,7 @@ func (l *labourer) handle(ctx context.Context, d *worker.Delivery) error {
 		for most := at + 1 + rand.IntN(40); to < d.Len() && to < most && !fails[to]; {
 			to++
 		}
-		l.note("A %d %d %d %d %d\n", time.Now().UnixNano(), session, d.N, at, to)
+		w.note("A %d %d %d %d %d\n", time.Now().UnixNano(), session, d.N, at, to)
 		if d.Ack(at, to) != nil {
 			return nil
 		}

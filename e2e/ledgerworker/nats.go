@@ -16,7 +16,7 @@ import (
 
 // overNATS takes lines from a JetStream work queue, together with others of the same
 // durable, and waits for the server's word that its acknowledgement is taken.
-func (l *labourer) overNATS(ctx context.Context, url, stream string) error {
+func (w *ledgerWorker) overNATS(ctx context.Context, url, stream string) error {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(20*time.Millisecond), nats.Timeout(time.Second))
 	if err != nil {
 		return err
@@ -29,14 +29,14 @@ func (l *labourer) overNATS(ctx context.Context, url, stream string) error {
 	fmt.Fprintln(os.Stderr, "working")
 	session := time.Now().UnixNano()
 	for ctx.Err() == nil {
-		if err := l.fetch(ctx, js, stream, session); err != nil && ctx.Err() == nil {
+		if err := w.fetch(ctx, js, stream, session); err != nil && ctx.Err() == nil {
 			time.Sleep(100 * time.Millisecond) // the stream is not there yet, or its leader is elected
 		}
 	}
 	return nil
 }
 
-func (l *labourer) fetch(ctx context.Context, js jetstream.JetStream, stream string, session int64) error {
+func (w *ledgerWorker) fetch(ctx context.Context, js jetstream.JetStream, stream string, session int64) error {
 	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	c, err := js.CreateOrUpdateConsumer(within, stream, jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 5 * time.Second, MaxAckPending: 500})
@@ -49,7 +49,7 @@ func (l *labourer) fetch(ctx context.Context, js jetstream.JetStream, stream str
 			return err
 		}
 		for m := range batch.Messages() {
-			if err := l.work(ctx, m, session); err != nil {
+			if err := w.work(ctx, m, session); err != nil {
 				return err
 			}
 		}
@@ -60,7 +60,7 @@ func (l *labourer) fetch(ctx context.Context, js jetstream.JetStream, stream str
 	return ctx.Err()
 }
 
-func (l *labourer) work(ctx context.Context, m jetstream.Msg, session int64) error {
+func (w *ledgerWorker) work(ctx context.Context, m jetstream.Msg, session int64) error {
 	d, err := m.Metadata()
 	if err != nil {
 		return err
@@ -71,14 +71,14 @@ func (l *labourer) work(ctx context.Context, m jetstream.Msg, session int64) err
 		src, seq = -1, 0
 	}
 	n := d.Sequence.Consumer
-	l.note("D %d %d %d %d %s,%d,%d\n", time.Now().UnixNano(), session, n, d.NumDelivered, m.Headers().Get(jetstream.MsgIDHeader), src, seq)
-	l.note("A %d %d %d 0 1\n", time.Now().UnixNano(), session, n)
+	w.note("D %d %d %d %d %s,%d,%d\n", time.Now().UnixNano(), session, n, d.NumDelivered, m.Headers().Get(jetstream.MsgIDHeader), src, seq)
+	w.note("A %d %d %d 0 1\n", time.Now().UnixNano(), session, n)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
 		within, cancel := context.WithTimeout(ctx, time.Second)
 		err = m.DoubleAck(within)
 		cancel()
 		if err == nil {
-			l.note("K %d %d %d 0 1\n", time.Now().UnixNano(), session, n)
+			w.note("K %d %d %d 0 1\n", time.Now().UnixNano(), session, n)
 			return nil
 		}
 		if errors.Is(err, jetstream.ErrMsgAlreadyAckd) {
