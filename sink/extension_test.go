@@ -15,7 +15,7 @@ const testKind = wire.FirstExtensionKind
 
 // remember appends lines without a stream that set or delete values.
 func remember(s *Sink, text string, extensions ...wire.Extension) error {
-	return s.Append(context.Background(), wire.Batch{Input: "test", Host: "web", Source: "app", Text: []byte(text), Extensions: extensions})
+	return s.Append(context.Background(), wire.Batch{Input: "test", Host: "web", Source: "app", Text: []byte(text), Local: wire.Local{Extensions: extensions}})
 }
 
 func set(name, value string) wire.Extension {
@@ -99,8 +99,7 @@ func TestExtensionsOfStreams(t *testing.T) {
 func TestExtensionsAreNotDivided(t *testing.T) {
 	s := open(t, &Sink{})
 	commits := s.counts.commits.Load()
-	b := wire.Batch{Input: "test", Host: strings.Repeat("h", 200), Source: strings.Repeat("s", 200), Text: []byte(strings.Repeat(strings.Repeat("x", wire.MaxCutText/wire.MaxCutLines-1)+"\n", wire.MaxCutLines)),
-		Extensions: []wire.Extension{set("a", "1")}}
+	b := wire.Batch{Input: "test", Host: strings.Repeat("h", 200), Source: strings.Repeat("s", 200), Text: []byte(strings.Repeat(strings.Repeat("x", wire.MaxCutText/wire.MaxCutLines-1)+"\n", wire.MaxCutLines)), Local: wire.Local{Extensions: []wire.Extension{set("a", "1")}}}
 	if err := s.Append(context.Background(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -121,15 +120,15 @@ func TestExtensionsAreNotDivided(t *testing.T) {
 		many[i] = set(fmt.Sprint(i), strings.Repeat("v", wire.MaxExtensionValue))
 	}
 	for name, b := range map[string]wire.Batch{
-		"a kind of the sink's own": {Text: []byte("x\n"), Extensions: []wire.Extension{own}},
-		"a long name":              {Text: []byte("x\n"), Extensions: []wire.Extension{set(strings.Repeat("n", wire.MaxExtensionName+1), "1")}},
-		"a long value":             {Text: []byte("x\n"), Extensions: []wire.Extension{set("a", strings.Repeat("v", wire.MaxExtensionValue+1))}},
-		"many bytes":               {Text: []byte("x\n"), Extensions: many},
-		"many lines":               {Text: []byte(strings.Repeat("\n", wire.MaxCutLines+1)), Extensions: []wire.Extension{set("a", "1")}},
-		"much text":                {Text: []byte(strings.Repeat("x", wire.MaxCutText) + "\n"), Extensions: []wire.Extension{set("a", "1")}},
-		"a lossy stream":           {Kind: wire.StreamLossy, Stream: idOf(1), End: 1, Text: []byte("x\n"), Extensions: []wire.Extension{set("a", "1")}},
-		"an open":                  {Op: wire.OpOpen, Stream: idOf(1), Extensions: []wire.Extension{set("a", "1")}},
-		"marks without text":       {Marks: []wire.Mark{{}}, Extensions: []wire.Extension{set("a", "1")}},
+		"a kind of the sink's own": {Text: []byte("x\n"), Local: wire.Local{Extensions: []wire.Extension{own}}},
+		"a long name":              {Text: []byte("x\n"), Local: wire.Local{Extensions: []wire.Extension{set(strings.Repeat("n", wire.MaxExtensionName+1), "1")}}},
+		"a long value":             {Text: []byte("x\n"), Local: wire.Local{Extensions: []wire.Extension{set("a", strings.Repeat("v", wire.MaxExtensionValue+1))}}},
+		"many bytes":               {Text: []byte("x\n"), Local: wire.Local{Extensions: many}},
+		"many lines":               {Text: []byte(strings.Repeat("\n", wire.MaxCutLines+1)), Local: wire.Local{Extensions: []wire.Extension{set("a", "1")}}},
+		"much text":                {Text: []byte(strings.Repeat("x", wire.MaxCutText) + "\n"), Local: wire.Local{Extensions: []wire.Extension{set("a", "1")}}},
+		"a lossy stream":           {Kind: wire.StreamLossy, Stream: idOf(1), End: 1, Text: []byte("x\n"), Local: wire.Local{Extensions: []wire.Extension{set("a", "1")}}},
+		"an open":                  {Op: wire.OpOpen, Stream: idOf(1), Local: wire.Local{Extensions: []wire.Extension{set("a", "1")}}},
+		"marks without text":       {Marks: []wire.Mark{{}}, Local: wire.Local{Extensions: []wire.Extension{set("a", "1")}}},
 		"nothing at all":           {},
 	} {
 		if err := s.Append(context.Background(), b); !errors.Is(err, wire.ErrRefused) {

@@ -21,14 +21,14 @@ func streamID(n int) (id wire.StreamID) {
 
 // begins has an agent begin its stream n.
 func begins(s *Sink, agent, address string, n int) error {
-	return s.Append(context.Background(), wire.Batch{Op: wire.OpOpen, Stream: streamID(n), Epoch: 1, Agent: agent, Address: address, Host: "h", Source: "app", Input: "agent"})
+	return s.Append(context.Background(), wire.Batch{Op: wire.OpOpen, Stream: streamID(n), Epoch: 1, Agent: agent, Host: "h", Source: "app", Input: "agent", Local: wire.Local{Address: address}})
 }
 
 // datagram is line i of a lossy stream.
 func datagram(n int, address string, line int64) wire.Batch {
 	text := fmt.Sprintf("line %08d of %d\n", line, n)
-	return wire.Batch{Kind: wire.StreamLossy, Stream: streamID(n), Epoch: 1, Agent: "udp", Address: address, Host: "h", Source: "app", Input: "udp-agent",
-		FirstLine: line, Offset: line * 100, End: line*100 + 99, Text: []byte(text)}
+	return wire.Batch{Kind: wire.StreamLossy, Stream: streamID(n), Epoch: 1, Agent: "udp", Host: "h", Source: "app", Input: "udp-agent",
+		FirstLine: line, Offset: line * 100, End: line*100 + 99, Text: []byte(text), Local: wire.Local{Address: address}}
 }
 
 func refusedBy(t *testing.T, s *Sink, limit string, err error) {
@@ -187,7 +187,7 @@ func together(t *testing.T, s *Sink, batches ...wire.Batch) (refused []bool) {
 // ends makes room for its own sender alone.
 func TestLimitsWithinOneGroup(t *testing.T) {
 	op := func(op wire.Op, agent, address string, n int) wire.Batch {
-		return wire.Batch{Op: op, Stream: streamID(n), Epoch: 1, Agent: agent, Address: address, Host: "h", Source: "app", Input: "agent"}
+		return wire.Batch{Op: op, Stream: streamID(n), Epoch: 1, Agent: agent, Host: "h", Source: "app", Input: "agent", Local: wire.Local{Address: address}}
 	}
 	s := open(t, &Sink{Sync: syncNone, Limits: Limits{Streams: 8, StreamsPerAgent: 3, StreamsPerAddress: 4}})
 	for n := range 2 {

@@ -41,7 +41,7 @@ func TestManyStreams(t *testing.T) {
 	var all sync.WaitGroup
 	for a := range agents {
 		all.Go(func() {
-			b := wire.Batch{Op: wire.OpOpen, Epoch: 1, Agent: fmt.Sprint("agent-", a), Address: "", Host: "host", Input: "agent"}
+			b := wire.Batch{Op: wire.OpOpen, Epoch: 1, Agent: fmt.Sprint("agent-", a), Host: "host", Input: "agent"}
 			for n := range streams / agents {
 				b.Stream, b.Source, b.Identity = streamID(n), fmt.Sprint("app-", n%1000), fmt.Appendf(nil, "handle %016x, first bytes %024x", n, a)
 				if err := s.Append(ctx, b); err != nil {

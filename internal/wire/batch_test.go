@@ -177,7 +177,7 @@ func TestAnswerTo(t *testing.T) {
 func TestErrorsSayWhat(t *testing.T) {
 	for err, want := range map[error]string{
 		&Expected{}: "stream unknown: open it first",
-		&Expected{Known: true, Watermark: Watermark{Epoch: 1, Point: Point{Offset: 5}}}: "stream stands at epoch 1, offset 5",
+		&Expected{Known: true, Watermark: Watermark{Epoch: 1, Point: Point{Offset: 5}}}: "the stream is at epoch 1, offset 5",
 		&Refused{"too long"}: "refused: too long",
 	} {
 		if err.Error() != want {

@@ -2,18 +2,18 @@ package wire
 
 import "bytes"
 
-// A byte that a peer sends may cost the keeper a line of its file: a newline
-// grows the line's time, host and source. Compressed, the same byte could cost
-// thousands. So a compressed text, taken as its length and LineCost for each of
-// its lines, is at most MaxExpansion times as long as it was on the way: four times
-// what newlines cost that come as they are. Text beyond that is sent as it is.
+// A byte that a peer sends may cost a line of the log: a newline adds a line's time,
+// host and source. In a compressed text, one byte could cost thousands of lines. So the
+// length of a compressed text, plus LineCost for each of its lines, is at most
+// MaxExpansion times its compressed length: four times what uncompressed newlines cost.
+// A text beyond that is sent uncompressed.
 const (
 	LineCost     = 64
 	MaxExpansion = 256
 )
 
-// Expands reports whether text, which is packed bytes long when it is compressed,
-// is beyond MaxExpansion.
+// Expands reports whether text, whose compressed length is packed, exceeds
+// MaxExpansion.
 func Expands(packed int, text []byte) bool {
 	return len(text)+LineCost*bytes.Count(text, []byte{'\n'}) > MaxExpansion*packed
 }

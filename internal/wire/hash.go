@@ -9,12 +9,12 @@ import (
 const TailSize = 4 << 10
 
 // Hash is the first 8 bytes, big endian, of the SHA-256 of at most TailSize
-// bytes before an offset. It tells a source that was truncated and regrew from
-// one that only grew, also when somebody chose the bytes on purpose. At offset
-// 0 it is 0.
+// bytes before an offset. It distinguishes a source that was truncated and has grown
+// again from one that only grew, even if an attacker chose the bytes. At offset 0 it
+// is 0.
 type Hash uint64
 
-// TailHash hashes the last TailSize bytes of b.
+// TailHash is the hash of the last TailSize bytes of b.
 func TailHash(b []byte) Hash {
 	if len(b) == 0 {
 		return 0

@@ -36,7 +36,7 @@ func TestRecordHash(t *testing.T) {
 }
 
 func TestCheckKey(t *testing.T) {
-	good := Batch{Kind: StreamKey, Stream: KeyID("x"), Key: &Key{Content: 1}, Time: 1, End: 1, After: 1, Text: []byte("x\n")}
+	good := Batch{Kind: StreamKey, Stream: KeyID("x"), Time: 1, End: 1, After: 1, Text: []byte("x\n"), Local: Local{Key: &Key{Content: 1}}}
 	if err := good.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestCheckExtensions(t *testing.T) {
 		return Extension{Kind: FirstExtensionKind, Name: strings.Repeat("n", name), Value: make([]byte, value)}
 	}
 	line := strings.Repeat("x", MaxCutText/MaxCutLines-1) + "\n"
-	b := Batch{Text: []byte(strings.Repeat(line, MaxCutLines)), Extensions: []Extension{x(MaxExtensionName, MaxExtensionValue), x(0, 0)}}
+	b := Batch{Text: []byte(strings.Repeat(line, MaxCutLines)), Local: Local{Extensions: []Extension{x(MaxExtensionName, MaxExtensionValue), x(0, 0)}}}
 	for range 15 {
 		b.Extensions = append(b.Extensions, x(0, MaxExtensionValue-5))
 	}

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"cmp"
-	"fmt"
 	"iter"
 	"slices"
 	"time"
@@ -23,15 +22,15 @@ func (l *Labels) equal(m *Labels) bool {
 func (l *Labels) check() error {
 	switch {
 	case len(l.Host) > MaxName || len(l.Source) > MaxName:
-		return &Refused{fmt.Sprintf("a name is longer than %d bytes", MaxName)}
+		return refuse("a name is longer than %d bytes", MaxName)
 	case !isClean(l.Host, true):
-		return &Refused{fmt.Sprintf("the host %q has bytes that a name may not have", l.Host)}
+		return refuse("the host %q has bytes that a name may not have", l.Host)
 	case !isClean(l.Source, false):
-		return &Refused{fmt.Sprintf("the source %q has bytes that a name may not have", l.Source)}
+		return refuse("the source %q has bytes that a name may not have", l.Source)
 	case l.Source == SourceNotice:
-		return &Refused{fmt.Sprintf("the source %q is the collector's own", SourceNotice)}
+		return refuse("the source %q is the collector's own", SourceNotice)
 	case !l.Time.IsZero() && (l.Time.UTC().Year() < 0 || l.Time.UTC().Year() > 9999):
-		return &Refused{fmt.Sprintf("the year %d cannot be written", l.Time.UTC().Year())}
+		return refuse("the year %d cannot be written", l.Time.UTC().Year())
 	}
 	return nil
 }

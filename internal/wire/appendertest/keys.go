@@ -36,9 +36,9 @@ func (r *request) hash(record int) wire.Hash {
 
 // batch holds the records from one to another.
 func (r *request) batch(from, to int) wire.Batch {
-	return wire.Batch{Kind: wire.StreamKey, Stream: r.id, Key: &wire.Key{Content: r.hash(r.size)},
+	return wire.Batch{Kind: wire.StreamKey, Stream: r.id,
 		Offset: int64(from), End: int64(to), Before: r.hash(from), After: r.hash(to),
-		Time: time.Now().UnixMicro(), Input: "test", Address: "192.0.2.1", Host: "host", Source: "source", Text: r.text(from, to)}
+		Time: time.Now().UnixMicro(), Input: "test", Host: "host", Source: "source", Text: r.text(from, to), Local: wire.Local{Key: &wire.Key{Content: r.hash(r.size)}, Address: "192.0.2.1"}}
 }
 
 // sent appends records, which must be acknowledged as new, or as a repeat.
