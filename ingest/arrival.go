@@ -312,9 +312,9 @@ func (r *Budget) makeWay(w *Arrival) {
 
 // slow reports whether a has fallen behind. r.mu is held.
 func (a *Arrival) slow() bool {
-	age, came := a.clock.age(), a.clock.got.Load()
+	age, came := a.clock.age(), a.clock.Bytes()
 	a.quiet++
-	if came != a.last || a.clock.stopped.Load() != 0 {
+	if came != a.last || a.clock.Paused() {
 		a.last, a.quiet = came, 0
 	}
 	if age > crowdTime+time.Duration(came)*time.Second/crowdRate {
@@ -337,7 +337,7 @@ func (r *Budget) slowestStranger() (slowest *Arrival) {
 		if i == 0 || a.ended || a.held == 0 || age < time.Second && a.need == 0 {
 			continue
 		}
-		if rate := float64(a.clock.got.Load()) / max(age, time.Millisecond).Seconds(); slowest == nil || rate < least {
+		if rate := float64(a.clock.Bytes()) / max(age, time.Millisecond).Seconds(); slowest == nil || rate < least {
 			slowest, least = a, rate
 		}
 	}

@@ -1,30 +1,23 @@
-// Package ingest is the way in: it takes lines from connections and datagrams
-// and gives them, as batches, to one wire.Appender. It knows nothing of files.
+// Package ingest is what all inputs share: the memory budget, the sessions of agents,
+// rates, line ends, metrics, and how a batch is offered. An input gives its lines, as
+// batches, to one wire.Appender, and knows nothing of files.
 //
-//	TCP.Serve -- accept -- conn.serve          one goroutine for each connection
-//	                         |
-//	                       conn.sniff          the first bytes tell who speaks
-//	                  +------+------------------------+
-//	             plain lines                        an agent
-//	        conn.readLines <- intake           agentConn.greet     hello, Sessions.Claim, welcome
-//	             |  handOver                   agentConn.takeFrames <- wire.Decoder
-//	        conn.give (one block, while             |  take
-//	             |     the next is read)       agentConn.offer (up to 16 at once)
-//	             v                                  v          \
-//	       Out.Append  <--------------------- Out.Append        answers.write: ack, nack, ...
+//	ingest/stream      accepts connections, and finds out which protocol each is of
+//	ingest/datagram    reads datagrams, and finds out of which format each is
+//	ingest/agent       fanin's own agents, over connections and in datagrams
+//	ingest/plain       plain lines, over connections and in datagrams
+//	ingest/nats        agents and plain lines over a NATS server
 //
-//	UDP.Serve -- datagramReader -> sorter -> queue -> queue.give -> Out.Append
-//	             recvmmsg, one     lines by   two rounds: one is filled
-//	             goroutine         host       while the other is given
+// A new protocol is a package of its own beside these: a stream.Protocol or a
+// datagram.Handler, and the Format that recognizes it. The collector lists inputs in
+// one file, internal/collector/inputs.go.
 //
-// A line is read into a block of the Budget and stays there until Append said
-// what became of it: no line is copied, but for the beginning of one that the
-// end of a block cuts. All blocks together are bounded by the Budget (of UDP, by
-// its queue): when it is full nobody reads on, TCP senders wait, and the kernel
-// counts the datagrams it drops.
+// Lines are read into blocks of the Budget and stay there until Append returned their
+// outcome. All blocks together are bounded: when the budget is used up nobody reads on,
+// TCP senders wait, and the kernel counts the datagrams that it drops.
 //
-// What is promised: an agent's frame is answered with Append's outcome and
-// nothing else. A plain line cannot be answered: it is given once; when the
-// outcome is not known, the connection ends, and the lines are counted
-// (fanin_unsure_lines_total) and said.
+// What is promised depends on the class of the input, see package counters: an agent's
+// frame is answered with Append's outcome and nothing else. A plain line cannot be
+// answered: it is appended once; when the outcome is unknown, the lines are counted
+// (fanin_unsure_lines_total) and reported.
 package ingest

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"fanin/internal/counters"
+	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
 
@@ -20,17 +22,21 @@ func SetSession(b *wire.Batch, h *wire.Hello, trustHost bool, now time.Time) {
 	b.CorrectTime(now)
 }
 
-// Offer appends a batch that can be sent again. Errors that decide its outcome are
-// returned bare: *wire.Expected and *wire.Refused. With any other error the outcome is
-// unknown, and the sender repeats the batch.
-func Offer(ctx context.Context, out wire.Appender, b wire.Batch) error {
-	if err := b.Check(); err != nil {
-		return err
+// Offer appends a batch that can be sent again, and counts its lines. Errors that decide
+// the outcome are returned bare: *wire.Expected and *wire.Refused. With any other error
+// the outcome is unknown, and the sender repeats the batch.
+func Offer(ctx context.Context, out wire.Appender, in *counters.Input, b wire.Batch) error {
+	n := 0
+	if len(b.Text) > 0 {
+		n = lines.Count(b.Text)
+		in.Received(n, len(b.Text))
 	}
 	err := out.Append(ctx, b)
 	var expected *wire.Expected
 	var refused *wire.Refused
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &expected):
 		return expected
 	case errors.As(err, &refused):
@@ -38,5 +44,6 @@ func Offer(ctx context.Context, out wire.Appender, b wire.Batch) error {
 	case errors.Is(err, wire.ErrRefused):
 		return &wire.Refused{Reason: err.Error()}
 	}
+	in.Rejected(counters.Retry, n)
 	return err
 }

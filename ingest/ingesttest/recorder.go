@@ -40,6 +40,9 @@ func (r *Recorder) Append(ctx context.Context, b wire.Batch) error {
 			return err
 		}
 	}
+	if err := b.Check(); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.text.Write(b.Text)

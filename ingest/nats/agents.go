@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/ingest"
-	"fanin/internal/lines"
 	"fanin/internal/natsconn"
 	"fanin/internal/wire"
 )
@@ -450,10 +449,7 @@ func (n *Input) offer(b *wire.Batch, h *wire.Hello) error {
 		return errBusy
 	}
 	defer n.Sessions.FinishFrame(b.Agent, b.Stream)
-	if len(b.Text) > 0 {
-		n.agentLines.Received(lines.Count(b.Text), len(b.Text))
-	}
-	return ingest.Offer(n.ctx, n.Out, *b)
+	return ingest.Offer(n.ctx, n.Out, n.agentLines, *b)
 }
 
 // reject says why a message is not taken, and counts it.

@@ -85,7 +85,7 @@ func (n *Input) setUp() {
 	n.once.Do(func() {
 		n.Sessions, n.Budget = cmp.Or(n.Sessions, new(ingest.Sessions)), cmp.Or(n.Budget, new(ingest.Budget))
 		if n.Metrics == nil {
-			n.Metrics = NewMetrics()
+			n.Metrics = NewMetrics(new(ingest.Metrics))
 		}
 		if n.Log == nil {
 			n.Log = slog.New(slog.DiscardHandler)

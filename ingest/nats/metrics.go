@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics counts messages. Listeners of a process share one.
+// Metrics counts messages.
 type Metrics struct {
-	ingest.Metrics
+	*ingest.Metrics
 
 	messages, empty, repeats prometheus.Counter
 	rejected                 map[string]prometheus.Counter // by reason: a fixed few
@@ -21,9 +21,10 @@ type Metrics struct {
 	dropped                  dropped
 }
 
-// NewMetrics makes counters for any number of listeners to share.
-func NewMetrics() *Metrics {
-	m := new(Metrics)
+// NewMetrics makes the counters of an input among those that all inputs of a process
+// share.
+func NewMetrics(shared *ingest.Metrics) *Metrics {
+	m := &Metrics{Metrics: shared}
 	m.messages = m.Counter("fanin_nats_messages_total", "Messages with plain lines taken.", "", "")
 	m.empty = m.Counter("fanin_nats_empty_messages_total", "Messages that held no line.", "", "")
 	m.repeats = m.Counter("fanin_nats_repeated_messages_total", "Messages that a JetStream stream delivered again "+

@@ -13,7 +13,7 @@ func plainLines(message []byte) []byte {
 	if lines := fluentLines(message); lines != nil {
 		return lines
 	}
-	text := ingest.TrimLine(bytes.Clone(message)) // it may be read again
+	text := ingest.TrimEnd(bytes.Clone(message)) // it may be read again
 	if len(text) == 0 {
 		return nil
 	}

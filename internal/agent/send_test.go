@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"fanin/ingest"
+	"fanin/ingest/ingesttest"
 	"fanin/internal/daemon"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -24,7 +24,7 @@ func collect(t *testing.T) (m *appendertest.Memory, addr string) { return collec
 func collectTLS(t *testing.T, config *tls.Config, log *slog.Logger) (m *appendertest.Memory, addr string) {
 	t.Helper()
 	m = &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	s := &ingest.TCP{Out: m, Welcome: m.Welcome, TLS: config, Log: log}
+	s := &ingesttest.TCP{Out: m, Welcome: m.Welcome, TLS: config, Log: log}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

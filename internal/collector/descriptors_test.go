@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"fanin/ingest"
+	"fanin/ingest/stream"
 	"fanin/internal/config"
 )
 
@@ -60,7 +60,7 @@ func TestDivideDescriptors(t *testing.T) {
 			}
 			for _, t := range tcp {
 				conns := got.inputs[t]
-				in += conns + ingest.Beyond(conns)
+				in += conns + stream.Beyond(conns)
 				within("tcp", conns, t.MaxConns, defaultMaxConns)
 			}
 			if x.http != nil {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"testing"
 
+	"fanin/ingest"
 	"fanin/internal/config"
 	"fanin/internal/config/configtest"
 	"fanin/internal/counters"
@@ -82,7 +83,7 @@ func firstTable[T input](l inputTables) (t T) {
 
 // bare is a server that opens nothing.
 func bare(s *settings) *server {
-	return &server{settings: s, sink: new(sink.Sink), inputs: new(counters.Set), kinds: kindMetrics()}
+	return &server{settings: s, sink: new(sink.Sink), inputs: new(counters.Set), counters: new(ingest.Metrics)}
 }
 
 // tcpFields are a listener's settings after it filled in its defaults.
@@ -92,7 +93,9 @@ func tcpFields(t *testing.T, s *settings) []any {
 		t.Fatal(err)
 	}
 	l.Shutdown(context.Background()) // fills in the defaults
-	return []any{l.Source, l.MaxConns, l.MaxConnsPerIP, l.MaxLine, l.HandshakeTimeout, l.FrameTimeout, l.IdleTimeout}
+	p := firstTable[*tcpTable](s.Collector.Inputs).lines(bare(s))
+	p.Format() // fills in the defaults
+	return []any{p.Source, l.MaxConns, l.MaxConnsPerIP, p.MaxLine, l.HandshakeTimeout, l.FrameTimeout, l.IdleTimeout}
 }
 
 func natsFields(s *settings, t *natsTable) []any {
@@ -104,7 +107,9 @@ func natsFields(s *settings, t *natsTable) []any {
 func udpFields(s *settings) []any {
 	l := firstTable[*udpTable](s.Collector.Inputs).listener(bare(s))
 	l.Shutdown(context.Background()) // fills in the defaults
-	return []any{l.Source, l.ReadBuffer, l.QueueBytes, l.MaxLine}
+	p := firstTable[*udpTable](s.Collector.Inputs).lines(bare(s))
+	p.Format() // fills in the defaults
+	return []any{p.Source, l.ReadBuffer, l.QueueBytes, p.MaxLine}
 }
 
 func watchers(s *settings) [2]int {

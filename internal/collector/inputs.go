@@ -3,10 +3,6 @@ package collector
 import (
 	"context"
 
-	"github.com/prometheus/client_golang/prometheus"
-
-	"fanin/ingest"
-	natsin "fanin/ingest/nats"
 	"fanin/internal/config"
 )
 
@@ -15,38 +11,25 @@ import (
 // this list; nothing else in this package knows it by name.
 func inputKinds() []inputKind {
 	return []inputKind{
-		kind[tcpTable]("tcp", ingest.NewStreamMetrics),
-		kind[udpTable]("udp", ingest.NewDatagramMetrics),
-		kind[natsTable]("nats", natsin.NewMetrics),
+		kind[tcpTable]("tcp"),
+		kind[udpTable]("udp"),
+		kind[natsTable]("nats"),
 	}
 }
 
 // inputKind is one kind of input.
 type inputKind struct {
-	name    string                      // of its tables: [[collector.NAME]]
-	metrics func() prometheus.Collector // what all inputs of the kind share, besides the counters of lines
-	table   func() input                // an empty table, with nothing set
+	name  string       // of its tables: [[collector.NAME]]
+	table func() input // an empty table, with nothing set
 }
 
 // kind makes an entry of the list. T is the table.
 func kind[T any, P interface {
 	*T
 	input
-}, M prometheus.Collector](name string, metrics func() M) inputKind {
-	return inputKind{name, func() prometheus.Collector { return metrics() }, func() input { return P(new(T)) }}
+}](name string) inputKind {
+	return inputKind{name, func() input { return P(new(T)) }}
 }
-
-// kindMetrics are the metrics of every kind, by name.
-func kindMetrics() map[string]prometheus.Collector {
-	all := make(map[string]prometheus.Collector)
-	for _, k := range inputKinds() {
-		all[k.name] = k.metrics()
-	}
-	return all
-}
-
-// metricsOf are the metrics of a kind, which has them of this type.
-func metricsOf[M prometheus.Collector](s *server, kind string) M { return s.kinds[kind].(M) }
 
 // input is a table of the configuration that brings lines.
 type input interface {

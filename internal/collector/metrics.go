@@ -22,10 +22,7 @@ func (c *server) registry() *prometheus.Registry {
 	for _, x := range c.sources.all() {
 		r.MustRegister(x.metrics...)
 	}
-	for _, m := range c.kinds {
-		r.MustRegister(m)
-	}
-	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.tail, collectors.NewGoCollector(),
+	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

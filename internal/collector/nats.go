@@ -76,7 +76,7 @@ func (x *natsServer) connect(ctx context.Context) (err error) {
 
 func (t *natsTable) listener(s *server) *natsin.Input {
 	return &natsin.Input{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: metricsOf[*natsin.Metrics](s, "nats"), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: natsin.NewMetrics(s.counters), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
 		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue,
 		Stream: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas),
 		Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending)),

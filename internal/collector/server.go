@@ -42,8 +42,8 @@ type server struct {
 	sink     *sink.Sink
 	sessions *ingest.Sessions
 	room     *ingest.Budget
-	inputs   *counters.Set                   // what became of the lines of each input
-	kinds    map[string]prometheus.Collector // the metrics of each kind of input
+	inputs   *counters.Set   // what became of the lines of each input
+	counters *ingest.Metrics // what the inputs count besides lines
 	tail     *livetail.Tail
 	web      *web                    // nil: not configured
 	work     *distribute.Distributor // nil: not configured
@@ -108,7 +108,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c := &server{
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		inputs: new(counters.Set), kinds: kindMetrics(), sources: newSources(), opened: make(chan struct{}), leave: make(chan struct{}),
+		inputs: new(counters.Set), counters: new(ingest.Metrics), sources: newSources(), opened: make(chan struct{}), leave: make(chan struct{}),
 	}
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}

@@ -14,7 +14,7 @@ import (
 )
 
 // stream serves parts of a live tail, one for each connection, and then no more.
-func stream(t *testing.T, parts ...string) (url string, asked *[]*http.Request) {
+func streamOf(t *testing.T, parts ...string) (url string, asked *[]*http.Request) {
 	t.Helper()
 	asked = new([]*http.Request)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +46,7 @@ const endOfTail = "event: end\ndata:\n\n"
 
 // A tail whose connection breaks continues after the last line that it printed.
 func TestTailContinues(t *testing.T) {
-	url, asked := stream(t, event("1:10", "one")+"id: 1:15\ndata: tw", event("1:15", "two")+endOfTail)
+	url, asked := streamOf(t, event("1:10", "one")+"id: 1:15\ndata: tw", event("1:15", "two")+endOfTail)
 	stdout, stderr, err := tailed(t, url, nil)
 	if stdout != "one\ntwo\n" || err != nil {
 		t.Errorf("it printed %q, %v", stdout, err)
@@ -61,14 +61,14 @@ func TestTailContinues(t *testing.T) {
 
 // What the collector skips is reported; names in it do not reach the terminal as they are.
 func TestTailSkipped(t *testing.T) {
-	url, _ := stream(t, "event: skipped\ndata: {\"lines\":7,\"from\":\"1:5\\u001b[2J\",\"exact\":true}\n\n"+endOfTail)
+	url, _ := streamOf(t, "event: skipped\ndata: {\"lines\":7,\"from\":\"1:5\\u001b[2J\",\"exact\":true}\n\n"+endOfTail)
 	if _, stderr, err := tailed(t, url, nil); err != nil || !strings.Contains(stderr, "skipped 7 lines") || strings.Contains(stderr, "\x1b") {
 		t.Errorf("it reported %q, %v", stderr, err)
 	}
 }
 
 func TestTailQuery(t *testing.T) {
-	url, asked := stream(t, endOfTail)
+	url, asked := streamOf(t, endOfTail)
 	_, _, err := tailed(t, url, func(x *tailer) {
 		x.since, x.host, x.exclude, x.noFollow, x.lag, x.output = "2d", []string{"web*", "db"}, []string{"debug"}, true, 1<<20, "raw"
 	})

@@ -6,7 +6,9 @@ import (
 	"net"
 	"time"
 
-	"fanin/ingest"
+	"fanin/ingest/agent"
+	"fanin/ingest/plain"
+	"fanin/ingest/stream"
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
@@ -38,7 +40,7 @@ func (t *tcpTable) check(c *checks) {
 }
 
 func (t *tcpTable) needs() needs {
-	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: &connNeed{t.MaxConns, defaultMaxConns, ingest.Beyond}}
+	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: &connNeed{t.MaxConns, defaultMaxConns, stream.Beyond}}
 }
 
 func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error) {
@@ -60,20 +62,36 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error
 	return x, nil
 }
 
-func (t *tcpTable) listener(s *server) (*ingest.TCP, error) {
-	l := &ingest.TCP{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: metricsOf[*ingest.StreamMetrics](s, "tcp"), Inputs: s.inputs, Log: s.log,
-		Source: t.Source, TrustHost: t.TrustHost, MaxConns: config.OrZero(t.MaxConns), MaxConnsPerIP: config.OrZero(t.MaxConnsPerIP),
-		MaxLine: int(config.OrZero(t.MaxLine)), MaxRate: int64(config.OrZero(t.MaxRate)),
-		HandshakeTimeout: time.Duration(config.OrZero(t.HandshakeTimeout)), FrameTimeout: time.Duration(config.OrZero(t.FrameTimeout)),
-		IdleTimeout: time.Duration(config.OrZero(t.IdleTimeout)),
+func (t *tcpTable) listener(s *server) (*stream.Listener, error) {
+	l := &stream.Listener{
+		Formats: []stream.Format{t.agents(s).Format(), t.lines(s).Format()},
+		Limits: stream.Limits{
+			MaxConns: config.OrZero(t.MaxConns), MaxConnsPerIP: config.OrZero(t.MaxConnsPerIP),
+			MaxRate:          int64(config.OrZero(t.MaxRate)),
+			HandshakeTimeout: time.Duration(config.OrZero(t.HandshakeTimeout)),
+			FrameTimeout:     time.Duration(config.OrZero(t.FrameTimeout)),
+			IdleTimeout:      time.Duration(config.OrZero(t.IdleTimeout)),
+		},
+		Budget: s.room, Metrics: s.counters, Log: s.log,
 	}
 	if t.TLS == nil {
 		return l, nil
 	}
 	files := t.TLS.Files(s.log)
-	var err error
-	l.RequireAgentCert, l.Allowed, l.ExplainTLS = files.CA != "", certs.Named(t.ClientNames), files.ExplainServer
-	l.TLS, err = files.Server()
+	server, err := files.Server()
+	l.TLS = &stream.TLS{Config: server, Explain: files.ExplainServer, Allowed: certs.Named(t.ClientNames)}
 	return l, err
+}
+
+// agents returns the protocol of agents.
+func (t *tcpTable) agents(s *server) *agent.Protocol {
+	return &agent.Protocol{
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Inputs: s.inputs,
+		RequireCert: t.TLS != nil && t.TLS.ClientCA != "", TrustHost: t.TrustHost,
+	}
+}
+
+// lines returns the protocol of plain lines.
+func (t *tcpTable) lines(s *server) *plain.Protocol {
+	return &plain.Protocol{Out: s.sink, Inputs: s.inputs, Source: t.Source, MaxLine: int(config.OrZero(t.MaxLine))}
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 
-	"fanin/ingest"
+	"fanin/ingest/agent"
+	"fanin/ingest/datagram"
+	"fanin/ingest/plain"
 	"fanin/internal/config"
 )
 
@@ -50,8 +52,16 @@ func (t *udpTable) bind(preferred string) (net.PacketConn, error) {
 	return net.ListenPacket("udp", t.Listen)
 }
 
-func (t *udpTable) listener(s *server) *ingest.UDP {
-	return &ingest.UDP{Out: s.sink, Metrics: metricsOf[*ingest.DatagramMetrics](s, "udp"), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice, Source: t.Source,
-		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)),
-		MaxRate: int64(config.OrZero(t.MaxRate)), MaxLine: int(config.OrZero(t.MaxLine))}
+func (t *udpTable) listener(s *server) *datagram.Listener {
+	agents := &agent.Datagrams{Inputs: s.inputs}
+	return &datagram.Listener{
+		Formats: []datagram.Format{agents.Format(), t.lines(s).Format()},
+		Out:     s.sink, Metrics: s.counters, Log: s.log, Notice: s.sink.Notice,
+		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)), MaxRate: int64(config.OrZero(t.MaxRate)),
+	}
+}
+
+// lines returns the handler of plain lines.
+func (t *udpTable) lines(s *server) *plain.Datagrams {
+	return &plain.Datagrams{Inputs: s.inputs, Source: t.Source, MaxLine: int(config.OrZero(t.MaxLine))}
 }

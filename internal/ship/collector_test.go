@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"fanin/ingest"
+	"fanin/ingest/ingesttest"
 	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
 	"fanin/internal/wire"
@@ -23,7 +23,7 @@ import (
 )
 
 // collect runs the real listener over a keeper in memory.
-func collect(t *testing.T, change ...func(*ingest.TCP)) (*appendertest.Memory, *ingest.TCP, string) {
+func collect(t *testing.T, change ...func(*ingesttest.TCP)) (*appendertest.Memory, *ingesttest.TCP, string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,10 +32,10 @@ func collect(t *testing.T, change ...func(*ingest.TCP)) (*appendertest.Memory, *
 	return collectFrom(t, ln, change...)
 }
 
-func collectFrom(t *testing.T, ln net.Listener, change ...func(*ingest.TCP)) (*appendertest.Memory, *ingest.TCP, string) {
+func collectFrom(t *testing.T, ln net.Listener, change ...func(*ingesttest.TCP)) (*appendertest.Memory, *ingesttest.TCP, string) {
 	t.Helper()
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	s := &ingest.TCP{Out: m, Welcome: m.Welcome}
+	s := &ingesttest.TCP{Out: m, Welcome: m.Welcome}
 	for _, f := range change {
 		f(s)
 	}
@@ -129,7 +129,7 @@ func TestExpanding(t *testing.T) {
 			t.Fatal(err)
 		}
 		k := new(taken)
-		s := &ingest.TCP{Out: k, Welcome: func(string) wire.Welcome { return wire.Welcome{Log: wire.StreamID{1}} }}
+		s := &ingesttest.TCP{Out: k, Welcome: func(string) wire.Welcome { return wire.Welcome{Log: wire.StreamID{1}} }}
 		done := make(chan struct{})
 		go func() { s.Serve(ln); close(done) }() // ended below
 		c := connect(t, ln.Addr().String(), func(c *TCP) { c.Compress = "zstd" })
@@ -435,8 +435,8 @@ func TestAnonymousIsRefused(t *testing.T) {
 func TestTLS(t *testing.T) {
 	ca, stranger := certstest.New(t), certstest.New(t)
 	own, other := ca.Sign("a"), ca.Sign("other")
-	m, _, addr := collect(t, func(s *ingest.TCP) {
-		s.RequireAgentCert = true
+	m, _, addr := collect(t, func(s *ingesttest.TCP) {
+		s.RequireCert = true
 		s.TLS = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ca.Sign("collector", "collector")}, ClientCAs: ca.Pool, ClientAuth: tls.VerifyClientCertIfGiven}
 	})
 	_, _, plain := collect(t)

@@ -1,17 +1,16 @@
 package ship
 
 import (
+	"fanin/ingest/ingesttest"
 	"net"
 	"strings"
 	"testing"
-
-	"fanin/ingest"
 )
 
 // TestRefused: an agent that cannot connect says what happened, in words for
 // people.
 func TestRefused(t *testing.T) {
-	_, _, addr := collect(t, func(s *ingest.TCP) { s.MaxConns = 1 })
+	_, _, addr := collect(t, func(s *ingesttest.TCP) { s.MaxConns = 1 })
 	first := connect(t, addr)
 	eventually(t, func() bool { return first.Trouble() == "" })
 	second := connect(t, addr)

@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"fanin/ingest/stream"
+)
+
+// answers writes frames to an agent. If nobody is writing, write writes, including the
+// frames that are queued meanwhile: no goroutine waits for answers, and those that come
+// together go out together.
+type answers struct {
+	nc      net.Conn
+	timeout time.Duration
+
+	mu      sync.Mutex
+	pending []byte
+	spare   []byte // the block of pending before, for the next
+	writing bool
+	failed  bool
+}
+
+// maxPending bounds the memory that an agent can take that does not read.
+const maxPending = 64 << 10
+
+// write writes or queues a frame. It reports false when the connection can no longer
+// take answers.
+func (a *answers) write(frame []byte) bool {
+	if !a.queue(frame) {
+		return false
+	}
+	for {
+		out, end := a.next()
+		if out == nil {
+			return a.healthy()
+		}
+		a.nc.SetWriteDeadline(end)
+		_, err := a.nc.Write(out)
+		a.written(out, err)
+	}
+}
+
+// queue adds a frame to those that wait.
+func (a *answers) queue(frame []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failed || a.writing && len(a.pending)+len(frame) > maxPending {
+		return false
+	}
+	a.pending = append(a.pending, frame...)
+	return true
+}
+
+// next takes all frames that wait, and the time until which they must be written; nil:
+// there are none, or another goroutine writes them.
+func (a *answers) next() (out []byte, end time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.writing || a.failed || len(a.pending) == 0 {
+		return nil, end
+	}
+	a.writing = true
+	out, a.pending = a.pending, a.spare[:0]
+	return out, time.Now().Add(a.timeout)
+}
+
+// written ends a write and keeps its block for the next.
+func (a *answers) written(block []byte, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.writing, a.failed = false, err != nil
+	if a.spare = block; cap(block) > maxPending {
+		a.spare = nil
+	}
+}
+
+func (a *answers) healthy() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.failed
+}
+
+// hurry shortens the time for what is written from now on: the last words.
+func (a *answers) hurry() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.timeout = stream.LingerTime
+}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanin/ingest"
+	"fanin/ingest/stream"
+	"fanin/internal/wire"
+)
+
+// conn is the connection of an agent. One goroutine reads frames, each frame waits for
+// its outcome on a goroutine of its own, and whichever has an answer writes it.
+type conn struct {
+	*stream.Conn
+	p         *Protocol
+	appending context.Context // of every Append
+
+	frames  *frameReader
+	dec     *wire.Decoder
+	claim   *ingest.Claim
+	origin  string // see address
+	answers answers
+	evicted atomic.Pointer[string] // why another connection took over
+
+	memory
+	slots  chan struct{} // one for each frame in flight
+	flying sync.WaitGroup
+}
+
+const maxFlying = 16 // frames of one connection in Append at once
+
+func newConn(ctx context.Context, p *Protocol, sc *stream.Conn) *conn {
+	c := &conn{Conn: sc, p: p, appending: ctx, slots: make(chan struct{}, maxFlying)}
+	c.answers.nc, c.answers.timeout = c.Net(), c.Limits.FrameTimeout
+	c.frames = &frameReader{c: sc, head: c.Head(), charge: c.chargeOrDefer}
+	c.memory.begin(c)
+	c.dec = wire.NewDecoder(c.frames)
+	c.dec.Grow, c.dec.Room, c.dec.Free = c.grow, c.unpackInto, c.free
+	return c
+}
+
+// readFrames reads frames until an error ends it.
+func (c *conn) readFrames() error {
+	for {
+		var f wire.Frame
+		c.frames.expect(c.p.Timeout, c.Limits.FrameTimeout)
+		err := c.dec.Next(&f)
+		if err != nil {
+			if c.arrival.Dismissed() {
+				c.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, ingest.ErrCrowded)))
+			}
+			return err
+		}
+		c.arrival.Done(true)
+		c.claim.Frames.Add(1)
+		switch f.Kind {
+		case wire.KindBatch, wire.KindOpen, wire.KindSkip, wire.KindEnd:
+			if err := c.submit(f.Batch); err != nil {
+				return err
+			}
+		case wire.KindPing:
+			if !c.answers.write(wire.AppendPing(nil, wire.KindPong, f.N)) {
+				return &ingest.Fault{Reason: "protocol", Text: "the agent does not read its answers"}
+			}
+		default:
+			c.free(f.Batch.Text)
+			return &ingest.Fault{Reason: "protocol", Text: fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)}
+		}
+	}
+}
+
+// submit appends a frame's batch, on a goroutine of its own.
+func (c *conn) submit(b wire.Batch) error {
+	b.Input, b.Address = c.p.lines.Name(), c.origin
+	ingest.SetSession(&b, &c.claim.Hello, c.p.TrustHost, time.Now())
+	if b.Stream.IsZero() || !c.p.Sessions.StartFrame(b.Agent, b.Stream) {
+		c.free(b.Text)
+		return &ingest.Fault{Reason: "protocol",
+			Text: fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
+	}
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		c.wait(func() error { c.slots <- struct{}{}; return nil })
+	}
+	c.flying.Go(func() { // owned by flying; ends with its Append
+		err := ingest.Offer(c.appending, c.p.Out, c.p.lines, b)
+		c.free(b.Text)
+		c.p.Sessions.FinishFrame(b.Agent, b.Stream) // before the answer: the next frame may come right after it
+		c.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
+		<-c.slots
+	})
+	return nil
+}

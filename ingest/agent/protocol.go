@@ -1,0 +1,69 @@
+// Package agent is the protocol of fanin's own agents: frames over connections, each of
+// which is answered with its outcome, and datagrams, which are not answered.
+//
+//	Protocol.serve -- conn.greet           hello, Sessions.Claim, welcome
+//	                    |
+//	                  conn.readFrames <- wire.Decoder
+//	                    |  submit
+//	                  ingest.Offer -> Out.Append     up to 16 at once
+//	                    |
+//	                  answers.write                  ack, nack, ...
+//
+// A text is read into a block of the memory budget and stays there until Append
+// returned its outcome.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"fanin/ingest"
+	"fanin/ingest/stream"
+	"fanin/internal/counters"
+	"fanin/internal/wire"
+)
+
+// Protocol serves the connections of agents. Set the fields, then make its Format.
+type Protocol struct {
+	Out      wire.Appender                   // commits the lines; required
+	Welcome  func(agent string) wire.Welcome // the welcome of an agent that connects; nil refuses agents
+	Sessions *ingest.Sessions                // shared by all inputs of a process; nil: its own
+	Inputs   *counters.Set                   // counts lines; shared by all inputs of a process; nil: its own
+
+	RequireCert bool          // an agent's id and its host must be names in its certificate, see checkCert
+	TrustHost   bool          // with RequireCert: an agent may name any host
+	Timeout     time.Duration // closes silent agents, which ping each 5 s; default 15 s
+
+	lines  *counters.Input
+	unpack func() (*zstd.Decoder, error)
+}
+
+// Format returns the row of p in a listener's table.
+func (p *Protocol) Format() stream.Format {
+	p.Sessions, p.Inputs = cmp.Or(p.Sessions, new(ingest.Sessions)), cmp.Or(p.Inputs, new(counters.Set))
+	p.Timeout = cmp.Or(p.Timeout, 15*time.Second)
+	p.lines = p.Inputs.New("agent", counters.Sequence)
+	p.unpack = sync.OnceValues(ingest.NewUnpacker)
+	return stream.Format{Name: "agent", Matches: wire.IsHello, Serve: p.serve, Refuse: refuse, Reasons: []string{
+		"timeout", "protocol", "version", "agent_id", "certificate", "host", "room",
+	}}
+}
+
+// refuse reports to an agent why its connection is refused.
+func refuse(nc net.Conn, why string) { nc.Write(wire.AppendFault(nil, why, ingest.FaultPause)) }
+
+func (p *Protocol) serve(ctx context.Context, sc *stream.Conn) error {
+	sc.Keep()
+	c := newConn(ctx, p, sc)
+	defer c.Budget.Leave(c.Peer, c.arrival)
+	err := c.greet()
+	if err == nil {
+		err = c.readFrames()
+	}
+	return c.finish(err)
+}

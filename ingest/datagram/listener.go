@@ -1,0 +1,206 @@
+// Package datagram reads datagrams, and hands each to the handlers of a table until one
+// recognizes it. Nobody is answered; what the kernel drops is counted and reported.
+//
+//	Listener.Serve -- reader -> Handler -> queue -- queue.run -> Out.Append
+//	                recvmmsg, one          lines by      two generations: one is
+//	                goroutine              host          filled while the other
+//	                                                     one is appended
+//
+// What waits in the queue is bounded by a budget of its own: when it is full, nothing
+// is read, and the kernel counts the datagrams that it drops.
+package datagram
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fanin/ingest"
+	"fanin/internal/retry"
+	"fanin/internal/wire"
+)
+
+// Datagram is one datagram as it was read. Data is valid until its handler returns, and
+// the handler may change it.
+type Datagram struct {
+	Peer netip.Addr
+	Data []byte
+	Time int64 // when it was read, in microseconds since 1970 (UTC)
+}
+
+// Handler puts the lines of a datagram into the queue of its socket. It reports false,
+// and has changed nothing, if the datagram is of another format.
+type Handler func(s *Socket, d *Datagram) bool
+
+// Format makes the handler of one socket. Handlers run one at a time, so a handler may
+// keep state.
+type Format func() Handler
+
+// Listener reads datagrams. Set the fields, then Serve. Zero fields have the defaults
+// named.
+type Listener struct {
+	Formats []Format                         // tried in this order; the last one should handle everything; required
+	Out     wire.Appender                    // commits the lines; required
+	Metrics *ingest.Metrics                  // shared by all inputs of a process; nil: its own
+	Log     *slog.Logger                     // nil: discard
+	Notice  func(format string, args ...any) // reports in the log of lines what was lost; nil: only Log does
+
+	ReadBuffer int   // receive buffer to ask the kernel for; default 8 MiB
+	QueueBytes int64 // memory for lines that wait to be appended; default 32 MiB, used only when needed
+	MaxRate    int64 // bytes a second from one address, beyond which its datagrams are dropped; default no bound
+
+	once      sync.Once
+	limited   *retry.Log
+	metrics   metrics
+	rates     *ingest.Rates
+	overRate  atomic.Int64    // datagrams dropped for their rate and not reported yet
+	appending context.Context // of every Append: ends when a Shutdown is given up
+	giveUp    context.CancelFunc
+	reading   context.Context // ends with Shutdown
+	stop      context.CancelFunc
+
+	mu      sync.Mutex
+	serving sync.WaitGroup
+}
+
+func (l *Listener) setUp() {
+	l.once.Do(func() {
+		l.Metrics = cmp.Or(l.Metrics, new(ingest.Metrics))
+		l.metrics = metrics{l.Metrics}
+		l.metrics.prepare()
+		l.Log = cmp.Or(l.Log, slog.New(slog.DiscardHandler))
+		if l.Notice == nil {
+			l.Notice = func(string, ...any) {}
+		}
+		l.limited = retry.NewLog(l.Log)
+		l.ReadBuffer, l.QueueBytes = cmp.Or(l.ReadBuffer, 8<<20), cmp.Or(l.QueueBytes, 32<<20)
+		l.rates = ingest.NewRates(l.MaxRate)
+		l.appending, l.giveUp = context.WithCancel(context.Background())
+		l.reading, l.stop = context.WithCancel(context.Background())
+	})
+}
+
+// Serve reads datagrams from conn until Shutdown, appends all it read, and closes conn.
+// The socket belongs to Serve alone from the beginning.
+func (l *Listener) Serve(conn *net.UDPConn) error {
+	l.setUp()
+	defer conn.Close()
+	if !l.enter() {
+		return ingest.ErrServerClosed
+	}
+	defer l.serving.Done()
+	address := conn.LocalAddr().String()
+	buffer := l.askBuffer(conn)
+	r, err := newReader(conn, buffer)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	q := newQueue(l)
+	drops := &dropCounter{l: l, reader: r, address: address}
+	stop := make(chan struct{})
+	var helpers sync.WaitGroup
+	helpers.Go(q.run)                        // ends when the queue is closed and empty
+	helpers.Go(func() { drops.watch(stop) }) // ends with stop
+	l.read(r, newSocket(l, q), address, buffer)
+	close(stop)
+	q.close()
+	helpers.Wait()
+	return ingest.ErrServerClosed
+}
+
+func (l *Listener) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isDraining() {
+		return false
+	}
+	l.serving.Add(1)
+	return true
+}
+
+func (l *Listener) isDraining() bool { return l.reading.Err() != nil }
+
+// askBuffer asks for the receive buffer, and returns what the kernel granted.
+func (l *Listener) askBuffer(conn *net.UDPConn) (got int) {
+	got, err := setReceiveBuffer(conn, l.ReadBuffer)
+	l.metrics.receiveBuffer().Set(float64(got))
+	address := conn.LocalAddr().String()
+	switch {
+	case err != nil:
+		l.Log.Warn("cannot set the receive buffer", "listener", address, "error", err)
+	case got < l.ReadBuffer:
+		l.Log.Warn("the kernel granted a smaller receive buffer than asked: bursts may be dropped, and will be counted",
+			"listener", address, "asked", l.ReadBuffer, "got", got, "remedy", sysctlLine(l.ReadBuffer))
+	default:
+		l.Log.Info("receive buffer", "listener", address, "asked", l.ReadBuffer, "got", got)
+	}
+	return max(got, 64<<10)
+}
+
+// read hands datagrams to the handlers until Shutdown, and then what the kernel still
+// holds: no more than its buffer, as a sender may never pause.
+func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
+	draining := false
+	for left := 2 * buffer; left > 0; {
+		if !draining && l.isDraining() {
+			draining = true
+			r.drain()
+		}
+		n, err := r.read()
+		if err != nil && draining {
+			return
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			// The socket goes on: an error may come from a peer's ICMP message.
+			l.limited.Warn("udp_read", "cannot read datagrams, trying again", "listener", address, "error", err)
+			retry.Pause(l.reading, 10*time.Millisecond)
+		}
+		now := time.Now()
+		for i := range n {
+			d := Datagram{Time: now.UnixMicro()}
+			d.Peer, d.Data = r.datagram(i)
+			if draining {
+				left -= len(d.Data) + 1
+			}
+			if l.rates.Allow(d.Peer, len(d.Data), now) {
+				s.handle(&d)
+			} else {
+				l.overRate.Add(1)
+			}
+		}
+		if n > 0 {
+			l.metrics.read().Add(float64(n))
+			s.q.wake()
+		}
+	}
+}
+
+// Shutdown stops reading, appends what was read and what the kernel still holds, and
+// waits for the outcomes. When ctx ends first, it returns ctx's error; what was not
+// appended then is counted.
+func (l *Listener) Shutdown(ctx context.Context) error {
+	l.setUp()
+	l.mu.Lock()
+	l.stop()
+	l.mu.Unlock()
+	done := make(chan struct{})
+	go func() { // ends with the last Serve
+		l.serving.Wait()
+		close(done)
+	}()
+	defer l.giveUp()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

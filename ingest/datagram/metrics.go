@@ -1,0 +1,48 @@
+package datagram
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fanin/ingest"
+)
+
+// metrics are the counters of a listener, among those that all inputs of a process share.
+type metrics struct{ *ingest.Metrics }
+
+// prepare makes all metrics, so that they are there before they count.
+func (m metrics) prepare() {
+	m.read()
+	m.empty()
+	m.queueFull()
+	m.queueBytes()
+	m.receiveBuffer()
+	for _, reason := range []string{"kernel", "refused", "rate", "shutdown"} {
+		m.dropped(reason)
+	}
+}
+
+func (m metrics) read() prometheus.Counter {
+	return m.Counter("fanin_udp_datagrams_total", "Datagrams read.", "", "")
+}
+
+func (m metrics) empty() prometheus.Counter {
+	return m.Counter("fanin_udp_empty_datagrams_total", "Datagrams read that held no line.", "", "")
+}
+
+func (m metrics) dropped(reason string) prometheus.Counter {
+	return m.Counter("fanin_udp_dropped_datagrams_total", "Datagrams whose lines are lost: the kernel had no space for them, "+
+		"they were refused, their address sends more than max_rate, or a shutdown was given up.", "reason", reason)
+}
+
+func (m metrics) queueFull() prometheus.Counter {
+	return m.Counter("fanin_udp_queue_full_total", "Times that reading paused because the queue was full; "+
+		"what the kernel could not hold meanwhile is counted as dropped.", "", "")
+}
+
+func (m metrics) queueBytes() prometheus.Gauge {
+	return m.Gauge("fanin_udp_queue_bytes", "Bytes read that wait to be kept.")
+}
+
+func (m metrics) receiveBuffer() prometheus.Gauge {
+	return m.Gauge("fanin_udp_receive_buffer_bytes", "Receive buffer that the kernel granted.")
+}

@@ -1,0 +1,166 @@
+package datagram
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fanin/internal/counters"
+	"fanin/internal/wire"
+)
+
+// recorder is an Appender that records.
+type recorder struct {
+	mu      sync.Mutex
+	batches []wire.Batch
+}
+
+func (r *recorder) Append(_ context.Context, b wire.Batch) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
+	b.Text, b.Marks = bytes.Clone(b.Text), slices.Clone(b.Marks)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches = append(r.batches, b)
+	return nil
+}
+
+func setUp(l *Listener) *Listener {
+	l.setUp()
+	return l
+}
+
+// lossy returns an addition of lines of a lossy stream.
+func lossy(b wire.Batch, lines int) *addition {
+	return &addition{key: key{stream: b.Stream}, in: new(counters.Set).New("udp-agent", counters.None), lines: lines, batch: b}
+}
+
+// Lossy datagrams become one batch only where nothing is missing between them.
+func TestContinuedBy(t *testing.T) {
+	first := wire.Batch{Kind: wire.StreamLossy, Stream: wire.StreamID{1}, Agent: "a", Host: "h", Source: "s", Epoch: 1,
+		Offset: 10, End: 14, After: 5, FirstLine: 3, Text: []byte("x\ny\n")}
+	f := func(change func(next *wire.Batch), want int) {
+		t.Helper()
+		q := newQueue(setUp(new(Listener)))
+		q.add(lossy(first, 2))
+		next := first
+		next.Offset, next.End, next.Before, next.After, next.FirstLine = 14, 16, 5, 6, 5
+		next.Text = []byte("z\n")
+		change(&next)
+		q.add(lossy(next, 1))
+		got := q.filling.hosts[key{stream: first.Stream}].batches
+		if len(got) != want {
+			t.Fatalf("%d batches, want %d", len(got), want)
+		}
+		if last := got[len(got)-1]; last.End != next.End || last.After != next.After || !bytes.HasSuffix(last.Text, []byte("z\n")) {
+			t.Errorf("last batch %+v", last)
+		}
+		if got[0].Offset != 10 || got[0].FirstLine != 3 {
+			t.Errorf("first batch %+v", got[0])
+		}
+	}
+	f(func(*wire.Batch) {}, 1)
+	f(func(b *wire.Batch) { b.Epoch++ }, 2)
+	f(func(b *wire.Batch) { b.Offset++ }, 2)
+	f(func(b *wire.Batch) { b.Before++ }, 2)
+	f(func(b *wire.Batch) { b.FirstLine++ }, 2)
+	f(func(b *wire.Batch) { b.Source = "t" }, 2)
+}
+
+// The lines of each host stay in order while hosts take turns and blocks fill up.
+func TestQueueOrder(t *testing.T) {
+	r := new(recorder)
+	l := setUp(&Listener{Out: r})
+	q := newQueue(l)
+	s := newSocket(l, q)
+	in := new(counters.Set).New("udp", counters.None)
+	for i := range 9000 {
+		host := fmt.Sprint("h", i%3)
+		d := &Datagram{Peer: netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 3)})}
+		s.AddLines(in, d, wire.Labels{Host: host}, fmt.Appendf(nil, "%s %06d", host, i))
+	}
+	q.close()
+	q.run()
+	last, n := map[string]string{}, 0
+	for _, b := range r.batches {
+		for line := range strings.Lines(string(b.Text)) {
+			host, number, _ := strings.Cut(line, " ")
+			if number <= last[host] || host != b.Host {
+				t.Fatalf("%s after %s of %s", line, last[host], b.Host)
+			}
+			last[host] = number
+			n++
+		}
+	}
+	if n != 9000 || q.budget.Used() != 0 {
+		t.Errorf("%d lines, %d bytes not released", n, q.budget.Used())
+	}
+}
+
+// Datagrams of one host whose labels differ stay in one batch, in their order, each
+// line with its labels. What the labels take is part of the queue's memory.
+func TestQueueLabels(t *testing.T) {
+	r := new(recorder)
+	l := setUp(&Listener{Out: r})
+	q := newQueue(l)
+	s := newSocket(l, q)
+	q.hint = maxText // as when many lines come
+	in := new(counters.Set).New("udp", counters.None)
+	d := &Datagram{Peer: netip.AddrFrom4([4]byte{192, 0, 2, 1})}
+	const lines = 3 * wire.MaxMarks
+	start := time.Unix(1e9, 0)
+	label := func(i int) wire.Labels {
+		return wire.Labels{Host: "h", Source: fmt.Sprint("s", i/2), Time: start.Add(time.Duration(i/2) * time.Second)}
+	}
+	for i := range lines {
+		s.AddLines(in, d, label(i), fmt.Appendf(nil, "%06d", i))
+	}
+	if h := q.filling.hosts[key{host: d.Peer}]; len(h.batches) > 4 {
+		t.Errorf("%d lines are in %d batches", lines, len(h.batches))
+	}
+	if text := lines * len("000000\n"); int(q.budget.Used()) < text+lines/2*markBytes {
+		t.Errorf("%d bytes of memory are counted for %d bytes of text and %d marks", q.budget.Used(), text, lines/2)
+	}
+	q.close()
+	q.run()
+	i := 0
+	for _, b := range r.batches {
+		for labels, text := range b.Runs() {
+			for line := range strings.Lines(string(text)) {
+				if want := label(i); line != fmt.Sprintf("%06d\n", i) || labels.Source != want.Source || !labels.Time.Equal(want.Time) {
+					t.Fatalf("line %d is %q with %+v, want labels %+v", i, line, labels, want)
+				}
+				i++
+			}
+		}
+	}
+	if i != lines {
+		t.Errorf("%d lines, want %d", i, lines)
+	}
+}
+
+// The kernel counts modulo 2^32.
+func TestDropsWrap(t *testing.T) {
+	d := &dropCounter{l: setUp(new(Listener)), last: math.MaxUint32 - 1}
+	d.countKernel(3)
+	if d.countKernel(3); d.last != 3 {
+		t.Errorf("the last count is %d", d.last)
+	}
+}
+
+// The names of a peer are its address, and the network that counts as one sender.
+func TestNames(t *testing.T) {
+	const network = "2001:db8:0:1::/64"
+	want := Names{"2001:db8:0:1::9", network}
+	if got := newSocket(new(Listener), nil).Names(netip.MustParseAddr("2001:db8:0:1::9")); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

@@ -1,0 +1,169 @@
+package datagram
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// reader reads many datagrams with one system call, recvmmsg, on a
+// socket of its own that blocks. Reading through the runtime's poller instead
+// wakes a thread for nearly every datagram that arrives, even while none is
+// wanted, which cost as much as the reading.
+type reader struct {
+	fd    int
+	pause unix.Timespec // see read
+	flags int
+	last  int // how many came last
+
+	memory []byte // mapped: of its 64 KiB for each datagram only touched pages are ever there
+	heads  [readAtOnce]mmsghdr
+	iovecs [readAtOnce]unix.Iovec
+	names  [readAtOnce]unix.RawSockaddrInet6
+}
+
+// mmsghdr is the kernel's struct mmsghdr.
+type mmsghdr struct {
+	unix.Msghdr
+	n uint32
+}
+
+const (
+	readAtOnce  = 128
+	maxDatagram = 64 << 10
+	stride      = maxDatagram + 5*64 // not a power of two, or all would share a few lines of the cache
+	readTimeout = 200 * time.Millisecond
+	mostPause   = time.Millisecond
+)
+
+// newReader takes conn's socket over and closes conn, so that the
+// poller forgets it. buffer is the size of its receive buffer.
+func newReader(conn *net.UDPConn, buffer int) (*reader, error) {
+	r := &reader{flags: unix.MSG_WAITFORONE}
+	var err error
+	if r.fd, err = takeOver(conn); err != nil {
+		return nil, fmt.Errorf("take over the socket of %v: %w", conn.LocalAddr(), err)
+	}
+	if r.memory, err = unix.Mmap(-1, 0, readAtOnce*stride, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE); err != nil {
+		unix.Close(r.fd)
+		return nil, fmt.Errorf("map memory for datagrams: %w", err)
+	}
+	// A pause must not fill an eighth of the buffer, at a datagram of 1 KiB,
+	// as the kernel counts, each microsecond.
+	if pause := time.Duration(buffer/8>>10) * time.Microsecond; pause >= 100*time.Microsecond {
+		r.pause = unix.NsecToTimespec(min(pause, mostPause).Nanoseconds())
+	}
+	for i := range r.heads {
+		h := &r.heads[i]
+		r.iovecs[i].Base = &r.memory[i*stride]
+		r.iovecs[i].SetLen(maxDatagram)
+		h.Iov, h.Name = &r.iovecs[i], (*byte)(unsafe.Pointer(&r.names[i]))
+		h.SetIovlen(1)
+	}
+	return r, nil
+}
+
+// takeOver closes conn and returns its socket as a descriptor that blocks, for a
+// while.
+func takeOver(conn *net.UDPConn) (fd int, err error) {
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	control := raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, control); err != nil {
+		return 0, err
+	}
+	timeout := unix.NsecToTimeval(readTimeout.Nanoseconds())
+	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
+	if err = errors.Join(err, unix.SetNonblock(fd, false)); err != nil {
+		unix.Close(fd)
+	}
+	return fd, err
+}
+
+func (r *reader) close() {
+	unix.Close(r.fd)
+	unix.Munmap(r.memory)
+}
+
+// drain makes further reads return os.ErrDeadlineExceeded when nothing is there.
+func (r *reader) drain() {
+	r.flags = unix.MSG_DONTWAIT
+	r.pause = unix.Timespec{}
+}
+
+// read waits for datagrams and says how many came; os.ErrDeadlineExceeded after
+// a while without one. When the last read brought several, but not as many as
+// fit, it pauses first to let them come together: waking up for each would cost
+// more than reading it. A datagram that comes alone never waits.
+func (r *reader) read() (int, error) {
+	if 1 < r.last && r.last < readAtOnce && r.pause != (unix.Timespec{}) {
+		unix.Nanosleep(&r.pause, nil)
+	}
+	for i := range r.heads {
+		r.heads[i].Namelen = unix.SizeofSockaddrInet6
+	}
+	r.last = 0
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.heads)), readAtOnce, uintptr(r.flags), 0, 0)
+	switch {
+	case errno == unix.EAGAIN:
+		return 0, os.ErrDeadlineExceeded
+	case errno == unix.EINTR:
+		return 0, nil
+	case errno != 0:
+		return 0, os.NewSyscallError("recvmmsg", errno)
+	}
+	r.last = int(n)
+	return r.last, nil
+}
+
+// datagram is the i-th of the last read: good until the next.
+func (r *reader) datagram(i int) (from netip.Addr, data []byte) {
+	data = r.memory[i*stride:][:r.heads[i].n]
+	switch name := &r.names[i]; name.Family {
+	case unix.AF_INET:
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr), data
+	case unix.AF_INET6:
+		return netip.AddrFrom16(name.Addr).Unmap(), data
+	}
+	return netip.Addr{}, data
+}
+
+// setReceiveBuffer asks for n bytes, beyond the system's limit if we may, and
+// returns what the kernel granted. (It reports the double, for its own books.)
+func setReceiveBuffer(conn *net.UDPConn, n int) (got int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("receive buffer of %v: %w", conn.LocalAddr(), err)
+	}
+	control := raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n) != nil {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, n)
+		}
+		if err == nil {
+			got, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
+		}
+	})
+	return got / 2, errors.Join(err, control)
+}
+
+// drops is how many datagrams the kernel dropped for this socket, modulo 2^32:
+// the same counter that SO_RXQ_OVFL and /proc/net/udp show.
+func (r *reader) drops() (uint32, error) {
+	var info [unix.SK_MEMINFO_VARS]uint32
+	length := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(r.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&length)), 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+	}
+	return info[unix.SK_MEMINFO_DROPS], nil
+}

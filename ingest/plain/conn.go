@@ -1,0 +1,261 @@
+package plain
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"fanin/ingest"
+	"fanin/ingest/stream"
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// conn is a connection that sends lines. While it is busy it has two blocks: one is
+// read while the other one is being appended.
+//
+// whole is never beyond the bytes of the intake's block. appendBlock owns the block
+// that it was handed, and nothing else.
+type conn struct {
+	*stream.Conn
+	p         *Protocol
+	appending context.Context // of every Append
+
+	in        *intake
+	whole     int        // bytes of the intake's block that are whole lines
+	handed    bool       // a block is being appended
+	outcome   chan error // its outcome
+	ends      ingest.LineEnds
+	continued bool      // the line being read is the next part of a split one
+	heldSince time.Time // since when a long beginning of a line holds its block
+
+	firstSeen bool // the first line was looked at
+	http      bool // and it is an HTTP request
+}
+
+// serve reads and appends lines until the connection ends.
+func (c *conn) serve() error {
+	err := cmp.Or(c.in.settle(c.appending), c.Ended())
+	c.findEnds(len(c.in.bytes()))
+	if err == nil {
+		err = c.readLines()
+	}
+	displaced := c.Displaced()
+	if errors.Is(err, os.ErrDeadlineExceeded) && (displaced || c.Draining()) {
+		err = c.readRest()
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	lost := c.finish(err)
+	if lost != nil {
+		c.reportLost(lost)
+	}
+	switch {
+	case c.http:
+		c.answerHTTP()
+	case lost != nil:
+	case displaced:
+		c.Reject("displaced", "a connection that was silent for long was closed for a new one: raise max_conns if both are wanted")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted", "after", c.Limits.IdleTimeout)
+	}
+	return nil
+}
+
+// appendError is an error of Append, not of the connection.
+type appendError struct {
+	error
+	lines int // of the batch
+}
+
+func (e *appendError) Unwrap() error { return e.error }
+
+var errHTTP = errors.New("the peer speaks HTTP")
+
+// readLines reads until an error ends it, and hands whole lines over at once. It reads
+// on only while an earlier block is still being appended.
+func (c *conn) readLines() error {
+	for {
+		if c.whole > 0 && (c.in.full() || c.appended()) {
+			if err := c.handOver(); err != nil {
+				return err
+			}
+		}
+		if err := c.makeSpace(); err != nil {
+			return err
+		}
+		n, err := c.read()
+		if err != nil {
+			return err
+		}
+		if n == 0 && c.whole > 0 { // nothing more to read now: wait for the earlier block instead
+			if err := c.handOver(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// read waits for bytes if no whole line is there.
+func (c *conn) read() (int, error) {
+	wait := c.whole == 0
+	pinned := 0
+	if wait {
+		if pinned = c.pin(); pinned < 0 {
+			return 0, c.splitOpen(c.in.have)
+		}
+		if !c.SetReadDeadline(c.idleDeadline()) {
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+	n, err := c.in.fill(c.appending, wait)
+	if pinned > 0 {
+		c.Budget.Unpin(c.Peer, pinned)
+	}
+	c.findEnds(n)
+	if n > 0 {
+		c.Heard()
+		if d := c.Charge(n); d > 0 {
+			c.Sleep(d)
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.Woken() {
+		return 0, c.splitOpen(c.in.have)
+	}
+	return n, err
+}
+
+// pin asks to hold a block with a long beginning of a line while nothing may come;
+// < 0: the budget does not allow that, the line must be split here.
+func (c *conn) pin() int {
+	if c.in.block == nil || c.in.have <= restSize {
+		c.heldSince = time.Time{}
+		return 0
+	}
+	if c.heldSince.IsZero() {
+		c.heldSince = time.Now()
+	}
+	if !c.Budget.Pin(c.Peer, len(c.in.block)) {
+		return -1
+	}
+	return len(c.in.block)
+}
+
+// idleDeadline returns until when the next read may wait; zero: for ever.
+func (c *conn) idleDeadline() time.Time {
+	if !c.heldSince.IsZero() {
+		return c.heldSince.Add(c.Limits.FrameTimeout)
+	}
+	return c.IdleDeadline()
+}
+
+// findEnds looks for line ends in the last n bytes that were read, and makes newlines of
+// NULs that are line ends.
+func (c *conn) findEnds(n int) {
+	if c.in.block == nil || n <= 0 {
+		return
+	}
+	if !c.ends.Known() {
+		c.ends.Detect(c.in.block[:c.in.have], n)
+		if c.ends.NULs() {
+			n = c.in.have // none was looked for before
+		}
+	}
+	before := c.in.have - n
+	unseen := c.in.block[before:c.in.have]
+	if c.ends.NULs() {
+		unseen = c.ends.Normalize(unseen, before > 0 && c.in.block[before-1] != '\n')
+		c.in.have = before + len(unseen)
+	}
+	if i := bytes.LastIndexByte(unseen, '\n'); i >= 0 {
+		c.whole = before + i + 1
+		c.continued, c.heldSince = false, time.Time{}
+	}
+}
+
+// readRest reads what the kernel holds when the listener drains, and no more: a sender
+// that never pauses must not delay the end.
+func (c *conn) readRest() error {
+	for left := c.in.unread(); left > 0; {
+		if c.whole > 0 && c.in.full() {
+			if err := c.handOver(); err != nil {
+				return err
+			}
+		}
+		if err := c.makeSpace(); err != nil {
+			return err
+		}
+		n, err := c.in.fill(c.appending, false)
+		c.findEnds(n)
+		if n == 0 || err != nil {
+			return err
+		}
+		left -= n
+	}
+	return nil
+}
+
+// finish appends what is left, a newline added, and waits for the outcome. err is what
+// ended the reading.
+func (c *conn) finish(err error) (lost *appendError) {
+	defer c.in.release(nil)
+	if errors.As(err, &lost) {
+		c.awaitOutcome()
+		return lost
+	}
+	err = nil
+	if c.whole > 0 && !c.http {
+		err = c.handOver()
+	}
+	if err == nil || c.http {
+		err = c.awaitOutcome()
+	}
+	if c.http { // none of what is left is a line
+		errors.As(err, &lost)
+		return lost
+	}
+	if err == nil {
+		err = c.makeSpace()
+	}
+	if err == nil && len(c.in.bytes()) > 0 {
+		err = c.appendLines(append(c.in.bytes(), '\n'))
+	}
+	errors.As(err, &lost)
+	return lost
+}
+
+// reportLost counts and logs lines that may not be written: they cannot be sent again.
+func (c *conn) reportLost(lost *appendError) {
+	unread := lines.Count(c.in.bytes())
+	reason := "unknown"
+	switch {
+	case errors.Is(lost, wire.ErrRefused):
+		reason = "refused" // the sink has counted them as rejected
+	case errors.Is(lost, wire.ErrDraining):
+		reason = "draining"
+	}
+	if reason != "refused" {
+		c.p.lines.Unsure(lost.lines)
+	}
+	c.Reject(reason, "a plain connection was closed because its lines were not written; its sender cannot know which",
+		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unread)
+}
+
+// inspectFirst finds out whether the first line is an HTTP request, once its end is
+// there; long says that it is too long to wait for that. Blank lines do not count.
+func (c *conn) inspectFirst(long bool) error {
+	head := c.in.bytes()
+	if c.firstSeen || !long && bytes.IndexByte(bytes.TrimLeft(head, "\r\n"), '\n') < 0 {
+		return nil
+	}
+	c.firstSeen = true
+	if c.http = isHTTP(head, long); c.http {
+		return errHTTP
+	}
+	return nil
+}

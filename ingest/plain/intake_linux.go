@@ -1,0 +1,96 @@
+package plain
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// rawConn returns conn's descriptor if bytes can be read from it as they are.
+func rawConn(conn net.Conn) syscall.RawConn {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// fill reads once behind what is there, and returns how many bytes came. With wait it
+// waits for some, holding no block meanwhile; without, 0 means that there are none.
+func (in *intake) fill(ctx context.Context, wait bool) (int, error) {
+	if in.raw == nil {
+		return in.fillBlocking(ctx, wait)
+	}
+	for {
+		in.wait, in.short, in.got, in.err = wait, false, 0, nil
+		var err error
+		if wait {
+			err = in.raw.Read(in.onReady)
+		} else {
+			err = in.raw.Control(in.onTry)
+		}
+		switch {
+		case err != nil:
+			return 0, err
+		case in.short:
+			b, err := in.budget.Acquire(ctx, max(firstBlock, len(in.rest)+1))
+			if err != nil {
+				return 0, err
+			}
+			in.begin(b)
+			continue
+		}
+		in.have += in.got
+		return in.got, in.err
+	}
+}
+
+// ready is called with the descriptor, at first and whenever it may be
+// readable; false waits for more.
+func (in *intake) ready(fd uintptr) bool {
+	if in.block == nil && !in.tryBlock() {
+		in.short = true
+		return true
+	}
+	n, err := readRetry(int(fd), in.block[in.have:])
+	switch {
+	case err == unix.EAGAIN:
+		if in.wait && in.have <= restSize {
+			in.release(in.block[:in.have])
+		}
+		return !in.wait
+	case err != nil:
+		in.err = os.NewSyscallError("read", err)
+	case n == 0:
+		in.err = io.EOF
+	default:
+		in.got = n
+	}
+	return true
+}
+
+func readRetry(fd int, p []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, p)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// unread returns how many bytes the kernel holds for the connection.
+func (in *intake) unread() (n int) {
+	if in.raw == nil {
+		return 0
+	}
+	in.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	return n
+}

@@ -1,0 +1,80 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"time"
+)
+
+// handshake makes nc a TLS connection.
+func (c *Conn) handshake() bool {
+	if !c.SetReadDeadline(time.Now().Add(c.Limits.HandshakeTimeout)) {
+		return false
+	}
+	c.raw.SetWriteDeadline(time.Now().Add(c.Limits.HandshakeTimeout))
+	tc := tls.Server(c.raw, c.l.TLS.Config)
+	err := tc.HandshakeContext(c.l.appending)
+	if err == nil {
+		c.raw.SetWriteDeadline(time.Time{})
+		c.nc = tc
+		return true
+	}
+	var notTLS tls.RecordHeaderError
+	switch {
+	case errors.As(err, &notTLS):
+		c.Reject("not_tls", "this port speaks TLS, but the peer sent something else: use tls://, or remove tls from the listener",
+			"error", err)
+		c.answerPlain(notTLS.RecordHeader[:])
+	case c.Draining(), errors.Is(err, io.EOF): // a port check
+	default:
+		if c.l.TLS.Explain != nil {
+			err = c.l.TLS.Explain(err)
+		}
+		c.Reject("handshake", "a TLS handshake failed", "listener", c.raw.LocalAddr().String(), "error", err)
+		HangUp(c.raw) // else the alert with the reason may be lost on the way
+	}
+	return false
+}
+
+// allowed reports whether the peer's certificate is one that may connect. A peer whose
+// format can express it learns why not.
+func (c *Conn) allowed() bool {
+	state, ok := c.TLS()
+	if !ok || c.l.TLS.Allowed == nil {
+		return true
+	}
+	err := c.l.TLS.Allowed(state)
+	if err == nil {
+		return true
+	}
+	c.Reject("certificate", "a peer was refused because of its certificate", "error", err)
+	if c.SetReadDeadline(time.Now().Add(c.Limits.HandshakeTimeout)) {
+		c.explain(err.Error())
+	}
+	HangUp(c.nc)
+	return false
+}
+
+// answerPlain tells a peer that speaks plain TCP to this port why it is refused. head
+// is what the peer sent first.
+func (c *Conn) answerPlain(head []byte) {
+	for _, f := range c.l.Formats {
+		if f.Refuse == nil || f.Matches == nil {
+			continue
+		}
+		if yes, more := f.Matches(head); yes || more {
+			f.Refuse(c.raw, "this port speaks TLS: use tls://")
+			HangUp(c.raw)
+			return
+		}
+	}
+}
+
+// refuseTLS is the protocol of peers that speak TLS to a port that does not.
+func refuseTLS(_ context.Context, c *Conn) error {
+	c.Reject("tls", "this port speaks plain TCP, but the peer began a TLS handshake: use tcp://, or give the listener tls = {...}")
+	answerTLS(c.raw)
+	return nil
+}
