@@ -44,7 +44,8 @@ func (w *writer) capture() *checkpoint {
 		slot: slot{
 			Version: slotVersion, Seq: w.checkpoints.seq, Boot: w.s.env.boot, Sync: w.s.Sync,
 			Log: w.catalog.log.String(), Incarnation: w.catalog.incarnation.String(),
-			Life: w.wal.life, LSN: w.wal.lsn, Head: w.wal.head, WALSize: w.wal.size,
+			Began: w.catalog.keys.floor,
+			Life:  w.wal.life, LSN: w.wal.lsn, Head: w.wal.head, WALSize: w.wal.size,
 			Generation: w.file.generation, Inode: w.file.inode, Size: w.file.size,
 			Ledger: w.ledger.size, Time: time.Now().UTC(),
 		},

@@ -45,23 +45,21 @@ func TestExtensionFrameGolden(t *testing.T) {
 	}
 }
 
-// goldenKeyEntries are a table's: when the log's incarnation began, a sender's
-// horizon, a whole key, half of one, one that was forgotten in its middle, one that
-// went, a value of an input, and one that was deleted.
+// goldenKeyEntries are a table's: a sender's horizon, a whole key, half of one, one that
+// was forgotten in its middle, one that went, a value of an input, and one that was
+// deleted.
 func goldenKeyEntries() (*catalog, []byte) {
 	c := newCatalog()
 	t := &c.keys
-	t.floor = 1795366800123456
 	t.open(keyEntry{id: idOf(0x10), content: hashBytes(9), hash: hashBytes(9), records: 2, seen: 1795366800, hashed: true}, 7)
 	t.open(keyEntry{id: idOf(0x20), content: hashBytes(0x99aabbccddeeff00), hash: hashBytes(5), records: 70000, seen: 1795366801}, 7)
 	t.open(keyEntry{id: idOf(0x30), content: hashBytes(9), hash: hashBytes(8), records: 2, seen: 1795366799}, 7)
 	t.forget(idOf(0x30))
-	t.newest = t.floor
 	t.clean()
 	kept, gone := extension{wire.FirstExtensionKind, "session", "hash"}, extension{wire.FirstExtensionKind, "old", ""}
 	c.extensions.apply(&kept)
 	var b []byte
-	for _, e := range [][]byte{horizonEntry(nil, 0, t.floor), horizonEntry(nil, 7, t.senders[0].horizon),
+	for _, e := range [][]byte{horizonEntry(nil, 7, t.senders[0].horizon),
 		t.entry(nil, idOf(0x10)), t.entry(nil, idOf(0x20)), t.entry(nil, idOf(0x30)), t.entry(nil, idOf(0x40)),
 		c.extensions.entry(extensionName{kept.kind, kept.name}), c.extensions.entry(extensionName{gone.kind, gone.name})} {
 		b = appendEntry(b, e)

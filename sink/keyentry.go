@@ -63,10 +63,7 @@ func (t *keys) clean() {
 
 // all appends every entry; the keys of each list in their order.
 func (t *keys) all(dst []byte) []byte {
-	body := horizonEntry(nil, 0, t.floor)
-	if t.floor != 0 {
-		dst = appendEntry(dst, body)
-	}
+	var body []byte
 	for _, id := range t.order {
 		body = t.entry(body[:0], id)
 		dst = appendEntry(dst, body)
@@ -94,13 +91,8 @@ var errKeyEntry = errors.New("a key with a record number or a time that cannot b
 // loadHorizon reads what horizonEntry wrote, behind its kind.
 func (c *catalog) loadHorizon(r *elements) error {
 	sender, horizon := r.uint(), r.int()
-	t := &c.keys
-	switch {
-	case r.err != nil:
-	case sender == 0:
-		t.floor, t.newest = horizon, max(t.newest, horizon)
-	default:
-		t.recede(t.senders[t.sender(sender)], horizon)
+	if r.err == nil {
+		c.keys.recede(c.keys.senders[c.keys.sender(sender)], horizon)
 	}
 	return r.err
 }

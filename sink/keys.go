@@ -389,6 +389,9 @@ func (t *keys) share(over int) int {
 func (t *keys) reset(now time.Time) {
 	most := t.most
 	*t = newKeys()
-	t.most, t.floor = most, now.UnixMicro()
-	t.newest = t.floor
+	t.most = most
+	t.since(now.UnixMicro())
 }
+
+// since notes when the log's incarnation began.
+func (t *keys) since(began int64) { t.floor, t.newest = began, max(t.newest, began) }

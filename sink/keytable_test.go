@@ -263,3 +263,37 @@ func TestKeyClock(t *testing.T) {
 		t.Error("a key is too old for a window without end")
 	}
 }
+
+// A table without keys and extensions has no entry that the releases before this one
+// refuse, also when a log had some once and a start cleaned up.
+func TestTableWithoutKeys(t *testing.T) {
+	c := newCatalog()
+	c.keys.reset(time.Now())
+	if b := c.delta(c.all(nil)); len(b) > 0 {
+		t.Errorf("an empty catalog is written as %x", b)
+	}
+	x := extension{wire.FirstExtensionKind, "a", "1"}
+	c.extensions.apply(&x)
+	x.value = ""
+	c.extensions.apply(&x)
+	c.keys.open(keyEntry{id: idOf(1)}, 1)
+	c.keys.remove(idOf(1))
+	c.delta(nil)
+	if b := c.all(nil); len(b) > 0 {
+		t.Errorf("a catalog that is empty again is written as %x", b)
+	}
+}
+
+// Of senders that have equally many keys, no more lose one than there must.
+func TestTrimmedKeys(t *testing.T) {
+	s := open(t, &Sink{Keys: KeyLimits{Keys: 5}})
+	for i := range 6 {
+		r := keyRequest(fmt.Sprint(i), 1)
+		r.Sender.Login = fmt.Sprint("sender ", i%3)
+		appendKey(t, s, r, written)
+	}
+	keysTrimmed(t, s, 5)
+	if n := s.counts.keys.full.Load(); n != 1 {
+		t.Errorf("%d keys were forgotten, want 1", n)
+	}
+}

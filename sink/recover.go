@@ -96,6 +96,7 @@ func (r *recovery) again(ctx context.Context) error {
 		return err
 	}
 	w.catalog, w.checkpoints.seq = c, sl.Seq
+	c.keys.since(sl.Began)
 	if c.log, c.incarnation, err = sl.ids(); err != nil {
 		return &DamagedError{filepath.Join(r.s.State, slotName), 0, err.Error()}
 	}

@@ -40,6 +40,7 @@ type slot struct {
 	Table       uint64    `json:"table"`
 	TableSize   int64     `json:"table_size"`
 	Time        time.Time `json:"time"`
+	Began       int64     `json:"began,omitempty"` // the incarnation, in microseconds since 1970
 }
 
 const (

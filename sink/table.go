@@ -29,7 +29,7 @@ import (
 //	  no tomb    [6, id]
 //	key        [7, id, content, offset, hash, time, sender, hashed]   a request with a key, see keys.go
 //	lost key   [7, id]             a request that was committed in part when its key was forgotten
-//	horizon    [7, sender, time]   nothing is known of what the sender sent before; sender 0: all senders
+//	horizon    [7, sender, time]   nothing is known of what the sender sent before
 //	no key     [8, id]
 //	extension  [9, kind, name, value]   what a frame's extension set last; "" none
 //
