@@ -12,11 +12,11 @@ import (
 	"fanin/internal/wire"
 )
 
-// looksLikeCopy reports whether the file begins like another one that is
-// followed and lies beside it, as far as both go; or whether such a file shrank,
-// so that its follower looks for the copy just now. In that order: a file that
-// is truncated in between is seen by the second question.
-func (t *Tailer) looksLikeCopy(f *Follower) bool {
+// looksLikeCopy reports whether the file begins like another followed file in its directory,
+// up to the shorter one's end; or whether such a file shrank, so that its follower is
+// looking for the copy. The order matters: a file that is truncated in between is found by
+// the second question.
+func (t *Tailer) looksLikeCopy(f *follower) bool {
 	head := f.file.head(headSize)
 	if len(head) == 0 {
 		return false
@@ -39,21 +39,24 @@ func (t *Tailer) looksLikeCopy(f *Follower) bool {
 	return t.shrunkBeside(f.dir)
 }
 
-// mayBegin reports whether a file that begins with own may be a copy of g, going by
-// what was read of g last: it may have grown since. It saves reading g again.
-func (g *Follower) mayBegin(own *beginning) bool {
+// mayBegin reports whether a file that begins with own may be a copy of g. It compares with
+// what was last read of g, which may have grown since, and so saves reading g again.
+func (g *follower) mayBegin(own *beginning) bool {
 	b := g.file.begins.Load()
 	return b == nil || len(b.sums) == 0 || b.like(own) || own.like(b)
 }
 
-// beginsLike reports whether f, which has this size and begins with head, may be
-// a copy of g in the making, or a longer version that is to take its place.
-func (g *Follower) beginsLike(f *Follower, head []byte, size int64) bool {
-	return !g.mayBeCopy() && bytes.Equal(g.file.head(len(head)), head) && (g.file.size() >= size || f.name() != g.name() && f.continues(g))
+// beginsLike reports whether f, which has this size and begins with head, may be a copy of g
+// in the making, or a longer version that is going to replace it.
+func (g *follower) beginsLike(f *follower, head []byte, size int64) bool {
+	if g.mayBeCopy() || !bytes.Equal(g.file.head(len(head)), head) {
+		return false
+	}
+	return g.file.size() >= size || f.name() != g.name() && f.continues(g)
 }
 
-// shrunkBeside reports whether some file in a directory no longer holds what was
-// sent of it, and wakes its follower. The look begins after the call.
+// shrunkBeside reports whether some file in a directory no longer holds what was sent of it,
+// and wakes its follower. It looks after the call, never at an earlier moment.
 func (t *Tailer) shrunkBeside(dir string) bool {
 	return t.shrinking.do(dir, func() (some bool) {
 		t.mu.Lock()
@@ -61,7 +64,7 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 		t.mu.Unlock()
 		for _, g := range beside {
 			if g.shrunk() {
-				g.poke()
+				g.notify()
 				some = true
 			}
 		}
@@ -69,37 +72,37 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 	})
 }
 
-// provenCopy reports whether a file beside f no longer holds what was sent of it, and
-// f does. Then f is its copy: the other one's follower will say so, however long the
-// collector, or a want of descriptors, keeps it from that.
-func (t *Tailer) provenCopy(f *Follower) bool {
+// provenCopy reports whether a file beside f no longer holds what was sent of it, and f does.
+// Then f is its copy, and the other file's follower will hand its stream over, however long
+// the collector or a lack of descriptors delays it.
+func (t *Tailer) provenCopy(f *follower) bool {
 	t.mu.Lock()
 	beside := t.beside[f.dir]
 	t.mu.Unlock()
-	return slices.ContainsFunc(beside, func(g *Follower) bool {
+	return slices.ContainsFunc(beside, func(g *follower) bool {
 		sent := g.lastSent()
 		return g != f && sent.Offset > 0 && !g.file.holds(sent) && f.file.holds(sent)
 	})
 }
 
-// lastSent is the end of what was sent of the file, acked or not.
-func (f *Follower) lastSent() wire.Point {
+// lastSent returns the end of what was sent of the file, acknowledged or not.
+func (f *follower) lastSent() wire.Point {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.place.sent
 }
 
-// shrunk reports whether the file no longer holds what was sent of it, acked or not.
-func (f *Follower) shrunk() bool {
+// shrunk reports whether the file no longer holds what was sent of it, acknowledged or not.
+func (f *follower) shrunk() bool {
 	sent := f.lastSent()
 	return sent.Offset > 0 && !f.file.holds(sent)
 }
 
-// continueInCopy is for a file that no longer holds what was acked of it. A tool
-// that copies a file and truncates it leaves what was not sent yet in the copy:
-// the stream then goes on there, for it names those bytes, and this file begins
-// a new one. Without a copy the stream goes on here, in a new epoch.
-func (f *Follower) continueInCopy(ctx context.Context, sent localState) bool {
+// continueInCopy is for a file that no longer holds what was acknowledged of it. A tool that
+// copies a file and truncates it leaves what was not sent yet in the copy. The stream then
+// continues there, because it names those bytes, and this file begins a new one. Without a
+// copy it returns false: the stream continues here, in a new epoch.
+func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.counts.truncated.Add(1)
 	copied := f.t.findCopy(f, sent.Point)
 	var since time.Time
@@ -109,12 +112,14 @@ func (f *Follower) continueInCopy(ctx context.Context, sent localState) bool {
 		copied.mu.Unlock()
 	}
 	if copied == nil || !f.t.handOver(ctx, f, copied, sent) {
-		f.t.Log.Info("file was truncated; it goes on at the last place that is unchanged, or at its start", "path", f.path, "sent", sent.Offset)
+		f.t.Log.Info("file was truncated; sending resumes at the last unchanged place, or at its start",
+			"path", f.path, "sent", sent.Offset)
 		return false
 	}
-	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy", "path", f.path, "copy", copied.name(), "sent", sent.Offset)
+	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy",
+		"path", f.path, "copy", copied.name(), "sent", sent.Offset)
 	f.t.mu.Lock()
-	f.t.handOnLocked(f.path, since) // it may have been copied more than once
+	f.t.noteReusedLocked(f.path, since) // it may have been copied more than once meanwhile
 	f.t.mu.Unlock()
 	f.reading.final = false
 	f.mu.Lock()
@@ -141,17 +146,23 @@ func list(dir string) (all []candidate) {
 	return all
 }
 
-// findCopy finds the sibling that holds what this file held: one without a
-// follower, or whose follower waits to see whether it is a copy.
-func (t *Tailer) findCopy(f *Follower, sent wire.Point) *Follower {
+// findCopy finds the file in f's directory that holds what f held: one that is not followed,
+// or whose follower still waits because it may be a copy.
+func (t *Tailer) findCopy(f *follower, sent wire.Point) *follower {
 	if sent.Offset == 0 {
 		return nil
 	}
 	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
 	base := filepath.Base(f.path)
-	named := func(c candidate) bool { return strings.HasPrefix(filepath.Base(c.path), base) } // as most copies are
-	likely, others := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !named(c) }), slices.DeleteFunc(slices.Clone(all), named)
-	for _, c := range slices.Concat(likely, others) {
+	named := func(c candidate) int { // first those whose names begin like f's, as most copies' do
+		if strings.HasPrefix(filepath.Base(c.path), base) {
+			return 0
+		}
+		return 1
+	}
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b candidate) int { return named(a) - named(b) })
+	for _, c := range all {
 		key := c.key
 		if key == f.key || c.info.Size() < sent.Offset {
 			continue
@@ -180,10 +191,10 @@ func (t *Tailer) findCopy(f *Follower, sent wire.Point) *Follower {
 	return nil
 }
 
-// handOver gives f's stream to the follower of the copy, unless that has begun
-// to send meanwhile. g may not run yet; if the tailer found the same file just
-// now, its follower is the one.
-func (t *Tailer) handOver(ctx context.Context, f, g *Follower, sent localState) bool {
+// handOver hands f's stream to g, the follower of the copy, unless g has begun to send. g may
+// not have been started yet; if the tailer found the same file meanwhile, that follower gets
+// the stream.
+func (t *Tailer) handOver(ctx context.Context, f, g *follower, sent localState) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	running := t.followers[g.key]
@@ -198,10 +209,10 @@ func (t *Tailer) handOver(ctx context.Context, f, g *Follower, sent localState) 
 	}
 	g.place.stream, g.place.handover = f.place.stream, &sent
 	delete(t.claims, f.place.stream)
-	t.marks.put(g.markOf(f.place.stream, &sent, 0)) // should this process end before g goes on
+	t.marks.put(g.markOf(f.place.stream, &sent, 0)) // in case this process ends before g reads
 	if running == nil {
 		t.startLocked(ctx, g)
 	}
-	g.poke()
+	g.notify()
 	return true
 }

@@ -32,7 +32,7 @@ func (r *rig) copyTruncate(name, to string) *rig {
 }
 
 // refuse has batches fail before they are kept.
-func (k *keeper) refuse(fail func(wire.Batch) error) {
+func (k *collector) refuse(fail func(wire.Batch) error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.fail = fail
@@ -95,14 +95,14 @@ func TestCopiesAfterAKill(t *testing.T) {
 // to a copy just when the process was killed. The collector knows how far it is.
 func TestOldMark(t *testing.T) {
 	r := newRig(t).append("app.log", "")
-	r.run().await(func() bool { return len(r.keeper.welcome().Streams) == 1 }).halt()
+	r.run().await(func() bool { return len(r.collector.welcome().Streams) == 1 }).halt()
 	old := t.TempDir()
 	if err := os.CopyFS(old, os.DirFS(r.state)); err != nil {
 		t.Fatal(err)
 	}
 	sent := numbered("old", 50)
 	r.append("app.log", sent).run().expectSet(sent)
-	r.keeper.refuse(func(b wire.Batch) error {
+	r.collector.refuse(func(b wire.Batch) error {
 		if bytes.HasSuffix(b.Identity, []byte("app.log.1")) {
 			return errors.New("not before the kill")
 		}
@@ -111,7 +111,7 @@ func TestOldMark(t *testing.T) {
 	r.copyTruncate("app.log", "app.log.1").append("app.log", "new\n").expectSet(sent + "new")
 	r.halt()
 	r.state = old
-	r.keeper.refuse(nil)
+	r.collector.refuse(nil)
 	r.run().drained(2).expectSet(sent + "new")
 }
 
@@ -145,7 +145,7 @@ func (g *gate) Append(ctx context.Context, b wire.Batch) error {
 func (r *rig) looks(name string) *rig {
 	r.Helper()
 	r.append(name, name+"\n")
-	return r.await(func() bool { return strings.Contains(r.keeper.lines(), name) })
+	return r.await(func() bool { return strings.Contains(r.collector.lines(), name) })
 }
 
 // TestCopyOfAGrowingFile: a file is copied while lines of it are on their way, or
@@ -154,7 +154,7 @@ func TestCopyOfAGrowingFile(t *testing.T) {
 	for name, first := range map[string]string{"a short file": "1\n", "an empty file": ""} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t).append("a.log", first)
-			gate := newGate(r.keeper, "2\n")
+			gate := newGate(r.collector, "2\n")
 			r.change = func(t *Tailer) { t.Out, t.Settle = gate, time.Minute }
 			r.run().await(func() bool { return len(r.tailer.Status()) == 1 && r.tailer.Status()[0].Agreed }).drained(1)
 			r.append("a.log", "2\n")
@@ -174,7 +174,7 @@ func TestCopyOfAGrowingFile(t *testing.T) {
 // in the making. The copy waits for the file that it is of all the same.
 func TestCopyWhileAway(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n")
-	gate := newGate(r.keeper, "2\n")
+	gate := newGate(r.collector, "2\n")
 	r.change = func(t *Tailer) { t.Out, t.Settle = gate, time.Nanosecond }
 	r.run().expect("1").drained(1)
 	r.append("a.log", "2\n")
@@ -209,7 +209,7 @@ func TestUnseenIsNotNamed(t *testing.T) {
 	s := r.tailer.newSearch()
 	defer s.close()
 	r.append("a.log.1", "")
-	r.tailer.unseen(t.Context(), s, r.tailer.registered(), handed{path: r.path("a.log")})
+	r.tailer.unseen(t.Context(), s, r.tailer.registered(), reused{path: r.path("a.log")})
 	if n := r.tailer.Counts()["unseen_files"]; n != 0 {
 		t.Errorf("%d files count as unseen", n)
 	}

@@ -103,8 +103,8 @@ func TestMarksSurvivePowerCut(t *testing.T) {
 	r.append("a.log", "1\n2\n").run().expect("1 2")
 	r.halt()
 	d.Cut(0)
-	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
 	r.append("a.log", "3\n").run().expect("1 2 3")
 }
 
@@ -114,16 +114,16 @@ func TestMarksSurvivePowerCut(t *testing.T) {
 func TestOlderLogAndChangedFile(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
 	r.halt()
-	r.keeper.life.Incarnation = wire.NewStreamID()
-	for _, m := range r.keeper.marks {
+	r.collector.life.Incarnation = wire.NewStreamID()
+	for _, m := range r.collector.marks {
 		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
 	}
 	if err := os.Truncate(r.path("a.log"), 2); err != nil {
 		t.Fatal(err)
 	}
 	r.append("a.log", "other\nmore\n").run().expect("1 2 other more")
-	if len(r.keeper.skips) > 0 {
-		t.Errorf("skipped %v", r.keeper.skips)
+	if len(r.collector.skips) > 0 {
+		t.Errorf("skipped %v", r.collector.skips)
 	}
 }
 
@@ -167,14 +167,14 @@ func TestMarksAreTriedAgain(t *testing.T) {
 // never.
 func TestSameLifeIsBelieved(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
-	r.keeper.mu.Lock()
-	for _, m := range r.keeper.marks {
+	r.collector.mu.Lock()
+	for _, m := range r.collector.marks {
 		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
 	}
-	r.keeper.mu.Unlock()
+	r.collector.mu.Unlock()
 	r.append("a.log", "3\n").expect("1 2 2 3")
-	if len(r.keeper.skips) > 0 {
-		t.Errorf("skipped %v", r.keeper.skips)
+	if len(r.collector.skips) > 0 {
+		t.Errorf("skipped %v", r.collector.skips)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestSameLifeIsBelieved(t *testing.T) {
 func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n")
 	tried := make(chan struct{}, 100)
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpEnd {
 			tried <- struct{}{}
 			return errors.New("not now")
@@ -216,21 +216,21 @@ func TestOwnTrail(t *testing.T) {
 		fmt.Fprintf(&text, "%d-%s\n", i, strings.Repeat("x", 90))
 	}
 	all := func(what string) func() bool {
-		return func() bool { return strings.HasSuffix(r.keeper.lines(), what) }
+		return func() bool { return strings.HasSuffix(r.collector.lines(), what) }
 	}
 	r.append("a.log", text.String()).run().await(all("2999-" + strings.Repeat("x", 90)))
 	r.halt()
-	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
 	if err := os.Truncate(r.path("a.log"), 200<<10); err != nil {
 		t.Fatal(err)
 	}
 	r.append("a.log", "\nthe-end\n").run().await(all("the-end"))
-	again := strings.Count(r.keeper.lines(), "-xxx") - 3000
+	again := strings.Count(r.collector.lines(), "-xxx") - 3000
 	if lines := 200 << 10 / 90; again < 1 || again > lines/2 {
 		t.Errorf("%d lines came again, of some %d that are left", again, lines)
 	}
-	if n := strings.Count(" "+r.keeper.lines(), " 0-xxx"); n != 1 {
+	if n := strings.Count(" "+r.collector.lines(), " 0-xxx"); n != 1 {
 		t.Errorf("the first line came %d times", n)
 	}
 }

@@ -184,7 +184,7 @@ func readAll(t *testing.T, f *file, c cursor, largest int) (got []string, to cur
 				t.Fatalf("behind the cut at %d a decoder yields %q, want %q: %v", cut.End, rest.text, r.text[cut.Text:], err)
 			}
 		}
-		kept := keeper{labels: true}
+		kept := collector{labels: true}
 		kept.keep(&wire.Batch{Text: r.text, Marks: r.marks})
 		got = append(got, kept.order...)
 		c = r.to
@@ -253,9 +253,9 @@ func TestFollowsWithDecoder(t *testing.T) {
 	raw, want := toyFile(7, 30)
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Tables[0].Decoder = toy{} }
-	r.keeper.labels = true
+	r.collector.labels = true
 	n := 0
-	r.keeper.failing = func(wire.Batch) error {
+	r.collector.failing = func(wire.Batch) error {
 		if n++; n%3 == 0 {
 			return errors.New("the answer was lost")
 		}
@@ -277,7 +277,7 @@ func TestFollowsWithDecoder(t *testing.T) {
 		})
 		r.halt()
 	}
-	if got := r.keeper.order; !slices.Equal(got, want) {
+	if got := r.collector.order; !slices.Equal(got, want) {
 		t.Errorf("kept are %q, want %q", got, want)
 	}
 }

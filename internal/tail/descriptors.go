@@ -18,34 +18,34 @@ import (
 	"fanin/internal/tail/decode"
 )
 
-// descriptors are those that the followed files share. The limit of the process
-// leaves enough of them for its connection, its state and its marks. When there
-// are more files, those that are acknowledged and have a name are closed, the one
-// that rested longest first, and opened again when they grew: any number of files
-// is followed, in turn.
+// descriptors are shared by the followed files. Enough of the process's limit is left for its
+// connection, its state and its marks. When there are more files, those that are
+// acknowledged and have a name are closed, the one that was idle longest first, and opened
+// again when they grow. So any number of files is followed, in turn.
 //
-// A file is held while its follower reads it. Files that wait for a descriptor get
-// one in the order in which they came.
+// A file is held while its follower reads it. Files that wait for a descriptor get one in
+// the order in which they asked.
 type descriptors struct {
-	limit int // of the process
-	most  int // open at a time
-	log   *slog.Logger
-	moves *atomic.Uint64 // counts the files that were closed
-	brief chan struct{}  // a place for each file that is open for a moment, beyond most
+	limit  int // of the process
+	most   int // open at a time
+	log    *slog.Logger
+	closed *atomic.Uint64 // counts the files that were closed
+	brief  chan struct{}  // limits the files that are open for a moment, beyond most
 
-	mu      sync.Mutex
-	open    int            // descriptors that are given away
-	resting [2]*queue.List // open files that are not read just now: those with all lines sent, and those with an unfinished one
-	waiting *queue.List    // of chan struct{}, which gets a descriptor by being closed
-	told    bool
+	mu       sync.Mutex
+	open     int            // descriptors in use
+	resting  [2]*queue.List // open files that are not read now: with all lines sent, and with an unfinished one
+	waiting  *queue.List    // of chan struct{}, which is closed when it gets a descriptor
+	reported bool           // that there are too many files
 }
 
-// spare is how many descriptors of limit are left for everything but followed files.
+// spare returns how many descriptors of limit are reserved for everything but followed files.
 func spare(limit int) int { return max(32, limit/5) }
 
-// newDescriptors shares most descriptors; 0 is what the process's limit leaves.
-func newDescriptors(most int, log *slog.Logger, moves *atomic.Uint64) *descriptors {
-	d := &descriptors{limit: disk.OpenLimit(), most: most, log: log, moves: moves, brief: make(chan struct{}, 4), waiting: queue.New()}
+// newDescriptors shares most descriptors; 0 means what the process's limit leaves.
+func newDescriptors(most int, log *slog.Logger, closed *atomic.Uint64) *descriptors {
+	d := &descriptors{limit: disk.OpenLimit(), most: most, log: log, closed: closed,
+		brief: make(chan struct{}, 4), waiting: queue.New()}
 	d.resting = [2]*queue.List{queue.New(), queue.New()}
 	if most == 0 {
 		d.most = max(4, d.limit-spare(d.limit))
@@ -53,8 +53,8 @@ func newDescriptors(most int, log *slog.Logger, moves *atomic.Uint64) *descripto
 	return d
 }
 
-// descriptor is one file's: open, or closed for now. What is asked of a closed file
-// opens it for a moment.
+// descriptor is that of one file: open, or closed for now. A call for a closed file opens it
+// for a moment.
 type descriptor struct {
 	all    *descriptors
 	key    fileKey
@@ -62,7 +62,7 @@ type descriptor struct {
 
 	// Under all.mu.
 	file  *os.File  // nil: closed
-	path  string    // where it was seen last
+	path  string    // where it was last seen
 	real  string    // the same without links, which may lead elsewhere later
 	held  bool      // its follower reads it
 	since time.Time // when that began
@@ -71,7 +71,7 @@ type descriptor struct {
 	done  bool        // closed for good
 }
 
-// openFile opens a file; it stays open if there is room.
+// openFile opens a file. It stays open if there are descriptors.
 func (d *descriptors) openFile(path string) (*file, error) {
 	d.brief <- struct{}{}
 	defer func() { <-d.brief }()
@@ -87,7 +87,7 @@ func (d *descriptors) openFile(path string) (*file, error) {
 	system, made := disk.FileSystem(f)
 	if made != "" {
 		f.Close()
-		return nil, &unfit{fmt.Sprintf("it is in a %s file system, whose files are made up when they are read", made)}
+		return nil, &unfit{fmt.Sprintf("it is in a %s file system, which generates its files when they are read", made)}
 	}
 	x := &descriptor{all: d, path: path, handle: disk.Handle(f), key: fileKey{disk.Device(fi), disk.Inode(fi)}}
 	d.mu.Lock()
@@ -97,7 +97,7 @@ func (d *descriptors) openFile(path string) (*file, error) {
 		x.file = f
 		x.restLocked(d.resting[0])
 	} else {
-		d.tellLocked()
+		d.reportLimitLocked()
 	}
 	d.mu.Unlock()
 	if !stays {
@@ -107,18 +107,20 @@ func (d *descriptors) openFile(path string) (*file, error) {
 	return &file{f: x, decoder: decode.Plain{}, handle: x.handle, system: system}, nil
 }
 
-// tellLocked says once that there are too many files.
-func (d *descriptors) tellLocked() {
-	if d.told {
+// reportLimitLocked reports once that there are too many files.
+func (d *descriptors) reportLimitLocked() {
+	if d.reported {
 		return
 	}
-	d.told = true
-	d.log.Warn("there are more files than may be open at a time: idle ones are closed and opened again in turn, and lines may be lost of those that are deleted meanwhile; "+
-		"raise the limit of open files (LimitNOFILE= of the systemd unit, or ulimit -n)", "limit", d.limit, "followed_files_open_at_most", d.most)
+	d.reported = true
+	d.log.Warn("more files than may be open at a time: idle ones are closed and opened again in turn, "+
+		"and lines of files that are deleted meanwhile may be lost; "+
+		"raise the limit of open files (LimitNOFILE= of the systemd unit, or ulimit -n)",
+		"limit", d.limit, "followed_files_open_at_most", d.most)
 }
 
-// hold opens the file for its follower, which waits for its turn; first says that it
-// goes before all others. errVanished: the file is nowhere to be found.
+// hold opens the file for its follower, which waits for a descriptor; first says that it gets
+// the next one. The error is errVanished if the file cannot be found.
 func (x *descriptor) hold(ctx context.Context, first bool) error {
 	d := x.all
 	d.mu.Lock()
@@ -133,7 +135,7 @@ func (x *descriptor) hold(ctx context.Context, first bool) error {
 		d.mu.Unlock()
 		return x.reopen()
 	}
-	d.tellLocked()
+	d.reportLimitLocked()
 	mine := make(chan struct{})
 	place := d.waiting.PushBack(mine)
 	if first {
@@ -149,7 +151,7 @@ func (x *descriptor) hold(ctx context.Context, first bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	select {
-	case <-mine: // just now
+	case <-mine: // meanwhile
 		d.freeLocked()
 	default:
 		d.waiting.Remove(place)
@@ -157,7 +159,7 @@ func (x *descriptor) hold(ctx context.Context, first bool) error {
 	return ctx.Err()
 }
 
-// reopen opens the file with a descriptor that was taken for it.
+// reopen opens the file with a descriptor that was reserved for it.
 func (x *descriptor) reopen() error {
 	f, path, err := x.find()
 	d := x.all
@@ -172,8 +174,8 @@ func (x *descriptor) reopen() error {
 	return nil
 }
 
-// find opens the file where it was seen last, or beside it. What is in it is
-// compared by its reader.
+// find opens the file where it was last seen, or under another name in that directory. Its
+// reader compares the content.
 func (x *descriptor) find() (*os.File, string, error) {
 	known := x.paths()
 	for _, path := range known {
@@ -191,7 +193,7 @@ func (x *descriptor) find() (*os.File, string, error) {
 	return nil, "", errVanished
 }
 
-// paths are the names under which the file was known last.
+// paths returns the last known names of the file.
 func (x *descriptor) paths() []string {
 	x.all.mu.Lock()
 	defer x.all.mu.Unlock()
@@ -212,7 +214,7 @@ func (x *descriptor) openAt(path string) (*os.File, error) {
 	}
 	fi, err := f.Stat()
 	if err == nil && (x.key != fileKey{disk.Device(fi), disk.Inode(fi)} || !slices.Equal(disk.Handle(f), x.handle)) {
-		err = errVanished // another one has its name
+		err = errVanished // another file has its name
 	}
 	if err != nil {
 		f.Close()
@@ -221,14 +223,14 @@ func (x *descriptor) openAt(path string) (*os.File, error) {
 	return f, nil
 }
 
-// is reports whether fi is of this file, as far as numbers tell.
+// is reports whether fi has this file's device and inode.
 func (x *descriptor) is(fi fs.FileInfo, err error) bool {
 	return err == nil && x.key == fileKey{disk.Device(fi), disk.Inode(fi)}
 }
 
 // beside finds the file's name in the directory of path, "" if it has none there.
 func (x *descriptor) beside(path string) string {
-	entries, _ := os.ReadDir(filepath.Dir(path)) // none: then it is not there either
+	entries, _ := os.ReadDir(filepath.Dir(path)) // on an error there are none
 	for _, e := range entries {
 		if e.Type().IsRegular() && x.is(e.Info()) {
 			return filepath.Join(filepath.Dir(path), e.Name())
@@ -237,10 +239,10 @@ func (x *descriptor) beside(path string) string {
 	return ""
 }
 
-// errVanished says that a file is neither where it was seen last nor beside it.
-var errVanished = errors.New("nowhere to be found")
+// errVanished says that a file is neither where it was last seen nor in that directory.
+var errVanished = errors.New("the file cannot be found")
 
-// named sees whether the file can be opened again, and by what name.
+// named finds out whether the file can be opened again, and under which name.
 func (x *descriptor) named() bool {
 	known := x.paths()
 	path := known[0]
@@ -260,8 +262,8 @@ func (x *descriptor) named() bool {
 	return true
 }
 
-// release says that the follower does not need the file for now; finished, that
-// all in it was sent. It may be closed.
+// release says that the follower does not need the file now, which may be closed then;
+// finished says that all of it was sent.
 func (x *descriptor) release(finished bool) {
 	d := x.all
 	d.mu.Lock()
@@ -286,8 +288,7 @@ func (x *descriptor) heldLocked() {
 	}
 }
 
-// hadItsTurn reports whether others wait, and the file was held for as long as one
-// may be at a time.
+// hadItsTurn reports whether others wait, and the file was held longer than most.
 func (x *descriptor) hadItsTurn(most time.Duration) bool {
 	x.all.mu.Lock()
 	defer x.all.mu.Unlock()
@@ -303,8 +304,8 @@ func (x *descriptor) busyLocked() {
 	}
 }
 
-// closeOne closes the file that rested longest, of those that have a name, and
-// gives its descriptor to the first that waits.
+// closeOne closes the file that was idle longest, of those that have a name, and gives its
+// descriptor to the first file that waits.
 func (d *descriptors) closeOne() {
 	for _, l := range d.resting {
 		for {
@@ -319,12 +320,12 @@ func (d *descriptors) closeOne() {
 			f := x.file
 			d.mu.Unlock()
 			if !x.named() {
-				continue // it is opened no more; its follower or a look puts it back
+				continue // it could not be opened again; its follower or a look adds it again
 			}
 			d.mu.Lock()
 			if x.file == f && x.rest == nil && !x.held && !x.done {
 				x.file = nil
-				d.moves.Add(1)
+				d.closed.Add(1)
 				d.freeLocked()
 				d.mu.Unlock()
 				f.Close()
@@ -335,7 +336,7 @@ func (d *descriptors) closeOne() {
 	}
 }
 
-// freeLocked gives a descriptor to the first that waits, or back.
+// freeLocked gives a descriptor to the first file that waits, or returns it.
 func (d *descriptors) freeLocked() {
 	if e := d.waiting.Front(); e != nil {
 		close(d.waiting.Remove(e).(chan struct{}))
@@ -344,17 +345,17 @@ func (d *descriptors) freeLocked() {
 	d.open--
 }
 
-// seen notes where a look found the file.
+// seen notes under which name a look found the file.
 func (x *descriptor) seen(path string) {
 	x.all.mu.Lock()
 	defer x.all.mu.Unlock()
 	x.path = path
 	if x.file != nil && !x.held && x.rest == nil {
-		x.restLocked(x.all.resting[0]) // it had no name when it was to be closed
+		x.restLocked(x.all.resting[0]) // it had no name when closeOne chose it
 	}
 }
 
-// Close gives the descriptor back for good.
+// Close closes the file for good.
 func (x *descriptor) Close() error {
 	d := x.all
 	d.mu.Lock()
@@ -369,7 +370,7 @@ func (x *descriptor) Close() error {
 	return f.Close()
 }
 
-// use gives the open file to do, opening it for a moment if it is closed.
+// use calls do with the open file, which it opens for a moment if it is closed.
 func (x *descriptor) use(do func(f *os.File) error) error {
 	for {
 		x.all.mu.Lock()
@@ -387,6 +388,7 @@ func (x *descriptor) use(do func(f *os.File) error) error {
 	}
 }
 
+// peek opens a closed file for a moment.
 func (x *descriptor) peek(do func(f *os.File) error) error {
 	x.all.brief <- struct{}{}
 	defer func() { <-x.all.brief }()
@@ -398,7 +400,7 @@ func (x *descriptor) peek(do func(f *os.File) error) error {
 	return do(f)
 }
 
-// ReadAt is that of an open file.
+// ReadAt is os.File's.
 func (x *descriptor) ReadAt(b []byte, offset int64) (n int, err error) {
 	err = x.use(func(f *os.File) (err error) {
 		n, err = f.ReadAt(b, offset)
@@ -407,13 +409,13 @@ func (x *descriptor) ReadAt(b []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// Stat is that of an open file, or of a closed one that is where it was.
+// Stat is os.File's. A closed file is not opened for it if it is where it was.
 func (x *descriptor) Stat() (fi fs.FileInfo, err error) {
 	x.all.mu.Lock()
 	closed, path := x.file == nil && !x.done, x.path
 	x.all.mu.Unlock()
 	if closed {
-		if fi, err := os.Stat(path); x.is(fi, err) { // at each look, of many files
+		if fi, err := os.Stat(path); x.is(fi, err) { // each look does this for many files
 			return fi, nil
 		}
 	}
@@ -424,13 +426,13 @@ func (x *descriptor) Stat() (fi fs.FileInfo, err error) {
 	return fi, err
 }
 
-// sync makes what others wrote durable.
+// sync makes what other programs wrote durable.
 func (x *descriptor) sync() error { return x.use(disk.Sync) }
 
-// nextData is where the first bytes at or behind offset are that were ever written.
+// nextData returns where the first bytes are, at offset or behind it, that were ever written.
 func (x *descriptor) nextData(offset int64) (at int64) {
 	at = offset
-	x.use(func(f *os.File) error { // an error is the next read's
+	x.use(func(f *os.File) error { // the next read reports an error
 		at = disk.NextData(f, offset)
 		return nil
 	})

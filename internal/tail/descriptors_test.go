@@ -91,19 +91,19 @@ func TestMoreFilesThanDescriptors(t *testing.T) {
 // A file that always has more to send gives others their turn.
 func TestBusyFilesTakeTurns(t *testing.T) {
 	r := newRig(t).few(1)
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData && b.Source == "busy" {
 			r.append("busy.log", "more\n")
 		}
 		return nil
 	}
-	r.append("busy.log", "first\n").run().await(func() bool { return strings.Contains(r.keeper.lines(), "more") })
+	r.append("busy.log", "first\n").run().await(func() bool { return strings.Contains(r.collector.lines(), "more") })
 	r.append("a.log", "a\n").append("b.log", "b\n").await(func() bool {
-		words := strings.Fields(r.keeper.lines())
+		words := strings.Fields(r.collector.lines())
 		return slices.Contains(words, "a") && slices.Contains(words, "b") && r.tailer.Counts()["closed_idle_files"] > 1
 	}).withinLimit()
-	before := strings.Count(r.keeper.lines(), "more")
-	r.await(func() bool { return strings.Count(r.keeper.lines(), "more") > before })
+	before := strings.Count(r.collector.lines(), "more")
+	r.await(func() bool { return strings.Count(r.collector.lines(), "more") > before })
 }
 
 // A file with unsent lines stays open: deleted, it loses none of them. The others
@@ -116,7 +116,7 @@ func TestUnsentLinesKeepTheirDescriptor(t *testing.T) {
 	r.run().expectSet("0 1 2 3 4 5")
 	refused := make(chan struct{})
 	var once sync.Once
-	r.keeper.refuse(func(b wire.Batch) error {
+	r.collector.refuse(func(b wire.Batch) error {
 		if b.Op == wire.OpData {
 			once.Do(func() { close(refused) })
 			return fmt.Errorf("away")
@@ -130,7 +130,7 @@ func TestUnsentLinesKeepTheirDescriptor(t *testing.T) {
 	}
 	f := r.follower("f0.log")
 	os.Remove(r.path("f0.log"))
-	r.hidden(f).keeper.refuse(nil)
+	r.hidden(f).collector.refuse(nil)
 	r.expectSet("0 1 2 3 4 5 unsent more1 more2 more3 more4 more5").withinLimit()
 }
 
@@ -161,9 +161,9 @@ func TestVanishedWhileClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.expectSet("one two another").await(func() bool {
-		r.keeper.mu.Lock()
-		defer r.keeper.mu.Unlock()
-		return r.keeper.ended == 1 && r.keeper.marks[old.place.stream] == nil
+		r.collector.mu.Lock()
+		defer r.collector.mu.Unlock()
+		return r.collector.ended == 1 && r.collector.marks[old.place.stream] == nil
 	})
 	if n := r.tailer.Counts()["vanished_files"]; n != 1 || said("vanished while it was closed") != 1 {
 		t.Errorf("%d files vanished; said is %s", n, log.String())
@@ -341,7 +341,7 @@ func TestUnreadableFilesYield(t *testing.T) {
 		return !slices.ContainsFunc(r.tailer.Status(), func(f FileStatus) bool { return f.Trouble == "" })
 	})
 	r.append("c.log", "c1\n").append("d.log", "d1\n").await(func() bool {
-		kept := strings.Fields(r.keeper.lines())
+		kept := strings.Fields(r.collector.lines())
 		return slices.Contains(kept, "c1") && slices.Contains(kept, "d1")
 	}).withinLimit()
 	healA()

@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// echo is the last guard against a loop that no name gives away: a worker's
-// output that is followed, a copy of the log elsewhere. Such a file grows only
-// with what was sent of it.
+// echo is the last guard against a loop that no name reveals: a worker's output that is
+// followed, or a copy of the log elsewhere. Such a file grows only when its own lines are
+// sent.
 //
-// That batch after batch holds a line of the one before is a suspicion: it
-// costs a short search. It may be an honest file that repeats itself, so the
-// suspicion is tried: nothing is sent for several times as long as the file ever
-// rested before, at random, and then one batch. A file that rests while nothing is
-// sent, and then grows with what was sent, several times in a row, grows with that
-// alone. An honest one shows itself by its next line, and was held up no longer.
+// When batch after batch contains a line of the batch before, the file is suspect; finding
+// out costs a short search. It may be a legitimate file that repeats itself, so the
+// suspicion is tested: nothing is sent for several times the file's longest pause, a random
+// time, and then one batch. A file that does not grow while nothing is sent, and then grows
+// when a batch is, several times in a row, grows with that alone. A legitimate file is
+// recognized by its next line, and was delayed no longer.
 type echo struct {
 	line   []byte // the first line of the batch before
-	repeat int    // batches in a row that held such a line
+	repeat int    // batches in a row that contained such a line
 	since  time.Time
-	last   time.Time     // when a batch was sent last
+	last   time.Time     // when a batch was last sent
 	gap    time.Duration // the longest pause between those in a row
 
-	round int       // of the trial; 0: there is none
-	again time.Time // no trial before
+	round int       // of the test; 0: there is none
+	again time.Time // no test before
 }
 
 const (
@@ -35,19 +35,20 @@ const (
 	echoSearch  = 16 << 10               // how much of a batch is searched
 	echoLine    = 256                    // how much of a line is looked for: its end
 	echoLeast   = 4                      // a shorter line proves nothing
-	echoRounds  = 4                      // of a trial
-	echoRest    = 700 * time.Millisecond // how long the file must rest in each, at least
-	echoGaps    = 4                      // and in times of its longest pause; up to twice that, at random
-	echoLongest = 40 * time.Second       // no trial is worth a longer rest
+	echoRounds  = 4                      // of a test
+	echoRest    = 700 * time.Millisecond // for how long the file must not grow in each, at least
+	echoGaps    = 4                      // the same in times of its longest pause; up to twice that, at random
+	echoLongest = 40 * time.Second       // a test that takes longer is not worth it
 	echoAnswer  = 3 * time.Second        // within which it must then grow, at least
-	echoPause   = 10 * time.Minute       // until a file that passed is tried again
+	echoPause   = 10 * time.Minute       // until a file that passed is tested again
 )
 
-var errEcho = &unfit{"it grows only when its own lines are sent, so each line comes back as another one: what reads the log, or a worker, writes into this file. " +
-	"Take it out of paths, then start the agent again"}
+var errEcho = &unfit{"it grows only when its own lines are sent, so each line is logged again: " +
+	"a reader of the log, or a worker, writes into this file. " +
+	"Remove it from paths, then restart the agent"}
 
-// saw looks at a batch that is about to be sent, and reports whether it holds a line
-// of the one before.
+// saw examines a batch that is about to be sent, and reports whether it contains a line of
+// the batch before.
 func (e *echo) saw(text []byte) bool {
 	now := time.Now()
 	begin := text[:min(len(text), echoSearch)]
@@ -57,7 +58,7 @@ func (e *echo) saw(text []byte) bool {
 		e.repeat, e.gap = 0, 0
 	case e.repeat == 0:
 		e.repeat, e.since = 1, now
-	case e.round == 0: // the pauses of a trial are our own
+	case e.round == 0: // the pauses of a test are our own
 		e.repeat++
 		e.gap = max(e.gap, now.Sub(e.last))
 	}
@@ -74,28 +75,28 @@ func (e *echo) saw(text []byte) bool {
 	return held
 }
 
-// rest is how long the file must rest in this round.
+// rest returns for how long the file must not grow in this round.
 func (e *echo) rest() time.Duration {
 	return max(echoRest, echoGaps*e.gap+rand.N(echoGaps*e.gap+1))
 }
 
-// passEcho ends a trial: the file is no echo.
-func (f *Follower) passEcho() {
+// passEcho ends a test: the file is no echo.
+func (f *follower) passEcho() {
 	e := &f.echo
 	e.round, e.repeat, e.gap, e.again = 0, 0, 0, time.Now().Add(echoPause)
 	f.checks.echoes.Add(1)
 }
 
-// holdEcho keeps a suspicious file's batch back until the file has rested, or shows
-// that it grows by itself.
-func (f *Follower) holdEcho(ctx context.Context) {
+// holdEcho holds a batch of a suspect file back until the file has not grown for a while, or
+// grows by itself.
+func (f *follower) holdEcho(ctx context.Context) {
 	if f.echo.round == 0 {
 		return
 	}
 	rest := f.echo.rest()
 	begun := time.Now()
 	size, rested := f.file.size(), begun
-	quiet := false // what was sent before may still come back
+	quiet := false // what was sent before may still be written to it
 	for time.Since(rested) < rest {
 		if err := retry.Pause(ctx, echoRest/16); err != nil {
 			return
@@ -112,8 +113,8 @@ func (f *Follower) holdEcho(ctx context.Context) {
 	}
 }
 
-// awaitEcho sees whether a suspicious file grows when a batch of it was sent.
-func (f *Follower) awaitEcho(ctx context.Context, before int64) error {
+// awaitEcho finds out whether a suspect file grows when a batch of it was sent.
+func (f *follower) awaitEcho(ctx context.Context, before int64) error {
 	if f.echo.round == 0 {
 		return nil
 	}
@@ -145,8 +146,8 @@ func (t *Tailer) checkEcho(key fileKey) error {
 	return nil
 }
 
-// checkFit sees that what follows is not a file's own echo, before a batch is sent.
-func (f *Follower) checkFit(text []byte) error {
+// checkFit checks, before a batch is sent, that the file is no file of the log and no echo.
+func (f *follower) checkFit(text []byte) error {
 	if _, n := f.t.session.last(); n != f.checks.welcome { // another log, perhaps
 		f.checks.welcome = n
 		if err := f.t.checkOwn(f.file, f.name()); err != nil {

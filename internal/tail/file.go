@@ -15,15 +15,15 @@ import (
 	"fanin/internal/wire"
 )
 
-// file is a source. It is kept open while it has unsent lines, so that neither a new
-// name nor none takes them away, and its inode cannot become another file's; and
-// after that for as long as there are descriptors.
+// file is a source. It stays open while it has unsent lines, so that renaming or deleting it
+// does not lose them, and no other file can get its inode. After that it stays open for as
+// long as there are descriptors.
 type file struct {
 	f       *descriptor
 	decoder decode.Decoder
 	handle  []byte
 	system  uint64                    // see disk.FileSystem
-	begins  atomic.Pointer[beginning] // as it was read last
+	begins  atomic.Pointer[beginning] // as it was last read
 }
 
 func (f *file) close() { f.f.Close() }
@@ -36,7 +36,7 @@ func (f *file) size() int64 {
 	return fi.Size()
 }
 
-// modified is when the file was written to last, or else if that cannot be told.
+// modified returns when the file was last written to; or, if that is not known.
 func (f *file) modified(or time.Time) time.Time {
 	fi, err := f.f.Stat()
 	if err != nil {
@@ -51,8 +51,8 @@ func (f *file) deleted() bool {
 	return err == nil && disk.Links(fi) == 0
 }
 
-// tailAt reads the bytes that the tail hash at offset covers. A file that is
-// shorter has no such place.
+// tailAt reads the bytes that the tail hash at offset covers. The error is errShort if the
+// file is shorter.
 func (f *file) tailAt(offset int64) ([]byte, error) {
 	b := make([]byte, min(offset, wire.TailSize))
 	if n, err := f.f.ReadAt(b, offset-int64(len(b))); n < len(b) {
@@ -66,14 +66,13 @@ func (f *file) tailAt(offset int64) ([]byte, error) {
 
 var errShort = errors.New("the file is shorter")
 
-// fileError is of a file itself, not of the way out.
+// fileError is an error of a file, and not of the connection.
 type fileError struct{ error }
 
 func (e *fileError) Unwrap() error { return e.error }
 
-// readable is the error of a disk that does not let the place before offset be
-// read: then nothing can be said of what is there. A file that is shorter is
-// another thing.
+// readable returns the error of a disk on which the bytes before offset cannot be read:
+// then nothing is known of them. A file that is shorter is no such error.
 func (f *file) readable(offset int64) error {
 	if _, err := f.tailAt(offset); err != nil && !errors.Is(err, errShort) {
 		return fmt.Errorf("read before offset %d: %w", offset, err)
@@ -81,7 +80,7 @@ func (f *file) readable(offset int64) error {
 	return nil
 }
 
-// holds reports whether p is a place in this file.
+// holds reports whether p is a place in this file: the bytes before it have its hash.
 func (f *file) holds(p wire.Point) bool {
 	if p.Offset < 0 {
 		return false
@@ -90,29 +89,29 @@ func (f *file) holds(p wire.Point) bool {
 	return err == nil && wire.TailHash(b) == p.Tail && f.provesPlace(b, p.Offset)
 }
 
-// still reports whether the bytes before c are what they were when they were
-// read: a file that was truncated and grew again looks as long as before.
+// still reports whether the bytes before c are the same as when they were read. A file that
+// was truncated and grew again may be as long as before.
 func (f *file) still(c cursor) bool {
 	b, err := f.tailAt(c.Offset)
 	return err == nil && bytes.Equal(b, c.tail) && f.provesPlace(b, c.Offset)
 }
 
-// head reads up to n first bytes.
+// head reads up to n bytes from the start.
 func (f *file) head(n int) []byte {
 	b := make([]byte, n)
 	got, _ := f.f.ReadAt(b, 0)
 	return b[:got]
 }
 
-// cursor is a place in a file and what it takes to go on from there.
+// cursor is a place in a file, and what reading on from there needs.
 type cursor struct {
 	wire.Point
 	tail   []byte // the bytes that the hash covers; never changed in place
-	inside bool   // a line, of which the first part was sent
-	lines  int64  // lines before, for lossy streams
+	inside bool   // the place is inside a line, of which a part was sent
+	lines  int64  // number of lines before it, for lossy streams
 }
 
-// cursorAt goes to a place that is known by its offset.
+// cursorAt makes a cursor from an offset.
 func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
 	tail, err := f.tailAt(offset)
 	if err != nil {
@@ -123,7 +122,7 @@ func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
 	return c, nil
 }
 
-// lastLineEnd is the place behind the last whole line.
+// lastLineEnd returns the place behind the last whole line.
 func (f *file) lastLineEnd() wire.Point {
 	end := f.size()
 	for end > 0 {
@@ -144,7 +143,7 @@ func (f *file) lastLineEnd() wire.Point {
 	return wire.Point{}
 }
 
-// after is the cursor behind raw bytes read at c.
+// after returns the cursor behind raw bytes that were read at c.
 func (c *cursor) after(raw []byte) cursor {
 	n := cursor{tail: joinTail(c.tail, raw)}
 	n.Offset = c.Offset + int64(len(raw))
@@ -152,7 +151,7 @@ func (c *cursor) after(raw []byte) cursor {
 	return n
 }
 
-// joinTail is the last bytes of a and b together, as its own slice.
+// joinTail returns the last wire.TailSize bytes of a and b together, as a new slice.
 func joinTail(a, b []byte) []byte {
 	if len(b) >= wire.TailSize {
 		return slices.Clone(b[len(b)-wire.TailSize:])
@@ -163,7 +162,7 @@ func joinTail(a, b []byte) []byte {
 	return append(append(make([]byte, 0, len(a)+len(b)), a...), b...)
 }
 
-// hashAfter is the tail hash behind raw bytes read at c.
+// hashAfter returns the tail hash behind raw bytes that were read at c.
 func (c *cursor) hashAfter(raw []byte) wire.Hash {
 	if len(raw) >= wire.TailSize {
 		return wire.TailHash(raw)
@@ -171,31 +170,31 @@ func (c *cursor) hashAfter(raw []byte) wire.Hash {
 	return wire.TailHash(joinTail(c.tail, raw))
 }
 
-// read is a piece of the file as a batch will carry it.
+// read is what was read of the file for one batch.
 type read struct {
 	from, to cursor
 	text     []byte
 	marks    []wire.Mark
 	cuts     []wire.Cut
-	block    []byte // what text lies in, to be given back
-	full     bool   // there was more than fitted
-	split    bool   // a part of a line that is too long
-	short    bool   // nothing: the block was too small for the line
-	hole     int64  // where a hole begins behind text, or without text behind the line it ends; -1: nowhere
-	skip     bool   // no text: from here to there is a hole
+	block    []byte // holds text; it goes back to the pool
+	full     bool   // the file has more than fits into the block
+	split    bool   // text is a part of a line that is too long
+	short    bool   // no text: the block is too small for the line
+	hole     int64  // where a hole begins that reading stopped at; -1: there is none
+	skip     bool   // no text: between from and to there is a hole
 }
 
 // isEmpty reports whether there is nothing to send.
 func (r *read) isEmpty() bool { return r.text == nil && !r.skip }
 
-// limits bound what is read at a time.
-type limits struct{ line, block int } // in bytes; block holds the longest line
+// limits bound what is read at a time, in bytes. The longest line fits into the largest
+// block.
+type limits struct{ line, block int }
 
-// readBatch reads whole lines at c into block. Nothing is read (text is empty)
-// when no line is complete. last says that the file will not grow: then its
-// last line is complete as it is. Nothing is read beyond a hole; the line before
-// the hole at ends is complete too.
-func (f *file) readBatch(c cursor, block []byte, most limits, last bool, ends int64) (read, error) {
+// readBatch reads whole lines at c into block; text is nil when no line is complete. If the
+// file is final, so that it will not grow, its last line is complete as it is. Nothing is
+// read beyond a hole. The line before a hole at endsAt is complete as it is, too.
+func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt int64) (read, error) {
 	r := read{from: c, block: block, hole: -1}
 	raw := f.decoder.Window(block)
 	n, err := f.f.ReadAt(raw, c.Offset)
@@ -208,17 +207,18 @@ func (f *file) readBatch(c cursor, block []byte, most limits, last bool, ends in
 	}
 	if i := firstHole(raw, c.Offset == 0); i >= 0 {
 		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
-		last = last || r.hole == ends
+		final = final || r.hole == endsAt
 	}
 	out := f.decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
-		End: last, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
+		End: final, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
 	if len(out.Text) == 0 {
 		r.short = r.full
 		return r, nil
 	}
 	r.text, r.marks, r.split = out.Text, out.Marks, out.Split
 	for _, at := range out.Cuts {
-		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: c.hashAfter(raw[:at.Raw])})
+		after := c.hashAfter(raw[:at.Raw])
+		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: after})
 	}
 	r.to = c.after(raw[:out.Raw])
 	r.to.inside = out.Inside

@@ -12,15 +12,15 @@ import (
 	"fanin/internal/wire"
 )
 
-// Follower follows one file, whatever it is called, until it is gone and everything
-// in it is acknowledged. One goroutine does all of it.
+// follower follows one file, whatever it is called, until it is gone and everything
+// in it is acknowledged, on one goroutine.
 //
-//   - mu guards what other goroutines look at: place, sighting, report, and the part of
-//     succession that says so. The goroutine alone writes place, but for a handover.
-//   - A file is sent by one follower, and nothing of it before waitTurn has ended.
-//   - Each batch begins at place.local, and the next one is read but not sent before
-//     the answer.
-type Follower struct {
+//   - mu guards what other goroutines read: place, sighting, report, and the second part of
+//     succession. Only the follower's goroutine writes place, except for a handover.
+//   - A file is sent by one follower, and nothing of it before waitTurn has returned.
+//   - Each batch begins at place.local. The next batch is read, but not sent, before the
+//     answer.
+type follower struct {
 	t     *Tailer
 	table *Table
 	key   fileKey
@@ -42,7 +42,7 @@ type Follower struct {
 	holes    holes
 }
 
-// location is where a file was found. path and source change under Follower.mu.
+// location is where a file was found. path and source change under follower.mu.
 type location struct {
 	path   string // where it was found: a label
 	origin string // what a table called it, where none names path
@@ -52,27 +52,27 @@ type location struct {
 	names  []string // under which the tailer found it; under the tailer's lock
 }
 
-// label is the name under which a table knew the file.
+// label returns the name under which a table knew the file.
 func (l *location) label() string { return cmp.Or(l.origin, l.path) }
 
-// sighting is what the last looks saw of a file's names. Under Follower.mu.
+// sighting is what the last looks saw of a file's names. Under follower.mu.
 type sighting struct {
 	visible  bool      // some table names it
-	now      string    // the name that it had when it was seen last
+	now      string    // its name when it was last seen
 	hidden   time.Time // since when no table names it
-	modified time.Time // its modification time when it was seen last
+	modified time.Time // its modification time when it was last seen
 }
 
 // attempts is what a follower remembers of attempts that failed.
 type attempts struct {
 	progressed    bool      // something was acknowledged since the last failure
-	disagreements int       // how often the collector stood elsewhere, since something was acknowledged
+	disagreements int       // answers that the stream is elsewhere, since something was acknowledged
 	away          time.Time // since when the file is closed and cannot be found; zero: it is there
 }
 
-// checks are those of the file's content that are not made for each batch.
+// checks is the state of checks that are not repeated for each batch.
 type checks struct {
-	welcome  int64        // the number of the welcome by which it is no file of the log
+	welcome  int64        // number of the last welcome for which checkOwn passed
 	encoding bool         // the encoding is known
 	echoes   atomic.Int64 // suspicions of an echo that proved wrong
 }
@@ -84,7 +84,7 @@ var (
 )
 
 // follow is the life of a follower.
-func (f *Follower) follow(ctx context.Context) {
+func (f *follower) follow(ctx context.Context) {
 	if !f.waitTurn(ctx) {
 		return
 	}
@@ -133,7 +133,7 @@ const (
 )
 
 // attempt opens the file, resumes its stream, and sends until something fails.
-func (f *Follower) attempt(ctx context.Context) error {
+func (f *follower) attempt(ctx context.Context) error {
 	if err := f.file.f.hold(ctx, f.isHidden()); err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (f *Follower) attempt(ctx context.Context) error {
 }
 
 // pauseFailed pauses after an attempt that failed.
-func (f *Follower) pauseFailed(ctx context.Context, err error, failed *retry.Backoff) {
+func (f *follower) pauseFailed(ctx context.Context, err error, failed *retry.Backoff) {
 	var pause time.Duration
 	if elsewhere := new(wire.Expected); errors.As(err, &elsewhere) {
 		f.place.expected = elsewhere
@@ -164,7 +164,7 @@ func (f *Follower) pauseFailed(ctx context.Context, err error, failed *retry.Bac
 
 // pauseRefused reports that the collector refuses lines of the file, and pauses; a new
 // connection ends the pause.
-func (f *Follower) pauseRefused(ctx context.Context, err error, pause time.Duration, met <-chan struct{}) {
+func (f *follower) pauseRefused(ctx context.Context, err error, pause time.Duration, met <-chan struct{}) {
 	f.t.counts.refused.Add(1)
 	f.reportRefusal(err, pause)
 	f.file.f.release(false)
@@ -176,21 +176,21 @@ func (f *Follower) pauseRefused(ctx context.Context, err error, pause time.Durat
 }
 
 // isHidden reports whether no table names the file now.
-func (f *Follower) isHidden() bool {
+func (f *follower) isHidden() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.visible
 }
 
-// name is what the file was called when it was seen last.
-func (f *Follower) name() string {
+// name returns the file's name when it was last seen.
+func (f *follower) name() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now
 }
 
 // see is called at each look with whether some table names the file, and as what.
-func (f *Follower) see(c candidate, visible bool) {
+func (f *follower) see(c candidate, visible bool) {
 	f.mu.Lock()
 	if f.visible && !visible {
 		f.hidden = time.Now()
@@ -208,12 +208,12 @@ func (f *Follower) see(c candidate, visible bool) {
 		f.drain() // another file may have its old name now
 	}
 	if changed || !visible || c.info.Size() != f.reading.eof.Load() {
-		f.poke()
+		f.notify()
 	}
 }
 
-// poke wakes the follower if it is idle.
-func (f *Follower) poke() {
+// notify wakes the follower if it is idle.
+func (f *follower) notify() {
 	select {
 	case f.wake <- struct{}{}:
 	default:
@@ -223,7 +223,7 @@ func (f *Follower) poke() {
 // vanished ends a follower whose file was deleted, or moved away, while it was closed;
 // false: it has not been away for long. A directory that others rename in may not list
 // it for a moment. Its stream then is one of a missing file.
-func (f *Follower) vanished() bool {
+func (f *follower) vanished() bool {
 	if f.attempts.away.IsZero() {
 		f.attempts.away = time.Now()
 	}
@@ -231,7 +231,8 @@ func (f *Follower) vanished() bool {
 		return false
 	}
 	f.t.Log.Error("file vanished while it was closed for want of descriptors; "+
-		"lines written to it behind this offset are lost unless it is found", "path", f.path, "offset", f.place.local.Offset)
+		"lines written to it behind this offset are lost unless it is found",
+		"path", f.path, "offset", f.place.local.Offset)
 	f.mu.Lock()
 	known := !f.place.stream.IsZero() && f.t.marks.get(f.place.stream) != nil
 	f.mu.Unlock()
@@ -243,7 +244,7 @@ func (f *Follower) vanished() bool {
 }
 
 // end ends the stream: all of the file is acknowledged, and it is gone.
-func (f *Follower) end(ctx context.Context) {
+func (f *follower) end(ctx context.Context) {
 	local := &f.place.local
 	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: f.place.stream, Epoch: local.epoch,
 		Offset: local.Offset, End: local.Offset, Before: local.Tail, After: local.Tail})

@@ -11,14 +11,14 @@ import (
 
 // sight is what one look at the patterns found.
 type sight struct {
-	dirs  map[string]bool // directories in which a change may bring or take away a match
-	whole bool            // there are no others
+	dirs  map[string]bool // directories in which a change may add or remove a match
+	whole bool            // there are no other such directories
 	took  time.Duration
 }
 
-// glob lists what matches pattern, in order, as filepath.Glob does, and notes
-// the directories that decide it. A part of the pattern without wildcards is
-// asked for by its name, so a directory is read only where it has to be.
+// glob lists what matches pattern, in order, as filepath.Glob does, and notes the directories
+// that decide it. A part of the pattern without wildcards is looked up by its name, so a
+// directory is read only where it must be.
 func (s *sight) glob(pattern string) (paths []string, err error) {
 	if _, err := filepath.Match(pattern, ""); err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (s *sight) glob(pattern string) (paths []string, err error) {
 	return paths, nil
 }
 
-// within goes on in a directory with the parts of the pattern that are left.
+// within continues in a directory with the rest of the pattern's parts.
 func (s *sight) within(dir string, parts []string, paths *[]string) {
 	if len(parts) == 0 {
 		return
@@ -50,7 +50,7 @@ func (s *sight) within(dir string, parts []string, paths *[]string) {
 	if !hasMeta(parts[0]) {
 		path := filepath.Join(dir, parts[0])
 		if _, err := os.Lstat(path); err != nil {
-			return // its directory will show when it comes
+			return // when it is created, its directory changes
 		}
 		if len(parts) == 1 {
 			*paths = append(*paths, path)
@@ -76,7 +76,7 @@ func (s *sight) within(dir string, parts []string, paths *[]string) {
 	}
 }
 
-// isDir reports whether an entry is a directory, or leads to one.
+// isDir reports whether an entry is a directory, or a link to one.
 func isDir(path string, e os.DirEntry) bool {
 	if e.Type()&os.ModeSymlink == 0 {
 		return e.IsDir()

@@ -107,7 +107,7 @@ func BenchmarkLook(b *testing.B) {
 	for i := range 2000 {
 		tree(b, root, fmt.Sprintf("h%d/%d/%d/a.log", i/200, i/20%10, i%20))
 	}
-	tl := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{filepath.Join(root, "*/*/*/a.log")}}}, State: b.TempDir(), Out: newKeeper(), Lossy: true}}
+	tl := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{filepath.Join(root, "*/*/*/a.log")}}}, State: b.TempDir(), Out: newCollector(), Lossy: true}}
 	tl.defaults()
 	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
 	tl.look(b.Context())

@@ -6,13 +6,13 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// hints are the kernel's word of what changes in the directories that decide
-// what the patterns match. They only save time: looking is the truth.
+// hints are the kernel's reports of changes in the directories that decide what the patterns
+// match. They only save time: only a look is reliable.
 type hints struct {
-	watcher *fsnotify.Watcher // nil: there are none
+	watcher *fsnotify.Watcher // nil: there are no hints
 	watched map[string]bool
 	whole   bool // all these directories are watched
-	stale   bool // files came or went since the last look
+	stale   bool // files were created or removed since the last look
 }
 
 func newHints() *hints {
@@ -23,9 +23,9 @@ func newHints() *hints {
 	return &hints{watcher: w, watched: make(map[string]bool)}
 }
 
-// watch watches the directories of a look. All are named each time: another file
-// system may be mounted over one that is watched already. What changed in a new one
-// between the look and now was not told by anything, so another look is due.
+// watch watches the directories of a look. It adds all of them each time: another file system
+// may have been mounted over a directory that is watched. Nothing reported what changed in a
+// new directory between the look and now, so another look is due.
 func (h *hints) watch(s *sight) {
 	if h.watcher == nil {
 		return
@@ -34,7 +34,7 @@ func (h *hints) watch(s *sight) {
 	before := h.watched
 	h.watched = make(map[string]bool, len(s.dirs))
 	for dir := range s.dirs {
-		if h.watcher.Add(dir) != nil { // it is missing, or too many are watched
+		if h.watcher.Add(dir) != nil { // it does not exist, or too many are watched
 			h.whole = false
 			continue
 		}
@@ -50,7 +50,7 @@ func (h *hints) events() chan fsnotify.Event {
 	return h.watcher.Events
 }
 
-// errors says that events were lost.
+// errors reports that events were lost.
 func (h *hints) errors() chan error {
 	if h.watcher == nil {
 		return nil
@@ -75,29 +75,29 @@ func (t *Tailer) hint(h *hints, e fsnotify.Event) {
 	f := t.byPath[e.Name]
 	t.mu.Unlock()
 	if f != nil {
-		f.poke()
+		f.notify()
 	}
 }
 
-// pace says when to look again. What a look costs decides: however many files
-// there are, idle ones take no more than a small part of a processor.
+// pace decides when to look again, by what a look costs: however many files there are, idle
+// ones use only a small part of a processor.
 type pace struct {
 	poll  time.Duration
 	began time.Time
 	took  time.Duration
 }
 
-// How long the agent rests after a look, in times of what the look took, and how
-// many polls go by where the kernel says by itself what changes.
+// How long the agent pauses after a look, in times of what the look took, and how many polls
+// are left out where the kernel reports changes.
 const (
 	restIdle    = 100
-	restChanged = 10 // something came or went
+	restChanged = 10 // a file was created or removed
 	restBlind   = 50 // there are no hints for some directory
 	seldom      = 12
 	longestRest = time.Minute
 )
 
-// due reports whether it is time.
+// due reports whether it is time to look.
 func (p *pace) due(h *hints) bool {
 	rest := max(seldom*p.poll, restIdle*p.took)
 	switch {
@@ -109,8 +109,8 @@ func (p *pace) due(h *hints) bool {
 	return time.Since(p.began) >= min(rest, longestRest)
 }
 
-// looked notes when the last look was and what it takes; to begin with files that
-// it found is not a part of that.
+// looked notes when the last look was and how long it took, without the time for starting
+// the followers of what it found.
 func (p *pace) looked(s *sight, h *hints) {
 	p.began = time.Now()
 	h.watch(s)

@@ -25,9 +25,9 @@ func (r *rig) hole(name string, n int64) *rig {
 }
 
 func (r *rig) skips() string {
-	r.keeper.mu.Lock()
-	defer r.keeper.mu.Unlock()
-	return strings.Join(r.keeper.skips, " ")
+	r.collector.mu.Lock()
+	defer r.collector.mu.Unlock()
+	return strings.Join(r.collector.skips, " ")
 }
 
 // A hole is skipped, whether it was ever written or not; what stands on both sides
@@ -73,7 +73,7 @@ func TestHoleAndRestart(t *testing.T) {
 		r := newRig(t).append("a.log", "one\ntwo").hole("a.log", 1<<20).append("a.log", "three\n")
 		n := 0
 		reached := make(chan struct{})
-		r.keeper.fail = func(b wire.Batch) error {
+		r.collector.fail = func(b wire.Batch) error {
 			if b.Op == wire.OpOpen {
 				return nil
 			}
@@ -90,7 +90,7 @@ func TestHoleAndRestart(t *testing.T) {
 			<-reached
 		}
 		r.halt()
-		r.keeper.refuse(nil)
+		r.collector.refuse(nil)
 		r.run().expect("one two three")
 		if got := r.skips(); got != fmt.Sprintf("7..%d", 7+1<<20) {
 			t.Errorf("after %d batches: skipped %s", stop, got)
@@ -148,7 +148,7 @@ func TestReservedRoom(t *testing.T) {
 }
 
 // follower is that of the file of a name.
-func (r *rig) follower(name string) *Follower {
+func (r *rig) follower(name string) *follower {
 	r.tailer.mu.Lock()
 	defer r.tailer.mu.Unlock()
 	return r.tailer.byPath[r.path(name)]
@@ -237,7 +237,7 @@ func TestHoleProvesLittle(t *testing.T) {
 	defer f.Close()
 	f.WriteAt([]byte("one\n"), 1<<20)
 	refused := make(chan struct{}, 100)
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData {
 			select {
 			case refused <- struct{}{}:
@@ -251,7 +251,7 @@ func TestHoleProvesLittle(t *testing.T) {
 	<-refused
 	r.copyTruncate("a.log", "copy")
 	f.WriteAt([]byte("two\n"), 1<<20+4)
-	r.keeper.refuse(nil)
+	r.collector.refuse(nil)
 	r.expectSet("one two")
 }
 

@@ -9,32 +9,32 @@ import (
 	"fanin/internal/wire"
 )
 
-// identity is what tells one file from all others. The file's handle or its
-// number and its content decide; the device number, which another boot or mount
-// changes, only breaks ties; the paths are labels.
+// identity distinguishes a file from all others. The file's handle, or its inode and its
+// content, decide. The device number, which another boot or mount changes, only breaks ties;
+// the paths are labels.
 type identity struct {
 	handle        []byte // the file system's own name for it, see disk.Handle; may be empty
 	device, inode uint64
 	system        uint64 // the file system's id, see disk.FileSystem; 0: none
 	head          head
 	path          string
-	real          string // where path led, if over symbolic links
+	real          string // the target of path, if it is reached through symbolic links
 }
 
-// head is how a file begins: the hash of its first 1<<(bits-1) bytes. Without
-// bits nothing is known. It never changes while the file only grows.
+// head is how a file begins: the hash of its first 1<<(bits-1) bytes. With bits = 0 nothing is
+// known. It never changes while the file only grows.
 type head struct {
 	bits uint8
 	sum  wire.Hash
 }
 
-// headSize is how much of a file's beginning is looked at.
+// headSize is how much of a file's beginning is compared.
 const (
 	headBits = 11
 	headSize = 1 << (headBits - 1)
 )
 
-// headsOf are the hashes of the first 1, 2, 4, ... bytes of b.
+// headsOf returns the hashes of the first 1, 2, 4, ... bytes of b.
 func headsOf(b []byte) (sums []wire.Hash) {
 	for n := 1; n <= min(len(b), headSize); n *= 2 {
 		sums = append(sums, wire.TailHash(b[:n]))
@@ -42,7 +42,7 @@ func headsOf(b []byte) (sums []wire.Hash) {
 	return sums
 }
 
-// headOf is the longest of some hashes.
+// headOf returns the longest of some hashes.
 func headOf(sums []wire.Hash) head {
 	if len(sums) == 0 {
 		return head{}
@@ -50,17 +50,19 @@ func headOf(sums []wire.Hash) head {
 	return head{bits: uint8(len(sums)), sum: sums[len(sums)-1]}
 }
 
-// begins reports whether a file with these hashes begins so.
+// begins reports whether a file with these hashes begins like h.
 func (h head) begins(sums []wire.Hash) bool {
 	return h.bits == 0 || int(h.bits) <= len(sums) && sums[h.bits-1] == h.sum
 }
 
 // The collector keeps the identity for agents that lose their state:
 //
-//	0 version, 2 · 1 length of the handle, 1 byte · handle · device, 8 bytes, little endian · inode, 8 bytes · file system, 8 bytes ·
-//	bits of the head, 1 byte · its hash, 8 bytes · length of the path, 2 bytes · path · real path, to the end
+//	0 version, 2 · 1 length of the handle, 1 byte · handle ·
+//	device, 8 bytes, little endian · inode, 8 bytes · file system, 8 bytes ·
+//	bits of the head, 1 byte · its hash, 8 bytes ·
+//	length of the path, 2 bytes · path · real path, to the end
 //
-// Version 1 ends in inode and path. Paths too long for it keep their ends.
+// Version 1 ends in inode and path. Of paths that are too long, their ends are kept.
 func (id *identity) append(dst []byte) []byte {
 	handle := id.handle
 	if len(handle) > 128 {
@@ -110,33 +112,33 @@ func parseIdentity(b []byte) (id identity, err error) {
 	return id, nil
 }
 
-func (f *Follower) id() identity {
+func (f *follower) id() identity {
 	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, system: f.file.system,
 		head: headOf(f.file.headSums()), path: f.label(), real: f.real}
 }
 
-func (f *Follower) identity() []byte {
+func (f *follower) identity() []byte {
 	id := f.id()
 	return id.append(nil)
 }
 
-// mark is the follower's place as a mark.
-func (f *Follower) mark() *mark {
+// mark returns the follower's place as a mark.
+func (f *follower) mark() *mark {
 	f.mu.Lock()
 	sent := f.place.sent.Offset
 	f.mu.Unlock()
 	return f.markOf(f.place.stream, &f.place.local, sent)
 }
 
-// markOf is a mark of a stream in this follower's file.
-func (f *Follower) markOf(id wire.StreamID, b *localState, sent int64) *mark {
-	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: append([]wire.Point(nil), b.trail...), Lines: b.lines, Log: b.log,
+// markOf returns a mark of a stream in this follower's file.
+func (f *follower) markOf(id wire.StreamID, b *localState, sent int64) *mark {
+	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: slices.Clone(b.trail), Lines: b.lines, Log: b.log,
 		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.unsent, identity: f.id()}
 }
 
 // beginning is what is remembered of a file's first bytes.
 type beginning struct {
-	bytes []byte // no more than firstBytes: of many small files these tell most apart
+	bytes []byte // no more than firstBytes: enough to distinguish most of many small files
 	sums  []wire.Hash
 }
 
@@ -146,13 +148,14 @@ func beginningOf(b []byte) *beginning {
 	return &beginning{slices.Clone(b[:min(len(b), firstBytes)]), headsOf(b)}
 }
 
-// like reports whether one file may begin with all of another one's beginning.
+// like reports whether a file may begin with all of another one's beginning.
 func (b *beginning) like(short *beginning) bool {
 	last := len(short.sums) - 1
 	return len(b.sums) > last && b.sums[last] == short.sums[last] && bytes.HasPrefix(b.bytes, short.bytes)
 }
 
-// headSums are the hashes of the file's beginning, read anew until all are known.
+// headSums returns the hashes of the file's beginning, which is read again until all are
+// known.
 func (f *file) headSums() []wire.Hash {
 	b := f.begins.Load()
 	if b == nil || len(b.sums) < headBits {
@@ -162,25 +165,25 @@ func (f *file) headSums() []wire.Hash {
 	return b.sums
 }
 
-// sameDisk reports whether a mark is of this file's file system.
-func (f *Follower) sameDisk(m *mark) bool {
+// sameDisk reports whether a mark's file is on this file's file system.
+func (f *follower) sameDisk(m *mark) bool {
 	if m.system != 0 && f.file.system != 0 {
 		return m.system == f.file.system
 	}
 	return m.device == f.key.device
 }
 
-// has reports whether the file holds what was sent of a mark's file: the same
-// beginning, and the same bytes before the mark.
-func (f *Follower) has(m *mark) bool {
+// has reports whether the file holds what was sent of a mark's file: the same beginning, and
+// the same bytes before the mark.
+func (f *follower) has(m *mark) bool {
 	return m.Offset > 0 && m.head.begins(f.file.headSums()) && f.file.holds(m.Point)
 }
 
-// sameFile reports whether a mark is of this very file. A handle is given only
-// once by its file system, so there it proves this whatever the content is now.
-// Another boot or mount may show the file system as another one: then the
-// content has to agree, as it has to with a number, which is given again.
-func (f *Follower) sameFile(m *mark) bool {
+// sameFile reports whether a mark's file is this one. A file system uses a handle only once,
+// so within it a handle is proof, whatever the content is now. After another boot or mount
+// the file system may look like another one: then the content must agree. It must agree
+// with an inode, too, which is used again.
+func (f *follower) sameFile(m *mark) bool {
 	byHandle := len(f.file.handle) > 0 && len(m.handle) > 0
 	switch {
 	case byHandle && !bytes.Equal(f.file.handle, m.handle), !byHandle && m.inode != f.key.inode:

@@ -32,13 +32,13 @@ func (r *rig) changeMarks(change func(*mark)) *rig {
 	if err := os.WriteFile(path, formatMarks(list, false), 0o640); err != nil {
 		r.Fatal(err)
 	}
-	for id, b := range r.keeper.ident {
-		m := &mark{Point: r.keeper.marks[id].Point}
+	for id, b := range r.collector.ident {
+		m := &mark{Point: r.collector.marks[id].Point}
 		if m.identity, err = parseIdentity(b); err != nil {
 			r.Fatal(err)
 		}
 		change(m)
-		r.keeper.ident[id] = m.identity.append(nil)
+		r.collector.ident[id] = m.identity.append(nil)
 	}
 	return r
 }
@@ -110,7 +110,7 @@ func TestDeviceBreaksTies(t *testing.T) {
 	tl := &Tailer{Settings: Settings{State: t.TempDir()}}
 	tl.defaults()
 	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
-	var files []*Follower
+	var files []*follower
 	for _, name := range []string{"a.log", "b.log"} {
 		fi, err := os.Stat(r.path(name))
 		if err != nil {
@@ -249,7 +249,7 @@ func TestFromEndBeforeACollector(t *testing.T) {
 			r.halt()
 			r.append("a.log", "5\n").append("c.log", "6\n").run()
 		}
-		r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
+		r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
 		want := "part done 3 4"
 		if killed {
 			want += " 5 6"
@@ -295,8 +295,8 @@ func TestHostRenamed(t *testing.T) {
 	}
 	r.run().expectSet(want.String())
 	r.halt()
-	old := r.keeper.marks
-	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark) // they are another agent's
+	old := r.collector.marks
+	r.collector.marks = make(map[wire.StreamID]*wire.Watermark) // they are another agent's
 	for i := range files {
 		text := fmt.Sprintf("g%d\n", i)
 		want.WriteString(text)
@@ -307,10 +307,10 @@ func TestHostRenamed(t *testing.T) {
 	if n := r.tailer.Counts()["maybe_doubled_bytes"]; n != 0 {
 		t.Errorf("%d bytes may be doubled, but all were acknowledged", n)
 	}
-	if len(r.keeper.skips) > 0 {
-		t.Errorf("skipped %v", r.keeper.skips)
+	if len(r.collector.skips) > 0 {
+		t.Errorf("skipped %v", r.collector.skips)
 	}
-	for id := range r.keeper.marks {
+	for id := range r.collector.marks {
 		if old[id] != nil {
 			t.Fatal("a stream of the other agent was opened")
 		}
@@ -323,17 +323,17 @@ func TestHostRenamed(t *testing.T) {
 func TestHostRenamedInDoubt(t *testing.T) {
 	r := newRig(t).owner("old-name").append("a.log", "1\n").run().expect("1")
 	var lost atomic.Bool
-	r.keeper.mu.Lock()
-	r.keeper.failing = func(b wire.Batch) error {
+	r.collector.mu.Lock()
+	r.collector.failing = func(b wire.Batch) error {
 		if b.Op == wire.OpData && b.Offset == 2 {
 			lost.Store(true)
 			return errors.New("the answer was lost")
 		}
 		return nil
 	}
-	r.keeper.mu.Unlock()
+	r.collector.mu.Unlock()
 	r.append("a.log", "22\n").await(lost.Load).halt()
-	r.keeper.marks, r.keeper.failing = make(map[wire.StreamID]*wire.Watermark), nil
+	r.collector.marks, r.collector.failing = make(map[wire.StreamID]*wire.Watermark), nil
 	r.append("a.log", "3\n").owner("new-name").run().expect("1 22 22 3")
 	if n := r.tailer.Counts()["maybe_doubled_bytes"]; n != 3 {
 		t.Errorf("%d bytes are counted as perhaps doubled, want 3", n)
@@ -347,7 +347,7 @@ func TestRefusalsSlowDown(t *testing.T) {
 	var log strings.Builder
 	r.change = func(t *Tailer) { t.Refused, t.Log = time.Millisecond, slog.New(slog.NewTextHandler(&log, nil)) }
 	var tries []time.Time
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData && len(tries) < 7 {
 			tries = append(tries, time.Now())
 			return &wire.Refused{Reason: "not these"}
@@ -373,7 +373,7 @@ func TestContradictionsSlowDown(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Poll = 32 * time.Millisecond } // the first pause is 2 ms
 	var tries []time.Time
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData && len(tries) < 7 {
 			tries = append(tries, time.Now())
 			return &wire.Expected{Known: true, Watermark: wire.Watermark{Epoch: b.Epoch}}
@@ -393,7 +393,7 @@ func TestRefusalEndsWithTheConnection(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Refused = time.Hour }
 	refused := make(chan struct{}, 1)
-	r.keeper.refuse(func(b wire.Batch) error {
+	r.collector.refuse(func(b wire.Batch) error {
 		if b.Op != wire.OpData {
 			return nil
 		}
@@ -413,10 +413,10 @@ func TestRefusalEndsWithTheConnection(t *testing.T) {
 	}
 	for range 3 {
 		again()
-		r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
+		r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
 	}
 	again()
-	r.keeper.refuse(nil)
-	r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
+	r.collector.refuse(nil)
+	r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
 	r.expect("1")
 }

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// idleFile is what the decision goes by what to do with a file that has no more lines.
+// idleFile is what decides what happens to a file that has no more lines.
 type idleFile struct {
-	partial    bool          // it ends in a line without an end
+	partial    bool          // it ends in an unfinished line
 	visible    bool          // some table names it
 	whole      bool          // its table says that it is complete
-	final      bool          // its last line was taken for complete already
-	superseded bool          // the file in its place has its last line, too
+	final      bool          // its last line was sent as complete
+	superseded bool          // the file that replaced it has its last line, too
 	deleted    bool          // it has no name left
 	quiet      time.Duration // since it grew, or since a table named it
 }
 
-// idleStep is what to do with such a file.
+// idleStep is what happens to such a file.
 type idleStep int
 
 const (
 	readFinal idleStep = iota // its last line is complete as it is: read it
 	letGo                     // it is done
-	keepOpen                  // it may lose its last name any moment
+	keepOpen                  // it may lose its last name at any moment
 	mayClose                  // its descriptor may be closed when others need it
 )
 
-// idleStep decides what becomes of a file that has no more lines now. A file that no
-// table names is drained: its last line gets its end after Grace, and it is let go
-// once it is deleted, or after LetGo.
+// idleStep decides what happens to a file that has no more lines now. A file that no table
+// names is drained: its last line is ended after Grace, and it is let go once it is deleted,
+// or after LetGo.
 func (t *Tailer) idleStep(x idleFile) idleStep {
 	late := x.quiet > t.Grace
 	switch {
@@ -48,7 +48,7 @@ func (t *Tailer) idleStep(x idleFile) idleStep {
 }
 
 // idle waits until there may be more lines.
-func (f *Follower) idle(ctx context.Context) error {
+func (f *follower) idle(ctx context.Context) error {
 	for {
 		if more, err := f.hasGrown(); more || err != nil {
 			return err
@@ -82,7 +82,7 @@ func (f *Follower) idle(ctx context.Context) error {
 
 // hasGrown reports whether the file's size is another than when it was read. The error
 // is errTruncated if the file does not hold what was read of it.
-func (f *Follower) hasGrown() (bool, error) {
+func (f *follower) hasGrown() (bool, error) {
 	local := &f.place.local
 	size := f.file.size()
 	if size < local.Offset || !f.file.still(local.cursor) {
@@ -96,7 +96,7 @@ func (f *Follower) hasGrown() (bool, error) {
 }
 
 // idleFile is what is known of a file that has the size that was read.
-func (f *Follower) idleFile() idleFile {
+func (f *follower) idleFile() idleFile {
 	f.mu.Lock()
 	x := idleFile{visible: f.visible, superseded: f.superseded}
 	x.quiet = min(time.Since(f.hidden), time.Since(f.reading.grown))
@@ -108,7 +108,7 @@ func (f *Follower) idleFile() idleFile {
 
 // awaitChange waits until the file may have changed; more reports that it must be read
 // though its size has not.
-func (f *Follower) awaitChange(ctx context.Context) (more bool, err error) {
+func (f *follower) awaitChange(ctx context.Context) (more bool, err error) {
 	select {
 	case <-f.wake:
 		return f.holes.waits, nil // a hole may be filled, which changes no size

@@ -9,32 +9,32 @@ import (
 
 // index finds followers. Under Tailer.mu.
 type index struct {
-	followers map[fileKey]*Follower
-	claims    map[wire.StreamID]*Follower // the follower of each stream
-	byPath    map[string]*Follower        // the newest file that had the name
-	beside    map[string][]*Follower      // by directory; a list is replaced, or grows, but never changes
+	followers map[fileKey]*follower
+	claims    map[wire.StreamID]*follower // the follower of each stream
+	byPath    map[string]*follower        // the newest file that had the name
+	beside    map[string][]*follower      // by directory; a list is replaced, or grows, but never changes
 }
 
 func newIndex() index {
-	return index{followers: make(map[fileKey]*Follower), claims: make(map[wire.StreamID]*Follower),
-		byPath: make(map[string]*Follower), beside: make(map[string][]*Follower)}
+	return index{followers: make(map[fileKey]*follower), claims: make(map[wire.StreamID]*follower),
+		byPath: make(map[string]*follower), beside: make(map[string][]*follower)}
 }
 
 // allLocked returns the followers as they are now.
-func (x *index) allLocked() []*Follower {
+func (x *index) allLocked() []*follower {
 	return slices.Collect(maps.Values(x.followers))
 }
 
-func (x *index) addLocked(f *Follower) {
+func (x *index) addLocked(f *follower) {
 	x.followers[f.key] = f
 	x.beside[f.dir] = append(x.beside[f.dir], f)
 }
 
-func (x *index) removeLocked(f *Follower) {
+func (x *index) removeLocked(f *follower) {
 	if x.followers[f.key] == f {
 		delete(x.followers, f.key)
 	}
-	x.beside[f.dir] = slices.DeleteFunc(slices.Clone(x.beside[f.dir]), func(g *Follower) bool { return g == f })
+	x.beside[f.dir] = slices.DeleteFunc(slices.Clone(x.beside[f.dir]), func(g *follower) bool { return g == f })
 	for _, path := range f.names {
 		if x.byPath[path] == f {
 			delete(x.byPath, path)
@@ -46,7 +46,7 @@ func (x *index) removeLocked(f *Follower) {
 }
 
 // nameLocked notes that a follower's file has a name.
-func (x *index) nameLocked(f *Follower, path string) {
+func (x *index) nameLocked(f *follower, path string) {
 	before := x.byPath[path]
 	if before == f {
 		return

@@ -9,7 +9,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// known lists the streams that marks and the collector know, and that have no follower.
+// known returns the streams that the marks or the collector know and that have no follower.
 func (t *Tailer) known() map[wire.StreamID]*mark {
 	known := t.marks.all()
 	t.mu.Lock()
@@ -21,36 +21,36 @@ func (t *Tailer) known() map[wire.StreamID]*mark {
 	return known
 }
 
-// merge is what both sides together know of a stream. A mark is a little older
-// than what was acked when its process was killed; then the collector knows better.
+// merge combines what both sides know of a stream. When a process is killed, its mark is a
+// little older than what was acknowledged; then the collector knows better.
 func merge(m *mark, s *wire.StreamState, log logID) *mark {
 	switch {
 	case m == nil:
 		m = &mark{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Log: log}
 		m.identity, _ = parseIdentity(s.Identity)
 	case s.Epoch > m.Epoch || s.Epoch == m.Epoch && s.Offset > m.Offset:
-		newer := *m // marks are replaced, never changed
+		newer := *m // marks are replaced, never modified
 		newer.Epoch, newer.Point, newer.Trail, newer.Log = s.Epoch, s.Point, s.Trail, log
 		m = &newer
 	}
 	return m
 }
 
-// registry is what is known of streams without a follower, by all that may lead
-// to one: so that thousands of new files find theirs among thousands.
+// registry indexes the known streams without a follower by everything that may identify
+// their files, so that thousands of new files find theirs among thousands.
 type registry struct {
 	t       *Tailer
 	free    map[wire.StreamID]*mark
 	byInode map[uint64][]*mark
 	byHead  map[head][]*mark
 	byPath  map[string][]*mark
-	present map[uint64][]*Follower // files that are there, by inode
-	search  *search                // for those that have another name
+	present map[uint64][]*follower // files that exist, by inode
+	search  *search                // for files that have another name
 }
 
-func (t *Tailer) newRegistry(fresh []*Follower) *registry {
+func (t *Tailer) newRegistry(fresh []*follower) *registry {
 	r := &registry{t: t, free: t.known(), byInode: make(map[uint64][]*mark), byHead: make(map[head][]*mark),
-		byPath: make(map[string][]*mark), present: make(map[uint64][]*Follower), search: t.newSearch()}
+		byPath: make(map[string][]*mark), present: make(map[uint64][]*follower), search: t.newSearch()}
 	if len(r.free) == 0 {
 		return r
 	}
@@ -70,12 +70,12 @@ func (t *Tailer) newRegistry(fresh []*Follower) *registry {
 	return r
 }
 
-// identify finds the streams that new files belong to: by what they are first,
-// and then, for those that no state knows, by what is in them.
-func (t *Tailer) identify(fresh []*Follower) {
+// identify finds the streams that new files belong to: first by inode and handle, and then,
+// for the rest, by content.
+func (t *Tailer) identify(fresh []*follower) {
 	r := t.newRegistry(fresh)
 	defer r.search.close()
-	for _, fits := range []func(*Follower) []*mark{r.sameFile, r.sameContent, r.rewritten} {
+	for _, fits := range []func(*follower) []*mark{r.sameFile, r.sameContent, r.rewritten} {
 		r.match(fresh, fits)
 	}
 	for _, f := range fresh {
@@ -85,17 +85,17 @@ func (t *Tailer) identify(fresh []*Follower) {
 	}
 }
 
-// pair is a file and a mark that fits it, and how well.
+// pair is a file and a mark that fits it; a higher rank fits better.
 type pair struct {
-	f    *Follower
+	f    *follower
 	m    *mark
 	rank int
 }
 
-// match gives marks to files that have none, the best pairs first: a mark whose
-// place the file still holds before one that it does not; then the device and
-// the path break ties, and at last the furthest mark.
-func (r *registry) match(fresh []*Follower, fits func(*Follower) []*mark) {
+// match assigns marks to files that have none, the best pairs first: a mark whose place the
+// file still holds precedes one that it does not; then the device, the path and at last the
+// furthest mark break ties.
+func (r *registry) match(fresh []*follower, fits func(*follower) []*mark) {
 	if len(r.free) == 0 {
 		return
 	}
@@ -114,12 +114,12 @@ func (r *registry) match(fresh []*Follower, fits func(*Follower) []*mark) {
 	for _, p := range pairs {
 		if p.f.place.stream.IsZero() && r.free[p.m.Stream] != nil {
 			delete(r.free, p.m.Stream)
-			p.f.take(p.m)
+			p.f.assign(p.m)
 		}
 	}
 }
 
-func (f *Follower) rank(m *mark) (rank int) {
+func (f *follower) rank(m *mark) (rank int) {
 	for _, good := range []bool{f.file.holds(m.Point), m.device == f.key.device, m.path == f.path} {
 		rank *= 2
 		if good {
@@ -139,15 +139,14 @@ func (r *registry) filter(list []*mark, fits func(*mark) bool) (found []*mark) {
 	return found
 }
 
-func (r *registry) sameFile(f *Follower) []*mark {
-	return r.filter(r.byInode[f.key.inode], f.sameFile) // a handle is no other where the number is
+func (r *registry) sameFile(f *follower) []*mark {
+	return r.filter(r.byInode[f.key.inode], f.sameFile) // files with equal handles have equal inodes
 }
 
-// sameContent finds marks that the content of a new file stands for: their file
-// is gone, or was truncated after a copy. Little content of a file that is gone
-// proves little: many files begin alike. Content proves nothing of a file that
-// lives on.
-func (r *registry) sameContent(f *Follower) (found []*mark) {
+// sameContent finds marks whose content a new file has: their file is gone, or was truncated
+// after it was copied. Little content of a file that is gone proves little: many files begin
+// alike. Content proves nothing about a file that still exists.
+func (r *registry) sameContent(f *follower) (found []*mark) {
 	fits := func(m *mark) bool {
 		switch {
 		case !f.has(m):
@@ -168,27 +167,28 @@ func (r *registry) sameContent(f *Follower) (found []*mark) {
 	return found
 }
 
-// leastProof is how much of equal content proves that one file is another one's copy.
+// leastProof is how many equal bytes prove that one file is another one's copy.
 const leastProof = 1 << 10
 
-// rewritten finds the mark of the file that had this one's path, if this one
-// holds an earlier place of it: an editor put another version in its place.
-func (r *registry) rewritten(f *Follower) []*mark {
+// rewritten finds the mark of the file that had this one's path, if this one holds an earlier
+// place of it: an editor replaced it by another version.
+func (r *registry) rewritten(f *follower) []*mark {
 	return r.filter(r.byPath[f.path], func(m *mark) bool {
 		return lastHeld(m.Trail, f.file.holds).Offset >= leastProof && m.head.begins(f.file.headSums()) && r.gone(m)
 	})
 }
 
-// displaced reports whether the file that a mark is of is there and no longer
-// holds what was sent of it.
+// displaced reports whether a mark's file exists and no longer holds what was sent of it.
 func (r *registry) displaced(m *mark) bool {
-	return slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.sameFile(m) && !f.file.holds(m.Point) })
+	return slices.ContainsFunc(r.present[m.inode], func(f *follower) bool {
+		return f.sameFile(m) && !f.file.holds(m.Point)
+	})
 }
 
-// gone reports whether the file that a mark is of is not where it was, nor beside
-// that under a name that is not a backup's.
+// gone reports whether a mark's file is neither where it was, nor in the same directory under
+// another name, unless that is a backup's.
 func (r *registry) gone(m *mark) bool {
-	if slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.sameFile(m) }) {
+	if slices.ContainsFunc(r.present[m.inode], func(f *follower) bool { return f.sameFile(m) }) {
 		return false
 	}
 	if x := r.search.same(m); x != nil && x.path != m.path {
@@ -198,23 +198,23 @@ func (r *registry) gone(m *mark) bool {
 	if err != nil || disk.Inode(fi) != m.inode {
 		return true
 	}
-	if slices.ContainsFunc(r.present[m.inode], func(f *Follower) bool { return f.name() == m.path }) {
-		return true // another file has its number
+	if slices.ContainsFunc(r.present[m.inode], func(f *follower) bool { return f.name() == m.path }) {
+		return true // another file has its inode
 	}
 	f, err := r.t.open(candidate{m.path, &Table{}, keyOf(fi), fi})
 	if err != nil {
-		return false // nothing can be said of it
+		return false // nothing is known of it
 	}
 	defer f.file.close()
 	return !f.sameFile(m)
 }
 
-// take makes a mark's stream this follower's.
-func (f *Follower) take(m *mark) {
+// assign makes a mark's stream this follower's.
+func (f *follower) assign(m *mark) {
 	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch, trail: m.Trail,
 		log: m.Log, unsent: m.Start})
 	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
-		f.place.sent = w.Point // the last ack never came
+		f.place.sent = w.Point // the last acknowledgement was lost
 	}
 	f.t.mu.Lock()
 	f.t.claims[m.Stream] = f

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fanin/internal/disk"
 	"fanin/internal/wire"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,7 +13,7 @@ import (
 	"time"
 )
 
-// look finds new files and tells each follower where its file is seen now.
+// look finds new files, and notes for each follower under which name its file is now.
 func (t *Tailer) look(ctx context.Context) *sight {
 	seen := make(map[fileKey]candidate)
 	var order []candidate
@@ -27,14 +26,14 @@ func (t *Tailer) look(ctx context.Context) *sight {
 				continue
 			}
 			c := candidate{path, &t.Tables[i], keyOf(fi), fi}
-			if _, ok := seen[c.key]; !ok { // else the same file under another name
+			if _, ok := seen[c.key]; !ok { // otherwise it is the same file under another name
 				seen[c.key] = c
 				order = append(order, c)
 			}
 		}
 	}
 	s.took = time.Since(began)
-	t.beginAll(ctx, order)
+	t.followNew(ctx, order)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, f := range t.followers {
@@ -60,30 +59,32 @@ func (t *Tailer) match(table *Table, s *sight) (paths []string) {
 	for _, pattern := range table.Paths {
 		found, err := s.glob(pattern)
 		if err != nil {
-			t.once(pattern, "a pattern that cannot be: "+err.Error())
+			t.warnOnce(pattern, "invalid pattern: "+err.Error())
 		}
 		for _, path := range found {
 			if !table.Excludes(path) {
-				paths = append(paths, path) // perhaps twice: each file is followed once
+				paths = append(paths, path) // a path may come twice, and its file is followed once
 			}
 		}
 	}
 	return paths
 }
 
+// regular reports whether a path is a regular file. It reports what is neither that nor a
+// directory.
 func (t *Tailer) regular(path string, fi fs.FileInfo) bool {
 	if fi.Mode().IsRegular() {
 		return true
 	}
 	if !fi.IsDir() {
-		t.refuse(path, errors.New("it is no regular file"))
+		t.refuse(path, errors.New("it is not a regular file"))
 	}
 	return false
 }
 
-// once logs something about a path the first time only, and reports whether this
-// was it.
-func (t *Tailer) once(path, text string) bool {
+// warnOnce logs a warning about a path, unless one was logged before. It reports whether
+// it did.
+func (t *Tailer) warnOnce(path, text string) bool {
 	if t.skipped[path] {
 		return false
 	}
@@ -92,11 +93,11 @@ func (t *Tailer) once(path, text string) bool {
 	return true
 }
 
-// beginAll starts to follow the files among these that are not followed yet. All
-// are looked up by their identity before any is by its content, so that no copy
-// takes the stream of a file that is there.
-func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
-	var fresh []*Follower
+// followNew starts to follow those files that are not followed yet. All of them are
+// identified by their inodes and handles before any is by its content, so that no copy gets
+// the stream of a file that still exists.
+func (t *Tailer) followNew(ctx context.Context, order []candidate) {
+	var fresh []*follower
 	for _, c := range order {
 		t.mu.Lock()
 		known := t.followers[c.key] != nil
@@ -110,7 +111,7 @@ func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
 			t.refuse(c.path, err)
 			continue
 		case err != nil:
-			t.once(c.path, "cannot be followed: "+err.Error())
+			t.warnOnce(c.path, "cannot be followed: "+err.Error())
 			continue
 		}
 		delete(t.skipped, c.path)
@@ -119,14 +120,15 @@ func (t *Tailer) beginAll(ctx context.Context, order []candidate) {
 	if len(fresh) == 0 {
 		return
 	}
-	slices.SortStableFunc(fresh, func(a, b *Follower) int { return a.modified.Compare(b.modified) }) // rotated ones first
+	// Rotated files come first: they are older.
+	slices.SortStableFunc(fresh, func(a, b *follower) int { return a.modified.Compare(b.modified) })
 	t.identify(fresh)
 	t.start(ctx, fresh...)
 }
 
-// start runs followers, but those whose file has one by now. None looks around
-// before all are there: else a copy could find nothing that it is a copy of.
-func (t *Tailer) start(ctx context.Context, all ...*Follower) {
+// start runs followers, except for files that are followed by now. All are in the index
+// before any of them runs: otherwise a copy might not find its original.
+func (t *Tailer) start(ctx context.Context, all ...*follower) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range all {
@@ -135,15 +137,15 @@ func (t *Tailer) start(ctx context.Context, all ...*Follower) {
 			continue
 		}
 		if f.before = t.byPath[f.path]; f.before != nil {
-			t.handOnLocked(f.path, f.before.file.modified(f.before.modified))
+			t.noteReusedLocked(f.path, f.before.file.modified(f.before.modified))
 		}
 		t.startLocked(ctx, f)
 	}
 }
 
-// startLocked runs a follower on a goroutine, which ends with ctx or when its
-// file is gone and drained.
-func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
+// startLocked runs a follower on a goroutine, which ends with ctx, or when its file is gone
+// and drained.
+func (t *Tailer) startLocked(ctx context.Context, f *follower) {
 	t.addLocked(f)
 	t.nameLocked(f, f.path)
 	t.running.Go(func() {
@@ -152,8 +154,8 @@ func (t *Tailer) startLocked(ctx context.Context, f *Follower) {
 	})
 }
 
-// drop forgets a follower that ended.
-func (t *Tailer) drop(f *Follower) {
+// drop removes a follower that ended from the index.
+func (t *Tailer) drop(f *follower) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.removeLocked(f)
@@ -161,8 +163,8 @@ func (t *Tailer) drop(f *Follower) {
 	f.file.close()
 }
 
-// open makes a follower for a file.
-func (t *Tailer) open(c candidate) (*Follower, error) {
+// open makes a follower for a file, which is not started.
+func (t *Tailer) open(c candidate) (*follower, error) {
 	file, err := t.descriptors.openFile(c.path)
 	if err != nil {
 		return nil, err
@@ -170,7 +172,7 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 	fi, err := file.f.Stat()
 	if err != nil || keyOf(fi) != c.key {
 		file.close()
-		return nil, cmp.Or(err, fmt.Errorf("it was replaced just now"))
+		return nil, cmp.Or(err, errors.New("it was replaced while it was opened"))
 	}
 	if err := cmp.Or(file.checkFit(c.path), t.checkOwn(file, c.path), t.checkEcho(c.key)); err != nil {
 		file.close()
@@ -181,7 +183,7 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 	if err != nil || real == c.path {
 		real = ""
 	}
-	f := &Follower{t: t, table: c.table, key: c.key, file: file, wake: make(chan struct{}, 1),
+	f := &follower{t: t, table: c.table, key: c.key, file: file, wake: make(chan struct{}, 1),
 		location:   location{path: c.path, real: real, dir: filepath.Dir(c.path), source: c.table.source(c.path)},
 		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime()},
 		succession: succession{drained: make(chan struct{})}}
@@ -189,7 +191,7 @@ func (t *Tailer) open(c candidate) (*Follower, error) {
 	return f, nil
 }
 
-// fileKey tells files apart while they are open or there.
+// fileKey identifies a file for as long as it is open or has a name.
 type fileKey struct{ device, inode uint64 }
 
 func keyOf(fi fs.FileInfo) fileKey { return fileKey{disk.Device(fi), disk.Inode(fi)} }

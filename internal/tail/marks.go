@@ -19,8 +19,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// mark is this side's own note of a stream: the second witness of what is kept,
-// believed before the collector's watermark only when the log changed its life.
+// mark is the agent's own record of a stream: a second witness of what is in the log. It is
+// believed before the collector's watermark only when the log's incarnation changed.
 type mark struct {
 	Stream wire.StreamID
 	Epoch  uint32
@@ -29,13 +29,13 @@ type mark struct {
 	Lines int64
 	Log   logID
 	Agent string // the owner of the stream; "" in marks of an older release
-	Sent  int64  // end of the last batch that was given away; not before Point
-	Start bool   // where a file that nothing was sent of begins
-	Live  bool   // in the file: written while its process went on
+	Sent  int64  // end of the last batch that was sent; not before Point
+	Start bool   // nothing was sent of the file, which begins here
+	Live  bool   // the process went on after it wrote the mark
 	identity
 }
 
-// marks keeps all marks in one file, "marks", which is replaced as a whole:
+// marks holds all marks and writes them to one file, "marks", which is replaced as a whole:
 //
 //	fanin-marks 1
 //	CRC32C of the rest of the line, 8 hexadecimal digits · space · a mark as JSON
@@ -48,23 +48,21 @@ type marks struct {
 	list  map[wire.StreamID]*mark
 	dirty bool
 	saved time.Time
-	wrote bool          // the file was there, or is
-	left  bool          // the directory is another agent's by now: write no more
-	said  time.Time     // when it was said last that they cannot be written
-	took  time.Duration // to write them
+	wrote bool          // the file exists, or existed
+	left  bool          // another agent owns the directory now: write no more
+	took  time.Duration // the last write
 
 	written time.Time // when the marks that were read were written
 }
 
 const marksHeader = "fanin-marks 1"
 
-// saveEvery is how old a mark may get, unless there are so many that writing them
-// takes long. Marks count only when the collector lost its state, so they may be
-// a little behind.
+// saveEvery is how old a mark may get, unless there are so many that writing them takes
+// long. Marks matter only when the collector lost its state, so they may be a little behind.
 const saveEvery = time.Second
 
-// openMarks reads the marks in dir. Damaged ones are put aside, which is said:
-// the collector's watermarks do without. first says that there never were any.
+// openMarks reads the marks in dir. A damaged file is renamed and reported: the collector's
+// watermarks are enough. first reports that there never were any marks.
 func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool, err error) {
 	if err := d.MkdirAll(dir, 0o750); err != nil {
 		return nil, false, fmt.Errorf("make the directory of the marks: %w", err)
@@ -84,9 +82,10 @@ func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool
 	list, err := parseMarks(b)
 	if err != nil {
 		aside := m.path + ".damaged"
-		log.Error("the marks are damaged and put aside; the collector's watermarks decide where files go on", "path", m.path, "aside", aside, "err", err)
+		log.Error("the marks are damaged and were renamed; the collector's watermarks decide where files continue",
+			"path", m.path, "aside", aside, "err", err)
 		if err := d.Rename(m.path, aside); err != nil {
-			return nil, false, fmt.Errorf("put the damaged marks aside: %w", err)
+			return nil, false, fmt.Errorf("rename the damaged marks: %w", err)
 		}
 	}
 	for _, x := range list {
@@ -95,13 +94,14 @@ func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool
 	return m, false, nil
 }
 
-// put sets a mark; it reaches the disk a little later.
+// put sets a mark. It is written to the disk a little later.
 func (m *marks) put(x *mark) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.list[x.Stream], m.dirty = x, true
 }
 
+// remove removes the mark of a stream that ended.
 func (m *marks) remove(id wire.StreamID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -116,7 +116,7 @@ func (m *marks) get(id wire.StreamID) *mark {
 	return m.list[id]
 }
 
-// all returns the marks as they are now.
+// all returns a copy of the marks.
 func (m *marks) all() map[wire.StreamID]*mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,27 +134,16 @@ func (m *marks) abandon() {
 	m.left = true
 }
 
-// deleted reports whether the file was taken away. m.mu is held.
-func (m *marks) deleted() bool {
+// deletedLocked reports whether the file was deleted.
+func (m *marks) deletedLocked() bool {
 	_, err := os.Lstat(m.path)
 	return m.wrote && errors.Is(err, fs.ErrNotExist)
 }
 
-// saySave reports whether to say now that the marks cannot be written: once a minute.
-func (m *marks) saySave() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if time.Since(m.said) < time.Minute {
-		return false
-	}
-	m.said = time.Now()
-	return true
-}
-
-// save writes the marks if they changed, or were deleted, and it is time.
+// save writes the marks if they changed or were deleted, unless it did so just before.
 func (m *marks) save() error {
 	m.mu.Lock()
-	m.dirty = m.dirty || m.deleted()
+	m.dirty = m.dirty || m.deletedLocked()
 	due := m.dirty && time.Since(m.saved) >= max(saveEvery, restBlind*m.took)
 	m.mu.Unlock()
 	if !due {
@@ -163,10 +152,11 @@ func (m *marks) save() error {
 	return m.write(false)
 }
 
-// write writes the marks; last says that nothing is sent any more.
+// write writes the marks if they changed or were deleted; last says that nothing is sent any
+// more, and writes them in any case.
 func (m *marks) write(last bool) error {
 	m.mu.Lock()
-	m.dirty = m.dirty || m.deleted()
+	m.dirty = m.dirty || m.deletedLocked()
 	if m.left || !m.dirty && !last {
 		m.mu.Unlock()
 		return nil
@@ -190,7 +180,7 @@ func (m *marks) write(last bool) error {
 	return nil
 }
 
-// dropStarts forgets where files begin that nothing was sent of.
+// dropStarts removes the marks of files of which nothing was sent.
 func (m *marks) dropStarts() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -202,11 +192,10 @@ func (m *marks) dropStarts() {
 	}
 }
 
-// adopt makes the marks this agent's. A stream belongs to the agent that opened
-// it: under another id the collector knows none of them, so each file goes on at
-// its mark as a new stream. What the other one had sent beyond a mark may come
-// again.
-func (m *marks) adopt(agent string) (was string, streams int, doubt int64) {
+// adopt makes the marks this agent's. A stream belongs to the agent that opened it: under
+// another id the collector knows none of them, so each file continues at its mark as a new
+// stream. What the previous agent sent behind a mark may be sent again.
+func (m *marks) adopt(agent string) (was string, streams int, duplicates int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, x := range m.list {
@@ -217,16 +206,16 @@ func (m *marks) adopt(agent string) (was string, streams int, doubt int64) {
 		mine.Stream, mine.Agent, mine.Sent = wire.NewStreamID(), agent, x.Offset
 		delete(m.list, id)
 		m.list[mine.Stream] = &mine
-		was, streams, doubt = x.Agent, streams+1, doubt+x.unsure()
+		was, streams, duplicates = x.Agent, streams+1, duplicates+x.possibleDuplicates()
 		m.dirty = true
 	}
-	return was, streams, doubt
+	return was, streams, duplicates
 }
 
-// unsure is how many bytes behind the mark the collector may have, of which no
-// answer came. A mark that was written while its process went on may be older
-// than the process's last batches, so there the file's size is the bound.
-func (x *mark) unsure() int64 {
+// possibleDuplicates returns how many bytes behind the mark the collector may have without
+// an answer. A mark that was written while its process went on may be older than the
+// process's last batches, so the file's size is the bound then.
+func (x *mark) possibleDuplicates() int64 {
 	end := x.Sent
 	if fi, err := os.Stat(x.path); x.Live && err == nil && disk.Inode(fi) == x.inode {
 		end = fi.Size()
@@ -258,20 +247,22 @@ type markJSON struct {
 	Live        bool       `json:"live,omitempty"`
 }
 
-// formatMarks makes the file. live says that more is sent while it is written.
+// formatMarks makes the content of the file. live says that batches are sent meanwhile.
 func formatMarks(list []*mark, live bool) []byte {
 	slices.SortFunc(list, func(a, b *mark) int { return bytes.Compare(a.Stream[:], b.Stream[:]) })
 	var b bytes.Buffer
 	fmt.Fprintln(&b, marksHeader)
 	for _, x := range list {
-		j := markJSON{Stream: x.Stream.String(), Path: x.path, Epoch: x.Epoch, Offset: x.Offset, Tail: uint64(x.Tail), Lines: x.Lines,
-			Log: x.Log.log.String(), Incarnation: x.Log.incarnation.String(), Device: x.device, Inode: x.inode, Handle: x.handle,
-			System: x.system, HeadBits: x.head.bits, Head: uint64(x.head.sum), Real: x.real,
+		j := markJSON{Stream: x.Stream.String(), Path: x.path, Epoch: x.Epoch,
+			Offset: x.Offset, Tail: uint64(x.Tail), Lines: x.Lines,
+			Log: x.Log.log.String(), Incarnation: x.Log.incarnation.String(),
+			Device: x.device, Inode: x.inode, Handle: x.handle, System: x.system,
+			HeadBits: x.head.bits, Head: uint64(x.head.sum), Real: x.real,
 			Agent: x.Agent, Sent: x.Sent, Start: x.Start, Live: live}
 		for _, p := range x.Trail {
 			j.Trail = append(j.Trail, [2]int64{p.Offset, int64(p.Tail)})
 		}
-		line, _ := json.Marshal(j) // of numbers and strings: cannot fail
+		line, _ := json.Marshal(j) // numbers and strings: this cannot fail
 		fmt.Fprintf(&b, "%08x %s\n", disk.Checksum(line), line)
 	}
 	return b.Bytes()

@@ -17,23 +17,23 @@ import (
 
 // absence is a stream whose file cannot be found.
 type absence struct {
-	since  time.Time   // since when its directory was there without it; zero: it is not
+	since  time.Time   // since when its directory exists without it; zero: it does not
 	ending atomic.Bool // its stream is being ended
 }
 
-// sibling is a file in a directory, opened for a look at it.
+// sibling is a file in a directory that is searched.
 type sibling struct {
 	path string
 	info fs.FileInfo
-	f    *Follower // not started; nil if the file is followed, or cannot be opened
-	by   *Follower // follows the file
-	shut bool      // it cannot be opened, or is no log
+	f    *follower // not started; nil if the file is followed, or cannot be opened
+	by   *follower // follows the file; nil: it is not followed
+	shut bool      // it cannot be opened, or is not a log
 }
 
-// siblings are the regular files of a directory. They are read once for all that
-// look for something there.
+// siblings are the regular files of a directory, which is read once for everything that is
+// searched for in it.
 type siblings struct {
-	there  bool
+	there  bool // the directory exists
 	device uint64
 	system uint64
 	files  []*sibling
@@ -67,8 +67,8 @@ func (t *Tailer) siblings(dir string) *siblings {
 	return s
 }
 
-// open opens a sibling that is not followed, once. nil: it cannot be opened.
-func (x *sibling) open(t *Tailer) *Follower {
+// open opens a sibling that is not followed, once; nil if it cannot be opened.
+func (x *sibling) open(t *Tailer) *follower {
 	if x.f == nil && x.by == nil && !x.shut {
 		var err error
 		x.f, err = t.open(candidate{x.path, &Table{}, keyOf(x.info), x.info})
@@ -77,7 +77,7 @@ func (x *sibling) open(t *Tailer) *Follower {
 	return cmp.Or(x.f, x.by)
 }
 
-// search is one look for files in the directories where they were.
+// search is one search for files in the directories where they were.
 type search struct {
 	t    *Tailer
 	dirs map[string]*siblings
@@ -85,6 +85,7 @@ type search struct {
 
 func (t *Tailer) newSearch() *search { return &search{t, make(map[string]*siblings)} }
 
+// in returns the files of a directory.
 func (s *search) in(dir string) *siblings {
 	if s.dirs[dir] == nil {
 		s.dirs[dir] = s.t.siblings(dir)
@@ -92,7 +93,7 @@ func (s *search) in(dir string) *siblings {
 	return s.dirs[dir]
 }
 
-// close closes what was opened and found no use.
+// close closes what was opened and not used.
 func (s *search) close() {
 	for _, d := range s.dirs {
 		for _, x := range d.files {
@@ -103,7 +104,7 @@ func (s *search) close() {
 	}
 }
 
-// places are the directories where a mark's file may be.
+// places returns the directories where a mark's file may be.
 func (m *mark) places() []string {
 	if m.real != "" && filepath.Dir(m.real) != filepath.Dir(m.path) {
 		return []string{filepath.Dir(m.real), filepath.Dir(m.path)}
@@ -111,7 +112,7 @@ func (m *mark) places() []string {
 	return []string{filepath.Dir(m.path)}
 }
 
-// same finds a mark's file under another name by what it is.
+// same finds a mark's file under another name by inode and handle.
 func (s *search) same(m *mark) *sibling {
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
@@ -126,8 +127,8 @@ func (s *search) same(m *mark) *sibling {
 	return nil
 }
 
-// find finds a mark's file under another name: first by what it is, then by what
-// is in it. It may be one that is followed already, or cannot be opened.
+// find finds a mark's file under another name: first by inode and handle, then by content. The
+// file may be followed already, or impossible to open.
 func (s *search) find(m *mark) *sibling {
 	if x := s.same(m); x != nil || m.Offset < leastProof {
 		return x
@@ -145,8 +146,8 @@ func (s *search) find(m *mark) *sibling {
 	return nil
 }
 
-// confirms reports whether the directory of a mark's file is there, on the file
-// system that it was on: only then does it mean anything that the file is not.
+// confirms reports whether the directory of a mark's file exists, on the same file system as
+// before: only then does it mean anything that the file is missing.
 func (s *search) confirms(m *mark) bool {
 	d := s.in(m.places()[0])
 	if m.system != 0 && d.system != 0 {
@@ -155,11 +156,10 @@ func (s *search) confirms(m *mark) bool {
 	return d.there && d.device == m.device
 }
 
-// seekMissing looks for the files of streams without a follower: they may have
-// got another name while this process was away, or be on a file system that is
-// mounted later. What is not found counts as missing. Its stream ends when its
-// directory was there without it for long enough, or with a file in which another
-// stream covers it, by a clock that cannot be set.
+// seekMissing searches for the files of streams without a follower: they may have been
+// renamed while this process did not run, or be on a file system that is mounted later. What
+// is not found counts as missing. Its stream ends when its directory existed for long enough
+// without the file, or with a file whose own stream covers it, by the monotonic clock.
 func (t *Tailer) seekMissing(ctx context.Context) {
 	s := t.newSearch()
 	defer s.close()
@@ -169,14 +169,15 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			delete(t.missing, id)
 		}
 	}
-	for _, m := range slices.SortedFunc(maps.Values(known), func(a, b *mark) int { return cmp.Compare(a.path, b.path) }) {
+	byPath := func(a, b *mark) int { return cmp.Compare(a.path, b.path) }
+	for _, m := range slices.SortedFunc(maps.Values(known), byPath) {
 		if m.path == "" {
 			continue
 		}
 		x := s.find(m)
 		switch {
 		case x == nil || x.by != nil:
-		case x.f == nil, inodeAt(m.path) == m.inode: // not to be opened, or named by no table any more
+		case x.f == nil, inodeAt(m.path) == m.inode: // it cannot be opened, or no table names it any more
 			delete(t.missing, m.Stream)
 			continue
 		default:
@@ -188,7 +189,8 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			a = new(absence)
 			t.missing[m.Stream] = a
 			t.counts.vanished.Add(1)
-			t.Log.Warn("file is missing; if lines were written to it behind this offset, they are not sent before it is found", "path", m.path, "offset", m.Offset)
+			t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
+				"path", m.path, "offset", m.Offset)
 		}
 		switch {
 		case x != nil && !x.by.covers(m), !s.confirms(m):
@@ -203,16 +205,16 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 	t.counts.missing.Store(uint64(len(t.missing)))
 }
 
-// covers reports whether nothing of a mark's stream is left for this follower to
-// send, which has another stream and the file that the mark's was found to be.
-func (f *Follower) covers(m *mark) bool {
+// covers reports whether this follower has sent everything of a mark's stream. It has another
+// stream, and the file that the mark's file was found to be.
+func (f *follower) covers(m *mark) bool {
 	f.mu.Lock()
 	agreed, acked := f.place.agreed, f.place.local.Point.Offset
 	f.mu.Unlock()
 	return agreed && (acked >= m.Offset || !f.has(m))
 }
 
-// inodeAt is the number of the file at a path, 0 if there is none.
+// inodeAt returns the inode of the file at a path, 0 if there is none.
 func inodeAt(path string) uint64 {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -221,42 +223,43 @@ func inodeAt(path string) uint64 {
 	return disk.Inode(fi)
 }
 
-// resumeFound goes on with a mark's file under the name it has now.
+// resumeFound follows a mark's file under the name that it has now.
 func (t *Tailer) resumeFound(ctx context.Context, m *mark, x *sibling) {
 	f := x.f
 	x.f = nil
 	x.by = f
-	t.dress(f, m.path)
-	f.take(m)
+	t.inherit(f, m.path)
+	f.assign(m)
 	delete(t.missing, m.Stream)
-	t.Log.Info("file has another name now; its rest is read", "was", m.path, "path", f.path)
+	t.Log.Info("file was renamed; the rest of it is read", "was", m.path, "path", f.path)
 	t.start(ctx, f)
 }
 
-// dress makes a file without a name that any table knows look like the one that
-// had path before.
-func (t *Tailer) dress(f *Follower, path string) {
+// inherit treats a file that no table names as the one that had path before.
+func (t *Tailer) inherit(f *follower, path string) {
 	f.visible, f.table, f.origin = false, t.tableOf(path), path
 	f.source = f.table.source(path)
 	f.file.decoder = f.table.decoder()
 }
 
-// endMissing ends the stream of a file that is gone for good, on a goroutine that
-// ends with its outcome.
+// endMissing ends the stream of a file that is gone for good, on a goroutine that ends with
+// the outcome.
 func (t *Tailer) endMissing(ctx context.Context, m *mark, a *absence) {
 	t.running.Go(func() {
-		err := t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: m.Stream, Epoch: m.Epoch, Offset: m.Offset, End: m.Offset, Before: m.Tail, After: m.Tail})
+		err := t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: m.Stream, Epoch: m.Epoch,
+			Offset: m.Offset, End: m.Offset, Before: m.Tail, After: m.Tail})
 		if err != nil && !t.Lossy {
 			t.Log.Debug("the stream of a missing file did not end", "path", m.path, "err", err)
 			a.ending.Store(false) // the next look tries again
 			return
 		}
 		t.forget(m.Stream)
-		t.Log.Info("file was missing for long, and its stream is ended", "path", m.path, "offset", m.Offset, "for", t.Forget)
+		t.Log.Info("file is missing for long; its stream was ended",
+			"path", m.path, "offset", m.Offset, "for", t.Forget)
 	})
 }
 
-// forget forgets a stream that ended.
+// forget removes what is known of a stream that ended.
 func (t *Tailer) forget(id wire.StreamID) {
 	t.marks.remove(id)
 	t.session.forget(id)

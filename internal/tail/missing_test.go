@@ -18,9 +18,9 @@ func (r *rig) missing(n uint64) *rig {
 }
 
 func (r *rig) ended() int {
-	r.keeper.mu.Lock()
-	defer r.keeper.mu.Unlock()
-	return r.keeper.ended
+	r.collector.mu.Lock()
+	defer r.collector.mu.Unlock()
+	return r.collector.ended
 }
 
 // TestMissingFileEnds: its stream ends when its directory was there without it for
@@ -36,7 +36,7 @@ func TestMissingFileEnds(t *testing.T) {
 	r.run().missing(1).await(func() bool { return r.ended() == 1 }).missing(0)
 	r.halt()
 	r.run().append("b.log", "3\n").expectSet("1 2 3").missing(0)
-	if n := len(r.keeper.welcome().Streams); n != 1 {
+	if n := len(r.collector.welcome().Streams); n != 1 {
 		t.Errorf("the collector still knows %d streams", n)
 	}
 }
@@ -93,7 +93,7 @@ func TestMountedLate(t *testing.T) {
 func TestAbsenceBeginsAnew(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "logs")
 	tree(t, dir, "a.log")
-	tl := &Tailer{Settings: Settings{State: t.TempDir(), Out: newKeeper(), Forget: time.Hour}}
+	tl := &Tailer{Settings: Settings{State: t.TempDir(), Out: newCollector(), Forget: time.Hour}}
 	tl.defaults()
 	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
 	fi, err := os.Stat(filepath.Join(dir, "a.log"))
@@ -159,7 +159,7 @@ func TestNoLog(t *testing.T) {
 	for name, text := range map[string]string{"lastlog": "a text\n", "app.log": "BZh is a word\n", "hole": "\x00\x00text\n"} {
 		r := newRig(t)
 		r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("*")} }
-		r.append(name, text).run().await(func() bool { return len(r.keeper.lines()) > 0 })
+		r.append(name, text).run().await(func() bool { return len(r.collector.lines()) > 0 })
 	}
 }
 

@@ -14,7 +14,7 @@ func TestOpenTellsHowTheFileBeginsNow(t *testing.T) {
 	r := newRig(t)
 	old, anew := strings.Repeat("old ", 1000)+"\n", strings.Repeat("new ", 900)+"\n"
 	r.append("a.log", old).run()
-	until(t, "the old content is kept", func() bool { return strings.Count(r.keeper.lines(), "old") == 1000 })
+	until(t, "the old content is kept", func() bool { return strings.Count(r.collector.lines(), "old") == 1000 })
 	if err := os.WriteFile(r.path("a.log.1"), []byte(old), 0o640); err != nil {
 		t.Fatal(err)
 	}
@@ -23,14 +23,14 @@ func TestOpenTellsHowTheFileBeginsNow(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond) // the follower may see it empty, or not
 	r.append("a.log", anew)
-	until(t, "the new content is kept", func() bool { return strings.Count(r.keeper.lines(), "new") == 900 })
-	r.keeper.mu.Lock()
-	defer r.keeper.mu.Unlock()
-	for id, m := range r.keeper.marks {
+	until(t, "the new content is kept", func() bool { return strings.Count(r.collector.lines(), "new") == 900 })
+	r.collector.mu.Lock()
+	defer r.collector.mu.Unlock()
+	for id, m := range r.collector.marks {
 		if m.Offset != int64(len(anew)) {
 			continue
 		}
-		told, err := parseIdentity(r.keeper.ident[id])
+		told, err := parseIdentity(r.collector.ident[id])
 		if err != nil || !told.head.begins(headsOf([]byte(anew))) {
 			t.Errorf("the collector was told of a beginning that is not the file's: %+v, %v", told.head, err)
 		}

@@ -11,12 +11,12 @@ import (
 	"fanin/internal/wire"
 )
 
-// checkOwn refuses a file whose lines would come back: a file of the log that they
-// are sent to, or what the collector or this agent keeps there of its own. The
-// locks beside the log and in the collector's state say so, through any link or
-// mount of a directory. A file that is reached by another name is known by its
-// numbers, on the same boot of the same machine, and then by the log's own bytes at
-// the place that the welcome names: a cloned machine has the same numbers.
+// checkOwn refuses a file whose lines would be logged again: a file of the log that they are
+// sent to, or one that belongs to the collector or to this agent. The locks beside the log
+// and in the collector's state identify such files, through any link or mount of a
+// directory. A file that is reached by another name is recognized by its device and inode,
+// on the same boot of the same machine, and then by the log's bytes at the place that the
+// welcome names: a cloned machine has the same numbers.
 func (t *Tailer) checkOwn(f *file, path string) error {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -30,16 +30,20 @@ func (t *Tailer) checkOwn(f *file, path string) error {
 	if w == nil && !t.Lossy {
 		return nil // nothing is sent before a welcome
 	}
-	if base := filepath.Base(real); strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".lock") && isMarked(real, nil) {
+	base := filepath.Base(real)
+	if strings.HasPrefix(base, ".") && strings.HasSuffix(base, ".lock") && isMarked(real, nil) {
 		return &unfit{"it is the lock of a collector's log"}
 	}
-	for _, lock := range []string{wire.LockName(real), wire.LockName(wire.LiveName(real)), filepath.Join(dir, wire.StateMark)} {
+	locks := []string{wire.LockName(real), wire.LockName(wire.LiveName(real)), filepath.Join(dir, wire.StateMark)}
+	for _, lock := range locks {
 		if isMarked(lock, w) {
-			return &unfit{fmt.Sprintf("it is of the log that its lines would go to, as %s says: each line would come back as another one", lock)}
+			return &unfit{fmt.Sprintf("it belongs to the log that its lines are sent to, according to %s: "+
+				"each line would be logged again", lock)}
 		}
 	}
 	if w != nil && f.isNamed(&w.About) {
-		return &unfit{"it is a file of the log that its lines would go to, under another name: each line would come back as another one"}
+		return &unfit{"it is a file of the log that its lines are sent to, under another name: " +
+			"each line would be logged again"}
 	}
 	return nil
 }
@@ -53,8 +57,8 @@ func sameDirectory(a, b string) bool {
 	return err == nil && os.SameFile(one, two)
 }
 
-// isMarked reports whether a lock, or a checkpoint, is of the log that welcomed this agent. Over UDP
-// there is no welcome, so each log may be the one.
+// isMarked reports whether a lock, or a checkpoint, belongs to the log that welcomed this
+// agent. Over UDP there is no welcome, so any log may be the one.
 func isMarked(lock string, w *wire.Welcome) bool {
 	f, err := os.Open(lock)
 	if err != nil {

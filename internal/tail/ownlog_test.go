@@ -33,13 +33,13 @@ func (r *rig) told(path, boot string) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.keeper.life.About = wire.About{Boot: boot, Files: []wire.LogFile{{Device: disk.Device(fi), Inode: disk.Inode(fi),
+	r.collector.life.About = wire.About{Boot: boot, Files: []wire.LogFile{{Device: disk.Device(fi), Inode: disk.Inode(fi),
 		Point: wire.Point{Offset: int64(len(b)), Tail: wire.TailHash(b)}}}}
 }
 
 // What is of the log itself is never sent to it, by whatever name it is reached.
 func TestOwnLogIsRefused(t *testing.T) {
-	mine := func(r *rig) { r.own(wire.LockName(r.path("a.log")), r.keeper.life.Log) }
+	mine := func(r *rig) { r.own(wire.LockName(r.path("a.log")), r.collector.life.Log) }
 	for name, prepare := range map[string]func(r *rig){
 		"the live file": mine,
 		"a rotated file": func(r *rig) {
@@ -51,7 +51,7 @@ func TestOwnLogIsRefused(t *testing.T) {
 			if err := os.Rename(r.path("a.log"), other); err != nil {
 				t.Fatal(err)
 			}
-			r.own(wire.LockName(other), r.keeper.life.Log)
+			r.own(wire.LockName(other), r.collector.life.Log)
 			if err := os.Symlink(other, r.path("a.log")); err != nil {
 				t.Fatal(err)
 			}
@@ -61,13 +61,13 @@ func TestOwnLogIsRefused(t *testing.T) {
 			if err := os.Rename(r.path("a.log"), filepath.Join(other, "all.log")); err != nil {
 				t.Fatal(err)
 			}
-			r.own(wire.LockName(filepath.Join(other, "all.log")), r.keeper.life.Log)
+			r.own(wire.LockName(filepath.Join(other, "all.log")), r.collector.life.Log)
 			if err := os.Symlink(other, r.path("sub")); err != nil {
 				t.Fatal(err)
 			}
 			r.change = func(x *Tailer) { x.Tables[0].Paths = append(x.Tables[0].Paths, r.path("sub/*.log")) }
 		},
-		"the collector's state": func(r *rig) { r.own(r.path(wire.StateMark), r.keeper.life.Log) },
+		"the collector's state": func(r *rig) { r.own(r.path(wire.StateMark), r.collector.life.Log) },
 		"another name of the same file": func(r *rig) {
 			r.told(r.path("a.log"), disk.BootID())
 			r.append("a.log", "and more\n")
@@ -100,11 +100,11 @@ func TestOthersLogIsFollowed(t *testing.T) {
 	for name, prepare := range map[string]func(r *rig){
 		"the log of another collector":        func(r *rig) { r.own(wire.LockName(r.path("a.log")), wire.NewStreamID()) },
 		"a lock of nothing":                   func(r *rig) { os.WriteFile(wire.LockName(r.path("a.log")), []byte("123"), 0o640) },
-		"a file beside the log":               func(r *rig) { r.own(wire.LockName(r.path("all.log")), r.keeper.life.Log) },
+		"a file beside the log":               func(r *rig) { r.own(wire.LockName(r.path("all.log")), r.collector.life.Log) },
 		"the same numbers on another machine": func(r *rig) { r.told(r.path("a.log"), "another boot") },
 		"the same numbers on a clone of it": func(r *rig) {
 			r.told(r.path("a.log"), disk.BootID())
-			r.keeper.life.About.Files[0].Tail++
+			r.collector.life.About.Files[0].Tail++
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,8 +121,8 @@ func TestOthersLogIsFollowed(t *testing.T) {
 func TestBecomesOwnLog(t *testing.T) {
 	r := newRig(t)
 	r.append("a.log", "before\n").run().expect("before")
-	r.own(wire.LockName(r.path("a.log")), r.keeper.life.Log)
-	r.tailer.Welcome(r.keeper.welcome(), wire.MaxText)
+	r.own(wire.LockName(r.path("a.log")), r.collector.life.Log)
+	r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
 	r.append("a.log", "of the log\n").append("b.log", "of the host\n").expect("before of the host")
 	until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
 }
@@ -139,7 +139,7 @@ func until(t *testing.T, what string, done func() bool) {
 // A file that grows only with what was sent of it is stopped.
 func TestEchoIsStopped(t *testing.T) {
 	r := newRig(t)
-	r.keeper.failing = func(b wire.Batch) error { // kept, and written back as a worker does
+	r.collector.failing = func(b wire.Batch) error { // kept, and written back as a worker does
 		for line := range strings.Lines(string(b.Text)) {
 			if !strings.HasSuffix(line, "the first line\n") {
 				continue
@@ -153,7 +153,7 @@ func TestEchoIsStopped(t *testing.T) {
 	size := func() int64 { fi, _ := os.Stat(r.path("a.log")); return fi.Size() }
 	before := size()
 	r.append("b.log", "another file goes on\n")
-	until(t, "another file goes on", func() bool { return strings.Contains(r.keeper.lines(), "another file goes on") })
+	until(t, "another file goes on", func() bool { return strings.Contains(r.collector.lines(), "another file goes on") })
 	if size() != before {
 		t.Error("the loop goes on")
 	}
@@ -176,7 +176,7 @@ func TestEchoSuspicion(t *testing.T) {
 		if !see(2*echoRepeats, time.Second) {
 			t.Error("a fast repetition is not tried")
 		}
-		f := &Follower{echo: e}
+		f := &follower{echo: e}
 		f.passEcho()
 		if e = f.echo; see(2*echoRepeats, time.Second) {
 			t.Error("it is tried again at once")
@@ -218,7 +218,7 @@ func TestRepetitionIsNoEcho(t *testing.T) {
 				time.Sleep(pause(n)) // the pace is what is tried
 				r.append("a.log", "all is well\n")
 			}
-			until(t, "all lines are kept", func() bool { return strings.Count(r.keeper.lines(), "all is well") == n })
+			until(t, "all lines are kept", func() bool { return strings.Count(r.collector.lines(), "all is well") == n })
 			if r.tailer.Counts()["unfit_files"] != 0 {
 				t.Error("taken for an echo")
 			}

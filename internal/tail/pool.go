@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// pool is the memory for batches on their way: blocks of a few sizes, no more
-// than its bound together. A follower waits for its first block and takes a
-// second one only if it need not wait, so no two can wait for each other.
+// pool is the memory for batches that are sent: blocks of a few sizes, together no more than
+// its bound. A follower waits for its first block, and gets a second one only if it need not
+// wait. So no two can wait for each other.
 type pool struct {
 	mu    sync.Mutex
 	left  int64
@@ -19,7 +19,7 @@ func newPool(bytes int64) *pool {
 	return &pool{left: bytes, freed: make(chan struct{}), idle: make(map[int][][]byte)}
 }
 
-// try returns a block of size bytes, nil if there is no room now.
+// try returns a block of size bytes, nil if there is no memory now.
 func (p *pool) try(size int) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,10 +52,10 @@ func (p *pool) get(ctx context.Context, size int) ([]byte, error) {
 	}
 }
 
-// keepIdle is how many bytes of blocks of one size are kept for the next batches.
+// keepIdle is how many bytes of free blocks of one size are kept for the next batches.
 const keepIdle = 1 << 20
 
-// put takes a block back. A few are kept for the next batch.
+// put returns a block. A few are kept for the next batches.
 func (p *pool) put(b []byte) {
 	if b == nil {
 		return

@@ -27,7 +27,7 @@ func newLocalState() localState { return localState{epoch: 1, unsent: true} }
 // bytes before it are known, and not only their hash.
 func (l *localState) wasRead() bool { return l.tail != nil }
 
-// at is the same stream at another place, of which only the hash is known.
+// at returns the same stream at another place, of which only the hash is known.
 func (l localState) at(w *wire.Watermark) localState {
 	if w.Point != l.Point {
 		l.cursor = cursor{Point: w.Point, lines: l.lines}
@@ -36,13 +36,13 @@ func (l localState) at(w *wire.Watermark) localState {
 	return l
 }
 
-// behind reports whether a watermark is older than what is known here.
+// isAheadOf reports whether a watermark is older than what is known here.
 func (l *localState) isAheadOf(w *wire.Watermark) bool {
 	return l.epoch > w.Epoch || l.epoch == w.Epoch && l.Offset > w.Offset
 }
 
-// leaveTrail remembers the place that is about to be left for the one at next, if it
-// is far enough from the one before.
+// leaveTrail adds the place to the trail before the stream moves on to next, if it is far
+// enough from the last one there.
 func (l *localState) leaveTrail(next int64) {
 	const step = 64 << 10
 	if l.Offset == 0 || next == l.Offset {
@@ -57,26 +57,26 @@ func (l *localState) leaveTrail(next int64) {
 	}
 }
 
-// progress is how far a file's stream is sent and acknowledged. Only the follower's
-// goroutine changes it, and it holds Follower.mu meanwhile; it reads it without the
-// lock, everything else with it. A handover alone comes from another goroutine.
+// progress is how far a file's stream is sent and acknowledged. Only the follower's goroutine
+// changes it, and it locks follower.mu for that; it reads without the lock, and all others
+// read with it. Only a handover comes from another goroutine.
 //
-//   - local.Offset <= sent.Offset. What lies between them may be in the log.
-//   - Once agreed, local is what the collector confirmed in this process, the file was
-//     read there, and local.tail holds the bytes before it.
-//   - The stream's mark is local with sent. Whatever moves local writes the mark.
-//   - One follower has the stream. A handover first gives it to the other follower,
-//     with its mark; then this one begins a new stream.
+//   - local.Offset <= sent.Offset. The bytes between them may be in the log.
+//   - Once agreed is set, the collector confirmed local in this process, the file was read
+//     there, and local.tail holds the bytes before it.
+//   - The stream's mark is local with sent. Whatever moves local puts the mark.
+//   - One follower has the stream. A handover first moves it to the other follower, with its
+//     mark; then this one begins a new stream.
 type progress struct {
 	stream   wire.StreamID
 	local    localState
 	sent     wire.Point // the end of the last batch that was sent, whatever became of it
 	agreed   bool
-	expected *wire.Expected // the collector's last answer, when it stands elsewhere; the goroutine's own
-	handover *localState    // of a stream that a truncated file's follower gave to this one
+	expected *wire.Expected // the collector's answer that the stream is elsewhere; the goroutine's own
+	handover *localState    // the stream that a truncated file's follower handed to this one
 }
 
-// start sets the place from which the stream goes on, before anything is agreed.
+// start sets the place from which the stream resumes, before anything is agreed.
 func (p *progress) start(stream wire.StreamID, from localState) {
 	*p = progress{stream: stream, local: from, sent: from.Point}
 }
@@ -87,7 +87,7 @@ func (p *progress) advance(c cursor) {
 	p.local.cursor, p.sent, p.agreed = c, c.Point, true
 }
 
-// acceptHandover makes the stream that was handed over this file's, if one was.
+// acceptHandover makes the stream that was reused over this file's, if one was.
 func (p *progress) acceptHandover() {
 	if p.handover != nil {
 		p.start(p.stream, *p.handover)
@@ -95,7 +95,7 @@ func (p *progress) acceptHandover() {
 }
 
 // advance makes c the acknowledged place, and marks it.
-func (f *Follower) advance(c cursor) {
+func (f *follower) advance(c cursor) {
 	f.mu.Lock()
 	f.place.advance(c)
 	f.report.trouble = ""

@@ -148,12 +148,12 @@ func (w *world) settled() {
 	}
 	var got []string
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		got = slices.Sorted(slices.Values(strings.Fields(w.keeper.lines())))
+		got = slices.Sorted(slices.Values(strings.Fields(w.collector.lines())))
 		if slices.Equal(got, want) {
 			return
 		}
 		if time.Now().After(end) {
-			w.Fatalf("%v:\n%s\n%+v\nkept %v", w.story, difference(got, want), w.tailer.Status(), strings.Fields(w.keeper.lines()))
+			w.Fatalf("%v:\n%s\n%+v\nkept %v", w.story, difference(got, want), w.tailer.Status(), strings.Fields(w.collector.lines()))
 		}
 	}
 }
@@ -179,7 +179,7 @@ func difference(got, want []string) string {
 // inOrder holds each file's lines to their order.
 func (w *world) inOrder() {
 	last := make(map[string]int)
-	for _, s := range strings.Fields(w.keeper.lines()) {
+	for _, s := range strings.Fields(w.collector.lines()) {
 		var file, number int
 		fmt.Sscanf(s, "%d.%d", &file, &number)
 		key := fmt.Sprint(file)
@@ -225,13 +225,13 @@ func TestRandomWorlds(t *testing.T) {
 			})
 			w := &world{rig: r, rnd: rand.New(rand.NewSource(int64(seed)))}
 			answers := rand.New(rand.NewSource(int64(seed)))
-			r.keeper.failing = func(b wire.Batch) error {
+			r.collector.failing = func(b wire.Batch) error {
 				if answers.Intn(6) == 0 {
 					return errors.New("the answer was lost")
 				}
 				return nil
 			}
-			r.keeper.fail = func(b wire.Batch) error {
+			r.collector.fail = func(b wire.Batch) error {
 				if bytes.Contains(b.Text, []byte("never")) || answers.Intn(8) == 0 {
 					return errors.New("not now")
 				}

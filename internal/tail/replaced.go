@@ -13,22 +13,21 @@ import (
 	"fanin/internal/wire"
 )
 
-// An editor, sed -i or rsync puts another version of a file in its place, as a
-// new file or by writing the old one anew. What both have in common was sent.
-// Little in common proves nothing, since many files begin alike: from leastProof
-// bytes on, the version goes on behind the bytes that were sent last, wherever
-// they stand in it now. All this holds only if the old file is gone: one that
-// lives on was rotated, and a program that writes the same lines each night makes
-// a new file that begins with all of the old one.
+// An editor, sed -i or rsync replaces a file by another version, as a new file or by writing
+// the old one anew. What both have in common was sent. Little in common proves nothing,
+// since many files begin alike: from leastProof bytes on, sending resumes behind the bytes
+// that were sent last, wherever they are in the new version. All this is true only if the
+// old file is gone: one that still exists was rotated, and a program that writes the same
+// lines each night makes a new file that begins with all of the old one.
 
-// backupSuffix is what editors and rsync --backup add to the name of the version
-// that they replace.
+// backupSuffix is what editors and rsync --backup append to the name of the version that they
+// replace.
 const backupSuffix = "~"
 
-// livesOn reports whether a file that lost its name has another one, which is not
-// that of a backup that no table names, or left a rotated file that is as new as it: what has its name
-// now is no version of it then, whatever it holds.
-func (f *Follower) livesOn() bool {
+// livesOn reports whether a file that lost its name has another one, which is not that of a
+// backup that no table names; or whether there is a rotated file that is as new as it. Then
+// the file that has its name now is no version of it, whatever it holds.
+func (f *follower) livesOn() bool {
 	f.mu.Lock()
 	path, label, modified := f.path, f.label(), f.modified
 	f.mu.Unlock()
@@ -38,8 +37,8 @@ func (f *Follower) livesOn() bool {
 	if fi, err := f.file.f.Stat(); err == nil && disk.Links(fi) > 0 {
 		return true // in another directory
 	}
-	written := f.file.modified(modified).Truncate(time.Second) // some that compress keep no more of it
-	entries, _ := os.ReadDir(f.dir)                            // none: then there is none
+	written := f.file.modified(modified).Truncate(time.Second) // some compressors keep whole seconds only
+	entries, _ := os.ReadDir(f.dir)                            // on an error there are none
 	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
 		if !rotatedFrom(filepath.Base(label), e.Name()) {
 			return false
@@ -49,8 +48,8 @@ func (f *Follower) livesOn() bool {
 	})
 }
 
-// search is the place behind the first occurrence of text at or behind from, -1
-// if there is none.
+// search returns the offset behind the first occurrence of text at or behind from, -1 if there
+// is none.
 func (f *file) search(ctx context.Context, from int64, text []byte) int64 {
 	const step = 1 << 20
 	b := make([]byte, step+len(text))
@@ -66,22 +65,22 @@ func (f *file) search(ctx context.Context, from int64, text []byte) int64 {
 	return -1
 }
 
-// moved is the place in the file that stands for an earlier version's place with
+// moved returns the place in the file that corresponds to a place in an earlier version with
 // these bytes before it.
 func (f *file) moved(ctx context.Context, tail []byte) (wire.Point, bool) {
 	if !telling(tail) {
 		return wire.Point{}, false
 	}
 	at := f.search(ctx, 0, tail)
-	if at < 0 || f.search(ctx, at, tail) >= 0 { // there twice: which of the two it is cannot be told
+	if at < 0 || f.search(ctx, at, tail) >= 0 { // it occurs twice, and either may be the place
 		return wire.Point{}, false
 	}
 	c, err := f.cursorAt(at, 0)
 	return c.Point, err == nil && !c.inside
 }
 
-// telling reports whether bytes are enough to know them again, and do not repeat
-// themselves: a program that writes one line over and over makes equal files.
+// telling reports whether bytes are enough to be recognized, and do not repeat themselves: a
+// program that writes one line again and again makes equal files.
 func telling(b []byte) bool {
 	const piece = 256
 	return len(b) >= leastProof && bytes.Index(b, b[len(b)-piece:]) == len(b)-piece
@@ -89,7 +88,7 @@ func telling(b []byte) bool {
 
 // continues reports whether the file is a longer version of another one: it holds
 // all that was sent of that, which is enough to tell.
-func (f *Follower) continues(g *Follower) bool {
+func (f *follower) continues(g *follower) bool {
 	g.mu.Lock()
 	sent, tail := g.place.local.Point, g.place.local.tail
 	g.mu.Unlock()
@@ -101,7 +100,7 @@ func (f *Follower) continues(g *Follower) bool {
 // replace starts a new file where the one before it under its name stopped, if it is
 // another version of that one; it is none if that one lives on. Nothing was sent of it
 // yet. The one before has sent all that it has, but for a last line without an end.
-func (f *Follower) replace(ctx context.Context, before *Follower, livesOn bool) {
+func (f *follower) replace(ctx context.Context, before *follower, livesOn bool) {
 	before.mu.Lock()
 	sent, tail, stream := before.place.local.Point, before.place.local.tail, before.place.stream
 	before.mu.Unlock()
@@ -127,20 +126,22 @@ func (f *Follower) replace(ctx context.Context, before *Follower, livesOn bool) 
 		f.startAt(from)
 		before.supersede(f, sent.Offset)
 		f.t.counts.replaced.Add(1)
-		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent", "path", f.path, "from", sent.Offset)
+		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent",
+			"path", f.path, "from", sent.Offset)
 	case found:
 		f.startAt(from)
 		f.t.counts.replaced.Add(1)
 		f.t.counts.unsure.Add(1)
-		f.t.Log.Warn("file was replaced by another version of itself; sending resumes behind the bytes that were sent last, "+
-			"and what changed before them is not sent", "path", f.path, "sent", sent.Offset, "from", from.Offset)
+		f.t.Log.Warn("file was replaced by another version of itself; sending resumes behind the bytes "+
+			"that were sent last, and what changed before them is not sent",
+			"path", f.path, "sent", sent.Offset, "from", from.Offset)
 	case !livesOn && headOf(old.sums).begins(f.file.headSums()):
 		f.replaceAtTrail(stream, sent)
 	}
 }
 
 // startAt sets where a file of which nothing was sent begins.
-func (f *Follower) startAt(p wire.Point) {
+func (f *follower) startAt(p wire.Point) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	local := newLocalState()
@@ -150,7 +151,7 @@ func (f *Follower) startAt(p wire.Point) {
 
 // reportAlike counts and reports a file that holds what was sent of the one before it
 // under its name, though that one lives on.
-func (f *Follower) reportAlike(sent int64) {
+func (f *follower) reportAlike(sent int64) {
 	f.t.counts.unsure.Add(1)
 	f.t.Log.Warn("file holds what was sent of the previous file of this name, which still exists; "+
 		"all of this one is sent, so lines may be in the log twice", "path", f.path, "sent", sent)
@@ -158,7 +159,7 @@ func (f *Follower) reportAlike(sent int64) {
 
 // replaceAtTrail starts the file at the last place of the one before it that it holds,
 // of those that are remembered.
-func (f *Follower) replaceAtTrail(stream wire.StreamID, sent wire.Point) {
+func (f *follower) replaceAtTrail(stream wire.StreamID, sent wire.Point) {
 	if m := f.t.marks.get(stream); m != nil {
 		f.startAt(lastHeld(m.Trail, f.file.holds))
 	}
@@ -166,13 +167,14 @@ func (f *Follower) replaceAtTrail(stream wire.StreamID, sent wire.Point) {
 	duplicates := max(0, min(f.file.size(), sent.Offset)-from)
 	f.t.counts.unsure.Add(1)
 	f.t.counts.doubled.Add(uint64(duplicates))
-	f.t.Log.Warn("file begins like the one that it replaced, but does not hold what was sent last; lines may be in the log twice",
+	f.t.Log.Warn("file begins like the one that it replaced, but does not hold what was sent last; "+
+		"lines may be in the log twice",
 		"path", f.path, "from", from, "bytes", duplicates)
 }
 
-// supersede keeps the follower from ending its last line, if the file that took
-// its place has that line too.
-func (f *Follower) supersede(by *Follower, from int64) {
+// supersede keeps the follower from ending its last line, if the file that replaced it has
+// that line too.
+func (f *follower) supersede(by *follower, from int64) {
 	rest, other := f.file.at(from, smallBlock), by.file.at(from, smallBlock)
 	if len(rest) == 0 || !bytes.HasPrefix(other, rest) {
 		return
@@ -192,10 +194,10 @@ func (f *file) at(offset int64, n int) []byte {
 	return b[:got]
 }
 
-// awaitRewrite is for a file that no longer holds what was sent of it, and begins
-// as it did: perhaps its next version is being written over it. It waits until the
-// file holds the place again, or is another file, or grows no more.
-func (f *Follower) awaitRewrite(ctx context.Context, sent wire.Point) {
+// awaitRewrite is for a file that no longer holds what was sent of it, and begins as before:
+// perhaps its next version is being written over it. It waits until the file holds the place
+// again, begins differently, or stops growing.
+func (f *follower) awaitRewrite(ctx context.Context, sent wire.Point) {
 	old := f.file.begins.Load()
 	if old == nil || len(old.sums) < headBits {
 		return
@@ -222,7 +224,7 @@ func (f *Follower) awaitRewrite(ctx context.Context, sent wire.Point) {
 // rewritten looks for the place in a file that was written anew, in place, and does
 // not hold what was sent of it: where the bytes are now that were sent last. The zero
 // point says that there is none.
-func (f *Follower) rewritten(ctx context.Context, sent wire.Point, holds func(wire.Point) bool) wire.Point {
+func (f *follower) rewritten(ctx context.Context, sent wire.Point, holds func(wire.Point) bool) wire.Point {
 	local := &f.place.local
 	if !local.wasRead() || local.Point != sent || holds(sent) {
 		return wire.Point{}

@@ -134,8 +134,8 @@ func TestReplacedWhileAway(t *testing.T) {
 			r.halt()
 			// Where the change lies behind a point of the trail, only what is behind it is
 			// sent again, and that is counted.
-			r.replace("a.log", cut(longer, 19000)+"last\n").run().await(func() bool { return strings.HasSuffix(r.keeper.lines(), "last") })
-			again := uint64(len(strings.Fields(r.keeper.lines())) - 20002)
+			r.replace("a.log", cut(longer, 19000)+"last\n").run().await(func() bool { return strings.HasSuffix(r.collector.lines(), "last") })
+			again := uint64(len(strings.Fields(r.collector.lines())) - 20002)
 			if counted := r.tailer.Counts()["maybe_doubled_bytes"]; again > 15000 || counted < again*9 {
 				t.Errorf("%d lines came again, and %d bytes are counted", again, counted)
 			}
@@ -164,8 +164,8 @@ func TestRotatedFileThatBeginsAlike(t *testing.T) {
 		} else {
 			r.rename("a.log", "old")
 		}
-		r.append("a.log", head+"two\n").await(func() bool { return strings.HasSuffix(r.keeper.lines(), " two") })
-		if got := strings.Fields(r.keeper.lines()); len(got) != 2*len(want) {
+		r.append("a.log", head+"two\n").await(func() bool { return strings.HasSuffix(r.collector.lines(), " two") })
+		if got := strings.Fields(r.collector.lines()); len(got) != 2*len(want) {
 			t.Errorf("file gone: %v: %d words, want %d", gone, len(got), 2*len(want))
 		}
 	}
@@ -174,7 +174,7 @@ func TestRotatedFileThatBeginsAlike(t *testing.T) {
 // TestRotatedFileThatRepeatsItself: equal lines are not taken for sent ones.
 func TestRotatedFileThatRepeatsItself(t *testing.T) {
 	r := newRig(t).append("a.log", strings.Repeat("ok\n", 5000)).run()
-	sent := func(n int) func() bool { return func() bool { return len(strings.Fields(r.keeper.lines())) == n } }
+	sent := func(n int) func() bool { return func() bool { return len(strings.Fields(r.collector.lines())) == n } }
 	r.await(sent(5000))
 	r.rename("a.log", "old").replace("a.log", strings.Repeat("ok\n", 6000)).await(sent(11000))
 	os.Remove(r.path("a.log"))
@@ -203,8 +203,8 @@ func TestTruncatedToAPrefix(t *testing.T) {
 	if err := os.Truncate(r.path("a.log"), int64(at)); err != nil {
 		t.Fatal(err)
 	}
-	r.append("a.log", "new\n").await(func() bool { return strings.HasSuffix(r.keeper.lines(), "new") })
-	again := len(strings.Fields(r.keeper.lines())) - 40001
+	r.append("a.log", "new\n").await(func() bool { return strings.HasSuffix(r.collector.lines(), "new") })
+	again := len(strings.Fields(r.collector.lines())) - 40001
 	counted := r.tailer.Counts()["maybe_doubled_bytes"]
 	if again < 0 || again > 35000 || counted < uint64(again)*9 {
 		t.Errorf("%d of 39,000 lines came again, and %d bytes are counted", again, counted)
@@ -220,16 +220,16 @@ func TestRegrownWhileSending(t *testing.T) {
 	first := numbered("first", 40000)
 	next := numbered("second", 60000)
 	var once bool
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData && !once {
 			once = true
 			r.rewrite("a.log", next)
 		}
 		return nil
 	}
-	r.append("a.log", first).run().await(func() bool { return strings.HasSuffix(r.keeper.lines(), "second.59999") })
+	r.append("a.log", first).run().await(func() bool { return strings.HasSuffix(r.collector.lines(), "second.59999") })
 	want := strings.Fields(next)
-	got := strings.Fields(r.keeper.lines())
+	got := strings.Fields(r.collector.lines())
 	if len(got) < len(want) || !strings.HasPrefix(got[0], "first.") || strings.Join(got[len(got)-len(want):], " ") != strings.Join(want, " ") {
 		t.Errorf("%d lines, and the last %d are not the file's", len(got), len(want))
 	}
@@ -240,7 +240,7 @@ func TestRegrownWhileSending(t *testing.T) {
 func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n").run().expect("1")
 	tried := make(chan struct{}, 1)
-	r.keeper.refuse(func(b wire.Batch) error {
+	r.collector.refuse(func(b wire.Batch) error {
 		if b.Op != wire.OpData {
 			return nil
 		}
@@ -265,11 +265,11 @@ func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Offset != 2 || list[0].Sent != 4 || bytes.Contains(b, []byte(`"live"`)) {
 		t.Errorf("%v; the marks are %s", err, b)
 	}
-	r.keeper.refuse(nil)
-	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.refuse(nil)
+	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
 	r.run().expect("1 2")
-	if got := fmt.Sprint(r.keeper.skips); got != "[0..2]" {
+	if got := fmt.Sprint(r.collector.skips); got != "[0..2]" {
 		t.Errorf("skipped %s", got)
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"fanin/internal/wire"
 )
 
-// situation is what the decision goes by where a stream goes on.
+// situation is what decides where a stream resumes.
 type situation struct {
 	local     localState
 	remote    *wire.Watermark       // the collector's; nil: it does not know the stream
 	sameLog   bool                  // local was acknowledged by this incarnation of the log
 	size      int64                 // of the file
 	holds     func(wire.Point) bool // whether the file holds a place, as it is now
-	rewritten wire.Point            // where a file goes on that was written anew; zero: it was not
+	rewritten wire.Point            // where a file resumes that was written anew; zero: it was not
 }
 
-// plan is how a stream goes on.
+// plan is how a stream resumes.
 type plan struct {
 	epoch              uint32
 	base               wire.Point  // where the stream is opened
@@ -25,13 +25,12 @@ type plan struct {
 	possibleDuplicates int64       // bytes behind base that may be in the log already
 }
 
-// decide decides where a stream goes on. The first row that fits counts; "-" is
-// either. A new epoch begins where the file's past changed: at the last place of a
-// trail that it still holds, or at its start.
+// decide decides where a stream resumes. The first row that fits applies; "-" means any. A
+// new epoch begins where the file's past changed: at the last place of a trail that it still
+// holds, or at its start.
 //
-// The collector's watermark is the truth of what is in the log. Only when the log's
-// incarnation changed is the local state believed where it is further: the log once
-// had more than it remembers.
+// The collector's watermark says what is in the log. Only when the log's incarnation changed
+// is the local state believed where it is further: the log once had more than it knows now.
 //
 //	remote   local    log      file holds      outcome
 //	unknown  unsent   -        -               open at local
@@ -95,8 +94,8 @@ func lastHeld(places []wire.Point, holds func(wire.Point) bool) (last wire.Point
 	return last
 }
 
-// resume makes both sides agree where the stream goes on.
-func (f *Follower) resume(ctx context.Context) error {
+// resume makes both sides agree where the stream resumes.
+func (f *follower) resume(ctx context.Context) error {
 	f.claim()
 	if f.t.Lossy {
 		return f.resumeLossy()
@@ -126,7 +125,7 @@ func (f *Follower) resume(ctx context.Context) error {
 }
 
 // situation is what is known before the stream is opened.
-func (f *Follower) situation() (s situation, id logID) {
+func (f *follower) situation() (s situation, id logID) {
 	local := &f.place.local
 	id, remote := f.t.session.watermark(f.place.stream)
 	s = situation{local: *local, remote: remote, sameLog: local.log == id, holds: onceEach(f.file.holds)}
@@ -144,8 +143,8 @@ func (f *Follower) situation() (s situation, id logID) {
 	return s, id
 }
 
-// onceEach looks at each place a single time: a file that is truncated between two
-// looks must not be whole to one and changed to the other.
+// onceEach checks each place a single time: when a file is truncated between two checks, a
+// decision must not see it as whole in one and as changed in the other.
 func onceEach(holds func(wire.Point) bool) func(wire.Point) bool {
 	seen := make(map[wire.Point]bool)
 	return func(p wire.Point) bool {
@@ -161,7 +160,7 @@ func onceEach(holds func(wire.Point) bool) func(wire.Point) bool {
 // open opens the stream as planned, and skips what is in the log already. The file's
 // beginning is read for it: the file may begin otherwise than before, and an agent
 // that lost its marks goes by what the collector knows of it.
-func (f *Follower) open(ctx context.Context, p plan) error {
+func (f *follower) open(ctx context.Context, p plan) error {
 	f.file.begins.Store(nil)
 	b := wire.Batch{Op: wire.OpOpen, Stream: f.place.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
 		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Identity: f.identity()}
@@ -176,14 +175,15 @@ func (f *Follower) open(ctx context.Context, p plan) error {
 }
 
 // agree makes the planned place the acknowledged one.
-func (f *Follower) agree(p plan, id logID) error {
+func (f *follower) agree(p plan, id logID) error {
 	at := p.base
 	if p.skip != nil {
 		at = *p.skip
 	}
 	if p.possibleDuplicates > 0 {
 		f.t.counts.doubled.Add(uint64(p.possibleDuplicates))
-		f.t.Log.Warn("the file lost bytes that were sent; sending resumes at the last unchanged place, so lines may be in the log twice",
+		f.t.Log.Warn("the file lost bytes that were sent; sending resumes at the last unchanged place, "+
+			"so lines may be in the log twice",
 			"path", f.path, "from", at.Offset, "bytes", p.possibleDuplicates)
 	}
 	c, err := f.file.cursorAt(at.Offset, f.place.local.lines)
@@ -203,7 +203,7 @@ func (f *Follower) agree(p plan, id logID) error {
 }
 
 // resumeLossy resumes at the mark alone.
-func (f *Follower) resumeLossy() error {
+func (f *follower) resumeLossy() error {
 	local := &f.place.local
 	p := plan{epoch: local.epoch, base: local.Point}
 	if !local.unsent && !f.file.holds(local.Point) {
@@ -216,7 +216,7 @@ func (f *Follower) resumeLossy() error {
 }
 
 // claim registers this follower as that of its stream, and makes one if it has none.
-func (f *Follower) claim() {
+func (f *follower) claim() {
 	f.mu.Lock()
 	f.place.acceptHandover()
 	if f.place.stream.IsZero() {

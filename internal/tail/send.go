@@ -21,7 +21,7 @@ type reading struct {
 
 // send sends batch after batch until something prevents it. While one is on its way,
 // the next is read.
-func (f *Follower) send(ctx context.Context) error {
+func (f *follower) send(ctx context.Context) error {
 	next, err := f.read(ctx, f.place.local.cursor, true)
 	for err == nil {
 		if next.isEmpty() {
@@ -46,7 +46,7 @@ func (f *Follower) send(ctx context.Context) error {
 
 // awaitMore gives the block of an empty batch back, waits until there may be more
 // lines, and reads them.
-func (f *Follower) awaitMore(ctx context.Context, empty read) (read, error) {
+func (f *follower) awaitMore(ctx context.Context, empty read) (read, error) {
 	f.t.pool.put(empty.block)
 	if err := f.idle(ctx); err != nil {
 		return read{}, err
@@ -58,7 +58,7 @@ func (f *Follower) awaitMore(ctx context.Context, empty read) (read, error) {
 }
 
 // sendOne sends a batch, reads the next one meanwhile, and gives the block back.
-func (f *Follower) sendOne(ctx context.Context, r *read) (ahead read, err error) {
+func (f *follower) sendOne(ctx context.Context, r *read) (ahead read, err error) {
 	size := f.file.size()
 	done := make(chan error, 1)
 	go func() { done <- f.append(ctx, r) }() // ends with the outcome, which is waited for
@@ -89,7 +89,7 @@ func (f *Follower) sendOne(ctx context.Context, r *read) (ahead read, err error)
 }
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
-func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
+func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
 	f.holes.waits, f.holes.again = false, time.Time{}
 	size := f.blocks.size(f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
@@ -110,7 +110,7 @@ func (f *Follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 }
 
 // block gets a block; without waiting it may get none.
-func (f *Follower) block(ctx context.Context, size int, wait bool) ([]byte, error) {
+func (f *follower) block(ctx context.Context, size int, wait bool) ([]byte, error) {
 	if block := f.t.pool.try(size); block != nil || !wait {
 		return block, nil
 	}
@@ -119,7 +119,7 @@ func (f *Follower) block(ctx context.Context, size int, wait bool) ([]byte, erro
 
 // readInto reads a batch at c into a block, which is given back if the file does not
 // hold c any more.
-func (f *Follower) readInto(ctx context.Context, block []byte, c cursor) (read, error) {
+func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, error) {
 	if !f.file.still(c) {
 		f.t.pool.put(block)
 		return read{}, cmp.Or(f.file.readable(c.Offset), errTruncated)
@@ -143,7 +143,7 @@ func (f *Follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 }
 
 // append sends one batch.
-func (f *Follower) append(ctx context.Context, r *read) error {
+func (f *follower) append(ctx context.Context, r *read) error {
 	if f.table.SyncSource {
 		if err := f.file.f.sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", f.path, &fileError{err})
@@ -168,7 +168,7 @@ func (f *Follower) append(ctx context.Context, r *read) error {
 }
 
 // acknowledge notes that the collector has a batch.
-func (f *Follower) acknowledge(r *read) {
+func (f *follower) acknowledge(r *read) {
 	f.attempts.progressed, f.attempts.disagreements = true, 0
 	f.t.counts.lines.Add(uint64(lines.Count(r.text)))
 	f.t.counts.bytes.Add(uint64(r.to.Offset - r.from.Offset))
@@ -227,11 +227,11 @@ func (b *blockSizes) failed(size int, err error) {
 }
 
 // largest is a block that the longest line fits into.
-func (f *Follower) largest() int {
+func (f *follower) largest() int {
 	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.session.batchText())
 }
 
 // maxLine is how long a line may be and not be split: it must fit into a batch.
-func (f *Follower) maxLine() int { return min(f.t.MaxLine, f.t.session.batchText()-1<<10) }
+func (f *follower) maxLine() int { return min(f.t.MaxLine, f.t.session.batchText()-1<<10) }
 
-func (f *Follower) limits() limits { return limits{line: f.maxLine(), block: f.largest()} }
+func (f *follower) limits() limits { return limits{line: f.maxLine(), block: f.largest()} }

@@ -9,7 +9,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// Settings are what a Tailer is told. Zero fields take the defaults named.
+// Settings configure a Tailer. Zero fields have the defaults that are named.
 type Settings struct {
 	Tables []Table
 	State  string        // directory of the marks; required

@@ -2,8 +2,8 @@ package tail
 
 import "sync"
 
-// shared does something for all that ask for it before it begins, once: a look at
-// a directory that a thousand files wait for. The zero value is ready.
+// shared does something once for all callers that ask before it begins: a thousand files may
+// wait for the same look at a directory. The zero value is ready.
 type shared[T any] struct {
 	mu    sync.Mutex
 	next  map[string]*round[T]
@@ -15,7 +15,7 @@ type round[T any] struct {
 	result T
 }
 
-// do does it for a key, or waits for a round that begins after the call.
+// do calls f for a key, or waits for a round of another caller that begins after this call.
 func (s *shared[T]) do(key string, f func() T) T {
 	s.mu.Lock()
 	r := s.next[key]

@@ -7,28 +7,28 @@ import (
 	"time"
 )
 
-// FileStatus is one file as it stands.
+// FileStatus is the state of one file.
 type FileStatus struct {
 	Path    string `json:"path"`
 	Stream  string `json:"stream"`
 	Source  string `json:"source"`
 	Size    int64  `json:"size"`
-	Acked   int64  `json:"acked"`                // bytes that the other side keeps
-	Holes   int64  `json:"hole_bytes,omitempty"` // bytes of NULs among them that were passed over
-	Agreed  bool   `json:"-"`                    // it was asked, and did not find otherwise
+	Acked   int64  `json:"acked"`                // bytes that are acknowledged
+	Holes   int64  `json:"hole_bytes,omitempty"` // bytes of NULs among them that were skipped
+	Agreed  bool   `json:"-"`                    // the collector confirmed the acknowledged place
 	Trouble string `json:"trouble,omitempty"`
-	Warning string `json:"warning,omitempty"` // of what is in it
+	Warning string `json:"warning,omitempty"` // about its content
 }
 
-// report is what is reported of a file. Under Follower.mu.
+// report is what is reported of a file. Under follower.mu.
 type report struct {
 	trouble string
-	warning string // of what is in the file
-	holes   int64  // bytes of holes that were passed over
+	warning string // about the file's content
+	holes   int64  // bytes of holes that were skipped
 	refusal string // the reason for which the collector last refused lines
 }
 
-func (f *Follower) setTrouble(text string) {
+func (f *follower) setTrouble(text string) {
 	f.mu.Lock()
 	f.report.trouble = text
 	f.mu.Unlock()
@@ -36,7 +36,7 @@ func (f *Follower) setTrouble(text string) {
 
 // reportRefusal reports why nothing of the file is accepted: once for each reason, for
 // each attempt may fail in the same way for days.
-func (f *Follower) reportRefusal(err error, pause time.Duration) {
+func (f *follower) reportRefusal(err error, pause time.Duration) {
 	f.mu.Lock()
 	news := f.report.refusal != err.Error()
 	f.report.refusal, f.report.trouble = err.Error(), "refused, next try in "+pause.String()+": "+err.Error()
@@ -47,7 +47,7 @@ func (f *Follower) reportRefusal(err error, pause time.Duration) {
 	}
 }
 
-func (f *Follower) status() FileStatus {
+func (f *follower) status() FileStatus {
 	size := f.file.size()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -56,7 +56,7 @@ func (f *Follower) status() FileStatus {
 		Trouble: f.report.trouble, Warning: f.report.warning}
 }
 
-// Status lists the files that are followed, by path.
+// Status lists the followed files, by path.
 func (t *Tailer) Status() (list []FileStatus) {
 	t.mu.Lock()
 	followers := t.allLocked()

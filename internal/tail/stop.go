@@ -12,10 +12,9 @@ import (
 	"fanin/internal/lines"
 )
 
-// A stop loses nothing of a file that the next start finds: its lines wait in it.
-// Of a file that was deleted, or moved where no start looks, this process has the
-// only way in. So a stop waits for the collector to take the rest of such files,
-// and reports what it did not take.
+// A stop loses nothing of a file that the next start finds: its lines stay in it. A file that
+// was deleted, or moved to where no start looks, only this process can read. So a stop waits
+// until the collector has the rest of such files, and reports what it does not have.
 
 // Lost is what a stop lost of one file.
 type Lost struct {
@@ -25,19 +24,21 @@ type Lost struct {
 	Lines  int64 // -1: too many bytes to count them
 }
 
-// finish waits for the rest of files that no start would find, at most StopWait.
+// finish waits until the rest of files that no start would find is acknowledged, StopWait at
+// most.
 func (t *Tailer) finish(ctx context.Context) {
 	end := time.Now().Add(t.StopWait)
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
-	for said := false; ctx.Err() == nil; {
-		files, unsent := t.perishing()
+	for reported := false; ctx.Err() == nil; {
+		files, unsent := t.atRisk()
 		if files == 0 {
 			return
 		}
-		if !said {
-			said = true
-			t.Log.Warn("waiting before the stop: files that were deleted, or moved where no start would look, have lines that the collector has not taken",
+		if !reported {
+			reported = true
+			t.Log.Warn("waiting before the stop: files that were deleted, or moved to where no start looks, "+
+				"have lines that the collector has not acknowledged",
 				"files", files, "bytes", unsent, "at_most", t.StopWait)
 		}
 		wait := time.Until(end)
@@ -54,12 +55,12 @@ func (t *Tailer) finish(ctx context.Context) {
 			t.Alive()
 		}
 		t.look(ctx)
-		t.pokeHidden()
+		t.wakeHidden()
 	}
 }
 
-// perishing counts the files that a stop would lose lines of.
-func (t *Tailer) perishing() (files int, unsent int64) {
+// atRisk counts the files of which a stop would lose lines.
+func (t *Tailer) atRisk() (files int, unsent int64) {
 	t.mu.Lock()
 	all := t.allLocked()
 	t.mu.Unlock()
@@ -71,25 +72,25 @@ func (t *Tailer) perishing() (files int, unsent int64) {
 	return files, unsent
 }
 
-// unsent is how many bytes the other side has not, and where they begin.
-func (f *Follower) unsent() (from, n int64) {
+// unsent returns how many bytes are not acknowledged, and where they begin.
+func (f *follower) unsent() (from, n int64) {
 	f.mu.Lock()
 	from = f.place.local.Point.Offset
 	f.mu.Unlock()
 	return from, f.file.size() - from
 }
 
-// What leads the next start to a file.
+// finder is how the next start finds a file.
 type finder int
 
 const (
 	byNothing finder = iota
 	byName           // a table names it
-	byMark           // it lies where its mark says that it was, under another name
+	byMark           // it is where its mark says, under another name
 )
 
-// refound says what would lead the next start to the file as it lies now.
-func (f *Follower) refound() finder {
+// refound returns how the next start would find the file where it is now.
+func (f *follower) refound() finder {
 	f.mu.Lock()
 	path, label := f.path, f.label()
 	f.mu.Unlock()
@@ -105,9 +106,9 @@ func (f *Follower) refound() finder {
 	return byNothing
 }
 
-// nameNow is the file's name, as far as it is where it was found, or beside the
-// place where a table named it; "" if it is not.
-func (f *Follower) nameNow(path, label string) string {
+// nameNow returns the file's name if it is where it was found, or in the directory where a
+// table named it; otherwise "".
+func (f *follower) nameNow(path, label string) string {
 	is := func(fi os.FileInfo, err error) bool {
 		return err == nil && fileKey{disk.Device(fi), disk.Inode(fi)} == f.key
 	}
@@ -118,7 +119,7 @@ func (f *Follower) nameNow(path, label string) string {
 		return ""
 	}
 	for _, dir := range (&mark{identity: identity{path: label, real: f.real}}).places() {
-		entries, _ := os.ReadDir(dir) // none: then it is not there either
+		entries, _ := os.ReadDir(dir) // on an error there are none
 		for _, e := range entries {
 			if is(e.Info()) {
 				return filepath.Join(dir, e.Name())
@@ -129,11 +130,11 @@ func (f *Follower) nameNow(path, label string) string {
 }
 
 // label is the name under which a table knew the file.
-func (f *Follower) label() string { return cmp.Or(f.origin, f.path) }
+func (f *follower) label() string { return cmp.Or(f.origin, f.path) }
 
-// ended is the end of a follower's goroutine. When all end, none needs to be
-// forgotten by itself.
-func (t *Tailer) ended(ctx context.Context, f *Follower) {
+// ended is called at the end of a follower's goroutine. When all end, none is removed from
+// the index.
+func (t *Tailer) ended(ctx context.Context, f *follower) {
 	if ctx.Err() == nil {
 		t.drop(f)
 		return
@@ -143,9 +144,9 @@ func (t *Tailer) ended(ctx context.Context, f *Follower) {
 	f.file.close()
 }
 
-// leave is the end of a follower whose file is not done with. It sees to it that
-// the next start finds the file, and notes what no start would find.
-func (f *Follower) leave() {
+// leave is called when a follower ends before its file. It makes sure that the next start
+// finds the file, and records what no start would find.
+func (f *follower) leave() {
 	from, n := f.unsent()
 	if n <= 0 {
 		return
@@ -160,7 +161,7 @@ func (f *Follower) leave() {
 		}
 	case byNothing:
 		l := Lost{Path: f.path, Offset: from, Bytes: n}
-		if l.Lines = f.file.countLines(from, n); l.Lines != 0 { // else NULs alone
+		if l.Lines = f.file.countLines(from, n); l.Lines != 0 { // otherwise there are only NULs
 			f.t.mu.Lock()
 			f.t.lost = append(f.t.lost, l)
 			f.t.mu.Unlock()
@@ -168,11 +169,11 @@ func (f *Follower) leave() {
 	}
 }
 
-// mostCounted is how many bytes of a file are read to count lines of it.
+// mostCounted is how many bytes of a file are read at most to count its lines.
 const mostCounted = 256 << 20
 
-// countLines counts the lines in n bytes at from, an unfinished last one too; -1
-// if there are too many bytes, or they cannot be read.
+// countLines counts the lines in n bytes at from, including an unfinished last one; -1 if
+// there are too many bytes, or they cannot be read.
 func (f *file) countLines(from, n int64) (count int64) {
 	if n > mostCounted {
 		return -1
@@ -195,10 +196,10 @@ func (f *file) countLines(from, n int64) (count int64) {
 	return count
 }
 
-// mostReported is how many files a stop names one by one.
+// mostReported is how many files a stop reports one by one.
 const mostReported = 20
 
-// reportLost says what the stop lost.
+// reportLost reports what the stop lost.
 func (t *Tailer) reportLost() {
 	for i, l := range t.lost {
 		about := []any{"path", l.Path, "offset", l.Offset, "bytes", l.Bytes}
@@ -210,12 +211,13 @@ func (t *Tailer) reportLost() {
 			for _, l := range t.lost[i:] {
 				sum.Bytes += l.Bytes
 			}
-			t.Log.Error("lost, as above: lines of more files", "files", len(t.lost)-i, "bytes", sum.Bytes)
+			t.Log.Error("lost: lines of more files like those above", "files", len(t.lost)-i, "bytes", sum.Bytes)
 			return
 		}
-		t.Log.Error("lost: the file was deleted, or moved where no start would look, and the collector did not take its last lines in time", about...)
+		t.Log.Error("lost: the file was deleted, or moved to where no start looks, "+
+			"and the collector did not acknowledge its last lines in time", about...)
 	}
 }
 
-// Lost is what the end of Run lost. It is known when Run has returned.
+// Lost returns what the end of Run lost. It is known when Run has returned.
 func (t *Tailer) Lost() []Lost { return t.lost }

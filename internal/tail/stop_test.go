@@ -13,7 +13,7 @@ import (
 )
 
 // refuseData has no line kept.
-func (k *keeper) refuseData() {
+func (k *collector) refuseData() {
 	k.refuse(func(b wire.Batch) error {
 		if b.Op == wire.OpData {
 			return errors.New("away")
@@ -23,7 +23,7 @@ func (k *keeper) refuseData() {
 }
 
 // hidden waits until no table names the file of a name any more.
-func (r *rig) hidden(f *Follower) *rig {
+func (r *rig) hidden(f *follower) *rig {
 	r.Helper()
 	return r.await(f.isHidden)
 }
@@ -33,14 +33,14 @@ func TestStopWaitsForDeletedFiles(t *testing.T) {
 	r := newRig(t).append("a.log", "one\n")
 	r.change = func(t *Tailer) { t.StopWait = 20 * time.Second }
 	r.run().expect("one")
-	r.keeper.refuseData()
+	r.collector.refuseData()
 	f := r.follower("a.log")
 	r.append("a.log", "two\nthree")
 	os.Remove(r.path("a.log"))
 	r.hidden(f)
 	r.stop()
-	r.await(func() bool { files, _ := r.tailer.perishing(); return files == 1 })
-	r.keeper.refuse(nil)
+	r.await(func() bool { files, _ := r.tailer.atRisk(); return files == 1 })
+	r.collector.refuse(nil)
 	r.halt()
 	r.expect("one two three")
 	if lost := r.tailer.Lost(); lost != nil {
@@ -58,7 +58,7 @@ func TestStopReportsWhatIsLost(t *testing.T) {
 			r := newRig(t).append("a.log", "one\n").append("b.log", "b\n").append("c.log", "c\n")
 			r.change = func(t *Tailer) { t.StopWait = time.Millisecond }
 			r.run().expectSet("one b c")
-			r.keeper.refuseData()
+			r.collector.refuseData()
 			f, g := r.follower("a.log"), r.follower("c.log")
 			r.append("a.log", "two\nthree").append("b.log", "stays\n").append("c.log", string(make([]byte, 600)))
 			if err := errors.Join(away(r), os.Remove(r.path("c.log"))); err != nil {
@@ -69,7 +69,7 @@ func TestStopReportsWhatIsLost(t *testing.T) {
 			if got := r.tailer.Lost(); !reflect.DeepEqual(got, want) {
 				t.Errorf("lost %+v, want %+v", got, want)
 			}
-			r.keeper.refuse(nil)
+			r.collector.refuse(nil)
 			r.run().expectSet("one b c stays")
 		})
 	}
@@ -83,9 +83,9 @@ func TestStopLosesNoRenamedFile(t *testing.T) {
 		r.change = func(t *Tailer) { t.StopWait, t.LetGo = 20*time.Second, time.Minute }
 		r.run()
 		if sent == "" { // not even its stream is known
-			r.keeper.refuse(func(wire.Batch) error { return errors.New("away") })
+			r.collector.refuse(func(wire.Batch) error { return errors.New("away") })
 		} else {
-			r.expect("one").keeper.refuseData()
+			r.expect("one").collector.refuseData()
 		}
 		r.append("a.log", "two\n").await(func() bool { return len(r.tailer.Status()) == 1 })
 		f := r.follower("a.log")
@@ -97,7 +97,7 @@ func TestStopLosesNoRenamedFile(t *testing.T) {
 			}
 			r.run().await(func() bool { return len(r.tailer.Status()) == 2 })
 		}
-		r.keeper.refuse(nil)
+		r.collector.refuse(nil)
 		r.expectSet(sent + "two three")
 	}
 }
@@ -106,7 +106,7 @@ func TestStopLosesNoRenamedFile(t *testing.T) {
 func TestStopLosesNoCopy(t *testing.T) {
 	r := newRig(t).append("a.log", "one\n")
 	r.change = func(t *Tailer) { t.StopWait, t.LetGo = 20*time.Second, time.Minute }
-	r.run().expect("one").keeper.refuseData()
+	r.run().expect("one").collector.refuseData()
 	r.append("a.log", "two\n").copyTruncate("a.log", "copy").append("a.log", "three\n")
 	for range 3 {
 		r.await(func() bool { return len(r.tailer.Status()) == 2 }).halt()
@@ -115,7 +115,7 @@ func TestStopLosesNoCopy(t *testing.T) {
 		}
 		r.run()
 	}
-	r.keeper.refuse(nil)
+	r.collector.refuse(nil)
 	r.expectSet("one two three")
 }
 

@@ -10,12 +10,12 @@ import (
 	"fanin/internal/wire"
 )
 
-// Table says which files to follow, and how.
+// Table is which files to follow, and how.
 type Table struct {
 	Paths      []string       // patterns as of filepath.Match
 	Exclude    []string       // patterns, of the whole path or the base name
-	FromEnd    bool           // files that are there at the very first start are followed from their end
-	Source     string         // what the lines are said to come from; default: the base name without .log
+	FromEnd    bool           // files that exist at the very first start are followed from their end
+	Source     string         // the source of the lines; default: the base name without .log
 	SyncSource bool           // make the source durable before its lines are sent
 	Whole      bool           // the files are complete: a last line without a newline is a line
 	Decoder    decode.Decoder // of the files' format; default: decode.Plain
@@ -28,14 +28,13 @@ func (table *Table) decoder() decode.Decoder {
 	return table.Decoder
 }
 
-// packed are files that rotation compressed: their lines were followed before.
+// packed are the extensions of files that rotation compressed: their lines were sent before.
 var packed = []string{".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"}
 
-// Packed reports whether a file is never followed because it is compressed, going by
-// its name.
+// Packed reports whether a file is never followed because its name says that it is compressed.
 func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
 
-// Excludes reports whether a file is passed over though a pattern names it.
+// Excludes reports whether a file is not followed although a pattern names it.
 func (table *Table) Excludes(path string) bool {
 	if Packed(path) {
 		return true
@@ -50,10 +49,10 @@ func (table *Table) Excludes(path string) bool {
 	return false
 }
 
-// source is what the lines of a file are said to come from.
+// source returns the source of the lines of a file.
 func (table *Table) source(path string) string {
 	name := strings.TrimSuffix(filepath.Base(path), ".log")
-	if name == wire.SourceNotice { // the collector's own, which it takes from no agent
+	if name == wire.SourceNotice { // reserved for the collector, which refuses it from agents
 		name = filepath.Base(path)
 	}
 	return cmp.Or(table.Source, name)
@@ -69,7 +68,7 @@ func (t *Tailer) names(path string) bool {
 	})
 }
 
-// tableOf is the table that names a path, or one without wishes.
+// tableOf returns the table that names a path, or an empty one.
 func (t *Tailer) tableOf(path string) *Table {
 	for i := range t.Tables {
 		for _, p := range t.Tables[i].Paths {

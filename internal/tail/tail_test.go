@@ -19,9 +19,9 @@ import (
 	"fanin/internal/wire"
 )
 
-// keeper is the other side: it keeps lines by compare-and-swap, as the
+// collector is the other side: it keeps lines by compare-and-swap, as the
 // collector does, in memory.
-type keeper struct {
+type collector struct {
 	mu      sync.Mutex
 	life    wire.Welcome
 	marks   map[wire.StreamID]*wire.Watermark
@@ -34,12 +34,12 @@ type keeper struct {
 	failing func(b wire.Batch) error // after it was kept: the answer is lost
 }
 
-func newKeeper() *keeper {
-	return &keeper{marks: make(map[wire.StreamID]*wire.Watermark), ident: make(map[wire.StreamID][]byte),
+func newCollector() *collector {
+	return &collector{marks: make(map[wire.StreamID]*wire.Watermark), ident: make(map[wire.StreamID][]byte),
 		life: wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}}
 }
 
-func (k *keeper) welcome() wire.Welcome {
+func (k *collector) welcome() wire.Welcome {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w := k.life
@@ -49,7 +49,7 @@ func (k *keeper) welcome() wire.Welcome {
 	return w
 }
 
-func (k *keeper) Append(ctx context.Context, b wire.Batch) error {
+func (k *collector) Append(ctx context.Context, b wire.Batch) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := cmp.Or(b.Check(), ctx.Err()); err != nil {
@@ -69,7 +69,7 @@ func (k *keeper) Append(ctx context.Context, b wire.Batch) error {
 	return nil
 }
 
-func (k *keeper) append(b *wire.Batch) error {
+func (k *collector) append(b *wire.Batch) error {
 	m := k.marks[b.Stream]
 	if b.Kind == wire.StreamLossy {
 		k.keep(b)
@@ -107,7 +107,7 @@ func (k *keeper) append(b *wire.Batch) error {
 	return nil
 }
 
-func (k *keeper) keep(b *wire.Batch) {
+func (k *collector) keep(b *wire.Batch) {
 	for labels, text := range b.Runs() {
 		for line := range bytes.Lines(text) {
 			k.order = append(k.order, k.shown(labels)+strings.TrimSuffix(string(line), "\n"))
@@ -116,24 +116,24 @@ func (k *keeper) keep(b *wire.Batch) {
 }
 
 // shown is what is kept of a line's labels.
-func (k *keeper) shown(l wire.Labels) string {
+func (k *collector) shown(l wire.Labels) string {
 	if !k.labels {
 		return ""
 	}
 	return l.Source + ":"
 }
 
-func (k *keeper) lines() string {
+func (k *collector) lines() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return strings.Join(k.order, " ")
 }
 
-// rig is a tailer over a directory, and the keeper of its lines.
+// rig is a tailer over a directory, and the collector of its lines.
 type rig struct {
 	testing.TB
 	dir, state string
-	keeper     *keeper
+	collector  *collector
 	change     func(*Tailer)
 	unwelcome  bool          // no collector is met
 	patience   time.Duration // for what is waited for
@@ -143,7 +143,7 @@ type rig struct {
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{TB: t, patience: 5 * time.Second, dir: t.TempDir(), state: t.TempDir(), keeper: newKeeper(), change: func(*Tailer) {}}
+	r := &rig{TB: t, patience: 5 * time.Second, dir: t.TempDir(), state: t.TempDir(), collector: newCollector(), change: func(*Tailer) {}}
 	t.Cleanup(r.halt)
 	return r
 }
@@ -153,11 +153,11 @@ func (r *rig) path(name string) string { return filepath.Join(r.dir, name) }
 // run starts a tailer of *.log*, or lets another one take over.
 func (r *rig) run() *rig {
 	r.halt()
-	t := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.keeper,
+	t := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.collector,
 		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}}
 	r.change(t)
 	if !r.unwelcome {
-		t.Welcome(r.keeper.welcome(), wire.MaxText)
+		t.Welcome(r.collector.welcome(), wire.MaxText)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	r.tailer, r.stop, r.done = t, stop, make(chan error, 1)
@@ -192,9 +192,9 @@ func (r *rig) append(name, text string) *rig {
 // expect waits until exactly these lines are kept.
 func (r *rig) expect(want string) *rig {
 	r.Helper()
-	for end := time.Now().Add(r.patience); r.keeper.lines() != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); r.collector.lines() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("kept are %q, want %q", r.keeper.lines(), want)
+			r.Fatalf("kept are %q, want %q", r.collector.lines(), want)
 		}
 	}
 	return r
@@ -204,9 +204,9 @@ func (r *rig) expect(want string) *rig {
 func (r *rig) expectSet(want string) *rig {
 	r.Helper()
 	set := func(s string) string { w := strings.Fields(s); slices.Sort(w); return strings.Join(w, " ") }
-	for end := time.Now().Add(r.patience); set(r.keeper.lines()) != set(want); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(r.patience); set(r.collector.lines()) != set(want); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("kept are too few or too many of: %.2000s", difference(strings.Fields(r.keeper.lines()), strings.Fields(want)))
+			r.Fatalf("kept are too few or too many of: %.2000s", difference(strings.Fields(r.collector.lines()), strings.Fields(want)))
 		}
 	}
 	return r
@@ -255,9 +255,9 @@ func TestRenameOutOfSight(t *testing.T) {
 	r.append("a.log", "2\n3").rename("a.log", "old").append("a.log", "4\n")
 	r.expect("1 2 4 3") // the unfinished line gets its end after the grace
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		r.keeper.mu.Lock()
-		ended := r.keeper.ended
-		r.keeper.mu.Unlock()
+		r.collector.mu.Lock()
+		ended := r.collector.ended
+		r.collector.mu.Unlock()
 		if ended == 1 {
 			break
 		}
@@ -272,9 +272,9 @@ func TestRotatedWhileDown(t *testing.T) {
 		r := newRig(t).append("a.log", "1\n").run().expect("1")
 		r.halt()
 		r.append("a.log", "2\n").rename("a.log", to).append("a.log", "3\n").run()
-		for end := time.Now().Add(5 * time.Second); len(r.keeper.lines()) < 5 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(5 * time.Second); len(r.collector.lines()) < 5 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
-		if got := r.keeper.lines(); got != "1 2 3" && got != "1 3 2" {
+		if got := r.collector.lines(); got != "1 2 3" && got != "1 3 2" {
 			t.Errorf("%s: kept are %q", to, got)
 		}
 	}
@@ -305,8 +305,8 @@ func TestCopyTruncate(t *testing.T) {
 		r.halt() // so that the third line is not sent before the copy
 		r.append("a.log", "three\n")
 		b, _ := os.ReadFile(r.path("a.log"))
-		r.keeper.fail = func(b wire.Batch) error {
-			if b.Op == wire.OpData && bytes.HasPrefix(b.Text, []byte("three")) && len(r.keeper.order) < 3 {
+		r.collector.fail = func(b wire.Batch) error {
+			if b.Op == wire.OpData && bytes.HasPrefix(b.Text, []byte("three")) && len(r.collector.order) < 3 {
 				if _, err := os.Stat(r.path(copyName)); err != nil {
 					return errors.New("not yet")
 				}
@@ -317,9 +317,9 @@ func TestCopyTruncate(t *testing.T) {
 		os.WriteFile(r.path(copyName), b, 0o640)
 		os.Truncate(r.path("a.log"), 0)
 		r.append("a.log", "four\n")
-		for end := time.Now().Add(5 * time.Second); len(strings.Fields(r.keeper.lines())) < 4 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(5 * time.Second); len(strings.Fields(r.collector.lines())) < 4 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
-		if got := r.keeper.lines(); got != "one two three four" && got != "one two four three" {
+		if got := r.collector.lines(); got != "one two three four" && got != "one two four three" {
 			t.Errorf("%s: kept are %q", copyName, got)
 		}
 	}
@@ -339,7 +339,7 @@ func TestCopyIsNotSentAgain(t *testing.T) {
 func TestLostAnswers(t *testing.T) {
 	r := newRig(t)
 	n := 0
-	r.keeper.failing = func(b wire.Batch) error {
+	r.collector.failing = func(b wire.Batch) error {
 		if n++; n%3 == 0 {
 			return errors.New("the answer was lost")
 		}
@@ -359,10 +359,10 @@ func TestNewLifeOfTheLog(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
 	r.halt()
 	r.append("a.log", "3\n")
-	r.keeper.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.keeper.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
+	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
 	r.run().expect("1 2 3")
-	if got := strings.Join(r.keeper.skips, " "); got != "0..4" {
+	if got := strings.Join(r.collector.skips, " "); got != "0..4" {
 		t.Errorf("skipped %q, want 0..4: what the log had in its earlier life", got)
 	}
 }
@@ -390,10 +390,10 @@ func TestLongLines(t *testing.T) {
 		r := newRig(t)
 		r.change = func(t *Tailer) { t.MaxLine = 256 }
 		r.append("a.log", "before\n"+long+"\nafter\n").run()
-		for end := time.Now().Add(5 * time.Second); !strings.HasSuffix(r.keeper.lines(), "after") && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(5 * time.Second); !strings.HasSuffix(r.collector.lines(), "after") && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		}
 		var got strings.Builder
-		for _, line := range r.keeper.order {
+		for _, line := range r.collector.order {
 			if len(line) >= 256 || utf8.ValidString(long) && !utf8.ValidString(line) {
 				t.Errorf("a line of %d bytes: %q", len(line), line)
 			}
@@ -415,7 +415,7 @@ func TestLossy(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Lossy = true }
 	var first []int64
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData {
 			first = append(first, b.FirstLine)
 		}
@@ -458,7 +458,7 @@ func TestLargestBatch(t *testing.T) {
 	r.change = func(t *Tailer) { t.BatchBytes, t.Memory = wire.MaxText, 4*wire.MaxText }
 	text := strings.Repeat(strings.Repeat("x", 999)+"\n", 3*wire.MaxText/1000)
 	most := 0
-	r.keeper.fail = func(b wire.Batch) error { most = max(most, len(b.Text)); time.Sleep(2 * time.Millisecond); return nil }
+	r.collector.fail = func(b wire.Batch) error { most = max(most, len(b.Text)); time.Sleep(2 * time.Millisecond); return nil }
 	r.append("a.log", text).run().await(func() bool {
 		list := r.tailer.Status()
 		return len(list) == 1 && list[0].Acked == int64(len(text))
@@ -477,7 +477,7 @@ func TestHalves(t *testing.T) {
 	text := strings.Repeat(strings.Repeat("x", 999)+"\n", 1000)
 	var narrow, largest atomic.Int64
 	narrow.Store(40 << 10)
-	r.keeper.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if n := narrow.Load(); n > 0 && len(b.Text) > int(n) {
 			return errors.New("it took too long")
 		}

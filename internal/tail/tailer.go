@@ -1,10 +1,10 @@
-// Package tail follows files and gives their lines, in batches, to one
-// wire.Appender: each line once, in the file's order, whatever becomes of the
-// file, this process or the other side.
+// Package tail follows files and sends their lines, in batches, to one wire.Appender:
+// each line once, in the file's order, whatever happens to the file, to this process or
+// to the collector.
 //
-// What a tool that truncates files in place (logrotate's copytruncate) destroys
-// between its copy and its truncation, cannot be read; everything before is
-// found in the copy.
+// What a tool that truncates files in place (logrotate's copytruncate) destroys between
+// its copy and its truncation cannot be read. Everything before that is found in the
+// copy.
 package tail
 
 import (
@@ -17,15 +17,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
-// Tailer follows all files of its tables. Set the Settings, then Run. A Welcome may
-// come before, and at any time after.
+// Tailer follows all files of its tables. Set the Settings, then call Run. Welcome may
+// be called before Run and at any time after.
 //
-//   - mu guards the index, marks, handed, echoes and lost. It is taken before
-//     Follower.mu and session.mu, never after them.
-//   - Run's goroutine alone looks for files, and owns what says so.
+//   - mu guards the index, marks, reused, echoes and lost. It is locked before
+//     follower.mu and session.mu, never after them.
+//   - Only Run's goroutine looks for files. lookout is its own.
 //   - Each file that is followed is in the index, and each stream has at most one
 //     follower.
 type Tailer struct {
@@ -35,7 +36,7 @@ type Tailer struct {
 	descriptors *descriptors
 	session     session
 	lookout
-	strayed   atomic.Bool         // a file vanished whose stream has no follower now
+	strayed   atomic.Bool         // a file vanished, and its stream has no follower
 	shrinking shared[bool]        // see shrunkBeside
 	listings  shared[[]candidate] // of directories
 	running   sync.WaitGroup
@@ -43,13 +44,14 @@ type Tailer struct {
 	mu sync.Mutex
 	index
 	marks  *marks
-	handed []handed
-	echoes map[fileKey]bool // files that grew with what was sent of them alone
+	reused []reused
+	echoes map[fileKey]bool // files that grew only when their own lines were sent
 	lost   []Lost           // by the stop
 }
 
-// lookout is what the search for files remembers. Run's own.
+// lookout is what the search for files remembers. It belongs to Run's goroutine.
 type lookout struct {
+	limited *retry.Log
 	first   bool                       // the very first run: nothing was ever followed
 	looked  bool                       // the first look is done
 	skipped map[string]bool            // paths that were reported
@@ -59,13 +61,14 @@ type lookout struct {
 func (t *Tailer) defaults() {
 	t.Settings.defaults()
 	t.index = newIndex()
-	t.lookout = lookout{skipped: make(map[string]bool), missing: make(map[wire.StreamID]*absence)}
+	t.lookout = lookout{limited: retry.NewLog(t.Log), skipped: make(map[string]bool),
+		missing: make(map[wire.StreamID]*absence)}
 	t.echoes = make(map[fileKey]bool)
 	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log, &t.counts.closed)
 }
 
-// Run follows until ctx ends; then it waits for what no start would find and for
-// what is on its way, and writes the marks.
+// Run follows files until ctx ends. Then it waits for the files that no start would find
+// and for the batches that were sent, and writes the marks.
 func (t *Tailer) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.defaults()
@@ -85,7 +88,7 @@ func (t *Tailer) Run(ctx context.Context) error {
 		if err := t.awaitWelcome(ctx); err != nil {
 			return err
 		}
-		if t.session.knowsMore(t.marks.all()) { // no very first run, whatever the state says
+		if t.session.knowsMore(t.marks.all()) { // not the very first run, whatever the state says
 			t.first = false
 			t.marks.dropStarts()
 		}
@@ -93,14 +96,14 @@ func (t *Tailer) Run(ctx context.Context) error {
 	before := t.known()
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	defer context.AfterFunc(ctx, func() { // at once, whatever this goroutine does just now
-		if files, _ := t.perishing(); files == 0 {
+	defer context.AfterFunc(ctx, func() { // at once, even while this goroutine is busy
+		if files, _ := t.atRisk(); files == 0 {
 			stop()
 		}
 	})()
 	t.look(following) // a second one, by the loop, adds the hints
 	t.seekMissing(following)
-	t.handedMeanwhile(before)
+	t.noteReusedMeanwhile(before)
 	t.looked = true
 	err = t.loop(ctx, following)
 	t.finish(following)
@@ -113,14 +116,15 @@ func (t *Tailer) Run(ctx context.Context) error {
 	return err
 }
 
-// prepare settles what does not depend on the collector, before it is met: whose
-// the streams are, and where files begin that are followed from their end. Both
-// are durable before anything is sent.
+// prepare does what does not depend on the collector, before one answers. It finds out
+// which agent owns the streams, and where files begin that are followed from their end.
+// Both are durable before anything is sent.
 func (t *Tailer) prepare() error {
-	if was, streams, doubt := t.marks.adopt(t.Agent); streams > 0 {
-		t.counts.doubled.Add(uint64(doubt))
-		t.Log.Warn("this state belonged to an agent of another id; its files go on where they stood, as new streams of this one",
-			"was", was, "agent", t.Agent, "files", streams, "maybe_doubled_bytes", doubt)
+	if was, streams, duplicates := t.marks.adopt(t.Agent); streams > 0 {
+		t.counts.doubled.Add(uint64(duplicates))
+		t.Log.Warn("this state belonged to an agent with another id; "+
+			"its files continue where they were, as new streams of this agent",
+			"was", was, "agent", t.Agent, "files", streams, "maybe_doubled_bytes", duplicates)
 	}
 	if t.first {
 		t.markStarts()
@@ -136,8 +140,8 @@ func (t *Tailer) prepare() error {
 	return nil
 }
 
-// markStarts marks the ends of the files that are there now and are followed
-// from their end.
+// markStarts writes a mark at the end of each file that exists now and is followed from
+// its end.
 func (t *Tailer) markStarts() {
 	for i := range t.Tables {
 		table := &t.Tables[i]
@@ -151,7 +155,7 @@ func (t *Tailer) markStarts() {
 			}
 			f, err := t.open(candidate{path, table, keyOf(fi), fi})
 			if err != nil {
-				continue // the first look says so
+				continue // the first look reports it
 			}
 			b := newLocalState()
 			b.Point = f.file.lastLineEnd()
@@ -161,15 +165,15 @@ func (t *Tailer) markStarts() {
 	}
 }
 
-// loop looks at the files again and again. Polling is the truth. Where the
-// kernel says by itself what changes, it is done less often: a thousand idle
-// files shall cost nothing. Followers that it starts end with following.
+// loop looks at the files again and again. Only polling is reliable. Where the kernel
+// reports changes, polls are rarer, so that a thousand idle files cost nothing. The
+// followers that loop starts end with the context following.
 func (t *Tailer) loop(ctx, following context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
 	hints := newHints()
 	defer hints.close()
-	pace, sought := pace{poll: t.Poll}, time.Now()
+	pace, searched := pace{poll: t.Poll}, time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -193,23 +197,24 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 			pace.looked(t.look(following), hints)
 		}
 		t.seekUnseen(following)
-		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(sought) >= min(missingEvery, t.Forget/4) {
+		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(searched) >= min(missingEvery, t.Forget/4) {
 			t.seekMissing(following)
-			sought = time.Now()
+			searched = time.Now()
 		}
-		t.pokeHidden()
-		if err := t.marks.save(); err != nil && t.marks.saySave() {
-			t.Log.Error("cannot write the marks; if the collector loses its state too, lines may be sent twice", "err", err)
+		t.wakeHidden()
+		if err := t.marks.save(); err != nil {
+			t.limited.Error("marks", "cannot write the marks; check the state directory and its disk: "+
+				"if the collector loses its state meanwhile, lines may be sent twice", "err", err)
 		}
 	}
 }
 
-// missingEvery is how often missing files are looked for in their directories.
+// missingEvery is the pause between two searches for missing files.
 const missingEvery = time.Minute
 
-// pokeHidden wakes the followers of files that no table names any more: only
-// time tells when those are done.
-func (t *Tailer) pokeHidden() {
+// wakeHidden wakes the followers of files that no table names any more: those files are
+// done after some time, which no event announces.
+func (t *Tailer) wakeHidden() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range t.followers {
@@ -217,12 +222,12 @@ func (t *Tailer) pokeHidden() {
 		hidden := !f.visible
 		f.mu.Unlock()
 		if hidden {
-			f.poke()
+			f.notify()
 		}
 	}
 }
 
-// Abandon has the marks written no more: their directory has become another agent's.
+// Abandon stops writing the marks: another agent owns their directory now.
 func (t *Tailer) Abandon() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

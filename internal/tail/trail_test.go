@@ -10,7 +10,7 @@ import (
 )
 
 // still is a tailer that looks at nothing, and a follower of a file that it made.
-func still(t *testing.T, text string) (*Tailer, *Follower) {
+func still(t *testing.T, text string) (*Tailer, *follower) {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.log")
@@ -28,7 +28,7 @@ func still(t *testing.T, text string) (*Tailer, *Follower) {
 		t.Fatal(err)
 	}
 	t.Cleanup(file.close)
-	return tailer, &Follower{t: tailer, table: &Table{}, file: file, wake: make(chan struct{}, 1),
+	return tailer, &follower{t: tailer, table: &Table{}, file: file, wake: make(chan struct{}, 1),
 		location: location{path: path}, place: progress{stream: wire.NewStreamID()}}
 }
 

@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// succession is what decides when a new file may be sent, and what of it: the file
-// that had its name before comes first, and a copy of a file that is followed is not
-// sent at all, unless the original was truncated after the copy.
+// succession decides when a new file may be sent, and which part of it: the file that had its
+// name before comes first, and a copy of a followed file is not sent at all, unless the
+// original was truncated after it was copied.
 type succession struct {
-	before    *Follower // had the same name: its lines come first
-	original  *Follower // that this file looks like a copy of; the goroutine's own
+	before    *follower // had the same name: its lines come first
+	original  *follower // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
 	drainOnce sync.Once
 
-	// Under Follower.mu.
+	// Under follower.mu.
 	maybeCopy  bool      // it may be a copy in the making: nothing of it was sent
-	ousted     *Follower // had the name that this file was given while it was watched
-	superseded bool      // the file that took this one's place has its last line too
+	ousted     *follower // had the name that this file got while it was followed
+	superseded bool      // the file that replaced this one has its last line, too
 }
 
-// drain lets the file that took this one's name begin: everything up to the rotation
-// is acknowledged.
+// drain lets the file begin that has this one's name now: everything up to the rotation is
+// acknowledged.
 func (s *succession) drain() { s.drainOnce.Do(func() { close(s.drained) }) }
 
 // awaitDrained waits until everything in a file is acknowledged; in no file, all is.
-func (f *Follower) awaitDrained(ctx context.Context) bool {
+func (f *follower) awaitDrained(ctx context.Context) bool {
 	if f == nil {
 		return true
 	}
@@ -40,7 +40,7 @@ func (f *Follower) awaitDrained(ctx context.Context) bool {
 
 // waitTurn waits until the file may be sent: the file that had its name is drained, and
 // it is no copy in the making. It returns false when ctx ends first.
-func (f *Follower) waitTurn(ctx context.Context) bool {
+func (f *follower) waitTurn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
 	livesOn := before != nil && before.livesOn() // at once: it may be packed, or let go, meanwhile
@@ -71,10 +71,10 @@ const (
 	awaitContent                    // it is empty: the look that sees it grow wakes its follower
 )
 
-// awaitOriginal waits for as long as the file may be a copy in the making; it returns
-// false when ctx ends first. To copy much takes long, so the time begins anew whenever
-// the file grew.
-func (f *Follower) awaitOriginal(ctx context.Context) bool {
+// awaitOriginal waits for as long as the file may be a copy in the making; it returns false
+// when ctx ends first. Copying much takes long, so the time begins anew whenever the file
+// grew.
+func (f *follower) awaitOriginal(ctx context.Context) bool {
 	var end time.Time // none while it is empty and has a name
 	var grown int64
 	for f.mayBeCopy() {
@@ -91,7 +91,7 @@ func (f *Follower) awaitOriginal(ctx context.Context) bool {
 			look = nil
 		}
 		select {
-		case <-f.wake: // perhaps by the follower that handed its stream over
+		case <-f.wake: // perhaps by the follower that reused its stream over
 		case <-look:
 		case <-ctx.Done():
 			return false
@@ -100,10 +100,10 @@ func (f *Follower) awaitOriginal(ctx context.Context) bool {
 	return true
 }
 
-// judgeCopy looks once; late says that the file is as it is for Settle. While a file is
-// empty it cannot be told whether it is a copy, and there is nothing to send; one that
-// no table names may be a copy that has only just been created.
-func (f *Follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
+// judgeCopy looks once; late says that the file has not grown for Settle. As long as a file is
+// empty, it may still become a copy, and there is nothing to send; one that no
+// table names may be a copy that was just created.
+func (f *follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 	switch {
 	case unnamed && late:
 		return noCopy
@@ -120,24 +120,23 @@ func (f *Follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 	return noCopy
 }
 
-// wasHandedOver reports whether another file's follower handed its stream over.
-func (f *Follower) wasHandedOver() bool {
+// wasHandedOver reports whether another file's follower reused its stream over.
+func (f *follower) wasHandedOver() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.place.handover != nil
 }
 
 // mayBeCopy reports whether the file may still be a copy in the making.
-func (f *Follower) mayBeCopy() bool {
+func (f *follower) mayBeCopy() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.maybeCopy && f.place.handover == nil
 }
 
-// tookPlace is the file whose name this one was given while it was watched, nil if
-// there is none: rsync and others write a new version under a name that a table may
-// name too.
-func (f *Follower) tookPlace() *Follower {
+// tookPlace returns the file whose name this one got while it was followed, nil if there is
+// none: rsync and others write a new version under a name that a table may name, too.
+func (f *follower) tookPlace() *follower {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ousted

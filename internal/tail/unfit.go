@@ -8,22 +8,23 @@ import (
 	"slices"
 )
 
-// unfit says why a file is no log.
+// unfit is why a file is not followed.
 type unfit struct{ reason string }
 
 func (e *unfit) Error() string { return e.reason }
 
-// databases are written by programs that log people in: records, not lines.
+// databases are written by login programs: records, not lines.
 var databases = []string{"lastlog", "wtmp", "btmp", "utmp", "faillog", "tallylog"}
 
-// formats begin with what no line of text begins with.
+// formats begin with bytes with which no line of text begins.
 var formats = []struct{ magic, what string }{
-	{"\x1f\x8b", "gzip"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"\xfd7zXZ\x00", "xz"}, {"BZh", "bzip2"}, {"\x04\x22\x4d\x18", "lz4"},
+	{"\x1f\x8b", "gzip"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"\xfd7zXZ\x00", "xz"}, {"BZh", "bzip2"},
+	{"\x04\x22\x4d\x18", "lz4"},
 	{"LPKSHHRH", "a journal of systemd"}, {"SQLite format 3\x00", "an SQLite database"},
 }
 
-// checkFit refuses a file that is no log: what it begins with, or how it behaves,
-// says so. Only a file that is not empty can be judged.
+// checkFit refuses a file that is not a log, by what it begins with or how it behaves. Of an
+// empty file nothing is known.
 func (f *file) checkFit(path string) error {
 	head := f.head(headSize)
 	for _, x := range formats {
@@ -40,19 +41,19 @@ func (f *file) checkFit(path string) error {
 	return nil
 }
 
-// startsText reports whether the magic may be the beginning of a line after all.
+// startsText reports whether the magic number may be the beginning of a line after all.
 func startsText(head []byte) bool {
 	line, _, ok := bytes.Cut(head, []byte{'\n'})
 	return ok && !slices.ContainsFunc(line, func(c byte) bool { return c < ' ' && c != '\t' && c != '\r' || c >= 0x7f })
 }
 
-// errMadeUp: another look may show other bytes at the same place, so no place can
-// be remembered.
-var errMadeUp = &unfit{"it has no size, yet it can be read: it is made up when it is read"}
+// errMadeUp: the next read may return other bytes at the same place, so no place can be
+// remembered.
+var errMadeUp = &unfit{"its size is 0, yet it can be read: its content is generated when it is read"}
 
-// refuse says once that a file is not followed, and why.
+// refuse reports once that a file is not followed, and why.
 func (t *Tailer) refuse(path string, err error) {
-	if t.once(path, fmt.Sprintf("not followed: %v", err)) {
+	if t.warnOnce(path, fmt.Sprintf("not followed: %v", err)) {
 		t.counts.unfit.Add(1)
 	}
 }

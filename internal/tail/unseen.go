@@ -12,12 +12,11 @@ import (
 	"fanin/internal/wire"
 )
 
-// rotatedName is what rotation adds to a name, or puts into it.
+// rotatedName is what rotation appends to a name, or inserts into it.
 var rotatedName = regexp.MustCompile(`^[._-]?(old|[0-9][0-9TZ._:-]*)$`)
 
-// rotatedFrom reports whether a file's name is one that rotation gives to files
-// of another name: app.log.1, app.log-20261122, app-2026-11-22.log, app.1.log,
-// each perhaps compressed.
+// rotatedFrom reports whether a file's name is one that rotation makes from another name:
+// app.log.1, app.log-20261122, app-2026-11-22.log, app.1.log, each perhaps compressed.
 func rotatedFrom(live, name string) bool {
 	ext := filepath.Ext(name)
 	if slices.Contains(packed, ext) {
@@ -35,22 +34,22 @@ func rotatedFrom(live, name string) bool {
 	return ok && rotatedName.MatchString(rest)
 }
 
-// handed is a path that got another file.
-type handed struct {
+// reused is a path that another file has now.
+type reused struct {
 	path  string
-	since time.Time // when the file before was written to last
+	since time.Time // when the previous file was last written to
 }
 
-// handOnLocked notes that a path got another file; under t.mu.
-func (t *Tailer) handOnLocked(path string, since time.Time) {
-	t.handed = append(t.handed, handed{path, since})
+// noteReusedLocked notes that another file has a path now.
+func (t *Tailer) noteReusedLocked(path string, since time.Time) {
+	t.reused = append(t.reused, reused{path, since})
 }
 
-// seekUnseen looks at all paths that got another file since it did so last.
+// seekUnseen searches at all paths that got another file since the last search.
 func (t *Tailer) seekUnseen(ctx context.Context) {
 	t.mu.Lock()
-	list := t.handed
-	t.handed = nil
+	list := t.reused
+	t.reused = nil
 	t.mu.Unlock()
 	if len(list) == 0 {
 		return
@@ -63,9 +62,9 @@ func (t *Tailer) seekUnseen(ctx context.Context) {
 	}
 }
 
-// handedMeanwhile notes the paths that got another file while this process was
-// away, by the marks that it left.
-func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
+// noteReusedMeanwhile notes the paths that got another file while no process followed them,
+// by the marks of the last one.
+func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, m := range before {
@@ -78,34 +77,35 @@ func (t *Tailer) handedMeanwhile(before map[wire.StreamID]*mark) {
 			since = f.modified
 			f.mu.Unlock()
 		}
-		t.handOnLocked(m.path, since)
+		t.noteReusedLocked(m.path, since)
 	}
 }
 
-// unseen finds files that came and went under a path since an older one had it:
-// rotation gave them another name before it was seen, and no table names it.
-// Their names, dates and contents must say so. They are followed; what is packed
-// by now can only be reported.
-func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
+// unseen finds files that had a path for a while since an older one had it: rotation renamed
+// them before they were seen, and no table names them. Names, dates and contents must agree.
+// They are followed; those that are compressed by now can only be reported.
+func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h reused) {
 	var found []*sibling
 	for _, x := range s.in(filepath.Dir(h.path)).files {
-		if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) || !rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) {
+		if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) ||
+			!rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) {
 			continue
 		}
 		if slices.Contains(packed, filepath.Ext(x.path)) {
-			if t.once(x.path, "a file was rotated and compressed before it was seen; lines in it may not have been sent: unpack it under a name that is followed") {
+			if t.warnOnce(x.path, "a file was rotated and compressed before it was seen; "+
+				"lines in it may not have been sent: decompress it under a name that is followed") {
 				t.counts.unsure.Add(1)
 			}
 			continue
 		}
 		if t.names(x.path) || t.tableOf(h.path).Excludes(x.path) {
-			continue // the next look finds it, or it is not to be found
+			continue // the next look finds it, or it is excluded
 		}
 		f := x.open(t)
 		switch {
 		case f == nil, slices.ContainsFunc(all, f.has):
 		case t.looksLikeCopy(f) && f.original != nil:
-			if t.once(x.path, "a file that looks like a copy of another one came under a rotated name; it is not sent") {
+			if t.warnOnce(x.path, "a new file with a rotated name looks like a copy of another file; it is not sent") {
 				t.counts.unsure.Add(1)
 			}
 		default:
@@ -116,15 +116,15 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h handed) {
 	for _, x := range found {
 		f := x.f
 		x.f, x.by = nil, f
-		t.dress(f, h.path)
+		t.inherit(f, h.path)
 		f.maybeCopy = true
 		t.counts.unseen.Add(1)
-		t.Log.Warn("a file came and was rotated before it was seen; it is sent now", "path", f.path, "for", h.path)
+		t.Log.Warn("a file was created and rotated before it was seen; it is sent now", "path", f.path, "for", h.path)
 		t.start(ctx, f)
 	}
 }
 
-// registered lists all streams that anything is known of, followed or not.
+// registered lists all known streams, followed or not.
 func (t *Tailer) registered() []*mark {
 	list := t.marks.all()
 	t.session.mergeInto(list)

@@ -2,15 +2,16 @@ package tail
 
 import "bytes"
 
-// leastWide is how many first bytes tell a wide encoding without a byte order mark.
+// leastWide is how many first bytes reveal a wide encoding without a byte order mark.
 const leastWide = 16
 
-// wideEncoding says what in a file's first bytes shows that its characters take two
-// bytes or four, "" if nothing does. Such text is not decoded: a newline byte ends a
-// line in the middle of a character, and every other byte is a NUL.
+// wideEncoding returns what in a file's first bytes shows that its characters have two bytes
+// or four, "" if nothing does. Such text is not decoded: a newline byte ends a line in the
+// middle of a character, and every other byte is a NUL.
 func wideEncoding(head []byte) string {
 	for _, mark := range []struct{ bytes, name string }{
-		{"\xff\xfe\x00\x00", "UTF-32LE"}, {"\x00\x00\xfe\xff", "UTF-32BE"}, {"\xff\xfe", "UTF-16LE"}, {"\xfe\xff", "UTF-16BE"},
+		{"\xff\xfe\x00\x00", "UTF-32LE"}, {"\x00\x00\xfe\xff", "UTF-32BE"},
+		{"\xff\xfe", "UTF-16LE"}, {"\xfe\xff", "UTF-16BE"},
 	} {
 		if bytes.HasPrefix(head, []byte(mark.bytes)) {
 			return "it begins with the byte order mark of " + mark.name
@@ -19,7 +20,7 @@ func wideEncoding(head []byte) string {
 	if len(head) < leastWide {
 		return ""
 	}
-	var nul [2]int // at even and at odd places
+	var nul [2]int // at even and at odd offsets
 	for i, b := range head[:leastWide] {
 		if b == 0 {
 			nul[i%2]++
@@ -31,9 +32,9 @@ func wideEncoding(head []byte) string {
 	return ""
 }
 
-// checkEncoding reports once that the file's lines cannot be read. They are sent
-// all the same: they are what is in the file, and nothing is lost.
-func (f *Follower) checkEncoding() {
+// checkEncoding reports once that the file's lines are not readable. They are sent as they
+// are: nothing is lost.
+func (f *follower) checkEncoding() {
 	if f.checks.encoding {
 		return
 	}
@@ -47,6 +48,6 @@ func (f *Follower) checkEncoding() {
 	f.mu.Lock()
 	f.report.warning = reason + ", which is not decoded"
 	f.mu.Unlock()
-	f.t.Log.Warn("the file is no UTF-8, and is not decoded: its lines come with a NUL beside each letter; exclude it, or follow a copy that is converted (iconv -t UTF-8)",
-		"path", f.path, "reason", reason)
+	f.t.Log.Warn("the file is not UTF-8, and is not decoded: its lines have a NUL beside each letter; "+
+		"exclude it, or follow a converted copy (iconv -t UTF-8)", "path", f.path, "reason", reason)
 }

@@ -59,15 +59,15 @@ func TestWideFileIsReported(t *testing.T) {
 	wide := "\xff\xfe" + utf16Text(binary.LittleEndian, "one\ntwo\n")
 	r.append("a.log", wide).append("b.log", "good\n").run()
 	r.await(func() bool {
-		return len(r.keeper.lines()) > len("good \xff\xfe") && r.tailer.Counts()["wide_files"] == 1
+		return len(r.collector.lines()) > len("good \xff\xfe") && r.tailer.Counts()["wide_files"] == 1
 	})
 	r.append("a.log", utf16Text(binary.LittleEndian, "three\n")).append("b.log", "more\n")
 	r.await(func() bool {
-		return strings.Contains(r.keeper.lines(), "t\x00h\x00r\x00e\x00e") && strings.Contains(r.keeper.lines(), "more")
+		return strings.Contains(r.collector.lines(), "t\x00h\x00r\x00e\x00e") && strings.Contains(r.collector.lines(), "more")
 	})
 	mu.Lock()
 	defer mu.Unlock()
-	if n := strings.Count(log.String(), "is no UTF-8"); n != 1 || !strings.Contains(log.String(), r.path("a.log")) {
+	if n := strings.Count(log.String(), "is not UTF-8"); n != 1 || !strings.Contains(log.String(), r.path("a.log")) {
 		t.Errorf("it says so %d times:\n%s", n, log.String())
 	}
 	for _, f := range r.tailer.Status() {
