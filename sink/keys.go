@@ -358,7 +358,10 @@ func (t *keys) touch(k *keyEntry) {
 // horizon is the time in microseconds before which nothing is known of what a
 // sender sent: a key that was made then may have been known once.
 func (t *keys) horizon(sender uint64, now time.Time, window time.Duration) int64 {
-	least := max(t.floor, now.Add(-window).UnixMicro())
+	least := t.floor
+	if window > 0 {
+		least = max(least, now.Add(-window).UnixMicro())
+	}
 	if i, ok := t.hashes[sender]; ok {
 		least = max(least, t.senders[i].horizon)
 	}

@@ -278,6 +278,23 @@ func TestKeyOlderThanTheWindow(t *testing.T) {
 	verified(t, s)
 }
 
+// Keys that never age are known from the log's first start on.
+func TestKeyWithoutWindow(t *testing.T) {
+	c := new(clock)
+	s := open(t, &Sink{env: environment{now: c.now}, Keys: KeyLimits{Window: -1}})
+	born := c.now()
+	appendKey(t, s, c.made("a", born), written)
+	for range 100 { // no step is so large that the clock is not believed
+		c.step(20 * time.Hour)
+		lookThrough(t, s)
+	}
+	appendKey(t, s, c.made("a", born), again)
+	appendKey(t, s, c.made("b", born), written)
+	if n, age := s.keysNow(); n != 2 || age < 2000*time.Hour {
+		t.Errorf("%d keys, the window reaches back %v", n, age)
+	}
+}
+
 // The clock steps by ten years and back. Nothing is forgotten for that, and what
 // was committed meanwhile is forgotten once the clock is believed.
 func TestKeyClockStep(t *testing.T) {

@@ -171,7 +171,12 @@ func (c *checker) line(name string, n int, line []byte) {
 		r.say("%s line %d: source %d sent %d lines, this is %d", name, n, src, c.expect.Written[src], seq)
 		return
 	}
-	t := c.seen.of(src)
+	c.place(name, n, src, seq)
+}
+
+// place compares a line of a source with those before it.
+func (c *checker) place(name string, n, src, seq int) {
+	r, t := &c.result, c.seen.of(src)
 	switch {
 	case c.expect.Requests[src] && seq == 0 && t.has(0):
 		r.Again++
