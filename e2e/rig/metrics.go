@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-var sample = regexp.MustCompile(`(?m)^fanin_(received|written|duplicate|rejected)_lines_total\{(.*)\} ([0-9.e+]+)$`)
+var sample = regexp.MustCompile(`(?m)^fanin_(received|written|duplicate|rejected|unsure|dropped)_lines_total\{(.*)\} ([0-9.e+]+)$`)
 
 // conserved holds the counts of every input against each other.
 func conserved(metrics string) error {
@@ -29,7 +29,7 @@ func conserved(metrics string) error {
 	}
 	for input, n := range received {
 		if accounted[input] != n {
-			return fmt.Errorf("input %s: %d lines received, but %d written, duplicate or rejected", input, n, accounted[input])
+			return fmt.Errorf("input %s: %d lines received, but %d written, duplicate, rejected, unsure or dropped", input, n, accounted[input])
 		}
 	}
 	return nil

@@ -217,6 +217,9 @@ func (to *queued) append(a *addition) bool {
 // label sets the labels of the lines to come, and counts the memory that they hold.
 func (to *queued) label(labels wire.Labels) bool {
 	before := len(to.Marks)
+	if before == 0 && labels.Time.IsZero() && labels.Host == to.Host && labels.Source == to.Source {
+		return true // as most are
+	}
 	if !to.Label(labels) {
 		return false
 	}
