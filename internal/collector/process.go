@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"time"
 
 	"fanin/sink/distribute/worker"
@@ -73,9 +72,9 @@ func (p *process) batch(ctx context.Context, d *worker.Delivery) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.w.argv[0], err)
 	}
-	untouch, unbound := touching(d), bound(ctx, cmd, p.w.stopTime)
+	unhold, unbound := d.Hold(longestHold), bound(ctx, cmd, p.w.stopTime)
 	err := cmd.Wait()
-	untouch()
+	unhold()
 	if killed := unbound(); killed && err != nil {
 		return worker.ErrRelease
 	}
@@ -92,28 +91,9 @@ func first(d *worker.Delivery) string {
 	return ""
 }
 
-// touching keeps a delivery's lease from ending while its command runs, for up
-// to an hour: a command that hangs shall not hold its lines for ever.
-func touching(d *worker.Delivery) (stop func()) {
-	done := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() { // ends with stop
-		tick := time.NewTicker(5 * time.Second)
-		defer tick.Stop()
-		for until := time.Now().Add(time.Hour); time.Now().Before(until); {
-			select {
-			case <-tick.C:
-				d.Touch()
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		close(done)
-		running.Wait()
-	}
-}
+// longestHold bounds how long the lease of a delivery is held while its command runs: a
+// command that hangs must not keep its lines for ever.
+const longestHold = time.Hour
 
 // line writes the lines of a delivery to the command that runs on, each when the one
 // before was answered, and reads its answers. An answer that belongs to no line would
@@ -126,8 +106,8 @@ func (p *process) line(ctx context.Context, d *worker.Delivery) error {
 	if err := p.ready(); err != nil {
 		return err
 	}
-	untouch, unbound := touching(d), bound(ctx, p.child.cmd, p.w.stopTime)
-	defer untouch()
+	unhold, unbound := d.Hold(longestHold), bound(ctx, p.child.cmd, p.w.stopTime)
+	defer unhold()
 	in := make(chan []byte, 1)
 	defer close(in)
 	go p.child.feed(in)

@@ -57,7 +57,8 @@ func (g *group) applyLocked(m *member, f *protocol.Frame) error {
 		lines = lineRange{0, len(d.ends)}
 	}
 	if lines.to > len(d.ends) {
-		return breach("%s of lines %d to %d of delivery %d, which has %d", f.Kind, lines.from, lines.to, f.N, len(d.ends))
+		return breach("%s of lines %d to %d of delivery %d, which has %d",
+			f.Kind, lines.from, lines.to, f.N, len(d.ends))
 	}
 	d.deadline = time.Now().Add(m.lease)
 	switch f.Kind {
@@ -104,7 +105,7 @@ func (g *group) releaseLocked(m *member, d *delivery, lines lineRange) {
 // before.
 func (g *group) confirmReturnLocked(m *member, d *delivery, lines lineRange) {
 	if g.terms.key != "" {
-		m.sendLocked(&protocol.Frame{Kind: protocol.KindLost, N: d.n, From: lines.from, To: lines.to, Reason: "returned"})
+		m.sendLostLocked(d, lines, "returned")
 	}
 }
 
@@ -125,7 +126,7 @@ func (g *group) retakeFollowingLocked(m *member, d *delivery, lines lineRange) {
 				continue
 			}
 			g.retakeLocked(m, later, open, retake{reason: why})
-			m.sendLocked(&protocol.Frame{Kind: protocol.KindLost, N: later.n, From: open.from, To: open.to, Reason: why})
+			m.sendLostLocked(later, open, why)
 		}
 		if later.left == 0 {
 			g.unqueueLocked(m, later)

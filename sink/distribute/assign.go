@@ -58,7 +58,8 @@ func (g *group) assignLocked(text []byte, at, end sink.Position, attempts int, o
 
 // placeLocked adds a line to the delivery that is being built for a member, or behind
 // the member if it has no room or earlier lines wait there. False: neither is possible.
-func (g *group) placeLocked(m *member, line []byte, at sink.Position, to int64, bound buildBound, fromBehind bool) bool {
+func (g *group) placeLocked(m *member, line []byte, at sink.Position, to int64, bound buildBound,
+	fromBehind bool) bool {
 	bound.share = maxLines
 	inOrder := fromBehind || len(m.behind) == 0
 	if inOrder && m.takesLocked(len(line), bound) {

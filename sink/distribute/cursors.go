@@ -78,8 +78,8 @@ func openCursors(d *Distributor) (*cursors, error) {
 		}
 	}
 	if c.lost {
-		d.sink.Notice("CURSORS file=%s reason=%q", c.path(0), "both files are damaged: groups begin at the start of the log, "+
-			"and finished lines are handed out again")
+		d.sink.Notice("CURSORS file=%s reason=%q", c.path(0),
+			"both files are damaged: groups begin at the start of the log, and finished lines are handed out again")
 	}
 	if err := c.open(); err != nil {
 		return nil, err
@@ -168,7 +168,10 @@ func (c *cursors) close() error { return errors.Join(c.files[0].Close(), c.files
 // checkCursors reports whether b is complete, and returns its sequence number.
 func checkCursors(b []byte) (seq uint64, ok bool) {
 	le := binary.LittleEndian
-	if len(b) < cursorsHeader || string(b[:4]) != cursorsMagic || uint64(le.Uint32(b[32:])) > uint64(len(b)-cursorsHeader) {
+	if len(b) < cursorsHeader || string(b[:4]) != cursorsMagic {
+		return 0, false
+	}
+	if uint64(le.Uint32(b[32:])) > uint64(len(b)-cursorsHeader) {
 		return 0, false
 	}
 	end := cursorsHeader + int(le.Uint32(b[32:]))
@@ -244,8 +247,8 @@ func (c *cursors) run(ctx context.Context) {
 			err := c.save(ctx)
 			took = time.Since(begun)
 			if err != nil {
-				c.d.warnings.Warn("cursors", "cannot save the positions of the groups; no answer is accepted before that; "+
-					"trying again", "err", err)
+				c.d.warnings.Warn("cursors", "cannot save the positions of the groups; "+
+					"no answer is accepted before that; trying again", "err", err)
 				retry.Pause(ctx, time.Second)
 				c.d.saveSoon()
 			}

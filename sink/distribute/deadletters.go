@@ -217,7 +217,8 @@ func (g *group) rotateDead() {
 		return
 	}
 	if err := g.d.sink.Disk.Rename(g.deadPath(), g.deadPath()+".1"); err != nil && !disk.IsFull(err) {
-		g.d.warnings.Warn("dead", "cannot rename the file of dead letters; it keeps growing", "file", g.deadPath(), "err", err)
+		g.d.warnings.Warn("dead", "cannot rename the file of dead letters; it keeps growing",
+			"file", g.deadPath(), "err", err)
 		return
 	}
 	g.dead.end = 0

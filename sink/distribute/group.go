@@ -286,8 +286,7 @@ func (g *group) suspendLocked(m *member, now time.Time) {
 			continue
 		}
 		if open := d.open(); len(open) > 0 && d.sent {
-			m.sendLocked(&protocol.Frame{Kind: protocol.KindLost, N: d.n, From: open[0].from, To: open[len(open)-1].to,
-				Reason: "the lease ended"})
+			m.sendLostLocked(d, lineRange{open[0].from, open[len(open)-1].to}, "the lease ended")
 		}
 		g.takeBackLocked(m, d, late, fmt.Sprintf("no answer within %s", m.lease))
 	}
@@ -305,8 +304,7 @@ func (g *group) move(at sink.Position) {
 	for _, m := range g.members {
 		for _, d := range slices.Clone(m.flight) {
 			if d.left > 0 && d.sent {
-				m.sendLocked(&protocol.Frame{Kind: protocol.KindLost, N: d.n, From: 0, To: len(d.ends),
-					Reason: "the group was moved to another position"})
+				m.sendLostLocked(d, lineRange{0, len(d.ends)}, "the group was moved to another position")
 			}
 			g.takeBackLocked(m, d, false, "")
 		}

@@ -52,7 +52,8 @@ func (d *Distributor) mayCreateLocked(name string, ip netip.Addr) error {
 	all := d.groups.byName
 	if len(all) >= d.MaxGroups {
 		return &refusal{"max_groups",
-			fmt.Errorf("group %s is new, and there are %d already, the bound max_groups; %s", name, d.MaxGroups, remedy)}
+			fmt.Errorf("group %s is new, and there are %d already, the bound max_groups; %s",
+				name, d.MaxGroups, remedy)}
 	}
 	created := 0
 	for _, g := range all {

@@ -56,10 +56,10 @@ func TestHostileWorkers(t *testing.T) {
 		"credit below nothing":    {greet, say(protocol.Frame{Kind: protocol.KindCredit, Credit: -1}), "credit of -1"},
 		"credit without end":      {greet, say(protocol.Frame{Kind: protocol.KindCredit, Credit: math.MaxInt64}), "credit of 9223372036854775807"},
 		"speaks as the collector": {greet, say(protocol.Frame{Kind: protocol.KindDrain}), "not a frame of a worker"},
-		"garbage":                 {greet, func(c *raw) { c.nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }, "not what the protocol has here"},
+		"garbage":                 {greet, func(c *raw) { c.nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")) }, "not a frame of the protocol"},
 		"2^63 credits in a frame": {greet, func(c *raw) {
 			c.nc.Write(msgp.AppendUint64(msgp.AppendString(msgp.AppendArrayHeader(nil, 2), "credit"), 1<<63))
-		}, "not what the protocol has here"},
+		}, "not a frame of the protocol"},
 		"a string of 4 GiB": {greet, func(c *raw) { c.nc.Write(binary.BigEndian.AppendUint32([]byte{0x92, 0xdb}, math.MaxUint32)) }, "a string of 4294967295 bytes"},
 		"no group":          {protocol.Hello{}, func(*raw) {}, "want 1 to 64 letters"},
 		"a path as group":   {protocol.Hello{Group: "../x"}, func(*raw) {}, "want 1 to 64 letters"},

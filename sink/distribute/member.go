@@ -104,6 +104,11 @@ func (m *member) sendLocked(f *protocol.Frame) {
 	o.signal()
 }
 
+// sendLostLocked tells the worker that lines of a delivery are no longer its own.
+func (m *member) sendLostLocked(d *delivery, lines lineRange, why string) {
+	m.sendLocked(&protocol.Frame{Kind: protocol.KindLost, N: d.n, From: lines.from, To: lines.to, Reason: why})
+}
+
 func (o *outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:

@@ -110,7 +110,8 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	m = newMember(g, nc, h, d.counts.members.Add(1))
 	g.mu.Lock()
 	welcome = protocol.AppendWelcome(nil, &protocol.Welcome{Log: d.sink.Status().Log, Group: g.name,
-		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.MaxCredit, Lease: m.lease, Attempts: d.Attempts})
+		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.MaxCredit, Lease: m.lease,
+		Attempts: d.Attempts})
 	g.mu.Unlock()
 	if err := g.join(m); err != nil {
 		return nil, nil, err

@@ -17,7 +17,7 @@ type GroupStatus struct {
 	Key         string   `json:"key,omitempty"`
 	LagLines    uint64   `json:"lag_lines"` // not finished, as far as they can be counted
 	LagBytes    int64    `json:"lag_bytes"`
-	LagSeconds  float64  `json:"lag_seconds"` // age of the oldest of them; 0 in the raw format, whose lines have no time
+	LagSeconds  float64  `json:"lag_seconds"` // age of the oldest; 0 in the raw format: no times
 	InFlight    int      `json:"in_flight"`
 	Waiting     int      `json:"waiting"` // lines to be handed out again
 	Accepted    uint64   `json:"accepted"`

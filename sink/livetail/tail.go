@@ -132,7 +132,8 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	arrived, ok := t.lookBack(r)
 	if !ok {
 		t.counts.refusedLookback.Add(1)
-		later(w, fmt.Sprintf("too many watchers look back into the log already, %d in all or half of that from one address; "+
+		later(w, fmt.Sprintf("too many watchers look back into the log already, "+
+			"%d in all or half of that from one address; "+
 			"try again later, watch from the end, or raise collector.http.max_lookbacks", t.MaxLookbacks))
 		return
 	}

@@ -10,6 +10,7 @@ package carry
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -124,7 +125,7 @@ func (l *Loop) carry(ctx context.Context, d *worker.Delivery) error {
 	if d.Attempt > 1 {
 		l.counts.again.Add(uint64(len(b.left)))
 	}
-	defer d.Hold()()
+	defer d.Hold(math.MaxInt64)()
 	pause := retry.Backoff{Min: firstPause, Max: longestPause}
 	for {
 		err := l.Send(ctx, b.left)

@@ -189,7 +189,8 @@ func (o *Output) open(ctx context.Context) (err error) {
 	}
 	ctx, stop := o.whileConnected(ctx)
 	defer stop()
-	want := natsconn.Stream{Name: o.Stream, Subjects: []string{o.Subject + ".>"}, Create: o.Create, Replicas: o.Replicas}
+	want := natsconn.Stream{Name: o.Stream, Subjects: []string{o.Subject + ".>"},
+		Create: o.Create, Replicas: o.Replicas}
 	s, _, err := want.Open(ctx, o.js)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return fmt.Errorf("look up the stream %s: %w", o.Stream, cause)

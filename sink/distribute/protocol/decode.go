@@ -9,21 +9,21 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-// Reader reads the frames of one side of a connection. What a length claims is
-// held against its bound before room is made for it.
+// Reader reads the frames of one side of a connection. Each announced length is checked
+// against its bound before memory is allocated for it.
 type Reader struct{ m *msgp.Reader }
 
-// NewReader reads from r through a buffer of size bytes.
+// NewReader returns a Reader of r with a buffer of size bytes.
 func NewReader(r io.Reader, size int) *Reader { return &Reader{msgp.NewReaderSize(r, size)} }
 
-// broken turns what msgp says of wrong bytes into an Error; errors of the
-// connection stay what they are.
+// broken turns an error of the MessagePack decoder into an Error. Errors of the connection
+// stay as they are.
 func broken(err error) error {
 	var wrong msgp.Error
 	if err == nil || !errors.As(err, &wrong) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	return errorf("not what the protocol has here: %v", err)
+	return errorf("not a frame of the protocol: %v", err)
 }
 
 // Hello reads a worker's greeting.
@@ -63,7 +63,7 @@ func (r *Reader) Hello() (h Hello, err error) {
 	return h, broken(err)
 }
 
-// greeting reads what a greeting begins with.
+// greeting reads the beginning of a greeting.
 func (r *Reader) greeting(magic string) error {
 	n, err := r.m.ReadArrayHeader()
 	if err != nil {
@@ -72,30 +72,31 @@ func (r *Reader) greeting(magic string) error {
 	var kind string
 	var version int
 	if n != 3 {
-		return errorf("an array of %d where [%q, %d, {...}] belongs", n, magic, Version)
+		return errorf("an array of %d elements: want [%q, %d, {...}]", n, magic, Version)
 	}
 	if err := r.text(&kind); err != nil {
 		return broken(err)
 	}
 	if kind != magic {
-		return errorf("%.40q where [%q, %d, {...}] belongs", kind, magic, Version)
+		return errorf("%.40q: want [%q, %d, {...}]", kind, magic, Version)
 	}
 	if err := r.number(&version); err != nil {
 		return broken(err)
 	}
 	if version != Version {
-		return errorf("version %d of the protocol; this program speaks %d", version, Version)
+		return errorf("version %d of the protocol: this program has version %d", version, Version)
 	}
 	return nil
 }
 
+// options reads a map; one reads the value of a key.
 func (r *Reader) options(one func(key string) error) error {
 	n, err := r.m.ReadMapHeader()
 	if err != nil {
 		return err
 	}
 	if n > 32 {
-		return errorf("%d options", n)
+		return errorf("%d options: at most 32", n)
 	}
 	for range n {
 		var key string
@@ -115,7 +116,7 @@ func (r *Reader) welcome() (w Welcome, err error) {
 		return w, err
 	}
 	if version != Version {
-		return w, errorf("the collector speaks version %d of the protocol; this program speaks %d", version, Version)
+		return w, errorf("the collector has version %d of the protocol: this program has version %d", version, Version)
 	}
 	err = r.options(func(key string) error {
 		switch key {
@@ -139,14 +140,14 @@ func (r *Reader) welcome() (w Welcome, err error) {
 	return w, err
 }
 
-// Frame reads the next frame. The text is the caller's.
+// Frame reads the next frame. The caller owns its text.
 func (r *Reader) Frame() (f Frame, err error) {
 	n, err := r.m.ReadArrayHeader()
 	if err != nil {
 		return f, broken(err)
 	}
 	if n == 0 || n > 5 {
-		return f, errorf("an array of %d is no frame", n)
+		return f, errorf("an array of %d elements is not a frame", n)
 	}
 	var kind string
 	if err := r.text(&kind); err != nil {
@@ -156,19 +157,20 @@ func (r *Reader) Frame() (f Frame, err error) {
 	return f, broken(r.rest(&f, n-1))
 }
 
-// lengths says how many elements follow a frame's kind.
+// lengths are how many elements may follow a frame's kind.
 var lengths = map[Kind][]uint32{
 	KindAck: {1, 3}, KindNack: {4}, KindRelease: {3}, KindTouch: {1}, KindCredit: {1},
 	KindWelcome: {2}, KindLines: {4}, KindAccepted: {3}, KindLost: {4}, KindDrain: {0}, KindFault: {1},
 }
 
+// rest reads the n elements after a frame's kind.
 func (r *Reader) rest(f *Frame, n uint32) (err error) {
 	allowed, known := lengths[f.Kind]
 	if !known {
 		return errorf("unknown kind of frame %.40q", f.Kind)
 	}
 	if allowed[0] != n && allowed[len(allowed)-1] != n {
-		return errorf("%q with %d elements; want %d", f.Kind, n, allowed[len(allowed)-1])
+		return errorf("%q with %d elements: want %d", f.Kind, n, allowed[len(allowed)-1])
 	}
 	switch f.Kind {
 	case KindWelcome:
@@ -182,22 +184,28 @@ func (r *Reader) rest(f *Frame, n uint32) (err error) {
 	case KindDrain:
 		return nil
 	}
+	return r.numbered(f, n)
+}
+
+// numbered reads the n elements of a frame about a delivery.
+func (r *Reader) numbered(f *Frame, n uint32) (err error) {
 	if f.N, err = r.m.ReadUint64(); err != nil {
 		return err
 	}
 	if f.Kind == KindLines {
 		return r.lines(f)
 	}
-	if n >= 3 {
-		if err := r.number(&f.From); err != nil {
-			return err
-		}
-		if err := r.number(&f.To); err != nil {
-			return err
-		}
-		if f.From < 0 || f.To <= f.From {
-			return errorf("%q of lines %d to %d", f.Kind, f.From, f.To)
-		}
+	if n < 3 {
+		return nil
+	}
+	if err := r.number(&f.From); err != nil {
+		return err
+	}
+	if err := r.number(&f.To); err != nil {
+		return err
+	}
+	if f.From < 0 || f.To <= f.From {
+		return errorf("%q of lines %d to %d", f.Kind, f.From, f.To)
 	}
 	if n == 4 {
 		return r.text(&f.Reason)
@@ -205,6 +213,7 @@ func (r *Reader) rest(f *Frame, n uint32) (err error) {
 	return nil
 }
 
+// lines reads what follows the number of a delivery.
 func (r *Reader) lines(f *Frame) (err error) {
 	if err := r.number(&f.Attempt); err != nil {
 		return err
@@ -214,21 +223,12 @@ func (r *Reader) lines(f *Frame) (err error) {
 		return err
 	}
 	if n > MaxRuns {
-		return errorf("a delivery of %d runs", n)
+		return errorf("a delivery of %d runs: at most %d", n, MaxRuns)
 	}
 	total := int64(0)
 	for range n {
-		var run Run
-		if k, err := r.m.ReadArrayHeader(); err != nil || k != 3 {
-			return errors.Join(err, errorf("a run has 3 elements"))
-		}
-		if run.Generation, err = r.m.ReadUint64(); err != nil {
-			return err
-		}
-		if run.Offset, err = r.m.ReadInt64(); err != nil {
-			return err
-		}
-		if run.Length, err = r.m.ReadInt64(); err != nil {
+		run, err := r.run()
+		if err != nil {
 			return err
 		}
 		if total += run.Length; run.Length <= 0 || run.Offset < 0 || total > MaxText {
@@ -241,11 +241,25 @@ func (r *Reader) lines(f *Frame) (err error) {
 		return err
 	}
 	if int64(size) != total {
-		return errorf("runs of %d bytes and a text of %d", total, size)
+		return errorf("runs of %d bytes with a text of %d", total, size)
 	}
 	f.Text = make([]byte, size)
 	_, err = r.m.ReadFull(f.Text)
 	return err
+}
+
+func (r *Reader) run() (run Run, err error) {
+	if k, err := r.m.ReadArrayHeader(); err != nil || k != 3 {
+		return run, errors.Join(err, errorf("a run has 3 elements"))
+	}
+	if run.Generation, err = r.m.ReadUint64(); err != nil {
+		return run, err
+	}
+	if run.Offset, err = r.m.ReadInt64(); err != nil {
+		return run, err
+	}
+	run.Length, err = r.m.ReadInt64()
+	return run, err
 }
 
 func (r *Reader) text(v *string) error {
@@ -254,7 +268,7 @@ func (r *Reader) text(v *string) error {
 		return err
 	}
 	if n > MaxString {
-		return errorf("a string of %d bytes; at most %d", n, MaxString)
+		return errorf("a string of %d bytes: at most %d", n, MaxString)
 	}
 	b := make([]byte, n)
 	if _, err := r.m.ReadFull(b); err != nil {
@@ -270,7 +284,7 @@ func (r *Reader) texts(v *[]string) error {
 		return err
 	}
 	if n > MaxStrings {
-		return errorf("a list of %d; at most %d", n, MaxStrings)
+		return errorf("a list of %d strings: at most %d", n, MaxStrings)
 	}
 	*v = make([]string, n)
 	for i := range *v {
@@ -287,13 +301,13 @@ func (r *Reader) number(v *int) error {
 		return err
 	}
 	if n < math.MinInt32 || n > math.MaxInt32 {
-		return errorf("%d is out of all bounds", n)
+		return errorf("the number %d is out of range", n)
 	}
 	*v = int(n)
 	return nil
 }
 
-// seconds takes whole and broken ones.
+// seconds reads a number of seconds, with or without a fraction.
 func (r *Reader) seconds(v *time.Duration) error {
 	kind, err := r.m.NextType()
 	if err != nil {
@@ -311,7 +325,7 @@ func (r *Reader) seconds(v *time.Duration) error {
 		return err
 	}
 	if !(s >= 0 && s < 1e9) {
-		return errorf("%v is no number of seconds", s)
+		return errorf("invalid number of seconds %v", s)
 	}
 	*v = time.Duration(s * float64(time.Second))
 	return nil

@@ -41,7 +41,7 @@ func AppendWelcome(b []byte, w *Welcome) []byte {
 	return o.append(b)
 }
 
-// options is a map being written; what is zero is left out.
+// options is a map that is being written. Zero values are left out.
 type options struct {
 	n    uint32
 	body []byte

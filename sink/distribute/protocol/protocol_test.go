@@ -77,19 +77,19 @@ func TestGolden(t *testing.T) {
 // TestWrong: what is wrong is named, and no room is made for what is only claimed.
 func TestWrong(t *testing.T) {
 	for _, c := range []struct{ bytes, want string }{
-		{"90", "no frame"},
-		{"96", "no frame"},
+		{"90", "is not a frame"},
+		{"96", "is not a frame"},
 		{"91a3666f6f", "unknown kind"},
 		{"91a361636b", `"ack" with 0 elements`},
 		{"92db7fffffff", "a string of 2147483647 bytes"},
 		{"94a361636b010500", `lines 5 to 0`},
-		{"94a361636b01d3800000000000000002", "out of all bounds"},
+		{"94a361636b01d3800000000000000002", "out of range"},
 		{"95a56c696e65730101dd7fffffff", "a delivery of 2147483647 runs"},
-		{"95a56c696e6573010191930000c6000000", "not what the protocol"},
+		{"95a56c696e6573010191930000c6000000", "not a frame of the protocol"},
 		{"95a56c696e6573010191930000cf7fffffffffffffff", "a run of 9223372036854775807"},
-		{"95a56c696e65730101919300000ac405", "runs of 10 bytes and a text of 5"},
+		{"95a56c696e65730101919300000ac405", "runs of 10 bytes with a text of 5"},
 		{"92a66372656469740c", ""},
-		{"92a6637265646974a0", "not what the protocol"},
+		{"92a6637265646974a0", "not a frame of the protocol"},
 	} {
 		b, err := hex.DecodeString(c.bytes)
 		if err != nil {
@@ -104,13 +104,13 @@ func TestWrong(t *testing.T) {
 		hello string
 		want  string
 	}{
-		{"GET / HTTP/1.1\r\n", "not what the protocol"},
+		{"GET / HTTP/1.1\r\n", "not a frame of the protocol"},
 		{"\x93\xaafanin-work\x02\x80", "version 2"},
-		{"\x93\xaafanin-walk\x01\x80", "where"},
+		{"\x93\xaafanin-walk\x01\x80", "want ["},
 		{"\x93\xaafanin-work\x01\x81\xa5grope\xa1x", `unknown option "grope"`},
 		{"\x93\xaafanin-work\x01\xdf\x7f\xff\xff\xff", "options"},
 		{"\x93\xaafanin-work\x01\x81\xa4host\xdd\x7f\xff\xff\xff", "a list of"},
-		{"\x93\xaafanin-work\x01\x81\xa5lease\xff", "no number of seconds"},
+		{"\x93\xaafanin-work\x01\x81\xa5lease\xff", "invalid number of seconds"},
 	} {
 		_, err := NewReader(strings.NewReader(c.hello), 64).Hello()
 		if err == nil || !strings.Contains(err.Error(), c.want) {

@@ -10,26 +10,27 @@ import (
 	"fanin/sink/distribute/protocol"
 )
 
-// ID is a line's place in the log, generation:offset. A line that comes again
+// ID is a line's position in the log, generation:offset. A line that is delivered again
 // has the same.
 type ID struct {
 	Generation uint64
 	Offset     int64
 }
 
+// String returns generation:offset.
 func (id ID) String() string { return fmt.Sprintf("%d:%d", id.Generation, id.Offset) }
 
-// Line is one line of the log, as it stands in the file, without its newline.
+// Line is one line of the log, as in the file, without its newline.
 type Line struct {
 	ID   ID
 	Text []byte
 }
 
-// Delivery is lines that were handed to this worker. Its methods may be called
-// from any goroutine, until Handle returns.
+// Delivery is lines that this worker received together. Its methods may be called from
+// any goroutine until Handle returns.
 type Delivery struct {
-	N       uint64
-	Attempt int    // the how manieth of these lines
+	N       uint64 // number within the connection, from 1
+	Attempt int    // attempt number of these lines, from 1
 	Text    []byte // all lines, each with its newline
 	runs    []protocol.Run
 	s       *session
@@ -40,13 +41,14 @@ type Delivery struct {
 }
 
 func newDelivery(s *session, f *protocol.Frame) *Delivery {
-	return &Delivery{N: f.N, Attempt: f.Attempt, Text: f.Text, runs: f.Runs, s: s, count: bytes.Count(f.Text, []byte{'\n'})}
+	return &Delivery{N: f.N, Attempt: f.Attempt, Text: f.Text, runs: f.Runs, s: s,
+		count: bytes.Count(f.Text, []byte{'\n'})}
 }
 
-// Len is how many lines there are.
+// Len returns the number of lines.
 func (d *Delivery) Len() int { return d.count }
 
-// Lines gives each line with its number within the delivery.
+// Lines yields each line with its number within the delivery, from 0.
 func (d *Delivery) Lines() func(yield func(int, Line) bool) {
 	return func(yield func(int, Line) bool) {
 		text, i := d.Text, 0
@@ -67,18 +69,18 @@ func (d *Delivery) Lines() func(yield func(int, Line) bool) {
 	}
 }
 
-// Ack says that lines from to to-1 are done.
+// Ack reports that lines from to to-1 are done.
 func (d *Delivery) Ack(from, to int) error { return d.answer(protocol.KindAck, from, to, "") }
 
-// Nack says that they cannot be done, and why.
+// Nack reports that lines from to to-1 failed, and why. That counts as an attempt.
 func (d *Delivery) Nack(from, to int, reason string) error {
 	return d.answer(protocol.KindNack, from, to, reason)
 }
 
-// Release gives them back untried.
+// Release returns lines from to to-1 without an attempt.
 func (d *Delivery) Release(from, to int) error { return d.answer(protocol.KindRelease, from, to, "") }
 
-// Touch begins the delivery's lease anew.
+// Touch starts the delivery's lease again.
 func (d *Delivery) Touch() error {
 	return d.s.send(&protocol.Frame{Kind: protocol.KindTouch, N: d.N})
 }
@@ -86,18 +88,22 @@ func (d *Delivery) Touch() error {
 // holdEvery is the time between two touches where the collector named no lease.
 const holdEvery = 5 * time.Second
 
-// Hold keeps the delivery's lease from ending until stop is called: it touches the
-// delivery three times within each lease.
-func (d *Delivery) Hold() (stop func()) {
+// Hold keeps the delivery's lease from ending until stop is called, but no longer than
+// limit: it touches the delivery three times within each lease.
+func (d *Delivery) Hold(limit time.Duration) (stop func()) {
+	end := time.NewTimer(limit)
 	done := make(chan struct{})
 	var holding sync.WaitGroup
 	holding.Go(func() { // ends with stop
+		defer end.Stop()
 		tick := time.NewTicker(cmp.Or(d.s.lease/3, holdEvery))
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
 				d.Touch()
+			case <-end.C:
+				return
 			case <-done:
 				return
 			}
@@ -113,7 +119,7 @@ func (d *Delivery) answer(kind protocol.Kind, from, to int, reason string) error
 	d.mu.Lock()
 	if from < 0 || to > d.count || from >= to {
 		d.mu.Unlock()
-		return fmt.Errorf("lines %d to %d of %d", from, to, d.count)
+		return fmt.Errorf("answer lines %d to %d of a delivery with %d lines", from, to, d.count)
 	}
 	if d.answered == nil {
 		d.answered = make([]bool, d.count)
@@ -123,12 +129,13 @@ func (d *Delivery) answer(kind protocol.Kind, from, to int, reason string) error
 	}
 	d.mu.Unlock()
 	if kind != protocol.KindAck {
-		d.s.gaveBack(d.N, from, to)
+		d.s.mustConfirm(d.N, from, to)
 	}
-	return d.s.send(&protocol.Frame{Kind: kind, N: d.N, From: from, To: to, Reason: reason[:min(len(reason), protocol.MaxString)]})
+	reason = reason[:min(len(reason), protocol.MaxString)]
+	return d.s.send(&protocol.Frame{Kind: kind, N: d.N, From: from, To: to, Reason: reason})
 }
 
-// answerRest answers all lines that have no answer.
+// answerRest answers all lines that have no answer yet.
 func (d *Delivery) answerRest(kind protocol.Kind, reason string) {
 	d.mu.Lock()
 	var open [][2]int

@@ -10,34 +10,36 @@ import (
 	"fanin/sink/distribute/protocol"
 )
 
-// session is one connection at work: a goroutine reads, the caller's works.
+// session is one connection after the welcome: one goroutine reads, the caller of run
+// works.
 type session struct {
 	w     *Worker
 	nc    net.Conn
 	lease time.Duration  // granted by the collector
 	in    chan *Delivery // closed when the connection ended
 
-	held    []*Delivery   // that came while settle waited; run's alone
-	settled chan struct{} // the collector has confirmed what was given back last
+	held      []*Delivery   // received while awaitConfirmed waited; for run alone
+	confirmed chan struct{} // the collector has confirmed the lines that were returned last
 
 	writing sync.Mutex
 
-	mu    sync.Mutex
-	back  givenBack       // with a key: what the collector has yet to confirm
-	lost  map[uint64]bool // deliveries that were taken away before they were begun
-	begun uint64          // the latest delivery that was
-	ended bool
-	err   error // good to read when in is closed, or ended
+	mu      sync.Mutex
+	pending returned        // with a key: lines whose return the collector has not confirmed
+	lost    map[uint64]bool // deliveries that were taken back before they were started
+	started uint64          // the latest delivery that was started
+	ended   bool
+	err     error // to be read when in is closed, or ended is set
 }
 
-// givenBack is lines that the worker said it has not done.
-type givenBack struct {
+// returned is lines that the worker returned, as failed or without an attempt.
+type returned struct {
 	n        uint64
 	from, to int
 }
 
 func newSession(w *Worker, nc net.Conn, lease time.Duration) *session {
-	return &session{w: w, nc: nc, lease: lease, in: make(chan *Delivery, 1), settled: make(chan struct{}, 1), lost: make(map[uint64]bool)}
+	return &session{w: w, nc: nc, lease: lease, in: make(chan *Delivery, 1), confirmed: make(chan struct{}, 1),
+		lost: make(map[uint64]bool)}
 }
 
 func (s *session) run(ctx context.Context, r *protocol.Reader) error {
@@ -48,17 +50,17 @@ func (s *session) run(ctx context.Context, r *protocol.Reader) error {
 		d, ok := s.next(ctx)
 		switch {
 		case !ok:
-			s.giveBack()
+			s.releaseAll()
 			return nil
 		case d == nil || s.over():
 			return s.err
 		}
 		s.work(ctx, d)
-		s.settle(ctx)
+		s.awaitConfirmed(ctx)
 	}
 }
 
-// next is the next delivery, or nil when the connection ended; not ok: ctx did.
+// next returns the next delivery, or nil when the connection ended; not ok: ctx ended.
 func (s *session) next(ctx context.Context) (d *Delivery, ok bool) {
 	if len(s.held) > 0 && ctx.Err() == nil {
 		d, s.held = s.held[0], s.held[1:]
@@ -72,38 +74,38 @@ func (s *session) next(ctx context.Context) (d *Delivery, ok bool) {
 	}
 }
 
-// settle waits until the collector has heard what was given back. With a key, that
-// takes later lines from this worker, too, also those that are here already; the
-// collector says which before it confirms.
-func (s *session) settle(ctx context.Context) {
-	for s.unsettled() {
+// awaitConfirmed waits until the collector has confirmed the lines that were returned.
+// With a key, it takes later lines from this worker too, also those that are here
+// already, and names them before it confirms.
+func (s *session) awaitConfirmed(ctx context.Context) {
+	for s.unconfirmed() {
 		select {
 		case d := <-s.in:
 			if d == nil {
 				return
 			}
 			s.held = append(s.held, d) // within the credit
-		case <-s.settled:
+		case <-s.confirmed:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (s *session) unsettled() bool {
+func (s *session) unconfirmed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.back != givenBack{}
+	return s.pending != returned{}
 }
 
-// over reports whether the connection ended: what it brought is others' by now.
+// over reports whether the connection ended: what it brought belongs to other workers.
 func (s *session) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// read takes the collector's frames.
+// read handles the collector's frames.
 func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 	defer close(s.in)
 	defer func() {
@@ -119,9 +121,8 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 		}
 		switch f.Kind {
 		case protocol.KindLines:
-			d := newDelivery(s, &f)
 			select {
-			case s.in <- d:
+			case s.in <- newDelivery(s, &f):
 			case <-stop:
 				return
 			}
@@ -130,9 +131,9 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 				s.w.Accepted(f.N, f.From, f.To)
 			}
 		case protocol.KindLost:
-			s.take(&f)
+			s.takenBack(&f)
 		case protocol.KindDrain:
-			s.w.Log.Info("the collector goes down")
+			s.w.Log.Info("the collector is shutting down")
 		case protocol.KindFault:
 			s.err = &RefusedError{f.Reason}
 			return
@@ -140,42 +141,47 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 	}
 }
 
-// take notes that lines are no longer this worker's.
-func (s *session) take(f *protocol.Frame) {
+// takenBack notes that lines are no longer this worker's.
+func (s *session) takenBack(f *protocol.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.N > s.begun { // else it is at work on them, or was
+	if f.N > s.started { // else it is being worked on, or was
 		s.lost[f.N] = true
 	}
-	if s.back == (givenBack{f.N, f.From, f.To}) {
-		s.back = givenBack{}
+	if s.pending == (returned{f.N, f.From, f.To}) {
+		s.pending = returned{}
 		select {
-		case s.settled <- struct{}{}:
+		case s.confirmed <- struct{}{}:
 		default:
 		}
 		return
 	}
-	s.w.Log.Info("lines were taken back", "delivery", f.N, "reason", f.Reason)
+	s.w.Log.Info("the collector took lines back", "delivery", f.N, "reason", f.Reason)
 }
 
-// gaveBack notes what the collector is to confirm.
-func (s *session) gaveBack(n uint64, from, to int) {
+// mustConfirm notes lines whose return the collector has to confirm.
+func (s *session) mustConfirm(n uint64, from, to int) {
 	if s.w.Options.Key == "" {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.back = givenBack{n, from, to}
+	s.pending = returned{n, from, to}
 }
 
-// work does one delivery and answers what Handle left.
-func (s *session) work(ctx context.Context, d *Delivery) {
+// start notes that a delivery is started; false: the collector has taken it back.
+func (s *session) start(d *Delivery) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	lost := s.lost[d.N]
 	delete(s.lost, d.N)
-	s.begun = d.N
-	s.mu.Unlock()
-	if lost {
+	s.started = d.N
+	return !lost
+}
+
+// work has one delivery handled, and answers the lines that Handle left.
+func (s *session) work(ctx context.Context, d *Delivery) {
+	if !s.start(d) {
 		return
 	}
 	err := s.w.Handle(ctx, d)
@@ -189,11 +195,14 @@ func (s *session) work(ctx context.Context, d *Delivery) {
 	}
 }
 
-// giveBack releases what was handed to this worker and not begun, and waits a
-// moment for what it has answered to be accepted.
-func (s *session) giveBack() {
+// farewell is how long a worker that stops waits for its answers to be accepted.
+const farewell = 200 * time.Millisecond
+
+// releaseAll returns the deliveries that were not started, and waits a moment for what
+// was answered to be accepted.
+func (s *session) releaseAll() {
 	s.send(&protocol.Frame{Kind: protocol.KindCredit, Credit: 0})
-	end := time.After(200 * time.Millisecond)
+	end := time.After(farewell)
 	for _, d := range s.held {
 		d.answerRest(protocol.KindRelease, "")
 	}
@@ -216,7 +225,7 @@ func (s *session) send(f *protocol.Frame) error {
 	s.nc.SetWriteDeadline(time.Now().Add(30 * time.Second))
 	_, err := s.nc.Write(protocol.AppendFrame(nil, f))
 	if err != nil {
-		s.nc.Close() // the reader ends, and with it the session
+		s.nc.Close() // ends the reader, and with it the session
 	}
 	return err
 }

@@ -1,14 +1,17 @@
-// Package worker takes lines from a collector's work distributor: each line of a
-// group goes to one worker, until one has acknowledged it.
+// Package worker receives lines from a collector's work distributor: each line of a group
+// goes to one worker until one has acknowledged it.
 //
 //	w := worker.Worker{Address: "127.0.0.1:6791", Options: protocol.Hello{Group: "mail"},
 //		Handle: func(ctx context.Context, d *worker.Delivery) error {
 //			for _, line := range d.Lines() {
-//				send(line.Text) // line.ID tells a line that comes again
+//				send(line.Text) // a line that is delivered again has the same line.ID
 //			}
-//			return nil // all of them are done
+//			return nil // all lines are done
 //		}}
 //	err := w.Run(ctx)
+//
+// docs/workers.md describes what is promised, the options, and how a Go module outside of
+// fanin uses this package.
 package worker
 
 import (
@@ -17,66 +20,75 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"time"
 
 	"fanin/internal/escape"
+	"fanin/internal/retry"
 	"fanin/sink/distribute/protocol"
 )
 
-// Worker is one worker: one connection, and one delivery at a time. For more,
-// run more. Set the fields, then Run.
+// Worker is one worker: one connection, and one delivery at a time. To work in parallel,
+// run several. Set the fields, then Run.
 type Worker struct {
-	Address string      // host:port of the collector's [collector.work]
-	TLS     *tls.Config // nil: plain TCP
-	Options protocol.Hello
+	Address string         // host:port of the collector's [collector.work]
+	TLS     *tls.Config    // nil: plain TCP
+	Options protocol.Hello // Group is required
 
 	// Dial, if not nil, connects instead of Address and TLS.
 	Dial func(ctx context.Context) (net.Conn, error)
 
-	// Explain, if not nil, says what an error of TLS means, and what to do about it.
+	// Explain, if not nil, adds to a TLS error what it means and what to do about it.
 	Explain func(err error) error
 
-	// Handle does the work of a delivery. Nil acknowledges all lines of it that
-	// it did not answer itself; ErrRelease gives them back untried; any other
-	// error gives them back as failed, and counts as an attempt. ctx ends when the
-	// worker is to stop.
+	// Handle processes a delivery; required. Nil acknowledges all lines that it did not
+	// answer itself. ErrRelease returns them without an attempt. Any other error reports
+	// them as failed, which counts as an attempt. ctx ends when the worker is to stop.
 	Handle func(ctx context.Context, d *Delivery) error
 
-	// Accepted, if not nil, is told of answers that have become durable: those
-	// lines never come again.
+	// Accepted, if not nil, is called when answers to lines from to to-1 of delivery n are
+	// durable: those lines are never delivered again.
 	Accepted func(n uint64, from, to int)
 
-	// Welcomed, if not nil, is told what the collector said at the beginning.
+	// Welcomed, if not nil, is called at the beginning of each connection.
 	Welcomed func(w protocol.Welcome)
 
 	Log *slog.Logger // nil: discard
 }
 
-// ErrRelease is what Handle returns to give lines back untried.
+// ErrRelease is the error of Handle that returns lines without an attempt.
 var ErrRelease = errors.New("released")
 
-// RefusedError is the collector's word that this worker is not wanted.
+// RefusedError is the collector's refusal of this worker.
 type RefusedError struct{ Reason string }
 
+// Error returns the collector's reason.
 func (e *RefusedError) Error() string { return "the collector refuses: " + escape.String(e.Reason) }
 
-// Run connects, again whenever the connection ends, and works until ctx ends. It
-// returns an error only when the collector refused the worker before it ever
-// worked: another try would go the same way.
+// The pause before the next connection doubles from firstPause to longestPause. After a
+// connection that lasted for steady it starts again.
+const (
+	firstPause   = 50 * time.Millisecond
+	longestPause = 5 * time.Second
+	steady       = 10 * time.Second
+)
+
+// Run connects, again whenever the connection ends, and works until ctx ends. It returns
+// an error only if the collector refuses the worker before it was ever welcomed: another
+// attempt would end the same way.
 func (w *Worker) Run(ctx context.Context) error {
 	if w.Log == nil {
 		w.Log = slog.New(slog.DiscardHandler)
 	}
-	worked := false
-	for wait := time.Duration(0); ctx.Err() == nil; {
+	pause := retry.Backoff{Min: firstPause, Max: longestPause, Jitter: true}
+	welcomed := false
+	for ctx.Err() == nil {
 		began := time.Now()
-		welcomed, err := w.session(ctx)
-		worked = worked || welcomed
+		ok, err := w.connect(ctx)
+		welcomed = welcomed || ok
 		var refused *RefusedError
-		if errors.As(err, &refused) && !worked {
+		if errors.As(err, &refused) && !welcomed {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -85,54 +97,61 @@ func (w *Worker) Run(ctx context.Context) error {
 		if err != nil && w.TLS != nil && w.Explain != nil {
 			err = w.Explain(err)
 		}
-		if time.Since(began) > 10*time.Second {
-			wait = 0
+		if time.Since(began) > steady {
+			pause.Reset()
 		}
-		wait = min(max(2*wait, 50*time.Millisecond), 5*time.Second)
-		w.Log.Warn("no connection to the collector; trying again", "collector", w.Address, "in", wait, "err", err)
-		select {
-		case <-time.After(wait/2 + rand.N(wait/2)):
-		case <-ctx.Done():
-		}
+		in := pause.Next()
+		w.Log.Warn("no connection to the collector; trying again", "collector", w.Address, "in", in, "err", err)
+		retry.Pause(ctx, in)
 	}
 	return nil
 }
 
-// welcomeWithin is how long a collector has to answer a greeting.
+// welcomeWithin is how long a collector may take to answer a greeting.
 const welcomeWithin = 10 * time.Second
 
-// session is one connection.
-func (w *Worker) session(ctx context.Context) (welcomed bool, err error) {
+// connect works over one connection until it ends.
+func (w *Worker) connect(ctx context.Context) (welcomed bool, err error) {
 	nc, err := w.dial(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer nc.Close()
+	r := protocol.NewReader(nc, 64<<10)
+	welcome, err := w.greet(ctx, nc, r)
+	if err != nil {
+		return false, err
+	}
+	if w.Welcomed != nil {
+		w.Welcomed(*welcome)
+	}
+	return true, newSession(w, nc, welcome.Lease).run(ctx, r)
+}
+
+// greet sends the greeting and reads the answer.
+func (w *Worker) greet(ctx context.Context, nc net.Conn, r *protocol.Reader) (*protocol.Welcome, error) {
 	nc.SetDeadline(time.Now().Add(welcomeWithin))
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := nc.Write(protocol.AppendHello(nil, &w.Options)); err != nil {
-		return false, fmt.Errorf("greet the collector: %w", err)
+		return nil, fmt.Errorf("greet the collector: %w", err)
 	}
-	r := protocol.NewReader(nc, 64<<10)
+	const question = "is that the address of the collector's [collector.work]?"
 	f, err := r.Frame()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return false, fmt.Errorf("no welcome from %s within %v: is that the address of the collector's [collector.work]? (%w)", w.Address, welcomeWithin, err)
+		return nil, fmt.Errorf("no welcome from %s within %v: %s (%w)", w.Address, welcomeWithin, question, err)
 	case err != nil:
-		return false, fmt.Errorf("no welcome from %s: is that the address of the collector's [collector.work]? (%w)", w.Address, err)
+		return nil, fmt.Errorf("no welcome from %s: %s (%w)", w.Address, question, err)
 	case f.Kind == protocol.KindFault:
-		return false, &RefusedError{f.Reason}
+		return nil, &RefusedError{f.Reason}
 	case f.Kind != protocol.KindWelcome:
-		return false, fmt.Errorf("%s is no work distributor: it answers %q", w.Address, f.Kind)
+		return nil, fmt.Errorf("%s is not a work distributor: it answers %q", w.Address, f.Kind)
 	}
 	if stop() {
 		nc.SetDeadline(time.Time{})
 	}
-	if w.Welcomed != nil {
-		w.Welcomed(f.Welcome)
-	}
-	return true, newSession(w, nc, f.Welcome.Lease).run(ctx, r)
+	return &f.Welcome, nil
 }
 
 func (w *Worker) dial(ctx context.Context) (net.Conn, error) {
