@@ -128,6 +128,15 @@ func (a *Arrival) begin(n int) {
 	}
 }
 
+// distrust makes a an arrival of a connection that has not proven itself. r.mu is held.
+func (a *Arrival) distrust() {
+	s := &a.room.strangers
+	a.trusted = false
+	a.scopes = append(a.scopes, s)
+	s.members = append(s.members, a)
+	s.used += a.held
+}
+
 // done says that the text is complete, or that its connection ends.
 func (a *Arrival) Done(complete bool) {
 	r := a.room
@@ -160,8 +169,11 @@ func (a *Arrival) step(have, n int) int64 {
 func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func() error) error) ([]byte, error) {
 	r := a.room
 	r.mu.Lock()
-	if have == nil {
+	switch {
+	case have == nil:
 		a.begin(n)
+	case a.trusted && n > trustSteps*a.proven: // the labels came first, then the length of the text
+		a.distrust()
 	}
 	block := a.step(len(have), n)
 	more := block - int64(cap(have))

@@ -1,9 +1,11 @@
 package agent_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fanin/ingest/datagram"
@@ -74,4 +76,41 @@ func TestAgentClock(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLabelsAreCounted: the labels of a batch take from the same memory as its text,
+// before the text has come, while it is written, and not after.
+func TestLabelsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := ingesttest.NewRecorder()
+		written := make(chan struct{})
+		k.Outcome = func(context.Context, wire.Batch) error { <-written; return nil }
+		s := &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome}
+		p := ingesttest.StartPipes(t, s)
+		var b wire.Batch
+		for i := range wire.MaxMarks {
+			b.Label(wire.Labels{Source: fmt.Sprintf("source-%d", i)})
+			b.Text = append(b.Text, '\n')
+		}
+		b.Stream, b.End, b.Time = wire.StreamID{7}, int64(len(b.Text)), time.Now().UnixMicro()
+		head := wire.AppendBatch(nil, &b, 0, b.Text)
+		sender := p.Join(t, ingesttest.Addr(1), 1)
+		sender.Conn.Write(head[:len(head)-12])
+		synctest.Wait()
+		labels := int64(b.LabelBytes())
+		if used := s.Budget.Used(); used < labels || used > 2*labels {
+			t.Errorf("%d bytes are counted for labels of %d", used, labels)
+		}
+		sender.Conn.Write(append(head[len(head)-12:], b.Text...))
+		synctest.Wait()
+		if used := s.Budget.Used(); used < labels+b.End || used > 2*(labels+b.End) {
+			t.Errorf("%d bytes are counted for labels and text of %d", used, labels+b.End)
+		}
+		close(written)
+		synctest.Wait()
+		if n := sender.Got(wire.KindAck); n != 1 || s.Budget.Used() != 0 {
+			t.Errorf("%d answers, and %d bytes are not released", n, s.Budget.Used())
+		}
+		sender.Conn.Close()
+	})
 }

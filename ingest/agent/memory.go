@@ -14,6 +14,8 @@ type memory struct {
 	unpaid  int         // bytes that came before the welcome
 	beats   *time.Timer // runs while the collector does not read
 	held    held        // in flight
+
+	announced int64 // of held: for the text that is being received
 }
 
 func (m *memory) begin(c *conn) {
@@ -23,10 +25,14 @@ func (m *memory) begin(c *conn) {
 	m.beats.Stop()
 }
 
-// grow returns space for a text that is being received.
+// grow returns space for a text that is being received, and its labels.
 func (c *conn) grow(have []byte, n int) ([]byte, error) {
 	if have == nil {
-		c.hold(ingest.BlockSize(n))
+		c.announced = 0
+	}
+	if more := ingest.BlockSize(n) - c.announced; more > 0 {
+		c.hold(more)
+		c.announced += more
 	}
 	return c.arrival.Grow(c.Context(), have, n, c.wait)
 }

@@ -114,7 +114,7 @@ func (b *Batch) checkText() error {
 		}
 		return nil
 	}
-	if n := len(b.Text) + b.labelBytes(); n > MaxText {
+	if n := len(b.Text) + b.LabelBytes(); n > MaxText {
 		return refuse("%d bytes of text and labels, at most %d", n, MaxText)
 	}
 	if b.Text[len(b.Text)-1] != '\n' {

@@ -16,20 +16,23 @@ import (
 // Decoder reads frames. It checks each length against a limit before it allocates,
 // so memory follows the bytes that a peer has sent, not what it announces.
 type Decoder struct {
-	// Room returns a block of n bytes, n <= MaxText, for a text that is about to be
-	// read. It may block; its error ends the connection. Nil: make.
+	// Room returns a block of n bytes for a text that is about to be read and for the
+	// labels of its lines, n <= MaxText. It may block; its error ends the connection.
+	// Nil: make.
 	Room func(n int) ([]byte, error)
-	// Grow returns a block for a text of n bytes that arrives from a network: at
-	// least one byte longer than have, which it takes over and with whose bytes the
-	// block begins. It may block. Its error ends the connection, and have then still
-	// belongs to the decoder. Nil: Room provides the block for a whole text at once.
+	// Grow returns a block for n bytes that arrive from a network: at least one byte
+	// longer than have, which it takes over and with whose bytes the block begins. From
+	// one call to the next n may become larger. It may block. Its error ends the
+	// connection, and have then still belongs to the decoder. Nil: Room provides the
+	// block for a whole text at once.
 	Grow func(have []byte, n int) ([]byte, error)
 	// Free releases a block of Room or Grow that no batch carries away. May be nil.
 	Free func([]byte)
 	// Zstd decompresses texts, by DecodeAll. Nil: they are a protocol error.
 	Zstd *zstd.Decoder
 
-	in *msgpack.Stream
+	in    *msgpack.Stream
+	block []byte // of Grow, for the text of the frame that is being read
 }
 
 // NewDecoder reads frames from r through a small buffer.
@@ -59,6 +62,10 @@ func (d *Decoder) Next(f *Frame) error {
 		d.in.Fail("a frame begins with %v, want an array", t)
 	}
 	d.frame(f)
+	if d.block != nil {
+		d.free(d.block)
+		d.block = nil
+	}
 	return classify(f.Kind, d.in.Err)
 }
 
@@ -161,17 +168,16 @@ func (d *Decoder) data(n uint32, b *Batch) {
 	b.End = d.in.Int()
 	b.Before, b.After, b.Time = d.hash(), d.hash(), d.in.Int()
 	d.cuts(b)
-	most := int64(MaxText)
+	labels := 0
 	if n == batchElements {
-		d.marks(b)
-		most -= int64(b.labelBytes())
+		labels = d.marks(b)
 	}
 	encoding, raw := d.in.Int(), d.in.Int()
-	if raw < 0 || raw > most || encoding < 0 || encoding > 1 {
-		d.in.Fail("a text of %d bytes in encoding %d; at most %d with what its labels take, plain or zstd", raw, encoding, MaxText)
+	if raw < 0 || raw > int64(MaxText-labels) || encoding < 0 || encoding > 1 {
+		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, plain or zstd", raw, encoding, MaxText)
 	}
 	if d.in.Err == nil {
-		b.Text, d.in.Err = d.packedText(encoding == 1, raw)
+		b.Text, d.in.Err = d.packedText(encoding == 1, raw, labels)
 	}
 }
 
@@ -182,7 +188,7 @@ func (d *Decoder) lossy(b *Batch) {
 	b.Offset, b.End = d.in.Int(), d.in.Int()
 	b.FirstLine, b.Time = d.in.Int(), d.in.Int()
 	if d.in.Err == nil {
-		b.Text, d.in.Err = d.rawText(-1)
+		b.Text, d.in.Err = d.rawText(-1, 0)
 	}
 }
 
@@ -196,18 +202,23 @@ func (d *Decoder) cuts(b *Batch) {
 	}
 }
 
-// marks reads changes of labels. A name that stays the same takes memory once.
-func (d *Decoder) marks(b *Batch) {
+// marks reads changes of labels, and returns how many bytes they take. A name that
+// stays the same takes memory once.
+func (d *Decoder) marks(b *Batch) (bytes int) {
 	var last Labels
 	for n := d.in.Array(MaxMarks); n > 0 && d.in.Err == nil; n-- {
 		d.in.ArrayOf(4)
-		at := d.in.Int()
-		last.Host, last.Source = d.change(last.Host), d.change(last.Source)
-		if last.Time = (time.Time{}); !d.in.Nil() {
-			last.Time = time.UnixMicro(d.in.Int())
+		m := Mark{Text: int(d.in.Int())}
+		m.Labels.Host, m.Labels.Source = d.change(last.Host), d.change(last.Source)
+		if !d.in.Nil() {
+			m.Labels.Time = time.UnixMicro(d.in.Int())
 		}
-		b.Marks = append(b.Marks, Mark{Text: int(at), Labels: last})
+		bytes += m.Labels.bytes(&last)
+		d.pay(bytes)
+		b.Marks = append(b.Marks, m)
+		last = m.Labels
 	}
+	return bytes
 }
 
 // change reads a name, which is nil if it is that of the mark before.

@@ -43,26 +43,32 @@ type Mark struct {
 	Labels Labels
 }
 
-// labelBytes is how much of MaxText the marks of b take: what each holds in memory,
-// and its names where they differ from those of the mark before.
-func (b *Batch) labelBytes() int {
-	n := len(b.Marks) * markBytes
-	last := new(Labels)
-	for i := range b.Marks {
-		l := &b.Marks[i].Labels
-		if l.Host != last.Host {
-			n += len(l.Host)
-		}
-		if l.Source != last.Source {
-			n += len(l.Source)
-		}
-		last = l
+// markBytes is the memory of a mark without its names.
+const markBytes = 64
+
+// bytes is how much memory a mark with labels l takes behind one with labels last:
+// names that stay the same are there once.
+func (l *Labels) bytes(last *Labels) int {
+	n := markBytes
+	if l.Host != last.Host {
+		n += len(l.Host)
+	}
+	if l.Source != last.Source {
+		n += len(l.Source)
 	}
 	return n
 }
 
-// markBytes is what a mark holds in memory, but for its names.
-const markBytes = 64
+// LabelBytes is how many of the MaxText bytes of a batch its marks take. In a frame they
+// take less.
+func (b *Batch) LabelBytes() (n int) {
+	last := new(Labels)
+	for i := range b.Marks {
+		n += b.Marks[i].Labels.bytes(last)
+		last = &b.Marks[i].Labels
+	}
+	return n
+}
 
 // MaxMarks is how many marks a batch may have: one for each line between two
 // cuts.
@@ -126,7 +132,7 @@ func (b *Batch) CorrectTime(now time.Time) {
 		}
 	}
 	begins := len(b.Marks) > 0 && b.Marks[0].Text == 0
-	if !begins && len(b.Marks) < MaxMarks && len(b.Text)+b.labelBytes()+markBytes <= MaxText {
+	if !begins && len(b.Marks) < MaxMarks && len(b.Text)+b.LabelBytes()+markBytes <= MaxText {
 		b.Marks = slices.Insert(b.Marks, 0, Mark{Labels: Labels{Time: sent}})
 	}
 }

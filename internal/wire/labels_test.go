@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -137,8 +138,8 @@ func TestMarksTakeNoMemory(t *testing.T) {
 		b.Marks = append(b.Marks, Mark{Text: i, Labels: Labels{Source: []string{"one name", "another"}[i%2]}})
 	}
 	frame := AppendBatch(nil, &b, 0, nil)
-	if len(frame) > b.labelBytes() {
-		t.Errorf("a frame of %d bytes for labels of %d", len(frame), b.labelBytes())
+	if len(frame) > b.LabelBytes() {
+		t.Errorf("a frame of %d bytes for labels of %d", len(frame), b.LabelBytes())
 	}
 	for _, n := range []int{100, 1000, 10_000, len(frame)} {
 		d := NewDecoder(bytes.NewReader(frame[:n]))
@@ -162,7 +163,7 @@ func TestLargestMarks(t *testing.T) {
 		b.Label(Labels{Host: name, Source: name, Time: time.UnixMicro(int64(i))})
 		b.Text = append(b.Text, '\n')
 	}
-	b.Text = append(b.Text, bytes.Repeat([]byte{'\n'}, MaxText-len(b.Text)-b.labelBytes())...)
+	b.Text = append(b.Text, bytes.Repeat([]byte{'\n'}, MaxText-len(b.Text)-b.LabelBytes())...)
 	if err := b.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,5 +229,46 @@ func TestCorrectTime(t *testing.T) {
 	b = Batch{Text: append(bytes.Repeat([]byte{'x'}, MaxText-1), '\n')}
 	if b.CorrectTime(now); b.Check() != nil {
 		t.Errorf("a text that leaves no space: %v", b.Check())
+	}
+}
+
+// TestLabelsArePaid: the block of a text is so large that it counts for the labels too,
+// and wherever a frame breaks off, every block is released.
+func TestLabelsArePaid(t *testing.T) {
+	b := Batch{Stream: StreamID{1}}
+	for i := range 500 {
+		b.Label(Labels{Source: fmt.Sprintf("source-%d", i)})
+		b.Text = fmt.Appendf(b.Text, "%064x\n", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	b.End = int64(len(b.Text))
+	packed := packedOf(t, b.Text)
+	for name, whole := range map[string][]byte{
+		"plain": append(AppendBatch(nil, &b, 0, b.Text), b.Text...),
+		"zstd":  append(AppendBatch(nil, &b, 1, packed), packed...),
+	} {
+		for _, grows := range []bool{false, true} {
+			for n := 0; n <= len(whole); n += max(1, min(777, len(whole)-n)) {
+				out := 0
+				d := NewDecoder(bytes.NewReader(whole[:n]))
+				d.Zstd = unpacker(t)
+				d.Room = func(n int) ([]byte, error) { out += n; return make([]byte, n), nil }
+				d.Free = func(b []byte) { out -= cap(b) }
+				if grows {
+					d.Grow = func(have []byte, n int) ([]byte, error) {
+						size := min(2*cap(have)+100, max(n, cap(have)+1))
+						out += size - cap(have)
+						return append(make([]byte, 0, size), have...)[:size], nil
+					}
+				}
+				var f Frame
+				err := d.Next(&f)
+				if n < len(whole) && (err == nil || out != 0) {
+					t.Fatalf("%s, grows %v: %d bytes of %d: %v, %d bytes were not released", name, grows, n, len(whole), err, out)
+				}
+				if n == len(whole) && (err != nil || !bytes.Equal(f.Batch.Text, b.Text) || cap(f.Batch.Text) < len(b.Text)+b.LabelBytes() || out != cap(f.Batch.Text)) {
+					t.Fatalf("%s, grows %v: a block of %d bytes, %d are counted, %v", name, grows, cap(f.Batch.Text), out, err)
+				}
+			}
+		}
 	}
 }
