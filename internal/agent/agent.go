@@ -29,7 +29,7 @@ import (
 //	              |   ^            |
 //	            marks +-- welcome -+
 //
-// A file is its own buffer: it is read on when the batch before is acknowledged.
+// A file is its own buffer: reading continues when the batch before is acknowledged.
 type agent struct {
 	settings *settings
 	log      *slog.Logger
@@ -41,7 +41,7 @@ type agent struct {
 
 	instance      wire.StreamID // of this installation; zero over udp
 	run           int64
-	stateReported time.Time               // when it was said last that the state cannot be made
+	stateReported time.Time               // when it was last logged that the state cannot be restored
 	fail          context.CancelCauseFunc // ends the agent with an error
 }
 
@@ -53,7 +53,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
-	defer func() { a.lock.Close() }() // the one there is then
+	defer func() { a.lock.Close() }() // the current one
 	done := make(chan struct{})
 	defer close(done)
 	go a.reloadOnHangup(hangups, done, again) // ends by done
@@ -121,7 +121,7 @@ func newAgent(s *settings) (*agent, error) {
 	var err error
 	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
 		if errors.Is(err, disk.ErrLocked) {
-			return nil, fmt.Errorf("another agent has the state %s: stop it, or give this one a state and an id of its own (--state DIRECTORY --id NAME): %w", c.State, err)
+			return nil, fmt.Errorf("another agent uses the state %s: stop it, or set a different state and id for this one (--state DIRECTORY --id NAME): %w", c.State, err)
 		}
 		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
 	}
@@ -168,7 +168,7 @@ func (a *agent) printStart(w io.Writer) {
 		escape.Fprintf(w, "following %s\n", strings.Join(t.Paths, " "))
 		for _, p := range t.Paths {
 			if found, _ := filepath.Glob(p); len(found) == 0 {
-				escape.Fprintf(w, "no file matches %s yet; it is followed as soon as it is there\n", p)
+				escape.Fprintf(w, "no file matches %s yet; it will be followed as soon as it exists\n", p)
 			}
 		}
 	}

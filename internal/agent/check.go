@@ -17,7 +17,7 @@ import (
 	"fanin/internal/tail"
 )
 
-// checkFiles notes what is wrong with the tables of files.
+// checkFiles reports the mistakes in the tables of files.
 func (s *settings) checkFiles() {
 	if len(s.Agent.File) == 0 {
 		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"]")
@@ -62,11 +62,11 @@ func (s *settings) checkPath(at config.Table, p string, exclude []string, seen m
 func checkPattern(at config.Table, key, p string) {
 	switch _, err := filepath.Match(p, ""); {
 	case p == "-":
-		at.Problem(key, "\"-\" (standard input) is not supported yet; give it a file, or use: nc HOST PORT")
+		at.Problem(key, "\"-\" (standard input) is not supported yet; use a file, or: nc HOST PORT")
 	case err != nil:
 		at.Problem(key, "invalid pattern %q: %v", p, err)
 	case strings.Contains(p, "**"):
-		at.Problem(key, "%q: ** is not supported; write a pattern for each depth, as in \"/var/log/*.log\", \"/var/log/*/*.log\"", p)
+		at.Problem(key, "%q: ** is not supported; write a pattern for each level, as in \"/var/log/*.log\", \"/var/log/*/*.log\"", p)
 	}
 }
 
@@ -80,9 +80,9 @@ func (s *settings) ownFile(pattern string, exclude []string) string {
 	if err != nil || s.Agent.State == "" {
 		return ""
 	}
-	names := []string{state} // also while it is not there yet
+	names := []string{state} // also before it exists
 	if own, err := os.Stat(state); err == nil {
-		dirs, _ := filepath.Glob(filepath.Dir(pattern)) // a bad pattern is told elsewhere
+		dirs, _ := filepath.Glob(filepath.Dir(pattern)) // a bad pattern is reported elsewhere
 		for _, dir := range dirs {
 			if fi, err := os.Stat(dir); err == nil && os.SameFile(fi, own) {
 				names = append(names, dir)
@@ -101,20 +101,20 @@ func (s *settings) ownFile(pattern string, exclude []string) string {
 	return ""
 }
 
-// checkPaths refuses, before anything is touched, paths that cannot be what they
-// are given for.
+// checkPaths refuses, before anything is changed, paths that cannot be used for their
+// purpose.
 func (s *settings) checkPaths() error {
 	state := s.Agent.State
 	problems := []error{disk.Directory(state)}
 	if socket := filepath.Join(state, controlName); len(socket) > maxSocket {
-		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; give a shorter agent.state", socket, len(socket), maxSocket))
+		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; set a shorter agent.state", socket, len(socket), maxSocket))
 	}
 	for _, name := range stateFiles {
 		problems = append(problems, disk.Regular(filepath.Join(state, name)))
 	}
 	for _, t := range s.files() {
 		for _, p := range t.Paths {
-			if fi, err := os.Stat(p); err == nil && !fi.Mode().IsRegular() { // a pattern is seldom a name too
+			if fi, err := os.Stat(p); err == nil && !fi.Mode().IsRegular() { // few patterns are names too
 				problems = append(problems, disk.Regular(p))
 			}
 		}
@@ -131,8 +131,8 @@ func (s *settings) checkPaths() error {
 // maxSocket is how long the path of a socket may be.
 const maxSocket = 107
 
-// checkEnvironment tries what the settings name, so that what it accepts starts, and
-// says what it finds. It changes nothing.
+// checkEnvironment tries everything that the settings name, and prints what it finds. What
+// it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(w io.Writer) error {
 	problems := []error{s.checkPaths(), s.checkState()}
 	first := make(map[string]string)
@@ -146,7 +146,7 @@ func (s *settings) checkEnvironment(w io.Writer) error {
 			for _, path := range found {
 				problems = append(problems, readable(path))
 				if other, ok := first[path]; ok && other != at {
-					escape.Fprintf(w, "note: %s is followed as %s says; %s names it too\n", path, other, at)
+					escape.Fprintf(w, "note: %s is followed as %s sets; %s matches it too\n", path, other, at)
 				} else if !t.Excludes(path) {
 					first[path] = at
 				}
@@ -163,7 +163,7 @@ func (s *settings) checkEnvironment(w io.Writer) error {
 // readable opens a file that would be followed.
 func readable(path string) error {
 	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
-		return nil // passed over, now and later
+		return nil // it is not followed
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -177,7 +177,7 @@ func (s *settings) checkState() error {
 	state := s.Agent.State
 	problems := []error{disk.Usable(state)}
 	if err := disk.Locked(filepath.Join(state, "lock")); err != nil {
-		problems = append(problems, fmt.Errorf("only one agent may have the state %s: %w", state, err))
+		problems = append(problems, fmt.Errorf("only one agent may use the state %s: %w", state, err))
 	}
 	for _, name := range stateFiles {
 		f, err := os.OpenFile(filepath.Join(state, name), os.O_RDWR, 0)
@@ -204,7 +204,7 @@ func (s *settings) checkReach() (problems []error) {
 	if t := s.Agent.TLS; t != nil {
 		var names []string
 		if s.to.scheme == "tls" && t.Cert != "" {
-			names = append(names, s.Agent.ID) // else the collector refuses this agent
+			names = append(names, s.Agent.ID) // else the collector refuses the agent
 		}
 		if err := t.Files(nil).CheckClient(time.Now(), names...); err != nil {
 			problems = append(problems, fmt.Errorf("agent.tls: %w", err))

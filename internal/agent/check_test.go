@@ -139,7 +139,7 @@ paths = ["DIR/logs/*.log", "DIR/*"]
 exclude = ["pipe"]
 `, "DIR", dir)
 	_, notes, err := check(t, dir, text)
-	for _, want := range []string{"note: no file matches " + dir + "/none* yet\n", "note: " + dir + "/logs/a.log is followed as agent.file[0] says; agent.file[1] names it too\n"} {
+	for _, want := range []string{"note: no file matches " + dir + "/none* yet\n", "note: " + dir + "/logs/a.log is followed as agent.file[0] sets; agent.file[1] matches it too\n"} {
 		if err != nil || !strings.Contains(notes, want) {
 			t.Errorf("%v; lacks %q:\n%s", err, want, notes)
 		}

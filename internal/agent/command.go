@@ -45,11 +45,11 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 config
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
-	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "collector's `address`: HOST:PORT, or tcp://, tls://, udp:// or nats:// before it; also FANIN_TO")
-	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"), "who this is, to the collector (default: host name); also FANIN_ID")
-	f.StringVar(&o.state, "state", "", "keep marks in this `directory`")
-	f.StringVar(&o.ca, "ca", "", "with tls://: the authority's certificates, a `file`")
-	f.StringVar(&o.source, "source", "", "what the lines are said to come from (default: the file's name without .log)")
+	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "the collector's `address`: HOST:PORT, with tcp://, tls://, udp:// or nats:// before it if needed; also FANIN_TO")
+	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"), "the agent's `id`, by which the collector knows it (default: host name); also FANIN_ID")
+	f.StringVar(&o.state, "state", "", "keep the agent's state in this `directory`")
+	f.StringVar(&o.ca, "ca", "", "with tls://: the `file` with the authority's certificates")
+	f.StringVar(&o.source, "source", "", "the `source` of the lines (default: the file's name without .log)")
 	run := &cobra.Command{Use: "run PATH...", Short: "follow files (the default)", RunE: func(c *cobra.Command, paths []string) error { return o.run(c, paths) }}
 	root.AddCommand(run, o.checkCommand(), o.sendCommand(), o.statusCommand())
 	return root
@@ -59,7 +59,7 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 	if o.config == "" && (o.to == "" || len(paths) == 0) {
 		c.SetOut(os.Stderr)
 		c.Help()
-		return daemon.Exitf(daemon.ExitUsage, "\nsay where to and what: --to HOST:PORT PATH..., or --config FILE")
+		return daemon.Exitf(daemon.ExitUsage, "\nno collector or no files: set --to HOST:PORT PATH..., or --config FILE")
 	}
 	s, err := o.load(paths)
 	if err != nil {
@@ -69,10 +69,10 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := &cobra.Command{Use: "check", Short: "check the configuration and what it names, and change nothing", Args: noArguments,
+	c := &cobra.Command{Use: "check", Short: "check the configuration and the files, addresses and certificates it names; change nothing", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.config == "" {
-				return daemon.Exitf(daemon.ExitUsage, "say what to check: --config FILE")
+				return daemon.Exitf(daemon.ExitUsage, "no configuration to check: set --config FILE")
 			}
 			s, err := o.load(nil)
 			if err == nil && !o.noEnvironment {
@@ -83,19 +83,19 @@ func (o *options) checkCommand() *cobra.Command {
 			}
 			return err
 		}}
-	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "look at the file alone, not at directories, addresses and certificates")
+	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "check the file only, not directories, addresses and certificates")
 	return c
 }
 
 func (o *options) sendCommand() *cobra.Command {
 	var wait time.Duration
 	c := &cobra.Command{Use: "send --to HOST:PORT FILE...", Short: "send whole files once, and return when every byte is committed",
-		Long: `Sends files as they are now, and returns 0 when every byte of all of them is
-committed. A last line without a newline is a line. What was sent before, also by
-an earlier send, is not sent again. A file under several names is sent once.`,
+		Long: `Sends files as they are now, and exits with 0 when every byte of all of them is
+committed. A last line without a newline counts as a line. Bytes that an earlier send has
+sent are not sent again. A file with several names is sent once.`,
 		RunE: func(c *cobra.Command, paths []string) error {
 			if len(paths) == 0 || o.to == "" && o.config == "" {
-				return daemon.Exitf(daemon.ExitUsage, "say where to and what: send --to HOST:PORT FILE...")
+				return daemon.Exitf(daemon.ExitUsage, "no collector or no files: send --to HOST:PORT FILE...")
 			}
 			list, err := newSendJob(paths)
 			if err != nil {
@@ -111,15 +111,15 @@ an earlier send, is not sent again. A file under several names is sent once.`,
 			}
 			return list.send(daemon.Terminated(), s)
 		}}
-	config.DurationVar(c.Flags(), &wait, "wait", time.Minute, "give up when nothing was committed for this long (and, unless it is given, after 5s if no collector answers at first)")
+	config.DurationVar(c.Flags(), &wait, "wait", time.Minute, "give up when nothing was committed for this `duration` (if the flag is not set, also after 5s without a first answer)")
 	return c
 }
 
 func (o *options) statusCommand() *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "say how the running agent does", Args: noArguments,
+	c := &cobra.Command{Use: "status", Short: "show the state of the running agent", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.to == "" && o.config == "" {
-				o.to = "tcp://nowhere:0" // not asked: the state directory says who
+				o.to = "tcp://nowhere:0" // not used: the state directory identifies the agent
 			}
 			s, err := o.load([]string{"none"})
 			if err != nil {

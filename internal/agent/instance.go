@@ -14,8 +14,8 @@ import (
 
 func (a *agent) instancePath() string { return filepath.Join(a.settings.Agent.State, "instance") }
 
-// nextRun reads who this installation is, or makes it up once, and counts
-// the run: of two runs of one instance, the collector lets the later one win.
+// nextRun reads the identity of this installation, or creates it the first time, and counts
+// the run: of two runs of one instance, the collector keeps the later one.
 func nextRun(path string) (id wire.StreamID, run int64, err error) {
 	b, err := os.ReadFile(path)
 	fields := strings.Fields(string(b))

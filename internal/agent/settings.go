@@ -22,7 +22,7 @@ import (
 )
 
 // settings is the configuration file. Every field has its default before the
-// file is read; config.example.toml says what each means.
+// file is read; config.example.toml explains each.
 type settings struct {
 	Agent agentTable `toml:"agent"`
 	file  *config.File
@@ -134,24 +134,24 @@ func (o *options) load(paths []string) (*settings, error) {
 	return s, nil
 }
 
-// defaultHost is the name of this host, or the agent's id where a collector would
-// not believe the name: over NATS, and beside a certificate that does not bear it.
+// defaultHost is the name of this host, or the agent's id where a collector would not accept
+// the name: over NATS, and with a certificate that does not have it.
 func (s *settings) defaultHost() string {
 	a := &s.Agent
 	host, _ := os.Hostname()
-	believed := s.to.scheme != "nats"
+	accepted := s.to.scheme != "nats"
 	if a.TLS != nil && a.TLS.Cert != "" {
 		names, err := certs.Names(a.TLS.Cert)
-		believed = believed && (err != nil || slices.Contains(names, host)) // the error is said when it is used
+		accepted = accepted && (err != nil || slices.Contains(names, host)) // the error is reported when it is used
 	}
-	if !believed || host == "" {
+	if !accepted || host == "" {
 		return a.ID
 	}
 	return host
 }
 
-// stateDir is where an agent keeps its state unless it is told: what the service
-// manager made for it, or the user's own place.
+// stateDir is where an agent keeps its state by default: the directory that the service
+// manager made for it, or one of the user's.
 func stateDir(id string) string {
 	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
 		return dir

@@ -19,11 +19,11 @@ type shipper interface {
 	Trouble() string
 }
 
-// lastAnswers is how long a stop waits for answers: a mark that knows them keeps
-// lines from coming twice should the collector lose its state meanwhile.
+// lastAnswers is how long a stop waits for answers: a mark that includes them keeps lines
+// from being sent twice if the collector loses its state meanwhile.
 const lastAnswers = 2 * time.Second
 
-// ship makes the way out and gives it to the tailer.
+// ship makes the shipper and connects the tailer to it.
 func (a *agent) ship() error {
 	c := &a.settings.Agent
 	if a.settings.to.scheme == "udp" {
@@ -85,7 +85,7 @@ func (a *agent) nats(hello wire.Hello) (*ship.NATS, error) {
 		return nil, err
 	}
 	if !login.Encrypted() {
-		a.log.Warn("lines go over the network unencrypted: give [agent] tls = {ca = \"...\"} if the NATS server speaks TLS", "server", login.URL)
+		a.log.Warn("lines are sent over the network without encryption: set [agent] tls = {ca = \"...\"} if the NATS server supports TLS", "server", login.URL)
 	}
 	return &ship.NATS{
 		Login: login, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
@@ -101,6 +101,6 @@ func (a *agent) serveNATS(nc *nats.Conn) {
 		Stats:     func() any { return a.tailer.Counts() },
 		Endpoints: map[string]func(context.Context) (any, error){"status": func(context.Context) (any, error) { return a.status(), nil }}}
 	if err := s.Serve(nc); err != nil {
-		a.log.Warn("this agent cannot be asked over NATS", "err", err)
+		a.log.Warn("this agent cannot answer requests over NATS", "err", err)
 	}
 }

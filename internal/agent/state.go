@@ -11,32 +11,32 @@ import (
 	"fanin/internal/disk"
 )
 
-// keepState makes the state directory, or what is missing of it, again after
-// it was deleted: the marks follow by themselves. It is called at each look at
-// the files, before the marks are written. A directory that another agent has by now
-// is left alone, and this agent ends.
+// keepState restores the state directory, or what is missing in it, after it was deleted;
+// the marks are written again as usual. It is called at each look at the files, before the
+// marks are written. A directory that another agent uses by now is not touched, and this
+// agent ends.
 func (a *agent) keepState() {
 	if a.lock.InPlace() && present(a.instancePath()) && (a.control == nil || present(a.controlPath())) {
 		return
 	}
 	err := a.makeState()
 	if err == nil {
-		a.log.Warn("the agent's state was deleted by another process; it is made again, and nothing is lost", "state", a.settings.Agent.State)
+		a.log.Warn("the agent's state was deleted by another process; it has been restored, and nothing is lost", "state", a.settings.Agent.State)
 		a.stateReported = time.Time{}
 		return
 	}
 	if errors.Is(err, disk.ErrLocked) {
 		a.tailer.Abandon()
-		a.fail(fmt.Errorf("the state %s was deleted, and another agent has made it again: %w", a.settings.Agent.State, err))
+		a.fail(fmt.Errorf("the state %s was deleted, and another agent uses it now: %w", a.settings.Agent.State, err))
 		return
 	}
 	if time.Since(a.stateReported) > time.Minute {
 		a.stateReported = time.Now()
-		a.log.Error("the agent's state was deleted by another process and cannot be made again; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
+		a.log.Error("the agent's state was deleted by another process and cannot be restored; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
 	}
 }
 
-// present reports whether something is at path, or may be.
+// present reports whether something exists at path, or may exist.
 func present(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
@@ -44,8 +44,8 @@ func present(path string) bool {
 
 func (a *agent) controlPath() string { return filepath.Join(a.settings.Agent.State, controlName) }
 
-// makeState makes what is missing. It makes no directory above the state's: that may
-// be where a file system is missing.
+// makeState makes what is missing, but no directory above the state's: a file system may be
+// missing there.
 func (a *agent) makeState() error {
 	if err := new(disk.Disk).Mkdir(a.settings.Agent.State, 0o750); err != nil {
 		return err

@@ -59,19 +59,19 @@ func (st *status) print(w io.Writer) {
 	}
 }
 
-// serveStatus gives the status to whoever connects to the control socket, on a
-// goroutine that ends when the listener is closed.
+// serveStatus sends the status to each connection to the control socket, on a goroutine
+// that ends when the listener is closed.
 func (a *agent) serveStatus() error {
 	path := a.controlPath()
 	if old, ok := a.control.(*net.UnixListener); ok {
-		old.SetUnlinkOnClose(false) // its name is another's by now
+		old.SetUnlinkOnClose(false) // its name may belong to another socket by now
 		old.Close()
 	}
-	os.Remove(path) // ours: the lock says so
+	os.Remove(path) // it is ours: we hold the lock
 	ln, err := net.Listen("unix", path)
 	if err != nil {
 		if len(path) > 107 {
-			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; give a shorter agent.state", err, len(path))
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; set a shorter agent.state", err, len(path))
 		}
 		return fmt.Errorf("open the control socket %s: %w", path, err)
 	}
@@ -90,8 +90,7 @@ func (a *agent) serveStatus() error {
 	return os.Chmod(path, 0o660)
 }
 
-// askStatus reads the status that a running agent gives to whoever connects to
-// its socket.
+// askStatus reads the status that a running agent sends to each connection to its socket.
 func askStatus(state string) (st status, err error) {
 	conn, err := net.DialTimeout("unix", filepath.Join(state, controlName), 5*time.Second)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
@@ -108,11 +107,11 @@ func askStatus(state string) (st status, err error) {
 	return st, nil
 }
 
-// noAnswer says why the agent did not answer.
+// noAnswer explains why the agent did not answer.
 func noAnswer(err error, state string) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not say its status within 5s: it hangs, or is stopped; look at its log", state)
+		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not answer within 5s: it hangs or is stopped; see its log", state)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
 	}

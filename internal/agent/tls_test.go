@@ -51,12 +51,12 @@ func TestTLSTrouble(t *testing.T) {
 		to, tls string
 		words   []string
 	}{
-		"a port without TLS":             {plain, `{ca = "` + ca + `"}`, []string{"that port does not speak TLS: write tcp://"}},
+		"a port without TLS":             {plain, `{ca = "` + ca + `"}`, []string{"that port does not use TLS: write tcp://"}},
 		"a port that hangs up":           {silent.Addr().String(), `{ca = "` + ca + `"}`, []string{"closed the connection during the TLS handshake", "write tcp://"}},
 		"an unknown authority":           {open, `{ca = "` + otherCA + `"}`, []string{"is not signed by an authority in " + otherCA, "set ca to"}},
 		"a wrong name":                   {"localhost:" + port, `{ca = "` + ca + `"}`, []string{`is for 127.0.0.1, and not for "localhost"`, "server_name"}},
 		"an expired certificate":         {old, `{ca = "` + ca + `"}`, []string{"expired at ", "renew it"}},
-		"no certificate of the agent":    {strict, `{ca = "` + ca + `"}`, []string{"wants a certificate of this side: set cert and key"}},
+		"no certificate of the agent":    {strict, `{ca = "` + ca + `"}`, []string{"requires a certificate: set cert and key"}},
 		"another's certificate":          {strict, `{ca = "` + ca + `", cert = "` + otherCert + `", key = "` + otherKey + `"}`, []string{"does not accept this side's certificate " + otherCert, "client_ca"}},
 		"no TLS on a port that wants it": {"tcp://" + open, "", []string{"this port speaks TLS: use tls://"}},
 	} {

@@ -1,5 +1,5 @@
-// Package certs makes TLS 1.3 configurations from files, and takes the files'
-// new contents when they change: certificates are renewed while programs run.
+// Package certs makes TLS 1.3 configurations from files, and reads the files again when they
+// change: certificates are renewed while programs run.
 package certs
 
 import (
@@ -17,13 +17,13 @@ import (
 	"fanin/internal/disk"
 )
 
-// Files names the files of one side. A server needs Cert and Key; with CA it
-// wants certificates from its peers that CA signed. A client needs CA, unless
-// the system's roots will do, and Cert and Key where the server asks for them.
+// Files names the files of one side. A server needs Cert and Key; with CA it requires
+// certificates from its peers that CA signed. A client needs CA, unless the system's
+// authorities suffice, and Cert and Key where the server requires them.
 type Files struct {
 	Cert, Key, CA string
-	ServerName    string       // client: the name the server's certificate must bear; default: the host dialled
-	Log           *slog.Logger // told when changed files cannot be used; nil: nobody
+	ServerName    string       // client: the name that the server's certificate must have; default: the host dialled
+	Log           *slog.Logger // for changed files that cannot be used; nil: not logged
 }
 
 // pair is what was read from Files.
@@ -33,8 +33,8 @@ type pair struct {
 	times []time.Time
 }
 
-// reloader reads the files again when they changed, at most once a second, and
-// stays with what it has when they cannot be used.
+// reloader reads the files again when they have changed, at most once a second, and keeps
+// what it has while they cannot be used.
 type reloader struct {
 	files Files
 	mu    sync.Mutex
@@ -73,8 +73,8 @@ func (f Files) read() (p pair, err error) {
 	return p, nil
 }
 
-// Names are the names that the certificate in a file bears: the subject's common
-// name, if there is one, and the DNS names.
+// Names returns the names in a certificate file: the subject's common name, if there is one,
+// and the DNS names.
 func Names(path string) ([]string, error) {
 	b, err := disk.ReadFile(path)
 	if err != nil {
@@ -111,7 +111,7 @@ func (f Files) keyPair() (*tls.Certificate, error) {
 	return &c, nil
 }
 
-// private refuses a key that everybody can read.
+// private refuses a key that every user can read.
 func private(path string) error {
 	if err := disk.Regular(path); err != nil {
 		return fmt.Errorf("private key: %w", err)
@@ -121,7 +121,7 @@ func private(path string) error {
 		return fmt.Errorf("private key: %w", err)
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("private key %s can be read by everybody (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
+		return fmt.Errorf("private key %s can be read by every user (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (r *reloader) current() pair {
 	p, err := r.files.read()
 	if err != nil {
 		if r.files.Log != nil {
-			r.files.Log.Error("changed certificates cannot be used; going on with the old ones", "err", err)
+			r.files.Log.Error("changed certificates cannot be used; continuing with the old ones", "err", err)
 		}
 		r.now.times = times
 		return r.now

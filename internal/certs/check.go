@@ -12,13 +12,13 @@ import (
 	"fanin/internal/disk"
 )
 
-// CheckServer says why the files of a listener would be refused by its peers at a
-// time, or could not be read at all. The certificate must bear each of the names.
+// CheckServer reports why peers would refuse the files of a listener at a time, or why they
+// cannot be read. The certificate must have each of the names.
 func (f Files) CheckServer(now time.Time, names ...string) error {
 	return f.check(now, x509.ExtKeyUsageServerAuth, names)
 }
 
-// CheckClient says the same of the files of a program that dials.
+// CheckClient is CheckServer for the files of a program that dials.
 func (f Files) CheckClient(now time.Time, names ...string) error {
 	return f.check(now, x509.ExtKeyUsageClientAuth, names)
 }
@@ -45,27 +45,27 @@ func (f Files) check(now time.Time, use x509.ExtKeyUsage, names []string) error 
 	return errors.Join(problems...)
 }
 
-// valid says when a certificate is good if that is not now.
+// valid reports when a certificate is valid if it is not valid now.
 func valid(path string, c *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(c.NotAfter):
-		return fmt.Errorf("certificate %s (%s) expired on %s: make a new one", path, c.Subject, c.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("certificate %s (%s) expired on %s: renew it", path, c.Subject, c.NotAfter.Format(time.RFC3339))
 	case now.Before(c.NotBefore):
-		return fmt.Errorf("certificate %s (%s) is not valid before %s; this machine's clock says %s", path, c.Subject, c.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return fmt.Errorf("certificate %s (%s) is not valid before %s; this machine's clock shows %s", path, c.Subject, c.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// suits says why peers would refuse a valid certificate here.
+// suits reports why peers would refuse a valid certificate here.
 func suits(path string, c *x509.Certificate, use x509.ExtKeyUsage, names []string) error {
 	may := func(u x509.ExtKeyUsage) bool { return u == use || u == x509.ExtKeyUsageAny }
 	if len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.ContainsFunc(c.ExtKeyUsage, may) {
 		side := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "a server (serverAuth)", x509.ExtKeyUsageClientAuth: "a client (clientAuth)"}[use]
-		return fmt.Errorf("certificate %s is not meant for %s: its extended key usage says so", path, side)
+		return fmt.Errorf("certificate %s is not meant for %s: see its extended key usage", path, side)
 	}
 	bears := hosts(c)
 	if use == x509.ExtKeyUsageServerAuth && len(bears) == 0 {
-		return fmt.Errorf("certificate %s names no host: clients want a subjectAltName, and the common name %q does not count", path, c.Subject.CommonName)
+		return fmt.Errorf("certificate %s names no host: clients require a subjectAltName, and ignore the common name %q", path, c.Subject.CommonName)
 	}
 	for _, name := range names {
 		if use == x509.ExtKeyUsageServerAuth && c.VerifyHostname(name) != nil || use == x509.ExtKeyUsageClientAuth && !slices.Contains(bears, name) && c.Subject.CommonName != name {
@@ -84,7 +84,7 @@ func hosts(c *x509.Certificate) (names []string) {
 	return names
 }
 
-// validCA wants one certificate of the authority that is good now.
+// validCA requires one certificate of the authority that is valid now.
 func validCA(path string, now time.Time) error {
 	b, err := disk.ReadFile(path)
 	if err != nil {
@@ -106,10 +106,10 @@ func validCA(path string, now time.Time) error {
 	return errors.Join(problems...)
 }
 
-// warn logs that files which can be read will be refused: they may be renewed
-// while the program runs, so it starts.
+// warn logs that peers will refuse files which can be read: they may be renewed while the
+// program runs, so it starts.
 func (f Files) warn(err error) {
 	if err != nil && f.Log != nil {
-		f.Log.Warn("peers will refuse this side until the files are renewed; they are taken as soon as they change", "err", err)
+		f.Log.Warn("peers will refuse this side until the files are renewed; they are read again as soon as they change", "err", err)
 	}
 }

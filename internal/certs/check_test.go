@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 	if err := os.Chmod(loose.Key, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	f("key for everybody", server, loose, nil, "can be read by everybody")
+	f("key for everybody", server, loose, nil, "can be read by every user")
 	pipe, dir := filepath.Join(t.TempDir(), "pipe"), t.TempDir()
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)

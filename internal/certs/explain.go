@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The alerts of TLS that say something about certificates and versions (RFC 8446, 6).
+// The alerts of TLS about certificates and versions (RFC 8446, 6).
 const (
 	handshakeFailure    = tls.AlertError(40)
 	badCertificate      = tls.AlertError(42)
@@ -38,8 +38,8 @@ func alertOf(err error) tls.AlertError {
 	return 0
 }
 
-// ExplainClient says what an error of a TLS connection means to the side that dialled, and
-// what to do about it. An error that it does not know stays as it is.
+// ExplainClient adds to an error of a TLS connection what it means to the side that dialled,
+// and what to do. An unknown error stays as it is.
 func (f Files) ExplainClient(err error) error {
 	return explained(f.clientMeaning(err), err)
 }
@@ -54,9 +54,9 @@ func explained(meaning string, err error) error {
 func (f Files) clientMeaning(err error) string {
 	var notTLS tls.RecordHeaderError
 	if errors.As(err, &notTLS) {
-		return "that port does not speak TLS: write tcp:// if it is a collector's, or give its listener tls = {...}"
+		return "that port does not use TLS: write tcp:// if it is a collector's, or set tls = {...} for its listener"
 	}
-	if meaning := invalid("the certificate that the other side shows", f.authority("ca"), "set ca to the certificate of the authority that signed it", err); meaning != "" {
+	if meaning := invalid("the certificate of the other side", f.authority("ca"), "set ca to the certificate of the authority that signed it", err); meaning != "" {
 		return meaning
 	}
 	mine := "this side's certificate " + f.Cert
@@ -65,16 +65,16 @@ func (f Files) clientMeaning(err error) string {
 	}
 	switch alertOf(err) {
 	case certificateRequired:
-		return "the other side wants a certificate of this side: set cert and key to files that its client_ca signed"
+		return "the other side requires a certificate: set cert and key to files that its client_ca signed"
 	case unknownAuthority, unknownCertificate, badCertificate:
 		if f.Cert == "" {
-			return "the other side does not take a connection without a certificate of this side: set cert and key to files that its client_ca signed"
+			return "the other side does not accept a connection without a certificate: set cert and key to files that its client_ca signed"
 		}
 		return "the other side does not accept " + mine + ": it must be signed by the authority in the listener's client_ca"
 	case expiredCertificate:
-		return "the other side says that " + mine + " has expired or is not valid yet: renew it, or set the clocks right"
+		return "the other side reports that " + mine + " has expired or is not valid yet: renew it, or correct the clocks"
 	case accessDenied:
-		return "the other side does not let in " + mine
+		return "the other side does not allow " + mine
 	}
 	return versions(err)
 }
@@ -86,16 +86,16 @@ func (f Files) ExplainServer(err error) error {
 
 func (f Files) serverMeaning(err error) string {
 	if strings.Contains(err.Error(), "client didn't provide a certificate") { // it has no type
-		return "the peer shows no certificate, and this listener wants one that " + f.CA + " signed (client_ca): give the peer cert and key"
+		return "the peer has no certificate, and this listener requires one that " + f.CA + " signed (client_ca): set cert and key on the peer"
 	}
 	if meaning := invalid("the peer's certificate", f.authority("client_ca"), "sign it with that authority, or add the peer's authority to the file", err); meaning != "" {
 		return meaning
 	}
 	switch alertOf(err) {
 	case unknownAuthority, unknownCertificate, badCertificate:
-		return "the peer does not trust this listener's certificate " + f.Cert + ": give the peer the authority that signed it (ca), and dial a name that is in it"
+		return "the peer does not trust this listener's certificate " + f.Cert + ": set ca on the peer to the authority that signed it, and dial a name that is in it"
 	case expiredCertificate:
-		return "the peer says that this listener's certificate " + f.Cert + " has expired or is not valid yet: renew it, or set the clocks right"
+		return "the peer reports that this listener's certificate " + f.Cert + " has expired or is not valid yet: renew it, or correct the clocks"
 	}
 	return versions(err)
 }
@@ -108,7 +108,7 @@ func (f Files) authority(key string) string {
 	return fmt.Sprintf("an authority in %s (%s)", f.CA, key)
 }
 
-// invalid says why a certificate was not accepted here.
+// invalid explains why a certificate was not accepted here.
 func invalid(whose, authority, remedy string, err error) string {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
@@ -120,9 +120,9 @@ func invalid(whose, authority, remedy string, err error) string {
 		return fmt.Sprintf("%s is for %s, and not for %q: dial one of those names, or set server_name to one", whose, names(name.Certificate), name.Host)
 	case !errors.As(err, &bad):
 	case bad.Reason == x509.Expired && now.Before(bad.Cert.NotBefore):
-		return fmt.Sprintf("%s, %s, is not valid before %s, and here it is %s: set the clock right, or wait", whose, subject(bad.Cert), bad.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("%s, %s, is not valid before %s, and the clock here shows %s: correct the clock, or wait", whose, subject(bad.Cert), bad.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case bad.Reason == x509.Expired:
-		return fmt.Sprintf("%s, %s, expired at %s, and here it is %s: renew it, or set the clock right", whose, subject(bad.Cert), bad.Cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("%s, %s, expired at %s, and the clock here shows %s: renew it, or correct the clock", whose, subject(bad.Cert), bad.Cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case bad.Reason == x509.IncompatibleUsage:
 		return fmt.Sprintf("%s, %s, was made for another use: a listener's needs the extended key usage serverAuth, a client's clientAuth", whose, subject(bad.Cert))
 	}
@@ -147,11 +147,11 @@ func names(c *x509.Certificate) string {
 	return strings.Join(list, ", ")
 }
 
-// versions says that both sides have no version of TLS in common, if that is so.
+// versions explains that both sides have no version of TLS in common.
 func versions(err error) string {
 	text := err.Error()
 	if alertOf(err) == protocolVersion || strings.Contains(text, "unsupported protocol version") || strings.Contains(text, "unsupported versions") {
-		return "there is no TLS version that both sides speak: fanin speaks 1.3 and nothing older"
+		return "both sides have no TLS version in common: fanin uses 1.3 and nothing older"
 	}
 	return ""
 }

@@ -85,7 +85,7 @@ func TestExplain(t *testing.T) {
 		"it is not valid yet":               {client: good, server: young, atClient: []string{"CN=young", "is not valid before ", "clock"}, atServer: []string{"this listener's certificate " + young.Cert}},
 		"it is for another name":            {client: good, server: elsewhere, atClient: []string{"is for collector.example, and not for \"127.0.0.1\"", "server_name"}, atServer: []string{"dial a name that is in it"}},
 		"it has no name":                    {client: good, server: nameless, atClient: []string{"no name (a common name does not count)"}},
-		"a client without a certificate":    {client: without(good), server: good, atClient: []string{"wants a certificate of this side: set cert and key"}, atServer: []string{"the peer shows no certificate", good.CA}},
+		"a client without a certificate":    {client: without(good), server: good, atClient: []string{"requires a certificate: set cert and key"}, atServer: []string{"the peer has no certificate", good.CA}},
 		"the client's authority is unknown": {client: stranger, server: good, atClient: []string{"does not accept this side's certificate " + stranger.Cert, "client_ca"}, atServer: []string{"the peer's certificate, \"CN=good\", is not signed by an authority in " + good.CA}},
 		"the client's certificate expired":  {client: old, server: good, atClient: []string{old.Cert + " has expired"}, atServer: []string{"the peer's certificate, \"CN=old\", expired at "}},
 		"the client's is not valid yet":     {client: young, server: good, atClient: []string{young.Cert}, atServer: []string{"is not valid before "}},
@@ -114,8 +114,8 @@ func TestExplain(t *testing.T) {
 			t.Fatal(err)
 		}
 		cerr, serr := handshake(t, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}, server)
-		says(t, good.ExplainClient, cerr, []string{"no TLS version that both sides speak"})
-		says(t, good.ExplainServer, serr, []string{"no TLS version that both sides speak"})
+		says(t, good.ExplainClient, cerr, []string{"no TLS version in common"})
+		says(t, good.ExplainServer, serr, []string{"no TLS version in common"})
 	})
 	t.Run("an old server", func(t *testing.T) {
 		client, err := good.Client()
@@ -125,8 +125,8 @@ func TestExplain(t *testing.T) {
 		config := client()
 		config.ServerName = "127.0.0.1"
 		cerr, serr := handshake(t, config, &tls.Config{Certificates: []tls.Certificate{ours.Sign("good")}, MaxVersion: tls.VersionTLS12})
-		says(t, good.ExplainClient, cerr, []string{"no TLS version that both sides speak"})
-		says(t, good.ExplainServer, serr, []string{"no TLS version that both sides speak"})
+		says(t, good.ExplainClient, cerr, []string{"no TLS version in common"})
+		says(t, good.ExplainServer, serr, []string{"no TLS version in common"})
 	})
 	t.Run("no TLS at all", func(t *testing.T) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -141,7 +141,7 @@ func TestExplain(t *testing.T) {
 			}
 		}()
 		_, err = tls.Dial("tcp", ln.Addr().String(), &tls.Config{ServerName: "127.0.0.1"})
-		says(t, good.ExplainClient, err, []string{"that port does not speak TLS: write tcp://"})
+		says(t, good.ExplainClient, err, []string{"that port does not use TLS: write tcp://"})
 	})
 	t.Run("something else", func(t *testing.T) {
 		if err := good.ExplainClient(io.ErrUnexpectedEOF); err != io.ErrUnexpectedEOF {

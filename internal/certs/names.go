@@ -6,29 +6,29 @@ import (
 	"path"
 )
 
-// CheckPatterns says what is wrong with patterns of names.
+// CheckPatterns reports the mistakes in patterns of names.
 func CheckPatterns(patterns []string) error {
 	if patterns != nil && len(patterns) == 0 {
-		return fmt.Errorf("the list is empty, which would let no certificate in")
+		return fmt.Errorf("the list is empty, which would allow no certificate")
 	}
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil || p == "" {
-			return fmt.Errorf("%q is no pattern of names; want a name such as \"web-1\", or one with wildcards such as \"ops-*\"", p)
+			return fmt.Errorf("invalid pattern of names %q; want a name such as \"web-1\", or one with wildcards such as \"ops-*\"", p)
 		}
 	}
 	return nil
 }
 
-// Named returns a function that says why a peer whose certificate was verified is
-// not let in: none of its names, the common name and the DNS names, fits one of the
-// patterns, which are path.Match's. Without patterns all are let in.
+// Named returns a function that reports why a peer whose certificate was verified may not
+// connect: none of its names, the common name and the DNS names, matches one of the
+// patterns, which are path.Match's. Without patterns all may connect.
 func Named(patterns []string) func(tls.ConnectionState) error {
 	return func(state tls.ConnectionState) error {
 		if len(patterns) == 0 {
 			return nil
 		}
 		if len(state.VerifiedChains) == 0 {
-			return fmt.Errorf("this listener wants a certificate with a name that fits %q, and the peer has shown none", patterns)
+			return fmt.Errorf("this listener requires a certificate with a name that matches %q, and the peer has none", patterns)
 		}
 		leaf := state.VerifiedChains[0][0]
 		names := append([]string{leaf.Subject.CommonName}, leaf.DNSNames...)
@@ -39,6 +39,6 @@ func Named(patterns []string) func(tls.ConnectionState) error {
 				}
 			}
 		}
-		return fmt.Errorf("the certificate's names %q fit none of %q, which are this listener's client_names", names, patterns)
+		return fmt.Errorf("the certificate's names %q match none of this listener's client_names %q", names, patterns)
 	}
 }

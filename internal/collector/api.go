@@ -20,30 +20,30 @@ import (
 // answerTime bounds every answer but the live tail's.
 const answerTime = 20 * time.Second
 
-// waits says what an answer waits for, and why the log takes no lines if it takes none:
-// most often that is the reason.
+// waits names what an answer waits for, and why the log accepts no lines if it accepts
+// none: most often that is the reason.
 func (c *server) waits(what string) string {
 	if st := c.sink.Status(); !st.Healthy {
-		return what + "; the log takes no lines now: " + st.Trouble
+		return what + "; the log accepts no lines now: " + st.Trouble
 	}
 	return what
 }
 
-// answerWithin answers a request with what f says. When time is up it says what was
-// waited for: what was asked may yet come about.
+// answerWithin answers a request with the result of f. When the time is up it reports what
+// the request waited for: what was asked may still happen.
 func answerWithin(within time.Duration, waits func() string, f func(ctx context.Context, q url.Values) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		v, err := f(ctx, r.URL.Query())
 		if err != nil && ctx.Err() == context.DeadlineExceeded {
-			err = fmt.Errorf("%s was not done within %v; it waits for %s; what was begun may still be done (%w)", r.URL.Path, within, waits(), err)
+			err = fmt.Errorf("%s was not done within %v; it waits for %s; it may still be done (%w)", r.URL.Path, within, waits(), err)
 		}
 		reply(w, v, err)
 	}
 }
 
-// handler answers all that can be asked.
+// handler answers every request.
 func (c *server) handler() *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, h := range c.routes() {
@@ -55,7 +55,7 @@ func (c *server) handler() *http.ServeMux {
 // routes are the handlers by method and path.
 func (c *server) routes() map[string]http.Handler {
 	routes := make(map[string]http.Handler)
-	// What the answer may have to wait for is said when it does not come in time.
+	// waits is reported when the answer does not come in time.
 	answer := func(pattern, waits string, f func(ctx context.Context, q url.Values) (any, error)) {
 		routes[pattern] = answerWithin(answerTime, func() string { return c.waits(waits) }, f)
 	}
@@ -97,7 +97,7 @@ type replayed struct {
 	Position string `json:"position"`
 }
 
-var errNoWork = errors.New("no work is handed out: the configuration has no [collector.work]")
+var errNoWork = errors.New("there are no groups of workers: the configuration has no [collector.work]")
 
 // replay moves a group to another position of the log.
 func (c *server) replay(ctx context.Context, q url.Values) (any, error) {
@@ -123,7 +123,7 @@ func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
 	return c.work.Groups(ctx)
 }
 
-// ready says whether lines are taken, and if not, why.
+// ready answers whether lines are accepted, and if not, why.
 func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
 	st := c.sink.Status()
 	reason, ready := st.Trouble, st.Healthy

@@ -15,7 +15,7 @@ import (
 	"fanin/sink/distribute"
 )
 
-// checkMachine refuses what this machine cannot give.
+// checkMachine refuses what this machine does not have.
 func (s *settings) checkMachine() error {
 	have := config.Size(daemon.Memory())
 	if have == 0 {
@@ -39,8 +39,8 @@ func (s *settings) checkMachine() error {
 	return nil
 }
 
-// checkEnvironment tries what the settings name, so that what it accepts starts:
-// memory, paths, certificates, ports. It changes nothing.
+// checkEnvironment tries everything that the settings name: memory, paths, certificates,
+// ports. What it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(ctx context.Context) error {
 	problems := []error{s.checkMachine(), cmp.Or(s.sink().Check(ctx), s.checkState())}
 	for _, p := range s.ports() {
@@ -84,7 +84,7 @@ const maxSocket = 107
 
 func fitsSocket(path string) error {
 	if len(path) > maxSocket {
-		return fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; give a shorter collector.state", path, len(path), maxSocket)
+		return fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; set a shorter collector.state", path, len(path), maxSocket)
 	}
 	return nil
 }

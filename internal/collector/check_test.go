@@ -252,8 +252,8 @@ func TestCheckRefuses(t *testing.T) {
 	f("beside agents' messages", nats+"subjects = [\"fanin.x\"]\n", "taken for lines", false)
 	f("tail among agents' messages", nats+"tail = \"fanin\"\n", "without end", false)
 	f("work queue in the tail", nats+"tail = \"work\"\n[collector.nats.work]\nstream = \"W\"\ngroup = \"g\"\n", "published there twice", false)
-	f("agents of one server twice", nats+nats, "taken twice", false)
-	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "taken twice", false)
+	f("agents of one server twice", nats+nats, "received twice", false)
+	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "received twice", false)
 }
 
 // TestCheckAccepts: what looks like a clash and is none.

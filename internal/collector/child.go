@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child is a command that runs on.
+// child is a command that keeps running and answers each line.
 type child struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser
@@ -70,7 +70,7 @@ func (c *child) word() (string, error) {
 	return string(line), io.EOF
 }
 
-// answer reads what the command says to one line. err says why it cannot be asked more.
+// answer reads the command's answer to one line. After an error it must get no more lines.
 func (c *child) answer() (ok bool, reason string, err error) {
 	text, err := c.word()
 	if err != nil {
@@ -86,8 +86,8 @@ func (c *child) answer() (ok bool, reason string, err error) {
 	return false, "", fmt.Errorf("the command answered %.200q, and not \"ok\" or \"fail REASON\"", text)
 }
 
-// end closes the command's input, waits for it so long, and ends its process group
-// after that.
+// end closes the command's input, waits for the given time, and then ends its process
+// group.
 func (c *child) end(within time.Duration) error {
 	c.stdin.Close()
 	select {
@@ -98,7 +98,7 @@ func (c *child) end(within time.Duration) error {
 		case <-c.exited:
 		case <-time.After(killAfter):
 		}
-		signalGroup(c.cmd, true) // what is left of it, too
+		signalGroup(c.cmd, true) // and what is left of it
 		<-c.exited
 	}
 	c.stdout.Close()
@@ -108,7 +108,7 @@ func (c *child) end(within time.Duration) error {
 	return c.err
 }
 
-// speaks waits until the command has written something, or closed its output.
+// speaks waits until the command has written something or closed its output.
 func (c *child) speaks(within time.Duration) (said, ended bool) {
 	if c.answers.Buffered() > 0 {
 		return true, false

@@ -20,11 +20,11 @@ import (
 
 var errNotRunning = errors.New("no collector is running")
 
-// patience is how long the collector may say nothing: after answerTime it says why it has
-// no answer.
+// patience is how long a command waits for the collector, which answers within answerTime,
+// if only with the reason why it is not done.
 const patience = answerTime + 5*time.Second
 
-// ask asks the collector with this state directory; into may be nil.
+// ask sends a request to the collector with this state directory; into may be nil.
 func ask(ctx context.Context, state, method, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -40,7 +40,7 @@ func ask(ctx context.Context, state, method, path string, into any) error {
 	})
 }
 
-// askFor asks the collector with this state directory, and has its answer read.
+// askFor is ask for an answer that is read as it comes.
 func askFor(ctx context.Context, state, method, path string, read func(io.Reader) error) error {
 	socket := filepath.Join(state, controlName)
 	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: dialSocket(socket)}}
@@ -76,7 +76,7 @@ func noAnswer(err error, socket, path string) error {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return daemon.Exitf(daemon.ExitLater, "the collector did not answer to %s on %s in time: a process has the socket open and hangs, or is stopped; look at its log", path, socket)
+		return daemon.Exitf(daemon.ExitLater, "the collector did not answer %s on %s in time: the process hangs or is stopped; see its log", path, socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ask the collector: %w: run this as the collector's user, or as root", err)
 	}

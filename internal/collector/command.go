@@ -28,9 +28,9 @@ func Command() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{
 		Use:   "fanin-collector",
-		Short: "gather lines from many machines into one rotated file",
-		Long: `fanin-collector takes lines from agents (each exactly once), from plain TCP
-connections, from datagrams and over NATS, and writes them into one rotated file.
+		Short: "collect lines from many machines in one rotated file",
+		Long: `fanin-collector receives lines from agents (each exactly once), from plain TCP
+connections, from datagrams and over NATS, and writes them to one rotated file.
 
   fanin-collector --out all.log                 listens on 127.0.0.1:6789
   fanin-collector --config /etc/fanin/collector.toml
@@ -50,15 +50,15 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 	f := root.PersistentFlags()
 	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
 	f.StringVar(&o.out, "out", "", "write the log to this `file`")
-	f.StringVar(&o.state, "state", "", "keep the log's state in this `directory` (default: .NAME.fanin beside the log)")
+	f.StringVar(&o.state, "state", "", "keep the state of the log in this `directory` (default: .NAME.fanin next to the log)")
 	for _, c := range []*cobra.Command{root, o.runCommand()} {
-		c.Flags().StringVar(&o.listen, "listen", "", "listen on this `address`, tcp and udp (default 127.0.0.1:6789; port 0: any)")
-		c.Flags().StringVar(&o.work, "work", "", "hand lines out to workers on this `address`, such as 127.0.0.1:6791 (default: off)")
-		c.Flags().StringVar(&o.http, "http", "", "live tail, health, metrics and control over HTTP on this `address`, such as 127.0.0.1:6790 (default: off)")
-		c.Flags().StringVar(&o.nats, "nats", "", "take agents' lines from the NATS server at this `url`, such as nats://127.0.0.1:4222 (default: off)")
-		c.Flags().BoolVar(&o.insecure, "insecure", false, "listen beyond this machine without TLS")
-		c.Flags().StringVar(&o.format, "format", "", "layout of lines: syslog, json or raw (default syslog)")
-		c.Flags().StringVar(&o.sync, "sync", "", "commit: acknowledged lines survive a power cut; none: a kill only (default commit)")
+		c.Flags().StringVar(&o.listen, "listen", "", "listen on this `address`, TCP and UDP (default 127.0.0.1:6789; port 0: any free port)")
+		c.Flags().StringVar(&o.work, "work", "", "serve workers on this `address`, such as 127.0.0.1:6791 (default: off)")
+		c.Flags().StringVar(&o.http, "http", "", "serve live tail, health, metrics and control over HTTP on this `address`, such as 127.0.0.1:6790 (default: off)")
+		c.Flags().StringVar(&o.nats, "nats", "", "receive agents' lines over the NATS server at this `url`, such as nats://127.0.0.1:4222 (default: off)")
+		c.Flags().BoolVar(&o.insecure, "insecure", false, "allow listeners that other machines can reach without TLS")
+		c.Flags().StringVar(&o.format, "format", "", "format of lines in the file: syslog, json or raw (default syslog)")
+		c.Flags().StringVar(&o.sync, "sync", "", "commit: acknowledged lines survive a power cut; none: they survive a kill only (default commit)")
 		if c != root {
 			root.AddCommand(c)
 		}
@@ -96,7 +96,7 @@ func (o *options) run(c *cobra.Command) error {
 	if o.config == "" && o.out == "" {
 		c.SetOut(os.Stderr)
 		c.Help()
-		return daemon.Exitf(daemon.ExitUsage, "\nsay where to write: --out FILE, or --config FILE")
+		return daemon.Exitf(daemon.ExitUsage, "\nno file to write: set --out FILE or --config FILE")
 	}
 	cfg, err := o.load()
 	if err != nil {
@@ -106,9 +106,9 @@ func (o *options) run(c *cobra.Command) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := o.command("check", "check the configuration and what it names, and change nothing", func(ctx context.Context, c *cobra.Command) error {
+	c := o.command("check", "check the configuration and the files, ports and certificates it names; change nothing", func(ctx context.Context, c *cobra.Command) error {
 		if o.config == "" {
-			return daemon.Exitf(daemon.ExitUsage, "say what to check: --config FILE")
+			return daemon.Exitf(daemon.ExitUsage, "no configuration to check: set --config FILE")
 		}
 		cfg, err := o.load()
 		if err == nil && !o.noEnvironment {
@@ -120,14 +120,14 @@ func (o *options) checkCommand() *cobra.Command {
 		escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
 		return nil
 	})
-	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "look at the file alone, not at directories, ports and certificates")
+	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "check the file only, not directories, ports and certificates")
 	return c
 }
 
-// log says where the log and its state are, for commands that only look.
+// log returns the paths of the log and of its state, for commands that only read.
 func (o *options) log() (path, state string, err error) {
 	if o.config == "" && o.out == "" {
-		return "", "", daemon.Exitf(daemon.ExitUsage, "say which log: --out FILE, or --config FILE")
+		return "", "", daemon.Exitf(daemon.ExitUsage, "no log: set --out FILE or --config FILE")
 	}
 	cfg, err := o.load()
 	if err != nil {
@@ -142,12 +142,12 @@ func (o *options) jsonFlag(c *cobra.Command) *cobra.Command {
 }
 
 func (o *options) verifyCommand() *cobra.Command {
-	return o.jsonFlag(o.command("verify", "read the whole log and hold it against its ledger", func(ctx context.Context, c *cobra.Command) error {
+	return o.jsonFlag(o.command("verify", "read the whole log and compare it with its ledger", func(ctx context.Context, c *cobra.Command) error {
 		path, state, err := o.log()
 		if err != nil {
 			return err
 		}
-		ask(ctx, state, "POST", "/checkpoint", nil) // of a running collector: look at all there is
+		ask(ctx, state, "POST", "/checkpoint", nil) // a running collector writes everything to the ledger
 		r, err := sink.Verify(ctx, path, state)
 		if err != nil {
 			return err
@@ -179,7 +179,7 @@ func printReport(w io.Writer, r *sink.Report) {
 		escape.Fprintf(w, "requests with a key: %d, lines=%d partial=%d\n", k.Requests, k.Lines, k.Partial)
 	}
 	if r.Waiting > 0 {
-		escape.Fprintf(w, "%d commits wait in the write-ahead log; the next start writes them into the file\n", r.Waiting)
+		escape.Fprintf(w, "%d commits are in the write-ahead log only; the next start writes them to the file\n", r.Waiting)
 	}
 	word := "ok"
 	if !r.OK() {
@@ -189,13 +189,13 @@ func printReport(w io.Writer, r *sink.Report) {
 }
 
 func (o *options) repairCommand() *cobra.Command {
-	return o.command("repair", "after damage to the state: keep every line that can be read, and say what cannot", func(ctx context.Context, c *cobra.Command) error {
+	return o.command("repair", "after damage to the state: keep every line that can be read, and report what cannot", func(ctx context.Context, c *cobra.Command) error {
 		path, state, err := o.log()
 		if err != nil {
 			return err
 		}
-		said, err := sink.Repair(ctx, path, state)
-		for _, s := range said {
+		notes, err := sink.Repair(ctx, path, state)
+		for _, s := range notes {
 			escape.Fprintf(c.OutOrStdout(), "%s\n", s)
 		}
 		return err
@@ -223,7 +223,7 @@ func (o *options) filesCommand() *cobra.Command {
 }
 
 func (o *options) statusCommand() *cobra.Command {
-	return o.jsonFlag(o.command("status", "say how the running collector does", func(ctx context.Context, c *cobra.Command) error {
+	return o.jsonFlag(o.command("status", "show the state of the running collector", func(ctx context.Context, c *cobra.Command) error {
 		var st status
 		if err := o.ask(ctx, "GET", "/status", &st); err != nil {
 			return err
@@ -237,7 +237,7 @@ func (o *options) statusCommand() *cobra.Command {
 }
 
 func (o *options) rotateCommand() *cobra.Command {
-	return o.jsonFlag(o.command("rotate", "close the live file and begin a new one", func(ctx context.Context, c *cobra.Command) error {
+	return o.jsonFlag(o.command("rotate", "close the live file and start a new one", func(ctx context.Context, c *cobra.Command) error {
 		var r sink.Rotation
 		if err := o.ask(ctx, "POST", "/rotate", &r); err != nil {
 			return err
@@ -255,13 +255,13 @@ func (o *options) rotateCommand() *cobra.Command {
 }
 
 func (o *options) reopenCommand() *cobra.Command {
-	return o.command("reopen", "begin a new file if the live one was moved away (as SIGUSR1 does)", func(ctx context.Context, _ *cobra.Command) error {
+	return o.command("reopen", "start a new file if the live one was moved away (as SIGUSR1 does)", func(ctx context.Context, _ *cobra.Command) error {
 		return o.ask(ctx, "POST", "/reopen", nil)
 	})
 }
 
 func (o *options) reloadCommand() *cobra.Command {
-	return o.command("reload", "read the configuration again (as SIGHUP does), and say what came of it", func(ctx context.Context, c *cobra.Command) error {
+	return o.command("reload", "read the configuration again (as SIGHUP does) and report the result", func(ctx context.Context, c *cobra.Command) error {
 		var r reloaded
 		if err := o.ask(ctx, "POST", "/reload", &r); err != nil {
 			return err
@@ -272,7 +272,7 @@ func (o *options) reloadCommand() *cobra.Command {
 }
 
 func (o *options) drainCommand() *cobra.Command {
-	return o.command("drain", "have the collector finish what it took and end (as SIGTERM does), and wait until it has", func(ctx context.Context, c *cobra.Command) error {
+	return o.command("drain", "stop the collector after it has written what it received (as SIGTERM does), and wait until it has stopped", func(ctx context.Context, c *cobra.Command) error {
 		if err := o.ask(ctx, "POST", "/drain", nil); err != nil {
 			return err
 		}
@@ -282,11 +282,11 @@ func (o *options) drainCommand() *cobra.Command {
 				return nil
 			}
 		}
-		return daemon.Exitf(daemon.ExitLater, "the collector has not ended within 2m: it still finishes what it took; its log says what it waits for, and status how many bytes are in flight")
+		return daemon.Exitf(daemon.ExitLater, "the collector has not stopped within 2m: it is still writing what it received; see its log for what it waits for, and status for the bytes in flight")
 	})
 }
 
-// ask asks the running collector over its control socket.
+// ask sends a request to the running collector over its control socket.
 func (o *options) ask(ctx context.Context, method, path string, into any) error {
 	_, state, err := o.log()
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"fanin/internal/origin"
 )
 
-// conns is a listener with a bounded number of connections. When all are in use, a
-// new one takes the place of the one that is idle longest.
+// conns is a listener with a limited number of connections. When all are in use, a new one
+// replaces the one that has been idle longest.
 type conns struct {
 	net.Listener
 	max, perIP int // 0, perIP < 0: no bound
@@ -29,22 +29,22 @@ type connState struct {
 	since time.Time
 }
 
-// Accept waits for a connection that there is room for.
+// Accept waits for a connection that the limits allow.
 func (l *conns) Accept() (net.Conn, error) {
 	for {
 		nc, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		if c := l.take(nc); c != nil {
+		if c := l.admit(nc); c != nil {
 			return c, nil
 		}
 		nc.Close()
 	}
 }
 
-// take counts a connection; nil: there is no room.
-func (l *conns) take(nc net.Conn) net.Conn {
+// admit counts a connection; nil: the limits do not allow it.
+func (l *conns) admit(nc net.Conn) net.Conn {
 	addr := origin.Parse(nc.RemoteAddr().String())
 	ip := origin.Network(addr)
 	l.mu.Lock()
@@ -77,7 +77,7 @@ func (l *conns) take(nc net.Conn) net.Conn {
 	})}
 }
 
-// yield closes the connection that is idle longest.
+// yield closes the connection that has been idle longest.
 func (l *conns) yield() bool {
 	l.mu.Lock()
 	var oldest net.Conn
@@ -92,14 +92,14 @@ func (l *conns) yield() bool {
 		return false
 	}
 	if t, ok := oldest.(*tls.Conn); ok {
-		oldest = t.NetConn() // without a last word, which might wait
+		oldest = t.NetConn() // without a closing alert, which might block
 	}
 	oldest.Close()
 	l.rejected("yielded", "all HTTP connections are in use: an idle one was closed for a new one", "limit", l.max)
 	return true
 }
 
-// state is told what becomes of each connection.
+// state is called at each change of a connection's state.
 func (l *conns) state(nc net.Conn, s http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,7 +120,7 @@ func (l *conns) count() map[string]int {
 	return n
 }
 
-// countedConn tells when it is closed.
+// countedConn calls a function when it is closed.
 type countedConn struct {
 	net.Conn
 	closed func()

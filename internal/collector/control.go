@@ -20,8 +20,8 @@ import (
 
 const controlName = "control.sock"
 
-// control is HTTP over a socket in the state directory, and over TCP where that
-// is configured.
+// control serves HTTP on a socket in the state directory, and over TCP if that is
+// configured.
 type control struct {
 	servers []*http.Server
 	socket  string
@@ -35,7 +35,7 @@ func (c *server) serveControl() (*control, error) {
 	if err := fitsSocket(k.socket); err != nil {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
-	os.Remove(k.socket) // ours: the lock on the directory says so
+	os.Remove(k.socket) // it is ours: we hold the lock on the directory
 	own := c.handler()
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -15,13 +15,13 @@ import (
 
 // TestAnswerInTime: an answer that does not come in time says what was waited for.
 func TestAnswerInTime(t *testing.T) {
-	h := answerWithin(10*time.Millisecond, func() string { return "the writer of the log; the log takes no lines now: the disk is full" }, func(ctx context.Context, _ url.Values) (any, error) {
+	h := answerWithin(10*time.Millisecond, func() string { return "the writer of the log; the log accepts no lines now: the disk is full" }, func(ctx context.Context, _ url.Values) (any, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
 	w := httptest.NewRecorder()
 	h(w, httptest.NewRequest("POST", "/rotate", nil))
-	if got := w.Body.String(); w.Code != 503 || !strings.Contains(got, "/rotate was not done within 10ms; it waits for the writer of the log; the log takes no lines now: the disk is full") {
+	if got := w.Body.String(); w.Code != 503 || !strings.Contains(got, "/rotate was not done within 10ms; it waits for the writer of the log; the log accepts no lines now: the disk is full") {
 		t.Errorf("%d %q", w.Code, got)
 	}
 }
@@ -37,7 +37,7 @@ func TestAskHangs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	err = ask(ctx, state, "POST", "/rotate", nil)
-	if err == nil || daemon.Code(err) != daemon.ExitLater || !strings.Contains(err.Error(), "did not answer to /rotate on "+ln.Addr().String()) {
+	if err == nil || daemon.Code(err) != daemon.ExitLater || !strings.Contains(err.Error(), "did not answer /rotate on "+ln.Addr().String()) {
 		t.Errorf("%v", err)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // compression and the readers of archives, for the control socket.
 const ownDescriptors = 48
 
-// The limits that the configuration says nothing of.
+// The limits where the configuration sets none.
 const (
 	defaultMaxConns  = 10_000
 	defaultHTTPConns = 1200
@@ -48,7 +48,7 @@ func (c *server) divideDescriptors(limit int) connLimits {
 		}
 	}
 	none := func(int) int { return 0 }
-	http, watchers, workers := &share{}, &share{}, &share{most: defaultWorkers} // those from a work queue need none
+	http, watchers, workers := &share{}, &share{}, &share{most: defaultWorkers} // work queues need none
 	if h := s.HTTP; h != nil {
 		http = add(h.MaxConns, defaultHTTPConns, none)
 		watchers = add(h.MaxWatchers, defaultWatchers, none)
@@ -68,7 +68,7 @@ func (c *server) divideDescriptors(limit int) connLimits {
 		taken += x.most
 	}
 	if scarce {
-		c.log.Warn("descriptors are scarce: fewer connections are taken than the configuration allows", "nofile", limit, "wanted", wanted,
+		c.log.Warn("file descriptors are scarce: fewer connections are accepted than the configuration allows", "nofile", limit, "wanted", wanted,
 			"tcp_conns", taken, "http_conns", most.http, "watchers", most.watchers, "workers", most.workers,
 			"remedy", "raise the limit (LimitNOFILE= of the service, ulimit -n), or lower max_conns, max_watchers and max_workers")
 	}
@@ -93,20 +93,20 @@ type share struct {
 	beyond func(most int) int
 }
 
-// leastConns is what every kind gets, if it wants so many.
+// leastConns is what every kind gets, unless it wants fewer.
 const leastConns = 8
 
 func (x *share) descriptors(most int) int { return most + x.beyond(most) }
 
-// within makes it so few connections that they take no more than n descriptors.
+// within reduces the connections until they take no more than n descriptors.
 func (x *share) within(n int) {
 	if x.descriptors(x.most) > n {
 		x.most = max(n-x.beyond(n), 1) // beyond grows with its argument
 	}
 }
 
-// divide leaves each what it wants, or, when there is not enough for all, the least and a
-// part of the rest in proportion.
+// divide leaves each what it wants. When there is not enough for all, each gets the least
+// and its proportion of the rest.
 func divide(limit int, all []*share) (scarce bool) {
 	if sum(all) <= limit {
 		return false

@@ -41,7 +41,7 @@ func listCommand[T any](o *options, use, short string, line func(io.Writer, *T))
 }
 
 func (o *options) groupsCommand() *cobra.Command {
-	return listCommand(o, "groups", "list the groups of workers: where they stand, and how far behind", printGroup)
+	return listCommand(o, "groups", "list the groups of workers: their position in the log and how far behind they are", printGroup)
 }
 
 func (o *options) workersCommand() *cobra.Command {
@@ -58,9 +58,9 @@ func groupFlag(c *cobra.Command, group *string) {
 
 func (o *options) replayCommand() *cobra.Command {
 	var group, from string
-	c := o.jsonFlag(o.command("replay", "move a group to another place of the log: its lines are handed out again from there", func(ctx context.Context, c *cobra.Command) error {
+	c := o.jsonFlag(o.command("replay", "move a group to another position in the log: its lines are handed out again from there", func(ctx context.Context, c *cobra.Command) error {
 		if group == "" || from == "" {
-			return daemon.Exitf(daemon.ExitUsage, "say which group and from where: --group NAME --from start|end|TIME|POSITION")
+			return daemon.Exitf(daemon.ExitUsage, "no group or no position: set --group NAME --from start|end|TIME|POSITION")
 		}
 		var r replayed
 		if err := o.ask(ctx, "POST", "/replay?"+url.Values{"group": {group}, "from": {from}}.Encode(), &r); err != nil {
@@ -69,19 +69,19 @@ func (o *options) replayCommand() *cobra.Command {
 		if o.json {
 			return escape.PrintJSON(c.OutOrStdout(), r)
 		}
-		escape.Fprintf(c.OutOrStdout(), "group %s goes on at %s\n", r.Group, r.Position)
+		escape.Fprintf(c.OutOrStdout(), "group %s continues at %s\n", r.Group, r.Position)
 		return nil
 	}))
 	groupFlag(c, &group)
-	c.Flags().StringVar(&from, "from", "", "`where`: start, end, a time, a time span ago (10m, 2d) or a position (3:4096)")
+	c.Flags().StringVar(&from, "from", "", "`position`: start, end, a time, a duration before now (10m, 2d) or a position (3:4096)")
 	return c
 }
 
 func (o *options) forgetCommand() *cobra.Command {
 	var group string
-	c := o.command("forget", "remove a group: what it did not get, it never gets; its dead letters stay", func(ctx context.Context, _ *cobra.Command) error {
+	c := o.command("forget", "remove a group: lines that it has not received are not handed out; its dead letters stay", func(ctx context.Context, _ *cobra.Command) error {
 		if group == "" {
-			return daemon.Exitf(daemon.ExitUsage, "say which group: --group NAME")
+			return daemon.Exitf(daemon.ExitUsage, "no group: set --group NAME")
 		}
 		return o.ask(ctx, "POST", "/forget?"+url.Values{"group": {group}}.Encode(), nil)
 	})

@@ -37,7 +37,7 @@ type input interface {
 	check(c *checks)
 	// needs is what the input takes of the machine.
 	needs() needs
-	// open binds or connects. No lines are taken before source.serve is called.
+	// open binds or connects. No lines are accepted before source.serve is called.
 	open(ctx context.Context, s *server, conns int) (*source, error)
 }
 

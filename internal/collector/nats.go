@@ -84,7 +84,7 @@ func (t *natsTable) listener(s *server) *natsin.Input {
 	}
 }
 
-// dial makes a connection that comes back by itself.
+// dial makes a connection that is restored by itself.
 func (x *natsServer) dial(name string) (*nats.Conn, error) {
 	login, err := x.table.tlsLogin(x.s.log)
 	if err != nil {
@@ -125,7 +125,7 @@ func (x *natsServer) forbidden(f *natsconn.ForbiddenError) {
 	x.in.Forbidden(f)
 }
 
-// sendOut begins with what goes out to a server.
+// sendOut starts what goes out to a server.
 func (x *natsServer) sendOut(ctx context.Context) {
 	var going context.Context
 	going, x.stop = context.WithCancel(context.Background())
@@ -144,7 +144,7 @@ func (x *natsServer) sendOut(ctx context.Context) {
 		Joined: sync.OnceFunc(func() { close(joined) })}
 	x.going.Go(func() { // ends by stop
 		if err := x.work.Run(going); err != nil {
-			x.s.log.Error("lines do not go into the stream", "stream", w.Stream, "err", err)
+			x.s.log.Error("lines are not published to the stream", "stream", w.Stream, "err", err)
 		}
 	})
 	select {
@@ -152,10 +152,10 @@ func (x *natsServer) sendOut(ctx context.Context) {
 	case <-ctx.Done():
 	case <-time.After(5 * time.Second):
 	}
-	escape.Fprintf(os.Stderr, "carrying into the stream %s nats %s\n", w.Stream, x.table.URL)
+	escape.Fprintf(os.Stderr, "publishing to the stream %s nats %s\n", w.Stream, x.table.URL)
 }
 
-// service lets the collector be found and asked.
+// service lets NATS clients find the collector and send it requests.
 func (x *natsServer) service() *natsconn.Service {
 	return &natsconn.Service{
 		Prefix: cmp.Or(x.table.agents(), "fanin"), Role: "collector", ID: x.s.id(), Version: daemon.Release,
@@ -171,7 +171,7 @@ func (x *natsServer) service() *natsconn.Service {
 	}
 }
 
-// stopOut ends what goes out: what a work queue has not acknowledged goes there
+// stopOut ends what goes out: lines that a work queue has not acknowledged are published
 // after the next start.
 func (x *natsServer) stopOut() {
 	x.stop()
@@ -188,7 +188,7 @@ func (x *natsServer) close() {
 	}
 }
 
-// trouble is what is not taken or carried, and why.
+// trouble is what is not received or published, and why.
 func (x *natsServer) trouble() string {
 	trouble := x.in.Trouble()
 	if x.work == nil {

@@ -7,8 +7,8 @@ import (
 	"fanin/internal/natsconn"
 )
 
-// role is what the collector does with the subjects that it takes from a server or
-// publishes to it.
+// role is what the collector does with subjects: it receives from them or publishes to
+// them.
 type role int
 
 const (
@@ -47,8 +47,8 @@ func (t *natsTable) uses(at string) (all []subjectUse) {
 	return all
 }
 
-// checkOverlaps refuses subjects of one server that would make the collector take
-// its own lines, or anything twice: within the table, and with the tables before it.
+// checkOverlaps refuses subjects of one server that would make the collector receive its
+// own lines, or anything twice: within the table, and with the tables before it.
 func (t *natsTable) checkOverlaps(c *checks) {
 	var all []subjectUse
 	for _, o := range c.others {
@@ -87,22 +87,22 @@ func (u *subjectUse) meets(v *subjectUse) (one, other string, ok bool) {
 	return "", "", false
 }
 
-// consequence says what an overlap would lead to.
+// consequence is what an overlap would lead to.
 func consequence(a, b role) string {
 	out := func(r role) bool { return r == tailRole || r == workRole }
 	switch {
 	case out(a) != out(b):
-		return "the collector would take the lines again that it publishes there, without end; use other subjects"
+		return "the collector would receive the lines again that it publishes there, without end; use other subjects"
 	case out(a):
 		return "each line would be published there twice; use other subjects"
 	case a != b:
 		return "messages between agents and collector would be taken for lines; use other subjects"
 	}
-	return "each message would be taken twice; use one of them"
+	return "each message would be received twice; use one of them"
 }
 
-// sameServer reports whether two tables lead to one server, as one user: then they
-// share its subjects.
+// sameServer reports whether two tables lead to one server as one user: then they share
+// its subjects.
 func (t *natsTable) sameServer(u *natsTable) bool {
 	x, y := t.login(), u.login()
 	if x.User != y.User || x.TokenFile != y.TokenFile || x.NKeyFile != y.NKeyFile || x.CredsFile != y.CredsFile {

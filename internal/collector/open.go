@@ -12,7 +12,7 @@ import (
 	"fanin/internal/escape"
 )
 
-// openInputs binds and connects every input. None takes lines before it is served.
+// openInputs binds and connects every input. None accepts lines before it is served.
 func (c *server) openInputs(ctx context.Context) error {
 	for _, x := range c.settings.Collector.Inputs.inOrder() {
 		src, err := x.table.open(ctx, c, c.most.inputs[x.table])
@@ -24,7 +24,7 @@ func (c *server) openInputs(ctx context.Context) error {
 	return nil
 }
 
-// prepareWork makes the distributor, which the sink asks about what it may remove.
+// prepareWork makes the distributor, which the sink asks before it removes a file.
 func (c *server) prepareWork() (err error) {
 	w := c.settings.Collector.Work
 	if w == nil && !c.settings.Collector.Inputs.handOut() {
@@ -49,13 +49,13 @@ func (c *server) openWork() error {
 		return fmt.Errorf("listen for workers on %s: %w", address, err)
 	}
 	c.sources.add(&source{kind: "work", address: ln.Addr().String(), serve: func() error { return c.work.Serve(ln) },
-		shutdown: func(context.Context) error { return nil }, // drain does it, behind all that bring lines
+		shutdown: func(context.Context) error { return nil }, // drain does it, after all inputs
 		close:    func() { ln.Close() }})
 	return nil
 }
 
-// hello says what a person at the terminal wants to know next.
-func (c *server) hello() {
+// printStart prints what a person at the terminal needs to know next.
+func (c *server) printStart() {
 	st := c.sink.Status()
 	escape.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
 	for _, l := range c.sources.serving() {
@@ -69,5 +69,5 @@ func (c *server) hello() {
 	}
 }
 
-// id tells this collector from others, for people.
+// id distinguishes this collector from others, for people.
 func (c *server) id() string { return c.sink.Status().Log[:8] }

@@ -16,7 +16,7 @@ import (
 type painter struct {
 	w         *bufio.Writer
 	color     bool
-	safe      bool // nothing may reach the terminal but text
+	safe      bool // escape: only text may reach the terminal
 	json      bool // lines are JSON
 	highlight *regexp.Regexp
 	format    string
@@ -63,8 +63,8 @@ func (p *painter) line(line []byte) error {
 	return p.w.WriteByte('\n')
 }
 
-// paint colours the host of a syslog line, each its own, and what is to be
-// highlighted.
+// paint colours the host of a syslog line, each host in its own colour, and highlights
+// matches.
 func (p *painter) paint(line []byte) []byte {
 	var head []byte
 	if stamp, rest, ok := bytes.Cut(line, []byte{' '}); ok && p.format == "syslog" {

@@ -37,7 +37,7 @@ func (s *settings) checkPorts() {
 	for i, p := range all {
 		host, number, err := p.split()
 		if err != nil {
-			if _, _, serr := net.SplitHostPort(p.listen); serr == nil { // else it was said
+			if _, _, serr := net.SplitHostPort(p.listen); serr == nil { // else it was reported
 				s.file.Problem(p.at+".listen", "listen is %q: %v; want a port from 0 to 65535", p.listen, err)
 			}
 			continue
@@ -45,7 +45,7 @@ func (s *settings) checkPorts() {
 		for _, q := range all[:i] {
 			other, n, err := q.split()
 			if err == nil && number != 0 && n == number && q.network == p.network && sameHost(host, other) {
-				s.file.Problem(p.at+".listen", "listen is %q, where %s listens already (%q): give one of them another port", p.listen, q.at, q.listen)
+				s.file.Problem(p.at+".listen", "listen is %q, where %s listens already (%q): set another port for one of them", p.listen, q.at, q.listen)
 				break
 			}
 		}
@@ -78,7 +78,8 @@ func hostAddr(host string) netip.Addr {
 	return a.Unmap()
 }
 
-// names are what the certificate of a listener must bear as far as its address tells.
+// names are the names that the certificate of a listener must have, as far as its address
+// shows.
 func (p *port) names() []string {
 	host, _, _ := net.SplitHostPort(p.listen)
 	if host == "localhost" || hostAddr(host).IsValid() {

@@ -14,11 +14,11 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
-// process is one worker's command.
+// process runs one worker's command.
 type process struct {
 	w      *commandWorker
 	quit   context.CancelFunc // ends the work
-	broken error              // why the command is no worker
+	broken error              // why the command cannot be used
 	child  *child             // with --lines: the command while it runs
 }
 
@@ -26,16 +26,15 @@ type process struct {
 func (p *process) command() *exec.Cmd {
 	cmd := exec.Command(p.w.argv[0], p.w.argv[1:]...)
 	ownGroup(cmd)
-	// A child that it leaves behind may hold its output, and must not hold up the answer.
+	// A process that it leaves behind may hold its output, and must not delay the answer.
 	cmd.WaitDelay = leftBehind
 	return cmd
 }
 
-// leftBehind is how long output is read from what a command that ended has left behind.
+// leftBehind is how long output is read from processes that a command has left behind.
 const leftBehind = 500 * time.Millisecond
 
-// lastWords keeps what a command said last on its standard error, which passes
-// through.
+// lastWords copies a command's standard error and keeps its end.
 type lastWords struct {
 	to   io.Writer
 	last []byte
@@ -47,7 +46,7 @@ func (w *lastWords) Write(p []byte) (int, error) {
 	return w.to.Write(p)
 }
 
-// failure is err with what the command said last.
+// failure is err with the last line that the command wrote.
 func (w *lastWords) failure(err error) error {
 	words := strings.TrimSpace(string(w.last))
 	if _, last, ok := strings.Cut(words, "\n"); ok {
@@ -59,8 +58,8 @@ func (w *lastWords) failure(err error) error {
 	return fmt.Errorf("%w: %s", err, words)
 }
 
-// batch runs the command once, for all lines of a delivery. When ctx ends, it may
-// finish them within the stop timeout.
+// batch runs the command once, for all lines of a delivery. When ctx ends, the command has
+// the stop timeout to finish them.
 func (p *process) batch(ctx context.Context, d *worker.Delivery) error {
 	if ctx.Err() != nil {
 		return worker.ErrRelease
@@ -78,7 +77,7 @@ func (p *process) batch(ctx context.Context, d *worker.Delivery) error {
 	if killed := unbound(); killed && err != nil {
 		return worker.ErrRelease
 	}
-	if err != nil && !errors.Is(err, exec.ErrWaitDelay) { // which says that it exited with 0
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) { // which means that it exited with 0
 		return words.failure(err)
 	}
 	return nil
@@ -189,9 +188,9 @@ func (a *answers) fail(i int, reason string) {
 	a.d.Nack(i, i+1, reason)
 }
 
-// ready sees to it that the command runs, and has said nothing: a line that it writes
-// before it is given one, or beside its answers, would be taken for an answer. When it
-// has, no line is to blame: they are given back, and the work ends.
+// ready makes sure that the command runs and has written nothing: output before its first
+// line, or besides its answers, would be taken for an answer. If it has written something,
+// no line is to blame: all are released, and the work ends.
 func (p *process) ready() error {
 	within := time.Duration(0)
 	if p.child == nil {
@@ -203,9 +202,9 @@ func (p *process) ready() error {
 	}
 	switch said, ended := p.child.speaks(within); {
 	case said:
-		p.unasked("before it was given a line")
+		p.unasked("before it received a line")
 	case ended && within > 0:
-		p.broken = fmt.Errorf("the command %s ended before it was given a line: %w", p.w.argv[0], p.end(io.EOF))
+		p.broken = fmt.Errorf("the command %s ended before it received a line: %w", p.w.argv[0], p.end(io.EOF))
 		p.quit()
 	default:
 		return nil
@@ -213,7 +212,7 @@ func (p *process) ready() error {
 	return worker.ErrRelease
 }
 
-// unasked ends a command that has said what no line asked for, and reports whether
+// unasked ends a command that has written output besides its answers, and reports whether
 // it has.
 func (p *process) unasked(when string) bool {
 	if said, _ := p.child.speaks(0); !said {
@@ -227,12 +226,11 @@ func (p *process) unasked(when string) bool {
 	return true
 }
 
-// firstWords is how long a command that was just started is listened to before it is
-// given a line.
+// firstWords is how long a new command may write something before it receives a line.
 const firstWords = 200 * time.Millisecond
 
-// end ends the command that runs on, and says how it ended. After io.EOF it is about to
-// end by itself.
+// end ends the command and returns how it ended. After io.EOF it is about to end by
+// itself.
 func (p *process) end(why error) error {
 	within := time.Duration(0)
 	if why == io.EOF {
@@ -243,7 +241,7 @@ func (p *process) end(why error) error {
 	return err
 }
 
-// stop lets the command finish: it sees the end of its input.
+// stop closes the command's input and waits until it has finished.
 func (p *process) stop() {
 	if p.child != nil {
 		p.child.end(p.w.stopTime)

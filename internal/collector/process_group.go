@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// ownGroup keeps a Ctrl-C at the terminal from the command: it finishes what it
-// has. What it starts belongs to the same group, and can be ended with it.
+// ownGroup protects the command from a Ctrl-C at the terminal, so that it can finish. What
+// it starts belongs to the same group, and can be ended with it.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// signalGroup ends a command that was not waited for yet, and all of its group.
+// signalGroup ends a command that was not waited for yet, and its whole group.
 func signalGroup(cmd *exec.Cmd, kill bool) {
 	signal := syscall.SIGTERM
 	if kill {
@@ -24,9 +24,9 @@ func signalGroup(cmd *exec.Cmd, kill bool) {
 // killAfter is how long a process group has between SIGTERM and SIGKILL.
 const killAfter = 2 * time.Second
 
-// bound gives a running command so long from the end of ctx on, and then ends its
-// process group. What it returns is to be called when the command has ended, or has
-// done what it was asked, and reports whether it was ended so.
+// bound ends the process group of a running command when the given time has passed since
+// the end of ctx. The caller must call release when the command has ended or has done its
+// work; release reports whether the command was killed.
 func bound(ctx context.Context, cmd *exec.Cmd, within time.Duration) (release func() (killed bool)) {
 	done := make(chan struct{})
 	killed := false

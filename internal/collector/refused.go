@@ -52,14 +52,14 @@ func (c *server) replayRefused(ctx context.Context) (p published, err error) {
 		err = errors.Join(err, rerr)
 	}
 	if err != nil {
-		return p, fmt.Errorf("%d messages were published again, and then: %w", p.Messages, err)
+		return p, fmt.Errorf("%d messages were published again, then: %w", p.Messages, err)
 	}
 	return p, nil
 }
 
 func (o *options) refusedCommand() *cobra.Command {
 	replay := false
-	c := o.jsonFlag(o.command("refused", "list the batches from JetStream streams that the log refused, and that are kept", func(ctx context.Context, c *cobra.Command) error {
+	c := o.jsonFlag(o.command("refused", "list the batches from JetStream streams that the log refused and the collector kept", func(ctx context.Context, c *cobra.Command) error {
 		if replay {
 			var p published
 			if err := o.ask(ctx, "POST", "/refused/replay", &p); err != nil {
@@ -83,6 +83,6 @@ func (o *options) refusedCommand() *cobra.Command {
 		}
 		return nil
 	}))
-	c.Flags().BoolVar(&replay, "replay", false, "publish them to their streams again, and remove what a stream has taken")
+	c.Flags().BoolVar(&replay, "replay", false, "publish them to their streams again, and remove those that a stream has stored")
 	return c
 }

@@ -33,7 +33,7 @@ import (
 //	watchers <--- livetail.Tail ----------- reads the file by position
 //	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
 //
-// It starts from the right and stops from the left.
+// It starts with the sink and stops with the inputs.
 type server struct {
 	settings *settings
 	again    func() (*settings, error) // reads the configuration again
@@ -69,10 +69,10 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 
 // run opens everything, from the log to the inputs, and serves until ctx ends.
 func (c *server) run(ctx context.Context) (err error) {
-	daemon.Notify("STATUS=recovering what a crash left undone")
+	daemon.Notify("STATUS=recovering after the last stop")
 	if err := c.sink.Open(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // asked to leave before there was anything to drain
+			return nil // stopped before there was anything to drain
 		}
 		return asConfig(err)
 	}
@@ -93,7 +93,7 @@ func (c *server) run(ctx context.Context) (err error) {
 		return err
 	}
 	c.sources.serve()
-	c.hello()
+	c.printStart()
 	daemon.Notify("READY=1", "STATUS=receiving lines")
 	close(c.opened)
 	return c.wait(ctx)
@@ -123,8 +123,8 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	return c, c.prepareWork()
 }
 
-// asConfig gives the exit code of a wrong configuration to what starting again
-// would not mend.
+// asConfig gives the exit code of a wrong configuration to errors that a restart would not
+// fix.
 func asConfig(err error) error {
 	var kind *disk.KindError
 	if errors.As(err, &kind) {
@@ -133,7 +133,7 @@ func asConfig(err error) error {
 	return err
 }
 
-// wait serves signals until it is time to leave.
+// wait handles signals until it is time to stop.
 func (c *server) wait(ctx context.Context) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
@@ -145,15 +145,15 @@ func (c *server) wait(ctx context.Context) error {
 	for {
 		select {
 		case <-c.leave:
-			c.log.Info("draining, as the control socket asked")
+			c.log.Info("draining: requested over the control socket")
 			return nil
 		case <-ctx.Done():
-			c.log.Info("draining: taking no more lines, finishing those that are here")
+			c.log.Info("draining: accepting no more lines, writing those already received")
 			return nil
 		case err := <-c.sources.broken:
 			return err
 		case <-c.sink.Failed():
-			return fmt.Errorf("%w; starting again mends this", c.sink.Err())
+			return fmt.Errorf("%w; a restart fixes this", c.sink.Err())
 		case sig := <-signals:
 			c.signal(ctx, sig)
 		case <-socketTick.C:
@@ -176,7 +176,7 @@ func (c *server) signal(ctx context.Context, sig os.Signal) {
 	daemon.Notify("READY=1")
 }
 
-// drain stops in the order the lines flow: nothing that was taken is left behind.
+// drain stops in the order the lines flow: every line that was received is written.
 func (c *server) drain() {
 	daemon.Notify("STOPPING=1", "STATUS=draining")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.settings.Collector.DrainTimeout))

@@ -13,7 +13,7 @@ import (
 )
 
 // settings is the configuration file. Every field has its default before the
-// file is read; config.example.toml says what each means.
+// file is read; config.example.toml explains each.
 type settings struct {
 	Collector collectorTable `toml:"collector"`
 	file      *config.File
@@ -105,7 +105,7 @@ func (o *options) load() (*settings, error) {
 // defaultListen is where the collector listens if the configuration has no input.
 const defaultListen = "127.0.0.1:6789"
 
-// apply sets what the flags say.
+// apply sets what the flags set.
 func (s *settings) apply(o *options) {
 	c := &s.Collector
 	s.insecure = o.insecure
@@ -214,7 +214,7 @@ func (s *settings) sink() *sink.Sink {
 	return k
 }
 
-// orOff turns 0 into "no bound": a zero field would be the default.
+// orOff turns 0 into "no limit": a zero field would be the default.
 func orOff(n int64) int64 {
 	if n == 0 {
 		return -1

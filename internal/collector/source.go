@@ -46,7 +46,7 @@ type refusedStore interface {
 	Replay(ctx context.Context) (int, error)
 }
 
-// sources are all that are open.
+// sources are all inputs, and other listeners, that are open.
 type sources struct {
 	broken chan error // of a source that ended by itself
 
@@ -98,7 +98,7 @@ func (l *sources) shutdown(ctx context.Context, log *slog.Logger) {
 	for _, x := range l.serving() {
 		all.Go(func() { // ends with ctx
 			if err := x.shutdown(ctx); err != nil {
-				log.Error("cannot finish in time; agents send again what was not acknowledged",
+				log.Error("the input did not finish in time; agents send unacknowledged lines again",
 					"listener", x.kind+" "+x.address, "err", err)
 			}
 		})

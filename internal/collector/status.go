@@ -120,7 +120,7 @@ func (st *status) print(w io.Writer) {
 	for _, x := range st.Senders {
 		above := ""
 		if x.AboveHalf {
-			above = ", MORE THAN HALF of keep_bytes: what others wrote goes sooner"
+			above = ", MORE THAN HALF of keep_bytes: lines of others are removed sooner"
 		}
 		escape.Fprintf(w, "%s has %d bytes in the files that are kept%s\n", senderName(x), x.Bytes, above)
 	}
@@ -160,12 +160,12 @@ func (c *server) line() string {
 // stallTime is how long connections may wait for memory before that is a stall.
 const stallTime = 5 * time.Second
 
-// stalled says that connections are not read, "" while they are.
+// stalled reports why connections are not read; "" while they are.
 func (c *server) stalled() string {
 	wait := c.room.Stalled()
 	if wait < stallTime {
 		return ""
 	}
-	return fmt.Sprintf("connections have waited %s for memory, of which %d bytes are in use, %d of them by texts that are not complete: if the disk keeps up, raise max_in_flight",
+	return fmt.Sprintf("connections have waited %s for memory; %d bytes are in use, %d of them by incomplete texts: if the disk keeps up, raise max_in_flight",
 		wait.Round(time.Second), c.room.Used(), c.room.Arriving())
 }

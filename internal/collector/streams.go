@@ -22,10 +22,10 @@ import (
 
 var goodAgent = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
-// errFilter is matched by errors that say what is wrong with a choice of streams.
+// errFilter is matched by errors about a selection of streams.
 var errFilter = errors.New("which streams")
 
-// streamFilter reads a choice of streams: id, repeated, agent, and older, an age.
+// streamFilter reads a selection of streams: id, which may be repeated, agent, and older.
 func streamFilter(q url.Values) (f sink.StreamFilter, err error) {
 	for _, s := range q["id"] {
 		id, err := wire.ParseStreamID(s)
@@ -58,7 +58,7 @@ func (c *server) listStreams(w http.ResponseWriter, r *http.Request) {
 	for st := range c.sink.Streams(f) {
 		io.WriteString(w, before)
 		if out.Encode(st) != nil {
-			return // the asker is gone
+			return // the client is gone
 		}
 		before = ","
 	}
@@ -94,22 +94,22 @@ func (c *server) giveStreams(ctx context.Context, q url.Values) (any, error) {
 	return changedStreams{n}, err
 }
 
-// streamsCommand lists streams, forgets them, or makes them another agent's.
+// streamsCommand lists streams, forgets them, or assigns them to another agent.
 func (o *options) streamsCommand() *cobra.Command {
 	var q = url.Values{}
 	var agent, older string
 	var forget, give bool
 	c := &cobra.Command{
 		Use:   "streams [ID...]",
-		Short: "list the streams that the log knows: agent, host, source, how far; forget some, or give them to another agent",
+		Short: "list the streams of the log: agent, host, source, offset; forget some, or assign them to another agent",
 		Long: `streams lists what the log knows of each file that agents follow, and of each sender of
-datagrams: all, or those chosen by their ids, by --agent and by --older.
+datagrams: all of them, or those selected by ids, --agent and --older.
 
-  streams --forget --agent web-1     forget what is chosen, to make room
-  streams --give OLD NEW             an agent's host has a new name, and its state was lost
+  streams --forget --agent web-1     forget the selected streams, to make room
+  streams --give OLD NEW             the agent has a new id, and its state was lost
 
-An agent that comes back after --forget goes on from its own marks. Of a file for which
-it has none, it sends all lines again. An agent that is connected must be stopped first.`,
+After --forget, an agent continues at its own marks. It sends a file without a mark
+from the start. Stop the agent first if it is connected.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			for key, value := range map[string]string{"agent": agent, "older": older} {
 				if value != "" {
@@ -118,26 +118,26 @@ it has none, it sends all lines again. An agent that is connected must be stoppe
 			}
 			switch {
 			case give && (forget || len(q) > 0 || len(args) != 2):
-				return daemon.Exitf(daemon.ExitUsage, "--give takes two agents and nothing else: %s --give OLD NEW", c.CommandPath())
+				return daemon.Exitf(daemon.ExitUsage, "--give needs two agents and nothing else: %s --give OLD NEW", c.CommandPath())
 			case give:
-				return o.changeStreams(c, "gave", "/streams/give?"+url.Values{"from": args[:1], "to": args[1:]}.Encode())
+				return o.changeStreams(c, "assigned", "/streams/give?"+url.Values{"from": args[:1], "to": args[1:]}.Encode())
 			}
 			if len(args) > 0 {
 				q["id"] = args
 			}
 			switch {
 			case forget && len(q) == 0:
-				return daemon.Exitf(daemon.ExitUsage, "say which streams to forget: ids, --agent AGENT or --older 30d")
+				return daemon.Exitf(daemon.ExitUsage, "no streams to forget: give ids, --agent AGENT or --older 30d")
 			case forget:
 				return o.changeStreams(c, "forgot", "/streams/forget?"+q.Encode())
 			}
 			return o.printStreams(c, "/streams?"+q.Encode())
 		},
 	}
-	c.Flags().StringVar(&agent, "agent", "", "streams of this `agent`")
-	c.Flags().StringVar(&older, "older", "", "streams of which nothing came for this `long`, such as 30d")
-	c.Flags().BoolVar(&forget, "forget", false, "forget the streams that are chosen")
-	c.Flags().BoolVar(&give, "give", false, "make all streams of the agent OLD the agent NEW's")
+	c.Flags().StringVar(&agent, "agent", "", "select the streams of this `agent`")
+	c.Flags().StringVar(&older, "older", "", "select streams without lines for this `duration`, such as 30d")
+	c.Flags().BoolVar(&forget, "forget", false, "forget the selected streams")
+	c.Flags().BoolVar(&give, "give", false, "assign all streams of the agent OLD to the agent NEW")
 	return o.jsonFlag(c)
 }
 
@@ -153,7 +153,7 @@ func (o *options) changeStreams(c *cobra.Command, did, path string) error {
 	return nil
 }
 
-// printStreams prints the list as it comes.
+// printStreams prints the list as it arrives.
 func (o *options) printStreams(c *cobra.Command, path string) error {
 	_, state, err := o.log()
 	if err != nil {

@@ -45,26 +45,26 @@ type tailer struct {
 
 func (o *options) tailCommand() *cobra.Command {
 	t := &tailer{o: o}
-	c := o.command("tail", "show lines as they are committed, chosen by host, source and what is in them", func(_ context.Context, c *cobra.Command) error {
+	c := o.command("tail", "show lines as they are committed, selected by host, source and content", func(_ context.Context, c *cobra.Command) error {
 		t.stderr = c.ErrOrStderr()
 		return t.run(daemon.Terminated(), c.OutOrStdout())
 	})
 	f := c.Flags()
 	f.StringVar(&t.connect, "connect", "", "the collector's HTTP `URL`, such as http://collector:6790 (default: the control socket of --out or --config)")
-	f.IntVarP(&t.n, "lines", "n", 10, "begin with the last `N` lines that match")
-	f.StringVar(&t.since, "since", "", "begin with lines of this `time` or time span ago (10m, 2d)")
-	f.StringVar(&t.from, "from", "", "begin at this `place`: start, end, a time, a position")
-	f.StringArrayVar(&t.host, "host", nil, "only lines of this `host`; * and ? stand for anything; may be repeated")
-	f.StringArrayVar(&t.source, "source", nil, "only lines of this `source`; likewise")
-	f.StringArrayVarP(&t.include, "include", "i", nil, "only lines that match this `expression` (RE2); all of them, if repeated")
+	f.IntVarP(&t.n, "lines", "n", 10, "start with the last `N` lines that match")
+	f.StringVar(&t.since, "since", "", "start with lines of this `time` or duration before now (10m, 2d)")
+	f.StringVar(&t.from, "from", "", "start at this `position`: start, end, a time, a duration before now, a position (3:4096)")
+	f.StringArrayVar(&t.host, "host", nil, "only lines of this `host`; * and ? are wildcards; may be repeated")
+	f.StringArrayVar(&t.source, "source", nil, "only lines of this `source`; * and ? are wildcards; may be repeated")
+	f.StringArrayVarP(&t.include, "include", "i", nil, "only lines that match this `expression` (RE2); if repeated, all of them")
 	f.StringArrayVarP(&t.exclude, "exclude", "e", nil, "no lines that match this `expression`")
-	f.StringVarP(&t.highlight, "highlight", "H", "", "paint what matches this `expression`")
+	f.StringVarP(&t.highlight, "highlight", "H", "", "highlight what matches this `expression`")
 	f.StringVarP(&t.output, "output", "o", "default", "default: lines as in the file; raw: without time, host and source; json")
-	f.BoolVar(&t.noFollow, "no-follow", false, "end at the end of the log")
+	f.BoolVar(&t.noFollow, "no-follow", false, "stop at the end of the log")
 	config.BytesVar(f, &t.lag, "lag", -1, "skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
 	f.StringVar(&t.color, "color", "auto", "auto: on a terminal, unless NO_COLOR is set; always; never")
-	f.StringVar(&t.tls.CA, "ca", "", "with https: the authority's certificate `file`")
-	f.StringVar(&t.tls.Cert, "cert", "", "with https: the certificate `file` to show")
+	f.StringVar(&t.tls.CA, "ca", "", "with https: the `file` with the authority's certificate")
+	f.StringVar(&t.tls.Cert, "cert", "", "with https: the `file` with the client certificate")
 	f.StringVar(&t.tls.Key, "key", "", "with https: its key `file`")
 	return c
 }

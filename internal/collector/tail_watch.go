@@ -17,7 +17,7 @@ import (
 	"fanin/sink/livetail"
 )
 
-// watch is one connection; ended tells that there will be no more lines.
+// watch is one connection; ended reports that there will be no more lines.
 func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, "GET", t.base+"/tail?"+t.query().Encode(), nil)
 	if err != nil {
@@ -40,7 +40,7 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector answered: %s", escape.Lines(string(bytes.TrimSpace(text))))
 	}
 	if id := resp.Header.Get("Fanin-Log"); t.log != "" && id != t.log {
-		return false, daemon.Exitf(daemon.ExitFailure, "this is another log by now: %s, and it was %s; position %s means nothing in it", escape.String(id), escape.String(t.log), escape.String(t.last))
+		return false, daemon.Exitf(daemon.ExitFailure, "the collector has another log now: %s instead of %s; position %s has no meaning in it", escape.String(id), escape.String(t.log), escape.String(t.last))
 	} else {
 		t.log = id
 	}
@@ -51,7 +51,7 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 	return t.events(livetail.NewEventReader(resp.Body))
 }
 
-// events prints what the collector sends, until that ends.
+// events prints what the collector sends, until the connection ends.
 func (t *tailer) events(r *livetail.EventReader) (ended bool, err error) {
 	for {
 		e, err := r.Next()
@@ -82,9 +82,9 @@ func (t *tailer) event(kind string, data []byte) (ended bool, err error) {
 		}
 		t.out.flush()
 		if s.Exact {
-			escape.Fprintf(t.stderr, "skipped %d lines: too slow by far; --from %s shows what is still there\n", s.Lines, s.From)
+			escape.Fprintf(t.stderr, "skipped %d lines: this command reads too slowly; --from %s shows those that still exist\n", s.Lines, s.From)
 		} else {
-			escape.Fprintf(t.stderr, "skipped the lines from %s to %s: they are no longer there\n", s.From, s.To)
+			escape.Fprintf(t.stderr, "skipped the lines from %s to %s: they no longer exist\n", s.From, s.To)
 		}
 	case data != nil:
 		return false, t.out.line(data)

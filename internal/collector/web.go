@@ -21,10 +21,10 @@ import (
 	"fanin/internal/retry"
 )
 
-// web is the collector's HTTP over TCP, where browsers and strangers may be. It
-// bounds connections, and says which requests are answered:
+// web is the collector's HTTP over TCP, where browsers and untrusted clients may connect. It
+// limits connections, and decides which requests are answered:
 //
-//   - a certificate must bear one of client_names, if there are any;
+//   - a certificate must have one of client_names, if there are any;
 //   - the Host header must be an address or one of our own names: a page of another
 //     site can have its own name lead to this listener, and then read what it likes,
 //     but it cannot have the browser send another name than that;
@@ -52,16 +52,16 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host, _ = os.Hostname()
 	}
-	for _, name := range append([]string{host, "localhost"}, h.Hosts...) { // no page can have localhost lead elsewhere
+	for _, name := range append([]string{host, "localhost"}, h.Hosts...) { // no page can make localhost lead elsewhere
 		x.hosts = append(x.hosts, strings.ToLower(name))
 	}
 	for _, reason := range []string{"certificate", "host", "cross_site", "read_only"} {
 		x.refused[reason] = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanin_http_refused_requests_total",
-			Help: "Requests over HTTP that were not answered, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
+			Help: "Requests over HTTP that were refused, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
 	}
 	for _, reason := range []string{"max_conns", "max_conns_per_ip", "yielded"} {
 		x.refused[reason] = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanin_http_closed_connections_total",
-			Help: "HTTP connections that were turned away, or idle and closed for a new one, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
+			Help: "HTTP connections that were refused, or idle and closed for a new one, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
 	}
 	if h.TLS != nil {
 		if x.tls, err = h.TLS.Files(log).Server(); err != nil {
@@ -71,7 +71,7 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 	return x, nil
 }
 
-// guard answers with next what may be asked.
+// guard lets allowed requests pass to next.
 func (x *web) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reason, err := x.check(r)
@@ -85,28 +85,28 @@ func (x *web) guard(next http.Handler) http.Handler {
 	})
 }
 
-// check says why a request is not answered, and in one of a few words.
+// check reports why a request is not answered: one of a few words, and the error.
 func (x *web) check(r *http.Request) (reason string, err error) {
 	if r.TLS != nil {
 		if err := x.allowed(*r.TLS); err != nil {
 			return "certificate", err
 		}
 	}
-	probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" // for those that call us by any name
+	probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" // probes may use any name
 	if !probe && !x.known(r.Host) {
-		return "host", fmt.Errorf("%.100q is no name of this listener: ask by its address, or add the name to hosts in [collector.http]", r.Host)
+		return "host", fmt.Errorf("%.100q is not a name of this listener: use its address, or add the name to hosts in [collector.http]", r.Host)
 	}
 	if err := x.cross.Check(r); err != nil {
-		return "cross_site", fmt.Errorf("a page of another site may change nothing here: %w", err)
+		return "cross_site", fmt.Errorf("a page of another site must not change anything here: %w", err)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !x.table.Control {
-		return "read_only", errors.New("over HTTP this collector is read only: use its control socket (fanin-collector with --config or --out), or set control = true in [collector.http]")
+		return "read_only", errors.New("this collector is read-only over HTTP: use its control socket (fanin-collector with --config or --out), or set control = true in [collector.http]")
 	}
 	return "", nil
 }
 
-// known reports whether host, with or without a port, is an address or a name of
-// ours: also one of the certificate's, which no other site has.
+// known reports whether host, with or without a port, is an address or a name of this
+// listener: also one of its certificate's, which no other site has.
 func (x *web) known(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -142,11 +142,11 @@ func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
 		IdleTimeout:       time.Duration(config.Or(x.table.IdleTimeout, defaultIdleTimeout))})
 }
 
-// serverLog takes what the library says of connections, such as failed handshakes.
+// serverLog logs what the library reports about connections, such as failed handshakes.
 type serverLog struct{ *web }
 
 func (l serverLog) Write(text []byte) (int, error) {
-	l.log.Warn("server", "the HTTP listener has trouble with a peer", "err", strings.TrimSpace(string(text)))
+	l.log.Warn("server", "the connection of a peer to the HTTP listener failed", "err", strings.TrimSpace(string(text)))
 	return len(text), nil
 }
 

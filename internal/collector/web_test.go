@@ -349,7 +349,7 @@ func TestHTTPConfiguration(t *testing.T) {
 		{"[collector.work]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"ops\"]\ntls = {cert = \"c\", key = \"k\"}", "client_ca"},
 		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"ops\"]", "client_ca"},
 		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = []\ntls = {cert = \"c\", key = \"k\", client_ca = \"a\"}", "empty"},
-		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"a[\"]\ntls = {cert = \"c\", key = \"k\", client_ca = \"a\"}", "no pattern"},
+		{"[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nclient_names = [\"a[\"]\ntls = {cert = \"c\", key = \"k\", client_ca = \"a\"}", "invalid pattern"},
 		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nhosts = [\"http://x\"]", "invalid host name"},
 		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nhosts = [\"*\"]", "invalid host name"},
 		{"[collector.http]\nlisten = \"127.0.0.1:0\"\nidle_timeout = \"off\"", "silent connection"},

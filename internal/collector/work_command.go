@@ -42,24 +42,24 @@ func (o *options) workCommand() *cobra.Command {
 	w := &commandWorker{log: daemon.Logger(slog.LevelInfo)}
 	c := &cobra.Command{
 		Use:   "work --connect ADDR --group NAME [flags] -- command [argument...]",
-		Short: "be a worker: give lines of a group to a command, and acknowledge what it took",
-		Long: `Gives the lines of a group to a command. Each line goes to one worker of the
-group, again until one has acknowledged it.
+		Short: "be a worker: pass the lines of a group to a command, and acknowledge those it processed",
+		Long: `Passes the lines of a group to a command. Each line goes to one worker of the group,
+and is handed out again until a worker has acknowledged it.
 
-The command is started for each batch, with the lines on its standard input. When
-it exits with 0, all of them are acknowledged. When it fails, they are handed out
-again, in ever smaller batches, and a line that failed alone for the last time is
-put to the group's dead letters.
+The command is started for each batch, with the lines on its standard input. If it
+exits with 0, all of them are acknowledged. If it fails, they are handed out again, in
+ever smaller batches. A line that fails on its own too often becomes a dead letter of
+the group.
 
-With --lines the command runs on. For each line on its standard input, in turn,
-it answers one line on its standard output: "ok", or "fail" and a reason. When it
-ends, it is started again; the line it was at has failed, those behind it have not.
-It must write nothing else to its standard output: any other answer fails its line and
-ends the command, and when it says something before it was given a line, all lines
-are handed back and the work ends with an error.
+With --lines the command keeps running. For each line on its standard input it writes
+one line to its standard output: "ok", or "fail" and a reason. If it ends, it is started
+again; the line that it was processing has failed, the lines after it have not. It must
+write nothing else to its standard output: any other answer fails its line and ends the
+command. If it writes something before it received a line, all lines are released and
+the work ends with an error.
 
-After SIGTERM or Ctrl-C the command may finish what it has, for --stop-timeout. Then
-its process group is ended, and the lines without an answer are handed back untried.`,
+After SIGTERM or Ctrl-C the command has --stop-timeout to finish its lines. Then its
+process group is ended, and lines without an answer are released without an attempt.`,
 		Example: "  fanin-collector work --connect 127.0.0.1:6791 --group mail -j 4 -- ./send.sh",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -70,20 +70,20 @@ its process group is ended, and the lines without an answer are handed back untr
 	f := c.Flags()
 	f.StringVar(&w.connect, "connect", "", "the `address` of the collector's [collector.work]")
 	f.StringVar(&w.options.Group, "group", "", "the group's `name`")
-	f.StringVar(&w.options.From, "from", "", "`where` a group that is new begins: end (default), start, a time, a time span ago, a position")
-	f.IntVarP(&w.workers, "jobs", "j", 1, "so many workers, `N` commands at a time")
-	f.IntVar(&w.batch, "batch", 1000, "give a command at most `N` lines at a time")
-	f.BoolVar(&w.lines, "lines", false, "the command runs on and answers each line")
-	config.DurationVar(f, &w.stopTime, "stop-timeout", 10*time.Second, "at the end the command has this `time` to finish what it has")
-	config.DurationVar(f, &w.options.Lease, "lease", 0, "`time` that a batch may take (default and bound: the collector's)")
-	f.StringVar(&w.options.Key, "key", "", "lines of the same `key` go to the same worker, in order: host, source or host+source")
-	f.StringArrayVar(&w.options.Host, "host", nil, "only lines of this `host`; * and ? stand for anything; may be repeated")
-	f.StringArrayVar(&w.options.Source, "source", nil, "only lines of this `source`; likewise")
-	f.StringArrayVarP(&w.options.Include, "include", "i", nil, "only lines that match this `expression` (RE2); all of them, if repeated")
+	f.StringVar(&w.options.From, "from", "", "`position` at which a new group starts: end (default), start, a time, a duration before now, a position")
+	f.IntVarP(&w.workers, "jobs", "j", 1, "run `N` workers, each with a command of its own")
+	f.IntVar(&w.batch, "batch", 1000, "pass at most `N` lines to a command at a time")
+	f.BoolVar(&w.lines, "lines", false, "the command keeps running and answers each line")
+	config.DurationVar(f, &w.stopTime, "stop-timeout", 10*time.Second, "when stopping, the command has this `time` to finish its lines")
+	config.DurationVar(f, &w.options.Lease, "lease", 0, "`time` that a batch may take (default and maximum: the collector's)")
+	f.StringVar(&w.options.Key, "key", "", "lines with the same `key` go to the same worker, in order: host, source or host+source")
+	f.StringArrayVar(&w.options.Host, "host", nil, "only lines of this `host`; * and ? are wildcards; may be repeated")
+	f.StringArrayVar(&w.options.Source, "source", nil, "only lines of this `source`; * and ? are wildcards; may be repeated")
+	f.StringArrayVarP(&w.options.Include, "include", "i", nil, "only lines that match this `expression` (RE2); if repeated, all of them")
 	f.StringArrayVarP(&w.options.Exclude, "exclude", "e", nil, "no lines that match this `expression`")
-	f.BoolVar(&w.secure, "tls", false, "speak TLS")
-	f.StringVar(&w.files.CA, "ca", "", "with --tls: the authority's certificate `file` (default: the system's)")
-	f.StringVar(&w.files.Cert, "cert", "", "with --tls: the certificate `file` to show")
+	f.BoolVar(&w.secure, "tls", false, "use TLS")
+	f.StringVar(&w.files.CA, "ca", "", "with --tls: the `file` with the authority's certificate (default: the system's authorities)")
+	f.StringVar(&w.files.Cert, "cert", "", "with --tls: the `file` with the client certificate")
 	f.StringVar(&w.files.Key, "cert-key", "", "with --tls: its key `file`")
 	return c
 }
@@ -91,10 +91,10 @@ its process group is ended, and the lines without an answer are handed back untr
 // run works until ctx ends, or until the collector refuses.
 func (w *commandWorker) run(ctx context.Context) error {
 	if w.connect == "" || w.options.Group == "" {
-		return daemon.Exitf(daemon.ExitUsage, "say where and for which group: --connect ADDR --group NAME")
+		return daemon.Exitf(daemon.ExitUsage, "no address or no group: set --connect ADDR --group NAME")
 	}
 	if w.workers < 1 || w.batch < 1 {
-		return daemon.Exitf(daemon.ExitUsage, "--jobs and --batch are at least 1")
+		return daemon.Exitf(daemon.ExitUsage, "--jobs and --batch must be at least 1")
 	}
 	if _, err := exec.LookPath(w.argv[0]); err != nil {
 		return daemon.Exitf(daemon.ExitUsage, "%w", err)
@@ -121,7 +121,7 @@ func (w *commandWorker) run(ctx context.Context) error {
 			err := x.Run(ctx)
 			p.stop()
 			outcomes <- cmp.Or(err, p.broken)
-			cancel() // one that is refused would be missed among the others
+			cancel() // a refused worker would go unnoticed among the others
 		})
 	}
 	all.Wait()

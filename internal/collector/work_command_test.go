@@ -178,14 +178,14 @@ func TestWorkLines(t *testing.T) {
 	}
 }
 
-// TestWorkBanner: what a command writes before it was given a line is no answer to one.
+// TestWorkBanner: what a command writes before it received a line is no answer to one.
 // The work ends and says so, and all lines are handed back without an attempt counted.
 func TestWorkBanner(t *testing.T) {
 	for name, c := range map[string]struct{ script, word string }{
-		"a greeting":           {"echo ready to serve; " + answering, `wrote "ready to serve" to its standard output before it was given a line`},
-		"an ok":                {"echo ok; " + answering, `wrote "ok" to its standard output before it was given a line`},
+		"a greeting":           {"echo ready to serve; " + answering, `wrote "ready to serve" to its standard output before it received a line`},
+		"an ok":                {"echo ok; " + answering, `wrote "ok" to its standard output before it received a line`},
 		"half a line":          {"printf ready; " + answering, `"ready`},
-		"the end":              {"exit 3", "ended before it was given a line: exit status 3"},
+		"the end":              {"exit 3", "ended before it received a line: exit status 3"},
 		"with a child":         {"echo ready; hold & " + answering, `"ready"`},
 		"it ignores a SIGTERM": {"trap '' TERM; echo ready; " + answering, `"ready"`},
 	} {

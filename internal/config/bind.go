@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// binder fills structs from a decoded tree and notes what does not fit. Fields
-// are named by their toml tag; one without a tag cannot be set from a file.
+// binder fills structs from a decoded tree and reports what does not fit. Fields are named by
+// their toml tag; one without a tag cannot be set from a file.
 type binder struct{ problems []KeyProblem }
 
 func structOf(into any) reflect.Value { return reflect.ValueOf(into).Elem() }
@@ -179,7 +179,7 @@ func (b *binder) slice(path string, value any, v reflect.Value) {
 	}
 }
 
-// header is how a table is begun in a file.
+// header is how a table starts in a file.
 func header(path string) string {
 	if name, _, ok := strings.Cut(path, "["); ok && strings.HasSuffix(path, "]") {
 		return "[[" + name + "]]"

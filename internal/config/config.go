@@ -1,6 +1,6 @@
-// Package config reads TOML files strictly: every mistake in a file is found at
-// once, with its line and a remedy, and nothing is taken for what it does not
-// say. It knows no room: a program gives it the struct to fill.
+// Package config reads TOML files strictly: it finds every mistake in a file at once, with
+// its line and a remedy, and guesses nothing. It knows no other package: a program passes
+// the struct to fill.
 package config
 
 import (
@@ -21,7 +21,7 @@ import (
 type File struct {
 	Path     string
 	lines    []string
-	index    map[string]place // key path -> where it stands
+	index    map[string]place // key path -> where it is
 	problems []KeyProblem
 }
 
@@ -38,11 +38,10 @@ type Problems struct {
 	List []Problem
 }
 
-// Load reads the file at path into the struct that into points to, whose fields
-// keep their values where the file does not name them. Top-level tables named in
-// others belong to other programs and are passed over. The error says why the
-// file could not be read or parsed; what is wrong in it, Err says, so that the
-// program can add what it finds wrong itself.
+// Load reads the file at path into the struct that into points to, whose fields keep their
+// values where the file does not set them. Top-level tables named in others belong to other
+// programs and are ignored. The error is why the file could not be read or parsed; Err
+// returns the mistakes in it, so that the program can add its own with Problem.
 func Load(path string, into any, others ...string) (*File, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -68,13 +67,13 @@ func Parse(path, text string, into any, others ...string) (*File, error) {
 	return f, nil
 }
 
-// Problem notes a mistake at a key, named by its path: "collector.tcp[0].listen".
+// Problem adds a mistake at a key, named by its path: "collector.tcp[0].listen".
 func (f *File) Problem(path, format string, args ...any) {
 	f.problems = append(f.problems, KeyProblem{path, fmt.Sprintf(format, args...)})
 }
 
-// syntax is what the TOML parser says, as a Problem. It stops at the first
-// mistake, and so this is the only one.
+// syntax is the TOML parser's error as a Problem. The parser stops at the first mistake, so
+// this is the only one.
 func (f *File) syntax(err error) error {
 	p := &Problems{file: f}
 	var pe toml.ParseError
@@ -102,7 +101,7 @@ var (
 	bareUnit     = regexp.MustCompile(`^\s*([A-Za-z0-9_-]+)\s*=\s*([0-9.]+[A-Za-z]+)\s*(?:#.*)?$`)
 )
 
-// again says of a key that is set twice where the first one is.
+// again reports a key that is set twice, with the line of the first one.
 func (f *File) again(m Problem, line, path string) Problem {
 	m.Text = fmt.Sprintf("%s is there twice", path)
 	if first := f.find(path); first.line > 0 && first.line < m.Line {
@@ -125,7 +124,7 @@ func (m Problem) atKey(line string) Problem {
 // KeyProblem is a mistake at a key.
 type KeyProblem struct{ Path, Text string }
 
-// Err is all mistakes noted so far, in the order of their lines; nil for none.
+// Err returns all mistakes added so far, in the order of their lines; nil for none.
 func (f *File) Err() error {
 	if len(f.problems) == 0 {
 		return nil

@@ -7,13 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// place is where a key or a list's element stands in the text. Lines and columns
-// count from 1, columns and lengths in characters.
+// place is where a key or a list's element is in the text. Lines and columns count from 1,
+// columns and lengths in characters.
 type place struct{ line, col, len int }
 
-// scan finds where each key of a TOML text stands. It needs no more of the
-// grammar than that, since the parser has accepted the text; of one that it has
-// not, the places before the first mistake are right.
+// scan finds where each key of a TOML text is. It needs no more of the grammar than that,
+// since the parser has accepted the text; in one that the parser has not accepted, the
+// places before the first mistake are right.
 func scan(text string) map[string]place {
 	s := &scanner{text: text, line: 1, index: make(map[string]place), arrays: make(map[string]int)}
 	table := ""
@@ -82,8 +82,8 @@ func (s *scanner) rest() {
 	s.at = len(s.text)
 }
 
-// put takes down that path begins at from, on this line, and ends here. Tables
-// are named again by what is below them: the first place counts.
+// put records that path begins at from, on this line, and ends here. Tables are named again
+// by what is below them: the first place counts.
 func (s *scanner) put(path string, from int) {
 	if _, ok := s.index[path]; ok || from < s.lineBegin {
 		return
@@ -158,7 +158,7 @@ func (s *scanner) skipBlanks() {
 	}
 }
 
-// value reads a value, and takes down the keys and elements inside.
+// value reads a value, and records the keys and elements inside.
 func (s *scanner) value(path string) {
 	const anyBlanks = " \t\r\n,"
 	if s.depth++; s.depth > maxDepth {
@@ -212,7 +212,7 @@ func (s *scanner) quoted(quote byte) {
 		s.step(1)
 	}
 	s.step(len(end))
-	for len(end) == 3 && s.peek() == quote { // up to two quotes may stand before the last three
+	for len(end) == 3 && s.peek() == quote { // up to two quotes may be before the last three
 		s.step(1)
 	}
 }
@@ -226,7 +226,7 @@ func (s *scanner) until(ends string) {
 	s.step(len(s.text))
 }
 
-// unquote is what a quoted key says.
+// unquote is the text of a quoted key.
 func unquote(key string) string {
 	if s, err := strconv.Unquote(key); err == nil && key[0] == '"' {
 		return s

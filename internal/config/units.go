@@ -19,7 +19,7 @@ type Duration time.Duration
 // Mode is a file's mode in octal: "0640".
 type Mode fs.FileMode
 
-// Clock is a time of day in UTC: "03:30". Set tells midnight from nothing.
+// Clock is a time of day in UTC: "03:30". Set distinguishes midnight from nothing.
 type Clock struct {
 	After time.Duration // after midnight
 	Set   bool

@@ -1,5 +1,5 @@
-// Package daemon is what both programs need of the machine they run on: exit
-// codes, their own log, the service manager, their version, their memory.
+// Package daemon is what both programs need from the machine they run on: exit codes, their
+// own log, the service manager, their version, their memory.
 package daemon
 
 import (
@@ -44,13 +44,13 @@ func Exitf(code int, format string, args ...any) error {
 	return &Exit{code, fmt.Errorf(format, args...)}
 }
 
-// NoArguments is an Exit for a command that takes none and is given some: most often
-// the name of a configuration file.
+// NoArguments returns an Exit if a command that accepts no arguments has some: most often the
+// name of a configuration file.
 func NoArguments(command string, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return Exitf(ExitUsage, "%s takes no %q: a configuration is named by --config FILE\ntry: %s --help", command, args[0], command)
+	return Exitf(ExitUsage, "%s accepts no argument %q: name a configuration with --config FILE\ntry: %s --help", command, args[0], command)
 }
 
 // Code is the code for the outcome of a program.
@@ -83,15 +83,15 @@ func Terminated() context.Context {
 		<-c
 		cancel()
 		<-c
-		fmt.Fprintln(os.Stderr, "second signal: leaving at once; what was acknowledged is safe")
+		fmt.Fprintln(os.Stderr, "second signal: stopping at once; acknowledged lines are safe")
 		os.Exit(ExitFailure)
 	}()
 	return ctx
 }
 
-// Notify tells the service manager, if there is one.
+// Notify sends states to the service manager, if there is one.
 func Notify(states ...string) {
-	sd.SdNotify(false, strings.Join(states, "\n")) // nobody to tell is no error
+	sd.SdNotify(false, strings.Join(states, "\n")) // it is no error if there is none
 }
 
 // Watchdog returns a function that, called often by the goroutine whose life

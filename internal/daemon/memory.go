@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Memory is how many bytes this process may have: the machine's, or less where its
-// control group says so. 0: not known.
+// Memory is how many bytes this process may use: the machine's, or less if its control group
+// sets a limit. 0: not known.
 func Memory() int64 {
 	total := memTotal()
 	if limit := groupLimit(); limit > 0 && (total == 0 || limit < total) {
