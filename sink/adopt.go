@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,57 +13,73 @@ import (
 	"fanin/sink/archive"
 )
 
-// adopt keeps files of the log that no generation names: the live one is moved
-// aside, backups are taken as they are. It reports whether there were lines.
-func (r *recovery) adopt(ctx context.Context) bool {
-	w := r.w
-	dir := filepath.Dir(r.s.Path)
-	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
-		w.mover.move(disk.Inode(fi)) // on failure live says so
+// hasOthers reports whether there are files with lines that no generation names: a
+// live file that is not the checkpoint's, or backups.
+func (r *recovery) hasOthers() bool {
+	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 && (r.slot == nil || disk.Inode(fi) != r.slot.Inode) {
+		return true
 	}
+	return len(r.unknownBackups()) > 0
+}
+
+// unknownBackups returns the rotated files that no generation names, by name, which is
+// by time.
+func (r *recovery) unknownBackups() (unknown []fs.FileInfo) {
 	known := make(map[string]bool)
-	next := uint64(1)
-	for _, g := range w.catalog.generations {
+	for _, g := range r.w.catalog.generations {
 		known[g.name] = true
-		next = max(next, g.number+1)
 	}
-	entries, _ := os.ReadDir(dir) // by name, which is by time
-	found := false
+	entries, _ := os.ReadDir(filepath.Dir(r.s.Path))
 	for _, e := range entries {
-		fi, err := e.Info()
-		if err != nil || !w.mover.isBackup(e.Name()) || known[e.Name()] {
+		plain, compressed := strings.CutSuffix(e.Name(), archive.Suffix)
+		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] || compressed && known[plain] { // the janitor's, not finished
 			continue
 		}
-		g := &generation{number: next, name: e.Name(), inode: disk.Inode(fi), size: fi.Size(), state: statePlain, opened: fi.ModTime().UTC(), closed: fi.ModTime().UTC()}
-		if strings.HasSuffix(e.Name(), ".gz") {
-			if known[strings.TrimSuffix(e.Name(), ".gz")] {
-				continue // the janitor made it and was not done
-			}
+		if fi, err := e.Info(); err == nil && (r.slot == nil || disk.Inode(fi) != r.slot.Inode) {
+			unknown = append(unknown, fi)
+		}
+	}
+	return unknown
+}
+
+// adopt keeps files of the log that no generation names: a live file with lines is
+// moved aside, backups are taken as they are.
+func (r *recovery) adopt(ctx context.Context) {
+	w := r.w
+	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
+		w.mover.move(disk.Inode(fi)) // on failure openLive reports it
+	}
+	next := uint64(1)
+	for _, g := range w.catalog.generations {
+		next = max(next, g.number+1)
+	}
+	for _, fi := range r.unknownBackups() {
+		g := &generation{number: next, name: fi.Name(), inode: disk.Inode(fi), size: fi.Size(), state: statePlain,
+			opened: fi.ModTime().UTC(), closed: fi.ModTime().UTC()}
+		if strings.HasSuffix(g.name, archive.Suffix) {
 			g.state = stateGzip
-			if a, err := archive.Open(ctx, r.s.Disk, filepath.Join(dir, e.Name())); err == nil {
-				g.size = a.Size() // of its text; one that cannot be read says so when it is read
+			if a, err := archive.Open(ctx, r.s.Disk, filepath.Join(filepath.Dir(r.s.Path), g.name)); err == nil {
+				g.size = a.Size() // of its text; a reader reports one that cannot be read
 				a.Close()
 			}
 		}
 		w.catalog.add(g)
-		next, found = next+1, true
+		next++
 	}
-	return found
 }
 
-// live opens the live file: the one the checkpoint names, if nothing spoke
-// against it, or the first of a new generation, not below least.
-func (r *recovery) live(least uint64) error {
+// openLive opens the live file: the checkpoint's, or the first of a new generation,
+// which begins with the frames' text if no file has that.
+func (r *recovery) openLive() error {
 	w := r.w
-	var own *generation
-	for _, g := range w.catalog.generations {
-		least = max(least, g.number+1)
-		if r.slot != nil && g.number == r.slot.Generation && g.state == stateLive {
-			own = g
-		}
+	errInTheWay := fmt.Errorf("%s holds lines that could not be moved aside; move the file away and start again", r.s.Path)
+	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 && !r.outcome.same {
+		return errInTheWay
 	}
-	if own == nil && len(r.tail) > 0 {
-		if err := r.plant(); err != nil {
+	var tail []frame
+	if r.outcome.tail && len(r.redo) > 0 {
+		tail = r.redo
+		if err := r.writeTail(); err != nil {
 			return err
 		}
 	}
@@ -74,23 +91,35 @@ func (r *recovery) live(least uint64) error {
 		return err
 	}
 	w.file = f
-	if own != nil {
-		f.generation, f.opened = own.number, own.opened
-		r.bookkeep(r.redo, r.slot.Size, r.slot.Ledger)
+	if r.outcome.same {
+		f.generation = r.slot.Generation
+		for _, g := range w.catalog.generations {
+			if g.number == f.generation {
+				f.opened = g.opened
+			}
+		}
+		r.rebuildLedger(r.redo, r.slot.Size, r.slot.Ledger)
 		return nil
 	}
-	if f.size > 0 && len(r.tail) == 0 {
+	if f.size > 0 && len(tail) == 0 {
 		f.f.Close()
-		return fmt.Errorf("%s holds lines that could not be moved aside; move the file away and start again", r.s.Path)
+		return errInTheWay
 	}
-	f.generation = max(least, 1)
-	w.catalog.add(&generation{number: f.generation, name: filepath.Base(r.s.Path), inode: f.inode, state: stateLive, opened: f.opened.UTC()})
-	r.bookkeep(r.tail, 0, 0)
+	f.generation = 1
+	for _, g := range w.catalog.generations {
+		f.generation = max(f.generation, g.number+1)
+	}
+	if r.slot != nil {
+		f.generation = max(f.generation, r.slot.Generation+1)
+	}
+	w.catalog.add(&generation{number: f.generation, name: filepath.Base(r.s.Path), inode: f.inode,
+		state: stateLive, opened: f.opened.UTC()})
+	r.rebuildLedger(tail, 0, 0)
 	return nil
 }
 
-// bookkeep makes the ledger say where the frames' text is: from position on.
-func (r *recovery) bookkeep(frames []frame, position, ledger int64) {
+// rebuildLedger puts the frames' records into the ledger, for text from position on.
+func (r *recovery) rebuildLedger(frames []frame, position, ledger int64) {
 	for i := range frames {
 		for _, rec := range frames[i].records {
 			rec.position = position
@@ -101,19 +130,19 @@ func (r *recovery) bookkeep(frames []frame, position, ledger int64) {
 	r.w.ledger.size = ledger + int64(len(r.w.ledger.records))
 }
 
-// plant begins the live file with the tail. The file gets its name only when all
-// of it is there and durable, so that after another crash planted can tell.
-func (r *recovery) plant() error {
+// writeTail begins the live file with the frames' text. The file gets its name only
+// when all of it is written and durable, so that tailWritten can tell after another crash.
+func (r *recovery) writeTail() error {
 	var text []byte
-	for i := range r.tail {
-		text = append(text, r.tail[i].text...)
+	for i := range r.redo {
+		text = append(text, r.redo[i].text...)
 	}
 	return r.s.Disk.WriteFile(r.s.Path, text, r.s.Mode)
 }
 
-// planted reports whether the live file begins with the frames' text: then an
-// earlier start planted it, and was cut off before its checkpoint.
-func (r *recovery) planted() bool {
+// tailWritten reports whether the live file begins with the frames' text: then an
+// earlier start wrote it, and ended before its checkpoint.
+func (r *recovery) tailWritten() bool {
 	n := textSize(r.redo)
 	b, err := os.ReadFile(r.s.Path)
 	if err != nil || n == 0 || int64(len(b)) < n {

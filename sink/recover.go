@@ -18,20 +18,19 @@ import (
 	"fanin/sink/line"
 )
 
-// recover opens the log. Whatever was told to anybody before must be true
-// again before anything new is told, and must then survive a power cut in the
-// very next moment: frames read back after kill -9 may be in the page cache
-// only. So it runs: make the last frames durable; redo; sync the file and its
-// directory; make the slots durable; checkpoint under a new life of the write-ahead
-// log; and only then does the writer start.
+// recover opens the log. Whatever was acknowledged before must be true again before
+// anything new is acknowledged, and must then survive a power cut in the very next
+// moment: frames read back after kill -9 may be in the page cache only. So the order is:
+// make the last frames durable; redo; sync the file and its directory; make the slots
+// durable; checkpoint under a new epoch of the write-ahead log; and only then does the
+// writer start.
 //
-// Redo only extends our own bytes: the file must be the one the checkpoint
-// names, hold at least what it held then, and from there on a part of what the
-// frames say, or zeros, which is what a power cut leaves of unwritten pages. It
-// writes all of it again, also what seems to be there: after a failed sync, the
-// cache says so of bytes that are not on the disk. Anything else means that
-// somebody else was at the file: it is kept as it is, and what is missing from
-// it begins the next generation.
+// Redo only extends our own bytes: the file must be the one the checkpoint names, hold
+// at least what it held then, and from there on a part of what the frames say, or
+// zeros, which is what a power cut leaves of unwritten pages. Redo writes all of it
+// again, also what seems to be there: after a failed sync, the page cache shows bytes
+// that are not on the disk. Anything else means that another process changed the file.
+// What then happens is in the table of outcomes.
 func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()}, warnings: retry.NewLog(s.Log)}
 	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
@@ -42,67 +41,63 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w.mover = mover{path: s.Path, log: &lumberjack.Logger{Filename: s.Path, MaxSize: 1 << 30}}
 	w.mover.keepSpare(true)
 	r := &recovery{w: w, s: s}
-	if r.slot, err = readSlot(s.State); err != nil {
+	if err := r.load(); err != nil {
 		return w, err
 	}
-	if r.slot == nil {
-		err = r.first(ctx)
-	} else {
-		err = r.again(ctx)
-	}
+	found, err := r.find()
 	if err != nil {
 		return w, err
 	}
-	return w, r.settle(ctx)
-}
-
-// recovery is what opening a log finds out.
-type recovery struct {
-	w     *writer
-	s     *Sink
-	slot  *slot // the newest checkpoint; nil: there is no state
-	redo  []frame
-	late  []lateFrame // of those, what may be in the page cache only
-	fresh bool        // the log's state is lost or older than its file: a new incarnation
-	tail  []frame
-	say   []string // notices, for when the log is open
-}
-
-func (r *recovery) notice(format string, args ...any) {
-	r.say = append(r.say, fmt.Sprintf(format, args...))
-}
-
-// first begins a log without state. Lines that are there already are kept as
-// generations of their own.
-func (r *recovery) first(ctx context.Context) error {
-	c := newCatalog()
-	c.log = wire.NewStreamID()
-	r.w.catalog, r.fresh = c, true
-	if r.adopt(ctx) {
-		r.notice("FOUND file=%s without state; its lines are kept; agents' marks decide what is sent again", filepath.Base(r.s.Path))
+	name, o := found.decide()
+	if s.env.recovered != nil {
+		s.env.recovered(name)
 	}
-	return r.live(0)
+	if err := r.carryOut(ctx, o); err != nil {
+		return w, err
+	}
+	return w, r.makeDurable(ctx)
 }
 
-// again opens a log from its checkpoint and the frames behind it.
-func (r *recovery) again(ctx context.Context) error {
-	w, sl := r.w, r.slot
-	c, err := readTable(r.s.Disk, r.s.State, sl.Table, sl.TableSize)
-	unsafe := sl.Sync == syncNone && (sl.Boot != r.s.env.boot || sl.Boot == "") && !sl.Clean
-	if err != nil && unsafe {
+// recovery opens a log: load, find, decide, carryOut, makeDurable.
+type recovery struct {
+	w        *writer
+	s        *Sink
+	slot     *slot // the newest checkpoint; nil: there is no state
+	rebooted bool  // see finding
+	redo     []frame
+	late     []lateFrame // of those, what may be in the page cache only
+	name     string      // of the checkpoint's file now; "" if it is gone
+	size     int64       // of that file
+	outcome  outcome
+}
+
+// load reads the checkpoint and applies the frames behind it to the catalog.
+func (r *recovery) load() (err error) {
+	w, s := r.w, r.s
+	if r.slot, err = readSlot(s.State); err != nil {
+		return err
+	}
+	if r.slot == nil {
+		w.catalog = newCatalog()
+		w.catalog.log = wire.NewStreamID()
+		return nil
+	}
+	sl := r.slot
+	r.rebooted = sl.Sync == syncNone && (sl.Boot != s.env.boot || sl.Boot == "") && !sl.Clean
+	c, err := readTable(s.Disk, s.State, sl.Table, sl.TableSize)
+	if err != nil && r.rebooted {
 		c, err = newCatalog(), nil // nothing of it was ever synced
 	}
 	if err != nil {
 		return err
 	}
-	w.catalog, w.checkpoints.seq = c, sl.Seq
+	w.catalog, w.checkpoints.seq, w.checkpoints.before = c, sl.Seq, sl.Time
 	c.keys.since(sl.Began)
 	if c.log, c.incarnation, err = sl.ids(); err != nil {
-		return &DamagedError{filepath.Join(r.s.State, slotName), 0, err.Error()}
+		return &DamagedError{filepath.Join(s.State, slotName), 0, err.Error()}
 	}
-	w.checkpoints.before = sl.Time
-	if unsafe {
-		return r.rebooted(ctx)
+	if r.rebooted {
+		return nil
 	}
 	if err := r.readFrames(); err != nil {
 		return err
@@ -114,75 +109,53 @@ func (r *recovery) again(ctx context.Context) error {
 	for i := range r.redo {
 		c.apply(&r.redo[i], now)
 	}
-	return r.extend(ctx)
+	return nil
 }
 
-// rebooted goes on after a reboot in mode none: what the write-ahead log holds
-// may be newer or older than the file, so nothing is redone.
-func (r *recovery) rebooted(ctx context.Context) error {
-	r.fresh = true
-	r.notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
-	name := r.name()
-	if name == filepath.Base(r.s.Path) {
-		var err error
-		if name, err = r.w.mover.move(r.slot.Inode); err != nil {
-			return err
+// find finds the checkpoint's file, writes the frames' text into it and compares.
+func (r *recovery) find() (f finding, err error) {
+	f.others = r.hasOthers()
+	if r.slot == nil {
+		f.file = noCheckpoint
+		return f, nil
+	}
+	f.rebooted, f.rotating = r.rebooted, r.slot.Rotating
+	r.name = r.nameNow()
+	path := filepath.Join(filepath.Dir(r.s.Path), r.name)
+	switch {
+	case r.name == "":
+		f.file, r.size = fileGone, r.slot.Size
+	case path == r.s.Path:
+		f.file = fileAtPath
+	default:
+		f.file = fileElsewhere
+	}
+	switch {
+	case f.file == fileGone:
+	case r.rebooted:
+		fi, err := os.Stat(path)
+		if err != nil {
+			return f, fmt.Errorf("find the log: %w", err)
+		}
+		r.size = fi.Size()
+	default:
+		complete := false
+		if r.size, complete, err = r.rewrite(path); err != nil {
+			return f, err
+		}
+		f.content = intact
+		if !complete {
+			f.content = incomplete
+		} else if r.size > r.slot.Size+textSize(r.redo) {
+			f.content = extended
 		}
 	}
-	r.sealFound(name)
-	r.adopt(ctx)
-	return r.live(r.slot.Generation + 1)
+	f.tailWritten = r.tailWritten()
+	return f, nil
 }
 
-// sealFound closes the checkpoint's generation as the file called name, "" if
-// there is none.
-func (r *recovery) sealFound(name string) {
-	fi, err := os.Stat(filepath.Join(filepath.Dir(r.s.Path), name))
-	if name == "" || err != nil {
-		r.seal("", r.slot.Size, stateLost)
-		return
-	}
-	r.seal(name, fi.Size(), statePlain)
-}
-
-// extend brings the file of the checkpoint's generation up to the last frame,
-// and decides whether the log goes on in it.
-func (r *recovery) extend(ctx context.Context) error {
-	w, sl := r.w, r.slot
-	name := r.name()
-	if name == "" {
-		return r.gone(ctx)
-	}
-	path := filepath.Join(filepath.Dir(r.s.Path), name)
-	size, whole, err := r.rewrite(path)
-	if err != nil {
-		return err
-	}
-	if !whole && !r.planted() {
-		r.tail = r.redo
-	}
-	own := path == r.s.Path
-	end := sl.Size + textSize(r.redo)
-	if own && whole && size <= end {
-		return r.live(sl.Generation)
-	}
-	if !sl.Rotating || !whole || size > end {
-		r.fresh = true
-		r.notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the collector was down; going on in a new file", name, sl.Generation)
-	}
-	if own {
-		if name, err = w.mover.move(sl.Inode); err != nil {
-			return err
-		}
-	}
-	r.seal(name, size, statePlain)
-	r.adopt(ctx)
-	return r.live(sl.Generation + 1)
-}
-
-// name is what the checkpoint's file is called now, "" when it is gone. The
-// inode proves it only together with a size that it must have.
-func (r *recovery) name() string {
+// nameNow returns the name that the checkpoint's file has now, "" when it is gone.
+func (r *recovery) nameNow() string {
 	for _, name := range []string{filepath.Base(r.s.Path), r.w.mover.find(r.slot.Inode)} {
 		fi, err := os.Stat(filepath.Join(filepath.Dir(r.s.Path), name))
 		if name != "" && err == nil && disk.Inode(fi) == r.slot.Inode {
@@ -192,40 +165,66 @@ func (r *recovery) name() string {
 	return ""
 }
 
-// gone goes on without the checkpoint's file. If nothing at all is there, the
-// log was deleted, and what its last frames hold is written again. If other
-// files are, the state may be older than they are, and then they hold it.
-func (r *recovery) gone(ctx context.Context) error {
-	sl := r.slot
-	r.fresh = true
-	r.seal("", sl.Size, stateLost)
-	if r.planted() {
-		r.adopt(ctx)
-	} else if r.adopt(ctx) {
-		r.notice("STATE older than the log: generation %d is gone, other files are there and are kept; agents' marks decide what is sent again; lines=%d may be lost",
-			sl.Generation, countAll(r.redo))
-	} else {
-		r.tail = r.redo
-		r.notice("GONE file=%s generation=%d was deleted or moved away while the collector was down; going on in a new file", filepath.Base(r.s.Path), sl.Generation)
+// carryOut does what was decided.
+func (r *recovery) carryOut(ctx context.Context, o outcome) (err error) {
+	r.outcome = o
+	if o.same {
+		return r.openLive()
 	}
-	return r.live(sl.Generation + 1)
+	name := r.name // of the checkpoint's file; openLive and the notice use the new one
+	if r.slot != nil && r.name == filepath.Base(r.s.Path) {
+		if r.name, err = r.w.mover.move(r.slot.Inode); err != nil {
+			return err
+		}
+	}
+	if o.sealed != "" && r.name == "" {
+		r.seal(stateLost)
+	} else if o.sealed != "" {
+		r.seal(o.sealed)
+	}
+	r.adopt(ctx)
+	if err := r.openLive(); err != nil {
+		return err
+	}
+	r.postNotice(o.notice, name)
+	return nil
+}
+
+// postNotice posts the notice of an outcome. name is the name that the checkpoint's
+// file had when it was found.
+func (r *recovery) postNotice(kind, name string) {
+	s, base := r.s, filepath.Base(r.s.Path)
+	switch kind {
+	case noticeFound:
+		s.Notice("FOUND file=%s without state; its lines are kept; agents' marks decide what is sent again", base)
+	case noticeRebooted:
+		s.Notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
+	case noticeInterference:
+		s.Notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the collector was down; "+
+			"going on in a new file", name, r.slot.Generation)
+	case noticeState:
+		s.Notice("STATE older than the log: generation %d is gone, other files are there and are kept; "+
+			"agents' marks decide what is sent again; lines=%d may be lost", r.slot.Generation, countAll(r.redo))
+	case noticeGone:
+		s.Notice("GONE file=%s generation=%d was deleted or moved away while the collector was down; "+
+			"going on in a new file", base, r.slot.Generation)
+	}
 }
 
 // seal closes the checkpoint's generation in the catalog.
-func (r *recovery) seal(name string, size int64, state string) {
+func (r *recovery) seal(state string) {
 	for _, g := range r.w.catalog.generations {
 		if g.number == r.slot.Generation {
-			g.name, g.size, g.state, g.closed = name, size, state, time.Now().UTC()
+			g.name, g.size, g.state, g.closed = r.name, r.size, state, time.Now().UTC()
 			r.w.catalog.touchGeneration(g)
 		}
 	}
 }
 
-// settle makes what was found out durable, under a new life of the write-ahead
-// log, and writes again what has no file yet.
-func (r *recovery) settle(ctx context.Context) error {
+// makeDurable makes what was found durable, under a new epoch of the write-ahead log.
+func (r *recovery) makeDurable(ctx context.Context) error {
 	w, s := r.w, r.s
-	if r.fresh {
+	if r.outcome.incarnation {
 		w.catalog.incarnation = wire.NewStreamID()
 		w.catalog.keys.reset(s.env.now())
 		w.catalog.extensions = extensions{} // of lines that may be gone
@@ -260,9 +259,6 @@ func (r *recovery) settle(ctx context.Context) error {
 		return err
 	}
 	r.sweep()
-	for _, text := range r.say {
-		s.Notice("%s", text)
-	}
 	return ctx.Err()
 }
 

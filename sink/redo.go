@@ -77,9 +77,9 @@ func (r *recovery) keepFrames() error {
 	return f.Sync()
 }
 
-// rewrite writes the frames' text into the file where it belongs. It returns
-// the file's size then; whole says that all of the text is in it.
-func (r *recovery) rewrite(path string) (size int64, whole bool, err error) {
+// rewrite writes the frames' text into the file where it belongs. It returns the file's
+// size then, and whether the file holds all that the checkpoint and the frames say.
+func (r *recovery) rewrite(path string) (size int64, complete bool, err error) {
 	f, err := r.s.Disk.Open(path, os.O_RDWR, 0) // its own descriptor: pwrite into an O_APPEND one appends
 	if err != nil {
 		return 0, false, err
@@ -90,7 +90,7 @@ func (r *recovery) rewrite(path string) (size int64, whole bool, err error) {
 		return 0, false, err
 	}
 	if fi.Size() < r.slot.Size {
-		return fi.Size(), len(r.redo) == 0, nil // truncated: what is gone, somebody destroyed
+		return fi.Size(), false, nil // truncated
 	}
 	at := r.slot.Size
 	for i := range r.redo {

@@ -55,6 +55,8 @@ type environment struct {
 	walSize int64            // of the write-ahead log
 	boot    string           // boot id of the machine
 	now     func() time.Time // the clock that keys age by
+
+	recovered func(outcome string) // is called with the row of outcomes that decided
 }
 
 // ownership is what makes this process the log's one writer.
