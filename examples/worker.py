@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A worker for fanin's work distributor: worker.py HOST:PORT GROUP [FROM]
 
-Prints each line of the group that it is given, with its position. Replace done().
+Prints each line of the group that it receives, with its position. Replace process().
 Needs msgpack (Debian: python3-msgpack).
 """
 import socket
@@ -10,8 +10,8 @@ import sys
 import msgpack
 
 
-def done(position, line):
-    """Does the work of one line; an exception gives it back."""
+def process(position, line):
+    """Processes one line. An exception reports it as failed."""
     print(position, line.decode(errors="replace"), flush=True)
 
 
@@ -27,17 +27,17 @@ def lines(runs, text):
 host, port = sys.argv[1].rsplit(":", 1)
 options = {"group": sys.argv[2], "credit": 1000, "from": sys.argv[3] if len(sys.argv) > 3 else "end"}
 with socket.create_connection((host, int(port))) as conn:
-    say = lambda *frame: conn.sendall(msgpack.packb(frame))
-    say("fanin-work", 1, options)
-    hear = msgpack.Unpacker(conn.makefile("rb", 0), read_size=65536, max_buffer_size=128 << 20)
-    for kind, *rest in hear:
+    send = lambda *frame: conn.sendall(msgpack.packb(frame))
+    send("fanin-work", 1, options)
+    frames = msgpack.Unpacker(conn.makefile("rb", 0), read_size=65536, max_buffer_size=128 << 20)
+    for kind, *rest in frames:
         if kind == "lines":
             n, attempt, runs, text = rest
             for i, (position, line) in enumerate(lines(runs, text)):
                 try:
-                    done(position, line)
-                    say("ack", n, i, i + 1)
+                    process(position, line)
+                    send("ack", n, i, i + 1)
                 except Exception as e:
-                    say("nack", n, i, i + 1, str(e)[:1000])
+                    send("nack", n, i, i + 1, str(e)[:1000])
         elif kind == "fault":
             sys.exit(f"the collector refuses: {rest[0]}")
