@@ -11,7 +11,7 @@ import (
 	"fanin/internal/wire"
 )
 
-func TestRoomInTurn(t *testing.T) {
+func TestBudgetInOrder(t *testing.T) {
 	r := &Budget{Limit: 64 << 10}
 	a := r.TryAcquire(32 << 10)
 	if a == nil || r.TryAcquire(64<<10) != nil {
@@ -36,13 +36,13 @@ func TestRoomInTurn(t *testing.T) {
 	}
 }
 
-func (r *Budget) waiters() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.waiting)
+func (m *Budget) waiters() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.waiting)
 }
 
-func TestRoomTimeout(t *testing.T) {
+func TestBudgetTimeout(t *testing.T) {
 	r := &Budget{Limit: 4 << 10}
 	a := r.TryAcquire(1)
 	why := errors.New("late")
@@ -58,7 +58,7 @@ func TestRoomTimeout(t *testing.T) {
 }
 
 // Holders of one block that need a second do not wait for each other for ever.
-func TestRoomMore(t *testing.T) {
+func TestBudgetExtend(t *testing.T) {
 	r := &Budget{Limit: 8 << 20}
 	var all sync.WaitGroup
 	for range 16 {
@@ -88,10 +88,10 @@ func TestRoomMore(t *testing.T) {
 	}
 }
 
-func TestRoomClasses(t *testing.T) {
+func TestBlockSize(t *testing.T) {
 	for n, want := range map[int]int64{0: 4096, 1: 4096, 4096: 4096, 4097: 8192, 1 << 20: 1 << 20, wire.MaxText: wire.MaxText} {
 		if got := BlockSize(n); got != want {
-			t.Errorf("size(%d) = %d, want %d", n, got, want)
+			t.Errorf("BlockSize(%d) = %d, want %d", n, got, want)
 		}
 	}
 }

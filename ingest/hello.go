@@ -18,6 +18,7 @@ type Fault struct {
 	Text   string
 }
 
+// Error implements error.
 func (f *Fault) Error() string { return f.Text }
 
 // CheckHello checks what every input requires of an agent's hello. Batches in a

@@ -173,8 +173,8 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	send := func(kind prometheus.ValueType, name, help string, v int64) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, float64(v))
 	}
-	takenOver := prometheus.NewDesc("fanin_rejected_connections_total", "Connections that the collector closed, by reason.",
-		nil, prometheus.Labels{"reason": "taken_over"})
+	takenOver := prometheus.NewDesc("fanin_rejected_connections_total",
+		"Connections that the collector closed, by reason.", nil, prometheus.Labels{"reason": "taken_over"})
 	ch <- prometheus.MustNewConstMetric(takenOver, prometheus.CounterValue, float64(s.takenOver.Load()))
 	send(prometheus.GaugeValue, "fanin_connected_agents", "Agents connected now.", int64(agents))
 	send(prometheus.CounterValue, "fanin_agent_frames_total", "Batches, opens, skips and ends accepted from agents.",

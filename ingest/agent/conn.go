@@ -68,7 +68,8 @@ func (c *conn) readFrames() error {
 			}
 		default:
 			c.free(f.Batch.Text)
-			return &ingest.Fault{Reason: "protocol", Text: fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)}
+			return &ingest.Fault{Reason: "protocol",
+				Text: fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)}
 		}
 	}
 }

@@ -71,7 +71,8 @@ func (r *lossyReader) handle(s *datagram.Socket, d *datagram.Datagram) bool {
 // isLossy reports whether data begins as a lossy frame: an array of 11 whose first
 // element is the kind.
 func isLossy(data []byte) bool {
-	return len(data) > 2 && data[0] == 0x9b && (data[1] == byte(wire.KindLossy) || data[1] == 0xcc && data[2] == byte(wire.KindLossy))
+	const kind = byte(wire.KindLossy)
+	return len(data) > 2 && data[0] == 0x9b && (data[1] == kind || data[1] == 0xcc && data[2] == kind)
 }
 
 func checkLossy(b *wire.Batch) error {

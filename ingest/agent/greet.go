@@ -66,8 +66,8 @@ func (c *conn) checkHello(k wire.Kind, h wire.Hello) error {
 func (c *conn) checkCert(h wire.Hello) error {
 	state, _ := c.TLS()
 	if len(state.VerifiedChains) == 0 {
-		return &ingest.Fault{Reason: "certificate",
-			Text: "this listener requires a certificate of the agent: set tls = {cert, key} in the agent's configuration"}
+		return &ingest.Fault{Reason: "certificate", Text: "this listener requires a certificate of the agent: " +
+			"set tls = {cert, key} in the agent's configuration"}
 	}
 	names := certNames(state.VerifiedChains[0][0])
 	if !slices.Contains(names, h.Agent) {

@@ -36,7 +36,8 @@ func (d *dropCounter) poll() {
 	d.countOverRate(d.l.overRate.Swap(0))
 	now, err := d.reader.drops()
 	if err != nil {
-		d.l.limited.Warn("udp_drops", "cannot ask the kernel how many datagrams it dropped", "listener", d.address, "error", err)
+		d.l.limited.Warn("udp_drops", "cannot ask the kernel how many datagrams it dropped",
+			"listener", d.address, "error", err)
 		return
 	}
 	d.countKernel(now)
@@ -51,7 +52,8 @@ func (d *dropCounter) countKernel(now uint32) {
 	d.l.metrics.dropped("kernel").Add(float64(n))
 	d.l.Log.Warn("the kernel dropped datagrams: its receive buffer was full", "listener", d.address, "datagrams", n,
 		"remedy", "send more slowly, or raise read_buffer and "+sysctlLine(2*d.l.ReadBuffer))
-	d.l.Notice("LOST n=%d unit=datagrams reason=udp-kernel listener=%s: the kernel's receive buffer was full", n, d.address)
+	d.l.Notice("LOST n=%d unit=datagrams reason=udp-kernel listener=%s: the kernel's receive buffer was full",
+		n, d.address)
 }
 
 // countOverRate counts datagrams of addresses that sent more than they may.
@@ -62,7 +64,8 @@ func (d *dropCounter) countOverRate(n int64) {
 	d.l.metrics.dropped("rate").Add(float64(n))
 	d.l.limited.Warn("udp_rate", "datagrams were dropped because their address sends more than max_rate",
 		"listener", d.address, "datagrams", n)
-	d.l.Notice("LOST n=%d unit=datagrams reason=udp-rate listener=%s: an address sends more than max_rate", n, d.address)
+	d.l.Notice("LOST n=%d unit=datagrams reason=udp-rate listener=%s: an address sends more than max_rate",
+		n, d.address)
 }
 
 func sysctlLine(n int) string { return fmt.Sprintf("sysctl -w net.core.rmem_max=%d", n) }

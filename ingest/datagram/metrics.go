@@ -30,8 +30,9 @@ func (m metrics) empty() prometheus.Counter {
 }
 
 func (m metrics) dropped(reason string) prometheus.Counter {
-	return m.Counter("fanin_udp_dropped_datagrams_total", "Datagrams whose lines are lost: the kernel had no space for them, "+
-		"they were refused, their address sends more than max_rate, or a shutdown was given up.", "reason", reason)
+	return m.Counter("fanin_udp_dropped_datagrams_total", "Datagrams whose lines are lost: "+
+		"the kernel had no space for them, they were refused, their address sends more than max_rate, "+
+		"or a shutdown was given up.", "reason", reason)
 }
 
 func (m metrics) queueFull() prometheus.Counter {

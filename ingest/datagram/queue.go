@@ -237,8 +237,8 @@ func (to *queued) continuedBy(a *addition) bool {
 		return a.in == to.in
 	}
 	return b.Epoch == to.Epoch && b.Offset == to.End && b.Before == to.After &&
-		b.FirstLine == to.FirstLine+int64(to.lines) && b.Agent == to.Agent && b.Host == to.Host && b.Source == to.Source &&
-		to.lines+a.lines <= wire.MaxCutLines
+		b.FirstLine == to.FirstLine+int64(to.lines) && to.lines+a.lines <= wire.MaxCutLines &&
+		b.Agent == to.Agent && b.Host == to.Host && b.Source == to.Source
 }
 
 // run appends what waits, generation after generation, until the queue is closed and

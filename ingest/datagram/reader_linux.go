@@ -20,7 +20,7 @@ type reader struct {
 	fd    int
 	pause unix.Timespec // see read
 	flags int
-	last  int // how many came last
+	last  int // datagrams of the last read
 
 	memory []byte // mapped: of its 64 KiB for each datagram only touched pages are ever there
 	heads  [readAtOnce]mmsghdr
@@ -42,15 +42,15 @@ const (
 	mostPause   = time.Millisecond
 )
 
-// newReader takes conn's socket over and closes conn, so that the
-// poller forgets it. buffer is the size of its receive buffer.
+// newReader returns a reader of conn's socket, and closes conn, so that the poller
+// forgets the socket. buffer is the size of its receive buffer.
 func newReader(conn *net.UDPConn, buffer int) (*reader, error) {
 	r := &reader{flags: unix.MSG_WAITFORONE}
 	var err error
 	if r.fd, err = takeOver(conn); err != nil {
 		return nil, fmt.Errorf("take over the socket of %v: %w", conn.LocalAddr(), err)
 	}
-	if r.memory, err = unix.Mmap(-1, 0, readAtOnce*stride, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE); err != nil {
+	if r.memory, err = mapMemory(readAtOnce * stride); err != nil {
 		unix.Close(r.fd)
 		return nil, fmt.Errorf("map memory for datagrams: %w", err)
 	}
@@ -69,8 +69,12 @@ func newReader(conn *net.UDPConn, buffer int) (*reader, error) {
 	return r, nil
 }
 
-// takeOver closes conn and returns its socket as a descriptor that blocks, for a
-// while.
+func mapMemory(n int) ([]byte, error) {
+	return unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+}
+
+// takeOver closes conn and returns its socket as a descriptor whose reads block for at
+// most readTimeout.
 func takeOver(conn *net.UDPConn) (fd int, err error) {
 	defer conn.Close()
 	raw, err := conn.SyscallConn()
@@ -100,7 +104,7 @@ func (r *reader) drain() {
 	r.pause = unix.Timespec{}
 }
 
-// read waits for datagrams and says how many came; os.ErrDeadlineExceeded after
+// read waits for datagrams and returns how many came; os.ErrDeadlineExceeded after
 // a while without one. When the last read brought several, but not as many as
 // fit, it pauses first to let them come together: waking up for each would cost
 // more than reading it. A datagram that comes alone never waits.
@@ -112,7 +116,8 @@ func (r *reader) read() (int, error) {
 		r.heads[i].Namelen = unix.SizeofSockaddrInet6
 	}
 	r.last = 0
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.heads)), readAtOnce, uintptr(r.flags), 0, 0)
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.heads)), readAtOnce,
+		uintptr(r.flags), 0, 0)
 	switch {
 	case errno == unix.EAGAIN:
 		return 0, os.ErrDeadlineExceeded
@@ -125,7 +130,8 @@ func (r *reader) read() (int, error) {
 	return r.last, nil
 }
 
-// datagram is the i-th of the last read: good until the next.
+// datagram returns the i-th datagram of the last read, which is valid until the next
+// read.
 func (r *reader) datagram(i int) (from netip.Addr, data []byte) {
 	data = r.memory[i*stride:][:r.heads[i].n]
 	switch name := &r.names[i]; name.Family {
@@ -155,7 +161,7 @@ func setReceiveBuffer(conn *net.UDPConn, n int) (got int, err error) {
 	return got / 2, errors.Join(err, control)
 }
 
-// drops is how many datagrams the kernel dropped for this socket, modulo 2^32:
+// drops returns how many datagrams the kernel dropped for this socket, modulo 2^32:
 // the same counter that SO_RXQ_OVFL and /proc/net/udp show.
 func (r *reader) drops() (uint32, error) {
 	var info [unix.SK_MEMINFO_VARS]uint32

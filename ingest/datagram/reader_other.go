@@ -41,5 +41,5 @@ func (r *reader) datagram(int) (netip.Addr, []byte) { return r.from, r.data[:r.n
 
 func setReceiveBuffer(conn *net.UDPConn, n int) (int, error) { return n, conn.SetReadBuffer(n) }
 
-// drops are not known here.
+// drops returns 0: they are not known here.
 func (r *reader) drops() (uint32, error) { return 0, nil }

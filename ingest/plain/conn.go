@@ -60,9 +60,11 @@ func (c *conn) serve() error {
 		c.answerHTTP()
 	case lost != nil:
 	case displaced:
-		c.Reject("displaced", "a connection that was silent for long was closed for a new one: raise max_conns if both are wanted")
+		c.Reject("displaced", "a connection that was silent for long was closed for a new one: "+
+			"raise max_conns if both are wanted", "limit", c.Limits.MaxConns)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.Reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted", "after", c.Limits.IdleTimeout)
+		c.Reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted",
+			"after", c.Limits.IdleTimeout)
 	}
 	return nil
 }

@@ -74,6 +74,7 @@ type Listener struct {
 	once      sync.Once
 	limited   *retry.Log
 	metrics   metrics
+	table     []Format
 	rates     *ingest.Rates
 	appending context.Context // of every Append: ends when a Shutdown is given up
 	giveUp    context.CancelFunc
@@ -94,6 +95,7 @@ func (l *Listener) setUp() {
 		l.MaxConns, l.MaxConnsPerIP = cmp.Or(l.MaxConns, 10_000), cmp.Or(l.MaxConnsPerIP, 256)
 		l.HandshakeTimeout = cmp.Or(l.HandshakeTimeout, 10*time.Second)
 		l.FrameTimeout = cmp.Or(l.FrameTimeout, 30*time.Second)
+		l.table = l.rows()
 		l.rates = ingest.NewRates(l.MaxRate)
 		l.appending, l.giveUp = context.WithCancel(context.Background())
 		l.accepting, l.drain = context.WithCancel(context.Background())

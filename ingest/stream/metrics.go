@@ -49,7 +49,8 @@ func (m metrics) slowed() prometheus.Counter {
 }
 
 func (m metrics) rejected(reason string) prometheus.Counter {
-	return m.Counter("fanin_rejected_connections_total", "Connections that the collector closed, by reason.", "reason", reason)
+	return m.Counter("fanin_rejected_connections_total", "Connections that the collector closed, by reason.",
+		"reason", reason)
 }
 
 func (m metrics) reject(reason string) { m.rejected(reason).Inc() }

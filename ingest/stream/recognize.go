@@ -29,7 +29,9 @@ func (c *Conn) serve() {
 		return
 	}
 	c.ended = err
-	c.l.metrics.connections(f.Name).Inc()
+	if f.Name != "" {
+		c.l.metrics.connections(f.Name).Inc()
+	}
 	if err := f.Serve(c.l.appending, c); err != nil {
 		c.Log.Debug("a connection ended", "format", f.Name, "peer", c.Remote(), "error", err)
 	}
@@ -37,7 +39,7 @@ func (c *Conn) serve() {
 
 // rows returns the table of formats: the listener's, and TLS, which no text begins as.
 func (l *Listener) rows() []Format {
-	return append([]Format{{Name: "tls", Matches: isTLS, Serve: refuseTLS}}, l.Formats...)
+	return append([]Format{{Matches: isTLS, Serve: refuseTLS}}, l.Formats...)
 }
 
 // match returns the first row that a connection beginning with head matches; nil if
@@ -62,7 +64,7 @@ func match(rows []Format, head []byte) (f *Format, undecided bool) {
 // ended the reading: a connection that has ended, or is to end, is of the format that
 // matches everything.
 func (c *Conn) recognize() (f *Format, err error) {
-	rows := c.l.rows()
+	rows := c.l.table
 	b := make([]byte, 64)
 	c.SetReadDeadline(c.IdleDeadline())
 	for begun := false; ; {
@@ -95,7 +97,7 @@ func fallback(rows []Format) *Format {
 // explain reports to the peer why its connection is refused, if its format can express
 // that.
 func (c *Conn) explain(why string) {
-	rows := c.l.rows()
+	rows := c.l.table
 	head, b := []byte(nil), make([]byte, 64)
 	for {
 		n, err := c.nc.Read(b)
@@ -114,17 +116,12 @@ func (c *Conn) explain(why string) {
 
 // isTLS matches a TLS record: a handshake of version 3.0 to 3.4.
 func isTLS(head []byte) (yes, more bool) {
-	for i, ok := range []func(byte) bool{
-		func(b byte) bool { return b == 0x16 }, func(b byte) bool { return b == 3 }, func(b byte) bool { return b <= 4 },
-	} {
-		if i >= len(head) {
-			return false, true
-		}
-		if !ok(head[i]) {
-			return false, false
-		}
+	const handshake, major, maxMinor = 0x16, 3, 4
+	switch {
+	case len(head) > 0 && head[0] != handshake, len(head) > 1 && head[1] != major, len(head) > 2 && head[2] > maxMinor:
+		return false, false
 	}
-	return true, false
+	return len(head) > 2, len(head) <= 2
 }
 
 // answerTLS answers a peer that began a TLS handshake where none is spoken. The answer

@@ -24,8 +24,8 @@ func (c *Conn) handshake() bool {
 	var notTLS tls.RecordHeaderError
 	switch {
 	case errors.As(err, &notTLS):
-		c.Reject("not_tls", "this port speaks TLS, but the peer sent something else: use tls://, or remove tls from the listener",
-			"error", err)
+		c.Reject("not_tls", "this port speaks TLS, but the peer sent something else: "+
+			"use tls://, or remove tls from the listener", "error", err)
 		c.answerPlain(notTLS.RecordHeader[:])
 	case c.Draining(), errors.Is(err, io.EOF): // a port check
 	default:
@@ -74,7 +74,8 @@ func (c *Conn) answerPlain(head []byte) {
 
 // refuseTLS is the protocol of peers that speak TLS to a port that does not.
 func refuseTLS(_ context.Context, c *Conn) error {
-	c.Reject("tls", "this port speaks plain TCP, but the peer began a TLS handshake: use tcp://, or give the listener tls = {...}")
+	c.Reject("tls", "this port speaks plain TCP, but the peer began a TLS handshake: "+
+		"use tcp://, or give the listener tls = {...}")
 	answerTLS(c.raw)
 	return nil
 }

@@ -41,5 +41,6 @@ func (c *Input) collect(ch chan<- prometheus.Metric) {
 		send("fanin_rejected_lines_total", "Lines not kept, by reason.", c.rejected[reason].Load(), "reason", reason)
 	}
 	c.mu.Unlock()
-	send("fanin_received_lines_total", "Lines received, repeats included.", c.received.Load()) // last, as each line is counted first
+	// Last, as each line is counted as received first.
+	send("fanin_received_lines_total", "Lines received, repeats included.", c.received.Load())
 }

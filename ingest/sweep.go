@@ -1,0 +1,117 @@
+package ingest
+
+import (
+	"slices"
+	"time"
+)
+
+// pace is how an arrival has come until the last sweep.
+type pace struct {
+	sweeps   int           // that it has waited for, while the collector made progress
+	last     int64         // bytes that had come by the last sweep
+	quiet    int           // sweeps since the last one at which bytes had come
+	marked   time.Duration // the window in which a large text must bring leastStep begins here
+	markedAt int64         // bytes that had come by then
+}
+
+const (
+	leastStep  = 64 << 10 // what an arrival that holds more must bring in each stallTime while others wait
+	stallTime  = 2 * time.Second
+	crowdRate  = 64 << 10 // bytes a second that an arrival must bring while others wait
+	crowdTime  = 5 * time.Second
+	sweepEvery = 100 * time.Millisecond
+	patience   = int(time.Second / sweepEvery)
+	quietTime  = int(200 * time.Millisecond / sweepEvery)
+)
+
+// sweep checks the arrivals while some wait. It dismisses those that are behind the
+// rate or have stalled; and of the unproven, those that have waited for long, those that
+// are quiet where others hold less, and the slowest one when others have waited for a
+// while. While nothing is written, the collector itself is to blame, and none is
+// dismissed.
+func (m *Budget) sweep() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sweeping = len(m.queue) > 0; !m.sweeping {
+		return
+	}
+	time.AfterFunc(sweepEvery, m.sweep) // ends when nothing waits
+	stuck := len(m.waiting) > 0 && m.released == m.swept
+	m.swept = m.released
+	if stuck {
+		return
+	}
+	for _, a := range m.all.members {
+		if a.slowLocked() {
+			a.dismissLocked()
+		}
+	}
+	long := false
+	for _, a := range m.queue {
+		a.sweeps++
+		if !a.trusted && a.sweeps >= int(crowdTime/sweepEvery) {
+			a.dismissLocked()
+		}
+		long = long || !a.trusted && a.sweeps >= patience
+	}
+	if i := slices.IndexFunc(m.queue, func(a *Arrival) bool { return !a.trusted }); i >= 0 {
+		m.evictForLocked(m.queue[i])
+	}
+	if slowest := m.slowestLocked(); long && slowest != nil {
+		slowest.dismissLocked()
+	}
+}
+
+// evictForLocked dismisses unproven arrivals that are quiet, of addresses that hold more than
+// that of w, until there is enough for w.
+func (m *Budget) evictForLocked(w *Arrival) {
+	for freed := int64(0); freed < w.need; {
+		var largest *Arrival
+		for _, a := range m.unproven.members[1:] {
+			if !a.ended && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
+				(largest == nil || a.address.used > largest.address.used) {
+				largest = a
+			}
+		}
+		if largest == nil {
+			return
+		}
+		largest.dismissLocked()
+		freed += largest.held
+	}
+}
+
+// slowLocked reports whether a has fallen behind.
+func (a *Arrival) slowLocked() bool {
+	age, came := a.clock.age(), a.clock.Bytes()
+	a.quiet++
+	if came != a.last || a.clock.Paused() {
+		a.last, a.quiet = came, 0
+	}
+	if age > crowdTime+time.Duration(came)*time.Second/crowdRate {
+		return true
+	}
+	if age < a.marked+stallTime {
+		return false
+	}
+	stalled := a.held > leastStep && came-a.markedAt < leastStep
+	a.marked, a.markedAt = age, came
+	return stalled
+}
+
+// slowestLocked returns the slowest unproven arrival that is neither the oldest nor just
+// begun; nil: there is none.
+func (m *Budget) slowestLocked() (slowest *Arrival) {
+	least := 0.0
+	for i, a := range m.unproven.members {
+		age := a.clock.age()
+		if i == 0 || a.ended || a.held == 0 || age < time.Second && a.need == 0 {
+			continue
+		}
+		rate := float64(a.clock.Bytes()) / max(age, time.Millisecond).Seconds()
+		if slowest == nil || rate < least {
+			slowest, least = a, rate
+		}
+	}
+	return slowest
+}
