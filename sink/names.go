@@ -7,7 +7,6 @@ import (
 	"unique"
 
 	"fanin/internal/wire"
-	"fanin/sink/line"
 )
 
 // names is what an open says of its stream: whose it is, and what it is called.
@@ -73,8 +72,8 @@ func kindV1(lossy bool, agent string) wire.StreamKind {
 
 // namesOf is what b's listener and its open say.
 func namesOf(b *wire.Batch) names {
-	return names{kind: b.Kind, own: b.Stream, agent: b.Agent, address: b.Address, host: line.CleanName(b.Host, true, "-"),
-		source: line.CleanName(b.Source, false, "-"), identity: string(b.Identity)}
+	return names{kind: b.Kind, own: b.Stream, agent: b.Agent, address: b.Address, host: hostOf(b),
+		source: sourceOf(b.Source, "-"), identity: string(b.Identity)}
 }
 
 // origin is what the streams of one sender have in common, and hold once.

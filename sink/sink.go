@@ -17,7 +17,6 @@ import (
 	"fanin/internal/counters"
 	"fanin/internal/disk"
 	"fanin/internal/wire"
-	"fanin/sink/line"
 )
 
 // Sink is the one writer of a log. Set the fields, Open it, Append to it from
@@ -137,7 +136,7 @@ func (s *Sink) defaults() error {
 	if s.Host == "" {
 		s.Host, _ = os.Hostname()
 	}
-	s.Host = line.CleanName(s.Host, true, "localhost")
+	s.Host = cmp.Or(wire.CleanHost(s.Host), "localhost")
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}

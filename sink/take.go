@@ -2,13 +2,13 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 
 	"fanin/internal/counters"
 	"fanin/internal/disk"
 	"fanin/internal/lines"
 	"fanin/internal/wire"
-	"fanin/sink/line"
 )
 
 // take puts a batch into the group, or its answer if there is nothing to keep.
@@ -142,16 +142,16 @@ const maxPiece = wire.MaxLine + 256
 // takeLines lays anonymous lines out, in slices small enough that no content
 // can make a frame too large for the log.
 func (w *writer) takeLines(b *wire.Batch) error {
-	w.layout.Begin(b.Time, line.CleanName(b.Host, true, "-"), sourceOf(b.Source, "-"), b.Marks)
+	w.layout.Begin(b.Time, hostOf(b), sourceOf(b.Source, "-"), b.Marks)
 	return w.takeSlices(b, b.Text)
 }
 
-// sourceOf is a source as the file names it.
-func sourceOf(own, other string) string {
-	if own == "" {
-		return other
-	}
-	return line.CleanName(own, false, other)
+// hostOf is the host of a batch as the file has it.
+func hostOf(b *wire.Batch) string { return cmp.Or(wire.CleanHost(b.Host), "-") }
+
+// sourceOf is a source as the file has it, or another if there is none.
+func sourceOf(source, other string) string {
+	return cmp.Or(wire.CleanSource(source), other)
 }
 
 func (w *writer) takeSlices(b *wire.Batch, text []byte) error {

@@ -117,6 +117,8 @@ func TestCleanNames(t *testing.T) {
 		"":                 {"", ""},
 		"web-1.a:80":       {"web-1.a:80", "web-1.a_80"},
 		"a b\n\x1bé":       {"a_b____", "a_b____"},
+		"fe80::1":          {"fe80::1", "fe80__1"},
+		"a: b\nc\x1b":      {"a:_b_c_", "a__b_c_"},
 		SourceNotice:       {SourceNotice, SourceNotice + "_"},
 		long(MaxName + 1):  {long(MaxName), long(MaxName)},
 		"nats/Az09._/-{}~": {"nats/Az09._/-___", "nats/Az09._/-___"},

@@ -85,19 +85,6 @@ func TestLayoutEveryByte(t *testing.T) {
 	}
 }
 
-func TestCleanName(t *testing.T) {
-	f := func(in, want string, colon bool) {
-		t.Helper()
-		if got := CleanName(in, colon, "-"); got != want {
-			t.Errorf("%q became %q, want %q", in, got, want)
-		}
-	}
-	f("web-1.example_/x", "web-1.example_/x", false)
-	f("fe80::1", "fe80::1", true)
-	f("a: b\nc\x1b", "a__b_c_", false)
-	f("", "-", true)
-}
-
 // FuzzLayout: one line in is one line out, whatever it holds, and nothing of a
 // clean line changes.
 func FuzzLayout(f *testing.F) {
