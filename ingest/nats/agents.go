@@ -17,68 +17,71 @@ import (
 	"fanin/internal/wire"
 )
 
-// agents answers agents that ask over NATS. There are no connections: an
-// agent is there from its hello until it falls silent.
-type agents struct {
-	n     *Input
-	me    wire.Welcome
-	slots chan struct{}  // one for each message being worked on
-	busy  sync.WaitGroup // those messages
+// responder answers agents that ask over NATS. There are no connections: an agent is present
+// from its hello until it falls silent.
+type responder struct {
+	n        *Input
+	subjects natsconn.Subjects
+	me       wire.Welcome
+	slots    chan struct{}  // one for each message in progress
+	busy     sync.WaitGroup // those messages
 
-	mu     sync.Mutex
-	ending bool // messages are left to be asked again: an Unsubscribe does not wait for its handler
-	here   map[string]*presentAgent
+	mu      sync.Mutex
+	ending  bool // no new message is started: Unsubscribe does not wait for its handler
+	present map[string]*remoteAgent
 }
 
-// presentAgent is an agent that said hello.
-type presentAgent struct {
-	session *ingest.Claim
-	answers string // the subject of its hello's answer: for words that nobody asked for
-	heard   time.Time
-	gone    bool           // nothing new is begun
-	flying  sync.WaitGroup // its batches in Append
+// remoteAgent is an agent that sent a hello.
+type remoteAgent struct {
+	session  *ingest.Claim
+	answers  string // the subject of the answer to its hello: for messages that it did not ask for
+	heard    time.Time
+	gone     bool           // no new batch is started
+	inFlight sync.WaitGroup // its batches in Append
 }
 
 const (
-	maxWorking = 64
-	address    = "NATS"
+	maxWorking = 64     // messages in progress at once
+	address    = "NATS" // of agents, in the list of sessions
 )
 
-func newAgents(n *Input) *agents {
-	return &agents{n: n, me: n.Welcome(""), slots: make(chan struct{}, maxWorking), here: make(map[string]*presentAgent)}
+func newResponder(n *Input) *responder {
+	return &responder{n: n, subjects: n.Agents.Subjects, me: n.Welcome(""), slots: make(chan struct{}, maxWorking),
+		present: make(map[string]*remoteAgent)}
 }
 
-// run serves agents until the listener drains, unless and until another log's
-// collector does so: their agents would be torn between two logs.
-func (a *agents) run() {
-	for a.n.connected() {
-		since := a.n.Conn.Stats().Reconnects
-		subs, err := a.subscribe()
-		a.n.setName(err)
+// run serves agents until the input drains, but not while another log's collector does so:
+// the agents would be torn between two logs.
+func (r *responder) run() {
+	for r.n.connected() {
+		since := r.n.Conn.Stats().Reconnects
+		subs, err := r.listen()
+		r.n.name.set(err)
 		if err == nil {
-			a.n.setTrouble("agents", nil)
-			err = a.serve(subs, since)
-			a.n.setName(err)
-			a.close(subs)
+			r.n.setTrouble(agentsPart, nil)
+			dropped := make(drops)
+			err = r.serve(subs, dropped, since)
+			r.n.name.set(err)
+			r.close(subs, dropped)
 		}
 		if err == nil {
 			return
 		}
-		a.n.setTrouble("agents", err)
-		if !a.n.pause(time.Second + rand.N(2*time.Second)) { // of two that stand back for each other, one is first
+		r.n.setTrouble(agentsPart, err)
+		if !r.n.life.pause(time.Second + rand.N(2*time.Second)) { // jitter decides between two that both step back
 			return
 		}
 	}
 }
 
-// serve looks after the agents that are here until the listener drains, or another
-// has the name. That can be so when the server was away: the other was back first.
-func (a *agents) serve(subs []*nats.Subscription, since uint64) error {
-	for a.n.pause(time.Second) {
-		a.forgetSilent()
-		a.n.Metrics.countDrops(subs...)
-		if now := a.n.Conn.Stats().Reconnects; now != since && a.n.Conn.IsConnected() {
-			if err := a.alone(); err != nil {
+// serve watches over the agents until the input drains, or another collector has the name.
+// That happens when the server was away and the other one was back first.
+func (r *responder) serve(subs []*nats.Subscription, dropped drops, since uint64) error {
+	for r.n.life.pause(time.Second) {
+		r.removeSilent(time.Now())
+		r.n.Metrics.countDrops(dropped, subs...)
+		if now := r.n.Conn.Stats().Reconnects; now != since && r.n.Conn.IsConnected() {
+			if err := r.findOther(); err != nil {
 				return err
 			}
 			since = now
@@ -87,373 +90,260 @@ func (a *agents) serve(subs []*nats.Subscription, since uint64) error {
 	return nil
 }
 
-// close lets all agents go when what is being worked on has its answers.
-func (a *agents) close(subs []*nats.Subscription) {
-	a.n.Metrics.countDrops(subs...)
+// close ends the sessions of all agents when what is in progress was answered.
+func (r *responder) close(subs []*nats.Subscription, dropped drops) {
+	r.n.Metrics.countDrops(dropped, subs...)
+	r.unsubscribe(subs) // the last answers go out before the drain
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.present {
+		r.removeLocked(a, wire.AppendDrain(nil))
+	}
+}
+
+// unsubscribe ends subscriptions, and waits for the messages in progress.
+func (r *responder) unsubscribe(subs []*nats.Subscription) {
 	for _, sub := range subs {
 		sub.Unsubscribe()
 	}
-	a.setEnding(true)
-	a.busy.Wait() // their answers go out before the drain does
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, x := range a.here {
-		a.leaveLocked(x, wire.AppendDrain(nil))
-	}
+	r.setEnding(true)
+	r.busy.Wait()
 }
 
-func (a *agents) setEnding(is bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.ending = is
+func (r *responder) setEnding(is bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ending = is
 }
 
-// subscribe listens, if nobody else of this name does. It says whose collector it is
-// before it asks for others: of two that begin at once, the one that asks later hears
-// of the other.
-func (a *agents) subscribe() (subs []*nats.Subscription, err error) {
+// listen subscribes, if no other collector of this name does. It answers other collectors
+// before it asks for them: if two begin at once, the one that asks later finds the other.
+func (r *responder) listen() (subs []*nats.Subscription, err error) {
 	defer func() {
 		if err != nil {
-			for _, sub := range subs {
-				sub.Unsubscribe()
-			}
+			r.unsubscribe(subs)
 		}
 	}()
-	if err := a.alone(); err != nil {
+	if err := r.findOther(); err != nil {
 		return nil, err
 	}
-	a.setEnding(false)
-	p, who := a.n.Agents, wire.Welcome{Log: a.me.Log, Incarnation: a.me.Incarnation}
-	listen := func(subject string, f nats.MsgHandler) error {
-		return a.n.subscribed(subject, func() error {
-			sub, err := a.n.Conn.Subscribe(subject, f)
+	r.setEnding(false)
+	me := wire.Welcome{Log: r.me.Log, Incarnation: r.me.Incarnation}
+	subscribe := func(subject string, handle nats.MsgHandler) error {
+		return r.n.subscribe(subject, func() error {
+			sub, err := r.n.Conn.Subscribe(subject, handle)
 			if err != nil {
 				return err
 			}
 			subs = append(subs, sub)
-			return sub.SetPendingLimits(-1, a.n.Pending)
+			return sub.SetPendingLimits(-1, r.n.Plain.Pending)
 		})
 	}
-	if err := listen(p.Who(), func(m *nats.Msg) { a.tellWho(m, who) }); err != nil {
+	if err := subscribe(r.subjects.Who(), func(m *nats.Msg) { r.answerWho(m, me) }); err != nil {
 		return subs, err
 	}
-	if err := a.alone(); err != nil {
+	if err := r.findOther(); err != nil {
 		return subs, err
 	}
-	if err := listen(p.AllOfLog(a.me.Log), func(m *nats.Msg) { a.work(m, a.ask) }); err != nil {
+	if err := subscribe(r.subjects.AllOfLog(r.me.Log), func(m *nats.Msg) { r.work(m, r.ask) }); err != nil {
 		return subs, err
 	}
-	err = listen(p.AllHellos(), func(m *nats.Msg) { a.work(m, a.hello) })
+	err = subscribe(r.subjects.AllHellos(), func(m *nats.Msg) { r.work(m, r.hello) })
 	return subs, err
 }
 
-// errTaken is matched by errors that say whose the name is.
-var errTaken = errors.New("give one of them another name")
-
-// whoWithin is how long others have to say whose collectors they are.
-const whoWithin = 250 * time.Millisecond
-
-// alone makes sure that no other log's collector takes agents of this name.
-func (a *agents) alone() error {
-	sub, err := a.n.Conn.SubscribeSync(a.n.Conn.NewInbox())
-	if err != nil {
-		return fmt.Errorf("ask for other collectors: %w", err)
-	}
-	defer sub.Unsubscribe()
-	if err := a.n.Conn.PublishRequest(a.n.Agents.Who(), sub.Subject, nil); err != nil {
-		return fmt.Errorf("ask for other collectors: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(a.n.ctx, whoWithin)
-	defer cancel()
-	for {
-		m, err := sub.NextMsgWithContext(ctx)
-		if err != nil {
-			return nil // nobody more answers
-		}
-		var f wire.Frame
-		if wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f) == nil && f.Kind == wire.KindWelcome && f.Welcome.Log != a.me.Log {
-			return fmt.Errorf("the collector of the log %s takes agents = %q on this server already; %w", f.Welcome.Log, a.n.Agents, errTaken)
-		}
-	}
-}
-
-// work does one message on a goroutine of its own.
-func (a *agents) work(m *nats.Msg, f func(m *nats.Msg, agent string)) {
+// work handles one message on a goroutine of its own.
+func (r *responder) work(m *nats.Msg, handle func(m *nats.Msg, agent string)) {
 	agent := natsconn.AgentOf(m.Subject)
-	if !strings.HasPrefix(m.Reply, a.n.Agents.Answer(agent, "")) {
-		a.n.reject("subject", "a message of an agent wants its answer elsewhere than it may", "subject", m.Subject, "reply", m.Reply)
+	if !strings.HasPrefix(m.Reply, r.subjects.Answer(agent, "")) {
+		r.n.reject("subject", "an agent's message asks for its answer on a subject that is not the agent's",
+			"subject", m.Subject, "reply", m.Reply)
 		return
 	}
-	a.slots <- struct{}{}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.ending {
-		<-a.slots
+	r.slots <- struct{}{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ending {
+		<-r.slots
 		return
 	}
-	a.busy.Go(func() { // ends with its answer
-		defer func() { <-a.slots }()
-		f(m, agent)
+	r.busy.Go(func() { // ends with its answer
+		defer func() { <-r.slots }()
+		handle(m, agent)
 	})
 }
 
-// tellWho says whose collector this is. It answers to inboxes only: with a subject of
-// the asker's choice it would publish where he may not.
-func (a *agents) tellWho(m *nats.Msg, who wire.Welcome) {
-	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) && !strings.HasPrefix(m.Reply, a.n.Agents.Answers()) {
-		a.n.reject("subject", "who asks for this collector wants the answer elsewhere than in an inbox", "reply", m.Reply)
+// answerWho answers another collector with our log. It answers to inboxes only: on a subject of
+// the client's choice it would publish where the client may not.
+func (r *responder) answerWho(m *nats.Msg, me wire.Welcome) {
+	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) && !strings.HasPrefix(m.Reply, r.subjects.Answers()) {
+		r.n.reject("subject", "a request for this collector's log asks for the answer on a subject that is no inbox",
+			"reply", m.Reply)
 		return
 	}
-	a.reply(m.Reply, wire.AppendWelcome(nil, who))
+	r.reply(m.Reply, wire.AppendWelcome(nil, me))
 }
 
-func (a *agents) reply(to string, frame []byte) {
-	if err := a.n.Conn.Publish(to, frame); err != nil {
-		a.n.limited.Warn("nats_answer", "cannot answer over NATS; the agent asks again", "to", to, "error", err)
+func (r *responder) reply(to string, frame []byte) {
+	if err := r.n.Conn.Publish(to, frame); err != nil {
+		r.n.limited.Warn("nats_answer", "cannot answer over NATS; the agent asks again", "to", to, "error", err)
 	}
 }
 
-// fault tells an agent that it cannot go on, and counts why.
-func (a *agents) fault(to string, f *ingest.Fault) {
-	a.n.reject(f.Reason, "an agent's message was not taken: "+f.Text, "to", to)
-	a.reply(to, wire.AppendFault(nil, f.Text, ingest.FaultPause))
+// fault answers an agent that it cannot continue, and counts the reason.
+func (r *responder) fault(to string, f *ingest.Fault) {
+	r.n.reject(f.Reason, "an agent's message was not accepted: "+f.Text, "to", to)
+	r.reply(to, wire.AppendFault(nil, f.Text, ingest.FaultPause))
 }
 
-// hello takes a greeting: the agent's older session ends, and it learns where its
-// streams stand.
-func (a *agents) hello(m *nats.Msg, agent string) {
+// protocolFault is the fault of a message that is none of the protocol.
+func protocolFault(format string, args ...any) *ingest.Fault {
+	return &ingest.Fault{Reason: "protocol", Text: fmt.Sprintf(format, args...)}
+}
+
+// hello handles a hello: the agent's older session ends, and the answer is how far its streams
+// are.
+func (r *responder) hello(m *nats.Msg, agent string) {
 	var f wire.Frame
 	if err := wire.NewDecoder(bytes.NewReader(m.Data)).Next(&f); err != nil {
-		a.fault(m.Reply, &ingest.Fault{Reason: "protocol", Text: err.Error()})
+		r.fault(m.Reply, protocolFault("%v", err))
 		return
 	}
-	if err := a.n.checkHello(&f, agent, wire.Version); err != nil {
-		a.fault(m.Reply, err)
+	if err := r.n.checkHello(&f, agent, wire.Version); err != nil {
+		r.fault(m.Reply, err)
 		return
 	}
-	x := &presentAgent{answers: m.Reply, heard: time.Now()}
-	ctx, cancel := context.WithTimeout(a.n.ctx, 10*time.Second)
+	a := &remoteAgent{answers: m.Reply, heard: time.Now()}
+	ctx, cancel := context.WithTimeout(r.n.life.appending, 10*time.Second)
 	defer cancel()
 	claim := func() (*ingest.Claim, error) {
-		return a.n.Sessions.Claim(ctx, f.Hello, address, func(reason string) { a.evict(x, reason) })
+		return r.n.Sessions.Claim(ctx, f.Hello, address, func(reason string) { r.evict(a, reason) })
 	}
 	session, err := claim()
-	if err != nil && a.vacated(ctx, agent) {
+	if err != nil && r.vacated(ctx, agent) {
 		session, err = claim()
 	}
 	if err != nil {
-		a.fault(m.Reply, &ingest.Fault{Reason: "agent_id", Text: err.Error()})
+		r.fault(m.Reply, &ingest.Fault{Reason: "agent_id", Text: err.Error()})
 		return
 	}
-	a.mu.Lock()
-	x.session = session
-	a.here[agent] = x
-	a.mu.Unlock()
-	for frame := range wire.WelcomeFrames(a.n.Welcome(agent), int(a.n.Conn.MaxPayload())-64) {
-		a.reply(m.Reply, frame)
+	r.mu.Lock()
+	a.session = session
+	r.present[agent] = a
+	r.mu.Unlock()
+	for frame := range wire.WelcomeFrames(r.n.Welcome(agent), int(r.n.Conn.MaxPayload())-64) {
+		r.reply(m.Reply, frame)
 	}
-	a.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
+	r.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
 }
 
-// vacated reports whether the session that has an agent's id is nobody's any more,
-// and over: when nobody listens for its answers, its process is gone.
-func (a *agents) vacated(ctx context.Context, agent string) bool {
-	a.mu.Lock()
-	x := a.here[agent]
-	a.mu.Unlock()
-	if x == nil {
+// vacated ends the session that has an agent's id if its process is gone, which it is when no
+// client listens for its answers. It reports whether the session has ended.
+func (r *responder) vacated(ctx context.Context, agent string) bool {
+	r.mu.Lock()
+	a := r.present[agent]
+	r.mu.Unlock()
+	if a == nil {
 		return false
 	}
-	asked, cancel := context.WithTimeout(ctx, 300*time.Millisecond) // who is there does not answer a pong
+	// A live agent ignores a pong, so only ErrNoResponders proves that it is gone.
+	asked, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	if _, err := a.n.Conn.RequestWithContext(asked, x.answers, wire.AppendPing(nil, wire.KindPong, 0)); !errors.Is(err, nats.ErrNoResponders) {
+	_, err := r.n.Conn.RequestWithContext(asked, a.answers, wire.AppendPing(nil, wire.KindPong, 0))
+	if !errors.Is(err, nats.ErrNoResponders) {
 		return false
 	}
-	a.mu.Lock()
-	a.leaveLocked(x, nil)
-	a.mu.Unlock()
+	r.mu.Lock()
+	r.removeLocked(a, nil)
+	r.mu.Unlock()
 	select {
-	case <-x.session.Done():
+	case <-a.session.Done():
 		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// checkHello is what a message of an agent must begin with. The server vouches
-// for the subject, so the host must be what the subject says, too.
-func (n *Input) checkHello(f *wire.Frame, agent string, least int) *ingest.Fault {
-	switch {
-	case f.Kind != wire.KindHello:
-		return &ingest.Fault{Reason: "protocol", Text: "a message of an agent begins with a hello"}
-	case f.Hello.Agent != agent:
-		return &ingest.Fault{Reason: "agent_id", Text: fmt.Sprintf("agent %q says that it is %q", agent, f.Hello.Agent)}
-	}
-	if bad := ingest.CheckHello(f.Hello, least); bad != nil {
-		return bad
-	}
-	if f.Hello.Version == 1 && !n.TrustHost {
-		f.Hello.Host = agent // that version named any host; what it left in a stream is taken all the same
-	}
-	if f.Hello.Host != "" && f.Hello.Host != agent && !n.TrustHost {
-		return &ingest.Fault{Reason: "host", Text: fmt.Sprintf("host %q is not the agent's id, %q, which is all that a NATS server can vouch for: "+
-			"set host in the agent's configuration, or trust_host = true in [[collector.nats]]", f.Hello.Host, agent)}
-	}
-	return nil
-}
-
 // evict ends a session because the agent came again. It does not wait.
-func (a *agents) evict(x *presentAgent, reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.leaveLocked(x, wire.AppendFault(nil, reason, ingest.FaultPause))
+func (r *responder) evict(a *remoteAgent, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.removeLocked(a, wire.AppendFault(nil, reason, ingest.FaultPause))
 }
 
-// leaveLocked lets an agent go, with a last word, once nothing of it is in flight.
-func (a *agents) leaveLocked(x *presentAgent, word []byte) {
-	if x.gone {
+// removeLocked ends an agent's session, with a last message, once nothing of it is in flight.
+func (r *responder) removeLocked(a *remoteAgent, last []byte) {
+	if a.gone {
 		return
 	}
-	x.gone = true
-	if a.here[x.session.Hello.Agent] == x {
-		delete(a.here, x.session.Hello.Agent)
+	a.gone = true
+	if r.present[a.session.Hello.Agent] == a {
+		delete(r.present, a.session.Hello.Agent)
 	}
 	go func() { // ends with the last Append
-		x.flying.Wait()
-		a.n.Sessions.Release(x.session)
-		if word != nil {
-			a.reply(x.answers, word)
+		a.inFlight.Wait()
+		r.n.Sessions.Release(a.session)
+		if last != nil {
+			r.reply(a.answers, last)
 		}
 	}()
 }
 
-func (a *agents) forgetSilent() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, x := range a.here {
-		if time.Since(x.heard) > a.n.AgentTimeout {
-			a.leaveLocked(x, nil)
+func (r *responder) removeSilent(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.present {
+		if now.Sub(a.heard) > r.n.Agents.Timeout {
+			r.removeLocked(a, nil)
 		}
 	}
 }
 
-// ask takes a batch or a ping of an agent that said hello.
-func (a *agents) ask(m *nats.Msg, agent string) {
-	d, err := a.n.newFrames(m.Data)
-	var f wire.Frame
-	var bad *ingest.Fault
-	if err == nil {
-		if err = d.Next(&f); err == nil {
-			bad = a.n.checkHello(&f, agent, wire.Version)
-		}
-	}
-	if err != nil {
-		bad = &ingest.Fault{Reason: "protocol", Text: err.Error()}
-	}
-	if bad != nil {
-		a.n.freeText(f.Batch.Text)
-		a.fault(m.Reply, bad)
+// ask handles a batch or a ping of an agent that sent a hello.
+func (r *responder) ask(m *nats.Msg, agent string) {
+	d, f, fault := r.n.openMessage(m.Data, agent)
+	if fault != nil {
+		r.fault(m.Reply, fault)
 		return
 	}
-	x := a.enter(&f.Hello)
-	if x == nil {
-		a.reply(m.Reply, wire.AppendFault(nil, "say hello first: it was forgotten, or the collector started anew", 0))
+	a := r.enter(&f.Hello)
+	if a == nil {
+		r.reply(m.Reply, wire.AppendFault(nil, "send a hello first: the session has ended, or the collector was restarted", 0))
 		return
 	}
-	defer x.flying.Done()
-	x.session.Frames.Add(1)
+	defer a.inFlight.Done()
+	a.session.Frames.Add(1)
 	switch err := d.Next(&f); {
-	case errors.Is(err, errNoRoom):
-		a.reply(m.Reply, wire.AppendAnswer(nil, wire.Answer{Kind: wire.KindLater, Stream: f.Batch.Stream, Reason: err.Error()}))
+	case errors.Is(err, errNoBudget):
+		answer := wire.Answer{Kind: wire.KindLater, Stream: f.Batch.Stream, Reason: err.Error()}
+		r.reply(m.Reply, wire.AppendAnswer(nil, answer))
 	case err != nil:
-		a.fault(m.Reply, &ingest.Fault{Reason: "protocol", Text: err.Error()})
+		r.fault(m.Reply, protocolFault("%v", err))
 	case f.Kind == wire.KindPing:
-		a.reply(m.Reply, wire.AppendPing(nil, wire.KindPong, f.N))
-	case f.Kind == wire.KindDrain: // it goes down
-		a.mu.Lock()
-		a.leaveLocked(x, nil)
-		a.mu.Unlock()
+		r.reply(m.Reply, wire.AppendPing(nil, wire.KindPong, f.N))
+	case f.Kind == wire.KindDrain: // the agent stops
+		r.mu.Lock()
+		r.removeLocked(a, nil)
+		r.mu.Unlock()
 	case isOfStream(f.Kind):
-		outcome := a.n.offer(&f.Batch, &x.session.Hello)
-		a.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
+		outcome := r.n.offer(&f.Batch, &a.session.Hello)
+		r.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
 	default:
-		a.n.freeText(f.Batch.Text)
-		a.fault(m.Reply, &ingest.Fault{Reason: "protocol", Text: fmt.Sprintf("a frame of kind %d is not an agent's to send here", f.Kind)})
+		r.n.freeText(f.Batch.Text)
+		r.fault(m.Reply, protocolFault("an agent may not send a frame of kind %d here", f.Kind))
 	}
 }
 
-// enter finds the session that a message belongs to, with the message in flight;
-// nil: there is none.
-func (a *agents) enter(h *wire.Hello) *presentAgent {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	x := a.here[h.Agent]
-	if x == nil || x.gone || x.session.Hello.Instance != h.Instance || x.session.Hello.Run != h.Run {
+// enter returns the session that a message belongs to, with the message in flight; nil: there
+// is none.
+func (r *responder) enter(h *wire.Hello) *remoteAgent {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.present[h.Agent]
+	if a == nil || a.gone || a.session.Hello.Instance != h.Instance || a.session.Hello.Run != h.Run {
 		return nil
 	}
-	x.heard = time.Now()
-	x.flying.Add(1)
-	return x
-}
-
-func isOfStream(k wire.Kind) bool {
-	return k == wire.KindBatch || k == wire.KindOpen || k == wire.KindSkip || k == wire.KindEnd
-}
-
-var errBusy = errors.New("the batch before it is still being written")
-
-var errNoRoom = errors.New("too many lines wait to be written; send again later")
-
-// newFrames reads the frames of one message. Texts lie in blocks of the budget,
-// which freeText gives back.
-func (n *Input) newFrames(message []byte) (*wire.Decoder, error) {
-	d := wire.NewDecoder(bytes.NewReader(message))
-	var err error
-	if d.Zstd, err = n.unpack(); err != nil {
-		return nil, fmt.Errorf("prepare to open compressed texts: %w", err)
-	}
-	opening := false
-	d.Room = func(size int) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(n.ctx, 10*time.Second)
-		defer cancel()
-		take := n.Budget.Acquire
-		if opening {
-			take = n.Budget.Extend
-		}
-		opening = true
-		block, err := take(ctx, size)
-		if err != nil {
-			return nil, errNoRoom // at the end, too: it is no fault of the message
-		}
-		return block, nil
-	}
-	d.Free = n.freeText
-	return d, nil
-}
-
-func (n *Input) freeText(text []byte) {
-	if cap(text) > 0 {
-		n.Budget.Release(text)
-	}
-}
-
-// offer gives an agent's batch to the keeper, and its text back to the budget.
-func (n *Input) offer(b *wire.Batch, h *wire.Hello) error {
-	defer n.freeText(b.Text)
-	b.Input = "nats-agent"
-	ingest.SetSession(b, h, n.TrustHost, time.Now())
-	switch {
-	case b.Stream.IsZero():
-		return &wire.Refused{Reason: "a batch of no stream"}
-	case !n.Sessions.StartFrame(b.Agent, b.Stream):
-		return errBusy
-	}
-	defer n.Sessions.FinishFrame(b.Agent, b.Stream)
-	return ingest.Offer(n.ctx, n.Out, n.agentLines, *b)
-}
-
-// reject says why a message is not taken, and counts it.
-func (n *Input) reject(reason, text string, args ...any) {
-	n.Metrics.rejectMessage(reason)
-	n.limited.Warn("nats_"+reason, text, args...)
+	a.heard = time.Now()
+	a.inFlight.Add(1)
+	return a
 }

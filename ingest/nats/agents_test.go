@@ -11,6 +11,7 @@ import (
 
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
@@ -18,10 +19,9 @@ import (
 // agents serves agents over a Memory, through a stream too.
 func serveAgents(t testing.TB, s *natstest.Server) (*Input, *appendertest.Memory) {
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true,
-		RefusedDir: filepath.Join(t.TempDir(), "refused")}
-	serveNATS(t, s, n)
-	quiet(t, n)
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Refusals: RefusedStore{Dir: filepath.Join(t.TempDir(), "refused")}}
+	serve(t, s, n)
+	healthy(t, n)
 	return n, m
 }
 
@@ -37,7 +37,7 @@ func ask(t testing.TB, nc *nats.Conn, subject, agent string, message []byte) (f 
 	if err := nc.PublishRequest(subject, to, message); err != nil {
 		t.Fatal(err)
 	}
-	m, err := sub.NextMsg(2 * time.Second)
+	m, err := sub.NextMsg(waittest.Limit)
 	if err != nil {
 		return f, false
 	}
@@ -68,15 +68,15 @@ func TestHostileAgents(t *testing.T) {
 	log := m.Log
 	fault("text", p.Hello("a"), "a", []byte("GET / HTTP/1.1\r\n\r\n"), "")
 	fault("nothing", p.Hello("a"), "a", nil, "EOF")
-	fault("another's id", p.Hello("a"), "a", helloOf("b"), `says that it is "b"`)
+	fault("another's id", p.Hello("a"), "a", helloOf("b"), `sent the hello of "b"`)
 	fault("the reserved id", p.Hello("fanin"), "fanin", helloOf("fanin"), "agent id")
 	fault("an old protocol", p.Hello("a"), "a", wire.AppendHello(nil, wire.Hello{Version: 99, Agent: "a"}), "version")
 	fault("another's host", p.Hello("a"), "a", wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "a", Host: "bank"}), `host "bank" is not the agent's id`)
-	fault("no hello before", p.Log(log, "stranger"), "stranger", wire.AppendPing(helloOf("stranger"), wire.KindPing, 1), "say hello first")
+	fault("no hello before", p.Log(log, "stranger"), "stranger", wire.AppendPing(helloOf("stranger"), wire.KindPing, 1), "send a hello first")
 	if f, ok := ask(t, nc, p.Hello("a"), "a", helloOf("a")); !ok || f.Kind != wire.KindWelcome || f.Welcome.Log != log {
 		t.Fatalf("no welcome: %+v", f)
 	}
-	fault("a frame that is not an agent's", p.Log(log, "a"), "a", wire.AppendDrain(wire.AppendFault(helloOf("a"), "x", 1)), "not an agent's")
+	fault("a frame that is not an agent's", p.Log(log, "a"), "a", wire.AppendDrain(wire.AppendFault(helloOf("a"), "x", 1)), "an agent may not send")
 	fault("half a frame", p.Log(log, "a"), "a", append(helloOf("a"), 0x9c, 1), "")
 	b := wire.Batch{Stream: wire.NewStreamID(), Epoch: 1, End: 1 << 30}
 	claimed := wire.AppendBatch(helloOf("a"), &b, 0, nil)
@@ -98,8 +98,14 @@ func TestHostileAgents(t *testing.T) {
 			}
 		}
 	}
-	if m, err := spy.NextMsg(300 * time.Millisecond); err == nil {
-		t.Errorf("answered elsewhere: %q", m.Data)
+	// Messages of one subject are handled in order: when these are answered, so were those before.
+	for _, subject := range []string{p.Hello("a"), p.Log(log, "a"), p.Who()} {
+		if _, ok := ask(t, nc, subject, "a", wire.AppendPing(helloOf("a"), wire.KindPing, 1)); !ok {
+			t.Errorf("%s is not answered any more", subject)
+		}
+	}
+	if n, _, err := spy.Pending(); n > 0 || err != nil {
+		t.Errorf("%d answers went elsewhere, %v", n, err)
 	}
 
 	// In a stream, nobody is there to be told: it is counted, and kept beside the log.
@@ -117,15 +123,7 @@ func TestHostileAgents(t *testing.T) {
 	}
 	publishStored(t, nc, "logs.a", "still here")
 	waitFor(t, m, n, "still here\n")
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		info, err := js.Stream(t.Context(), "LOGS")
-		if err == nil && info.CachedInfo().State.Msgs == 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("what is no batch stays in the stream for ever")
-		}
-	}
+	await(t, js, 0)
 	// All were acknowledged, so that all are counted by now.
 	if got := count(n.Metrics.rejected["protocol"]) - before; got != 7*6 {
 		t.Errorf("%d messages were rejected, want %d", got, 7*6)
@@ -144,25 +142,29 @@ func TestHostileAgents(t *testing.T) {
 func TestTwoCollectorsOneName(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	first := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin"}
-	stop := serveNATS(t, s, first)
-	quiet(t, first)
+	first := &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}}
+	stop := serve(t, s, first)
+	healthy(t, first)
 	other := &appendertest.Memory{Log: wire.NewStreamID()}
-	second := &Input{Out: other, Welcome: other.Welcome, Agents: "fanin"}
-	serveNATS(t, s, second)
+	second := &Input{Out: other, Welcome: other.Welcome, Agents: AgentOptions{Subjects: "fanin"}}
+	serve(t, s, second)
 	troubled(t, second, "the collector of the log "+m.Log.String())
 	stop()
-	quiet(t, second)
+	healthy(t, second)
 }
 
-// TestAgentsIdentity: another instance with an agent's id is refused while the
-// first is heard of, let in when that said goodbye, and when it fell silent.
+// TestAgentsIdentity: another instance with an agent's id is refused while the first one lives, and
+// accepted when it stopped, when it fell silent, and when it is gone.
 func TestAgentsIdentity(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", AgentTimeout: 2 * time.Second}
-	serveNATS(t, s, n)
-	quiet(t, n)
+	n := &Input{Out: m, Conn: s.Connect(), Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin", Timeout: time.Hour}}
+	n.setUp()
+	r := newResponder(n)
+	ended := make(chan struct{})
+	go func() { r.run(); close(ended) }() // ended below
+	defer func() { n.life.stop(); <-ended }()
+	healthy(t, n)
 	nc := s.Connect()
 	p := natsconn.Subjects("fanin")
 	hello := func(instance byte, run int64) []byte {
@@ -174,7 +176,11 @@ func TestAgentsIdentity(t *testing.T) {
 			t.Errorf("%s: answered %v, kind %d %q, want %d", what, ok, f.Kind, f.Reason, kind)
 		}
 	}
-	listening, err := nc.SubscribeSync(p.Answer("a", ">")) // as a process does that lives
+	left := func() {
+		t.Helper()
+		waittest.UntilEqual(t, "the number of agents", 0, func() int { return len(n.Sessions.List()) })
+	}
+	listening, err := nc.SubscribeSync(p.Answer("a", ">")) // as a live process does
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,17 +189,24 @@ func TestAgentsIdentity(t *testing.T) {
 	want("a later run", hello(1, 2), wire.KindWelcome)
 	want("an older run", hello(1, 1), wire.KindFault)
 	for run, kind := range map[int64]wire.Kind{1: wire.KindFault, 2: wire.KindPong} {
-		if f, ok := ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendPing(hello(1, run), wire.KindPing, 1)); !ok || f.Kind != kind {
+		f, ok := ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendPing(hello(1, run), wire.KindPing, 1))
+		if !ok || f.Kind != kind {
 			t.Errorf("a message of run %d is answered with kind %d, want %d", run, f.Kind, kind)
 		}
 	}
-	ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendDrain(hello(1, 2)))
-	want("another, after the goodbye", hello(2, 1), wire.KindWelcome)
-	time.Sleep(4 * time.Second)
+	if err := nc.PublishRequest(p.Log(m.Log, "a"), p.Answer("a", "x"), wire.AppendDrain(hello(1, 2))); err != nil {
+		t.Fatal(err)
+	}
+	left()
+	want("another, after the first one stopped", hello(2, 1), wire.KindWelcome)
+	r.removeSilent(time.Now().Add(59 * time.Minute))
+	want("another, after a pause", hello(3, 1), wire.KindFault)
+	r.removeSilent(time.Now().Add(2 * time.Hour))
+	left()
 	want("another, after silence", hello(3, 1), wire.KindWelcome)
 	want("a clone of that", hello(4, 1), wire.KindFault)
 	listening.Unsubscribe()
-	want("another, when nobody listens for the first's answers", hello(4, 1), wire.KindWelcome)
+	want("another, when no client listens for the first one's answers", hello(4, 1), wire.KindWelcome)
 	if list := n.Sessions.List(); len(list) != 1 || list[0].Address != "NATS" {
 		t.Errorf("the sessions are %+v", list)
 	}
@@ -203,20 +216,18 @@ func TestAgentsIdentity(t *testing.T) {
 func TestLateHandler(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin"}
-	stop := serveNATS(t, s, n)
-	quiet(t, n)
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}}
+	stop := serve(t, s, n)
+	healthy(t, n)
 	before := s.NumSubscriptions()
-	a := newAgents(n)
+	a := newResponder(n)
 	ended := make(chan struct{})
 	go func() { a.run(); close(ended) }() // ended by stop
-	for s.NumSubscriptions() < before+3 {
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, "the subscriptions", func() bool { return s.NumSubscriptions() >= before+3 })
 	stop()
 	<-ended
-	late := nats.NewMsg(n.Agents.Hello("a"))
-	late.Reply = n.Agents.Answer("a", "x")
+	late := nats.NewMsg(n.Agents.Subjects.Hello("a"))
+	late.Reply = n.Agents.Subjects.Answer("a", "x")
 	a.work(late, func(*nats.Msg, string) { t.Error("a message was begun after the end") })
 	a.busy.Wait()
 }
@@ -230,9 +241,9 @@ func FuzzNATSMessages(f *testing.F) {
 	for _, m := range [][]byte{whole, whole[:len(whole)-1], helloOf("a"), helloOf("b"), wire.AppendPing(helloOf("a"), wire.KindPing, 1), wire.AppendDrain(helloOf("a")), []byte("text"), nil} {
 		f.Add(m)
 	}
-	n := &Input{Out: &appendertest.Memory{}, Agents: "fanin"}
+	n := &Input{Out: &appendertest.Memory{}, Agents: AgentOptions{Subjects: "fanin"}}
 	n.setUp()
-	f.Cleanup(n.giveUp)
+	f.Cleanup(n.life.abandon)
 	s := newStreamReader(n)
 	f.Fuzz(func(t *testing.T, m []byte) {
 		chains := make(map[wire.StreamID]*chain)
@@ -243,7 +254,7 @@ func FuzzNATSMessages(f *testing.F) {
 				}
 			}
 		}
-		if frame, err := n.open(m); err == nil {
+		if frame, err := n.openBatch(m); err == nil {
 			if !isOfStream(frame.Kind) {
 				t.Errorf("a frame of kind %d is taken for a batch", frame.Kind)
 			}

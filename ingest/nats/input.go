@@ -1,14 +1,16 @@
+// Package nats is the input from a NATS server: agents' batches, which are answered, and
+// other clients' messages as plain lines. Messages come as they are published, or through a
+// JetStream stream; then each is in the log exactly once, in the stream's order.
+//
+//	agents ----> responder.work ----------------------------> Out.Append -> answer
+//	subjects --> subjectReader.run -> batchBuilder ---------> Out.Append
+//	JetStream -> streamReader.run -> streamReader.process --> Out.Append -> answer, ack
 package nats
 
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,73 +19,67 @@ import (
 
 	"fanin/ingest"
 	"fanin/internal/counters"
-	"fanin/internal/disk"
 	"fanin/internal/lines"
 	"fanin/internal/natsconn"
 	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
-// NATS takes lines from a NATS server: agents' batches, which are answered, and
-// messages of anybody as plain lines. Messages come as they are published, or
-// through a JetStream stream; then each is kept exactly once, in the stream's
-// order. Set the fields, then Serve. Zero fields take the defaults named.
-//
-//	agents ----> agents.hear ---------------------> Out.Append -> answer
-//	plain -----> subjectReader.run -> pile ---------------> Out.Append
-//	JetStream -> streamReader.run -> streamReader.process -> Out.Append -> answer, ack
+// Input accepts lines from one NATS server. Set the fields, then Serve. Zero fields take the
+// defaults named.
 type Input struct {
-	Conn     *nats.Conn                       // required; it stays the caller's
-	Out      wire.Appender                    // who keeps the lines; required
-	Welcome  func(agent string) wire.Welcome  // what to tell an agent that connects; nil refuses agents
+	Conn     *nats.Conn                       // required; the caller closes it
+	Out      wire.Appender                    // commits the lines; required
+	Welcome  func(agent string) wire.Welcome  // what an agent is told that connects; nil refuses agents
 	Sessions *ingest.Sessions                 // shared by the listeners of a process; nil: its own
 	Budget   *ingest.Budget                   // shared by the listeners of a process; nil: its own
 	Metrics  *Metrics                         // shared by the listeners of a process; nil: its own
 	Inputs   *counters.Set                    // counts lines; shared by all of a process; nil: its own
 	Log      *slog.Logger                     // nil: discard
-	Notice   func(format string, args ...any) // says in the log itself what was lost; nil: only Log
+	Notice   func(format string, args ...any) // reports in the log itself what was lost; nil: only Log
 
-	Agents   natsconn.Subjects // where agents are met; "": nowhere
-	Subjects []string          // of plain messages, with wildcards; a message's subject is its lines' source
-	Queue    string            // without Stream: share the messages with others of this queue group
-	Stream   string            // take plain messages, and agents' batches, from this JetStream stream
-	Durable  string            // its consumer; default "fanin"
-	Create   bool              // make stream and consumer where they are missing
-	Replicas int               // of a stream that is made; default 1
-	Host     string            // of plain lines; default "nats"
+	Agents   AgentOptions
+	Plain    PlainOptions
+	Stream   StreamOptions
+	Refusals RefusedStore // of batches that the log refused
 
-	TrustHost   bool   // an agent may name any host, not only its id
-	RefusedDir  string // where batches from the stream are kept that the log refused; "": they are only counted and reported
-	KeepRefused int64  // bytes of them, a sixteenth of it for one agent; default 256 MiB
-	Disk        *disk.Disk
+	once    sync.Once
+	life    lifetime
+	health  health
+	name    nameCheck
+	limited *retry.Log
+	unpack  func() (*zstd.Decoder, error)
+	lines   struct{ plain, agents *counters.Input }
+}
 
-	MaxLine      int           // longer plain lines are split; default wire.MaxLine, at least 256 bytes
-	Pending      int           // bytes of plain messages that wait to be kept; what comes beyond is dropped, and counted; default 64 MiB
-	AgentTimeout time.Duration // forgets silent agents, which ping each 5 s; default 12 s
+// AgentOptions are how agents are served.
+type AgentOptions struct {
+	Subjects  natsconn.Subjects // where agents are met; "": nowhere
+	TrustHost bool              // an agent may name any host, not only its id
+	Timeout   time.Duration     // removes silent agents, which ping every 5 s; default 12 s
+}
 
-	once                   sync.Once
-	limited                *retry.Log
-	ctx                    context.Context // of every Append: ends when a Shutdown is given up
-	giveUp                 context.CancelFunc
-	unpack                 func() (*zstd.Decoder, error)
-	plainLines, agentLines *counters.Input
-	refusals               refusals
-	taking                 context.Context // ends with Shutdown
-	stopTaking             context.CancelFunc
-	serving                sync.WaitGroup
+// PlainOptions are which messages become lines, and how.
+type PlainOptions struct {
+	Subjects []string // with wildcards; a message's subject is the source of its lines
+	Queue    string   // without a stream: share the messages with the other members of this queue group
+	Host     string   // of the lines; default "nats"
+	MaxLine  int      // longer lines are split; default wire.MaxLine, at least 256 bytes
+	Pending  int      // bytes of messages that wait; further ones are dropped, and counted; default 64 MiB
+}
 
-	subscribing sync.Mutex
-
-	mu          sync.Mutex
-	trouble     map[string]string // by what is in trouble
-	unreachable error             // why the last attempt to connect failed
-	taken       error             // another log's collector has the name Agents
-	named       chan struct{}     // closed when it was asked whether one has
+// StreamOptions name the JetStream stream that plain messages and agents' batches come from.
+type StreamOptions struct {
+	Name     string // "": none; messages are read as they are published
+	Durable  string // its consumer; default "fanin"
+	Create   bool   // create stream and consumer if they are missing
+	Replicas int    // of a created stream; default 1
 }
 
 func (n *Input) setUp() {
 	n.once.Do(func() {
 		n.Sessions, n.Budget = cmp.Or(n.Sessions, new(ingest.Sessions)), cmp.Or(n.Budget, new(ingest.Budget))
+		n.Inputs = cmp.Or(n.Inputs, new(counters.Set))
 		if n.Metrics == nil {
 			n.Metrics = NewMetrics(new(ingest.Metrics))
 		}
@@ -93,139 +89,100 @@ func (n *Input) setUp() {
 		if n.Notice == nil {
 			n.Notice = func(string, ...any) {}
 		}
-		if n.Inputs == nil {
-			n.Inputs = new(counters.Set)
-		}
+		n.Agents.Timeout = cmp.Or(n.Agents.Timeout, 12*time.Second)
+		n.Plain.Host = cmp.Or(n.Plain.Host, "nats")
+		n.Plain.MaxLine = min(max(cmp.Or(n.Plain.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxLine)
+		n.Plain.Pending = cmp.Or(n.Plain.Pending, 64<<20)
+		n.Stream.Durable, n.Stream.Replicas = cmp.Or(n.Stream.Durable, "fanin"), cmp.Or(n.Stream.Replicas, 1)
+		n.limited = retry.NewLog(n.Log)
+		n.unpack = sync.OnceValues(ingest.NewUnpacker)
 		class := counters.None
-		if n.Stream != "" {
+		if n.Stream.Name != "" {
 			class = counters.Sequence
 		}
-		n.plainLines, n.agentLines = n.Inputs.New("nats", class), n.Inputs.New("nats-agent", counters.Sequence)
-		n.limited = retry.NewLog(n.Log)
-		n.Durable = cmp.Or(n.Durable, "fanin")
-		n.Replicas = cmp.Or(n.Replicas, 1)
-		n.Host = cmp.Or(n.Host, "nats")
-		n.MaxLine = cmp.Or(n.MaxLine, wire.MaxLine)
-		n.Pending = cmp.Or(n.Pending, 64<<20)
-		n.KeepRefused = cmp.Or(n.KeepRefused, 256<<20)
-		n.AgentTimeout = cmp.Or(n.AgentTimeout, 12*time.Second)
-		n.MaxLine = min(max(n.MaxLine, lines.MinLimit), wire.MaxLine)
-		n.ctx, n.giveUp = context.WithCancel(context.Background())
-		n.unpack = sync.OnceValues(ingest.NewUnpacker)
-		n.taking, n.stopTaking = context.WithCancel(context.Background())
-		n.named = make(chan struct{})
-		if !n.meetsAgents() {
-			close(n.named)
-		}
-		n.trouble = make(map[string]string)
-		n.refusals = refusals{disk: n.Disk, dir: n.RefusedDir, stream: n.Stream, most: n.KeepRefused, told: make(map[string]bool)}
-		if n.Disk == nil {
-			n.refusals.disk = new(disk.Disk)
-		}
-		n.Metrics.kept.Add(float64(n.refusals.measure()))
-		n.await()
+		n.lines.plain, n.lines.agents = n.Inputs.New("nats", class), n.Inputs.New("nats-agent", counters.Sequence)
+		n.life.init()
+		n.name.init(n.servesAgents())
+		n.Metrics.kept.Add(float64(n.Refusals.open(n.Stream.Name)))
+		n.health.init(n.parts())
 	})
 }
 
-// Serve takes messages until Shutdown. The server may be absent: it is waited for.
+func (n *Input) servesAgents() bool { return n.Agents.Subjects != "" && n.Welcome != nil }
+
+// Serve accepts messages until Shutdown. The server may be absent: it is waited for.
 func (n *Input) Serve() error {
 	n.setUp()
-	if !n.enter() {
+	if !n.life.enter() {
 		return ingest.ErrServerClosed
 	}
-	defer n.serving.Done()
-	var parts sync.WaitGroup
-	if n.meetsAgents() {
-		parts.Go(func() { newAgents(n).run() }) // ends with draining, as the others do
+	defer n.life.serving.Done()
+	var parts sync.WaitGroup // all end with Shutdown
+	if n.servesAgents() {
+		parts.Go(func() { newResponder(n).run() })
 	}
-	switch {
-	case n.Stream != "":
+	if n.Stream.Name != "" {
 		parts.Go(func() { newStreamReader(n).run() })
-	default:
-		for _, subject := range n.Subjects {
+	} else {
+		for _, subject := range n.Plain.Subjects {
 			parts.Go(func() { (&subjectReader{n: n, subject: subject}).run() })
 		}
 	}
-	<-n.taking.Done()
+	<-n.life.receiving.Done()
 	parts.Wait()
 	return ingest.ErrServerClosed
 }
 
-func (n *Input) meetsAgents() bool { return n.Agents != "" && n.Welcome != nil }
-
-// setName takes the outcome of asking whether another log's collector has the name.
-func (n *Input) setName(err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.taken = nil; errors.Is(err, errTaken) {
-		n.taken = err
-	}
-	select {
-	case <-n.named:
-	default:
-		close(n.named)
-	}
+// Shutdown stops accepting messages, tells agents to come back later, and waits for every
+// outcome. When ctx ends first, it returns ctx's error.
+func (n *Input) Shutdown(ctx context.Context) error {
+	n.setUp()
+	return n.life.shutdown(ctx)
 }
 
-// mine waits until it is known whether agents' batches in a stream are for this log,
-// and says whose they are if not.
-func (n *Input) mine() error {
-	select {
-	case <-n.named:
-	case <-n.taking.Done():
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.taken
+// reject counts and logs why a message is not accepted.
+func (n *Input) reject(reason, text string, args ...any) {
+	n.Metrics.rejected[reason].Inc()
+	n.limited.Warn("nats_"+reason, text, args...)
 }
 
-// enter counts a Serve in, unless Shutdown came first.
-func (n *Input) enter() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.isDraining() {
+// lifetime is when an input works.
+type lifetime struct {
+	appending context.Context // of every Append: ends when a Shutdown is abandoned
+	abandon   context.CancelFunc
+	receiving context.Context // ends with Shutdown
+	stop      context.CancelFunc
+
+	mu      sync.Mutex // orders enter and shutdown
+	serving sync.WaitGroup
+}
+
+func (l *lifetime) init() {
+	l.appending, l.abandon = context.WithCancel(context.Background())
+	l.receiving, l.stop = context.WithCancel(context.Background())
+}
+
+// enter counts a Serve, unless Shutdown came first.
+func (l *lifetime) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.draining() {
 		return false
 	}
-	n.serving.Add(1)
+	l.serving.Add(1)
 	return true
 }
 
-// await notes what is not being taken yet.
-func (n *Input) await() {
-	if n.meetsAgents() {
-		n.trouble["agents"] = notYet
-	}
-	if n.Stream != "" {
-		n.trouble["stream "+n.Stream] = notYet
-		return
-	}
-	for _, subject := range n.Subjects {
-		n.trouble["subject "+subject] = notYet
-	}
-}
-
-const notYet = "not yet"
-
-// notYet notes that a part begins anew.
-func (n *Input) notYet(part string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.trouble[part] = notYet
-}
-
-// Shutdown stops taking messages, tells agents to come back later, and waits for
-// every outcome. When ctx ends first, it returns ctx's error.
-func (n *Input) Shutdown(ctx context.Context) error {
-	n.setUp()
-	n.mu.Lock()
-	n.stopTaking()
-	n.mu.Unlock()
+func (l *lifetime) shutdown(ctx context.Context) error {
+	l.mu.Lock()
+	l.stop()
+	l.mu.Unlock()
 	done := make(chan struct{})
 	go func() { // ends with the last Serve
-		n.serving.Wait()
+		l.serving.Wait()
 		close(done)
 	}()
-	defer n.giveUp()
+	defer l.abandon()
 	select {
 	case <-done:
 		return nil
@@ -234,96 +191,8 @@ func (n *Input) Shutdown(ctx context.Context) error {
 	}
 }
 
-func (n *Input) isDraining() bool { return n.taking.Err() != nil }
+// draining reports whether Shutdown was called.
+func (l *lifetime) draining() bool { return l.receiving.Err() != nil }
 
-// pause waits, and reports whether to go on.
-func (n *Input) pause(d time.Duration) bool { return retry.Pause(n.taking, d) == nil }
-
-// Trouble says what keeps messages from being taken now; "": nothing does.
-func (n *Input) Trouble() string {
-	n.setUp()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.Conn.IsConnected() {
-		return fmt.Sprintf("not connected: %v", cmp.Or(n.unreachable, errors.New("still trying")))
-	}
-	var all []string
-	for _, part := range slices.Sorted(maps.Keys(n.trouble)) {
-		all = append(all, part+": "+n.trouble[part])
-	}
-	return strings.Join(all, "; ")
-}
-
-// setTrouble notes what is wrong with a part, and says it when it is news; nil:
-// nothing any more.
-func (n *Input) setTrouble(part string, err error) {
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	n.mu.Lock()
-	before := n.trouble[part]
-	delete(n.trouble, part)
-	if err != nil {
-		n.trouble[part] = text
-	}
-	n.mu.Unlock()
-	switch {
-	case before == text, n.isDraining():
-	case err != nil:
-		n.Log.Warn("messages are not taken; trying again", "from", part, "server", n.Conn.ConnectedUrlRedacted(), "err", err)
-	default:
-		n.Log.Info("messages are taken", "from", part, "server", n.Conn.ConnectedUrlRedacted())
-	}
-}
-
-// connected waits for the server; false: it is time to end.
-func (n *Input) connected() bool {
-	return natsconn.WaitConnected(n.taking, n.Conn, n.Unreachable) == nil
-}
-
-// Unreachable reports the outcome of an attempt to connect, nil: it is connected. It is
-// for the connection's handlers. An outage is logged once, whatever the reasons are.
-func (n *Input) Unreachable(nc *nats.Conn, err error) {
-	n.setUp()
-	n.mu.Lock()
-	news := err != nil && n.unreachable == nil
-	n.unreachable = err
-	n.mu.Unlock()
-	if news {
-		n.Log.Warn("the NATS server cannot be reached; it is tried again and again", "server", strings.Join(nc.Servers(), ","), "err", err)
-	}
-}
-
-// Forbidden reports what the server forbids; nil: a new connection was made, and nothing
-// is known to be forbidden. It is for the connection's handlers. A forbidden subscription
-// is reported to its caller, see subscribed.
-func (n *Input) Forbidden(f *natsconn.ForbiddenError) {
-	n.setUp()
-	switch {
-	case f == nil:
-		n.setTrouble("permissions", nil)
-	case f.Publish:
-		n.setTrouble("permissions", f)
-	}
-}
-
-// subscribed makes subscriptions, one after the other, so that what the server says
-// of one is not taken for another's.
-func (n *Input) subscribed(subject string, subscribe func() error) error {
-	n.subscribing.Lock()
-	defer n.subscribing.Unlock()
-	before := n.Conn.LastError()
-	if err := subscribe(); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", subject, err)
-	}
-	if err := n.Conn.Flush(); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", subject, err)
-	}
-	if err := n.Conn.LastError(); err != nil && err != before {
-		if f := natsconn.AsForbidden(err); f != nil && !f.Publish && f.Subject == subject {
-			return f
-		}
-	}
-	return nil
-}
+// pause waits, and reports whether the input still receives.
+func (l *lifetime) pause(d time.Duration) bool { return retry.Pause(l.receiving, d) == nil }

@@ -19,12 +19,13 @@ import (
 	"fanin/internal/lines"
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
 
 // serveNATS serves n until stop is called, at the latest when the test ends.
-func serveNATS(t testing.TB, s *natstest.Server, n *Input) (stop func()) {
+func serve(t testing.TB, s *natstest.Server, n *Input) (stop func()) {
 	t.Helper()
 	n.setUp()
 	n.Conn = s.Connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { n.Forbidden(natsconn.AsForbidden(err)) }), nats.ReconnectErrHandler(n.Unreachable),
@@ -49,24 +50,25 @@ func serveNATS(t testing.TB, s *natstest.Server, n *Input) (stop func()) {
 	return stop
 }
 
-// quiet waits until nothing is in trouble.
-func quiet(t testing.TB, n *Input) {
+// healthy waits until nothing is in trouble.
+func healthy(t testing.TB, n *Input) {
 	t.Helper()
-	troubled(t, n, "")
+	waittest.UntilEqual(t, "the trouble", "", n.Trouble)
 }
 
-// troubled waits for a word about trouble; "": there is none.
+// troubled waits until the trouble contains a word.
 func troubled(t testing.TB, n *Input, word string) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(time.Millisecond) {
-		got := n.Trouble()
-		if word == "" && got == "" || word != "" && strings.Contains(got, word) {
-			return
+	var got string
+	defer func() {
+		if t.Failed() {
+			t.Logf("the trouble is %q", got)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("trouble is %q, want %q", got, word)
-		}
-	}
+	}()
+	waittest.Until(t, fmt.Sprintf("trouble with %q", word), func() bool {
+		got = n.Trouble()
+		return strings.Contains(got, word)
+	})
 }
 
 func publish(t testing.TB, nc *nats.Conn, subject string, messages ...string) {
@@ -118,9 +120,9 @@ func sources(batches []wire.Batch) map[string]string {
 func TestPlainNATS(t *testing.T) {
 	s := natstest.New(t)
 	k := ingesttest.NewRecorder()
-	n := &Input{Out: k, Subjects: []string{"logs.>"}, MaxLine: 300}
-	serveNATS(t, s, n)
-	quiet(t, n)
+	n := &Input{Out: k, Plain: PlainOptions{Subjects: []string{"logs.>"}, MaxLine: 300}}
+	serve(t, s, n)
+	healthy(t, n)
 	nc := s.Connect()
 	publish(t, nc, "logs.web", "hello", "two\nlines\n", "", "\n")
 	publish(t, nc, "logs.fb.app", `[[1700000000.25,{"log":"one", "n":1}],[1700000001,{}]]`)
@@ -145,9 +147,9 @@ func TestPlainNATSQueue(t *testing.T) {
 	s := natstest.New(t)
 	k := ingesttest.NewRecorder()
 	for range 2 {
-		n := &Input{Out: k, Subjects: []string{"logs"}, Queue: "g"}
-		serveNATS(t, s, n)
-		quiet(t, n)
+		n := &Input{Out: k, Plain: PlainOptions{Subjects: []string{"logs"}, Queue: "g"}}
+		serve(t, s, n)
+		healthy(t, n)
 	}
 	nc := s.Connect()
 	for i := range 100 {
@@ -167,20 +169,18 @@ func TestNATSDrops(t *testing.T) {
 	hold := make(chan struct{})
 	k.Outcome = func(context.Context, wire.Batch) error { <-hold; return nil }
 	var notice atomic.Pointer[string]
-	n := &Input{Out: k, Subjects: []string{"logs"}, Pending: 64 << 10, Notice: func(format string, args ...any) {
+	n := &Input{Out: k, Notice: func(format string, args ...any) {
 		text := fmt.Sprintf(format, args...)
 		notice.Store(&text)
-	}}
-	stop := serveNATS(t, s, n)
-	quiet(t, n)
+	}, Plain: PlainOptions{Subjects: []string{"logs"}, Pending: 64 << 10}}
+	stop := serve(t, s, n)
+	healthy(t, n)
 	const sent = 1000
 	nc := s.Connect()
 	for i := range sent {
 		publish(t, nc, "logs", fmt.Sprintf("%04d %s", i, strings.Repeat("x", 1000)))
 	}
-	for n.Conn.Stats().InMsgs < sent {
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, "all messages to arrive", func() bool { return n.Conn.Stats().InMsgs >= sent })
 	close(hold)
 	stop()
 	dropped := count(n.Metrics.drops)
@@ -197,17 +197,17 @@ func TestNATSAbsent(t *testing.T) {
 	s := natstest.New(t)
 	s.Stop()
 	k := ingesttest.NewRecorder()
-	n := &Input{Out: k, Subjects: []string{"logs.>"}}
-	serveNATS(t, s, n)
+	n := &Input{Out: k, Plain: PlainOptions{Subjects: []string{"logs.>"}}}
+	serve(t, s, n)
 	troubled(t, n, "not connected: dial tcp 127.0.0.1")
 	s.Start()
-	quiet(t, n)
+	healthy(t, n)
 	publish(t, s.Connect(), "logs.a", "hello")
 	k.WaitText(t, "hello\n")
 	s.Stop()
 	troubled(t, n, "not connected: dial tcp 127.0.0.1")
 	s.Start()
-	quiet(t, n)
+	healthy(t, n)
 }
 
 // TestNATSOutage: an outage is said once, whichever server of a cluster is tried.
@@ -234,10 +234,10 @@ func TestNATSForbidden(t *testing.T) {
 		listen    *Input
 		word      string
 	}{
-		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &Input{Subjects: []string{"logs.>"}}, "the NATS server forbids this user to subscribe to logs.>"},
-		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &Input{Subjects: []string{"logs.>"}, Queue: "q"}, "the NATS server forbids this user to subscribe to logs.>"},
-		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &Input{Agents: "fanin"}, "the NATS server forbids this user to subscribe to fanin.agent.*"},
-		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &Input{Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}, "the NATS server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
+		"plain":  {server.Permissions{Subscribe: deny("logs.>")}, &Input{Plain: PlainOptions{Subjects: []string{"logs.>"}}}, "the NATS server forbids this user to subscribe to logs.>"},
+		"queue":  {server.Permissions{Subscribe: deny("logs.>")}, &Input{Plain: PlainOptions{Subjects: []string{"logs.>"}, Queue: "q"}}, "the NATS server forbids this user to subscribe to logs.>"},
+		"agents": {server.Permissions{Subscribe: deny("fanin.agent.*")}, &Input{Agents: AgentOptions{Subjects: "fanin"}}, "the NATS server forbids this user to subscribe to fanin.agent.*"},
+		"stream": {server.Permissions{Publish: deny("$JS.API.>")}, &Input{Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}}, "the NATS server forbids this user to publish to $JS.API.STREAM.INFO.LOGS"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			user := &server.User{Username: "c", Password: "c", Permissions: &c.forbidden}
@@ -251,11 +251,10 @@ func TestNATSForbidden(t *testing.T) {
 			ended := make(chan struct{})
 			go func() { n.Serve(); close(ended) }() // ended by Shutdown
 			troubled(t, n, c.word)
-			time.Sleep(100 * time.Millisecond)
 			s.Stop()
 			s.Change(func(o *server.Options) { user.Permissions = nil })
 			s.Start()
-			quiet(t, n)
+			healthy(t, n)
 			n.Shutdown(t.Context())
 			<-ended
 			n.Conn.Close()
@@ -266,15 +265,15 @@ func TestNATSForbidden(t *testing.T) {
 	}
 }
 
-func BenchmarkPile(b *testing.B) {
-	var p pile
+func BenchmarkBatchBuilder(b *testing.B) {
+	var p batchBuilder
 	message := []byte(strings.Repeat("a line of a usual length, with some words in it\n", 1))
 	b.SetBytes(int64(len(message)))
 	for i := 0; b.Loop(); i++ {
 		if !p.fits(len(message)) {
 			p.reset()
 		}
-		p.add("logs.web", message, start(uint64(i+1)), 0)
+		p.add("logs.web", message, wire.Point{Offset: int64(i+1) << 16})
 	}
 }
 
@@ -283,7 +282,7 @@ func FuzzFluentLines(f *testing.F) {
 		f.Add([]byte(m))
 	}
 	f.Fuzz(func(t *testing.T, m []byte) {
-		text := plainLines(m)
+		text := plainText(m)
 		if text != nil && text[len(text)-1] != '\n' {
 			t.Fatalf("%q has no newline at its end", text)
 		}
@@ -304,19 +303,5 @@ func FuzzFluentLines(f *testing.F) {
 func TestReservedSource(t *testing.T) {
 	if got := sourceOf(wire.SourceNotice); got == wire.SourceNotice {
 		t.Errorf("a subject makes the source %q", got)
-	}
-}
-
-func TestMatches(t *testing.T) {
-	for _, c := range []struct {
-		pattern, subject string
-		want             bool
-	}{
-		{"logs.>", "logs.a", true}, {"logs.>", "logs.a.b", true}, {"logs.>", "logs", false}, {"logs.*", "logs.a", true},
-		{"logs.*", "logs.a.b", false}, {">", "a.b", true}, {"*", "a", true}, {"*", "a.b", false}, {"a.*.c", "a.b.c", true}, {"a.b", "a.b", true}, {"a.b", "a", false}, {"a", "a.b", false},
-	} {
-		if got := matches(c.pattern, c.subject); got != c.want {
-			t.Errorf("%s matches %s: %v", c.pattern, c.subject, got)
-		}
 	}
 }

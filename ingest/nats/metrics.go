@@ -1,12 +1,10 @@
 package nats
 
 import (
-	"sync"
-
-	"fanin/ingest"
-
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fanin/ingest"
 )
 
 // Metrics counts messages.
@@ -18,7 +16,6 @@ type Metrics struct {
 	refused                  map[string]prometheus.Counter // whether it is kept
 	kept                     prometheus.Gauge
 	drops, reread, missed    prometheus.Counter
-	dropped                  dropped
 }
 
 // NewMetrics makes the counters of an input among those that all inputs of a process
@@ -40,26 +37,18 @@ func NewMetrics(shared *ingest.Metrics) *Metrics {
 	m.kept = m.Gauge("fanin_nats_refused_kept", "Refused messages that are kept to be published again.")
 	m.rejected = m.Counters("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.",
 		"reason", "protocol", "version", "agent_id", "host", "subject", "refused")
-	m.dropped.seen = make(map[*nats.Subscription]int)
 	return m
 }
 
-func (m *Metrics) rejectMessage(reason string) { m.rejected[reason].Inc() }
-
-// dropped is how many messages each subscription had dropped when it was asked last.
-type dropped struct {
-	mu   sync.Mutex
-	seen map[*nats.Subscription]int
-}
+// drops is how many messages each subscription had dropped when it was asked last.
+type drops map[*nats.Subscription]int
 
 // countDrops counts what subscriptions dropped since, and returns it.
-func (m *Metrics) countDrops(subs ...*nats.Subscription) (news int) {
-	m.dropped.mu.Lock()
-	defer m.dropped.mu.Unlock()
+func (m *Metrics) countDrops(seen drops, subs ...*nats.Subscription) (news int) {
 	for _, sub := range subs {
 		if n, err := sub.Dropped(); err == nil {
-			news += n - m.dropped.seen[sub]
-			m.dropped.seen[sub] = n
+			news += n - seen[sub]
+			seen[sub] = n
 		}
 	}
 	m.drops.Add(float64(news))

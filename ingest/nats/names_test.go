@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
@@ -36,18 +37,18 @@ func respond(t *testing.T, s *natstest.Server, log wire.StreamID, from int32) (s
 func TestTwoCollectorsAtOnce(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
-	n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	n := &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}}
 	log := wire.NewStreamID()
 	word := "the collector of the log " + log.String()
 	stop := respond(t, s, log, 2) // when n asked first, this one was not there yet
-	serveNATS(t, s, n)
+	serve(t, s, n)
 	troubled(t, n, word)
 	stop()
-	quiet(t, n)
+	healthy(t, n)
 
 	greet := func() {
 		t.Helper()
-		if f, ok := ask(t, s.Connect(), n.Agents.Hello("a"), "a", helloOf("a")); !ok || f.Kind != wire.KindWelcome {
+		if f, ok := ask(t, s.Connect(), n.Agents.Subjects.Hello("a"), "a", helloOf("a")); !ok || f.Kind != wire.KindWelcome {
 			t.Errorf("no welcome: %+v", f)
 		}
 	}
@@ -57,9 +58,9 @@ func TestTwoCollectorsAtOnce(t *testing.T) {
 	s.Start()
 	troubled(t, n, word)
 	// It is said when the collector stands back; agents go when nothing of theirs is in flight.
-	until(t, func() bool { return len(n.Sessions.List()) == 0 }, func() string { return fmt.Sprintf("agents are still here: %+v", n.Sessions.List()) })
+	waittest.UntilEqual(t, "the number of agents", 0, func() int { return len(n.Sessions.List()) })
 	stop()
-	quiet(t, n)
+	healthy(t, n)
 	greet()
 }
 
@@ -69,19 +70,19 @@ func TestTwoCollectorsAtOnce(t *testing.T) {
 func TestStreamOfAnother(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	first := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true}
-	stop := serveNATS(t, s, first)
-	quiet(t, first)
+	first := &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}}
+	stop := serve(t, s, first)
+	healthy(t, first)
 	other := &appendertest.Memory{Log: wire.NewStreamID()}
-	second := &Input{Out: other, Welcome: other.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}}
-	serveNATS(t, s, second)
+	second := &Input{Out: other, Welcome: other.Welcome, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS"}, Plain: PlainOptions{Subjects: []string{"logs.>"}}}
+	serve(t, s, second)
 	troubled(t, second, "stream LOGS: the collector of the log "+m.Log.String())
 	js := jetStream(t, s.Connect())
 	publish := func(from, to int) {
 		t.Helper()
 		for i := from; i < to; i++ {
 			b := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{byte(i), 1}, Epoch: 1, Source: "x"}
-			if _, err := js.Publish(t.Context(), first.Agents.Batch("a"), wire.AppendBatch(helloOf("a"), &b, 0, nil)); err != nil {
+			if _, err := js.Publish(t.Context(), first.Agents.Subjects.Batch("a"), wire.AppendBatch(helloOf("a"), &b, 0, nil)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -90,12 +91,12 @@ func TestStreamOfAnother(t *testing.T) {
 		return fmt.Sprintf("%d batches were taken by the one, %d by the other", len(m.Streams()), len(other.Streams()))
 	}
 	publish(0, 50)
-	until(t, func() bool { return len(m.Streams()) >= 50 }, taken)
+	waittest.Until(t, "50 streams in the one log", func() bool { return len(m.Streams()) >= 50 })
 	if len(other.Streams()) != 0 {
 		t.Error(taken())
 	}
 	stop()
-	quiet(t, second)
+	healthy(t, second)
 	publish(50, 60)
-	until(t, func() bool { return len(other.Streams()) >= 10 }, taken)
+	waittest.Until(t, "10 streams in the other log", func() bool { return len(other.Streams()) >= 10 })
 }

@@ -16,6 +16,7 @@ import (
 	"fanin/internal/disk"
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
@@ -54,7 +55,7 @@ func (b *believer) line(text string) {
 
 func (b *believer) publish(batch *wire.Batch) {
 	b.t.Helper()
-	m := nats.NewMsg(b.n.Agents.Batch(b.agent))
+	m := nats.NewMsg(b.n.Agents.Subjects.Batch(b.agent))
 	m.Data = append(wire.AppendBatch(helloOf(b.agent), batch, 0, batch.Text), batch.Text...)
 	m.Header.Set(natsconn.HeaderAnswer, "s."+b.token)
 	if _, err := jetStream(b.t, b.nc).PublishMsg(b.t.Context(), m); err != nil {
@@ -81,7 +82,7 @@ func (l *notices) String() string {
 }
 
 func believing(m *appendertest.Memory, dir string) *Input {
-	return &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, RefusedDir: filepath.Join(dir, "refused")}
+	return &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Refusals: RefusedStore{Dir: filepath.Join(dir, "refused")}}
 }
 
 // refusing refuses lines with a word in them for as long as it is told.
@@ -108,8 +109,8 @@ func TestRefusedReplay(t *testing.T) {
 	var told notices
 	n := believing(m, dir)
 	n.Notice = told.add
-	stop := serveNATS(t, s, n)
-	quiet(t, n)
+	stop := serve(t, s, n)
+	healthy(t, n)
 	b := newBeliever(t, s, n)
 	for _, text := range []string{"one", "bad two", "three"} {
 		b.line(text)
@@ -142,15 +143,15 @@ func TestRefusedReplay(t *testing.T) {
 
 	refuse.Store(false)
 	n = believing(m, dir)
-	serveNATS(t, s, n)
-	quiet(t, n)
+	serve(t, s, n)
+	healthy(t, n)
 	if got := count(n.Metrics.kept); got != 2 {
 		t.Errorf("%d are kept, going by the metric", got)
 	}
 	if replayed, err := n.Replay(t.Context()); replayed != 2 || err != nil {
 		t.Fatalf("%d were published again: %v", replayed, err)
 	}
-	until(t, func() bool { return string(m.Text(b.s.Stream)) == "one\nbad two\nthree\n" }, func() string { return fmt.Sprintf("the log has %q", m.Text(b.s.Stream)) })
+	waittest.UntilEqual(t, "the log", "one\nbad two\nthree\n", func() string { return string(m.Text(b.s.Stream)) })
 	if list := kept(n); len(list) != 0 || count(n.Metrics.kept) != 0 {
 		t.Errorf("still kept: %+v", list)
 	}
@@ -163,8 +164,8 @@ func TestRefusedHeard(t *testing.T) {
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	refusing(m, "bad")
 	n := believing(m, t.TempDir())
-	serveNATS(t, s, n)
-	quiet(t, n)
+	serve(t, s, n)
+	healthy(t, n)
 	b := newBeliever(t, s, n)
 	b.line("one")
 	b.publish(b.s) // a repeat
@@ -202,12 +203,12 @@ func TestRefusedShare(t *testing.T) {
 	for run := range 2 {
 		var told notices
 		n := believing(m, dir)
-		n.KeepRefused, n.Notice = refusedShares*share, told.add
-		stop := serveNATS(t, s, n)
-		quiet(t, n)
+		n.Refusals.Keep, n.Notice = refusedShares*share, told.add
+		stop := serve(t, s, n)
+		healthy(t, n)
 		b := newBelieverOf(t, s, n, "b")
 		for range messages {
-			publishStored(t, b.nc, n.Agents.Batch("a"), "x")
+			publishStored(t, b.nc, n.Agents.Subjects.Batch("a"), "x")
 		}
 		b.line("good")
 		b.line("bad")
@@ -246,9 +247,9 @@ func TestRefusedFull(t *testing.T) {
 	refusing(m, "bad")
 	var told notices
 	n := believing(m, t.TempDir())
-	n.KeepRefused, n.Notice = 500, told.add // one, and not two
-	serveNATS(t, s, n)
-	quiet(t, n)
+	n.Refusals.Keep, n.Notice = 500, told.add // one, and not two
+	serve(t, s, n)
+	healthy(t, n)
 	b, c := newBeliever(t, s, n), newBelieverOf(t, s, n, "c")
 	b.line("bad one")
 	await(t, jetStream(t, b.nc), 0)
@@ -265,12 +266,12 @@ func TestRefusedFull(t *testing.T) {
 	if err := os.Remove(list[0].File); err != nil {
 		t.Fatal(err)
 	}
-	until(t, func() bool {
+	waittest.Until(t, "a message to be kept", func() bool {
 		c.line("bad again")
 		await(t, jetStream(t, b.nc), 0)
 		list, err = n.Refused()
 		return len(list) == 1
-	}, func() string { return fmt.Sprintf("kept: %+v, %v", list, err) })
+	})
 	if list[0].Agent != "c" {
 		t.Errorf("kept: %+v", list)
 	}
@@ -286,21 +287,21 @@ func TestRefusedDurable(t *testing.T) {
 	n := believing(m, dir)
 	var broken atomic.Bool
 	broken.Store(true)
-	n.Disk = &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
+	n.Refusals.Disk = &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
 		if broken.Load() && op == disk.OpSync {
 			return 0, errors.New("the disk is broken")
 		}
 		return 0, nil
 	}}
-	serveNATS(t, s, n)
-	quiet(t, n)
+	serve(t, s, n)
+	healthy(t, n)
 	b := newBeliever(t, s, n)
 	await(t, jetStream(t, b.nc), 0)
 	b.line("bad one")
 	troubled(t, n, "the disk is broken")
 	await(t, jetStream(t, b.nc), 1)
 	broken.Store(false)
-	until(t, func() bool { return count(n.Metrics.refused["yes"]) == 1 }, func() string { return "it is not kept" })
+	waittest.Until(t, "the message to be kept", func() bool { return count(n.Metrics.refused["yes"]) == 1 })
 	if list, err := n.Refused(); len(list) != 1 || err != nil {
 		t.Errorf("kept: %+v, %v", list, err)
 	}

@@ -23,31 +23,21 @@ import (
 
 // collector is a NATS over a Memory, to be stopped as a crash would.
 func collector(t testing.TB, s *natstest.Server, m wire.Appender) (*Input, func()) {
-	n := &Input{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
-	return n, serveNATS(t, s, n)
+	n := &Input{Out: m, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Stream: StreamOptions{Name: "LOGS", Create: true}}
+	return n, serve(t, s, n)
 }
 
 // text is all that a Memory has of plain messages of a stream.
-func text(m *appendertest.Memory, n *Input) string { return string(m.Text(newPlace(n).Stream)) }
+func text(m *appendertest.Memory, n *Input) string { return string(m.Text(newSequence(n).ID())) }
 
 // writer is a Writer of whole lines.
 type writer func(line string)
 
 func (w writer) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }
 
-// until waits for what nobody announces: what a log has, or what waits.
-func until(t testing.TB, ok func() bool, failed func() string) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal(failed())
-		}
-	}
-}
-
 func waitFor(t testing.TB, m *appendertest.Memory, n *Input, want string) {
 	t.Helper()
-	until(t, func() bool { return text(m, n) == want }, func() string { return fmt.Sprintf("there is %.300q, want %.300q", text(m, n), want) })
+	waittest.UntilEqual(t, "the log", want, func() string { return text(m, n) })
 }
 
 // TestStreamOnce: whatever happens to a delivery, its lines are kept once, in the
@@ -57,7 +47,7 @@ func TestStreamOnce(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
 	n, stop := collector(t, s, m)
-	quiet(t, n)
+	healthy(t, n)
 	nc := s.Connect()
 	want := ""
 	say := func(from, to int) {
@@ -105,15 +95,15 @@ func TestStreamOnce(t *testing.T) {
 func TestStreamStolen(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
-	n := &Input{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS", Create: true}
+	n := &Input{Out: m, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Stream: StreamOptions{Name: "LOGS", Create: true}}
 	var warned atomic.Bool
 	n.Log = slog.New(slog.NewTextHandler(writer(func(line string) {
-		if strings.Contains(line, "somebody else takes messages of this consumer") {
+		if strings.Contains(line, "another process reads messages of this consumer") {
 			warned.Store(true)
 		}
 	}), nil))
-	serveNATS(t, s, n)
-	quiet(t, n)
+	serve(t, s, n)
+	healthy(t, n)
 	nc := s.Connect()
 	publishStored(t, nc, "logs.a", "begin")
 	waitFor(t, m, n, "begin\n")
@@ -163,7 +153,7 @@ func TestStreamLimits(t *testing.T) {
 	}
 	m := new(appendertest.Memory)
 	n, stop := collector(t, s, m)
-	quiet(t, n)
+	healthy(t, n)
 	publishStored(t, nc, "logs.a", "one", "two", strings.Repeat("a\n", 3*wire.MaxCutLines)+"end")
 	want := "one\ntwo\n" + strings.Repeat("a\n", 3*wire.MaxCutLines) + "end\n"
 	waitFor(t, m, n, want)
@@ -198,24 +188,23 @@ func TestStreamExpired(t *testing.T) {
 			s := natstest.New(t)
 			nc, m := s.Connect(), new(appendertest.Memory)
 			n, stop := collector(t, s, m)
-			quiet(t, n)
+			healthy(t, n)
 			publishStored(t, nc, "logs.a", "one", "two")
 			waitFor(t, m, n, "one\ntwo\n")
 			await(t, jetStream(t, nc), 0) // acknowledged
 			stop()
-			for s.NumClients() > 1 { // until then it might be given some
-				time.Sleep(time.Millisecond)
-			}
+			// Until then the server may deliver messages to it.
+			waittest.UntilEqual(t, "the number of clients", 1, s.NumClients)
 			publishStored(t, nc, "logs.a", "three", "four", "five")
 			lose(t, jetStream(t, nc))
 			publishStored(t, nc, "logs.a", "six")
-			n = &Input{Out: m, Subjects: []string{"logs.>"}, Stream: "LOGS"}
+			n = &Input{Out: m, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Stream: StreamOptions{Name: "LOGS"}}
 			var told atomic.Pointer[string]
 			n.Notice = func(format string, args ...any) {
 				text := fmt.Sprintf(format, args...)
 				told.Store(&text)
 			}
-			serveNATS(t, s, n)
+			serve(t, s, n)
 			waitFor(t, m, n, "one\ntwo\nsix\n")
 			if got := count(n.Metrics.missed); got != 3 {
 				t.Errorf("%d missed, want 3", got)
@@ -244,18 +233,16 @@ func keep(t *testing.T, js jetstream.JetStream, age time.Duration) {
 	}
 }
 
-// await waits until the stream holds so many messages.
-func await(t *testing.T, js jetstream.JetStream, messages uint64) {
+// await waits until the stream holds that many messages.
+func await(t *testing.T, js jetstream.JetStream, messages int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	waittest.UntilEqual(t, "the number of messages in the stream", messages, func() int {
 		stream, err := js.Stream(t.Context(), "LOGS")
-		if err == nil && stream.CachedInfo().State.Msgs == messages {
-			return
+		if err != nil {
+			return -1
 		}
-		if time.Now().After(end) {
-			t.Fatalf("the stream does not come to hold %d messages: %v", messages, err)
-		}
-	}
+		return int(stream.CachedInfo().State.Msgs)
+	})
 }
 
 // TestStreamInPieces: a message that a crash left half kept is completed.
@@ -274,7 +261,7 @@ func TestStreamInPieces(t *testing.T) {
 		return errors.New("killed")
 	}
 	n, _ := collector(t, s, m)
-	quiet(t, n)
+	healthy(t, n)
 	var b strings.Builder
 	for i := range 5 * wire.MaxCutLines {
 		fmt.Fprintf(&b, "line %d\n", i)
@@ -292,7 +279,7 @@ func TestStreamWiped(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
 	n, _ := collector(t, s, m)
-	quiet(t, n)
+	healthy(t, n)
 	nc := s.Connect()
 	publishStored(t, nc, "logs.a", "one", "two", "three")
 	waitFor(t, m, n, "one\ntwo\nthree\n")
@@ -316,13 +303,13 @@ func TestStreamWiped(t *testing.T) {
 func TestStreamGivenUp(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	serve := func(room *ingest.Budget) *Input {
-		n := &Input{Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "LOGS", Subjects: []string{"logs.>"}, Create: true, Budget: room}
-		serveNATS(t, s, n)
-		quiet(t, n)
+	start := func(room *ingest.Budget) *Input {
+		n := &Input{Out: m, Welcome: m.Welcome, Budget: room, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}}
+		serve(t, s, n)
+		healthy(t, n)
 		return n
 	}
-	n := serve(&ingest.Budget{Limit: 1 << 20})
+	n := start(&ingest.Budget{Limit: 1 << 20})
 	held, err := n.Budget.Acquire(t.Context(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +319,7 @@ func TestStreamGivenUp(t *testing.T) {
 	open.Op, open.End, open.Source, open.Text = wire.OpOpen, 0, "x", nil
 	js := jetStream(t, s.Connect())
 	for _, message := range [][]byte{wire.AppendBatch(helloOf("a"), &open, 0, nil), append(wire.AppendBatch(helloOf("a"), &b, 0, b.Text), b.Text...)} {
-		if _, err := js.Publish(t.Context(), n.Agents.Batch("a"), message); err != nil {
+		if _, err := js.Publish(t.Context(), n.Agents.Subjects.Batch("a"), message); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -342,13 +329,13 @@ func TestStreamGivenUp(t *testing.T) {
 	if err := n.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Shutdown: %v", err)
 	}
-	n.serving.Wait()
+	n.life.serving.Wait()
 	n.Budget.Release(held)
 	if got := string(m.Text(b.Stream)); got != "" {
 		t.Errorf("kept without room: %q", got)
 	}
-	serve(nil)
-	until(t, func() bool { return string(m.Text(b.Stream)) == "x\n" }, func() string { return "the batch is not in the stream any more" })
+	start(nil)
+	waittest.UntilEqual(t, "the log", "x\n", func() string { return string(m.Text(b.Stream)) })
 }
 
 // TestStreamRefused: what would lose messages without a word is not taken part in,
@@ -358,13 +345,13 @@ func TestStreamRefused(t *testing.T) {
 		stream   jetstream.StreamConfig
 		consumer *jetstream.ConsumerConfig
 	}{
-		"--discard=new":           {stream: jetstream.StreamConfig{MaxMsgs: 10}},
-		"--discard=new ":          {stream: jetstream.StreamConfig{MaxBytes: 1 << 20}},
-		"--max-msgs-per-subject":  {stream: jetstream.StreamConfig{MaxMsgsPerSubject: 1}},
-		"--max-age":               {stream: jetstream.StreamConfig{MaxAge: time.Minute}},
-		"ack policy":              {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckNonePolicy}},
-		"gives messages up after": {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 3}},
-		"headers only":            {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true}},
+		"--discard=new":                 {stream: jetstream.StreamConfig{MaxMsgs: 10}},
+		"--discard=new ":                {stream: jetstream.StreamConfig{MaxBytes: 1 << 20}},
+		"--max-msgs-per-subject":        {stream: jetstream.StreamConfig{MaxMsgsPerSubject: 1}},
+		"--max-age":                     {stream: jetstream.StreamConfig{MaxAge: time.Minute}},
+		"ack policy":                    {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckNonePolicy}},
+		"silently drops messages after": {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 3}},
+		"headers only":                  {consumer: &jetstream.ConsumerConfig{Durable: "fanin", AckPolicy: jetstream.AckExplicitPolicy, HeadersOnly: true}},
 	} {
 		t.Run(word, func(t *testing.T) {
 			s := natstest.New(t)
@@ -384,8 +371,8 @@ func TestStreamRefused(t *testing.T) {
 	}
 	t.Run("does not exist", func(t *testing.T) {
 		s := natstest.New(t)
-		n := &Input{Out: ingesttest.NewRecorder(), Subjects: []string{"logs.>"}, Stream: "LOGS"}
-		serveNATS(t, s, n)
+		n := &Input{Out: ingesttest.NewRecorder(), Plain: PlainOptions{Subjects: []string{"logs.>"}}, Stream: StreamOptions{Name: "LOGS"}}
+		serve(t, s, n)
 		troubled(t, n, "does not exist: set create = true")
 	})
 	t.Run("no JetStream", func(t *testing.T) {

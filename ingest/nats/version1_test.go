@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -32,9 +33,9 @@ func TestStreamOfVersion1(t *testing.T) {
 	b := wire.Batch{Stream: wire.StreamID{1}, Epoch: 1, End: 4, After: 7, Text: []byte("old\n")}
 	js := jetStream(t, s.Connect())
 	for _, message := range [][]byte{wire.AppendBatch(bytes.Clone(hello), &open, 0, nil), append(bytes.Clone(hello), batchV1(t, &b)...)} {
-		if _, err := js.Publish(t.Context(), n.Agents.Batch("a"), message); err != nil {
+		if _, err := js.Publish(t.Context(), n.Agents.Subjects.Batch("a"), message); err != nil {
 			t.Fatal(err)
 		}
 	}
-	until(t, func() bool { return string(m.Text(b.Stream)) == "old\n" }, func() string { return "kept is " + string(m.Text(b.Stream)) })
+	waittest.UntilEqual(t, "the log", "old\n", func() string { return string(m.Text(b.Stream)) })
 }

@@ -101,7 +101,8 @@ func tcpFields(t *testing.T, s *settings) []any {
 func natsFields(s *settings, t *natsTable) []any {
 	l := t.listener(bare(s))
 	l.Shutdown(context.Background()) // fills in the defaults
-	return []any{l.Agents, l.Subjects, l.Queue, l.Stream, l.Create, l.Replicas, l.Host, l.MaxLine, l.Pending, l.KeepRefused, t.Insecure, t.Tail}
+	return []any{l.Agents.Subjects, l.Plain.Subjects, l.Plain.Queue, l.Stream, l.Plain.Host, l.Plain.MaxLine, l.Plain.Pending,
+		l.Refusals.Keep, t.Insecure, t.Tail}
 }
 
 func udpFields(s *settings) []any {

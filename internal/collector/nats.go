@@ -76,11 +76,13 @@ func (x *natsServer) connect(ctx context.Context) (err error) {
 
 func (t *natsTable) listener(s *server) *natsin.Input {
 	return &natsin.Input{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room, Metrics: natsin.NewMetrics(s.counters), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
-		Agents: natsconn.Subjects(t.agents()), Subjects: t.Subjects, Queue: t.Queue,
-		Stream: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas),
-		Host: t.Host, TrustHost: t.TrustHost, MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending)),
-		RefusedDir: filepath.Join(s.settings.state(), "refused"), KeepRefused: int64(config.OrZero(t.KeepRefused)),
+		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room,
+		Metrics: natsin.NewMetrics(s.counters), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
+		Agents: natsin.AgentOptions{Subjects: natsconn.Subjects(t.agents()), TrustHost: t.TrustHost},
+		Plain: natsin.PlainOptions{Subjects: t.Subjects, Queue: t.Queue, Host: t.Host,
+			MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending))},
+		Stream:   natsin.StreamOptions{Name: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas)},
+		Refusals: natsin.RefusedStore{Dir: filepath.Join(s.settings.state(), "refused"), Keep: int64(config.OrZero(t.KeepRefused))},
 	}
 }
 

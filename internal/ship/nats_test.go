@@ -31,7 +31,7 @@ import (
 func collectNATS(t *testing.T, s *natstest.Server, change ...func(*natsin.Input)) (*appendertest.Memory, *natsin.Input) {
 	t.Helper()
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin"}
+	n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: natsin.AgentOptions{Subjects: "fanin"}}
 	for _, f := range change {
 		f(n)
 	}
@@ -41,7 +41,7 @@ func collectNATS(t *testing.T, s *natstest.Server, change ...func(*natsin.Input)
 	return m, n
 }
 
-func throughStream(n *natsin.Input) { n.Stream, n.Create = "BATCHES", true }
+func throughStream(n *natsin.Input) { n.Stream.Name, n.Stream.Create = "BATCHES", true }
 
 // connectNATS runs an agent's side.
 func connectNATS(t *testing.T, s *natstest.Server, change ...func(*NATS)) *NATS {
@@ -66,7 +66,7 @@ func TestAppenderOverNATS(t *testing.T) {
 	appendertest.Run(t, func(t *testing.T) wire.Appender {
 		count++
 		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
-		m, _ := collectNATS(t, s, func(n *natsin.Input) { n.Agents = p })
+		m, _ := collectNATS(t, s, func(n *natsin.Input) { n.Agents.Subjects = p })
 		return appendertest.Observe(connectNATS(t, s, func(n *NATS) { n.Subject = p }), m)
 	})
 }
@@ -78,7 +78,7 @@ func TestAppenderOverJetStream(t *testing.T) {
 		count++
 		p := natsconn.Subjects(fmt.Sprintf("fanin%d", count))
 		stream := fmt.Sprintf("BATCHES%d", count)
-		m, _ := collectNATS(t, s, throughStream, func(n *natsin.Input) { n.Agents, n.Stream = p, stream })
+		m, _ := collectNATS(t, s, throughStream, func(n *natsin.Input) { n.Agents.Subjects, n.Stream.Name = p, stream })
 		return appendertest.Observe(connectNATS(t, s, func(n *NATS) { n.Subject, n.Stream = p, stream }), m)
 	})
 }
@@ -295,7 +295,7 @@ func TestStreamsWord(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	serve := func() (stop func()) {
-		n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: "fanin", Stream: "BATCHES", Create: true}
+		n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: natsin.AgentOptions{Subjects: "fanin"}, Stream: natsin.StreamOptions{Name: "BATCHES", Create: true}}
 		done := make(chan struct{})
 		go func() { n.Serve(); close(done) }() // ended by stop
 		for n.Trouble() != "" {

@@ -2,6 +2,7 @@
 package waittest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -30,7 +31,7 @@ func UntilEqual[T comparable](t testing.TB, what string, want T, get func() T) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for %s: it is %.2000v, want %.2000v", Limit, what, got, want)
+			t.Fatalf("waited %v in vain for %s: it is %.2000s, want %.2000s", Limit, what, fmt.Sprint(got), fmt.Sprint(want))
 		}
 	}
 }

@@ -1,0 +1,185 @@
+// Package sequence follows a source of another system whose entries have ordered
+// positions and can be read again: messages of a JetStream stream, entries of a Redis
+// stream, events of a file. Such a source becomes a stream of the log like any other, so
+// the log itself knows which entries it has, and an input repeats whatever it is unsure of.
+//
+// Entry number n has the offsets from n<<16 to (n+1)<<16. So a large entry may be committed
+// in up to 65,536 chunks: an offset between two entries says how much of one is there. In
+// place of tail hashes, the stream has witnesses.
+package sequence
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// chunkBits is the number of bits of an offset that count the chunks of one entry.
+const chunkBits = 16
+
+// Witness tells two entries with the same number apart: a source that lost its end assigns
+// the numbers again, but to later entries. Witnesses of a source do not decrease. Zero: the
+// source has none, and its numbers are trusted.
+//
+// The log stores a witness in the place of a tail hash. It is a type of its own because it is
+// none: it can be compared, and says nothing about bytes.
+type Witness uint64
+
+// At is the witness of an entry that its source stored at a time.
+func At(t time.Time) Witness { return Witness(t.UnixNano()) }
+
+// secondBits is the number of bits of Pair for the second part.
+const secondBits = 20
+
+// Pair is the witness of an entry whose id has two parts, as in Redis: milliseconds and a
+// counter. ok is false if they do not fit, in 44 bits and 20 bits.
+func Pair(first, second uint64) (w Witness, ok bool) {
+	return Witness(first<<secondBits | second), first>>(64-secondBits) == 0 && second>>secondBits == 0
+}
+
+// Split returns the parts of a Pair.
+func (w Witness) Split() (first, second uint64) {
+	return uint64(w >> secondBits), uint64(w & (1<<secondBits - 1))
+}
+
+// Entry is one entry of a source.
+type Entry struct {
+	Number  uint64
+	Witness Witness
+}
+
+// Sequence is a source's stream of the log, and what the log has of it. It is used by one
+// goroutine.
+type Sequence struct {
+	out     wire.Appender
+	stream  wire.Batch // what all its batches have in common
+	offset  int64      // the log has everything before it
+	witness Witness    // of the latest entry that the log has
+}
+
+// New returns the sequence of a source. stream has what its batches have in common: Kind,
+// Stream, Input, Agent, Host and Source. Open it before anything else.
+func New(out wire.Appender, stream wire.Batch) *Sequence {
+	stream.Epoch = 1
+	stream.Identity = []byte(stream.Source)
+	return &Sequence{out: out, stream: stream}
+}
+
+// ID is the log's id of the source's stream.
+func (s *Sequence) ID() wire.StreamID { return s.stream.Stream }
+
+// Open asks the log how much it has.
+func (s *Sequence) Open(ctx context.Context) error {
+	err := s.out.Append(ctx, s.opening(s.offset))
+	var expected *wire.Expected
+	if errors.As(err, &expected) && expected.Known {
+		s.stream.Epoch, s.offset, s.witness = expected.Epoch, expected.Offset, Witness(expected.Tail)
+		return nil
+	}
+	return err
+}
+
+// opening is the batch that opens the stream at an offset.
+func (s *Sequence) opening(at int64) wire.Batch {
+	b := s.stream
+	b.Op, b.Offset, b.End = wire.OpOpen, at, at
+	b.Before, b.After = wire.Hash(s.witness), wire.Hash(s.witness)
+	return b
+}
+
+// start is the offset where an entry begins.
+func start(number uint64) int64 { return int64(number) << chunkBits }
+
+// Last is the number of the last entry that the log has completely; 0 if there is none.
+func (s *Sequence) Last() uint64 { return uint64(max(s.offset>>chunkBits, 1)) - 1 }
+
+// Witness is that of the latest entry that the log has, or has a part of.
+func (s *Sequence) Witness() Witness { return s.witness }
+
+// State is how an entry relates to what the log has.
+type State int
+
+// The states of an entry.
+const (
+	Missing  State = iota // the log does not have all of it
+	Repeated              // the log has it
+	Reused                // the log has another entry with its number: the source lost its end, see Restart
+)
+
+// State compares an entry with what the log has.
+func (s *Sequence) State(e Entry) State {
+	switch {
+	case start(e.Number) >= s.offset:
+		return Missing
+	case e.Witness > s.witness:
+		return Reused
+	case start(e.Number+1) <= s.offset:
+		return Repeated
+	}
+	return Missing // in part
+}
+
+// Number numbers an entry of a source whose entries have nothing but a witness, each a larger
+// one than the entry before. repeated reports that the log has it.
+func (s *Sequence) Number(w Witness) (e Entry, repeated bool) {
+	partial := s.offset&(1<<chunkBits-1) != 0
+	e = Entry{Number: uint64(s.offset >> chunkBits), Witness: w}
+	switch {
+	case s.offset > 0 && (w < s.witness || w == s.witness && !partial):
+		return e, true
+	case w > s.witness && partial:
+		e.Number++ // the rest of the partial entry is gone
+	}
+	return e, false
+}
+
+// Restart begins a new epoch at an entry whose number is reused.
+func (s *Sequence) Restart(ctx context.Context, e Entry) error {
+	b := s.opening(start(e.Number))
+	b.Epoch++
+	if err := s.out.Append(ctx, b); err != nil {
+		return err
+	}
+	s.stream.Epoch, s.offset = b.Epoch, b.Offset
+	return nil
+}
+
+// Chunks divides the text of an entry, whole lines, into chunks that need no cut, each with
+// the point of the stream behind it. It leaves out the chunks that the log has, and those
+// before the offset from, which are about to be appended. The same text is always divided in
+// the same way.
+func (s *Sequence) Chunks(e Entry, text []byte, from int64) iter.Seq2[[]byte, wire.Point] {
+	from = max(from, s.offset)
+	return func(yield func([]byte, wire.Point) bool) {
+		at := start(e.Number)
+		for chunk := range lines.Chunks(text) {
+			at++
+			end := at
+			if text = text[len(chunk):]; len(text) == 0 {
+				end = start(e.Number + 1)
+			}
+			if at > from && !yield(chunk, wire.Point{Offset: end, Tail: wire.Hash(max(s.witness, e.Witness))}) {
+				return
+			}
+		}
+	}
+}
+
+// Append commits the text, cuts and marks of b; the stream is then at end. If the error is
+// none of those that decide the outcome, the same b may be appended again.
+func (s *Sequence) Append(ctx context.Context, b *wire.Batch, end wire.Point) error {
+	next := s.stream
+	next.Source, next.Identity = "", nil // the marks have the sources
+	next.Offset, next.Before = s.offset, wire.Hash(s.witness)
+	next.End, next.After = end.Offset, max(end.Tail, wire.Hash(s.witness))
+	next.Time, next.Text, next.Cuts, next.Marks = time.Now().UnixMicro(), b.Text, b.Cuts, b.Marks
+	err := s.out.Append(ctx, next)
+	if err == nil {
+		s.offset, s.witness = next.End, Witness(next.After)
+	}
+	return err
+}
