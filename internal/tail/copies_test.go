@@ -38,17 +38,6 @@ func (k *collector) refuse(fail func(wire.Batch) error) {
 	k.fail = fail
 }
 
-// await waits until something is so.
-func (r *rig) await(so func() bool) *rig {
-	r.Helper()
-	for end := time.Now().Add(r.patience); !so(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			r.Fatalf("waited in vain; %+v", r.tailer.Status())
-		}
-	}
-	return r
-}
-
 // drained waits until all of so many files is kept.
 func (r *rig) drained(files int) *rig {
 	r.Helper()

@@ -137,8 +137,12 @@ func TestReservedRoom(t *testing.T) {
 		defer f.Close()
 		two := strings.Repeat("2", 2000) + "\n"
 		f.WriteAt([]byte("three\n"), int64(4+len(two)))
-		r.await(func() bool { return r.follower("a.log").reading.eof.Load() > 2000 })
-		time.Sleep(20 * time.Millisecond) // what must not happen does so at once
+		r.await(func() bool { // it was read, and is waited for
+			x := r.follower("a.log")
+			x.file.f.all.mu.Lock()
+			defer x.file.f.all.mu.Unlock()
+			return x.reading.eof.Load() > 2000 && !x.file.f.held
+		})
 		f.WriteAt([]byte(two), 4)
 		r.expect("one " + two[:2000] + " three")
 		if got := r.skips(); got != "" {

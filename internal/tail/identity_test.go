@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -180,17 +181,13 @@ func TestRotatedUnseen(t *testing.T) {
 	for _, way := range []string{"rename", "copy", "deleted"} {
 		r := newRig(t)
 		r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("app.log")} }
-		r.append("app.log.3", "long ago\n")
-		time.Sleep(20 * time.Millisecond)
-		r.append("app.log", "1\n").run().expect("1")
+		r.append("app.log.3", "long ago\n").age("app.log.3").append("app.log", "1\n").run().expect("1")
 		r.halt()
-		time.Sleep(20 * time.Millisecond) // so that the dates differ
 		switch way {
 		case "rename":
 			r.append("app.log", "2\n").rename("app.log", "app.log.2").append("app.log", "3\n").rename("app.log", "app.log.1").append("app.log", "4\n")
 		case "copy":
 			r.append("app.log", "2\n").copyTruncate("app.log", "app.log.2").append("app.log", "3\n")
-			time.Sleep(10 * time.Millisecond)
 			r.copyTruncate("app.log", "app.log.1").append("app.log", "4\n")
 		case "deleted":
 			os.Remove(r.path("app.log"))
@@ -207,15 +204,22 @@ func TestRotatedUnseen(t *testing.T) {
 	}
 }
 
+// age makes a file an hour old.
+func (r *rig) age(name string) *rig {
+	r.Helper()
+	then := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(r.path(name), then, then); err != nil {
+		r.Fatal(err)
+	}
+	return r
+}
+
 // TestRotatedAndPackedUnseen is reported, for nothing else can be done.
 func TestRotatedAndPackedUnseen(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path("app.log")} }
-	r.append("app.log.3.gz", "long ago\n")
-	time.Sleep(20 * time.Millisecond) // so that the dates differ
-	r.append("app.log", "1\n").run().expect("1")
+	r.append("app.log.3.gz", "long ago\n").age("app.log.3.gz").append("app.log", "1\n").run().expect("1")
 	r.halt()
-	time.Sleep(20 * time.Millisecond)
 	r.rename("app.log", "app.log.2").append("app.log.1.gz", "packed\n").append("app.log", "4\n").run().expect("1 4")
 	r.await(func() bool { return r.tailer.Counts()["unsure_files"] == 1 })
 }
@@ -286,7 +290,6 @@ func (r *rig) owner(agent string) *rig {
 func TestHostRenamed(t *testing.T) {
 	const files = 1000
 	r := newRig(t).owner("old-name")
-	r.patience = time.Minute
 	var want strings.Builder
 	for i := range files {
 		text := numbered(fmt.Sprint("f", i), 2)
@@ -407,7 +410,7 @@ func TestRefusalEndsWithTheConnection(t *testing.T) {
 	again := func() {
 		select {
 		case <-refused:
-		case <-time.After(r.patience):
+		case <-time.After(waittest.Limit):
 			t.Fatal("it is not tried again")
 		}
 	}

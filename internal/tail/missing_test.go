@@ -68,7 +68,7 @@ func TestMountedLate(t *testing.T) {
 			}
 		}
 		r.run().missing(1)
-		time.Sleep(200 * time.Millisecond) // five times what it takes to end
+		r.polled(100) // several times what it takes to end
 		if r.ended() != 0 {
 			t.Fatalf("empty directory: %v: the stream ended", empty)
 		}

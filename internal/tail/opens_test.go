@@ -1,29 +1,38 @@
 package tail
 
 import (
+	"fanin/internal/waittest"
 	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What the collector is told of a file's beginning when a stream is opened is how
 // the file begins then: after it was copied and truncated, not how it began before.
 // An agent that is killed before it writes its marks goes by that.
 func TestOpenTellsHowTheFileBeginsNow(t *testing.T) {
+	for name, empty := range map[string]bool{"seen empty": true, "grown at once": false} {
+		t.Run(name, func(t *testing.T) { openTells(t, empty) })
+	}
+}
+
+// openTells truncates a file after it was copied, and lets the follower see it empty.
+func openTells(t *testing.T, empty bool) {
 	r := newRig(t)
 	old, anew := strings.Repeat("old ", 1000)+"\n", strings.Repeat("new ", 900)+"\n"
 	r.append("a.log", old).run()
-	until(t, "the old content is kept", func() bool { return strings.Count(r.collector.lines(), "old") == 1000 })
+	waittest.Until(t, "the old content is kept", func() bool { return strings.Count(r.collector.lines(), "old") == 1000 })
 	if err := os.WriteFile(r.path("a.log.1"), []byte(old), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(r.path("a.log"), 0); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond) // the follower may see it empty, or not
+	if empty {
+		r.await(func() bool { return r.tailer.Counts()["truncated_files"] == 1 })
+	}
 	r.append("a.log", anew)
-	until(t, "the new content is kept", func() bool { return strings.Count(r.collector.lines(), "new") == 900 })
+	waittest.Until(t, "the new content is kept", func() bool { return strings.Count(r.collector.lines(), "new") == 900 })
 	r.collector.mu.Lock()
 	defer r.collector.mu.Unlock()
 	for id, m := range r.collector.marks {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -89,7 +90,7 @@ func TestOwnLogIsRefused(t *testing.T) {
 			change := r.change
 			r.change = func(x *Tailer) { change(x); x.Tables = append(x.Tables, Table{Paths: []string{elsewhere}}) }
 			r.run().expect("of the host")
-			until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] >= 1 })
+			waittest.Until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] >= 1 })
 			r.expect("of the host")
 		})
 	}
@@ -124,16 +125,7 @@ func TestBecomesOwnLog(t *testing.T) {
 	r.own(wire.LockName(r.path("a.log")), r.collector.life.Log)
 	r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
 	r.append("a.log", "of the log\n").append("b.log", "of the host\n").expect("before of the host")
-	until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
-}
-
-func until(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-	}
+	waittest.Until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
 }
 
 // A file that grows only with what was sent of it is stopped.
@@ -149,11 +141,11 @@ func TestEchoIsStopped(t *testing.T) {
 		return nil
 	}
 	r.append("a.log", "the first line\n").run()
-	until(t, "the loop is stopped", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
+	waittest.Until(t, "the loop is stopped", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
 	size := func() int64 { fi, _ := os.Stat(r.path("a.log")); return fi.Size() }
 	before := size()
 	r.append("b.log", "another file goes on\n")
-	until(t, "another file goes on", func() bool { return strings.Contains(r.collector.lines(), "another file goes on") })
+	waittest.Until(t, "another file goes on", func() bool { return strings.Contains(r.collector.lines(), "another file goes on") })
 	if size() != before {
 		t.Error("the loop goes on")
 	}
@@ -218,7 +210,7 @@ func TestRepetitionIsNoEcho(t *testing.T) {
 				time.Sleep(pause(n)) // the pace is what is tried
 				r.append("a.log", "all is well\n")
 			}
-			until(t, "all lines are kept", func() bool { return strings.Count(r.collector.lines(), "all is well") == n })
+			waittest.Until(t, "all lines are kept", func() bool { return strings.Count(r.collector.lines(), "all is well") == n })
 			if r.tailer.Counts()["unfit_files"] != 0 {
 				t.Error("taken for an echo")
 			}

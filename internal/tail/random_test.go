@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -128,13 +129,7 @@ func (w *world) settledFiles() {
 	w.finish()
 	w.settled()
 	entries, _ := os.ReadDir(w.dir)
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		list := w.tailer.Status()
-		behind := slices.ContainsFunc(list, func(f FileStatus) bool { return f.Acked != f.Size })
-		if len(list) == len(entries) && !behind {
-			break
-		}
-	}
+	w.drained(len(entries))
 	w.halt()
 }
 
@@ -147,7 +142,7 @@ func (w *world) settled() {
 		want = slices.DeleteFunc(want, func(s string) bool { return s == last })
 	}
 	var got []string
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(waittest.Limit); ; time.Sleep(2 * time.Millisecond) {
 		got = slices.Sorted(slices.Values(strings.Fields(w.collector.lines())))
 		if slices.Equal(got, want) {
 			return

@@ -283,7 +283,7 @@ func TestNewVersionIsNamedToo(t *testing.T) {
 		r.append(".a.log.new", text[:5000])
 		r.await(func() bool { return len(r.tailer.Status()) == 2 })
 		r.append(".a.log.new", text[5000:])
-		time.Sleep(50 * time.Millisecond) // for ten looks
+		r.polled(10)
 		r.rename(".a.log.new", "a.log").expectSet(old + "new")
 		r.append("a.log", "later\n").expectSet(old + "new later")
 		r.await(func() bool { return len(r.tailer.Status()) == 1 })

@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -135,15 +136,15 @@ type rig struct {
 	dir, state string
 	collector  *collector
 	change     func(*Tailer)
-	unwelcome  bool          // no collector is met
-	patience   time.Duration // for what is waited for
+	unwelcome  bool // no collector answers
+	polls      atomic.Int64
 	tailer     *Tailer
 	stop       context.CancelFunc
 	done       chan error
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{TB: t, patience: 5 * time.Second, dir: t.TempDir(), state: t.TempDir(), collector: newCollector(), change: func(*Tailer) {}}
+	r := &rig{TB: t, dir: t.TempDir(), state: t.TempDir(), collector: newCollector(), change: func(*Tailer) {}}
 	t.Cleanup(r.halt)
 	return r
 }
@@ -155,6 +156,7 @@ func (r *rig) run() *rig {
 	r.halt()
 	t := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{r.path("*.log*")}}}, State: r.state, Out: r.collector,
 		Poll: 5 * time.Millisecond, Grace: 60 * time.Millisecond, LetGo: 300 * time.Millisecond, Settle: 2 * time.Second}}
+	t.Alive = func() { r.polls.Add(1) }
 	r.change(t)
 	if !r.unwelcome {
 		t.Welcome(r.collector.welcome(), wire.MaxText)
@@ -192,21 +194,32 @@ func (r *rig) append(name, text string) *rig {
 // expect waits until exactly these lines are kept.
 func (r *rig) expect(want string) *rig {
 	r.Helper()
-	for end := time.Now().Add(r.patience); r.collector.lines() != want; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			r.Fatalf("kept are %q, want %q", r.collector.lines(), want)
-		}
-	}
+	waittest.UntilEqual(r, "the lines", want, r.collector.lines)
 	return r
+}
+
+// await waits until something is so.
+func (r *rig) await(so func() bool) *rig {
+	r.Helper()
+	waittest.Until(r, "the tailer", so)
+	return r
+}
+
+// polled waits for n more polls of the tailer: for what must not happen meanwhile.
+func (r *rig) polled(n int64) *rig {
+	r.Helper()
+	end := r.polls.Load() + n
+	return r.await(func() bool { return r.polls.Load() >= end })
 }
 
 // expectSet waits until these words are kept, each once, in whatever order.
 func (r *rig) expectSet(want string) *rig {
 	r.Helper()
 	set := func(s string) string { w := strings.Fields(s); slices.Sort(w); return strings.Join(w, " ") }
-	for end := time.Now().Add(r.patience); set(r.collector.lines()) != set(want); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(waittest.Limit); set(r.collector.lines()) != set(want); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.Fatalf("kept are too few or too many of: %.2000s", difference(strings.Fields(r.collector.lines()), strings.Fields(want)))
+			r.Fatalf("too few or too many lines: %.2000s",
+				difference(strings.Fields(r.collector.lines()), strings.Fields(want)))
 		}
 	}
 	return r
@@ -254,28 +267,30 @@ func TestRenameOutOfSight(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n").run().expect("1")
 	r.append("a.log", "2\n3").rename("a.log", "old").append("a.log", "4\n")
 	r.expect("1 2 4 3") // the unfinished line gets its end after the grace
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		r.collector.mu.Lock()
-		ended := r.collector.ended
-		r.collector.mu.Unlock()
-		if ended == 1 {
-			break
+	r.await(func() bool { return r.ended() == 1 })
+}
+
+// before refuses lines that begin with later until the line first is accepted: of two
+// streams, one goes first.
+func (c *collector) before(first, later string) func(wire.Batch) error {
+	return func(b wire.Batch) error {
+		if bytes.HasPrefix(b.Text, []byte(later)) && !slices.Contains(c.order, first) {
+			return errors.New("not yet")
 		}
-		if time.Now().After(end) {
-			t.Fatal("the stream of the file that is gone did not end")
-		}
+		return nil
 	}
 }
 
+// TestRotatedWhileDown: the rest of a file that was rotated while no agent ran is sent
+// once, whichever of the two files is first.
 func TestRotatedWhileDown(t *testing.T) {
 	for _, to := range []string{"a.log.1", "old"} {
-		r := newRig(t).append("a.log", "1\n").run().expect("1")
-		r.halt()
-		r.append("a.log", "2\n").rename("a.log", to).append("a.log", "3\n").run()
-		for end := time.Now().Add(5 * time.Second); len(r.collector.lines()) < 5 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
-		if got := r.collector.lines(); got != "1 2 3" && got != "1 3 2" {
-			t.Errorf("%s: kept are %q", to, got)
+		for _, order := range []string{"2 3", "3 2"} {
+			r := newRig(t).append("a.log", "1\n").run().expect("1")
+			r.halt()
+			r.collector.fail = r.collector.before(order[:1], order[2:])
+			r.append("a.log", "2\n").rename("a.log", to).append("a.log", "3\n").run().expect("1 " + order)
+			r.polled(20).expect("1 " + order)
 		}
 	}
 }
@@ -299,41 +314,35 @@ func TestTruncated(t *testing.T) {
 	r.expect("one two three four is longer than all before five")
 }
 
+// TestCopyTruncate: what was not sent when a file was copied and truncated is sent from
+// the copy, whichever of the two files is first.
 func TestCopyTruncate(t *testing.T) {
 	for _, copyName := range []string{"a.log.1", "copy"} {
-		r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
-		r.halt() // so that the third line is not sent before the copy
-		r.append("a.log", "three\n")
-		b, _ := os.ReadFile(r.path("a.log"))
-		r.collector.fail = func(b wire.Batch) error {
-			if b.Op == wire.OpData && bytes.HasPrefix(b.Text, []byte("three")) && len(r.collector.order) < 3 {
+		for _, order := range []string{"three four", "four three"} {
+			first, later, _ := strings.Cut(order, " ")
+			r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
+			r.collector.refuse(func(b wire.Batch) error {
 				if _, err := os.Stat(r.path(copyName)); err != nil {
-					return errors.New("not yet")
+					return errors.New("not before there is a copy")
 				}
-			}
-			return nil
-		}
-		r.run()
-		os.WriteFile(r.path(copyName), b, 0o640)
-		os.Truncate(r.path("a.log"), 0)
-		r.append("a.log", "four\n")
-		for end := time.Now().Add(5 * time.Second); len(strings.Fields(r.collector.lines())) < 4 && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
-		if got := r.collector.lines(); got != "one two three four" && got != "one two four three" {
-			t.Errorf("%s: kept are %q", copyName, got)
+				return r.collector.before(first, later)(b)
+			})
+			r.append("a.log", "three\n").copyTruncate("a.log", copyName).append("a.log", "four\n")
+			r.expect("one two " + order).polled(20).expect("one two " + order)
 		}
 	}
 }
 
+// TestCopyIsNotSentAgain: a copy of what was sent is not sent. Once the stream has gone
+// on in the copy, nothing of it can be sent any more.
 func TestCopyIsNotSentAgain(t *testing.T) {
 	r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
 	b, _ := os.ReadFile(r.path("a.log"))
 	os.WriteFile(r.path("a.log.1"), b, 0o640)
-	time.Sleep(50 * time.Millisecond) // a few looks, within the settle time
+	r.await(func() bool { return len(r.tailer.Status()) == 2 }).polled(5) // within the settle time
 	os.Truncate(r.path("a.log"), 0)
 	r.append("a.log", "three\n").expect("one two three")
-	time.Sleep(2200 * time.Millisecond) // beyond the settle time
-	r.expect("one two three")
+	r.drained(2).expect("one two three")
 }
 
 func TestLostAnswers(t *testing.T) {
@@ -350,9 +359,8 @@ func TestLostAnswers(t *testing.T) {
 	for i := range 60 {
 		r.append("a.log", fmt.Sprintf("%d\n", i))
 		want = append(want, fmt.Sprint(i))
-		time.Sleep(2 * time.Millisecond)
+		r.expect(strings.Join(want, " ")) // so that each line is a batch
 	}
-	r.expect(strings.Join(want, " "))
 }
 
 func TestNewLifeOfTheLog(t *testing.T) {
@@ -371,9 +379,7 @@ func TestFromEnd(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\npart")
 	r.change = func(t *Tailer) { t.Tables[0].FromEnd = true }
 	r.run()
-	for len(r.tailer.Status()) == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	r.await(func() bool { return len(r.tailer.Status()) > 0 })
 	r.append("a.log", " done\n").expect("part done")
 	r.append("b.log", "new files from their start\n").expect("part done new files from their start")
 	r.halt()
@@ -390,8 +396,7 @@ func TestLongLines(t *testing.T) {
 		r := newRig(t)
 		r.change = func(t *Tailer) { t.MaxLine = 256 }
 		r.append("a.log", "before\n"+long+"\nafter\n").run()
-		for end := time.Now().Add(5 * time.Second); !strings.HasSuffix(r.collector.lines(), "after") && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		}
+		r.await(func() bool { return strings.HasSuffix(r.collector.lines(), "after") })
 		var got strings.Builder
 		for _, line := range r.collector.order {
 			if len(line) >= 256 || utf8.ValidString(long) && !utf8.ValidString(line) {
