@@ -73,3 +73,13 @@ func TestAboutIsBounded(t *testing.T) {
 		t.Errorf("%d files, the first of inode %d; want %d, the live one first", len(a.Files), a.Files[0].Inode, wire.MaxAbout)
 	}
 }
+
+// What cannot be read is not named, since an agent could not prove it.
+func TestLogFileUnreadable(t *testing.T) {
+	dir := t.TempDir() // it opens and has a size, but no bytes
+	for _, path := range []string{dir, filepath.Join(dir, "missing")} {
+		if f, ok := logFile(path); ok {
+			t.Errorf("%s is named as %+v", path, f)
+		}
+	}
+}

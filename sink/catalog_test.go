@@ -118,6 +118,9 @@ func (m *catalogModel) apply() {
 		f.records = append(f.records, r)
 	}
 	m.c.apply(f, m.now)
+	if r.op == wire.OpEnd && (m.c.tombs.byID[id] != nil) != (r.lossy && r.after > 0) {
+		m.t.Fatalf("a stream ended with %+v; its tomb is %+v", r, m.c.tombs.byID[id])
+	}
 	if st := m.c.streams[id]; (st == nil) != (r.op == wire.OpEnd) {
 		m.t.Fatalf("after %v stream %v is known: %v", r.op, id, st != nil)
 	}
