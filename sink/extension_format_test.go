@@ -31,6 +31,14 @@ func goldenExtensionFrame() *frame {
 	return f
 }
 
+// An entry without a name deletes the value that has none.
+func TestExtensionWithoutName(t *testing.T) {
+	x := extension{kind: wire.FirstExtensionKind}
+	if list, err := parseExtensions(x.append(nil)); err != nil || len(list) != 1 || list[0] != x {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 func idBytes(n byte) []byte {
 	id := idOf(n)
 	return id[:]

@@ -309,7 +309,6 @@ func (t *keys) breakOff(id wire.StreamID) {
 	}
 	t.broken[id] = true
 	t.order = append(t.order, id)
-	t.dirty = append(t.dirty, id)
 }
 
 // mend is the reverse of breakOff.

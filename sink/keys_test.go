@@ -117,6 +117,9 @@ func TestKeyTwice(t *testing.T) {
 	if n := s.counts.of("test").Counts().Duplicate; n != 3 {
 		t.Errorf("%d duplicate lines counted after the restart, want 3", n)
 	}
+	if n := s.counts.keys.duplicateContent.Load(); n != 0 {
+		t.Errorf("%d counted as duplicate content, which is for keys that are a hash", n)
+	}
 	r := verified(t, s)
 	if *r.Keys != (KeyReport{Requests: 1, Lines: 3}) || len(r.Streams) > 1 {
 		t.Errorf("verify: %+v, streams %+v", r.Keys, r.Streams)
@@ -275,6 +278,12 @@ func TestKeyOlderThanTheWindow(t *testing.T) {
 	appendKey(t, s, c.made("h", born), doubted)
 	appendKey(t, s, c.made("new", c.now()), written)
 	appendKey(t, s, c.request("b"), again)
+	unknown := c.made("of a sender that nothing is known of", born.Add(30*time.Minute))
+	unknown.Sender.Login = "another"
+	appendKey(t, s, unknown, doubted)
+	unknown = c.made("younger than the window", c.now().Add(-2*time.Hour))
+	unknown.Sender.Login = "another"
+	appendKey(t, s, unknown, written)
 	verified(t, s)
 }
 
@@ -348,26 +357,74 @@ func TestKeyOfContent(t *testing.T) {
 	other := r
 	other.Sender.Login = "another"
 	appendKey(t, s, other, written)
+	parts := c.request("b")
+	parts.Hashed, parts.Batches = true, append(parts.Batches, c.request("c").Batches...)
+	appendKey(t, s, parts, written)
+	appendKey(t, s, parts, again)
+	if n := s.counts.keys.duplicateContent.Load(); n != 2 {
+		t.Errorf("%d requests counted as duplicate content; one had two batches", n)
+	}
+	partial := c.request("p")
+	partial.Hashed = true
+	half(t, s, partial, 1)
 	c.step(9 * time.Minute)
 	appendKey(t, s, r, again)
 	c.step(2 * time.Minute)
 	r.Batches = c.request("a").Batches
 	appendKey(t, s, r, written)
 	appendKey(t, s, r, again)
+	for range 5 { // half of a request is known for longer
+		c.step(20 * time.Hour)
+		s.do(context.Background(), func(w *writer) error { w.keyClock.read(); return nil })
+	}
+	appendKey(t, s, partial, doubted)
 	verified(t, s)
+}
+
+// What is forgotten in the frame that is being made is not gone on with in it.
+func TestKeyForgottenInTheSameFrame(t *testing.T) {
+	s := open(t, &Sink{})
+	half(t, s, keyRequest("a", 4), 2)
+	b := keyRequest("a", 4).Batches[0]
+	b.Text = b.Text[len("a 0\na 1\n"):]
+	b.Kind, b.Stream, b.Key = wire.StreamKey, wire.KeyID("test", []byte("a")), &wire.Key{Content: 1}
+	b.Offset, b.End, b.Before, b.After = 2, 4, 2, 1
+	r := &request{batch: &b, outcome: make(chan error, 1)}
+	err := s.do(context.Background(), func(w *writer) error {
+		w.forgetKey(w.catalog.keys.find(b.Stream.Owned(wire.StreamKey, "")))
+		if err := w.take(r); err != nil {
+			return err
+		}
+		return w.commit()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e *wire.Expected
+	if err := <-r.outcome; !errors.As(err, &e) || e.Known {
+		t.Fatal(err)
+	}
+	expectLines(t, s, keyLines("a", 0, 2)...)
 }
 
 // A sender that floods the table takes room from nobody but itself.
 func TestKeyFlood(t *testing.T) {
-	s := open(t, &Sink{Keys: KeyLimits{Keys: 40}})
+	c := new(clock)
+	s := open(t, &Sink{env: environment{now: c.now}, Keys: KeyLimits{Keys: 40}})
 	for i := range 10 {
 		r := keyRequest(fmt.Sprint("quiet ", i), 1)
 		r.Sender.Login = "quiet"
 		appendKey(t, s, r, written)
 	}
-	born := time.Now()
+	c.step(2 * time.Hour)
+	if _, age := s.keysNow(); age < 2*time.Hour {
+		t.Errorf("nothing was forgotten, and the window reaches back %v", age)
+	}
+	born := c.now()
 	for i := range 500 {
-		appendKey(t, s, keyRequest(fmt.Sprint("flood ", i), 1), written)
+		r := keyRequest(fmt.Sprint("flood ", i), 1)
+		r.Batches[0].Time = c.now().UnixMicro()
+		appendKey(t, s, r, written)
 	}
 	keysTrimmed(t, s, 40)
 	if _, age := s.keysNow(); age > time.Minute {
@@ -386,7 +443,7 @@ func TestKeyFlood(t *testing.T) {
 		appendKey(t, s, keyRequest(fmt.Sprint("flood ", i), 1), again)
 	}
 	old := keyRequest("flood 469", 1)
-	old.Made = born.Add(-time.Minute)
+	old.Made = born
 	appendKey(t, s, old, doubted)
 	slow := keyRequest("not sent before", 1)
 	slow.Sender.Login, slow.Made = "quiet", born

@@ -1,7 +1,9 @@
 package sink
 
 import (
+	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"fanin/ingest/key"
 	"fanin/internal/wire"
 )
 
@@ -81,8 +84,8 @@ func TestKeysAgainstModel(t *testing.T) {
 		c, model := newCatalog(), make(map[wire.StreamID]int64)
 		c.keys.most = 100
 		var disk []byte
-		for range 3000 {
-			id := wire.KeyID("x", []byte{byte(rnd.IntN(150))})
+		for range 6000 { // so many keys that the chains are made anew
+			id := wire.KeyID("x", fmt.Append(nil, rnd.IntN(900)))
 			switch k := c.keys.find(id); {
 			case rnd.IntN(4) == 0:
 				c.keys.forget(id)
@@ -173,6 +176,32 @@ func TestKeysMemory(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
+// A key that changes often is written once by the next checkpoint.
+func TestKeyIsWrittenOnce(t *testing.T) {
+	k := newKeys()
+	k.open(keyEntry{id: idOf(1), content: hashBytes(9)}, 1)
+	for i := range 5 {
+		k.move(&record{stream: idOf(1), end: int64(i + 1), after: wire.Hash(i + 1)})
+	}
+	if b := k.delta(nil); len(b) != len(appendEntry(nil, k.entry(nil, idOf(1)))) {
+		t.Errorf("%d bytes", len(b))
+	}
+	if b := k.delta(nil); len(b) > 0 {
+		t.Errorf("and %d bytes more", len(b))
+	}
+	k.open(keyEntry{id: idOf(2), content: hashBytes(9)}, 1)
+	k.open(keyEntry{id: idOf(3), content: hashBytes(9)}, 1)
+	k.delta(nil)
+	k.senders[0].horizon = -1
+	k.forget(idOf(2))
+	k.senders[0].horizon = -1
+	k.forget(idOf(3))
+	lost := len(appendEntry(nil, k.entry(nil, idOf(2))))
+	if b := k.delta(nil); len(b) != 2*lost+len(appendEntry(nil, horizonEntry(nil, 1, 0))) {
+		t.Errorf("%d bytes for two lost keys of %d and a horizon", len(b), lost)
+	}
+}
+
 // Room is made by those that have most, down to equal shares.
 func TestKeyShares(t *testing.T) {
 	for _, x := range []struct{ counts, left []int }{
@@ -222,11 +251,18 @@ func TestKeySenders(t *testing.T) {
 
 // Requests that were committed in part and forgotten are remembered, the latest ones.
 func TestBrokenKeysAreBounded(t *testing.T) {
-	k := newKeys()
+	c, followed := newCatalog(), newCatalog()
+	k := &c.keys
+	var entries []byte
 	id := func(i int) wire.StreamID { return wire.StreamID{byte(i), byte(i >> 8), 1} }
 	for i := range maxBrokenKeys + 10 {
 		k.open(keyEntry{id: id(i), content: hashBytes(1)}, 1)
+		entries = k.delta(entries)
 		k.forget(id(i))
+		entries = k.delta(entries)
+	}
+	if _, err := followed.load(entries); err != nil || sortedDump(&followed.keys) != sortedDump(k) {
+		t.Errorf("the entries say otherwise: %v", err)
 	}
 	if len(k.broken) != maxBrokenKeys || k.broken[id(9)] || !k.broken[id(10)] {
 		t.Errorf("%d are remembered", len(k.broken))
@@ -258,6 +294,16 @@ func TestKeyClock(t *testing.T) {
 			t.Errorf("a key of age %v, hashed %v: too old %v", x.age, x.hashed, got)
 		}
 	}
+	for _, x := range []struct{ set, want int64 }{
+		{-5, 0}, {1795366800500000, 1795366800500000}, {1795366800999999, 1795366800996094}, {1 << 62, math.MaxUint32 * 1e6},
+	} {
+		var k, again keyEntry
+		k.setMicros(x.set)
+		again.setMicros(k.micros())
+		if k.micros() != x.want || again != k {
+			t.Errorf("the time %d is kept as %d, and that as %d", x.set, k.micros(), again.micros())
+		}
+	}
 	l.Window = -1
 	if old(1000*time.Hour, false) {
 		t.Error("a key is too old for a window without end")
@@ -274,6 +320,9 @@ func TestTableWithoutKeys(t *testing.T) {
 	}
 	x := extension{wire.FirstExtensionKind, "a", "1"}
 	c.extensions.apply(&x)
+	if once, again := c.delta(nil), c.delta(nil); len(once) == 0 || len(again) > 0 {
+		t.Errorf("a value is written as %x, and again as %x", once, again)
+	}
 	x.value = ""
 	c.extensions.apply(&x)
 	c.keys.open(keyEntry{id: idOf(1)}, 1)
@@ -295,5 +344,58 @@ func TestTrimmedKeys(t *testing.T) {
 	keysTrimmed(t, s, 5)
 	if n := s.counts.keys.full.Load(); n != 1 {
 		t.Errorf("%d keys were forgotten, want 1", n)
+	}
+
+	s = open(t, &Sink{Path: closed(t, s), Keys: KeyLimits{Keys: 2}}) // several go at once
+	appendKey(t, s, keyRequest("one more", 1), written)
+	keysTrimmed(t, s, 2)
+	if n := s.counts.keys.full.Load(); n != 4 {
+		t.Errorf("%d keys were forgotten, want 4", n)
+	}
+}
+
+func closed(t *testing.T, s *Sink) (path string) {
+	t.Helper()
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return s.Path
+}
+
+// Old keys are forgotten a bounded number to a frame, and until none is left.
+func TestOldKeysGoInParts(t *testing.T) {
+	const n = 2*endsPerFrame + 10
+	c := new(clock)
+	s := open(t, &Sink{Sync: syncNone, env: environment{now: c.now}, Keys: KeyLimits{Window: time.Hour}})
+	q := &key.Requests{Log: s}
+	for i := range n {
+		if _, err := q.Append(context.Background(), keyRequest(fmt.Sprint(i), 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.step(2 * time.Hour)
+	err := s.do(context.Background(), func(w *writer) error {
+		w.keyClock.expired = time.Time{}
+		for _, want := range []int{n - endsPerFrame, n - 2*endsPerFrame, 0} {
+			if !w.keyClock.expired.IsZero() {
+				t.Error("it was done too early")
+			}
+			if err := w.expireKeys(); err != nil {
+				return err
+			}
+			if got := w.catalog.keys.count; got != want {
+				t.Errorf("%d keys are left, want %d", got, want)
+			}
+		}
+		if w.keyClock.expired.IsZero() {
+			t.Error("it was never done")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.counts.keys.old.Load(); got != n {
+		t.Errorf("%d counted, want %d", got, n)
 	}
 }

@@ -199,6 +199,9 @@ func TestFrameOfALaterRelease(t *testing.T) {
 		"\x10\x00\x00\x00\x05\x00\x00\x00four", // a value that ends early
 		"\x02\x00\x01\x00\x01\x00\x00\x00nv",   // an unknown kind of the sink's own
 		"\x01\x00\x01\x00\x00\x00\x00\x00n",    // a key that is no stream's
+		keyExtension(16, 1),
+		keyExtension(17, 2),
+		keyExtension(18, 1),
 	} {
 		b := golden(t, "frame")
 		head := len(b) - len(goldenFrame().text)
@@ -221,6 +224,16 @@ func TestFrameOfALaterRelease(t *testing.T) {
 	if _, err := decodeSlot(slotOfVersion(t, slotVersion+1)); err == nil || !strings.Contains(err.Error(), "install the release") {
 		t.Errorf("a checkpoint of a later version: %v", err)
 	}
+}
+
+// keyExtension opens a key with a value of n bytes, of which byte 16 is flags.
+func keyExtension(n int, flags byte) string {
+	value := make([]byte, n)
+	if n > 16 {
+		value[16] = flags
+	}
+	x := extension{extensionKey, string(idBytes(1)), string(value)}
+	return string(x.append(nil))
 }
 
 func slotOfVersion(t *testing.T, version int) []byte {

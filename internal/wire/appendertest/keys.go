@@ -103,6 +103,28 @@ func RunKeys(t *testing.T, new func(t *testing.T) wire.Appender) {
 		other.id = wire.KeyID("test", []byte("another key"))
 		other.sent(0, 10, false)
 	})
+	t.Run("hashes that contradict", func(t *testing.T) {
+		r := begin(t)
+		refused := func(b wire.Batch) {
+			t.Helper()
+			if err := r.to.Append(t.Context(), b); err != wire.ErrOtherContent {
+				t.Fatalf("records %d to %d: %v", b.Offset, b.End, err)
+			}
+		}
+		r.sent(0, 4, false)
+		end, begin := r.batch(0, 4), r.batch(4, 7)
+		end.After++
+		begin.Before++
+		refused(end)
+		refused(begin)
+		r.sent(4, 10, false)
+		end = r.batch(0, 10)
+		end.After++
+		refused(end)
+		more := r.batch(10, 12)
+		refused(more)
+		r.sent(0, 10, true)
+	})
 	t.Run("a stream of the same id", func(t *testing.T) {
 		r := begin(t)
 		r.sent(0, 10, false)

@@ -176,7 +176,9 @@ func (m *Memory) takeKey(b wire.Batch) error {
 		b.Key.Repeat = true
 		m.repeats++
 		return nil
-	case b.Offset != k.Offset || b.Before != k.Tail:
+	case b.End == k.Offset, b.Offset == k.Offset && (b.Before != k.Tail || k.Tail == k.content):
+		return wire.ErrOtherContent
+	case b.Offset != k.Offset:
 		return &wire.Expected{Known: true, Watermark: wire.Watermark{Point: k.Point}}
 	}
 	k.Point = wire.Point{Offset: b.End, Tail: b.After}
