@@ -41,9 +41,23 @@ func Offer(ctx context.Context, out wire.Appender, in *counters.Input, b wire.Ba
 		return expected
 	case errors.As(err, &refused):
 		return refused
-	case errors.Is(err, wire.ErrRefused):
+	case Decided(err):
 		return &wire.Refused{Reason: err.Error()}
 	}
 	in.Rejected(counters.Retry, n)
 	return err
+}
+
+// Decided reports whether an error of Append, or nil, is an outcome that no retry
+// changes. The sink has counted the lines then.
+func Decided(err error) bool {
+	return err == nil || errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected))
+}
+
+// Lost counts lines that cannot be sent again and for which Append returned err. What is
+// decided the sink has counted.
+func Lost(in *counters.Input, lines int, err error) {
+	if !Decided(err) {
+		in.Unsure(lines)
+	}
 }

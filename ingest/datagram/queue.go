@@ -299,3 +299,10 @@ func (q *queue) appendHost(h *hostQueue) {
 		}
 	}
 }
+
+// lost counts and reports lines that may not be written: they cannot be sent again.
+func (q *queue) lost(b *queued, err error) {
+	ingest.Lost(b.in, b.lines, err)
+	q.l.limited.Warn("udp_append", "lines of datagrams were not written",
+		"host", b.Host, "lines", b.lines, "error", err)
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"fanin/ingest"
 	"fanin/ingest/sequence"
 	"fanin/internal/natsconn"
 	"fanin/internal/retry"
@@ -69,18 +70,13 @@ func (s *streamReader) divide(group []message) (plain []message, chains map[wire
 	return plain, chains, err
 }
 
-// decided reports whether an outcome is one that no retry will change.
-func decided(err error) bool {
-	return err == nil || errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected))
-}
-
 // untilDecided repeats an Append until its outcome is decided, which it returns. If the input
 // ends first, the message stays in the stream, and known is false.
 func (s *streamReader) untilDecided(attempt func() error) (known bool, outcome error) {
 	backoff := retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}
 	for {
 		err := attempt()
-		if decided(err) {
+		if ingest.Decided(err) {
 			return true, err
 		}
 		s.n.limited.Warn("nats_stream", "messages of a stream wait to be committed", "stream", s.n.Stream.Name, "error", err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/ingest"
 	"fanin/internal/lines"
 	"fanin/internal/retry"
 	"fanin/internal/wire"
@@ -120,7 +121,7 @@ func (r *subjectReader) append() {
 	err := r.n.Out.Append(r.n.life.appending, wire.Batch{Time: time.Now().UnixMicro(), Input: in.Name(),
 		Host: r.n.Plain.Host, Cuts: r.batch.Cuts, Marks: r.batch.Marks, Text: r.batch.Text})
 	if err != nil {
-		in.Unsure(r.batch.lines)
+		ingest.Lost(in, r.batch.lines, err)
 		r.n.limited.Warn("nats_append", "lines of messages may not be in the log", "subject", r.subject,
 			"lines", r.batch.lines, "error", err)
 	}

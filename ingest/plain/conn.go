@@ -237,13 +237,11 @@ func (c *conn) reportLost(lost *appendError) {
 	reason := "unknown"
 	switch {
 	case errors.Is(lost, wire.ErrRefused):
-		reason = "refused" // the sink has counted them as rejected
+		reason = "refused"
 	case errors.Is(lost, wire.ErrDraining):
 		reason = "draining"
 	}
-	if reason != "refused" {
-		c.p.lines.Unsure(lost.lines)
-	}
+	ingest.Lost(c.p.lines, lost.lines, lost.error)
 	c.Reject(reason, "a plain connection was closed because its lines were not written; its sender cannot know which",
 		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unread)
 }

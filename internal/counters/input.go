@@ -9,6 +9,7 @@
 package counters
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -28,14 +29,14 @@ const (
 // Input counts the lines of one input. Set.New makes it. It is safe for concurrent
 // use.
 type Input struct {
-	name  string
-	class Class
+	name string
 
 	received, receivedBytes, split atomic.Uint64
 	written, writtenBytes          atomic.Uint64
 	duplicate, unsure, dropped     atomic.Uint64
 
 	mu       sync.Mutex
+	class    Class                     // 0: none was given
 	rejected map[string]*atomic.Uint64 // by reason
 }
 
@@ -51,7 +52,18 @@ func newInput(name string) *Input {
 func (c *Input) Name() string { return c.name }
 
 // Class returns the class of the input.
-func (c *Input) Class() Class { return c.class }
+func (c *Input) Class() Class {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return cmp.Or(c.class, None)
+}
+
+// weaken makes the class one that promises no more than the given one.
+func (c *Input) weaken(class Class) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.class = max(c.class, class)
+}
 
 // Received counts lines that were read, repeats included, and their bytes.
 func (c *Input) Received(lines, bytes int) {
@@ -147,7 +159,7 @@ func (s *Set) New(name string, class Class) *Input {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.inputLocked(name)
-	c.class = max(c.class, class)
+	c.weaken(class)
 	return c
 }
 

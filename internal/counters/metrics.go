@@ -28,7 +28,7 @@ func (c *Input) collect(ch chan<- prometheus.Metric) {
 	}
 	info := prometheus.NewDesc("fanin_input_info", "1; the class says what identifies a repeated line of the input.",
 		[]string{"input", "class"}, nil)
-	ch <- prometheus.MustNewConstMetric(info, prometheus.GaugeValue, 1, c.name, c.class.Letter())
+	ch <- prometheus.MustNewConstMetric(info, prometheus.GaugeValue, 1, c.name, c.Class().Letter())
 	send("fanin_received_bytes_total", "Bytes of lines received, newlines included.", c.receivedBytes.Load())
 	send("fanin_split_lines_total", "Lines longer than allowed that were split, with a mark.", c.split.Load())
 	send("fanin_written_lines_total", "Lines committed.", c.written.Load())
