@@ -14,8 +14,8 @@ import (
 	"fanin/e2e/load"
 )
 
-// overNATS takes lines from a JetStream work queue, together with others of the same
-// durable, and waits for the server's word that its acknowledgement is taken.
+// overNATS receives lines from a JetStream work queue, together with other workers of the
+// same durable consumer, and waits until the server confirms each acknowledgement.
 func (w *ledgerWorker) overNATS(ctx context.Context, url, stream string) error {
 	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectWait(20*time.Millisecond), nats.Timeout(time.Second))
 	if err != nil {

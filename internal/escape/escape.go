@@ -1,13 +1,13 @@
-// Package escape makes text of others harmless to look at. What could move a
-// terminal's cursor, end a line or turn the order of characters round is written
-// as rsyslog writes it: # and three octal digits for each byte. The layout of the
-// log, the commands that print and the log's own notices share these rules:
+// Package escape makes untrusted text safe to display. Bytes that could move a terminal's
+// cursor, end a line or reverse the order of characters are written as rsyslog writes
+// them: # and three octal digits for each byte. The layout of the log, the commands that
+// print and the log's own notices share these rules:
 //
-//	control bytes below 0x20 but TAB, and 0x7f         escaped
+//	control bytes below 0x20 except TAB, and 0x7f      escaped
 //	U+0080 to U+009F (C1), U+2028, U+2029 (line ends),
 //	U+202A to U+202E, U+2066 to U+2069 (bidirectional) each byte escaped
-//	a byte 0x80 to 0x9f that belongs to no valid rune  escaped: some terminals take it as C1
-//	all else, other bytes of no valid rune included    kept
+//	a byte 0x80 to 0x9f outside of a valid rune        escaped: some terminals read it as C1
+//	all else, also other bytes outside of a valid rune kept
 package escape
 
 import (
@@ -17,8 +17,8 @@ import (
 	"unicode/utf8"
 )
 
-// Line appends line to dst, with the bytes escaped that could do harm. It adds
-// no line end and leaves none.
+// Line appends line to dst, with the harmful bytes escaped. It adds no line end and leaves
+// none.
 func Line(dst, line []byte) []byte {
 	for {
 		n := skipASCII(line)
@@ -41,7 +41,7 @@ func Line(dst, line []byte) []byte {
 	}
 }
 
-// Rune reports whether a valid rune could do harm.
+// Rune reports whether a valid rune is harmful.
 func Rune(r rune) bool {
 	switch {
 	case r < 0x20:
@@ -57,16 +57,16 @@ const (
 	highs = 0x80 * ones
 )
 
-// Harmless is how many bytes at the beginning of line stay as they are. Nearly
-// every line stays as a whole, and this is the one thing done to every byte of the
-// log besides copying it, so it looks at many bytes at a time, and only where
-// something is unusual at single runes.
+// Harmless returns how many bytes at the beginning of line stay as they are. Nearly every
+// line stays as a whole, and besides copying this is the only work done for every byte of
+// the log. So it examines many bytes at a time, and single runes only where a byte is
+// unusual.
 func Harmless(line []byte) int { return skipMore(line, skipASCII(line)) }
 
 // skipMore is Harmless for a line whose first n bytes are harmless ASCII.
 func skipMore(line []byte, n int) int {
 	if del := bytes.IndexByte(line[n:], 0x7f); del >= 0 {
-		line = line[:n+del] // no further; what skips many bytes need not know it
+		line = line[:n+del] // the functions that skip many bytes need not check for it
 	}
 	for n < len(line) {
 		begin := n
@@ -91,8 +91,7 @@ func skipMore(line []byte, n int) int {
 	return n
 }
 
-// harmless is how many bytes the character has that line begins with, or 0 if it
-// could do harm.
+// harmless returns how many bytes the first character of line has, or 0 if it is harmful.
 func harmless(line []byte) int {
 	c := line[0]
 	if c < utf8.RuneSelf {
@@ -135,23 +134,23 @@ func skipASCII(line []byte) int {
 	return len(line)
 }
 
-// strange has a high bit set if one of w's eight bytes is no printable ASCII.
+// strange has a high bit set if one of the eight bytes of w is not printable ASCII.
 func strange(w uint64) uint64 { return (w - 0x20*ones) | (w + ones) }
 
 // skipPairs skips windows, from n on, of printable ASCII and of runes of two bytes
-// whose first is 0xd0 to 0xdf: Cyrillic, Hebrew, Arabic and others. n is where a
-// rune begins, before and after.
+// whose first is 0xd0 to 0xdf: Cyrillic, Hebrew, Arabic and others. n is at the beginning
+// of a rune, before and after.
 //
-// Bits 5 and 6 of a byte are both clear in control bytes (but 0x7f) and in 0x80 to 0x9f. Both
-// need a look, but the latter are not directly behind a first byte of two: then the
-// two are a valid rune, whatever surrounds them.
+// Bits 5 and 6 of a byte are both clear in control bytes (except 0x7f) and in 0x80 to 0x9f.
+// Both must be examined, except that the latter may directly follow a first byte of two:
+// then the two are a valid rune, whatever surrounds them.
 func skipPairs(line []byte, n int) int {
 	le := binary.LittleEndian
 	begin := n
 	before := uint64(0) // 0x80: the byte before n is a first byte
 	for n < len(line) && len(line) >= window {
 		at := n
-		if last := len(line) - window; at > last { // reach back over what was looked at
+		if last := len(line) - window; at > last { // overlap with bytes that were examined
 			at, before = last, 0
 			if at > 0 {
 				before = first(uint64(line[at-1])) & 0x80
@@ -170,27 +169,27 @@ func skipPairs(line []byte, n int) int {
 	return runeStart(line, begin, n)
 }
 
-// first has the high bits of the bytes that are 0xd0 to 0xdf. What the other bits
-// are means nothing, here and in usual.
+// first has the high bits of the bytes that are 0xd0 to 0xdf. The other bits mean nothing,
+// here and in usual.
 func first(w uint64) uint64 { return w & (w << 1) & (w << 3) &^ (w << 2) }
 
-// usual has the high bits of the bytes that need no look: behind has those of the
-// bytes behind a first byte.
+// usual has the high bits of the bytes that need not be examined: behind has those of the
+// bytes after a first byte.
 func usual(w, behind uint64) uint64 {
 	return w<<1 | w<<2 | behind&w
 }
 
 // skipTriples skips runes of three bytes, eight at a time, from n on, but for those
-// whose first byte is 0xe0, 0xe2 or 0xed: these need a look.
+// whose first byte is 0xe0, 0xe2 or 0xed: these must be examined.
 func skipTriples(line []byte, n int) int {
-	const a, b, c = 0x00ff0000ff0000ff, 0xff0000ff0000ff00, 0x0000ff0000ff0000 // where first bytes stand: nowhere twice
+	const a, b, c = 0x00ff0000ff0000ff, 0xff0000ff0000ff00, 0x0000ff0000ff0000 // positions of first bytes: none twice
 	le := binary.LittleEndian
 	for ; len(line)-n >= 24; n += 24 {
 		p := line[n : n+24 : n+24]
 		u, v, w := le.Uint64(p), le.Uint64(p[8:]), le.Uint64(p[16:])
 		first := u&a | v&b | w&c
 		usual := (first&(0x0d*ones) + 0x7f*ones) & ((first^0x0d*ones)&(0x0f*ones) + 0x7f*ones)
-		// All have bit 7. First ones have bits 6 and 5, and not 4; others have not 6.
+		// All have bit 7. First ones have bits 6 and 5, and not 4; others do not have bit 6.
 		if (^(u&v&w&(first<<2)&usual)|first<<3|(u<<1^a)|(v<<1^b)|(w<<1^c))&highs != 0 {
 			break
 		}
@@ -198,9 +197,8 @@ func skipTriples(line []byte, n int) int {
 	return n
 }
 
-// skipRunes skips up to four words of eight bytes, from n on, of all that skipASCII,
-// skipPairs and skipTriples skip, in any mixture. The line's last word is filled up
-// with spaces.
+// skipRunes skips up to four words of eight bytes, from n on, with any mixture of what
+// skipASCII, skipPairs and skipTriples skip. The line's last word is padded with spaces.
 func skipRunes(line []byte, n int) int {
 	le := binary.LittleEndian
 	begin := n
@@ -232,8 +230,8 @@ func skipRunes(line []byte, n int) int {
 	return runeStart(line, begin, min(n, len(line)))
 }
 
-// runeStart moves n back to the beginning of a rune that may go on there, but not
-// before begin.
+// runeStart moves n back to the beginning of a rune that may continue at n, but not before
+// begin.
 func runeStart(line []byte, begin, n int) int {
 	for back := n - 1; back >= max(begin, n-utf8.UTFMax+1); back-- {
 		if utf8.RuneStart(line[back]) {

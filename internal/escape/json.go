@@ -4,9 +4,9 @@ import "unicode/utf8"
 
 const hex = "0123456789abcdef"
 
-// JSON appends line to dst as the inside of a JSON string (RFC 8259). What Line
-// escapes is escaped as JSON does it, TAB too, so that a reader gets the line back;
-// bytes that are no UTF-8 become U+FFFD, because a JSON text cannot hold them.
+// JSON appends line to dst as the content of a JSON string (RFC 8259). The characters that
+// Line escapes, and TAB, are escaped as in JSON, so that a reader gets the line back.
+// Bytes that are not UTF-8 become U+FFFD, because a JSON text cannot contain them.
 func JSON(dst, line []byte) []byte {
 	for len(line) > 0 {
 		n := plain(line)
@@ -28,8 +28,7 @@ func JSON(dst, line []byte) []byte {
 	return dst
 }
 
-// plain is how many bytes at the beginning of line stand in a JSON string as they
-// are.
+// plain returns how many bytes at the beginning of line need no escaping in a JSON string.
 func plain(line []byte) int {
 	n := 0
 	for n < len(line) {

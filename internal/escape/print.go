@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// String is text on one line, fit for a terminal: as Line, and TAB and line ends
-// are escaped, too.
+// String returns text on one line, safe for a terminal: as Line, with TAB and line ends
+// escaped too.
 func String(text string) string {
 	if Harmless([]byte(text)) == len(text) && !strings.Contains(text, "\t") {
 		return text
@@ -18,7 +18,7 @@ func String(text string) string {
 	return strings.ReplaceAll(string(Line(nil, []byte(text))), "\t", "#011")
 }
 
-// Lines is text of several lines, fit for a terminal: as Line, for each of them.
+// Lines returns text of several lines, safe for a terminal: each as Line.
 func Lines(text string) string {
 	var out []byte
 	for i, line := range strings.Split(text, "\n") {
@@ -30,9 +30,8 @@ func Lines(text string) string {
 	return string(out)
 }
 
-// Fprintf prints to a terminal: what the format says as it stands, and all text
-// among the arguments as String has it. Commands print with it what comes from
-// outside; the format is ours.
+// Fprintf prints to a terminal: the format as it is, and all text among the arguments as
+// String. Commands use it to print data from outside; the format is ours.
 func Fprintf(w io.Writer, format string, args ...any) (int, error) {
 	return fmt.Fprintf(w, format, all(args)...)
 }
@@ -74,7 +73,7 @@ func PrintJSON(w io.Writer, v any) error {
 	return err
 }
 
-// CopyJSON prints a JSON text to a terminal as it comes, line by line, as a Document.
+// CopyJSON prints a JSON text to a terminal as it arrives, line by line, as a Document.
 func CopyJSON(w io.Writer, r io.Reader) error {
 	in := bufio.NewReader(r)
 	for {
@@ -91,8 +90,8 @@ func CopyJSON(w io.Writer, r io.Reader) error {
 	}
 }
 
-// Document is a JSON text, fit for a terminal: the characters that Line would
-// escape, line ends and TABs between its parts excepted, as JSON escapes them.
+// Document returns a JSON text safe for a terminal: the characters that Line would escape,
+// except line ends and TABs between its parts, are escaped as in JSON.
 func Document(b []byte) []byte {
 	var out []byte
 	for len(b) > 0 {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
 	"fanin/sink/distribute/protocol"
@@ -135,12 +136,13 @@ func (l *tally) lines() []string {
 // wait waits until ok.
 func (b *bench) wait(what string, ok func() bool) {
 	b.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	defer func() {
+		if b.t.Failed() {
 			st, err := b.dist.Groups(context.Background())
-			b.t.Fatalf("waited in vain for %s; groups %+v %v; workers %+v", what, st, err, b.dist.Workers())
+			b.t.Logf("groups %+v %v; workers %+v", st, err, b.dist.Workers())
 		}
-	}
+	}()
+	waittest.Until(b.t, what, ok)
 }
 
 func (b *bench) group(name string) GroupStatus {

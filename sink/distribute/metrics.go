@@ -34,13 +34,13 @@ func (d *Distributor) Collect(out chan<- prometheus.Metric) {
 	c := &d.counts
 	all := sender{out: out}
 	all.gauge("fanin_workers", "Workers connected now.", float64(c.workers.Load()))
-	all.counter("fanin_worker_breaches_total", "Workers let go because they broke the protocol.", c.breaches.Load())
+	all.counter("fanin_worker_breaches_total", "Workers disconnected because they violated the protocol.", c.breaches.Load())
 	all.counter("fanin_leases_ended_total", "Times a worker did not answer in time.", c.leases.Load())
-	all.counter("fanin_nacked_lines_total", "Lines that workers gave back as not done.", c.nacks.Load())
-	all.counter("fanin_late_answers_total", "Answers to lines that were no longer the worker's.", c.late.Load())
+	all.counter("fanin_nacked_lines_total", "Lines that workers reported as failed.", c.nacks.Load())
+	all.counter("fanin_late_answers_total", "Answers to lines that no longer belonged to the worker.", c.late.Load())
 	for i, reason := range refusals {
 		of := sender{out, "reason", []string{reason}}
-		of.counter("fanin_workers_refused_total", "Workers turned away or refused, by reason.", c.refused[i].Load())
+		of.counter("fanin_workers_refused_total", "Workers refused, by reason.", c.refused[i].Load())
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, 5*time.Second)
 	defer cancel()
@@ -56,14 +56,14 @@ func (d *Distributor) Collect(out chan<- prometheus.Metric) {
 func (g *GroupStatus) collect(out chan<- prometheus.Metric) {
 	of := sender{out, "group", []string{g.Group}}
 	of.gauge("fanin_group_workers", "Workers of the group.", float64(g.Workers))
-	of.gauge("fanin_group_lag_lines", "Lines that the group is not done with.", float64(g.LagLines))
-	of.gauge("fanin_group_lag_bytes", "Bytes of them.", float64(g.LagBytes))
-	of.gauge("fanin_group_lag_seconds", "Age of the oldest of them.", g.LagSeconds)
+	of.gauge("fanin_group_lag_lines", "Lines that the group has not finished.", float64(g.LagLines))
+	of.gauge("fanin_group_lag_bytes", "Bytes of these lines.", float64(g.LagBytes))
+	of.gauge("fanin_group_lag_seconds", "Age of the oldest of these lines.", g.LagSeconds)
 	of.gauge("fanin_group_in_flight_lines", "Lines at workers, without an answer.", float64(g.InFlight))
 	of.counter("fanin_group_accepted_lines_total", "Lines acknowledged.", g.Accepted)
 	of.counter("fanin_group_redelivered_lines_total", "Lines handed out again.", g.Redelivered)
-	of.counter("fanin_group_dead_lines_total", "Lines put to the dead letters.", g.Dead)
-	of.counter("fanin_group_expired_lines_total", "Lines removed before they were done with.", g.Expired)
+	of.counter("fanin_group_dead_lines_total", "Lines written to the dead letters.", g.Dead)
+	of.counter("fanin_group_expired_lines_total", "Lines removed before they were finished.", g.Expired)
 }
 
 // sender sends metrics that share a label, or have none.

@@ -16,13 +16,13 @@ func (t *Tail) Collect(out chan<- prometheus.Metric) {
 	counter := func(name, help string, v uint64) { send(prometheus.CounterValue, name, help, float64(v)) }
 	c := &t.counts
 	gauge("fanin_tail_watchers", "Watchers of the live tail now.", c.watchers.Load())
-	counter("fanin_tail_lines_total", "Lines shown to watchers.", c.lines.Load())
+	counter("fanin_tail_lines_total", "Lines sent to watchers.", c.lines.Load())
 	counter("fanin_tail_skips_total", "Times a watcher was too slow and was moved to the end.", c.skips.Load())
 	counter("fanin_tail_skipped_lines_total", "Lines that watchers were too slow for.", c.skipped.Load())
 	counter("fanin_tail_refused_total", "Requests to watch that were refused.", c.refused.Load())
-	gauge("fanin_tail_lookbacks", "Watchers that look back into the log now, and have not come to its end.",
+	gauge("fanin_tail_lookbacks", "Watchers that look back into the log now, and have not reached its end.",
 		int64(t.lookbacks.now()))
-	counter("fanin_tail_lookbacks_refused_total", "Requests to look back that were refused: too many did already.",
+	counter("fanin_tail_lookbacks_refused_total", "Requests to look back that were refused because of max_lookbacks.",
 		c.refusedLookback.Load())
-	counter("fanin_tail_timeouts_total", "Watchers let go because they took nothing.", c.timeouts.Load())
+	counter("fanin_tail_timeouts_total", "Watchers disconnected because they received nothing.", c.timeouts.Load())
 }

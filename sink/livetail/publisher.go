@@ -164,7 +164,7 @@ func (p *Publisher) Collect(out chan<- prometheus.Metric) {
 		desc := prometheus.NewDesc(name, help, []string{"prefix"}, nil)
 		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(v), p.Prefix)
 	}
-	send("fanin_published_lines_total", "Lines shown over NATS.", p.lines.Load())
+	send("fanin_published_lines_total", "Lines published over NATS.", p.lines.Load())
 	send("fanin_published_skipped_lines_total",
-		"Lines not shown over NATS: the server was too slow, or away.", p.skipped.Load())
+		"Lines not published over NATS: the server was too slow, or away.", p.skipped.Load())
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
 	"fanin/sink/distribute"
@@ -54,7 +55,7 @@ func (h *house) put(t *testing.T, source string, lines ...string) {
 	}
 }
 
-// carry runs a relay until stop.
+// carry runs an output until stop.
 func (h *house) carry(t *testing.T, s *natstest.Server, change ...func(*Output)) (r *Output, stop func()) {
 	t.Helper()
 	joined := make(chan struct{})
@@ -72,7 +73,7 @@ func (h *house) carry(t *testing.T, s *natstest.Server, change ...func(*Output))
 	return r, stop
 }
 
-// queue is what the work queue holds, by message: subject and the end of the line.
+// queue returns the messages of the work queue: subject and the end of the line.
 func queue(t *testing.T, s *natstest.Server, want int) (list []string) {
 	t.Helper()
 	js, err := jetstream.New(s.Connect())
@@ -99,39 +100,31 @@ func queue(t *testing.T, s *natstest.Server, want int) (list []string) {
 	if len(list) != want {
 		t.Fatalf("%d messages in the queue, want %d: %q", len(list), want, list)
 	}
-	time.Sleep(100 * time.Millisecond)
-	if batch, err := c.FetchNoWait(1); err == nil {
-		for m := range batch.Messages() {
-			t.Errorf("one more: %q", m.Data())
-		}
+	info, err := c.Info(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.NumPending > 0 {
+		t.Errorf("the queue has %d messages more", info.NumPending)
 	}
 	return list
 }
 
-// troubled waits until the relay says so; nothing announces it.
+// troubled waits until the output has this trouble.
 func troubled(t *testing.T, r *Output, word string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(r.Trouble(), word); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("trouble is %q", r.Trouble())
-		}
-	}
+	waittest.Until(t, "trouble with "+word, func() bool { return strings.Contains(r.Trouble(), word) })
 }
 
-// done waits until the log has so many lines, since an ack comes before they can be
-// read, and the group is through with them.
+// done waits until the log has so many lines, since an ack comes before they can be read,
+// and the group has finished them.
 func done(t *testing.T, h *house, lines uint64) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	waittest.Until(t, "the group to finish all lines", func() bool {
 		n, _, err := h.sink.Count(t.Context(), sink.Position{Generation: 1}, h.sink.End())
 		groups, err2 := h.work.Groups(t.Context())
-		if err == nil && n == lines && err2 == nil && len(groups) == 1 && groups[0].LagLines == 0 {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the group is not done with %d lines of %d: %+v", n, lines, groups)
-		}
-	}
+		return err == nil && n == lines && err2 == nil && len(groups) == 1 && groups[0].LagLines == 0
+	})
 }
 
 // TestRelay: each line becomes one message of the work queue, on a subject of its
@@ -173,11 +166,7 @@ func TestRelayServerAway(t *testing.T) {
 	for range 3 {
 		s.Stop()
 		say(50)
-		for end := time.Now().Add(10 * time.Second); r.Trouble() == ""; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("no trouble is said")
-			}
-		}
+		waittest.Until(t, "trouble", func() bool { return r.Trouble() != "" })
 		s.Start()
 		say(50)
 		done(t, h, uint64(n))
@@ -193,8 +182,8 @@ func TestRelayServerAway(t *testing.T) {
 	}
 }
 
-// TestRelayAgain: what is carried again is known to the stream by its id, which is
-// the line's place in the log.
+// TestRelayAgain: the stream recognizes a line that is carried again by its id, which is
+// the line's position in the log.
 func TestRelayAgain(t *testing.T) {
 	s := natstest.New(t)
 	h := open(t, t.TempDir())
@@ -204,11 +193,7 @@ func TestRelayAgain(t *testing.T) {
 	if _, err := h.work.Replay(t.Context(), "nats", "start"); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); r.loop.Counts().Carried < 4; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing is carried again")
-		}
-	}
+	waittest.Until(t, "all lines to be carried again", func() bool { return r.loop.Counts().Carried == 4 })
 	queue(t, s, 2)
 	js, err := jetstream.New(s.Connect())
 	if err != nil {
@@ -220,8 +205,8 @@ func TestRelayAgain(t *testing.T) {
 	queue(t, s, 0) // the first line had that id
 }
 
-// TestRelayStreamGone: what the stream did not acknowledge is carried when the stream is
-// there again; where it may be made, it is.
+// TestRelayStreamGone: lines that the stream did not acknowledge are carried when the
+// stream exists again; with Create, it is created.
 func TestRelayStreamGone(t *testing.T) {
 	s := natstest.New(t)
 	h := open(t, t.TempDir())
@@ -259,8 +244,8 @@ func TestRelayStreamGone(t *testing.T) {
 	}
 }
 
-// TestRelayRefused: a stream that would drop its oldest messages is given none, until it
-// is mended.
+// TestRelayRefused: a stream that would drop its oldest messages receives none until its
+// configuration is corrected.
 func TestRelayRefused(t *testing.T) {
 	s := natstest.New(t)
 	js, err := jetstream.New(s.Connect())
@@ -285,8 +270,8 @@ func TestRelayRefused(t *testing.T) {
 	done(t, h, 2)
 }
 
-// TestRelayTooLong: a line that the server does not take is a dead letter, and the
-// others go on.
+// TestRelayTooLong: a line that is too long for the server becomes a dead letter, and the
+// others are carried.
 func TestRelayTooLong(t *testing.T) {
 	s := natstest.New(t, func(o *server.Options) { o.MaxPayload = 4 << 10 })
 	h := open(t, t.TempDir())
