@@ -124,9 +124,9 @@ var errExtensionEntry = errors.New("an extension is too long or of no input")
 
 // loadExtension reads what entry wrote, behind its number.
 func (c *catalog) loadExtension(r *elements) error {
-	x := extension{kind: wire.ExtensionKind(r.uint()), name: r.text(), value: string(r.bytes())}
-	if r.err != nil {
-		return r.err
+	x := extension{kind: wire.ExtensionKind(r.Uint()), name: r.String(), value: string(r.Bin())}
+	if r.Err != nil {
+		return r.Err
 	}
 	tooLong := len(x.name) > wire.MaxExtensionName || len(x.value) > wire.MaxExtensionValue
 	if tooLong || x.kind < wire.FirstExtensionKind {

@@ -90,39 +90,39 @@ var errKeyEntry = errors.New("a key with a record number or a time that cannot b
 
 // loadHorizon reads what horizonEntry wrote, behind its kind.
 func (c *catalog) loadHorizon(r *elements) error {
-	sender, horizon := r.uint(), r.int()
-	if r.err == nil {
+	sender, horizon := r.Uint(), r.Int()
+	if r.Err == nil {
 		c.keys.recede(c.keys.senders[c.keys.sender(sender)], horizon)
 	}
-	return r.err
+	return r.Err
 }
 
 // loadLostKey applies the entry of a request that was committed in part when its key
 // was forgotten.
 func (c *catalog) loadLostKey(r *elements) error {
-	if id := r.id(); r.err == nil {
+	if id := r.id(); r.Err == nil {
 		c.keys.remove(id)
 		c.keys.breakOff(id)
 	}
-	return r.err
+	return r.Err
 }
 
 func (c *catalog) loadNoKey(r *elements) error {
-	if id := r.id(); r.err == nil {
+	if id := r.id(); r.Err == nil {
 		c.keys.remove(id)
 		c.keys.mend(id)
 	}
-	return r.err
+	return r.Err
 }
 
 func (c *catalog) loadKey(r *elements) error {
-	k := keyEntry{id: r.id(), content: hashBytes(wire.Hash(r.uint()))}
-	records := r.int()
-	k.hash = hashBytes(wire.Hash(r.uint()))
-	seen, sender := r.int(), r.uint()
-	k.hashed = r.bool()
-	if r.err != nil {
-		return r.err
+	k := keyEntry{id: r.id(), content: hashBytes(wire.Hash(r.Uint()))}
+	records := r.Int()
+	k.hash = hashBytes(wire.Hash(r.Uint()))
+	seen, sender := r.Int(), r.Uint()
+	k.hashed = r.Bool()
+	if r.Err != nil {
+		return r.Err
 	}
 	if records < 0 || records > math.MaxUint32 || seen < 0 || seen/1e6 > math.MaxUint32 {
 		return errKeyEntry

@@ -11,6 +11,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 
 	"fanin/internal/disk"
+	"fanin/internal/msgpack"
 	"fanin/internal/wire"
 )
 
@@ -193,9 +194,9 @@ func (c *catalog) load(b []byte) (at int, err error) {
 }
 
 func (c *catalog) loadEntry(body []byte) error {
-	r := &elements{b: body}
-	n := r.array()
-	form := entryForm{r.int(), n}
+	r := &elements{msgpack.Bytes{Rest: body}}
+	n := r.Array()
+	form := entryForm{r.Int(), n}
 	load := form.loader()
 	if load == nil {
 		return fmt.Errorf("kind %d with %d elements is none", form.kind, form.elements)
@@ -213,9 +214,9 @@ type entryForm struct {
 func (f entryForm) loader() func(*catalog, *elements) error {
 	switch f {
 	case entryForm{entryStream, 16}:
-		return func(c *catalog, r *elements) error { return c.loadStream(r.stream(false), r.err) }
+		return func(c *catalog, r *elements) error { return c.loadStream(r.stream(false), r.Err) }
 	case entryForm{entryStream, 12}:
-		return func(c *catalog, r *elements) error { return c.loadStream(r.stream(true), r.err) }
+		return func(c *catalog, r *elements) error { return c.loadStream(r.stream(true), r.Err) }
 	case entryForm{entryNoStream, 2}:
 		return (*catalog).loadNoStream
 	case entryForm{entryGeneration, 8}:
@@ -255,56 +256,56 @@ func (c *catalog) loadNoStream(r *elements) error {
 	if st := c.streams[r.id()]; st != nil {
 		c.endStream(st)
 	}
-	return r.err
+	return r.Err
 }
 
 func (c *catalog) loadTomb(r *elements) error {
-	x := &tomb{id: r.id(), epoch: uint32(r.int()), offset: r.int(), lines: r.int()}
-	if r.err == nil {
+	x := &tomb{id: r.id(), epoch: uint32(r.Int()), offset: r.Int(), lines: r.Int()}
+	if r.Err == nil {
 		c.tombs.add(x)
 	}
-	return r.err
+	return r.Err
 }
 
 func (c *catalog) loadNoTomb(r *elements) error {
 	c.tombs.remove(r.id())
-	return r.err
+	return r.Err
 }
 
 func (c *catalog) loadGeneration(r *elements) error {
-	g := &generation{number: r.uint(), name: r.text(), inode: r.uint(), size: r.int(), state: r.text()}
-	g.opened, g.closed = fromMicros(r.int()), fromMicros(r.int())
-	c.replaceGeneration(g, r.err == nil)
-	return r.err
+	g := &generation{number: r.Uint(), name: r.String(), inode: r.Uint(), size: r.Int(), state: r.String()}
+	g.opened, g.closed = fromMicros(r.Int()), fromMicros(r.Int())
+	c.replaceGeneration(g, r.Err == nil)
+	return r.Err
 }
 
 func (c *catalog) loadNoGeneration(r *elements) error {
-	c.replaceGeneration(&generation{number: r.uint()}, false)
-	return r.err
+	c.replaceGeneration(&generation{number: r.Uint()}, false)
+	return r.Err
 }
 
 // stream reads what entry wrote, behind its number.
 func (e *elements) stream(v1 bool) *stream {
 	st, n := &stream{id: e.id()}, names{}
 	if !v1 {
-		n.kind, n.own = wire.StreamKind(e.uint()), e.id()
+		n.kind, n.own = wire.StreamKind(e.Uint()), e.id()
 	}
-	n.agent = e.text()
+	n.agent = e.String()
 	if !v1 {
-		n.address = e.text()
+		n.address = e.String()
 	}
-	n.host, n.source, n.identity = e.text(), e.text(), string(e.bytes())
-	st.Epoch, st.Offset, st.Tail = uint32(e.int()), e.int(), wire.Hash(e.uint())
+	n.host, n.source, n.identity = e.String(), e.String(), string(e.Bin())
+	st.Epoch, st.Offset, st.Tail = uint32(e.Int()), e.Int(), wire.Hash(e.Uint())
 	if v1 {
-		n.own, n.kind = st.id, kindV1(e.bool(), n.agent)
-		st.lines = e.int()
+		n.own, n.kind = st.id, kindV1(e.Bool(), n.agent)
+		st.lines = e.Int()
 		st.fed = 2
 	} else {
-		st.lines, st.seen, st.fed = e.int(), e.int(), uint8(e.uint())
+		st.lines, st.seen, st.fed = e.Int(), e.Int(), uint8(e.Uint())
 	}
-	for i := e.array(); i > 0 && e.err == nil; i-- {
-		e.array()
-		st.Trail = append(st.Trail, wire.Point{Offset: e.int(), Tail: wire.Hash(e.uint())})
+	for i := e.Array(); i > 0 && e.Err == nil; i-- {
+		e.Array()
+		st.Trail = append(st.Trail, wire.Point{Offset: e.Int(), Tail: wire.Hash(e.Uint())})
 	}
 	n.label(st)
 	return st
@@ -327,37 +328,10 @@ func (c *catalog) replaceGeneration(g *generation, keep bool) {
 	}
 }
 
-// elements reads MessagePack elements one behind the other and keeps the first error.
-type elements struct {
-	b   []byte
-	err error
-}
-
-func element[T any](e *elements, read func([]byte) (T, []byte, error)) (v T) {
-	if e.err == nil {
-		v, e.b, e.err = read(e.b)
-	}
-	return v
-}
-
-func (e *elements) array() uint32 { return element(e, msgp.ReadArrayHeaderBytes) }
-func (e *elements) int() int64    { return element(e, msgp.ReadInt64Bytes) }
-func (e *elements) uint() uint64  { return element(e, msgp.ReadUint64Bytes) }
-func (e *elements) bool() bool    { return element(e, msgp.ReadBoolBytes) }
-func (e *elements) text() string  { return element(e, msgp.ReadStringBytes) }
-
-func (e *elements) bytes() []byte {
-	b := element(e, msgp.ReadBytesZC)
-	if len(b) == 0 {
-		return nil
-	}
-	return append([]byte(nil), b...)
-}
+// elements reads the elements of an entry.
+type elements struct{ msgpack.Bytes }
 
 func (e *elements) id() (id wire.StreamID) {
-	b := element(e, msgp.ReadBytesZC)
-	if e.err == nil && copy(id[:], b) != len(id) {
-		e.err = errors.New("a stream id of the wrong length")
-	}
+	e.Fixed(id[:])
 	return id
 }

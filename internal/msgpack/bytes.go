@@ -59,8 +59,8 @@ func (b *Bytes) Bool() bool { return element(b, msgp.ReadBoolBytes) }
 // String is a string.
 func (b *Bytes) String() string { return element(b, msgp.ReadStringBytes) }
 
-// Bytes is a copy of a bin; nil if it is empty.
-func (b *Bytes) Bytes() []byte {
+// Bin is a copy of a bin; nil if it is empty.
+func (b *Bytes) Bin() []byte {
 	v := element(b, msgp.ReadBytesZC)
 	if len(v) == 0 {
 		return nil

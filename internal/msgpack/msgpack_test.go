@@ -39,9 +39,9 @@ var want = got{-7, 1 << 63, true, "text", "bytes", [4]byte{'f', 'o', 'u', 'r'}}
 func TestStream(t *testing.T) {
 	s := NewStream(iotest.OneByteReader(bytes.NewReader(list())), 64)
 	s.ArrayOf(8)
-	g := got{n: s.Int(), u: s.Uint(), ok: s.Bool(), text: s.String(4), bytes: string(s.Bytes(5))}
+	g := got{n: s.Int(), u: s.Uint(), ok: s.Bool(), text: s.String(4), bytes: string(s.Bin(5))}
 	s.Fixed(g.four[:])
-	if n := s.Array(1); n != 1 || s.Nil() != true || s.Bytes(0) != nil || s.Err != nil || g != want {
+	if n := s.Array(1); n != 1 || s.Nil() != true || s.Bin(0) != nil || s.Err != nil || g != want {
 		t.Errorf("%+v, %d, %v", g, n, s.Err)
 	}
 	if s.Int() != 0 || s.Err != io.EOF || s.String(9) != "" || s.Err != io.EOF || IsFormat(s.Err) {
@@ -52,7 +52,7 @@ func TestStream(t *testing.T) {
 func TestBytes(t *testing.T) {
 	b := Bytes{Rest: list()}
 	b.ArrayOf(8)
-	g := got{n: b.Int(), u: b.Uint(), ok: b.Bool(), text: b.String(), bytes: string(b.Bytes())}
+	g := got{n: b.Int(), u: b.Uint(), ok: b.Bool(), text: b.String(), bytes: string(b.Bin())}
 	b.Fixed(g.four[:])
 	if n := b.Array(); n != 1 || b.Err != nil || g != want || len(b.Rest) != 3 {
 		t.Errorf("%+v, %d, %v, % x", g, n, b.Err, b.Rest)
@@ -69,7 +69,7 @@ func TestLimits(t *testing.T) {
 		"\xdd\xff\xff\xff\xff": func(s *Stream) { s.Array(3) },
 		"\x92":                 func(s *Stream) { s.ArrayOf(3) },
 		"\xdb\xff\xff\xff\xff": func(s *Stream) { s.String(3) },
-		"\xc6\xff\xff\xff\xff": func(s *Stream) { s.Bytes(3) },
+		"\xc6\xff\xff\xff\xff": func(s *Stream) { s.Bin(3) },
 		"\xc4\x05":             func(s *Stream) { s.Fixed(make([]byte, 3)) },
 		"\xa1x":                func(s *Stream) { s.Int() },
 	} {

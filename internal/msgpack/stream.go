@@ -15,6 +15,7 @@ import (
 // length, or more than a limit allows.
 type FormatError struct{ Reason string }
 
+// Error is the reason.
 func (e *FormatError) Error() string { return e.Reason }
 
 // Errorf is a FormatError.
@@ -136,8 +137,8 @@ func (s *Stream) StringLike(like string, most uint32) string {
 	return like
 }
 
-// Bytes is a bin of at most most bytes; nil if it is empty.
-func (s *Stream) Bytes(most uint32) []byte {
+// Bin is a bin of at most most bytes; nil if it is empty.
+func (s *Stream) Bin(most uint32) []byte {
 	n := next(s, s.R.ReadBytesHeader)
 	if n > most {
 		s.Fail("%d bytes where at most %d belong", n, most)

@@ -151,7 +151,7 @@ func (d *Decoder) operation(k Kind, b *Batch) {
 	switch k {
 	case KindOpen:
 		b.Op, b.Before, b.Source = OpOpen, d.hash(), d.text()
-		b.Identity = d.in.Bytes(MaxIdentity)
+		b.Identity = d.in.Bin(MaxIdentity)
 		b.After = b.Before
 	case KindSkip:
 		b.Op, b.End = OpSkip, d.in.Int()

@@ -35,7 +35,7 @@ func (d *Decoder) streams(f *Frame) {
 		d.in.ArrayOf(7)
 		s := StreamState{Stream: d.id()}
 		d.watermark(&s.Watermark)
-		s.Source, s.Identity = d.text(), d.in.Bytes(MaxIdentity)
+		s.Source, s.Identity = d.text(), d.in.Bin(MaxIdentity)
 		f.Streams = append(f.Streams, s)
 	}
 }

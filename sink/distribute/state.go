@@ -6,6 +6,7 @@ import (
 
 	"github.com/tinylib/msgp/msgp"
 
+	"fanin/internal/msgpack"
 	"fanin/sink"
 )
 
@@ -58,73 +59,35 @@ func (s span) append(b []byte) []byte {
 
 // decodeGroups reads what saved.append wrote.
 func decodeGroups(b []byte) (list []*saved, err error) {
-	p := parser{b: b}
-	for range p.array() {
+	p := msgpack.Bytes{Rest: b}
+	for range p.Array() {
 		s := new(saved)
-		p.expect(10)
-		s.name = p.text()
-		s.next = sink.Position{Generation: p.number(), Offset: int64(p.number())}
-		for range p.array() {
-			p.expect(5)
-			s.waiting = append(s.waiting, p.span())
+		p.ArrayOf(10)
+		s.name = p.String()
+		s.next = sink.Position{Generation: p.Uint(), Offset: int64(p.Uint())}
+		for range p.Array() {
+			p.ArrayOf(5)
+			s.waiting = append(s.waiting, readSpan(&p))
 		}
-		for range p.array() {
-			p.expect(8)
-			s.dead = append(s.dead, &deadSpan{span: p.span(), Reason: p.text(), Worker: p.text(),
-				Time: time.UnixMicro(int64(p.number())).UTC()})
+		for range p.Array() {
+			p.ArrayOf(8)
+			s.dead = append(s.dead, &deadSpan{span: readSpan(&p), Reason: p.String(), Worker: p.String(),
+				Time: time.UnixMicro(int64(p.Uint())).UTC()})
 		}
 		c := &s.counts
 		for _, to := range []*uint64{&c.Accepted, &c.Redelivered, &c.Dead, &c.Expired} {
-			*to = p.number()
+			*to = p.Uint()
 		}
-		s.deadEnd = int64(p.number())
+		s.deadEnd = int64(p.Uint())
 		list = append(list, s)
 	}
-	if p.err == nil && len(p.b) > 0 {
-		p.err = fmt.Errorf("%d bytes too many", len(p.b))
+	if p.Err == nil && len(p.Rest) > 0 {
+		p.Err = fmt.Errorf("%d bytes too many", len(p.Rest))
 	}
-	return list, p.err
+	return list, p.Err
 }
 
-// parser reads MessagePack. After an error it returns zeros.
-type parser struct {
-	b   []byte
-	err error
-}
-
-func (p *parser) array() (n uint32) {
-	if p.err == nil {
-		n, p.b, p.err = msgp.ReadArrayHeaderBytes(p.b)
-	}
-	if p.err == nil && int(n) > len(p.b) {
-		p.err = fmt.Errorf("an array of %d in %d bytes", n, len(p.b))
-	}
-	if p.err != nil {
-		return 0
-	}
-	return n
-}
-
-func (p *parser) expect(n uint32) {
-	if got := p.array(); p.err == nil && got != n {
-		p.err = fmt.Errorf("an array of %d, want %d", got, n)
-	}
-}
-
-func (p *parser) number() (n uint64) {
-	if p.err == nil {
-		n, p.b, p.err = msgp.ReadUint64Bytes(p.b)
-	}
-	return n
-}
-
-func (p *parser) text() (s string) {
-	if p.err == nil {
-		s, p.b, p.err = msgp.ReadStringBytes(p.b)
-	}
-	return s
-}
-
-func (p *parser) span() span {
-	return span{p.number(), int64(p.number()), int64(p.number()), int(p.number()), int(p.number())}
+// readSpan reads what span.append wrote.
+func readSpan(b *msgpack.Bytes) span {
+	return span{b.Uint(), int64(b.Uint()), int64(b.Uint()), int(b.Uint()), int(b.Uint())}
 }
