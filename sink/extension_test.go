@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
@@ -154,10 +155,13 @@ func TestExtensionsAreBounded(t *testing.T) {
 	if err := remember(s, "lost\n", set("0", "w"), set("one more", "v")); !errors.Is(err, wire.ErrRefused) {
 		t.Fatalf("one too many: %v", err)
 	}
-	if err := remember(s, "x\n", set("0", "w"), set("1", "")); err != nil {
+	if n := s.counts.of("test").Counts().Rejected[counters.TooLarge]; n != 1 {
+		t.Errorf("%d lines counted as rejected", n)
+	}
+	if err := remember(s, "x\n", set("0", "w"), set("1", ""), set("unknown", "")); err != nil {
 		t.Fatal(err)
 	}
-	if err := remember(s, "y\n", set("one more", "v")); err != nil {
+	if err := remember(s, "y\n", set("one more", "v"), set("0", "w")); err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)
@@ -166,4 +170,25 @@ func TestExtensionsAreBounded(t *testing.T) {
 		t.Errorf("%d values, %q, %q", len(values), values["0"], values["1"])
 	}
 	expectLines(t, s, "x", "y")
+}
+
+// Extensions without text make a group full, too.
+func TestExtensionsFillGroups(t *testing.T) {
+	var g group
+	for n := 0; n < groupBytes-extensionHeader-1; n += 1 << 10 {
+		if g.full() {
+			t.Fatalf("full at %d bytes", n)
+		}
+		g.addExtension(extension{value: strings.Repeat("v", 1<<10-extensionHeader)})
+	}
+	if !g.full() || !g.mayDivide() {
+		t.Error("it is not full")
+	}
+	g.undivided = true
+	if g.mayDivide() {
+		t.Error("a batch with extensions may be divided")
+	}
+	if g.reset(); g.full() {
+		t.Error("a new group is full")
+	}
 }
