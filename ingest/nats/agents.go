@@ -308,7 +308,8 @@ func (r *responder) ask(m *nats.Msg, agent string) {
 	}
 	a := r.enter(&f.Hello)
 	if a == nil {
-		r.reply(m.Reply, wire.AppendFault(nil, "send a hello first: the session has ended, or the collector was restarted", 0))
+		const text = "send a hello first: the session has ended, or the collector was restarted"
+		r.reply(m.Reply, wire.AppendFault(nil, text, 0))
 		return
 	}
 	defer a.inFlight.Done()

@@ -80,7 +80,8 @@ func (s *streamReader) appendBatches(list []batchMessage) error {
 			return err
 		}
 		if unanswered(b.answer) && !b.committed(&answer) {
-			refused := &Refused{Agent: b.hello.Agent, Stream: b.id().String(), Offsets: b.offsets(), Reason: answer.Err().Error()}
+			refused := &Refused{Agent: b.hello.Agent, Stream: b.id().String(), Offsets: b.offsets(),
+				Reason: answer.Err().Error()}
 			if err := s.storeRefused(&b.message, refused); err != nil {
 				return err
 			}

@@ -28,7 +28,8 @@ func (n *Input) checkHello(f *wire.Frame, agent string, least int) *ingest.Fault
 	case f.Kind != wire.KindHello:
 		return protocolFault("an agent's message must begin with a hello")
 	case f.Hello.Agent != agent:
-		return &ingest.Fault{Reason: "agent_id", Text: fmt.Sprintf("agent %q sent the hello of %q", agent, f.Hello.Agent)}
+		return &ingest.Fault{Reason: "agent_id", Text: fmt.Sprintf("agent %q sent the hello of %q",
+			agent, f.Hello.Agent)}
 	}
 	if fault := ingest.CheckHello(f.Hello, least); fault != nil {
 		return fault

@@ -97,7 +97,8 @@ func (n *Input) setTrouble(part string, err error) {
 	switch {
 	case before == text, n.life.draining():
 	case err != nil:
-		n.Log.Warn("messages are not accepted; trying again", "from", part, "server", n.Conn.ConnectedUrlRedacted(), "err", err)
+		n.Log.Warn("messages are not accepted; trying again", "from", part,
+			"server", n.Conn.ConnectedUrlRedacted(), "err", err)
 	default:
 		n.Log.Info("messages are accepted", "from", part, "server", n.Conn.ConnectedUrlRedacted())
 	}
@@ -117,7 +118,8 @@ func (n *Input) Unreachable(nc *nats.Conn, err error) {
 	n.health.unreachable = err
 	n.health.mu.Unlock()
 	if news {
-		n.Log.Warn("the NATS server cannot be reached; trying again", "server", strings.Join(nc.Servers(), ","), "err", err)
+		n.Log.Warn("the NATS server cannot be reached; trying again",
+			"server", strings.Join(nc.Servers(), ","), "err", err)
 	}
 }
 

@@ -28,12 +28,14 @@ func NewMetrics(shared *ingest.Metrics) *Metrics {
 		"after they were kept: acknowledged again, not kept again.", "", "")
 	m.reread = m.Counter("fanin_nats_reread_messages_total", "Messages read from a JetStream stream by number, "+
 		"because their delivery was interrupted.", "", "")
-	m.missed = m.Counter("fanin_nats_missed_messages_total", "Messages that left a JetStream stream before they could be taken: "+
-		"too old, or removed. Not known of consumers with filters.", "", "")
+	m.missed = m.Counter("fanin_nats_missed_messages_total",
+		"Messages that left a JetStream stream before they could be taken: "+
+			"too old, or removed. Not known of consumers with filters.", "", "")
 	m.drops = m.Counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be kept, "+
 		"outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
-	m.refused = m.Counters("fanin_nats_refused_messages_total", "Agents' batches in a JetStream stream that the log has not, "+
-		"and whose agents do not wait for an answer: whether they are kept to be published again.", "kept", "yes", "no")
+	m.refused = m.Counters("fanin_nats_refused_messages_total",
+		"Agents' batches in a JetStream stream that the log has not, "+
+			"and whose agents do not wait for an answer: whether they are kept to be published again.", "kept", "yes", "no")
 	m.kept = m.Gauge("fanin_nats_refused_kept", "Refused messages that are kept to be published again.")
 	m.rejected = m.Counters("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.",
 		"reason", "protocol", "version", "agent_id", "host", "subject", "refused")

@@ -66,7 +66,8 @@ func (s *streamReader) openConsumer(ctx context.Context) error {
 	}
 	config := &c.CachedInfo().Config
 	if err := refuseConsumer(config); err != nil {
-		return fmt.Errorf("%w: remove the consumer, or choose another durable (nats consumer rm %s %s)", err, stream, durable)
+		return fmt.Errorf("%w: remove the consumer, or choose another durable (nats consumer rm %s %s)",
+			err, stream, durable)
 	}
 	s.consumer, s.complete = c, config.FilterSubject == "" && len(config.FilterSubjects) == 0
 	return nil
@@ -95,8 +96,8 @@ func refuseConsumer(c *jetstream.ConsumerConfig) error {
 	case c.DeliverSubject != "":
 		return fmt.Errorf("the consumer %s is a push consumer, but a pull consumer is needed", c.Durable)
 	case c.AckPolicy != jetstream.AckExplicitPolicy:
-		return fmt.Errorf("the consumer %s has the ack policy %q, but explicit is needed, or messages are lost in a crash",
-			c.Durable, c.AckPolicy)
+		return fmt.Errorf("the consumer %s has the ack policy %q, but explicit is needed, "+
+			"or messages are lost in a crash", c.Durable, c.AckPolicy)
 	case c.MaxDeliver > 0:
 		return fmt.Errorf("the consumer %s silently drops messages after %d deliveries, but --max-deliver=-1 is needed",
 			c.Durable, c.MaxDeliver)

@@ -79,7 +79,8 @@ func (s *streamReader) untilDecided(attempt func() error) (known bool, outcome e
 		if ingest.Decided(err) {
 			return true, err
 		}
-		s.n.limited.Warn("nats_stream", "messages of a stream wait to be committed", "stream", s.n.Stream.Name, "error", err)
+		s.n.limited.Warn("nats_stream", "messages of a stream wait to be committed",
+			"stream", s.n.Stream.Name, "error", err)
 		if backoff.Wait(s.n.life.receiving) != nil {
 			return false, fmt.Errorf("not committed, and left in the stream: %w", err)
 		}

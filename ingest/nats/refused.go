@@ -120,7 +120,9 @@ func (d *discarded) clear() {
 func (d *discarded) add(x *Refused) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i := slices.IndexFunc(d.list, func(o *discardedSeries) bool { return o.first.Agent == x.Agent && o.first.Stream == x.Stream })
+	i := slices.IndexFunc(d.list, func(o *discardedSeries) bool {
+		return o.first.Agent == x.Agent && o.first.Stream == x.Stream
+	})
 	if i < 0 {
 		i = len(d.list)
 		d.list = append(d.list, &discardedSeries{first: *x})
@@ -138,8 +140,8 @@ func (s *streamReader) reportDiscarded() {
 		stream, offsets := cmp.Or(x.Stream, "?"), o.offsets()
 		s.n.Metrics.refused["no"].Add(float64(o.messages))
 		s.n.Log.Error("batches in a stream are neither in the log nor kept: the limit of refused messages is reached, "+
-			"for this agent or in total", "agent", x.Agent, "stream", stream, "offsets", offsets, "messages", o.messages,
-			"from", x.Seq, "to", o.last.Seq, "reason", x.Reason, "dir", s.n.Refusals.Dir,
+			"for this agent or in total", "agent", x.Agent, "stream", stream, "offsets", offsets,
+			"messages", o.messages, "from", x.Seq, "to", o.last.Seq, "reason", x.Reason, "dir", s.n.Refusals.Dir,
 			"remedy", "remove the reason and publish the kept messages again (fanin-collector refused --replay), "+
 				"or move them away, or raise keep_refused")
 		s.n.Notice("LOST n=%d unit=messages agent=%s stream=%s offsets=%s reason=%q from=%d to=%d: not kept: "+

@@ -286,14 +286,10 @@ func TestStreamWiped(t *testing.T) {
 	if err := jetStream(t, nc).DeleteStream(t.Context(), "LOGS"); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := jetStream(t, nc).Stream(t.Context(), "LOGS"); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("the stream was not made again: ", n.Trouble())
-		}
-	}
+	waittest.Until(t, "the stream to be created again", func() bool {
+		_, err := jetStream(t, nc).Stream(t.Context(), "LOGS")
+		return err == nil
+	})
 	publishStored(t, nc, "logs.a", "four")
 	waitFor(t, m, n, "one\ntwo\nthree\nfour\n")
 }

@@ -136,8 +136,8 @@ func (r *subjectReader) reportDrops(last bool) {
 	}
 	r.n.Log.Warn("messages were dropped: they came faster than they could be written", "subject", r.subject,
 		"messages", r.unreported, "remedy", "publish them through a JetStream stream, or raise pending")
-	r.n.Notice("LOST n=%d unit=messages reason=nats-slow-consumer subject=%s: they came faster than they could be written",
-		r.unreported, r.subject)
+	r.n.Notice("LOST n=%d unit=messages reason=nats-slow-consumer subject=%s: "+
+		"they came faster than they could be written", r.unreported, r.subject)
 	r.unreported, r.reported = 0, time.Now()
 }
 

@@ -88,7 +88,8 @@ func sourceOf(subject string) string {
 func (n *Input) isOwn(subject string) bool {
 	for _, prefix := range []string{string(n.Agents.Subjects), "_INBOX", "$JS", "$SYS"} {
 		if prefix != "" && strings.HasPrefix(subject, prefix+".") {
-			n.reject("subject", "a message on a subject of fanin's own, or of the server's, is not read as text", "subject", subject)
+			n.reject("subject", "a message on a subject of fanin's own, or of the server's, is not read as text",
+				"subject", subject)
 			return true
 		}
 	}

@@ -11,6 +11,7 @@ type ForbiddenError struct {
 	Publish bool // to publish to the subject; otherwise to subscribe to it
 }
 
+// Error names the operation, the subject, and the document that lists what is needed.
 func (f *ForbiddenError) Error() string {
 	operation := "subscribe to"
 	if f.Publish {

@@ -21,7 +21,7 @@ import (
 // Secrets come from files alone, never from addresses, flags or the configuration,
 // and not from files that every user can read.
 type Login struct {
-	URL          string // one or several servers of one cluster, separated by commas: nats://HOST:PORT or tls://HOST:PORT
+	URL          string // servers of one cluster, separated by commas: nats://HOST:PORT or tls://HOST:PORT
 	User         string // with PasswordFile
 	PasswordFile string
 	TokenFile    string
@@ -175,7 +175,8 @@ func readSecret(path string) (string, error) {
 		return "", fmt.Errorf("secret: %w", err)
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("secret %s can be read by every user (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
+		return "", fmt.Errorf("secret %s can be read by every user (mode %04o): chmod 0640 %s",
+			path, fi.Mode().Perm(), path)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -61,7 +61,7 @@ func refuse(c *jetstream.StreamConfig) error {
 		return fmt.Errorf("the stream %s keeps %d messages of each subject and silently drops older ones: "+
 			"nats stream edit %s --max-msgs-per-subject=-1", c.Name, c.MaxMsgsPerSubject, c.Name)
 	case c.MaxAge > 0 && c.MaxAge < time.Hour:
-		return fmt.Errorf("the stream %s silently drops messages that are %v old, even if the collector has not read them: "+
+		return fmt.Errorf("the stream %s silently drops messages that are %v old, even if they were not read: "+
 			"nats stream edit %s --max-age=-1, or some days", c.Name, c.MaxAge, c.Name)
 	}
 	return nil

@@ -30,9 +30,13 @@ func TestOverlap(t *testing.T) {
 	f("a.*.>", "a.b", false)
 	f("*.b.>", "a.>", true)
 	f("fanin.tail.>", "fanin.agent.*", false)
+	f("logs.*", "logs.a", true)
+	f("logs.*", "logs.a.b", false)
+	f("*", "a.b", false)
+	f("a.*.c", "a.b.c", true)
 }
 
-// TestOverlapIsTheServers: a NATS server sees it the same way.
+// TestOverlapIsTheServers: a NATS server decides the same.
 func TestOverlapIsTheServers(t *testing.T) {
 	part := rapid.SampledFrom([]string{"a", "b", "*"})
 	subject := rapid.Custom(func(t *rapid.T) string {
@@ -45,7 +49,7 @@ func TestOverlapIsTheServers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := subject.Draw(t, "a"), subject.Draw(t, "b")
 		if got, want := Overlap(a, b), server.SubjectsCollide(a, b); got != want {
-			t.Fatalf("%q and %q: got %v, the server says %v", a, b, got, want)
+			t.Fatalf("%q and %q: got %v, the server decides %v", a, b, got, want)
 		}
 	})
 }

@@ -18,11 +18,12 @@ import (
 	"fanin/ingest/ingesttest"
 	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
 
-// collect runs the real listener over a keeper in memory.
+// collect runs the real listener over a log in memory.
 func collect(t *testing.T, change ...func(*ingesttest.TCP)) (*appendertest.Memory, *ingesttest.TCP, string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -45,7 +46,7 @@ func collectFrom(t *testing.T, ln net.Listener, change ...func(*ingesttest.TCP))
 	return m, s, ln.Addr().String()
 }
 
-// connect runs an agent's side to addr.
+// connect runs the agent's side of a connection to addr.
 func connect(t *testing.T, addr string, change ...func(*TCP)) *TCP {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -89,8 +90,8 @@ func (c *countedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// TestSqueezed: what is worth it goes compressed, and arrives as it was.
-func TestSqueezed(t *testing.T) {
+// TestCompressed: a text that is worth it is sent compressed, and arrives unchanged.
+func TestCompressed(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -120,15 +121,15 @@ func TestSqueezed(t *testing.T) {
 	}
 }
 
-// TestExpanding: 100 MiB of empty lines, and of very short ones, arrive although
-// no compressed text may stand for that many lines.
+// TestExpanding: 100 MiB of empty lines, and of very short ones, arrive although no compressed text
+// may expand to that many lines.
 func TestExpanding(t *testing.T) {
 	for _, unit := range []string{"\n", "ok\n"} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := new(taken)
+		k := new(lineCounter)
 		s := &ingesttest.TCP{Out: k, Welcome: func(string) wire.Welcome { return wire.Welcome{Log: wire.StreamID{1}} }}
 		done := make(chan struct{})
 		go func() { s.Serve(ln); close(done) }() // ended below
@@ -148,19 +149,19 @@ func TestExpanding(t *testing.T) {
 	}
 }
 
-// taken counts lines.
-type taken struct{ lines atomic.Int64 }
+// lineCounter counts lines.
+type lineCounter struct{ lines atomic.Int64 }
 
-func (k *taken) Append(_ context.Context, b wire.Batch) error {
+func (k *lineCounter) Append(_ context.Context, b wire.Batch) error {
 	k.lines.Add(int64(bytes.Count(b.Text, []byte("\n"))))
 	return nil
 }
 
-// TestNotReading: a collector that does not read for long, but says that it lives,
-// is not given up; one that says nothing is.
+// TestNotReading: a collector that does not read for long, but sends pongs, keeps its connection. One
+// that sends nothing does not.
 func TestNotReading(t *testing.T) {
 	const dead = 200 * time.Millisecond
-	for _, speaks := range []bool{true, false} {
+	for _, pongs := range []bool{true, false} {
 		p := newPeer(t)
 		var connections atomic.Int32
 		var blocked atomic.Int64 // for how long it was, in the end
@@ -172,7 +173,7 @@ func TestNotReading(t *testing.T) {
 			began := time.Now()
 			for time.Since(began) < 5*dead {
 				<-time.After(dead / 4)
-				if speaks {
+				if pongs {
 					conn.Write(wire.AppendPing(nil, wire.KindPong, 0))
 				}
 			}
@@ -189,17 +190,17 @@ func TestNotReading(t *testing.T) {
 		c := p.serve().dial(t, func(c *TCP) { c.DeadAfter, c.PingEvery = dead, dead/4 })
 		text := strings.Repeat("x", wire.MaxText-1) + "\n"
 		err := c.Append(bounded(t), line(wire.NewStreamID(), text))
-		if speaks && (err != nil || connections.Load() != 1 || blocked.Load() == 0) {
-			t.Errorf("it spoke: %v, %d connections", err, connections.Load())
+		if pongs && (err != nil || connections.Load() != 1 || blocked.Load() == 0) {
+			t.Errorf("it sent pongs: %v, %d connections", err, connections.Load())
 		}
-		if !speaks && (err == nil || blocked.Load() != 0) {
-			t.Errorf("it said nothing: %v, and only after %v", err, time.Duration(blocked.Load()))
+		if !pongs && (err == nil || blocked.Load() != 0) {
+			t.Errorf("it sent nothing: %v, and only after %v", err, time.Duration(blocked.Load()))
 		}
 	}
 }
 
-// TestShutdown: a collector that goes down lets what is on its way finish, and
-// says so; who appends meanwhile waits for the next one.
+// TestShutdown: a collector that stops finishes what is in flight, and announces the stop. New batches
+// wait for the next collector.
 func TestShutdown(t *testing.T) {
 	m, s, addr := collect(t)
 	there, hold := make(chan struct{}, 1), make(chan struct{})
@@ -219,15 +220,15 @@ func TestShutdown(t *testing.T) {
 	go func() { down <- s.Shutdown(bounded(t)) }() // waited for below
 	close(hold)
 	if err := <-done; err != nil {
-		t.Errorf("what was on its way: %v", err)
+		t.Errorf("the batch in flight: %v", err)
 	}
 	if err := <-down; err != nil {
 		t.Error(err)
 	}
-	eventually(t, func() bool { return c.Trouble() != "" })
+	waittest.Until(t, "trouble", func() bool { return c.Trouble() != "" })
 }
 
-// TestDrainBeforeTheAnswer: the connection stays until nothing is on its way.
+// TestDrainBeforeTheAnswer: the connection stays until nothing is in flight.
 func TestDrainBeforeTheAnswer(t *testing.T) {
 	p := newPeer(t)
 	var connections atomic.Int32
@@ -241,7 +242,7 @@ func TestDrainBeforeTheAnswer(t *testing.T) {
 		for d.Next(&f) == nil && f.Kind == wire.KindPing {
 		}
 		conn.Write(wire.AppendDrain(nil))
-		conn.Write(wire.AppendPing(nil, wire.KindPong, 1)) // other words come between
+		conn.Write(wire.AppendPing(nil, wire.KindPong, 1)) // other frames come between
 		conn.Write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, nil)))
 		for d.Next(&f) == nil { // until the other side hangs up
 		}
@@ -249,7 +250,7 @@ func TestDrainBeforeTheAnswer(t *testing.T) {
 	}
 	c := p.serve().dial(t)
 	if err := c.Append(bounded(t), wire.Batch{Op: wire.OpOpen, Stream: wire.NewStreamID(), Epoch: 1}); err != nil {
-		t.Errorf("what was on its way: %v", err)
+		t.Errorf("the batch in flight: %v", err)
 	}
 	open(t, c)
 	if n := connections.Load(); n != 2 {
@@ -257,29 +258,16 @@ func TestDrainBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, done func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for ctx := bounded(t); !done(); {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("not in time")
-		}
-	}
-}
-
-// TestHostileNumbers: a collector's numbers neither keep an agent away for
-// years, nor fill its memory, nor reach a terminal as commands.
+// TestHostileNumbers: a collector's numbers neither keep an agent away for years, nor fill its memory,
+// nor reach a terminal as commands.
 func TestHostileNumbers(t *testing.T) {
 	for n, want := range map[int64]time.Duration{-1: 0, 0: 0, 30: 30 * time.Second, 1 << 40: maxFaultWait, math.MaxInt64: maxFaultWait, math.MinInt64: 0} {
 		if got := newFault(&wire.Frame{N: n}).wait; got != want {
-			t.Errorf("told to wait %d s: waits %v, want %v", n, got, want)
+			t.Errorf("a fault of %d s: waits %v, want %v", n, got, want)
 		}
 	}
 	if got := newFault(&wire.Frame{Reason: "a\x1b[2Jb\n"}).Error(); strings.ContainsAny(got, "\x1b\n") {
-		t.Errorf("said as %q", got)
+		t.Errorf("the fault is %q", got)
 	}
 	endless := wire.AppendWelcome(nil, wire.Welcome{Log: wire.NewStreamID(), Listing: wire.Listing{Count: math.MaxInt64, Pages: func(int) iter.Seq[[]wire.StreamState] {
 		return func(func([]wire.StreamState) bool) {}
@@ -301,7 +289,7 @@ func TestHostileNumbers(t *testing.T) {
 	}
 }
 
-// TestSlowLine: a text that takes longer than silence may last is no silence.
+// TestSlowLine: a text that takes longer than DeadAfter to arrive is not silence.
 func TestSlowLine(t *testing.T) {
 	p := newPeer(t)
 	p.script = func(conn net.Conn) bool {
@@ -310,7 +298,7 @@ func TestSlowLine(t *testing.T) {
 		var f wire.Frame
 		for d.Next(&f) == nil {
 			if f.Kind == wire.KindBatch {
-				<-time.After(400 * time.Millisecond) // nothing comes back, pongs neither
+				<-time.After(400 * time.Millisecond) // nothing comes back, not even pongs
 				conn.Write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, nil)))
 			}
 		}
@@ -322,8 +310,8 @@ func TestSlowLine(t *testing.T) {
 	}
 }
 
-// TestGivenUp: who is told to stop does not wait for a peer that reads nothing.
-func TestGivenUp(t *testing.T) {
+// TestAbandoned: an Append that is cancelled does not wait for a peer that reads nothing.
+func TestAbandoned(t *testing.T) {
 	p := newPeer(t)
 	silent := make(chan struct{})
 	defer close(silent)
@@ -341,7 +329,7 @@ func TestGivenUp(t *testing.T) {
 		all[i] = make(chan error, 1)
 		go func() { all[i] <- c.Append(ctx, line(wire.NewStreamID(), strings.Repeat("x", wire.MaxText-1)+"\n")) }() // waited for below
 	}
-	eventually(t, func() bool { // one writes, the others wait for their turn
+	waittest.Until(t, "all batches to be in flight", func() bool { // one writes, the others wait for their turn
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.session == nil {
@@ -359,8 +347,7 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestLinger: what is on its way when an agent is told to stop may still be
-// acknowledged; nothing new is begun.
+// TestLinger: a batch in flight when the agent stops may still be acknowledged. No new batch is sent.
 func TestLinger(t *testing.T) {
 	p := newPeer(t)
 	there, hold := make(chan struct{}, 1), make(chan struct{})
@@ -375,21 +362,21 @@ func TestLinger(t *testing.T) {
 	id, other := open(t, c), open(t, c)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Append(ctx, line(id, "on its way\n")) }() // waited for below
+	go func() { done <- c.Append(ctx, line(id, "in flight\n")) }() // waited for below
 	<-there
 	cancel()
 	if err := c.Append(ctx, line(other, "too late\n")); !errors.Is(err, context.Canceled) {
-		t.Errorf("begun after the stop: %v", err)
+		t.Errorf("sent after the stop: %v", err)
 	}
 	close(hold)
 	if err := <-done; err != nil {
-		t.Errorf("on its way at the stop: %v", err)
+		t.Errorf("in flight at the stop: %v", err)
 	}
 }
 
-// TestOtherStreamsOfAGivenUpBatch learn that their outcome is unknown, and are
-// not told that they were cancelled themselves.
-func TestOtherStreamsOfAGivenUpBatch(t *testing.T) {
+// TestOthersOfAnAbandonedBatch: when one batch is abandoned, the outcome of the others in the session is
+// unknown. Their error is not that they were cancelled themselves.
+func TestOthersOfAnAbandonedBatch(t *testing.T) {
 	p := newPeer(t)
 	there, hold := make(chan struct{}, 2), make(chan struct{})
 	p.memory.After = func(_ context.Context, b wire.Batch, outcome error) error {
@@ -410,10 +397,10 @@ func TestOtherStreamsOfAGivenUpBatch(t *testing.T) {
 	<-there
 	cancel()
 	if err := <-one; !errors.Is(err, context.Canceled) {
-		t.Errorf("the one given up: %v", err)
+		t.Errorf("the abandoned batch: %v", err)
 	}
 	if err := <-two; err == nil || errors.Is(err, context.Canceled) || errors.Is(err, wire.ErrRefused) {
-		t.Errorf("the other: %v", err)
+		t.Errorf("the other batch: %v", err)
 	}
 }
 
@@ -423,15 +410,15 @@ func TestNoAddress(t *testing.T) {
 	}
 }
 
-// TestAnonymousIsRefused: it would end the connection of everybody else.
+// TestAnonymousIsRefused: a batch without a stream would end the connection for all others.
 func TestAnonymousIsRefused(t *testing.T) {
 	if err := new(TCP).Append(bounded(t), wire.Batch{Text: []byte("x\n")}); !errors.Is(err, wire.ErrRefused) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestTLS: lines go encrypted, both sides know the other, and each way to get it
-// wrong says what is wrong.
+// TestTLS: lines are sent encrypted, both sides authenticate, and each mistake is reported with its
+// cause.
 func TestTLS(t *testing.T) {
 	ca, stranger := certstest.New(t), certstest.New(t)
 	own, other := ca.Sign("a"), ca.Sign("other")
@@ -456,15 +443,15 @@ func TestTLS(t *testing.T) {
 	f := func(what, addr, want string, change ...func(*TCP)) {
 		t.Helper()
 		c := connect(t, addr, change...)
-		eventually(t, func() bool { return c.Trouble() != "not connected yet" })
+		waittest.Until(t, "an attempt to connect", func() bool { return c.Trouble() != "not connected yet" })
 		if got := c.Trouble(); !strings.Contains(got, want) {
 			t.Errorf("%s: %q; want %q in it", what, got, want)
 		}
 	}
 	f("another authority", addr, "certificate signed by unknown authority", with("collector", stranger.Pool, own))
 	f("another name", addr, "certificate is valid for collector, not elsewhere", with("elsewhere", ca.Pool, own))
-	f("no certificate of its own", addr, "wants a certificate of the agent", with("collector", ca.Pool))
-	f("somebody else's certificate", addr, `agent id "a" is not a name`, with("collector", ca.Pool, other))
+	f("no certificate of its own", addr, "requires a certificate of the agent", with("collector", ca.Pool))
+	f("another agent's certificate", addr, `agent id "a" is not a name`, with("collector", ca.Pool, other))
 	f("plain to TLS", addr, "speaks TLS: use tls://")
 	f("TLS to plain", plain, "write tcp://", with("collector", ca.Pool))
 }

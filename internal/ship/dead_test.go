@@ -11,7 +11,7 @@ import (
 )
 
 // Streams that begin one after another do not make a dead connection look alive.
-func TestBeginningKeepsNoDeadConnection(t *testing.T) {
+func TestNewBatchesKeepNoDeadConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		go io.Copy(io.Discard, theirs) // ends with the connection
@@ -22,7 +22,7 @@ func TestBeginningKeepsNoDeadConnection(t *testing.T) {
 		s.live.hear()
 		for n := byte(1); s.live.alive(ours); n++ {
 			if time.Since(begun) > time.Minute {
-				t.Fatal("still taken for alive after a minute without a word")
+				t.Fatal("the connection still counts as alive after a minute of silence")
 			}
 			if _, err := s.start(&wire.Batch{Stream: wire.StreamID{n}}); err != nil {
 				t.Fatal(err)

@@ -25,13 +25,13 @@ import (
 type NATS struct {
 	Login     natsconn.Login      // where the server is, and how to log in; required
 	Subject   natsconn.Subjects   // where the collector is met; default "fanin"
-	Stream    string              // the JetStream stream that batches go through; default: none, the collector is asked directly
-	Ack       string              // "commit" (default), or "stream": nil when the stream has the batch, with or without a collector
+	Stream    string              // the JetStream stream that batches go through; "": the collector is asked directly
+	Ack       string              // "commit" (default), or "stream": nil when the JetStream stream has the batch
 	Hello     wire.Hello          // the agent; Version is filled in
 	OnWelcome OnWelcome           // may be nil
 	Explain   func(error) error   // adds what an error of TLS means, and what to do; nil: it stays as it is
 	Connected func(*nats.Conn)    // called once, with the connection that Run keeps; the server may be absent then
-	Known     func() wire.Welcome // Ack "stream": what was known of the log last, for as long as no collector answers
+	Known     func() wire.Welcome // Ack "stream": what was known of the log last, while no collector answers
 	Compress  string              // "auto" (default) and "zstd": zstd; "none"
 	Log       *slog.Logger        // nil: discard
 	Timing

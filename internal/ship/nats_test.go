@@ -23,11 +23,12 @@ import (
 
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
 )
 
-// collectNATS runs the real listener over a keeper in memory.
+// collectNATS runs the real input over a log in memory.
 func collectNATS(t *testing.T, s *natstest.Server, change ...func(*natsin.Input)) (*appendertest.Memory, *natsin.Input) {
 	t.Helper()
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
@@ -133,21 +134,19 @@ func TestNATSRestart(t *testing.T) {
 	}
 }
 
-// TestNATSNoCollector: what is wrong is said in words that help.
+// TestNATSNoCollector: the trouble names the cause.
 func TestNATSNoCollector(t *testing.T) {
 	s := natstest.New(t)
 	n := connectNATS(t, s)
-	for !strings.Contains(n.Trouble(), "no collector listens") {
-		time.Sleep(time.Millisecond)
-	}
+	troubled(t, n, "no collector listens")
 	s.Stop()
-	for !strings.Contains(n.Trouble(), "refused") && !strings.Contains(n.Trouble(), "lost") {
-		time.Sleep(time.Millisecond)
-	}
+	waittest.Until(t, "trouble with the server", func() bool {
+		return strings.Contains(n.Trouble(), "refused") || strings.Contains(n.Trouble(), "lost")
+	})
 }
 
-// TestNATSUnknown: who waits for an answer when the server goes learns that the
-// outcome is not known, and never that the batch was kept.
+// TestNATSUnknown: a batch that waits for its answer when the server stops has an unknown
+// outcome, and never counts as committed.
 func TestNATSUnknown(t *testing.T) {
 	for name, change := range map[string]struct {
 		collector []func(*natsin.Input)
@@ -178,10 +177,10 @@ func TestNATSUnknown(t *testing.T) {
 	}
 }
 
-// TestStreamsWordDoubted: with ack = "stream", a collector that does not agree is
-// heard, though nobody waits for it: from then on this stream of the agent waits
-// for the collector.
-func TestStreamsWordDoubted(t *testing.T) {
+// TestAckStreamRevoked: with ack = "stream", an answer of the collector that contradicts the
+// stream's acknowledgement counts, although no batch waits for it: from then on this stream of the
+// agent waits for the collector.
+func TestAckStreamRevoked(t *testing.T) {
 	s := natstest.New(t)
 	m, _ := collectNATS(t, s, throughStream)
 	var lost atomic.Bool
@@ -196,13 +195,13 @@ func TestStreamsWordDoubted(t *testing.T) {
 	})
 	id := openNATS(t, n)
 	first, second := []byte("one\n"), []byte("one\ntwo\n")
-	// The collector's word may come before the stream's: then the session has ended,
-	// and the outcome is not known.
+	// The collector's answer may come before the stream's: then the session has ended, and the
+	// outcome is unknown.
 	err := n.Append(bounded(t), wire.Batch{Stream: id, Epoch: 1, End: 4, After: wire.TailHash(first), Text: first})
 	if errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected)) {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return n.acks.needs(id) })
+	waittest.Until(t, "the stream to need commit acks", func() bool { return n.acks.needs(id) })
 	b := wire.Batch{Stream: id, Epoch: 1, Offset: 4, Before: wire.TailHash(first), End: 8, After: wire.TailHash(second), Text: second[4:]}
 	err = n.Append(bounded(t), b)
 	for err != nil && !errors.As(err, new(*wire.Expected)) && bounded(t).Err() == nil { // a session may have ended
@@ -213,7 +212,7 @@ func TestStreamsWordDoubted(t *testing.T) {
 	}
 }
 
-// TestBeyond: a collector that stands behind a batch, or at its end, has it.
+// TestBeyond: a collector whose stream is at the end of a batch, or further, has it.
 func TestBeyond(t *testing.T) {
 	token := pushedToken(7, &wire.Batch{Epoch: 3, End: 500})
 	for _, c := range []struct {
@@ -232,8 +231,8 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
-// TestNATSForbidden: what the server forbids an agent is said with the subject; that
-// it cannot be asked as a micro service keeps no lines.
+// TestNATSForbidden: a permission that the server denies is reported with its subject. That the
+// agent cannot answer requests keeps no lines.
 func TestNATSForbidden(t *testing.T) {
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("a"), 0o600); err != nil {
@@ -267,13 +266,13 @@ func TestNATSForbidden(t *testing.T) {
 				}
 				return
 			}
-			eventually(t, func() bool { return strings.Contains(n.Trouble(), c.word) })
+			troubled(t, n, c.word)
 		})
 	}
 }
 
-// TestNATSOutage: an outage is said once, whichever server of a cluster is tried, and
-// the latest reason can be asked for.
+// TestNATSOutage: an outage is logged once, whichever server of a cluster is tried. The trouble
+// is the latest reason.
 func TestNATSOutage(t *testing.T) {
 	var said strings.Builder
 	n := &NATS{Login: natsconn.Login{URL: "nats://a,nats://b"}, Log: slog.New(slog.NewTextHandler(&said, nil))}
@@ -288,19 +287,17 @@ func TestNATSOutage(t *testing.T) {
 	}
 }
 
-// TestStreamsWord: with ack = "stream" lines count as sent when the stream has them,
-// whether or not a collector runs, and a collector that comes gets them in order. What
-// the stream lost is asked for again.
-func TestStreamsWord(t *testing.T) {
+// TestAckStream: with ack = "stream" lines count as sent when the stream has them, with or without
+// a collector, and a collector that starts later gets them in order. What the stream lost is sent
+// again.
+func TestAckStream(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	serve := func() (stop func()) {
 		n := &natsin.Input{Conn: s.Connect(), Out: m, Welcome: m.Welcome, Agents: natsin.AgentOptions{Subjects: "fanin"}, Stream: natsin.StreamOptions{Name: "BATCHES", Create: true}}
 		done := make(chan struct{})
 		go func() { n.Serve(); close(done) }() // ended by stop
-		for n.Trouble() != "" {
-			time.Sleep(time.Millisecond)
-		}
+		waittest.UntilEqual(t, "the input's trouble", "", n.Trouble)
 		return func() { n.Shutdown(bounded(t)); <-done }
 	}
 	serve()() // makes the stream
@@ -315,17 +312,16 @@ func TestStreamsWord(t *testing.T) {
 		t.Fatalf("without a collector, the welcome is %+v, with %d bytes of text", w, maxText)
 	}
 	at := wire.Point{}
-	say := func(text string) wire.Batch {
+	send := func(text string) {
 		raw := want + text
 		b := wire.Batch{Stream: id, Epoch: 1, Offset: at.Offset, Before: at.Tail, End: int64(len(raw)), After: wire.TailHash([]byte(raw)), Text: []byte(text)}
 		if err := n.Append(bounded(t), b); err != nil {
 			t.Fatal(err)
 		}
 		at, want = wire.Point{Offset: b.End, Tail: b.After}, raw
-		return b
 	}
 	for i := range 20 {
-		say(fmt.Sprintf("line %d\n", i))
+		send(fmt.Sprintf("line %d\n", i))
 	}
 	if n.Trouble() != "" || len(m.Text(id)) > 0 {
 		t.Fatalf("trouble %q, kept %q without a collector", n.Trouble(), m.Text(id))
@@ -343,7 +339,7 @@ func TestStreamsWord(t *testing.T) {
 			break
 		}
 	}
-	say("with a collector\n")
+	send("with a collector\n")
 	await()
 
 	// The stream loses what it took while the collector was away.
@@ -354,13 +350,13 @@ func TestStreamsWord(t *testing.T) {
 		}
 	}
 	lost := at
-	say("lost 1\n")
-	say("lost 2\n")
+	send("lost 1\n")
+	send("lost 2\n")
 	nc := s.Connect()
 	if _, err := nc.Request("$JS.API.STREAM.PURGE.BATCHES", nil, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	say("not lost\n")
+	send("not lost\n")
 	stop = serve()
 	defer stop()
 	for w := range welcomes {
@@ -378,13 +374,13 @@ func TestStreamsWord(t *testing.T) {
 			break
 		}
 		if err == nil || time.Now().After(end) {
-			t.Fatalf("%v: want to be told where the collector stands", err)
+			t.Fatalf("%v: want the collector's watermark", err)
 		}
 	}
 }
 
-// TestSmallPayload: a server that takes little is given little; one that takes
-// nearly nothing is refused in words that help.
+// TestSmallPayload: batches fit into the server's max_payload. A server that accepts next to
+// nothing is refused with the reason.
 func TestSmallPayload(t *testing.T) {
 	s := natstest.New(t, func(o *server.Options) { o.MaxPayload = 64 << 10 })
 	m, _ := collectNATS(t, s)
@@ -413,13 +409,10 @@ func TestSmallPayload(t *testing.T) {
 	tiny := natstest.New(t, func(o *server.Options) { o.MaxPayload = 2 << 10; o.JetStream = false })
 	collectNATS(t, tiny)
 	n = connectNATS(t, tiny)
-	for !strings.Contains(n.Trouble(), "max_payload is 2048 bytes") {
-		time.Sleep(time.Millisecond)
-	}
+	troubled(t, n, "max_payload is 2048 bytes")
 }
 
-// TestStreamFull: a stream that is full says so, the lines wait, and go on when there
-// is room.
+// TestStreamFull: a full stream is reported, the lines wait, and they are sent when it has space.
 func TestStreamFull(t *testing.T) {
 	s := natstest.New(t)
 	nc := s.Connect()
@@ -450,10 +443,10 @@ func TestStreamFull(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write testdata/*.golden anew: the protocol changes for everybody who speaks it")
+var update = flag.Bool("update", false, "write testdata/*.golden again: that changes the protocol for every peer")
 
-// TestNATSGolden pins what goes over NATS: the subjects, and each message as a hello
-// and one frame behind it.
+// TestNATSGolden pins what is sent over NATS: the subjects, and each message as a hello and one
+// frame behind it.
 func TestNATSGolden(t *testing.T) {
 	hello := wire.Hello{Version: wire.Version, Agent: "web.example.com", Instance: wire.StreamID{1, 2, 3}, Run: 7, Host: "web", Software: "fanin-agent 1.0.0"}
 	n := &NATS{Subject: "fanin", Hello: hello, hello: wire.AppendHello(nil, hello)}
@@ -483,6 +476,21 @@ func TestNATSGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.String() != string(want) {
-		t.Errorf("what goes over NATS has changed:\n%s\nwant\n%s", got.String(), want)
+		t.Errorf("what is sent over NATS has changed:\n%s\nwant\n%s", got.String(), want)
 	}
+}
+
+// troubled waits until the trouble contains a word.
+func troubled(t *testing.T, x interface{ Trouble() string }, word string) {
+	t.Helper()
+	var got string
+	defer func() {
+		if t.Failed() {
+			t.Logf("the trouble is %q", got)
+		}
+	}()
+	waittest.Until(t, "trouble with "+word, func() bool {
+		got = x.Trouble()
+		return strings.Contains(got, word)
+	})
 }

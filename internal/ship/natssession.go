@@ -235,7 +235,8 @@ func (s *natsSession) begin(ctx context.Context, b *wire.Batch) (message []byte,
 	m := s.message(b)
 	if limit := s.nc.MaxPayload(); int64(len(m)) > limit-512 {
 		release()
-		return nil, nil, fmt.Errorf("a batch of %d bytes does not fit into the server's max_payload of %d", len(m), limit)
+		return nil, nil, fmt.Errorf("a batch of %d bytes does not fit into the server's max_payload of %d",
+			len(m), limit)
 	}
 	return m, release, nil
 }

@@ -3,21 +3,20 @@ package ship
 import (
 	"io"
 	"net"
-	"strings"
 	"testing"
 	"time"
 )
 
-// TestNoWelcome: what does not greet back is described as what it most likely is.
+// TestNoWelcome: a peer that sends no welcome is described as what it most likely is.
 func TestNoWelcome(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(net.Conn)
 		word   string
 	}{
-		"it closes":      {func(nc net.Conn) { nc.Read(make([]byte, 1000)) }, "closed before the collector's welcome"},
-		"it says little": {func(nc net.Conn) { nc.Read(make([]byte, 1000)); nc.Write([]byte{0x97}) }, "closed before the collector's welcome"},
-		"it is silent":   {func(nc net.Conn) { io.Copy(io.Discard, nc) }, "no welcome within 100ms: is that the port of a fanin-collector?"},
-		"another server": {func(nc net.Conn) { io.WriteString(nc, "220 mail.example ESMTP\r\n"); io.Copy(io.Discard, nc) }, "the peer is not a fanin-collector"},
+		"it closes":       {func(nc net.Conn) { nc.Read(make([]byte, 1000)) }, "closed before the collector's welcome"},
+		"it sends little": {func(nc net.Conn) { nc.Read(make([]byte, 1000)); nc.Write([]byte{0x97}) }, "closed before the collector's welcome"},
+		"it is silent":    {func(nc net.Conn) { io.Copy(io.Discard, nc) }, "no welcome within 100ms: is that the port of a fanin-collector?"},
+		"another server":  {func(nc net.Conn) { io.WriteString(nc, "220 mail.example ESMTP\r\n"); io.Copy(io.Discard, nc) }, "the peer is not a fanin-collector"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,11 +35,7 @@ func TestNoWelcome(t *testing.T) {
 			}()
 			p := &peer{ln: ln}
 			x := p.dial(t, func(x *TCP) { x.GreetWithin = 100 * time.Millisecond })
-			for end := time.Now().Add(10 * time.Second); !strings.Contains(x.Trouble(), c.word); time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("it says %q, and not %q", x.Trouble(), c.word)
-				}
-			}
+			troubled(t, x, c.word)
 		})
 	}
 }

@@ -103,7 +103,8 @@ func (p *pending[K]) end(err error) bool {
 
 // wait waits for the answer in c until the session ends, the batch is abandoned, or the
 // answer is late. An answer that came before the end counts.
-func (p *pending[K]) wait(ctx context.Context, c chan wire.Answer, abandoned <-chan struct{}, late <-chan time.Time) error {
+func (p *pending[K]) wait(ctx context.Context, c chan wire.Answer, abandoned <-chan struct{},
+	late <-chan time.Time) error {
 	select {
 	case a := <-c:
 		return a.Err()

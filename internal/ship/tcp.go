@@ -164,8 +164,8 @@ func (t *TCP) handshakeError(err error) error {
 		return fmt.Errorf("the peer closed the connection during the TLS handshake: "+
 			"does that port speak TLS? If not, write tcp:// (%w)", err)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer to the TLS handshake within %v: does that port speak TLS? If not, write tcp:// (%w)",
-			t.GreetWithin, err)
+		return fmt.Errorf("no answer to the TLS handshake within %v: "+
+			"does that port speak TLS? If not, write tcp:// (%w)", t.GreetWithin, err)
 	}
 	return fmt.Errorf("TLS handshake: %w", t.explain(err))
 }

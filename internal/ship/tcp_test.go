@@ -15,12 +15,12 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyMain(m) }
 
-// peer is a collector in a few lines: it speaks the protocol over real sockets
-// and keeps everything in memory.
+// peer is a collector in a few lines: it speaks the protocol over real sockets and has its log in
+// memory.
 type peer struct {
 	ln     net.Listener
 	memory *appendertest.Memory
-	script func(conn net.Conn) bool // takes a connection over, or not
+	script func(conn net.Conn) bool // handles a connection, and reports whether it did
 }
 
 func newPeer(t *testing.T) *peer {
@@ -112,8 +112,8 @@ func open(t *testing.T, c *TCP) wire.StreamID {
 	return id
 }
 
-// TestHalfOpen: a peer that says nothing any more is given up, and what waits
-// learns that its outcome is unknown.
+// TestHalfOpen: the connection to a peer that falls silent is closed, and the outcome of what waits is
+// unknown.
 func TestHalfOpen(t *testing.T) {
 	p := newPeer(t)
 	silent := make(chan struct{})
@@ -139,8 +139,7 @@ func TestHalfOpen(t *testing.T) {
 	open(t, c)
 }
 
-// TestFault: the collector's word why it wants no connection reaches people, and
-// its wait is kept.
+// TestFault: the collector's reason for refusing a session is reported, and its pause is respected.
 func TestFault(t *testing.T) {
 	p := newPeer(t)
 	asked := make(chan time.Time, 100)
@@ -158,8 +157,7 @@ func TestFault(t *testing.T) {
 	}
 }
 
-// TestGarbage: a collector that speaks something else is an error with that
-// word, not a crash.
+// TestGarbage: a peer that speaks another protocol is an error, not a crash.
 func TestGarbage(t *testing.T) {
 	for _, text := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "\x95\x10\x01", "\xdd\xff\xff\xff\xff", "\x93\x14"} {
 		p := newPeer(t)
@@ -175,7 +173,7 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// TestTwoLogs: addresses that lead to different logs are not mixed.
+// TestTwoLogs: addresses of different logs are not mixed.
 func TestTwoLogs(t *testing.T) {
 	a, b := newPeer(t).serve(), newPeer(t).serve()
 	welcomed := make(chan wire.StreamID, 100)
@@ -198,7 +196,7 @@ func TestTwoLogs(t *testing.T) {
 	}
 }
 
-// TestCancelledAppend: its answer is not taken for the next one's.
+// TestCancelledAppend: the answer to an abandoned batch is not taken for that of the next one.
 func TestCancelledAppend(t *testing.T) {
 	p := newPeer(t)
 	hold, there := make(chan struct{}), make(chan struct{}, 1)
@@ -221,6 +219,6 @@ func TestCancelledAppend(t *testing.T) {
 	err := c.Append(bounded(t), line(id, "other\n"))
 	var expected *wire.Expected
 	if !errors.As(err, &expected) {
-		t.Fatalf("got %v, want to be told where the stream stands", err)
+		t.Fatalf("got %v, want the stream's watermark", err)
 	}
 }

@@ -134,7 +134,8 @@ func (s *tcpSession) readError(err error) error {
 	case s.ending():
 		return errDrained // it had announced it
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("nothing came from the collector for %v or longer: it hangs, or the network is cut", s.t.DeadAfter)
+		return fmt.Errorf("nothing came from the collector for %v or longer: it hangs, or the network is cut",
+			s.t.DeadAfter)
 	}
 	return fmt.Errorf("read from the collector: %w", err)
 }

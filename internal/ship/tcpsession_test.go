@@ -8,32 +8,31 @@ import (
 	"fanin/internal/wire"
 )
 
-// TestNothingBegunWhileDraining: a batch that finds the session just before the
-// collector's word that it goes down is not sent after it: no answer would come.
-func TestNothingBegunWhileDraining(t *testing.T) {
+// TestNothingSentWhileDraining: a batch that finds the session just before the collector announces its
+// stop is not sent after that: no answer would come.
+func TestNothingSentWhileDraining(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
 	s := newTCPSession(ours, &TCP{})
-	s.draining = true
+	s.drain()
 	b := wire.Batch{Stream: wire.NewStreamID(), Text: []byte("a line\n"), End: 7}
 	if err := s.append(t.Context(), &b); !errors.Is(err, errDrained) {
 		t.Errorf("%v, want %v", err, errDrained)
 	}
 	if !s.ending() || len(s.waiting) > 0 {
-		t.Errorf("%d batches wait in a session that ends", len(s.waiting))
+		t.Errorf("%d batches wait in a session that drains", len(s.waiting))
 	}
 }
 
-// lastWord is a connection over which the answer to a batch comes together with the
-// end.
-type lastWord struct {
+// lastAnswer is a connection over which the answer to a batch comes together with the end.
+type lastAnswer struct {
 	net.Conn
-	say func()
+	end func()
 }
 
-func (c lastWord) Write(b []byte) (int, error) {
-	c.say()
+func (c lastAnswer) Write(b []byte) (int, error) {
+	c.end()
 	return len(b), nil
 }
 
@@ -43,7 +42,7 @@ func TestAnswerBeforeTheEnd(t *testing.T) {
 		ours, theirs := net.Pipe()
 		b := wire.Batch{Stream: wire.NewStreamID(), Text: []byte("a line\n"), End: 7}
 		var s *tcpSession
-		s = newTCPSession(lastWord{ours, func() {
+		s = newTCPSession(lastAnswer{ours, func() {
 			s.deliver(b.Stream, wire.Answer{Kind: wire.KindAck, Stream: b.Stream})
 			s.close(nil)
 		}}, &TCP{})
