@@ -91,7 +91,8 @@ func (a *agent) reload(again func() (*settings, error)) {
 	case err != nil:
 		a.log.Error("SIGHUP: the configuration has mistakes; the agent continues with the old one", "err", err)
 	case !reflect.DeepEqual(s.Agent, a.settings.Agent):
-		a.log.Warn("SIGHUP: the configuration has changed; restart the agent to use it, until then it continues with the old one")
+		a.log.Warn("SIGHUP: the configuration has changed; restart the agent to use it, until then it continues " +
+			"with the old one")
 	default:
 		a.log.Info("SIGHUP: the configuration is unchanged; new certificates are used from the next connection on")
 	}
@@ -121,7 +122,8 @@ func newAgent(s *settings) (*agent, error) {
 	var err error
 	if a.lock, err = new(disk.Disk).Lock(filepath.Join(c.State, "lock")); err != nil {
 		if errors.Is(err, disk.ErrLocked) {
-			return nil, fmt.Errorf("another agent uses the state %s: stop it, or set a different state and id for this one (--state DIRECTORY --id NAME): %w", c.State, err)
+			return nil, fmt.Errorf("another agent uses the state %s: stop it, or set a different state and id for "+
+				"this one (--state DIRECTORY --id NAME): %w", c.State, err)
 		}
 		return nil, fmt.Errorf("lock the state directory %s: %w", c.State, err)
 	}

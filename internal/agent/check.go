@@ -50,7 +50,8 @@ func (s *settings) checkPath(at config.Table, p string, exclude []string, seen m
 	if other, ok := seen[abs]; ok && other == at.Path {
 		at.Problem("paths", "%q is there twice", p)
 	} else if ok {
-		at.Problem("paths", "%q is in %s already, which decides how it is followed: remove it from one of them", p, other)
+		at.Problem("paths", "%q is in %s already, which decides how it is followed: remove it from one of them", p,
+			other)
 	}
 	seen[abs] = at.Path
 	if own := s.ownFile(abs, exclude); own != "" {
@@ -66,7 +67,8 @@ func checkPattern(at config.Table, key, p string) {
 	case err != nil:
 		at.Problem(key, "invalid pattern %q: %v", p, err)
 	case strings.Contains(p, "**"):
-		at.Problem(key, "%q: ** is not supported; write a pattern for each level, as in \"/var/log/*.log\", \"/var/log/*/*.log\"", p)
+		at.Problem(key, "%q: ** is not supported; write a pattern for each level, as in \"/var/log/*.log\", "+
+			"\"/var/log/*/*.log\"", p)
 	}
 }
 
@@ -107,7 +109,8 @@ func (s *settings) checkPaths() error {
 	state := s.Agent.State
 	problems := []error{disk.Directory(state)}
 	if socket := filepath.Join(state, controlName); len(socket) > maxSocket {
-		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; set a shorter agent.state", socket, len(socket), maxSocket))
+		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and "+
+			"sockets allow %d; set a shorter agent.state", socket, len(socket), maxSocket))
 	}
 	for _, name := range stateFiles {
 		problems = append(problems, disk.Regular(filepath.Join(state, name)))
@@ -120,7 +123,8 @@ func (s *settings) checkPaths() error {
 		}
 	}
 	if have := config.Size(daemon.Memory()); have > 0 && s.Agent.Memory > have {
-		problems = append(problems, fmt.Errorf("agent.memory is %s, and this machine (or the control group) has %s", s.Agent.Memory, have))
+		problems = append(problems, fmt.Errorf("agent.memory is %s, and this machine (or the control group) has %s",
+			s.Agent.Memory, have))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}

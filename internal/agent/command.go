@@ -45,12 +45,15 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 config
 	})
 	f := root.PersistentFlags()
 	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
-	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "the collector's `address`: HOST:PORT, with tcp://, tls://, udp:// or nats:// before it if needed; also FANIN_TO")
-	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"), "the agent's `id`, by which the collector knows it (default: host name); also FANIN_ID")
+	f.StringVar(&o.to, "to", os.Getenv("FANIN_TO"), "the collector's `address`: HOST:PORT, with tcp://, tls://, "+
+		"udp:// or nats:// before it if needed; also FANIN_TO")
+	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"),
+		"the agent's `id`, by which the collector knows it (default: host name); also FANIN_ID")
 	f.StringVar(&o.state, "state", "", "keep the agent's state in this `directory`")
 	f.StringVar(&o.ca, "ca", "", "with tls://: the `file` with the authority's certificates")
 	f.StringVar(&o.source, "source", "", "the `source` of the lines (default: the file's name without .log)")
-	run := &cobra.Command{Use: "run PATH...", Short: "follow files (the default)", RunE: func(c *cobra.Command, paths []string) error { return o.run(c, paths) }}
+	run := &cobra.Command{Use: "run PATH...", Short: "follow files (the default)",
+		RunE: func(c *cobra.Command, paths []string) error { return o.run(c, paths) }}
 	root.AddCommand(run, o.checkCommand(), o.sendCommand(), o.statusCommand())
 	return root
 }
@@ -59,7 +62,8 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 	if o.config == "" && (o.to == "" || len(paths) == 0) {
 		c.SetOut(os.Stderr)
 		c.Help()
-		return daemon.Exitf(daemon.ExitUsage, "\nno collector or no files: set --to HOST:PORT PATH..., or --config FILE")
+		return daemon.Exitf(daemon.ExitUsage,
+			"\nno collector or no files: set --to HOST:PORT PATH..., or --config FILE")
 	}
 	s, err := o.load(paths)
 	if err != nil {
@@ -69,7 +73,8 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := &cobra.Command{Use: "check", Short: "check the configuration and the files, addresses and certificates it names; change nothing", Args: noArguments,
+	c := &cobra.Command{Use: "check", Short: "check the configuration and the files, addresses and certificates it " +
+		"names; change nothing", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if o.config == "" {
 				return daemon.Exitf(daemon.ExitUsage, "no configuration to check: set --config FILE")
@@ -83,13 +88,15 @@ func (o *options) checkCommand() *cobra.Command {
 			}
 			return err
 		}}
-	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "check the file only, not directories, addresses and certificates")
+	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false,
+		"check the file only, not directories, addresses and certificates")
 	return c
 }
 
 func (o *options) sendCommand() *cobra.Command {
 	var wait time.Duration
-	c := &cobra.Command{Use: "send --to HOST:PORT FILE...", Short: "send whole files once, and return when every byte is committed",
+	c := &cobra.Command{Use: "send --to HOST:PORT FILE...",
+		Short: "send whole files once, and return when every byte is committed",
 		Long: `Sends files as they are now, and exits with 0 when every byte of all of them is
 committed. A last line without a newline counts as a line. Bytes that an earlier send has
 sent are not sent again. A file with several names is sent once.`,
@@ -111,7 +118,8 @@ sent are not sent again. A file with several names is sent once.`,
 			}
 			return list.send(daemon.Terminated(), s)
 		}}
-	config.DurationVar(c.Flags(), &wait, "wait", time.Minute, "give up when nothing was committed for this `duration` (if the flag is not set, also after 5s without a first answer)")
+	config.DurationVar(c.Flags(), &wait, "wait", time.Minute, "give up when nothing was committed for this "+
+		"`duration` (if the flag is not set, also after 5s without a first answer)")
 	return c
 }
 

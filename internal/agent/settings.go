@@ -207,7 +207,8 @@ func (s *settings) checkTo(at config.Table) {
 			continue
 		}
 		if s.to.scheme != "" && s.to.scheme != scheme {
-			at.Problem("to", "%q does not fit %s://: all addresses must be of one kind, and lead to one log", to, s.to.scheme)
+			at.Problem("to", "%q does not fit %s://: all addresses must be of one kind, and lead to one log", to,
+				s.to.scheme)
 		}
 		s.to.scheme = scheme
 		s.to.addrs = append(s.to.addrs, addr)
@@ -243,7 +244,8 @@ var goodSubject = regexp.MustCompile(`^[A-Za-z0-9_/-]+(\.[A-Za-z0-9_/-]+)*$`)
 func (s *settings) checkNATS(at config.Table) {
 	n := &s.Agent.NATS
 	if !goodSubject.MatchString(n.Subject) {
-		at.Problem("subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts separated by '.', without wildcards",
+		at.Problem("subject",
+			"subject is %q; want letters, digits, '_', '/' and '-', in parts separated by '.', without wildcards",
 			n.Subject)
 	}
 	at.OneOf("ack", n.Ack, "commit", "stream")

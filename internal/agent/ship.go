@@ -35,7 +35,8 @@ func (a *agent) ship() error {
 	if a.instance, a.run, err = nextRun(a.instancePath()); err != nil {
 		return err
 	}
-	hello := wire.Hello{Agent: c.ID, Instance: a.instance, Run: a.run, Host: c.Host, Software: "fanin-agent " + daemon.Release}
+	hello := wire.Hello{Agent: c.ID, Instance: a.instance, Run: a.run, Host: c.Host, Software: "fanin-agent " +
+		daemon.Release}
 	if a.settings.to.scheme == "nats" {
 		a.shipper, err = a.nats(hello)
 	} else {
@@ -85,7 +86,8 @@ func (a *agent) nats(hello wire.Hello) (*ship.NATS, error) {
 		return nil, err
 	}
 	if !login.Encrypted() {
-		a.log.Warn("lines are sent over the network without encryption: set [agent] tls = {ca = \"...\"} if the NATS server supports TLS", "server", login.URL)
+		a.log.Warn("lines are sent over the network without encryption: set [agent] tls = {ca = \"...\"} if the "+
+			"NATS server supports TLS", "server", login.URL)
 	}
 	return &ship.NATS{
 		Login: login, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
@@ -97,9 +99,14 @@ func (a *agent) nats(hello wire.Hello) (*ship.NATS, error) {
 // serveNATS answers requests over NATS.
 func (a *agent) serveNATS(nc *nats.Conn) {
 	c := &a.settings.Agent
-	s := natsconn.Service{Prefix: c.NATS.Subject, Role: "agent", ID: c.ID, Version: daemon.Release, Metadata: map[string]string{"host": c.Host},
-		Stats:     func() any { return a.tailer.Counts() },
-		Endpoints: map[string]func(context.Context) (any, error){"status": func(context.Context) (any, error) { return a.status(), nil }}}
+	s := natsconn.Service{
+		Prefix: c.NATS.Subject, Role: "agent", ID: c.ID, Version: daemon.Release,
+		Metadata: map[string]string{"host": c.Host},
+		Stats:    func() any { return a.tailer.Counts() },
+		Endpoints: map[string]func(context.Context) (any, error){
+			"status": func(context.Context) (any, error) { return a.status(), nil },
+		},
+	}
 	if err := s.Serve(nc); err != nil {
 		a.log.Warn("this agent cannot answer requests over NATS", "err", err)
 	}

@@ -21,7 +21,8 @@ func (a *agent) keepState() {
 	}
 	err := a.makeState()
 	if err == nil {
-		a.log.Warn("the agent's state was deleted by another process; it has been restored, and nothing is lost", "state", a.settings.Agent.State)
+		a.log.Warn("the agent's state was deleted by another process; it has been restored, and nothing is lost",
+			"state", a.settings.Agent.State)
 		a.stateReported = time.Time{}
 		return
 	}
@@ -32,7 +33,8 @@ func (a *agent) keepState() {
 	}
 	if time.Since(a.stateReported) > time.Minute {
 		a.stateReported = time.Now()
-		a.log.Error("the agent's state was deleted by another process and cannot be restored; if the collector loses its state too, lines may be sent twice; trying again", "err", err)
+		a.log.Error("the agent's state was deleted by another process and cannot be restored; if the collector "+
+			"loses its state too, lines may be sent twice; trying again", "err", err)
 	}
 }
 

@@ -48,14 +48,16 @@ func (st *status) print(w io.Writer) {
 	if st.Trouble != "" {
 		connection = "NOT CONNECTED: " + st.Trouble
 	}
-	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID, st.Counts["lines"], st.Since.Format(time.RFC3339))
+	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID,
+		st.Counts["lines"], st.Since.Format(time.RFC3339))
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		if n := st.Counts[name]; n > 0 && name != "lines" && name != "bytes" {
 			escape.Fprintf(w, "%s=%d\n", name, n)
 		}
 	}
 	for _, f := range st.Files {
-		escape.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, cmp.Or(f.Trouble, f.Warning))
+		escape.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked,
+			cmp.Or(f.Trouble, f.Warning))
 	}
 }
 
@@ -71,7 +73,8 @@ func (a *agent) serveStatus() error {
 	ln, err := net.Listen("unix", path)
 	if err != nil {
 		if len(path) > 107 {
-			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; set a shorter agent.state", err, len(path))
+			err = fmt.Errorf("%w: the path has %d bytes and sockets allow 107; set a shorter agent.state", err,
+				len(path))
 		}
 		return fmt.Errorf("open the control socket %s: %w", path, err)
 	}
@@ -111,7 +114,8 @@ func askStatus(state string) (st status, err error) {
 func noAnswer(err error, state string) error {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return daemon.Exitf(daemon.ExitLater, "the agent with the state %s did not answer within 5s: it hangs or is stopped; see its log", state)
+		return daemon.Exitf(daemon.ExitLater,
+			"the agent with the state %s did not answer within 5s: it hangs or is stopped; see its log", state)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
 	}

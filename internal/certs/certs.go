@@ -121,7 +121,8 @@ func private(path string) error {
 		return fmt.Errorf("private key: %w", err)
 	}
 	if fi.Mode().Perm()&0o007 != 0 {
-		return fmt.Errorf("private key %s can be read by every user (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(), path)
+		return fmt.Errorf("private key %s can be read by every user (mode %04o): chmod 0640 %s", path, fi.Mode().Perm(),
+			path)
 	}
 	return nil
 }

@@ -49,9 +49,11 @@ func (f Files) check(now time.Time, use x509.ExtKeyUsage, names []string) error 
 func valid(path string, c *x509.Certificate, now time.Time) error {
 	switch {
 	case now.After(c.NotAfter):
-		return fmt.Errorf("certificate %s (%s) expired on %s: renew it", path, c.Subject, c.NotAfter.Format(time.RFC3339))
+		return fmt.Errorf("certificate %s (%s) expired on %s: renew it", path, c.Subject,
+			c.NotAfter.Format(time.RFC3339))
 	case now.Before(c.NotBefore):
-		return fmt.Errorf("certificate %s (%s) is not valid before %s; this machine's clock shows %s", path, c.Subject, c.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return fmt.Errorf("certificate %s (%s) is not valid before %s; this machine's clock shows %s", path, c.Subject,
+			c.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -60,16 +62,20 @@ func valid(path string, c *x509.Certificate, now time.Time) error {
 func suits(path string, c *x509.Certificate, use x509.ExtKeyUsage, names []string) error {
 	may := func(u x509.ExtKeyUsage) bool { return u == use || u == x509.ExtKeyUsageAny }
 	if len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.ContainsFunc(c.ExtKeyUsage, may) {
-		side := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "a server (serverAuth)", x509.ExtKeyUsageClientAuth: "a client (clientAuth)"}[use]
+		side := map[x509.ExtKeyUsage]string{x509.ExtKeyUsageServerAuth: "a server (serverAuth)",
+			x509.ExtKeyUsageClientAuth: "a client (clientAuth)"}[use]
 		return fmt.Errorf("certificate %s is not meant for %s: see its extended key usage", path, side)
 	}
 	bears := hosts(c)
 	if use == x509.ExtKeyUsageServerAuth && len(bears) == 0 {
-		return fmt.Errorf("certificate %s names no host: clients require a subjectAltName, and ignore the common name %q", path, c.Subject.CommonName)
+		return fmt.Errorf("certificate %s names no host: clients require a subjectAltName, and ignore the common "+
+			"name %q", path, c.Subject.CommonName)
 	}
 	for _, name := range names {
-		if use == x509.ExtKeyUsageServerAuth && c.VerifyHostname(name) != nil || use == x509.ExtKeyUsageClientAuth && !slices.Contains(bears, name) && c.Subject.CommonName != name {
-			return fmt.Errorf("certificate %s is not for %q: it names %s", path, name, strings.Join(append(bears, c.Subject.CommonName), ", "))
+		if use == x509.ExtKeyUsageServerAuth && c.VerifyHostname(name) != nil || use == x509.ExtKeyUsageClientAuth &&
+			!slices.Contains(bears, name) && c.Subject.CommonName != name {
+			return fmt.Errorf("certificate %s is not for %q: it names %s", path, name, strings.Join(append(bears,
+				c.Subject.CommonName), ", "))
 		}
 	}
 	return nil
@@ -110,6 +116,7 @@ func validCA(path string, now time.Time) error {
 // program runs, so it starts.
 func (f Files) warn(err error) {
 	if err != nil && f.Log != nil {
-		f.Log.Warn("peers will refuse this side until the files are renewed; they are read again as soon as they change", "err", err)
+		f.Log.Warn("peers will refuse this side until the files are renewed; they are read again as soon as they "+
+			"change", "err", err)
 	}
 }

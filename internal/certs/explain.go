@@ -22,7 +22,8 @@ const (
 	certificateRequired = tls.AlertError(116)
 )
 
-var alerts = [...]tls.AlertError{handshakeFailure, badCertificate, expiredCertificate, unknownCertificate, unknownAuthority, accessDenied, protocolVersion, certificateRequired}
+var alerts = [...]tls.AlertError{handshakeFailure, badCertificate, expiredCertificate, unknownCertificate,
+	unknownAuthority, accessDenied, protocolVersion, certificateRequired}
 
 // alertOf is the alert that the other side sent; 0: err is none of those.
 func alertOf(err error) tls.AlertError {
@@ -56,7 +57,8 @@ func (f Files) clientMeaning(err error) string {
 	if errors.As(err, &notTLS) {
 		return "that port does not use TLS: write tcp:// if it is a collector's, or set tls = {...} for its listener"
 	}
-	if meaning := invalid("the certificate of the other side", f.authority("ca"), "set ca to the certificate of the authority that signed it", err); meaning != "" {
+	if meaning := invalid("the certificate of the other side", f.authority("ca"),
+		"set ca to the certificate of the authority that signed it", err); meaning != "" {
 		return meaning
 	}
 	mine := "this side's certificate " + f.Cert
@@ -68,11 +70,14 @@ func (f Files) clientMeaning(err error) string {
 		return "the other side requires a certificate: set cert and key to files that its client_ca signed"
 	case unknownAuthority, unknownCertificate, badCertificate:
 		if f.Cert == "" {
-			return "the other side does not accept a connection without a certificate: set cert and key to files that its client_ca signed"
+			return "the other side does not accept a connection without a certificate: set cert and key to files " +
+				"that its client_ca signed"
 		}
-		return "the other side does not accept " + mine + ": it must be signed by the authority in the listener's client_ca"
+		return "the other side does not accept " + mine +
+			": it must be signed by the authority in the listener's client_ca"
 	case expiredCertificate:
-		return "the other side reports that " + mine + " has expired or is not valid yet: renew it, or correct the clocks"
+		return "the other side reports that " + mine +
+			" has expired or is not valid yet: renew it, or correct the clocks"
 	case accessDenied:
 		return "the other side does not allow " + mine
 	}
@@ -86,16 +91,20 @@ func (f Files) ExplainServer(err error) error {
 
 func (f Files) serverMeaning(err error) string {
 	if strings.Contains(err.Error(), "client didn't provide a certificate") { // it has no type
-		return "the peer has no certificate, and this listener requires one that " + f.CA + " signed (client_ca): set cert and key on the peer"
+		return "the peer has no certificate, and this listener requires one that " + f.CA +
+			" signed (client_ca): set cert and key on the peer"
 	}
-	if meaning := invalid("the peer's certificate", f.authority("client_ca"), "sign it with that authority, or add the peer's authority to the file", err); meaning != "" {
+	if meaning := invalid("the peer's certificate", f.authority("client_ca"),
+		"sign it with that authority, or add the peer's authority to the file", err); meaning != "" {
 		return meaning
 	}
 	switch alertOf(err) {
 	case unknownAuthority, unknownCertificate, badCertificate:
-		return "the peer does not trust this listener's certificate " + f.Cert + ": set ca on the peer to the authority that signed it, and dial a name that is in it"
+		return "the peer does not trust this listener's certificate " + f.Cert +
+			": set ca on the peer to the authority that signed it, and dial a name that is in it"
 	case expiredCertificate:
-		return "the peer reports that this listener's certificate " + f.Cert + " has expired or is not valid yet: renew it, or correct the clocks"
+		return "the peer reports that this listener's certificate " + f.Cert +
+			" has expired or is not valid yet: renew it, or correct the clocks"
 	}
 	return versions(err)
 }
@@ -117,14 +126,18 @@ func invalid(whose, authority, remedy string, err error) string {
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("%s, %s, is not signed by %s: %s", whose, subject(unknown.Cert), authority, remedy)
 	case errors.As(err, &name):
-		return fmt.Sprintf("%s is for %s, and not for %q: dial one of those names, or set server_name to one", whose, names(name.Certificate), name.Host)
+		return fmt.Sprintf("%s is for %s, and not for %q: dial one of those names, or set server_name to one", whose,
+			names(name.Certificate), name.Host)
 	case !errors.As(err, &bad):
 	case bad.Reason == x509.Expired && now.Before(bad.Cert.NotBefore):
-		return fmt.Sprintf("%s, %s, is not valid before %s, and the clock here shows %s: correct the clock, or wait", whose, subject(bad.Cert), bad.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("%s, %s, is not valid before %s, and the clock here shows %s: correct the clock, or wait",
+			whose, subject(bad.Cert), bad.Cert.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case bad.Reason == x509.Expired:
-		return fmt.Sprintf("%s, %s, expired at %s, and the clock here shows %s: renew it, or correct the clock", whose, subject(bad.Cert), bad.Cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("%s, %s, expired at %s, and the clock here shows %s: renew it, or correct the clock", whose,
+			subject(bad.Cert), bad.Cert.NotAfter.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	case bad.Reason == x509.IncompatibleUsage:
-		return fmt.Sprintf("%s, %s, was made for another use: a listener's needs the extended key usage serverAuth, a client's clientAuth", whose, subject(bad.Cert))
+		return fmt.Sprintf("%s, %s, was made for another use: a listener's needs the extended key usage "+
+			"serverAuth, a client's clientAuth", whose, subject(bad.Cert))
 	}
 	return ""
 }
@@ -150,7 +163,8 @@ func names(c *x509.Certificate) string {
 // versions explains that both sides have no version of TLS in common.
 func versions(err error) string {
 	text := err.Error()
-	if alertOf(err) == protocolVersion || strings.Contains(text, "unsupported protocol version") || strings.Contains(text, "unsupported versions") {
+	if alertOf(err) == protocolVersion || strings.Contains(text, "unsupported protocol version") ||
+		strings.Contains(text, "unsupported versions") {
 		return "both sides have no TLS version in common: fanin uses 1.3 and nothing older"
 	}
 	return ""

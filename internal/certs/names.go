@@ -13,7 +13,8 @@ func CheckPatterns(patterns []string) error {
 	}
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil || p == "" {
-			return fmt.Errorf("invalid pattern of names %q; want a name such as \"web-1\", or one with wildcards such as \"ops-*\"", p)
+			return fmt.Errorf("invalid pattern of names %q; want a name such as \"web-1\", or one with wildcards "+
+				"such as \"ops-*\"", p)
 		}
 	}
 	return nil
@@ -28,7 +29,8 @@ func Named(patterns []string) func(tls.ConnectionState) error {
 			return nil
 		}
 		if len(state.VerifiedChains) == 0 {
-			return fmt.Errorf("this listener requires a certificate with a name that matches %q, and the peer has none", patterns)
+			return fmt.Errorf("this listener requires a certificate with a name that matches %q, and the peer has none",
+				patterns)
 		}
 		leaf := state.VerifiedChains[0][0]
 		names := append([]string{leaf.Subject.CommonName}, leaf.DNSNames...)

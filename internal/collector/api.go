@@ -29,15 +29,19 @@ func (c *server) waits(what string) string {
 	return what
 }
 
+// request answers a request with a value, which is sent as JSON.
+type request func(ctx context.Context, q url.Values) (any, error)
+
 // answerWithin answers a request with the result of f. When the time is up it reports what
 // the request waited for: what was asked may still happen.
-func answerWithin(within time.Duration, waits func() string, f func(ctx context.Context, q url.Values) (any, error)) http.HandlerFunc {
+func answerWithin(within time.Duration, waits func() string, f request) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), within)
 		defer cancel()
 		v, err := f(ctx, r.URL.Query())
 		if err != nil && ctx.Err() == context.DeadlineExceeded {
-			err = fmt.Errorf("%s was not done within %v; it waits for %s; it may still be done (%w)", r.URL.Path, within, waits(), err)
+			err = fmt.Errorf("%s was not done within %v; it waits for %s; it may still be done (%w)", r.URL.Path,
+				within, waits(), err)
 		}
 		reply(w, v, err)
 	}
@@ -56,39 +60,48 @@ func (c *server) handler() *http.ServeMux {
 func (c *server) routes() map[string]http.Handler {
 	routes := make(map[string]http.Handler)
 	// waits is reported when the answer does not come in time.
-	answer := func(pattern, waits string, f func(ctx context.Context, q url.Values) (any, error)) {
+	answer := func(pattern, waits string, f request) {
 		routes[pattern] = answerWithin(answerTime, func() string { return c.waits(waits) }, f)
 	}
 	const nothing, writer, groups = "nothing in particular", "the writer of the log", "the groups of workers"
-	done := struct{}{}
-	answer("GET /status", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.status(ctx) })
+	answer("GET /status", groups, get(c.status))
 	routes["GET /streams"] = http.HandlerFunc(c.listStreams)
 	answer("POST /streams/forget", writer, c.forgetStreams)
 	answer("POST /streams/give", writer, c.giveStreams)
-	answer("POST /rotate", writer, func(ctx context.Context, _ url.Values) (any, error) { return c.sink.Rotate(ctx) })
-	answer("POST /reopen", writer, func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Reopen(ctx) })
-	answer("POST /checkpoint", writer, func(ctx context.Context, _ url.Values) (any, error) { return done, c.sink.Checkpoint(ctx) })
-	answer("POST /reload", nothing, func(context.Context, url.Values) (any, error) { return c.reload() })
-	answer("POST /drain", nothing, func(context.Context, url.Values) (any, error) {
+	answer("POST /rotate", writer, get(c.sink.Rotate))
+	answer("POST /reopen", writer, do(c.sink.Reopen))
+	answer("POST /checkpoint", writer, do(c.sink.Checkpoint))
+	answer("POST /reload", nothing, get(func(context.Context) (reloaded, error) { return c.reload() }))
+	answer("POST /drain", nothing, do(func(context.Context) error {
 		c.leaving.Do(func() { close(c.leave) })
-		return done, nil
-	})
-	answer("GET /groups", groups, func(ctx context.Context, _ url.Values) (any, error) { return c.groups(ctx) })
-	answer("GET /workers", groups, func(context.Context, url.Values) (any, error) {
-		if c.work == nil {
-			return nil, errNoWork
-		}
-		return c.work.Workers(), nil
-	})
+		return nil
+	}))
+	answer("GET /groups", groups, get(c.groups))
+	answer("GET /workers", groups, get(c.workers))
 	answer("POST /replay", groups, c.replay)
 	answer("POST /forget", groups, c.forget)
-	answer("GET /refused", nothing, func(context.Context, url.Values) (any, error) { return c.refusedMessages() })
-	answer("POST /refused/replay", "the NATS server", func(ctx context.Context, _ url.Values) (any, error) { return c.replayRefused(ctx) })
+	answer("GET /refused", nothing, get(func(context.Context) ([]refusedMessage, error) { return c.refusedMessages() }))
+	answer("POST /refused/replay", "the NATS server", get(c.replayRefused))
 	routes["GET /tail"] = c.tail
-	routes["GET /healthz"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	routes["GET /healthz"] = http.HandlerFunc(alive)
 	routes["GET /readyz"] = http.HandlerFunc(c.ready)
 	routes["GET /metrics"] = promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{})
 	return routes
+}
+
+// get is a request without parameters.
+func get[T any](f func(ctx context.Context) (T, error)) request {
+	return func(ctx context.Context, _ url.Values) (any, error) { return f(ctx) }
+}
+
+// do is a request without parameters that answers {}.
+func do(f func(ctx context.Context) error) request {
+	return func(ctx context.Context, _ url.Values) (any, error) { return struct{}{}, f(ctx) }
+}
+
+// alive answers that the collector runs.
+func alive(w http.ResponseWriter, _ *http.Request) {
+	io.WriteString(w, "ok\n") // the client may be gone
 }
 
 // replayed is what `replay --json` prints.
@@ -114,6 +127,13 @@ func (c *server) forget(ctx context.Context, q url.Values) (any, error) {
 		return nil, errNoWork
 	}
 	return struct{}{}, c.work.Forget(ctx, q.Get("group"))
+}
+
+func (c *server) workers(context.Context) ([]distribute.WorkerStatus, error) {
+	if c.work == nil {
+		return nil, errNoWork
+	}
+	return c.work.Workers(), nil
 }
 
 func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {

@@ -24,7 +24,8 @@ func (s *settings) checkMachine() error {
 	var problems []error
 	want := func(key string, n config.Size) {
 		if n > have {
-			problems = append(problems, fmt.Errorf("%s is %s, and this machine (or the control group) has %s of memory", key, n, have))
+			problems = append(problems, fmt.Errorf("%s is %s, and this machine (or the control group) has %s of memory",
+				key, n, have))
 		}
 	}
 	want("collector.max_in_flight", s.Collector.MaxInFlight)
@@ -84,7 +85,8 @@ const maxSocket = 107
 
 func fitsSocket(path string) error {
 	if len(path) > maxSocket {
-		return fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; set a shorter collector.state", path, len(path), maxSocket)
+		return fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and sockets allow %d; set "+
+			"a shorter collector.state", path, len(path), maxSocket)
 	}
 	return nil
 }

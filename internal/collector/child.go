@@ -33,7 +33,8 @@ func startChild(cmd *exec.Cmd, errs io.Writer) (*child, error) {
 		return nil, err
 	}
 	defer w.Close()
-	c := &child{cmd: cmd, stdout: stdout, answers: bufio.NewReaderSize(stdout, longestAnswer), exited: make(chan struct{})}
+	c := &child{cmd: cmd, stdout: stdout, answers: bufio.NewReaderSize(stdout, longestAnswer),
+		exited: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = w, errs
 	if c.stdin, err = cmd.StdinPipe(); err == nil {
 		err = cmd.Start()
@@ -65,7 +66,8 @@ func (c *child) word() (string, error) {
 	case err == nil:
 		return string(bytes.TrimSpace(line)), nil
 	case errors.Is(err, bufio.ErrBufferFull):
-		return string(line[:40]) + "...", fmt.Errorf("the command wrote more than %d bytes without a newline to its standard output", longestAnswer)
+		return string(line[:40]) + "...",
+			fmt.Errorf("the command wrote more than %d bytes without a newline to its standard output", longestAnswer)
 	}
 	return string(line), io.EOF
 }

@@ -76,7 +76,8 @@ func noAnswer(err error, socket, path string) error {
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return daemon.Exitf(daemon.ExitLater, "the collector did not answer %s on %s in time: the process hangs or is stopped; see its log", path, socket)
+		return daemon.Exitf(daemon.ExitLater,
+			"the collector did not answer %s on %s in time: the process hangs or is stopped; see its log", path, socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ask the collector: %w: run this as the collector's user, or as root", err)
 	}

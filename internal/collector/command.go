@@ -50,21 +50,30 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 	f := root.PersistentFlags()
 	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
 	f.StringVar(&o.out, "out", "", "write the log to this `file`")
-	f.StringVar(&o.state, "state", "", "keep the state of the log in this `directory` (default: .NAME.fanin next to the log)")
+	f.StringVar(&o.state, "state", "",
+		"keep the state of the log in this `directory` (default: .NAME.fanin next to the log)")
 	for _, c := range []*cobra.Command{root, o.runCommand()} {
-		c.Flags().StringVar(&o.listen, "listen", "", "listen on this `address`, TCP and UDP (default 127.0.0.1:6789; port 0: any free port)")
-		c.Flags().StringVar(&o.work, "work", "", "serve workers on this `address`, such as 127.0.0.1:6791 (default: off)")
-		c.Flags().StringVar(&o.http, "http", "", "serve live tail, health, metrics and control over HTTP on this `address`, such as 127.0.0.1:6790 (default: off)")
-		c.Flags().StringVar(&o.nats, "nats", "", "receive agents' lines over the NATS server at this `url`, such as nats://127.0.0.1:4222 (default: off)")
+		c.Flags().StringVar(&o.listen, "listen", "",
+			"listen on this `address`, TCP and UDP (default 127.0.0.1:6789; port 0: any free port)")
+		c.Flags().StringVar(&o.work, "work", "",
+			"serve workers on this `address`, such as 127.0.0.1:6791 (default: off)")
+		c.Flags().StringVar(&o.http, "http", "", "serve live tail, health, metrics and control over HTTP on this "+
+			"`address`, such as 127.0.0.1:6790 (default: off)")
+		c.Flags().StringVar(&o.nats, "nats", "",
+			"receive agents' lines over the NATS server at this `url`, such as nats://127.0.0.1:4222 (default: off)")
 		c.Flags().BoolVar(&o.insecure, "insecure", false, "allow listeners that other machines can reach without TLS")
-		c.Flags().StringVar(&o.format, "format", "", "format of lines in the file: syslog, json or raw (default syslog)")
-		c.Flags().StringVar(&o.sync, "sync", "", "commit: acknowledged lines survive a power cut; none: they survive a kill only (default commit)")
+		c.Flags().StringVar(&o.format, "format", "",
+			"format of lines in the file: syslog, json or raw (default syslog)")
+		c.Flags().StringVar(&o.sync, "sync", "",
+			"commit: acknowledged lines survive a power cut; none: they survive a kill only (default commit)")
 		if c != root {
 			root.AddCommand(c)
 		}
 	}
-	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(), o.rotateCommand(), o.reopenCommand(),
-		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
+	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(),
+		o.rotateCommand(), o.reopenCommand(),
+		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(),
+		o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
 		o.tailCommand(), o.workCommand())
 	return root
 }
@@ -89,7 +98,8 @@ func noArguments(c *cobra.Command, args []string) error {
 }
 
 func (o *options) runCommand() *cobra.Command {
-	return o.command("run", "run the collector (the default)", func(_ context.Context, c *cobra.Command) error { return o.run(c) })
+	return o.command("run", "run the collector (the default)",
+		func(_ context.Context, c *cobra.Command) error { return o.run(c) })
 }
 
 func (o *options) run(c *cobra.Command) error {
@@ -106,21 +116,23 @@ func (o *options) run(c *cobra.Command) error {
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	c := o.command("check", "check the configuration and the files, ports and certificates it names; change nothing", func(ctx context.Context, c *cobra.Command) error {
-		if o.config == "" {
-			return daemon.Exitf(daemon.ExitUsage, "no configuration to check: set --config FILE")
-		}
-		cfg, err := o.load()
-		if err == nil && !o.noEnvironment {
-			err = cfg.checkEnvironment(ctx)
-		}
-		if err != nil {
-			return err
-		}
-		escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
-		return nil
-	})
-	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false, "check the file only, not directories, ports and certificates")
+	c := o.command("check", "check the configuration and the files, ports and certificates it names; change nothing",
+		func(ctx context.Context, c *cobra.Command) error {
+			if o.config == "" {
+				return daemon.Exitf(daemon.ExitUsage, "no configuration to check: set --config FILE")
+			}
+			cfg, err := o.load()
+			if err == nil && !o.noEnvironment {
+				err = cfg.checkEnvironment(ctx)
+			}
+			if err != nil {
+				return err
+			}
+			escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
+			return nil
+		})
+	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false,
+		"check the file only, not directories, ports and certificates")
 	return c
 }
 
@@ -142,26 +154,27 @@ func (o *options) jsonFlag(c *cobra.Command) *cobra.Command {
 }
 
 func (o *options) verifyCommand() *cobra.Command {
-	return o.jsonFlag(o.command("verify", "read the whole log and compare it with its ledger", func(ctx context.Context, c *cobra.Command) error {
-		path, state, err := o.log()
-		if err != nil {
+	return o.jsonFlag(o.command("verify", "read the whole log and compare it with its ledger",
+		func(ctx context.Context, c *cobra.Command) error {
+			path, state, err := o.log()
+			if err != nil {
+				return err
+			}
+			ask(ctx, state, "POST", "/checkpoint", nil) // a running collector writes everything to the ledger
+			r, err := sink.Verify(ctx, path, state)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				err = escape.PrintJSON(c.OutOrStdout(), r)
+			} else {
+				printReport(c.OutOrStdout(), &r)
+			}
+			if err == nil && !r.OK() {
+				err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, r.Found)
+			}
 			return err
-		}
-		ask(ctx, state, "POST", "/checkpoint", nil) // a running collector writes everything to the ledger
-		r, err := sink.Verify(ctx, path, state)
-		if err != nil {
-			return err
-		}
-		if o.json {
-			err = escape.PrintJSON(c.OutOrStdout(), r)
-		} else {
-			printReport(c.OutOrStdout(), &r)
-		}
-		if err == nil && !r.OK() {
-			err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, r.Found)
-		}
-		return err
-	}))
+		}))
 }
 
 func printReport(w io.Writer, r *sink.Report) {
@@ -179,100 +192,109 @@ func printReport(w io.Writer, r *sink.Report) {
 		escape.Fprintf(w, "requests with a key: %d, lines=%d partial=%d\n", k.Requests, k.Lines, k.Partial)
 	}
 	if r.Waiting > 0 {
-		escape.Fprintf(w, "%d commits are in the write-ahead log only; the next start writes them to the file\n", r.Waiting)
+		escape.Fprintf(w, "%d commits are in the write-ahead log only; the next start writes them to the file\n",
+			r.Waiting)
 	}
 	word := "ok"
 	if !r.OK() {
 		word = fmt.Sprintf("%d problems", r.Found)
 	}
-	escape.Fprintf(w, "%s: %s: %d lines, %d bytes in %d files, %d streams\n", r.Path, word, r.Lines, r.Bytes, len(r.Generations), len(r.Streams))
+	escape.Fprintf(w, "%s: %s: %d lines, %d bytes in %d files, %d streams\n", r.Path, word, r.Lines, r.Bytes,
+		len(r.Generations), len(r.Streams))
 }
 
 func (o *options) repairCommand() *cobra.Command {
-	return o.command("repair", "after damage to the state: keep every line that can be read, and report what cannot", func(ctx context.Context, c *cobra.Command) error {
-		path, state, err := o.log()
-		if err != nil {
+	return o.command("repair", "after damage to the state: keep every line that can be read, and report what cannot",
+		func(ctx context.Context, c *cobra.Command) error {
+			path, state, err := o.log()
+			if err != nil {
+				return err
+			}
+			notes, err := sink.Repair(ctx, path, state)
+			for _, s := range notes {
+				escape.Fprintf(c.OutOrStdout(), "%s\n", s)
+			}
 			return err
-		}
-		notes, err := sink.Repair(ctx, path, state)
-		for _, s := range notes {
-			escape.Fprintf(c.OutOrStdout(), "%s\n", s)
-		}
-		return err
-	})
+		})
 }
 
 func (o *options) filesCommand() *cobra.Command {
-	return o.jsonFlag(o.command("files", "list the files of the log, oldest first", func(_ context.Context, c *cobra.Command) error {
-		path, state, err := o.log()
-		if err != nil {
-			return err
-		}
-		list, err := sink.Generations(path, state)
-		if err != nil {
-			return err
-		}
-		if o.json {
-			return escape.PrintJSON(c.OutOrStdout(), list)
-		}
-		for _, g := range list {
-			escape.Fprintf(c.OutOrStdout(), "%6d  %-8s %12d  %s\n", g.Number, g.State, g.Size, g.Name)
-		}
-		return nil
-	}))
+	return o.jsonFlag(o.command("files", "list the files of the log, oldest first",
+		func(_ context.Context, c *cobra.Command) error {
+			path, state, err := o.log()
+			if err != nil {
+				return err
+			}
+			list, err := sink.Generations(path, state)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return escape.PrintJSON(c.OutOrStdout(), list)
+			}
+			for _, g := range list {
+				escape.Fprintf(c.OutOrStdout(), "%6d  %-8s %12d  %s\n", g.Number, g.State, g.Size, g.Name)
+			}
+			return nil
+		}))
 }
 
 func (o *options) statusCommand() *cobra.Command {
-	return o.jsonFlag(o.command("status", "show the state of the running collector", func(ctx context.Context, c *cobra.Command) error {
-		var st status
-		if err := o.ask(ctx, "GET", "/status", &st); err != nil {
-			return err
-		}
-		if o.json {
-			return escape.PrintJSON(c.OutOrStdout(), st)
-		}
-		st.print(c.OutOrStdout())
-		return nil
-	}))
+	return o.jsonFlag(o.command("status", "show the state of the running collector",
+		func(ctx context.Context, c *cobra.Command) error {
+			var st status
+			if err := o.ask(ctx, "GET", "/status", &st); err != nil {
+				return err
+			}
+			if o.json {
+				return escape.PrintJSON(c.OutOrStdout(), st)
+			}
+			st.print(c.OutOrStdout())
+			return nil
+		}))
 }
 
 func (o *options) rotateCommand() *cobra.Command {
-	return o.jsonFlag(o.command("rotate", "close the live file and start a new one", func(ctx context.Context, c *cobra.Command) error {
-		var r sink.Rotation
-		if err := o.ask(ctx, "POST", "/rotate", &r); err != nil {
-			return err
-		}
-		switch {
-		case o.json:
-			return escape.PrintJSON(c.OutOrStdout(), r)
-		case r.Name == "":
-			escape.Fprintf(c.OutOrStdout(), "nothing to rotate: the live file is empty\n")
-		default:
-			escape.Fprintf(c.OutOrStdout(), "%s (generation %d, %d bytes)\n", r.Name, r.Generation, r.Size)
-		}
-		return nil
-	}))
+	return o.jsonFlag(o.command("rotate", "close the live file and start a new one",
+		func(ctx context.Context, c *cobra.Command) error {
+			var r sink.Rotation
+			if err := o.ask(ctx, "POST", "/rotate", &r); err != nil {
+				return err
+			}
+			switch {
+			case o.json:
+				return escape.PrintJSON(c.OutOrStdout(), r)
+			case r.Name == "":
+				escape.Fprintf(c.OutOrStdout(), "nothing to rotate: the live file is empty\n")
+			default:
+				escape.Fprintf(c.OutOrStdout(), "%s (generation %d, %d bytes)\n", r.Name, r.Generation, r.Size)
+			}
+			return nil
+		}))
 }
 
 func (o *options) reopenCommand() *cobra.Command {
-	return o.command("reopen", "start a new file if the live one was moved away (as SIGUSR1 does)", func(ctx context.Context, _ *cobra.Command) error {
-		return o.ask(ctx, "POST", "/reopen", nil)
-	})
+	return o.command("reopen", "start a new file if the live one was moved away (as SIGUSR1 does)",
+		func(ctx context.Context, _ *cobra.Command) error {
+			return o.ask(ctx, "POST", "/reopen", nil)
+		})
 }
 
 func (o *options) reloadCommand() *cobra.Command {
-	return o.command("reload", "read the configuration again (as SIGHUP does) and report the result", func(ctx context.Context, c *cobra.Command) error {
-		var r reloaded
-		if err := o.ask(ctx, "POST", "/reload", &r); err != nil {
-			return err
-		}
-		escape.Fprintf(c.OutOrStdout(), "%s\n", r.Outcome)
-		return nil
-	})
+	return o.command("reload", "read the configuration again (as SIGHUP does) and report the result",
+		func(ctx context.Context, c *cobra.Command) error {
+			var r reloaded
+			if err := o.ask(ctx, "POST", "/reload", &r); err != nil {
+				return err
+			}
+			escape.Fprintf(c.OutOrStdout(), "%s\n", r.Outcome)
+			return nil
+		})
 }
 
 func (o *options) drainCommand() *cobra.Command {
-	return o.command("drain", "stop the collector after it has written what it received (as SIGTERM does), and wait until it has stopped", func(ctx context.Context, c *cobra.Command) error {
+	return o.command("drain", "stop the collector after it has written what it received (as SIGTERM does), and "+
+		"wait until it has stopped", func(ctx context.Context, c *cobra.Command) error {
 		if err := o.ask(ctx, "POST", "/drain", nil); err != nil {
 			return err
 		}
@@ -282,7 +304,8 @@ func (o *options) drainCommand() *cobra.Command {
 				return nil
 			}
 		}
-		return daemon.Exitf(daemon.ExitLater, "the collector has not stopped within 2m: it is still writing what it received; see its log for what it waits for, and status for the bytes in flight")
+		return daemon.Exitf(daemon.ExitLater, "the collector has not stopped within 2m: it is still writing what "+
+			"it received; see its log for what it waits for, and status for the bytes in flight")
 	})
 }
 

@@ -53,11 +53,13 @@ func (l *conns) admit(nc net.Conn) net.Conn {
 	l.mu.Unlock()
 	peer := nc.RemoteAddr().String()
 	if crowded {
-		l.rejected("max_conns_per_ip", "too many HTTP connections from one address: raise max_conns_per_ip in [collector.http] if they are wanted", "peer", peer, "limit", l.perIP)
+		l.rejected("max_conns_per_ip", "too many HTTP connections from one address: raise max_conns_per_ip in "+
+			"[collector.http] if they are wanted", "peer", peer, "limit", l.perIP)
 		return nil
 	}
 	if full && !l.yield() {
-		l.rejected("max_conns", "too many HTTP connections: raise max_conns in [collector.http] if they are wanted", "peer", peer, "limit", l.max)
+		l.rejected("max_conns", "too many HTTP connections: raise max_conns in [collector.http] if they are wanted",
+			"peer", peer, "limit", l.max)
 		return nil
 	}
 	l.mu.Lock()

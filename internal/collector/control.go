@@ -66,8 +66,10 @@ func (k *control) openSocket() error {
 		ln.Close()
 		return err
 	}
-	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own), ReadHeaderTimeout: time.Duration(defaultHeaderTimeout),
-		IdleTimeout: time.Duration(defaultIdleTimeout), ErrorLog: slog.NewLogLogger(k.log.Handler(), slog.LevelWarn)})
+	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own),
+		ReadHeaderTimeout: time.Duration(defaultHeaderTimeout),
+		IdleTimeout:       time.Duration(defaultIdleTimeout),
+		ErrorLog:          slog.NewLogLogger(k.log.Handler(), slog.LevelWarn)})
 	return nil
 }
 

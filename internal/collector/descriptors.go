@@ -68,9 +68,11 @@ func (c *server) divideDescriptors(limit int) connLimits {
 		taken += x.most
 	}
 	if scarce {
-		c.log.Warn("file descriptors are scarce: fewer connections are accepted than the configuration allows", "nofile", limit, "wanted", wanted,
+		c.log.Warn("file descriptors are scarce: fewer connections are accepted than the configuration allows",
+			"nofile", limit, "wanted", wanted,
 			"tcp_conns", taken, "http_conns", most.http, "watchers", most.watchers, "workers", most.workers,
-			"remedy", "raise the limit (LimitNOFILE= of the service, ulimit -n), or lower max_conns, max_watchers and max_workers")
+			"remedy", "raise the limit (LimitNOFILE= of the service, ulimit -n), or lower max_conns, max_watchers "+
+				"and max_workers")
 	}
 	return most
 }

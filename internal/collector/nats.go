@@ -81,8 +81,10 @@ func (t *natsTable) listener(s *server) *natsin.Input {
 		Agents: natsin.AgentOptions{Subjects: natsconn.Subjects(t.agents()), TrustHost: t.TrustHost},
 		Plain: natsin.PlainOptions{Subjects: t.Subjects, Queue: t.Queue, Host: t.Host,
 			MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending))},
-		Stream:   natsin.StreamOptions{Name: t.Stream, Durable: t.Durable, Create: t.Create, Replicas: config.OrZero(t.Replicas)},
-		Refusals: natsin.RefusedStore{Dir: filepath.Join(s.settings.state(), "refused"), Keep: int64(config.OrZero(t.KeepRefused))},
+		Stream: natsin.StreamOptions{Name: t.Stream, Durable: t.Durable, Create: t.Create,
+			Replicas: config.OrZero(t.Replicas)},
+		Refusals: natsin.RefusedStore{Dir: filepath.Join(s.settings.state(), "refused"),
+			Keep: int64(config.OrZero(t.KeepRefused))},
 	}
 }
 
@@ -119,7 +121,8 @@ func (x *natsServer) dial(name string) (*nats.Conn, error) {
 func (x *natsServer) forbidden(f *natsconn.ForbiddenError) {
 	if !f.Publish && x.service().Listens(f.Subject) {
 		x.unserved.Do(func() {
-			x.s.log.Info("this collector cannot answer requests over NATS: the server forbids it; lines are not affected",
+			x.s.log.Info("this collector cannot answer requests over NATS: the server forbids it; lines are not "+
+				"affected",
 				"subject", f.Subject)
 		})
 		return
@@ -132,7 +135,8 @@ func (x *natsServer) sendOut(ctx context.Context) {
 	var going context.Context
 	going, x.stop = context.WithCancel(context.Background())
 	if x.table.Tail != "" {
-		x.tail = &livetail.Publisher{Sink: x.s.sink, Conn: x.out, Prefix: x.table.Tail, Token: natsout.Token, Log: x.s.log}
+		x.tail = &livetail.Publisher{Sink: x.s.sink, Conn: x.out, Prefix: x.table.Tail, Token: natsout.Token,
+			Log: x.s.log}
 		x.going.Go(func() { x.tail.Run(going) }) // ends by stop
 		escape.Fprintf(os.Stderr, "publishing %s.> nats %s\n", x.table.Tail, x.table.URL)
 	}
@@ -141,9 +145,11 @@ func (x *natsServer) sendOut(ctx context.Context) {
 		return
 	}
 	joined := make(chan struct{})
-	x.work = &natsout.Output{Dial: x.s.work.Connect, Conn: x.out, Parts: x.s.sink.Parts, ID: x.s.sink.Status().Log, Log: x.s.log,
-		Group: w.Group, From: w.From, Stream: w.Stream, Subject: w.Subject, Create: w.Create, Replicas: config.OrZero(w.Replicas),
-		Joined: sync.OnceFunc(func() { close(joined) })}
+	x.work = &natsout.Output{Dial: x.s.work.Connect, Conn: x.out, Parts: x.s.sink.Parts, ID: x.s.sink.Status().Log,
+		Log:   x.s.log,
+		Group: w.Group, From: w.From, Stream: w.Stream, Subject: w.Subject, Create: w.Create,
+		Replicas: config.OrZero(w.Replicas),
+		Joined:   sync.OnceFunc(func() { close(joined) })}
 	x.going.Go(func() { // ends by stop
 		if err := x.work.Run(going); err != nil {
 			x.s.log.Error("lines are not published to the stream", "stream", w.Stream, "err", err)
@@ -164,7 +170,8 @@ func (x *natsServer) service() *natsconn.Service {
 		Metadata: map[string]string{"log": x.s.sink.Status().Log, "path": x.s.sink.Path},
 		Stats: func() any {
 			st := x.s.sink.Status()
-			return map[string]any{"lines": st.Lines, "commits": st.Commits, "generation": st.Generation, "healthy": st.Healthy}
+			return map[string]any{"lines": st.Lines, "commits": st.Commits, "generation": st.Generation,
+				"healthy": st.Healthy}
 		},
 		Endpoints: map[string]func(context.Context) (any, error){
 			"status": func(ctx context.Context) (any, error) { return x.s.status(ctx) },

@@ -141,7 +141,8 @@ func (t *natsTable) checkSubjectNames(c *checks) {
 	}
 	for _, subject := range t.Subjects {
 		if !goodSubject.MatchString(subject) {
-			c.Problem("subjects", "invalid subject %q; want parts separated by '.', '*' for any one part and '>' for all that follow",
+			c.Problem("subjects",
+				"invalid subject %q; want parts separated by '.', '*' for any one part and '>' for all that follow",
 				subject)
 		}
 	}
@@ -149,7 +150,8 @@ func (t *natsTable) checkSubjectNames(c *checks) {
 		c.Problem("", "the table has no effect: give it subjects = [\"logs.>\"], or agents")
 	}
 	if t.Tail != "" && !goodPrefix.MatchString(t.Tail) {
-		c.Problem("tail", "tail is %q; want letters, digits, '_', '/' and '-', in parts separated by '.', as in \"fanin.tail\"",
+		c.Problem("tail",
+			"tail is %q; want letters, digits, '_', '/' and '-', in parts separated by '.', as in \"fanin.tail\"",
 			t.Tail)
 	}
 }
@@ -161,7 +163,8 @@ func (t *natsStream) check(c *checks) {
 		}
 	}
 	if t.Stream == "" {
-		for key, set := range map[string]bool{"durable": t.Durable != "", "create": t.Create, "replicas": t.Replicas != nil} {
+		for key, set := range map[string]bool{"durable": t.Durable != "", "create": t.Create,
+			"replicas": t.Replicas != nil} {
 			if set {
 				c.Problem(key, "%s needs a stream, as in stream = \"LOGS\"", key)
 			}
@@ -176,10 +179,12 @@ func (w *natsWorkTable) check(c *checks) {
 	}
 	at := c.Sub("work")
 	if !goodName.MatchString(w.Stream) {
-		at.Problem("stream", "stream is %q; want the name of a JetStream stream: letters, digits, '_' and '-'", w.Stream)
+		at.Problem("stream", "stream is %q; want the name of a JetStream stream: letters, digits, '_' and '-'",
+			w.Stream)
 	}
 	if w.Subject != "" && !goodPrefix.MatchString(w.Subject) {
-		at.Problem("subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts separated by '.'", w.Subject)
+		at.Problem("subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts separated by '.'",
+			w.Subject)
 	}
 	at.Between("replicas", w.Replicas, 1, 5)
 }

@@ -45,7 +45,8 @@ func (s *settings) checkPorts() {
 		for _, q := range all[:i] {
 			other, n, err := q.split()
 			if err == nil && number != 0 && n == number && q.network == p.network && sameHost(host, other) {
-				s.file.Problem(p.at+".listen", "listen is %q, where %s listens already (%q): set another port for one of them", p.listen, q.at, q.listen)
+				s.file.Problem(p.at+".listen", "listen is %q, where %s listens already (%q): set another port for "+
+					"one of them", p.listen, q.at, q.listen)
 				break
 			}
 		}

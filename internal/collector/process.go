@@ -221,7 +221,8 @@ func (p *process) unasked(when string) bool {
 	p.child.stdout.SetReadDeadline(time.Now().Add(leftBehind)) // its newline may never come
 	word, _ := p.child.word()
 	p.end(nil)
-	p.broken = fmt.Errorf("the command %s wrote %q to its standard output %s: with --lines it must write its answers there and nothing else; send everything else to standard error", p.w.argv[0], word, when)
+	p.broken = fmt.Errorf("the command %s wrote %q to its standard output %s: with --lines it must write its "+
+		"answers there and nothing else; send everything else to standard error", p.w.argv[0], word, when)
 	p.quit()
 	return true
 }

@@ -59,7 +59,8 @@ func (c *server) replayRefused(ctx context.Context) (p published, err error) {
 
 func (o *options) refusedCommand() *cobra.Command {
 	replay := false
-	c := o.jsonFlag(o.command("refused", "list the batches from JetStream streams that the log refused and the collector kept", func(ctx context.Context, c *cobra.Command) error {
+	c := o.jsonFlag(o.command("refused", "list the batches from JetStream streams that the log refused and the "+
+		"collector kept", func(ctx context.Context, c *cobra.Command) error {
 		if replay {
 			var p published
 			if err := o.ask(ctx, "POST", "/refused/replay", &p); err != nil {
@@ -79,10 +80,12 @@ func (o *options) refusedCommand() *cobra.Command {
 			return escape.PrintJSON(c.OutOrStdout(), list)
 		}
 		for _, r := range list {
-			escape.Fprintf(c.OutOrStdout(), "agent=%s stream=%s offsets=%s reason=%q file=%q\n", r.Agent, r.Stream, r.Offsets, r.Reason, r.File)
+			escape.Fprintf(c.OutOrStdout(), "agent=%s stream=%s offsets=%s reason=%q file=%q\n", r.Agent, r.Stream,
+				r.Offsets, r.Reason, r.File)
 		}
 		return nil
 	}))
-	c.Flags().BoolVar(&replay, "replay", false, "publish them to their streams again, and remove those that a stream has stored")
+	c.Flags().BoolVar(&replay, "replay", false,
+		"publish them to their streams again, and remove those that a stream has stored")
 	return c
 }

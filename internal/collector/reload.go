@@ -19,12 +19,14 @@ func (c *server) reload() (reloaded, error) {
 	s, err := c.again()
 	if err != nil {
 		c.log.Error("the configuration has mistakes; the collector continues with the old one", "err", err)
-		return reloaded{}, fmt.Errorf("the configuration has mistakes; the collector continues with the old one:\n%w", err)
+		return reloaded{}, fmt.Errorf("the configuration has mistakes; the collector continues with the old one:\n%w",
+			err)
 	}
 	if c.settings.equal(s) {
 		return c.outcome("the configuration is unchanged; certificates are read again when their files change"), nil
 	}
-	return c.outcome("the configuration has changed and has no mistakes: restart the collector to use it; a restart loses no line"), nil
+	return c.outcome("the configuration has changed and has no mistakes: restart the collector to use it; a " +
+		"restart loses no line"), nil
 }
 
 func (c *server) outcome(text string) reloaded {

@@ -29,7 +29,8 @@ type status struct {
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
 	Stalled  string           `json:"stalled,omitempty"` // why connections are not read, if that lasts
-	Senders  []sink.Sender    `json:"senders"`           // by what they have in the files that are kept, since the start
+	// by what they have in the files that are kept, since the start
+	Senders []sink.Sender `json:"senders"`
 
 	Groups []distribute.GroupStatus `json:"groups,omitempty"`
 }
@@ -78,7 +79,8 @@ func (c *server) servers(kind string) (list []serverStatus) {
 }
 
 func (c *server) status(ctx context.Context) (status, error) {
-	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(), Agents: c.sessions.List(),
+	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(),
+		Agents:   c.sessions.List(),
 		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats"),
 		Inputs: c.inputStatus()}
 	for _, l := range c.sources.serving() {
@@ -115,7 +117,8 @@ func (st *status) print(w io.Writer) {
 	}
 	escape.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
 	for _, a := range st.Agents {
-		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address, a.Since.Format(time.RFC3339))
+		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address,
+			a.Since.Format(time.RFC3339))
 	}
 	for _, x := range st.Senders {
 		above := ""
@@ -153,7 +156,8 @@ func (c *server) line() string {
 			return strings.ToUpper(x.kind) + " " + x.address + ": " + trouble
 		}
 	}
-	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) + " lines since the start, generation " +
+	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) +
+		" lines since the start, generation " +
 		strconv.FormatUint(st.Generation, 10)
 }
 
@@ -166,6 +170,7 @@ func (c *server) stalled() string {
 	if wait < stallTime {
 		return ""
 	}
-	return fmt.Sprintf("connections have waited %s for memory; %d bytes are in use, %d of them by incomplete texts: if the disk keeps up, raise max_in_flight",
+	return fmt.Sprintf("connections have waited %s for memory; %d bytes are in use, %d of them by incomplete "+
+		"texts: if the disk keeps up, raise max_in_flight",
 		wait.Round(time.Second), c.room.Used(), c.room.Arriving())
 }

@@ -118,9 +118,11 @@ from the start. Stop the agent first if it is connected.`,
 			}
 			switch {
 			case give && (forget || len(q) > 0 || len(args) != 2):
-				return daemon.Exitf(daemon.ExitUsage, "--give needs two agents and nothing else: %s --give OLD NEW", c.CommandPath())
+				return daemon.Exitf(daemon.ExitUsage, "--give needs two agents and nothing else: %s --give OLD NEW",
+					c.CommandPath())
 			case give:
-				return o.changeStreams(c, "assigned", "/streams/give?"+url.Values{"from": args[:1], "to": args[1:]}.Encode())
+				return o.changeStreams(c, "assigned", "/streams/give?"+url.Values{"from": args[:1],
+					"to": args[1:]}.Encode())
 			}
 			if len(args) > 0 {
 				q["id"] = args

@@ -45,23 +45,29 @@ type tailer struct {
 
 func (o *options) tailCommand() *cobra.Command {
 	t := &tailer{o: o}
-	c := o.command("tail", "show lines as they are committed, selected by host, source and content", func(_ context.Context, c *cobra.Command) error {
-		t.stderr = c.ErrOrStderr()
-		return t.run(daemon.Terminated(), c.OutOrStdout())
-	})
+	c := o.command("tail", "show lines as they are committed, selected by host, source and content",
+		func(_ context.Context, c *cobra.Command) error {
+			t.stderr = c.ErrOrStderr()
+			return t.run(daemon.Terminated(), c.OutOrStdout())
+		})
 	f := c.Flags()
-	f.StringVar(&t.connect, "connect", "", "the collector's HTTP `URL`, such as http://collector:6790 (default: the control socket of --out or --config)")
+	f.StringVar(&t.connect, "connect", "",
+		"the collector's HTTP `URL`, such as http://collector:6790 (default: the control socket of --out or --config)")
 	f.IntVarP(&t.n, "lines", "n", 10, "start with the last `N` lines that match")
 	f.StringVar(&t.since, "since", "", "start with lines of this `time` or duration before now (10m, 2d)")
-	f.StringVar(&t.from, "from", "", "start at this `position`: start, end, a time, a duration before now, a position (3:4096)")
+	f.StringVar(&t.from, "from", "",
+		"start at this `position`: start, end, a time, a duration before now, a position (3:4096)")
 	f.StringArrayVar(&t.host, "host", nil, "only lines of this `host`; * and ? are wildcards; may be repeated")
 	f.StringArrayVar(&t.source, "source", nil, "only lines of this `source`; * and ? are wildcards; may be repeated")
-	f.StringArrayVarP(&t.include, "include", "i", nil, "only lines that match this `expression` (RE2); if repeated, all of them")
+	f.StringArrayVarP(&t.include, "include", "i", nil,
+		"only lines that match this `expression` (RE2); if repeated, all of them")
 	f.StringArrayVarP(&t.exclude, "exclude", "e", nil, "no lines that match this `expression`")
 	f.StringVarP(&t.highlight, "highlight", "H", "", "highlight what matches this `expression`")
-	f.StringVarP(&t.output, "output", "o", "default", "default: lines as in the file; raw: without time, host and source; json")
+	f.StringVarP(&t.output, "output", "o", "default",
+		"default: lines as in the file; raw: without time, host and source; json")
 	f.BoolVar(&t.noFollow, "no-follow", false, "stop at the end of the log")
-	config.BytesVar(f, &t.lag, "lag", -1, "skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
+	config.BytesVar(f, &t.lag, "lag", -1,
+		"skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
 	f.StringVar(&t.color, "color", "auto", "auto: on a terminal, unless NO_COLOR is set; always; never")
 	f.StringVar(&t.tls.CA, "ca", "", "with https: the `file` with the authority's certificate")
 	f.StringVar(&t.tls.Cert, "cert", "", "with https: the `file` with the client certificate")
@@ -90,7 +96,8 @@ func (t *tailer) run(ctx context.Context, stdout io.Writer) error {
 		if t.last != before {
 			pauses.Reset()
 		}
-		escape.Fprintf(t.stderr, "the connection to the collector is lost (%v); connecting again, to continue after %s\n",
+		escape.Fprintf(t.stderr,
+			"the connection to the collector is lost (%v); connecting again, to continue after %s\n",
 			err, cmp.Or(t.last, "the end"))
 		if pauses.Wait(ctx) != nil {
 			return nil

@@ -36,11 +36,14 @@ func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-		code := map[int]int{http.StatusBadRequest: daemon.ExitUsage, http.StatusServiceUnavailable: daemon.ExitLater}[resp.StatusCode]
-		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector answered: %s", escape.Lines(string(bytes.TrimSpace(text))))
+		code := map[int]int{http.StatusBadRequest: daemon.ExitUsage,
+			http.StatusServiceUnavailable: daemon.ExitLater}[resp.StatusCode]
+		return false, daemon.Exitf(max(code, daemon.ExitFailure), "the collector answered: %s",
+			escape.Lines(string(bytes.TrimSpace(text))))
 	}
 	if id := resp.Header.Get("Fanin-Log"); t.log != "" && id != t.log {
-		return false, daemon.Exitf(daemon.ExitFailure, "the collector has another log now: %s instead of %s; position %s has no meaning in it", escape.String(id), escape.String(t.log), escape.String(t.last))
+		return false, daemon.Exitf(daemon.ExitFailure, "the collector has another log now: %s instead of %s; "+
+			"position %s has no meaning in it", escape.String(id), escape.String(t.log), escape.String(t.last))
 	} else {
 		t.log = id
 	}
@@ -82,7 +85,8 @@ func (t *tailer) event(kind string, data []byte) (ended bool, err error) {
 		}
 		t.out.flush()
 		if s.Exact {
-			escape.Fprintf(t.stderr, "skipped %d lines: this command reads too slowly; --from %s shows those that still exist\n", s.Lines, s.From)
+			escape.Fprintf(t.stderr, "skipped %d lines: this command reads too slowly; --from %s shows those that "+
+				"still exist\n", s.Lines, s.From)
 		} else {
 			escape.Fprintf(t.stderr, "skipped the lines from %s to %s: they no longer exist\n", s.From, s.To)
 		}

@@ -40,7 +40,8 @@ func (t *tcpTable) check(c *checks) {
 }
 
 func (t *tcpTable) needs() needs {
-	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: &connNeed{t.MaxConns, defaultMaxConns, stream.Beyond}}
+	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: &connNeed{t.MaxConns,
+		defaultMaxConns, stream.Beyond}}
 }
 
 func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error) {
@@ -54,8 +55,9 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error
 		return nil, fmt.Errorf("listen on tcp %s: %w", t.Listen, err)
 	}
 	_, s.anyPort, _ = net.SplitHostPort(ln.Addr().String())
-	x := &source{kind: "tcp", address: ln.Addr().String(), serve: func() error { return l.Serve(ln) }, shutdown: l.Shutdown,
-		close: func() { ln.Close() }}
+	x := &source{kind: "tcp", address: ln.Addr().String(), serve: func() error { return l.Serve(ln) },
+		shutdown: l.Shutdown,
+		close:    func() { ln.Close() }}
 	if t.TLS != nil {
 		x.kind = "tls"
 	}

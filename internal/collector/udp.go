@@ -38,7 +38,8 @@ func (t *udpTable) open(_ context.Context, s *server, _ int) (*source, error) {
 		return nil, fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := t.listener(s)
-	return &source{kind: "udp", address: conn.LocalAddr().String(), serve: func() error { return l.Serve(conn.(*net.UDPConn)) },
+	return &source{kind: "udp", address: conn.LocalAddr().String(),
+		serve:    func() error { return l.Serve(conn.(*net.UDPConn)) },
 		shutdown: l.Shutdown, close: func() { conn.Close() }}, nil
 }
 
@@ -57,7 +58,8 @@ func (t *udpTable) listener(s *server) *datagram.Listener {
 	return &datagram.Listener{
 		Formats: []datagram.Format{agents.Format(), t.lines(s).Format()},
 		Out:     s.sink, Metrics: s.counters, Log: s.log, Notice: s.sink.Notice,
-		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)), MaxRate: int64(config.OrZero(t.MaxRate)),
+		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)),
+		MaxRate: int64(config.OrZero(t.MaxRate)),
 	}
 }
 

@@ -42,9 +42,11 @@ type web struct {
 }
 
 func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
-	x := &web{table: h, log: retry.NewLog(log), allowed: certs.Named(h.ClientNames), cross: http.NewCrossOriginProtection(),
+	x := &web{table: h, log: retry.NewLog(log), allowed: certs.Named(h.ClientNames),
+		cross:   http.NewCrossOriginProtection(),
 		refused: make(map[string]prometheus.Counter)}
-	x.conns = conns{max: maxConns, perIP: config.Or(h.MaxConnsPerIP, 256), rejected: x.rejected, states: make(map[net.Conn]connState)}
+	x.conns = conns{max: maxConns, perIP: config.Or(h.MaxConnsPerIP, 256), rejected: x.rejected,
+		states: make(map[net.Conn]connState)}
 	host, _, err := net.SplitHostPort(h.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on http %s: %w", h.Listen, err)
@@ -61,7 +63,8 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 	}
 	for _, reason := range []string{"max_conns", "max_conns_per_ip", "yielded"} {
 		x.refused[reason] = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanin_http_closed_connections_total",
-			Help: "HTTP connections that were refused, or idle and closed for a new one, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
+			Help:        "HTTP connections that were refused, or idle and closed for a new one, by reason.",
+			ConstLabels: prometheus.Labels{"reason": reason}})
 	}
 	if h.TLS != nil {
 		if x.tls, err = h.TLS.Files(log).Server(); err != nil {
@@ -80,7 +83,8 @@ func (x *web) guard(next http.Handler) http.Handler {
 			return
 		}
 		x.refused[reason].Inc()
-		x.log.Warn(reason, "a request over HTTP was refused", "err", err, "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr)
+		x.log.Warn(reason, "a request over HTTP was refused", "err", err, "method", r.Method, "path", r.URL.Path,
+			"peer", r.RemoteAddr)
 		http.Error(w, err.Error(), http.StatusForbidden)
 	})
 }
@@ -94,13 +98,15 @@ func (x *web) check(r *http.Request) (reason string, err error) {
 	}
 	probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz" // probes may use any name
 	if !probe && !x.known(r.Host) {
-		return "host", fmt.Errorf("%.100q is not a name of this listener: use its address, or add the name to hosts in [collector.http]", r.Host)
+		return "host", fmt.Errorf("%.100q is not a name of this listener: use its address, or add the name to "+
+			"hosts in [collector.http]", r.Host)
 	}
 	if err := x.cross.Check(r); err != nil {
 		return "cross_site", fmt.Errorf("a page of another site must not change anything here: %w", err)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && !x.table.Control {
-		return "read_only", errors.New("this collector is read-only over HTTP: use its control socket (fanin-collector with --config or --out), or set control = true in [collector.http]")
+		return "read_only", errors.New("this collector is read-only over HTTP: use its control socket " +
+			"(fanin-collector with --config or --out), or set control = true in [collector.http]")
 	}
 	return "", nil
 }
@@ -158,7 +164,8 @@ func (x *web) Collect(out chan<- prometheus.Metric) {
 	for _, c := range x.refused {
 		out <- c
 	}
-	desc := prometheus.NewDesc("fanin_http_connections", "HTTP connections now, by what they do.", []string{"state"}, nil)
+	desc := prometheus.NewDesc("fanin_http_connections", "HTTP connections now, by what they do.", []string{"state"},
+		nil)
 	for state, n := range x.conns.count() {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), state)
 	}

@@ -176,8 +176,8 @@ func serveWeb(t *testing.T, x *web, h http.Handler) (*control, string) {
 	return k, ln.Addr().String()
 }
 
-// request sends a request and reads its answer, and keeps the connection.
-func request(t *testing.T, nc net.Conn) error {
+// getOnce sends a request and reads its answer, and keeps the connection.
+func getOnce(t *testing.T, nc net.Conn) error {
 	nc.SetDeadline(time.Now().Add(20 * time.Second))
 	fmt.Fprintf(nc, "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
@@ -216,7 +216,7 @@ func TestHTTPMaxConns(t *testing.T) {
 	}
 	for i := range 20 {
 		rest(min(i, 3))
-		if err := request(t, dialWeb(t, address)); err != nil {
+		if err := getOnce(t, dialWeb(t, address)); err != nil {
 			idle++
 		}
 	}
@@ -231,7 +231,7 @@ func TestHTTPMaxConns(t *testing.T) {
 		fmt.Fprintf(dialWeb(t, address), "GET /busy HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 		<-busy
 	}
-	if err := request(t, dialWeb(t, address)); err == nil {
+	if err := getOnce(t, dialWeb(t, address)); err == nil {
 		t.Error("a fourth connection was taken")
 	}
 	if n := testutil.ToFloat64(x.refused["max_conns"]); n != 1 {
@@ -287,7 +287,7 @@ func TestHTTPMaxConnsPerIP(t *testing.T) {
 		x.serve(k, &from{ln, addresses}, http.NotFoundHandler())
 		var refused error
 		for range 3 {
-			refused = request(t, dialWeb(t, ln.Addr().String()))
+			refused = getOnce(t, dialWeb(t, ln.Addr().String()))
 		}
 		if (refused != nil) != want || (testutil.ToFloat64(x.refused["max_conns_per_ip"]) == 1) != want {
 			t.Errorf("%s: the third connection: %v", addresses, refused)

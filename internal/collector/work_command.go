@@ -70,19 +70,26 @@ process group is ended, and lines without an answer are released without an atte
 	f := c.Flags()
 	f.StringVar(&w.connect, "connect", "", "the `address` of the collector's [collector.work]")
 	f.StringVar(&w.options.Group, "group", "", "the group's `name`")
-	f.StringVar(&w.options.From, "from", "", "`position` at which a new group starts: end (default), start, a time, a duration before now, a position")
+	f.StringVar(&w.options.From, "from", "",
+		"`position` at which a new group starts: end (default), start, a time, a duration before now, a position")
 	f.IntVarP(&w.workers, "jobs", "j", 1, "run `N` workers, each with a command of its own")
 	f.IntVar(&w.batch, "batch", 1000, "pass at most `N` lines to a command at a time")
 	f.BoolVar(&w.lines, "lines", false, "the command keeps running and answers each line")
-	config.DurationVar(f, &w.stopTime, "stop-timeout", 10*time.Second, "when stopping, the command has this `time` to finish its lines")
-	config.DurationVar(f, &w.options.Lease, "lease", 0, "`time` that a batch may take (default and maximum: the collector's)")
-	f.StringVar(&w.options.Key, "key", "", "lines with the same `key` go to the same worker, in order: host, source or host+source")
+	config.DurationVar(f, &w.stopTime, "stop-timeout", 10*time.Second,
+		"when stopping, the command has this `time` to finish its lines")
+	config.DurationVar(f, &w.options.Lease, "lease", 0,
+		"`time` that a batch may take (default and maximum: the collector's)")
+	f.StringVar(&w.options.Key, "key", "",
+		"lines with the same `key` go to the same worker, in order: host, source or host+source")
 	f.StringArrayVar(&w.options.Host, "host", nil, "only lines of this `host`; * and ? are wildcards; may be repeated")
-	f.StringArrayVar(&w.options.Source, "source", nil, "only lines of this `source`; * and ? are wildcards; may be repeated")
-	f.StringArrayVarP(&w.options.Include, "include", "i", nil, "only lines that match this `expression` (RE2); if repeated, all of them")
+	f.StringArrayVar(&w.options.Source, "source", nil,
+		"only lines of this `source`; * and ? are wildcards; may be repeated")
+	f.StringArrayVarP(&w.options.Include, "include", "i", nil,
+		"only lines that match this `expression` (RE2); if repeated, all of them")
 	f.StringArrayVarP(&w.options.Exclude, "exclude", "e", nil, "no lines that match this `expression`")
 	f.BoolVar(&w.secure, "tls", false, "use TLS")
-	f.StringVar(&w.files.CA, "ca", "", "with --tls: the `file` with the authority's certificate (default: the system's authorities)")
+	f.StringVar(&w.files.CA, "ca", "",
+		"with --tls: the `file` with the authority's certificate (default: the system's authorities)")
 	f.StringVar(&w.files.Cert, "cert", "", "with --tls: the `file` with the client certificate")
 	f.StringVar(&w.files.Key, "cert-key", "", "with --tls: its key `file`")
 	return c
@@ -110,7 +117,8 @@ func (w *commandWorker) run(ctx context.Context) error {
 	var all sync.WaitGroup
 	outcomes := make(chan error, w.workers)
 	for i := range w.workers {
-		x := worker.Worker{Address: w.connect, TLS: tlsConfig, Explain: w.files.ExplainClient, Options: w.options, Log: w.log}
+		x := worker.Worker{Address: w.connect, TLS: tlsConfig, Explain: w.files.ExplainClient, Options: w.options,
+			Log: w.log}
 		x.Options.Name = fmt.Sprintf("%s/%d/%d", host, os.Getpid(), i+1)
 		p := &process{w: w, quit: cancel}
 		x.Handle = p.batch

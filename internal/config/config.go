@@ -152,6 +152,7 @@ func (f *File) find(path string) place {
 	return place{}
 }
 
+// Error implements error.
 func (p *Problems) Error() string {
 	var b strings.Builder
 	for i, m := range p.List {

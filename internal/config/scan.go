@@ -89,7 +89,8 @@ func (s *scanner) put(path string, from int) {
 		return
 	}
 	part := strings.TrimRight(s.text[from:s.at], " \t")
-	s.index[path] = place{s.line, utf8.RuneCountInString(s.text[s.lineBegin:from]) + 1, max(1, utf8.RuneCountInString(part))}
+	s.index[path] = place{s.line, utf8.RuneCountInString(s.text[s.lineBegin:from]) + 1, max(1,
+		utf8.RuneCountInString(part))}
 }
 
 // header reads "[table]" or "[[table]]" and returns the table's path.

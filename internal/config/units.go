@@ -40,6 +40,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// String is the size as a file has it.
 func (s Size) String() string {
 	if s < 0 {
 		return "off"
@@ -70,6 +71,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// String is the duration as a file has it, but for days.
 func (d Duration) String() string {
 	if d == 0 {
 		return "off"

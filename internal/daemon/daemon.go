@@ -36,7 +36,10 @@ type Exit struct {
 	Err  error
 }
 
+// Error implements error.
 func (e *Exit) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error itself.
 func (e *Exit) Unwrap() error { return e.Err }
 
 // Exitf makes an Exit.
@@ -50,7 +53,8 @@ func NoArguments(command string, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return Exitf(ExitUsage, "%s accepts no argument %q: name a configuration with --config FILE\ntry: %s --help", command, args[0], command)
+	return Exitf(ExitUsage, "%s accepts no argument %q: name a configuration with --config FILE\ntry: %s --help",
+		command, args[0], command)
 }
 
 // Code is the code for the outcome of a program.
