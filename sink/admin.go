@@ -27,7 +27,7 @@ type StreamStatus struct {
 
 func (st *stream) status() StreamStatus {
 	n := st.names()
-	return StreamStatus{st.own.String(), n.kind.String(), n.agent, n.host, n.source, st.Epoch, st.Offset, st.lossy(), fromMicros(st.seen)}
+	return StreamStatus{st.own.String(), n.kind.String(), n.agent, n.host, n.source, st.Epoch, st.Offset, st.lossy(), timeOf(st.seen)}
 }
 
 // StreamFilter chooses streams. An empty field chooses all.
@@ -118,9 +118,9 @@ func (s *Sink) Forget(ctx context.Context, f StreamFilter, busy func(agent strin
 	return n, cmp.Or(err, refused)
 }
 
-// Give makes all streams of one agent another's, and returns how many: the host
+// Reassign makes all streams of one agent another's, and returns how many: the host
 // has a new name, and its agent has lost its state.
-func (s *Sink) Give(ctx context.Context, from, to string, busy func(agent string) bool) (n int, err error) {
+func (s *Sink) Reassign(ctx context.Context, from, to string, busy func(agent string) bool) (n int, err error) {
 	var refused error
 	err = s.do(ctx, func(w *writer) error {
 		for _, agent := range []string{from, to} {
@@ -135,7 +135,7 @@ func (s *Sink) Give(ctx context.Context, from, to string, busy func(agent string
 			return nil
 		}
 		for i, st := range list {
-			if w.give(st, to) {
+			if w.reassign(st, to) {
 				n++
 			}
 			if i%endsPerFrame == endsPerFrame-1 {
@@ -149,9 +149,9 @@ func (s *Sink) Give(ctx context.Context, from, to string, busy func(agent string
 	return n, cmp.Or(err, refused)
 }
 
-// give ends st and begins it as another agent's at the same place, in one frame.
+// reassign ends st and begins it as another agent's at the same place, in one frame.
 // A stream that the other has already stays as it is.
-func (w *writer) give(st *stream, to string) bool {
+func (w *writer) reassign(st *stream, to string) bool {
 	n := st.names()
 	n.agent = to
 	id := w.catalog.id(n.kind, to, n.own)

@@ -18,7 +18,7 @@ func (s *Sink) Back(ctx context.Context, end Position, n int, match *line.Matche
 	at := end
 	for i := len(all) - 1; i >= 0 && n > 0 && most > 0; i-- {
 		g := all[i]
-		if g.Number > end.Generation || !g.there() {
+		if g.Number > end.Generation || !g.readable() {
 			continue
 		}
 		hi := g.Size

@@ -11,14 +11,14 @@ import (
 // committed and which files make up the log. The writer alone changes it, under
 // the sink's lock so that others can read it.
 type catalog struct {
-	log, incarnation wire.StreamID
-	streams          map[wire.StreamID]*stream
-	agents           map[string][]*stream // of StreamAgent; stream.place is the index
-	senders          senders
-	tombs            tombs
-	keys             keys
-	extensions       extensions
-	generations      []*generation // ascending; the last is the live one
+	log, logIncarnation wire.StreamID
+	streams             map[wire.StreamID]*stream
+	agents              map[string][]*stream // of StreamAgent; stream.place is the index
+	senders             senders
+	tombs               tombs
+	keys                keys
+	extensions          extensions
+	generations         []*generation // ascending; the last is the live one
 
 	dirty     []*stream // changed since the last checkpoint, each once
 	dirtyGens []*generation
@@ -99,7 +99,7 @@ func (c *catalog) apply(f *frame, now int64) {
 		c.touch(st)
 		if st.ended {
 			c.removeStream(st)
-			c.tombs.bury(st, r)
+			c.tombs.remember(st, r)
 		}
 	}
 }
@@ -116,16 +116,16 @@ func (c *catalog) applyExtension(x *extension) {
 // name finds or makes the stream that a record opens, and says what it is called.
 func (c *catalog) name(r *record, n names) {
 	if n.own.IsZero() { // version 1 said neither
-		n.own, n.kind = r.stream, kindV1(r.lossy, n.agent)
+		n.own, n.kind = r.stream, kindOfVersion1(r.lossy, n.agent)
 	}
 	st := c.streams[r.stream]
 	if st == nil {
 		st = &stream{id: r.stream}
 	} else {
 		c.removeStream(st)
-		st.fed = 2
+		st.batches = 2
 	}
-	n.label(st)
+	n.nameStream(st)
 	c.addStream(st)
 	c.tombs.remove(st.id)
 }
@@ -135,7 +135,7 @@ func (c *catalog) addStream(st *stream) {
 	c.streams[st.id] = st
 	o := st.origin.Value()
 	if o.kind == wire.StreamAgent {
-		st.place = int32(len(c.agents[o.agent]))
+		st.index = int32(len(c.agents[o.agent]))
 		c.agents[o.agent] = append(c.agents[o.agent], st)
 	}
 	c.senders.add(st)
@@ -154,7 +154,7 @@ func (c *catalog) removeStream(st *stream) {
 	if o.kind == wire.StreamAgent {
 		list := c.agents[o.agent]
 		last := list[len(list)-1]
-		list[st.place], last.place = last, st.place
+		list[st.index], last.index = last, st.index
 		list[len(list)-1] = nil
 		if c.agents[o.agent] = list[:len(list)-1]; len(list) == 1 {
 			delete(c.agents, o.agent)

@@ -201,8 +201,8 @@ func (m *catalogModel) sums() {
 				addresses[o.address]++
 				unproven++
 			}
-			if list := m.c.agents[o.agent]; int(st.place) >= len(list) || list[st.place] != st {
-				m.t.Fatalf("agent %q does not have stream %v at %d", o.agent, st.id, st.place)
+			if list := m.c.agents[o.agent]; int(st.index) >= len(list) || list[st.index] != st {
+				m.t.Fatalf("agent %q does not have stream %v at %d", o.agent, st.id, st.index)
 			}
 		}
 		if m.c.tombs.byID[st.id] != nil {
@@ -231,7 +231,7 @@ func (m *catalogModel) singles(l *lossySender) {
 	m.t.Helper()
 	var want *stream
 	for _, st := range m.c.streams {
-		if st.lossy() && st.single() && (want == nil || st.seen < want.seen) {
+		if st.lossy() && st.hadOneBatch() && (want == nil || st.seen < want.seen) {
 			want = st
 		}
 	}
@@ -265,7 +265,7 @@ func TestLossyContiguous(t *testing.T) {
 			if line == 3 {
 				b.Epoch, b.FirstLine, b.Offset, b.End = 2, 0, 0, int64(len(b.Text))
 			}
-			if outcome, err := w.takeStream(&b); outcome != nil || err != nil {
+			if outcome, err := w.acceptStream(&b); outcome != nil || err != nil {
 				return errors.Join(outcome, err)
 			}
 			want := 1
@@ -344,7 +344,7 @@ func TestManyGivenAndForgotten(t *testing.T) {
 	for n := range n {
 		together(t, s, wire.Batch{Op: wire.OpOpen, Stream: streamID(n), Epoch: 1, Agent: "a", Host: "h", Source: "app", Input: "agent"})
 	}
-	if got, err := s.Give(ctx, "a", "b", idle); got != n || err != nil {
+	if got, err := s.Reassign(ctx, "a", "b", idle); got != n || err != nil {
 		t.Errorf("gave %d streams of %d: %v", got, n, err)
 	}
 	if got := len(s.view.catalog.agents["b"]); got != n || s.view.catalog.agents["a"] != nil {

@@ -13,23 +13,23 @@ import (
 // and ledger; then the slot that makes them count. Only after that does the
 // writer reuse the frames' room.
 type checkpoint struct {
-	slot    slot
+	slot    checkpointSlot
 	file    *disk.File // to sync first; nil in mode none
 	durable bool       // sync everything
-	table   []byte     // entries to append, or a whole new table
+	entries []byte     // entries to append, or a whole new table
 	compact bool       // the table begins a new file
-	ledger  []byte     // records to append
+	records []byte     // records to append
 }
 
 // checkpoints is the writer's record of its checkpoints.
 type checkpoints struct {
-	seq       uint64      // of the last one
-	pending   *checkpoint // being written; its outcome comes over done
-	done      chan error
-	last      time.Time // when one was last started
-	before    time.Time // when the last one before this start was written
-	whole     bool      // the next one holds everything, synced, whatever the mode
-	tableLive int64     // size of the catalog log when it was last written whole
+	seq         uint64      // of the last one
+	pending     *checkpoint // being written; its outcome comes over done
+	done        chan error
+	last        time.Time // when one was last started
+	before      time.Time // when the last one before this start was written
+	whole       bool      // the next one holds everything, synced, whatever the mode
+	compactSize int64     // size of the catalog log when it was last written whole
 }
 
 // idleCheckpoint is how long a committed line may wait for a checkpoint.
@@ -40,12 +40,12 @@ func (w *writer) capture() *checkpoint {
 	w.checkpoints.seq++
 	c := &checkpoint{
 		durable: w.s.Sync == syncCommit,
-		ledger:  w.ledger.records,
-		slot: slot{
+		records: w.ledger.records,
+		slot: checkpointSlot{
 			Version: slotVersion, Seq: w.checkpoints.seq, Boot: w.s.env.boot, Sync: w.s.Sync,
-			Log: w.catalog.log.String(), Incarnation: w.catalog.incarnation.String(),
-			Began: w.catalog.keys.floor,
-			Life:  w.wal.life, LSN: w.wal.lsn, Head: w.wal.head, WALSize: w.wal.size,
+			Log: w.catalog.log.String(), LogIncarnation: w.catalog.logIncarnation.String(),
+			Began:    w.catalog.keys.floor,
+			WALEpoch: w.wal.epoch, LSN: w.wal.lsn, Head: w.wal.head, WALSize: w.wal.size,
 			Generation: w.file.generation, Inode: w.file.inode, Size: w.file.size,
 			Ledger: w.ledger.size, Time: time.Now().UTC(),
 		},
@@ -58,16 +58,16 @@ func (w *writer) capture() *checkpoint {
 	defer w.s.view.mu.Unlock()
 	g := w.catalog.live()
 	g.size = w.file.size
-	if w.checkpoints.whole || w.checkpointer.tableSize > 1<<20 && w.checkpointer.tableSize > 4*w.checkpoints.tableLive {
+	if w.checkpoints.whole || w.checkpointer.catalogLogSize > 1<<20 && w.checkpointer.catalogLogSize > 4*w.checkpoints.compactSize {
 		if w.checkpoints.whole {
 			w.checkpoints.whole, c.durable, c.file = false, true, w.file.f
 		}
 		w.catalog.delta(nil)
-		c.table, c.compact = w.catalog.all(nil), true
-		w.checkpoints.tableLive = int64(len(c.table))
+		c.entries, c.compact = w.catalog.all(nil), true
+		w.checkpoints.compactSize = int64(len(c.entries))
 		return c
 	}
-	c.table = w.catalog.delta(nil)
+	c.entries = w.catalog.delta(nil)
 	return c
 }
 

@@ -13,16 +13,16 @@ import (
 // checkpointer writes checkpoints, one at a time. It never gives up for want of
 // room: what it holds is not yet anywhere else.
 type checkpointer struct {
-	disk   *disk.Disk
-	dir    string
-	slots  *disk.File
-	table  *disk.File
-	ledger *disk.File
-	ledgen uint64
+	disk             *disk.Disk
+	dir              string
+	slots            *disk.File
+	catalogLog       *disk.File
+	ledger           *disk.File
+	ledgerGeneration uint64
 
-	tableN    uint64
-	tableSize int64
-	oldTable  string // to remove once the slot names the new one
+	catalogLogNumber uint64
+	catalogLogSize   int64
+	oldCatalogLog    string // to remove once the slot names the new one
 
 	warnings *retry.Log
 	quit     <-chan struct{} // stop trying
@@ -37,14 +37,14 @@ func (k *checkpointer) write(c *checkpoint) error {
 			return fmt.Errorf("sync the log: %w", err)
 		}
 	}
-	for _, step := range []func(*checkpoint) error{k.writeLedger, k.writeTable, k.writeSlot} {
+	for _, step := range []func(*checkpoint) error{k.writeLedger, k.writeCatalogLog, k.writeSlot} {
 		if err := k.retry(func() error { return step(c) }); err != nil {
 			return err
 		}
 	}
-	if k.oldTable != "" {
-		k.disk.Remove(k.oldTable) // a left-over is removed at the next start
-		k.oldTable = ""
+	if k.oldCatalogLog != "" {
+		k.disk.Remove(k.oldCatalogLog) // a left-over is removed at the next start
+		k.oldCatalogLog = ""
 	}
 	return nil
 }
@@ -77,15 +77,15 @@ func (k *checkpointer) lacking() error {
 }
 
 func (k *checkpointer) writeLedger(c *checkpoint) error {
-	if k.ledger == nil || k.ledgen != c.slot.Generation {
+	if k.ledger == nil || k.ledgerGeneration != c.slot.Generation {
 		if err := k.openLedger(c.slot.Generation); err != nil {
 			return err
 		}
 	}
-	if len(c.ledger) == 0 {
+	if len(c.records) == 0 {
 		return nil
 	}
-	if _, err := k.ledger.WriteAt(c.ledger, c.slot.Ledger-int64(len(c.ledger))); err != nil {
+	if _, err := k.ledger.WriteAt(c.records, c.slot.Ledger-int64(len(c.records))); err != nil {
 		return fmt.Errorf("write the ledger: %w", err)
 	}
 	return k.sync(c, k.ledger)
@@ -99,33 +99,33 @@ func (k *checkpointer) openLedger(generation uint64) error {
 	if k.ledger != nil {
 		k.ledger.Close()
 	}
-	k.ledger, k.ledgen = f, generation
+	k.ledger, k.ledgerGeneration = f, generation
 	return k.disk.SyncDir(k.dir)
 }
 
-func (k *checkpointer) writeTable(c *checkpoint) error {
+func (k *checkpointer) writeCatalogLog(c *checkpoint) error {
 	if c.compact {
-		if err := k.beginTable(c); err != nil {
+		if err := k.beginCatalogLog(c); err != nil {
 			return err
 		}
 	}
-	c.slot.Table = k.tableN
-	c.slot.TableSize = k.tableSize + int64(len(c.table))
-	if len(c.table) > 0 {
-		if _, err := k.table.WriteAt(c.table, k.tableSize); err != nil {
+	c.slot.CatalogLog = k.catalogLogNumber
+	c.slot.CatalogLogSize = k.catalogLogSize + int64(len(c.entries))
+	if len(c.entries) > 0 {
+		if _, err := k.catalogLog.WriteAt(c.entries, k.catalogLogSize); err != nil {
 			return fmt.Errorf("write the table: %w", err)
 		}
-		if err := k.sync(c, k.table); err != nil {
+		if err := k.sync(c, k.catalogLog); err != nil {
 			return err
 		}
 	}
-	k.tableSize = c.slot.TableSize
-	c.table = nil // it is there: a later step's new try must not append it again
+	k.catalogLogSize = c.slot.CatalogLogSize
+	c.entries = nil // it is there: a later step's new try must not append it again
 	return nil
 }
 
-func (k *checkpointer) beginTable(c *checkpoint) error {
-	f, err := k.disk.Open(tableName(k.dir, k.tableN+1), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+func (k *checkpointer) beginCatalogLog(c *checkpoint) error {
+	f, err := k.disk.Open(catalogLogName(k.dir, k.catalogLogNumber+1), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
 		return fmt.Errorf("begin a new table: %w", err)
 	}
@@ -133,11 +133,11 @@ func (k *checkpointer) beginTable(c *checkpoint) error {
 		f.Close()
 		return err
 	}
-	if k.table != nil {
-		k.oldTable = k.table.Name()
-		k.table.Close()
+	if k.catalogLog != nil {
+		k.oldCatalogLog = k.catalogLog.Name()
+		k.catalogLog.Close()
 	}
-	k.table, k.tableN, k.tableSize = f, k.tableN+1, 0
+	k.catalogLog, k.catalogLogNumber, k.catalogLogSize = f, k.catalogLogNumber+1, 0
 	c.compact = false
 	return nil
 }
@@ -161,7 +161,7 @@ func (k *checkpointer) sync(c *checkpoint, f *disk.File) error {
 }
 
 func (k *checkpointer) close() {
-	for _, f := range []*disk.File{k.slots, k.table, k.ledger} {
+	for _, f := range []*disk.File{k.slots, k.catalogLog, k.ledger} {
 		if f != nil {
 			f.Close()
 		}

@@ -15,7 +15,7 @@ func TestEntriesOfTheWrongLength(t *testing.T) {
 	for kind := entryStream; kind <= entryNoTomb; kind++ {
 		for _, n := range []uint32{3, 6} {
 			err := loadOne(kind, n)
-			if err == nil || errors.Is(err, errLater) {
+			if err == nil || errors.Is(err, errNewerRelease) {
 				t.Errorf("kind %d with %d elements: %v", kind, n, err)
 			}
 		}
@@ -26,7 +26,7 @@ func TestEntriesOfTheWrongLength(t *testing.T) {
 			t.Errorf("kind %d with a number only, as an entry of what is gone: no error", kind)
 		}
 	}
-	if err := loadOne(77, 5); err == nil || errors.Is(err, errLater) {
+	if err := loadOne(77, 5); err == nil || errors.Is(err, errNewerRelease) {
 		t.Errorf("an unknown kind with a tomb's length: %v", err)
 	}
 }

@@ -45,7 +45,7 @@ func (x *extension) append(dst []byte) []byte {
 
 func (x *extension) size() int { return extensionHeader + len(x.name) + len(x.value) }
 
-var errExtension = fmt.Errorf("an extension of unknown form: %w", errLater)
+var errExtension = fmt.Errorf("an extension of unknown form: %w", errNewerRelease)
 
 func parseExtensions(b []byte) (list []extension, err error) {
 	le := binary.LittleEndian
@@ -62,7 +62,7 @@ func parseExtensions(b []byte) (list []extension, err error) {
 		b = b[name+value:]
 		switch {
 		case x.kind < wire.FirstExtensionKind && x.kind != extensionKey:
-			return nil, fmt.Errorf("an extension of kind %d: %w", x.kind, errLater)
+			return nil, fmt.Errorf("an extension of kind %d: %w", x.kind, errNewerRelease)
 		case x.kind == extensionKey && !validKeyExtension(&x):
 			return nil, errExtension
 		}

@@ -17,7 +17,7 @@ import (
 func goldenExtensionFrame() *frame {
 	open := keyOpening{content: 0x99aabbccddeeff00, sender: 0x0102030405060708, hashed: true}
 	f := &frame{
-		life: 0x1122334455667788, lsn: 8, durable: 7, generation: 3, position: 4144,
+		walEpoch: 0x1122334455667788, lsn: 8, durable: 7, generation: 3, position: 4144,
 		extensions: []extension{
 			open.extension(idOf(0x10)),
 			{kind: extensionKey, name: string(idBytes(0x20))},
@@ -116,7 +116,7 @@ func TestKeyEntriesThatCannotBe(t *testing.T) {
 		"no key of three":           array(entryNoKey, 3),
 		"an extension of three":     array(entryExtension, 3),
 	} {
-		if _, err := newCatalog().load(appendEntry(nil, body)); err == nil || errors.Is(err, errLater) {
+		if _, err := newCatalog().load(appendEntry(nil, body)); err == nil || errors.Is(err, errNewerRelease) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -135,7 +135,7 @@ func FuzzExtensions(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		list, err := parseExtensions(b)
 		if err != nil {
-			if !errors.Is(err, errLater) {
+			if !errors.Is(err, errNewerRelease) {
 				t.Errorf("%v is no errLater", err)
 			}
 			return

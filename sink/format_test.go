@@ -54,7 +54,7 @@ func pinned(t *testing.T, name string, got []byte) []byte {
 // "a line" and "another", and one of nobody's.
 func goldenFrame() *frame {
 	f := &frame{
-		life: 0x1122334455667788, lsn: 7, durable: 6, generation: 3, position: 4096,
+		walEpoch: 0x1122334455667788, lsn: 7, durable: 6, generation: 3, position: 4096,
 		names: []names{{kind: wire.StreamAgent, own: idOf(0x60), agent: "web-1", address: "192.0.2.7", host: "web01", source: "nginx", identity: "\x01\x02\x03"}},
 		text:  []byte("web01 nginx: a line\nweb01 nginx: another\n- -: x\n"),
 	}
@@ -81,9 +81,9 @@ func TestFrameGolden(t *testing.T) {
 }
 
 func TestSlotGolden(t *testing.T) {
-	s := &slot{
-		Version: slotVersion, Seq: 5, Log: idOf(0x40).String(), Incarnation: idOf(0x50).String(), Boot: "a-boot", Sync: syncCommit,
-		Life: 11, LSN: 12, Head: 13, WALSize: 14, Generation: 15, Inode: 16, Size: 17, Ledger: 18, Table: 19, TableSize: 20,
+	s := &checkpointSlot{
+		Version: slotVersion, Seq: 5, Log: idOf(0x40).String(), LogIncarnation: idOf(0x50).String(), Boot: "a-boot", Sync: syncCommit,
+		WALEpoch: 11, LSN: 12, Head: 13, WALSize: 14, Generation: 15, Inode: 16, Size: 17, Ledger: 18, CatalogLog: 19, CatalogLogSize: 20,
 		Time: time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC), Rotating: true,
 	}
 	b, err := s.encode()
@@ -91,7 +91,7 @@ func TestSlotGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := pinned(t, "slot", bytes.TrimRight(b, "\x00"))
-	got, err := decodeSlot(append(want, make([]byte, blockSize-len(want))...))
+	got, err := decodeCheckpoint(append(want, make([]byte, blockSize-len(want))...))
 	if err != nil || !reflect.DeepEqual(got, s) {
 		t.Errorf("read as %+v, %v", got, err)
 	}
@@ -100,8 +100,8 @@ func TestSlotGolden(t *testing.T) {
 // goldenEntries are a table's: a stream, another one that went, a generation and one that went.
 func goldenEntries() (c *catalog, b []byte) {
 	c = newCatalog()
-	st := &stream{id: idOf(0x10), seen: 1795366800123456, fed: 2}
-	goldenFrame().names[0].label(st)
+	st := &stream{id: idOf(0x10), seen: 1795366800123456, batches: 2}
+	goldenFrame().names[0].nameStream(st)
 	st.Watermark = wire.Watermark{Epoch: 2, Point: wire.Point{Offset: 70000, Tail: 0x1122334455667788}, Trail: []wire.Point{{Offset: 100, Tail: 5}}}
 	g := &generation{number: 3, name: "all-2026-11-22T17-00-00.000.log", inode: 77, size: 1 << 20, state: statePlain,
 		opened: time.Date(2026, 11, 22, 16, 0, 0, 0, time.UTC), closed: time.Date(2026, 11, 22, 17, 0, 0, 0, time.UTC)}
@@ -111,7 +111,7 @@ func goldenEntries() (c *catalog, b []byte) {
 	c.tombs.add(x)
 	c.tombs.clean()
 	gone, goneGeneration := &stream{id: idOf(0x20)}, &generation{number: 2}
-	(&names{kind: wire.StreamLossy, agent: "udp-1"}).label(gone)
+	(&names{kind: wire.StreamLossy, agent: "udp-1"}).nameStream(gone)
 	for _, e := range [][]byte{st.entry(false), gone.entry(false), gone.entry(true), goneGeneration.entry(false), g.entry(false), goneGeneration.entry(true),
 		goneTomb.entry(false), x.entry(false), goneTomb.entry(true)} {
 		b = appendEntry(b, e)
@@ -171,7 +171,7 @@ func FuzzFrame(f *testing.F) {
 		}
 		got, n, err := parseFrame(b)
 		if err != nil {
-			if !errors.Is(err, errFrame) && !errors.Is(err, errLater) {
+			if !errors.Is(err, errFrame) && !errors.Is(err, errNewerRelease) {
 				t.Errorf("%v is neither errFrame nor errLater", err)
 			}
 			return
@@ -193,7 +193,7 @@ func FuzzWAL(f *testing.F) {
 		ring := make([]byte, size)
 		copy(ring, mended(one))
 		copy(ring[5*blockSize:], mended(two))
-		r := &walReader{f: bytes.NewReader(ring), path: "wal", size: size, life: life, lsn: lsn, head: max(head, 0) % (4 * size)}
+		r := &walReader{f: bytes.NewReader(ring), path: "wal", size: size, epoch: life, lsn: lsn, head: max(head, 0) % (4 * size)}
 		for range size {
 			fr, err := r.next()
 			var damaged *DamagedError
@@ -204,8 +204,8 @@ func FuzzWAL(f *testing.F) {
 				wholeFrames(bytes.NewReader(ring), size)
 				return
 			}
-			if lsn++; fr.life != life || fr.lsn != lsn {
-				t.Fatalf("frame %d of life %d; want %d of %d", fr.lsn, fr.life, lsn, life)
+			if lsn++; fr.walEpoch != life || fr.lsn != lsn {
+				t.Fatalf("frame %d of life %d; want %d of %d", fr.lsn, fr.walEpoch, lsn, life)
 			}
 		}
 		t.Fatal("no end")
@@ -223,7 +223,7 @@ func FuzzSlot(f *testing.F) {
 			binary.LittleEndian.PutUint32(b, slotMagic)
 			binary.LittleEndian.PutUint32(b[4:], disk.Checksum(b[8:slotHeader+n]))
 		}
-		s, err := decodeSlot(b)
+		s, err := decodeCheckpoint(b)
 		if err != nil {
 			return
 		}
@@ -231,7 +231,7 @@ func FuzzSlot(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := decodeSlot(again); err != nil || *got != *s {
+		if got, err := decodeCheckpoint(again); err != nil || *got != *s {
 			t.Errorf("%+v is written, and read as %+v, %v", s, got, err)
 		}
 	})

@@ -37,13 +37,13 @@ const (
 )
 
 type frame struct {
-	life, lsn, durable uint64
-	generation         uint64
-	position           int64
-	records            []record
-	names              []names // of the open records, in their order
-	extensions         []extension
-	text               []byte
+	walEpoch, lsn, durable uint64
+	generation             uint64
+	position               int64
+	records                []record
+	names                  []names // of the open records, in their order
+	extensions             []extension
+	text                   []byte
 }
 
 // appendHead appends all of the frame but its text.
@@ -64,7 +64,7 @@ func (f *frame) appendHead(dst []byte) []byte {
 	h := dst[at:]
 	le := binary.LittleEndian
 	le.PutUint32(h[0:], frameMagic)
-	le.PutUint64(h[8:], f.life)
+	le.PutUint64(h[8:], f.walEpoch)
 	le.PutUint64(h[16:], f.lsn)
 	le.PutUint64(h[24:], f.durable)
 	le.PutUint64(h[32:], f.generation)
@@ -82,7 +82,7 @@ var errFrame = errors.New("not a whole frame")
 
 // errLater says that a frame, or an entry of the table, is whole, and more than this
 // release can read. It is not torn: what it holds was acknowledged.
-var errLater = errors.New("a later release wrote it, and only that, or one after it, can open this log")
+var errNewerRelease = errors.New("a later release wrote it, and only that, or one after it, can open this log")
 
 // parseFrame reads the frame that b begins with and returns its length. The
 // frame's text is part of b.
@@ -132,7 +132,7 @@ func parseHeader(b []byte) (f *frame, names, size int, err error) {
 		return nil, 0, 0, fmt.Errorf("%w: its head is damaged", errFrame)
 	}
 	return &frame{
-		life: le.Uint64(b[8:]), lsn: le.Uint64(b[16:]), durable: le.Uint64(b[24:]),
+		walEpoch: le.Uint64(b[8:]), lsn: le.Uint64(b[16:]), durable: le.Uint64(b[24:]),
 		generation: le.Uint64(b[32:]), position: int64(le.Uint64(b[40:])),
 		text: b[head : head+text],
 	}, int(n), int(head + text), nil

@@ -433,19 +433,19 @@ func TestReboot(t *testing.T) {
 	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}}
 	src := newSource()
 	crashBeforeFile(t, s, src)
-	sl, err := readSlot(s.State)
+	sl, err := readCheckpoint(s.State)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sl.Boot, sl.Seq = "another", sl.Seq+1
 	b, _ := sl.encode()
-	f, _ := os.OpenFile(filepath.Join(s.State, slotName), os.O_RDWR, 0)
+	f, _ := os.OpenFile(filepath.Join(s.State, checkpointName), os.O_RDWR, 0)
 	f.WriteAt(b, int64(sl.Seq%2)*blockSize)
 	f.Close()
 	s = open(t, &Sink{Path: s.Path, Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}})
 	expectLines(t, s, "one", "two")
 	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: REBOOTED") })
-	if w := welcomed(s, "a"); w.Incarnation.String() == sl.Incarnation {
+	if w := welcomed(s, "a"); w.Incarnation.String() == sl.LogIncarnation {
 		t.Error("the incarnation is the same")
 	}
 }
@@ -457,7 +457,7 @@ func TestDamage(t *testing.T) {
 	src := newSource()
 	crashBeforeFile(t, base, src)
 	refused := 0
-	for _, name := range []string{walName, slotName, "table-1", "table-2"} {
+	for _, name := range []string{walName, checkpointName, "table-1", "table-2"} {
 		whole, err := os.ReadFile(filepath.Join(base.State, name))
 		if err != nil {
 			continue
@@ -513,12 +513,12 @@ func TestManyStreamsCheckpointDeltas(t *testing.T) {
 		}
 	}
 	s.Checkpoint(context.Background())
-	sl, _ := readSlot(s.State)
-	size := sl.TableSize
+	sl, _ := readCheckpoint(s.State)
+	size := sl.CatalogLogSize
 	newSource().send(t, s, "one")
 	s.Checkpoint(context.Background())
-	if sl, _ = readSlot(s.State); sl.TableSize > size+500 {
-		t.Errorf("one changed stream of 200 cost %d bytes", sl.TableSize-size)
+	if sl, _ = readCheckpoint(s.State); sl.CatalogLogSize > size+500 {
+		t.Errorf("one changed stream of 200 cost %d bytes", sl.CatalogLogSize-size)
 	}
 	if w := welcomed(s, "a"); len(w.Streams) != 201 {
 		t.Errorf("%d streams, want 201", len(w.Streams))

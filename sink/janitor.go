@@ -17,14 +17,14 @@ import (
 // may take its time, and its failures put nothing off but itself. The catalog
 // always says first, durably, what the janitor then does.
 type janitor struct {
-	s      *Sink
-	mover  mover
-	wake   chan struct{}
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	began  time.Time
-	clock  clockGuard
-	told   string // the last file of others that was in the way
+	s        *Sink
+	mover    mover
+	wake     chan struct{}
+	cancel   context.CancelFunc
+	done     sync.WaitGroup
+	began    time.Time
+	clock    clockGuard
+	reported string // the last file of others that was in the way
 
 	consumers atomic.Pointer[Consumers] // nil: none registered
 }
@@ -38,11 +38,11 @@ func (j *janitor) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	j.cancel = cancel
 	j.done.Go(func() { j.run(ctx) }) // ends by stop
-	j.kick()
+	j.wakeUp()
 }
 
-// kick has the janitor look soon. It never waits.
-func (j *janitor) kick() {
+// wakeUp has the janitor look soon. It never waits.
+func (j *janitor) wakeUp() {
 	if j == nil {
 		return // still opening
 	}
@@ -76,8 +76,8 @@ func (j *janitor) run(ctx context.Context) {
 
 // pass does everything that there is to do now.
 func (j *janitor) pass(ctx context.Context, now time.Time) error {
-	j.clock.see(now, time.Since(j.began))
-	if err := j.clean(ctx); err != nil {
+	j.clock.observe(now, time.Since(j.began))
+	if err := j.finishEarlier(ctx); err != nil {
 		return err
 	}
 	if err := j.retain(ctx, now); err != nil {
@@ -131,9 +131,9 @@ func (j *janitor) change(ctx context.Context, number uint64, change func(c *cata
 	})
 }
 
-// clean finishes what an earlier pass began: files marked as removed, plain
+// finishEarlier finishes what an earlier pass began: files marked as removed, plain
 // files beside the archive that the catalog names, and half archives.
-func (j *janitor) clean(ctx context.Context) error {
+func (j *janitor) finishEarlier(ctx context.Context) error {
 	for _, g := range j.generations() {
 		switch g.State {
 		case stateGzip:
@@ -167,9 +167,9 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 	if _, err := os.Stat(plain); err != nil {
 		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
 	}
-	switch made, err := j.made(ctx, plain); {
+	switch made, err := j.archived(ctx, plain); {
 	case err != nil:
-		j.foreign(plain+".gz", err)
+		j.reportForeign(plain+".gz", err)
 		return ctx.Err()
 	case made:
 	default:
@@ -185,9 +185,9 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 	return j.s.Disk.Remove(plain)
 }
 
-// made reports whether a pass that was not done has made the archive of a plain
+// archived reports whether a pass that was not done has made the archive of a plain
 // file. An error: what bears that name is none, and not ours to remove.
-func (j *janitor) made(ctx context.Context, plain string) (bool, error) {
+func (j *janitor) archived(ctx context.Context, plain string) (bool, error) {
 	if !exists(plain + ".gz") {
 		return false, nil
 	}
@@ -199,12 +199,12 @@ func (j *janitor) made(ctx context.Context, plain string) (bool, error) {
 	return true, archive.Verify(ctx, j.s.Disk, src, plain+".gz")
 }
 
-// foreign says once that a file keeps the log's from being compressed.
-func (j *janitor) foreign(path string, err error) {
-	if j.told == path {
+// reportForeign says once that a file keeps the log's from being compressed.
+func (j *janitor) reportForeign(path string, err error) {
+	if j.reported == path {
 		return
 	}
-	j.told = path
+	j.reported = path
 	j.s.counts.upkeep.errors.Add(1)
 	j.s.Log.Warn("a file that is not the log's has the name that an archive of it would get; the log's own stays as it is: move the other one away", "path", path, "err", err)
 }
@@ -313,9 +313,9 @@ func newClockGuard(before, wall time.Time) clockGuard {
 	return g
 }
 
-// see is told the wall clock, and how long the process has run by a clock that
+// observe is told the wall clock, and how long the process has run by a clock that
 // nobody can set.
-func (g *clockGuard) see(wall time.Time, up time.Duration) {
+func (g *clockGuard) observe(wall time.Time, up time.Duration) {
 	jump := wall.Round(0).Sub(g.wall) - (up - g.up)
 	if jump > clockJump || jump < -clockJump {
 		g.until = up + clockJump

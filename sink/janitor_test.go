@@ -107,7 +107,7 @@ func TestRetention(t *testing.T) {
 		change(s)
 		open(t, s)
 		rotated(t, s, 5)
-		s.janitor.kick()
+		s.janitor.wakeUp()
 		waitFor(t, name, func() bool { return states(s) == want })
 		files, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path), "all-*.log"))
 		ledgers, _ := filepath.Glob(filepath.Join(s.State, "ledger-*"))
@@ -194,16 +194,16 @@ func TestClockGuard(t *testing.T) {
 	const hour, day = time.Hour, 24 * time.Hour
 	now := time.Now()
 	g := newClockGuard(now.Add(-hour), now)
-	if g.see(now.Add(hour), hour); !g.trusted() {
+	if g.observe(now.Add(hour), hour); !g.trusted() {
 		t.Error("a clock that ran on is not trusted")
 	}
 	for _, jump := range []time.Duration{3650 * day, -365 * day} {
 		g := newClockGuard(now, now)
-		g.see(now.Add(jump), hour)
-		if g.see(now.Add(jump+23*hour), 24*hour); g.trusted() {
+		g.observe(now.Add(jump), hour)
+		if g.observe(now.Add(jump+23*hour), 24*hour); g.trusted() {
 			t.Errorf("trusted 23 hours after a jump of %v", jump)
 		}
-		if g.see(now.Add(jump+25*hour), 26*hour); !g.trusted() {
+		if g.observe(now.Add(jump+25*hour), 26*hour); !g.trusted() {
 			t.Errorf("not trusted a day after a jump of %v", jump)
 		}
 	}
@@ -211,7 +211,7 @@ func TestClockGuard(t *testing.T) {
 	if g.trusted() {
 		t.Error("trusted after a year that nobody saw")
 	}
-	if g.see(now.Add(25*hour), 25*hour); !g.trusted() {
+	if g.observe(now.Add(25*hour), 25*hour); !g.trusted() {
 		t.Error("not trusted after a day")
 	}
 }
@@ -262,11 +262,11 @@ func TestRepair(t *testing.T) {
 	if did, err := Repair(ctx, s.Path, ""); err != nil || len(did) != 1 {
 		t.Fatalf("nothing is damaged: %q, %v", did, err)
 	}
-	b, _ := os.ReadFile(filepath.Join(s.State, slotName))
+	b, _ := os.ReadFile(filepath.Join(s.State, checkpointName))
 	for i := range b {
 		b[i] ^= 0xff
 	}
-	os.WriteFile(filepath.Join(s.State, slotName), b, 0o640)
+	os.WriteFile(filepath.Join(s.State, checkpointName), b, 0o640)
 	again := &Sink{Path: s.Path, Retention: RetentionPolicy{Compress: "none"}}
 	if err := again.Open(ctx); err == nil || !strings.Contains(err.Error(), "fanin-collector repair") {
 		t.Fatalf("opened on a damaged checkpoint: %v", err)
@@ -297,7 +297,7 @@ func TestRepairAfterRestarts(t *testing.T) {
 	s.Close(context.Background())
 	s = &Sink{Path: s.Path, env: environment{walSize: 1 << 20}, Retention: RetentionPolicy{Compress: "none"}}
 	crashBeforeFile(t, s, src)
-	if err := os.WriteFile(filepath.Join(s.State, slotName), []byte(strings.Repeat("x", 2*blockSize)), 0o640); err != nil {
+	if err := os.WriteFile(filepath.Join(s.State, checkpointName), []byte(strings.Repeat("x", 2*blockSize)), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Repair(context.Background(), s.Path, ""); err != nil {

@@ -392,7 +392,7 @@ func TestKeyForgottenInTheSameFrame(t *testing.T) {
 	r := &request{batch: &b, outcome: make(chan error, 1)}
 	err := s.do(context.Background(), func(w *writer) error {
 		w.forgetKey(w.catalog.keys.find(b.Stream.Owned(wire.StreamKey, "")))
-		if err := w.take(r); err != nil {
+		if err := w.accept(r); err != nil {
 			return err
 		}
 		return w.commit()

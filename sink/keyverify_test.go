@@ -10,7 +10,7 @@ import (
 // verifyKeys has a verifier look at records: id, offset and end of each; an end below 0
 // is that of a whole request.
 func verifyKeys(c *catalog, records ...[3]int64) *verifier {
-	v := &verifier{catalog: c, keys: make(map[wire.StreamID]int64), found: make(map[problemKind]int)}
+	v := &verifier{catalog: c, keys: make(map[wire.StreamID]int64), problems: make(map[problemKind]int)}
 	for _, x := range records {
 		r := &record{stream: idOf(byte(x[0])), key: true, lines: 1, offset: x[1], end: max(x[2], -x[2]), whole: x[2] < 0}
 		v.placeKey(c.generations[len(c.generations)-1], r)

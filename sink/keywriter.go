@@ -86,7 +86,7 @@ func newKeyClock(before time.Time, now func() time.Time) keyClock {
 // read returns the time, and whether ages may be judged by it.
 func (c *keyClock) read() (now time.Time, trusted bool) {
 	now = c.now()
-	c.guard.see(now, time.Since(c.began))
+	c.guard.observe(now, time.Since(c.began))
 	return now, c.guard.trusted()
 }
 
@@ -105,18 +105,18 @@ func (l *KeyLimits) tooOld(k *keyEntry, now time.Time) bool {
 	return l.window(k) > 0 && (age > l.window(k) || age < -clockJump)
 }
 
-// takeKey takes a batch of a request with a key.
-func (w *writer) takeKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
+// acceptKey takes a batch of a request with a key.
+func (w *writer) acceptKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	k := w.catalog.keys.find(id)
 	if k != nil && k.hashed && b.Offset == 0 {
 		// Equal content is no repeat for ever, so this window is kept to the second.
 		if now, trusted := w.keyClock.read(); trusted && w.s.Keys.tooOld(k, now) {
 			w.beginKey(id, k, b)
-			return w.takeText(keyStream(id, b), b)
+			return w.acceptText(keyStream(id, b), b)
 		}
 	}
-	switch k.judge(b) {
+	switch k.compare(b) {
 	case repeat:
 		b.Key.Repeat = true
 		n.Duplicate(countLines(b.Text))
@@ -127,7 +127,7 @@ func (w *writer) takeKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error)
 	case otherContent:
 		n.Rejected(counters.Content, countLines(b.Text))
 		return wire.ErrOtherContent, nil
-	case elsewhere: // nothing is counted: the same lines come again at once, from another record on
+	case outOfPlace: // nothing is counted: the same lines come again at once, from another record on
 		if k == nil {
 			return &wire.Expected{}, nil
 		}
@@ -136,19 +136,19 @@ func (w *writer) takeKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error)
 	if k == nil {
 		w.beginKey(id, nil, b)
 	}
-	return w.takeText(keyStream(id, b), b)
+	return w.acceptText(keyStream(id, b), b)
 }
 
 // otherContent is the verdict on a batch whose key was used for another request.
-const otherContent verdict = elsewhere + 1
+const otherContent verdict = outOfPlace + 1
 
-// judge compares a batch with what is committed of its request.
-func (k *keyEntry) judge(b *wire.Batch) verdict {
+// compare compares a batch with what is committed of its request.
+func (k *keyEntry) compare(b *wire.Batch) verdict {
 	switch {
 	case k == nil && b.Offset == 0:
-		return take
+		return fits
 	case k == nil:
-		return elsewhere
+		return outOfPlace
 	case k.content != hashBytes(b.Key.Content):
 		return otherContent
 	case b.End < int64(k.records):
@@ -156,11 +156,11 @@ func (k *keyEntry) judge(b *wire.Batch) verdict {
 	case b.End == int64(k.records) && k.hash == hashBytes(b.After):
 		return repeat
 	case b.Offset == int64(k.records) && k.hash == hashBytes(b.Before) && k.partial():
-		return take
+		return fits
 	case b.End == int64(k.records) || b.Offset == int64(k.records):
 		return otherContent
 	}
-	return elsewhere
+	return outOfPlace
 }
 
 // beginKey opens the key of b in the frame that holds b. old is the key as it was
@@ -184,7 +184,7 @@ func (w *writer) beginKey(id wire.StreamID, old *keyEntry, b *wire.Batch) {
 func keyStream(id wire.StreamID, b *wire.Batch) *stream {
 	st := &stream{id: id}
 	n := namesOf(b)
-	n.label(st)
+	n.nameStream(st)
 	return st
 }
 

@@ -43,8 +43,8 @@ func StateDir(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".fanin")
 }
 
-// kinds refuses, before anything is touched, what the log and its state cannot be.
-func (s *Sink) kinds() error {
+// checkKinds refuses, before anything is touched, what the log and its state cannot be.
+func (s *Sink) checkKinds() error {
 	if err := disk.Regular(s.Path); err != nil {
 		return fmt.Errorf("path of the log: %w", err)
 	}
@@ -88,14 +88,14 @@ const maxName = 255
 
 // ownName reports whether a file of this name in the state directory is the log's.
 func ownName(name string) bool {
-	return name == walName || name == slotName || name == "lock" || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
+	return name == walName || name == checkpointName || name == "lock" || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
 }
 
 // lock keeps other collectors from the log and from the state, both: either
 // could be shared by mistake. The log is locked by its name and as the file that it
 // is, which has other names where links or mounts lead to it.
 func (s *Sink) lock() error {
-	if err := s.kinds(); err != nil {
+	if err := s.checkKinds(); err != nil {
 		return err
 	}
 	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
@@ -169,7 +169,7 @@ func (s *Sink) Check(ctx context.Context) error {
 	if err := s.defaults(); err != nil {
 		return err
 	}
-	if err := s.kinds(); err != nil {
+	if err := s.checkKinds(); err != nil {
 		return err
 	}
 	var problems []error

@@ -116,7 +116,7 @@ func TestWrongKinds(t *testing.T) {
 	refused("state is a file", "is a file; it must be a directory", state(func(p string) error { return os.WriteFile(p, []byte("x"), 0o600) }))
 	refused("state is a pipe", "a named pipe (FIFO)", state(func(p string) error { return syscall.Mkfifo(p, 0o640) }))
 	refused("state is a dangling link", "which is not there", state(func(p string) error { return os.Symlink("nowhere", p) }))
-	for _, name := range []string{walName, slotName, "lock", "table-1", "ledger-00000001"} {
+	for _, name := range []string{walName, checkpointName, "lock", "table-1", "ledger-00000001"} {
 		refused(name+" is a pipe", "a named pipe (FIFO)", state(func(p string) error {
 			return errors.Join(os.Mkdir(p, 0o750), syscall.Mkfifo(filepath.Join(p, name), 0o640))
 		}))
@@ -256,7 +256,7 @@ func TestCheckFindsDamage(t *testing.T) {
 	must(t, again().Check(context.Background()))
 	b := make([]byte, 2*blockSize)
 	b[0] = 1
-	must(t, os.WriteFile(filepath.Join(s.State, slotName), b, 0o640))
+	must(t, os.WriteFile(filepath.Join(s.State, checkpointName), b, 0o640))
 	check, start := again().Check(context.Background()), again().Open(context.Background())
 	var damaged *DamagedError
 	if !errors.As(check, &damaged) || !errors.As(start, &damaged) || !strings.Contains(start.Error(), check.Error()) {

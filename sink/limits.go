@@ -130,7 +130,7 @@ func (w *writer) displace(b *wire.Batch, limit string) bool {
 // end notes the end of a stream that the collector itself wants. lines is what a
 // lossy one shall be remembered by, should it return; 0: by nothing.
 func (w *writer) end(st *stream, lines int64) {
-	st.fed = 2 // it is not displaced again
+	st.batches = 2 // it is not displaced again
 	w.group.streams[st.id] = true
 	w.group.count(st.origin.Value(), -1)
 	r := record{stream: st.id, epoch: st.Epoch, op: wire.OpEnd, offset: st.Offset, end: st.Offset, after: st.Tail}

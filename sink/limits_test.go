@@ -166,7 +166,7 @@ func together(t *testing.T, s *Sink, batches ...wire.Batch) (refused []bool) {
 	err := s.do(context.Background(), func(w *writer) error {
 		for i := range batches {
 			b := &batches[i]
-			outcome, err := w.takeStream(b)
+			outcome, err := w.acceptStream(b)
 			if err != nil {
 				return err
 			}
@@ -492,15 +492,15 @@ func TestGiveStreams(t *testing.T) {
 	if err := begins(s, "b", "", 0); err != nil { // has one of that id itself
 		t.Fatal(err)
 	}
-	if n, err := s.Give(ctx, "a", "b", func(a string) bool { return a == "b" }); !errors.Is(err, ErrBusy) || n != 0 {
+	if n, err := s.Reassign(ctx, "a", "b", func(a string) bool { return a == "b" }); !errors.Is(err, ErrBusy) || n != 0 {
 		t.Errorf("to a connected agent: %d, %v", n, err)
 	}
 	s.Limits.StreamsPerAgent = 21 // one less than both have
-	if n, err := s.Give(ctx, "a", "b", idle); err == nil || n != 0 || !strings.Contains(err.Error(), "streams_per_agent") {
+	if n, err := s.Reassign(ctx, "a", "b", idle); err == nil || n != 0 || !strings.Contains(err.Error(), "streams_per_agent") {
 		t.Errorf("more than an agent may have: %d, %v", n, err)
 	}
 	s.Limits.StreamsPerAgent = 22
-	if n, err := s.Give(ctx, "a", "b", idle); err != nil || n != 20 {
+	if n, err := s.Reassign(ctx, "a", "b", idle); err != nil || n != 20 {
 		t.Fatalf("gave %d, %v; want 20", n, err)
 	}
 	for round := range 2 {
@@ -585,7 +585,7 @@ func TestLossyNamesAndEntries(t *testing.T) {
 		}
 	}
 	old := &stream{id: idOf(1)}
-	(&names{kind: wire.StreamLossy, agent: "udp"}).label(old)
+	(&names{kind: wire.StreamLossy, agent: "udp"}).nameStream(old)
 	c := newCatalog()
 	entry := appendEntry(nil, old.entry(false))
 	if _, err := c.load(append(entry, entry...)); err != nil {

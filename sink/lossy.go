@@ -28,8 +28,8 @@ func (m *lossyMark) repeats(b *wire.Batch) bool {
 	return b.Epoch < m.epoch || b.Epoch == m.epoch && b.Offset < m.offset
 }
 
-// takeLossy takes what was sent once. The line numbers tell exactly what never came.
-func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
+// acceptLossy takes what was sent once. The line numbers tell exactly what never came.
+func (w *writer) acceptLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	mark, known := w.catalog.lossyMark(id)
 	if known && mark.repeats(b) {
@@ -47,18 +47,18 @@ func (w *writer) takeLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		w.s.counts.streams.gapLines.Add(uint64(gap))
 		w.s.Notice("LOST stream=%s source=%s host=%s n=%d offset=%d..%d reason=datagrams", b.Stream, own.source, own.host, gap, mark.offset, b.Offset)
 	}
-	if st == nil || !st.calledSo(b) || b.Epoch != st.Epoch {
+	if st == nil || !st.hasNames(b) || b.Epoch != st.Epoch {
 		open := *b
 		open.Op, open.End = wire.OpOpen, b.Offset
 		open.After = wire.Hash(b.FirstLine)
 		w.group.names = append(w.group.names, own)
-		w.note(id, &open)
+		w.addRecord(id, &open)
 	}
 	w.layout.Begin(b.Time, own.host, own.source, b.Marks)
-	lines, length := w.lay(record{
+	lines, length := w.layOut(record{
 		stream: id, epoch: b.Epoch, lossy: true, time: b.Time, offset: b.Offset, end: b.End,
 		after: wire.Hash(b.FirstLine + int64(lines.Count(b.Text))),
 	}, b.Text)
-	w.wrote(n, b, lines, length)
+	w.countWritten(n, b, lines, length)
 	return nil, nil
 }

@@ -59,8 +59,8 @@ func (n *names) parse(b []byte, v1 bool) (rest []byte, err error) {
 	return b, nil
 }
 
-// kindV1 is the kind of a stream that version 1 kept.
-func kindV1(lossy bool, agent string) wire.StreamKind {
+// kindOfVersion1 is the kind of a stream that version 1 kept.
+func kindOfVersion1(lossy bool, agent string) wire.StreamKind {
 	switch {
 	case lossy:
 		return wire.StreamLossy
@@ -82,8 +82,8 @@ type origin struct {
 	agent, address, host string
 }
 
-// label gives st its names.
-func (n *names) label(st *stream) {
+// nameStream gives st its names.
+func (n *names) nameStream(st *stream) {
 	st.own, st.identity = n.own, n.identity
 	st.origin = unique.Make(origin{n.kind, n.agent, n.address, n.host})
 	st.source = unique.Make(n.source).Value()
@@ -95,9 +95,9 @@ func (st *stream) names() names {
 	return names{o.kind, st.own, o.agent, o.address, o.host, st.source, st.identity}
 }
 
-// calledSo reports whether b's open would say nothing new. An address that
+// hasNames reports whether b's open would say nothing new. An address that
 // changed is nothing new: the stream counts for the one that began it.
-func (st *stream) calledSo(b *wire.Batch) bool {
+func (st *stream) hasNames(b *wire.Batch) bool {
 	n := namesOf(b)
 	n.address = st.origin.Value().address
 	return st.names() == n

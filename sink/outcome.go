@@ -32,11 +32,11 @@ const (
 
 // outcome is how the log continues.
 type outcome struct {
-	same        bool   // in the checkpoint's file; otherwise in the next generation
-	sealed      string // the state in which the checkpoint's generation is closed
-	tail        bool   // the next generation begins with the frames' text, which no file has
-	incarnation bool   // a new incarnation: agents' marks count where they are ahead
-	notice      string
+	same           bool   // in the checkpoint's file; otherwise in the next generation
+	sealed         string // the state in which the checkpoint's generation is closed
+	tail           bool   // the next generation begins with the frames' text, which no file has
+	newIncarnation bool   // a new incarnation: agents' marks count where they are ahead
+	notice         string
 }
 
 // The notices of recovery.
@@ -63,15 +63,15 @@ var outcomes = []outcomeRow{
 	// Without state nothing is known of the lines that are there. They are kept as
 	// generations of their own.
 	{name: "no state, but files", file: noCheckpoint, others: true,
-		outcome: outcome{incarnation: true, notice: noticeFound}},
+		outcome: outcome{newIncarnation: true, notice: noticeFound}},
 	{name: "no state", file: noCheckpoint,
-		outcome: outcome{incarnation: true}},
+		outcome: outcome{newIncarnation: true}},
 
 	// What the write-ahead log holds may be newer or older than the file.
 	{name: "reboot, file gone", file: fileGone, rebooted: true,
-		outcome: outcome{sealed: stateLost, incarnation: true, notice: noticeRebooted}},
+		outcome: outcome{sealed: stateLost, newIncarnation: true, notice: noticeRebooted}},
 	{name: "reboot", file: fileAtPath | fileElsewhere, rebooted: true,
-		outcome: outcome{sealed: statePlain, incarnation: true, notice: noticeRebooted}},
+		outcome: outcome{sealed: statePlain, newIncarnation: true, notice: noticeRebooted}},
 
 	// The usual start, and one after a crash in a rotation.
 	{name: "intact", file: fileAtPath, content: intact,
@@ -82,20 +82,20 @@ var outcomes = []outcomeRow{
 	// Another process interfered. The file stays as it is, and what is missing from it
 	// begins the next generation, unless an earlier start has already written that.
 	{name: "moved or extended", file: fileAtPath | fileElsewhere, content: intact | extended,
-		outcome: outcome{sealed: statePlain, incarnation: true, notice: noticeInterference}},
+		outcome: outcome{sealed: statePlain, newIncarnation: true, notice: noticeInterference}},
 	{name: "incomplete, tail written", file: fileAtPath | fileElsewhere, content: incomplete, tailWritten: true,
-		outcome: outcome{sealed: statePlain, incarnation: true, notice: noticeInterference}},
+		outcome: outcome{sealed: statePlain, newIncarnation: true, notice: noticeInterference}},
 	{name: "incomplete", file: fileAtPath | fileElsewhere, content: incomplete,
-		outcome: outcome{sealed: statePlain, incarnation: true, notice: noticeInterference, tail: true}},
+		outcome: outcome{sealed: statePlain, newIncarnation: true, notice: noticeInterference, tail: true}},
 
 	// If only the log was deleted, its last frames are written again. If there are other
 	// files, the state may be older than they are, and then they hold the frames' lines.
 	{name: "gone, tail written", file: fileGone, tailWritten: true,
-		outcome: outcome{sealed: stateLost, incarnation: true, notice: noticeGone}},
+		outcome: outcome{sealed: stateLost, newIncarnation: true, notice: noticeGone}},
 	{name: "gone, other files", file: fileGone, others: true,
-		outcome: outcome{sealed: stateLost, incarnation: true, notice: noticeState}},
+		outcome: outcome{sealed: stateLost, newIncarnation: true, notice: noticeState}},
 	{name: "gone", file: fileGone,
-		outcome: outcome{sealed: stateLost, incarnation: true, notice: noticeGone, tail: true}},
+		outcome: outcome{sealed: stateLost, newIncarnation: true, notice: noticeGone, tail: true}},
 }
 
 // decide returns the row of outcomes that f has.

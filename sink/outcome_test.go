@@ -27,7 +27,7 @@ func leave(t *testing.T, mode string, inFile bool) *left {
 	s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), Sync: mode, Retention: RetentionPolicy{Compress: "none"},
 		env: environment{walSize: 1 << 20}}
 	s.Disk = &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
-		if stop.Load() && op == disk.OpWrite && (path == s.Path && !inFile || filepath.Base(path) == slotName) {
+		if stop.Load() && op == disk.OpWrite && (path == s.Path && !inFile || filepath.Base(path) == checkpointName) {
 			return 0, errCrash
 		}
 		return 0, nil
@@ -40,7 +40,7 @@ func leave(t *testing.T, mode string, inFile bool) *left {
 	src.send(t, s, "three")
 	s.Close(context.Background())
 	l := &left{T: t, path: s.Path, state: s.State, inode: s.view.catalog.live().inode}
-	sl, err := readSlot(s.State)
+	sl, err := readCheckpoint(s.State)
 	must(t, err)
 	r := &recovery{s: s, slot: sl}
 	must(t, r.readFrames())
@@ -58,14 +58,14 @@ func (l *left) remove() {
 }
 
 // slot changes the checkpoint.
-func (l *left) slot(change func(*slot)) {
+func (l *left) slot(change func(*checkpointSlot)) {
 	l.Helper()
-	sl, err := readSlot(l.state)
+	sl, err := readCheckpoint(l.state)
 	must(l.T, err)
 	change(sl)
 	b, err := sl.encode()
 	must(l.T, err)
-	f, err := os.OpenFile(filepath.Join(l.state, slotName), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(l.state, checkpointName), os.O_RDWR, 0)
 	must(l.T, err)
 	defer f.Close()
 	_, err = f.WriteAt(b, int64(sl.Seq%2)*blockSize)
@@ -75,8 +75,8 @@ func (l *left) slot(change func(*slot)) {
 func (l *left) removeState()      { must(l.T, os.RemoveAll(l.state)) }
 func (l *left) truncate()         { must(l.T, os.Truncate(l.path, 1)) }
 func (l *left) rotate()           { must(l.T, os.Rename(l.path, l.backup())) }
-func (l *left) reboot()           { l.slot(func(s *slot) { s.Boot = "another" }) }
-func (l *left) rotating()         { l.slot(func(s *slot) { s.Rotating = true }) }
+func (l *left) reboot()           { l.slot(func(s *checkpointSlot) { s.Boot = "another" }) }
+func (l *left) rotating()         { l.slot(func(s *checkpointSlot) { s.Rotating = true }) }
 func (l *left) write(text string) { must(l.T, os.WriteFile(l.path, []byte(text), 0o640)) }
 func (l *left) writeBackup()      { must(l.T, os.WriteFile(l.backup(), []byte(foreign), 0o640)) }
 func (l *left) backup() string {
@@ -142,7 +142,7 @@ func TestOutcomes(t *testing.T) {
 // open opens the log and compares with what a row of the table says.
 func (l *left) open(row, mode string, lines []string) {
 	l.Helper()
-	before, err := readSlot(l.state)
+	before, err := readCheckpoint(l.state)
 	must(l.T, err)
 	chosen := ""
 	s := open(l.T, &Sink{Path: l.path, Sync: mode, Retention: RetentionPolicy{Compress: "none"},
@@ -162,8 +162,8 @@ func (l *left) open(row, mode string, lines []string) {
 		l.Errorf("continues in the same file: %v, want %v", same, want.same)
 	}
 	if before != nil {
-		if fresh := welcomed(s, "a").Incarnation.String() != before.Incarnation; fresh != want.incarnation {
-			l.Errorf("new incarnation: %v, want %v", fresh, want.incarnation)
+		if fresh := welcomed(s, "a").Incarnation.String() != before.LogIncarnation; fresh != want.newIncarnation {
+			l.Errorf("new incarnation: %v, want %v", fresh, want.newIncarnation)
 		}
 		for _, g := range s.Status().Generations {
 			if g.Number == before.Generation && want.sealed != "" && g.State != want.sealed {

@@ -10,9 +10,9 @@ import (
 	"fanin/internal/units"
 )
 
-// Place finds the position that from names: "start", "end", a time as RFC 3339
+// Resolve finds the position that from names: "start", "end", a time as RFC 3339
 // has it, a time span before now such as "10m" or "2d", or a position.
-func (s *Sink) Place(ctx context.Context, from string) (Position, error) {
+func (s *Sink) Resolve(ctx context.Context, from string) (Position, error) {
 	switch from {
 	case "", "end":
 		return s.End(), nil
@@ -38,11 +38,11 @@ func ParseTime(text string, now time.Time) (time.Time, error) {
 	if d, err := units.ParseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is %w: want start, end, a time (2026-11-22T17:00:00Z), a time span before now (10m, 2d) or a position (3:4096)", text, ErrNoPlace)
+	return time.Time{}, fmt.Errorf("%q is %w: want start, end, a time (2026-11-22T17:00:00Z), a time span before now (10m, 2d) or a position (3:4096)", text, ErrNotInLog)
 }
 
 // ErrNoPlace is of a text that names no place in any log.
-var ErrNoPlace = errors.New("no place in the log")
+var ErrNotInLog = errors.New("no place in the log")
 
 // start is the position of the oldest line.
 func (s *Sink) start() Position {
@@ -68,7 +68,7 @@ func (s *Sink) Since(ctx context.Context, t time.Time) (Position, error) {
 	all := s.files()
 	for i, g := range all {
 		live := i == len(all)-1
-		if !live && (g.Closed.Before(t) || !g.there()) {
+		if !live && (g.Closed.Before(t) || !g.readable()) {
 			continue
 		}
 		at, ok, err := s.firstRecord(ctx, g.Number, t.UnixMicro())

@@ -42,5 +42,5 @@ type Consumers struct {
 // SetConsumers registers the consumers of an open log. It is called once.
 func (s *Sink) SetConsumers(c Consumers) {
 	s.janitor.consumers.Store(&c)
-	s.janitor.kick()
+	s.janitor.wakeUp()
 }

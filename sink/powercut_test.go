@@ -62,7 +62,7 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 	}
 	writing, goOn := make(chan struct{}, 10), make(chan struct{})
 	l.disk.Each(func(op disk.Op, path string) {
-		if op == disk.OpWrite && filepath.Base(path) == slotName {
+		if op == disk.OpWrite && filepath.Base(path) == checkpointName {
 			writing <- struct{}{}
 			<-goOn
 		}
@@ -140,7 +140,7 @@ func TestCutAfterKill(t *testing.T) {
 			}
 			l := newLife(t, fmt.Sprintf("a slot, it fails %v, seed %d", fails, seed), syncCommit, true)
 			// The next slot goes over the one before.
-			l.cutAfter(slotName, fails, disk.OpSync, slotName, seed)
+			l.cutAfter(checkpointName, fails, disk.OpSync, checkpointName, seed)
 		}
 	}
 }

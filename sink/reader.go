@@ -21,10 +21,10 @@ import (
 // The file holds committed bytes only and each of them for good, so a position
 // is all that a reader has to remember to go on after a restart.
 type Reader struct {
-	s     *Sink
-	at    Position
-	begun bool            // it stands where it was led, not where it was put
-	open  *openGeneration // nil: none
+	s         *Sink
+	at        Position
+	validated bool            // it stands where it was led, not where it was put
+	open      *openGeneration // nil: none
 }
 
 // openGeneration is a file of the log, open to be read: as it is, or unpacked.
@@ -61,7 +61,7 @@ func (r *Reader) At() Position { return r.at }
 
 // Seek puts the reader at another position. A file that it has open stays so, as
 // long as it is in the same one.
-func (r *Reader) Seek(at Position) { r.at, r.begun = at, false }
+func (r *Reader) Seek(at Position) { r.at, r.validated = at, false }
 
 // Close lets the file go. The reader may go on; it opens the file again.
 func (r *Reader) Close() error {
@@ -112,14 +112,14 @@ func (s *Sink) Grown() <-chan struct{} {
 func (r *Reader) Read(ctx context.Context, buf []byte) (text []byte, at Position, err error) {
 	for {
 		g, next, err := r.s.generationAt(r.at)
-		if err != nil && !r.begun {
+		if err != nil && !r.validated {
 			return nil, r.at, err
 		}
 		if r.at.Generation == 0 {
 			r.at.Generation = g.Number
 		}
-		r.begun = true
-		if err != nil || g.Number != r.at.Generation || !g.there() && !r.has(g.Number) {
+		r.validated = true
+		if err != nil || g.Number != r.at.Generation || !g.readable() && !r.has(g.Number) {
 			return nil, r.at, r.gap(g, next)
 		}
 		err = r.enter(ctx, g)
@@ -146,8 +146,8 @@ func (r *Reader) Read(ctx context.Context, buf []byte) (text []byte, at Position
 	}
 }
 
-// there reports whether the generation's file can be opened.
-func (g *Generation) there() bool {
+// readable reports whether the generation's file can be opened.
+func (g *Generation) readable() bool {
 	return g.State == stateLive || g.State == statePlain || g.State == stateGzip
 }
 

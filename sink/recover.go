@@ -62,19 +62,19 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 type recovery struct {
 	w        *writer
 	s        *Sink
-	slot     *slot // the newest checkpoint; nil: there is no state
-	rebooted bool  // see finding
+	slot     *checkpointSlot // the newest checkpoint; nil: there is no state
+	rebooted bool            // see finding
 	redo     []frame
-	late     []lateFrame // of those, what may be in the page cache only
-	name     string      // of the checkpoint's file now; "" if it is gone
-	size     int64       // of that file
+	unsynced []unsyncedFrame // of those, what may be in the page cache only
+	name     string          // of the checkpoint's file now; "" if it is gone
+	size     int64           // of that file
 	outcome  outcome
 }
 
 // load reads the checkpoint and applies the frames behind it to the catalog.
 func (r *recovery) load() (err error) {
 	w, s := r.w, r.s
-	if r.slot, err = readSlot(s.State); err != nil {
+	if r.slot, err = readCheckpoint(s.State); err != nil {
 		return err
 	}
 	if r.slot == nil {
@@ -84,7 +84,7 @@ func (r *recovery) load() (err error) {
 	}
 	sl := r.slot
 	r.rebooted = sl.Sync == syncNone && (sl.Boot != s.env.boot || sl.Boot == "") && !sl.Clean
-	c, err := readTable(s.Disk, s.State, sl.Table, sl.TableSize)
+	c, err := readCatalogLog(s.Disk, s.State, sl.CatalogLog, sl.CatalogLogSize)
 	if err != nil && r.rebooted {
 		c, err = newCatalog(), nil // nothing of it was ever synced
 	}
@@ -93,8 +93,8 @@ func (r *recovery) load() (err error) {
 	}
 	w.catalog, w.checkpoints.seq, w.checkpoints.before = c, sl.Seq, sl.Time
 	c.keys.since(sl.Began)
-	if c.log, c.incarnation, err = sl.ids(); err != nil {
-		return &DamagedError{filepath.Join(s.State, slotName), 0, err.Error()}
+	if c.log, c.logIncarnation, err = sl.ids(); err != nil {
+		return &DamagedError{filepath.Join(s.State, checkpointName), 0, err.Error()}
 	}
 	if r.rebooted {
 		return nil
@@ -102,7 +102,7 @@ func (r *recovery) load() (err error) {
 	if err := r.readFrames(); err != nil {
 		return err
 	}
-	if err := r.keepFrames(); err != nil {
+	if err := r.syncFrames(); err != nil {
 		return err
 	}
 	now := time.Now().UnixMicro()
@@ -224,24 +224,24 @@ func (r *recovery) seal(state string) {
 // makeDurable makes what was found durable, under a new epoch of the write-ahead log.
 func (r *recovery) makeDurable(ctx context.Context) error {
 	w, s := r.w, r.s
-	if r.outcome.incarnation {
-		w.catalog.incarnation = wire.NewStreamID()
+	if r.outcome.newIncarnation {
+		w.catalog.logIncarnation = wire.NewStreamID()
 		w.catalog.keys.reset(s.env.now())
 		w.catalog.extensions = extensions{} // of lines that may be gone
 	}
 	if err := s.Disk.SyncDir(filepath.Dir(s.Path)); err != nil {
 		return err
 	}
-	slots, err := openSlots(s.Disk, s.State)
+	slots, err := openCheckpoints(s.Disk, s.State)
 	if err != nil {
 		return err
 	}
 	w.checkpointer = &checkpointer{disk: s.Disk, dir: s.State, slots: slots, quit: s.queue.quit, warnings: w.warnings}
 	if r.slot != nil {
-		w.checkpointer.tableN = r.slot.Table
+		w.checkpointer.catalogLogNumber = r.slot.CatalogLog
 	}
 	w.catalog.keys.most = s.Keys.Keys
-	w.wal = &wal{size: s.env.walSize, life: random64()}
+	w.wal = &wal{size: s.env.walSize, epoch: random64()}
 	if r.slot != nil {
 		w.wal.lsn = r.slot.LSN
 	}
@@ -265,7 +265,7 @@ func (r *recovery) makeDurable(ctx context.Context) error {
 // sweep removes what interrupted steps left in the state directory.
 func (r *recovery) sweep() {
 	entries, _ := os.ReadDir(r.s.State)
-	known := map[string]bool{filepath.Base(tableName("", r.w.checkpointer.tableN)): true}
+	known := map[string]bool{filepath.Base(catalogLogName("", r.w.checkpointer.catalogLogNumber)): true}
 	for _, g := range r.w.catalog.generations {
 		known[filepath.Base(ledgerName("", g.number))] = true
 	}

@@ -30,7 +30,7 @@ func (r *recovery) readFrames() error {
 		}
 		return &DamagedError{path, 0, fmt.Sprintf("the write-ahead log should have %d bytes", r.slot.WALSize)}
 	}
-	wr := &walReader{f: f, path: path, size: r.slot.WALSize, life: r.slot.Life, lsn: r.slot.LSN, head: r.slot.Head}
+	wr := &walReader{f: f, path: path, size: r.slot.WALSize, epoch: r.slot.WALEpoch, lsn: r.slot.LSN, head: r.slot.Head}
 	for {
 		fr, err := wr.next()
 		if err != nil || fr == nil {
@@ -40,27 +40,27 @@ func (r *recovery) readFrames() error {
 		if fr.generation != r.slot.Generation {
 			return &DamagedError{path, wr.head % wr.size, fmt.Sprintf("a frame of generation %d behind a checkpoint of generation %d", fr.generation, r.slot.Generation)}
 		}
-		r.late = slices.DeleteFunc(r.late, func(l lateFrame) bool { return l.lsn <= fr.durable })
-		r.late = append(r.late, lateFrame{fr.lsn, wr.place, slices.Clone(wr.buf)})
+		r.unsynced = slices.DeleteFunc(r.unsynced, func(l unsyncedFrame) bool { return l.lsn <= fr.durable })
+		r.unsynced = append(r.unsynced, unsyncedFrame{fr.lsn, wr.offset, slices.Clone(wr.buf)})
 		fr.text = append([]byte(nil), fr.text...)
 		r.redo = append(r.redo, *fr)
 	}
 }
 
-// lateFrame is a frame that no later one calls durable, as it stands in the ring.
-type lateFrame struct {
-	lsn   uint64
-	place int64
-	raw   []byte
+// unsyncedFrame is a frame that no later one calls durable, as it stands in the ring.
+type unsyncedFrame struct {
+	lsn    uint64
+	offset int64
+	raw    []byte
 }
 
-// keepFrames makes the last frames durable before the log's file gets their text:
+// syncFrames makes the last frames durable before the log's file gets their text:
 // a process that was killed between a write and its sync leaves them in the page
 // cache. If the power is cut before the first checkpoint, the file must not hold
 // what no frame tells of. They are written again, for after a failed sync the
 // cache says of bytes that they are on the disk, and they are not.
-func (r *recovery) keepFrames() error {
-	if len(r.late) == 0 {
+func (r *recovery) syncFrames() error {
+	if len(r.unsynced) == 0 {
 		return nil
 	}
 	f, err := r.s.Disk.Open(filepath.Join(r.s.State, walName), os.O_RDWR, 0)
@@ -68,12 +68,12 @@ func (r *recovery) keepFrames() error {
 		return err
 	}
 	defer f.Close()
-	for _, l := range r.late {
-		if _, err := f.WriteAt(l.raw, l.place); err != nil {
+	for _, l := range r.unsynced {
+		if _, err := f.WriteAt(l.raw, l.offset); err != nil {
 			return fmt.Errorf("write the write-ahead log again: %w", err)
 		}
 	}
-	r.late = nil
+	r.unsynced = nil
 	return f.Sync()
 }
 
@@ -94,17 +94,17 @@ func (r *recovery) rewrite(path string) (size int64, complete bool, err error) {
 	}
 	at := r.slot.Size
 	for i := range r.redo {
-		if same, err := ours(f, r.redo[i].text, at); err != nil {
+		if same, err := holdsPartOf(f, r.redo[i].text, at); err != nil {
 			return 0, false, err
 		} else if !same {
-			landed, err := r.landedBehind(f)
+			landed, err := r.writtenBehind(f)
 			return fi.Size(), landed, err
 		}
 		at += int64(len(r.redo[i].text))
 	}
 	at = r.slot.Size
 	for i := range r.redo {
-		if err := r.put(f, r.redo[i].text, at); err != nil {
+		if err := r.writeWithRoom(f, r.redo[i].text, at); err != nil {
 			return 0, false, err
 		}
 		at += int64(len(r.redo[i].text))
@@ -115,8 +115,8 @@ func (r *recovery) rewrite(path string) (size int64, complete bool, err error) {
 	return max(fi.Size(), at), true, nil
 }
 
-// put writes text at a place, for as long as it takes to find the room.
-func (r *recovery) put(f *disk.File, text []byte, at int64) error {
+// writeWithRoom writes text at a place, for as long as it takes to find the room.
+func (r *recovery) writeWithRoom(f *disk.File, text []byte, at int64) error {
 	for {
 		_, err := f.WriteAt(text, at)
 		if err == nil || !disk.IsFull(err) {
@@ -128,8 +128,8 @@ func (r *recovery) put(f *disk.File, text []byte, at int64) error {
 	}
 }
 
-// ours reports whether the file holds, at a place, a part of text or zeros.
-func ours(f io.ReaderAt, text []byte, at int64) (bool, error) {
+// holdsPartOf reports whether the file holds, at a place, a part of text or zeros.
+func holdsPartOf(f io.ReaderAt, text []byte, at int64) (bool, error) {
 	have := make([]byte, len(text))
 	n, err := f.ReadAt(have, at)
 	if err != nil && err != io.EOF {
@@ -143,9 +143,9 @@ func ours(f io.ReaderAt, text []byte, at int64) (bool, error) {
 	return true, nil
 }
 
-// landedBehind reports whether the frames' text stands behind bytes that
+// writtenBehind reports whether the frames' text stands behind bytes that
 // somebody else appended first: it was written, only not at its place.
-func (r *recovery) landedBehind(f *disk.File) (bool, error) {
+func (r *recovery) writtenBehind(f *disk.File) (bool, error) {
 	var text []byte
 	for i := range r.redo {
 		text = append(text, r.redo[i].text...)

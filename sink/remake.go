@@ -34,7 +34,7 @@ func (w *writer) walGone() string {
 
 // stateGone returns the same for all of the state. No checkpoint may be pending.
 func (w *writer) stateGone() string {
-	for _, f := range []*disk.File{w.wal.f, w.checkpointer.slots, w.checkpointer.table, w.checkpointer.ledger} {
+	for _, f := range []*disk.File{w.wal.f, w.checkpointer.slots, w.checkpointer.catalogLog, w.checkpointer.ledger} {
 		if f == nil {
 			continue
 		}
@@ -46,7 +46,7 @@ func (w *writer) stateGone() string {
 }
 
 // errOthers says that what is at our path by now is not ours.
-var errOthers = errors.New("another collector's state is there by now")
+var errForeignState = errors.New("another collector's state is there by now")
 
 // remakeIfGone makes the state again if the write-ahead log is gone.
 func (w *writer) remakeIfGone() error {
@@ -104,24 +104,24 @@ func (w *writer) remakeState() error {
 	if err := w.s.lockAgain(w.s.own.locks); err != nil {
 		return err
 	}
-	path := filepath.Join(w.s.State, slotName)
+	path := filepath.Join(w.s.State, checkpointName)
 	if exists(path) && w.checkpointer.slots.Strayed() != "" {
-		return fmt.Errorf("%w: %s", errOthers, path)
+		return fmt.Errorf("%w: %s", errForeignState, path)
 	}
-	slots, err := openSlots(w.s.Disk, w.s.State)
+	slots, err := openCheckpoints(w.s.Disk, w.s.State)
 	if err != nil {
 		return err
 	}
 	if err := w.saveLedger(); err != nil {
 		return err
 	}
-	table := w.checkpointer.tableN
+	table := w.checkpointer.catalogLogNumber
 	w.checkpointer.close()
 	if w.wal.f != nil {
 		w.wal.f.Close()
 	}
-	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, tableN: table, quit: w.s.queue.quit, warnings: w.warnings}
-	w.wal = &wal{size: w.s.env.walSize, life: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
+	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, catalogLogNumber: table, quit: w.s.queue.quit, warnings: w.warnings}
+	w.wal = &wal{size: w.s.env.walSize, epoch: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
 	w.ledger.records, w.ledger.size, w.checkpoints.whole = nil, 0, true
 	began, err := w.begin()
 	if err == nil && !began {
@@ -133,7 +133,7 @@ func (w *writer) remakeState() error {
 	if err := w.writeCheckpoint(unchanged); err != nil {
 		return err
 	}
-	w.s.janitor.kick()
+	w.s.janitor.wakeUp()
 	return nil
 }
 
@@ -141,7 +141,7 @@ func (w *writer) remakeState() error {
 // still there.
 func (w *writer) saveLedger() error {
 	k := w.checkpointer
-	if len(w.ledger.records) == 0 || k.ledger == nil || k.ledgen != w.file.generation || k.ledger.Strayed() != "" {
+	if len(w.ledger.records) == 0 || k.ledger == nil || k.ledgerGeneration != w.file.generation || k.ledger.Strayed() != "" {
 		return nil
 	}
 	if _, err := k.ledger.WriteAt(w.ledger.records, w.ledger.size-int64(len(w.ledger.records))); err != nil {

@@ -24,7 +24,7 @@ func TestStateDeleted(t *testing.T) {
 		"moved":      func(s *Sink) error { return os.Rename(s.State, s.State+".old") },
 		"emptied":    func(s *Sink) error { return errors.Join(os.RemoveAll(s.State), os.Mkdir(s.State, 0o700)) },
 		"wal":        func(s *Sink) error { return os.Remove(filepath.Join(s.State, walName)) },
-		"checkpoint": func(s *Sink) error { return os.Remove(filepath.Join(s.State, slotName)) },
+		"checkpoint": func(s *Sink) error { return os.Remove(filepath.Join(s.State, checkpointName)) },
 		"with rotation": func(s *Sink) error {
 			return errors.Join(os.RemoveAll(s.State), s.do(context.Background(), func(w *writer) error { return w.rotate("test") }))
 		},
@@ -46,7 +46,7 @@ func TestStateDeleted(t *testing.T) {
 				before := welcomed(s, "a")
 				// The next process has what is in the directory now, as after kill -9.
 				copied := copyState(t, s)
-				if got, err := readSlot(copied); err != nil || got == nil || got.Log != before.Log.String() {
+				if got, err := readCheckpoint(copied); err != nil || got == nil || got.Log != before.Log.String() {
 					t.Fatalf("after an ack, a new start finds the checkpoint %+v, %v", got, err)
 				}
 				waitFor(t, "health", func() bool { return s.Status().Healthy })
@@ -105,7 +105,7 @@ func TestStateDeletedInRotation(t *testing.T) {
 func copyState(t *testing.T, s *Sink) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, name := range []string{walName, slotName} {
+	for _, name := range []string{walName, checkpointName} {
 		b, err := os.ReadFile(filepath.Join(s.State, name))
 		must(t, err, os.WriteFile(filepath.Join(to, name), b, 0o600))
 	}
@@ -117,7 +117,7 @@ func TestStateDeletedWhileIdle(t *testing.T) {
 	s := open(t, &Sink{env: environment{walSize: 1 << 20}})
 	must(t, os.RemoveAll(s.State))
 	waitFor(t, "the state", func() bool {
-		sl, err := readSlot(s.State)
+		sl, err := readCheckpoint(s.State)
 		return err == nil && sl != nil && exists(filepath.Join(s.State, walName))
 	})
 	if err := (&Sink{Path: filepath.Join(t.TempDir(), "x.log"), State: s.State}).Open(context.Background()); !errors.Is(err, disk.ErrLocked) {
@@ -166,14 +166,14 @@ func TestStateTaken(t *testing.T) {
 		if !running {
 			must(t, other.Close(context.Background()))
 		}
-		want, err := os.ReadFile(filepath.Join(other.State, slotName))
+		want, err := os.ReadFile(filepath.Join(other.State, checkpointName))
 		must(t, err, os.RemoveAll(s.State), os.Rename(other.State, s.State))
 		b := src.batch("two")
 		if err := s.Append(context.Background(), b); err == nil {
 			t.Fatal("acknowledged into another's state")
 		}
 		<-s.Failed()
-		if got, err := os.ReadFile(filepath.Join(s.State, slotName)); err != nil || string(got) != string(want) {
+		if got, err := os.ReadFile(filepath.Join(s.State, checkpointName)); err != nil || string(got) != string(want) {
 			t.Errorf("running %v: another's state was changed: %v", running, err)
 		}
 		s.Close(context.Background())
@@ -234,7 +234,7 @@ func (r *reportCounter) WithGroup(string) slog.Handler             { return r }
 func TestStateDeletedWithFullRing(t *testing.T) {
 	var fail atomic.Bool
 	d := &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
-		if op == disk.OpWrite && filepath.Base(path) == slotName && fail.CompareAndSwap(true, false) {
+		if op == disk.OpWrite && filepath.Base(path) == checkpointName && fail.CompareAndSwap(true, false) {
 			return 0, syscall.ENOENT
 		}
 		return 0, nil
@@ -257,7 +257,7 @@ func TestStateDeletedWithFullRing(t *testing.T) {
 	copied := copyState(t, s)
 	r := &recovery{s: &Sink{State: copied, Path: s.Path}}
 	var err error
-	if r.slot, err = readSlot(copied); err != nil {
+	if r.slot, err = readCheckpoint(copied); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.readFrames(); err != nil || len(r.redo) == 0 {

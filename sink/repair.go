@@ -51,11 +51,11 @@ func Repair(ctx context.Context, path, state string) (did []string, err error) {
 
 // diagnose reads all of the state and returns what is damaged first.
 func (s *Sink) diagnose() error {
-	sl, err := readSlot(s.State)
+	sl, err := readCheckpoint(s.State)
 	if err != nil || sl == nil {
 		return err
 	}
-	if _, err := readTable(nil, s.State, sl.Table, sl.TableSize); err != nil {
+	if _, err := readCatalogLog(nil, s.State, sl.CatalogLog, sl.CatalogLogSize); err != nil {
 		return err
 	}
 	r := &recovery{s: s, slot: sl}
@@ -78,7 +78,7 @@ func (s *Sink) rescue(path string) (lines int, err error) {
 		return 0, err
 	}
 	frames := wholeFrames(f, fi.Size())
-	if sl, err := readSlot(s.State); err == nil && sl != nil {
+	if sl, err := readCheckpoint(s.State); err == nil && sl != nil {
 		frames = behind(frames, sl)
 	}
 	var text []byte

@@ -98,7 +98,7 @@ func (w *writer) nextGeneration() (began bool, err error) {
 	if err := w.checkpoint(); err != nil {
 		return false, err
 	}
-	w.s.janitor.kick()
+	w.s.janitor.wakeUp()
 	return true, nil
 }
 
@@ -161,7 +161,7 @@ func (w *writer) begin() (began bool, err error) {
 // itself is final, and another collector stays; whatever else keeps a file from being
 // made may pass.
 func retryable(err error) bool {
-	return !errors.Is(err, syscall.EIO) && !errors.Is(err, disk.ErrLocked) && !errors.Is(err, errOthers)
+	return !errors.Is(err, syscall.EIO) && !errors.Is(err, disk.ErrLocked) && !errors.Is(err, errForeignState)
 }
 
 // close ends a generation: f is its file, and name what that is called now.

@@ -65,11 +65,11 @@ func (s *senders) remove(st *stream) {
 
 func (l *lossySender) add(st *stream) {
 	l.streams++
-	if !st.single() {
+	if !st.hadOneBatch() {
 		return
 	}
 	if len(l.single) > 2*l.streams+16 {
-		l.single = slices.DeleteFunc(l.single, func(x *stream) bool { return !x.single() })
+		l.single = slices.DeleteFunc(l.single, func(x *stream) bool { return !x.hadOneBatch() })
 	}
 	l.single = append(l.single, st)
 }
@@ -90,7 +90,7 @@ func (l *lossySender) sort() {
 // is none.
 func (l *lossySender) oldestSingle() *stream {
 	for len(l.single) > 0 {
-		if st := l.single[0]; st.single() {
+		if st := l.single[0]; st.hadOneBatch() {
 			return st
 		}
 		l.single[0] = nil

@@ -24,22 +24,22 @@ type senderKey struct{ agent, host string }
 // smaller senders are counted together, and there is a bounded number of
 // stretches.
 type shares struct {
-	mu        sync.Mutex
-	stretches []*stretch // the oldest first
-	above     senderKey  // has, or had, more than half of what is kept
+	mu    sync.Mutex
+	spans []*span   // the oldest first
+	above senderKey // has, or had, more than half of what is kept
 }
 
-// stretch is the senders of neighbouring files.
-type stretch struct {
+// span is the senders of neighbouring files.
+type span struct {
 	last  uint64 // generation
 	sum   int64
 	bytes map[senderKey]int64
 }
 
 const (
-	maxShares    = 256
-	maxStretches = 64
-	shownShares  = 20
+	maxShares          = 256
+	maxSpans           = 64
+	maxReportedSenders = 20
 )
 
 // add counts n bytes that b brought into generation.
@@ -50,17 +50,17 @@ func (s *shares) add(b *wire.Batch, n int, generation uint64) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := len(s.stretches) - 1
-	if last < 0 || s.stretches[last].last != generation {
-		s.stretches = append(s.stretches, &stretch{last: generation, bytes: make(map[senderKey]int64)})
-		if last++; last >= maxStretches {
+	last := len(s.spans) - 1
+	if last < 0 || s.spans[last].last != generation {
+		s.spans = append(s.spans, &span{last: generation, bytes: make(map[senderKey]int64)})
+		if last++; last >= maxSpans {
 			last = s.join()
 		}
 	}
-	s.stretches[last].add(k, int64(n))
+	s.spans[last].add(k, int64(n))
 }
 
-func (t *stretch) add(k senderKey, n int64) {
+func (t *span) add(k senderKey, n int64) {
 	if _, known := t.bytes[k]; !known && len(t.bytes) >= maxShares {
 		t.shrink()
 	}
@@ -69,7 +69,7 @@ func (t *stretch) add(k senderKey, n int64) {
 }
 
 // shrink counts the smaller half together.
-func (t *stretch) shrink() {
+func (t *span) shrink() {
 	sizes := make([]int64, 0, len(t.bytes))
 	for _, n := range t.bytes {
 		sizes = append(sizes, n)
@@ -89,25 +89,25 @@ func (t *stretch) shrink() {
 // together, and returns where the newest is.
 func (s *shares) join() int {
 	at := 0
-	for i := range len(s.stretches) - 2 {
-		if s.stretches[i].sum+s.stretches[i+1].sum < s.stretches[at].sum+s.stretches[at+1].sum {
+	for i := range len(s.spans) - 2 {
+		if s.spans[i].sum+s.spans[i+1].sum < s.spans[at].sum+s.spans[at+1].sum {
 			at = i
 		}
 	}
-	for k, n := range s.stretches[at].bytes {
-		s.stretches[at+1].add(k, n)
+	for k, n := range s.spans[at].bytes {
+		s.spans[at+1].add(k, n)
 	}
-	s.stretches = slices.Delete(s.stretches, at, at+1)
-	return len(s.stretches) - 1
+	s.spans = slices.Delete(s.spans, at, at+1)
+	return len(s.spans) - 1
 }
 
 // list is the senders by size. Stretches before the oldest generation are forgotten.
 func (s *shares) list(oldest uint64) (list []Sender) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stretches = slices.DeleteFunc(s.stretches, func(t *stretch) bool { return t.last < oldest })
+	s.spans = slices.DeleteFunc(s.spans, func(t *span) bool { return t.last < oldest })
 	sums := make(map[senderKey]int64)
-	for _, t := range s.stretches {
+	for _, t := range s.spans {
 		for k, n := range t.bytes {
 			sums[k] += n
 		}
@@ -121,10 +121,10 @@ func (s *shares) list(oldest uint64) (list []Sender) {
 		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Host, b.Host))
 	})
 	rest := sums[senderKey{}]
-	for i := shownShares; i < len(list); i++ {
+	for i := maxReportedSenders; i < len(list); i++ {
 		rest += list[i].Bytes
 	}
-	if list = list[:min(len(list), shownShares)]; rest > 0 {
+	if list = list[:min(len(list), maxReportedSenders)]; rest > 0 {
 		list = append(list, Sender{Bytes: rest})
 	}
 	return list

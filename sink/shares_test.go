@@ -27,16 +27,16 @@ func TestSendersAreBounded(t *testing.T) {
 		s.add(&wire.Batch{Host: fmt.Sprint("192.0.2.", i%3)}, 50, generation)
 		want += 1060
 	}
-	if len(s.stretches) > maxStretches {
-		t.Errorf("%d stretches", len(s.stretches))
+	if len(s.spans) > maxSpans {
+		t.Errorf("%d stretches", len(s.spans))
 	}
-	for _, x := range s.stretches {
+	for _, x := range s.spans {
 		if len(x.bytes) > maxShares+1 {
 			t.Errorf("%d senders in one stretch", len(x.bytes))
 		}
 	}
 	list := s.list(0)
-	if got := sum(list); got != want || len(list) > shownShares+1 {
+	if got := sum(list); got != want || len(list) > maxReportedSenders+1 {
 		t.Errorf("%d bytes in %d rows, want %d", got, len(list), want)
 	}
 	if list[0] != (Sender{Agent: "large", Bytes: 100_000_000}) || list[1].Host == "" || list[1].Bytes < 1_600_000 {
@@ -98,13 +98,13 @@ func TestSenderAboveHalf(t *testing.T) {
 // goes with the files that hold it.
 func TestNewestFileIsCountedAlone(t *testing.T) {
 	var s shares
-	for generation := range uint64(maxStretches) {
+	for generation := range uint64(maxSpans) {
 		s.add(&wire.Batch{Agent: "a"}, 1000, generation)
 	}
 	for generation := range uint64(3) { // small, and then there is one more
-		s.add(&wire.Batch{Agent: "a"}, 1, maxStretches+generation)
+		s.add(&wire.Batch{Agent: "a"}, 1, maxSpans+generation)
 	}
-	if got := sum(s.list(maxStretches + 2)); got != 1 || len(s.stretches) != 1 {
-		t.Errorf("%d bytes in %d stretches are of the newest file, want 1", got, len(s.stretches))
+	if got := sum(s.list(maxSpans + 2)); got != 1 || len(s.spans) != 1 {
+		t.Errorf("%d bytes in %d stretches are of the newest file, want 1", got, len(s.spans))
 	}
 }

@@ -163,7 +163,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		s.own.probe.HaveMode(s.Mode) // openFile says so if that cannot be
 	}
 	// What waits for room waits for quit, too: a start on a full disk can be ended.
-	stop := context.AfterFunc(ctx, s.quitting)
+	stop := context.AfterFunc(ctx, s.refuseMore)
 	defer stop()
 	w, err := s.recover(ctx)
 	if err != nil {
@@ -255,7 +255,7 @@ func (s *Sink) Failed() <-chan struct{} { return s.queue.failed }
 // Close commits what was taken, writes a last checkpoint and ends the writer.
 // Append then returns wire.ErrDraining. It waits as long as ctx allows.
 func (s *Sink) Close(ctx context.Context) error {
-	s.quitting()
+	s.refuseMore()
 	s.janitor.stop()
 	select {
 	case <-s.queue.ended:
@@ -266,8 +266,8 @@ func (s *Sink) Close(ctx context.Context) error {
 	return s.Err()
 }
 
-// quitting has the writer take no more.
-func (s *Sink) quitting() { s.queue.closing.Do(func() { close(s.queue.quit) }) }
+// refuseMore has the writer take no more.
+func (s *Sink) refuseMore() { s.queue.closing.Do(func() { close(s.queue.quit) }) }
 
 func (s *Sink) alive() {
 	if s.Alive != nil {

@@ -44,7 +44,7 @@ func (s *Sink) Status() Status {
 	lines, bytes := c.written()
 	return Status{
 		Path: s.Path, State: s.State, Sync: s.Sync, Format: s.Format,
-		Log: s.view.catalog.log.String(), Incarnation: s.view.catalog.incarnation.String(),
+		Log: s.view.catalog.log.String(), Incarnation: s.view.catalog.logIncarnation.String(),
 		Healthy: s.view.trouble == "" && s.view.err == nil, Trouble: s.view.trouble,
 		Generation: live.number, Size: s.view.size,
 		Lines: lines, Bytes: bytes, Commits: c.commits.Load(),

@@ -20,17 +20,17 @@ type stream struct {
 	lines int64 // lossy: lines until the watermark
 	seen  int64 // when the collector last committed something of it, in microseconds since 1970
 
-	place int32 // among its agent's streams
-	fed   uint8 // lossy: batches it had; 2 is two or more
-	dirty bool  // changed since the last checkpoint
-	ended bool
+	index   int32 // among its agent's streams
+	batches uint8 // lossy: batches it had; 2 is two or more
+	dirty   bool  // changed since the last checkpoint
+	ended   bool
 }
 
 func (st *stream) lossy() bool { return st.origin.Value().kind == wire.StreamLossy }
 
-// single reports whether st had one batch and no more. Of version 1 that is not
+// hadOneBatch reports whether st had one batch and no more. Of version 1 that is not
 // known, and no reason to give a stream up.
-func (st *stream) single() bool { return st.fed < 2 && !st.ended }
+func (st *stream) hadOneBatch() bool { return st.batches < 2 && !st.ended }
 
 // trailStep is the least distance between two points of a trail, in bytes.
 const trailStep = 64 << 10
@@ -44,7 +44,7 @@ func (st *stream) apply(r *record) {
 		st.leaveTrail()
 	}
 	if r.op == wire.OpData {
-		st.fed = min(st.fed+1, 2)
+		st.batches = min(st.batches+1, 2)
 	}
 	st.Epoch, st.Offset = r.epoch, r.end
 	if r.lossy {
@@ -93,39 +93,39 @@ func (st *stream) expected() *wire.Expected {
 type verdict int
 
 const (
-	take      verdict = iota
-	repeat            // committed already: acknowledge it again
-	elsewhere         // the stream stands at another place: tell where
+	fits       verdict = iota
+	repeat             // committed already: acknowledge it again
+	outOfPlace         // the stream stands at another place: tell where
 )
 
-// judge compares a batch with the watermark and swaps nothing yet. It never
+// compare compares a batch with the watermark and swaps nothing yet. It never
 // trims and never guesses: a batch fits exactly, is a repeat, or is refused.
-func (st *stream) judge(b *wire.Batch) verdict {
+func (st *stream) compare(b *wire.Batch) verdict {
 	known := st != nil && !st.ended
 	switch {
 	case b.Op == wire.OpEnd && !known:
 		return repeat
 	case b.Op == wire.OpOpen && !known:
-		return take
+		return fits
 	case !known:
-		return elsewhere
+		return outOfPlace
 	case b.Op == wire.OpOpen:
-		return st.judgeOpen(b)
+		return st.compareOpen(b)
 	case b.Epoch == st.Epoch && b.Offset == st.Offset && b.Before == st.Tail:
-		return take
+		return fits
 	case b.Op != wire.OpEnd && b.Epoch == st.Epoch && b.End == st.Offset && b.After == st.Tail:
 		return repeat
 	}
-	return elsewhere
+	return outOfPlace
 }
 
-func (st *stream) judgeOpen(b *wire.Batch) verdict {
+func (st *stream) compareOpen(b *wire.Batch) verdict {
 	same := b.Epoch == st.Epoch && b.Offset == st.Offset && b.Before == st.Tail
 	switch {
-	case same && st.calledSo(b):
+	case same && st.hasNames(b):
 		return repeat
 	case same || b.Epoch == st.Epoch+1:
-		return take
+		return fits
 	}
-	return elsewhere
+	return outOfPlace
 }

@@ -11,10 +11,10 @@ import (
 	"fanin/internal/wire"
 )
 
-// take puts a batch into the group, or its answer if there is nothing to keep.
+// accept puts a batch into the group, or its answer if there is nothing to keep.
 // Its answer goes out with the group's commit: what is said of a watermark must
 // be durable first.
-func (w *writer) take(r *request) (err error) {
+func (w *writer) accept(r *request) (err error) {
 	b := r.batch
 	var outcome error
 	if len(b.Extensions) > 0 {
@@ -23,9 +23,9 @@ func (w *writer) take(r *request) (err error) {
 	switch {
 	case outcome != nil || err != nil:
 	case b.Stream.IsZero():
-		err = w.takeLines(b)
+		err = w.acceptAnonymous(b)
 	default:
-		outcome, err = w.takeStream(b)
+		outcome, err = w.acceptStream(b)
 	}
 	w.group.undivided = false
 	if err != nil {
@@ -35,9 +35,9 @@ func (w *writer) take(r *request) (err error) {
 	return err
 }
 
-// takeStream finds the stream of b, and returns what to answer, and an error that
+// acceptStream finds the stream of b, and returns what to answer, and an error that
 // ends the writer.
-func (w *writer) takeStream(b *wire.Batch) (outcome, fatal error) {
+func (w *writer) acceptStream(b *wire.Batch) (outcome, fatal error) {
 	owner := b.Agent
 	if b.Kind == wire.StreamKey {
 		owner = "" // the key alone names the request, whatever its sender
@@ -50,32 +50,32 @@ func (w *writer) takeStream(b *wire.Batch) (outcome, fatal error) {
 	}
 	switch b.Kind {
 	case wire.StreamLossy:
-		return w.takeLossy(id, b)
+		return w.acceptLossy(id, b)
 	case wire.StreamKey:
-		return w.takeKey(id, b)
+		return w.acceptKey(id, b)
 	}
-	return w.takeBatch(id, b)
+	return w.acceptBatch(id, b)
 }
 
 func (w *writer) answer(r *request, err error) {
 	w.group.answers = append(w.group.answers, answer{r, err})
 }
 
-// takeBatch takes what can be sent again: all of it, or nothing.
-func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
+// acceptBatch takes what can be sent again: all of it, or nothing.
+func (w *writer) acceptBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
 	st := w.catalog.streams[id]
 	n := w.s.counts.of(b.Input)
-	switch st.judge(b) {
+	switch st.compare(b) {
 	case repeat:
 		n.Duplicate(countLines(b.Text))
 		return nil, nil
-	case elsewhere:
+	case outOfPlace:
 		n.Rejected(counters.OutOfPlace, countLines(b.Text))
 		return st.expected(), nil
 	}
 	switch b.Op {
 	case wire.OpData:
-		return w.takeText(st, b)
+		return w.acceptText(st, b)
 	case wire.OpOpen:
 		if st == nil {
 			if refused := w.admit(b); refused != nil {
@@ -89,12 +89,12 @@ func (w *writer) takeBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.origin.Value().host, b.Offset, b.End, b.Reason)
 		w.s.counts.streams.skippedBytes.Add(uint64(b.End - b.Offset))
 	}
-	w.note(id, b)
+	w.addRecord(id, b)
 	return nil, nil
 }
 
-// note records an operation that carries no text.
-func (w *writer) note(id wire.StreamID, b *wire.Batch) {
+// addRecord records an operation that carries no text.
+func (w *writer) addRecord(id wire.StreamID, b *wire.Batch) {
 	w.group.streams[id] = true
 	w.group.records = append(w.group.records, record{
 		stream: id, epoch: b.Epoch, op: b.Op, lossy: b.Kind == wire.StreamLossy,
@@ -102,10 +102,10 @@ func (w *writer) note(id wire.StreamID, b *wire.Batch) {
 	})
 }
 
-// takeText lays a batch out, piece by piece between its cuts. A group may be
+// acceptText lays a batch out, piece by piece between its cuts. A group may be
 // committed after each: the watermark then stands at the cut, which is a place
 // in the stream like any other.
-func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
+func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	w.layout.Begin(b.Time, st.origin.Value().host, sourceOf(b.Source, st.source), b.Marks)
 	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset, key: b.Kind == wire.StreamKey}
@@ -123,8 +123,8 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		}
 		r.end, r.after = next.End, next.After
 		r.whole = r.key && r.after == b.Key.Content
-		lines, length := w.lay(r, piece)
-		w.wrote(n, b, lines, length)
+		lines, length := w.layOut(r, piece)
+		w.countWritten(n, b, lines, length)
 		r.offset, at = r.end, next.Text
 		if w.group.mayDivide() {
 			if err := w.commit(); err != nil {
@@ -139,11 +139,11 @@ func (w *writer) takeText(st *stream, b *wire.Batch) (outcome, fatal error) {
 // maxPiece is the longest single line: a split line carries its marks.
 const maxPiece = wire.MaxLine + 256
 
-// takeLines lays anonymous lines out, in slices small enough that no content
+// acceptAnonymous lays anonymous lines out, in slices small enough that no content
 // can make a frame too large for the log.
-func (w *writer) takeLines(b *wire.Batch) error {
+func (w *writer) acceptAnonymous(b *wire.Batch) error {
 	w.layout.Begin(b.Time, hostOf(b), sourceOf(b.Source, "-"), b.Marks)
-	return w.takeSlices(b, b.Text)
+	return w.acceptSlices(b, b.Text)
 }
 
 // hostOf is the host of a batch as the file has it.
@@ -154,7 +154,7 @@ func sourceOf(source, other string) string {
 	return cmp.Or(wire.CleanSource(source), other)
 }
 
-func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
+func (w *writer) acceptSlices(b *wire.Batch, text []byte) error {
 	const slice = 16 << 10
 	n := w.s.counts.of(b.Input)
 	for len(text) > 0 {
@@ -164,8 +164,8 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 		} else {
 			end += bytes.IndexByte(text[end:], '\n') + 1
 		}
-		lines, length := w.lay(record{time: b.Time}, text[:end])
-		w.wrote(n, b, lines, length)
+		lines, length := w.layOut(record{time: b.Time}, text[:end])
+		w.countWritten(n, b, lines, length)
 		text = text[end:]
 		if w.group.mayDivide() {
 			if err := w.commit(); err != nil {
@@ -177,15 +177,15 @@ func (w *writer) takeSlices(b *wire.Batch, text []byte) error {
 	return nil
 }
 
-// wrote counts what was laid out of b.
-func (w *writer) wrote(n *counters.Input, b *wire.Batch, lines, length int) {
+// countWritten counts what was laid out of b.
+func (w *writer) countWritten(n *counters.Input, b *wire.Batch, lines, length int) {
 	n.Written(lines, length)
 	w.s.counts.shares.add(b, length, w.file.generation)
 }
 
-// lay lays text out under r; anonymous lines continue the record before, if
+// layOut lays text out under r; anonymous lines continue the record before, if
 // that is theirs too.
-func (w *writer) lay(r record, text []byte) (lines, length int) {
+func (w *writer) layOut(r record, text []byte) (lines, length int) {
 	g := &w.group
 	at := len(g.text)
 	g.text, lines = w.layout.Append(g.text, text)
@@ -208,8 +208,8 @@ func (w *writer) lay(r record, text []byte) (lines, length int) {
 
 func countLines(text []byte) int { return lines.Count(text) }
 
-// takeNotices puts the log's own lines into the group.
-func (w *writer) takeNotices() {
+// acceptNotices puts the log's own lines into the group.
+func (w *writer) acceptNotices() {
 	for _, n := range w.s.queue.notices.take() {
 		w.s.counts.of(ownInput).Received(1, len(n.text))
 		if w.s.Format == "raw" {
@@ -217,6 +217,6 @@ func (w *writer) takeNotices() {
 			continue
 		}
 		w.layout.Begin(n.time, w.s.Host, wire.SourceNotice, nil)
-		w.s.counts.of(ownInput).Written(w.lay(record{time: n.time}, n.text))
+		w.s.counts.of(ownInput).Written(w.layOut(record{time: n.time}, n.text))
 	}
 }

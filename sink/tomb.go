@@ -25,9 +25,9 @@ const maxTombs = 16 << 10
 
 func newTombs() tombs { return tombs{byID: make(map[wire.StreamID]*tomb)} }
 
-// bury remembers a lossy stream whose end says how many lines it had; 0 says that
+// remember remembers a lossy stream whose end says how many lines it had; 0 says that
 // it is not worth it.
-func (t *tombs) bury(st *stream, r *record) {
+func (t *tombs) remember(st *stream, r *record) {
 	if r.lossy && r.after > 0 {
 		t.add(&tomb{id: st.id, epoch: r.epoch, offset: r.end, lines: int64(r.after)})
 	}

@@ -62,14 +62,14 @@ func Generations(path, state string) ([]Generation, error) {
 	if state == "" {
 		state = StateDir(path)
 	}
-	sl, err := readSlot(state)
+	sl, err := readCheckpoint(state)
 	if err != nil {
 		return nil, err
 	}
 	if sl == nil {
 		return nil, fmt.Errorf("%s holds no state of a log: %w", state, fs.ErrNotExist)
 	}
-	c, err := readTable(nil, state, sl.Table, sl.TableSize)
+	c, err := readCatalogLog(nil, state, sl.CatalogLog, sl.CatalogLogSize)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func Verify(ctx context.Context, path, state string) (Report, error) {
 		state = StateDir(path)
 	}
 	for try := 0; ; try++ {
-		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport), found: make(map[problemKind]int), keys: make(map[wire.StreamID]int64)}
+		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport), problems: make(map[problemKind]int), keys: make(map[wire.StreamID]int64)}
 		v.report.Path = path
 		err := v.run(ctx)
 		// A running collector rotates and compresses under our eyes: look again.
@@ -106,12 +106,12 @@ type streamEpoch struct {
 
 type verifier struct {
 	path, state string
-	slot        *slot
+	slot        *checkpointSlot
 	catalog     *catalog
 	report      Report
 	last        map[streamEpoch]int64 // where each epoch of a stream stood
 	streams     map[wire.StreamID]*StreamReport
-	found       map[problemKind]int
+	problems    map[problemKind]int
 	order       []problemKind
 	keys        map[wire.StreamID]int64 // the record that follows the last one of each partial request
 }
@@ -121,23 +121,23 @@ type problemKind struct{ file, format string }
 
 // shown is how many problems of a kind are told one by one: what one mishap did to
 // thousands of records would hide all else.
-const shown = 2
+const maxReported = 2
 
 func (v *verifier) problem(file, format string, args ...any) {
 	k := problemKind{file, format}
-	if v.found[k]++; v.found[k] == 1 {
+	if v.problems[k]++; v.problems[k] == 1 {
 		v.order = append(v.order, k)
 	}
 	v.report.Found++
-	if v.found[k] <= shown && len(v.order) <= 1000 {
+	if v.problems[k] <= maxReported && len(v.order) <= 1000 {
 		v.report.Problems = append(v.report.Problems, file+": "+fmt.Sprintf(format, args...))
 	}
 }
 
-// sum says of each kind how many there were that were not told.
-func (v *verifier) sum() {
+// summarize says of each kind how many there were that were not told.
+func (v *verifier) summarize() {
 	for _, k := range v.order {
-		if more := v.found[k] - shown; more > 0 {
+		if more := v.problems[k] - maxReported; more > 0 {
 			v.report.Problems = append(v.report.Problems, fmt.Sprintf("%s: and %d more of this kind: %s", k.file, more, verbs.ReplaceAllString(k.format, "...")))
 		}
 	}
@@ -151,18 +151,18 @@ func (v *verifier) note(format string, args ...any) {
 
 // moved reports whether there is a newer checkpoint than the one looked at.
 func (v *verifier) moved() bool {
-	sl, err := readSlot(v.state)
+	sl, err := readCheckpoint(v.state)
 	return err == nil && sl != nil && v.slot != nil && sl.Seq != v.slot.Seq
 }
 
 func (v *verifier) run(ctx context.Context) (err error) {
-	if v.slot, err = readSlot(v.state); err != nil {
+	if v.slot, err = readCheckpoint(v.state); err != nil {
 		return err
 	}
 	if v.slot == nil {
 		return fmt.Errorf("%s holds no state of a log; is the path right?", v.state)
 	}
-	if v.catalog, err = readTable(nil, v.state, v.slot.Table, v.slot.TableSize); err != nil {
+	if v.catalog, err = readCatalogLog(nil, v.state, v.slot.CatalogLog, v.slot.CatalogLogSize); err != nil {
 		return err
 	}
 	v.report.Generations = v.catalog.list()
@@ -177,7 +177,7 @@ func (v *verifier) run(ctx context.Context) (err error) {
 	v.watermarks()
 	v.keyMarks()
 	v.waiting()
-	v.sum()
+	v.summarize()
 	for _, st := range v.streams {
 		v.report.Streams = append(v.report.Streams, *st)
 	}
@@ -297,7 +297,7 @@ func (f *verifiedFile) against(ledger []byte) error {
 
 // record checks one record's text, and its place in its stream.
 func (f *verifiedFile) record(r *record) error {
-	f.v.place(f.g, r)
+	f.v.checkOrder(f.g, r)
 	if r.length == 0 {
 		return nil
 	}
@@ -344,8 +344,8 @@ func (f *verifiedFile) short(r *record, lines int, err error) error {
 
 const unknownBytes = "bytes %d to %d are in no record: another program wrote them"
 
-// place holds a record against where its stream stood.
-func (v *verifier) place(g *generation, r *record) {
+// checkOrder holds a record against where its stream stood.
+func (v *verifier) checkOrder(g *generation, r *record) {
 	if r.key {
 		v.placeKey(g, r)
 		return
@@ -398,7 +398,7 @@ func (v *verifier) waiting() {
 		return
 	}
 	defer f.Close()
-	r := &walReader{f: f, path: path, size: v.slot.WALSize, life: v.slot.Life, lsn: v.slot.LSN, head: v.slot.Head}
+	r := &walReader{f: f, path: path, size: v.slot.WALSize, epoch: v.slot.WALEpoch, lsn: v.slot.LSN, head: v.slot.Head}
 	for {
 		fr, err := r.next()
 		if err != nil || fr == nil {

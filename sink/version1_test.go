@@ -84,13 +84,13 @@ func nameFile(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(StateDir(path), slotName)
+	name := filepath.Join(StateDir(path), checkpointName)
 	b, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for at := 0; at < len(b); at += blockSize {
-		s, err := decodeSlot(b[at : at+blockSize])
+		s, err := decodeCheckpoint(b[at : at+blockSize])
 		if err != nil {
 			continue
 		}
@@ -145,7 +145,7 @@ func expectV1(t *testing.T, s *Sink, want streamV1) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kind := kindV1(want.Lossy, want.Agent)
+	kind := kindOfVersion1(want.Lossy, want.Agent)
 	st := s.view.catalog.streams[s.view.catalog.id(kind, want.Agent, own)]
 	if st == nil {
 		t.Fatalf("stream %s of %s is not known any more", want.Stream, want.Agent)
@@ -211,17 +211,17 @@ func TestFrameOfALaterRelease(t *testing.T) {
 		binary.LittleEndian.PutUint32(b[4:], disk.Checksum(b[8:head]))
 		ring := make([]byte, 4*blockSize)
 		copy(ring, b)
-		r := &walReader{f: strings.NewReader(string(ring)), path: "wal", size: int64(len(ring)), life: goldenFrame().life, lsn: goldenFrame().lsn - 1}
+		r := &walReader{f: strings.NewReader(string(ring)), path: "wal", size: int64(len(ring)), epoch: goldenFrame().walEpoch, lsn: goldenFrame().lsn - 1}
 		var damaged *DamagedError
 		if _, err := r.next(); !errors.As(err, &damaged) || !strings.Contains(err.Error(), "a later release") {
 			t.Errorf("%q: %v", extension, err)
 		}
-		r.life++
+		r.epoch++
 		if f, err := r.next(); f != nil || err != nil {
 			t.Errorf("%q of another life: %v, %v", extension, f, err)
 		}
 	}
-	if _, err := decodeSlot(slotOfVersion(t, slotVersion+1)); err == nil || !strings.Contains(err.Error(), "install the release") {
+	if _, err := decodeCheckpoint(slotOfVersion(t, slotVersion+1)); err == nil || !strings.Contains(err.Error(), "install the release") {
 		t.Errorf("a checkpoint of a later version: %v", err)
 	}
 }
@@ -237,7 +237,7 @@ func keyExtension(n int, flags byte) string {
 }
 
 func slotOfVersion(t *testing.T, version int) []byte {
-	b, err := (&slot{Version: version}).encode()
+	b, err := (&checkpointSlot{Version: version}).encode()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ import (
 type wal struct {
 	f       *disk.File
 	size    int64
-	life    uint64
+	epoch   uint64
 	lsn     uint64 // of the last frame
 	durable uint64 // highest lsn on the disk
 	head    int64  // where the next frame may begin
@@ -65,8 +65,8 @@ func openWAL(d *disk.Disk, dir string, size int64) (*disk.File, error) {
 // errNoRoom says that a checkpoint must free the ring first.
 var errNoRoom = errors.New("the write-ahead log waits for a checkpoint")
 
-// place says where a frame of n bytes would begin and where the next one could.
-func (w *wal) place(n int64) (at, next int64, err error) {
+// nextOffset says where a frame of n bytes would begin and where the next one could.
+func (w *wal) nextOffset(n int64) (at, next int64, err error) {
 	n = (n + blockSize - 1) / blockSize * blockSize
 	at = w.head
 	if in := at % w.size; in+n > w.size {
@@ -81,9 +81,9 @@ func (w *wal) place(n int64) (at, next int64, err error) {
 // append writes f as the next frame, or nothing and errNoRoom. The frame is not
 // committed before sync returned nil.
 func (w *wal) append(f *frame) error {
-	f.life, f.lsn, f.durable = w.life, w.lsn+1, w.durable
+	f.walEpoch, f.lsn, f.durable = w.epoch, w.lsn+1, w.durable
 	w.buf = f.appendHead(w.buf[:0])
-	at, next, err := w.place(int64(len(w.buf) + len(f.text)))
+	at, next, err := w.nextOffset(int64(len(w.buf) + len(f.text)))
 	if err != nil {
 		return err
 	}
@@ -125,15 +125,15 @@ func (e *DamagedError) Error() string {
 
 // walReader reads frames from a ring in their order.
 type walReader struct {
-	f    io.ReaderAt
-	path string
-	size int64
-	life uint64
-	lsn  uint64 // of the last frame read
-	head int64  // where the next one may begin
+	f     io.ReaderAt
+	path  string
+	size  int64
+	epoch uint64
+	lsn   uint64 // of the last frame read
+	head  int64  // where the next one may begin
 
-	place int64  // of the last frame in the file
-	buf   []byte // its bytes
+	offset int64  // of the last frame in the file
+	buf    []byte // its bytes
 }
 
 // next returns the next frame, nil at the end. The frame is good until the next call.
@@ -143,8 +143,8 @@ func (r *walReader) next() (*frame, error) {
 		if err != nil {
 			return nil, err
 		}
-		if f != nil && f.life == r.life && f.lsn == r.lsn+1 {
-			r.lsn, r.head, r.place = f.lsn, at+(int64(n)+blockSize-1)/blockSize*blockSize, at%r.size
+		if f != nil && f.walEpoch == r.epoch && f.lsn == r.lsn+1 {
+			r.lsn, r.head, r.offset = f.lsn, at+(int64(n)+blockSize-1)/blockSize*blockSize, at%r.size
 			r.buf = r.buf[:n]
 			return f, nil
 		}
@@ -170,7 +170,7 @@ func (r *walReader) at(place int64) (*frame, int, error) {
 		return nil, 0, fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
 	}
 	f, n, err := parseFrame(b)
-	if errors.Is(err, errLater) && f.life == r.life {
+	if errors.Is(err, errNewerRelease) && f.walEpoch == r.epoch {
 		return nil, 0, &DamagedError{r.path, place, err.Error()}
 	}
 	if err != nil {
@@ -188,7 +188,7 @@ func (r *walReader) checkEnd() error {
 		if err != nil {
 			return err
 		}
-		if f != nil && f.life == r.life && f.lsn > lsn && f.durable > lsn {
+		if f != nil && f.walEpoch == r.epoch && f.lsn > lsn && f.durable > lsn {
 			return &DamagedError{r.path, end % r.size, fmt.Sprintf(
 				"frame %d of the write-ahead log is damaged, and frame %d at byte %d shows that it was committed", lsn+1, f.lsn, place)}
 		}
@@ -211,15 +211,15 @@ func wholeFrames(f io.ReaderAt, size int64) (frames []frame) {
 	var life uint64
 	for i := range frames {
 		if frames[i].lsn == newest {
-			life = frames[i].life
+			life = frames[i].walEpoch
 		}
 	}
-	frames = slices.DeleteFunc(frames, func(f frame) bool { return f.life != life })
+	frames = slices.DeleteFunc(frames, func(f frame) bool { return f.walEpoch != life })
 	slices.SortFunc(frames, func(a, b frame) int { return cmp.Compare(a.lsn, b.lsn) })
 	return frames
 }
 
 // behind keeps the frames that a checkpoint does not cover.
-func behind(frames []frame, sl *slot) []frame {
+func behind(frames []frame, sl *checkpointSlot) []frame {
 	return slices.DeleteFunc(frames, func(f frame) bool { return f.lsn <= sl.LSN })
 }

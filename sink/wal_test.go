@@ -47,7 +47,7 @@ func TestOlderLife(t *testing.T) {
 		p.cut.Store(true)
 		s.Close(context.Background())
 		if i == 0 { // all of the state but the ring is lost, so numbers begin anew
-			if err := os.Remove(filepath.Join(s.State, slotName)); err != nil {
+			if err := os.Remove(filepath.Join(s.State, checkpointName)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -67,7 +67,7 @@ func TestRingWaits(t *testing.T) {
 	var held atomic.Bool
 	release := make(chan struct{})
 	p := power{each: func(op disk.Op, path string) {
-		if held.Load() && op == disk.OpWrite && filepath.Base(path) == slotName {
+		if held.Load() && op == disk.OpWrite && filepath.Base(path) == checkpointName {
 			<-release
 		}
 	}}
@@ -119,7 +119,7 @@ func ring(t *testing.T, n int, syncEach bool) (path string, places []int64) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	w := &wal{f: f, size: 64 << 10, life: 5}
+	w := &wal{f: f, size: 64 << 10, epoch: 5}
 	for i := range n {
 		places = append(places, w.head)
 		text := []byte{'0' + byte(i), '\n'}
@@ -144,7 +144,7 @@ func readRing(t *testing.T, path string) (texts string, err error) {
 		t.Fatal(oerr)
 	}
 	defer f.Close()
-	r := &walReader{f: f, path: path, size: 64 << 10, life: 5}
+	r := &walReader{f: f, path: path, size: 64 << 10, epoch: 5}
 	for {
 		fr, err := r.next()
 		if fr == nil || err != nil {

@@ -10,7 +10,7 @@ import (
 // Welcome is what to tell an agent that connects. All of it is durable.
 func (s *Sink) Welcome(agent string) wire.Welcome {
 	s.view.mu.RLock()
-	w := wire.Welcome{Log: s.view.catalog.log, Incarnation: s.view.catalog.incarnation}
+	w := wire.Welcome{Log: s.view.catalog.log, Incarnation: s.view.catalog.logIncarnation}
 	streams := slices.Clone(s.view.catalog.agents[agent])
 	s.view.mu.RUnlock()
 	w.Listing = wire.Listing{Count: len(streams), Pages: func(size int) iter.Seq[[]wire.StreamState] {

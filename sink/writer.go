@@ -76,7 +76,7 @@ func (w *writer) run() error {
 			return w.finish()
 		}
 		if err == nil {
-			w.takeNotices()
+			w.acceptNotices()
 			err = w.commit()
 		}
 		if err != nil {
@@ -97,7 +97,7 @@ func (w *writer) stopBusy() {
 // gather takes r and all that waits behind it, up to a full group.
 func (w *writer) gather(r *request) error {
 	for {
-		if err := w.take(r); err != nil {
+		if err := w.accept(r); err != nil {
 			return err
 		}
 		if w.group.full() {

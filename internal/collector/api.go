@@ -164,7 +164,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 			code = http.StatusNotFound
 		case errors.Is(err, sink.ErrNoPosition):
 			code = http.StatusGone
-		case errors.Is(err, sink.ErrNoPlace), errors.Is(err, errFilter):
+		case errors.Is(err, sink.ErrNotInLog), errors.Is(err, errFilter):
 			code = http.StatusBadRequest
 		case errors.Is(err, sink.ErrBusy):
 			code = http.StatusConflict

@@ -90,7 +90,7 @@ func (c *server) giveStreams(ctx context.Context, q url.Values) (any, error) {
 	if from == "" || !goodAgent.MatchString(to) || from == to {
 		return nil, fmt.Errorf("%w: give from, an agent's id, and to, another's", errFilter)
 	}
-	n, err := c.sink.Give(ctx, from, to, c.sessions.Has)
+	n, err := c.sink.Reassign(ctx, from, to, c.sessions.Has)
 	return changedStreams{n}, err
 }
 

@@ -60,7 +60,7 @@ func write(ctx context.Context, d *disk.Disk, src *disk.File, temp string, mode 
 		return err
 	}
 	defer f.Close()
-	p := packer{src: src, out: f, text: make([]byte, memberText), time: fi.ModTime()}
+	p := compressor{src: src, out: f, text: make([]byte, memberText), time: fi.ModTime()}
 	if p.zip, err = gzip.NewWriterLevel(io.Discard, gzip.BestSpeed); err != nil {
 		return err
 	}
@@ -73,8 +73,8 @@ func write(ctx context.Context, d *disk.Disk, src *disk.File, temp string, mode 
 	return cmp.Or(f.Sync(), f.Close())
 }
 
-// packer writes one archive.
-type packer struct {
+// compressor writes one archive.
+type compressor struct {
 	src, out *disk.File
 	zip      *gzip.Writer
 	time     time.Time // when src was last written
@@ -84,7 +84,7 @@ type packer struct {
 	at, read int64 // bytes of data members, and of text
 }
 
-func (p *packer) pack(ctx context.Context) error {
+func (p *compressor) pack(ctx context.Context) error {
 	for {
 		began := time.Now()
 		n, err := p.next()
@@ -105,7 +105,7 @@ func (p *packer) pack(ctx context.Context) error {
 }
 
 // next reads the next member's text.
-func (p *packer) next() (int, error) {
+func (p *compressor) next() (int, error) {
 	n, err := p.src.ReadAt(p.text, p.read)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
@@ -118,7 +118,7 @@ func (p *packer) next() (int, error) {
 	return n, nil
 }
 
-func (p *packer) member(text []byte) error {
+func (p *compressor) member(text []byte) error {
 	p.packed.Reset()
 	p.zip.Reset(&p.packed)
 	p.zip.ModTime = p.time

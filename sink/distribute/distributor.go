@@ -135,7 +135,7 @@ func (d *Distributor) Replay(ctx context.Context, name, from string) (sink.Posit
 	if err != nil {
 		return sink.Position{}, err
 	}
-	at, err := d.sink.Place(ctx, from)
+	at, err := d.sink.Resolve(ctx, from)
 	if err != nil {
 		return at, err
 	}

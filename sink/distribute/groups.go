@@ -83,7 +83,7 @@ func (d *Distributor) findOrCreate(name, from string, ip netip.Addr) (*group, er
 	if d.cursors.lost {
 		from = "start" // the group may have existed
 	}
-	at, err := d.sink.Place(d.ctx, from)
+	at, err := d.sink.Resolve(d.ctx, from)
 	if err != nil {
 		return nil, fmt.Errorf("group %s is new, and cannot begin at %q: %w", name, from, err)
 	}

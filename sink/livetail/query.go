@@ -64,7 +64,7 @@ func (t *Tail) begin(r *http.Request, v url.Values, from string, match *line.Mat
 		if err != nil {
 			return at, fmt.Errorf("Last-Event-ID: %w", err)
 		}
-		return t.Sink.Place(r.Context(), at.String())
+		return t.Sink.Resolve(r.Context(), at.String())
 	}
 	n, err := number(v, "n", 0, maxN)
 	if err != nil {
@@ -73,7 +73,7 @@ func (t *Tail) begin(r *http.Request, v url.Values, from string, match *line.Mat
 	if n > 0 && from == "" {
 		return t.Sink.Back(r.Context(), t.Sink.End(), int(n), match, maxBack)
 	}
-	return t.Sink.Place(r.Context(), from)
+	return t.Sink.Resolve(r.Context(), from)
 }
 
 // known returns an error for a parameter that does not exist: it may be a typing error.

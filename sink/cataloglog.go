@@ -48,7 +48,9 @@ const (
 	entryExtension    = 9
 )
 
-func tableName(dir string, n uint64) string { return filepath.Join(dir, fmt.Sprintf("table-%d", n)) }
+func catalogLogName(dir string, n uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("table-%d", n))
+}
 
 // delta appends what changed since the last call to dst, and calls it unchanged.
 func (c *catalog) delta(dst []byte) []byte {
@@ -112,7 +114,7 @@ func (st *stream) entry(gone bool) []byte {
 	b = msgp.AppendString(msgp.AppendString(msgp.AppendString(b, n.agent), n.address), n.host)
 	b = msgp.AppendBytes(msgp.AppendString(b, n.source), []byte(n.identity))
 	b = msgp.AppendUint64(msgp.AppendInt64(msgp.AppendUint32(b, st.Epoch), st.Offset), uint64(st.Tail))
-	b = msgp.AppendUint8(msgp.AppendInt64(msgp.AppendInt64(b, st.lines), st.seen), st.fed)
+	b = msgp.AppendUint8(msgp.AppendInt64(msgp.AppendInt64(b, st.lines), st.seen), st.batches)
 	b = msgp.AppendArrayHeader(b, uint32(len(st.Trail)))
 	for _, p := range st.Trail {
 		b = msgp.AppendUint64(msgp.AppendInt64(msgp.AppendArrayHeader(b, 2), p.Offset), uint64(p.Tail))
@@ -135,26 +137,26 @@ func (g *generation) entry(gone bool) []byte {
 	b := msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(nil, 8), entryGeneration), g.number)
 	b = msgp.AppendInt64(msgp.AppendUint64(msgp.AppendString(b, g.name), g.inode), g.size)
 	b = msgp.AppendString(b, g.state)
-	return msgp.AppendInt64(msgp.AppendInt64(b, micros(g.opened)), micros(g.closed))
+	return msgp.AppendInt64(msgp.AppendInt64(b, microsOf(g.opened)), microsOf(g.closed))
 }
 
-func micros(t time.Time) int64 {
+func microsOf(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
 	return t.UnixMicro()
 }
 
-func fromMicros(n int64) time.Time {
+func timeOf(n int64) time.Time {
 	if n == 0 {
 		return time.Time{}
 	}
 	return time.UnixMicro(n).UTC()
 }
 
-// readTable makes a catalog of the first size bytes of table n.
-func readTable(d *disk.Disk, dir string, n uint64, size int64) (*catalog, error) {
-	path := tableName(dir, n)
+// readCatalogLog makes a catalog of the first size bytes of table n.
+func readCatalogLog(d *disk.Disk, dir string, n uint64, size int64) (*catalog, error) {
+	path := catalogLogName(dir, n)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the table: %w", err)
@@ -274,7 +276,7 @@ func (c *catalog) loadNoTomb(r *elements) error {
 
 func (c *catalog) loadGeneration(r *elements) error {
 	g := &generation{number: r.Uint(), name: r.String(), inode: r.Uint(), size: r.Int(), state: r.String()}
-	g.opened, g.closed = fromMicros(r.Int()), fromMicros(r.Int())
+	g.opened, g.closed = timeOf(r.Int()), timeOf(r.Int())
 	c.replaceGeneration(g, r.Err == nil)
 	return r.Err
 }
@@ -297,17 +299,17 @@ func (e *elements) stream(v1 bool) *stream {
 	n.host, n.source, n.identity = e.String(), e.String(), string(e.Bin())
 	st.Epoch, st.Offset, st.Tail = uint32(e.Int()), e.Int(), wire.Hash(e.Uint())
 	if v1 {
-		n.own, n.kind = st.id, kindV1(e.Bool(), n.agent)
+		n.own, n.kind = st.id, kindOfVersion1(e.Bool(), n.agent)
 		st.lines = e.Int()
-		st.fed = 2
+		st.batches = 2
 	} else {
-		st.lines, st.seen, st.fed = e.Int(), e.Int(), uint8(e.Uint())
+		st.lines, st.seen, st.batches = e.Int(), e.Int(), uint8(e.Uint())
 	}
 	for i := e.Array(); i > 0 && e.Err == nil; i-- {
 		e.Array()
 		st.Trail = append(st.Trail, wire.Point{Offset: e.Int(), Tail: wire.Hash(e.Uint())})
 	}
-	n.label(st)
+	n.nameStream(st)
 	return st
 }
 

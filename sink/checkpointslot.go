@@ -20,37 +20,37 @@ import (
 // turn, so that a torn one leaves the other. Each is a block of 4096 bytes:
 //
 //	0 magic "fCKP" · 4 CRC32C of everything from byte 8 to the end of the body · 8 length of the body · 12 body, JSON
-type slot struct {
-	Version     int       `json:"version"`
-	Seq         uint64    `json:"seq"` // counts checkpoints; the slot is Seq modulo 2
-	Log         string    `json:"log"`
-	Incarnation string    `json:"incarnation"`
-	Boot        string    `json:"boot"`     // of the machine, when it was written
-	Sync        string    `json:"sync"`     // the mode it was written in
-	Clean       bool      `json:"clean"`    // everything is in the file, and on the disk
-	Rotating    bool      `json:"rotating"` // the file may have been moved away since, by us
-	Life        uint64    `json:"life"`
-	LSN         uint64    `json:"lsn"`  // of the last frame that is in the file
-	Head        int64     `json:"head"` // where the next frame is, if any
-	WALSize     int64     `json:"wal_size"`
-	Generation  uint64    `json:"generation"`
-	Inode       uint64    `json:"inode"`
-	Size        int64     `json:"size"`   // of the file
-	Ledger      int64     `json:"ledger"` // bytes of the generation's ledger
-	Table       uint64    `json:"table"`
-	TableSize   int64     `json:"table_size"`
-	Time        time.Time `json:"time"`
-	Began       int64     `json:"began,omitempty"` // the incarnation, in microseconds since 1970
+type checkpointSlot struct {
+	Version        int       `json:"version"`
+	Seq            uint64    `json:"seq"` // counts checkpoints; the slot is Seq modulo 2
+	Log            string    `json:"log"`
+	LogIncarnation string    `json:"incarnation"`
+	Boot           string    `json:"boot"`     // of the machine, when it was written
+	Sync           string    `json:"sync"`     // the mode it was written in
+	Clean          bool      `json:"clean"`    // everything is in the file, and on the disk
+	Rotating       bool      `json:"rotating"` // the file may have been moved away since, by us
+	WALEpoch       uint64    `json:"life"`
+	LSN            uint64    `json:"lsn"`  // of the last frame that is in the file
+	Head           int64     `json:"head"` // where the next frame is, if any
+	WALSize        int64     `json:"wal_size"`
+	Generation     uint64    `json:"generation"`
+	Inode          uint64    `json:"inode"`
+	Size           int64     `json:"size"`   // of the file
+	Ledger         int64     `json:"ledger"` // bytes of the generation's ledger
+	CatalogLog     uint64    `json:"table"`
+	CatalogLogSize int64     `json:"table_size"`
+	Time           time.Time `json:"time"`
+	Began          int64     `json:"began,omitempty"` // the incarnation, in microseconds since 1970
 }
 
 const (
-	slotVersion = 2 // version 1 had other names in frames and in the table; this release reads both
-	slotMagic   = 0x504b4366
-	slotName    = wire.StateMark
-	slotHeader  = 12
+	slotVersion    = 2 // version 1 had other names in frames and in the table; this release reads both
+	slotMagic      = 0x504b4366
+	checkpointName = wire.StateMark
+	slotHeader     = 12
 )
 
-func (s *slot) encode() ([]byte, error) {
+func (s *checkpointSlot) encode() ([]byte, error) {
 	body, err := json.Marshal(s)
 	if err != nil || len(body) > blockSize-slotHeader {
 		return nil, fmt.Errorf("a checkpoint of %d bytes does not fit: %v", len(body), err)
@@ -63,7 +63,7 @@ func (s *slot) encode() ([]byte, error) {
 	return b, nil
 }
 
-func decodeSlot(b []byte) (*slot, error) {
+func decodeCheckpoint(b []byte) (*checkpointSlot, error) {
 	le := binary.LittleEndian
 	if len(b) < blockSize || le.Uint32(b) != slotMagic || le.Uint32(b[8:]) > blockSize-slotHeader {
 		return nil, errors.New("no checkpoint is there")
@@ -72,7 +72,7 @@ func decodeSlot(b []byte) (*slot, error) {
 	if disk.Checksum(b[8:end]) != le.Uint32(b[4:]) {
 		return nil, errors.New("the checkpoint is torn or damaged")
 	}
-	var s slot
+	var s checkpointSlot
 	if err := json.Unmarshal(b[slotHeader:end], &s); err != nil {
 		return nil, fmt.Errorf("the checkpoint is no JSON: %w", err)
 	}
@@ -82,10 +82,10 @@ func decodeSlot(b []byte) (*slot, error) {
 	return &s, nil
 }
 
-// readSlot returns the newest whole slot in dir; nil when there never was one.
+// readCheckpoint returns the newest whole slot in dir; nil when there never was one.
 // One torn slot is what a crash leaves; two are damage.
-func readSlot(dir string) (*slot, error) {
-	path := filepath.Join(dir, slotName)
+func readCheckpoint(dir string) (*checkpointSlot, error) {
+	path := filepath.Join(dir, checkpointName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -94,8 +94,8 @@ func readSlot(dir string) (*slot, error) {
 		return nil, fmt.Errorf("read the checkpoint: %w", err)
 	}
 	b = append(b, make([]byte, max(0, 2*blockSize-len(b)))...)
-	one, err1 := decodeSlot(b[:blockSize])
-	two, err2 := decodeSlot(b[blockSize:])
+	one, err1 := decodeCheckpoint(b[:blockSize])
+	two, err2 := decodeCheckpoint(b[blockSize:])
 	switch {
 	case one == nil && two == nil && allZero(b[:blockSize]):
 		return nil, nil // the very first, which goes to the second place, was never finished
@@ -117,31 +117,31 @@ func allZero(b []byte) bool {
 }
 
 // ids returns the log's id and incarnation.
-func (s *slot) ids() (log, incarnation wire.StreamID, err error) {
+func (s *checkpointSlot) ids() (log, incarnation wire.StreamID, err error) {
 	if log, err = wire.ParseStreamID(s.Log); err == nil {
-		incarnation, err = wire.ParseStreamID(s.Incarnation)
+		incarnation, err = wire.ParseStreamID(s.LogIncarnation)
 	}
 	return log, incarnation, err
 }
 
-// openSlots opens the file of both slots and makes durable what it holds: a
+// openCheckpoints opens the file of both slots and makes durable what it holds: a
 // process that was killed between a write and its sync leaves a slot in the page
 // cache only. The next one goes over the other slot, and while it is being written,
 // this one is all there is. It is written again, for after a failed sync the cache
 // says of bytes that they are on the disk, and they are not.
-func openSlots(d *disk.Disk, dir string) (*disk.File, error) {
-	f, err := d.Open(filepath.Join(dir, slotName), os.O_RDWR|os.O_CREATE, 0o640)
+func openCheckpoints(d *disk.Disk, dir string) (*disk.File, error) {
+	f, err := d.Open(filepath.Join(dir, checkpointName), os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	if err := keepSlots(f, d, dir); err != nil {
+	if err := keepCheckpoints(f, d, dir); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-func keepSlots(f *disk.File, d *disk.Disk, dir string) error {
+func keepCheckpoints(f *disk.File, d *disk.Disk, dir string) error {
 	both := make([]byte, 2*blockSize)
 	_, err := f.File.ReadAt(both, 0)
 	if errors.Is(err, io.EOF) {
