@@ -106,6 +106,58 @@ func TestAppendInParts(t *testing.T) {
 	}
 }
 
+// The repeat is divided otherwise than the request was at first.
+func TestAppendDividedOtherwise(t *testing.T) {
+	for _, first := range []int{1, 3, 5000} {
+		for _, sizes := range [][]int{{9000}, {1, 8999}, {3, 8997}, {5000, 4000}, {5001, 3999}, {4096, 4096, 808}, {4999, 1, 4000}} {
+			m := new(appendertest.Memory)
+			q := &Requests{Log: m}
+			m.Before = func(_ context.Context, b wire.Batch) error {
+				if b.Offset > 0 {
+					return errors.New("the log stopped")
+				}
+				return nil
+			}
+			if _, err := q.Append(t.Context(), request("a", first, 9000-first)); err == nil {
+				t.Fatal("the log did not stop")
+			}
+			m.Before = nil
+			r := request("a", sizes...)
+			r.Batches[0].Cuts = []wire.Cut{{Text: 3}} // of no meaning
+			if o, err := q.Append(t.Context(), r); err != nil || o.Repeat {
+				t.Fatalf("first %d, then %v: %+v, %v", first, sizes, o, err)
+			}
+			holds(t, m, 9000, 1)
+			for _, b := range m.Kept() {
+				if b.Check() != nil || len(b.Cuts) != (int(b.End-b.Offset)-1)/wire.MaxCutLines && first != 5000 {
+					t.Errorf("first %d, then %v: a batch of %d records with %d cuts: %v", first, sizes, b.End-b.Offset, len(b.Cuts), b.Check())
+				}
+			}
+		}
+	}
+}
+
+// The log goes back, as it does without syncs: what it lost is sent again.
+func TestAppendToALogThatWentBack(t *testing.T) {
+	r := request("a", 3, 3, 3)
+	list, _ := r.batches()
+	var offsets []int64
+	log := appenderFunc(func(_ context.Context, b wire.Batch) error {
+		offsets = append(offsets, b.Offset)
+		if len(offsets) == 3 {
+			return &wire.Expected{Known: true, Watermark: wire.Watermark{Point: wire.Point{Offset: 3, Tail: list[0].After}}}
+		}
+		return nil
+	})
+	if _, err := (&Requests{Log: log}).Append(t.Context(), r); err != nil || fmt.Sprint(offsets) != "[0 3 6 0 3 6]" {
+		t.Fatalf("batches at %v, %v", offsets, err)
+	}
+}
+
+type appenderFunc func(context.Context, wire.Batch) error
+
+func (f appenderFunc) Append(ctx context.Context, b wire.Batch) error { return f(ctx, b) }
+
 // The log is somewhere that the request never was.
 func TestAppendElsewhere(t *testing.T) {
 	m := new(appendertest.Memory)
