@@ -61,7 +61,8 @@ var ErrDraining = errors.New("shutting down")
 // none can forget a rule. It does not look at every line: an Appender relies only on
 // Text ending in a newline.
 func (b *Batch) Check() error {
-	return cmp.Or(b.checkOperation(), b.checkOffsets(), b.checkNames(), b.checkKey(), b.checkExtensions(), b.checkText())
+	return cmp.Or(b.checkOperation(), b.checkOffsets(), b.checkNames(),
+		b.checkKey(), b.checkExtensions(), b.checkText())
 }
 
 func (b *Batch) checkOperation() error {

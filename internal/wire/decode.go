@@ -49,15 +49,15 @@ func (d *Decoder) Buffered() int { return d.in.R.Buffered() }
 var ErrProtocol = errors.New("protocol error")
 
 // Next reads the next frame into f. It returns io.EOF between two frames, an
-// ErrProtocol for what is no frame, and else the reader's error. The batch's
-// text is the caller's to free.
+// ErrProtocol for bytes that are not a frame, and otherwise the reader's error. The
+// caller releases the batch's text.
 func (d *Decoder) Next(f *Frame) error {
 	*f = Frame{}
 	d.in.Err = nil
 	t := d.in.Type()
 	switch {
 	case d.in.Err == io.EOF && d.in.R.Buffered() == 0:
-		return io.EOF // the one place where it is a clean end
+		return io.EOF // only here it is a clean end
 	case d.in.Err == nil && t != msgp.ArrayType:
 		d.in.Fail("a frame begins with %v, want an array", t)
 	}
@@ -85,7 +85,8 @@ func classify(k Kind, err error) error {
 // lengths is how many elements each kind of frame has.
 var lengths = [...]uint32{
 	KindBatch: batchElements, KindOpen: 7, KindSkip: 8, KindEnd: 5, KindPing: 2, KindLossy: 11,
-	KindWelcome: 6, KindStreams: 2, KindAck: 2, KindNack: 7, KindRefuse: 3, KindLater: 3, KindFault: 3, KindPong: 2, KindDrain: 1,
+	KindWelcome: 6, KindStreams: 2, KindAck: 2, KindNack: 7, KindRefuse: 3, KindLater: 3,
+	KindFault: 3, KindPong: 2, KindDrain: 1,
 }
 
 const (
@@ -93,7 +94,7 @@ const (
 	batchElementsV1 = 12 // no marks
 )
 
-// kind reads what kind a frame of n elements is.
+// kind reads the kind of a frame of n elements.
 func (d *Decoder) kind(n uint32) Kind {
 	k := Kind(d.in.Uint8())
 	if int(k) >= len(lengths) || lengths[k] == 0 || lengths[k] != n && !(k == KindBatch && n == batchElementsV1) {
@@ -140,7 +141,7 @@ func (d *Decoder) hello(h *Hello, n uint32) {
 	h.Run, h.Host, h.Software = d.in.Int(), d.text(), d.text()
 }
 
-// head reads what batch, open, skip and end begin with.
+// head reads the first elements of batch, open, skip and end.
 func (d *Decoder) head(b *Batch) {
 	b.Stream, b.Epoch, b.Offset = d.id(), d.in.Uint32(), d.in.Int()
 }
@@ -174,7 +175,8 @@ func (d *Decoder) data(n uint32, b *Batch) {
 	}
 	encoding, raw := d.in.Int(), d.in.Int()
 	if raw < 0 || raw > int64(MaxText-labels) || encoding < 0 || encoding > 1 {
-		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, plain or zstd", raw, encoding, MaxText)
+		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, plain or zstd",
+			raw, encoding, MaxText)
 	}
 	if d.in.Err == nil {
 		b.Text, d.in.Err = d.packedText(encoding == 1, raw, labels)
@@ -192,7 +194,7 @@ func (d *Decoder) lossy(b *Batch) {
 	}
 }
 
-// maxCuts is far more than the limits for the text between two of them ask for.
+// maxCuts is far more than the limits for the text between two cuts require.
 const maxCuts = MaxText / MaxCutLines * 4
 
 func (d *Decoder) cuts(b *Batch) {
@@ -238,8 +240,8 @@ func (d *Decoder) id() (id StreamID) {
 	return id
 }
 
-// IsHello reports whether a connection that begins with head is an agent's; more
-// says that head is too short to tell.
+// IsHello reports whether a connection that begins with head is an agent's. If more
+// is true, head is too short to decide.
 func IsHello(head []byte) (yes, more bool) {
 	n := min(len(head), len(Magic))
 	if !bytes.Equal(head[:n], []byte(Magic)[:n]) {
@@ -248,8 +250,8 @@ func IsHello(head []byte) (yes, more bool) {
 	return n == len(Magic), n < len(Magic)
 }
 
-// PeekStream is the stream that the next frame of a stream names. The decoder is
-// of no use afterwards.
+// PeekStream returns the stream of the next frame, which must be one of a stream. The
+// decoder cannot be used afterwards.
 func (d *Decoder) PeekStream() (id StreamID, err error) {
 	d.in.Err = nil
 	k := d.kind(d.in.Array(batchElements))

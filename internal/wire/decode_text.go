@@ -49,8 +49,8 @@ func (d *Decoder) unpack(packed []byte, raw, labels int) ([]byte, error) {
 	}
 	if Expands(len(packed), text) {
 		d.free(room)
-		return nil, msgpack.Errorf("%d bytes of compressed text with %d bytes in %d lines, each line counted as %d bytes more; "+
-			"at most %d times as many: send it uncompressed",
+		return nil, msgpack.Errorf("%d bytes of compressed text with %d bytes in %d lines, "+
+			"each line counted as %d bytes more; at most %d times as many: send it uncompressed",
 			len(packed), raw, bytes.Count(text, []byte{'\n'}), LineCost, MaxExpansion)
 	}
 	return text, nil

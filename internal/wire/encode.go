@@ -17,9 +17,9 @@ func AppendHello(dst []byte, h Hello) []byte {
 	return msgp.AppendString(dst, h.Software)
 }
 
-// AppendBatch appends the frame for b's operation to dst, all but the text
-// itself: the caller writes text right behind it, which is b.Text as it is, or
-// compressed and then with encoding 1.
+// AppendBatch appends the frame for b's operation to dst, without the text: the caller
+// writes text directly after it. That is b.Text unchanged, or compressed and then with
+// encoding 1.
 func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 	switch b.Op {
 	case OpOpen:
@@ -82,7 +82,7 @@ func appendChange(dst []byte, before, name string) []byte {
 	return msgp.AppendString(dst, name)
 }
 
-// appendHead appends what batch, open, skip and end begin with.
+// appendHead appends the first elements of batch, open, skip and end.
 func appendHead(dst []byte, elements uint32, kind Kind, b *Batch) []byte {
 	dst = msgp.AppendArrayHeader(dst, elements)
 	dst = msgp.AppendUint8(dst, uint8(kind))
@@ -91,7 +91,8 @@ func appendHead(dst []byte, elements uint32, kind Kind, b *Batch) []byte {
 	return msgp.AppendInt64(dst, b.Offset)
 }
 
-// AppendLossy appends a whole lossy datagram to dst.
+// AppendLossy appends a whole lossy datagram to dst. It has no marks: all of its lines
+// show its own source and time.
 func AppendLossy(dst []byte, b *Batch) []byte {
 	dst = msgp.AppendArrayHeader(dst, 11)
 	dst = msgp.AppendUint8(dst, uint8(KindLossy))
@@ -107,7 +108,7 @@ func AppendLossy(dst []byte, b *Batch) []byte {
 	return msgp.AppendBytes(dst, b.Text)
 }
 
-// AppendWelcome appends the welcome and the streams frames behind it to dst.
+// AppendWelcome appends the welcome and the streams frames that follow it to dst.
 func AppendWelcome(dst []byte, w Welcome) []byte {
 	for frame := range WelcomeFrames(w, 0) {
 		dst = append(dst, frame...)
@@ -115,9 +116,9 @@ func AppendWelcome(dst []byte, w Welcome) []byte {
 	return dst
 }
 
-// WelcomeFrames is the welcome and the streams frames behind it, one after the
-// other, each at most limit bytes; limit is 4 KiB at least, or 0 for no bound. A
-// frame is valid until the next.
+// WelcomeFrames returns the welcome and the streams frames that follow it, each of at
+// most limit bytes; limit is at least 4 KiB, or 0 for no bound. A frame is valid until
+// the next.
 func WelcomeFrames(w Welcome, limit int) iter.Seq[[]byte] {
 	size := streamsPerFrame
 	if limit > 0 {
@@ -137,7 +138,7 @@ func WelcomeFrames(w Welcome, limit int) iter.Seq[[]byte] {
 	}
 }
 
-// largestState is what one stream takes in a streams frame, at most.
+// largestState is the largest size of one stream in a streams frame.
 const largestState = MaxName + MaxIdentity + MaxTrail*20 + 128
 
 func appendWelcome(dst []byte, w *Welcome) []byte {
@@ -150,7 +151,7 @@ func appendWelcome(dst []byte, w *Welcome) []byte {
 	return appendAbout(dst, &w.About)
 }
 
-// appendAbout appends an account of the log: about 2 KiB at most.
+// appendAbout appends a description of the log's files: about 2 KiB at most.
 func appendAbout(dst []byte, a *About) []byte {
 	dst = msgp.AppendMapHeader(dst, 2)
 	dst = msgp.AppendString(msgp.AppendString(dst, "boot"), a.Boot)
@@ -162,7 +163,7 @@ func appendAbout(dst []byte, a *About) []byte {
 	return dst
 }
 
-// streamsPerFrame bounds a page to well under a mebibyte.
+// streamsPerFrame keeps a page far below a mebibyte.
 const streamsPerFrame = 512
 
 func appendStreams(dst []byte, streams []StreamState) []byte {
@@ -217,8 +218,8 @@ func AppendAnswer(dst []byte, a Answer) []byte {
 	return dst
 }
 
-// AppendFault appends a fault frame: why the connection ends, and after how
-// many seconds to come back.
+// AppendFault appends a fault frame: why the connection ends, and after how many
+// seconds to reconnect.
 func AppendFault(dst []byte, reason string, seconds int64) []byte {
 	dst = msgp.AppendArrayHeader(dst, 3)
 	dst = msgp.AppendUint8(dst, uint8(KindFault))

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Version is the protocol's version, said in the hello. Version 1 had batches
-// without marks and a welcome without an account of the log; its batches may
-// still lie in a JetStream stream, and are read there.
+// Version is the protocol's version, which the hello contains. Version 1 had batches
+// without marks and a welcome without a description of the log; its batches may still
+// be in a JetStream stream, and are read there.
 const Version = 2
 
 // Magic opens every connection of an agent: a MessagePack array of seven whose
@@ -22,35 +22,35 @@ const Magic = "\x97\xa5fanin"
 //	agent -> collector
 //	  hello   ["fanin", version, agent, instance id, run, host, software]
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
-//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text comes last,
-//	          so that its room can be found before it is read.
+//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text is
+//	          last, so that memory for it can be reserved before it is read.
 //	          marks = [[text, host, source, time], ...]: labels of the lines from that byte of the
 //	          text on. A name is nil if it is that of the mark before, and "" if it is the batch's
-//	          own; time is nil or in microseconds since 1970 (UTC).
-//	          At most MaxMarks; raw length and what marks take (Batch.Check) are MaxText at most
+//	          own; time is nil or in microseconds since 1970 (UTC). At most MaxMarks; raw length and
+//	          Batch.LabelBytes together are at most MaxText
 //	  open    [2, stream, epoch, base, tail, source, identity]
 //	  skip    [3, stream, epoch, from, to, before, after, reason]
 //	  end     [4, stream, epoch, offset, tail]
 //	  ping    [5, n]
 //	  lossy   [6, agent, host, source, stream, epoch, offset, end, first line, time, text]
-//	          alone in a UDP datagram, and never answered
+//	          alone in a UDP datagram, never answered, and without marks
 //	collector -> agent
 //	  welcome [16, version, log id, incarnation, number of streams, about]
 //	          about = {"boot": text, "files": [[device, inode, offset, tail], ...]};
 //	          other keys are skipped
 //	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
-//	          trail = [[offset, tail], ...]; one page of at most 512 streams, as many
-//	          pages as it takes, behind the welcome
+//	          trail = [[offset, tail], ...]; pages of at most 512 streams each follow the
+//	          welcome
 //	  ack     [18, stream]           the batch, open, skip or end is committed
 //	  nack    [19, stream, known, epoch, offset, tail, trail]
 //	  refuse  [20, stream, reason]   never send this again
 //	  later   [21, stream, reason]   not known whether it was committed: send it again
-//	  fault   [22, reason, seconds]  the connection ends here; come back not before
+//	  fault   [22, reason, seconds]  the connection ends here; reconnect after that time
 //	  pong    [23, n]
-//	  drain   [24]                   the collector is going down: finish and come back
+//	  drain   [24]                   the collector shuts down: finish and reconnect
 //
-// For one stream an agent has one frame without an answer at a time; answers to
-// different streams come in any order.
+// For one stream an agent has one unanswered frame at a time; answers to different
+// streams arrive in any order.
 type Kind uint8
 
 // The kinds of frames. Hello has no number on the wire.
@@ -90,11 +90,11 @@ type Frame struct {
 	N       int64
 }
 
-// Hello is how an agent introduces itself.
+// Hello is an agent's introduction.
 type Hello struct {
 	Version  int
 	Agent    string   // the id that owns the streams
-	Instance StreamID // random, kept in the agent's state: tells a cloned machine from a restart
+	Instance StreamID // random, kept in the agent's state: distinguishes a cloned machine from a restart
 	Run      int64    // grows with each start of the same instance; the highest run wins
 	Host     string   // the host that the lines name
 	Software string   // for people to read
@@ -108,7 +108,7 @@ type Answer struct {
 	Reason   string   // refuse, later
 }
 
-// AnswerTo is the answer that tells err, the outcome of appending to stream.
+// AnswerTo is the answer for err, the outcome of appending to stream.
 func AnswerTo(stream StreamID, err error) Answer {
 	a := Answer{Kind: KindLater, Stream: stream}
 	var expected *Expected
@@ -131,7 +131,7 @@ func AnswerTo(stream StreamID, err error) Answer {
 	return a
 }
 
-// Err is the outcome that the answer tells, the reverse of AnswerTo.
+// Err is the outcome in an answer, the reverse of AnswerTo.
 func (a Answer) Err() error {
 	switch a.Kind {
 	case KindAck:
@@ -142,5 +142,5 @@ func (a Answer) Err() error {
 	case KindRefuse:
 		return &Refused{a.Reason}
 	}
-	return fmt.Errorf("the collector did not say whether it kept the batch: %s", a.Reason)
+	return fmt.Errorf("the collector does not know whether it kept the batch: %s", a.Reason)
 }

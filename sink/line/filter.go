@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Filter chooses lines. The zero Filter takes all of them.
+// Filter chooses lines. The zero Filter chooses all of them.
 type Filter struct {
-	Host, Source     []string  // names, where * and ? stand for anything; one of them must fit
+	Host, Source     []string  // names with the wildcards * and ?; one of them must match
 	Include, Exclude []string  // regular expressions (RE2); all, and none, must match somewhere in the line
-	Since            time.Time // lines that were read before are left out, as far as the format shows when that was
+	Since            time.Time // lines read earlier are left out; in format syslog, lines that show an earlier time
 }
 
 // MaxPatterns is how many of each kind a filter may have, MaxPattern how long
@@ -22,28 +22,26 @@ const (
 	MaxPattern  = 1000
 )
 
-// Matcher is a filter ready for the lines of one log.
+// Matcher is a filter compiled for the lines of one log.
 type Matcher struct {
-	format                           string
-	host, source                     *regexp.Regexp // nil: all
-	include, exclude                 []*regexp.Regexp
-	since                            []byte
-	all                              bool
-	wantHost, wantSource, wantStamps bool
+	format           string
+	host, source     *regexp.Regexp // nil: all
+	include, exclude []*regexp.Regexp
+	since            []byte // as lines have it; nil: all
 }
 
-// NewMatcher prepares f for a log of this format. A log in the raw format knows no hosts, sources and times.
-func NewMatcher(format string, f Filter) (*Matcher, error) {
-	m := &Matcher{format: format, wantHost: len(f.Host) > 0, wantSource: len(f.Source) > 0, wantStamps: !f.Since.IsZero()}
-	if format == "raw" && (m.wantHost || m.wantSource) {
-		return nil, fmt.Errorf("lines of a log in the raw format have no host and no source to choose by")
-	}
-	var err error
+// NewMatcher compiles f for a log of this format. Lines of the raw format have no
+// host, source and time.
+func NewMatcher(format string, f Filter) (m *Matcher, err error) {
+	m = &Matcher{format: format}
 	if m.host, err = anyOf("host", f.Host); err != nil {
 		return nil, err
 	}
 	if m.source, err = anyOf("source", f.Source); err != nil {
 		return nil, err
+	}
+	if format == "raw" && (m.host != nil || m.source != nil) {
+		return nil, fmt.Errorf("lines of a log in the raw format have no host and no source to choose by")
 	}
 	if m.include, err = expressions("include", f.Include); err != nil {
 		return nil, err
@@ -51,14 +49,13 @@ func NewMatcher(format string, f Filter) (*Matcher, error) {
 	if m.exclude, err = expressions("exclude", f.Exclude); err != nil {
 		return nil, err
 	}
-	if m.wantStamps {
+	if !f.Since.IsZero() {
 		m.since = []byte(Stamp(f.Since))
 	}
-	m.all = !m.wantHost && !m.wantSource && !m.wantStamps && len(m.include) == 0 && len(m.exclude) == 0
 	return m, nil
 }
 
-// anyOf makes one expression of names with wildcards.
+// anyOf compiles names with wildcards to one expression; nil if there are none.
 func anyOf(kind string, names []string) (*regexp.Regexp, error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -81,7 +78,7 @@ func expressions(kind string, texts []string) (list []*regexp.Regexp, err error)
 	for _, text := range texts {
 		re, err := regexp.Compile(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s %q: %w; expressions are RE2's, see https://golang.org/s/re2syntax", kind, text, err)
+			return nil, fmt.Errorf("%s %q: %w; for the syntax (RE2) see https://golang.org/s/re2syntax", kind, text, err)
 		}
 		list = append(list, re)
 	}
@@ -100,18 +97,12 @@ func few(kind string, texts []string) error {
 	return nil
 }
 
-// Match reports whether a line of the file, with or without its newline, is chosen.
+// Match reports whether the filter chooses a line of the file, with or without its
+// newline.
 func (m *Matcher) Match(line []byte) bool {
-	if m.all {
-		return true
-	}
 	line = bytes.TrimSuffix(line, newline)
-	if m.wantHost || m.wantSource || m.wantStamps {
-		f := Parse(m.format, line)
-		if m.wantHost && !m.host.Match(f.Host) || m.wantSource && !m.source.Match(f.Source) ||
-			f.Read != nil && bytes.Compare(f.Read, m.since) < 0 {
-			return false
-		}
+	if (m.host != nil || m.source != nil || m.since != nil) && !m.matchFields(Parse(m.format, line)) {
+		return false
 	}
 	for _, re := range m.include {
 		if !re.Match(line) {
@@ -124,4 +115,14 @@ func (m *Matcher) Match(line []byte) bool {
 		}
 	}
 	return true
+}
+
+func (m *Matcher) matchFields(f Fields) bool {
+	switch {
+	case m.host != nil && !m.host.Match(f.Host):
+		return false
+	case m.source != nil && !m.source.Match(f.Source):
+		return false
+	}
+	return f.Read == nil || bytes.Compare(f.Read, m.since) >= 0
 }

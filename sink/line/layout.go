@@ -14,7 +14,8 @@ import (
 // Layout turns lines of a batch into lines of the file. The three formats:
 //
 //	syslog  2026-11-22T17:00:00.123456Z web01 nginx: the line
-//	json    {"ObservedTimestamp":"2026-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"the line"}
+//	json    {"ObservedTimestamp":"2026-11-22T17:00:00.123456Z","host.name":"web01",
+//	        "service.name":"nginx","Body":"the line"}, in one line
 //	raw     the line
 //
 // Where the line has a time of its own, syslog shows that one, and json has it as
