@@ -29,6 +29,9 @@ type UDP struct {
 func (u *UDP) setUp() {
 	u.once.Do(func() {
 		u.Inputs, u.Metrics = cmp.Or(u.Inputs, new(counters.Set)), cmp.Or(u.Metrics, new(ingest.Metrics))
+		if u.Formats != nil {
+			return
+		}
 		agents := &agent.Datagrams{Inputs: u.Inputs}
 		lines := &plain.Datagrams{Inputs: u.Inputs, Source: u.Source, MaxLine: u.MaxLine}
 		u.Formats = []datagram.Format{agents.Format(), lines.Format()}
