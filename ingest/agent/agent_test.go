@@ -11,6 +11,7 @@ import (
 
 	"fanin/ingest/ingesttest"
 	"fanin/ingest/stream"
+	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
 
@@ -125,7 +126,8 @@ func TestAgentAnswers(t *testing.T) {
 		}
 		return nil
 	}
-	addr := ingesttest.Start(t, &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome})
+	s := &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome}
+	addr := ingesttest.Start(t, s)
 	c := ingesttest.Greet(t, addr, "a", ingesttest.InstanceA, 1)
 	c.Send(ingesttest.Data(1, 0, "x\n"))
 	if f := c.Want(wire.KindNack); f.Answer.Expected.Offset != 77 {
@@ -137,6 +139,9 @@ func TestAgentAnswers(t *testing.T) {
 	c.Want(wire.KindLater)
 	c.Send(wire.AppendBatch(nil, &wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{7}, Source: "fanin"}, 0, nil))
 	c.Want(wire.KindRefuse)
+	if n := s.Counts("agent"); n.Received != 3 || n.Rejected[counters.Retry] != 1 {
+		t.Errorf("%+v; want 3 lines received, of which the agent repeats 1", n)
+	}
 }
 
 func TestAgentIDs(t *testing.T) {
@@ -163,6 +168,9 @@ func TestTakeOver(t *testing.T) {
 	older.WantFault(second.Conn.LocalAddr().String())
 	ingesttest.Greet(t, addr, "a", ingesttest.InstanceA, 2)
 	second.WantFault("again")
+	if n := ingesttest.Metric(t, s.Sessions, "fanin_rejected_connections_total", "taken_over"); n != 2 {
+		t.Errorf("%d connections are counted as taken over, want 2", n)
+	}
 }
 
 // The newer connection is welcomed only when nothing of the older is in flight.

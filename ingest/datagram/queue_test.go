@@ -126,8 +126,10 @@ func TestQueueLabels(t *testing.T) {
 	if h := q.filling.hosts[key{host: d.Peer}]; len(h.batches) > 4 {
 		t.Errorf("%d lines are in %d batches", lines, len(h.batches))
 	}
-	if text := lines * len("000000\n"); int(q.budget.Used()) < text+lines/2*markBytes {
-		t.Errorf("%d bytes of memory are counted for %d bytes of text and %d marks", q.budget.Used(), text, lines/2)
+	for _, b := range q.filling.hosts[key{host: d.Peer}].batches {
+		if n := len(b.Text) + b.LabelBytes(); n > cap(b.Text)+2*markBytes {
+			t.Errorf("a block of %d bytes stands for %d bytes of text and labels", cap(b.Text), n)
+		}
 	}
 	q.close()
 	q.run()
@@ -145,6 +147,23 @@ func TestQueueLabels(t *testing.T) {
 	if i != lines {
 		t.Errorf("%d lines, want %d", i, lines)
 	}
+}
+
+// What finds no memory when a shutdown is given up is dropped, and counted.
+func TestQueueGivenUp(t *testing.T) {
+	l := setUp(&Listener{Out: new(recorder), QueueBytes: 1})
+	q := newQueue(l)
+	s := newSocket(l, q)
+	in := new(counters.Set).New("udp", counters.None)
+	for i := range byte(2) {
+		s.AddLines(in, &Datagram{Peer: netip.AddrFrom4([4]byte{192, 0, 2, i})}, wire.Labels{Host: "h"}, []byte("one\ntwo"))
+		l.giveUp()
+	}
+	if n := in.Counts(); n.Received != 4 || n.Dropped != 2 {
+		t.Errorf("%d lines received, %d dropped; want 4 and 2", n.Received, n.Dropped)
+	}
+	q.close()
+	q.run()
 }
 
 // The kernel counts modulo 2^32.
