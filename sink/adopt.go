@@ -68,12 +68,30 @@ func (r *recovery) adopt(ctx context.Context) {
 	}
 }
 
-// openLive opens the live file: the checkpoint's, or the first of a new generation,
-// which begins with the frames' text if no file has that.
+// openLive opens the live file: the checkpoint's, or the first of a new generation.
 func (r *recovery) openLive() error {
+	if !r.outcome.same {
+		return r.openNew()
+	}
+	if err := r.openFile(); err != nil {
+		return err
+	}
+	f := r.w.file
+	f.generation = r.slot.Generation
+	for _, g := range r.w.catalog.generations {
+		if g.number == f.generation {
+			f.opened = g.opened
+		}
+	}
+	r.rebuildLedger(r.redo, r.slot.Size, r.slot.Ledger)
+	return nil
+}
+
+// openNew begins a new generation, with the frames' text if no file has that.
+func (r *recovery) openNew() error {
 	w := r.w
 	errInTheWay := fmt.Errorf("%s holds lines that could not be moved aside; move the file away and start again", r.s.Path)
-	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 && !r.outcome.same {
+	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
 		return errInTheWay
 	}
 	var tail []frame
@@ -83,26 +101,11 @@ func (r *recovery) openLive() error {
 			return err
 		}
 	}
-	f, err := r.s.openFile()
-	if err != nil {
+	if err := r.openFile(); err != nil {
 		return err
 	}
-	if err := r.s.lockFile(f); err != nil {
-		return err
-	}
-	w.file = f
-	if r.outcome.same {
-		f.generation = r.slot.Generation
-		for _, g := range w.catalog.generations {
-			if g.number == f.generation {
-				f.opened = g.opened
-			}
-		}
-		r.rebuildLedger(r.redo, r.slot.Size, r.slot.Ledger)
-		return nil
-	}
+	f := w.file
 	if f.size > 0 && len(tail) == 0 {
-		f.f.Close()
 		return errInTheWay
 	}
 	f.generation = 1
@@ -115,6 +118,19 @@ func (r *recovery) openLive() error {
 	w.catalog.add(&generation{number: f.generation, name: filepath.Base(r.s.Path), inode: f.inode,
 		state: stateLive, opened: f.opened.UTC()})
 	r.rebuildLedger(tail, 0, 0)
+	return nil
+}
+
+// openFile opens and locks the live file. The writer closes it.
+func (r *recovery) openFile() error {
+	f, err := r.s.openFile()
+	if err != nil {
+		return err
+	}
+	if err := r.s.lockFile(f); err != nil {
+		return err
+	}
+	r.w.file = f
 	return nil
 }
 
@@ -137,7 +153,7 @@ func (r *recovery) writeTail() error {
 	for i := range r.redo {
 		text = append(text, r.redo[i].text...)
 	}
-	return r.s.Disk.WriteFile(r.s.Path, text, r.s.Mode)
+	return r.s.Disk.WriteFile(r.s.Path, text, r.s.Modes.File)
 }
 
 // tailWritten reports whether the live file begins with the frames' text: then an

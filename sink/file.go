@@ -31,7 +31,7 @@ const reserveStep = 16 << 20
 // or what made the file, it gets the log's mode: the log is made to be read. Its
 // size is where it stands: the caller decides what that means.
 func (s *Sink) openFile() (*file, error) {
-	f, err := s.Disk.Open(s.Path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, s.Mode)
+	f, err := s.Disk.Open(s.Path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, s.Modes.File)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +40,8 @@ func (s *Sink) openFile() (*file, error) {
 		f.Close()
 		return nil, fmt.Errorf("open %s: %w", s.Path, err)
 	}
-	if err := f.HaveMode(s.Mode); err != nil {
-		s.Log.Warn("cannot give the log its mode; going on with the one it has", "path", s.Path, "mode", fi.Mode().Perm(), "want", s.Mode.Perm(), "err", err)
+	if err := f.HaveMode(s.Modes.File); err != nil {
+		s.Log.Warn("cannot give the log its mode; going on with the one it has", "path", s.Path, "mode", fi.Mode().Perm(), "want", s.Modes.File.Perm(), "err", err)
 	}
 	return &file{f: f, inode: disk.Inode(fi), size: fi.Size(), reserved: fi.Size(), opened: time.Now()}, nil
 }

@@ -173,7 +173,7 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 		return ctx.Err()
 	case made:
 	default:
-		if _, err := archive.Compress(ctx, j.s.Disk, plain, j.s.Mode); err != nil {
+		if _, err := archive.Compress(ctx, j.s.Disk, plain, j.s.Modes.File); err != nil {
 			return fmt.Errorf("compress %s: %w", g.Name, err)
 		}
 	}
@@ -225,10 +225,7 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 		if err != nil {
 			continue
 		}
-		tooMany := j.s.Retention.Files > 0 && len(closed)-i > j.s.Retention.Files
-		tooOld := j.s.Retention.Age > 0 && now.Sub(g.Closed) > j.s.Retention.Age && j.clock.trusted()
-		tooMuch := j.s.Retention.Bytes > 0 && total > j.s.Retention.Bytes
-		if !tooMany && !tooOld && !tooMuch || j.held(g, total, now) {
+		if !j.exceeds(g, len(closed)-i, total, now) || j.held(g, total, now) {
 			return nil
 		}
 		if err := j.expire(ctx, g); err != nil {
@@ -245,6 +242,15 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 		j.s.Log.Info("removed a rotated file", "file", g.Name, "generation", g.Number, "bytes", fi.Size())
 	}
 	return nil
+}
+
+// exceeds reports whether the oldest of so many rotated files is one too many: by their
+// number, its age, or the bytes of all.
+func (j *janitor) exceeds(oldest Generation, files int, total int64, now time.Time) bool {
+	p := &j.s.Retention
+	return p.Files > 0 && files > p.Files ||
+		p.Age > 0 && now.Sub(oldest.Closed) > p.Age && j.clock.trusted() ||
+		p.Bytes > 0 && total > p.Bytes
 }
 
 // held reports whether a reader needs a file, and may still have it kept.

@@ -62,11 +62,16 @@ func (s *Sink) checkKinds() error {
 	if err := disk.Directory(filepath.Dir(s.Path)); err != nil {
 		return fmt.Errorf("directory of the log: %w", err)
 	}
-	if err := disk.Directory(s.State); err != nil {
-		return fmt.Errorf("state of the log: %w", err)
-	}
 	if err := disk.Regular(wire.LockName(s.Path)); err != nil {
 		return fmt.Errorf("lock of the log: %w", err)
+	}
+	return s.checkState()
+}
+
+// checkState does the same for the state directory.
+func (s *Sink) checkState() error {
+	if err := disk.Directory(s.State); err != nil {
+		return fmt.Errorf("state of the log: %w", err)
 	}
 	entries, err := os.ReadDir(s.State)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -99,7 +104,7 @@ func (s *Sink) lock() error {
 		return err
 	}
 	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
-		if err := s.Disk.MkdirAll(dir, s.DirMode); err != nil {
+		if err := s.Disk.MkdirAll(dir, s.Modes.Dir); err != nil {
 			return fmt.Errorf("make the directory: %w", err)
 		}
 	}

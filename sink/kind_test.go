@@ -206,7 +206,7 @@ func TestMode(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "made", "for", "all.log")
 	must(t, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600))
-	s := open(t, &Sink{Path: path, State: filepath.Join(dir, "of", "state"), Mode: 0o664, DirMode: 0o775})
+	s := open(t, &Sink{Path: path, State: filepath.Join(dir, "of", "state"), Modes: FileModes{File: 0o664, Dir: 0o775}})
 	src := newSource()
 	for _, line := range []string{"one", "two", "three"} {
 		src.send(t, s, line)

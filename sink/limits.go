@@ -66,34 +66,57 @@ func (g *group) count(o origin, n int) {
 	}
 }
 
-// full names the limit that one more stream of b's sender would exceed, in words
-// too; "" when there is none. What the group adds and ends already counts. The
-// narrower lossy limit comes first: at a wider one, another address's stream may
-// be displaced.
-func (w *writer) full(b *wire.Batch) (limit, text string) {
+// bound is a limit, and how many streams are counted against it.
+type bound struct {
+	scope
+	streams, most int
+	format        string // of a refusal, and its arguments
+	args          []any
+}
+
+// bounds returns the limits that hold for one more stream of b's sender. The narrower
+// lossy limit comes first: at a wider one, another address's stream may be displaced.
+func (w *writer) bounds(b *wire.Batch) []bound {
 	l, c := &w.s.Limits, w.catalog
-	lossy := 0
-	if x := c.senders.lossy[b.Address]; x != nil {
-		lossy = x.streams
+	total := bound{scope{limitTotal, ""}, len(c.streams), l.Streams,
+		"the log knows %d streams, as many as streams in [collector.limits] allows", []any{l.Streams}}
+	switch b.Kind {
+	case wire.StreamNATS:
+		return nil // few, and the configuration decides how many
+	case wire.StreamLossy:
+		ofAddress := 0
+		if x := c.senders.lossy[b.Address]; x != nil {
+			ofAddress = x.streams
+		}
+		return []bound{{scope{limitLossyIP, b.Address}, ofAddress, l.LossyPerAddress,
+			"%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows", []any{l.LossyPerAddress, b.Address}},
+			total,
+			{scope{limitLossy, ""}, c.senders.all.streams, l.Lossy,
+				"the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows", []any{l.Lossy}}}
+	case wire.StreamAgent:
+		all := []bound{total, {scope{limitAgent, b.Agent}, len(c.agents[b.Agent]), l.StreamsPerAgent,
+			"agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", []any{b.Agent, l.StreamsPerAgent}}}
+		if b.Address == "" {
+			return all
+		}
+		return append(all,
+			bound{scope{limitAddress, b.Address}, c.senders.addresses[b.Address], l.StreamsPerAddress,
+				"agents without a certificate have %d streams from %s, " +
+					"as many as streams_per_address in [collector.limits] allows", []any{l.StreamsPerAddress, b.Address}},
+			bound{scope{limitUnproven, ""}, c.senders.unproven, l.Unproven,
+				"agents without a certificate have %d streams, " +
+					"as many as unproven_streams in [collector.limits] allows", []any{l.Unproven}})
 	}
-	is := func(limit, sender string, n, most int) bool {
-		return n+w.group.added[scope{limit, sender}] >= most
-	}
-	switch {
-	case b.Kind == wire.StreamNATS:
-		return "", "" // few, and of the configuration's making
-	case b.Kind == wire.StreamLossy && is(limitLossyIP, b.Address, lossy, l.LossyPerAddress):
-		return limitLossyIP, fmt.Sprintf("%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows", l.LossyPerAddress, b.Address)
-	case is(limitTotal, "", len(c.streams), l.Streams):
-		return limitTotal, fmt.Sprintf("the log knows %d streams, as many as streams in [collector.limits] allows", l.Streams)
-	case b.Kind == wire.StreamLossy && is(limitLossy, "", c.senders.all.streams, l.Lossy):
-		return limitLossy, fmt.Sprintf("the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows", l.Lossy)
-	case b.Kind == wire.StreamAgent && is(limitAgent, b.Agent, len(c.agents[b.Agent]), l.StreamsPerAgent):
-		return limitAgent, fmt.Sprintf("agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", b.Agent, l.StreamsPerAgent)
-	case b.Kind == wire.StreamAgent && b.Address != "" && is(limitAddress, b.Address, c.senders.addresses[b.Address], l.StreamsPerAddress):
-		return limitAddress, fmt.Sprintf("agents without a certificate have %d streams from %s, as many as streams_per_address in [collector.limits] allows", l.StreamsPerAddress, b.Address)
-	case b.Kind == wire.StreamAgent && b.Address != "" && is(limitUnproven, "", c.senders.unproven, l.Unproven):
-		return limitUnproven, fmt.Sprintf("agents without a certificate have %d streams, as many as unproven_streams in [collector.limits] allows", l.Unproven)
+	return []bound{total}
+}
+
+// full returns the limit that one more stream of b's sender would exceed, and describes
+// it; "" if there is none. What the group adds and ends counts already.
+func (w *writer) full(b *wire.Batch) (limit, text string) {
+	for _, x := range w.bounds(b) {
+		if x.streams+w.group.added[x.scope] >= x.most {
+			return x.limit, fmt.Sprintf(x.format, x.args...)
+		}
 	}
 	return "", ""
 }

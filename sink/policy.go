@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"io/fs"
 	"time"
 )
 
@@ -43,4 +44,10 @@ type Consumers struct {
 func (s *Sink) SetConsumers(c Consumers) {
 	s.janitor.consumers.Store(&c)
 	s.janitor.wakeUp()
+}
+
+// FileModes are the permissions of what the log makes, whatever the umask is.
+type FileModes struct {
+	File fs.FileMode // of the log's files; default 0640
+	Dir  fs.FileMode // of directories that Open makes; default 0750
 }

@@ -15,6 +15,7 @@ type Position struct {
 	Offset     int64
 }
 
+// String returns the text of p, "generation:offset".
 func (p Position) String() string { return fmt.Sprintf("%d:%d", p.Generation, p.Offset) }
 
 // Compare is -1 if p is before q, 1 if it is behind, 0 if they are the same.

@@ -38,6 +38,7 @@ type openGeneration struct {
 // retention removed it, or somebody else did. Reading goes on at To.
 type GoneError struct{ From, To Position }
 
+// Error describes the gap.
 func (e *GoneError) Error() string {
 	return fmt.Sprintf("the lines from position %s to %s are no longer there", e.From, e.To)
 }
@@ -122,16 +123,10 @@ func (r *Reader) Read(ctx context.Context, buf []byte) (text []byte, at Position
 		if err != nil || g.Number != r.at.Generation || !g.readable() && !r.has(g.Number) {
 			return nil, r.at, r.gap(g, next)
 		}
-		err = r.enter(ctx, g)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && r.s.changed(g):
+		if err := r.enter(ctx, g); errors.Is(err, fs.ErrNotExist) && r.s.changed(g) {
 			continue // compressed or removed just now
-		case errors.Is(err, fs.ErrNotExist) && g.State == stateLive:
-			return nil, r.at, nil // being rotated, or away until the writer notices
-		case errors.Is(err, fs.ErrNotExist):
-			return nil, r.at, r.gap(g, next)
-		case err != nil:
-			return nil, r.at, err
+		} else if err != nil {
+			return nil, r.at, r.missing(g, next, err)
 		}
 		text, n, err := r.lines(g, buf)
 		if text != nil || err != nil {
@@ -144,6 +139,18 @@ func (r *Reader) Read(ctx context.Context, buf []byte) (text []byte, at Position
 		}
 		r.at = Position{next, 0}
 	}
+}
+
+// missing returns the error for a file that cannot be opened, nil if it is to be waited
+// for.
+func (r *Reader) missing(g Generation, next uint64, err error) error {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case g.State == stateLive:
+		return nil // being rotated, or missing until the writer notices
+	}
+	return r.gap(g, next)
 }
 
 // readable reports whether the generation's file can be opened.

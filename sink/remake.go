@@ -98,7 +98,7 @@ func (w *writer) remake(why string) error {
 // remakeState makes all of the state but the write-ahead log. It makes no directory
 // above it: that may be where a file system is missing.
 func (w *writer) remakeState() error {
-	if err := w.s.Disk.Mkdir(w.s.State, w.s.DirMode); err != nil {
+	if err := w.s.Disk.Mkdir(w.s.State, w.s.Modes.Dir); err != nil {
 		return err
 	}
 	if err := w.s.lockAgain(w.s.own.locks); err != nil {

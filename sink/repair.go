@@ -89,8 +89,8 @@ func (s *Sink) rescue(path string) (lines int, err error) {
 	if lines == 0 {
 		return 0, nil
 	}
-	if err := s.Disk.WriteFile(path, text, s.Mode); err != nil {
+	if err := s.Disk.WriteFile(path, text, s.Modes.File); err != nil {
 		return lines, err
 	}
-	return lines, os.Chmod(path, s.Mode)
+	return lines, os.Chmod(path, s.Modes.File)
 }

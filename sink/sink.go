@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -33,8 +32,7 @@ type Sink struct {
 	Keys      KeyLimits     // of requests with a key
 	Inputs    *counters.Set // counts what becomes of each input's lines; nil: its own
 
-	Mode    fs.FileMode // of the log's files; default 0640
-	DirMode fs.FileMode // of directories that Open makes; default 0750
+	Modes FileModes
 
 	Host  string       // the host that the log's own notices name; default: host name
 	Log   *slog.Logger // default: discard
@@ -125,8 +123,8 @@ func (s *Sink) defaults() error {
 	s.Rotation.Size = cmp.Or(s.Rotation.Size, 256<<20)
 	s.Retention.Bytes = cmp.Or(s.Retention.Bytes, 10<<30)
 	s.Retention.Compress = cmp.Or(s.Retention.Compress, "gzip")
-	s.Mode = cmp.Or(s.Mode, 0o640)
-	s.DirMode = cmp.Or(s.DirMode, 0o750)
+	s.Modes.File = cmp.Or(s.Modes.File, 0o640)
+	s.Modes.Dir = cmp.Or(s.Modes.Dir, 0o750)
 	if s.Sync != syncCommit && s.Sync != syncNone {
 		return fmt.Errorf("sync %q: want %q or %q", s.Sync, syncCommit, syncNone)
 	}
@@ -160,7 +158,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		return err
 	}
 	if s.own.probe != nil {
-		s.own.probe.HaveMode(s.Mode) // openFile says so if that cannot be
+		s.own.probe.HaveMode(s.Modes.File) // openFile says so if that cannot be
 	}
 	// What waits for room waits for quit, too: a start on a full disk can be ended.
 	stop := context.AfterFunc(ctx, s.refuseMore)

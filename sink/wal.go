@@ -118,6 +118,7 @@ type DamagedError struct {
 	Reason string
 }
 
+// Error names the place, and what to do.
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%s, byte %d: %s; nothing was changed. Keep a copy of the directory, then run "+
 		"'fanin-collector repair', which keeps every line that can be read and says what it could not", e.Path, e.Offset, e.Reason)

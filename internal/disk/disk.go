@@ -15,9 +15,10 @@ import (
 	"syscall"
 )
 
-// Op is a kind of access to the disk, as Disk.Fault is told of it.
+// Op is a kind of access to the disk, as Disk.Fault gets it.
 type Op string
 
+// The kinds of access.
 const (
 	OpOpen   Op = "open"
 	OpRead   Op = "read"

@@ -14,6 +14,7 @@ type KindError struct {
 	Path, Is, Want string
 }
 
+// Error describes what is at the path, and what should be.
 func (e *KindError) Error() string {
 	return fmt.Sprintf("%s is %s; it must be %s", e.Path, e.Is, e.Want)
 }

@@ -115,11 +115,11 @@ func (c *cursors) readNewest() (newest []byte, err error) {
 // were open before.
 func (c *cursors) open() error {
 	k := c.d.sink
-	if err := k.Disk.MkdirAll(c.dir, k.DirMode); err != nil {
+	if err := k.Disk.MkdirAll(c.dir, k.Modes.Dir); err != nil {
 		return err
 	}
 	for i := range c.files {
-		f, err := k.Disk.Open(c.path(i), os.O_RDWR|os.O_CREATE, k.Mode)
+		f, err := k.Disk.Open(c.path(i), os.O_RDWR|os.O_CREATE, k.Modes.File)
 		if err != nil {
 			return err
 		}

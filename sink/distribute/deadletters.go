@@ -173,12 +173,12 @@ func (g *group) appendDead(end int64, text []byte) (int64, error) {
 		return end, nil
 	}
 	d := g.d.sink.Disk
-	f, err := d.Open(g.deadPath(), os.O_RDWR|os.O_CREATE, g.d.sink.Mode)
+	f, err := d.Open(g.deadPath(), os.O_RDWR|os.O_CREATE, g.d.sink.Modes.File)
 	if err != nil {
 		return end, err
 	}
 	defer f.Close()
-	if err := f.HaveMode(g.d.sink.Mode); err != nil {
+	if err := f.HaveMode(g.d.sink.Modes.File); err != nil {
 		return end, err
 	}
 	fi, err := f.Stat()

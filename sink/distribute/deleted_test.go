@@ -74,7 +74,7 @@ func TestStateDeleted(t *testing.T) {
 // TestDeadLettersDeleted: a file of dead letters that somebody deleted begins anew,
 // without a hole where it ended before, and with the log's mode.
 func TestDeadLettersDeleted(t *testing.T) {
-	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}, Mode: 0o666}, Settings{Attempts: 1})
+	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}, Modes: sink.FileModes{File: 0o666}}, Settings{Attempts: 1})
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start"}, Handle: func(context.Context, *worker.Delivery) error { return errors.New("no") }})
 	path := filepath.Join(sink.StateDir(b.sink.Path), workDir, "dead-g.jsonl")
 	for i := range 2 {
@@ -84,7 +84,7 @@ func TestDeadLettersDeleted(t *testing.T) {
 		if err != nil || !json.Valid(text) || bytes.Count(text, []byte{'\n'}) != 1 {
 			t.Fatalf("letter %d: %q, %v", i, text, err)
 		}
-		if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != b.sink.Mode {
+		if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != b.sink.Modes.File {
 			t.Errorf("mode %v, %v", fi.Mode(), err)
 		}
 		if err := os.Remove(path); err != nil {
