@@ -69,7 +69,12 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 	if err != nil {
 		return err
 	}
-	return run(daemon.Terminated(), s, func() (*settings, error) { return o.load(paths) })
+	return run(daemon.Terminated(), s, o.loader(paths))
+}
+
+// loader reads the configuration again, with the same flags.
+func (o *options) loader(paths []string) func() (*settings, error) {
+	return func() (*settings, error) { return o.load(paths) }
 }
 
 func (o *options) checkCommand() *cobra.Command {

@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 )
 
 // waiting is an agent's settings whose collector is not there.
@@ -31,7 +31,7 @@ func TestStateDeleted(t *testing.T) {
 	go func() { ended <- run(ctx, waiting(t, state), nil) }() // ends by stop
 	instance := filepath.Join(state, "instance")
 	answers := func() bool { st, err := askStatus(state); return err == nil && st.ID == "web-1" }
-	wait(t, "the agent", answers)
+	waittest.Until(t, "the agent", answers)
 	want, err := os.ReadFile(instance)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestStateDeleted(t *testing.T) {
 	for _, name := range []string{"", controlName, "instance", "lock"} {
 		for os.RemoveAll(filepath.Join(state, name)) != nil { // it is being made again already
 		}
-		wait(t, "all of it", func() bool {
+		waittest.Until(t, "all of it", func() bool {
 			b, err := os.ReadFile(instance)
 			return err == nil && string(b) == string(want) && answers() && disk.Locked(filepath.Join(state, "lock")) != nil
 		})
@@ -74,14 +74,5 @@ func TestStateTaken(t *testing.T) {
 	}
 	if got, err := os.ReadFile(other.instancePath()); err != nil || string(got) != string(want) {
 		t.Errorf("the other agent's state was changed: %q, %v", got, err)
-	}
-}
-
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
 	}
 }
