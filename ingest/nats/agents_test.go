@@ -16,7 +16,7 @@ import (
 	"fanin/internal/wire/appendertest"
 )
 
-// agents serves agents over a Memory, through a stream too.
+// serveAgents serves agents with a log in memory, through a stream, too.
 func serveAgents(t testing.TB, s *natstest.Server) (*Input, *appendertest.Memory) {
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	n := &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Refusals: RefusedStore{Dir: filepath.Join(t.TempDir(), "refused")}}
@@ -25,7 +25,7 @@ func serveAgents(t testing.TB, s *natstest.Server) (*Input, *appendertest.Memory
 	return n, m
 }
 
-// ask sends what an agent would and returns the frame of the answer.
+// ask sends an agent's message and returns the frame of the answer.
 func ask(t testing.TB, nc *nats.Conn, subject, agent string, message []byte) (f wire.Frame, answered bool) {
 	t.Helper()
 	to := natsconn.Subjects("fanin").Answer(agent, "t."+nats.NewInbox()[7:])
@@ -51,8 +51,8 @@ func helloOf(agent string) []byte {
 	return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: agent, Instance: wire.StreamID{1}, Run: 1, Host: agent, Software: "test"})
 }
 
-// TestHostileAgents: whatever comes on an agent's subjects, the collector answers
-// with a fault or not at all, and goes on.
+// TestHostileAgents: whatever comes on an agent's subjects, the collector answers with a fault or not
+// at all, and continues.
 func TestHostileAgents(t *testing.T) {
 	s := natstest.New(t)
 	n, m := serveAgents(t, s)
@@ -91,7 +91,7 @@ func TestHostileAgents(t *testing.T) {
 	for _, reply := range []string{"elsewhere", "$JS.API.STREAM.DELETE.LOGS", "fanin.answer.b.x"} {
 		for _, asked := range []string{p.Hello("a"), p.Log(log, "a"), p.Who()} {
 			if reply == "fanin.answer.b.x" && asked == p.Who() {
-				continue // whose collector it is anybody may hear
+				continue // the collector's log is no secret
 			}
 			if err := nc.PublishRequest(asked, reply, helloOf("a")); err != nil {
 				t.Fatal(err)
@@ -108,7 +108,7 @@ func TestHostileAgents(t *testing.T) {
 		t.Errorf("%d answers went elsewhere, %v", n, err)
 	}
 
-	// In a stream, nobody is there to be told: it is counted, and kept beside the log.
+	// In a stream, no agent waits for an answer: the message is counted, and kept beside the log.
 	js := jetStream(t, nc)
 	before := count(n.Metrics.rejected["protocol"])
 	for _, message := range [][]byte{[]byte("text"), nil, helloOf("a"), append(helloOf("a"), 0x9c, 1), claimed, helloOf("b"), bytes.Repeat([]byte{0xff}, 1000)} {
@@ -129,7 +129,7 @@ func TestHostileAgents(t *testing.T) {
 		t.Errorf("%d messages were rejected, want %d", got, 7*6)
 	}
 	kept, err := n.Refused()
-	if want := 7*6 - 1; err != nil || len(kept) != want || count(n.Metrics.kept) != want { // of one an agent is told
+	if want := 7*6 - 1; err != nil || len(kept) != want || count(n.Metrics.kept) != want { // one is answered
 		t.Errorf("%d messages are kept (%v), %d counted, want %d", len(kept), err, count(n.Metrics.kept), want)
 	}
 	if len(kept) > 0 && (kept[0].Agent != "a" || kept[0].Subject != p.Batch("a") || kept[0].Reason == "") {
@@ -137,8 +137,8 @@ func TestHostileAgents(t *testing.T) {
 	}
 }
 
-// TestTwoCollectorsOneName: agents would be torn between two logs, so the second
-// collector does not begin, and says why; when the first is gone, it does.
+// TestTwoCollectorsOneName: agents would be torn between two logs, so the second collector does not
+// serve them, and reports why. When the first one is gone, it does.
 func TestTwoCollectorsOneName(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
@@ -212,7 +212,7 @@ func TestAgentsIdentity(t *testing.T) {
 	}
 }
 
-// TestLateHandler: a message that comes when all were waited for is not begun.
+// TestLateHandler: a message that comes after the end is not started.
 func TestLateHandler(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
@@ -228,13 +228,12 @@ func TestLateHandler(t *testing.T) {
 	<-ended
 	late := nats.NewMsg(n.Agents.Subjects.Hello("a"))
 	late.Reply = n.Agents.Subjects.Answer("a", "x")
-	a.work(late, func(*nats.Msg, string) { t.Error("a message was begun after the end") })
+	a.work(late, func(*nats.Msg, string) { t.Error("a message was started after the end") })
 	a.busy.Wait()
 }
 
-// FuzzNATSMessages: whatever an agent's message holds, directly or in a stream, it is
-// understood or refused, nothing of it is kept under another's name, and its room is
-// given back.
+// FuzzNATSMessages: whatever an agent's message contains, directly or in a stream, it is accepted or
+// rejected, no line has another agent's name, and its memory is released.
 func FuzzNATSMessages(f *testing.F) {
 	b := wire.Batch{Stream: wire.StreamID{1}, Epoch: 1, End: 2, Text: []byte("x\n")}
 	whole := append(wire.AppendBatch(helloOf("a"), &b, 0, b.Text), b.Text...)
@@ -250,18 +249,18 @@ func FuzzNATSMessages(f *testing.F) {
 		if err := s.link(chains, message{subject: "fanin.batch.a", data: m}); err == nil {
 			for id, c := range chains {
 				if c.list[0].hello.Agent != "a" || c.list[0].stream.Owned(wire.StreamAgent, "a") != id {
-					t.Errorf("taken for a batch of %q, stream %s", c.list[0].hello.Agent, id)
+					t.Errorf("accepted as a batch of %q, stream %s", c.list[0].hello.Agent, id)
 				}
 			}
 		}
 		if frame, err := n.openBatch(m); err == nil {
 			if !isOfStream(frame.Kind) {
-				t.Errorf("a frame of kind %d is taken for a batch", frame.Kind)
+				t.Errorf("a frame of kind %d is accepted as a batch", frame.Kind)
 			}
 			n.freeText(frame.Batch.Text)
 		}
 		if used := n.Budget.Used(); used != 0 {
-			t.Errorf("%d bytes of room are not given back", used)
+			t.Errorf("%d bytes of the budget are not released", used)
 		}
 	})
 }

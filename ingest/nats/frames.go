@@ -22,7 +22,7 @@ var (
 )
 
 // checkHello checks the first frame of an agent's message. The server vouches for the subject,
-// so the host must be what the subject says, too.
+// so the host must be the one of the subject, too.
 func (n *Input) checkHello(f *wire.Frame, agent string, least int) *ingest.Fault {
 	switch {
 	case f.Kind != wire.KindHello:

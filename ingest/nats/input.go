@@ -30,7 +30,7 @@ import (
 type Input struct {
 	Conn     *nats.Conn                       // required; the caller closes it
 	Out      wire.Appender                    // commits the lines; required
-	Welcome  func(agent string) wire.Welcome  // what an agent is told that connects; nil refuses agents
+	Welcome  func(agent string) wire.Welcome  // for an agent that connects; nil refuses agents
 	Sessions *ingest.Sessions                 // shared by the listeners of a process; nil: its own
 	Budget   *ingest.Budget                   // shared by the listeners of a process; nil: its own
 	Metrics  *Metrics                         // shared by the listeners of a process; nil: its own
@@ -133,8 +133,8 @@ func (n *Input) Serve() error {
 	return ingest.ErrServerClosed
 }
 
-// Shutdown stops accepting messages, tells agents to come back later, and waits for every
-// outcome. When ctx ends first, it returns ctx's error.
+// Shutdown stops accepting messages, sends agents a drain, and waits for every outcome. When
+// ctx ends first, it returns ctx's error.
 func (n *Input) Shutdown(ctx context.Context) error {
 	n.setUp()
 	return n.life.shutdown(ctx)

@@ -42,7 +42,7 @@ func serve(t testing.TB, s *natstest.Server, n *Input) (stop func()) {
 			t.Errorf("Serve: %v", err)
 		}
 		if used := n.Budget.Used(); used != 0 {
-			t.Errorf("%d bytes of room were not given back", used)
+			t.Errorf("%d bytes of the budget were not released", used)
 		}
 		n.Conn.Close()
 	})
@@ -115,8 +115,8 @@ func sources(batches []wire.Batch) map[string]string {
 	return by
 }
 
-// TestPlainNATS: messages become lines, their subjects sources, each source's in
-// order; and what Fluent Bit sends becomes a line for each record.
+// TestPlainNATS: messages become lines, and their subjects sources, each source's in order. What Fluent
+// Bit sends becomes a line for each record.
 func TestPlainNATS(t *testing.T) {
 	s := natstest.New(t)
 	k := ingesttest.NewRecorder()
@@ -138,11 +138,11 @@ func TestPlainNATS(t *testing.T) {
 		t.Errorf("the lines are %q", web)
 	}
 	if by["other"] != "" {
-		t.Error("another subject's message was taken")
+		t.Error("another subject's message is in the log")
 	}
 }
 
-// TestPlainNATSQueue: two of a queue group share the messages.
+// TestPlainNATSQueue: two members of a queue group share the messages.
 func TestPlainNATSQueue(t *testing.T) {
 	s := natstest.New(t)
 	k := ingesttest.NewRecorder()
@@ -162,7 +162,7 @@ func TestPlainNATSQueue(t *testing.T) {
 	}
 }
 
-// TestNATSDrops: what comes faster than it can be kept is counted, exactly.
+// TestNATSDrops: messages that come faster than they can be written are counted, exactly.
 func TestNATSDrops(t *testing.T) {
 	s := natstest.New(t)
 	k := ingesttest.NewRecorder()
@@ -188,11 +188,11 @@ func TestNATSDrops(t *testing.T) {
 		t.Errorf("%d kept and %d dropped of %d", got, dropped, sent)
 	}
 	if text := notice.Load(); text == nil || !strings.Contains(*text, "LOST n=") {
-		t.Errorf("the log was told %v", text)
+		t.Errorf("the notice is %v", text)
 	}
 }
 
-// TestNATSAbsent: the server is waited for, and what is said is true at any time.
+// TestNATSAbsent: the input waits for the server, and its trouble is true at any time.
 func TestNATSAbsent(t *testing.T) {
 	s := natstest.New(t)
 	s.Stop()
@@ -210,7 +210,7 @@ func TestNATSAbsent(t *testing.T) {
 	healthy(t, n)
 }
 
-// TestNATSOutage: an outage is said once, whichever server of a cluster is tried.
+// TestNATSOutage: an outage is logged once, whichever server of a cluster is tried.
 func TestNATSOutage(t *testing.T) {
 	var said strings.Builder
 	n, nc := &Input{Log: slog.New(slog.NewTextHandler(&said, nil))}, natstest.New(t).Connect()
@@ -220,13 +220,13 @@ func TestNATSOutage(t *testing.T) {
 		}
 		n.Unreachable(nc, nil)
 		if got := strings.Count(said.String(), "cannot be reached"); got != outage+1 {
-			t.Errorf("outage %d: said %d times\n%s", outage, got, said.String())
+			t.Errorf("outage %d: logged %d times\n%s", outage, got, said.String())
 		}
 	}
 }
 
-// TestNATSForbidden: what the server forbids is said once, with the subject; when it
-// is allowed, things go on by themselves.
+// TestNATSForbidden: a permission that the server denies is logged once, with the subject. When it is
+// granted, the input continues by itself.
 func TestNATSForbidden(t *testing.T) {
 	deny := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Deny: subjects} }
 	for what, c := range map[string]struct {
@@ -259,7 +259,7 @@ func TestNATSForbidden(t *testing.T) {
 			<-ended
 			n.Conn.Close()
 			if got := strings.Count(said.String(), "forbids"); got != 1 {
-				t.Errorf("said %d times:\n%s", got, said.String())
+				t.Errorf("logged %d times:\n%s", got, said.String())
 			}
 		})
 	}

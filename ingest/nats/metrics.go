@@ -22,22 +22,23 @@ type Metrics struct {
 // share.
 func NewMetrics(shared *ingest.Metrics) *Metrics {
 	m := &Metrics{Metrics: shared}
-	m.messages = m.Counter("fanin_nats_messages_total", "Messages with plain lines taken.", "", "")
-	m.empty = m.Counter("fanin_nats_empty_messages_total", "Messages that held no line.", "", "")
+	m.messages = m.Counter("fanin_nats_messages_total", "Messages with plain lines that were read.", "", "")
+	m.empty = m.Counter("fanin_nats_empty_messages_total", "Messages without a line.", "", "")
 	m.repeats = m.Counter("fanin_nats_repeated_messages_total", "Messages that a JetStream stream delivered again "+
-		"after they were kept: acknowledged again, not kept again.", "", "")
+		"after they were committed: acknowledged again, not committed again.", "", "")
 	m.reread = m.Counter("fanin_nats_reread_messages_total", "Messages read from a JetStream stream by number, "+
 		"because their delivery was interrupted.", "", "")
 	m.missed = m.Counter("fanin_nats_missed_messages_total",
-		"Messages that left a JetStream stream before they could be taken: "+
-			"too old, or removed. Not known of consumers with filters.", "", "")
-	m.drops = m.Counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be kept, "+
+		"Messages that left a JetStream stream before they were read: "+
+			"too old, or removed. Unknown for consumers with filters.", "", "")
+	m.drops = m.Counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be written, "+
 		"outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
 	m.refused = m.Counters("fanin_nats_refused_messages_total",
-		"Agents' batches in a JetStream stream that the log has not, "+
-			"and whose agents do not wait for an answer: whether they are kept to be published again.", "kept", "yes", "no")
+		"Agents' batches in a JetStream stream that are not in the log, "+
+			"and whose agents do not wait for an answer: whether they are kept to be published again.",
+		"kept", "yes", "no")
 	m.kept = m.Gauge("fanin_nats_refused_kept", "Refused messages that are kept to be published again.")
-	m.rejected = m.Counters("fanin_nats_rejected_messages_total", "Messages that were not taken, by reason.",
+	m.rejected = m.Counters("fanin_nats_rejected_messages_total", "Messages that were not accepted, by reason.",
 		"reason", "protocol", "version", "agent_id", "host", "subject", "refused")
 	return m
 }

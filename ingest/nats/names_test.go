@@ -13,8 +13,7 @@ import (
 	"fanin/internal/wire/appendertest"
 )
 
-// respond answers who asks whose collector it is, as another log's would, from the
-// nth question on.
+// respond answers requests for collectors as another log's collector, from the nth request on.
 func respond(t *testing.T, s *natstest.Server, log wire.StreamID, from int32) (stop func()) {
 	t.Helper()
 	nc := s.Connect()
@@ -32,8 +31,8 @@ func respond(t *testing.T, s *natstest.Server, log wire.StreamID, from int32) (s
 	return nc.Close
 }
 
-// TestTwoCollectorsAtOnce: a collector that begins in the same moment, and one that was
-// back first after the server was away, are noticed, too.
+// TestTwoCollectorsAtOnce: a collector that starts in the same moment, and one that was back first after
+// the server was away, are noticed, too.
 func TestTwoCollectorsAtOnce(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID()}
@@ -57,16 +56,15 @@ func TestTwoCollectorsAtOnce(t *testing.T) {
 	s.Stop()
 	s.Start()
 	troubled(t, n, word)
-	// It is said when the collector stands back; agents go when nothing of theirs is in flight.
+	// The trouble comes first; agents leave when nothing of theirs is in flight.
 	waittest.UntilEqual(t, "the number of agents", 0, func() int { return len(n.Sessions.List()) })
 	stop()
 	healthy(t, n)
 	greet()
 }
 
-// TestStreamOfAnother: agents' batches in a stream are left to the collector that has
-// the agents' name, also by one that reads the same stream. When that is gone, the other
-// takes them.
+// TestStreamOfAnother: agents' batches in a stream are left to the collector that has the agents' name,
+// even if two collectors read the same stream. When that one is gone, the other one reads them.
 func TestStreamOfAnother(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
@@ -87,13 +85,13 @@ func TestStreamOfAnother(t *testing.T) {
 			}
 		}
 	}
-	taken := func() string {
-		return fmt.Sprintf("%d batches were taken by the one, %d by the other", len(m.Streams()), len(other.Streams()))
+	state := func() string {
+		return fmt.Sprintf("%d batches are in the one log, %d in the other", len(m.Streams()), len(other.Streams()))
 	}
 	publish(0, 50)
 	waittest.Until(t, "50 streams in the one log", func() bool { return len(m.Streams()) >= 50 })
 	if len(other.Streams()) != 0 {
-		t.Error(taken())
+		t.Error(state())
 	}
 	stop()
 	healthy(t, second)

@@ -21,9 +21,9 @@ import (
 	"fanin/internal/wire/appendertest"
 )
 
-// believer is an agent that believes the stream: it publishes a stream of its lines, and
-// waits for no answer unless token says so.
-type believer struct {
+// truster is an agent that relies on the stream: it publishes a stream of its lines, and waits for no
+// answer unless its token asks for one.
+type truster struct {
 	t     *testing.T
 	agent string
 	nc    *nats.Conn
@@ -32,12 +32,12 @@ type believer struct {
 	token string
 }
 
-func newBeliever(t *testing.T, s *natstest.Server, n *Input) *believer {
-	return newBelieverOf(t, s, n, "a")
+func newTruster(t *testing.T, s *natstest.Server, n *Input) *truster {
+	return newTrusterOf(t, s, n, "a")
 }
 
-func newBelieverOf(t *testing.T, s *natstest.Server, n *Input, agent string) *believer {
-	b := &believer{t: t, agent: agent, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: natsconn.Pushed + "1-1-1"}
+func newTrusterOf(t *testing.T, s *natstest.Server, n *Input, agent string) *truster {
+	b := &truster{t: t, agent: agent, nc: s.Connect(), n: n, s: &wire.Batch{Stream: wire.NewStreamID(), Epoch: 1}, token: natsconn.Pushed + "1-1-1"}
 	open := *b.s
 	open.Op, open.Source = wire.OpOpen, "x"
 	b.publish(&open)
@@ -45,7 +45,7 @@ func newBelieverOf(t *testing.T, s *natstest.Server, n *Input, agent string) *be
 }
 
 // line publishes one more line.
-func (b *believer) line(text string) {
+func (b *truster) line(text string) {
 	b.s.Text = []byte(text + "\n")
 	b.s.Offset, b.s.Before = b.s.End, b.s.After
 	b.s.End += int64(len(b.s.Text))
@@ -53,7 +53,7 @@ func (b *believer) line(text string) {
 	b.publish(b.s)
 }
 
-func (b *believer) publish(batch *wire.Batch) {
+func (b *truster) publish(batch *wire.Batch) {
 	b.t.Helper()
 	m := nats.NewMsg(b.n.Agents.Subjects.Batch(b.agent))
 	m.Data = append(wire.AppendBatch(helloOf(b.agent), batch, 0, batch.Text), batch.Text...)
@@ -63,7 +63,7 @@ func (b *believer) publish(batch *wire.Batch) {
 	}
 }
 
-// notices is what the log is told.
+// notices are the input's notices.
 type notices struct {
 	mu   sync.Mutex
 	list []string
@@ -81,11 +81,11 @@ func (l *notices) String() string {
 	return strings.Join(l.list, "\n")
 }
 
-func believing(m *appendertest.Memory, dir string) *Input {
+func trustInput(m *appendertest.Memory, dir string) *Input {
 	return &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"}, Stream: StreamOptions{Name: "LOGS", Create: true}, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Refusals: RefusedStore{Dir: filepath.Join(dir, "refused")}}
 }
 
-// refusing refuses lines with a word in them for as long as it is told.
+// refusing refuses lines that contain a word, as long as refuse is set.
 func refusing(m *appendertest.Memory, word string) (refuse *atomic.Bool) {
 	refuse = new(atomic.Bool)
 	refuse.Store(true)
@@ -98,20 +98,20 @@ func refusing(m *appendertest.Memory, word string) (refuse *atomic.Bool) {
 	return refuse
 }
 
-// TestRefusedReplay: what is refused, and what does not fit behind it, is kept when nobody
-// sends it again, and said; it outlives the stream and the collector, and is in the log when
-// it was published again, in its order.
+// TestRefusedReplay: a refused batch that no agent sends again, and what does not fit behind it, is kept
+// and reported. It outlives the stream and the collector, and is in the log, in its order, when it was
+// published again.
 func TestRefusedReplay(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	refuse := refusing(m, "bad")
 	dir := t.TempDir()
-	var told notices
-	n := believing(m, dir)
-	n.Notice = told.add
+	var reported notices
+	n := trustInput(m, dir)
+	n.Notice = reported.add
 	stop := serve(t, s, n)
 	healthy(t, n)
-	b := newBeliever(t, s, n)
+	b := newTruster(t, s, n)
 	for _, text := range []string{"one", "bad two", "three"} {
 		b.line(text)
 	}
@@ -132,8 +132,8 @@ func TestRefusedReplay(t *testing.T) {
 		t.Fatalf("kept is %+v", list)
 	}
 	for _, want := range []string{"LOST agent=a stream=" + b.s.Stream.Owned(wire.StreamAgent, "a").String() + " offsets=4-12 reason=", "not today", " offsets=12-18 reason=", "kept in " + list[0].File} {
-		if !strings.Contains(told.String(), want) {
-			t.Errorf("the log was not told %q: %s", want, told.String())
+		if !strings.Contains(reported.String(), want) {
+			t.Errorf("the notices lack %q: %s", want, reported.String())
 		}
 	}
 	if got := count(n.Metrics.refused["yes"]); got != 2 {
@@ -142,7 +142,7 @@ func TestRefusedReplay(t *testing.T) {
 	stop()
 
 	refuse.Store(false)
-	n = believing(m, dir)
+	n = trustInput(m, dir)
 	serve(t, s, n)
 	healthy(t, n)
 	if got := count(n.Metrics.kept); got != 2 {
@@ -157,16 +157,16 @@ func TestRefusedReplay(t *testing.T) {
 	}
 }
 
-// TestRefusedHeard: an agent that waits for the answer has its lines still, and nothing is
-// kept; nor is what the log has already.
+// TestRefusedHeard: an agent that waits for the answer still has its lines, and nothing is kept. Neither
+// is what the log already has.
 func TestRefusedHeard(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	refusing(m, "bad")
-	n := believing(m, t.TempDir())
+	n := trustInput(m, t.TempDir())
 	serve(t, s, n)
 	healthy(t, n)
-	b := newBeliever(t, s, n)
+	b := newTruster(t, s, n)
 	b.line("one")
 	b.publish(b.s) // a repeat
 	b.token = "7"
@@ -177,9 +177,9 @@ func TestRefusedHeard(t *testing.T) {
 	}
 }
 
-// TestRefusedShare: an agent whose messages cannot even be read takes its share of what may
-// be kept and no more. The rest is counted and reported, in few lines, and others go on: their
-// lines are taken, and what is refused of them is kept. The share holds after a restart.
+// TestRefusedShare: an agent whose messages cannot even be read uses its share of the kept messages and
+// no more. The rest is counted and reported, in few lines, and others are not affected: their lines are
+// committed, and what is refused of them is kept. The share holds after a restart.
 func TestRefusedShare(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
@@ -201,12 +201,12 @@ func TestRefusedShare(t *testing.T) {
 	}
 	mine := 0
 	for run := range 2 {
-		var told notices
-		n := believing(m, dir)
-		n.Refusals.Keep, n.Notice = refusedShares*share, told.add
+		var reported notices
+		n := trustInput(m, dir)
+		n.Refusals.Keep, n.Notice = refusedShares*share, reported.add
 		stop := serve(t, s, n)
 		healthy(t, n)
-		b := newBelieverOf(t, s, n, "b")
+		b := newTrusterOf(t, s, n, "b")
 		for range messages {
 			publishStored(t, b.nc, n.Agents.Subjects.Batch("a"), "x")
 		}
@@ -226,31 +226,31 @@ func TestRefusedShare(t *testing.T) {
 			t.Errorf("%d messages are kept of the agent, and %d before", mine, was)
 		}
 		no, said := messages-(mine-was), 0
-		for line := range strings.Lines(told.String()) {
+		for line := range strings.Lines(reported.String()) {
 			if x := 0; strings.Contains(line, " agent=a stream=? offsets=? ") && strings.Contains(line, "not kept") {
 				fmt.Sscanf(line, "LOST n=%d", &x)
 				said += x
 			}
 		}
 		if got := count(n.Metrics.refused["no"]); int(got) != no || said != no {
-			t.Errorf("%v are counted and %d reported, want %d: %s", got, said, no, told.String())
+			t.Errorf("%v are counted and %d reported, want %d: %s", got, said, no, reported.String())
 		}
 		stop()
 	}
 }
 
-// TestRefusedFull: when no more can be kept at all, what is refused is reported and let go,
-// and what is behind it is taken. When there is room, it is kept again.
+// TestRefusedFull: when no more can be kept in total, what is refused is reported and discarded, and
+// what is behind it is committed. When there is space, messages are kept again.
 func TestRefusedFull(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	refusing(m, "bad")
-	var told notices
-	n := believing(m, t.TempDir())
-	n.Refusals.Keep, n.Notice = 500, told.add // one, and not two
+	var reported notices
+	n := trustInput(m, t.TempDir())
+	n.Refusals.Keep, n.Notice = 500, reported.add // one, and not two
 	serve(t, s, n)
 	healthy(t, n)
-	b, c := newBeliever(t, s, n), newBelieverOf(t, s, n, "c")
+	b, c := newTruster(t, s, n), newTrusterOf(t, s, n, "c")
 	b.line("bad one")
 	await(t, jetStream(t, b.nc), 0)
 	c.line("bad two")
@@ -260,8 +260,8 @@ func TestRefusedFull(t *testing.T) {
 	if len(list) != 1 || err != nil || list[0].Agent != "a" {
 		t.Fatalf("kept: %+v, %v", list, err)
 	}
-	if want := fmt.Sprintf("LOST n=1 unit=messages agent=c stream=%s offsets=0-8 reason=", c.s.Stream.Owned(wire.StreamAgent, "c")); !strings.Contains(told.String(), want) || !strings.Contains(told.String(), "not kept") {
-		t.Errorf("the log was not told %q: %s", want, told.String())
+	if want := fmt.Sprintf("LOST n=1 unit=messages agent=c stream=%s offsets=0-8 reason=", c.s.Stream.Owned(wire.StreamAgent, "c")); !strings.Contains(reported.String(), want) || !strings.Contains(reported.String(), "not kept") {
+		t.Errorf("the notices lack %q: %s", want, reported.String())
 	}
 	if err := os.Remove(list[0].File); err != nil {
 		t.Fatal(err)
@@ -277,14 +277,14 @@ func TestRefusedFull(t *testing.T) {
 	}
 }
 
-// TestRefusedDurable: a message is acknowledged only when it is kept: while the disk does
-// not take it, and when there is no place for it, it stays in the stream.
+// TestRefusedDurable: a message is acknowledged only when it is kept. While the disk fails, it stays in
+// the stream.
 func TestRefusedDurable(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	refusing(m, "bad")
 	dir := t.TempDir()
-	n := believing(m, dir)
+	n := trustInput(m, dir)
 	var broken atomic.Bool
 	broken.Store(true)
 	n.Refusals.Disk = &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
@@ -295,7 +295,7 @@ func TestRefusedDurable(t *testing.T) {
 	}}
 	serve(t, s, n)
 	healthy(t, n)
-	b := newBeliever(t, s, n)
+	b := newTruster(t, s, n)
 	await(t, jetStream(t, b.nc), 0)
 	b.line("bad one")
 	troubled(t, n, "the disk is broken")

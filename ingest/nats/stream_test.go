@@ -21,16 +21,16 @@ import (
 	"fanin/internal/wire/appendertest"
 )
 
-// collector is a NATS over a Memory, to be stopped as a crash would.
+// collector is an Input with its log in memory; the function returned stops it.
 func collector(t testing.TB, s *natstest.Server, m wire.Appender) (*Input, func()) {
 	n := &Input{Out: m, Plain: PlainOptions{Subjects: []string{"logs.>"}}, Stream: StreamOptions{Name: "LOGS", Create: true}}
 	return n, serve(t, s, n)
 }
 
-// text is all that a Memory has of plain messages of a stream.
+// text is what a log in memory has of the plain messages of a stream.
 func text(m *appendertest.Memory, n *Input) string { return string(m.Text(newSequence(n).ID())) }
 
-// writer is a Writer of whole lines.
+// writer is an io.Writer of whole lines.
 type writer func(line string)
 
 func (w writer) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }
@@ -40,9 +40,9 @@ func waitFor(t testing.TB, m *appendertest.Memory, n *Input, want string) {
 	waittest.UntilEqual(t, "the log", want, func() string { return text(m, n) })
 }
 
-// TestStreamOnce: whatever happens to a delivery, its lines are kept once, in the
-// stream's order: the acknowledgement is lost, the process ends with messages that
-// it took and did not keep, and newer ones are there when the next one begins.
+// TestStreamOnce: whatever happens to a delivery, its lines are in the log once, in the stream's
+// order: the acknowledgement is lost, the process ends with messages that it read and did not commit,
+// and newer ones wait when the next process starts.
 func TestStreamOnce(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
@@ -50,30 +50,30 @@ func TestStreamOnce(t *testing.T) {
 	healthy(t, n)
 	nc := s.Connect()
 	want := ""
-	say := func(from, to int) {
+	send := func(from, to int) {
 		for i := from; i < to; i++ {
 			line := fmt.Sprintf("line %d", i)
 			publishStored(t, nc, fmt.Sprintf("logs.app%d", i%3), line)
 			want += line + "\n"
 		}
 	}
-	say(0, 50)
+	send(0, 50)
 	waitFor(t, m, n, want)
 	stop()
 
-	// A process that keeps some and acknowledges none, and takes more than it keeps.
+	// A process that commits some, acknowledges none, and reads more than it commits.
 	taken, err := jetStream(t, nc).Consumer(t.Context(), "LOGS", "fanin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	say(50, 80)
+	send(50, 80)
 	batch, err := taken.Fetch(20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range batch.Messages() {
 	}
-	say(80, 100)
+	send(80, 100)
 	n, stop = collector(t, s, m)
 	waitFor(t, m, n, want)
 	if got := count(n.Metrics.reread); got < 20 {
@@ -85,13 +85,13 @@ func TestStreamOnce(t *testing.T) {
 	if err := jetStream(t, nc).DeleteConsumer(t.Context(), "LOGS", "fanin"); err != nil {
 		t.Fatal(err)
 	}
-	say(100, 110)
+	send(100, 110)
 	n, _ = collector(t, s, m)
 	waitFor(t, m, n, want)
 }
 
-// TestStreamStolen: what was delivered to somebody else, who does nothing with it, is
-// read by its number before anything newer is taken; when that goes on, it is said.
+// TestStreamStolen: a message that was delivered to another process, which ignores it, is read by its
+// number before anything newer. If that repeats, it is logged.
 func TestStreamStolen(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
@@ -127,7 +127,7 @@ func TestStreamStolen(t *testing.T) {
 	want := "begin\n"
 	for i := 0; !warned.Load(); i++ {
 		if i == 20_000 {
-			t.Fatal("nobody said that messages are taken by another process")
+			t.Fatal("it was not logged that another process reads messages")
 		}
 		line := fmt.Sprintf("line %d", i)
 		publishStored(t, nc, "logs.a", line)
@@ -142,8 +142,8 @@ func TestStreamStolen(t *testing.T) {
 	}
 }
 
-// TestStreamLimits is TestStreamOnce's last part where messages stay in the stream:
-// a consumer that begins anew is given everything again.
+// TestStreamLimits is TestStreamOnce's last part where messages stay in the stream: a consumer that
+// begins again delivers everything again.
 func TestStreamLimits(t *testing.T) {
 	s := natstest.New(t)
 	nc := s.Connect()
@@ -169,8 +169,8 @@ func TestStreamLimits(t *testing.T) {
 	}
 }
 
-// TestStreamExpired: messages that a stream let go before anybody took them are
-// counted, and the log is told.
+// TestStreamExpired: messages that left the stream before they were read are counted, and reported in
+// the log.
 func TestStreamExpired(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, js jetstream.JetStream){
 		"too old": func(t *testing.T, js jetstream.JetStream) { keep(t, js, time.Second); await(t, js, 0); keep(t, js, 0) },
@@ -216,7 +216,7 @@ func TestStreamExpired(t *testing.T) {
 	}
 }
 
-// keep sets how old a message of the stream may be; 0: as old as it likes.
+// keep sets how old a message of the stream may be; 0: of any age.
 func keep(t *testing.T, js jetstream.JetStream, age time.Duration) {
 	t.Helper()
 	stream, err := js.Stream(t.Context(), "LOGS")
@@ -245,8 +245,8 @@ func await(t *testing.T, js jetstream.JetStream, messages int) {
 	})
 }
 
-// TestStreamInPieces: a message that a crash left half kept is completed.
-func TestStreamInPieces(t *testing.T) {
+// TestStreamInChunks: a message that a crash left half committed is completed.
+func TestStreamInChunks(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
 	var once atomic.Bool
@@ -273,8 +273,8 @@ func TestStreamInPieces(t *testing.T) {
 	}
 }
 
-// TestStreamWiped: the store is gone, and the numbers begin anew: nothing new is
-// taken for something old.
+// TestStreamWiped: the store is gone, and the numbers begin again: no new message counts as an old
+// one.
 func TestStreamWiped(t *testing.T) {
 	s := natstest.New(t)
 	m := new(appendertest.Memory)
@@ -294,9 +294,9 @@ func TestStreamWiped(t *testing.T) {
 	waitFor(t, m, n, "one\ntwo\nthree\nfour\n")
 }
 
-// TestStreamGivenUp: a batch that waits for room when a stop is given up stays in the
-// stream, and is taken by the next process.
-func TestStreamGivenUp(t *testing.T) {
+// TestStreamAbandoned: a batch that waits for the budget when a shutdown is abandoned stays in the
+// stream, and the next process commits it.
+func TestStreamAbandoned(t *testing.T) {
 	s := natstest.New(t)
 	m := &appendertest.Memory{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
 	start := func(room *ingest.Budget) *Input {
@@ -328,14 +328,14 @@ func TestStreamGivenUp(t *testing.T) {
 	n.life.serving.Wait()
 	n.Budget.Release(held)
 	if got := string(m.Text(b.Stream)); got != "" {
-		t.Errorf("kept without room: %q", got)
+		t.Errorf("committed without the budget: %q", got)
 	}
 	start(nil)
 	waittest.UntilEqual(t, "the log", "x\n", func() string { return string(m.Text(b.Stream)) })
 }
 
-// TestStreamRefused: what would lose messages without a word is not taken part in,
-// and the word says what to do.
+// TestStreamRefused: a stream or consumer that would lose messages silently is refused, with the
+// remedy.
 func TestStreamRefused(t *testing.T) {
 	for word, c := range map[string]struct {
 		stream   jetstream.StreamConfig

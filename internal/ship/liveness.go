@@ -17,8 +17,8 @@ type liveness struct {
 	largest   int       // text among those
 }
 
-// minRate is how many bytes a second a connection must carry to count as alive, where
-// only time tells.
+// minRate is how many bytes a second a connection must carry to count as alive, where the
+// time is the only evidence.
 const minRate = 32 << 10
 
 // hear notes that bytes came from the collector.

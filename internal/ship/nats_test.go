@@ -94,7 +94,7 @@ func openNATS(t *testing.T, n *NATS) wire.StreamID {
 }
 
 // TestNATSRestart: a server that goes and comes back loses nothing of what was
-// acknowledged, and what was not is taken when it is sent again.
+// acknowledged. The rest is committed when it is sent again.
 func TestNATSRestart(t *testing.T) {
 	for name, change := range map[string]struct {
 		collector []func(*natsin.Input)
@@ -170,7 +170,7 @@ func TestNATSUnknown(t *testing.T) {
 			<-begun
 			s.Stop()
 			if err := <-outcome; err == nil || errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected)) {
-				t.Errorf("the outcome is told as %v", err)
+				t.Errorf("the outcome is %v", err)
 			}
 			close(hold)
 		})
@@ -280,7 +280,7 @@ func TestNATSOutage(t *testing.T) {
 		n.unreachable(nil, fmt.Errorf("server %d is away", i%2))
 	}
 	if got := strings.Count(said.String(), "no connection"); got != 1 {
-		t.Errorf("said %d times:\n%s", got, said.String())
+		t.Errorf("logged %d times:\n%s", got, said.String())
 	}
 	if got := n.Trouble(); !strings.Contains(got, "server 1 is away") {
 		t.Errorf("trouble is %q", got)
@@ -366,10 +366,10 @@ func TestAckStream(t *testing.T) {
 	}
 	for end := time.Now().Add(10 * time.Second); ; {
 		err := n.Append(bounded(t), wire.Batch{Op: wire.OpOpen, Stream: id, Epoch: 1, Offset: at.Offset, End: at.Offset, Before: at.Tail, After: at.Tail, Source: "app"})
-		var stands *wire.Expected
-		if errors.As(err, &stands) {
-			if !stands.Known || stands.Point != lost {
-				t.Fatalf("the collector stands at %+v, want %+v", stands, lost)
+		var expected *wire.Expected
+		if errors.As(err, &expected) {
+			if !expected.Known || expected.Point != lost {
+				t.Fatalf("the collector's watermark is %+v, want %+v", expected, lost)
 			}
 			break
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fanin/internal/natstest"
@@ -113,30 +115,28 @@ func open(t *testing.T, c *TCP) wire.StreamID {
 }
 
 // TestHalfOpen: the connection to a peer that falls silent is closed, and the outcome of what waits is
-// unknown.
+// unknown. Nothing confirms bytes on this connection, as if the peer's machine were gone.
 func TestHalfOpen(t *testing.T) {
-	p := newPeer(t)
-	silent := make(chan struct{})
-	first := true
-	p.script = func(conn net.Conn) bool {
-		if !first {
-			return false
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		go io.Copy(io.Discard, theirs) // ends with the connection
+		defer theirs.Close()
+		c := &TCP{Timing: Timing{DeadAfter: 15 * time.Second, PingEvery: 5 * time.Second}}
+		s := newTCPSession(ours, c)
+		served := make(chan error, 1)
+		go func() { served <- s.serve(t.Context()) }() // ends with the connection
+		began := time.Now()
+		err := s.append(t.Context(), &wire.Batch{Op: wire.OpOpen, Stream: wire.NewStreamID(), Epoch: 1})
+		if err == nil || errors.Is(err, wire.ErrRefused) || errors.As(err, new(*wire.Expected)) {
+			t.Errorf("got %v, want an unknown outcome", err)
 		}
-		first = false
-		conn.Write(wire.AppendWelcome(nil, wire.Welcome{Log: p.memory.Log, Incarnation: p.memory.Incarnation}))
-		<-silent
-		return true
-	}
-	p.serve()
-	c := p.dial(t, func(c *TCP) { c.DeadAfter, c.PingEvery = 200*time.Millisecond, 50*time.Millisecond })
-	defer close(silent)
-	id := wire.NewStreamID()
-	err := c.Append(bounded(t), wire.Batch{Op: wire.OpOpen, Stream: id, Epoch: 1})
-	var expected *wire.Expected
-	if err == nil || errors.Is(err, wire.ErrRefused) || errors.As(err, &expected) {
-		t.Fatalf("got %v, want an unknown outcome", err)
-	}
-	open(t, c)
+		if took := time.Since(began); took < c.DeadAfter || took > 2*c.DeadAfter {
+			t.Errorf("the silence was noticed after %v", took)
+		}
+		if err := <-served; !strings.Contains(err.Error(), "nothing came from the collector") {
+			t.Errorf("the session ended with %v", err)
+		}
+	})
 }
 
 // TestFault: the collector's reason for refusing a session is reported, and its pause is respected.

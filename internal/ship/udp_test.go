@@ -109,7 +109,7 @@ func TestSplit(t *testing.T) {
 	f(strings.Repeat("a line like many others\n", 1000), 0)
 	f("short\n"+strings.Repeat("x", 5000)+"\nshort\n", 0)
 	f(strings.Repeat("x", 60<<10)+"\nshort\n", 0)
-	f(strings.Repeat("\n", 50<<10), 60<<10) // no collector takes so many lines at a time
+	f(strings.Repeat("\n", 50<<10), 60<<10) // no collector accepts that many lines at a time
 	f(strings.Repeat("x", 40<<10)+strings.Repeat("\n", 15<<10), 60<<10)
 	f(strings.Repeat("ab\n", 100), 1)
 }
@@ -138,7 +138,7 @@ func TestNobodyListens(t *testing.T) {
 }
 
 // TestOneLineOfOtherBytes: a line that is not the source's own bytes, such as a
-// last one that was given its newline, goes alone with its whole span.
+// last one, whose newline was added, is sent alone with its whole span.
 func TestOneLineOfOtherBytes(t *testing.T) {
 	d := newDatagrams(t)
 	u := d.to(t)
@@ -163,6 +163,6 @@ func TestUDPCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := u.Append(ctx, b); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v; an agent that is told to stop would send on", err)
+		t.Errorf("got %v; an agent that stops would continue to send", err)
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// An agent of more streams than it can take note of is welcomed all the same, and
-// says so.
+// An agent with more streams than it can hold is welcomed, and logs what it ignores.
 func TestWelcomeOfTooManyStreams(t *testing.T) {
 	const streams = wire.MaxStreams + 700
 	w := newWelcome()
@@ -26,12 +25,12 @@ func TestWelcomeOfTooManyStreams(t *testing.T) {
 		}
 	}
 	if len(w.Streams) != wire.MaxStreams || w.ignored != 700 {
-		t.Errorf("%d streams are taken note of, %d are not", len(w.Streams), w.ignored)
+		t.Errorf("%d streams are used, %d are ignored", len(w.Streams), w.ignored)
 	}
 	var said strings.Builder
 	w.report(slog.New(slog.NewTextHandler(&said, nil)))
 	if !strings.Contains(said.String(), "ignored=700") || !strings.Contains(said.String(), "streams --forget") {
-		t.Errorf("said %q", said.String())
+		t.Errorf("logged is %q", said.String())
 	}
 }
 
@@ -51,7 +50,7 @@ func TestWelcomeEnds(t *testing.T) {
 			next = wire.Frame{Kind: wire.KindStreams, Streams: page}
 		}
 		if err := w.add(&wire.Frame{Kind: wire.KindWelcome, Welcome: wire.Welcome{Log: wire.NewStreamID()}}); err == nil {
-			t.Error("a second welcome is taken")
+			t.Error("a second welcome is accepted")
 		}
 	}
 	for _, f := range []wire.Frame{{Kind: wire.KindStreams}, {Kind: wire.KindPong}, {Kind: wire.KindWelcome, N: -1}, {Kind: wire.KindWelcome, N: maxAnnounced + 1}} {
