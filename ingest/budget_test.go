@@ -3,11 +3,11 @@ package ingest
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -19,9 +19,7 @@ func TestBudgetInOrder(t *testing.T) {
 	}
 	large := make(chan []byte)
 	go func() { b, _ := r.Acquire(t.Context(), 64<<10); large <- b }()
-	for r.waiters() == 0 {
-		runtime.Gosched()
-	}
+	waittest.Until(t, "the large one to wait", func() bool { return r.waiters() > 0 })
 	if r.TryAcquire(1) != nil {
 		t.Error("a small one went past a large one that waits")
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fanin/ingest/ingesttest"
@@ -175,27 +176,32 @@ func TestTakeOver(t *testing.T) {
 
 // The newer connection is welcomed only when nothing of the older is in flight.
 func TestTakeOverWaits(t *testing.T) {
-	k := ingesttest.NewRecorder()
-	in, out := make(chan struct{}), make(chan struct{})
-	k.Outcome = func(context.Context, wire.Batch) error { close(in); <-out; return nil }
-	welcomed := make(chan string, 2)
-	addr := ingesttest.Start(t, &ingesttest.TCP{Out: k, Welcome: func(agent string) wire.Welcome { welcomed <- k.Text(); return ingesttest.Welcome(agent) }})
-	first := ingesttest.Greet(t, addr, "a", ingesttest.InstanceA, 1)
-	<-welcomed
-	first.Send(ingesttest.Data(1, 0, "x\n"))
-	<-in
-	second := ingesttest.NewClient(t, ingesttest.Dial(t, addr))
-	second.Send(ingesttest.Hello("a", ingesttest.InstanceA, 2))
-	select {
-	case <-welcomed:
-		t.Fatal("welcomed while a frame of the older connection was in flight")
-	case <-time.After(50 * time.Millisecond):
-	}
-	close(out)
-	second.Want(wire.KindWelcome)
-	if kept := <-welcomed; kept != "x\n" {
-		t.Errorf("at the welcome %q was kept", kept)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		k := ingesttest.NewRecorder()
+		written := make(chan struct{})
+		k.Outcome = func(context.Context, wire.Batch) error { <-written; return nil }
+		var atWelcome []string
+		p := ingesttest.StartPipes(t, &ingesttest.TCP{Out: k, Welcome: func(agent string) wire.Welcome {
+			atWelcome = append(atWelcome, k.Text())
+			return ingesttest.Welcome(agent)
+		}})
+		first := p.Join(t, ingesttest.Addr(1), 0)
+		first.Conn.Write(ingesttest.Data(1, 0, "x\n"))
+		synctest.Wait()
+		second := ingesttest.NewClient(t, p.Dial(ingesttest.Addr(1), 2))
+		second.Send(ingesttest.Hello("a0", ingesttest.InstanceA, 2))
+		synctest.Wait()
+		if len(atWelcome) != 1 {
+			t.Fatal("welcomed while a frame of the older connection was in flight")
+		}
+		close(written)
+		second.Want(wire.KindWelcome)
+		if len(atWelcome) != 2 || atWelcome[1] != "x\n" {
+			t.Errorf("at the welcomes %q was recorded", atWelcome)
+		}
+		first.Conn.Close()
+		second.Conn.Close()
+	})
 }
 
 func TestBadFrames(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"fanin/ingest/datagram"
 	"fanin/ingest/plain"
 	"fanin/internal/counters"
+	"fanin/internal/waittest"
 )
 
 // UDP is a listener for agents' datagrams and plain ones, as the collector makes it.
@@ -60,9 +60,8 @@ func StartUDP(t testing.TB, u *UDP, listen string) (to *net.UDPAddr, stop func()
 	u.setUp()
 	served := make(chan error, 1)
 	go func() { served <- u.Serve(conn.(*net.UDPConn)) }() // ended by stop
-	for Metric(t, u.Metrics, "fanin_udp_receive_buffer_bytes", "") == 0 {
-		runtime.Gosched() // a Serve that begins after Shutdown reads nothing
-	}
+	// A Serve that begins after Shutdown reads nothing.
+	waittest.Until(t, "the listener", func() bool { return Metric(t, u.Metrics, "fanin_udp_receive_buffer_bytes", "") > 0 })
 	stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -25,6 +26,7 @@ import (
 	"fanin/ingest/datagram"
 	"fanin/ingest/ingesttest"
 	"fanin/ingest/stream"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -142,14 +144,19 @@ func TestMaxConnsPerIP(t *testing.T) {
 }
 
 func TestIdleTimeout(t *testing.T) {
-	k := ingesttest.NewRecorder()
-	addr := ingesttest.Start(t, &ingesttest.TCP{Out: k, Limits: stream.Limits{IdleTimeout: 30 * time.Millisecond}})
-	nc := ingesttest.Dial(t, addr)
-	io.WriteString(nc, "begun")
-	if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("read: %v", err)
-	}
-	k.WaitText(t, "begun\n")
+	synctest.Test(t, func(t *testing.T) {
+		k := ingesttest.NewRecorder()
+		p := ingesttest.StartPipes(t, &ingesttest.TCP{Out: k, Limits: stream.Limits{IdleTimeout: time.Minute}})
+		nc, began := p.Dial(ingesttest.Addr(1), 1), time.Now()
+		io.WriteString(nc, "begun")
+		if _, err := nc.Read(make([]byte, 1)); err != io.EOF || time.Since(began) != time.Minute {
+			t.Errorf("read: %v after %v", err, time.Since(began))
+		}
+		synctest.Wait()
+		if got := k.Text(); got != "begun\n" {
+			t.Errorf("recorded %q", got)
+		}
+	})
 }
 
 // A long beginning of a line does not hold memory for ever.
@@ -176,15 +183,13 @@ func TestHalfLinesLeaveRoom(t *testing.T) {
 	begin := strings.Repeat("x", 200_000)
 	for n := range 8 {
 		io.WriteString(ingesttest.Dial(t, addr), begin)
-		for len(k.Text())+int(s.Budget.Used()) < (n+1)*len(begin) {
-			runtime.Gosched() // until it was read: it is held, or was given in pieces
-		}
+		waittest.Until(t, "half a line to be read: held, or appended in parts", func() bool {
+			return len(k.Text())+int(s.Budget.Used()) >= (n+1)*len(begin)
+		})
 	}
 	io.WriteString(ingesttest.Dial(t, addr), "here\n")
 	k.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, "here\n") })
-	for s.Budget.Used() > 512<<10 {
-		runtime.Gosched() // the test ends when half lines hold at most half
-	}
+	waittest.Until(t, "half lines to hold at most half", func() bool { return s.Budget.Used() <= 512<<10 })
 }
 
 func TestMaxLine(t *testing.T) {
@@ -408,9 +413,7 @@ func TestIdleMemory(t *testing.T) {
 		}
 	}
 	k.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Count(text, "\n") == conns/2 })
-	for s.Open(t) < conns || s.Budget.Used() > 0 {
-		runtime.Gosched()
-	}
+	waittest.Until(t, "all connections to be idle", func() bool { return s.Open(t) == conns && s.Budget.Used() == 0 })
 	if each := (inUse() - before) / conns; each > 12<<10 {
 		t.Errorf("%d bytes for each idle connection, its client included", each)
 	}

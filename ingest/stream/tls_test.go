@@ -101,7 +101,7 @@ func TestHalfTLSHandshake(t *testing.T) {
 // a greeting's.
 func TestSilenceAfterTheHandshake(t *testing.T) {
 	ca := certstest.New(t)
-	const handshake = 50 * time.Millisecond
+	const handshake = 500 * time.Millisecond
 	for _, encrypted := range []bool{true, false} {
 		k := ingesttest.NewRecorder()
 		s := &ingesttest.TCP{Out: k, Limits: stream.Limits{HandshakeTimeout: handshake}}
