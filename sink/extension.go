@@ -137,8 +137,8 @@ func (c *catalog) loadExtension(r *elements) error {
 }
 
 // Extensions are the values of this kind that batches had the log remember, by name.
-// All of them are durable. A new incarnation of the log has none, since lines that they
-// tell of may be gone.
+// All of them are durable. A new incarnation of the log has none, because the
+// lines that they belong to may be gone.
 func (s *Sink) Extensions(kind wire.ExtensionKind) map[string][]byte {
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
@@ -175,7 +175,7 @@ func (w *writer) admitExtensions(b *wire.Batch) (refused, fatal error) {
 	return nil, nil
 }
 
-// addExtensions has the group remember what a batch that it holds says.
+// addExtensions adds the extensions of a batch whose lines are in the group.
 func (g *group) addExtensions(b *wire.Batch) {
 	for _, x := range b.Extensions {
 		g.addExtension(extension{x.Kind, x.Name, string(x.Value)})

@@ -9,7 +9,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// entry is what the table says of the key of this id now. See table.go.
+// entry appends the entry of the catalog log for the key of this id, as it is now. See
+// cataloglog.go.
 func (t *keys) entry(dst []byte, id wire.StreamID) []byte {
 	k := t.find(id)
 	switch {
@@ -26,7 +27,7 @@ func (t *keys) entry(dst []byte, id wire.StreamID) []byte {
 	return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), entryNoKey), id[:])
 }
 
-// horizonEntry says before which time nothing is known of a sender.
+// horizonEntry appends the time before which nothing is known of a sender.
 func horizonEntry(dst []byte, sender uint64, horizon int64) []byte {
 	dst = msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(dst, 3), entryKey), sender)
 	return msgp.AppendInt64(dst, horizon)

@@ -11,16 +11,16 @@ import (
 	"fanin/internal/wire"
 )
 
-// keys are the requests that came with a key, each a small stream: as many records
-// of it are committed as its entry says. They are no streams of the catalog, since
-// they come at any rate and are of interest for a short time only.
+// keys is the table of requests with a key. Each is a small stream, and its entry holds
+// how many of its records are committed. They are not streams of the catalog: they
+// arrive at any rate and matter for a short time only.
 //
-// The table changes by committed frames alone: an extension opens or forgets a key,
-// a record moves it on. Which key to forget, the writer decides and commits, so the
-// frames give the same table when they are read again, whatever the limits and the
-// clock are by then.
+// Only committed frames change the table: an extension opens or forgets a key, and a
+// record advances it. The writer decides which key to forget and commits that decision,
+// so redo gives the same table, whatever the limits and the clock are then.
 //
-// An entry takes 60 bytes and 4 more in heads, so the default 262,144 keys take 16 MiB.
+// An entry is 60 bytes, and heads takes at most 4 more for each, so the default 262,144
+// keys fit into 16 MiB.
 type keys struct {
 	list   []keyEntry
 	free   place   // the first free entry; the others follow by newer
@@ -63,11 +63,11 @@ type keyEntry struct {
 	part          uint8 // of a second, in 1/256: belongs to seen
 }
 
-// keyList says which of a sender's lists has a key.
+// keyList names one of a sender's lists.
 type keyList uint8
 
 const (
-	listPartial keyList = iota // more records are to come
+	listPartial keyList = iota // not all records are committed
 	listWhole                  // with a key of the sender's own
 	listHashed                 // with a hash of the content as key
 	keyLists
@@ -91,7 +91,7 @@ func newKeys() keys {
 	return keys{seed: maphash.MakeSeed(), hashes: make(map[uint64]uint32), broken: make(map[wire.StreamID]bool)}
 }
 
-// partial reports whether more records of the request are to come.
+// partial reports whether some records of the request are not committed yet.
 func (k *keyEntry) partial() bool { return k.hash != k.content }
 
 func (k *keyEntry) listed() keyList {
@@ -247,7 +247,7 @@ func (t *keys) link(p place) {
 	l.newest = p
 }
 
-// unlink takes p out of its list.
+// unlink removes p from its list.
 func (t *keys) unlink(p place) {
 	k := &t.list[p-1]
 	s := t.senders[k.sender]
@@ -284,8 +284,8 @@ func (t *keys) remove(id wire.StreamID) {
 	t.dirty = append(t.dirty, id)
 }
 
-// forget removes a key to make room, or because of its age. From now on it is not
-// known whether a request of this sender that is older came before.
+// forget removes a key to make room, or because of its age. From now on the log does
+// not know whether an older request of this sender is a repeat.
 func (t *keys) forget(id wire.StreamID) {
 	k := t.find(id)
 	if k == nil {

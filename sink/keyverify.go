@@ -1,10 +1,10 @@
 package sink
 
-// KeyReport is all requests that came with a key.
+// KeyReport counts the requests with a key.
 type KeyReport struct {
 	Requests uint64 `json:"requests"` // that begin in the log; one whose key was forgotten may begin again
 	Lines    uint64 `json:"lines"`
-	Partial  int    `json:"partial"` // of which more records are to come
+	Partial  int    `json:"partial"` // not all of their records are committed
 }
 
 // placeKey holds a record of a request against those before it. A key may begin
@@ -19,10 +19,10 @@ func (v *verifier) placeKey(g *generation, r *record) {
 	case r.offset == 0:
 		v.report.Keys.Requests++
 	case known && r.offset != last:
-		v.problem(g.name, "request %s goes on with record %d at byte %d, and should with record %d",
+		v.problem(g.name, "request %s continues with record %d at byte %d; record %d should follow",
 			r.stream, r.offset, r.position, last)
 	case !known && v.complete():
-		v.problem(g.name, "request %s goes on with record %d at byte %d, and does not begin or was whole",
+		v.problem(g.name, "request %s continues with record %d at byte %d, and has no beginning or was complete",
 			r.stream, r.offset, r.position)
 	}
 	if r.whole {

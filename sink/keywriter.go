@@ -10,11 +10,10 @@ import (
 	"fanin/internal/wire"
 )
 
-// KeyLimits bound what the log knows of requests that came with a key. Zero fields
-// take the defaults.
+// KeyLimits bound the table of requests with a key. Zero fields get the defaults.
 type KeyLimits struct {
-	Keys         int           // default 262,144, which take 16 MiB
-	Window       time.Duration // forget a key of which nothing came for this long; default 72 h, < 0 never
+	Keys         int           // default 262,144, which need 16 MiB
+	Window       time.Duration // forget a key this long after its last record; default 72 h, < 0 never
 	HashedWindow time.Duration // the same of keys that are a hash of the content; default 10 min
 }
 
@@ -24,8 +23,8 @@ func (l *KeyLimits) defaults() {
 	l.HashedWindow = cmp.Or(l.HashedWindow, 10*time.Minute)
 }
 
-// keyOpening is what the extension of a frame says of a key that begins; an empty
-// value forgets the key. Little endian, 17 bytes:
+// keyOpening is the value of the extension that opens a key; an empty value forgets the
+// key. Little endian, 17 bytes:
 //
 //	 0 content  RecordHash of all records
 //	 8 sender   first 8 bytes of the SHA-256 of the sender's name
@@ -63,14 +62,14 @@ func (t *keys) apply(x *extension) {
 	t.open(keyEntry{id: id, content: hashBytes(wire.Hash(le.Uint64(v))), hashed: v[16] == 1}, le.Uint64(v[8:]))
 }
 
-// senderHash stands for a sender in the table of keys.
+// senderHash identifies a sender in the table of keys.
 func senderHash(b *wire.Batch) uint64 {
 	sum := sha256.Sum256([]byte(cmp.Or(b.Agent, b.Address)))
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
-// keyClock says how old keys are. Like the janitor, it does not believe a clock
-// that jumped.
+// keyClock measures the age of keys. Like the janitor, it does not trust a clock that
+// jumped.
 type keyClock struct {
 	now     func() time.Time
 	began   time.Time
@@ -105,7 +104,7 @@ func (l *KeyLimits) tooOld(k *keyEntry, now time.Time) bool {
 	return l.window(k) > 0 && (age > l.window(k) || age < -clockJump)
 }
 
-// acceptKey takes a batch of a request with a key.
+// acceptKey judges a batch of a request with a key, and puts its lines into the group.
 func (w *writer) acceptKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	k := w.catalog.keys.find(id)
@@ -127,7 +126,7 @@ func (w *writer) acceptKey(id wire.StreamID, b *wire.Batch) (outcome, fatal erro
 	case otherContent:
 		n.Rejected(counters.Content, countLines(b.Text))
 		return wire.ErrOtherContent, nil
-	case outOfPlace: // nothing is counted: the same lines come again at once, from another record on
+	case outOfPlace: // nothing is counted: the input sends the same lines again at once, divided otherwise
 		if k == nil {
 			return &wire.Expected{}, nil
 		}

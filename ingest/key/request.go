@@ -37,16 +37,16 @@ type Request struct {
 	Key    []byte
 	Sender Sender
 
-	// Hashed says that the sender gave no key, and Key is a hash of the content.
+	// Hashed: the sender gave no key, and Key is a hash of the content.
 	// Equal content of two senders is then not the same request, nor is equal content
 	// after a short time.
 	Hashed bool
 
-	// PerContent says that a key that comes with other content is another request.
+	// PerContent: the same key with other content is another request.
 	// Without it Append returns wire.ErrOtherContent.
 	PerContent bool
 
-	Made    time.Time    // when the key was made, if the sender says so
+	Made    time.Time    // when the sender made the key; zero if not known
 	Batches []wire.Batch // with input, labels, time, marks and text; Append does the rest
 }
 
@@ -70,7 +70,7 @@ func (r *Request) id(content wire.Hash) wire.StreamID {
 	return wire.KeyID(kind, parts...)
 }
 
-// batches are r's as the log takes them, and the hash of all records.
+// batches returns the batches of r with all fields set, and the hash of all records.
 func (r *Request) batches() (list []wire.Batch, content wire.Hash) {
 	sum := newSummer()
 	for _, b := range r.Batches {

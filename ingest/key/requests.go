@@ -1,10 +1,10 @@
-// Package key commits requests that come with a key exactly once, as long as the log
+// Package key commits requests that have a key exactly once, as long as the log
 // knows the key: a chunk of Fluent's forward protocol, an HTTP request with an
 // Idempotency-Key, a batch of a Redis list, or a body that is its own key.
 //
 // A request is a small stream of the log whose offsets are record numbers. The log
-// compares and swaps, as with any stream, so it is no matter how often a request
-// comes, or whether it was committed in part when the collector was killed.
+// compares and swaps, as with any stream, so it does not matter how often a request
+// arrives, or whether the collector was killed when a part of it was committed.
 package key
 
 import (
@@ -16,7 +16,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// Requests is the way of requests into a log. Log is required.
+// Requests commits requests to a log. Log is required.
 type Requests struct {
 	Log wire.Appender
 
@@ -24,7 +24,7 @@ type Requests struct {
 	inFlight map[wire.StreamID]chan struct{} // closed when the outcome of the request is known
 }
 
-// Outcome says how a request was committed.
+// Outcome describes how a request was committed.
 type Outcome struct {
 	Repeat       bool // all of it was committed before
 	MaybeDoubled bool // it is too old for the log to know that it was not committed before
@@ -78,9 +78,9 @@ func (q *Requests) leave(id wire.StreamID) {
 	delete(q.inFlight, id)
 }
 
-// maxMoves is how often the log may stand elsewhere than a request expects. Once is
-// usual: after a kill, in the middle. More often, keys are forgotten faster than
-// requests are sent.
+// maxMoves is how often the log may be at another record than the request. Once is
+// usual: a kill ended the first attempt. More often means that keys are forgotten faster
+// than requests are sent.
 const maxMoves = 4
 
 // send appends the batches of a request. Those that the log has are repeats to it.

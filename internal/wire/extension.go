@@ -14,7 +14,7 @@ type Extension struct {
 	Value []byte // empty: forget the value of this name
 }
 
-// ExtensionKind says which part of the program an extension belongs to.
+// ExtensionKind names the part of the program that an extension belongs to.
 type ExtensionKind uint16
 
 // FirstExtensionKind is the first kind that inputs may use. The kinds below are the

@@ -7,15 +7,15 @@ import (
 	"math"
 )
 
-// Key is what a batch of kind StreamKey says of its request. Such a batch needs no
-// OpOpen: the one with offset 0 begins the request in its own frame. Offsets are
+// Key describes the request that a batch of kind StreamKey belongs to. Such a batch needs
+// no OpOpen: the one with offset 0 begins the request in its own frame. Offsets are
 // record numbers, and a record is one line. The hash at record k is the RecordHash
 // of all records before it.
 //
 // The keeper answers like this, besides what an Appender answers to any batch:
 //
-//   - *Expected, Known: the request is committed in part. The sender goes on at that
-//     record, if its own hash there is the same.
+//   - *Expected, Known: the request is committed in part. The sender continues at
+//     that record, if its own hash there is the same.
 //   - *Expected, not Known: the key is not known, and the batch does not begin at 0.
 //   - ErrOtherContent: the key is known with other records.
 type Key struct {
@@ -58,7 +58,7 @@ func RecordHash(sum []byte) Hash {
 func (b *Batch) checkKey() error {
 	switch {
 	case (b.Kind == StreamKey) != (b.Key != nil):
-		return &Refused{"a request with a key says so twice, any other never"}
+		return &Refused{"a batch with a key has the kind for it, and no other batch"}
 	case b.Kind != StreamKey:
 		return nil
 	case b.Op != OpData || b.Stream.IsZero() || b.Epoch != 0 || b.End > math.MaxUint32:
