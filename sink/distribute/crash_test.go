@@ -108,8 +108,8 @@ func (s *shift) start() bool {
 	return err == nil
 }
 
-// fill puts the group far behind the head of what is saved, so that
-// it can be torn.
+// fill creates other groups, so that the group is far behind the header in the file and can
+// be torn.
 func (s *shift) fill() {
 	for i := range 12 {
 		s.dist.findOrCreate(fmt.Sprint(strings.Repeat("a", 60), i), "start", netip.Addr{})
@@ -128,7 +128,7 @@ func (s *shift) saved() {
 	}
 }
 
-// crash ends the distributor as a crash does, without a word to the disk.
+// crash ends the distributor as a crash does: nothing more reaches the disk.
 func (s *shift) crash() {
 	s.disk.Stop()
 	s.dist.cancel()
@@ -139,8 +139,8 @@ func (s *shift) crash() {
 	}
 }
 
-// worked has a worker answer all there is, one delivery after the other, good lines and bad ones, until nothing
-// is left or the disk has stopped.
+// worked has a worker answer everything, one delivery after the other, good lines and bad
+// ones, until nothing is left or the disk has stopped.
 func (s *shift) worked(bad func(position string) bool) {
 	s.Helper()
 	nc, err := s.dist.Connect(context.Background())
@@ -233,7 +233,7 @@ func (s *shift) answer(nc net.Conn, n uint64, lines []string, bad func(string) b
 	return acks
 }
 
-// done reports whether nothing is left to do, and all of that is saved and said.
+// done reports whether every line is finished, saved and confirmed.
 func (s *shift) done() bool {
 	g := s.dist.groups.get("g")
 	if g == nil {
@@ -244,7 +244,7 @@ func (s *shift) done() bool {
 	return g.lowLocked() == s.log.sink.End() && len(g.unsaved) == 0 && !g.dirty && g.counts.Accepted+g.counts.Dead == crashLines && len(g.members) > 0 && len(g.members[0].out.frames) == 0
 }
 
-// hold holds what became of each line against what the worker was told.
+// hold compares what became of each line with what the worker was told.
 func (s *shift) hold() {
 	s.Helper()
 	times := s.accepted
@@ -270,8 +270,8 @@ func (s *shift) hold() {
 	}
 }
 
-// TestCrashAtEveryAccess stops the machine at each access to where the groups
-// stand and to the dead letters. Each line is accepted or dead in the end, once.
+// TestCrashAtEveryAccess stops the machine at each access to the cursors and the dead
+// letters. In the end each line is accepted or a dead letter, once.
 func TestCrashAtEveryAccess(t *testing.T) {
 	durable, written := newCrashLog(t, "commit"), newCrashLog(t, "none")
 	disktest.EachAccess(t, 1, func(t *testing.T, n int64, seed uint64) bool {
@@ -327,9 +327,9 @@ func crashShift(t *testing.T, log *crashLog, cut bool, n int64, seed uint64) (en
 	return ended
 }
 
-// TestCutAfterKill: a process is killed between the write and the sync of where the
-// groups stand, and while the next one writes, the power is cut. What was accepted
-// before both stays so: one of the two files is whole at any moment.
+// TestCutAfterKill: a process is killed between the write and the sync of the cursors, and
+// the power is cut while the next process writes. What was accepted before stays accepted:
+// one of the two files is complete at any moment.
 func TestCutAfterKill(t *testing.T) {
 	log := newCrashLog(t, "commit")
 	for seed := uint64(disktest.Losses); seed < disktest.Losses+100; seed++ {
@@ -387,9 +387,9 @@ func TestCutAfterKill(t *testing.T) {
 	}
 }
 
-// TestDeadIsSavedFirst: a line that fails while the groups are being saved is not
-// put to the dead letters before it is saved that it is dead: a crash in between
-// would hand it out again.
+// TestDeadIsSavedFirst: a line that fails while the groups are being saved is not written to
+// the dead letters before the cursors have it as dead: after a crash in between it would be
+// handed out again.
 func TestDeadIsSavedFirst(t *testing.T) {
 	s := newShift(t, newCrashLog(t, "commit"), "dead")
 	defer s.disk.Remove()

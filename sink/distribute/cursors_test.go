@@ -60,7 +60,7 @@ func TestCursorsGolden(t *testing.T) {
 	}
 }
 
-// FuzzCursors: no bytes do harm, and what was read is written as it was.
+// FuzzCursors: no bytes cause a panic, and what was read is written in the same way.
 func FuzzCursors(f *testing.F) {
 	b := []byte{0x92}
 	for _, s := range example() {
@@ -189,8 +189,8 @@ func TestCursorsCannotBeSaved(t *testing.T) {
 	}
 }
 
-// TestExpireIsSaved: what a group gives up is durable before the file may go: else a
-// crash would have it given up again, when it can no longer be counted.
+// TestExpireIsSaved: what a group abandons is durable before the file is removed. Otherwise
+// it would be abandoned again after a crash, when it can no longer be counted.
 func TestExpireIsSaved(t *testing.T) {
 	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
 	if _, err := b.dist.findOrCreate("g", "start", netip.Addr{}); err != nil {
@@ -226,7 +226,7 @@ func TestExpireIsSaved(t *testing.T) {
 }
 
 // TestExpireAfterAnError: while the lines that expire cannot be counted, none of them is
-// given up: not those that were never handed out, and not those that go out again.
+// abandoned: neither those that were never handed out, nor those that go out again.
 func TestExpireAfterAnError(t *testing.T) {
 	var unreadable atomic.Bool
 	k := &sink.Sink{Sync: "none", Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
@@ -273,8 +273,8 @@ func TestExpireAfterAnError(t *testing.T) {
 	}
 }
 
-// TestDirectoryIsDurable: the directory that the groups are kept in is durable in the
-// state's before anything is accepted.
+// TestDirectoryIsDurable: the directory of the cursors is durable in the state directory
+// before anything is accepted.
 func TestDirectoryIsDurable(t *testing.T) {
 	var mu sync.Mutex
 	var ops []string

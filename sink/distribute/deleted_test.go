@@ -14,9 +14,9 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
-// TestStateDeleted: where the groups stand is written again when somebody deletes the
-// state directory, or the groups' part of it while no group has anything to do; a
-// kill after that forgets nothing that was accepted.
+// TestStateDeleted: the cursors are written again when the state directory is deleted, or
+// their directory in it while no group has work to do. A kill after that loses nothing that
+// was accepted.
 func TestStateDeleted(t *testing.T) {
 	for _, idle := range []bool{false, true} {
 		path := filepath.Join(t.TempDir(), "all.log")
@@ -71,8 +71,8 @@ func TestStateDeleted(t *testing.T) {
 	}
 }
 
-// TestDeadLettersDeleted: a file of dead letters that somebody deleted begins anew,
-// without a hole where it ended before, and with the log's mode.
+// TestDeadLettersDeleted: a deleted file of dead letters is created again, without a hole
+// where it ended before, and with the log's mode.
 func TestDeadLettersDeleted(t *testing.T) {
 	b := open(t, filepath.Join(t.TempDir(), "all.log"), &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}, Modes: sink.FileModes{File: 0o666}}, Settings{Attempts: 1})
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start"}, Handle: func(context.Context, *worker.Delivery) error { return errors.New("no") }})

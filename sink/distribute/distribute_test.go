@@ -29,7 +29,7 @@ type bench struct {
 	down func()
 }
 
-// open opens both on the same place as ever, so that a test can open them again.
+// open opens both at a path, so that a test can open them again.
 func open(t *testing.T, path string, s *sink.Sink, settings Settings) *bench {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -106,7 +106,7 @@ func (b *bench) work(w *worker.Worker) (stop func()) {
 	return stop
 }
 
-// tally notes what workers got.
+// tally records what workers received.
 type tally struct {
 	mu    sync.Mutex
 	got   []string // bodies, in the order they came
@@ -133,7 +133,7 @@ func (l *tally) lines() []string {
 	return append([]string(nil), l.got...)
 }
 
-// wait waits until ok.
+// wait waits until ok, and prints the groups and workers if it fails.
 func (b *bench) wait(what string, ok func() bool) {
 	b.t.Helper()
 	defer func() {
@@ -159,8 +159,8 @@ func (b *bench) group(name string) GroupStatus {
 	return GroupStatus{}
 }
 
-// done waits until a group has nothing left to do. An ack comes before its lines
-// can be read: what the writer does between two groups comes after that.
+// done waits until a group has finished all lines. An ack comes before its lines can be
+// read; after the checkpoint they can.
 func (b *bench) done(name string) GroupStatus {
 	b.t.Helper()
 	if err := b.sink.Checkpoint(context.Background()); err != nil {
@@ -173,7 +173,7 @@ func (b *bench) done(name string) GroupStatus {
 	return b.group(name)
 }
 
-// expect holds lines against "line 0" to "line n-1", each once, in any order.
+// expect compares lines with "line 0" to "line n-1", each once, in any order.
 func expect(t *testing.T, got []string, n int) {
 	t.Helper()
 	seen := make(map[string]int)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestGovernor: who hands out gives way to a writer that is busy while no
-// processor is idle, and only then, and goes on when that is over.
+// TestGovernor: dispatchers pause for a writer that is busy while no processor is idle, only
+// then, and continue when that is over.
 func TestGovernor(t *testing.T) {
 	var worked time.Duration
 	var idle, all int64

@@ -20,7 +20,7 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
-// fault is why the collector ends the connection.
+// fault returns why the collector ends the connection.
 func (c *raw) fault() string {
 	c.t.Helper()
 	for {
@@ -37,8 +37,8 @@ func (c *raw) fault() string {
 	}
 }
 
-// TestHostileWorkers: each is told why it is let go, loses nothing of anybody's,
-// and another worker does its work.
+// TestHostileWorkers: each receives the reason why it is disconnected, causes no loss, and
+// another worker does its work.
 func TestHostileWorkers(t *testing.T) {
 	b := openNew(t, Settings{HandshakeTimeout: 500 * time.Millisecond})
 	b.putMany(0, 100)
@@ -107,7 +107,7 @@ func TestHostileWorkers(t *testing.T) {
 	expect(t, l.lines(), 100)
 }
 
-// TestTLS: workers come over TLS where that is asked for, and only so.
+// TestTLS: with TLS configured, workers connect over TLS, and in no other way.
 func TestTLS(t *testing.T) {
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()
@@ -132,7 +132,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestTerms: workers of one group must agree on what it is.
+// TestTerms: workers of one group must have the same terms.
 func TestTerms(t *testing.T) {
 	b := openNew(t, Settings{MaxGroups: 2})
 	c := b.raw(protocol.Hello{Group: "g", Key: "host"})
@@ -152,8 +152,7 @@ func TestTerms(t *testing.T) {
 	}
 }
 
-// TestManyWorkers: who comes when there are enough is told so, and those who are
-// there go on.
+// TestManyWorkers: a worker beyond the bound receives the reason, and the others continue.
 func TestManyWorkers(t *testing.T) {
 	b := openNew(t, Settings{MaxWorkers: 5})
 	var l tally

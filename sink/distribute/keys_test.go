@@ -97,8 +97,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// TestKeysJoin: with a key, who comes gets lines when nothing is in flight, so that
-// no key is at two workers.
+// TestKeysJoin: with a key, a new worker receives lines only when nothing is in flight, so
+// that no key is at two workers.
 func TestKeysJoin(t *testing.T) {
 	b := openNew(t, Settings{})
 	put := func(i int) {
@@ -151,9 +151,8 @@ func TestKeysBehind(t *testing.T) {
 	}
 }
 
-// TestKeysConfirm: with a key, the collector says what it takes back besides a line
-// that failed, and then that it has taken that one: what the worker still has after
-// it is its own.
+// TestKeysConfirm: with a key, the collector first names the other lines that it takes back
+// after a failure, and then confirms the failed line. What the worker has then is its own.
 func TestKeysConfirm(t *testing.T) {
 	b := openNew(t, Settings{Retry: time.Minute})
 	w := b.raw(protocol.Hello{Group: "g", From: "start", Key: "source", Credit: 20, Batch: 10})

@@ -106,8 +106,8 @@ func TestPerAddress(t *testing.T) {
 	}
 }
 
-// TestPerNetwork: an IPv6 network is one address, and of this machine 127.0.0.1 and ::1 alone
-// are not bounded by themselves, as for every listener.
+// TestPerNetwork: an IPv6 network counts as one address. The bounds apply to every address
+// except 127.0.0.1 and ::1, as for every listener.
 func TestPerNetwork(t *testing.T) {
 	for _, x := range []struct {
 		from    []string
@@ -129,8 +129,8 @@ func TestPerNetwork(t *testing.T) {
 	}
 }
 
-// TestWorkClientNames: a worker whose certificate has another name is told so and
-// makes no group.
+// TestWorkClientNames: a worker whose certificate has another name receives the reason, and
+// creates no group.
 func TestWorkClientNames(t *testing.T) {
 	ca := certstest.New(t)
 	b := openNew(t, Settings{Allowed: certs.Named([]string{"worker-*"}), TLS: &tls.Config{Certificates: []tls.Certificate{ca.Sign("collector")},

@@ -34,7 +34,8 @@ func (d *Distributor) Collect(out chan<- prometheus.Metric) {
 	c := &d.counts
 	all := sender{out: out}
 	all.gauge("fanin_workers", "Workers connected now.", float64(c.workers.Load()))
-	all.counter("fanin_worker_breaches_total", "Workers disconnected because they violated the protocol.", c.breaches.Load())
+	all.counter("fanin_worker_breaches_total",
+		"Workers disconnected because they violated the protocol.", c.breaches.Load())
 	all.counter("fanin_leases_ended_total", "Times a worker did not answer in time.", c.leases.Load())
 	all.counter("fanin_nacked_lines_total", "Lines that workers reported as failed.", c.nacks.Load())
 	all.counter("fanin_late_answers_total", "Answers to lines that no longer belonged to the worker.", c.late.Load())

@@ -19,7 +19,7 @@ import (
 	"fanin/sink/distribute/worker"
 )
 
-// raw is a worker that says what a test wants said.
+// raw is a worker that sends the frames that a test wants.
 type raw struct {
 	t  *testing.T
 	nc net.Conn
@@ -65,8 +65,8 @@ func (c *raw) hear(kind protocol.Kind) protocol.Frame {
 	}
 }
 
-// TestNackAndDeadLetters: a line that fails is tried as often as it should be, and
-// then put to the dead letters, alone, with the reason; its neighbours are done.
+// TestNackAndDeadLetters: a line that fails is tried as often as configured, and then becomes
+// a dead letter, alone, with the reason. Its neighbours are accepted.
 func TestNackAndDeadLetters(t *testing.T) {
 	b := openNew(t, Settings{Attempts: 3})
 	b.putMany(0, 500)
@@ -112,8 +112,7 @@ func TestNackAndDeadLetters(t *testing.T) {
 	expect(t, l.lines(), 500)
 }
 
-// TestRetry: what a worker could not do waits longer each time, and others do not
-// wait for it.
+// TestRetry: a line that failed waits longer each time, and others do not wait for it.
 func TestRetry(t *testing.T) {
 	b := openNew(t, Settings{Retry: 200 * time.Millisecond, Attempts: 4})
 	b.putMany(0, 1)
@@ -150,8 +149,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestLease: lines of a worker that does not answer go to another, and what it
-// says later does not count.
+// TestLease: lines of a worker that does not answer go to another worker, and later answers
+// do not count.
 func TestLease(t *testing.T) {
 	b := openNew(t, Settings{})
 	b.putMany(0, 10)
@@ -254,8 +253,8 @@ func TestPartialAnswers(t *testing.T) {
 	}
 }
 
-// TestAcceptedSurvives: what a worker was told is accepted never comes again, and
-// all else does, when the collector is cut off without a word and starts again.
+// TestAcceptedSurvives: after the collector was killed, lines that a worker was told are
+// accepted are never handed out again, and all others are.
 func TestAcceptedSurvives(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
 	b := open(t, path, &sink.Sink{Sync: "commit", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
@@ -300,8 +299,8 @@ func copyDir(t *testing.T, from string) string {
 	return to
 }
 
-// TestDeadLettersOnce: a crash between the file of dead letters and the save that
-// forgets them leaves each there once, whole.
+// TestDeadLettersOnce: after a crash between the write of the dead letters and the save
+// that forgets them, each is in the file once, complete.
 func TestDeadLettersOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
 	b := open(t, path, &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
@@ -333,7 +332,7 @@ func TestDeadLettersOnce(t *testing.T) {
 	}
 }
 
-// TestFilter: a group gets what it asked for, and the rest does not wait for it.
+// TestFilter: a group receives the lines that match its filter; the others are finished.
 func TestFilter(t *testing.T) {
 	b := openNew(t, Settings{})
 	for i := range 50 {
@@ -354,8 +353,8 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestExpired: what retention removes before a group had it is counted exactly,
-// said in the log, and a group that is asked to be waited for is waited for.
+// TestExpired: lines that retention removes before a group had them are counted exactly and
+// reported in the log. With keep_for_groups, retention waits.
 func TestExpired(t *testing.T) {
 	for _, hold := range []int64{0, 1 << 30} {
 		path := filepath.Join(t.TempDir(), "all.log")
@@ -401,8 +400,8 @@ func TestExpired(t *testing.T) {
 	}
 }
 
-// TestMovedAway: lines that have to go out again while their file is between two
-// names are waited for, not given up.
+// TestMovedAway: lines that have to go out again while their file is being renamed are
+// handed out after that, and not abandoned.
 func TestMovedAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
 	b := open(t, path, &sink.Sink{Sync: "none", Retention: sink.RetentionPolicy{Compress: "none"}}, Settings{})
@@ -429,7 +428,7 @@ func TestMovedAway(t *testing.T) {
 	}
 }
 
-// TestWeight: of workers that could all take more, the heavier one gets more.
+// TestWeight: of workers with room, the one with more weight receives more lines.
 func TestWeight(t *testing.T) {
 	b := openNew(t, Settings{})
 	light := b.raw(protocol.Hello{Group: "g", From: "start", Name: "light", Credit: 10_000})
@@ -463,7 +462,7 @@ func TestWeight(t *testing.T) {
 	}
 }
 
-// TestReplay moves a group; what was in hand does not count.
+// TestReplay moves a group. Answers to lines in flight do not count.
 func TestReplay(t *testing.T) {
 	b := openNew(t, Settings{})
 	b.putMany(0, 100)

@@ -198,7 +198,7 @@ func TestTailChooses(t *testing.T) {
 	}
 }
 
-// TestTailRefuses what nobody can show, and says why.
+// TestTailRefuses: impossible requests are refused with the reason.
 func TestTailRefuses(t *testing.T) {
 	s, at := show(t, &sink.Sink{}, &Tail{MaxWatchers: 2})
 	put(t, s, "web", "app", "line")
@@ -310,7 +310,7 @@ func TestTailSkips(t *testing.T) {
 	}
 }
 
-// TestTailGone: lines that retention removed are told, and the watcher goes on.
+// TestTailGone: a watcher is told which lines retention removed, and continues.
 func TestTailGone(t *testing.T) {
 	s, at := show(t, &sink.Sink{Retention: sink.RetentionPolicy{Compress: "none", Files: 1}}, new(Tail))
 	put(t, s, "web", "app", "line 0")
@@ -377,8 +377,8 @@ func TestManyWatchers(t *testing.T) {
 	}
 }
 
-// So many look back at a time, and for one address half of them; others wait until
-// one has come to the end, or are told to come back. Those at the end count no more.
+// TestTailLookbacks: MaxLookbacks watchers look back at a time, half of them from one address.
+// Others wait until one has reached the end; from then on it does not count.
 func TestTailLookbacks(t *testing.T) {
 	tail := &Tail{MaxLookbacks: 3}
 	s, url := show(t, new(sink.Sink), tail)
@@ -431,8 +431,8 @@ func TestTailLookbacks(t *testing.T) {
 	}
 }
 
-// One that waits too long is told to come back, also when it is its own address that
-// has all it may have.
+// TestTailLookbacksRefused: a watcher that waits too long is refused for now, also when its
+// own address has reached the bound.
 func TestTailLookbacksRefused(t *testing.T) {
 	tail := &Tail{MaxLookbacks: 4, Patience: 10 * time.Millisecond}
 	_, url := show(t, new(sink.Sink), tail)
