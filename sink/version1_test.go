@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -33,8 +34,14 @@ type streamV1 struct {
 // a write, and makes its checkpoint name the file that was unpacked.
 func unpackV1(t *testing.T, mode string) (path string, streams []streamV1) {
 	t.Helper()
+	return unpackState(t, 1, mode)
+}
+
+// unpackState unpacks a log with the state that a version left in a mode.
+func unpackState(t *testing.T, version int, mode string) (path string, streams []streamV1) {
+	t.Helper()
 	dir := t.TempDir()
-	f, err := os.Open(filepath.Join("testdata", "state-v1-"+mode+".tar.gz"))
+	f, err := os.Open(filepath.Join("testdata", fmt.Sprintf("state-v%d-%s.tar.gz", version, mode)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,13 +79,13 @@ func unpackV1(t *testing.T, mode string) (path string, streams []streamV1) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nameFile(t, path)
+	nameFile(t, path, version)
 	return path, streams
 }
 
 // nameFile makes both checkpoints name the inode of the live file, and this run of
 // the machine.
-func nameFile(t *testing.T, path string) {
+func nameFile(t *testing.T, path string, version int) {
 	t.Helper()
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -94,7 +101,7 @@ func nameFile(t *testing.T, path string) {
 		if err != nil {
 			continue
 		}
-		if s.Version != 1 {
+		if s.Version != version {
 			t.Fatalf("the fixture has version %d", s.Version)
 		}
 		s.Inode, s.Boot = disk.Inode(fi), disk.BootID()
