@@ -1,4 +1,3 @@
-// Package appendertest states the promise of wire.Appender as tests, which every
-// Appender runs, and has one that keeps everything in memory, for the tests of
-// those who append.
+// Package appendertest contains the promise of wire.Appender as tests, which every
+// Appender runs, and an Appender in memory for the tests of callers.
 package appendertest

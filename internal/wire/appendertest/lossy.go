@@ -9,15 +9,15 @@ import (
 	"fanin/internal/wire"
 )
 
-// RunLossy tests the lesser promise of an Appender of lossy batches: nil says
-// that they are on their way, nobody tells where the keeper stands, and nothing
-// is kept twice. new makes one as for Run.
+// RunLossy tests the weaker promise of an Appender of lossy batches: nil means that
+// they were sent, no position is ever returned, and nothing is kept twice. new makes
+// one as for Run.
 func RunLossy(t *testing.T, new func(t *testing.T) wire.Appender) {
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, a wire.Appender)
 	}{
-		{"lines in order are taken", lossyInOrder},
+		{"lines in order are accepted", lossyInOrder},
 		{"a gap and a repeat are no errors", lossyGap},
 		{"a new epoch opens itself", lossyEpoch},
 		{"what is refused stays refused", lossyRefused},
@@ -57,7 +57,7 @@ func (s *source) takenLossy(b wire.Batch) {
 	}
 }
 
-// keptLossy compares what was kept with want, if the keeper can tell.
+// keptLossy compares what was kept with want, if the Appender shows it.
 func (s *source) keptLossy(want []byte) {
 	s.t.Helper()
 	if k, ok := s.to.(interface{ Text(wire.StreamID) []byte }); ok {
@@ -92,7 +92,7 @@ func lossyEpoch(t *testing.T, a wire.Appender) {
 	kept := bytes.Clone(s.text)
 	s.epoch, s.text, s.line = s.epoch+1, nil, 0
 	s.sendLossy(2, false)
-	s.takenLossy(old) // a datagram that took the long way
+	s.takenLossy(old) // a datagram that arrives late
 	s.keptLossy(append(kept, s.text...))
 }
 

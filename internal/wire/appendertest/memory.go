@@ -11,7 +11,7 @@ import (
 )
 
 // Memory is the reference Appender: it keeps everything in memory, by the same
-// rules as the real keeper, and can be made to wait and to fail. The zero value
+// rules as the sink, and can be made to wait and to fail. The zero value
 // is ready for use, by any number of goroutines.
 type Memory struct {
 	// Before is called before a batch is looked at. It may wait; its error is
@@ -22,7 +22,7 @@ type Memory struct {
 	// Append's: an error in place of nil is an ack that got lost.
 	After func(ctx context.Context, b wire.Batch, outcome error) error
 
-	// Log and Incarnation are told by Welcome.
+	// Log and Incarnation are those of the Welcome.
 	Log, Incarnation wire.StreamID
 
 	mu      sync.Mutex
@@ -32,7 +32,7 @@ type Memory struct {
 	kept    []wire.Batch
 	repeats int
 	gap     int64
-	change  chan struct{} // closed at the next change; nil: nobody waits
+	change  chan struct{} // closed at the next change; nil: no goroutine waits
 }
 
 var _ wire.Appender = (*Memory)(nil)
@@ -109,7 +109,7 @@ func (s *memoryStream) repeats(b *wire.Batch) bool {
 	return s.known && !s.at(b.Epoch, b.Offset, b.Before) && s.at(b.Epoch, b.End, b.After)
 }
 
-// fits reports whether the stream stands where b goes on.
+// fits reports whether b continues the stream at its position.
 func (s *memoryStream) fits(b *wire.Batch) bool {
 	if b.Op == wire.OpOpen && (!s.known || b.Epoch == s.Epoch+1) {
 		return true
@@ -186,14 +186,14 @@ func (m *Memory) takeKey(b wire.Batch) error {
 	return nil
 }
 
-// ForgetKeys has the keeper forget all requests with a key, but not their text.
+// ForgetKeys forgets all requests with a key, but not their text.
 func (m *Memory) ForgetKeys() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.keys)
 }
 
-// takeLossy never says no: what came is kept, what is missing is counted.
+// takeLossy accepts every batch: it keeps what arrives, and counts what is missing.
 func (m *Memory) takeLossy(b wire.Batch) {
 	s := m.stream(&b)
 	if s.known && (b.Epoch < s.Epoch || b.Epoch == s.Epoch && b.Offset < s.Offset) {
@@ -288,7 +288,7 @@ func (m *Memory) Streams() []wire.StreamID {
 	return ids
 }
 
-// State is where a stream stands; not known: never opened, or ended.
+// State is a stream's position; not known: never opened, or ended.
 func (m *Memory) State(stream wire.StreamID) (state wire.StreamState, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -306,7 +306,7 @@ func (s *memoryStream) state() wire.StreamState {
 	return state
 }
 
-// Welcome tells an agent its streams, as a collector would.
+// Welcome is what a collector would send to an agent: its streams.
 func (m *Memory) Welcome(agent string) wire.Welcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -343,7 +343,7 @@ func (m *Memory) Gap() int64 {
 	return m.gap
 }
 
-// Until waits until done says so, asking it again after each batch. done may
+// Until waits until done returns true, and calls it again after each batch. done may
 // call the methods above. The error is ctx's.
 func (m *Memory) Until(ctx context.Context, done func() bool) error {
 	for {

@@ -7,9 +7,9 @@ import (
 	"fanin/internal/wire"
 )
 
-// RunOwners tests that a stream belongs to its sender. It is for keepers, which
-// take each batch's Agent and Kind as their listener set them: a sender that learns
-// another's stream id, and even its tail hash, has nothing of the stream.
+// RunOwners tests that a stream belongs to its sender: one that learns another's stream
+// id, and even its tail hash, cannot use the stream. It is for Appenders that use each
+// batch's Agent and Kind as the input has set them.
 func RunOwners(t *testing.T, new func(t *testing.T) wire.Appender) {
 	for name, change := range map[string]func(b *wire.Batch){
 		"another agent": func(b *wire.Batch) { b.Agent = "another" },

@@ -11,8 +11,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// Run tests the promise of wire.Appender. new makes one that has met no stream
-// yet and cleans up after itself by t.Cleanup; each test asks for one.
+// Run tests the promise of wire.Appender. new makes one that has no stream yet and
+// cleans up after itself by t.Cleanup; each test asks for one.
 //
 // An Appender that also has the methods Text and Shown, as Memory has, is asked what
 // it kept; of others only the answers are checked. See Observe.
@@ -24,22 +24,22 @@ func Run(t *testing.T, new func(t *testing.T) wire.Appender) {
 		{"an unknown stream must be opened first", unknownStream},
 		{"an open is answered, and may be repeated", open},
 		{"a stream may begin anywhere", openAtBase},
-		{"an open that does not fit tells where the keeper stands", openElsewhere},
+		{"an open that does not fit is answered with the position", openElsewhere},
 		{"data in order is kept", inOrder},
-		{"data that does not fit tells where the keeper stands", elsewhere},
+		{"data that does not fit is answered with the position", elsewhere},
 		{"a repeat is acknowledged and kept once", repeats},
 		{"a batch may have cuts", cuts},
 		{"labels change at marks", marks},
 		{"a batch that is divided keeps its labels", dividedMarks},
 		{"each line may have labels of its own", manyMarks},
-		{"a trail names places the stream was at", trail},
+		{"a trail has earlier positions of the stream", trail},
 		{"a skip moves the stream", skip},
 		{"a new epoch begins by an open alone", newEpoch},
 		{"an end forgets the stream", end},
 		{"what is refused stays refused and moves nothing", refused},
 		{"the text belongs to the caller after the return", textReused},
 		{"streams do not disturb each other", concurrent},
-		{"a batch that was given up may be given again", cancelled},
+		{"a batch that was cancelled may be sent again", cancelled},
 		{"anonymous lines are kept or refused", anonymous},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, new(t)) })
@@ -134,9 +134,9 @@ func repeats(t *testing.T, a wire.Appender) {
 	second := s.send(3)
 	s.acked(second)
 	s.acked(second)
-	s.nacked(first) // kept, but no repeat of the last: the caller shall see how far the keeper is
+	s.nacked(first) // kept, but not the latest batch: the caller learns the stream's position
 	other := second
-	other.After++ // ends where the stream stands, and yet tells another story
+	other.After++ // ends at the stream's position, but with another hash
 	s.nacked(other)
 	s.send(1)
 	s.kept()
@@ -256,14 +256,14 @@ func refused(t *testing.T, a wire.Appender) {
 	s.kept()
 }
 
-// unfit is batches that no keeper takes, though they stand at the right place.
+// unfit is batches that every Appender refuses, though their position is right.
 func unfit(s *source) map[string]wire.Batch {
 	change := func(b wire.Batch, f func(b *wire.Batch)) wire.Batch { f(&b); return b }
 	return map[string]wire.Batch{
 		"no text":               change(s.batch(1), func(b *wire.Batch) { b.Text = nil }),
 		"half a line":           change(s.batch(2), func(b *wire.Batch) { b.Text = b.Text[:len(b.Text)-1] }),
 		"offsets run backwards": change(s.batch(1), func(b *wire.Batch) { b.End = b.Offset - 1 }),
-		"an operation unheard":  change(s.op(wire.OpEnd), func(b *wire.Batch) { b.Op++ }),
+		"an unknown operation":  change(s.op(wire.OpEnd), func(b *wire.Batch) { b.Op++ }),
 		"a skip with text":      change(s.op(wire.OpSkip), func(b *wire.Batch) { b.Text = []byte("text\n") }),
 		"an open over bytes":    change(s.op(wire.OpOpen), func(b *wire.Batch) { b.End++ }),
 		"an endless source":     change(s.op(wire.OpOpen), func(b *wire.Batch) { b.Source = string(make([]byte, wire.MaxName+1)) }),
@@ -290,7 +290,7 @@ func textReused(t *testing.T, a wire.Appender) {
 		b.Text = block
 		s.acked(b)
 		for i := range block {
-			block[i] = 'X' // under -race, a keeper that still reads is caught
+			block[i] = 'X' // under -race, an Appender that still reads is caught
 		}
 	}
 	s.stands()
@@ -343,7 +343,7 @@ func cancelled(t *testing.T, a wire.Appender) {
 		} else {
 			go cancel() // ends at once; at some moment of the Append, or after it
 		}
-		// Nil or not: given again, the batch is kept once.
+		// Nil or not: sent again, the batch is kept once.
 		if err := a.Append(ctx, b); errors.Is(err, wire.ErrRefused) {
 			t.Fatalf("%s, given up: %v; that says it would never be taken", describe(b), err)
 		}

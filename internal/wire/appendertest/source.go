@@ -12,8 +12,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// source is an agent's end of one stream: its bytes so far, and where the keeper
-// must stand. Its bytes are not those it sends, since a source may be decoded.
+// source is an agent's end of one stream: its bytes so far, whose length is the
+// stream's position. Its bytes are not those it sends, since a source may be decoded.
 type source struct {
 	t     *testing.T
 	to    wire.Appender
@@ -43,7 +43,7 @@ func (s *source) batch(n int) wire.Batch {
 	return b
 }
 
-// took moves the source past a data batch that was acknowledged.
+// took advances the source past a data batch that was acknowledged.
 func (s *source) took(b wire.Batch) {
 	for line := range bytes.Lines(b.Text) {
 		s.raw = append(append(s.raw, "raw "...), line...)
@@ -100,7 +100,7 @@ func (s *source) acked(b wire.Batch) {
 	}
 }
 
-// nacked appends b, which must be answered by where the source is.
+// nacked appends b, which must be answered with the source's position.
 func (s *source) nacked(b wire.Batch) *wire.Expected {
 	s.t.Helper()
 	e := s.expected(b)
@@ -127,8 +127,8 @@ func (s *source) expected(b wire.Batch) *wire.Expected {
 	return e
 }
 
-// stands asks where the keeper stands without moving it: nobody was ever at the
-// place that the probe names.
+// stands checks the stream's position without changing it: no stream was ever at the
+// position of the probe.
 func (s *source) stands() {
 	s.t.Helper()
 	probe := s.batch(1)
@@ -136,7 +136,7 @@ func (s *source) stands() {
 	s.nacked(probe)
 }
 
-// kept compares what the keeper kept with what was acknowledged, if it can tell.
+// kept compares what was kept with what was acknowledged, if the Appender shows it.
 func (s *source) kept() {
 	s.t.Helper()
 	if k, ok := s.to.(interface{ Text(wire.StreamID) []byte }); ok {
