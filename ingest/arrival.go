@@ -40,7 +40,7 @@ type Arrival struct {
 }
 
 const (
-	firstStep  = 4 << 10 // what a text of an unproven connection gets at first; then four times as much
+	firstStep  = 4 << 10 // what a text of an unproven connection gets at first; then four times that
 	trustSteps = 4       // a text of up to so many times the largest complete one is trusted
 )
 
@@ -58,7 +58,7 @@ func (m *Budget) Arrive(peer netip.Addr, clock *FrameClock, end func()) *Arrival
 	return &Arrival{budget: m, clock: clock, end: end, over: make(chan struct{}), address: s}
 }
 
-// Leave says that the connection of a, from peer, has ended.
+// Leave ends the arrival of a connection from peer: the connection has ended.
 func (m *Budget) Leave(peer netip.Addr, a *Arrival) {
 	a.Done(false)
 	m.mu.Lock()
@@ -67,7 +67,7 @@ func (m *Budget) Leave(peer netip.Addr, a *Arrival) {
 	m.dropLocked(peer, a.address)
 }
 
-// beginLocked says that a text of n bytes begins to come.
+// beginLocked begins a text of n bytes.
 func (a *Arrival) beginLocked(n int) {
 	m := a.budget
 	a.clock.start()
@@ -91,7 +91,7 @@ func (a *Arrival) distrustLocked() {
 	s.used += a.held
 }
 
-// Done says that the text is complete, or that its connection ends.
+// Done ends the text: it is complete, or its connection ends.
 func (a *Arrival) Done(complete bool) {
 	m := a.budget
 	m.mu.Lock()

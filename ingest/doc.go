@@ -1,6 +1,6 @@
 // Package ingest is what all inputs share: the memory budget, the sessions of agents,
-// rates, line ends, metrics, and how a batch is offered. An input gives its lines, as
-// batches, to one wire.Appender, and knows nothing of files.
+// rates, line ends, metrics, and how a batch is offered. An input appends its
+// lines, as batches, to one wire.Appender, and knows nothing of files.
 //
 //	ingest/stream      accepts connections, and finds out which protocol each is of
 //	ingest/datagram    reads datagrams, and finds out of which format each is
@@ -13,8 +13,8 @@
 // one file, internal/collector/inputs.go.
 //
 // Lines are read into blocks of the Budget and stay there until Append returned their
-// outcome. All blocks together are bounded: when the budget is used up nobody reads on,
-// TCP senders wait, and the kernel counts the datagrams that it drops.
+// outcome. All blocks together are bounded: when the budget is used up, nothing is
+// read, TCP senders wait, and the kernel counts the datagrams that it drops.
 //
 // What is promised depends on the class of the input, see package counters: an agent's
 // frame is answered with Append's outcome and nothing else. A plain line cannot be

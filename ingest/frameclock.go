@@ -13,7 +13,7 @@ type FrameClock struct {
 	bytes  atomic.Int64 // that have come
 }
 
-// Reset says that the next bytes begin a frame.
+// Reset prepares the clock for the next frame.
 func (k *FrameClock) Reset() {
 	k.began.Store(0)
 	k.bytes.Store(0)

@@ -57,8 +57,8 @@ func hasPriority(text []byte) bool {
 	return n <= 191
 }
 
-// Normalize returns text with newlines only, made in place, where NULs end lines; begun
-// says that a line has begun before it.
+// Normalize returns text with newlines only, made in place, where NULs end lines. With
+// begun, a line has begun before it.
 func (e *LineEnds) Normalize(text []byte, begun bool) []byte {
 	if len(text) == 0 || !e.byNUL && bytes.IndexByte(text, 0) < 0 {
 		return text

@@ -11,9 +11,9 @@ import (
 	"fanin/internal/wire"
 )
 
-// SetSession sets what the session h knows of an agent's batch: whose it is, and the
-// host of all its lines, unless the agent may name any. When the agent's clock is
-// wrong, the batch was read at now.
+// SetSession sets what an agent's hello determines of its batches: the agent, and the
+// host of all lines, unless the agent may name any. When the agent's clock is wrong, the
+// batch was read at now.
 func SetSession(b *wire.Batch, h *wire.Hello, trustHost bool, now time.Time) {
 	b.Agent, b.Host = h.Agent, cmp.Or(h.Host, h.Agent)
 	if !trustHost {

@@ -40,8 +40,8 @@ func TestAgent(t *testing.T) {
 	}
 }
 
-// watched is a listener whose connections tell when something was written to them, and
-// go on when that returns.
+// watched is a listener whose connections call wrote after each write, and return from
+// the write when wrote returns.
 type watched struct {
 	net.Listener
 	wrote func(frame []byte)

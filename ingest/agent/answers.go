@@ -8,9 +8,9 @@ import (
 	"fanin/ingest/stream"
 )
 
-// answers writes frames to an agent. If nobody is writing, write writes, including the
-// frames that are queued meanwhile: no goroutine waits for answers, and those that come
-// together go out together.
+// answers writes frames to an agent. If no goroutine is writing, write writes,
+// including the frames that are queued meanwhile: no goroutine waits for answers, and
+// those that come together go out together.
 type answers struct {
 	nc      net.Conn
 	timeout time.Duration
@@ -53,7 +53,7 @@ func (a *answers) queue(frame []byte) bool {
 	return true
 }
 
-// next takes all frames that wait, and the time until which they must be written; nil:
+// next returns all frames that wait, and the time until which they must be written; nil:
 // there are none, or another goroutine writes them.
 func (a *answers) next() (out []byte, end time.Time) {
 	a.mu.Lock()

@@ -108,9 +108,9 @@ func TestPartialFrames(t *testing.T) {
 				t.Errorf("%d: ended %v, %d faults", i, c.Gone(), c.Got(wire.KindFault))
 			}
 		}
-		t.Logf("%d of 240 were told \"later\"", later)
+		t.Logf("%d of 240 got \"later\"", later)
 		if later < 120 || s.Budget.Stalled() != 0 || s.Budget.Arriving() != 0 {
-			t.Errorf("%d told \"later\", waiting for %v, %d bytes arriving", later, s.Budget.Stalled(), s.Budget.Arriving())
+			t.Errorf("%d got \"later\", waiting for %v, %d bytes arriving", later, s.Budget.Stalled(), s.Budget.Arriving())
 		}
 		for _, c := range all {
 			c.Conn.Close()
@@ -213,7 +213,7 @@ func TestEveryFrameEnds(t *testing.T) {
 }
 
 // TestTrustedStall: connections that have proven themselves, and then stall
-// within large frames, give way in seconds.
+// within large frames, are dismissed in seconds.
 func TestTrustedStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := ingesttest.NewRecorder()

@@ -24,7 +24,7 @@ type frameReader struct {
 // memory it must bring more, see ingest.Arrival.
 const minRate = 8 << 10
 
-// expect says that the next bytes begin a frame.
+// expect prepares for the next frame.
 func (r *frameReader) expect(silence, most time.Duration) {
 	r.silence, r.most = silence, most
 	r.Reset()

@@ -32,8 +32,8 @@ func TestSameStreamOfTwoAgents(t *testing.T) {
 	a.Want(wire.KindAck)
 }
 
-// An agent's streams count for its address, but not when a certificate says whose
-// they are. That a connection is encrypted says nothing of it.
+// An agent's streams count for its address, but not when a certificate proves whose they
+// are. An encrypted connection alone proves nothing.
 func TestAddressOfAgent(t *testing.T) {
 	ca, k := certstest.New(t), ingesttest.NewRecorder()
 	plain := ingesttest.Start(t, &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome})

@@ -137,15 +137,15 @@ func (q *queue) keepMarks(marks []wire.Mark) {
 	}
 }
 
-// wake says that there is something to append.
+// wake announces that there is something to append.
 func (q *queue) wake() {
 	select {
 	case q.ready <- struct{}{}:
-	default: // it is said already
+	default: // that is announced already
 	}
 }
 
-// close says that nothing is added any more.
+// close ends run, once the queue is empty. Nothing is added after it.
 func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true

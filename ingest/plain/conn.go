@@ -247,7 +247,7 @@ func (c *conn) reportLost(lost *appendError) {
 }
 
 // inspectFirst finds out whether the first line is an HTTP request, once its end is
-// there; long says that it is too long to wait for that. Blank lines do not count.
+// there; with long it is too long to wait for that. Blank lines do not count.
 func (c *conn) inspectFirst(long bool) error {
 	head := c.in.bytes()
 	if c.firstSeen || !long && bytes.IndexByte(bytes.TrimLeft(head, "\r\n"), '\n') < 0 {

@@ -13,7 +13,7 @@ var (
 	nulsAtLineEnd   = regexp.MustCompile(`\x00+\n?`)
 )
 
-// endedByNewlines says in another way than ends does what the ends of lines are.
+// endedByNewlines finds the ends of lines in another way than ingest.LineEnds.
 func endedByNewlines(text string) string {
 	return nulsAtLineEnd.ReplaceAllString(nulsAtLineStart.ReplaceAllString(text, ""), "\n")
 }

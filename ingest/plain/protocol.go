@@ -1,4 +1,4 @@
-// Package plain takes plain lines: over connections, and in datagrams. Their senders are
+// Package plain reads plain lines: over connections, and in datagrams. Their senders are
 // not answered.
 //
 //	Protocol.serve -- conn.readLines <- intake    blocks of the memory budget

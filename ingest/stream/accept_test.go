@@ -15,8 +15,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// TestRefusedAgent: an agent for which there is no connection left is told so;
-// others are closed, and none of them is waited for.
+// TestRefusedAgent: an agent for which there is no connection left gets a fault that
+// explains it; others are closed, and nothing waits for them.
 func TestRefusedAgent(t *testing.T) {
 	for name, s := range map[string]*ingesttest.TCP{"in all": {Out: ingesttest.NewRecorder(), Welcome: ingesttest.Welcome, Limits: stream.Limits{MaxConns: 1}}, "of one address": {Out: ingesttest.NewRecorder(), Welcome: ingesttest.Welcome, Limits: stream.Limits{MaxConnsPerIP: 1}}} {
 		t.Run(name, func(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// TestClientNames: certificates without one of the names get in neither as agents,
-// which are told why, nor with plain lines.
+// TestClientNames: peers whose certificates have none of the names are refused: agents,
+// with the reason, and senders of plain lines.
 func TestClientNames(t *testing.T) {
 	ca := certstest.New(t)
 	k := ingesttest.NewRecorder()

@@ -57,8 +57,8 @@ func (c *Conn) allowed() bool {
 	return false
 }
 
-// answerPlain tells a peer that speaks plain TCP to this port why it is refused. head
-// is what the peer sent first.
+// answerPlain reports to a peer that speaks plain TCP to this port why it is refused.
+// head is what the peer sent first.
 func (c *Conn) answerPlain(head []byte) {
 	for _, f := range c.l.Formats {
 		if f.Refuse == nil || f.Matches == nil {

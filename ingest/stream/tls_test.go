@@ -96,8 +96,8 @@ func TestHalfTLSHandshake(t *testing.T) {
 	}
 }
 
-// The time for a handshake is over with the handshake: who is silent afterwards
-// is not closed, encrypted or not, and not after a beginning that could have been
+// The time for a handshake ends with the handshake: a peer that is silent afterwards is
+// not closed, encrypted or not, and not after a beginning that could have been
 // a greeting's.
 func TestSilenceAfterTheHandshake(t *testing.T) {
 	ca := certstest.New(t)

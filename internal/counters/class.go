@@ -1,7 +1,7 @@
 package counters
 
-// Class says what identifies a repeated line of an input, and so what the collector
-// can promise its senders.
+// Class is what identifies a repeated line of an input, and so what the collector can
+// promise its senders.
 type Class byte
 
 // The classes of inputs. In each of them, a sender's acknowledgement goes out after the
