@@ -9,8 +9,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// about is where the log's files are, the newest first. Agents on this machine
-// leave them alone.
+// about returns the log's own files, the newest first. Agents on this machine must not
+// follow them.
 func (s *Sink) about() wire.About {
 	a := wire.About{Boot: s.env.boot}
 	s.view.mu.RLock()
@@ -34,7 +34,7 @@ func (s *Sink) about() wire.About {
 func logFile(path string) (l wire.LogFile, ok bool) {
 	f, err := os.Open(path)
 	if err != nil {
-		return l, false // it has another name by now, and is told next time
+		return l, false // renamed meanwhile; the next welcome has its new name
 	}
 	defer f.Close()
 	fi, err := f.Stat()

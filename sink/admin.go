@@ -91,8 +91,8 @@ func (s *Sink) chosen(f *StreamFilter) (list []chosenStream) {
 	return list
 }
 
-// ErrBusy is matched by errors that say which agent must stop first.
-var ErrBusy = errors.New("stop it first")
+// ErrBusy is wrapped by errors about an agent that must be stopped first.
+var ErrBusy = errors.New("stop the agent first")
 
 // Forget ends the streams that f has, as if their agents had ended them, and
 // returns how many. What an agent still has of such a stream's file it sends
@@ -100,14 +100,14 @@ var ErrBusy = errors.New("stop it first")
 // an agent of any of the streams is busy.
 func (s *Sink) Forget(ctx context.Context, f StreamFilter, busy func(agent string) bool) (n int, err error) {
 	if f.IsZero() {
-		return 0, errors.New("say which streams to forget: their ids, an agent, or an age")
+		return 0, errors.New("no streams selected: name their ids, an agent, or an age")
 	}
 	var refused error
 	err = s.do(ctx, func(w *writer) error {
 		var list []*stream
 		for _, x := range s.chosen(&f) {
 			if o := x.st.origin.Value(); o.kind == wire.StreamAgent && busy(o.agent) {
-				refused = fmt.Errorf("agent %q is connected, and would send again at once what is forgotten: %w", o.agent, ErrBusy)
+				refused = fmt.Errorf("agent %q is connected and would at once send again what is forgotten: %w", o.agent, ErrBusy)
 				return nil
 			}
 			list = append(list, x.st)
@@ -131,7 +131,8 @@ func (s *Sink) Reassign(ctx context.Context, from, to string, busy func(agent st
 		}
 		list := slices.Clone(w.catalog.agents[from])
 		if most := s.Limits.StreamsPerAgent - len(w.catalog.agents[to]); len(list) > most {
-			refused = fmt.Errorf("agent %q has %d streams, and %q may have %d more, see streams_per_agent in [collector.limits]", from, len(list), to, most)
+			refused = fmt.Errorf("agent %q has %d streams, but %q may have only %d more; raise streams_per_agent in [collector.limits]",
+				from, len(list), to, most)
 			return nil
 		}
 		for i, st := range list {

@@ -11,8 +11,8 @@ import (
 	"fanin/sink/line"
 )
 
-// Back is the position from which on n lines that match lie before end. It looks
-// at no more than most bytes of text.
+// Back returns the position that n matching lines before end begin at. It reads at most
+// most bytes of text.
 func (s *Sink) Back(ctx context.Context, end Position, n int, match *line.Matcher, most int64) (Position, error) {
 	all := s.files()
 	at := end

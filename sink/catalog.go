@@ -42,7 +42,7 @@ const (
 	statePlain   = "plain"
 	stateGzip    = "gzip"
 	stateRemoved = "removed" // by retention
-	stateLost    = "lost"    // moved away or deleted by somebody
+	stateLost    = "lost"    // moved away or deleted by another process
 )
 
 func newCatalog() *catalog {
@@ -55,9 +55,9 @@ func newCatalog() *catalog {
 	}
 }
 
-// id is the id that records give the stream which owner calls own. A stream that
-// version 1 began keeps that version's id, which was own itself, for as long as
-// the same owner asks for it.
+// id returns the id under which records name the stream that owner calls own. A stream
+// that version 1 began keeps that version's id, which was own itself, as long as the
+// same owner uses it.
 func (c *catalog) id(kind wire.StreamKind, owner string, own wire.StreamID) wire.StreamID {
 	id := own.Owned(kind, owner)
 	if c.streams[id] == nil {
@@ -113,9 +113,9 @@ func (c *catalog) applyExtension(x *extension) {
 	c.extensions.apply(x)
 }
 
-// name finds or makes the stream that a record opens, and says what it is called.
+// name finds or creates the stream that a record opens, and sets its names.
 func (c *catalog) name(r *record, n names) {
-	if n.own.IsZero() { // version 1 said neither
+	if n.own.IsZero() { // version 1 recorded neither
 		n.own, n.kind = r.stream, kindOfVersion1(r.lossy, n.agent)
 	}
 	st := c.streams[r.stream]
@@ -185,7 +185,7 @@ func (c *catalog) add(g *generation) {
 	c.touchGeneration(g)
 }
 
-// drop forgets a generation that is of no more interest to anybody.
+// drop removes a generation whose file is gone for good.
 func (c *catalog) drop(g *generation) {
 	c.generations = slices.DeleteFunc(c.generations, func(x *generation) bool { return x == g })
 	c.touchGeneration(g)

@@ -201,7 +201,7 @@ func (c *catalog) loadEntry(body []byte) error {
 	form := entryForm{r.Int(), n}
 	load := form.loader()
 	if load == nil {
-		return fmt.Errorf("kind %d with %d elements is none", form.kind, form.elements)
+		return fmt.Errorf("unknown kind %d with %d elements", form.kind, form.elements)
 	}
 	return load(c, r)
 }

@@ -7,11 +7,11 @@ import (
 	"fanin/internal/disk"
 )
 
-// checkpoint is one point in the life of a log, captured by the writer and then
-// written by the checkpointer while the writer goes on. The order is what makes
-// it safe: first the file, so that the frames below are not needed; then table
-// and ledger; then the slot that makes them count. Only after that does the
-// writer reuse the frames' room.
+// checkpoint is the state of the log at one moment, captured by the writer and then
+// written by the checkpointer while the writer continues. The order makes it safe:
+// first the file, so that the frames below are not needed; then ledger and catalog log;
+// then the checkpoint slot that makes them count. Only after that does the writer reuse
+// the room of the frames.
 type checkpoint struct {
 	slot    checkpointSlot
 	file    *disk.File // to sync first; nil in mode none

@@ -10,8 +10,8 @@ import (
 	"fanin/internal/retry"
 )
 
-// checkpointer writes checkpoints, one at a time. It never gives up for want of
-// room: what it holds is not yet anywhere else.
+// checkpointer writes checkpoints, one at a time. It does not give up when there is no
+// room: what it has to write is not yet anywhere else.
 type checkpointer struct {
 	disk             *disk.Disk
 	dir              string
@@ -27,7 +27,7 @@ type checkpointer struct {
 	warnings *retry.Log
 	quit     <-chan struct{} // stop trying
 
-	lack atomic.Pointer[error] // of what it lacks to go on; nil: of nothing
+	lack atomic.Pointer[error] // the last ENOSPC or EMFILE that keeps it waiting, nil if none
 }
 
 // write makes c count, or returns an error that is final.
@@ -68,7 +68,7 @@ func (k *checkpointer) retry(step func() error) error {
 	}
 }
 
-// lacking is what keeps a checkpoint from being written, nil if nothing does.
+// lacking returns what keeps a checkpoint from being written, nil if nothing does.
 func (k *checkpointer) lacking() error {
 	if err := k.lack.Load(); err != nil {
 		return *err

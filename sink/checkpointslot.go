@@ -66,7 +66,7 @@ func (s *checkpointSlot) encode() ([]byte, error) {
 func decodeCheckpoint(b []byte) (*checkpointSlot, error) {
 	le := binary.LittleEndian
 	if len(b) < blockSize || le.Uint32(b) != slotMagic || le.Uint32(b[8:]) > blockSize-slotHeader {
-		return nil, errors.New("no checkpoint is there")
+		return nil, errors.New("there is no checkpoint")
 	}
 	end := slotHeader + int(le.Uint32(b[8:]))
 	if disk.Checksum(b[8:end]) != le.Uint32(b[4:]) {
@@ -74,10 +74,11 @@ func decodeCheckpoint(b []byte) (*checkpointSlot, error) {
 	}
 	var s checkpointSlot
 	if err := json.Unmarshal(b[slotHeader:end], &s); err != nil {
-		return nil, fmt.Errorf("the checkpoint is no JSON: %w", err)
+		return nil, fmt.Errorf("the checkpoint is not JSON: %w", err)
 	}
 	if s.Version < 1 || s.Version > slotVersion {
-		return nil, fmt.Errorf("the state has version %d, and this release knows up to %d: install the release that wrote it, or a later one", s.Version, slotVersion)
+		return nil, fmt.Errorf("the state has version %d, and this release knows versions up to %d: "+
+			"install the release that wrote it, or a later one", s.Version, slotVersion)
 	}
 	return &s, nil
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Rotation says what a rotation did.
+// Rotation is the result of a rotation.
 type Rotation struct {
 	Generation uint64 `json:"generation"` // the one that was closed
 	Name       string `json:"name"`       // its backup's base name; empty when there was nothing to rotate
@@ -29,7 +29,7 @@ func (s *Sink) Rotate(ctx context.Context) (Rotation, error) {
 			return err
 		}
 		if w.catalog.live() == old {
-			blocked = fmt.Errorf("%s could not be moved aside; the collector's log says why", s.Path)
+			blocked = fmt.Errorf("%s could not be moved aside; for the reason see the collector's messages", s.Path)
 		}
 		r = Rotation{Generation: old.number, Name: old.name, Size: old.size}
 		return nil
@@ -48,8 +48,8 @@ func (s *Sink) Reopen(ctx context.Context) error {
 	})
 }
 
-// Checkpoint puts all that was committed where a reader of the files alone
-// finds it: the ledger and the table.
+// Checkpoint writes all that was committed to the ledger and the catalog log, where a
+// reader of the files alone finds it.
 func (s *Sink) Checkpoint(ctx context.Context) error {
 	return s.do(ctx, func(w *writer) error { return w.checkpoint() })
 }

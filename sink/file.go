@@ -14,7 +14,7 @@ import (
 // file is the live file of the log. Only whole frames are appended to it, each
 // after it was committed, so readers see nothing that could vanish again.
 type file struct {
-	f          *disk.File // O_APPEND, so that nobody's truncation makes a hole
+	f          *disk.File // O_APPEND, so that a truncation by another process makes no hole
 	generation uint64
 	inode      uint64
 	size       int64 // where our next byte belongs
@@ -27,9 +27,9 @@ type file struct {
 // meet a full disk on its way into the file.
 const reserveStep = 16 << 20
 
-// openFile opens the log's path for appending, creating it. Whatever the umask says,
-// or what made the file, it gets the log's mode: the log is made to be read. Its
-// size is where it stands: the caller decides what that means.
+// openFile opens the log's path for appending, and creates it if needed. Whatever the
+// umask is, and whatever made the file, it gets the log's mode: the log is made to be
+// read. The caller decides what the size of an existing file means.
 func (s *Sink) openFile() (*file, error) {
 	f, err := s.Disk.Open(s.Path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, s.Modes.File)
 	if err != nil {
@@ -41,12 +41,13 @@ func (s *Sink) openFile() (*file, error) {
 		return nil, fmt.Errorf("open %s: %w", s.Path, err)
 	}
 	if err := f.HaveMode(s.Modes.File); err != nil {
-		s.Log.Warn("cannot give the log its mode; going on with the one it has", "path", s.Path, "mode", fi.Mode().Perm(), "want", s.Modes.File.Perm(), "err", err)
+		s.Log.Warn("cannot set the log's mode; the file keeps the one it has",
+			"path", s.Path, "mode", fi.Mode().Perm(), "want", s.Modes.File.Perm(), "err", err)
 	}
 	return &file{f: f, inode: disk.Inode(fi), size: fi.Size(), reserved: fi.Size(), opened: time.Now()}, nil
 }
 
-// reserve finds room for n more bytes. disk.IsFull tells that there is none.
+// reserve reserves room for n more bytes. If there is none, disk.IsFull holds for the error.
 func (f *file) reserve(n int64) error {
 	need := f.size + n
 	if need <= f.reserved {
@@ -63,9 +64,9 @@ func (f *file) reserve(n int64) error {
 	return err
 }
 
-// append writes p at the end and returns how much of it is there. shift is how
-// far from its place the last byte landed: not 0 when somebody else appended
-// (> 0) or truncated (< 0) before.
+// append writes p at the end and returns how much of it is written. shift is the
+// distance of the last byte from its place: > 0 if another process appended before,
+// < 0 if it truncated.
 func (f *file) append(p []byte) (n int, shift int64, err error) {
 	n, err = f.f.Write(p)
 	f.size += int64(n)
@@ -97,14 +98,13 @@ func (f *file) interference(path string) string {
 	return ""
 }
 
-// deleted reports whether the file has no name any more: what is in it, nobody
-// can find.
+// deleted reports whether the file has no name any more, so that nothing can open it.
 func (f *file) deleted() bool {
 	fi, err := f.f.Stat()
 	return err == nil && disk.Links(fi) == 0
 }
 
-// release gives the room back that was reserved and not used. The size stays.
+// release frees the room that was reserved and not used. The size stays.
 func (f *file) release() {
 	if fi, err := f.f.Stat(); err == nil && f.reserved > f.size && fi.Size() == f.size {
 		f.f.Truncate(f.size) // only returns blocks; failing costs nothing but them

@@ -14,8 +14,8 @@ import (
 //
 //	 0 magic      "fWL2"; "fWAL" of version 1, whose names were shorter
 //	 4 sum        CRC32C of everything from byte 8 to where the text begins
-//	 8 life       of the write-ahead log: random, new at each start, so that no older frame is taken for ours
-//	16 lsn        counts frames up by one within all lives
+//	 8 epoch      of the write-ahead log: random, new at each start, so that no older frame counts
+//	16 lsn        counts frames up by one, across all epochs
 //	24 durable    the highest lsn known to be on the disk when this frame was written
 //	32 generation of the file the text belongs to
 //	40 position   of the text in that file
@@ -77,12 +77,12 @@ func (f *frame) appendHead(dst []byte) []byte {
 	return dst
 }
 
-// errFrame says that bytes are no whole frame; what it wraps says why.
+// errFrame is wrapped by the errors for bytes that are not a whole frame.
 var errFrame = errors.New("not a whole frame")
 
-// errLater says that a frame, or an entry of the table, is whole, and more than this
+// errNewerRelease is the error when a frame, or an entry of the catalog log, is whole, and more than this
 // release can read. It is not torn: what it holds was acknowledged.
-var errNewerRelease = errors.New("a later release wrote it, and only that, or one after it, can open this log")
+var errNewerRelease = errors.New("a later release wrote it; only that release or a later one can open this log")
 
 // parseFrame reads the frame that b begins with and returns its length. The
 // frame's text is part of b.

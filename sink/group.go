@@ -6,7 +6,7 @@ import "fanin/internal/wire"
 // waits to be filled: it takes what is there now.
 const groupBytes = 1 << 20
 
-// group is what the next frame will hold, and who waits for it.
+// group is what the next frame will hold, and the requests that wait for it.
 type group struct {
 	records []record
 	names   []names
@@ -54,6 +54,6 @@ func (g *group) reset() {
 	clear(g.streams)
 	clear(g.added)
 	if cap(g.text) > 4*groupBytes {
-		g.text = nil // one batch of hostile bytes shall not be remembered for ever
+		g.text = nil // one batch of hostile bytes must not hold memory for ever
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"fanin/sink/archive"
 )
 
-// janitor compresses and removes rotated files, on a goroutine of its own: it
-// may take its time, and its failures put nothing off but itself. The catalog
-// always says first, durably, what the janitor then does.
+// janitor compresses and removes rotated files, on a goroutine of its own: it may be
+// slow, and its failures delay nothing but itself. What it does is always first in the
+// catalog, durably.
 type janitor struct {
 	s        *Sink
 	mover    mover
@@ -199,14 +199,15 @@ func (j *janitor) archived(ctx context.Context, plain string) (bool, error) {
 	return true, archive.Verify(ctx, j.s.Disk, src, plain+".gz")
 }
 
-// reportForeign says once that a file keeps the log's from being compressed.
+// reportForeign reports once that a foreign file keeps the log's from being compressed.
 func (j *janitor) reportForeign(path string, err error) {
 	if j.reported == path {
 		return
 	}
 	j.reported = path
 	j.s.counts.upkeep.errors.Add(1)
-	j.s.Log.Warn("a file that is not the log's has the name that an archive of it would get; the log's own stays as it is: move the other one away", "path", path, "err", err)
+	j.s.Log.Warn("a foreign file has the name that an archive of the log would get, so a rotated file stays uncompressed; "+
+		"move the foreign file away", "path", path, "err", err)
 }
 
 // retain removes the oldest files for as long as there are too many, too old
@@ -269,7 +270,7 @@ func (j *janitor) held(g Generation, total int64, now time.Time) bool {
 	return any && at.Generation <= g.Number
 }
 
-// expire tells readers that a file is about to go.
+// expire tells the consumers that a file is about to be removed.
 func (j *janitor) expire(ctx context.Context, g Generation) error {
 	c := j.consumers.Load()
 	if c == nil || c.Expire == nil {
@@ -289,7 +290,7 @@ func (j *janitor) live() Generation {
 	return gs[len(gs)-1]
 }
 
-// remove removes the files of a generation that the catalog says is removed.
+// remove removes the files of a generation that the catalog has as removed.
 func (j *janitor) remove(ctx context.Context, g Generation) error {
 	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number)} {
 		if err := j.s.Disk.Remove(path); err != nil {
@@ -319,8 +320,8 @@ func newClockGuard(before, wall time.Time) clockGuard {
 	return g
 }
 
-// observe is told the wall clock, and how long the process has run by a clock that
-// nobody can set.
+// observe compares the wall clock with the time that the process has run, by a clock
+// that cannot be set.
 func (g *clockGuard) observe(wall time.Time, up time.Duration) {
 	jump := wall.Round(0).Sub(g.wall) - (up - g.up)
 	if jump > clockJump || jump < -clockJump {

@@ -34,8 +34,7 @@ func locate(path string) (string, error) {
 	return abs, nil
 }
 
-// StateDir is where the state of the log at path is kept unless it is said
-// otherwise: beside it, out of sight.
+// StateDir is the default directory for the state of the log at path: hidden, beside it.
 func StateDir(path string) string {
 	if own, err := locate(path); err == nil {
 		path = own
@@ -48,16 +47,18 @@ func (s *Sink) checkKinds() error {
 	if err := disk.Regular(s.Path); err != nil {
 		return fmt.Errorf("path of the log: %w", err)
 	}
-	// A link that leads nowhere is a mistake, unless the log was there already: then
-	// it was deleted, or a crash interrupted its rotation, and it is made anew.
+	// A dangling link is a mistake, unless the log existed already: then it was deleted,
+	// or a crash interrupted its rotation, and it is created again.
 	if to, err := os.Readlink(s.own.named); err == nil && !exists(s.Path) && !exists(wire.LockName(s.Path)) {
 		return fmt.Errorf("path of the log: %w", &disk.KindError{Path: s.own.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
 	}
 	if n := len("." + filepath.Base(s.Path) + "-" + backupTime + archive.TempSuffix); n > maxName {
-		return fmt.Errorf("path of the log: the name %s is too long: rotated files need names of %d bytes, and %d is the limit", filepath.Base(s.Path), n, maxName)
+		return fmt.Errorf("path of the log: the name %s is too long: rotated files need names of %d bytes, and the limit is %d",
+			filepath.Base(s.Path), n, maxName)
 	}
 	if filepath.Dir(s.Path) == s.State && ownName(filepath.Base(s.Path)) {
-		return fmt.Errorf("path of the log: %s is the name of a file that the state directory needs; give the log another name or another directory", s.Path)
+		return fmt.Errorf("path of the log: the state directory needs a file named %s; "+
+			"choose another name or another directory for the log", s.Path)
 	}
 	if err := disk.Directory(filepath.Dir(s.Path)); err != nil {
 		return fmt.Errorf("directory of the log: %w", err)
@@ -131,17 +132,17 @@ func (s *Sink) lock() error {
 	return nil
 }
 
-// markLock writes into the lock beside the log whose it is: see wire.LogMark.
-// Without it the log works all the same.
+// markLock writes into the lock file beside the log which log it belongs to: see
+// wire.LogMark. The log works without it, too.
 func (s *Sink) markLock(f *disk.File, log wire.StreamID) {
 	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n{%s}\n", os.Getpid(), wire.LogMark(log.String())), 0); err != nil {
-		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns name it might send it to itself", "err", err)
+		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns match it might send it to this collector", "err", err)
 	}
 }
 
 func (s *Sink) lockError(err error) error {
 	if errors.Is(err, disk.ErrLocked) {
-		return fmt.Errorf("only one collector may have the log %s: %w", s.Path, err)
+		return fmt.Errorf("only one collector may write the log %s: %w", s.Path, err)
 	}
 	return fmt.Errorf("lock the log %s: %w", s.Path, err)
 }

@@ -14,8 +14,8 @@ func ledgerName(dir string, generation uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
 }
 
-// ledger gives the records of a generation's ledger, 80 bytes each, until each
-// returns false. A generation without a ledger has none.
+// ledger calls each with the records of a generation's ledger, 80 bytes each, until it
+// returns false. A generation without a ledger has no records.
 func (s *Sink) ledger(ctx context.Context, generation uint64, each func(r []byte) bool) error {
 	f, err := os.Open(ledgerName(s.State, generation))
 	if errors.Is(err, fs.ErrNotExist) {

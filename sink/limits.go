@@ -22,7 +22,7 @@ type Limits struct {
 	LossyExpiry time.Duration // forget a lossy stream of which nothing came for this long; < 0 never
 }
 
-// DefaultLimits are the limits unless they are said otherwise.
+// DefaultLimits are the limits where none are set.
 func DefaultLimits() Limits {
 	return Limits{Streams: 300_000, StreamsPerAgent: 100_000, StreamsPerAddress: 50_000, Unproven: 200_000, Lossy: 10_000, LossyPerAddress: 1_000, LossyExpiry: 24 * time.Hour}
 }
@@ -121,9 +121,9 @@ func (w *writer) full(b *wire.Batch) (limit, text string) {
 	return "", ""
 }
 
-// admit lets a stream that is not known yet begin, or says why not. At its limit
-// a lossy stream takes the place of one that sent a single batch, and that longest
-// ago: most likely it is not missed. No other stream is ever displaced.
+// admit lets a new stream begin, or returns why it may not. At a limit, a lossy stream
+// replaces the one that sent only one batch, longest ago: most likely it is not missed.
+// No other stream is ever displaced.
 func (w *writer) admit(b *wire.Batch) (refused error) {
 	limit, text := w.full(b)
 	if limit != "" && b.Kind == wire.StreamLossy && w.displace(b, limit) {
@@ -133,7 +133,7 @@ func (w *writer) admit(b *wire.Batch) (refused error) {
 		w.s.counts.streams.refused[limit].Add(1)
 		w.s.counts.of(b.Input).Rejected(counters.Streams, countLines(b.Text))
 		w.warnings.Warn(limit, "streams are refused: "+text, "agent", b.Agent, "address", b.Address, "source", b.Source)
-		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or allow more"}
+		return &wire.Refused{Reason: text + "; forget some with fanin-collector streams --forget, or raise the limit"}
 	}
 	w.group.count(origin{kind: b.Kind, agent: b.Agent, address: b.Address}, 1)
 	return nil
@@ -150,8 +150,8 @@ func (w *writer) displace(b *wire.Batch, limit string) bool {
 	return true
 }
 
-// end notes the end of a stream that the collector itself wants. lines is what a
-// lossy one shall be remembered by, should it return; 0: by nothing.
+// end adds the end of a stream that the collector itself decides on. lines is what
+// remains known of a lossy stream in case it returns; 0: nothing.
 func (w *writer) end(st *stream, lines int64) {
 	st.batches = 2 // it is not displaced again
 	w.group.streams[st.id] = true

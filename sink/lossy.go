@@ -23,12 +23,12 @@ func (c *catalog) lossyMark(id wire.StreamID) (m lossyMark, known bool) {
 	return m, false
 }
 
-// repeats reports whether b was taken before, or came too late.
+// repeats reports whether b was committed before, or came too late.
 func (m *lossyMark) repeats(b *wire.Batch) bool {
 	return b.Epoch < m.epoch || b.Epoch == m.epoch && b.Offset < m.offset
 }
 
-// acceptLossy takes what was sent once. The line numbers tell exactly what never came.
+// acceptLossy accepts what is sent only once. The line numbers show exactly what never came.
 func (w *writer) acceptLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	mark, known := w.catalog.lossyMark(id)

@@ -54,7 +54,7 @@ func (m *mover) move(inode uint64) (string, error) {
 }
 
 // freeName waits until no backup, plain or compressed, bears a name that the
-// next milliseconds could give. A clock that was set back can meet old ones.
+// next milliseconds could produce. After a clock was set back, old ones may be taken.
 func (m *mover) freeName() {
 	for {
 		now := time.Now()
@@ -75,7 +75,7 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// backup is the name lumberjack gives at t.
+// backup is the name that lumberjack uses at t.
 func (m *mover) backup(t time.Time) string {
 	prefix, ext := m.affixes()
 	return filepath.Join(filepath.Dir(m.path), prefix+t.UTC().Format(backupTime)+ext)
@@ -87,7 +87,7 @@ func (m *mover) affixes() (prefix, ext string) {
 	return strings.TrimSuffix(base, ext) + "-", ext
 }
 
-// isBackup reports whether name is one that lumberjack gave, compressed or not.
+// isBackup reports whether name is one of lumberjack's, compressed or not.
 func (m *mover) isBackup(name string) bool {
 	prefix, ext := m.affixes()
 	name, ok := strings.CutPrefix(strings.TrimSuffix(name, ".gz"), prefix)
@@ -116,7 +116,7 @@ func (m *mover) find(inode uint64) string {
 	return ""
 }
 
-// keepSpare holds two descriptors back, or lets them go for lumberjack to use.
+// keepSpare holds two descriptors in reserve, or frees them for lumberjack.
 func (m *mover) keepSpare(hold bool) {
 	for _, f := range m.spare {
 		f.Close()

@@ -9,7 +9,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// names is what an open says of its stream: whose it is, and what it is called.
+// names is what an open records of its stream: its owner, and its names.
 // In a frame:
 //
 //	 0 kind      as in wire.StreamKind
@@ -36,7 +36,7 @@ func (n *names) append(dst []byte) []byte {
 	return dst
 }
 
-var errNames = errors.New("the names end early")
+var errNames = errors.New("the names are truncated")
 
 func (n *names) parse(b []byte, v1 bool) (rest []byte, err error) {
 	fields := []*string{&n.agent, &n.address, &n.host, &n.source, &n.identity}
@@ -70,7 +70,7 @@ func kindOfVersion1(lossy bool, agent string) wire.StreamKind {
 	return wire.StreamAgent
 }
 
-// namesOf is what b's listener and its open say.
+// namesOf returns the names in b, which its listener and its open set.
 func namesOf(b *wire.Batch) names {
 	return names{kind: b.Kind, own: b.Stream, agent: b.Agent, address: b.Address, host: hostOf(b),
 		source: sourceOf(b.Source, "-"), identity: string(b.Identity)}
@@ -82,20 +82,20 @@ type origin struct {
 	agent, address, host string
 }
 
-// nameStream gives st its names.
+// nameStream sets the names of st.
 func (n *names) nameStream(st *stream) {
 	st.own, st.identity = n.own, n.identity
 	st.origin = unique.Make(origin{n.kind, n.agent, n.address, n.host})
 	st.source = unique.Make(n.source).Value()
 }
 
-// names is what st's open would say now.
+// names is what an open of st would record now.
 func (st *stream) names() names {
 	o := st.origin.Value()
 	return names{o.kind, st.own, o.agent, o.address, o.host, st.source, st.identity}
 }
 
-// hasNames reports whether b's open would say nothing new. An address that
+// hasNames reports whether b's open has nothing new. An address that
 // changed is nothing new: the stream counts for the one that began it.
 func (st *stream) hasNames(b *wire.Batch) bool {
 	n := namesOf(b)

@@ -11,7 +11,7 @@ type finding struct {
 	others      bool // there are files with lines that no generation names
 }
 
-// fate is what became of the checkpoint's file. Its inode tells, not its name.
+// fate is what became of the checkpoint's file. It is identified by its inode.
 type fate int
 
 const (

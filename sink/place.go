@@ -38,11 +38,12 @@ func ParseTime(text string, now time.Time) (time.Time, error) {
 	if d, err := units.ParseDuration(text); err == nil {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, fmt.Errorf("%q is %w: want start, end, a time (2026-11-22T17:00:00Z), a time span before now (10m, 2d) or a position (3:4096)", text, ErrNotInLog)
+	return time.Time{}, fmt.Errorf("%q is %w: want start, end, a time (2026-11-22T17:00:00Z), "+
+		"a duration before now (10m, 2d) or a position (3:4096)", text, ErrNotInLog)
 }
 
-// ErrNoPlace is of a text that names no place in any log.
-var ErrNotInLog = errors.New("no place in the log")
+// ErrNotInLog is the error for a text that names no position in any log.
+var ErrNotInLog = errors.New("not a position in a log")
 
 // start is the position of the oldest line.
 func (s *Sink) start() Position {

@@ -23,7 +23,7 @@ import (
 type Reader struct {
 	s         *Sink
 	at        Position
-	validated bool            // it stands where it was led, not where it was put
+	validated bool            // at was reached by reading, so it is valid
 	open      *openGeneration // nil: none
 }
 
@@ -34,8 +34,8 @@ type openGeneration struct {
 	io.Closer
 }
 
-// GoneError says that what lies between two positions cannot be read any more:
-// retention removed it, or somebody else did. Reading goes on at To.
+// GoneError reports that what is between two positions cannot be read any more:
+// retention removed it, or another process did. Reading continues at To.
 type GoneError struct{ From, To Position }
 
 // Error describes the gap.
@@ -60,11 +60,11 @@ func (s *Sink) End() Position {
 // At is where the next line is, or will be.
 func (r *Reader) At() Position { return r.at }
 
-// Seek puts the reader at another position. A file that it has open stays so, as
-// long as it is in the same one.
+// Seek sets the reader's position. A file that it has open stays open while the position
+// is in it.
 func (r *Reader) Seek(at Position) { r.at, r.validated = at, false }
 
-// Close lets the file go. The reader may go on; it opens the file again.
+// Close closes the file. The reader may still be used; it opens the file again.
 func (r *Reader) Close() error {
 	if r.open == nil {
 		return nil
@@ -74,7 +74,7 @@ func (r *Reader) Close() error {
 	return err
 }
 
-// maxLaidOut is more than anybody could have laid out as one line.
+// maxLaidOut is longer than any line that the layout can produce.
 const maxLaidOut = 8 << 20
 
 // Next reads as Read does, and waits until there is something.
@@ -107,9 +107,9 @@ func (s *Sink) Grown() <-chan struct{} {
 }
 
 // Read returns the next whole lines and the position of the first; at the end
-// of the log, nothing. They lie in buf unless the first is longer than that.
-// After a *GoneError the reader stands behind the gap; any other error may be
-// tried again, but for ErrNoPosition.
+// of the log, nothing. They are in buf unless the first line is longer than that.
+// After a *GoneError the reader is behind the gap. After any other error but
+// ErrNoPosition, the call may be repeated.
 func (r *Reader) Read(ctx context.Context, buf []byte) (text []byte, at Position, err error) {
 	for {
 		g, next, err := r.s.generationAt(r.at)
@@ -160,8 +160,8 @@ func (g *Generation) readable() bool {
 
 func (r *Reader) has(generation uint64) bool { return r.open != nil && r.open.number == generation }
 
-// gap moves the reader behind what is gone. g is the first generation at or
-// behind its place; next is 0 when there is none yet.
+// gap moves the reader behind what is gone. g is the first generation at or behind its
+// position; next is 0 when there is none yet.
 func (r *Reader) gap(g Generation, next uint64) error {
 	e := &GoneError{From: r.at, To: Position{g.Number, 0}}
 	if g.Number <= r.at.Generation && next > 0 {
@@ -173,7 +173,7 @@ func (r *Reader) gap(g Generation, next uint64) error {
 
 // generationAt is the first generation at or behind a position, its size as far
 // as it may be read, and the number of the one after it. ErrNoPosition comes
-// with the generation to go on with all the same.
+// together with the generation at which to continue.
 func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) {
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
@@ -183,7 +183,7 @@ func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) 
 		i++
 	}
 	for at.Generation == 0 && i < last && (all[i].state == stateLost || all[i].state == stateRemoved) {
-		i++ // nobody asked for these
+		i++ // the zero position means the oldest line that can be read
 	}
 	g = all[i].listed()
 	if i == last {
@@ -253,9 +253,9 @@ func (s *Sink) isFile(generation, inode uint64) bool {
 	return false
 }
 
-// lines reads whole lines at r.at, none when there are none yet, and says how far
-// they reach. The last line of a closed file that somebody else left without its
-// end is given one.
+// lines reads whole lines at r.at, none when there are none yet, and returns how many
+// bytes of the file they are. If another process left the last line of a closed file
+// without its newline, one is added.
 func (r *Reader) lines(g Generation, buf []byte) (text []byte, n int64, err error) {
 	closed, left := g.State != stateLive, g.Size-r.at.Offset
 	for {
@@ -274,7 +274,7 @@ func (r *Reader) lines(g Generation, buf []byte) (text []byte, n int64, err erro
 		case want == left:
 			return r.rest(b, closed)
 		case want >= maxLaidOut:
-			return nil, 0, fmt.Errorf("read generation %d at %d: no line ends within %d bytes: somebody else was at that file", g.Number, r.at.Offset, got)
+			return nil, 0, fmt.Errorf("read generation %d at %d: no line ends within %d bytes: another process changed that file", g.Number, r.at.Offset, got)
 		}
 		buf = make([]byte, 4*max(len(buf), 16<<10))
 	}

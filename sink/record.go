@@ -8,8 +8,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// A record says what became of one piece of a batch. Frames carry records, and
-// the ledger is nothing else. Little endian, 80 bytes:
+// A record describes what was committed of one chunk of a batch. Frames carry records,
+// and the ledger is nothing else. Little endian, 80 bytes:
 //
 //	 0 stream    16 bytes; zero for anonymous lines
 //	16 epoch

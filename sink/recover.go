@@ -201,13 +201,13 @@ func (r *recovery) postNotice(kind, name string) {
 		s.Notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
 	case noticeInterference:
 		s.Notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the collector was down; "+
-			"going on in a new file", name, r.slot.Generation)
+			"continuing in a new file", name, r.slot.Generation)
 	case noticeState:
 		s.Notice("STATE older than the log: generation %d is gone, other files are there and are kept; "+
 			"agents' marks decide what is sent again; lines=%d may be lost", r.slot.Generation, countAll(r.redo))
 	case noticeGone:
 		s.Notice("GONE file=%s generation=%d was deleted or moved away while the collector was down; "+
-			"going on in a new file", base, r.slot.Generation)
+			"continuing in a new file", base, r.slot.Generation)
 	}
 }
 

@@ -47,7 +47,7 @@ func (r *recovery) readFrames() error {
 	}
 }
 
-// unsyncedFrame is a frame that no later one calls durable, as it stands in the ring.
+// unsyncedFrame is a frame that no later one names as durable, with its bytes in the ring.
 type unsyncedFrame struct {
 	lsn    uint64
 	offset int64
@@ -57,8 +57,8 @@ type unsyncedFrame struct {
 // syncFrames makes the last frames durable before the log's file gets their text:
 // a process that was killed between a write and its sync leaves them in the page
 // cache. If the power is cut before the first checkpoint, the file must not hold
-// what no frame tells of. They are written again, for after a failed sync the
-// cache says of bytes that they are on the disk, and they are not.
+// lines that no frame has. They are written again: after a failed sync the page cache
+// shows bytes that are not on the disk.
 func (r *recovery) syncFrames() error {
 	if len(r.unsynced) == 0 {
 		return nil
@@ -143,8 +143,8 @@ func holdsPartOf(f io.ReaderAt, text []byte, at int64) (bool, error) {
 	return true, nil
 }
 
-// writtenBehind reports whether the frames' text stands behind bytes that
-// somebody else appended first: it was written, only not at its place.
+// writtenBehind reports whether the frames' text follows bytes that another process
+// appended first: it was written, but not at its place.
 func (r *recovery) writtenBehind(f *disk.File) (bool, error) {
 	var text []byte
 	for i := range r.redo {

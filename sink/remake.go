@@ -45,8 +45,8 @@ func (w *writer) stateGone() string {
 	return ""
 }
 
-// errOthers says that what is at our path by now is not ours.
-var errForeignState = errors.New("another collector's state is there by now")
+// errForeignState is the error when another collector's state is at our path.
+var errForeignState = errors.New("the state of another collector is there now")
 
 // remakeIfGone makes the state again if the write-ahead log is gone.
 func (w *writer) remakeIfGone() error {
@@ -88,9 +88,9 @@ func (w *writer) remake(why string) error {
 		}
 	}
 	w.s.counts.interference.Add(1)
-	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; going on in generation %d",
+	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; continuing in generation %d",
 		w.s.State, why, time.Since(w.stall.since).Round(time.Millisecond), w.file.generation)
-	w.s.Log.Info("the state directory is made again and lines are taken", "state", w.s.State)
+	w.s.Log.Info("the state directory is made again and lines are accepted", "state", w.s.State)
 	w.endStall()
 	return nil
 }
@@ -150,7 +150,7 @@ func (w *writer) saveLedger() error {
 	return k.ledger.Sync()
 }
 
-// lockAgain takes each of these locks anew whose file is no longer the one at its path.
+// lockAgain takes those of the locks again whose file is no longer at its path.
 func (s *Sink) lockAgain(locks []*disk.File) error {
 	for i, f := range locks {
 		if f.Strayed() == "" {

@@ -9,13 +9,12 @@ import (
 	"time"
 )
 
-// Repair opens the way for a log whose state is damaged. Nothing is thrown
-// away: the state directory is put aside under a dated name and the log's files
-// stay. What the write-ahead log still holds behind the last checkpoint, the
-// damaged frame left out, is written to a file of its own beside the log, since
-// nobody can say any more whether it is in the log's file too. The next start
-// then finds a log without state: agents' marks decide what is sent again. It
-// returns what it did, for people to read.
+// Repair makes a log with damaged state usable again. Nothing is deleted: the state
+// directory is renamed to a dated name, and the log's files stay. What the write-ahead
+// log still holds behind the last checkpoint, without the damaged frame, is written to
+// a file of its own beside the log, since it cannot be known whether the log's file has
+// it, too. The next start then finds a log without state: agents' marks decide what is
+// sent again. Repair returns what it did, as text.
 func Repair(ctx context.Context, path, state string) (did []string, err error) {
 	s := &Sink{Path: path, State: state}
 	if err := s.defaults(); err != nil {
@@ -44,7 +43,7 @@ func Repair(ctx context.Context, path, state string) (did []string, err error) {
 	}
 	aside := s.State + ".damaged-" + stamp
 	if err := s.Disk.Rename(s.State, aside); err != nil {
-		return did, fmt.Errorf("put the damaged state aside: %w", err)
+		return did, fmt.Errorf("rename the damaged state: %w", err)
 	}
 	return append(did, "the damaged state is in "+aside, "start the collector: it keeps the log's files and begins a new incarnation; agents' marks decide what is sent again"), ctx.Err()
 }

@@ -10,8 +10,8 @@ import (
 	"fanin/internal/disk"
 )
 
-// retryFile is how long the writer goes on with the file it has before it tries
-// again to begin another.
+// retryFile is the pause between two attempts to begin another file. Until one succeeds,
+// the writer uses the file that it has.
 const retryFile = time.Second
 
 // nextFile is when the writer may try again to begin another file.
@@ -45,7 +45,7 @@ func (w *writer) rotate(trigger string) error {
 			"path", w.s.Path, "err", err)
 		return nil
 	}
-	w.file.release() // only now: nobody who appends to the log by its name meets it any more
+	w.file.release() // only now: a process that appends to the log by its name no longer meets this file
 	began, err := w.nextGeneration()
 	if began {
 		w.s.counts.rotated(trigger)
@@ -79,7 +79,7 @@ func (w *writer) replace(why string) error {
 	if where == "" {
 		where = "gone"
 	}
-	w.s.Notice("INTERFERENCE file=%s generation=%d %s by another process; going on in generation %d; the old file is %s",
+	w.s.Notice("INTERFERENCE file=%s generation=%d %s by another process; continuing in generation %d; the old file is %s",
 		filepath.Base(w.s.Path), old.number, why, w.file.generation, where)
 	return nil
 }

@@ -8,8 +8,7 @@ import (
 )
 
 // senders counts streams by where they come from, which limits go by. The peer's
-// address stands for senders that have not proven who they are; it is empty for
-// all others.
+// address stands for senders without a certificate; it is empty for all others.
 type senders struct {
 	addresses map[string]int          // streams of agents, by address
 	unproven  int                     // streams of all of these

@@ -136,9 +136,9 @@ func (s *Sink) Senders() []Sender {
 	return s.counts.shares.list(s.start().Generation)
 }
 
-// watchShares says once when one sender has more than half of what may be kept:
-// it ages out what others wrote. kept is what the files weigh, compressed as they
-// are.
+// watchShares reports once when one sender has more than half of what may be kept:
+// retention then removes what others wrote earlier. kept is the size of the files as
+// they are, compressed or not.
 func (s *Sink) watchShares(kept int64) {
 	if s.Retention.Bytes <= 0 {
 		return
@@ -158,7 +158,8 @@ func (s *Sink) watchShares(kept int64) {
 	s.counts.shares.above = above
 	s.counts.shares.mu.Unlock()
 	if news {
-		s.Notice("SENDER agent=%q host=%q bytes=%d of=%d: more than half of keep_bytes is this sender's, so what others wrote goes sooner; limit the sender with max_rate, or raise keep_bytes",
+		s.Notice("SENDER agent=%q host=%q bytes=%d of=%d: more than half of keep_bytes is this sender's, "+
+			"so the lines of others are removed earlier; limit the sender with max_rate, or raise keep_bytes",
 			above.agent, above.host, list[0].Bytes, text)
 	}
 }

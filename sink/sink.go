@@ -1,5 +1,5 @@
-// Package sink keeps lines: one writer puts batches into a write-ahead log,
-// acknowledges them, and lays them out in one rotated file.
+// Package sink keeps lines: one writer commits batches to a write-ahead log,
+// acknowledges them, and appends their lines to one rotated file.
 package sink
 
 import (
@@ -141,8 +141,8 @@ func (s *Sink) defaults() error {
 	return nil
 }
 
-// Open locks the log, repeats what a crash left undone, makes that durable and
-// starts the writer. Only when it returned nil may anybody be told anything.
+// Open locks the log, completes what a crash interrupted, makes that durable and starts
+// the writer. Positions and acknowledgements may be sent only after it returned nil.
 // ctx bounds the opening alone.
 func (s *Sink) Open(ctx context.Context) error {
 	if err := s.defaults(); err != nil {
@@ -184,7 +184,7 @@ func (s *Sink) work(w *writer) {
 	s.view.err = err
 	s.view.mu.Unlock()
 	if err != nil && !errors.Is(err, errClosed) {
-		s.Log.Error("the log can take no more lines; start again", "err", err)
+		s.Log.Error("the log accepts no more lines; restart the collector", "err", err)
 		close(s.queue.failed)
 	}
 	close(s.queue.ended)
@@ -250,8 +250,8 @@ func (s *Sink) Err() error {
 // failed: the process must exit non-zero and start again, which mends it.
 func (s *Sink) Failed() <-chan struct{} { return s.queue.failed }
 
-// Close commits what was taken, writes a last checkpoint and ends the writer.
-// Append then returns wire.ErrDraining. It waits as long as ctx allows.
+// Close commits what was accepted, writes a last checkpoint and ends the writer.
+// Append then returns wire.ErrDraining. Close waits as long as ctx allows.
 func (s *Sink) Close(ctx context.Context) error {
 	s.refuseMore()
 	s.janitor.stop()

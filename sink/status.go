@@ -9,14 +9,14 @@ import (
 // Generation is one file of the log, in the order the lines were kept.
 type Generation struct {
 	Number uint64    `json:"generation"`
-	Name   string    `json:"name"`  // base name, beside the live file; empty: gone or moved away by somebody
+	Name   string    `json:"name"`  // base name, beside the live file; empty: gone, or moved away by another process
 	Size   int64     `json:"size"`  // bytes of text, before compression
 	State  string    `json:"state"` // "live", "plain", "gzip", "removed", "lost"
 	Opened time.Time `json:"opened"`
 	Closed time.Time `json:"closed,omitzero"`
 }
 
-// Status is the log as it stands, for people and for metrics.
+// Status is the present state of the log, for people and for metrics.
 type Status struct {
 	Path        string       `json:"path"`
 	State       string       `json:"state"`

@@ -29,7 +29,7 @@ type stream struct {
 func (st *stream) lossy() bool { return st.origin.Value().kind == wire.StreamLossy }
 
 // hadOneBatch reports whether st had one batch and no more. Of version 1 that is not
-// known, and no reason to give a stream up.
+// known, and no reason to displace a stream.
 func (st *stream) hadOneBatch() bool { return st.batches < 2 && !st.ended }
 
 // trailStep is the least distance between two points of a trail, in bytes.
@@ -81,7 +81,7 @@ func crowding(t []wire.Point, i int) float64 {
 	return float64(t[i+1].Offset-t[i-1].Offset) / float64(end-t[i].Offset)
 }
 
-// expected tells where the stream stands.
+// expected returns the stream's watermark, for an answer.
 func (st *stream) expected() *wire.Expected {
 	if st == nil || st.ended {
 		return &wire.Expected{}
@@ -95,7 +95,7 @@ type verdict int
 const (
 	fits       verdict = iota
 	repeat             // committed already: acknowledge it again
-	outOfPlace         // the stream stands at another place: tell where
+	outOfPlace         // the stream is at another offset: the answer has that
 )
 
 // compare compares a batch with the watermark and swaps nothing yet. It never

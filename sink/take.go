@@ -11,8 +11,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// accept puts a batch into the group, or its answer if there is nothing to keep.
-// Its answer goes out with the group's commit: what is said of a watermark must
+// accept adds a batch to the group, or only its answer if there is nothing to commit.
+// The answer is sent when the group is committed: what it reports of a watermark must
 // be durable first.
 func (w *writer) accept(r *request) (err error) {
 	b := r.batch
@@ -43,7 +43,7 @@ func (w *writer) acceptStream(b *wire.Batch) (outcome, fatal error) {
 		owner = "" // the key alone names the request, whatever its sender
 	}
 	id := w.catalog.id(b.Kind, owner, b.Stream)
-	if w.group.streams[id] { // it stands where the group will leave it
+	if w.group.streams[id] { // its watermark moves when the group is committed
 		if err := w.commit(); err != nil {
 			return nil, err
 		}
@@ -208,7 +208,7 @@ func (w *writer) layOut(r record, text []byte) (lines, length int) {
 
 func countLines(text []byte) int { return lines.Count(text) }
 
-// acceptNotices puts the log's own lines into the group.
+// acceptNotices adds the log's own lines to the group.
 func (w *writer) acceptNotices() {
 	for _, n := range w.s.queue.notices.take() {
 		w.s.counts.of(ownInput).Received(1, len(n.text))

@@ -25,8 +25,7 @@ const maxTombs = 16 << 10
 
 func newTombs() tombs { return tombs{byID: make(map[wire.StreamID]*tomb)} }
 
-// remember remembers a lossy stream whose end says how many lines it had; 0 says that
-// it is not worth it.
+// remember keeps a tomb of a lossy stream whose end has its number of lines; 0: none.
 func (t *tombs) remember(st *stream, r *record) {
 	if r.lossy && r.after > 0 {
 		t.add(&tomb{id: st.id, epoch: r.epoch, offset: r.end, lines: int64(r.after)})
@@ -65,7 +64,7 @@ func (t *tombs) remove(id wire.StreamID) {
 	}
 }
 
-// clean says that the catalog on disk knows all.
+// clean marks all as saved: the catalog log has them.
 func (t *tombs) clean() {
 	for _, x := range t.dirty {
 		x.dirty = false

@@ -119,8 +119,8 @@ type verifier struct {
 // problemKind is what is alike in problems: the file, and what is wrong.
 type problemKind struct{ file, format string }
 
-// shown is how many problems of a kind are told one by one: what one mishap did to
-// thousands of records would hide all else.
+// maxReported is how many problems of a kind are reported one by one: what one event did
+// to thousands of records would hide everything else.
 const maxReported = 2
 
 func (v *verifier) problem(file, format string, args ...any) {
@@ -134,7 +134,7 @@ func (v *verifier) problem(file, format string, args ...any) {
 	}
 }
 
-// summarize says of each kind how many there were that were not told.
+// summarize adds, for each kind, how many more problems there were than were reported.
 func (v *verifier) summarize() {
 	for _, k := range v.order {
 		if more := v.problems[k] - maxReported; more > 0 {
@@ -160,7 +160,7 @@ func (v *verifier) run(ctx context.Context) (err error) {
 		return err
 	}
 	if v.slot == nil {
-		return fmt.Errorf("%s holds no state of a log; is the path right?", v.state)
+		return fmt.Errorf("%s holds no state of a log; check the path", v.state)
 	}
 	if v.catalog, err = readCatalogLog(nil, v.state, v.slot.CatalogLog, v.slot.CatalogLogSize); err != nil {
 		return err
@@ -190,7 +190,7 @@ func (v *verifier) generation(g *generation) error {
 	size, records := g.size, int64(-1)
 	switch g.state {
 	case stateLost:
-		v.note("generation %d is gone: somebody deleted it or moved it away", g.number)
+		v.note("generation %d is gone: another process deleted it or moved it away", g.number)
 		return nil
 	case stateRemoved:
 		return nil
@@ -204,7 +204,7 @@ func (v *verifier) generation(g *generation) error {
 	defer text.Close()
 	ledger, err := os.ReadFile(ledgerName(v.state, g.number))
 	if errors.Is(err, fs.ErrNotExist) && g.state != stateLive {
-		v.note("%s was found without state: nothing is known of its lines", g.name)
+		v.note("%s was found without state: its lines cannot be verified", g.name)
 		return nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -232,8 +232,8 @@ func (v *verifier) behind(g *generation, size int64) error {
 	return err
 }
 
-// open opens a generation's text, unpacked. The inode tells the live file from
-// one that has taken its name since.
+// open opens a generation's text, decompressed. The inode distinguishes the live file
+// from one that has its name by now.
 func (v *verifier) open(g *generation) (io.ReadCloser, error) {
 	f, err := os.Open(filepath.Join(filepath.Dir(v.path), g.name))
 	if err != nil {
@@ -326,7 +326,7 @@ func (f *verifiedFile) record(r *record) error {
 	case disk.Checksum(f.buf) != r.sum:
 		f.v.problem(f.g.name, "the %d lines from byte %d are not what was committed", r.lines, r.position)
 	case lines != int(r.lines) || f.buf[len(f.buf)-1] != '\n':
-		f.v.problem(f.g.name, "torn: %d lines from byte %d, committed were %d", lines, r.position, r.lines)
+		f.v.problem(f.g.name, "torn: %d lines from byte %d, but %d were committed", lines, r.position, r.lines)
 	}
 	f.v.report.Lines += uint64(r.lines)
 	return nil
@@ -373,7 +373,7 @@ func (v *verifier) checkOrder(g *generation, r *record) {
 		v.problem(g.name, "stream %s has a gap: offsets %d to %d are missing before byte %d", r.stream, last, r.offset, r.position)
 	case r.offset < last:
 		st.Repeats++
-		v.problem(g.name, "stream %s repeats: offsets %d to %d stand again at byte %d", r.stream, r.offset, last, r.position)
+		v.problem(g.name, "stream %s repeats: offsets %d to %d are there again at byte %d", r.stream, r.offset, last, r.position)
 	}
 	if r.op == wire.OpSkip {
 		st.Skipped += r.end - r.offset
@@ -381,11 +381,11 @@ func (v *verifier) checkOrder(g *generation, r *record) {
 	v.last[key], st.Offset = r.end, r.end
 }
 
-// watermarks holds what agents are told against what is in the log.
+// watermarks compares the watermarks that agents get with what is in the log.
 func (v *verifier) watermarks() {
 	for _, st := range v.catalog.streams {
 		if last, seen := v.last[streamEpoch{st.id, st.Epoch}]; seen && last != st.Offset {
-			v.problem("table of streams", "stream %s: agents are told offset %d, the log holds it up to %d", st.id, st.Offset, last)
+			v.problem("table of streams", "stream %s: its watermark is at offset %d, but the log holds it up to %d", st.id, st.Offset, last)
 		}
 	}
 }

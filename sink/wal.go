@@ -23,7 +23,7 @@ import (
 //
 // After a power cut the pages of the last frame may be there in any combination,
 // which its sums tell. A frame below the highest lsn known durable was whole
-// once: if it is not now, the disk or somebody damaged it, and everything after
+// once: if it is not now, the disk or another process damaged it, and everything after
 // it was acknowledged. That is refused, never cut off.
 type wal struct {
 	f       *disk.File
@@ -62,10 +62,10 @@ func openWAL(d *disk.Disk, dir string, size int64) (*disk.File, error) {
 	return d.Open(path, os.O_RDWR, 0o640)
 }
 
-// errNoRoom says that a checkpoint must free the ring first.
+// errNoRoom is the error when a checkpoint must free the ring first.
 var errNoRoom = errors.New("the write-ahead log waits for a checkpoint")
 
-// nextOffset says where a frame of n bytes would begin and where the next one could.
+// nextOffset returns where a frame of n bytes would begin and where the next one could.
 func (w *wal) nextOffset(n int64) (at, next int64, err error) {
 	n = (n + blockSize - 1) / blockSize * blockSize
 	at = w.head
@@ -110,8 +110,8 @@ func (w *wal) sync() error {
 // used is how much of the ring waits for a checkpoint, in bytes.
 func (w *wal) used() int64 { return w.head - w.tail }
 
-// DamagedError says that something fanin wrote is not what it wrote. Nothing is
-// changed before somebody decides: see Repair.
+// DamagedError reports that a file of the state is not what was written. Nothing is
+// changed; the operator decides, see Repair.
 type DamagedError struct {
 	Path   string
 	Offset int64
@@ -121,7 +121,7 @@ type DamagedError struct {
 // Error names the place, and what to do.
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%s, byte %d: %s; nothing was changed. Keep a copy of the directory, then run "+
-		"'fanin-collector repair', which keeps every line that can be read and says what it could not", e.Path, e.Offset, e.Reason)
+		"'fanin-collector repair', which keeps every line that can be read and reports the rest", e.Path, e.Offset, e.Reason)
 }
 
 // walReader reads frames from a ring in their order.

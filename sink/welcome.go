@@ -7,7 +7,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// Welcome is what to tell an agent that connects. All of it is durable.
+// Welcome is the welcome of an agent that connects. All of it is durable.
 func (s *Sink) Welcome(agent string) wire.Welcome {
 	s.view.mu.RLock()
 	w := wire.Welcome{Log: s.view.catalog.log, Incarnation: s.view.catalog.logIncarnation}
@@ -20,8 +20,8 @@ func (s *Sink) Welcome(agent string) wire.Welcome {
 	return w
 }
 
-// pages is where the streams stand, a page at a time. One that has ended
-// meanwhile is told as it was: asked for more, it is unknown.
+// pages yields the states of the streams, a page at a time. One that has ended meanwhile
+// is included as it was; a batch for it is then answered as for an unknown stream.
 func (s *Sink) pages(streams []*stream, size int) iter.Seq[[]wire.StreamState] {
 	return func(yield func([]wire.StreamState) bool) {
 		page := make([]wire.StreamState, 0, min(size, len(streams)))

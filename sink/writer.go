@@ -111,7 +111,7 @@ func (w *writer) gather(r *request) error {
 	}
 }
 
-// fail answers everybody that the outcome is not known, and ends the writer. The
+// fail answers all requests that their outcome is unknown, and ends the writer. The
 // write-ahead log may hold what was not acknowledged; the next start decides.
 func (w *writer) fail(err error) error {
 	for i := range w.group.answers {
@@ -145,7 +145,7 @@ func (w *writer) tick() error {
 	return w.expireKeys()
 }
 
-// finish commits what was taken, and leaves nothing for the next start to do.
+// finish commits what was accepted, so that the next start has nothing to redo.
 func (w *writer) finish() error {
 	err := w.commit()
 	if err == nil {

@@ -122,7 +122,7 @@ func TestRequests(t *testing.T) {
 		{"GET /groups", `"group":"g"`},
 		{"GET /workers", `[`},
 		{"POST /replay?group=none&from=start", "error: the collector answered: "},
-		{"POST /replay?group=g&from=nowhere", "no place in the log"},
+		{"POST /replay?group=g&from=nowhere", "not a position in a log"},
 		{"POST /replay?group=g&from=start", `{"group":"g","position":"1:0"}`},
 		{"POST /forget?group=none", "error: the collector answered: "},
 		{"POST /forget?group=g", `{}`},

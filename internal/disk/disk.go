@@ -37,7 +37,7 @@ type Disk struct {
 	// write it may let the first n bytes through. Tests only.
 	Fault func(op Op, path string) (n int, err error)
 
-	// Wrote, when set, is told of each n bytes that were written at off. Tests only.
+	// Wrote, when set, is called after n bytes were written at off. Tests only.
 	Wrote func(path string, off int64, n int)
 }
 
@@ -120,8 +120,7 @@ func (f *File) Sync() error {
 	return nil
 }
 
-// Sync makes what others wrote to f durable: all that an open source needs, whose
-// bytes are not ours.
+// Sync makes what other processes wrote to f durable: all that a source needs.
 func Sync(f *os.File) error {
 	if err := datasync(f); err != nil {
 		return &fs.PathError{Op: "sync", Path: f.Name(), Err: err}
@@ -130,7 +129,7 @@ func Sync(f *os.File) error {
 }
 
 // Reserve finds room for the file up to end without changing its size, where
-// the file system can. ENOSPC says that there is none.
+// the file system can. The error is ENOSPC if there is none.
 func (f *File) Reserve(from, end int64) error {
 	_, err := f.disk.fault(OpGrow, f.Name())
 	if err == nil {
@@ -150,7 +149,7 @@ func (d *Disk) SyncDir(path string) error {
 	return syncDir(path)
 }
 
-// HaveMode gives f exactly this mode, whatever the umask said when it was made.
+// HaveMode sets exactly this mode, whatever the umask was when the file was created.
 func (f *File) HaveMode(mode fs.FileMode) error {
 	fi, err := f.Stat()
 	if err != nil || fi.Mode().Perm() == mode.Perm() {
@@ -159,8 +158,8 @@ func (f *File) HaveMode(mode fs.FileMode) error {
 	return f.Chmod(mode)
 }
 
-// Strayed says why f is not what is at its name any more, "" when it is. A file that
-// is beyond reach for another reason has not strayed.
+// Strayed returns why f is no longer the file at its name, "" when it is. A file that
+// cannot be reached for another reason has not strayed.
 func (f *File) Strayed() string {
 	own, err := f.Stat()
 	if err != nil {
@@ -179,7 +178,7 @@ func (f *File) Strayed() string {
 }
 
 // MkdirAll makes a directory and those above it that are missing, each with exactly
-// this mode, whatever the umask says, and makes their names durable: what is synced
+// this mode, whatever the umask is, and makes their names durable: what is synced
 // in a directory is of no use when the directory itself is not found again. One that
 // is there already may have been made by a process that was killed before its name
 // was durable.
@@ -334,8 +333,8 @@ func (f *File) LockFile() error {
 	return nil
 }
 
-// Locked says which process holds the lock on path, if another does. It makes
-// nothing.
+// Locked returns an error that names the process which holds the lock on path, if
+// another one does. It creates nothing.
 func Locked(path string) error {
 	if Regular(path) != nil {
 		return nil
@@ -351,7 +350,7 @@ func Locked(path string) error {
 	return nil
 }
 
-// lockError says why there is no lock on f, and which process has it.
+// lockError describes why f cannot be locked, and which process has the lock.
 func lockError(f *os.File, err error) error {
 	if !errors.Is(err, ErrLocked) {
 		return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
@@ -362,16 +361,16 @@ func lockError(f *os.File, err error) error {
 	return fmt.Errorf("%w: %s (process %s)", ErrLocked, f.Name(), process)
 }
 
-// ErrLocked says that another process holds a lock.
+// ErrLocked is the error when another process holds a lock.
 var ErrLocked = errors.New("in use by another process")
 
-// IsFull reports whether err says that a file system has no room.
+// IsFull reports whether err means that a file system has no room.
 func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// IsScarce reports whether err says that something ran out which may come back:
-// room or descriptors.
+// IsScarce reports whether err means that a resource ran out which may return: room or
+// descriptors.
 func IsScarce(err error) bool {
 	return IsFull(err) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

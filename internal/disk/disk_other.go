@@ -17,5 +17,5 @@ func renameNew(from, to string) error { return renameLooking(from, to) }
 // known again by device, number and content.
 func Handle(*os.File) []byte { return nil }
 
-// NextData is offset: holes are told from data only by reading them.
+// NextData is offset: holes can be distinguished from data only by reading them.
 func NextData(_ *os.File, offset int64) int64 { return offset }

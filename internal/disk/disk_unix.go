@@ -32,8 +32,8 @@ func (f *File) InPlace() bool {
 	return err != nil && err != syscall.ENOENT && err != syscall.ENOTDIR || err == nil && uint64(st.Dev) == f.device && uint64(st.Ino) == f.inode
 }
 
-// OwnAs gives f the owner and the group of the file that fi tells of, as far as
-// this process may: who is not root keeps what it makes.
+// OwnAs sets the owner and the group of f to those in fi, as far as this process may:
+// without root, a process keeps what it creates.
 func (f *File) OwnAs(fi fs.FileInfo) error {
 	like := fi.Sys().(*syscall.Stat_t)
 	err := f.Chown(int(like.Uid), int(like.Gid))

@@ -15,7 +15,7 @@ var virtual = map[int64]string{
 	0x62656570: "configfs", 0x65735543: "fusectl", 0x5a3c69f0: "apparmorfs", 0x6e736e66: "nfsd", 0x67596969: "rpc_pipefs",
 }
 
-// FileSystem says on which file system an open file or directory lies: by an id
+// FileSystem identifies the file system of an open file or directory: by an id
 // that, unlike the device number, most file systems keep over a reboot or another
 // place in the machine (0: there is none); and its type, if its files are made
 // up when they are read.

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// KindError says that something is at a path that cannot be used as a file, or
-// as a directory. Nothing was done to it.
+// KindError reports that what is at a path cannot be used as a file, or as a directory.
+// Nothing was done to it.
 type KindError struct {
 	Path, Is, Want string
 }

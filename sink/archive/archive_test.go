@@ -451,7 +451,7 @@ func TestArchiveOfChangingFile(t *testing.T) {
 		flag int
 		want string
 	}{
-		"grows":           {os.O_APPEND, "somebody writes"},
+		"grows":           {os.O_APPEND, "another process writes"},
 		"is written over": {0, "differs"},
 	} {
 		path := writeText(t, archiveText(1000))

@@ -121,8 +121,8 @@ func membersOf(table []byte) (members []member, ok bool) {
 	return members, ok
 }
 
-// measure reads a file without a table to its end, which tells its size, and
-// that all of it can be read.
+// measure reads a file without a table to its end, for its size, and to check that all
+// of it can be read.
 func (a *Reader) measure(ctx context.Context) error {
 	if err := a.rewind(); err != nil {
 		return err
@@ -153,7 +153,7 @@ func (a *Reader) rewind() error {
 	return nil
 }
 
-// damage says what an error in the archive means for its text.
+// damage describes what an error in the archive means for its text.
 func (a *Reader) damage(at int64, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%s is cut off: its text ends near byte %d: %w", a.file.Name(), at, io.ErrUnexpectedEOF)
@@ -162,7 +162,7 @@ func (a *Reader) damage(at int64, err error) error {
 }
 
 // ReadAt reads text at off, as io.ReaderAt does. Of an archive with a table it
-// gives no byte whose member's checksum does not agree.
+// returns no byte whose member's checksum does not match.
 func (a *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, &fs.PathError{Op: "read", Path: a.file.Name(), Err: fs.ErrInvalid}

@@ -67,7 +67,7 @@ func TestHostileWorkers(t *testing.T) {
 		"an unknown key":    {protocol.Hello{Group: "g", Key: "line"}, func(*raw) {}, "want host, source or host+source"},
 		"a bad expression":  {protocol.Hello{Group: "new", Include: []string{"("}}, func(*raw) {}, "RE2"},
 		"a huge expression": {protocol.Hello{Group: "new", Include: []string{"((a{100}){100}){100}"}}, func(*raw) {}, "RE2"},
-		"nowhere":           {protocol.Hello{Group: "other", From: "yesterday"}, func(*raw) {}, "no place in the log"},
+		"nowhere":           {protocol.Hello{Group: "other", From: "yesterday"}, func(*raw) {}, "not a position in a log"},
 		"never":             {protocol.Hello{Group: "other", From: "77:0"}, func(*raw) {}, "no such position"},
 	} {
 		t.Run(name, func(t *testing.T) {

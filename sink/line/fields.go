@@ -7,7 +7,7 @@ type Fields struct {
 	Time         []byte // that the line shows: RFC 3339 in UTC, with microseconds
 	Read         []byte // when the line was read; in format syslog, that is Time
 	Host, Source []byte
-	Body         []byte // as it stands in the file: escaped
+	Body         []byte // as in the file: escaped
 }
 
 // Parse takes a line of the file apart, as format lays it out. Of a raw

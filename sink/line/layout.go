@@ -1,5 +1,5 @@
-// Package line knows how a line stands in the log: how it is laid out, how it is
-// taken apart again, and how lines are chosen.
+// Package line is the format of a line in the log: how it is laid out, how it is parsed
+// again, and how lines are filtered.
 package line
 
 import (

@@ -6,7 +6,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// prefix is what stands before the text of lines with the same labels. From one line
+// prefix is what precedes the text of lines with the same labels. From one line
 // to the next most often the time alone changes, and then only that is written.
 type prefix struct {
 	format string
