@@ -57,7 +57,7 @@ func numbered(name string, n int) string {
 }
 
 // TestCopiesAfterAKill: the process was killed before it wrote any mark, and the
-// files were copied and truncated while it was away. The collector remembers
+// files were copied and truncated while no agent ran. The collector remembers
 // enough: no copy is sent again, whichever follower begins first.
 func TestCopiesAfterAKill(t *testing.T) {
 	r := newRig(t)
@@ -80,7 +80,7 @@ func TestCopiesAfterAKill(t *testing.T) {
 	r.run().drained(2 * files).expectSet(want.String())
 }
 
-// TestOldMark: a mark from before the first line was acked, of a stream that went
+// TestOldMark: a mark from before the first line was acknowledged, of a stream that went
 // to a copy just when the process was killed. The collector knows how far it is.
 func TestOldMark(t *testing.T) {
 	r := newRig(t).append("app.log", "")
@@ -137,7 +137,7 @@ func (r *rig) looks(name string) *rig {
 	return r.await(func() bool { return strings.Contains(r.collector.lines(), name) })
 }
 
-// TestCopyOfAGrowingFile: a file is copied while lines of it are on their way, or
+// TestCopyOfAGrowingFile: a file is copied while lines of it are being sent, or
 // not read yet. What is known of its beginning is older than the copy then.
 func TestCopyOfAGrowingFile(t *testing.T) {
 	for name, first := range map[string]string{"a short file": "1\n", "an empty file": ""} {
@@ -191,7 +191,7 @@ func TestCopyIsCreatedFirst(t *testing.T) {
 	r.append("a.log", "3\n").expectSet("1 2 3 z1.log z2.log").drained(5).expectSet("1 2 3 z1.log z2.log")
 }
 
-// TestUnseenIsNotNamed: a file that a table names is none that came and went; the
+// TestUnseenIsNotNamed: a file that a table names is not one that was created and rotated unseen; the
 // next look finds it.
 func TestUnseenIsNotNamed(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n").run().expect("1")

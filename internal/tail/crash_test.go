@@ -50,7 +50,7 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 				t.Fatalf("%s: a mark is gone", where)
 			}
 			if x != nil && (x.Offset < saved || x.Offset > put || x.Tail != wire.Hash(x.Offset)) {
-				t.Fatalf("%s: a mark stands at %d; saved was %d, acknowledged %d", where, x.Offset, saved, put)
+				t.Fatalf("%s: a mark is at %d; saved was %d, acknowledged %d", where, x.Offset, saved, put)
 			}
 		}
 		for range rounds {
@@ -109,7 +109,7 @@ func TestMarksSurvivePowerCut(t *testing.T) {
 }
 
 // TestOlderLogAndChangedFile: the collector was set back to an older state, and the
-// file no longer holds what its mark stands behind. The mark is further, and yet
+// file no longer holds what was sent before its mark. The mark is further, and yet
 // nothing of what the file holds now is passed over.
 func TestOlderLogAndChangedFile(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
@@ -162,10 +162,10 @@ func TestMarksAreTriedAgain(t *testing.T) {
 	}
 }
 
-// TestSameLifeIsBelieved: within one life of the log the collector's word counts,
+// TestSameLogIsBelieved: within one incarnation of the log the collector's watermark decides,
 // also where it is behind what this side remembers: lines come again rather than
 // never.
-func TestSameLifeIsBelieved(t *testing.T) {
+func TestSameLogIsBelieved(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
 	r.collector.mu.Lock()
 	for _, m := range r.collector.marks {
@@ -206,7 +206,7 @@ func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
 }
 
 // TestOwnTrail: the collector has forgotten a file, and its end was cut off and
-// written anew. It goes on at the last place of its own trail that it still holds,
+// written anew. It resumes at the last place of its own trail that it still holds,
 // not at its start.
 func TestOwnTrail(t *testing.T) {
 	r := newRig(t)
@@ -228,9 +228,9 @@ func TestOwnTrail(t *testing.T) {
 	r.append("a.log", "\nthe-end\n").run().await(all("the-end"))
 	again := strings.Count(r.collector.lines(), "-xxx") - 3000
 	if lines := 200 << 10 / 90; again < 1 || again > lines/2 {
-		t.Errorf("%d lines came again, of some %d that are left", again, lines)
+		t.Errorf("%d lines were sent again, of some %d that are left", again, lines)
 	}
 	if n := strings.Count(" "+r.collector.lines(), " 0-xxx"); n != 1 {
-		t.Errorf("the first line came %d times", n)
+		t.Errorf("the first line was sent %d times", n)
 	}
 }

@@ -212,7 +212,7 @@ func join(got []string) (whole []string) {
 }
 
 // TestDecoderKilledAtEveryByte: the reader is killed at each byte of a growing file and
-// goes on, with nothing but the offset, when the file has the rest. No line is lost,
+// resumes, with nothing but the offset, when the file has the rest. No line is lost,
 // doubled, torn or out of order, whether lines that do not fit are held back or
 // divided.
 func TestDecoderKilledAtEveryByte(t *testing.T) {
@@ -278,6 +278,6 @@ func TestFollowsWithDecoder(t *testing.T) {
 		r.halt()
 	}
 	if got := r.collector.order; !slices.Equal(got, want) {
-		t.Errorf("kept are %q, want %q", got, want)
+		t.Errorf("accepted: %q, want %q", got, want)
 	}
 }

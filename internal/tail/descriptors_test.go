@@ -166,7 +166,7 @@ func TestVanishedWhileClosed(t *testing.T) {
 		return r.collector.ended == 1 && r.collector.marks[old.place.stream] == nil
 	})
 	if n := r.tailer.Counts()["vanished_files"]; n != 1 || said("vanished while it was closed") != 1 {
-		t.Errorf("%d files vanished; said is %s", n, log.String())
+		t.Errorf("%d files vanished; logged is %s", n, log.String())
 	}
 	if said("raise the limit of open files") != 1 {
 		t.Errorf("it does not say once which limit to raise: %s", log.String())
@@ -332,7 +332,7 @@ func (r *rig) unreadable(name string) (heal func()) {
 }
 
 // TestUnreadableFilesYield: files that cannot be read do not keep the descriptors
-// that others wait for. When they can be read again, they go on where they were:
+// that others wait for. When they can be read again, they resume where they were:
 // that a place cannot be read does not say that it has changed.
 func TestUnreadableFilesYield(t *testing.T) {
 	r := newRig(t).few(2).append("a.log", "a1\n").append("b.log", "b1\n").run().expectSet("a1 b1")

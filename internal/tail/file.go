@@ -111,13 +111,13 @@ type cursor struct {
 	lines  int64  // number of lines before it, for lossy streams
 }
 
-// cursorAt makes a cursor from an offset.
-func (f *file) cursorAt(offset int64, lines int64) (cursor, error) {
+// cursorAt makes a cursor from an offset and the number of lines before it.
+func (f *file) cursorAt(offset, before int64) (cursor, error) {
 	tail, err := f.tailAt(offset)
 	if err != nil {
 		return cursor{}, fmt.Errorf("read before offset %d: %w", offset, err)
 	}
-	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: lines}
+	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: before}
 	c.inside = len(tail) > 0 && f.decoder.LineStart(tail, offset-int64(len(tail))) < len(tail) && !behindHole(tail)
 	return c, nil
 }

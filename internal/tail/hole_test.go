@@ -30,7 +30,7 @@ func (r *rig) skips() string {
 	return strings.Join(r.collector.skips, " ")
 }
 
-// A hole is skipped, whether it was ever written or not; what stands on both sides
+// A hole is skipped, whether it was ever written or not; what is on both sides
 // are lines of their own, and a restart at either side of it agrees.
 func TestHoles(t *testing.T) {
 	for name, fill := range map[string]func(r *rig, n int){
@@ -66,8 +66,8 @@ func TestHoles(t *testing.T) {
 	}
 }
 
-// A process that ends at a hole's edges goes on there: nothing comes twice, and
-// nothing is taken for the rest of a line.
+// A process that ends at a hole's edges resumes there: nothing is sent twice, and
+// nothing is mistaken for the rest of a line.
 func TestHoleAndRestart(t *testing.T) {
 	for stop := range 4 {
 		r := newRig(t).append("a.log", "one\ntwo").hole("a.log", 1<<20).append("a.log", "three\n")
@@ -128,7 +128,7 @@ func TestReservedRoom(t *testing.T) {
 	}
 	t.Run("parallel", func(t *testing.T) {
 		r := newRig(t).append("a.log", "one\n")
-		r.change = func(t *Tailer) { t.Poll = 2 * time.Second } // a hole stands for 8 s at least
+		r.change = func(t *Tailer) { t.Poll = 2 * time.Second } // a hole must exist for 8 s at least
 		r.run().expect("one")
 		f, err := os.OpenFile(r.path("a.log"), os.O_WRONLY, 0)
 		if err != nil {
@@ -158,7 +158,7 @@ func (r *rig) follower(name string) *follower {
 	return r.tailer.byPath[r.path(name)]
 }
 
-// NULs that were seen are believed in for a while only, and never when the end of
+// NULs that were seen are assumed to be there for a while only, and never when the end of
 // the hole is found.
 func TestHoleIsLookedAtAgain(t *testing.T) {
 	r := newRig(t).append("a.log", "one\n"+string(make([]byte, 1<<20)))
@@ -181,7 +181,7 @@ func TestHoleIsLookedAtAgain(t *testing.T) {
 	}
 	end(4+1<<20, false)
 	w.WriteAt([]byte("two\n"), 1<<19)
-	end(4+1<<20, false) // believed
+	end(4+1<<20, false) // assumed
 	if h.again.IsZero() {
 		t.Fatal("it is never looked at again")
 	}

@@ -45,7 +45,7 @@ func (r *rig) changeMarks(change func(*mark)) *rig {
 }
 
 // TestDeviceNumberChanged: a reboot or another mount shows the file system under
-// another number, and perhaps another id; nothing comes again, and a file that was
+// another number, and perhaps another id; nothing is sent again, and a file that was
 // renamed meanwhile is found.
 func TestDeviceNumberChanged(t *testing.T) {
 	for name, change := range map[string]func(*mark){
@@ -82,7 +82,7 @@ func TestDeviceNumberChanged(t *testing.T) {
 	}
 }
 
-// quiet holds that nothing more comes while a file is found and sent.
+// quiet holds that nothing more is sent while a file is found and sent.
 func (r *rig) quiet(want string) *rig {
 	r.Helper()
 	r.append("zz.log", "quiet\n")
@@ -90,7 +90,7 @@ func (r *rig) quiet(want string) *rig {
 }
 
 // TestNumberGivenAgain: a new file that got the number of a deleted one is not
-// taken for it, whether or not it has as many bytes.
+// mistaken for it, whether or not it has as many bytes.
 func TestNumberGivenAgain(t *testing.T) {
 	r := newRig(t).append("a.log", "one\ntwo\n").run().expect("one two")
 	r.halt()
@@ -174,7 +174,7 @@ func TestLinkSwitchedWhileAway(t *testing.T) {
 	}
 }
 
-// TestRotatedUnseen: files that came and were rotated while the agent was away,
+// TestRotatedUnseen: files that were created and rotated while no agent ran,
 // or between two of its looks, are found although no table names them. Others
 // beside them are not touched.
 func TestRotatedUnseen(t *testing.T) {
@@ -235,7 +235,7 @@ func TestRotatedNames(t *testing.T) {
 		}
 	}
 	if !rotatedFrom("syslog", "syslog.1") || rotatedFrom("syslog", "syslog") || rotatedFrom("syslog", "syslog-ng") {
-		t.Error("names without an extension are not told apart")
+		t.Error("names without an extension are not distinguished")
 	}
 }
 
@@ -286,7 +286,7 @@ func (r *rig) owner(agent string) *rig {
 }
 
 // TestHostRenamed: under another id the collector knows none of the streams, so
-// each file goes on at its mark as a new one.
+// each file resumes at its mark as a new one.
 func TestHostRenamed(t *testing.T) {
 	const files = 1000
 	r := newRig(t).owner("old-name")
@@ -344,7 +344,7 @@ func TestHostRenamedInDoubt(t *testing.T) {
 }
 
 // TestRefusalsSlowDown: what is refused is tried again ever less often, reported
-// once, and goes on when it is taken at last.
+// once, and sending resumes when it is accepted at last.
 func TestRefusalsSlowDown(t *testing.T) {
 	r := newRig(t)
 	var log strings.Builder
@@ -370,7 +370,7 @@ func TestRefusalsSlowDown(t *testing.T) {
 	}
 }
 
-// TestContradictionsSlowDown: a collector that always stands elsewhere is not
+// TestContradictionsSlowDown: a collector that always answers that the stream is elsewhere is not
 // asked without a pause.
 func TestContradictionsSlowDown(t *testing.T) {
 	r := newRig(t)

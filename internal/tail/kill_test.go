@@ -59,7 +59,9 @@ func (k *killed) settle(want string) {
 	if k.stop == nil {
 		return
 	}
-	k.await(func() bool { return isDead() || difference(strings.Fields(k.collector.lines()), strings.Fields(want)) == "" })
+	k.await(func() bool {
+		return isDead() || difference(strings.Fields(k.collector.lines()), strings.Fields(want)) == ""
+	})
 	if !isDead() {
 		return
 	}
@@ -97,7 +99,7 @@ func longLines(from, to int) string {
 
 // TestCopyTruncateKilledAtEachCall: files are copied and truncated, twice, and the agent
 // is killed at each of its calls to the collector, with its state or without. The next
-// agent sends what is left, once. Without state it goes by what the collector knows of
+// agent sends what is left, once. Without state it relies on what the collector knows of
 // how each file began, so that must be true whenever a stream is opened.
 func TestCopyTruncateKilledAtEachCall(t *testing.T) {
 	for _, state := range []string{"kept", "lost", "lost, no handles"} {

@@ -43,7 +43,7 @@ func TestMissingFileEnds(t *testing.T) {
 
 // TestMountedLate: while the directory of a file is not there, or is on another
 // file system than it was, its stream is missing and does not end. When it is
-// back, nothing is lost and nothing comes twice.
+// back, nothing is lost and nothing is sent twice.
 func TestMountedLate(t *testing.T) {
 	for _, empty := range []bool{false, true} { // the place where it is mounted: not there, or an empty directory
 		r := newRig(t)
@@ -120,7 +120,7 @@ func TestAbsenceBeginsAnew(t *testing.T) {
 	}
 }
 
-// TestDeletedAndCopied: a copy of a file that is gone is what goes on for it.
+// TestDeletedAndCopied: a copy of a file that is gone continues its stream.
 func TestDeletedAndCopied(t *testing.T) {
 	old := numbered("old", 500)
 	r := newRig(t)

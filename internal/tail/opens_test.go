@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What the collector is told of a file's beginning when a stream is opened is how
+// What the collector learns about a file's beginning when a stream is opened is how
 // the file begins then: after it was copied and truncated, not how it began before.
 // An agent that is killed before it writes its marks goes by that.
 func TestOpenTellsHowTheFileBeginsNow(t *testing.T) {
@@ -41,7 +41,7 @@ func openTells(t *testing.T, empty bool) {
 		}
 		told, err := parseIdentity(r.collector.ident[id])
 		if err != nil || !told.head.begins(headsOf([]byte(anew))) {
-			t.Errorf("the collector was told of a beginning that is not the file's: %+v, %v", told.head, err)
+			t.Errorf("the collector learned a beginning that is not the file's: %+v, %v", told.head, err)
 		}
 		return
 	}

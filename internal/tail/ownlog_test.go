@@ -117,7 +117,7 @@ func TestOthersLogIsFollowed(t *testing.T) {
 	}
 }
 
-// A file that is followed becomes the log's: the next welcome says so, and nothing
+// A file that is followed becomes the log's: the next welcome names it, and nothing
 // more of it is sent.
 func TestBecomesOwnLog(t *testing.T) {
 	r := newRig(t)
@@ -147,7 +147,7 @@ func TestEchoIsStopped(t *testing.T) {
 	r.append("b.log", "another file goes on\n")
 	waittest.Until(t, "another file goes on", func() bool { return strings.Contains(r.collector.lines(), "another file goes on") })
 	if size() != before {
-		t.Error("the loop goes on")
+		t.Error("the loop continues")
 	}
 }
 
@@ -212,7 +212,7 @@ func TestRepetitionIsNoEcho(t *testing.T) {
 			}
 			waittest.Until(t, "all lines are kept", func() bool { return strings.Count(r.collector.lines(), "all is well") == n })
 			if r.tailer.Counts()["unfit_files"] != 0 {
-				t.Error("taken for an echo")
+				t.Error("mistaken for an echo")
 			}
 		})
 	}

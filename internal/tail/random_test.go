@@ -122,7 +122,7 @@ func (w *world) restart() {
 	w.run()
 }
 
-// settledFiles is for what cannot be told apart without any state: a truncated
+// settledFiles is for what cannot be distinguished without any state: a truncated
 // file that was not looked at since.
 func (w *world) settledFiles() {
 	w.run()
@@ -179,7 +179,7 @@ func (w *world) inOrder() {
 		fmt.Sscanf(s, "%d.%d", &file, &number)
 		key := fmt.Sprint(file)
 		if number <= last[key] {
-			w.Fatalf("%v: %s came behind %s.%d", w.story, s, key, last[key])
+			w.Fatalf("%v: %s was sent after %s.%d", w.story, s, key, last[key])
 		}
 		last[key] = number
 	}
@@ -215,7 +215,7 @@ func TestRandomWorlds(t *testing.T) {
 			}
 			t.Cleanup(func() {
 				if t.Failed() {
-					t.Logf("the tailer said:\n%s", said.text.String())
+					t.Logf("the tailer logged:\n%s", said.text.String())
 				}
 			})
 			w := &world{rig: r, rnd: rand.New(rand.NewSource(int64(seed)))}

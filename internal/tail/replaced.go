@@ -140,13 +140,12 @@ func (f *follower) replace(ctx context.Context, before *follower, livesOn bool) 
 	}
 }
 
-// startAt sets where a file of which nothing was sent begins.
+// startAt sets where a file of which nothing was sent begins. A stream that is handed over
+// meanwhile begins where its handover says.
 func (f *follower) startAt(p wire.Point) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	local := newLocalState()
-	local.Point = p
-	f.place.start(f.place.stream, local)
+	f.place.local.cursor, f.place.sent = cursor{Point: p}, p
 }
 
 // reportAlike counts and reports a file that holds what was sent of the one before it

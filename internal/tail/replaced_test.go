@@ -97,7 +97,7 @@ func TestReplacedByAnotherVersion(t *testing.T) {
 	}
 }
 
-// TestReplacedAgain: each version goes on where the one just before it stands, also
+// TestReplacedAgain: each version resumes where the previous one stopped, also
 // while earlier ones are still watched.
 func TestReplacedAgain(t *testing.T) {
 	r := newRig(t)
@@ -117,7 +117,7 @@ func TestReplacedAgain(t *testing.T) {
 	}
 }
 
-// TestReplacedWhileAway: the process was away when another version came.
+// TestReplacedWhileAway: no process ran when another version replaced the file.
 func TestReplacedWhileAway(t *testing.T) {
 	old := numbered("old", 20000) // more than two points of a trail
 	for name, keepState := range map[string]bool{"state kept": true, "state lost": false} {
@@ -132,12 +132,12 @@ func TestReplacedWhileAway(t *testing.T) {
 			longer := old + "new\n"
 			r.replace("a.log", longer).run().expectSet(longer)
 			r.halt()
-			// Where the change lies behind a point of the trail, only what is behind it is
+			// Where the change is behind a point of the trail, only what is behind it is
 			// sent again, and that is counted.
 			r.replace("a.log", cut(longer, 19000)+"last\n").run().await(func() bool { return strings.HasSuffix(r.collector.lines(), "last") })
 			again := uint64(len(strings.Fields(r.collector.lines())) - 20002)
 			if counted := r.tailer.Counts()["maybe_doubled_bytes"]; again > 15000 || counted < again*9 {
-				t.Errorf("%d lines came again, and %d bytes are counted", again, counted)
+				t.Errorf("%d lines were sent again, and %d bytes are counted", again, counted)
 			}
 		})
 	}
@@ -171,7 +171,7 @@ func TestRotatedFileThatBeginsAlike(t *testing.T) {
 	}
 }
 
-// TestRotatedFileThatRepeatsItself: equal lines are not taken for sent ones.
+// TestRotatedFileThatRepeatsItself: equal lines are not mistaken for sent ones.
 func TestRotatedFileThatRepeatsItself(t *testing.T) {
 	r := newRig(t).append("a.log", strings.Repeat("ok\n", 5000)).run()
 	sent := func(n int) func() bool { return func() bool { return len(strings.Fields(r.collector.lines())) == n } }
@@ -181,7 +181,7 @@ func TestRotatedFileThatRepeatsItself(t *testing.T) {
 	r.replace("a.log", strings.Repeat("ok\n", 7000)).await(sent(18000))
 }
 
-// TestUnfinishedLineOfAReplacedFile comes once, whole.
+// TestUnfinishedLineOfAReplacedFile is sent once, whole.
 func TestUnfinishedLineOfAReplacedFile(t *testing.T) {
 	old := numbered("old", 2000)
 	r := newRig(t)
@@ -207,12 +207,12 @@ func TestTruncatedToAPrefix(t *testing.T) {
 	again := len(strings.Fields(r.collector.lines())) - 40001
 	counted := r.tailer.Counts()["maybe_doubled_bytes"]
 	if again < 0 || again > 35000 || counted < uint64(again)*9 {
-		t.Errorf("%d of 39,000 lines came again, and %d bytes are counted", again, counted)
+		t.Errorf("%d of 39,000 lines were sent again, and %d bytes are counted", again, counted)
 	}
 }
 
 // TestRegrownWhileSending: the file is truncated and grows beyond where it was
-// while a batch is on its way. What stands at the old offset now is not taken for
+// while a batch is being sent. What is at the old offset now is not mistaken for
 // what followed.
 func TestRegrownWhileSending(t *testing.T) {
 	r := newRig(t)
@@ -245,7 +245,7 @@ func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 			return nil
 		}
 		if m := r.tailer.marks.get(b.Stream); m.Offset != b.Offset {
-			t.Errorf("the mark is at %d while a batch from %d on is on its way", m.Offset, b.Offset)
+			t.Errorf("the mark is at %d while a batch from %d on is being sent", m.Offset, b.Offset)
 		}
 		select {
 		case tried <- struct{}{}:

@@ -164,7 +164,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestNewEpochAfterRewrite: a file that was rewritten goes on where its bytes are now,
+// TestNewEpochAfterRewrite: a file that was rewritten resumes where its bytes are now,
 // and nothing before that counts as a possible duplicate.
 func TestNewEpochAfterRewrite(t *testing.T) {
 	at := func(n int64) wire.Point { return wire.Point{Offset: n, Tail: wire.Hash(n)} }

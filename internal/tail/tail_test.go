@@ -363,7 +363,7 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
-func TestNewLifeOfTheLog(t *testing.T) {
+func TestNewIncarnation(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
 	r.halt()
 	r.append("a.log", "3\n")
@@ -371,7 +371,7 @@ func TestNewLifeOfTheLog(t *testing.T) {
 	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
 	r.run().expect("1 2 3")
 	if got := strings.Join(r.collector.skips, " "); got != "0..4" {
-		t.Errorf("skipped %q, want 0..4: what the log had in its earlier life", got)
+		t.Errorf("skipped %q, want 0..4: what the log had in its earlier incarnation", got)
 	}
 }
 
@@ -386,7 +386,7 @@ func TestFromEnd(t *testing.T) {
 	r.append("a.log", "later\n").run().expect("part done new files from their start later")
 }
 
-// A long line comes in parts, none of which ends within a character, and which make
+// A long line is sent in parts, none of which ends within a character, and which make
 // the line again.
 func TestLongLines(t *testing.T) {
 	for _, long := range []string{
@@ -474,8 +474,8 @@ func TestLargestBatch(t *testing.T) {
 	}
 }
 
-// TestHalves: over a way on which large batches never get through, smaller ones
-// are sent, and larger ones again when the way is good.
+// TestHalves: over a connection on which large batches always fail, smaller ones
+// are sent, and larger ones again when the connection is good.
 func TestHalves(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Poll = time.Millisecond }
@@ -537,7 +537,7 @@ func FuzzMarks(f *testing.F) {
 		}
 		again, err := parseMarks(formatMarks(list, false))
 		if err != nil || len(again) > len(list) {
-			t.Fatalf("%d marks came back as %d: %v", len(list), len(again), err)
+			t.Fatalf("%d marks were read as %d: %v", len(list), len(again), err)
 		}
 	})
 }

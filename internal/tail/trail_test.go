@@ -32,8 +32,8 @@ func still(t *testing.T, text string) (*Tailer, *follower) {
 		location: location{path: path}, place: progress{stream: wire.NewStreamID()}}
 }
 
-// TestBackwardsWithoutTrail: a stream that goes on further back forgets the places
-// behind that: what lies in between is not kept, and no place in it may be gone on at.
+// TestBackwardsWithoutTrail: a stream that resumes further back forgets the places
+// behind that: what is in between is not in the log, and no place in it may be resumed at.
 func TestBackwardsWithoutTrail(t *testing.T) {
 	text := "one\ntwo\nthree\n"
 	_, f := still(t, text)
@@ -43,22 +43,40 @@ func TestBackwardsWithoutTrail(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(f.place.local.trail) != 1 || f.place.local.trail[0] != at(4) || f.place.local.Point != at(8) {
-		t.Errorf("it stands at %v with the trail %v", f.place.local.Point, f.place.local.trail)
+		t.Errorf("it is at %v with the trail %v", f.place.local.Point, f.place.local.trail)
 	}
 }
 
-// TestHandOverIsMarked: a stream that goes on in a copy is marked as the copy's at
+// TestHandOverIsMarked: a stream that continues in a copy is marked as the copy's at
 // once: a process that ends before the copy is read finds it there.
 func TestHandOverIsMarked(t *testing.T) {
 	tailer, f := still(t, "one\ntwo\n")
 	_, g := still(t, "one\ntwo\n")
 	g.t, g.maybeCopy, g.key, g.place.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
 	tailer.followers[g.key] = g
-	acked := localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 1}
-	if !tailer.handOver(t.Context(), f, g, acked) {
+	sent := localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 1}
+	if !tailer.handOver(t.Context(), f, g, sent) {
 		t.Fatal("the copy was not taken")
 	}
-	if m := tailer.marks.all()[f.place.stream]; m == nil || m.path != g.path || m.Point != acked.Point {
+	if m := tailer.marks.all()[f.place.stream]; m == nil || m.path != g.path || m.Point != sent.Point {
 		t.Errorf("the mark is %+v", m)
+	}
+}
+
+// TestHandoverWhileReplaced: a stream that is handed over while a file is compared with
+// the one before it resumes where the handover says, not where the comparison does.
+func TestHandoverWhileReplaced(t *testing.T) {
+	tailer, f := still(t, "one\ntwo\n")
+	_, g := still(t, "one\ntwo\n")
+	g.t, g.maybeCopy, g.key, g.place.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
+	tailer.followers[g.key] = g
+	sent := localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 3}
+	if !tailer.handOver(t.Context(), f, g, sent) {
+		t.Fatal("the handover was refused")
+	}
+	g.startAt(wire.Point{Offset: 8})
+	g.claim()
+	if g.place.stream != f.place.stream || g.place.local.Point != sent.Point || g.place.local.epoch != 3 || g.place.sent != sent.Point {
+		t.Errorf("the stream resumes at %+v, want %+v", g.place.local, sent)
 	}
 }
