@@ -68,6 +68,10 @@ func (s *session) next(ctx context.Context) (d *Delivery, ok bool) {
 	}
 	select {
 	case d = <-s.in:
+		if d != nil && ctx.Err() != nil { // both are ready: nothing more is started
+			s.held = append(s.held, d)
+			return nil, false
+		}
 		return d, true
 	case <-ctx.Done():
 		return nil, false
