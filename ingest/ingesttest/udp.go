@@ -58,10 +58,11 @@ func StartUDP(t testing.TB, u *UDP, listen string) (to *net.UDPAddr, stop func()
 		t.Skip(err)
 	}
 	u.setUp()
+	metrics := u.Metrics // Serve writes the field
 	served := make(chan error, 1)
 	go func() { served <- u.Serve(conn.(*net.UDPConn)) }() // ended by stop
 	// A Serve that begins after Shutdown reads nothing.
-	waittest.Until(t, "the listener", func() bool { return Metric(t, u.Metrics, "fanin_udp_receive_buffer_bytes", "") > 0 })
+	waittest.Until(t, "the listener", func() bool { return Metric(t, metrics, "fanin_udp_receive_buffer_bytes", "") > 0 })
 	stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
