@@ -50,18 +50,25 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on tcp %s: %w", t.Listen, err)}
 	}
 	l.MaxConns = conns
-	ln, err := net.Listen("tcp", t.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen on tcp %s: %w", t.Listen, err)
-	}
-	_, s.anyPort, _ = net.SplitHostPort(ln.Addr().String())
-	x := &source{kind: "tcp", address: ln.Addr().String(), serve: func() error { return l.Serve(ln) },
-		shutdown: l.Shutdown,
-		close:    func() { ln.Close() }}
+	kind := "tcp"
 	if t.TLS != nil {
-		x.kind = "tls"
+		kind = "tls"
 	}
-	return x, nil
+	x, err := streamSource(kind, t.Listen, l)
+	if err == nil {
+		_, s.anyPort, _ = net.SplitHostPort(x.address)
+	}
+	return x, err
+}
+
+// streamSource binds an address for a listener of connections.
+func streamSource(kind, listen string, l *stream.Listener) (*source, error) {
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s %s: %w", kind, listen, err)
+	}
+	return &source{kind: kind, address: ln.Addr().String(), serve: func() error { return l.Serve(ln) },
+		shutdown: l.Shutdown, close: func() { ln.Close() }}, nil
 }
 
 func (t *tcpTable) listener(s *server) (*stream.Listener, error) {
