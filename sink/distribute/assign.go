@@ -37,7 +37,7 @@ func (g *group) assignLocked(text []byte, at, end sink.Position, attempts int, o
 			switch {
 			case m != nil:
 			case g.slots != nil:
-				m = g.slots[g.slotOf(line)]
+				m = g.slots[g.slotOfLocked(line)]
 			default:
 				if current == nil || !current.takesLocked(n, bound) {
 					current = g.pickLocked(n, bound)

@@ -71,7 +71,7 @@ type piece struct {
 	version uint64 // of the group when this was planned
 	list    *spans // the span is the first of these
 	span    span
-	only    *member       // who gets it; nil: any
+	only    *member       // that gets it; nil: any
 	next    sink.Position // where to read without a span
 	ahead   bool          // there is text from next on: nothing is to be read
 }

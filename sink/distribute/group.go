@@ -45,7 +45,7 @@ type group struct {
 	progress
 	members  []*member // all that are connected
 	joining  []*member // with a key: until nothing is in flight
-	slots    []*member // with a key: who has which keys
+	slots    []*member // with a key: owners of the keys
 	terms    terms
 	inFlight int
 	removed  bool

@@ -8,8 +8,8 @@ import (
 // slotCount is the number of slots that keys fall into. A slot belongs to one member.
 const slotCount = 1024
 
-// slotOf returns the slot of a line's key.
-func (g *group) slotOf(line []byte) int {
+// slotOfLocked returns the slot of a line's key.
+func (g *group) slotOfLocked(line []byte) int {
 	f := g.d.sink.Parts(line)
 	var h maphash.Hash
 	h.SetSeed(g.d.seed)

@@ -1,4 +1,4 @@
-// Package livetail shows the lines of a log as they are committed, to everyone who asks:
+// Package livetail shows the lines of a log as they are committed, to everyone that asks:
 // publish-subscribe over server-sent events of HTTP, and over NATS. Watchers read the
 // file by position, each at its own speed. A slow watcher costs disk space, never
 // memory, and none delays the writer.

@@ -14,7 +14,7 @@ import (
 
 // The formats of an event's data.
 const (
-	formatLine = "line" // as it stands in the file
+	formatLine = "line" // as in the file
 	formatBody = "body" // without time, host and source
 	formatJSON = "json" // {"position", "time", "host", "source", "body"}
 )
