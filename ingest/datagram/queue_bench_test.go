@@ -45,7 +45,7 @@ func BenchmarkQueue(b *testing.B) {
 			b.ResetTimer()
 			before := cpu()
 			for i := range b.N {
-				x := labels[0]
+				x := wire.Labels{Host: "192.0.2.1", Source: "udp"} // as plain lines have them
 				if distinct {
 					x = labels[i%len(labels)]
 				}
