@@ -189,7 +189,7 @@ func load(t *testing.T) (*token.FileSet, []source) {
 			}
 			s.files = append(s.files, f)
 		}
-		s.info = &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object),
+		s.info = &types.Info{Types: make(map[ast.Expr]types.TypeAndValue), Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object),
 			Selections: make(map[*ast.SelectorExpr]*types.Selection)}
 		var err error
 		if s.types, err = (&types.Config{Importer: imports}).Check(s.ImportPath, fset, s.files, s.info); err != nil {

@@ -21,7 +21,7 @@ func (c *Conn) serve() {
 		if c.Woken() {
 			return
 		}
-		reason, text := "handshake", "a connection began as a known format does and did not go on in time"
+		reason, text := "handshake", "a connection began in a known format and did not continue in time"
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			reason, text = "protocol", "a connection is of no known format"
 		}
