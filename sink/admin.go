@@ -27,7 +27,8 @@ type StreamStatus struct {
 
 func (st *stream) status() StreamStatus {
 	n := st.names()
-	return StreamStatus{st.own.String(), n.kind.String(), n.agent, n.host, n.source, st.Epoch, st.Offset, st.lossy(), timeOf(st.seen)}
+	return StreamStatus{st.own.String(), n.kind.String(), n.agent, n.host, n.source, st.Epoch, st.Offset, st.lossy(),
+		timeOf(st.seen)}
 }
 
 // StreamFilter chooses streams. An empty field chooses all.
@@ -86,7 +87,8 @@ func (s *Sink) chosen(f *StreamFilter) (list []chosenStream) {
 	}
 	s.view.mu.RUnlock()
 	slices.SortFunc(list, func(a, b chosenStream) int {
-		return cmp.Or(cmp.Compare(a.agent, b.agent), cmp.Compare(a.source, b.source), slices.Compare(a.st.id[:], b.st.id[:]))
+		return cmp.Or(cmp.Compare(a.agent, b.agent), cmp.Compare(a.source, b.source),
+			slices.Compare(a.st.id[:], b.st.id[:]))
 	})
 	return list
 }
@@ -107,7 +109,8 @@ func (s *Sink) Forget(ctx context.Context, f StreamFilter, busy func(agent strin
 		var list []*stream
 		for _, x := range s.chosen(&f) {
 			if o := x.st.origin.Value(); o.kind == wire.StreamAgent && busy(o.agent) {
-				refused = fmt.Errorf("agent %q is connected and would at once send again what is forgotten: %w", o.agent, ErrBusy)
+				refused = fmt.Errorf("agent %q is connected and would at once send again what is forgotten: %w",
+					o.agent, ErrBusy)
 				return nil
 			}
 			list = append(list, x.st)
@@ -131,7 +134,8 @@ func (s *Sink) Reassign(ctx context.Context, from, to string, busy func(agent st
 		}
 		list := slices.Clone(w.catalog.agents[from])
 		if most := s.Limits.StreamsPerAgent - len(w.catalog.agents[to]); len(list) > most {
-			refused = fmt.Errorf("agent %q has %d streams, but %q may have only %d more; raise streams_per_agent in [collector.limits]",
+			refused = fmt.Errorf("agent %q has %d streams, but %q may have only %d more; raise "+
+				"streams_per_agent in [collector.limits]",
 				from, len(list), to, most)
 			return nil
 		}
@@ -163,6 +167,7 @@ func (w *writer) reassign(st *stream, to string) bool {
 	w.group.streams[id] = true
 	w.group.count(origin{kind: n.kind, agent: to, address: n.address}, 1)
 	w.group.names = append(w.group.names, n)
-	w.group.records = append(w.group.records, record{stream: id, epoch: st.Epoch, op: wire.OpOpen, offset: st.Offset, end: st.Offset, after: st.Tail})
+	w.group.records = append(w.group.records,
+		record{stream: id, epoch: st.Epoch, op: wire.OpOpen, offset: st.Offset, end: st.Offset, after: st.Tail})
 	return true
 }

@@ -32,7 +32,8 @@ func (r *recovery) unknownBackups() (unknown []fs.FileInfo) {
 	entries, _ := os.ReadDir(filepath.Dir(r.s.Path))
 	for _, e := range entries {
 		plain, compressed := strings.CutSuffix(e.Name(), archive.Suffix)
-		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] || compressed && known[plain] { // the janitor's, not finished
+		archived := compressed && known[plain] // by the janitor, which did not finish
+		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] || archived {
 			continue
 		}
 		if fi, err := e.Info(); err == nil && (r.slot == nil || disk.Inode(fi) != r.slot.Inode) {
@@ -90,7 +91,8 @@ func (r *recovery) openLive() error {
 // openNew begins a new generation, with the frames' text if no file has that.
 func (r *recovery) openNew() error {
 	w := r.w
-	errInTheWay := fmt.Errorf("%s holds lines that could not be moved aside; move the file away and start again", r.s.Path)
+	errInTheWay := fmt.Errorf("%s holds lines that could not be moved aside; move the file away and start again",
+		r.s.Path)
 	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
 		return errInTheWay
 	}

@@ -22,7 +22,8 @@ import (
 // multiple of what it says, a whole new one is written.
 //
 //	entry: length of the body, 4 bytes · CRC32C of the body, 4 bytes · body, a MessagePack array
-//	  stream     [1, id, kind, own id, agent, address, host, source, identity, epoch, offset, tail, lines, seen, fed, [[offset, tail], ...]]
+//	  stream     [1, id, kind, own id, agent, address, host, source, identity,
+//	             epoch, offset, tail, lines, seen, batches, [[offset, tail], ...]]
 //	  no stream  [2, id]
 //	  generation [3, number, name, inode, size, state, opened, closed]   times in microseconds, 0 none
 //	  no gen.    [4, number]
@@ -35,7 +36,9 @@ import (
 //	extension  [9, kind, name, value]   what a frame's extension set last; "" none
 //
 // The releases before this one refuse a table with an entry of the kinds 7 to 9.
-// Version 1 had another stream: [1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]].
+// Version 1 had another stream:
+//
+//	[1, id, agent, host, source, identity, epoch, offset, tail, lossy, lines, [[offset, tail], ...]]
 const (
 	entryStream       = 1
 	entryNoStream     = 2

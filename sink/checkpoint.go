@@ -58,7 +58,8 @@ func (w *writer) capture() *checkpoint {
 	defer w.s.view.mu.Unlock()
 	g := w.catalog.live()
 	g.size = w.file.size
-	if w.checkpoints.whole || w.checkpointer.catalogLogSize > 1<<20 && w.checkpointer.catalogLogSize > 4*w.checkpoints.compactSize {
+	if w.checkpoints.whole || w.checkpointer.catalogLogSize > 1<<20 &&
+		w.checkpointer.catalogLogSize > 4*w.checkpoints.compactSize {
 		if w.checkpoints.whole {
 			w.checkpoints.whole, c.durable, c.file = false, true, w.file.f
 		}

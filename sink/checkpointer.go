@@ -59,7 +59,8 @@ func (k *checkpointer) retry(step func() error) error {
 			return err
 		}
 		k.lack.Store(&err)
-		k.warnings.Warn("checkpoint", "a checkpoint has to wait; fanin continues by itself when there is room again", "err", err)
+		k.warnings.Warn("checkpoint", "a checkpoint has to wait; fanin continues by itself when there is room again",
+			"err", err)
 		select {
 		case <-k.quit:
 			return err

@@ -167,5 +167,7 @@ func frameSize(head []byte) int64 {
 	if !isFrame(head) {
 		return 0
 	}
-	return frameHeader + int64(le.Uint32(head[52:]))*recordSize + int64(le.Uint32(head[56:])) + int64(le.Uint32(head[60:])) + int64(le.Uint32(head[48:]))
+	records, names := int64(le.Uint32(head[52:])), int64(le.Uint32(head[56:]))
+	extension, text := int64(le.Uint32(head[60:])), int64(le.Uint32(head[48:]))
+	return frameHeader + records*recordSize + names + extension + text
 }

@@ -206,7 +206,8 @@ func (j *janitor) reportForeign(path string, err error) {
 	}
 	j.reported = path
 	j.s.counts.upkeep.errors.Add(1)
-	j.s.Log.Warn("a foreign file has the name that an archive of the log would get, so a rotated file stays uncompressed; "+
+	j.s.Log.Warn("a foreign file has the name that an archive of the log would get, so a rotated file stays "+
+		"uncompressed; "+
 		"move the foreign file away", "path", path, "err", err)
 }
 

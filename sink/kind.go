@@ -50,10 +50,12 @@ func (s *Sink) checkKinds() error {
 	// A dangling link is a mistake, unless the log existed already: then it was deleted,
 	// or a crash interrupted its rotation, and it is created again.
 	if to, err := os.Readlink(s.own.named); err == nil && !exists(s.Path) && !exists(wire.LockName(s.Path)) {
-		return fmt.Errorf("path of the log: %w", &disk.KindError{Path: s.own.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
+		return fmt.Errorf("path of the log: %w",
+			&disk.KindError{Path: s.own.named, Is: "a link to " + to + ", which is not there", Want: "a regular file"})
 	}
 	if n := len("." + filepath.Base(s.Path) + "-" + backupTime + archive.TempSuffix); n > maxName {
-		return fmt.Errorf("path of the log: the name %s is too long: rotated files need names of %d bytes, and the limit is %d",
+		return fmt.Errorf("path of the log: the name %s is too long: rotated files need names of %d bytes, and "+
+			"the limit is %d",
 			filepath.Base(s.Path), n, maxName)
 	}
 	if filepath.Dir(s.Path) == s.State && ownName(filepath.Base(s.Path)) {
@@ -94,7 +96,8 @@ const maxName = 255
 
 // ownName reports whether a file of this name in the state directory is the log's.
 func ownName(name string) bool {
-	return name == walName || name == checkpointName || name == "lock" || strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")
+	return name == walName || name == checkpointName || name == "lock" || strings.HasPrefix(name, "table-") ||
+		strings.HasPrefix(name, "ledger-")
 }
 
 // lock keeps other collectors from the log and from the state, both: either
@@ -136,7 +139,8 @@ func (s *Sink) lock() error {
 // wire.LogMark. The log works without it, too.
 func (s *Sink) markLock(f *disk.File, log wire.StreamID) {
 	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n{%s}\n", os.Getpid(), wire.LogMark(log.String())), 0); err != nil {
-		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns match it might send it to this collector", "err", err)
+		s.Log.Warn("cannot mark the log as this collector's; an agent whose patterns match it might send it to "+
+			"this collector", "err", err)
 	}
 }
 

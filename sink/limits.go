@@ -24,7 +24,8 @@ type Limits struct {
 
 // DefaultLimits are the limits where none are set.
 func DefaultLimits() Limits {
-	return Limits{Streams: 300_000, StreamsPerAgent: 100_000, StreamsPerAddress: 50_000, Unproven: 200_000, Lossy: 10_000, LossyPerAddress: 1_000, LossyExpiry: 24 * time.Hour}
+	return Limits{Streams: 300_000, StreamsPerAgent: 100_000, StreamsPerAddress: 50_000, Unproven: 200_000,
+		Lossy: 10_000, LossyPerAddress: 1_000, LossyExpiry: 24 * time.Hour}
 }
 
 func (l *Limits) defaults() {
@@ -89,20 +90,24 @@ func (w *writer) bounds(b *wire.Batch) []bound {
 			ofAddress = x.streams
 		}
 		return []bound{{scope{limitLossyIP, b.Address}, ofAddress, l.LossyPerAddress,
-			"%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows", []any{l.LossyPerAddress, b.Address}},
+			"%d lossy streams come from %s, as many as lossy_streams_per_address in [collector.limits] allows",
+			[]any{l.LossyPerAddress, b.Address}},
 			total,
 			{scope{limitLossy, ""}, c.senders.all.streams, l.Lossy,
-				"the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows", []any{l.Lossy}}}
+				"the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows",
+				[]any{l.Lossy}}}
 	case wire.StreamAgent:
 		all := []bound{total, {scope{limitAgent, b.Agent}, len(c.agents[b.Agent]), l.StreamsPerAgent,
-			"agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows", []any{b.Agent, l.StreamsPerAgent}}}
+			"agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows",
+			[]any{b.Agent, l.StreamsPerAgent}}}
 		if b.Address == "" {
 			return all
 		}
 		return append(all,
 			bound{scope{limitAddress, b.Address}, c.senders.addresses[b.Address], l.StreamsPerAddress,
 				"agents without a certificate have %d streams from %s, " +
-					"as many as streams_per_address in [collector.limits] allows", []any{l.StreamsPerAddress, b.Address}},
+					"as many as streams_per_address in [collector.limits] allows",
+				[]any{l.StreamsPerAddress, b.Address}},
 			bound{scope{limitUnproven, ""}, c.senders.unproven, l.Unproven,
 				"agents without a certificate have %d streams, " +
 					"as many as unproven_streams in [collector.limits] allows", []any{l.Unproven}})

@@ -45,7 +45,8 @@ func (w *writer) acceptLossy(id wire.StreamID, b *wire.Batch) (outcome, fatal er
 	own := namesOf(b)
 	if gap := b.FirstLine - mark.lines; known && b.Epoch == mark.epoch && gap > 0 {
 		w.s.counts.streams.gapLines.Add(uint64(gap))
-		w.s.Notice("LOST stream=%s source=%s host=%s n=%d offset=%d..%d reason=datagrams", b.Stream, own.source, own.host, gap, mark.offset, b.Offset)
+		w.s.Notice("LOST stream=%s source=%s host=%s n=%d offset=%d..%d reason=datagrams", b.Stream, own.source,
+			own.host, gap, mark.offset, b.Offset)
 	}
 	if st == nil || !st.hasNames(b) || b.Epoch != st.Epoch {
 		open := *b

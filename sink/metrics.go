@@ -99,16 +99,21 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 		send(prometheus.CounterValue, name, help, float64(v.Load()), labels...)
 	}
 	for limit, n := range c.streams.refused {
-		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n, "limit", limit)
+		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n,
+			"limit", limit)
 	}
 	counter("fanin_commits_total", "Group commits.", &c.commits)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
 	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.streams.skippedBytes)
 	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never came.", &c.streams.gapLines)
-	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.", &c.streams.expired)
-	counter("fanin_displaced_streams_total", "Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.streams.displaced)
-	counter("fanin_interference_total", "Times another program moved, deleted, truncated or appended to the log, or deleted its state.", &c.interference)
-	counter("fanin_disk_full_total", "Times the log stopped taking lines for want of room, descriptors or a directory.", &c.full)
+	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.",
+		&c.streams.expired)
+	counter("fanin_displaced_streams_total",
+		"Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.streams.displaced)
+	counter("fanin_interference_total", "Times another program moved, deleted, truncated or appended to the "+
+		"log, or deleted its state.", &c.interference)
+	counter("fanin_disk_full_total", "Times the log stopped taking lines for want of room, descriptors or a "+
+		"directory.", &c.full)
 	counter("fanin_rotations_total", "Rotations.", &c.rotations.bySize, "trigger", "size")
 	counter("fanin_rotations_total", "Rotations.", &c.rotations.byTime, "trigger", "time")
 	counter("fanin_rotations_total", "Rotations.", &c.rotations.byDemand, "trigger", "demand")
@@ -133,5 +138,6 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	for _, g := range st.Generations {
 		kept += g.Size
 	}
-	send(prometheus.GaugeValue, "fanin_log_text_bytes", "Text in all files of the log, before compression.", float64(kept))
+	send(prometheus.GaugeValue, "fanin_log_text_bytes", "Text in all files of the log, before compression.",
+		float64(kept))
 }

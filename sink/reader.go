@@ -274,7 +274,8 @@ func (r *Reader) lines(g Generation, buf []byte) (text []byte, n int64, err erro
 		case want == left:
 			return r.rest(b, closed)
 		case want >= maxLaidOut:
-			return nil, 0, fmt.Errorf("read generation %d at %d: no line ends within %d bytes: another process changed that file", g.Number, r.at.Offset, got)
+			return nil, 0, fmt.Errorf("read generation %d at %d: no line ends within %d bytes: another process "+
+				"changed that file", g.Number, r.at.Offset, got)
 		}
 		buf = make([]byte, 4*max(len(buf), 16<<10))
 	}

@@ -32,7 +32,8 @@ import (
 // that are not on the disk. Anything else means that another process changed the file.
 // What then happens is in the table of outcomes.
 func (s *Sink) recover(ctx context.Context) (*writer, error) {
-	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()}, warnings: retry.NewLog(s.Log)}
+	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()},
+		warnings: retry.NewLog(s.Log)}
 	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
 	var err error
 	if w.layout, err = line.NewLayout(s.Format); err != nil {
@@ -200,7 +201,8 @@ func (r *recovery) postNotice(kind, name string) {
 	case noticeRebooted:
 		s.Notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
 	case noticeInterference:
-		s.Notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the collector was down; "+
+		s.Notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the "+
+			"collector was down; "+
 			"continuing in a new file", name, r.slot.Generation)
 	case noticeState:
 		s.Notice("STATE older than the log: generation %d is gone, other files are there and are kept; "+
@@ -271,7 +273,8 @@ func (r *recovery) sweep() {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if (strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")) && !known[name] || strings.HasSuffix(name, ".new") {
+		if (strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")) && !known[name] ||
+			strings.HasSuffix(name, ".new") {
 			os.Remove(filepath.Join(r.s.State, name)) // tried again at the next start
 		}
 	}

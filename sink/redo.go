@@ -38,7 +38,8 @@ func (r *recovery) readFrames() error {
 			return err
 		}
 		if fr.generation != r.slot.Generation {
-			return &DamagedError{path, wr.head % wr.size, fmt.Sprintf("a frame of generation %d behind a checkpoint of generation %d", fr.generation, r.slot.Generation)}
+			return &DamagedError{path, wr.head % wr.size, fmt.Sprintf("a frame of generation %d behind a "+
+				"checkpoint of generation %d", fr.generation, r.slot.Generation)}
 		}
 		r.unsynced = slices.DeleteFunc(r.unsynced, func(l unsyncedFrame) bool { return l.lsn <= fr.durable })
 		r.unsynced = append(r.unsynced, unsyncedFrame{fr.lsn, wr.offset, slices.Clone(wr.buf)})

@@ -88,7 +88,8 @@ func (w *writer) remake(why string) error {
 		}
 	}
 	w.s.counts.interference.Add(1)
-	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; continuing in generation %d",
+	w.s.Notice("INTERFERENCE state=%s %s by another process; made again after %s, with all that it held; "+
+		"continuing in generation %d",
 		w.s.State, why, time.Since(w.stall.since).Round(time.Millisecond), w.file.generation)
 	w.s.Log.Info("the state directory is made again and lines are accepted", "state", w.s.State)
 	w.endStall()
@@ -120,7 +121,8 @@ func (w *writer) remakeState() error {
 	if w.wal.f != nil {
 		w.wal.f.Close()
 	}
-	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, catalogLogNumber: table, quit: w.s.queue.quit, warnings: w.warnings}
+	w.checkpointer = &checkpointer{disk: w.s.Disk, dir: w.s.State, slots: slots, catalogLogNumber: table,
+		quit: w.s.queue.quit, warnings: w.warnings}
 	w.wal = &wal{size: w.s.env.walSize, epoch: random64(), lsn: w.wal.lsn, durable: w.wal.lsn}
 	w.ledger.records, w.ledger.size, w.checkpoints.whole = nil, 0, true
 	began, err := w.begin()
@@ -141,7 +143,8 @@ func (w *writer) remakeState() error {
 // still there.
 func (w *writer) saveLedger() error {
 	k := w.checkpointer
-	if len(w.ledger.records) == 0 || k.ledger == nil || k.ledgerGeneration != w.file.generation || k.ledger.Strayed() != "" {
+	if len(w.ledger.records) == 0 || k.ledger == nil || k.ledgerGeneration != w.file.generation ||
+		k.ledger.Strayed() != "" {
 		return nil
 	}
 	if _, err := k.ledger.WriteAt(w.ledger.records, w.ledger.size-int64(len(w.ledger.records))); err != nil {

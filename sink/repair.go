@@ -39,13 +39,15 @@ func Repair(ctx context.Context, path, state string) (did []string, err error) {
 		return did, fmt.Errorf("rescue the write-ahead log: %w", err)
 	}
 	if lines > 0 {
-		did = append(did, fmt.Sprintf("%d lines of the write-ahead log are in %s; some or all of them are in the log too", lines, saved))
+		did = append(did, fmt.Sprintf("%d lines of the write-ahead log are in %s; some or all of them are in "+
+			"the log too", lines, saved))
 	}
 	aside := s.State + ".damaged-" + stamp
 	if err := s.Disk.Rename(s.State, aside); err != nil {
 		return did, fmt.Errorf("rename the damaged state: %w", err)
 	}
-	return append(did, "the damaged state is in "+aside, "start the collector: it keeps the log's files and begins a new incarnation; agents' marks decide what is sent again"), ctx.Err()
+	return append(did, "the damaged state is in "+aside, "start the collector: it keeps the log's files and "+
+		"begins a new incarnation; agents' marks decide what is sent again"), ctx.Err()
 }
 
 // diagnose reads all of the state and returns what is damaged first.

@@ -35,13 +35,15 @@ func (w *writer) rotate(trigger string) error {
 		return nil
 	}
 	generation := w.file.generation
-	if err := w.checkpointAs(func(c *checkpoint) { c.slot.Rotating = true }); err != nil || w.file.generation != generation {
+	if err := w.checkpointAs(func(c *checkpoint) { c.slot.Rotating = true }); err != nil ||
+		w.file.generation != generation {
 		return err // in the second case the state had to be made again, and a file was begun
 	}
 	if _, err := w.mover.move(w.file.inode); err != nil {
 		w.nextFile.rotateAfter = time.Now().Add(retryFile)
 		w.s.counts.rotations.errors.Add(1)
-		w.warnings.Error("rotate", "cannot rotate; the file grows further, no line is lost, and it is tried again each second",
+		w.warnings.Error("rotate", "cannot rotate; the file grows further, no line is lost, and it is tried "+
+			"again each second",
 			"path", w.s.Path, "err", err)
 		return nil
 	}
@@ -79,7 +81,8 @@ func (w *writer) replace(why string) error {
 	if where == "" {
 		where = "gone"
 	}
-	w.s.Notice("INTERFERENCE file=%s generation=%d %s by another process; continuing in generation %d; the old file is %s",
+	w.s.Notice("INTERFERENCE file=%s generation=%d %s by another process; continuing in generation %d; the old "+
+		"file is %s",
 		filepath.Base(w.s.Path), old.number, why, w.file.generation, where)
 	return nil
 }

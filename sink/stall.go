@@ -43,7 +43,8 @@ func remedy(cause error) string {
 	case disk.IsFull(cause):
 		return fmt.Sprintf("no room on the disk: %v; free some space", cause)
 	case disk.IsScarce(cause):
-		return fmt.Sprintf("out of file descriptors: %v; raise the limit (LimitNOFILE=, ulimit -n) or reduce the number of connections", cause)
+		return fmt.Sprintf("out of file descriptors: %v; raise the limit (LimitNOFILE=, ulimit -n) or reduce "+
+			"the number of connections", cause)
 	case errors.Is(cause, fs.ErrNotExist):
 		return fmt.Sprintf("a directory is gone: %v; create it again", cause)
 	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EROFS):

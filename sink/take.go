@@ -86,7 +86,8 @@ func (w *writer) acceptBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal er
 	case wire.OpEnd:
 		w.group.count(st.origin.Value(), -1)
 	case wire.OpSkip:
-		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source, st.origin.Value().host, b.Offset, b.End, b.Reason)
+		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source,
+			st.origin.Value().host, b.Offset, b.End, b.Reason)
 		w.s.counts.streams.skippedBytes.Add(uint64(b.End - b.Offset))
 	}
 	w.addRecord(id, b)
@@ -116,9 +117,11 @@ func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 			next = b.Cuts[i]
 		}
 		piece := b.Text[at:next.Text]
-		if lines := lines.Count(piece); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 || len(piece) > maxPiece {
+		if lines := lines.Count(piece); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 ||
+			len(piece) > maxPiece {
 			n.Rejected(counters.TooLarge, countLines(b.Text[at:]))
-			return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes without a cut; at most %d lines in %d bytes, or one line of %d",
+			return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes without a cut; at most %d lines in "+
+				"%d bytes, or one line of %d",
 				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
 		}
 		r.end, r.after = next.End, next.After
@@ -190,7 +193,8 @@ func (w *writer) layOut(r record, text []byte) (lines, length int) {
 	at := len(g.text)
 	g.text, lines = w.layout.Append(g.text, text)
 	laid := g.text[at:]
-	if last := len(g.records) - 1; r.stream.IsZero() && last >= 0 && g.records[last].stream.IsZero() && g.records[last].time == r.time {
+	if last := len(g.records) - 1; r.stream.IsZero() && last >= 0 && g.records[last].stream.IsZero() &&
+		g.records[last].time == r.time {
 		p := &g.records[last]
 		p.lines += uint32(lines)
 		p.length += uint32(len(laid))

@@ -29,10 +29,11 @@ type Report struct {
 	Waiting     int            `json:"waiting"`   // frames that the next start will write into the file
 	Generations []Generation   `json:"generations"`
 	Streams     []StreamReport `json:"streams"`
-	Keys        *KeyReport     `json:"keys,omitempty"`     // requests that came with a key
-	Notes       []string       `json:"notes,omitempty"`    // worth knowing, and nothing wrong
-	Problems    []string       `json:"problems,omitempty"` // each names the file and the byte, or says how many more there are of a kind
-	Found       int            `json:"found"`              // problems in all
+	Keys        *KeyReport     `json:"keys,omitempty"`  // requests that came with a key
+	Notes       []string       `json:"notes,omitempty"` // worth knowing, and nothing wrong
+	// each names the file and the byte, or says how many more there are of a kind
+	Problems []string `json:"problems,omitempty"`
+	Found    int      `json:"found"` // problems in all
 }
 
 // StreamReport is one stream of the log. The zero id stands for all lines that
@@ -88,7 +89,9 @@ func Verify(ctx context.Context, path, state string) (Report, error) {
 		state = StateDir(path)
 	}
 	for try := 0; ; try++ {
-		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64), streams: make(map[wire.StreamID]*StreamReport), problems: make(map[problemKind]int), keys: make(map[wire.StreamID]int64)}
+		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64),
+			streams: make(map[wire.StreamID]*StreamReport), problems: make(map[problemKind]int),
+			keys: make(map[wire.StreamID]int64)}
 		v.report.Path = path
 		err := v.run(ctx)
 		// A running collector rotates and compresses under our eyes: look again.
@@ -138,7 +141,8 @@ func (v *verifier) problem(file, format string, args ...any) {
 func (v *verifier) summarize() {
 	for _, k := range v.order {
 		if more := v.problems[k] - maxReported; more > 0 {
-			v.report.Problems = append(v.report.Problems, fmt.Sprintf("%s: and %d more of this kind: %s", k.file, more, verbs.ReplaceAllString(k.format, "...")))
+			v.report.Problems = append(v.report.Problems,
+				fmt.Sprintf("%s: and %d more of this kind: %s", k.file, more, verbs.ReplaceAllString(k.format, "...")))
 		}
 	}
 }
@@ -287,7 +291,8 @@ func (f *verifiedFile) against(ledger []byte) error {
 	}
 	switch {
 	case f.cut:
-		f.v.problem(f.g.name, "ends at byte %d and had %d bytes: another program truncated it; %d committed lines are gone", f.at, f.size, f.gone)
+		f.v.problem(f.g.name, "ends at byte %d and had %d bytes: another program truncated it; %d committed "+
+			"lines are gone", f.at, f.size, f.gone)
 	case f.at < f.size:
 		f.v.problem(f.g.name, unknownBytes, f.at, f.size)
 	}
@@ -370,10 +375,12 @@ func (v *verifier) checkOrder(g *generation, r *record) {
 	case r.op == wire.OpOpen || r.op == wire.OpEnd:
 	case r.offset > last && !r.lossy:
 		st.Gaps++
-		v.problem(g.name, "stream %s has a gap: offsets %d to %d are missing before byte %d", r.stream, last, r.offset, r.position)
+		v.problem(g.name, "stream %s has a gap: offsets %d to %d are missing before byte %d", r.stream, last,
+			r.offset, r.position)
 	case r.offset < last:
 		st.Repeats++
-		v.problem(g.name, "stream %s repeats: offsets %d to %d are there again at byte %d", r.stream, r.offset, last, r.position)
+		v.problem(g.name, "stream %s repeats: offsets %d to %d are there again at byte %d", r.stream, r.offset, last,
+			r.position)
 	}
 	if r.op == wire.OpSkip {
 		st.Skipped += r.end - r.offset
@@ -385,7 +392,8 @@ func (v *verifier) checkOrder(g *generation, r *record) {
 func (v *verifier) watermarks() {
 	for _, st := range v.catalog.streams {
 		if last, seen := v.last[streamEpoch{st.id, st.Epoch}]; seen && last != st.Offset {
-			v.problem("table of streams", "stream %s: its watermark is at offset %d, but the log holds it up to %d", st.id, st.Offset, last)
+			v.problem("table of streams", "stream %s: its watermark is at offset %d, but the log holds it up to %d",
+				st.id, st.Offset, last)
 		}
 	}
 }

@@ -121,7 +121,8 @@ type DamagedError struct {
 // Error names the place, and what to do.
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%s, byte %d: %s; nothing was changed. Keep a copy of the directory, then run "+
-		"'fanin-collector repair', which keeps every line that can be read and reports the rest", e.Path, e.Offset, e.Reason)
+		"'fanin-collector repair', which keeps every line that can be read and reports the rest",
+		e.Path, e.Offset, e.Reason)
 }
 
 // walReader reads frames from a ring in their order.
@@ -191,7 +192,8 @@ func (r *walReader) checkEnd() error {
 		}
 		if f != nil && f.walEpoch == r.epoch && f.lsn > lsn && f.durable > lsn {
 			return &DamagedError{r.path, end % r.size, fmt.Sprintf(
-				"frame %d of the write-ahead log is damaged, and frame %d at byte %d shows that it was committed", lsn+1, f.lsn, place)}
+				"frame %d of the write-ahead log is damaged, and frame %d at byte %d shows that it was committed",
+				lsn+1, f.lsn, place)}
 		}
 	}
 	return nil

@@ -29,7 +29,8 @@ func (f *File) InPlace() bool {
 		f.device, f.inode = uint64(st.Dev), uint64(st.Ino)
 	}
 	err := ignoringEINTR(func() error { return syscall.Stat(f.Name(), &st) })
-	return err != nil && err != syscall.ENOENT && err != syscall.ENOTDIR || err == nil && uint64(st.Dev) == f.device && uint64(st.Ino) == f.inode
+	return err != nil && err != syscall.ENOENT && err != syscall.ENOTDIR || err == nil &&
+		uint64(st.Dev) == f.device && uint64(st.Ino) == f.inode
 }
 
 // OwnAs sets the owner and the group of f to those in fi, as far as this process may:

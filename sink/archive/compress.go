@@ -153,7 +153,8 @@ func Verify(ctx context.Context, d *disk.Disk, src *disk.File, temp string) erro
 		return err
 	}
 	if fi.Size() != a.Size() {
-		return fmt.Errorf("%s holds %d bytes and its archive %d: another process writes to it", src.Name(), fi.Size(), a.Size())
+		return fmt.Errorf("%s holds %d bytes and its archive %d: another process writes to it", src.Name(), fi.Size(),
+			a.Size())
 	}
 	want, got := make([]byte, memberText/4), make([]byte, memberText/4)
 	for at := int64(0); at < fi.Size(); at += int64(len(want)) {

@@ -93,7 +93,8 @@ func (a *Reader) readTable() error {
 	table := entriesOf(tail, int(n))
 	members, ok := membersOf(table)
 	last := members[len(members)-1]
-	if ok && last == (member{int64(at), int64(text)}) && bytes.Equal(tail, appendTable(nil, table, last.packed, last.text)) {
+	if ok && last == (member{int64(at), int64(text)}) &&
+		bytes.Equal(tail, appendTable(nil, table, last.packed, last.text)) {
 		a.members, a.size = members, last.text
 	}
 	return nil

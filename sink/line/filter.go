@@ -78,7 +78,8 @@ func expressions(kind string, texts []string) (list []*regexp.Regexp, err error)
 	for _, text := range texts {
 		re, err := regexp.Compile(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s %q: %w; for the syntax (RE2) see https://golang.org/s/re2syntax", kind, text, err)
+			return nil, fmt.Errorf("%s %q: %w; for the syntax (RE2) see https://golang.org/s/re2syntax", kind, text,
+				err)
 		}
 		list = append(list, re)
 	}
