@@ -2,7 +2,6 @@ package tail
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -128,9 +127,6 @@ func (f *follower) nameNow(path, label string) string {
 	}
 	return ""
 }
-
-// label is the name under which a table knew the file.
-func (f *follower) label() string { return cmp.Or(f.origin, f.path) }
 
 // ended is called at the end of a follower's goroutine. When all end, none is removed from
 // the index.
