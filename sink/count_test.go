@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink/line"
 )
@@ -80,7 +81,7 @@ func manyFiles(t *testing.T, begin time.Time) (s *Sink, places []Position) {
 			}
 		}
 	}
-	waitFor(t, "archives", func() bool { return s.Status().Generations[2].State == stateGzip })
+	waittest.Until(t, "archives", func() bool { return s.Status().Generations[2].State == stateGzip })
 	r := s.Reader(Position{})
 	defer r.Close()
 	for {

@@ -35,10 +35,11 @@ type life struct {
 	apart       bool   // the state is not beside the log
 	keepAll     bool   // retention leaves every file
 	keys        KeyLimits
-	src         *source         // its text is what was acknowledged
-	lines       int             // of it
-	sent        []byte          // and what may or may not be kept besides
-	incarnation wire.StreamID   // as the agent was told
+	src         *source       // its text is what was acknowledged
+	lines       int           // of it
+	sent        []byte        // and what may or may not be kept besides
+	incarnation wire.StreamID // as the agent was told
+	alive       func()
 	said        bytes.Buffer    // by the log, on stderr
 	expired     map[uint64]bool // generations that the reader was told are about to go
 }
@@ -61,7 +62,7 @@ func (l *life) make() *Sink {
 	if l.apart {
 		s.State = filepath.Join(l.disk.Dir, "lib", "state")
 	}
-	s.Retention.AwaitConsumers = true
+	s.Retention.AwaitConsumers, s.Alive = true, l.alive
 	if l.held {
 		s.Retention.HoldBytes = 1 << 30
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 )
 
 // TestInterference: whatever somebody else does to the live file, no line is
@@ -73,16 +74,7 @@ func TestInterferenceWhileIdle(t *testing.T) {
 	if err := os.Rename(s.Path, s.Path+".1"); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "a new file", func() bool { _, err := os.Stat(s.Path); return err == nil })
-}
-
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-	}
+	waittest.Until(t, "a new file", func() bool { _, err := os.Stat(s.Path); return err == nil })
 }
 
 // TestInterferenceWhileDown: the same, done to a log that nobody has open, with
@@ -118,7 +110,7 @@ func TestInterferenceWhileDown(t *testing.T) {
 			}
 			src.opened = true
 			src.send(t, s, "four")
-			waitFor(t, "the next line", func() bool { return strings.HasSuffix(strings.Join(bodies(t, s), " "), "four") })
+			waittest.Until(t, "the next line", func() bool { return strings.HasSuffix(strings.Join(bodies(t, s), " "), "four") })
 		})
 	}
 }
@@ -237,7 +229,7 @@ func TestNoDescriptors(t *testing.T) {
 	}
 	src.send(t, s, "last")
 	expectLines(t, s, append(want, "last")...)
-	waitFor(t, "a rotation", func() bool {
+	waittest.Until(t, "a rotation", func() bool {
 		s.Rotate(context.Background())
 		return s.counts.rotations.bySize.Load() > 0 || s.counts.rotations.byDemand.Load() > 0
 	})
@@ -280,7 +272,7 @@ func TestDiskFull(t *testing.T) {
 		done := make(chan error, 1)
 		b := src.batch("two")
 		go func() { done <- s.Append(context.Background(), b) }() // ends when there is room
-		waitFor(t, "trouble", func() bool { st := s.Status(); return !st.Healthy && strings.Contains(st.Trouble, "no room") })
+		waittest.Until(t, "trouble", func() bool { st := s.Status(); return !st.Healthy && strings.Contains(st.Trouble, "no room") })
 		if op == disk.OpGrow {
 			select {
 			case err := <-done:
@@ -293,8 +285,8 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		expectLines(t, s, "one", "two")
-		waitFor(t, "health", func() bool { return s.Status().Healthy })
-		waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: RESUMED") })
+		waittest.Until(t, "health", func() bool { return s.Status().Healthy })
+		waittest.Until(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: RESUMED") })
 	}
 }
 
@@ -390,7 +382,7 @@ func TestStateLost(t *testing.T) {
 		t.Errorf("welcome was %+v and is %+v", before, after)
 	}
 	expectLines(t, s, "one", "two")
-	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: FOUND") })
+	waittest.Until(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: FOUND") })
 }
 
 // TestStateRestored: a state older than the log is believed no longer, and what
@@ -444,7 +436,7 @@ func TestReboot(t *testing.T) {
 	f.Close()
 	s = open(t, &Sink{Path: s.Path, Sync: syncNone, Retention: RetentionPolicy{Compress: "none"}, env: environment{walSize: 1 << 20}})
 	expectLines(t, s, "one", "two")
-	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: REBOOTED") })
+	waittest.Until(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: REBOOTED") })
 	if w := welcomed(s, "a"); w.Incarnation.String() == sl.LogIncarnation {
 		t.Error("the incarnation is the same")
 	}

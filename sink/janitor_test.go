@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/sink/archive"
 )
 
@@ -42,7 +43,7 @@ func TestCompression(t *testing.T) {
 	s := open(t, &Sink{})
 	rotated(t, s, 4)
 	// The newest rotated file stays plain: a reader may still be in it.
-	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
+	waittest.Until(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
 	for _, g := range s.Status().Generations[:3] {
 		path := filepath.Join(filepath.Dir(s.Path), g.Name)
 		out, err := exec.Command("zcat", path).Output()
@@ -72,7 +73,7 @@ func TestCompressionCutOff(t *testing.T) {
 	}
 	os.WriteFile(archive.TempName(old), []byte("another half"), 0o640)
 	s = open(t, &Sink{Path: s.Path})
-	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip plain live" })
+	waittest.Until(t, "compression", func() bool { return states(s) == "gzip gzip plain live" })
 	if _, err := os.Stat(archive.TempName(old)); err == nil {
 		t.Error("the half archive is still there")
 	}
@@ -91,7 +92,7 @@ func TestArchiveNameTaken(t *testing.T) {
 	path := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name+".gz")
 	os.WriteFile(path, []byte("of others"), 0o640)
 	s = open(t, &Sink{Path: s.Path})
-	waitFor(t, "compression", func() bool { return states(s) == "plain gzip plain live" })
+	waittest.Until(t, "compression", func() bool { return states(s) == "plain gzip plain live" })
 	if b, err := os.ReadFile(path); err != nil || string(b) != "of others" {
 		t.Errorf("the file of others now is %q, %v", b, err)
 	}
@@ -108,7 +109,7 @@ func TestRetention(t *testing.T) {
 		open(t, s)
 		rotated(t, s, 5)
 		s.janitor.wakeUp()
-		waitFor(t, name, func() bool { return states(s) == want })
+		waittest.Until(t, name, func() bool { return states(s) == want })
 		files, _ := filepath.Glob(filepath.Join(filepath.Dir(s.Path), "all-*.log"))
 		ledgers, _ := filepath.Glob(filepath.Join(s.State, "ledger-*"))
 		if n := strings.Count(want, "plain"); len(files) != n || len(ledgers) > n+1 {
@@ -156,7 +157,7 @@ func TestHold(t *testing.T) {
 				},
 			})
 			rotated(t, s, 6)
-			waitFor(t, "retention", func() bool { return len(s.Status().Generations) == c.left+1 })
+			waittest.Until(t, "retention", func() bool { return len(s.Status().Generations) == c.left+1 })
 			s.janitor.stop()
 			if err := s.janitor.pass(t.Context(), time.Now()); err != nil { // it removes no more
 				t.Fatal(err)
@@ -234,7 +235,7 @@ func TestNextRotation(t *testing.T) {
 func TestRotateByTimeAndSize(t *testing.T) {
 	s := open(t, &Sink{Rotation: RotationPolicy{Every: 50 * time.Millisecond}, Retention: RetentionPolicy{Compress: "none"}})
 	newSource().send(t, s, "one")
-	waitFor(t, "a rotation", func() bool { return s.counts.rotations.byTime.Load() == 1 })
+	waittest.Until(t, "a rotation", func() bool { return s.counts.rotations.byTime.Load() == 1 })
 	s = open(t, &Sink{Rotation: RotationPolicy{Size: 5000}, Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
 	var want []string
@@ -316,7 +317,7 @@ func TestRepairAfterRestarts(t *testing.T) {
 func TestFoundArchives(t *testing.T) {
 	s := open(t, &Sink{})
 	want := rotated(t, s, 4)
-	waitFor(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
+	waittest.Until(t, "compression", func() bool { return states(s) == "gzip gzip gzip plain live" })
 	s.Close(context.Background())
 	if err := os.RemoveAll(s.State); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 )
 
 // listing is what is in a directory and below: names, kinds, modes and contents.
@@ -214,10 +215,10 @@ func TestMode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waitFor(t, "archives", func() bool { return s.counts.upkeep.compressed.Load() == 2 })
+	waittest.Until(t, "archives", func() bool { return s.counts.upkeep.compressed.Load() == 2 })
 	must(t, os.Remove(path))
 	src.send(t, s, "four")
-	waitFor(t, "a new file", func() bool { return exists(path) })
+	waittest.Until(t, "a new file", func() bool { return exists(path) })
 	for _, g := range s.Status().Generations {
 		fi, err := os.Stat(filepath.Join(filepath.Dir(path), g.Name))
 		if g.Name != "" && (err != nil || fi.Mode().Perm() != 0o664) {

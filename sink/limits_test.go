@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -139,20 +138,10 @@ func TestLossyLimits(t *testing.T) {
 // it stands.
 func TestLossyLimitWithinAGroup(t *testing.T) {
 	s := open(t, &Sink{Sync: syncNone, Limits: Limits{LossyPerAddress: 2}})
-	ctx := context.Background()
-	if err := s.Append(ctx, datagram(1, "192.0.2.1", 0)); err != nil {
+	if err := s.Append(context.Background(), datagram(1, "192.0.2.1", 0)); err != nil {
 		t.Fatal(err)
 	}
-	held, release := make(chan struct{}), make(chan struct{})
-	go s.do(ctx, func(*writer) error { close(held); <-release; return nil }) // ends by release
-	<-held
-	var all sync.WaitGroup
-	for _, b := range []wire.Batch{datagram(2, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0)} {
-		all.Go(func() { s.Append(ctx, b) })
-		time.Sleep(10 * time.Millisecond) // it waits for the writer, which takes them in this order
-	}
-	close(release)
-	all.Wait()
+	together(t, s, datagram(2, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0), datagram(3, "192.0.2.1", 0))
 	n := s.counts.of("udp-agent")
 	if n.Counts().Written != 3 || n.Counts().Duplicate != 2 {
 		t.Errorf("%d lines written, %d duplicate; want 3 and 2", n.Counts().Written, n.Counts().Duplicate)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 )
 
 // left is what a collector left behind that was killed: "one" and "two" are below its
@@ -172,7 +173,7 @@ func (l *left) open(row, mode string, lines []string) {
 		}
 	}
 	if want.notice != "" {
-		waitFor(l.T, "the notice", func() bool { return strings.Contains(logText(l.T, s), "fanin: "+want.notice) })
+		waittest.Until(l.T, "the notice", func() bool { return strings.Contains(logText(l.T, s), "fanin: "+want.notice) })
 	} else if n := s.counts.notices.posted.Load(); n > 0 {
 		l.Errorf("%d notices", n)
 	}
@@ -195,5 +196,5 @@ func TestTruncatedWhileStopped(t *testing.T) {
 	if g := s.End().Generation; g != 2 {
 		t.Errorf("generation %d, want 2", g)
 	}
-	waitFor(t, "the notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE file=") })
+	waittest.Until(t, "the notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE file=") })
 }

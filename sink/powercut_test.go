@@ -11,10 +11,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"fanin/internal/disk"
 	"fanin/internal/disk/disktest"
+	"fanin/internal/waittest"
 )
 
 // TestMovedAwayThenPowerCut: the file lost its unsynced end to a power cut and was
@@ -52,10 +52,13 @@ func TestMovedAwayThenPowerCut(t *testing.T) {
 // is not covered by it, and stays in the ring until the next one is durable.
 func TestCheckpointFreesItsOwn(t *testing.T) {
 	l := newLife(t, "a checkpoint under way", syncCommit, true)
+	var blocked blockedWriter
+	l.alive = blocked.alive
 	s, err := l.start()
 	if err != nil {
 		t.Fatal(err)
 	}
+	blocked.sink.Store(s)
 	l.work(s, 1)
 	if err := s.Checkpoint(context.Background()); err != nil {
 		t.Fatal(err)
@@ -67,7 +70,6 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 			<-goOn
 		}
 	})
-	var acked atomic.Int64
 	send := func() error {
 		before := l.src.text
 		b := l.src.batch("a line")
@@ -77,7 +79,6 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 			l.src.text = before
 			return err
 		}
-		acked.Add(1)
 		return nil
 	}
 	for range s.env.walSize/blockSize - 1 { // more than half, which begins a checkpoint, and not all
@@ -88,7 +89,7 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 	<-writing
 	before := s.counts.checkpoints.Load()
 	goOn <- struct{}{}
-	waitFor(t, "the checkpoint", func() bool { return s.counts.checkpoints.Load() > before })
+	waittest.Until(t, "the checkpoint", func() bool { return s.counts.checkpoints.Load() > before })
 	done := make(chan struct{})
 	go func() { // ends when the disk has stopped
 		defer close(done)
@@ -96,9 +97,8 @@ func TestCheckpointFreesItsOwn(t *testing.T) {
 		}
 	}()
 	<-writing
-	for before := int64(-1); before != acked.Load(); time.Sleep(50 * time.Millisecond) {
-		before = acked.Load() // until the ring is full
-	}
+	blocked.waits.Store(false)
+	waittest.Until(t, "the ring to be full", blocked.waits.Load)
 	l.disk.Stop()
 	close(goOn)
 	<-done

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 )
 
 // readBodies reads so many lines of the source "app", and checks that each text
@@ -63,7 +64,7 @@ func TestReader(t *testing.T) {
 		}
 		same(t, "while lines came", <-done, want)
 		if compress == "gzip" {
-			waitFor(t, "archives", func() bool {
+			waittest.Until(t, "archives", func() bool {
 				all := s.Status().Generations
 				return len(all) > 5 && all[4].State == stateGzip
 			})
@@ -165,7 +166,7 @@ func TestReaderGaps(t *testing.T) {
 		src.send(t, s, fmt.Sprint("line ", i))
 		s.Rotate(context.Background())
 	}
-	waitFor(t, "retention", func() bool { return len(s.Status().Generations) == 3 })
+	waittest.Until(t, "retention", func() bool { return len(s.Status().Generations) == 3 })
 	r := s.Reader(first)
 	defer r.Close()
 	_, _, err := r.Next(context.Background(), make([]byte, 4096))

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -108,18 +110,24 @@ func bodies(t *testing.T, s *Sink) []string {
 	return got
 }
 
+// expectLines waits for the lines: the text follows the answer.
 func expectLines(t *testing.T, s *Sink, want ...string) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		got := bodies(t, s)
-		if strings.Join(got, "|") == strings.Join(want, "|") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the log holds %q, want %q", got, want)
-		}
-		time.Sleep(time.Millisecond) // the text follows the ack
+	waittest.UntilEqual(t, "the lines of the log", strings.Join(want, "|"), func() string {
+		return strings.Join(bodies(t, s), "|")
+	})
+}
+
+// blockedWriter notices when a sink's writer waits although it has batches to commit.
+// Its alive is the sink's Alive.
+type blockedWriter struct {
+	sink  atomic.Pointer[Sink]
+	waits atomic.Bool
+}
+
+func (b *blockedWriter) alive() {
+	if s := b.sink.Load(); s != nil && s.queue.busy.since.Load() != 0 {
+		b.waits.Store(true)
 	}
 }
 

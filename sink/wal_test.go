@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/waittest"
 )
 
 // power is what a disk runs on, until it is cut.
@@ -57,7 +57,7 @@ func TestOlderLife(t *testing.T) {
 
 func expectSuffix(t *testing.T, s *Sink, line string) {
 	t.Helper()
-	waitFor(t, "the line "+line, func() bool { return strings.HasSuffix(logText(t, s), line+"\n") })
+	waittest.Until(t, "the line "+line, func() bool { return strings.HasSuffix(logText(t, s), line+"\n") })
 }
 
 // TestRingWaits: what a checkpoint does not cover yet is not overwritten, so the
@@ -72,10 +72,12 @@ func TestRingWaits(t *testing.T) {
 		}
 	}}
 	const blocks = 16
-	s := open(t, &Sink{Path: path, Disk: p.disk(), env: environment{walSize: blocks * blockSize}})
+	var blocked blockedWriter
+	s := open(t, &Sink{Path: path, Disk: p.disk(), env: environment{walSize: blocks * blockSize}, Alive: blocked.alive})
 	src := newSource()
 	src.send(t, s, "first")
 	held.Store(true)
+	blocked.sink.Store(s)
 	var acked atomic.Int64
 	done := make(chan struct{})
 	go func() { // ends when the disk does
@@ -87,15 +89,12 @@ func TestRingWaits(t *testing.T) {
 			acked.Add(1)
 		}
 	}()
-	waitFor(t, "the checkpoint to begin", func() bool { return acked.Load() > blocks/2 })
-	for before := int64(-1); before != acked.Load(); time.Sleep(100 * time.Millisecond) {
-		before = acked.Load()
-	}
+	waittest.Until(t, "the writer to wait for the checkpoint", blocked.waits.Load)
 	p.cut.Store(true)
 	close(release)
 	<-done
 	s.Close(context.Background())
-	if n := acked.Load(); n >= blocks {
+	if n := acked.Load(); n <= blocks/2 || n >= blocks {
 		t.Errorf("%d frames were acknowledged without a checkpoint, in a ring with room for %d", n, blocks)
 	}
 	s = open(t, &Sink{Path: path, env: environment{walSize: blocks * blockSize}})
@@ -219,7 +218,7 @@ func TestAppendedInBetween(t *testing.T) {
 	src.send(t, s, "two")
 	src.send(t, s, "three")
 	expectLines(t, s, "one", "two", "three")
-	waitFor(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE") })
+	waittest.Until(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE") })
 	if !strings.Contains(logText(t, s), "\nof somebody else\n") {
 		t.Errorf("somebody else's line is gone: %q", logText(t, s))
 	}

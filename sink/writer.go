@@ -59,8 +59,8 @@ func (w *writer) run() error {
 	defer tick.Stop()
 	for {
 		var err error
-		w.s.alive()
 		w.stopBusy()
+		w.s.alive()
 		select {
 		case r := <-w.s.queue.requests:
 			w.startBusy()
