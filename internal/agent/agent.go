@@ -163,7 +163,7 @@ func (a *agent) follow(ctx context.Context) (err error) {
 	return a.tailer.Run(ctx)
 }
 
-// printStart tells a person at the terminal what is followed, and where it goes.
+// printStart prints which files are followed, and where their lines go.
 func (a *agent) printStart(w io.Writer) {
 	c := &a.settings.Agent
 	for _, t := range a.tailer.Tables {

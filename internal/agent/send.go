@@ -105,7 +105,7 @@ func kindOf(m fs.FileMode) string {
 	return "a device"
 }
 
-// patterns name the files for the tailer, which takes patterns.
+// patterns name the files for the tailer, which expects patterns.
 func (e *sendJob) patterns() (patterns []string) {
 	literal := strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]")
 	if filepath.Separator != '\\' {

@@ -217,7 +217,7 @@ func (s *settings) checkTo(at config.Table) {
 		at.Problem("tls", "tls is set, but to has %s://; write tls://", s.to.scheme)
 	}
 	if s.to.scheme == "udp" && len(s.to.addrs) > 1 {
-		at.Problem("to", "udp takes one address: without answers an agent cannot tell that a collector is gone")
+		at.Problem("to", "udp needs one address only: without answers an agent cannot notice that a collector is gone")
 	}
 }
 

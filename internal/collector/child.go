@@ -110,8 +110,8 @@ func (c *child) end(within time.Duration) error {
 	return c.err
 }
 
-// speaks waits until the command has written something or closed its output.
-func (c *child) speaks(within time.Duration) (said, ended bool) {
+// hasOutput waits until the command has written something or closed its output.
+func (c *child) hasOutput(within time.Duration) (wrote, ended bool) {
 	if c.answers.Buffered() > 0 {
 		return true, false
 	}
@@ -127,10 +127,10 @@ func (c *child) speaks(within time.Duration) (said, ended bool) {
 			if err == unix.EINTR {
 				continue
 			}
-			said = n > 0 && poll[0].Revents&unix.POLLIN != 0
-			ended = n > 0 && !said
+			wrote = n > 0 && poll[0].Revents&unix.POLLIN != 0
+			ended = n > 0 && !wrote
 			return
 		}
 	})
-	return said, ended
+	return wrote, ended
 }

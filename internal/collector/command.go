@@ -318,7 +318,7 @@ func (o *options) ask(ctx context.Context, method, path string, into any) error 
 	return running(ask(ctx, state, method, path, into))
 }
 
-// running gives the error that no collector is running its exit code.
+// running sets the exit code of the error that no collector is running.
 func running(err error) error {
 	if errors.Is(err, errNotRunning) {
 		return daemon.Exitf(daemon.ExitUnreachable, "%w", err)

@@ -35,7 +35,7 @@ func kind[T any, P interface {
 type input interface {
 	// check reports the mistakes in the table.
 	check(c *checks)
-	// needs is what the input takes of the machine.
+	// needs is what the input needs from the machine.
 	needs() needs
 	// open binds or connects. No lines are accepted before source.serve is called.
 	open(ctx context.Context, s *server, conns int) (*source, error)
@@ -44,11 +44,11 @@ type input interface {
 // checks is what a table is checked with.
 type checks struct {
 	config.Table
-	insecure bool              // --insecure was given
+	insecure bool              // the flag --insecure
 	others   []configuredInput // the tables of all inputs before this one
 }
 
-// needs is what an input takes of the machine, which is checked and divided before
+// needs is what an input needs from the machine, which is checked and divided before
 // anything opens.
 type needs struct {
 	ports    []port
@@ -58,7 +58,7 @@ type needs struct {
 	handsOut bool         // lines go out through it, so groups are needed
 }
 
-// memoryNeed is a key that says how much memory may be taken.
+// memoryNeed is a key that sets how much memory may be used.
 type memoryNeed struct {
 	key  string
 	size *config.Size

@@ -138,8 +138,8 @@ func (p *process) line(ctx context.Context, d *worker.Delivery) error {
 	return nil
 }
 
-// failed ends a command that cannot be given more lines, and decides on the line that it
-// was given last: that one has failed, unless the command was ended for taking too long
+// failed ends a command that can receive no more lines, and decides on the line that it
+// received last: that one has failed, unless the command was ended for taking too long
 // to stop. Those behind it were not tried.
 func (p *process) failed(d *worker.Delivery, i int, err error, unbound func() bool) {
 	outcome := p.end(err)
@@ -200,8 +200,8 @@ func (p *process) ready() error {
 		}
 		p.child, within = c, firstWords
 	}
-	switch said, ended := p.child.speaks(within); {
-	case said:
+	switch wrote, ended := p.child.hasOutput(within); {
+	case wrote:
 		p.unasked("before it received a line")
 	case ended && within > 0:
 		p.broken = fmt.Errorf("the command %s ended before it received a line: %w", p.w.argv[0], p.end(io.EOF))
@@ -215,7 +215,7 @@ func (p *process) ready() error {
 // unasked ends a command that has written output besides its answers, and reports whether
 // it has.
 func (p *process) unasked(when string) bool {
-	if said, _ := p.child.speaks(0); !said {
+	if wrote, _ := p.child.hasOutput(0); !wrote {
 		return false
 	}
 	p.child.stdout.SetReadDeadline(time.Now().Add(leftBehind)) // its newline may never come

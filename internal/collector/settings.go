@@ -17,7 +17,7 @@ import (
 type settings struct {
 	Collector collectorTable `toml:"collector"`
 	file      *config.File
-	insecure  bool // --insecure was given
+	insecure  bool // the flag --insecure
 }
 
 type collectorTable struct {

@@ -99,7 +99,7 @@ func (b *binder) unknown(path, key string, known []string) {
 	b.problem(child(path, key), "unknown key %q %s; known are: %s", key, where, strings.Join(known, ", "))
 }
 
-// value sets v from a decoded value. Pointers are made: nil says "not set".
+// value sets v from a decoded value. Pointers are made: nil means "not set".
 func (b *binder) value(path string, value any, v reflect.Value) {
 	if v.Kind() == reflect.Pointer {
 		p := reflect.New(v.Type().Elem())
