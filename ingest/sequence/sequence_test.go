@@ -199,3 +199,24 @@ func TestPair(t *testing.T) {
 		}
 	}
 }
+
+// TestNumberAfterLoss: when the source removed the rest of an entry that the log has in part, the next
+// entry is in the log completely.
+func TestNumberAfterLoss(t *testing.T) {
+	m := new(appendertest.Memory)
+	s := newSequence(t, m)
+	partial := wire.Batch{Text: []byte("half\n")}
+	if err := s.Append(t.Context(), &partial, wire.Point{Offset: 1, Tail: 10}); err != nil {
+		t.Fatal(err)
+	}
+	e, repeated := s.Number(11)
+	if repeated {
+		t.Fatal("a new entry counts as repeated")
+	}
+	if err := add(t, s, e, "next\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(m.Text(s.ID())); got != "half\nnext\n" {
+		t.Errorf("the log has %q", got)
+	}
+}
