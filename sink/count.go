@@ -57,9 +57,8 @@ func (s *Sink) countIn(ctx context.Context, g Generation, lo, hi int64) (uint64,
 
 func (s *Sink) countText(ctx context.Context, g Generation, lo, hi int64) (uint64, error) {
 	c := counter{s: s, g: g, at: lo}
-	var r record
-	err := s.ledger(ctx, g.Number, func(b []byte) bool {
-		if r.parse(b) != nil || r.position >= hi {
+	err := s.ledger(ctx, g.Number, func(r *record) bool {
+		if r.position >= hi {
 			return false
 		}
 		end := r.position + int64(r.length)

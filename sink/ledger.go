@@ -14,9 +14,9 @@ func ledgerName(dir string, generation uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
 }
 
-// ledger calls each with the records of a generation's ledger, 80 bytes each, until it
-// returns false. A generation without a ledger has no records.
-func (s *Sink) ledger(ctx context.Context, generation uint64, each func(r []byte) bool) error {
+// ledger calls each with the records of a generation's ledger, until it returns false.
+// Damaged records are left out. A generation without a ledger has no records.
+func (s *Sink) ledger(ctx context.Context, generation uint64, each func(r *record) bool) error {
 	f, err := os.Open(ledgerName(s.State, generation))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -26,10 +26,11 @@ func (s *Sink) ledger(ctx context.Context, generation uint64, each func(r []byte
 	}
 	defer f.Close()
 	buf := make([]byte, 4096*recordSize)
+	var r record
 	for {
 		n, err := io.ReadFull(f, buf)
 		for i := 0; i+recordSize <= n; i += recordSize {
-			if !each(buf[i : i+recordSize]) {
+			if r.parse(buf[i:]) == nil && !each(&r) {
 				return nil
 			}
 		}

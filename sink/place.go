@@ -2,7 +2,6 @@ package sink
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -86,14 +85,12 @@ func (s *Sink) Since(ctx context.Context, t time.Time) (Position, error) {
 // firstRecord looks into a generation's ledger for the first record of this time
 // or later, which begins at byte at; else at is where the ledger ends.
 func (s *Sink) firstRecord(ctx context.Context, generation uint64, micros int64) (at int64, ok bool, err error) {
-	err = s.ledger(ctx, generation, func(r []byte) bool {
-		le := binary.LittleEndian
-		length, position := int64(le.Uint32(r[28:])), int64(le.Uint64(r[64:]))
-		if length > 0 && int64(le.Uint64(r[56:])) >= micros {
-			at, ok = position, true
+	err = s.ledger(ctx, generation, func(r *record) bool {
+		if r.length > 0 && r.time >= micros {
+			at, ok = r.position, true
 			return false
 		}
-		at = max(at, position+length)
+		at = max(at, r.position+int64(r.length))
 		return true
 	})
 	return at, ok, err
