@@ -40,13 +40,13 @@ type Arrival struct {
 }
 
 const (
-	firstStep  = 4 << 10 // what a text of an unproven connection gets at first; then four times that
+	firstStep  = 4 << 10 // a text of an unproven connection gets so much at first, then four times as much
 	trustSteps = 4       // a text of up to so many times the largest complete one is trusted
 )
 
 // ErrCrowded is why an arrival is dismissed.
-var ErrCrowded = errors.New("memory for frames that have begun is used up, and this one came more slowly than others: " +
-	"send it again later, in smaller batches")
+var ErrCrowded = errors.New("memory for frames that have begun is used up, " +
+	"and this one came more slowly than others: send it again later, in smaller batches")
 
 // Arrive returns the arrival of a connection from peer, which Leave ends. end must end
 // the connection without waiting.
