@@ -54,7 +54,7 @@ func (s *shares) add(b *wire.Batch, n int, generation uint64) {
 	if last < 0 || s.spans[last].last != generation {
 		s.spans = append(s.spans, &span{last: generation, bytes: make(map[senderKey]int64)})
 		if last++; last >= maxSpans {
-			last = s.join()
+			last = s.joinLocked()
 		}
 	}
 	s.spans[last].add(k, int64(n))
@@ -85,9 +85,9 @@ func (t *span) shrink() {
 	t.bytes[senderKey{}] += rest
 }
 
-// join makes one stretch of the two neighbours, but the newest, that are smallest
+// joinLocked makes one span of the two neighbours, but the newest, that are smallest
 // together, and returns where the newest is.
-func (s *shares) join() int {
+func (s *shares) joinLocked() int {
 	at := 0
 	for i := range len(s.spans) - 2 {
 		if s.spans[i].sum+s.spans[i+1].sum < s.spans[at].sum+s.spans[at+1].sum {

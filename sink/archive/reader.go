@@ -173,9 +173,9 @@ func (a *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	whole := len(p)
 	p = p[:max(0, min(int64(whole), a.size-off))]
 	if a.members == nil {
-		n, err = a.readOn(p, off)
+		n, err = a.readOnLocked(p, off)
 	} else {
-		n, err = a.readMembers(p, off)
+		n, err = a.readMembersLocked(p, off)
 	}
 	if err == nil && n < whole {
 		err = io.EOF
@@ -183,12 +183,12 @@ func (a *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// readMembers reads by the table.
-func (a *Reader) readMembers(p []byte, off int64) (n int, err error) {
+// readMembersLocked reads by the table.
+func (a *Reader) readMembersLocked(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		at := off + int64(n)
 		i := sort.Search(len(a.members), func(i int) bool { return a.members[i].text > at }) - 1
-		if err := a.hold(i); err != nil {
+		if err := a.holdLocked(i); err != nil {
 			return n, err
 		}
 		n += copy(p[n:], a.text[at-a.members[i].text:])
@@ -196,8 +196,8 @@ func (a *Reader) readMembers(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// hold unpacks member i, unless it is the one that is held already.
-func (a *Reader) hold(i int) error {
+// holdLocked decompresses member i, unless text holds it already.
+func (a *Reader) holdLocked(i int) error {
 	if a.held == i {
 		return nil
 	}
@@ -225,8 +225,8 @@ func (a *Reader) hold(i int) error {
 
 var errLength = errors.New("a member is longer than the table says")
 
-// readOn reads a file without a table on from where it is, or from its beginning.
-func (a *Reader) readOn(p []byte, off int64) (n int, err error) {
+// readOnLocked reads a file without a table on from where it is, or from its beginning.
+func (a *Reader) readOnLocked(p []byte, off int64) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
