@@ -93,7 +93,7 @@ func TestAgentWithFewDescriptors(t *testing.T) {
 	lines("two")
 	a.stop()
 	for _, said := range []string{"too many open files", "vanished", "lost"} {
-		if strings.Contains(strings.ReplaceAll(a.said(), "lines may be lost of those", ""), said) {
+		if strings.Contains(strings.ReplaceAll(a.said(), "lines of files that are deleted meanwhile may be lost", ""), said) {
 			t.Errorf("it says %q", said)
 		}
 	}
