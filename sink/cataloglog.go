@@ -15,11 +15,11 @@ import (
 	"fanin/internal/wire"
 )
 
-// The table is the catalog on disk: a file "table-N" of entries, later ones
-// replacing earlier ones. A checkpoint appends what changed and then, by naming
-// file and length in its slot, makes it count; what lies behind that length is
-// the beginning of a checkpoint that never was. When the file has grown to a
-// multiple of what it says, a whole new one is written.
+// The catalog log is the catalog on disk: a file "table-N" of entries, later ones
+// replacing earlier ones. A checkpoint appends what changed. Its slot then names the
+// file and its length, and that makes the entries count; what is behind that length
+// belongs to a checkpoint that was not completed. When the file has grown to a multiple
+// of the catalog, a whole new one is written.
 //
 //	entry: length of the body, 4 bytes · CRC32C of the body, 4 bytes · body, a MessagePack array
 //	  stream     [1, id, kind, own id, agent, address, host, source, identity,
@@ -162,10 +162,10 @@ func readCatalogLog(d *disk.Disk, dir string, n uint64, size int64) (*catalog, e
 	path := catalogLogName(dir, n)
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the table: %w", err)
+		return nil, fmt.Errorf("read the catalog log: %w", err)
 	}
 	if int64(len(b)) < size {
-		return nil, &DamagedError{path, int64(len(b)), fmt.Sprintf("the table ends here and had %d bytes", size)}
+		return nil, &DamagedError{path, int64(len(b)), fmt.Sprintf("the catalog log ends here and had %d bytes", size)}
 	}
 	c := newCatalog()
 	at, err := c.load(b[:size])
@@ -180,14 +180,14 @@ func (c *catalog) load(b []byte) (at int, err error) {
 	for at < len(b) {
 		e := b[at:]
 		if len(e) < 8 || uint64(len(e)-8) < uint64(binary.LittleEndian.Uint32(e)) {
-			return at, errors.New("an entry of the table ends early")
+			return at, errors.New("an entry of the catalog log is truncated")
 		}
 		body := e[8 : 8+binary.LittleEndian.Uint32(e)]
 		if disk.Checksum(body) != binary.LittleEndian.Uint32(e[4:]) {
-			return at, errors.New("an entry of the table is damaged")
+			return at, errors.New("an entry of the catalog log is damaged")
 		}
 		if err := c.loadEntry(body); err != nil {
-			return at, fmt.Errorf("an entry of the table: %w", err)
+			return at, fmt.Errorf("an entry of the catalog log: %w", err)
 		}
 		at += 8 + len(body)
 	}

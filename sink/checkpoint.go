@@ -17,7 +17,7 @@ type checkpoint struct {
 	file    *disk.File // to sync first; nil in mode none
 	durable bool       // sync everything
 	entries []byte     // entries to append, or a whole new table
-	compact bool       // the table begins a new file
+	compact bool       // the entries begin a new file
 	records []byte     // records to append
 }
 

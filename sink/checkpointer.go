@@ -114,7 +114,7 @@ func (k *checkpointer) writeCatalogLog(c *checkpoint) error {
 	c.slot.CatalogLogSize = k.catalogLogSize + int64(len(c.entries))
 	if len(c.entries) > 0 {
 		if _, err := k.catalogLog.WriteAt(c.entries, k.catalogLogSize); err != nil {
-			return fmt.Errorf("write the table: %w", err)
+			return fmt.Errorf("write the catalog log: %w", err)
 		}
 		if err := k.sync(c, k.catalogLog); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (k *checkpointer) writeCatalogLog(c *checkpoint) error {
 func (k *checkpointer) beginCatalogLog(c *checkpoint) error {
 	f, err := k.disk.Open(catalogLogName(k.dir, k.catalogLogNumber+1), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
 	if err != nil {
-		return fmt.Errorf("begin a new table: %w", err)
+		return fmt.Errorf("begin a new catalog log: %w", err)
 	}
 	if err := k.disk.SyncDir(k.dir); err != nil {
 		f.Close()

@@ -15,9 +15,9 @@ import (
 	"fanin/internal/wire"
 )
 
-// A slot is a checkpoint: from it and the frames behind it, everything the log
-// had acknowledged is found again. The file "checkpoint" holds two, written in
-// turn, so that a torn one leaves the other. Each is a block of 4096 bytes:
+// checkpointSlot is a checkpoint as the file "checkpoint" has it: from it and the frames
+// behind it, everything that the log acknowledged is found again. The file holds two,
+// written in turn, so that a torn one leaves the other. Each is a block of 4096 bytes:
 //
 //	0 magic "fCKP" · 4 CRC32C of everything from byte 8 to the end of the body · 8 length of the body · 12 body, JSON
 type checkpointSlot struct {
@@ -44,7 +44,7 @@ type checkpointSlot struct {
 }
 
 const (
-	slotVersion    = 2 // version 1 had other names in frames and in the table; this release reads both
+	slotVersion    = 2 // version 1 had other names in frames and in the catalog log; this release reads both
 	slotMagic      = 0x504b4366
 	checkpointName = wire.StateMark
 	slotHeader     = 12
@@ -125,11 +125,11 @@ func (s *checkpointSlot) ids() (log, incarnation wire.StreamID, err error) {
 	return log, incarnation, err
 }
 
-// openCheckpoints opens the file of both slots and makes durable what it holds: a
-// process that was killed between a write and its sync leaves a slot in the page
-// cache only. The next one goes over the other slot, and while it is being written,
-// this one is all there is. It is written again, for after a failed sync the cache
-// says of bytes that they are on the disk, and they are not.
+// openCheckpoints opens the file of both slots and makes its content durable: a process
+// that was killed between a write and its sync leaves a slot in the page cache only. The
+// next checkpoint overwrites the other slot, and while that is written, this one is the
+// only one. It is written again, because after a failed sync the page cache shows bytes
+// that are not on the disk.
 func openCheckpoints(d *disk.Disk, dir string) (*disk.File, error) {
 	f, err := d.Open(filepath.Join(dir, checkpointName), os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {

@@ -104,7 +104,7 @@ func (l *KeyLimits) tooOld(k *keyEntry, now time.Time) bool {
 	return l.window(k) > 0 && (age > l.window(k) || age < -clockJump)
 }
 
-// acceptKey judges a batch of a request with a key, and puts its lines into the group.
+// acceptKey compares a batch of a request with its key, and adds its lines to the group.
 func (w *writer) acceptKey(id wire.StreamID, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	k := w.catalog.keys.find(id)

@@ -27,7 +27,7 @@ type nextFile struct {
 //
 //	sync the file; checkpoint {rotating, generation, inode, size}
 //	lumberjack moves it and makes the next; sync the directory
-//	checkpoint {generation + 1, the next one's inode}, with the backup's name in the table
+//	checkpoint {generation + 1, the next one's inode}, with the backup's name in the catalog log
 //
 // When it cannot be moved, the file just grows further, and that is reported.
 func (w *writer) rotate(trigger string) error {

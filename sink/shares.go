@@ -20,9 +20,8 @@ type Sender struct {
 type senderKey struct{ agent, host string }
 
 // shares counts the bytes that each sender has in the files that are kept, from
-// the start of the process on. The table is bounded: of each stretch of files, the
-// smaller senders are counted together, and there is a bounded number of
-// stretches.
+// the start of the process on. The table is bounded: in each span of files, the
+// smaller senders are counted together, and the number of spans is bounded.
 type shares struct {
 	mu    sync.Mutex
 	spans []*span   // the oldest first

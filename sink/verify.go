@@ -392,7 +392,7 @@ func (v *verifier) checkOrder(g *generation, r *record) {
 func (v *verifier) watermarks() {
 	for _, st := range v.catalog.streams {
 		if last, seen := v.last[streamEpoch{st.id, st.Epoch}]; seen && last != st.Offset {
-			v.problem("table of streams", "stream %s: its watermark is at offset %d, but the log holds it up to %d",
+			v.problem("catalog log", "stream %s: its watermark is at offset %d, but the log holds it up to %d",
 				st.id, st.Offset, last)
 		}
 	}

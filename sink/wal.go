@@ -176,12 +176,12 @@ func (r *walReader) at(place int64) (*frame, int, error) {
 		return nil, 0, &DamagedError{r.path, place, err.Error()}
 	}
 	if err != nil {
-		return nil, 0, nil // torn, or of an older life
+		return nil, 0, nil // torn, or of an older epoch
 	}
 	return f, n, nil
 }
 
-// checkEnd makes sure that the log really ends here: a later frame of this life
+// checkEnd makes sure that the log really ends here: a later frame of this epoch
 // that was written after the missing one was durable proves damage.
 func (r *walReader) checkEnd() error {
 	end, lsn := r.head, r.lsn
@@ -199,7 +199,7 @@ func (r *walReader) checkEnd() error {
 	return nil
 }
 
-// wholeFrames returns every frame of the newest life that can be read, in the
+// wholeFrames returns every frame of the newest epoch that can be read, in the
 // order of their lsn, whatever is between them.
 func wholeFrames(f io.ReaderAt, size int64) (frames []frame) {
 	r := &walReader{f: f, size: size}
