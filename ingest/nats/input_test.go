@@ -299,9 +299,21 @@ func FuzzFluentLines(f *testing.F) {
 	})
 }
 
-// TestReservedSource: no subject makes lines of the collector's own source.
-func TestReservedSource(t *testing.T) {
-	if got := sourceOf(wire.SourceNotice); got == wire.SourceNotice {
-		t.Errorf("a subject makes the source %q", got)
+// TestSourceOf: every subject makes a source that the log accepts, and none the collector's own.
+func TestSourceOf(t *testing.T) {
+	for subject, want := range map[string]string{
+		"logs.web":           "logs.web",
+		wire.SourceNotice:    "nats/fanin",
+		"logs.file:///x":     "logs.file_///x",
+		"logs.\xff\x1b[2J\"": "logs.___2J_",
+		"logs." + strings.Repeat("x", 2*wire.MaxName): "logs." + strings.Repeat("x", wire.MaxName-5),
+	} {
+		got := sourceOf(subject)
+		var b wire.Batch
+		b.Label(wire.Labels{Source: got})
+		b.Text = []byte("x\n")
+		if err := b.Check(); got != want || err != nil {
+			t.Errorf("%q makes the source %q (%v), want %q", subject, got, err, want)
+		}
 	}
 }

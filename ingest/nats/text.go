@@ -72,15 +72,13 @@ func isNumber(v json.RawMessage) bool {
 	return len(v) > 0 && (v[0] == '-' || '0' <= v[0] && v[0] <= '9')
 }
 
-// sourceOf is the source of a subject's lines.
+// sourceOf is the source of a subject's lines. A subject may have bytes that a source may not
+// have: the log would refuse the batch, and a stream would never get past the message.
 func sourceOf(subject string) string {
-	switch {
-	case subject == wire.SourceNotice:
+	if subject == wire.SourceNotice {
 		return "nats/" + subject
-	case len(subject) > wire.MaxName:
-		return subject[:wire.MaxName]
 	}
-	return subject
+	return wire.CleanSource(subject)
 }
 
 // isOwn reports, and counts, that a message's subject is one of fanin's own, or of the server's:
