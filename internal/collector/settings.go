@@ -203,7 +203,8 @@ func (s *settings) sink() *sink.Sink {
 		Retention: sink.RetentionPolicy{
 			Files: l.KeepFiles, Age: time.Duration(l.KeepAge), Bytes: orOff(int64(l.KeepBytes)), Compress: l.Compress,
 		},
-		Limits: s.Collector.Limits.limits(), Modes: sink.FileModes{File: fs.FileMode(l.Mode), Dir: fs.FileMode(l.DirMode)},
+		Limits: s.Collector.Limits.limits(), Modes: sink.FileModes{File: fs.FileMode(l.Mode),
+			Dir: fs.FileMode(l.DirMode)},
 	}
 	if w := s.Collector.Work; w != nil {
 		k.Retention.HoldBytes, k.Retention.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
