@@ -57,14 +57,14 @@ func (d *Decoder) unpack(packed []byte, raw, labels int) ([]byte, error) {
 }
 
 // rawText reads a bin of n bytes into a block of its own, which also pays for labels
-// bytes; n < 0 accepts any length.
+// bytes; n < 0 accepts any length that leaves space for those.
 func (d *Decoder) rawText(n int64, labels int) ([]byte, error) {
 	size, err := d.in.R.ReadBytesHeader()
 	if err != nil {
 		return nil, err
 	}
-	if size > MaxText || n >= 0 && int64(size) != n {
-		return nil, msgpack.Errorf("a text of %d bytes; at most %d and as announced", size, MaxText)
+	if int64(size) > int64(MaxText-labels) || n >= 0 && int64(size) != n {
+		return nil, msgpack.Errorf("a text of %d bytes; at most %d with its labels, and as announced", size, MaxText)
 	}
 	if d.Grow != nil {
 		return d.grown(int(size), labels)
