@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"fanin/internal/disk"
@@ -161,16 +163,21 @@ func (r *recovery) writeTail() error {
 // tailWritten reports whether the live file begins with the frames' text: then an
 // earlier start wrote it, and ended before its checkpoint.
 func (r *recovery) tailWritten() bool {
-	n := textSize(r.redo)
-	b, err := os.ReadFile(r.s.Path)
-	if err != nil || n == 0 || int64(len(b)) < n {
+	if textSize(r.redo) == 0 {
 		return false
 	}
+	f, err := os.Open(r.s.Path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var have []byte
 	for i := range r.redo {
-		if !bytes.HasPrefix(b, r.redo[i].text) {
+		text := r.redo[i].text
+		have = slices.Grow(have[:0], len(text))[:len(text)]
+		if _, err := io.ReadFull(f, have); err != nil || !bytes.Equal(have, text) {
 			return false
 		}
-		b = b[len(r.redo[i].text):]
 	}
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -197,4 +198,25 @@ func TestTruncatedWhileStopped(t *testing.T) {
 		t.Errorf("generation %d, want 2", g)
 	}
 	waittest.Until(t, "the notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE file=") })
+}
+
+// TestRecoverLargeFile: a start does not read the whole live file into memory.
+func TestRecoverLargeFile(t *testing.T) {
+	const size = 128 << 20
+	for _, clean := range []bool{true, false} {
+		l := leave(t, syncCommit, true)
+		if clean { // no frame waits
+			must(t, open(t, &Sink{Path: l.path, env: environment{walSize: 1 << 20}}).Close(context.Background()))
+		}
+		must(t, os.Truncate(l.path, size)) // sparse
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s := open(t, &Sink{Path: l.path, Retention: RetentionPolicy{Compress: "none"},
+			env: environment{walSize: 1 << 20}})
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > size/4 {
+			t.Errorf("clean %v: opening a file of %d bytes takes %d bytes of memory", clean, size, n)
+		}
+		must(t, s.Close(context.Background()))
+	}
 }
