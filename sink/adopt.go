@@ -38,11 +38,18 @@ func (r *recovery) unknownBackups() (unknown []fs.FileInfo) {
 		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] || archived {
 			continue
 		}
-		if fi, err := e.Info(); err == nil && (r.slot == nil || disk.Inode(fi) != r.slot.Inode) {
+		if fi, err := e.Info(); err == nil && !r.inCatalog(fi) {
 			unknown = append(unknown, fi)
 		}
 	}
 	return unknown
+}
+
+// inCatalog reports whether fi is the checkpoint's file, and the catalog has it: after a
+// reboot the catalog may be lost.
+func (r *recovery) inCatalog(fi fs.FileInfo) bool {
+	return r.slot != nil && disk.Inode(fi) == r.slot.Inode &&
+		slices.ContainsFunc(r.w.catalog.generations, func(g *generation) bool { return g.number == r.slot.Generation })
 }
 
 // adopt keeps files of the log that no generation names: a live file with lines is

@@ -220,3 +220,23 @@ func TestRecoverLargeFile(t *testing.T) {
 		must(t, s.Close(context.Background()))
 	}
 }
+
+// TestRebootWithoutTable: after a reboot in mode none, the table may be damaged: nothing
+// of it was ever synced. The lines of the files are kept all the same, in their order.
+func TestRebootWithoutTable(t *testing.T) {
+	for _, rotated := range []bool{false, true} {
+		l := leave(t, syncNone, true)
+		l.reboot()
+		if rotated {
+			l.rotate()
+		}
+		sl, err := readCheckpoint(l.state)
+		must(t, err, os.Truncate(catalogLogName(l.state, sl.CatalogLog), 1))
+		must(t, os.WriteFile(strings.Replace(l.backup(), "2026", "2025", 1), []byte(foreign), 0o640))
+		l.open("reboot", syncNone, []string{"one", "two", "three", "foreign"})
+		s := open(t, &Sink{Path: l.path, Sync: syncNone})
+		if got := bodies(t, s); !slices.Equal(got, []string{"foreign", "one", "two", "three", "and on"}) {
+			t.Errorf("rotated %v: the log holds %q", rotated, got)
+		}
+	}
+}
