@@ -10,6 +10,7 @@ BIN      := $(BUILD)/fanin-collector $(BUILD)/fanin-agent
 GOBUILD  := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags "-s -w"
 DOCS     := $(wildcard README.md DESIGN.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DUPL     := github.com/mibk/dupl@v1.1.0
 
 # Tests look for races where there is a C compiler, which the race detector needs.
 RACE = $(shell CGO_ENABLED=1 $(GO) env CC | xargs -n1 2>/dev/null | head -n1 | xargs -I{} sh -c 'command -v {} >/dev/null 2>&1 && echo -race')
@@ -44,7 +45,7 @@ test: setup
 	$(GO) test $(RACE) -timeout 15m ./...
 
 check:
-	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" scripts/check.sh
+	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" DUPL="$(DUPL)" scripts/check.sh
 
 measure:
 	@$(GO) run ./e2e/measure

@@ -5,6 +5,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 go=${GO:-go}
 staticcheck=${STATICCHECK:-honnef.co/go/tools/cmd/staticcheck@v0.8.2}
+dupl=${DUPL:-github.com/mibk/dupl@v1.1.0}
 bad=0
 
 # check NAME COMMAND...: must succeed; what it prints is shown only if it does not.
@@ -23,11 +24,20 @@ formatted() {
 	[ -z "$files" ] || { echo "$files"; echo "remedy: gofmt -w -s FILE"; return 1; }
 }
 
+# Runs of 100 tokens that stand in two places outside tests.
+duplicates() {
+	local clones
+	clones=$(find . -name '*.go' -not -name '*_test.go' -not -path './build/*' -not -path './e2e/*' -not -path '*test/*' | "$go" run "$dupl" -plumbing -threshold 100 -files) || return 1
+	[ -z "$clones" ] || { echo "$clones"; return 1; }
+}
+
 builds() { GOOS=$1 GOARCH=$2 CGO_ENABLED=0 "$go" build -trimpath -o /dev/null "$3"; }
 
 check 'format' formatted
 check 'go vet' "$go" vet ./...
 check 'staticcheck' "$go" run "$staticcheck" ./...
+check 'measures' "$go" run ./e2e/measure -check
+check 'duplicates' duplicates
 check 'go.mod (remedy: go mod tidy)' "$go" mod tidy -diff
 check 'architecture' "$go" test -count=1 -run '^TestArchitecture' .
 for arch in amd64 arm64; do

@@ -100,13 +100,6 @@ type elsewhere struct {
 	n int
 }
 
-type farConn struct {
-	net.Conn
-	from net.Addr
-}
-
-func (c *farConn) RemoteAddr() net.Addr { return c.from }
-
 func (l *elsewhere) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	l.n++
