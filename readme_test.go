@@ -142,29 +142,6 @@ func TestReadmeNATS(t *testing.T) {
 	}
 }
 
-// A test that the documents call a proof is there.
-func TestDocumentsProofs(t *testing.T) {
-	out, err := exec.Command("grep", "-rhoE", "--include=*_test.go", "^func Test[A-Za-z]+", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for _, document := range []string{"README.md", "docs/nats.md"} {
-		b, err := os.ReadFile(document)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range regexp.MustCompile("`(Test[A-Za-z]+)`").FindAllStringSubmatch(string(b), -1) {
-			if found++; !strings.Contains(string(out), "func "+name[1]+"\n") {
-				t.Errorf("%s names %s, which is not there", document, name[1])
-			}
-		}
-	}
-	if found < 15 {
-		t.Errorf("the documents name %d tests", found)
-	}
-}
-
 // The documents' configuration files are right, each for its program.
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
