@@ -210,7 +210,7 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		final = final || r.hole == endsAt
 	}
 	out := f.decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
-		End: final, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
+		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
 	if len(out.Text) == 0 {
 		r.short = r.full
 		return r, nil
