@@ -153,7 +153,7 @@ func TestCheckedStarts(t *testing.T) {
 		dir := fresh(t)
 		pick := func(what string, of ...string) string { return rapid.SampledFrom(of).Draw(r, what) }
 		often := func(what, usual string, rare ...string) string {
-			if rapid.IntRange(0, 3).Draw(r, what+"?") < 3 {
+			if rapid.IntRange(0, 9).Draw(r, what+"?") < 9 {
 				return usual
 			}
 			return pick(what, rare...)
