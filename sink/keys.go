@@ -88,7 +88,8 @@ type keySender struct {
 const maxKeySenders = 16 << 10
 
 func newKeys() keys {
-	return keys{seed: maphash.MakeSeed(), hashes: make(map[uint64]uint32), broken: make(map[wire.StreamID]bool)}
+	return keys{seed: maphash.MakeSeed(), most: defaultKeys, hashes: make(map[uint64]uint32),
+		broken: make(map[wire.StreamID]bool)}
 }
 
 // partial reports whether some records of the request are not committed yet.

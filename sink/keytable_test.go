@@ -176,6 +176,26 @@ func TestKeysMemory(t *testing.T) {
 	runtime.KeepAlive(c)
 }
 
+// A start reads a full table without making it larger again and again.
+func TestKeysLoadMemory(t *testing.T) {
+	c := newCatalog()
+	for i := range defaultKeys {
+		id := wire.StreamID{byte(i), byte(i >> 8), byte(i >> 16)}
+		c.keys.open(keyEntry{id: id, hash: hashBytes(1), content: hashBytes(1)}, 1)
+	}
+	b := c.all(nil)
+	loaded := newCatalog()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := loaded.load(b); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 96<<20 || loaded.keys.count != defaultKeys {
+		t.Errorf("%d keys of %d: %d bytes of memory were made", loaded.keys.count, defaultKeys, n)
+	}
+}
+
 // A key that changes often is written once by the next checkpoint.
 func TestKeyIsWrittenOnce(t *testing.T) {
 	k := newKeys()

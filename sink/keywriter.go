@@ -17,8 +17,10 @@ type KeyLimits struct {
 	HashedWindow time.Duration // the same of keys that are a hash of the content; default 10 min
 }
 
+const defaultKeys = 256 << 10
+
 func (l *KeyLimits) defaults() {
-	l.Keys = cmp.Or(l.Keys, 256<<10)
+	l.Keys = cmp.Or(l.Keys, defaultKeys)
 	l.Window = cmp.Or(l.Window, 72*time.Hour)
 	l.HashedWindow = cmp.Or(l.HashedWindow, 10*time.Minute)
 }
