@@ -31,6 +31,7 @@ type Arrival struct {
 	scopes  []*scope // while a text comes
 	proven  int      // the largest text of this connection that became complete
 	trusted bool     // the text is no larger than what was proven
+	order   int64    // arrivals that began until this one did
 	held    int64    // bytes of the text's block
 	need    int64    // more bytes that it waits for; 0: it does not wait
 	asked   time.Time
@@ -73,6 +74,8 @@ func (a *Arrival) beginLocked(n int) {
 	a.clock.start()
 	a.trusted = n <= trustSteps*a.proven
 	a.pace = pace{}
+	m.begun++
+	a.order = m.begun
 	a.scopes = append(a.scopes[:0], &m.all, a.address)
 	if !a.trusted {
 		a.scopes = append(a.scopes, &m.unproven)
@@ -82,12 +85,18 @@ func (a *Arrival) beginLocked(n int) {
 	}
 }
 
-// distrustLocked makes a an arrival of a connection that has not proven itself.
+// distrustLocked makes a an arrival of a connection that has not proven itself. The members
+// of the scope stay in the order in which they began: the oldest of all is the oldest there,
+// too.
 func (a *Arrival) distrustLocked() {
 	s := &a.budget.unproven
 	a.trusted = false
 	a.scopes = append(a.scopes, s)
-	s.members = append(s.members, a)
+	later := slices.IndexFunc(s.members, func(b *Arrival) bool { return b.order > a.order })
+	if later < 0 {
+		later = len(s.members)
+	}
+	s.members = slices.Insert(s.members, later, a)
 	s.used += a.held
 }
 

@@ -66,4 +66,36 @@ func TestNotTheSendersFault(t *testing.T) {
 	})
 }
 
+// TestOldestArrival: the oldest arrival is the oldest in each of its scopes, also when it is
+// not trusted any more since its labels turned out to precede a large text.
+func TestOldestArrival(t *testing.T) {
+	m := &Budget{Limit: 8 << 20}
+	grow := func(a *Arrival, have []byte, n int) []byte {
+		b, err := a.Grow(t.Context(), have, n, func(f func() error) error { return f() })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	first, second := m.Arrive(testAddr(1), new(FrameClock), func() {}), m.Arrive(testAddr(2), new(FrameClock), func() {})
+	m.Release(grow(first, nil, 1000))
+	first.Done(true)                // proven
+	labels := grow(first, nil, 100) // trusted
+	other := grow(second, nil, 1<<20)
+	text := grow(first, labels, 1<<20)
+	if m.all.members[0] != first || m.unproven.members[0] != first || len(m.unproven.members) != 2 {
+		t.Error("the oldest arrival is not the oldest of those that have not proven themselves")
+	}
+	if want := first.held + second.held; m.unproven.used != want {
+		t.Errorf("%d bytes are those of arrivals that have not proven themselves, want %d", m.unproven.used, want)
+	}
+	m.Release(other)
+	m.Release(text)
+	m.Leave(testAddr(1), first)
+	m.Leave(testAddr(2), second)
+	if m.Used() != 0 || m.Arriving() != 0 || m.unproven.used != 0 {
+		t.Errorf("%d used, %d arriving, %d unproven", m.Used(), m.Arriving(), m.unproven.used)
+	}
+}
+
 func testAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }

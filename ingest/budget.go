@@ -36,6 +36,7 @@ type Budget struct {
 	all, unproven scope // of arrivals
 	addresses     map[netip.Prefix]*scope
 	queue         []*Arrival // those that wait for a scope, in order
+	begun         int64      // arrivals until now
 	sweeping      bool
 	swept         int64 // released at the last sweep
 }

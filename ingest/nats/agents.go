@@ -34,7 +34,8 @@ type responder struct {
 // remoteAgent is an agent that sent a hello.
 type remoteAgent struct {
 	session  *ingest.Claim
-	answers  string // the subject of the answer to its hello: for messages that it did not ask for
+	entered  chan struct{} // closed when session is set
+	answers  string        // the subject of the answer to its hello: for messages that it did not ask for
 	heard    time.Time
 	gone     bool           // no new batch is started
 	inFlight sync.WaitGroup // its batches in Append
@@ -213,7 +214,7 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		r.fault(m.Reply, err)
 		return
 	}
-	a := &remoteAgent{answers: m.Reply, heard: time.Now()}
+	a := &remoteAgent{entered: make(chan struct{}), answers: m.Reply, heard: time.Now()}
 	ctx, cancel := context.WithTimeout(r.n.life.appending, 10*time.Second)
 	defer cancel()
 	claim := func() (*ingest.Claim, error) {
@@ -227,14 +228,20 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		r.fault(m.Reply, &ingest.Fault{Reason: "agent_id", Text: err.Error()})
 		return
 	}
-	r.mu.Lock()
-	a.session = session
-	r.present[agent] = a
-	r.mu.Unlock()
+	r.setSession(a, session)
 	for frame := range wire.WelcomeFrames(r.n.Welcome(agent), int(r.n.Conn.MaxPayload())-64) {
 		r.reply(m.Reply, frame)
 	}
 	r.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
+}
+
+// setSession enters an agent that has claimed its id.
+func (r *responder) setSession(a *remoteAgent, session *ingest.Claim) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.session = session
+	r.present[session.Hello.Agent] = a
+	close(a.entered)
 }
 
 // vacated ends the session that has an agent's id if its process is gone, which it is when no
@@ -264,8 +271,10 @@ func (r *responder) vacated(ctx context.Context, agent string) bool {
 	}
 }
 
-// evict ends a session because the agent came again. It does not wait.
+// evict ends a session because the agent came again. It does not wait, except for the hello
+// that has claimed the agent's id and is about to enter the session.
 func (r *responder) evict(a *remoteAgent, reason string) {
+	<-a.entered
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.removeLocked(a, wire.AppendFault(nil, reason, ingest.FaultPause))

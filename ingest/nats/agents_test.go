@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/ingest"
+	"fanin/ingest/ingesttest"
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/waittest"
@@ -263,4 +265,32 @@ func FuzzNATSMessages(f *testing.F) {
 			t.Errorf("%d bytes of the budget are not released", used)
 		}
 	})
+}
+
+// TestEvictedAtOnce: an agent that says hello twice at once may be evicted before its first
+// session is entered.
+func TestEvictedAtOnce(t *testing.T) {
+	var sessions ingest.Sessions
+	n := &Input{Conn: natstest.New(t).Connect(), Sessions: &sessions, Welcome: func(string) wire.Welcome { return wire.Welcome{} }}
+	r := newResponder(n)
+	a := &remoteAgent{entered: make(chan struct{}), answers: "answers"}
+	claim, err := sessions.Claim(t.Context(), wire.Hello{Agent: "a"}, address, func(reason string) { r.evict(a, reason) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := make(chan error)
+	go func() { // ends with the first session
+		_, err := sessions.Claim(t.Context(), wire.Hello{Agent: "a"}, address, nil)
+		second <- err
+	}()
+	waittest.Until(t, "the second hello", func() bool {
+		return ingesttest.Metric(t, &sessions, "fanin_rejected_connections_total", "taken_over") == 1
+	})
+	r.setSession(a, claim)
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	if len(r.present) > 0 {
+		t.Error("the first session is still entered")
+	}
 }

@@ -172,10 +172,11 @@ func (n *NATS) connect(ctx context.Context, nc *nats.Conn) (welcomed bool, err e
 		n.lost(n.Log, n.Login.URL,
 			fmt.Errorf("no collector answers; lines count as sent when the stream %s has them: %w", n.Stream, err), 0)
 		s.close(err)
-		if s, err = n.newSession(nc); err != nil {
+		alone, err := n.newSession(nc)
+		if err != nil {
 			return false, err
 		}
-		w, s.noCollector = n.Known(), true
+		s, w, alone.noCollector = alone, n.Known(), true
 	}
 	maxText := n.maxText(nc)
 	if maxText < 2<<10 {

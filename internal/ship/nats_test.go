@@ -494,3 +494,20 @@ func troubled(t *testing.T, x interface{ Trouble() string }, word string) {
 		return strings.Contains(got, word)
 	})
 }
+
+// TestNATSConnectionEnds: a session without a collector cannot begin on a connection that has
+// ended meanwhile.
+func TestNATSConnectionEnds(t *testing.T) {
+	nc := natstest.New(t).Connect()
+	n := &NATS{Ack: "stream", Hello: wire.Hello{Agent: "a"}}
+	if err := n.defaults(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe(n.Subject.Hello("a"), func(*nats.Msg) { nc.Close() }); err != nil { // no answer
+		t.Fatal(err)
+	}
+	n.GreetWithin = 100 * time.Millisecond
+	if welcomed, err := n.connect(t.Context(), nc); welcomed || err == nil {
+		t.Errorf("welcomed: %v, error %v", welcomed, err)
+	}
+}
