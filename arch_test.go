@@ -1,5 +1,6 @@
-// Package fanin_test holds the whole to its rules: which way imports point, who
-// may sync and rename, how long things may grow, and that the documents are true.
+// Package fanin_test has the rules for the whole program: which package may import which,
+// which one may sync and rename, how long functions and files may be, and that the
+// documents are true.
 package fanin_test
 
 import (
@@ -24,9 +25,9 @@ import (
 	"testing"
 )
 
-// direction says what each package may import of this module; a package below
-// one that is named follows it unless it has a row of its own. Rooms meet only in
-// internal/collector and internal/agent: none knows another, and none knows where its
+// direction lists what each package may import of this module. A package without a row
+// has the row of the directory above it. Inputs, sink, tail and ship meet only in
+// internal/collector and internal/agent: none imports another, and none knows where its
 // settings come from.
 var direction = map[string][]string{
 	"fanin/internal/wire":              {"fanin/internal/msgpack"},
@@ -80,7 +81,7 @@ const (
 	maxFile     = 600
 )
 
-// pkg is what `go list` says of a package.
+// pkg is a package in the output of `go list`.
 type pkg struct {
 	ImportPath, Dir, Export string
 	GoFiles, Imports        []string
@@ -109,7 +110,7 @@ func goList(t *testing.T, args ...string) (list []pkg) {
 	}
 }
 
-// checker is a program that tests, not one that runs: fewer rules bind it.
+// checker reports whether a package tests the programs from outside: fewer rules apply to it.
 func checker(importPath string) bool { return strings.HasPrefix(importPath, "fanin/e2e") }
 
 // allows reports whether a rule of the table allows an import: "path/..." allows path and
@@ -132,7 +133,7 @@ func TestArchitectureImports(t *testing.T) {
 		}
 		allowed, ok := direction[row]
 		if !ok {
-			t.Errorf("%s has no row in the table of who may import what (arch_test.go)", p.ImportPath)
+			t.Errorf("%s has no row in the table of imports (arch_test.go)", p.ImportPath)
 		}
 		for _, i := range p.Imports {
 			within := i == row || strings.HasPrefix(i, row+"/")
@@ -143,7 +144,7 @@ func TestArchitectureImports(t *testing.T) {
 	}
 }
 
-// What runs on every machine stays small: it links nothing of the collector.
+// The agent, which runs on every machine, stays small: it links nothing of the collector.
 func TestArchitectureAgentLinksNoCollector(t *testing.T) {
 	for _, p := range goList(t, "-deps", "./cmd/agent") {
 		for _, not := range []string{"fanin/sink", "fanin/ingest"} {
@@ -199,8 +200,8 @@ func load(t *testing.T) (*token.FileSet, []source) {
 	return fset, own
 }
 
-// durable are the calls that decide what survives a power cut. They are made in
-// one place, where a test can make them fail.
+// durable matches the calls that decide what survives a power cut. They are made in
+// one package, where a test can make them fail.
 var durable = regexp.MustCompile(`^(os\.(Rename|File\.Sync)|(syscall|golang\.org/x/sys/unix)\.(Rename\w*|Fsync|Fdatasync|Sync\w*))$`)
 
 func TestArchitectureOnlyDiskSyncs(t *testing.T) {
@@ -221,8 +222,8 @@ func TestArchitectureOnlyDiskSyncs(t *testing.T) {
 	}
 }
 
-// printing are the calls that put text on a terminal as it is. Commands print with
-// internal/escape instead: names that others chose must not reach a terminal.
+// printing matches the calls that print text unescaped. Commands print with
+// internal/escape instead: names from outside must not reach a terminal as they are.
 var printing = regexp.MustCompile(`^(fmt\.(Fp|P)rint\w*|encoding/json\.Encoder\.SetIndent|os\.File\.WriteString)$`)
 
 // program reports whether a package is a part of a program's command line.
@@ -238,7 +239,7 @@ func TestArchitectureCommandsEscape(t *testing.T) {
 		}
 		for id, o := range s.info.Uses {
 			if f, ok := o.(*types.Func); ok && f.Pkg() != nil && printing.MatchString(funcName(f)) {
-				t.Errorf("%s: %s prints what others wrote as it is; use internal/escape", fset.Position(id.Pos()), f.Name())
+				t.Errorf("%s: %s prints text unescaped; use internal/escape", fset.Position(id.Pos()), f.Name())
 			}
 		}
 	}
@@ -262,8 +263,7 @@ func typeName(t types.Type) string {
 	return t.String()
 }
 
-// No package has a life of its own: nothing happens before main, and nothing is
-// shared but by being handed over.
+// Nothing runs before main, and packages share no state except what they pass to each other.
 func TestArchitectureNoHiddenState(t *testing.T) {
 	fset, own := load(t)
 	for _, s := range own {
@@ -286,8 +286,8 @@ func TestArchitectureNoHiddenState(t *testing.T) {
 	}
 }
 
-// mutated returns the package variable that n changes or lets others change, if
-// it does: assigns to it or into it, takes its address, calls a pointer's method.
+// mutated returns the package variable that n changes or could change, nil if there is
+// none: n assigns to it or into it, takes its address, or calls a method on its pointer.
 func (s *source) mutated(n ast.Node) *ast.Ident {
 	var targets []ast.Expr
 	switch n := n.(type) {
@@ -416,13 +416,13 @@ func TestArchitectureDesignPath(t *testing.T) {
 			continue
 		}
 		if !known[strings.ToLower(name)] {
-			t.Errorf("DESIGN.md's path names %s, which no function in the code is", name)
+			t.Errorf("a path in DESIGN.md names %s, and there is no such function", name)
 		}
 	}
 }
 
-// functions are all functions' names, as a text may write them: package.function,
-// package.Type.method, Type.method, and package.method.
+// functions returns the names of all functions, as a document may have them:
+// package.function, package.Type.method, Type.method, and package.method.
 func functions(t *testing.T) map[string]bool {
 	known := make(map[string]bool)
 	add := func(parts ...string) { known[strings.ToLower(strings.Join(parts, "."))] = true }

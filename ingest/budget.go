@@ -276,9 +276,9 @@ func (m *Budget) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(name, help string, v float64) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, v)
 	}
-	gauge("fanin_room_bytes", "Memory that lines in flight take.", float64(m.Used()))
+	gauge("fanin_room_bytes", "Memory of lines in flight.", float64(m.Used()))
 	gauge("fanin_room_arriving_bytes",
-		"Memory that agents' texts take that have begun to come and are not complete.", float64(m.Arriving()))
+		"Memory of agents' texts that have begun to arrive and are incomplete.", float64(m.Arriving()))
 	gauge("fanin_room_waiting_seconds",
-		"For how long the connection has waited for memory that has waited longest.", m.Stalled().Seconds())
+		"How long the connection that has waited longest for memory has waited.", m.Stalled().Seconds())
 }

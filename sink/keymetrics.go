@@ -39,14 +39,14 @@ func (s *Sink) collectKeys(send sendMetric) {
 	n, age := s.keysNow()
 	send(prometheus.GaugeValue, "fanin_keys", "Keys of requests that are known.", float64(n))
 	send(prometheus.GaugeValue, "fanin_key_window_seconds",
-		"How far back keys are known, for the sender of which least is known.", age.Seconds())
+		"How far back keys are known, for the sender with the shortest window.", age.Seconds())
 	const evicted = "Keys forgotten, because there were too many or because of their age."
 	counter("fanin_key_evictions_total", evicted, &c.full, "reason", "full")
 	counter("fanin_key_evictions_total", evicted, &c.old, "reason", "age")
 	counter("fanin_key_duplicate_content_total",
-		"Requests without a key of their own whose content equals that of one shortly before: not kept.",
+		"Requests without a key of their own, with the same content as one shortly before: not written.",
 		&c.duplicateContent)
 	counter("fanin_key_maybe_doubled_total",
-		"Requests kept whose key may have been known once and was forgotten: they may be in the log twice.",
+		"Requests written although their key may have been known and forgotten: they may be in the log twice.",
 		&c.maybeDoubled)
 }

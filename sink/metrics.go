@@ -99,30 +99,30 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 		send(prometheus.CounterValue, name, help, float64(v.Load()), labels...)
 	}
 	for limit, n := range c.streams.refused {
-		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was met.", n,
+		counter("fanin_refused_streams_total", "Times a stream could not begin, by the limit that was reached.", n,
 			"limit", limit)
 	}
 	counter("fanin_commits_total", "Group commits.", &c.commits)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
-	counter("fanin_skipped_bytes_total", "Bytes of sources that agents said will never come.", &c.streams.skippedBytes)
-	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never came.", &c.streams.gapLines)
-	counter("fanin_expired_streams_total", "Lossy streams forgotten because nothing came of them for lossy_expiry.",
+	counter("fanin_skipped_bytes_total", "Bytes of sources that agents will never send.", &c.streams.skippedBytes)
+	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never arrived.", &c.streams.gapLines)
+	counter("fanin_expired_streams_total", "Lossy streams forgotten because they were silent for lossy_expiry.",
 		&c.streams.expired)
 	counter("fanin_displaced_streams_total",
 		"Lossy streams of a single datagram forgotten for a new one, at a limit.", &c.streams.displaced)
 	counter("fanin_interference_total", "Times another program moved, deleted, truncated or appended to the "+
 		"log, or deleted its state.", &c.interference)
-	counter("fanin_disk_full_total", "Times the log stopped taking lines for want of room, descriptors or a "+
-		"directory.", &c.full)
+	counter("fanin_disk_full_total", "Times the log stopped accepting lines: space, descriptors or a "+
+		"directory were missing.", &c.full)
 	counter("fanin_rotations_total", "Rotations.", &c.rotations.bySize, "trigger", "size")
 	counter("fanin_rotations_total", "Rotations.", &c.rotations.byTime, "trigger", "time")
 	counter("fanin_rotations_total", "Rotations.", &c.rotations.byDemand, "trigger", "demand")
-	counter("fanin_rotation_errors_total", "Rotations that failed and were put off.", &c.rotations.errors)
+	counter("fanin_rotation_errors_total", "Rotations that failed; they are retried.", &c.rotations.errors)
 	counter("fanin_removed_files_total", "Rotated files removed by retention.", &c.upkeep.removed)
 	counter("fanin_compressed_files_total", "Rotated files compressed.", &c.upkeep.compressed)
-	counter("fanin_upkeep_errors_total", "Compressions and removals that failed and were put off.", &c.upkeep.errors)
-	counter("fanin_notices_total", "Lines of the log's own.", &c.notices.posted)
-	counter("fanin_notices_dropped_total", "Lines of the log's own that came too fast.", &c.notices.dropped)
+	counter("fanin_upkeep_errors_total", "Compressions and removals that failed; they are retried.", &c.upkeep.errors)
+	counter("fanin_notices_total", "Notices: lines that the collector wrote into the log itself.", &c.notices.posted)
+	counter("fanin_notices_dropped_total", "Notices dropped because there were too many at once.", &c.notices.dropped)
 	c.syncTime.Collect(out)
 	st := s.Status()
 	healthy := 0.0
@@ -130,7 +130,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 		healthy = 1
 	}
 	s.collectKeys(send)
-	send(prometheus.GaugeValue, "fanin_healthy", "1 while lines are taken.", healthy)
+	send(prometheus.GaugeValue, "fanin_healthy", "1 while lines are accepted.", healthy)
 	send(prometheus.GaugeValue, "fanin_file_size_bytes", "Size of the live file.", float64(st.Size))
 	send(prometheus.GaugeValue, "fanin_generation", "Number of the live file.", float64(st.Generation))
 	send(prometheus.GaugeValue, "fanin_streams", "Streams known.", float64(st.Streams))

@@ -26,7 +26,7 @@ func (m metrics) read() prometheus.Counter {
 }
 
 func (m metrics) empty() prometheus.Counter {
-	return m.Counter("fanin_udp_empty_datagrams_total", "Datagrams read that held no line.", "", "")
+	return m.Counter("fanin_udp_empty_datagrams_total", "Datagrams without a line.", "", "")
 }
 
 func (m metrics) dropped(reason string) prometheus.Counter {
@@ -37,11 +37,11 @@ func (m metrics) dropped(reason string) prometheus.Counter {
 
 func (m metrics) queueFull() prometheus.Counter {
 	return m.Counter("fanin_udp_queue_full_total", "Times that reading paused because the queue was full; "+
-		"what the kernel could not hold meanwhile is counted as dropped.", "", "")
+		"what the kernel had no space for meanwhile is counted as dropped.", "", "")
 }
 
 func (m metrics) queueBytes() prometheus.Gauge {
-	return m.Gauge("fanin_udp_queue_bytes", "Bytes read that wait to be kept.")
+	return m.Gauge("fanin_udp_queue_bytes", "Bytes that were read and wait to be committed.")
 }
 
 func (m metrics) receiveBuffer() prometheus.Gauge {

@@ -31,11 +31,11 @@ func NewMetrics(shared *ingest.Metrics) *Metrics {
 	m.missed = m.Counter("fanin_nats_missed_messages_total",
 		"Messages that left a JetStream stream before they were read: "+
 			"too old, or removed. Unknown for consumers with filters.", "", "")
-	m.drops = m.Counter("fanin_nats_dropped_messages_total", "Messages that came faster than they could be written, "+
-		"outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
+	m.drops = m.Counter("fanin_nats_dropped_messages_total", "Messages that arrived faster than "+
+		"they could be written, outside of a JetStream stream: plain ones are lost, agents send theirs again.", "", "")
 	m.refused = m.Counters("fanin_nats_refused_messages_total",
-		"Agents' batches in a JetStream stream that are not in the log, "+
-			"and whose agents do not wait for an answer: whether they are kept to be published again.",
+		"Agents' batches in a JetStream stream that the log refused and whose agents do not wait for an answer, "+
+			"by whether they are kept to be published again.",
 		"kept", "yes", "no")
 	m.kept = m.Gauge("fanin_nats_refused_kept", "Refused messages that are kept to be published again.")
 	m.rejected = m.Counters("fanin_nats_rejected_messages_total", "Messages that were not accepted, by reason.",

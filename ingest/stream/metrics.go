@@ -45,7 +45,7 @@ func (m metrics) acceptErrors() prometheus.Counter {
 
 func (m metrics) slowed() prometheus.Counter {
 	return m.Counter("fanin_slowed_reads_total",
-		"Times that a connection was not read for a while because its address sends more than max_rate.", "", "")
+		"Times that reading from a connection paused because its address sends more than max_rate.", "", "")
 }
 
 func (m metrics) rejected(reason string) prometheus.Counter {

@@ -10,7 +10,8 @@ import (
 // registry has the metrics of every part.
 func (c *server) registry() *prometheus.Registry {
 	r, l := prometheus.NewRegistry(), &c.settings.Collector.Log
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanin_build_info", Help: "1; the labels say what runs.",
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fanin_build_info",
+		Help:        "Always 1; the labels are the version and settings of the program.",
 		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": l.Sync, "format": l.Format}})
 	info.Set(1)
 	if c.work != nil {

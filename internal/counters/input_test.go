@@ -61,10 +61,10 @@ func TestMetrics(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
 	r.MustRegister(s)
 	want := `
-# HELP fanin_input_info 1; the class says what identifies a repeated line of the input.
+# HELP fanin_input_info Always 1; the class is what identifies a repeated line of the input.
 # TYPE fanin_input_info gauge
 fanin_input_info{class="C",input="relp"} 1
-# HELP fanin_rejected_lines_total Lines not kept, by reason.
+# HELP fanin_rejected_lines_total Lines not written, by reason.
 # TYPE fanin_rejected_lines_total counter
 fanin_rejected_lines_total{input="relp",reason="other"} 2
 fanin_rejected_lines_total{input="relp",reason="other_content"} 0

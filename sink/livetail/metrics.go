@@ -18,7 +18,7 @@ func (t *Tail) Collect(out chan<- prometheus.Metric) {
 	gauge("fanin_tail_watchers", "Watchers of the live tail now.", c.watchers.Load())
 	counter("fanin_tail_lines_total", "Lines sent to watchers.", c.lines.Load())
 	counter("fanin_tail_skips_total", "Times a watcher was too slow and was moved to the end.", c.skips.Load())
-	counter("fanin_tail_skipped_lines_total", "Lines that watchers were too slow for.", c.skipped.Load())
+	counter("fanin_tail_skipped_lines_total", "Lines that slow watchers were not shown.", c.skipped.Load())
 	counter("fanin_tail_refused_total", "Requests to watch that were refused.", c.refused.Load())
 	gauge("fanin_tail_lookbacks", "Watchers that look back into the log now, and have not reached its end.",
 		int64(t.lookbacks.now()))
