@@ -205,6 +205,9 @@ func (to *queued) append(a *addition) bool {
 		to.Text = append(to.Text, '\n')
 	case to.lines > 0 && len(to.Marks)+len(b.Marks) >= wire.MaxMarks:
 		return false
+	case len(b.Marks) == 0: // as most are: Runs would allocate
+		to.label(wire.Labels{Host: b.Host, Source: b.Source})
+		to.Text = append(to.Text, b.Text...)
 	default:
 		for labels, text := range b.Runs() {
 			to.label(labels)

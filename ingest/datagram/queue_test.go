@@ -183,3 +183,18 @@ func TestNames(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
+
+// TestLossyAllocates nothing for a datagram whose lines have the batch's labels.
+func TestLossyAllocates(t *testing.T) {
+	q := newQueue(setUp(&Listener{Out: nothing{}}))
+	in := new(counters.Set).New("udp-agent", counters.None)
+	a := addition{in: in, lines: 1, batch: wire.Batch{Kind: wire.StreamLossy, Epoch: 1, Text: []byte("a\n")}}
+	allocs := testing.AllocsPerRun(1000, func() {
+		a.batch.Offset, a.batch.FirstLine = a.batch.End, a.batch.FirstLine+1
+		a.batch.End += int64(len(a.batch.Text))
+		q.add(&a)
+	})
+	if n := len(q.filling.hosts[key{}].batches); allocs > 0 || n != 1 {
+		t.Errorf("%v allocations for a datagram, in %d batches", allocs, n)
+	}
+}
