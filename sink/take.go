@@ -142,8 +142,8 @@ func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 // maxPiece is the longest single line: a split line carries its marks.
 const maxPiece = wire.MaxLine + 256
 
-// acceptAnonymous lays anonymous lines out, in slices small enough that no content
-// can make a frame too large for the log.
+// acceptAnonymous lays anonymous lines out, in slices small enough that neither content
+// nor labels can make a frame larger than the write-ahead log.
 func (w *writer) acceptAnonymous(b *wire.Batch) error {
 	w.layout.Begin(b.Time, hostOf(b), sourceOf(b.Source, "-"), b.Marks)
 	return w.acceptSlices(b, b.Text)
@@ -167,6 +167,7 @@ func (w *writer) acceptSlices(b *wire.Batch, text []byte) error {
 		} else {
 			end += bytes.IndexByte(text[end:], '\n') + 1
 		}
+		end = lines.ChunkLength(text[:end])
 		lines, length := w.layOut(record{time: b.Time}, text[:end])
 		w.countWritten(n, b, lines, length)
 		text = text[end:]

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"fanin/internal/disk"
 	"fanin/internal/waittest"
+	"fanin/internal/wire"
 )
 
 // power is what a disk runs on, until it is cut.
@@ -236,4 +239,23 @@ func TestAppendedInBetween(t *testing.T) {
 		t.Error("verify does not tell of somebody else's line")
 	}
 	t.Log(r.Problems)
+}
+
+// TestShortLinesWithLongLabels: the prefixes of many empty lines take more than the
+// lines. A frame of them fits into the smallest write-ahead log all the same.
+func TestShortLinesWithLongLabels(t *testing.T) {
+	for _, format := range []string{"syslog", "json"} {
+		s := open(t, &Sink{Sync: syncNone, Format: format, env: environment{walSize: walSizeNone}})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- s.Append(context.Background(), wire.Batch{Input: "tcp", Host: strings.Repeat("h", wire.MaxName),
+				Source: strings.Repeat("s", wire.MaxName), Text: bytes.Repeat([]byte{'\n'}, 64<<10)})
+		}()
+		select {
+		case err := <-ended:
+			must(t, err)
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: the writer waits for room: %d checkpoints", format, s.counts.checkpoints.Load())
+		}
+	}
 }
