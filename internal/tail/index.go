@@ -45,17 +45,14 @@ func (x *index) removeLocked(f *follower) {
 	}
 }
 
-// nameLocked notes that a follower's file has a name.
-func (x *index) nameLocked(f *follower, path string) {
-	before := x.byPath[path]
+// nameLocked notes that a follower's file has a name, and returns the follower of the file
+// that had it before; nil if there is none.
+func (x *index) nameLocked(f *follower, path string) (before *follower) {
+	before = x.byPath[path]
 	if before == f {
-		return
+		return nil
 	}
 	x.byPath[path] = f
 	f.names = append(f.names, path)
-	if before != nil && path != f.path && f.mayBeCopy() {
-		f.mu.Lock()
-		f.ousted = before
-		f.mu.Unlock()
-	}
+	return before
 }

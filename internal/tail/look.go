@@ -40,7 +40,9 @@ func (t *Tailer) look(ctx context.Context) *sight {
 		c, visible := seen[key]
 		f.see(c, visible)
 		if visible {
-			t.nameLocked(f, c.path)
+			if before := t.nameLocked(f, c.path); before != nil {
+				f.oust(before, c.path)
+			}
 		}
 	}
 	return s

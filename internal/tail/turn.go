@@ -141,3 +141,13 @@ func (f *follower) tookPlace() *follower {
 	defer f.mu.Unlock()
 	return f.ousted
 }
+
+// oust notes that the file got another one's name, unless it was found under that name, or is
+// being sent.
+func (f *follower) oust(before *follower, path string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if path != f.path && f.maybeCopy && f.place.handover == nil {
+		f.ousted = before
+	}
+}
