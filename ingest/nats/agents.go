@@ -336,7 +336,7 @@ func (r *responder) ask(m *nats.Msg, agent string) {
 		r.removeLocked(a, nil)
 		r.mu.Unlock()
 	case isOfStream(f.Kind):
-		outcome := r.n.offer(&f.Batch, &a.session.Hello)
+		outcome := r.n.offer(&f.Batch, &a.session.Hello, time.Now())
 		r.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
 	default:
 		r.n.freeText(f.Batch.Text)

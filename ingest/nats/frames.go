@@ -111,11 +111,11 @@ func (n *Input) freeText(text []byte) {
 	}
 }
 
-// offer appends an agent's batch, and releases its text.
-func (n *Input) offer(b *wire.Batch, h *wire.Hello) error {
+// offer appends an agent's batch that arrived at a time, and releases its text.
+func (n *Input) offer(b *wire.Batch, h *wire.Hello, arrived time.Time) error {
 	defer n.freeText(b.Text)
 	b.Input = n.lines.agents.Name()
-	ingest.SetSession(b, h, n.Agents.TrustHost, time.Now())
+	ingest.SetSession(b, h, n.Agents.TrustHost, arrived)
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch without a stream"}
