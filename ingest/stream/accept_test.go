@@ -208,3 +208,21 @@ func TestIPv6Network(t *testing.T) {
 		}
 	})
 }
+
+// TestYieldHalfGreeting: a connection that yields in the middle of a greeting is counted.
+func TestYieldHalfGreeting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := ingesttest.NewRecorder()
+		s := &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome, Limits: stream.Limits{MaxConns: 1, HandshakeTimeout: time.Hour}}
+		p := ingesttest.StartPipes(t, s)
+		half := p.Dial(ingesttest.Addr(2), 1)
+		io.WriteString(half, wire.Magic[:2])
+		time.Sleep(stream.YieldAfter + time.Second)
+		io.WriteString(p.Dial(ingesttest.Addr(3), 1), "a line\n")
+		io.Copy(io.Discard, half)
+		synctest.Wait()
+		if n := s.Rejected(t, "handshake"); n != 1 {
+			t.Errorf("%v connections are counted, want 1", n)
+		}
+	})
+}

@@ -18,7 +18,7 @@ func (c *Conn) serve() {
 	}
 	f, err := c.recognize()
 	if f == nil {
-		if c.Woken() {
+		if c.Draining() {
 			return
 		}
 		reason, text := "handshake", "a connection began in a known format and did not continue in time"
