@@ -155,7 +155,7 @@ func TestSystemCalls(t *testing.T) {
 	agentSystemCalls(t, dir)
 }
 
-// agentSystemCalls: the marks are synced, and their directory.
+// agentSystemCalls: the saved positions are synced, and their directory.
 func agentSystemCalls(t *testing.T, dir string) {
 	t.Helper()
 	c, err := rig.NewCollector(programs.Collector, dir, filepath.Join(dir, "log"), "")

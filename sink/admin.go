@@ -98,7 +98,7 @@ var ErrBusy = errors.New("stop the agent first")
 
 // Forget ends the streams that f has, as if their agents had ended them, and
 // returns how many. What an agent still has of such a stream's file it sends
-// again from its own mark, or all of it if it has none. Nothing is forgotten while
+// again from its own saved position, or all of it if it has none. Nothing is forgotten while
 // an agent of any of the streams is busy.
 func (s *Sink) Forget(ctx context.Context, f StreamFilter, busy func(agent string) bool) (n int, err error) {
 	if f.IsZero() {

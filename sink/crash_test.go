@@ -352,7 +352,7 @@ func TestPowerCutWithoutSync(t *testing.T) {
 		if now := s.Welcome("a").Incarnation; now == l.incarnation || !l.incarnation.IsZero() && !said {
 			l.fail("the agent is not told of the power cut: incarnation %s", now)
 		}
-		l.src, l.lines, l.incarnation = newSource(), 1000, wire.StreamID{} // as an agent does without marks
+		l.src, l.lines, l.incarnation = newSource(), 1000, wire.StreamID{} // as an agent does without saved positions
 		l.work(s, 7)
 		if err := s.Close(context.Background()); err != nil {
 			l.fail("close: %v", err)

@@ -35,7 +35,7 @@ type outcome struct {
 	same           bool   // in the checkpoint's file; otherwise in the next generation
 	sealed         string // the state in which the checkpoint's generation is closed
 	tail           bool   // the next generation begins with the frames' text, which no file has
-	newIncarnation bool   // a new incarnation: agents' marks count where they are ahead
+	newIncarnation bool   // a new incarnation: agents' saved positions count where they are ahead
 	notice         string
 }
 

@@ -197,16 +197,17 @@ func (r *recovery) postNotice(kind, name string) {
 	s, base := r.s, filepath.Base(r.s.Path)
 	switch kind {
 	case noticeFound:
-		s.Notice("FOUND file=%s without state; its lines are kept; agents' marks decide what is sent again", base)
+		s.Notice("FOUND file=%s without state; its lines are kept; "+
+			"agents' saved positions decide what is sent again", base)
 	case noticeRebooted:
 		s.Notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
 	case noticeInterference:
 		s.Notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the "+
-			"collector was down; "+
-			"continuing in a new file", name, r.slot.Generation)
+			"collector was down; continuing in a new file", name, r.slot.Generation)
 	case noticeState:
 		s.Notice("STATE older than the log: generation %d is gone, other files are there and are kept; "+
-			"agents' marks decide what is sent again; lines=%d may be lost", r.slot.Generation, countAll(r.redo))
+			"agents' saved positions decide what is sent again; lines=%d may be lost",
+			r.slot.Generation, countAll(r.redo))
 	case noticeGone:
 		s.Notice("GONE file=%s generation=%d was deleted or moved away while the collector was down; "+
 			"continuing in a new file", base, r.slot.Generation)

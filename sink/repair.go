@@ -13,7 +13,7 @@ import (
 // directory is renamed to a dated name, and the log's files stay. What the write-ahead
 // log still holds behind the last checkpoint, without the damaged frame, is written to
 // a file of its own beside the log, since it cannot be known whether the log's file has
-// it, too. The next start then finds a log without state: agents' marks decide what is
+// it, too. The next start then finds a log without state: agents' saved positions decide what is
 // sent again. Repair returns what it did, as text.
 func Repair(ctx context.Context, path, state string) (did []string, err error) {
 	s := &Sink{Path: path, State: state}
@@ -47,7 +47,7 @@ func Repair(ctx context.Context, path, state string) (did []string, err error) {
 		return did, fmt.Errorf("rename the damaged state: %w", err)
 	}
 	return append(did, "the damaged state is in "+aside, "start the collector: it keeps the log's files and "+
-		"begins a new incarnation; agents' marks decide what is sent again"), ctx.Err()
+		"begins a new incarnation; agents' saved positions decide what is sent again"), ctx.Err()
 }
 
 // diagnose reads all of the state and returns what is damaged first.

@@ -9,7 +9,7 @@ import (
 )
 
 // StateDeleted deletes the collector's state, n times, while it and the agent
-// are away: the agent's marks keep its lines from coming twice.
+// are away: the agent's saved positions keep its lines from coming twice.
 func (p *Programs) StateDeleted(n int) (*Result, error) {
 	return p.amnesia("state deleted", n, "^FOUND ", func(d *day, _ int) error { return os.RemoveAll(d.collector.State) })
 }

@@ -26,8 +26,8 @@ import (
 // agent is the agent, put together:
 //
 //	files --> tail.Tailer --> ship.TCP, NATS or UDP --> a collector
-//	              |   ^            |
-//	            marks +-- welcome -+
+//	              |     ^            |
+//	          positions +-- welcome -+
 //
 // A file is its own buffer: reading continues when the batch before is acknowledged.
 type agent struct {

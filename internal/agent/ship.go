@@ -19,7 +19,7 @@ type shipper interface {
 	Trouble() string
 }
 
-// lastAnswers is how long a stop waits for answers: a mark that includes them keeps lines
+// lastAnswers is how long a stop waits for answers: a saved position that includes them keeps lines
 // from being sent twice if the collector loses its state meanwhile.
 const lastAnswers = 2 * time.Second
 

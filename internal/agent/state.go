@@ -12,8 +12,8 @@ import (
 )
 
 // keepState restores the state directory, or what is missing in it, after it was deleted;
-// the marks are written again as usual. It is called at each look at the files, before the
-// marks are written. A directory that another agent uses by now is not touched, and this
+// the saved positions are written again as usual. It is called at each look at the files, before the
+// saved positions are written. A directory that another agent uses by now is not touched, and this
 // agent ends.
 func (a *agent) keepState() {
 	if a.lock.InPlace() && present(a.instancePath()) && (a.control == nil || present(a.controlPath())) {

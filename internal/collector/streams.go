@@ -108,8 +108,8 @@ datagrams: all of them, or those selected by ids, --agent and --older.
   streams --forget --agent web-1     forget the selected streams, to make room
   streams --give OLD NEW             the agent has a new id, and its state was lost
 
-After --forget, an agent continues at its own marks. It sends a file without a mark
-from the start. Stop the agent first if it is connected.`,
+After --forget, an agent continues at its own saved positions. It sends a file
+without one from the start. Stop the agent first if it is connected.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			for key, value := range map[string]string{"agent": agent, "older": older} {
 				if value != "" {

@@ -209,7 +209,7 @@ func (t *Tailer) handOver(ctx context.Context, f, g *follower, sent localState) 
 	}
 	g.place.stream, g.place.handover = f.place.stream, &sent
 	delete(t.claims, f.place.stream)
-	t.marks.put(g.markOf(f.place.stream, &sent, 0)) // in case this process ends before g reads
+	t.positions.put(g.positionOf(f.place.stream, &sent, 0)) // in case this process ends before g reads
 	if running == nil {
 		t.startLocked(ctx, g)
 	}

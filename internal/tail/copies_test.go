@@ -56,7 +56,7 @@ func numbered(name string, n int) string {
 	return b.String()
 }
 
-// TestCopiesAfterAKill: the process was killed before it wrote any mark, and the
+// TestCopiesAfterAKill: the process was killed before it wrote any saved position, and the
 // files were copied and truncated while no agent ran. The collector remembers
 // enough: no copy is sent again, whichever follower begins first.
 func TestCopiesAfterAKill(t *testing.T) {
@@ -80,9 +80,9 @@ func TestCopiesAfterAKill(t *testing.T) {
 	r.run().drained(2 * files).expectSet(want.String())
 }
 
-// TestOldMark: a mark from before the first line was acknowledged, of a stream that went
+// TestOldPosition: a saved position from before the first line was acknowledged, of a stream that went
 // to a copy just when the process was killed. The collector knows how far it is.
-func TestOldMark(t *testing.T) {
+func TestOldPosition(t *testing.T) {
 	r := newRig(t).append("app.log", "")
 	r.run().await(func() bool { return len(r.collector.welcome().Streams) == 1 }).halt()
 	old := t.TempDir()

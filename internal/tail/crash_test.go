@@ -15,17 +15,17 @@ import (
 	"fanin/internal/wire"
 )
 
-// TestCrashAtEveryAccess stops the machine at each access to the marks. They are
+// TestCrashAtEveryAccess stops the machine at each access to the saved positions. They are
 // whole after each crash, those that were saved are there, and none is ahead of
 // what was acknowledged.
 func TestCrashAtEveryAccess(t *testing.T) {
 	disktest.EachAccess(t, 4, func(t *testing.T, n int64, seed uint64) bool {
-		ended := crashMarks(t, true, n, seed)
-		return crashMarks(t, false, n, seed) && ended
+		ended := crashPositions(t, true, n, seed)
+		return crashPositions(t, false, n, seed) && ended
 	})
 }
 
-func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
+func crashPositions(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 	where := fmt.Sprintf("power cut %v, access %d, seed %d", cut, n, seed)
 	d := disktest.New(t)
 	defer d.Remove()
@@ -34,7 +34,7 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 	ids := []wire.StreamID{wire.NewStreamID(), wire.NewStreamID(), wire.NewStreamID()}
 	saved, put := int64(0), int64(0)
 	work := func(rounds int) {
-		m, first, err := openMarks(d.Under, dir, log)
+		m, first, err := openPositions(d.Under, dir, log)
 		if err != nil {
 			if !d.Stopped() {
 				t.Fatalf("%s: %v", where, err)
@@ -56,7 +56,7 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 		for range rounds {
 			put++
 			for i, id := range ids {
-				x := &mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: put, Tail: wire.Hash(put)}, Log: logID{ids[0], ids[1]}}
+				x := &savedPosition{Stream: id, Epoch: 1, Point: wire.Point{Offset: put, Tail: wire.Hash(put)}, Log: logID{ids[0], ids[1]}}
 				for p := range int64(i * 20) { // long enough for several pages
 					x.Trail = append(x.Trail, wire.Point{Offset: p, Tail: 1 << 62})
 				}
@@ -92,10 +92,10 @@ func crashMarks(t *testing.T, cut bool, n int64, seed uint64) (ended bool) {
 	return ended
 }
 
-// TestMarksSurvivePowerCut: the collector has lost its state and the agent's
-// machine its power. The marks of a process that ended are there, so that nothing
+// TestPositionsSurvivePowerCut: the collector has lost its state and the agent's
+// machine its power. The saved positions of a process that ended are there, so that nothing
 // is sent twice.
-func TestMarksSurvivePowerCut(t *testing.T) {
+func TestPositionsSurvivePowerCut(t *testing.T) {
 	d := disktest.New(t)
 	r := newRig(t)
 	r.state = filepath.Join(d.Dir, "state")
@@ -104,18 +104,18 @@ func TestMarksSurvivePowerCut(t *testing.T) {
 	r.halt()
 	d.Cut(0)
 	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.watermarks = make(map[wire.StreamID]*wire.Watermark)
 	r.append("a.log", "3\n").run().expect("1 2 3")
 }
 
 // TestOlderLogAndChangedFile: the collector was set back to an older state, and the
-// file no longer holds what was sent before its mark. The mark is further, and yet
+// file no longer holds what was sent before its saved position. The saved position is further, and yet
 // nothing of what the file holds now is passed over.
 func TestOlderLogAndChangedFile(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
 	r.halt()
 	r.collector.life.Incarnation = wire.NewStreamID()
-	for _, m := range r.collector.marks {
+	for _, m := range r.collector.watermarks {
 		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
 	}
 	if err := os.Truncate(r.path("a.log"), 2); err != nil {
@@ -127,9 +127,9 @@ func TestOlderLogAndChangedFile(t *testing.T) {
 	}
 }
 
-// TestMarksAreTriedAgain: marks that could not be written are written later, though
+// TestPositionsAreTriedAgain: saved positions that could not be written are written later, though
 // none of them has changed since.
-func TestMarksAreTriedAgain(t *testing.T) {
+func TestPositionsAreTriedAgain(t *testing.T) {
 	dir, full := t.TempDir(), false
 	d := &disk.Disk{Fault: func(op disk.Op, _ string) (int, error) {
 		if full && op == disk.OpWrite {
@@ -137,7 +137,7 @@ func TestMarksAreTriedAgain(t *testing.T) {
 		}
 		return 0, nil
 	}}
-	m, _, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
+	m, _, err := openPositions(d, dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestMarksAreTriedAgain(t *testing.T) {
 		if err := m.write(false); err != nil {
 			t.Error(err)
 		}
-		m.put(&mark{Stream: id, Epoch: 1, Point: wire.Point{Offset: offset}, Log: logID{id, id}})
+		m.put(&savedPosition{Stream: id, Epoch: 1, Point: wire.Point{Offset: offset}, Log: logID{id, id}})
 	}
 	full = true
 	if err := m.write(false); !errors.Is(err, syscall.ENOSPC) {
@@ -156,9 +156,9 @@ func TestMarksAreTriedAgain(t *testing.T) {
 	if err := m.write(false); err != nil {
 		t.Error(err)
 	}
-	again, first, err := openMarks(d, dir, slog.New(slog.DiscardHandler))
+	again, first, err := openPositions(d, dir, slog.New(slog.DiscardHandler))
 	if err != nil || first || again.list[id] == nil || again.list[id].Offset != 7 {
-		t.Errorf("the marks are %+v, %v", again.list, err)
+		t.Errorf("the saved positions are %+v, %v", again.list, err)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestMarksAreTriedAgain(t *testing.T) {
 func TestSameLogIsBelieved(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").run().expect("1 2")
 	r.collector.mu.Lock()
-	for _, m := range r.collector.marks {
+	for _, m := range r.collector.watermarks {
 		m.Point, m.Trail = wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}, nil
 	}
 	r.collector.mu.Unlock()
@@ -178,9 +178,9 @@ func TestSameLogIsBelieved(t *testing.T) {
 	}
 }
 
-// TestMarkStaysUntilTheEndIsKept: a file is gone and drained, and the collector does
-// not take the stream's end. The mark stays until it does.
-func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
+// TestPositionStaysUntilTheEndIsKept: a file is gone and drained, and the collector does
+// not take the stream's end. The saved position stays until it does.
+func TestPositionStaysUntilTheEndIsKept(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n")
 	tried := make(chan struct{}, 100)
 	r.collector.fail = func(b wire.Batch) error {
@@ -200,8 +200,8 @@ func TestMarkStaysUntilTheEndIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list, err := parseMarks(b); err != nil || len(list) != 1 || list[0].Offset != 2 {
-		t.Errorf("the marks are %+v, %v", list, err)
+	if list, err := parsePositions(b); err != nil || len(list) != 1 || list[0].Offset != 2 {
+		t.Errorf("the saved positions are %+v, %v", list, err)
 	}
 }
 
@@ -221,7 +221,7 @@ func TestOwnTrail(t *testing.T) {
 	r.append("a.log", text.String()).run().await(all("2999-" + strings.Repeat("x", 90)))
 	r.halt()
 	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.watermarks = make(map[wire.StreamID]*wire.Watermark)
 	if err := os.Truncate(r.path("a.log"), 200<<10); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // descriptors are shared by the followed files. Enough of the process's limit is left for its
-// connection, its state and its marks. When there are more files, those that are
+// connection, its state and its saved positions. When there are more files, those that are
 // acknowledged and have a name are closed, the one that was idle longest first, and opened
 // again when they grow. So any number of files is followed, in turn.
 //

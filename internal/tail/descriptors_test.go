@@ -163,7 +163,7 @@ func TestVanishedWhileClosed(t *testing.T) {
 	r.expectSet("one two another").await(func() bool {
 		r.collector.mu.Lock()
 		defer r.collector.mu.Unlock()
-		return r.collector.ended == 1 && r.collector.marks[old.place.stream] == nil
+		return r.collector.ended == 1 && r.collector.watermarks[old.place.stream] == nil
 	})
 	if n := r.tailer.Counts()["vanished_files"]; n != 1 || said("vanished while it was closed") != 1 {
 		t.Errorf("%d files vanished; logged is %s", n, log.String())

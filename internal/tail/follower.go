@@ -234,7 +234,7 @@ func (f *follower) vanished() bool {
 		"lines written to it behind this offset are lost unless it is found",
 		"path", f.path, "offset", f.place.local.Offset)
 	f.mu.Lock()
-	known := !f.place.stream.IsZero() && f.t.marks.get(f.place.stream) != nil
+	known := !f.place.stream.IsZero() && f.t.positions.get(f.place.stream) != nil
 	f.mu.Unlock()
 	if !known {
 		f.t.counts.vanished.Add(1) // else it is counted as missing
@@ -249,7 +249,7 @@ func (f *follower) end(ctx context.Context) {
 	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: f.place.stream, Epoch: local.epoch,
 		Offset: local.Offset, End: local.Offset, Before: local.Tail, After: local.Tail})
 	if err != nil && !f.t.Lossy {
-		return // the mark stays, and the next start tries again
+		return // the saved position stays, and the next start tries again
 	}
 	f.t.forget(f.place.stream)
 	f.t.Log.Info("file is gone and all its lines are acknowledged", "path", f.path, "bytes", local.Offset)

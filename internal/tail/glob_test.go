@@ -109,7 +109,7 @@ func BenchmarkLook(b *testing.B) {
 	}
 	tl := &Tailer{Settings: Settings{Tables: []Table{{Paths: []string{filepath.Join(root, "*/*/*/a.log")}}}, State: b.TempDir(), Out: newCollector(), Lossy: true}}
 	tl.defaults()
-	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
+	tl.positions = &savedPositions{list: make(map[wire.StreamID]*savedPosition)}
 	tl.look(b.Context())
 	for b.Loop() {
 		tl.look(b.Context())

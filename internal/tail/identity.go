@@ -122,18 +122,18 @@ func (f *follower) identity() []byte {
 	return id.append(nil)
 }
 
-// mark returns the follower's place as a mark.
-func (f *follower) mark() *mark {
+// position returns the follower's place as a saved position.
+func (f *follower) position() *savedPosition {
 	f.mu.Lock()
 	sent := f.place.sent.Offset
 	f.mu.Unlock()
-	return f.markOf(f.place.stream, &f.place.local, sent)
+	return f.positionOf(f.place.stream, &f.place.local, sent)
 }
 
-// markOf returns a mark of a stream in this follower's file.
-func (f *follower) markOf(id wire.StreamID, b *localState, sent int64) *mark {
-	return &mark{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: slices.Clone(b.trail), Lines: b.lines, Log: b.log,
-		Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.unsent, identity: f.id()}
+// positionOf returns a saved position of a stream in this follower's file.
+func (f *follower) positionOf(id wire.StreamID, b *localState, sent int64) *savedPosition {
+	return &savedPosition{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: slices.Clone(b.trail), Lines: b.lines,
+		Log: b.log, Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.unsent, identity: f.id()}
 }
 
 // beginning is what is remembered of a file's first bytes.
@@ -165,25 +165,25 @@ func (f *file) headSums() []wire.Hash {
 	return b.sums
 }
 
-// sameDisk reports whether a mark's file is on this file's file system.
-func (f *follower) sameDisk(m *mark) bool {
+// sameDisk reports whether a saved position's file is on this file's file system.
+func (f *follower) sameDisk(m *savedPosition) bool {
 	if m.system != 0 && f.file.system != 0 {
 		return m.system == f.file.system
 	}
 	return m.device == f.key.device
 }
 
-// has reports whether the file holds what was sent of a mark's file: the same beginning, and
-// the same bytes before the mark.
-func (f *follower) has(m *mark) bool {
+// has reports whether the file holds what was sent of a saved position's file: the same beginning, and
+// the same bytes before the saved position.
+func (f *follower) has(m *savedPosition) bool {
 	return m.Offset > 0 && m.head.begins(f.file.headSums()) && f.file.holds(m.Point)
 }
 
-// sameFile reports whether a mark's file is this one. A file system uses a handle only once,
+// sameFile reports whether a saved position's file is this one. A file system uses a handle only once,
 // so within it a handle is proof, whatever the content is now. After another boot or mount
 // the file system may look like another one: then the content must agree. It must agree
 // with an inode, too, which is used again.
-func (f *follower) sameFile(m *mark) bool {
+func (f *follower) sameFile(m *savedPosition) bool {
 	byHandle := len(f.file.handle) > 0 && len(m.handle) > 0
 	switch {
 	case byHandle && !bytes.Equal(f.file.handle, m.handle), !byHandle && m.inode != f.key.inode:

@@ -15,26 +15,26 @@ import (
 	"fanin/internal/wire"
 )
 
-// changeMarks changes all that both sides remember of files, while the agent is away.
-func (r *rig) changeMarks(change func(*mark)) *rig {
+// changePositions changes all that both sides remember of files, while the agent is away.
+func (r *rig) changePositions(change func(*savedPosition)) *rig {
 	r.Helper()
 	path := filepath.Join(r.state, "marks")
 	b, err := os.ReadFile(path)
 	if err != nil {
 		r.Fatal(err)
 	}
-	list, err := parseMarks(b)
+	list, err := parsePositions(b)
 	if err != nil {
 		r.Fatal(err)
 	}
 	for _, m := range list {
 		change(m)
 	}
-	if err := os.WriteFile(path, formatMarks(list, false), 0o640); err != nil {
+	if err := os.WriteFile(path, formatPositions(list, false), 0o640); err != nil {
 		r.Fatal(err)
 	}
 	for id, b := range r.collector.ident {
-		m := &mark{Point: r.collector.marks[id].Point}
+		m := &savedPosition{Point: r.collector.watermarks[id].Point}
 		if m.identity, err = parseIdentity(b); err != nil {
 			r.Fatal(err)
 		}
@@ -48,12 +48,12 @@ func (r *rig) changeMarks(change func(*mark)) *rig {
 // another number, and perhaps another id; nothing is sent again, and a file that was
 // renamed meanwhile is found.
 func TestDeviceNumberChanged(t *testing.T) {
-	for name, change := range map[string]func(*mark){
-		"device":                     func(m *mark) { m.device += 7 },
-		"device and file system":     func(m *mark) { m.device += 7; m.system += 7 },
-		"device, no id":              func(m *mark) { m.device += 7; m.system = 0 },
-		"device, no handle":          func(m *mark) { m.device += 7; m.handle = nil },
-		"all but number and content": func(m *mark) { m.device += 7; m.system = 0; m.handle = nil; m.path = "/elsewhere/a.log" },
+	for name, change := range map[string]func(*savedPosition){
+		"device":                     func(m *savedPosition) { m.device += 7 },
+		"device and file system":     func(m *savedPosition) { m.device += 7; m.system += 7 },
+		"device, no id":              func(m *savedPosition) { m.device += 7; m.system = 0 },
+		"device, no handle":          func(m *savedPosition) { m.device += 7; m.handle = nil },
+		"all but number and content": func(m *savedPosition) { m.device += 7; m.system = 0; m.handle = nil; m.path = "/elsewhere/a.log" },
 	} {
 		for _, keepState := range []bool{true, false} {
 			for _, renamed := range []string{"", "a.log.1", "old"} {
@@ -63,7 +63,7 @@ func TestDeviceNumberChanged(t *testing.T) {
 					}
 					r := newRig(t).append("a.log", "1\n2\n").append("b.log", "3\n").run().expectSet("1 2 3")
 					r.halt()
-					r.changeMarks(change).append("a.log", "4\n")
+					r.changePositions(change).append("a.log", "4\n")
 					if renamed != "" {
 						r.rename("a.log", renamed).append("a.log", "5\n")
 					}
@@ -100,17 +100,17 @@ func TestNumberGivenAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.changeMarks(func(m *mark) { m.inode, m.handle, m.path = keyOf(fi).inode, nil, r.path("a.log") })
+	r.changePositions(func(m *savedPosition) { m.inode, m.handle, m.path = keyOf(fi).inode, nil, r.path("a.log") })
 	r.run().expect("one two three four")
 }
 
-// TestDeviceBreaksTies: of two files with one handle and one content, the one on
-// the mark's device is the mark's.
+// TestDeviceBreaksTies: of two files with one handle and one content, the saved
+// position is that of the one on its device.
 func TestDeviceBreaksTies(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n2\n").append("b.log", "1\n2\n")
 	tl := &Tailer{Settings: Settings{State: t.TempDir()}}
 	tl.defaults()
-	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
+	tl.positions = &savedPositions{list: make(map[wire.StreamID]*savedPosition)}
 	var files []*follower
 	for _, name := range []string{"a.log", "b.log"} {
 		fi, err := os.Stat(r.path(name))
@@ -127,9 +127,9 @@ func TestDeviceBreaksTies(t *testing.T) {
 	}
 	files[0].key.device++
 	c, _ := files[1].file.cursorAt(4, 0)
-	m := files[1].markOf(wire.NewStreamID(), &localState{cursor: c, epoch: 1}, 0)
+	m := files[1].positionOf(wire.NewStreamID(), &localState{cursor: c, epoch: 1}, 0)
 	m.path = r.path("a.log")
-	tl.marks.put(m)
+	tl.positions.put(m)
 	tl.identify(files)
 	if files[1].place.stream != m.Stream || !files[0].place.stream.IsZero() {
 		t.Errorf("the mark went to %v and %v", files[0].place.stream, files[1].place.stream)
@@ -286,7 +286,7 @@ func (r *rig) owner(agent string) *rig {
 }
 
 // TestHostRenamed: under another id the collector knows none of the streams, so
-// each file resumes at its mark as a new one.
+// each file resumes at its saved position as a new one.
 func TestHostRenamed(t *testing.T) {
 	const files = 1000
 	r := newRig(t).owner("old-name")
@@ -298,8 +298,8 @@ func TestHostRenamed(t *testing.T) {
 	}
 	r.run().expectSet(want.String())
 	r.halt()
-	old := r.collector.marks
-	r.collector.marks = make(map[wire.StreamID]*wire.Watermark) // they are another agent's
+	old := r.collector.watermarks
+	r.collector.watermarks = make(map[wire.StreamID]*wire.Watermark) // they are another agent's
 	for i := range files {
 		text := fmt.Sprintf("g%d\n", i)
 		want.WriteString(text)
@@ -313,7 +313,7 @@ func TestHostRenamed(t *testing.T) {
 	if len(r.collector.skips) > 0 {
 		t.Errorf("skipped %v", r.collector.skips)
 	}
-	for id := range r.collector.marks {
+	for id := range r.collector.watermarks {
 		if old[id] != nil {
 			t.Fatal("a stream of the other agent was opened")
 		}
@@ -336,7 +336,7 @@ func TestHostRenamedInDoubt(t *testing.T) {
 	}
 	r.collector.mu.Unlock()
 	r.append("a.log", "22\n").await(lost.Load).halt()
-	r.collector.marks, r.collector.failing = make(map[wire.StreamID]*wire.Watermark), nil
+	r.collector.watermarks, r.collector.failing = make(map[wire.StreamID]*wire.Watermark), nil
 	r.append("a.log", "3\n").owner("new-name").run().expect("1 22 22 3")
 	if n := r.tailer.Counts()["maybe_doubled_bytes"]; n != 3 {
 		t.Errorf("%d bytes are counted as perhaps doubled, want 3", n)

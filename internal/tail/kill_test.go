@@ -14,11 +14,11 @@ import (
 // killed is a rig whose agent is killed at one of its calls to the collector.
 type killed struct {
 	*rig
-	at     int    // the call, from 1
-	stored bool   // the collector accepts that call, and the answer is lost
-	calls  int    // so far
-	dead   bool   // under collector.mu
-	marks  []byte // as they were on the disk then; nil: there were none
+	at        int    // the call, from 1
+	stored    bool   // the collector accepts that call, and the answer is lost
+	calls     int    // so far
+	dead      bool   // under collector.mu
+	positions []byte // as they were on the disk then; nil: there were none
 }
 
 var errKilled = errors.New("killed")
@@ -27,7 +27,7 @@ var errKilled = errors.New("killed")
 func (k *killed) arm() {
 	kill := func() error {
 		k.dead = true
-		k.marks, _ = os.ReadFile(filepath.Join(k.state, "marks")) // an error: there are none yet
+		k.positions, _ = os.ReadFile(filepath.Join(k.state, "marks")) // an error: there are none yet
 		return errKilled
 	}
 	k.collector.fail = func(wire.Batch) error {
@@ -67,9 +67,9 @@ func (k *killed) settle(want string) {
 	}
 	k.halt()
 	path := filepath.Join(k.state, "marks")
-	if k.marks == nil {
+	if k.positions == nil {
 		os.Remove(path)
-	} else if err := os.WriteFile(path, k.marks, 0o640); err != nil {
+	} else if err := os.WriteFile(path, k.positions, 0o640); err != nil {
 		k.Fatal(err)
 	}
 }

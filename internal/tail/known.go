@@ -9,9 +9,9 @@ import (
 	"fanin/internal/wire"
 )
 
-// known returns the streams that the marks or the collector know and that have no follower.
-func (t *Tailer) known() map[wire.StreamID]*mark {
-	known := t.marks.all()
+// known returns the streams that the saved positions or the collector know and that have no follower.
+func (t *Tailer) known() map[wire.StreamID]*savedPosition {
+	known := t.positions.all()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.session.mergeInto(known)
@@ -21,15 +21,15 @@ func (t *Tailer) known() map[wire.StreamID]*mark {
 	return known
 }
 
-// merge combines what both sides know of a stream. When a process is killed, its mark is a
+// merge combines what both sides know of a stream. When a process is killed, its saved position is a
 // little older than what was acknowledged; then the collector knows better.
-func merge(m *mark, s *wire.StreamState, log logID) *mark {
+func merge(m *savedPosition, s *wire.StreamState, log logID) *savedPosition {
 	switch {
 	case m == nil:
-		m = &mark{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Log: log}
+		m = &savedPosition{Stream: s.Stream, Epoch: s.Epoch, Point: s.Point, Trail: s.Trail, Log: log}
 		m.identity, _ = parseIdentity(s.Identity)
 	case s.Epoch > m.Epoch || s.Epoch == m.Epoch && s.Offset > m.Offset:
-		newer := *m // marks are replaced, never modified
+		newer := *m // saved positions are replaced, never modified
 		newer.Epoch, newer.Point, newer.Trail, newer.Log = s.Epoch, s.Point, s.Trail, log
 		m = &newer
 	}
@@ -40,17 +40,18 @@ func merge(m *mark, s *wire.StreamState, log logID) *mark {
 // their files, so that thousands of new files find theirs among thousands.
 type registry struct {
 	t       *Tailer
-	free    map[wire.StreamID]*mark
-	byInode map[uint64][]*mark
-	byHead  map[head][]*mark
-	byPath  map[string][]*mark
+	free    map[wire.StreamID]*savedPosition
+	byInode map[uint64][]*savedPosition
+	byHead  map[head][]*savedPosition
+	byPath  map[string][]*savedPosition
 	present map[uint64][]*follower // files that exist, by inode
 	search  *search                // for files that have another name
 }
 
 func (t *Tailer) newRegistry(fresh []*follower) *registry {
-	r := &registry{t: t, free: t.known(), byInode: make(map[uint64][]*mark), byHead: make(map[head][]*mark),
-		byPath: make(map[string][]*mark), present: make(map[uint64][]*follower), search: t.newSearch()}
+	r := &registry{t: t, free: t.known(),
+		byInode: make(map[uint64][]*savedPosition), byHead: make(map[head][]*savedPosition),
+		byPath: make(map[string][]*savedPosition), present: make(map[uint64][]*follower), search: t.newSearch()}
 	if len(r.free) == 0 {
 		return r
 	}
@@ -75,7 +76,7 @@ func (t *Tailer) newRegistry(fresh []*follower) *registry {
 func (t *Tailer) identify(fresh []*follower) {
 	r := t.newRegistry(fresh)
 	defer r.search.close()
-	for _, fits := range []func(*follower) []*mark{r.sameFile, r.sameContent, r.rewritten} {
+	for _, fits := range []func(*follower) []*savedPosition{r.sameFile, r.sameContent, r.rewritten} {
 		r.match(fresh, fits)
 	}
 	for _, f := range fresh {
@@ -85,17 +86,17 @@ func (t *Tailer) identify(fresh []*follower) {
 	}
 }
 
-// pair is a file and a mark that fits it; a higher rank fits better.
+// pair is a file and a saved position that fits it; a higher rank fits better.
 type pair struct {
 	f    *follower
-	m    *mark
+	m    *savedPosition
 	rank int
 }
 
-// match assigns marks to files that have none, the best pairs first: a mark whose place the
-// file still holds precedes one that it does not; then the device, the path and at last the
-// furthest mark break ties.
-func (r *registry) match(fresh []*follower, fits func(*follower) []*mark) {
+// match assigns saved positions to files that have none, the best pairs first: one whose
+// place the file still holds precedes one whose place it does not; then the device, the
+// path and at last the furthest saved position break ties.
+func (r *registry) match(fresh []*follower, fits func(*follower) []*savedPosition) {
 	if len(r.free) == 0 {
 		return
 	}
@@ -119,7 +120,7 @@ func (r *registry) match(fresh []*follower, fits func(*follower) []*mark) {
 	}
 }
 
-func (f *follower) rank(m *mark) (rank int) {
+func (f *follower) rank(m *savedPosition) (rank int) {
 	for _, good := range []bool{f.file.holds(m.Point), m.device == f.key.device, m.path == f.path} {
 		rank *= 2
 		if good {
@@ -129,8 +130,8 @@ func (f *follower) rank(m *mark) (rank int) {
 	return rank
 }
 
-// filter keeps the marks that are free and fit.
-func (r *registry) filter(list []*mark, fits func(*mark) bool) (found []*mark) {
+// filter keeps the saved positions that are free and fit.
+func (r *registry) filter(list []*savedPosition, fits func(*savedPosition) bool) (found []*savedPosition) {
 	for _, m := range list {
 		if r.free[m.Stream] != nil && fits(m) {
 			found = append(found, m)
@@ -139,15 +140,15 @@ func (r *registry) filter(list []*mark, fits func(*mark) bool) (found []*mark) {
 	return found
 }
 
-func (r *registry) sameFile(f *follower) []*mark {
+func (r *registry) sameFile(f *follower) []*savedPosition {
 	return r.filter(r.byInode[f.key.inode], f.sameFile) // files with equal handles have equal inodes
 }
 
-// sameContent finds marks whose content a new file has: their file is gone, or was truncated
+// sameContent finds saved positions whose content a new file has: their file is gone, or was truncated
 // after it was copied. Little content of a file that is gone proves little: many files begin
 // alike. Content proves nothing about a file that still exists.
-func (r *registry) sameContent(f *follower) (found []*mark) {
-	fits := func(m *mark) bool {
+func (r *registry) sameContent(f *follower) (found []*savedPosition) {
+	fits := func(m *savedPosition) bool {
 		switch {
 		case !f.has(m):
 			return false
@@ -170,24 +171,24 @@ func (r *registry) sameContent(f *follower) (found []*mark) {
 // leastProof is how many equal bytes prove that one file is another one's copy.
 const leastProof = 1 << 10
 
-// rewritten finds the mark of the file that had this one's path, if this one holds an earlier
+// rewritten finds the saved position of the file that had this one's path, if this one holds an earlier
 // place of it: an editor replaced it by another version.
-func (r *registry) rewritten(f *follower) []*mark {
-	return r.filter(r.byPath[f.path], func(m *mark) bool {
+func (r *registry) rewritten(f *follower) []*savedPosition {
+	return r.filter(r.byPath[f.path], func(m *savedPosition) bool {
 		return lastHeld(m.Trail, f.file.holds).Offset >= leastProof && m.head.begins(f.file.headSums()) && r.gone(m)
 	})
 }
 
-// displaced reports whether a mark's file exists and no longer holds what was sent of it.
-func (r *registry) displaced(m *mark) bool {
+// displaced reports whether a saved position's file exists and no longer holds what was sent of it.
+func (r *registry) displaced(m *savedPosition) bool {
 	return slices.ContainsFunc(r.present[m.inode], func(f *follower) bool {
 		return f.sameFile(m) && !f.file.holds(m.Point)
 	})
 }
 
-// gone reports whether a mark's file is neither where it was, nor in the same directory under
+// gone reports whether a saved position's file is neither where it was, nor in the same directory under
 // another name, unless that is a backup's.
-func (r *registry) gone(m *mark) bool {
+func (r *registry) gone(m *savedPosition) bool {
 	if slices.ContainsFunc(r.present[m.inode], func(f *follower) bool { return f.sameFile(m) }) {
 		return false
 	}
@@ -209,8 +210,8 @@ func (r *registry) gone(m *mark) bool {
 	return !f.sameFile(m)
 }
 
-// assign makes a mark's stream this follower's.
-func (f *follower) assign(m *mark) {
+// assign makes a saved position's stream this follower's.
+func (f *follower) assign(m *savedPosition) {
 	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch, trail: m.Trail,
 		log: m.Log, unsent: m.Start})
 	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {

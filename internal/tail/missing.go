@@ -104,16 +104,16 @@ func (s *search) close() {
 	}
 }
 
-// places returns the directories where a mark's file may be.
-func (m *mark) places() []string {
+// places returns the directories where a saved position's file may be.
+func (m *savedPosition) places() []string {
 	if m.real != "" && filepath.Dir(m.real) != filepath.Dir(m.path) {
 		return []string{filepath.Dir(m.real), filepath.Dir(m.path)}
 	}
 	return []string{filepath.Dir(m.path)}
 }
 
-// same finds a mark's file under another name by inode and handle.
-func (s *search) same(m *mark) *sibling {
+// same finds a saved position's file under another name by inode and handle.
+func (s *search) same(m *savedPosition) *sibling {
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
 			if disk.Inode(x.info) != m.inode {
@@ -127,9 +127,9 @@ func (s *search) same(m *mark) *sibling {
 	return nil
 }
 
-// find finds a mark's file under another name: first by inode and handle, then by content. The
+// find finds a saved position's file under another name: first by inode and handle, then by content. The
 // file may be followed already, or impossible to open.
-func (s *search) find(m *mark) *sibling {
+func (s *search) find(m *savedPosition) *sibling {
 	if x := s.same(m); x != nil || m.Offset < leastProof {
 		return x
 	}
@@ -146,9 +146,9 @@ func (s *search) find(m *mark) *sibling {
 	return nil
 }
 
-// confirms reports whether the directory of a mark's file exists, on the same file system as
+// confirms reports whether the directory of a saved position's file exists, on the same file system as
 // before: only then does it mean anything that the file is missing.
-func (s *search) confirms(m *mark) bool {
+func (s *search) confirms(m *savedPosition) bool {
 	d := s.in(m.places()[0])
 	if m.system != 0 && d.system != 0 {
 		return d.there && d.system == m.system
@@ -169,7 +169,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			delete(t.missing, id)
 		}
 	}
-	byPath := func(a, b *mark) int { return cmp.Compare(a.path, b.path) }
+	byPath := func(a, b *savedPosition) int { return cmp.Compare(a.path, b.path) }
 	for _, m := range slices.SortedFunc(maps.Values(known), byPath) {
 		if m.path == "" {
 			continue
@@ -205,9 +205,9 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 	t.counts.missing.Store(uint64(len(t.missing)))
 }
 
-// covers reports whether this follower has sent everything of a mark's stream. It has another
-// stream, and the file that the mark's file was found to be.
-func (f *follower) covers(m *mark) bool {
+// covers reports whether this follower has sent everything of a saved position's stream. It has another
+// stream, and the file that the saved position's file was found to be.
+func (f *follower) covers(m *savedPosition) bool {
 	f.mu.Lock()
 	agreed, acked := f.place.agreed, f.place.local.Point.Offset
 	f.mu.Unlock()
@@ -223,8 +223,8 @@ func inodeAt(path string) uint64 {
 	return disk.Inode(fi)
 }
 
-// resumeFound follows a mark's file under the name that it has now.
-func (t *Tailer) resumeFound(ctx context.Context, m *mark, x *sibling) {
+// resumeFound follows a saved position's file under the name that it has now.
+func (t *Tailer) resumeFound(ctx context.Context, m *savedPosition, x *sibling) {
 	f := x.f
 	x.f = nil
 	x.by = f
@@ -244,7 +244,7 @@ func (t *Tailer) inherit(f *follower, path string) {
 
 // endMissing ends the stream of a file that is gone for good, on a goroutine that ends with
 // the outcome.
-func (t *Tailer) endMissing(ctx context.Context, m *mark, a *absence) {
+func (t *Tailer) endMissing(ctx context.Context, m *savedPosition, a *absence) {
 	t.running.Go(func() {
 		err := t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: m.Stream, Epoch: m.Epoch,
 			Offset: m.Offset, End: m.Offset, Before: m.Tail, After: m.Tail})
@@ -261,6 +261,6 @@ func (t *Tailer) endMissing(ctx context.Context, m *mark, a *absence) {
 
 // forget removes what is known of a stream that ended.
 func (t *Tailer) forget(id wire.StreamID) {
-	t.marks.remove(id)
+	t.positions.remove(id)
 	t.session.forget(id)
 }

@@ -62,7 +62,7 @@ func TestMountedLate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if empty {
-			r.changeMarks(func(m *mark) { m.device, m.system = m.device+7, m.system+7 }) // the disk is not the one below it
+			r.changePositions(func(m *savedPosition) { m.device, m.system = m.device+7, m.system+7 }) // the disk is not the one below it
 			if err := os.MkdirAll(filepath.Join(at, "app"), 0o750); err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +95,7 @@ func TestAbsenceBeginsAnew(t *testing.T) {
 	tree(t, dir, "a.log")
 	tl := &Tailer{Settings: Settings{State: t.TempDir(), Out: newCollector(), Forget: time.Hour}}
 	tl.defaults()
-	tl.marks = &marks{list: make(map[wire.StreamID]*mark)}
+	tl.positions = &savedPositions{list: make(map[wire.StreamID]*savedPosition)}
 	fi, err := os.Stat(filepath.Join(dir, "a.log"))
 	if err != nil {
 		t.Fatal(err)
@@ -104,9 +104,9 @@ func TestAbsenceBeginsAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := f.markOf(wire.NewStreamID(), &localState{epoch: 1}, 0)
+	m := f.positionOf(wire.NewStreamID(), &localState{epoch: 1}, 0)
 	f.file.close()
-	tl.marks.put(m)
+	tl.positions.put(m)
 	os.Remove(m.path)
 	tl.seekMissing(t.Context())
 	a := tl.missing[m.Stream]

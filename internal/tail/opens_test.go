@@ -9,7 +9,7 @@ import (
 
 // What the collector learns about a file's beginning when a stream is opened is how
 // the file begins then: after it was copied and truncated, not how it began before.
-// An agent that is killed before it writes its marks goes by that.
+// An agent that is killed before it writes its saved positions goes by that.
 func TestOpenTellsHowTheFileBeginsNow(t *testing.T) {
 	for name, empty := range map[string]bool{"seen empty": true, "grown at once": false} {
 		t.Run(name, func(t *testing.T) { openTells(t, empty) })
@@ -35,7 +35,7 @@ func openTells(t *testing.T, empty bool) {
 	waittest.Until(t, "the new content is kept", func() bool { return strings.Count(r.collector.lines(), "new") == 900 })
 	r.collector.mu.Lock()
 	defer r.collector.mu.Unlock()
-	for id, m := range r.collector.marks {
+	for id, m := range r.collector.watermarks {
 		if m.Offset != int64(len(anew)) {
 			continue
 		}

@@ -14,7 +14,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// own marks a directory as the log's, as a collector does: with a lock beside the
+// own saved positions a directory as the log's, as a collector does: with a lock beside the
 // live file, and with one in the state directory.
 func (r *rig) own(lock string, log wire.StreamID) {
 	r.Helper()

@@ -7,7 +7,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// localState is what this side knows of a stream: from its mark, or from what was
+// localState is what this side knows of a stream: from its saved position, or from what was
 // acknowledged since.
 type localState struct {
 	cursor              // the acknowledged place
@@ -17,7 +17,7 @@ type localState struct {
 	unsent bool         // nothing was ever sent
 }
 
-// logID names one incarnation of a log. A mark is believed before the collector's
+// logID names one incarnation of a log. A saved position is believed before the collector's
 // watermark only when the incarnation changed.
 type logID struct{ log, incarnation wire.StreamID }
 
@@ -64,9 +64,9 @@ func (l *localState) leaveTrail(next int64) {
 //   - local.Offset <= sent.Offset. The bytes between them may be in the log.
 //   - Once agreed is set, the collector confirmed local in this process, the file was read
 //     there, and local.tail holds the bytes before it.
-//   - The stream's mark is local with sent. Whatever moves local puts the mark.
+//   - The stream's saved position is local with sent. Whatever moves local puts the saved position.
 //   - One follower has the stream. A handover first moves it to the other follower, with its
-//     mark; then this one begins a new stream.
+//     saved position; then this one begins a new stream.
 type progress struct {
 	stream   wire.StreamID
 	local    localState
@@ -94,12 +94,12 @@ func (p *progress) acceptHandover() {
 	}
 }
 
-// advance makes c the acknowledged place, and marks it.
+// advance makes c the acknowledged place, and saves it.
 func (f *follower) advance(c cursor) {
 	f.mu.Lock()
 	f.place.advance(c)
 	f.report.trouble = ""
 	f.mu.Unlock()
 	f.reading.grown = time.Now()
-	f.t.marks.put(f.mark())
+	f.t.positions.put(f.position())
 }

@@ -159,7 +159,7 @@ func (f *follower) reportAlike(sent int64) {
 // replaceAtTrail starts the file at the last place of the one before it that it holds,
 // of those that are remembered.
 func (f *follower) replaceAtTrail(stream wire.StreamID, sent wire.Point) {
-	if m := f.t.marks.get(stream); m != nil {
+	if m := f.t.positions.get(stream); m != nil {
 		f.startAt(lastHeld(m.Trail, f.file.holds))
 	}
 	from := f.place.local.Offset

@@ -143,7 +143,7 @@ func TestReplacedWhileAway(t *testing.T) {
 	}
 }
 
-// TestShortFileReplacedWhileAway: without a trail, the place before the mark decides.
+// TestShortFileReplacedWhileAway: without a trail, the place before the saved position decides.
 func TestShortFileReplacedWhileAway(t *testing.T) {
 	old := numbered("old", 500)
 	r := newRig(t).append("a.log", old).run().expectSet(old)
@@ -235,16 +235,16 @@ func TestRegrownWhileSending(t *testing.T) {
 	}
 }
 
-// TestMarkIsNotAheadOfTheAck: a mark that knows of lines before they are kept
+// TestPositionIsNotAheadOfTheAck: a saved position that knows of lines before they are kept
 // would have them skipped when the collector loses its state.
-func TestMarkIsNotAheadOfTheAck(t *testing.T) {
+func TestPositionIsNotAheadOfTheAck(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n").run().expect("1")
 	tried := make(chan struct{}, 1)
 	r.collector.refuse(func(b wire.Batch) error {
 		if b.Op != wire.OpData {
 			return nil
 		}
-		if m := r.tailer.marks.get(b.Stream); m.Offset != b.Offset {
+		if m := r.tailer.positions.get(b.Stream); m.Offset != b.Offset {
 			t.Errorf("the mark is at %d while a batch from %d on is being sent", m.Offset, b.Offset)
 		}
 		select {
@@ -257,17 +257,17 @@ func TestMarkIsNotAheadOfTheAck(t *testing.T) {
 	<-tried
 	<-tried // the first try is over, whatever was noted of it
 	r.halt()
-	b, err := os.ReadFile(r.tailer.marks.path)
+	b, err := os.ReadFile(r.tailer.positions.path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := parseMarks(b)
+	list, err := parsePositions(b)
 	if err != nil || len(list) != 1 || list[0].Offset != 2 || list[0].Sent != 4 || bytes.Contains(b, []byte(`"live"`)) {
-		t.Errorf("%v; the marks are %s", err, b)
+		t.Errorf("%v; the saved positions are %s", err, b)
 	}
 	r.collector.refuse(nil)
 	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.watermarks = make(map[wire.StreamID]*wire.Watermark)
 	r.run().expect("1 2")
 	if got := fmt.Sprint(r.collector.skips); got != "[0..2]" {
 		t.Errorf("skipped %s", got)

@@ -159,7 +159,7 @@ func onceEach(holds func(wire.Point) bool) func(wire.Point) bool {
 
 // open opens the stream as planned, and skips what is in the log already. The file's
 // beginning is read for it: the file may begin otherwise than before, and an agent
-// that lost its marks goes by what the collector knows of it.
+// that lost its saved positions goes by what the collector knows of it.
 func (f *follower) open(ctx context.Context, p plan) error {
 	f.file.begins.Store(nil)
 	b := wire.Batch{Op: wire.OpOpen, Stream: f.place.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
@@ -202,7 +202,7 @@ func (f *follower) agree(p plan, id logID) error {
 	return nil
 }
 
-// resumeLossy resumes at the mark alone.
+// resumeLossy resumes at the saved position alone.
 func (f *follower) resumeLossy() error {
 	local := &f.place.local
 	p := plan{epoch: local.epoch, base: local.Point}

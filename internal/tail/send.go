@@ -71,7 +71,7 @@ func (f *follower) sendOne(ctx context.Context, r *read) (ahead read, err error)
 	f.t.pool.put(r.block)
 	if err != nil {
 		f.t.pool.put(ahead.block)
-		f.t.marks.put(f.mark()) // it notes what may be in the log
+		f.t.positions.put(f.position()) // it notes what may be in the log
 		f.blocks.failed(len(r.block), err)
 		return read{}, err
 	}

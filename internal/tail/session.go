@@ -77,8 +77,8 @@ func (s *session) logLocked() logID {
 	return logID{s.welcome.Log, s.welcome.Incarnation}
 }
 
-// mergeInto adds what the collector knows of the streams to what marks know.
-func (s *session) mergeInto(known map[wire.StreamID]*mark) {
+// mergeInto adds what the collector knows of the streams to what saved positions know.
+func (s *session) mergeInto(known map[wire.StreamID]*savedPosition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, x := range s.streams {
@@ -93,12 +93,12 @@ func (s *session) forget(id wire.StreamID) {
 	delete(s.streams, id)
 }
 
-// knowsMore reports whether the collector knows streams that are not among the marks.
-func (s *session) knowsMore(marks map[wire.StreamID]*mark) bool {
+// knowsMore reports whether the collector knows streams that are not among the saved positions.
+func (s *session) knowsMore(positions map[wire.StreamID]*savedPosition) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id := range s.streams {
-		if marks[id] == nil {
+		if positions[id] == nil {
 			return true
 		}
 	}
@@ -131,17 +131,17 @@ func (t *Tailer) awaitWelcome(ctx context.Context) error {
 	}
 }
 
-// Known is a welcome with what the marks know of the log: for a way out that may be
-// gone while no collector answers. It is empty before Run has read the marks.
+// Known is a welcome with what the saved positions know of the log: for a way out that may be
+// gone while no collector answers. It is empty before Run has read the saved positions.
 func (t *Tailer) Known() wire.Welcome {
 	var w wire.Welcome
 	t.mu.Lock()
-	marks := t.marks
+	positions := t.positions
 	t.mu.Unlock()
-	if marks == nil {
+	if positions == nil {
 		return w
 	}
-	for _, m := range marks.all() {
+	for _, m := range positions.all() {
 		w.Log, w.Incarnation = m.Log.log, m.Log.incarnation
 	}
 	return w

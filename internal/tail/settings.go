@@ -12,7 +12,7 @@ import (
 // Settings configure a Tailer. Zero fields have the defaults that are named.
 type Settings struct {
 	Tables []Table
-	State  string        // directory of the marks; required
+	State  string        // directory of the saved positions; required
 	Out    wire.Appender // accepts the lines; required
 	Agent  string        // the id under which Out sends: it owns the streams
 	Lossy  bool          // Out answers nothing: do not wait for a Welcome, number the lines

@@ -83,9 +83,9 @@ func (f *follower) unsent() (from, n int64) {
 type finder int
 
 const (
-	byNothing finder = iota
-	byName           // a table names it
-	byMark           // it is where its mark says, under another name
+	byNothing  finder = iota
+	byName            // a table names it
+	byPosition        // it is where its saved position says, under another name
 )
 
 // refound returns how the next start would find the file where it is now.
@@ -100,7 +100,7 @@ func (f *follower) refound() finder {
 	case f.t.names(name):
 		return byName
 	case name != label:
-		return byMark
+		return byPosition
 	}
 	return byNothing
 }
@@ -117,7 +117,7 @@ func (f *follower) nameNow(path, label string) string {
 	if f.file.deleted() {
 		return ""
 	}
-	for _, dir := range (&mark{identity: identity{path: label, real: f.real}}).places() {
+	for _, dir := range (&savedPosition{identity: identity{path: label, real: f.real}}).places() {
 		entries, _ := os.ReadDir(dir) // on an error there are none
 		for _, e := range entries {
 			if is(e.Info()) {
@@ -148,12 +148,12 @@ func (f *follower) leave() {
 		return
 	}
 	switch f.refound() {
-	case byMark:
+	case byPosition:
 		f.claim()
-		if f.t.marks.get(f.place.stream) == nil { // nothing of it was ever sent
-			m := f.mark()
+		if f.t.positions.get(f.place.stream) == nil { // nothing of it was ever sent
+			m := f.position()
 			m.Start = m.Start && m.Offset > 0
-			f.t.marks.put(m)
+			f.t.positions.put(m)
 		}
 	case byNothing:
 		l := Lost{Path: f.path, Offset: from, Bytes: n}

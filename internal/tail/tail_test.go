@@ -23,20 +23,20 @@ import (
 // collector is the other side: it keeps lines by compare-and-swap, as the
 // collector does, in memory.
 type collector struct {
-	mu      sync.Mutex
-	life    wire.Welcome
-	marks   map[wire.StreamID]*wire.Watermark
-	ident   map[wire.StreamID][]byte
-	order   []string // all lines, as they were kept
-	skips   []string
-	ended   int
-	labels  bool                     // keep the sources of lines, too
-	fail    func(b wire.Batch) error // before anything is kept
-	failing func(b wire.Batch) error // after it was kept: the answer is lost
+	mu         sync.Mutex
+	life       wire.Welcome
+	watermarks map[wire.StreamID]*wire.Watermark
+	ident      map[wire.StreamID][]byte
+	order      []string // all lines, as they were kept
+	skips      []string
+	ended      int
+	labels     bool                     // keep the sources of lines, too
+	fail       func(b wire.Batch) error // before anything is kept
+	failing    func(b wire.Batch) error // after it was kept: the answer is lost
 }
 
 func newCollector() *collector {
-	return &collector{marks: make(map[wire.StreamID]*wire.Watermark), ident: make(map[wire.StreamID][]byte),
+	return &collector{watermarks: make(map[wire.StreamID]*wire.Watermark), ident: make(map[wire.StreamID][]byte),
 		life: wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}}
 }
 
@@ -44,7 +44,7 @@ func (k *collector) welcome() wire.Welcome {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	w := k.life
-	for id, m := range k.marks {
+	for id, m := range k.watermarks {
 		w.Streams = append(w.Streams, wire.StreamState{Stream: id, Identity: k.ident[id], Watermark: *m})
 	}
 	return w
@@ -71,14 +71,14 @@ func (k *collector) Append(ctx context.Context, b wire.Batch) error {
 }
 
 func (k *collector) append(b *wire.Batch) error {
-	m := k.marks[b.Stream]
+	m := k.watermarks[b.Stream]
 	if b.Kind == wire.StreamLossy {
 		k.keep(b)
 		return nil
 	}
 	switch {
 	case b.Op == wire.OpOpen && m == nil, b.Op == wire.OpOpen && b.Epoch == m.Epoch+1:
-		k.marks[b.Stream] = &wire.Watermark{Epoch: b.Epoch, Point: wire.Point{Offset: b.Offset, Tail: b.Before}}
+		k.watermarks[b.Stream] = &wire.Watermark{Epoch: b.Epoch, Point: wire.Point{Offset: b.Offset, Tail: b.Before}}
 		k.ident[b.Stream] = b.Identity
 		return nil
 	case m == nil && b.Op == wire.OpEnd:
@@ -96,7 +96,7 @@ func (k *collector) append(b *wire.Batch) error {
 		return nil
 	case wire.OpEnd:
 		k.ended++
-		delete(k.marks, b.Stream)
+		delete(k.watermarks, b.Stream)
 		return nil
 	case wire.OpSkip:
 		k.skips = append(k.skips, fmt.Sprintf("%d..%d", b.Offset, b.End))
@@ -368,7 +368,7 @@ func TestNewIncarnation(t *testing.T) {
 	r.halt()
 	r.append("a.log", "3\n")
 	r.collector.life = wire.Welcome{Log: wire.NewStreamID(), Incarnation: wire.NewStreamID()}
-	r.collector.marks = make(map[wire.StreamID]*wire.Watermark)
+	r.collector.watermarks = make(map[wire.StreamID]*wire.Watermark)
 	r.run().expect("1 2 3")
 	if got := strings.Join(r.collector.skips, " "); got != "0..4" {
 		t.Errorf("skipped %q, want 0..4: what the log had in its earlier incarnation", got)
@@ -509,7 +509,7 @@ func TestHalves(t *testing.T) {
 	}
 }
 
-func TestDamagedMarks(t *testing.T) {
+func TestDamagedPositions(t *testing.T) {
 	r := newRig(t).append("a.log", "1\n").run().expect("1")
 	r.halt()
 	b, err := os.ReadFile(filepath.Join(r.state, "marks"))
@@ -524,18 +524,18 @@ func TestDamagedMarks(t *testing.T) {
 	}
 }
 
-func FuzzMarks(f *testing.F) {
-	m := &mark{Stream: wire.NewStreamID(), Epoch: 2, Point: wire.Point{Offset: 9, Tail: 1 << 63}, Trail: []wire.Point{{Offset: 3, Tail: 4}},
+func FuzzPositions(f *testing.F) {
+	m := &savedPosition{Stream: wire.NewStreamID(), Epoch: 2, Point: wire.Point{Offset: 9, Tail: 1 << 63}, Trail: []wire.Point{{Offset: 3, Tail: 4}},
 		identity: identity{handle: []byte{1, 2}, path: "/var/log/a b\n"}}
-	f.Add(formatMarks([]*mark{m}, true))
-	f.Add([]byte(marksHeader + "\n"))
+	f.Add(formatPositions([]*savedPosition{m}, true))
+	f.Add([]byte(positionsHeader + "\n"))
 	f.Add([]byte("fanin-marks 1\n00000000 {}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := parseMarks(b)
+		list, err := parsePositions(b)
 		if err != nil {
 			return
 		}
-		again, err := parseMarks(formatMarks(list, false))
+		again, err := parsePositions(formatPositions(list, false))
 		if err != nil || len(again) > len(list) {
 			t.Fatalf("%d marks were read as %d: %v", len(list), len(again), err)
 		}

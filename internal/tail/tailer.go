@@ -24,7 +24,7 @@ import (
 // Tailer follows all files of its tables. Set the Settings, then call Run. Welcome may
 // be called before Run and at any time after.
 //
-//   - mu guards the index, marks, reused, echoes and lost. It is locked before
+//   - mu guards the index, positions, reused, echoes and lost. It is locked before
 //     follower.mu and session.mu, never after them.
 //   - Only Run's goroutine looks for files. lookout is its own.
 //   - Each file that is followed is in the index, and each stream has at most one
@@ -43,10 +43,10 @@ type Tailer struct {
 
 	mu sync.Mutex
 	index
-	marks  *marks
-	reused []reused
-	echoes map[fileKey]bool // files that grew only when their own lines were sent
-	lost   []Lost           // by the stop
+	positions *savedPositions
+	reused    []reused
+	echoes    map[fileKey]bool // files that grew only when their own lines were sent
+	lost      []Lost           // by the stop
 }
 
 // lookout is what the search for files remembers. It belongs to Run's goroutine.
@@ -68,18 +68,18 @@ func (t *Tailer) defaults() {
 }
 
 // Run follows files until ctx ends. Then it waits for the files that no start would find
-// and for the batches that were sent, and writes the marks.
+// and for the batches that were sent, and writes the saved positions.
 func (t *Tailer) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.defaults()
 	t.mu.Unlock()
-	marks, first, err := openMarks(t.Disk, t.State, t.Log)
+	positions, first, err := openPositions(t.Disk, t.State, t.Log)
 	if err != nil {
 		return err
 	}
 	t.first = first
 	t.mu.Lock()
-	t.marks = marks
+	t.positions = positions
 	t.mu.Unlock()
 	if err := t.prepare(); err != nil {
 		return err
@@ -88,9 +88,9 @@ func (t *Tailer) Run(ctx context.Context) error {
 		if err := t.awaitWelcome(ctx); err != nil {
 			return err
 		}
-		if t.session.knowsMore(t.marks.all()) { // not the very first run, whatever the state says
+		if t.session.knowsMore(t.positions.all()) { // not the very first run, whatever the state says
 			t.first = false
-			t.marks.dropStarts()
+			t.positions.dropStarts()
 		}
 	}
 	before := t.known()
@@ -110,8 +110,8 @@ func (t *Tailer) Run(ctx context.Context) error {
 	stop()
 	t.running.Wait()
 	t.reportLost()
-	if serr := t.marks.write(true); serr != nil {
-		return fmt.Errorf("write the marks: %w", serr)
+	if serr := t.positions.write(true); serr != nil {
+		return fmt.Errorf("write the saved positions: %w", serr)
 	}
 	return err
 }
@@ -120,29 +120,29 @@ func (t *Tailer) Run(ctx context.Context) error {
 // which agent owns the streams, and where files begin that are followed from their end.
 // Both are durable before anything is sent.
 func (t *Tailer) prepare() error {
-	if was, streams, duplicates := t.marks.adopt(t.Agent); streams > 0 {
+	if was, streams, duplicates := t.positions.adopt(t.Agent); streams > 0 {
 		t.counts.doubled.Add(uint64(duplicates))
 		t.Log.Warn("this state belonged to an agent with another id; "+
 			"its files continue where they were, as new streams of this agent",
 			"was", was, "agent", t.Agent, "files", streams, "maybe_doubled_bytes", duplicates)
 	}
 	if t.first {
-		t.markStarts()
+		t.saveStarts()
 	}
-	err := t.marks.write(true)
+	err := t.positions.write(true)
 	if errors.Is(err, fs.ErrNotExist) && t.Alive != nil { // the directory was deleted just now
 		t.Alive() // makes it again
-		err = t.marks.write(true)
+		err = t.positions.write(true)
 	}
 	if err != nil {
-		return fmt.Errorf("write the marks: %w", err)
+		return fmt.Errorf("write the saved positions: %w", err)
 	}
 	return nil
 }
 
-// markStarts writes a mark at the end of each file that exists now and is followed from
+// saveStarts writes a saved position at the end of each file that exists now and is followed from
 // its end.
-func (t *Tailer) markStarts() {
+func (t *Tailer) saveStarts() {
 	for i := range t.Tables {
 		table := &t.Tables[i]
 		if !table.FromEnd {
@@ -159,7 +159,7 @@ func (t *Tailer) markStarts() {
 			}
 			b := newLocalState()
 			b.Point = f.file.lastLineEnd()
-			t.marks.put(f.markOf(wire.NewStreamID(), &b, 0))
+			t.positions.put(f.positionOf(wire.NewStreamID(), &b, 0))
 			f.file.close()
 		}
 	}
@@ -202,8 +202,8 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 			searched = time.Now()
 		}
 		t.wakeHidden()
-		if err := t.marks.save(); err != nil {
-			t.limited.Error("marks", "cannot write the marks; check the state directory and its disk: "+
+		if err := t.positions.save(); err != nil {
+			t.limited.Error("positions", "cannot write the saved positions; check the state directory and its disk: "+
 				"if the collector loses its state meanwhile, lines may be sent twice", "err", err)
 		}
 	}
@@ -227,11 +227,11 @@ func (t *Tailer) wakeHidden() {
 	}
 }
 
-// Abandon stops writing the marks: another agent owns their directory now.
+// Abandon stops writing the saved positions: another agent owns their directory now.
 func (t *Tailer) Abandon() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.marks != nil {
-		t.marks.abandon()
+	if t.positions != nil {
+		t.positions.abandon()
 	}
 }

@@ -20,7 +20,7 @@ func still(t *testing.T, text string) (*Tailer, *follower) {
 	tailer := &Tailer{Settings: Settings{State: dir}}
 	tailer.defaults()
 	var err error
-	if tailer.marks, _, err = openMarks(nil, dir, slog.New(slog.DiscardHandler)); err != nil {
+	if tailer.positions, _, err = openPositions(nil, dir, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	file, err := openFile(path)
@@ -47,9 +47,9 @@ func TestBackwardsWithoutTrail(t *testing.T) {
 	}
 }
 
-// TestHandOverIsMarked: a stream that continues in a copy is marked as the copy's at
+// TestHandOverIsSaved: a stream that continues in a copy is marked as the copy's at
 // once: a process that ends before the copy is read finds it there.
-func TestHandOverIsMarked(t *testing.T) {
+func TestHandOverIsSaved(t *testing.T) {
 	tailer, f := still(t, "one\ntwo\n")
 	_, g := still(t, "one\ntwo\n")
 	g.t, g.maybeCopy, g.key, g.place.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
@@ -58,7 +58,7 @@ func TestHandOverIsMarked(t *testing.T) {
 	if !tailer.handOver(t.Context(), f, g, sent) {
 		t.Fatal("the copy was not taken")
 	}
-	if m := tailer.marks.all()[f.place.stream]; m == nil || m.path != g.path || m.Point != sent.Point {
+	if m := tailer.positions.all()[f.place.stream]; m == nil || m.path != g.path || m.Point != sent.Point {
 		t.Errorf("the mark is %+v", m)
 	}
 }

@@ -63,15 +63,15 @@ func (t *Tailer) seekUnseen(ctx context.Context) {
 }
 
 // noteReusedMeanwhile notes the paths that got another file while no process followed them,
-// by the marks of the last one.
-func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*mark) {
+// by the saved positions of the last one.
+func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*savedPosition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, m := range before {
 		if g := t.byPath[m.path]; m.path == "" || g != nil && g == t.claims[id] {
 			continue
 		}
-		since := t.marks.written
+		since := t.positions.written
 		if f := t.claims[id]; f != nil {
 			f.mu.Lock()
 			since = f.modified
@@ -84,7 +84,7 @@ func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*mark) {
 // unseen finds files that had a path for a while since an older one had it: rotation renamed
 // them before they were seen, and no table names them. Names, dates and contents must agree.
 // They are followed; those that are compressed by now can only be reported.
-func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h reused) {
+func (t *Tailer) unseen(ctx context.Context, s *search, all []*savedPosition, h reused) {
 	var found []*sibling
 	for _, x := range s.in(filepath.Dir(h.path)).files {
 		if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) ||
@@ -125,8 +125,8 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*mark, h reused) {
 }
 
 // registered lists all known streams, followed or not.
-func (t *Tailer) registered() []*mark {
-	list := t.marks.all()
+func (t *Tailer) registered() []*savedPosition {
+	list := t.positions.all()
 	t.session.mergeInto(list)
 	return slices.Collect(maps.Values(list))
 }

@@ -7,7 +7,7 @@ import (
 
 // Welcome is the collector's answer to an agent that connects. The log id names the
 // log. The incarnation changes when the log's state was lost or is older than its
-// file; only then does an agent believe its own mark rather than a watermark.
+// file; only then does an agent use its own saved position rather than a watermark.
 type Welcome struct {
 	Log         StreamID
 	Incarnation StreamID

@@ -19,73 +19,74 @@ import (
 	"fanin/internal/wire"
 )
 
-// mark is the agent's own record of a stream: a second witness of what is in the log. It is
+// savedPosition is the agent's own record of a stream: a second witness of what is in the log. It is
 // believed before the collector's watermark only when the log's incarnation changed.
-type mark struct {
+type savedPosition struct {
 	Stream wire.StreamID
 	Epoch  uint32
 	wire.Point
 	Trail []wire.Point
 	Lines int64
 	Log   logID
-	Agent string // the owner of the stream; "" in marks of an older release
+	Agent string // the owner of the stream; "" in saved positions of an older release
 	Sent  int64  // end of the last batch that was sent; not before Point
 	Start bool   // nothing was sent of the file, which begins here
-	Live  bool   // the process went on after it wrote the mark
+	Live  bool   // the process went on after it wrote the saved position
 	identity
 }
 
-// marks holds all marks and writes them to one file, "marks", which is replaced as a whole:
+// savedPositions holds all saved positions and writes them to one file, "marks", which is
+// replaced as a whole:
 //
 //	fanin-marks 1
-//	CRC32C of the rest of the line, 8 hexadecimal digits · space · a mark as JSON
+//	CRC32C of the rest of the line, 8 hexadecimal digits · space · a saved position as JSON
 //	...
-type marks struct {
+type savedPositions struct {
 	disk *disk.Disk
 	path string
 
 	mu    sync.Mutex
-	list  map[wire.StreamID]*mark
+	list  map[wire.StreamID]*savedPosition
 	dirty bool
 	saved time.Time
 	wrote bool          // the file exists, or existed
 	left  bool          // another agent owns the directory now: write no more
 	took  time.Duration // the last write
 
-	written time.Time // when the marks that were read were written
+	written time.Time // when the saved positions that were read were written
 }
 
-const marksHeader = "fanin-marks 1"
+const positionsHeader = "fanin-marks 1"
 
-// saveEvery is how old a mark may get, unless there are so many that writing them takes
-// long. Marks matter only when the collector lost its state, so they may be a little behind.
+// saveEvery is how old a saved position may get, unless there are so many that writing them takes
+// long. Saved positions matter only when the collector lost its state, so they may be a little behind.
 const saveEvery = time.Second
 
-// openMarks reads the marks in dir. A damaged file is renamed and reported: the collector's
-// watermarks are enough. first reports that there never were any marks.
-func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool, err error) {
+// openPositions reads the saved positions in dir. A damaged file is renamed and reported:
+// the collector's watermarks are enough. first reports that there never were any.
+func openPositions(d *disk.Disk, dir string, log *slog.Logger) (m *savedPositions, first bool, err error) {
 	if err := d.MkdirAll(dir, 0o750); err != nil {
-		return nil, false, fmt.Errorf("make the directory of the marks: %w", err)
+		return nil, false, fmt.Errorf("make the directory of the saved positions: %w", err)
 	}
-	m = &marks{disk: d, path: filepath.Join(dir, "marks"), list: make(map[wire.StreamID]*mark)}
+	m = &savedPositions{disk: d, path: filepath.Join(dir, "marks"), list: make(map[wire.StreamID]*savedPosition)}
 	b, err := os.ReadFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, true, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("read the marks: %w", err)
+		return nil, false, fmt.Errorf("read the saved positions: %w", err)
 	}
 	m.wrote = true
 	if fi, err := os.Stat(m.path); err == nil {
 		m.written = fi.ModTime()
 	}
-	list, err := parseMarks(b)
+	list, err := parsePositions(b)
 	if err != nil {
 		aside := m.path + ".damaged"
-		log.Error("the marks are damaged and were renamed; the collector's watermarks decide where files continue",
-			"path", m.path, "aside", aside, "err", err)
+		log.Error("the saved positions are damaged and were renamed; "+
+			"the collector's watermarks decide where files continue", "path", m.path, "aside", aside, "err", err)
 		if err := d.Rename(m.path, aside); err != nil {
-			return nil, false, fmt.Errorf("rename the damaged marks: %w", err)
+			return nil, false, fmt.Errorf("rename the damaged saved positions: %w", err)
 		}
 	}
 	for _, x := range list {
@@ -94,54 +95,54 @@ func openMarks(d *disk.Disk, dir string, log *slog.Logger) (m *marks, first bool
 	return m, false, nil
 }
 
-// put sets a mark. It is written to the disk a little later.
-func (m *marks) put(x *mark) {
+// put sets a saved position. It is written to the disk a little later.
+func (m *savedPositions) put(x *savedPosition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.list[x.Stream], m.dirty = x, true
 }
 
-// remove removes the mark of a stream that ended.
-func (m *marks) remove(id wire.StreamID) {
+// remove removes the saved position of a stream that ended.
+func (m *savedPositions) remove(id wire.StreamID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.list, id)
 	m.dirty = true
 }
 
-// get returns a stream's mark, nil if there is none.
-func (m *marks) get(id wire.StreamID) *mark {
+// get returns a stream's saved position, nil if there is none.
+func (m *savedPositions) get(id wire.StreamID) *savedPosition {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.list[id]
 }
 
-// all returns a copy of the marks.
-func (m *marks) all() map[wire.StreamID]*mark {
+// all returns a copy of the saved positions.
+func (m *savedPositions) all() map[wire.StreamID]*savedPosition {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make(map[wire.StreamID]*mark, len(m.list))
+	all := make(map[wire.StreamID]*savedPosition, len(m.list))
 	for id, x := range m.list {
-		all[id] = x // marks are replaced, never changed
+		all[id] = x // saved positions are replaced, never changed
 	}
 	return all
 }
 
 // abandon leaves the directory to another agent.
-func (m *marks) abandon() {
+func (m *savedPositions) abandon() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.left = true
 }
 
 // deletedLocked reports whether the file was deleted.
-func (m *marks) deletedLocked() bool {
+func (m *savedPositions) deletedLocked() bool {
 	_, err := os.Lstat(m.path)
 	return m.wrote && errors.Is(err, fs.ErrNotExist)
 }
 
-// save writes the marks if they changed or were deleted, unless it did so just before.
-func (m *marks) save() error {
+// save writes the saved positions if they changed or were deleted, unless it did so just before.
+func (m *savedPositions) save() error {
 	m.mu.Lock()
 	m.dirty = m.dirty || m.deletedLocked()
 	due := m.dirty && time.Since(m.saved) >= max(saveEvery, restBlind*m.took)
@@ -152,9 +153,9 @@ func (m *marks) save() error {
 	return m.write(false)
 }
 
-// write writes the marks if they changed or were deleted; last says that nothing is sent any
+// write writes the saved positions if they changed or were deleted; last: nothing is sent any
 // more, and writes them in any case.
-func (m *marks) write(last bool) error {
+func (m *savedPositions) write(last bool) error {
 	m.mu.Lock()
 	m.dirty = m.dirty || m.deletedLocked()
 	if m.left || !m.dirty && !last {
@@ -163,12 +164,12 @@ func (m *marks) write(last bool) error {
 	}
 	began := time.Now()
 	m.dirty, m.wrote, m.saved = false, true, began
-	list := make([]*mark, 0, len(m.list))
+	list := make([]*savedPosition, 0, len(m.list))
 	for _, x := range m.list {
 		list = append(list, x)
 	}
 	m.mu.Unlock()
-	if err := m.disk.WriteFile(m.path, formatMarks(list, !last), 0o640); err != nil {
+	if err := m.disk.WriteFile(m.path, formatPositions(list, !last), 0o640); err != nil {
 		m.mu.Lock()
 		m.dirty = true
 		m.mu.Unlock()
@@ -180,8 +181,8 @@ func (m *marks) write(last bool) error {
 	return nil
 }
 
-// dropStarts removes the marks of files of which nothing was sent.
-func (m *marks) dropStarts() {
+// dropStarts removes the saved positions of files of which nothing was sent.
+func (m *savedPositions) dropStarts() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, x := range m.list {
@@ -192,17 +193,17 @@ func (m *marks) dropStarts() {
 	}
 }
 
-// adopt makes the marks this agent's. A stream belongs to the agent that opened it: under
-// another id the collector knows none of them, so each file continues at its mark as a new
-// stream. What the previous agent sent behind a mark may be sent again.
-func (m *marks) adopt(agent string) (was string, streams int, duplicates int64) {
+// adopt makes the saved positions this agent's. A stream belongs to the agent that opened it: under
+// another id the collector knows none of them, so each file continues at its saved position as a new
+// stream. What the previous agent sent behind a saved position may be sent again.
+func (m *savedPositions) adopt(agent string) (was string, streams int, duplicates int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, x := range m.list {
 		if x.Agent == "" || x.Agent == agent {
 			continue
 		}
-		mine := *x // marks are replaced, never changed
+		mine := *x // saved positions are replaced, never changed
 		mine.Stream, mine.Agent, mine.Sent = wire.NewStreamID(), agent, x.Offset
 		delete(m.list, id)
 		m.list[mine.Stream] = &mine
@@ -212,10 +213,10 @@ func (m *marks) adopt(agent string) (was string, streams int, duplicates int64) 
 	return was, streams, duplicates
 }
 
-// possibleDuplicates returns how many bytes behind the mark the collector may have without
-// an answer. A mark that was written while its process went on may be older than the
+// possibleDuplicates returns how many bytes behind the saved position the collector may have without
+// an answer. A saved position that was written while its process went on may be older than the
 // process's last batches, so the file's size is the bound then.
-func (x *mark) possibleDuplicates() int64 {
+func (x *savedPosition) possibleDuplicates() int64 {
 	end := x.Sent
 	if fi, err := os.Stat(x.path); x.Live && err == nil && disk.Inode(fi) == x.inode {
 		end = fi.Size()
@@ -223,8 +224,8 @@ func (x *mark) possibleDuplicates() int64 {
 	return max(0, end-x.Offset)
 }
 
-// markJSON is a mark in the file.
-type markJSON struct {
+// positionJSON is a saved position in the file.
+type positionJSON struct {
 	Stream      string     `json:"stream"`
 	Path        string     `json:"path"`
 	Epoch       uint32     `json:"epoch"`
@@ -247,13 +248,13 @@ type markJSON struct {
 	Live        bool       `json:"live,omitempty"`
 }
 
-// formatMarks makes the content of the file. live says that batches are sent meanwhile.
-func formatMarks(list []*mark, live bool) []byte {
-	slices.SortFunc(list, func(a, b *mark) int { return bytes.Compare(a.Stream[:], b.Stream[:]) })
+// formatPositions makes the content of the file. live: batches are sent meanwhile.
+func formatPositions(list []*savedPosition, live bool) []byte {
+	slices.SortFunc(list, func(a, b *savedPosition) int { return bytes.Compare(a.Stream[:], b.Stream[:]) })
 	var b bytes.Buffer
-	fmt.Fprintln(&b, marksHeader)
+	fmt.Fprintln(&b, positionsHeader)
 	for _, x := range list {
-		j := markJSON{Stream: x.Stream.String(), Path: x.path, Epoch: x.Epoch,
+		j := positionJSON{Stream: x.Stream.String(), Path: x.path, Epoch: x.Epoch,
 			Offset: x.Offset, Tail: uint64(x.Tail), Lines: x.Lines,
 			Log: x.Log.log.String(), Incarnation: x.Log.incarnation.String(),
 			Device: x.device, Inode: x.inode, Handle: x.handle, System: x.system,
@@ -268,17 +269,17 @@ func formatMarks(list []*mark, live bool) []byte {
 	return b.Bytes()
 }
 
-func parseMarks(b []byte) (list []*mark, err error) {
+func parsePositions(b []byte) (list []*savedPosition, err error) {
 	s := bufio.NewScanner(bytes.NewReader(b))
 	s.Buffer(nil, 1<<20)
 	for n := 1; s.Scan(); n++ {
 		if n == 1 {
-			if s.Text() != marksHeader {
-				return nil, fmt.Errorf("line 1: want %q", marksHeader)
+			if s.Text() != positionsHeader {
+				return nil, fmt.Errorf("line 1: want %q", positionsHeader)
 			}
 			continue
 		}
-		x, err := parseMark(s.Text())
+		x, err := parsePosition(s.Text())
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
@@ -290,16 +291,16 @@ func parseMarks(b []byte) (list []*mark, err error) {
 	return list, s.Err()
 }
 
-func parseMark(line string) (*mark, error) {
+func parsePosition(line string) (*savedPosition, error) {
 	sum, body, ok := strings.Cut(line, " ")
 	if !ok || sum != fmt.Sprintf("%08x", disk.Checksum([]byte(body))) {
 		return nil, errors.New("the checksum does not match")
 	}
-	var j markJSON
+	var j positionJSON
 	if err := json.Unmarshal([]byte(body), &j); err != nil {
 		return nil, err
 	}
-	x := &mark{Epoch: j.Epoch, Point: wire.Point{Offset: j.Offset, Tail: wire.Hash(j.Tail)}, Lines: j.Lines,
+	x := &savedPosition{Epoch: j.Epoch, Point: wire.Point{Offset: j.Offset, Tail: wire.Hash(j.Tail)}, Lines: j.Lines,
 		Agent: j.Agent, Sent: max(j.Sent, j.Offset), Start: j.Start, Live: j.Live,
 		identity: identity{handle: j.Handle, device: j.Device, inode: j.Inode, path: j.Path,
 			system: j.System, head: head{j.HeadBits, wire.Hash(j.Head)}, real: j.Real}}

@@ -9,11 +9,11 @@ import (
 	"fanin/internal/wire"
 )
 
-// TestMarksDeleted: a file of marks that was deleted is written again, though no
-// mark has changed; never into a directory that is another agent's by now.
-func TestMarksDeleted(t *testing.T) {
+// TestPositionsDeleted: a file of saved positions that was deleted is written again, though no
+// saved position has changed; never into a directory that is another agent's by now.
+func TestPositionsDeleted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	m, first, err := openMarks(nil, dir, slog.New(slog.DiscardHandler))
+	m, first, err := openPositions(nil, dir, slog.New(slog.DiscardHandler))
 	if err != nil || !first {
 		t.Fatalf("first %v, %v", first, err)
 	}
@@ -23,7 +23,7 @@ func TestMarksDeleted(t *testing.T) {
 	if _, err := os.Stat(m.path); err == nil {
 		t.Fatal("marks are written before there is one")
 	}
-	m.put(&mark{Stream: wire.NewStreamID(), Point: wire.Point{Offset: 7}})
+	m.put(&savedPosition{Stream: wire.NewStreamID(), Point: wire.Point{Offset: 7}})
 	for _, deleted := range []string{"", m.path, dir} {
 		if deleted != "" {
 			if err := os.RemoveAll(deleted); err != nil {
@@ -45,7 +45,7 @@ func TestMarksDeleted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("after %q was deleted: %v", deleted, err)
 		}
-		if list, err := parseMarks(b); err != nil || len(list) != 1 || list[0].Offset != 7 {
+		if list, err := parsePositions(b); err != nil || len(list) != 1 || list[0].Offset != 7 {
 			t.Fatalf("after %q was deleted: %+v, %v", deleted, list, err)
 		}
 	}
