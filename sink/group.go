@@ -21,7 +21,9 @@ type group struct {
 }
 
 // full reports whether the group is large enough for a frame.
-func (g *group) full() bool { return len(g.text)+g.extensionSize >= groupBytes }
+func (g *group) full() bool {
+	return len(g.text)+g.extensionSize >= groupBytes || len(g.names) >= endsPerFrame
+}
 
 // mayDivide reports whether a frame may end here, in the middle of a batch.
 func (g *group) mayDivide() bool { return g.full() && !g.undivided }

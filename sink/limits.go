@@ -202,4 +202,6 @@ func (w *writer) endAll(streams []*stream) error {
 	return w.commit()
 }
 
+// endsPerFrame is how many streams begin or end in one frame, so that many at once do
+// not fill the write-ahead log.
 const endsPerFrame = 1024

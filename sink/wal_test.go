@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -257,5 +258,36 @@ func TestShortLinesWithLongLabels(t *testing.T) {
 		case <-time.After(30 * time.Second):
 			t.Fatalf("%s: the writer waits for room: %d checkpoints", format, s.counts.checkpoints.Load())
 		}
+	}
+}
+
+// TestManyOpens: streams that begin at once, with names as long as they may be, do not
+// make a frame larger than the smallest write-ahead log.
+func TestManyOpens(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone, env: environment{walSize: walSizeNone}})
+	var ready, appends sync.WaitGroup
+	err := s.do(t.Context(), func(*writer) error { // the writer is busy until all have begun
+		ready.Add(8000)
+		for i := range 8000 {
+			appends.Go(func() {
+				name := strings.Repeat("n", wire.MaxName)
+				ready.Done()
+				err := s.Append(context.Background(), wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{byte(i), byte(i >> 8), 1},
+					Epoch: 1, Agent: name, Host: name, Source: name, Identity: make([]byte, wire.MaxIdentity)})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		ready.Wait()
+		return nil
+	})
+	must(t, err)
+	ended := make(chan struct{})
+	go func() { appends.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the writer waits for room: %d checkpoints", s.counts.checkpoints.Load())
 	}
 }
