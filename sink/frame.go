@@ -80,8 +80,8 @@ func (f *frame) appendHead(dst []byte) []byte {
 // errFrame is wrapped by the errors for bytes that are not a whole frame.
 var errFrame = errors.New("not a whole frame")
 
-// errNewerRelease is the error when a frame, or an entry of the catalog log, is whole, and more than this
-// release can read. It is not torn: what it holds was acknowledged.
+// errNewerRelease is the error when a frame is whole, and more than this release can
+// read. It is not torn: what it holds was acknowledged.
 var errNewerRelease = errors.New("a later release wrote it; only that release or a later one can open this log")
 
 // parseFrame reads the frame that b begins with and returns its length. The
