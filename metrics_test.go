@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write docs/metrics.md anew")
 
 var metricsTable = regexp.MustCompile(`(?s)(<!-- table: [^\n]* -->\n)(.*)(<!-- /table -->)`)
 
-// The table in docs/metrics.md is what a running collector says of itself.
+// The table in docs/metrics.md lists the metrics of a running collector.
 func TestMetricsDocument(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "collector.toml")
@@ -58,7 +58,7 @@ func TestMetricsDocument(t *testing.T) {
 		return
 	}
 	if got := string(m[2]); got != want {
-		t.Errorf("%s differs from what a collector says; remedy: go test -run TestMetricsDocument . -update\n%s", path, difference(got, want))
+		t.Errorf("%s differs from the metrics of a collector; remedy: go test -run TestMetricsDocument . -update\n%s", path, difference(got, want))
 	}
 	for _, name := range regexp.MustCompile(`\bfanin_\w+`).FindAllString(string(b), -1) {
 		if !strings.Contains(want, "`"+name+"`") {
@@ -96,13 +96,13 @@ func difference(got, want string) string {
 	return b.String()
 }
 
-// metric is what the text format says of one.
+// metric is a metric in the text format.
 type metric struct {
 	kind, help string
 	labels     map[string]map[string]bool // name -> values
 }
 
-// describe asks a collector for its metrics and makes a table of them.
+// describe requests the metrics of a collector and makes a table of them.
 func describe(t *testing.T, socket string) string {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

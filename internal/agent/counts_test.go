@@ -26,6 +26,6 @@ func TestCountsDocument(t *testing.T) {
 		}
 	}
 	for name := range counts {
-		t.Errorf("docs/metrics.md says nothing of %q", name)
+		t.Errorf("docs/metrics.md does not have %q", name)
 	}
 }
