@@ -29,7 +29,7 @@ import (
 //	              |     ^            |
 //	          positions +-- welcome -+
 //
-// A file is its own buffer: reading continues when the batch before is acknowledged.
+// A file is its own buffer: the next batch is read, but not sent, before the answer.
 type agent struct {
 	settings *settings
 	log      *slog.Logger
