@@ -75,6 +75,15 @@ func TestDocumentsTroubleshooting(t *testing.T) {
 			}
 		}
 	}
+	metrics, err := os.ReadFile("docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range regexp.MustCompile(`fanin_[a-z_]+`).FindAllString(string(b), -1) {
+		if !strings.Contains(string(metrics), "`"+name) {
+			t.Errorf("docs/troubleshooting.md names the metric %s, which docs/metrics.md does not have", name)
+		}
+	}
 	if found < 60 {
 		t.Errorf("found only %d messages: is the search right?", found)
 	}

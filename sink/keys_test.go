@@ -407,7 +407,7 @@ func TestKeyForgottenInTheSameFrame(t *testing.T) {
 	expectLines(t, s, keyLines("a", 0, 2)...)
 }
 
-// A sender that floods the table takes room from nobody but itself.
+// A sender that floods the table displaces only its own keys.
 func TestKeyFlood(t *testing.T) {
 	c := new(clock)
 	s := open(t, &Sink{env: environment{now: c.now}, Keys: KeyLimits{Keys: 40}})

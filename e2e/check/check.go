@@ -25,7 +25,7 @@ type Expect struct {
 	Written   map[int]int  // lines that each source sent
 	Kept      map[int]int  // how many of those must be there, from the first one; sources not in it: all
 	Format    string       // "syslog" (default), "json" or "raw"
-	Destroyed []string     // copies of what somebody else destroyed: these lines need not be in the log
+	Destroyed []string     // copies of what another process destroyed: these lines need not be in the log
 	Requests  map[int]bool // sources that are requests with a key: each may begin again, if its key was forgotten
 	Whole     bool         // Written is not known: whatever is there must be there from the first line to the last
 }

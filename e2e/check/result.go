@@ -9,7 +9,7 @@ import (
 type Result struct {
 	Lines     int // of ours
 	Notices   int // the log's own
-	Destroyed int // lines that are not in the log, but among what somebody else destroyed
+	Destroyed int // lines that are not in the log, but among what another process destroyed
 	Again     int // requests that began again
 	Lost      int
 	Doubled   int

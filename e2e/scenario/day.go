@@ -36,7 +36,7 @@ type plan struct {
 	calm         bool // less still, and no witnesses
 	retention    bool // files are removed, so the log cannot be held against all that was sent
 	strangers    bool // somebody else destroys lines, so a reader may see the log change
-	amnesia      bool // the log's state is lost, so nobody can hold it to its acks but the agent's saved positions
+	amnesia      bool // the log's state is lost, so only the saved positions of agents can show what it acknowledged
 }
 
 // day is a collector, an agent and programs that write logs.

@@ -256,7 +256,7 @@ func TestSlowLink(t *testing.T) {
 		partial(alone, ingesttest.Frame(1, 1, 1<<20), 100, 16<<10)
 		synctest.Wait()
 		if alone.Got(wire.KindAck) != 1 {
-			t.Error("a frame of 1 MiB did not become complete, with nobody else there")
+			t.Error("a frame of 1 MiB did not become complete, although there was no other sender")
 		}
 		alone.Conn.Close()
 		attacking := make(chan struct{})

@@ -1,5 +1,5 @@
 // Package datagram reads datagrams, and hands each to the handlers of a table until one
-// recognizes it. Nobody is answered; what the kernel drops is counted and reported.
+// recognizes it. Senders get no answer. What the kernel drops is counted and reported.
 //
 //	Listener.Serve -- reader -> Handler -> queue -- queue.run -> Out.Append
 //	                recvmmsg, one          lines by      two generations: one is

@@ -46,7 +46,7 @@ func (p Subjects) Log(log wire.StreamID, agent string) string {
 // Batch is where an agent publishes into a JetStream stream.
 func (p Subjects) Batch(agent string) string { return string(p) + ".batch." + token(agent) }
 
-// Who is where collectors are asked for their log.
+// Who returns the subject on which agents ask collectors for their log.
 func (p Subjects) Who() string { return string(p) + ".who" }
 
 // Answer is where answers to an agent go; where is the agent's own choice of tokens.

@@ -22,7 +22,7 @@ import (
 //     it is finished: accepted, a dead letter, left out by the filter, or counted as
 //     expired. Nothing else is remembered of finished lines.
 //  2. No line from next on is in any of these places.
-//  3. Whoever changes next, waiting or a member's behind, except the dispatcher, also
+//  3. A change of next, waiting or a member's behind, except the dispatcher, also
 //     changes version. The dispatcher reads the log without mu, and hands out what it
 //     read only if version is still the same.
 //  4. inFlight is the sum of the members' inFlight, and each of those is the sum of what
