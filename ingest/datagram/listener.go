@@ -191,16 +191,6 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	l.mu.Lock()
 	l.stop()
 	l.mu.Unlock()
-	done := make(chan struct{})
-	go func() { // ends with the last Serve
-		l.serving.Wait()
-		close(done)
-	}()
 	defer l.giveUp()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return ingest.Await(ctx, &l.serving)
 }

@@ -177,18 +177,8 @@ func (l *lifetime) shutdown(ctx context.Context) error {
 	l.mu.Lock()
 	l.stop()
 	l.mu.Unlock()
-	done := make(chan struct{})
-	go func() { // ends with the last Serve
-		l.serving.Wait()
-		close(done)
-	}()
 	defer l.abandon()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return ingest.Await(ctx, &l.serving)
 }
 
 // draining reports whether Shutdown was called.

@@ -173,16 +173,10 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	}
 	l.mu.Unlock()
 
-	done := make(chan struct{})
-	go func() { // ends with the last connection
-		l.serving.Wait()
-		close(done)
-	}()
 	defer l.giveUp()
-	select {
-	case <-done:
+	err := ingest.Await(ctx, &l.serving)
+	if err == nil {
 		return nil
-	case <-ctx.Done():
 	}
 	l.giveUp()
 	l.mu.Lock()
@@ -190,5 +184,5 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	for c := range l.conns.all {
 		c.raw.Close()
 	}
-	return context.Cause(ctx)
+	return err
 }
