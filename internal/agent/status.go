@@ -116,6 +116,9 @@ func noAnswer(err error, state string) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return daemon.Exitf(daemon.ExitLater,
 			"the agent with the state %s did not answer within 5s: it hangs or is stopped; see its log", state)
+	case daemon.Ended(err):
+		return daemon.Exitf(daemon.ExitUnreachable,
+			"the agent with the state %s stopped before it answered: see its log for the reason", state)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ask the agent: %w: run this as the agent's user, or as root", err)
 	}

@@ -20,6 +20,9 @@ import (
 
 var errNotRunning = errors.New("no collector is running")
 
+// errEnded: the collector ended while it was asked.
+var errEnded = errors.New("the collector stopped before it answered")
+
 // patience is how long a command waits for the collector, which answers within answerTime,
 // if only with the reason why it is not done.
 const patience = answerTime + 5*time.Second
@@ -78,6 +81,8 @@ func noAnswer(err error, socket, path string) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return daemon.Exitf(daemon.ExitLater,
 			"the collector did not answer %s on %s in time: the process hangs or is stopped; see its log", path, socket)
+	case daemon.Ended(err):
+		return daemon.Exitf(daemon.ExitUnreachable, "%w %s on %s: see its log for the reason", errEnded, path, socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("ask the collector: %w: run this as the collector's user, or as root", err)
 	}

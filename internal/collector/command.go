@@ -295,12 +295,12 @@ func (o *options) reloadCommand() *cobra.Command {
 func (o *options) drainCommand() *cobra.Command {
 	return o.command("drain", "stop the collector after it has written what it received (as SIGTERM does), and "+
 		"wait until it has stopped", func(ctx context.Context, c *cobra.Command) error {
-		if err := o.ask(ctx, "POST", "/drain", nil); err != nil {
+		// A collector that ends before it answers was already stopping: the wait is the same.
+		if err := o.ask(ctx, "POST", "/drain", nil); err != nil && !errors.Is(err, errEnded) {
 			return err
 		}
 		for until := time.Now().Add(2 * time.Minute); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
-			var e *daemon.Exit
-			if errors.As(o.ask(ctx, "GET", "/healthz", nil), &e) && e.Code == daemon.ExitUnreachable {
+			if errors.Is(o.ask(ctx, "GET", "/healthz", nil), errNotRunning) {
 				return nil
 			}
 		}
