@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -21,32 +20,11 @@ type peers struct {
 
 func peersDir() string { return filepath.Join(rig.Root(), "build", "peers") }
 
-// packages are those and what they link that a machine may not have.
-func packages() []string {
-	return []string{"rsyslog", "libestr0", "libfastjson4", "liblognorm5",
-		"syslog-ng-core", "libivykis0", "libjson-c5", "libnet1", "libwrap0", "libpcre3", "libglib2.0-0"}
-}
-
-// unpack downloads and unpacks them below root, once.
+// unpack has the script download and unpack them below root, once.
 func unpack(root string) (*peers, error) {
 	p := &peers{root: root}
-	if _, err := os.Stat(filepath.Join(root, "complete")); err != nil {
-		debs := filepath.Join(root, "debs")
-		if err := os.MkdirAll(debs, 0o755); err != nil {
-			return nil, err
-		}
-		if err := command(debs, "apt-get", append([]string{"download", "-qq"}, packages()...)...); err != nil {
-			return nil, err
-		}
-		list, _ := filepath.Glob(filepath.Join(debs, "*.deb"))
-		for _, deb := range list {
-			if err := command(debs, "dpkg", "-x", deb, root); err != nil {
-				return nil, err
-			}
-		}
-		if err := os.WriteFile(filepath.Join(root, "complete"), nil, 0o644); err != nil {
-			return nil, err
-		}
+	if err := command(rig.Root(), filepath.Join("scripts", "peers.sh")); err != nil {
+		return nil, err
 	}
 	triplet := map[string]string{"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}[runtime.GOARCH]
 	p.libs = filepath.Join(root, "usr/lib", triplet)
