@@ -109,6 +109,7 @@ func TestRequests(t *testing.T) {
 	c.send(t, "hello")
 	group(t, c, "g")
 	rows := []struct{ request, want string }{
+		{"GET /ping", `"version":"`},
 		{"GET /status", `"listen":["tcp 127.0.0.1:`},
 		{"GET /streams", `[]`},
 		{"POST /streams/forget", "error: the collector answered: which streams: give id, agent or older"},

@@ -15,10 +15,10 @@ import (
 
 // TestAnswerInTime: an answer that does not come in time says what was waited for.
 func TestAnswerInTime(t *testing.T) {
-	h := answerWithin(10*time.Millisecond, func() string { return "the writer of the log; the log accepts no lines now: the disk is full" }, func(ctx context.Context, _ url.Values) (any, error) {
+	h := overHTTP(within(10*time.Millisecond, "rotate", func() string { return "the writer of the log; the log accepts no lines now: the disk is full" }, func(ctx context.Context, _ url.Values) (any, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
-	})
+	}))
 	w := httptest.NewRecorder()
 	h(w, httptest.NewRequest("POST", "/rotate", nil))
 	if got := w.Body.String(); w.Code != 503 || !strings.Contains(got, "/rotate was not done within 10ms; it waits for the writer of the log; the log accepts no lines now: the disk is full") {

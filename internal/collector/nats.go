@@ -173,11 +173,17 @@ func (x *natsServer) service() *natsconn.Service {
 			return map[string]any{"lines": st.Lines, "commits": st.Commits, "generation": st.Generation,
 				"healthy": st.Healthy}
 		},
-		Endpoints: map[string]func(context.Context) (any, error){
-			"status": func(ctx context.Context) (any, error) { return x.s.status(ctx) },
-			"rotate": func(ctx context.Context) (any, error) { return x.s.sink.Rotate(ctx) },
-		},
+		Endpoints: x.s.endpoints(),
 	}
+}
+
+// endpoints are the requests that messages may ask, as endpoints of a micro service.
+func (c *server) endpoints() map[string]func(context.Context) (any, error) {
+	all := make(map[string]func(context.Context) (any, error))
+	for _, r := range c.messageRequests() {
+		all[r.name] = func(ctx context.Context) (any, error) { return r.answer(ctx, nil) }
+	}
+	return all
 }
 
 // stopOut ends what goes out: lines that a work queue has not acknowledged are published

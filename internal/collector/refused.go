@@ -19,7 +19,7 @@ type refusedMessage struct {
 }
 
 // refusedMessages lists the messages that the log refused and that are kept.
-func (c *server) refusedMessages() ([]refusedMessage, error) {
+func (c *server) refusedMessages(context.Context) ([]refusedMessage, error) {
 	list := []refusedMessage{}
 	for _, x := range c.sources.all() {
 		if x.refused == nil {

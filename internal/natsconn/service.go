@@ -77,5 +77,7 @@ func respond(r micro.Request, f func(ctx context.Context) (any, error)) {
 		r.Error("503", err.Error(), nil)
 		return
 	}
-	r.Respond(data)
+	if err := r.Respond(data); err != nil { // such as an answer beyond the server's max_payload
+		r.Error("503", err.Error(), nil)
+	}
 }
