@@ -30,16 +30,14 @@ func TestManual(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			examples, err := filepath.Abs("../examples")
 			env.Setenv("EXAMPLES", examples)
+			foreign(env)
 			return err
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
 				return os.Getuid() == 0, nil
 			}
-			if name == "msgpack" { // a Python that can be a worker
-				return exec.Command("/usr/bin/python3", "-c", "import msgpack").Run() == nil, nil
-			}
-			return false, nil
+			return have(name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"port":      freePort,
@@ -55,6 +53,7 @@ func TestManual(t *testing.T) {
 			"publish":    publish,
 			"ask":        ask,
 			"eventually": eventually,
+			"rsyslog":    rsyslog,
 		},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -79,11 +80,16 @@ func endpoints(ts *testscript.TestScript, nc *nats.Conn) (subjects []string) {
 }
 
 // eventually runs a command until its output matches: eventually REGEXP COMMAND ARGS...
+// The command is one of ours, or any program on the path.
 func eventually(ts *testscript.TestScript, _ bool, args []string) {
 	re := regexp.MustCompile("(?m)" + args[0])
+	name := args[1]
+	if ours := filepath.Join(programs.Dir, name); strings.HasPrefix(name, "fanin-") {
+		name = ours
+	}
 	var out []byte
 	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		c := exec.Command(filepath.Join(programs.Dir, args[1]), args[2:]...)
+		c := exec.Command(name, args[2:]...)
 		c.Dir = ts.MkAbs(".")
 		if out, _ = c.CombinedOutput(); re.Match(out) {
 			return

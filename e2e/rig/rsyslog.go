@@ -23,7 +23,7 @@ func Rsyslog(config, pidFile string) (args, env []string, err error) {
 			continue
 		}
 		dir := filepath.Dir(redis[0])
-		return []string{program, "-n", "-x", "-M", dir, "-f", config, "-i", pidFile},
+		return []string{program, "-n", "-M", dir, "-f", config, "-i", pidFile},
 			[]string{"LD_LIBRARY_PATH=" + filepath.Dir(dir)}, nil
 	}
 	return nil, nil, errNoRsyslog

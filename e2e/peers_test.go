@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"fanin/e2e/rig"
+)
+
+// python is Debian's, which has the libraries that make setup installs.
+const python = "/usr/bin/python3"
+
+// have says whether this machine has a foreign program or library. All but node
+// come with make setup.
+func have(name string) (bool, error) {
+	switch name {
+	case "redis":
+		_, server := exec.LookPath("redis-server")
+		_, client := exec.LookPath("redis-cli")
+		return server == nil && client == nil, nil
+	case "pyredis":
+		return exec.Command(python, "-c", "import redis").Run() == nil, nil
+	case "pyzmq":
+		return exec.Command(python, "-c", "import zmq").Run() == nil, nil
+	case "msgpack": // a Python that can be a worker
+		return exec.Command(python, "-c", "import msgpack").Run() == nil, nil
+	case "nodezmq":
+		_, ok := rig.NodeModules()
+		return ok, nil
+	case "rsyslog": // with its modules for ZeroMQ and Redis
+		_, _, err := rig.Rsyslog("", "")
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("no such condition: %s", name)
+}
+
+// foreign lets a script name what is not on the path: $PYTHON, and $NODE_PATH, where
+// node looks for packages.
+func foreign(env *testscript.Env) {
+	env.Setenv("PYTHON", python)
+	dir, _ := rig.NodeModules()
+	env.Setenv("NODE_PATH", dir)
+}
+
+// rsyslog writes a script that runs rsyslog with a configuration: rsyslog CONFIG
+// SCRIPT. Where rsyslog is differs: installed, or unpacked beside syslog-ng.
+func rsyslog(ts *testscript.TestScript, _ bool, args []string) {
+	config := ts.MkAbs(args[0])
+	command, env, err := rig.Rsyslog(config, filepath.Join(filepath.Dir(config), args[0]+".pid"))
+	ts.Check(err)
+	text := "#!/bin/sh\nexec env"
+	for _, word := range append(env, command...) {
+		text += fmt.Sprintf(" '%s'", word)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text+"\n"), 0o755))
+}
