@@ -68,7 +68,7 @@ func configured(t *testing.T, more string) (c *server, path string) {
 // address is where a collector listens, by kind.
 func (c *server) address(t *testing.T, kind string) string {
 	t.Helper()
-	for _, x := range c.sources.serving() {
+	for _, x := range c.listeners.serving() {
 		if x.kind == kind {
 			return x.address
 		}

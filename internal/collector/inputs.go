@@ -37,8 +37,8 @@ type input interface {
 	check(c *checks)
 	// needs is what the input needs from the machine.
 	needs() needs
-	// open binds or connects. No lines are accepted before source.serve is called.
-	open(ctx context.Context, s *server, conns int) (*source, error)
+	// open binds or connects. No lines are accepted before listener.serve is called.
+	open(ctx context.Context, s *server, conns int) (*listener, error)
 }
 
 // checks is what a table is checked with.

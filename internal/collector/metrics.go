@@ -20,7 +20,7 @@ func (c *server) registry() *prometheus.Registry {
 	if c.web != nil {
 		r.MustRegister(c.web)
 	}
-	for _, x := range c.sources.all() {
+	for _, x := range c.listeners.all() {
 		r.MustRegister(x.metrics...)
 	}
 	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, collectors.NewGoCollector(),

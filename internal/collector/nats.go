@@ -39,14 +39,14 @@ type natsServer struct {
 
 // open connects to the server, which may be absent, and begins with the ways out: a
 // group must be there before the first line.
-func (t *natsTable) open(ctx context.Context, s *server, _ int) (*source, error) {
+func (t *natsTable) open(ctx context.Context, s *server, _ int) (*listener, error) {
 	x := &natsServer{s: s, table: t, in: t.listener(s), stop: func() {}}
 	if err := x.connect(ctx); err != nil {
 		x.stopOut()
 		x.close()
 		return nil, err
 	}
-	src := &source{kind: "nats", address: t.URL, stopOut: x.stopOut, close: x.close, trouble: x.trouble, refused: x.in}
+	src := &listener{kind: "nats", address: t.URL, stopOut: x.stopOut, close: x.close, trouble: x.trouble, refused: x.in}
 	if t.agents() != "" || len(t.Subjects) > 0 {
 		src.serve, src.shutdown = x.in.Serve, x.in.Shutdown
 	}

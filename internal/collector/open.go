@@ -19,7 +19,7 @@ func (c *server) openInputs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		c.sources.add(src)
+		c.listeners.add(src)
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (c *server) openWork() error {
 	if err != nil {
 		return fmt.Errorf("listen for workers on %s: %w", address, err)
 	}
-	c.sources.add(&source{kind: "work", address: ln.Addr().String(), serve: func() error { return c.work.Serve(ln) },
+	c.listeners.add(&listener{kind: "work", address: ln.Addr().String(), serve: func() error { return c.work.Serve(ln) },
 		shutdown: func(context.Context) error { return nil }, // drain does it, after all inputs
 		close:    func() { ln.Close() }})
 	return nil
@@ -58,7 +58,7 @@ func (c *server) openWork() error {
 func (c *server) printStart() {
 	st := c.sink.Status()
 	escape.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
-	for _, l := range c.sources.serving() {
+	for _, l := range c.listeners.serving() {
 		if l.kind == "tcp" {
 			host, port, _ := net.SplitHostPort(l.address)
 			name := filepath.Base(st.Path)

@@ -21,7 +21,7 @@ type refusedMessage struct {
 // refusedMessages lists the messages that the log refused and that are kept.
 func (c *server) refusedMessages(context.Context) ([]refusedMessage, error) {
 	list := []refusedMessage{}
-	for _, x := range c.sources.all() {
+	for _, x := range c.listeners.all() {
 		if x.refused == nil {
 			continue
 		}
@@ -43,7 +43,7 @@ type published struct {
 
 // replayRefused publishes them again.
 func (c *server) replayRefused(ctx context.Context) (p published, err error) {
-	for _, x := range c.sources.all() {
+	for _, x := range c.listeners.all() {
 		if x.refused == nil {
 			continue
 		}

@@ -51,11 +51,11 @@ type server struct {
 	control  *control
 	started  time.Time
 
-	sources sources
-	anyPort string        // the number that the last TCP listener got
-	opened  chan struct{} // closed when everything is open
-	leave   chan struct{} // closed when a request to the control socket asked for it
-	leaving sync.Once
+	listeners listeners
+	anyPort   string        // the number that the last TCP listener got
+	opened    chan struct{} // closed when everything is open
+	leave     chan struct{} // closed when a request to the control socket asked for it
+	leaving   sync.Once
 }
 
 // run is the life of a collector, until ctx ends. again reads the configuration again.
@@ -92,7 +92,7 @@ func (c *server) run(ctx context.Context) (err error) {
 	if err := c.openWork(); err != nil {
 		return err
 	}
-	c.sources.serve()
+	c.listeners.serve()
 	c.printStart()
 	daemon.Notify("READY=1", "STATUS=receiving lines")
 	close(c.opened)
@@ -108,7 +108,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c := &server{
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		inputs: new(counters.Set), counters: new(ingest.Metrics), sources: newSources(), opened: make(chan struct{}),
+		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(), opened: make(chan struct{}),
 		leave: make(chan struct{}),
 	}
 	c.most = c.divideDescriptors(disk.OpenLimit())
@@ -151,7 +151,7 @@ func (c *server) wait(ctx context.Context) error {
 		case <-ctx.Done():
 			c.log.Info("draining: accepting no more lines, writing those already received")
 			return nil
-		case err := <-c.sources.broken:
+		case err := <-c.listeners.broken:
 			return err
 		case <-c.sink.Failed():
 			return fmt.Errorf("%w; a restart fixes this", c.sink.Err())
@@ -182,19 +182,19 @@ func (c *server) drain() {
 	daemon.Notify("STOPPING=1", "STATUS=draining")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.settings.Collector.DrainTimeout))
 	defer cancel()
-	c.sources.shutdown(ctx, c.log)
+	c.listeners.shutdown(ctx, c.log)
 	c.tail.Close()
-	c.sources.stopOut()
+	c.listeners.stopOut()
 	if c.work != nil {
 		if err := c.work.Shutdown(ctx); err != nil {
 			c.log.Error("cannot save the positions of the groups; some lines are handed out again", "err", err)
 		}
 	}
-	c.sources.wait()
+	c.listeners.wait()
 	if err := c.sink.Close(ctx); err != nil {
 		c.log.Error("cannot close the log", "err", err)
 	}
-	c.sources.close()
+	c.listeners.close()
 	if c.control != nil {
 		c.control.close()
 	}

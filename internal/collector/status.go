@@ -70,7 +70,7 @@ type serverStatus struct {
 
 // servers are the servers of a kind.
 func (c *server) servers(kind string) (list []serverStatus) {
-	for _, x := range c.sources.all() {
+	for _, x := range c.listeners.all() {
 		if x.kind == kind {
 			list = append(list, serverStatus{x.address, x.reason()})
 		}
@@ -83,7 +83,7 @@ func (c *server) status(ctx context.Context) (status, error) {
 		Agents:   c.sessions.List(),
 		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats"),
 		Inputs: c.inputStatus()}
-	for _, l := range c.sources.serving() {
+	for _, l := range c.listeners.serving() {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
 	var err error
@@ -151,7 +151,7 @@ func (c *server) line() string {
 	if stalled := c.stalled(); stalled != "" {
 		return "INTAKE IS STALLED: " + stalled
 	}
-	for _, x := range c.sources.all() {
+	for _, x := range c.listeners.all() {
 		if trouble := x.reason(); trouble != "" {
 			return strings.ToUpper(x.kind) + " " + x.address + ": " + trouble
 		}

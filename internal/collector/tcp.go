@@ -44,7 +44,7 @@ func (t *tcpTable) needs() needs {
 		defaultMaxConns, stream.Beyond}}
 }
 
-func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error) {
+func (t *tcpTable) open(_ context.Context, s *server, conns int) (*listener, error) {
 	l, err := t.listener(s)
 	if err != nil {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on tcp %s: %w", t.Listen, err)}
@@ -54,20 +54,20 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*source, error
 	if t.TLS != nil {
 		kind = "tls"
 	}
-	x, err := streamSource(kind, t.Listen, l)
+	x, err := streamListener(kind, t.Listen, l)
 	if err == nil {
 		_, s.anyPort, _ = net.SplitHostPort(x.address)
 	}
 	return x, err
 }
 
-// streamSource binds an address for a listener of connections.
-func streamSource(kind, listen string, l *stream.Listener) (*source, error) {
+// streamListener binds an address for a listener of connections.
+func streamListener(kind, listen string, l *stream.Listener) (*listener, error) {
 	ln, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s %s: %w", kind, listen, err)
 	}
-	return &source{kind: kind, address: ln.Addr().String(), serve: func() error { return l.Serve(ln) },
+	return &listener{kind: kind, address: ln.Addr().String(), serve: func() error { return l.Serve(ln) },
 		shutdown: l.Shutdown, close: func() { ln.Close() }}, nil
 }
 

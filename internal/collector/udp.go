@@ -32,13 +32,13 @@ func (t *udpTable) needs() needs {
 	return needs{ports: []port{{network: "udp", listen: t.Listen}}, memory: []memoryNeed{{"queue", t.Queue}}}
 }
 
-func (t *udpTable) open(_ context.Context, s *server, _ int) (*source, error) {
+func (t *udpTable) open(_ context.Context, s *server, _ int) (*listener, error) {
 	conn, err := t.bind(s.anyPort)
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := t.listener(s)
-	return &source{kind: "udp", address: conn.LocalAddr().String(),
+	return &listener{kind: "udp", address: conn.LocalAddr().String(),
 		serve:    func() error { return l.Serve(conn.(*net.UDPConn)) },
 		shutdown: l.Shutdown, close: func() { conn.Close() }}, nil
 }

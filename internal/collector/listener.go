@@ -18,8 +18,8 @@ import (
 	"fanin/sink/distribute"
 )
 
-// source is an input that is open, or another way in.
-type source struct {
+// listener is an input that is open, or the listener for workers.
+type listener struct {
 	kind, address string
 
 	serve    func() error                // nil: it brings no lines
@@ -33,7 +33,7 @@ type source struct {
 }
 
 // reason is why it brings no lines, "" while it does.
-func (x *source) reason() string {
+func (x *listener) reason() string {
 	if x.trouble == nil {
 		return ""
 	}
@@ -46,37 +46,37 @@ type refusedStore interface {
 	Replay(ctx context.Context) (int, error)
 }
 
-// sources are all inputs, and other listeners, that are open.
-type sources struct {
-	broken chan error // of a source that ended by itself
+// listeners are all that are open.
+type listeners struct {
+	broken chan error // of a listener that ended by itself
 
 	running sync.WaitGroup
 	mu      sync.Mutex
-	open    []*source
+	open    []*listener
 }
 
-func newSources() sources { return sources{broken: make(chan error, 16)} }
+func newListeners() listeners { return listeners{broken: make(chan error, 16)} }
 
-func (l *sources) add(x *source) {
+func (l *listeners) add(x *listener) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = append(l.open, x)
 }
 
-// all are the sources that are open now.
-func (l *sources) all() []*source {
+// all are those that are open now.
+func (l *listeners) all() []*listener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.open)
 }
 
 // serving are those that bring lines, or serve workers.
-func (l *sources) serving() []*source {
-	return slices.DeleteFunc(l.all(), func(x *source) bool { return x.serve == nil })
+func (l *listeners) serving() []*listener {
+	return slices.DeleteFunc(l.all(), func(x *listener) bool { return x.serve == nil })
 }
 
-// serve runs each source on a goroutine of its own, which shutdown ends.
-func (l *sources) serve() {
+// serve runs each listener on a goroutine of its own, which shutdown ends.
+func (l *listeners) serve() {
 	for _, x := range l.serving() {
 		l.running.Go(func() {
 			err := x.serve()
@@ -93,7 +93,7 @@ func (l *sources) serve() {
 }
 
 // shutdown ends all that bring lines, at the same time.
-func (l *sources) shutdown(ctx context.Context, log *slog.Logger) {
+func (l *listeners) shutdown(ctx context.Context, log *slog.Logger) {
 	var all sync.WaitGroup
 	for _, x := range l.serving() {
 		all.Go(func() { // ends with ctx
@@ -107,7 +107,7 @@ func (l *sources) shutdown(ctx context.Context, log *slog.Logger) {
 }
 
 // stopOut ends what goes out.
-func (l *sources) stopOut() {
+func (l *listeners) stopOut() {
 	for _, x := range l.all() {
 		if x.stopOut != nil {
 			x.stopOut()
@@ -116,10 +116,10 @@ func (l *sources) stopOut() {
 }
 
 // wait waits until every serve has returned.
-func (l *sources) wait() { l.running.Wait() }
+func (l *listeners) wait() { l.running.Wait() }
 
-// close closes what the sources have opened.
-func (l *sources) close() {
+// close closes what the listeners have opened.
+func (l *listeners) close() {
 	for _, x := range l.all() {
 		x.close()
 	}
