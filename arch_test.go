@@ -44,7 +44,7 @@ var direction = map[string][]string{
 	"fanin/internal/certs/certstest":   {},
 	"fanin/internal/natsconn":          {"fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/internal/natstest":          {},
-	"fanin/internal/zmtp":              {"fanin/internal/retry", "fanin/internal/disk"},
+	"fanin/internal/zmtp":              {"fanin/internal/retry", "fanin/internal/disk", "fanin/internal/origin"},
 	"fanin/internal/waittest":          {},
 	"fanin/internal/retry":             {},
 	"fanin/internal/lines":             {"fanin/internal/wire"},
