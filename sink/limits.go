@@ -82,7 +82,7 @@ func (w *writer) bounds(b *wire.Batch) []bound {
 	total := bound{scope{limitTotal, ""}, len(c.streams), l.Streams,
 		"the log knows %d streams, as many as streams in [collector.limits] allows", []any{l.Streams}}
 	switch b.Kind {
-	case wire.StreamNATS:
+	case wire.StreamNATS, wire.StreamRedis:
 		return nil // few, and the configuration decides how many
 	case wire.StreamLossy:
 		ofAddress := 0

@@ -3,7 +3,7 @@
 // JetStream stream; then each is in the log exactly once, in the stream's order.
 //
 //	agents ----> responder.work ----------------------------> Out.Append -> answer
-//	subjects --> subjectReader.run -> batchBuilder ---------> Out.Append
+//	subjects --> subjectReader.run -> sequence.Builder -----> Out.Append
 //	JetStream -> streamReader.run -> streamReader.process --> Out.Append -> answer, ack
 package nats
 

@@ -265,18 +265,6 @@ func TestNATSForbidden(t *testing.T) {
 	}
 }
 
-func BenchmarkBatchBuilder(b *testing.B) {
-	var p batchBuilder
-	message := []byte(strings.Repeat("a line of a usual length, with some words in it\n", 1))
-	b.SetBytes(int64(len(message)))
-	for i := 0; b.Loop(); i++ {
-		if !p.fits(len(message)) {
-			p.reset()
-		}
-		p.add("logs.web", message, wire.Point{Offset: int64(i+1) << 16})
-	}
-}
-
 func FuzzFluentLines(f *testing.F) {
 	for _, m := range []string{`[[1700000000.25,{"log":"one"}],[1,{}]]`, `[[1,{"a":"b\nc"}]]`, "[]", "[[", "[[1,2]]", `[["x",{}]]`, " [ [1 , { \"a\" : [1, {}] } ] ]", "text", `[[1,{"a":1}]] `} {
 		f.Add([]byte(m))

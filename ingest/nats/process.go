@@ -130,28 +130,28 @@ func (s *streamReader) addPlain(m *message) error {
 		s.n.Metrics.empty.Inc()
 		return nil
 	}
-	for chunk, end := range s.sequence.Chunks(m.entry(), text, s.batch.end.Offset) {
-		if !s.batch.fits(len(chunk)) {
+	for chunk, end := range s.sequence.Chunks(m.entry(), text, s.batch.End.Offset) {
+		if !s.batch.Fits(len(chunk)) {
 			if err := s.appendBatch(); err != nil {
 				return err
 			}
 		}
-		s.batch.add(sourceOf(m.subject), chunk, end)
+		s.batch.Add(sourceOf(m.subject), chunk, end)
 	}
 	return nil
 }
 
 // appendBatch commits the batch of plain lines.
 func (s *streamReader) appendBatch() error {
-	defer s.batch.reset()
-	if s.batch.empty() {
+	defer s.batch.Reset()
+	if s.batch.Empty() {
 		return nil
 	}
 	known, err := s.untilDecided(func() error {
-		return s.sequence.Append(s.n.life.appending, &s.batch.Batch, s.batch.end)
+		return s.sequence.Append(s.n.life.appending, &s.batch.Batch, s.batch.End)
 	})
 	if known {
-		s.n.lines.plain.Received(s.batch.lines, len(s.batch.Text))
+		s.n.lines.plain.Received(s.batch.Lines, len(s.batch.Text))
 	}
 	return err
 }

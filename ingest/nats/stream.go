@@ -34,7 +34,7 @@ type streamReader struct {
 	position position
 
 	sequence  *sequence.Sequence // of the plain lines
-	batch     batchBuilder       // of plain lines
+	batch     sequence.Builder   // of plain lines
 	discarded discarded          // messages of the group in progress
 }
 

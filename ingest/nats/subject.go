@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/ingest"
+	"fanin/ingest/sequence"
 	"fanin/internal/lines"
 	"fanin/internal/retry"
 	"fanin/internal/wire"
@@ -19,7 +20,7 @@ type subjectReader struct {
 	n       *Input
 	subject string
 	sub     *nats.Subscription
-	batch   batchBuilder
+	batch   sequence.Builder
 
 	drops      drops     // of sub
 	reported   time.Time // when drops were reported last
@@ -104,28 +105,28 @@ func (r *subjectReader) add(m *nats.Msg) {
 		return
 	}
 	for chunk := range lines.Chunks(text) {
-		if !r.batch.fits(len(chunk)) {
+		if !r.batch.Fits(len(chunk)) {
 			r.append()
 		}
-		r.batch.add(sourceOf(m.Subject), chunk, wire.Point{})
+		r.batch.Add(sourceOf(m.Subject), chunk, wire.Point{})
 	}
 }
 
 // append appends the batch that was built.
 func (r *subjectReader) append() {
-	if r.batch.empty() {
+	if r.batch.Empty() {
 		return
 	}
 	in := r.n.lines.plain
-	in.Received(r.batch.lines, len(r.batch.Text))
+	in.Received(r.batch.Lines, len(r.batch.Text))
 	err := r.n.Out.Append(r.n.life.appending, wire.Batch{Time: time.Now().UnixMicro(), Input: in.Name(),
 		Host: r.n.Plain.Host, Cuts: r.batch.Cuts, Marks: r.batch.Marks, Text: r.batch.Text})
 	if err != nil {
-		ingest.Lost(in, r.batch.lines, err)
+		ingest.Lost(in, r.batch.Lines, err)
 		r.n.limited.Warn("nats_append", "lines of messages may not be in the log", "subject", r.subject,
-			"lines", r.batch.lines, "error", err)
+			"lines", r.batch.Lines, "error", err)
 	}
-	r.batch.reset()
+	r.batch.Reset()
 }
 
 // reportDrops reports dropped messages, at most every ten seconds unless they are the last.

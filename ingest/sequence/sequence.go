@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"time"
 
 	"fanin/internal/lines"
@@ -32,18 +33,41 @@ type Witness uint64
 // At is the witness of an entry that its source stored at a time.
 func At(t time.Time) Witness { return Witness(t.UnixNano()) }
 
-// secondBits is the number of bits of Pair for the second part.
-const secondBits = 20
+// A Pair has one of two forms. Ids that a server makes have milliseconds since 1970, and a
+// counter of few. Other writers have a small first part, and positions of their own behind it:
+//
+//	bit 63 is 0: first 20 bits, second 43 bits
+//	bit 63 is 1: first 43 bits, of which at least one of the upper 23 is set, second 20 bits
+//
+// So a later id is a larger witness.
+const (
+	pairShort = 20
+	pairLong  = 43
+	pairLarge = 1 << 63 // the first part does not fit in pairShort bits
+)
 
 // Pair is the witness of an entry whose id has two parts, as in Redis: milliseconds and a
-// counter. ok is false if they do not fit, in 44 bits and 20 bits.
+// counter. It keeps their order. ok is false if they fit in neither form: the witness is then
+// that of the last id before this one that does.
 func Pair(first, second uint64) (w Witness, ok bool) {
-	return Witness(first<<secondBits | second), first>>(64-secondBits) == 0 && second>>secondBits == 0
+	switch {
+	case first>>pairLong != 0:
+		return math.MaxUint64, false
+	case first>>pairShort != 0:
+		w, ok = Witness(pairLarge|first<<pairShort|min(second, 1<<pairShort-1)), second>>pairShort == 0
+	default:
+		w, ok = Witness(first<<pairLong|min(second, 1<<pairLong-1)), second>>pairLong == 0
+	}
+	return w, ok
 }
 
 // Split returns the parts of a Pair.
 func (w Witness) Split() (first, second uint64) {
-	return uint64(w >> secondBits), uint64(w & (1<<secondBits - 1))
+	bits := pairLong
+	if w&pairLarge != 0 {
+		bits, w = pairShort, w&^pairLarge
+	}
+	return uint64(w >> bits), uint64(w & (1<<bits - 1))
 }
 
 // Entry is one entry of a source.
@@ -97,6 +121,10 @@ func start(number uint64) int64 { return int64(number) << chunkBits }
 // Last is the number of the last entry that the log has completely; 0 if there is none.
 func (s *Sequence) Last() uint64 { return uint64(max(s.offset>>chunkBits, 1)) - 1 }
 
+// Partial reports whether the log has a part of the entry behind Last: its Witness is then
+// that of this entry.
+func (s *Sequence) Partial() bool { return s.offset&(1<<chunkBits-1) != 0 }
+
 // Witness is that of the latest entry that the log has, or has a part of.
 func (s *Sequence) Witness() Witness { return s.witness }
 
@@ -126,7 +154,7 @@ func (s *Sequence) State(e Entry) State {
 // Number numbers an entry of a source whose entries have nothing but a witness, each a larger
 // one than the entry before. repeated reports that the log has it.
 func (s *Sequence) Number(w Witness) (e Entry, repeated bool) {
-	partial := s.offset&(1<<chunkBits-1) != 0
+	partial := s.Partial()
 	e = Entry{Number: uint64(s.offset >> chunkBits), Witness: w}
 	switch {
 	case s.offset > 0 && (w < s.witness || w == s.witness && !partial):
@@ -139,12 +167,19 @@ func (s *Sequence) Number(w Witness) (e Entry, repeated bool) {
 
 // Restart begins a new epoch at an entry whose number is reused.
 func (s *Sequence) Restart(ctx context.Context, e Entry) error {
-	b := s.opening(start(e.Number))
+	return s.Rewind(ctx, e.Number, s.witness)
+}
+
+// Rewind begins a new epoch. The log has all entries before the number, the last of which has
+// the witness; entries behind it may have the witnesses of others that the log has.
+func (s *Sequence) Rewind(ctx context.Context, number uint64, last Witness) error {
+	b := s.opening(start(number))
 	b.Epoch++
+	b.Before, b.After = wire.Hash(last), wire.Hash(last)
 	if err := s.out.Append(ctx, b); err != nil {
 		return err
 	}
-	s.stream.Epoch, s.offset = b.Epoch, b.Offset
+	s.stream.Epoch, s.offset, s.witness = b.Epoch, b.Offset, last
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -186,17 +187,50 @@ func TestNumber(t *testing.T) {
 }
 
 func TestPair(t *testing.T) {
-	for _, c := range []struct {
+	ids := []struct {
 		first, second uint64
 		ok            bool
-	}{{0, 0, true}, {1_700_000_000_000, 5, true}, {1<<44 - 1, 1<<20 - 1, true}, {1 << 44, 0, false}, {0, 1 << 20, false}} {
+	}{{0, 0, true}, {0, 1<<43 - 1, true}, {0, 1 << 43, false}, {1, 5, true}, {1<<20 - 1, 1<<43 - 1, true}, {1<<20 - 1, math.MaxUint64, false},
+		{1 << 20, 0, true}, {1_700_000_000_000, 5, true}, {1_700_000_000_000, 1 << 20, false}, {1_700_000_000_001, 0, true},
+		{1<<43 - 1, 1<<20 - 1, true}, {1 << 43, 0, false}, {math.MaxUint64, math.MaxUint64, false}}
+	last := Witness(0)
+	for _, c := range ids {
 		w, ok := Pair(c.first, c.second)
-		if ok != c.ok {
-			t.Errorf("%d-%d: %v", c.first, c.second, ok)
+		if ok != c.ok || w < last {
+			t.Errorf("%d-%d: %v, and %x behind %x", c.first, c.second, ok, w, last)
 		}
+		last = w
 		if a, b := w.Split(); ok && (a != c.first || b != c.second) {
 			t.Errorf("%d-%d became %d-%d", c.first, c.second, a, b)
 		}
+	}
+}
+
+// TestRewind: in the new epoch, entries with the witnesses of earlier ones are new.
+func TestRewind(t *testing.T) {
+	m := new(appendertest.Memory)
+	s := newSequence(t, m)
+	for n := uint64(1); n <= 3; n++ {
+		if err := add(t, s, Entry{n, Witness(10 * n)}, "old\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Rewind(t.Context(), 2, 5); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Sequence{s, newSequence(t, m)} {
+		if s.Last() != 1 || s.Witness() != 5 || s.Partial() {
+			t.Errorf("the log has entry %d with the witness %d", s.Last(), s.Witness())
+		}
+	}
+	if err := add(t, s, Entry{2, 10}, "new\n"); err != nil {
+		t.Fatal(err)
+	}
+	if s := newSequence(t, m); s.Last() != 2 || s.Witness() != 10 {
+		t.Errorf("the log has entry %d with the witness %d", s.Last(), s.Witness())
+	}
+	if got := string(m.Text(s.ID())); got != "old\nold\nold\nnew\n" {
+		t.Errorf("the log has %q", got)
 	}
 }
 

@@ -45,11 +45,12 @@ const (
 	StreamLossy                   // an agent's datagrams: sent once and never again
 	StreamNATS                    // plain messages of a JetStream stream: the collector's own
 	StreamKey                     // a request with a key: the collector's own
+	StreamRedis                   // entries of a Redis stream: the collector's own
 )
 
 // String is the kind's name.
 func (k StreamKind) String() string {
-	return [...]string{"agent", "lossy", "nats", "key"}[min(k, StreamKey)]
+	return [...]string{"agent", "lossy", "nats", "key", "redis"}[min(k, StreamRedis)]
 }
 
 // Owned is the id under which the collector keeps the stream of this kind that
