@@ -29,6 +29,7 @@ func TestInterference(t *testing.T) {
 			src := newSource()
 			src.send(t, s, "one", "two")
 			expectLines(t, s, "one", "two")
+			expectPublished(t, s) // before that, lines of a deleted file are committed again
 			if err := interfere(s.Path); err != nil {
 				t.Fatal(err)
 			}

@@ -118,6 +118,17 @@ func expectLines(t *testing.T, s *Sink, want ...string) {
 	})
 }
 
+// expectPublished waits until the writer has published all that the live file has.
+func expectPublished(t *testing.T, s *Sink) {
+	t.Helper()
+	waittest.Until(t, "the file's size to be published", func() bool {
+		info, err := os.Stat(s.Path)
+		s.view.mu.Lock()
+		defer s.view.mu.Unlock()
+		return err == nil && info.Size() == s.view.size
+	})
+}
+
 // blockedWriter notices when a sink's writer waits although it has batches to commit.
 // Its alive is the sink's Alive.
 type blockedWriter struct {

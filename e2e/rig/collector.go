@@ -60,10 +60,14 @@ func (c *Collector) Start() error {
 	return nil
 }
 
+// askTime is more than the collector's own limit for an answer, which names what was
+// waited for.
+const askTime = 30 * time.Second
+
 // Ask sends a request to the control socket. The answer is read into a *string
 // as it is, into anything else as JSON.
 func (c *Collector) Ask(method, path string, into any) error {
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	client := &http.Client{Timeout: askTime, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(c.State, "control.sock"))
 		}}}
