@@ -69,7 +69,7 @@ func (r *responder) run() {
 			return
 		}
 		r.n.setTrouble(agentsPart, err)
-		if !r.n.life.pause(time.Second + rand.N(2*time.Second)) { // jitter decides between two that both step back
+		if !r.n.life.Pause(time.Second + rand.N(2*time.Second)) { // jitter decides between two that both step back
 			return
 		}
 	}
@@ -78,7 +78,7 @@ func (r *responder) run() {
 // serve watches over the agents until the input drains, or another collector has the name.
 // That happens when the server was away and the other one was back first.
 func (r *responder) serve(subs []*nats.Subscription, dropped drops, since uint64) error {
-	for r.n.life.pause(time.Second) {
+	for r.n.life.Pause(time.Second) {
 		r.removeSilent(time.Now())
 		r.n.Metrics.countDrops(dropped, subs...)
 		if now := r.n.Conn.Stats().Reconnects; now != since && r.n.Conn.IsConnected() {
@@ -215,7 +215,7 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		return
 	}
 	a := &remoteAgent{entered: make(chan struct{}), answers: m.Reply, heard: time.Now()}
-	ctx, cancel := context.WithTimeout(r.n.life.appending, 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.n.life.Appending, 10*time.Second)
 	defer cancel()
 	claim := func() (*ingest.Claim, error) {
 		return r.n.Sessions.Claim(ctx, f.Hello, address, func(reason string) { r.evict(a, reason) })

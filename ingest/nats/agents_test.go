@@ -165,7 +165,7 @@ func TestAgentsIdentity(t *testing.T) {
 	r := newResponder(n)
 	ended := make(chan struct{})
 	go func() { r.run(); close(ended) }() // ended below
-	defer func() { n.life.stop(); <-ended }()
+	defer func() { n.life.Stop(); <-ended }()
 	healthy(t, n)
 	nc := s.Connect()
 	p := natsconn.Subjects("fanin")
@@ -244,7 +244,7 @@ func FuzzNATSMessages(f *testing.F) {
 	}
 	n := &Input{Out: &appendertest.Memory{}, Agents: AgentOptions{Subjects: "fanin"}}
 	n.setUp()
-	f.Cleanup(n.life.abandon)
+	f.Cleanup(n.life.Stop)
 	s := newStreamReader(n)
 	f.Fuzz(func(t *testing.T, m []byte) {
 		chains := make(map[wire.StreamID]*chain)

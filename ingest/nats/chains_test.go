@@ -21,7 +21,7 @@ func TestBatchFromStreamKeepsItsTime(t *testing.T) {
 		out := ingesttest.NewRecorder()
 		n := &Input{Out: out, Sessions: new(ingest.Sessions), Budget: new(ingest.Budget), unpack: ingest.NewUnpacker}
 		n.lines.agents = new(counters.Set).New("nats-agent", counters.Sequence)
-		n.life.appending = t.Context()
+		n.life.Appending = t.Context()
 		b := wire.Batch{Stream: wire.StreamID{1}, Epoch: 1, End: 2, After: 7, Text: []byte("x\n"),
 			Time: stored.Add(skew).UnixMicro()}
 		data := append(wire.AppendBatch(helloOf("a"), &b, 0, b.Text), b.Text...)

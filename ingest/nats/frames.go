@@ -88,7 +88,7 @@ func (n *Input) newDecoder(message []byte) (*wire.Decoder, error) {
 	}
 	unpacking := false
 	d.Room = func(size int) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(n.life.appending, 10*time.Second)
+		ctx, cancel := context.WithTimeout(n.life.Appending, 10*time.Second)
 		defer cancel()
 		acquire := n.Budget.Acquire
 		if unpacking {
@@ -123,5 +123,5 @@ func (n *Input) offer(b *wire.Batch, h *wire.Hello, arrived time.Time) error {
 		return errBusy
 	}
 	defer n.Sessions.FinishFrame(b.Agent, b.Stream)
-	return ingest.Offer(n.life.appending, n.Out, n.lines.agents, *b)
+	return ingest.Offer(n.life.Appending, n.Out, n.lines.agents, *b)
 }

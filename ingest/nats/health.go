@@ -4,52 +4,23 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 
+	"fanin/ingest"
 	"fanin/internal/natsconn"
 )
 
 // health is what keeps messages from being accepted now.
 type health struct {
+	troubles ingest.Troubles
+
 	mu          sync.Mutex
-	trouble     map[string]string // by the part of the input
-	unreachable error             // why the latest attempt to connect failed
+	unreachable error // why the latest attempt to connect failed
 
 	subscribing sync.Mutex // held for one subscription, see subscribe
-}
-
-// notYet is the trouble of a part that has not begun.
-const notYet = "not yet"
-
-func (h *health) init(parts []string) {
-	h.trouble = make(map[string]string)
-	for _, part := range parts {
-		h.trouble[part] = notYet
-	}
-}
-
-// notYet notes that a part begins again.
-func (h *health) notYet(part string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.trouble[part] = notYet
-}
-
-// set stores what is wrong with a part, "": nothing. It returns what was wrong before.
-func (h *health) set(part, trouble string) (before string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	before = h.trouble[part]
-	delete(h.trouble, part)
-	if trouble != "" {
-		h.trouble[part] = trouble
-	}
-	return before
 }
 
 // parts are the parts of the input that have a health.
@@ -75,16 +46,12 @@ func subjectPart(subject string) string { return "subject " + subject }
 // Trouble returns what keeps messages from being accepted now; "": nothing.
 func (n *Input) Trouble() string {
 	n.setUp()
-	n.health.mu.Lock()
-	defer n.health.mu.Unlock()
 	if !n.Conn.IsConnected() {
+		n.health.mu.Lock()
+		defer n.health.mu.Unlock()
 		return fmt.Sprintf("not connected: %v", cmp.Or(n.health.unreachable, errors.New("still trying")))
 	}
-	var all []string
-	for _, part := range slices.Sorted(maps.Keys(n.health.trouble)) {
-		all = append(all, part+": "+n.health.trouble[part])
-	}
-	return strings.Join(all, "; ")
+	return n.health.troubles.String()
 }
 
 // setTrouble stores what is wrong with a part, and logs it if that is news; nil: nothing.
@@ -93,9 +60,9 @@ func (n *Input) setTrouble(part string, err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	before := n.health.set(part, text)
+	before := n.health.troubles.Set(part, text)
 	switch {
-	case before == text, n.life.draining():
+	case before == text, n.life.Draining():
 	case err != nil:
 		n.Log.Warn("messages are not accepted; trying again", "from", part,
 			"server", n.Conn.ConnectedUrlRedacted(), "err", err)
@@ -106,7 +73,7 @@ func (n *Input) setTrouble(part string, err error) {
 
 // connected waits for the server; false: the input ends.
 func (n *Input) connected() bool {
-	return natsconn.WaitConnected(n.life.receiving, n.Conn, n.Unreachable) == nil
+	return natsconn.WaitConnected(n.life.Receiving, n.Conn, n.Unreachable) == nil
 }
 
 // Unreachable reports the outcome of an attempt to connect, nil: it is connected. It is for

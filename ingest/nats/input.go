@@ -44,7 +44,7 @@ type Input struct {
 	Refusals RefusedStore // of batches that the log refused
 
 	once    sync.Once
-	life    lifetime
+	life    ingest.Lifetime
 	health  health
 	name    nameCheck
 	limited *retry.Log
@@ -101,10 +101,10 @@ func (n *Input) setUp() {
 			class = counters.Sequence
 		}
 		n.lines.plain, n.lines.agents = n.Inputs.New("nats", class), n.Inputs.New("nats-agent", counters.Sequence)
-		n.life.init()
+		n.life.Begin()
 		n.name.init(n.servesAgents())
 		n.Metrics.kept.Add(float64(n.Refusals.open(n.Stream.Name)))
-		n.health.init(n.parts())
+		n.health.troubles.Begin(n.parts())
 	})
 }
 
@@ -113,10 +113,10 @@ func (n *Input) servesAgents() bool { return n.Agents.Subjects != "" && n.Welcom
 // Serve accepts messages until Shutdown. The server may be absent: it is waited for.
 func (n *Input) Serve() error {
 	n.setUp()
-	if !n.life.enter() {
+	if !n.life.Enter() {
 		return ingest.ErrServerClosed
 	}
-	defer n.life.serving.Done()
+	defer n.life.Leave()
 	var parts sync.WaitGroup // all end with Shutdown
 	if n.servesAgents() {
 		parts.Go(func() { newResponder(n).run() })
@@ -128,7 +128,7 @@ func (n *Input) Serve() error {
 			parts.Go(func() { (&subjectReader{n: n, subject: subject}).run() })
 		}
 	}
-	<-n.life.receiving.Done()
+	<-n.life.Receiving.Done()
 	parts.Wait()
 	return ingest.ErrServerClosed
 }
@@ -137,7 +137,7 @@ func (n *Input) Serve() error {
 // ctx ends first, it returns ctx's error.
 func (n *Input) Shutdown(ctx context.Context) error {
 	n.setUp()
-	return n.life.shutdown(ctx)
+	return n.life.Shutdown(ctx)
 }
 
 // reject counts and logs why a message is not accepted.
@@ -145,44 +145,3 @@ func (n *Input) reject(reason, text string, args ...any) {
 	n.Metrics.rejected[reason].Inc()
 	n.limited.Warn("nats_"+reason, text, args...)
 }
-
-// lifetime is when an input works.
-type lifetime struct {
-	appending context.Context // of every Append: ends when a Shutdown is abandoned
-	abandon   context.CancelFunc
-	receiving context.Context // ends with Shutdown
-	stop      context.CancelFunc
-
-	mu      sync.Mutex // orders enter and shutdown
-	serving sync.WaitGroup
-}
-
-func (l *lifetime) init() {
-	l.appending, l.abandon = context.WithCancel(context.Background())
-	l.receiving, l.stop = context.WithCancel(context.Background())
-}
-
-// enter counts a Serve, unless Shutdown came first.
-func (l *lifetime) enter() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.draining() {
-		return false
-	}
-	l.serving.Add(1)
-	return true
-}
-
-func (l *lifetime) shutdown(ctx context.Context) error {
-	l.mu.Lock()
-	l.stop()
-	l.mu.Unlock()
-	defer l.abandon()
-	return ingest.Await(ctx, &l.serving)
-}
-
-// draining reports whether Shutdown was called.
-func (l *lifetime) draining() bool { return l.receiving.Err() != nil }
-
-// pause waits, and reports whether the input still receives.
-func (l *lifetime) pause(d time.Duration) bool { return retry.Pause(l.receiving, d) == nil }

@@ -71,7 +71,7 @@ func (r *responder) findOther() error {
 	if err := r.n.Conn.PublishRequest(r.subjects.Who(), sub.Subject, nil); err != nil {
 		return fmt.Errorf("ask for other collectors: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(r.n.life.appending, answerWithin)
+	ctx, cancel := context.WithTimeout(r.n.life.Appending, answerWithin)
 	defer cancel()
 	for {
 		m, err := sub.NextMsgWithContext(ctx)

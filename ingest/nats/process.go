@@ -81,7 +81,7 @@ func (s *streamReader) untilDecided(attempt func() error) (known bool, outcome e
 		}
 		s.n.limited.Warn("nats_stream", "messages of a stream wait to be committed",
 			"stream", s.n.Stream.Name, "error", err)
-		if backoff.Wait(s.n.life.receiving) != nil {
+		if backoff.Wait(s.n.life.Receiving) != nil {
 			return false, fmt.Errorf("not committed, and left in the stream: %w", err)
 		}
 	}
@@ -115,7 +115,7 @@ func (s *streamReader) restart(m *message) error {
 		"messages that were not read are lost", "stream", name, "seq", m.seq, "committed_until", last)
 	s.n.Notice("NOTE stream=%s: the NATS server lost the end of its stream and assigns its numbers again, from %d on; "+
 		"messages that were not read are lost", name, m.seq)
-	_, err := s.untilDecided(func() error { return s.sequence.Restart(s.n.life.appending, m.entry()) })
+	_, err := s.untilDecided(func() error { return s.sequence.Restart(s.n.life.Appending, m.entry()) })
 	return err
 }
 
@@ -148,7 +148,7 @@ func (s *streamReader) appendBatch() error {
 		return nil
 	}
 	known, err := s.untilDecided(func() error {
-		return s.sequence.Append(s.n.life.appending, &s.batch.Batch, s.batch.End)
+		return s.sequence.Append(s.n.life.Appending, &s.batch.Batch, s.batch.End)
 	})
 	if known {
 		s.n.lines.plain.Received(s.batch.Lines, len(s.batch.Text))

@@ -106,13 +106,13 @@ func (s *streamReader) run() {
 			s.n.Forbidden(nil)
 		})
 		switch {
-		case s.n.life.draining():
+		case s.n.life.Draining():
 			return
 		case errors.Is(err, nats.ErrDisconnected): // the connection's handlers log it
-			s.n.health.notYet(part)
+			s.n.health.troubles.NotYet(part)
 		default:
 			s.n.setTrouble(part, err)
-			s.n.life.pause(time.Second)
+			s.n.life.Pause(time.Second)
 		}
 	}
 }
@@ -120,9 +120,9 @@ func (s *streamReader) run() {
 // session reads messages until something goes wrong. A request that the server has forgotten
 // would be waited for, so it ends with the connection.
 func (s *streamReader) session(begun func()) error {
-	ctx, cancel := context.WithCancel(s.n.life.appending)
+	ctx, cancel := context.WithCancel(s.n.life.Appending)
 	defer cancel()
-	stop := context.AfterFunc(s.n.life.receiving, cancel)
+	stop := context.AfterFunc(s.n.life.Receiving, cancel)
 	defer stop()
 	ctx, release := natsconn.WhileConnected(ctx, s.n.Conn)
 	defer release()
@@ -146,7 +146,7 @@ func (s *streamReader) read(ctx context.Context, begun func()) error {
 	go func() { failed <- s.fetch(ctx, messages); close(messages) }() // ends with the session
 	for m := range messages {
 		group := collect(m, messages)
-		if err := s.n.name.wait(s.n.life.receiving); err != nil {
+		if err := s.n.name.wait(s.n.life.Receiving); err != nil {
 			return err
 		}
 		if err := s.check(ctx, group); err != nil {
@@ -161,13 +161,13 @@ func (s *streamReader) read(ctx context.Context, begun func()) error {
 
 // prepare finds the stream and how far it was read, and processes what was interrupted.
 func (s *streamReader) prepare(ctx context.Context) error {
-	if err := cmp.Or(s.n.name.wait(s.n.life.receiving), ctx.Err()); err != nil {
+	if err := cmp.Or(s.n.name.wait(s.n.life.Receiving), ctx.Err()); err != nil {
 		return err
 	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	if err := s.sequence.Open(s.n.life.appending); err != nil {
+	if err := s.sequence.Open(s.n.life.Appending); err != nil {
 		return err
 	}
 	s.position.gaps = 0

@@ -325,7 +325,7 @@ func TestStreamAbandoned(t *testing.T) {
 	if err := n.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Shutdown: %v", err)
 	}
-	n.life.serving.Wait()
+	n.life.Shutdown(t.Context())
 	n.Budget.Release(held)
 	if got := string(m.Text(b.Stream)); got != "" {
 		t.Errorf("committed without the budget: %q", got)

@@ -28,7 +28,7 @@ type subjectReader struct {
 }
 
 func (r *subjectReader) run() {
-	for !r.n.life.draining() {
+	for !r.n.life.Draining() {
 		err := r.subscribe()
 		if err == nil {
 			r.n.setTrouble(subjectPart(r.subject), nil)
@@ -36,7 +36,7 @@ func (r *subjectReader) run() {
 		}
 		if err != nil {
 			r.n.setTrouble(subjectPart(r.subject), err)
-			r.n.life.pause(2 * time.Second)
+			r.n.life.Pause(2 * time.Second)
 		}
 	}
 }
@@ -44,7 +44,7 @@ func (r *subjectReader) run() {
 // listen reads messages until the input drains, or the subscription has ended.
 func (r *subjectReader) listen() error {
 	defer r.finish()
-	for !r.n.life.draining() {
+	for !r.n.life.Draining() {
 		m, err := r.sub.NextMsg(250 * time.Millisecond)
 		r.reportDrops(false)
 		switch {
@@ -119,7 +119,7 @@ func (r *subjectReader) append() {
 	}
 	in := r.n.lines.plain
 	in.Received(r.batch.Lines, len(r.batch.Text))
-	err := r.n.Out.Append(r.n.life.appending, wire.Batch{Time: time.Now().UnixMicro(), Input: in.Name(),
+	err := r.n.Out.Append(r.n.life.Appending, wire.Batch{Time: time.Now().UnixMicro(), Input: in.Name(),
 		Host: r.n.Plain.Host, Cuts: r.batch.Cuts, Marks: r.batch.Marks, Text: r.batch.Text})
 	if err != nil {
 		ingest.Lost(in, r.batch.Lines, err)
