@@ -80,7 +80,7 @@ process group is ended, and lines without an answer are released without an atte
 	config.DurationVar(f, &w.options.Lease, "lease", 0,
 		"`time` that a batch may take (default and maximum: the collector's)")
 	f.StringVar(&w.options.Key, "key", "",
-		"lines with the same `key` go to the same worker, in order: host, source or host+source")
+		"lines with the same `key` go to the same worker, in order: host, source, host+source, or log for all lines")
 	f.StringArrayVar(&w.options.Host, "host", nil, "only lines of this `host`; * and ? are wildcards; may be repeated")
 	f.StringArrayVar(&w.options.Source, "source", nil,
 		"only lines of this `source`; * and ? are wildcards; may be repeated")

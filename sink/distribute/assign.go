@@ -66,7 +66,7 @@ func (g *group) placeLocked(m *member, line []byte, at sink.Position, to int64, 
 		m.buildLocked(bound.attempts).add(line, at, to)
 		return true
 	}
-	if fromBehind || len(m.behind) >= maxBehind {
+	if fromBehind || len(m.behind) >= maxBehind || m.group.terms.key == keyLog {
 		return false
 	}
 	m.behind.add(span{at.Generation, at.Offset, to, 1, bound.attempts})

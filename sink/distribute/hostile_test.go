@@ -64,7 +64,7 @@ func TestHostileWorkers(t *testing.T) {
 		"no group":          {protocol.Hello{}, func(*raw) {}, "want 1 to 64 letters"},
 		"a path as group":   {protocol.Hello{Group: "../x"}, func(*raw) {}, "want 1 to 64 letters"},
 		"too much credit":   {protocol.Hello{Group: "g", Credit: 1 << 30}, func(*raw) {}, "credit of 1073741824"},
-		"an unknown key":    {protocol.Hello{Group: "g", Key: "line"}, func(*raw) {}, "want host, source or host+source"},
+		"an unknown key":    {protocol.Hello{Group: "g", Key: "line"}, func(*raw) {}, "want host, source, host+source or log"},
 		"a bad expression":  {protocol.Hello{Group: "new", Include: []string{"("}}, func(*raw) {}, "RE2"},
 		"a huge expression": {protocol.Hello{Group: "new", Include: []string{"((a{100}){100}){100}"}}, func(*raw) {}, "RE2"},
 		"nowhere":           {protocol.Hello{Group: "other", From: "yesterday"}, func(*raw) {}, "not a position in a log"},

@@ -8,8 +8,17 @@ import (
 // slotCount is the number of slots that keys fall into. A slot belongs to one member.
 const slotCount = 1024
 
+// keyLog is the key that all lines have in common: one worker has all of them, in the
+// order of the log, and others only stand by. It has one delivery at a time, so that
+// nothing waits behind a delivery that takes long, and no lease ends before its lines
+// are looked at.
+const keyLog = "log"
+
 // slotOfLocked returns the slot of a line's key.
 func (g *group) slotOfLocked(line []byte) int {
+	if g.terms.key == keyLog {
+		return 0
+	}
 	f := g.d.sink.Parts(line)
 	var h maphash.Hash
 	h.SetSeed(g.d.seed)

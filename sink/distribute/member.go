@@ -63,6 +63,9 @@ func (m *member) roomLocked() int {
 	if !m.active || m.suspended || paused || m.out.gone || len(m.out.queue) >= maxQueue {
 		return 0
 	}
+	if m.group.terms.key == keyLog && m.inFlight > 0 {
+		return 0
+	}
 	return m.credit - m.inFlight
 }
 

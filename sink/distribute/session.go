@@ -130,9 +130,9 @@ func (d *Distributor) checkHello(h *protocol.Hello) error {
 		return fmt.Errorf("weight %d: want 1 to 100", h.Weight)
 	case h.Batch < 1:
 		return fmt.Errorf("batch of %d lines: want 1 or more", h.Batch)
-	case !slices.Contains([]string{"", "host", "source", "host+source"}, h.Key):
-		return fmt.Errorf("key %.80q: want host, source or host+source", h.Key)
-	case h.Key != "" && d.sink.Format == "raw":
+	case !slices.Contains([]string{"", "host", "source", "host+source", keyLog}, h.Key):
+		return fmt.Errorf("key %.80q: want host, source, host+source or log", h.Key)
+	case h.Key != "" && h.Key != keyLog && d.sink.Format == "raw":
 		return errors.New("lines of a log in the raw format have no host and no source to use as a key")
 	}
 	_, err := d.sink.Matcher(filterOf(h))

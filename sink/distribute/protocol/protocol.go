@@ -63,6 +63,9 @@ const (
 
 // Hello is the options of a worker's greeting. Only the group is required. Key and filter
 // concern the whole group: they must be the same for all workers that it has at a time.
+//
+// A key is "host", "source", "host+source", or "log": all lines have the same key, so one
+// worker has the whole log in order, one delivery at a time, and others stand by.
 type Hello struct {
 	Group   string        // "group": letters, digits, '.', '_', '-'
 	Name    string        // "name": for messages and status; default: the worker's address
@@ -71,7 +74,7 @@ type Hello struct {
 	Weight  int           // "weight": its share of the lines beside others, 1 (default) to 100
 	Lease   time.Duration // "lease": seconds that a delivery may take; default and bound: the collector's
 	Batch   int           // "batch": most lines of a delivery; default: the credit
-	Key     string        // "key": "host", "source" or "host+source": lines of one key go to one worker, in order
+	Key     string        // "key": see below; lines of one key go to one worker, in order
 	Host    []string      // "host", "source": names with wildcards; one must match
 	Source  []string
 	Include []string // "include", "exclude": regular expressions; all, and none, must match
