@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -126,19 +125,19 @@ func (l *Login) secretOption() (nats.Option, error) {
 		if file == "" {
 			continue
 		}
-		if _, err := readSecret(file); err != nil {
+		if _, err := disk.ReadSecret(file); err != nil {
 			return nil, err
 		}
 	}
 	switch {
 	case l.PasswordFile != "":
 		return nats.UserInfoHandler(func() (user, password string) {
-			password, _ = readSecret(l.PasswordFile)
+			password, _ = disk.ReadSecret(l.PasswordFile)
 			return l.User, password
 		}), nil
 	case l.TokenFile != "":
 		return nats.TokenHandler(func() (token string) {
-			token, _ = readSecret(l.TokenFile)
+			token, _ = disk.ReadSecret(l.TokenFile)
 			return token
 		}), nil
 	case l.NKeyFile != "":
@@ -163,27 +162,4 @@ func (l *Login) secure(o *nats.Options) error {
 		o.TLSCertCB = func() (tls.Certificate, error) { return l.TLS().Certificates[0], nil }
 	}
 	return nil
-}
-
-// readSecret reads a file that only some users may read.
-func readSecret(path string) (string, error) {
-	if err := disk.Regular(path); err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	fi, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	if fi.Mode().Perm()&0o007 != 0 {
-		return "", fmt.Errorf("secret %s can be read by every user (mode %04o): chmod 0640 %s",
-			path, fi.Mode().Perm(), path)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("secret: %w", err)
-	}
-	if s := strings.TrimSpace(string(b)); s != "" {
-		return s, nil
-	}
-	return "", fmt.Errorf("secret %s is empty", path)
 }
