@@ -19,7 +19,8 @@ func (c *Client) dialMaster(ctx context.Context, sentinel address) (*Conn, error
 	}
 	role, err := conn.Do(ctx, "ROLE")
 	if err == nil && role.At(0).String() != "master" {
-		err = newServerError(fmt.Sprintf("READONLY the Sentinel %s names this server, which is no master (yet)", sentinel))
+		err = newServerError(fmt.Sprintf("READONLY the Sentinel %s names this server, which is no master yet",
+			sentinel))
 	}
 	if err != nil {
 		conn.Close()
