@@ -38,6 +38,7 @@ func TestStateDeleted(t *testing.T) {
 				src.send(t, s, "one")
 				src.send(t, s, "two")
 				expectLines(t, s, "one", "two")
+				expectPublished(t, s) // before that, lines of a deleted file are committed again
 				must(t, interfere(s))
 				if name == "checkpoint" { // which only a look at the whole directory shows
 					waittest.Until(t, "a new state", func() bool { return s.counts.interference.Load() > 0 })
