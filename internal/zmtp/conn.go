@@ -3,12 +3,12 @@ package zmtp
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"os"
+	"sync"
 	"time"
 )
-
-// errTodo stands where this package is being built.
-var errTodo = errors.New("not built yet")
 
 // Peer is what the handshake told of the other side.
 type Peer struct {
@@ -22,66 +22,91 @@ type Peer struct {
 // Conn is a connection to one peer after its handshake. One goroutine may receive while another
 // one sends; Close may be called at any time, by any.
 type Conn struct {
+	nc   net.Conn
 	peer Peer
-}
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
 
-// Handshake speaks the greeting and the handshake over nc. On an error it closes nc; the error is
-// an *Error where the peer is the reason. A done ctx ends the handshake.
-func Handshake(ctx context.Context, nc net.Conn, o *Options) (*Conn, error) {
-	nc.Close()
-	return nil, errTodo
+	in             *buffer
+	msg            incoming
+	frames         [][]byte // of the message that was returned last
+	topic          []byte   // of the last subscription
+	box            *box     // nil: not encrypted
+	limit          int      // on a message
+	closeOversized bool
+	counts         *Counts
+
+	out  writer
+	beat beat
+
+	mu    sync.Mutex
+	cause error // why the connection ended, once it has
 }
 
 // Peer returns what the handshake told of the other side.
 func (c *Conn) Peer() Peer { return c.peer }
 
-// Receive returns the frames of the next message. It waits for one, and answers PINGs meanwhile.
-// The frames are valid until the next Receive or Next: they are parts of the read buffer.
-//
-// The error is io.EOF if the peer closed between messages, io.ErrUnexpectedEOF if in the middle
-// of one, an *Error if the peer broke the protocol, net.ErrClosed after Close, and
-// os.ErrDeadlineExceeded at the read deadline, after which Receive can be called again.
-func (c *Conn) Receive() (frames [][]byte, err error) { return nil, errTodo }
-
-// Next is Receive for a message that has arrived: it never reads from the network, and ok is
-// false if there is no whole message in the buffer. So a caller gathers many messages per read:
-//
-//	frames, err := c.Receive()
-//	for ok := err == nil; ok; frames, ok, err = c.Next() {
-//		… // copy the frames
-//	}
-func (c *Conn) Next() (frames [][]byte, ok bool, err error) { return nil, false, errTodo }
-
-// Subscription waits for the next subscription of a SUB or XSUB peer, in either form: the
-// commands SUBSCRIBE and CANCEL of ZMTP 3.1, or the messages 1 TOPIC and 0 TOPIC of 3.0. Other
-// messages of the peer are skipped. The topic is valid until the next call. add is false for a
-// cancellation. Errors are those of Receive.
-func (c *Conn) Subscription() (topic []byte, add bool, err error) { return nil, false, errTodo }
-
-// Subscribe tells a PUB or XPUB peer to send messages that begin with topic, in the form that it
-// understands.
-func (c *Conn) Subscribe(topic string) error { return errTodo }
-
-// Cancel undoes one Subscribe.
-func (c *Conn) Cancel(topic string) error { return errTodo }
-
-// Send sends one message of one or more frames. It copies it into the write buffer, and writes
-// when that is full: Flush writes the rest. After an error the connection is of no use.
-func (c *Conn) Send(frames ...[]byte) error { return errTodo }
-
-// Flush writes what Send buffered. The kernel has taken it when Flush returns nil; whether the
-// peer read it, ZMTP does not tell.
-func (c *Conn) Flush() error { return errTodo }
-
-// Taken returns how many messages the kernel has taken completely. After an error of Send or
-// Flush it tells which of the messages did not leave whole: those after the first Taken ones.
-func (c *Conn) Taken() int64 { return 0 }
+// RemoteAddr returns the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 
 // SetReadDeadline bounds the waiting of Receive and Subscription. The zero time is no bound.
-func (c *Conn) SetReadDeadline(at time.Time) error { return errTodo }
-
-// RemoteAddr returns the peer's address.
-func (c *Conn) RemoteAddr() net.Addr { return nil }
+func (c *Conn) SetReadDeadline(at time.Time) error { return c.nc.SetReadDeadline(at) }
 
 // Close ends the connection. Blocked calls return. What was sent and not flushed is lost.
-func (c *Conn) Close() error { return errTodo }
+func (c *Conn) Close() error { return c.end(net.ErrClosed) }
+
+// end ends the connection, because of cause.
+func (c *Conn) end(cause error) error {
+	c.mu.Lock()
+	first := c.cause == nil
+	if first {
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	if !first {
+		return nil
+	}
+	c.stop()
+	c.beat.stop()
+	return c.nc.Close()
+}
+
+// ended returns why the connection ended, nil while it goes on.
+func (c *Conn) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// failed returns the error of a call that met err: the reason why the connection ended, if it
+// has. It ends it otherwise, except for a deadline.
+func (c *Conn) failed(err error) error {
+	if cause := c.ended(); cause != nil {
+		return cause
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	if c.inside() && (errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, new(*Error))) {
+		c.counts.Torn.Add(1)
+	}
+	c.end(err)
+	return err
+}
+
+// newConn returns the connection that h made. x is nil if it is not encrypted.
+func newConn(h *handshake, x *box) *Conn {
+	c := &Conn{
+		nc: h.nc, peer: h.peer, in: h.in, box: x, limit: h.o.limit(), counts: h.o.Counts,
+		closeOversized: h.o.CloseOversized || h.o.limit() == maxCommand,
+		out:            writer{nc: h.nc, box: x, timeout: h.o.writeTimeout()},
+	}
+	c.msg.need = shortHeader
+	c.in.half = x != nil
+	if c.counts == nil {
+		c.counts = new(Counts)
+	}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.beat.begin(c, h.o)
+	return c
+}

@@ -1,33 +1,49 @@
 package zmtp
 
-// Key is a CURVE key, public or secret: 32 bytes.
+import (
+	"crypto/rand"
+	"fmt"
+
+	"golang.org/x/crypto/curve25519"
+)
+
+// Key is a public CURVE key: 32 bytes.
 type Key [32]byte
 
+// SecretKey is a secret CURVE key: 32 bytes. It does not print.
+type SecretKey [32]byte
+
 // ParseKey reads a key in Z85 (RFC 32): 40 characters.
-func ParseKey(text string) (Key, error) { return Key{}, errTodo }
+func ParseKey(text string) (Key, error) {
+	var k Key
+	b, err := decodeZ85(text)
+	if err != nil || len(b) != len(k) {
+		return k, fmt.Errorf("%s is not a CURVE key: want 40 characters of Z85", quote(text))
+	}
+	return Key(b), nil
+}
 
-// String returns the key in Z85. Do not print secret keys.
-func (k Key) String() string { return "" }
+// String returns the key in Z85.
+func (k Key) String() string { return encodeZ85(k[:]) }
 
-// Public returns the public key that belongs to a secret one.
-func (k Key) Public() (Key, error) { return Key{}, errTodo }
+// String does not tell the key.
+func (SecretKey) String() string { return "(secret)" }
+
+// GoString does not tell the key.
+func (SecretKey) GoString() string { return "(secret)" }
+
+// Public returns the public key that belongs to k.
+func (k SecretKey) Public() (Key, error) {
+	b, err := curve25519.X25519(k[:], curve25519.Basepoint)
+	if err != nil {
+		return Key{}, err
+	}
+	return Key(b), nil
+}
 
 // NewSecretKey returns a random secret key.
-func NewSecretKey() (Key, error) { return Key{}, errTodo }
-
-// ReadSecretKey reads a secret key from a file: one line of Z85, or a certificate in ZPL with
-// secret-key, as zmq.auth.create_certificates of pyzmq writes it. Files that every user can read
-// are refused.
-func ReadSecretKey(path string) (Key, error) { return Key{}, errTodo }
-
-// ReadPublicKey reads a public key from a file: one line of Z85, or a certificate in ZPL with
-// public-key.
-func ReadPublicKey(path string) (Key, error) { return Key{}, errTodo }
-
-// ReadClientKeys reads the public keys of clients: from a file with a key a line, where # begins
-// a comment, or from a directory of certificates, as zmq.auth.load_certificates reads it.
-func ReadClientKeys(path string) (map[Key]bool, error) { return nil, errTodo }
-
-// WriteKeyPair writes NAME.key_secret, which only its owner can read, and NAME.key, certificates
-// as zmq.auth reads them. It replaces no file.
-func WriteKeyPair(name string, secret Key) error { return errTodo }
+func NewSecretKey() (SecretKey, error) {
+	var k SecretKey
+	_, err := rand.Read(k[:])
+	return k, err
+}

@@ -1,7 +1,6 @@
 package zmtp
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 )
@@ -22,11 +21,12 @@ type Options struct {
 	HandshakeTimeout time.Duration // for all of the handshake; default DefaultHandshakeTimeout
 	WriteTimeout     time.Duration // for one write to make progress; default DefaultWriteTimeout, < 0: none
 
-	// Heartbeat is the interval between PINGs while nothing else is sent; 0: none are sent. PINGs
-	// of the peer are answered in any case. Only peers that speak ZMTP 3.1 get them.
+	// Heartbeat is the interval between PINGs; 0: none are sent. PINGs of the peer are answered in
+	// any case. Only peers that speak ZMTP 3.1 get them.
 	Heartbeat time.Duration
-	// HeartbeatTimeout ends the connection if nothing arrives for so long while it waits for the
-	// peer; default: Heartbeat. It counts only while PINGs are sent.
+	// HeartbeatTimeout ends the connection if nothing arrives for so long after a PING; default:
+	// Heartbeat. Only time in Receive or Subscription counts: a caller that is busy does not make
+	// the peer late.
 	HeartbeatTimeout time.Duration
 	// HeartbeatTTL asks the peer to end the connection if nothing of ours arrives for so long,
 	// in steps of 0.1 s, at most 6553.5 s; 0: the peer decides.
@@ -36,24 +36,38 @@ type Options struct {
 	Counts *Counts // counts what all connections of the socket do; nil: not counted
 }
 
+// limit returns the bound on a message of the peer. A subscriber sends nothing but subscriptions.
+func (o *Options) limit() int {
+	switch {
+	case o.Type == Pub || o.Type == XPub:
+		return maxCommand
+	case o.MaxMessage > 0:
+		return o.MaxMessage
+	}
+	return DefaultMaxMessage
+}
+
+func (o *Options) handshakeTimeout() time.Duration {
+	if o.HandshakeTimeout > 0 {
+		return o.HandshakeTimeout
+	}
+	return DefaultHandshakeTimeout
+}
+
+// writeTimeout returns the bound on a write, 0 for none.
+func (o *Options) writeTimeout() time.Duration {
+	if o.WriteTimeout == 0 {
+		return DefaultWriteTimeout
+	}
+	return max(o.WriteTimeout, 0)
+}
+
 // Defaults of Options.
 const (
 	DefaultMaxMessage       = 1 << 20
 	DefaultHandshakeTimeout = 10 * time.Second
 	DefaultWriteTimeout     = 30 * time.Second
 )
-
-// Memory lends blocks to one or more connections, for messages that do not fit into a
-// connection's own buffer. A connection holds at most one block.
-type Memory interface {
-	// Grow returns a block that begins with the bytes of have, and has space for more: its length
-	// is larger than have's, up to need or more if there is memory for all of it. It takes have
-	// back, which is a beginning of the last block, or nil for the first one. It may wait.
-	Grow(ctx context.Context, have []byte, need int) ([]byte, error)
-	// Release takes a block, or the beginning of one, back. complete tells whether the message
-	// arrived whole.
-	Release(block []byte, complete bool)
-}
 
 // Counts are the counters of the connections of a socket.
 type Counts struct {

@@ -5,7 +5,9 @@ package zmtp
 // a socket must use the same mechanism.
 type Security struct {
 	// Server makes this side the one that checks the other. It is independent of who binds and
-	// who connects; usually the side that binds is the server. NULL has no such role.
+	// who connects; usually the side that binds is the server. With NULL it means that this side
+	// waits for the other's READY, so that it can refuse it with a reason: then the other side
+	// must not be a server as well.
 	Server bool
 	Plain  *Plain
 	Curve  *Curve
@@ -33,7 +35,7 @@ type Plain struct {
 
 // Curve has the long-term keys of CURVE.
 type Curve struct {
-	Secret Key // this side's secret key; its public key follows from it
+	Secret SecretKey // this side's; its public key follows from it
 	// ServerKey is the server's public key. A client needs it, a server ignores it.
 	ServerKey Key
 	// Clients are the public keys of the clients that a server accepts. Nil: each client that

@@ -1,0 +1,161 @@
+package zmtp
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/crypto/curve25519"
+	"golang.org/x/crypto/nacl/secretbox"
+	"golang.org/x/crypto/salsa20/salsa"
+)
+
+// After a CURVE handshake each frame is the body of one MESSAGE (RFC 26), in a frame whose own
+// flags are zero, as libzmq sends it; COMMAND, as the RFC has it, is accepted:
+//
+//	 0             8               16                  32      33
+//	+-------------+---------------+-------------------+-------+--------------
+//	| 7 "MESSAGE" | nonce, 8      | authenticator, 16 | flags | body
+//	+-------------+---------------+-------------------+-------+--------------
+//	                                                  |<-- encrypted ------->
+//
+// The flags are MORE and COMMAND of the frame inside. The nonce of a box is 16 characters,
+// "CurveZMQMESSAGEC" from the client or "CurveZMQMESSAGES" from the server, and the 8 bytes, a
+// number that grows with each box of one side. A number that does not is a replay.
+const (
+	messageName = "\x07MESSAGE"
+	nonceAt     = len(messageName)
+	boxAt       = nonceAt + 8
+	flagsAt     = boxAt + secretbox.Overhead
+	boxOverhead = flagsAt + 1
+)
+
+// box seals and opens the frames of one connection.
+type box struct {
+	key  [32]byte // of both transient keys
+	send nonce    // of the last box sent
+	got  nonce    // of the last box received
+
+	plain []byte // flags and body, before they are sealed
+}
+
+// nonce is 16 characters and a number.
+type nonce [24]byte
+
+func newNonce(prefix string) (n nonce) {
+	copy(n[:], prefix)
+	return n
+}
+
+// next counts up and returns the nonce.
+func (n *nonce) next() *[24]byte {
+	binary.BigEndian.PutUint64(n[16:], n.number()+1)
+	return (*[24]byte)(n)
+}
+
+// accept takes a number from a peer, which must be above the last one.
+func (n *nonce) accept(number []byte) error {
+	if got := binary.BigEndian.Uint64(number); got <= n.number() {
+		return failf(Replayed, "the peer sent a CURVE box with the nonce %d after %d: a replay", got, n.number())
+	}
+	copy(n[16:], number)
+	return nil
+}
+
+func (n *nonce) number() uint64 { return binary.BigEndian.Uint64(n[16:]) }
+
+// precompute returns the key that the owners of two key pairs share, as crypto_box_beforenm of
+// NaCl does. It refuses public keys for which the result does not depend on the secret one.
+func precompute(public Key, secret SecretKey) (key [32]byte, err error) {
+	shared, err := curve25519.X25519(secret[:], public[:])
+	if err != nil {
+		return key, failf(Malformed, "the peer sent a CURVE key that proves nothing")
+	}
+	var zero [16]byte
+	salsa.HSalsa20(&key, &zero, (*[32]byte)(shared), &salsa.Sigma)
+	return key, nil
+}
+
+// appendFrame appends a frame with a sealed MESSAGE.
+func (x *box) appendFrame(b []byte, flags byte, body []byte) []byte {
+	x.plain = append(append(x.plain[:0], flags), body...)
+	b = appendHeader(b, 0, boxOverhead+len(body))
+	b = append(b, messageName...)
+	n := x.send.next()
+	b = append(b, n[16:]...)
+	b = secretbox.Seal(b, x.plain, n, &x.key)
+	if cap(x.plain) > maxOut {
+		x.plain = nil
+	}
+	return b
+}
+
+// check looks at the first boxOverhead bytes of a MESSAGE and takes its nonce.
+func (x *box) check(body []byte) error {
+	if len(body) < boxOverhead || string(body[:nonceAt]) != messageName {
+		return failf(Malformed, "the peer sent a frame that is no CURVE MESSAGE")
+	}
+	return x.got.accept(body[nonceAt:boxAt])
+}
+
+// peekFlags decrypts the flags of a box that is not to be opened, because it is too large. They
+// are not authenticated; they only tell whether the message goes on behind it.
+func (x *box) peekFlags(body []byte) byte {
+	var counter [16]byte
+	var subkey, block [32]byte
+	salsa.HSalsa20(&subkey, (*[16]byte)(x.got[:16]), &x.key, &salsa.Sigma)
+	copy(counter[:], x.got[16:])
+	in := append(make([]byte, len(block)), body[flagsAt]) // the first 32 bytes are the authenticator's key
+	salsa.XORKeyStream(in, in, &counter, &subkey)
+	return in[len(block)]
+}
+
+// open opens a checked MESSAGE in place. The plain text, without flags, begins at boxAt. space is
+// as long as the body at least, and does not overlap it.
+func (x *box) open(body, space []byte) (flags byte, size int, err error) {
+	plain, ok := secretbox.Open(space[:0], body[boxAt:], (*[24]byte)(&x.got), &x.key)
+	if !ok {
+		return 0, 0, failf(Malformed, "the peer sent a CURVE box that does not open: it was changed on its way, or has another key")
+	}
+	if flags = plain[0]; flags&^(flagMore|flagCommand) != 0 {
+		return 0, 0, failf(Malformed, "the peer sent a frame with the flags %#02x, which ZMTP 3 does not have", flags)
+	}
+	return flags, copy(body[boxAt:], plain[1:]), nil
+}
+
+// stepBox is step for a frame with header h that holds a MESSAGE.
+func (c *Conn) stepBox(h header) (event, error) {
+	m := &c.msg
+	body := m.pos + h.length
+	if h.flags&flagMore != 0 || h.size < int64(boxOverhead) {
+		return nothing, failf(Malformed, "the peer sent a frame that is no CURVE MESSAGE")
+	}
+	if m.need = body + boxOverhead; m.need > c.in.w-c.in.r {
+		return nothing, nil
+	}
+	if size := h.size - int64(boxOverhead); size > maxCommand && (m.skipping || size > int64(c.limit-m.total)) {
+		b := c.in.bytes()[body:]
+		if err := c.box.check(b[:boxOverhead]); err != nil {
+			return nothing, err
+		}
+		return c.admit(h, c.box.peekFlags(b), size)
+	}
+	if m.need = body + int(h.size); m.need > c.in.w-c.in.r {
+		return nothing, nil
+	}
+	space, err := c.in.scratch(c.ctx, int(h.size))
+	if err != nil {
+		return nothing, err
+	}
+	b := c.in.bytes()[body:m.need]
+	if err := c.box.check(b); err != nil {
+		return nothing, err
+	}
+	flags, size, err := c.box.open(b, space)
+	if err != nil {
+		return nothing, err
+	}
+	if e, err := c.admit(h, flags, int64(size)); e != message {
+		return e, err
+	}
+	m.pos = m.need
+	return c.take(flags, span{body + boxAt, body + boxAt + size})
+}
