@@ -18,6 +18,26 @@ import (
 	"fanin/sink"
 )
 
+// awaitPublisher puts lines until one is shown: the publisher begins at the end of the
+// log when its goroutine runs. Nothing is left of them afterwards.
+func awaitPublisher(t *testing.T, s *sink.Sink, sub *nats.Subscription) {
+	t.Helper()
+	var m *nats.Msg
+	last := ""
+	waittest.Until(t, "the publisher", func() (shown bool) {
+		last += "."
+		put(t, s, "probe", "app", last)
+		var err error
+		m, err = sub.NextMsg(100 * time.Millisecond)
+		return err == nil
+	})
+	for err := error(nil); !strings.HasSuffix(string(m.Data), ": "+last); {
+		if m, err = sub.NextMsg(10 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestPublisher: lines are shown on subjects of their host and source from the moment
 // somebody listens; who is too slow is told exactly what was not shown.
 func TestPublisher(t *testing.T) {
@@ -45,6 +65,7 @@ func TestPublisher(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	awaitPublisher(t, s, all)
 	put(t, s, "db", "postgres", "one")
 	put(t, s, "web.1", "nginx", "two")
 	for _, want := range []string{"fanin.tail.db.postgres one", "fanin.tail.web_1.nginx two"} {
