@@ -68,6 +68,16 @@ func (d *Distributor) mayCreateLocked(name string, ip netip.Addr) error {
 	return nil
 }
 
+// Create makes a group that begins at from, as in protocol.Hello, before it has a worker. A
+// group that exists is left as it is.
+func (d *Distributor) Create(name, from string) error {
+	err := checkName(name)
+	if err == nil {
+		_, err = d.findOrCreate(name, from, netip.Addr{})
+	}
+	return err
+}
+
 // findOrCreate finds a group, or creates it for a worker of an address.
 func (d *Distributor) findOrCreate(name, from string, ip netip.Addr) (*group, error) {
 	x := &d.groups

@@ -119,11 +119,20 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	return m, welcome, nil
 }
 
+// checkName checks the name of a group.
+func checkName(group string) error {
+	if !groupName.MatchString(group) {
+		return fmt.Errorf("group %.80q: want 1 to 64 letters, digits, '.', '_' and '-', the first not a '.'", group)
+	}
+	return nil
+}
+
 // checkHello checks a worker's options, before a group is created for it.
 func (d *Distributor) checkHello(h *protocol.Hello) error {
+	if err := checkName(h.Group); err != nil {
+		return err
+	}
 	switch {
-	case !groupName.MatchString(h.Group):
-		return fmt.Errorf("group %.80q: want 1 to 64 letters, digits, '.', '_' and '-', the first not a '.'", h.Group)
 	case h.Credit < 1 || h.Credit > d.MaxCredit:
 		return fmt.Errorf("credit of %d lines: want 1 to %d", h.Credit, d.MaxCredit)
 	case h.Weight < 1 || h.Weight > 100:

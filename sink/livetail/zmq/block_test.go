@@ -1,0 +1,94 @@
+package zmq
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"fanin/internal/zmtp"
+)
+
+// TestParts puts random messages of five topics into blocks, offers them to a subscriber
+// of some topics that takes them now and then, and compares with a plain list: what is
+// taken or dropped is exactly what was subscribed to, in order, and the bounds hold.
+func TestParts(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for round := range 300 {
+		most := 1 + random.IntN(40)
+		var s subscriptions
+		for _, topic := range []string{"a", "b", "c", "d", "e"} {
+			if random.IntN(2) == 0 {
+				s.add([]byte(topic))
+			}
+		}
+		if random.IntN(4) == 0 {
+			s.add(nil)
+		}
+		var q parts
+		var waiting []string // the model
+		dropped, number := 0, 0
+		b := newBlock(1, 0)
+		for range 200 {
+			if random.IntN(20) == 0 || len(b.runs) > maxRuns-8 {
+				b = newBlock(b.number+1, 0)
+			}
+			for range random.IntN(8) {
+				topic, line := []string{"a", "b", "c", "d", "e"}[random.IntN(5)], fmt.Sprint(number)
+				number++
+				b.add(max(most/2, 1), []byte(topic), []byte(line))
+				if s.match([]byte(topic)) {
+					waiting = append(waiting, string(zmtp.AppendMessage(nil, []byte(topic), []byte(line))))
+				}
+			}
+			first := b.number - min(b.number, 3)
+			q.add(b, &s)
+			b.offered = len(b.runs)
+			n := q.dropTo(most, first)
+			dropped += n
+			waiting = waiting[n:]
+			if q.messages != len(waiting) || q.messages > most {
+				t.Fatalf("round %d: %d messages wait, want %d of at most %d", round, q.messages, len(waiting), most)
+			}
+			for random.IntN(3) == 0 && len(q.list) > 0 {
+				p := q.take()
+				var got []byte
+				taken := 0
+				for messages, n := range p.stretches {
+					got = append(got, messages...)
+					taken += n
+				}
+				var want []byte
+				for _, m := range waiting[:taken] {
+					want = append(want, m...)
+				}
+				if !slices.Equal(got, want) || taken != p.messages {
+					t.Fatalf("round %d: took %q, want %q", round, got, want)
+				}
+				waiting = waiting[taken:]
+			}
+			for _, p := range q.list {
+				if p.block.number < first {
+					t.Fatalf("round %d: block %d of %d is kept", round, p.block.number, b.number)
+				}
+			}
+		}
+	}
+}
+
+// A block does not grow beyond what it was made with, so that what was offered of it stays
+// where it is.
+func TestBlockBounds(t *testing.T) {
+	b := newBlock(1, 0)
+	at := &b.data[:1][0]
+	for i := 0; b.fits(100); i++ {
+		b.add(1, []byte{byte(i)}, make([]byte, 50))
+	}
+	if len(b.data) > blockSize || len(b.runs) > maxRuns || &b.data[0] != at {
+		t.Errorf("%d bytes in %d runs", len(b.data), len(b.runs))
+	}
+	long := newBlock(2, 1<<20)
+	if !long.fits(1<<20) || long.fits(1<<20+1) {
+		t.Errorf("a long block has %d bytes", cap(long.data))
+	}
+}
