@@ -12,6 +12,7 @@ import (
 
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
+	"fanin/internal/redistest"
 	"fanin/internal/ship"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
@@ -54,7 +55,7 @@ func hello(id string) wire.Hello {
 
 // senders send lines over each kind of input, in every form that it has: some new ones,
 // and where the form has repeats, some that are repeated, and some that are rejected.
-func senders(url string) map[string]func(t *testing.T, c *server) {
+func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *server) {
 	return map[string]func(t *testing.T, c *server){
 		"tcp": func(t *testing.T, c *server) {
 			c.send(t, "plain")
@@ -85,6 +86,10 @@ func senders(url string) map[string]func(t *testing.T, c *server) {
 			whileRunning(t, x.Run, func() { agentLines(t, x, false) })
 			waittest.Until(t, "the message", func() bool { return c.inputs.Of("nats").Counts().Received > 0 })
 		},
+		"redis": func(t *testing.T, c *server) {
+			waittest.UntilEqual(t, "subscribers", "1", func() string { return rs.Do("PUBLISH", "logs.app", "plain\nand another\n") })
+			waittest.Until(t, "the message", func() bool { return c.inputs.Of("redis").Counts().Received > 0 })
+		},
 	}
 }
 
@@ -93,8 +98,10 @@ func senders(url string) map[string]func(t *testing.T, c *server) {
 // without a sender here fails the test.
 func TestInputsConserve(t *testing.T) {
 	url := natstest.New(t).ClientURL()
-	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n", url))
-	all := senders(url)
+	rs := redistest.New(t)
+	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n"+
+		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\n", url, rs.URL()))
+	all := senders(url, rs)
 	for _, k := range inputKinds() {
 		send := all[k.name]
 		if send == nil {
@@ -115,13 +122,13 @@ func TestInputsConserve(t *testing.T) {
 	for _, row := range []struct {
 		name                         string
 		received, written, duplicate uint64
-	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"nats-agent", 9, 3, 3}} {
+	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"nats-agent", 9, 3, 3}} {
 		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
 			t.Errorf("%s: %+v; want %+v", row.name, n, row)
 		}
 	}
 	st, err := c.status(t.Context())
-	if err != nil || len(st.Inputs) != 7 {
+	if err != nil || len(st.Inputs) != 8 {
 		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
 	}
 	for _, x := range st.Inputs {

@@ -13,6 +13,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/config/configtest"
 	"fanin/internal/counters"
+	"fanin/internal/redisconn"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
@@ -34,7 +35,7 @@ func TestExampleLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	// These are instead of others.
-	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue) = .*$`).ReplaceAll(b, nil)
+	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster) = .*$`).ReplaceAll(b, nil)
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +68,7 @@ func TestExampleDefaults(t *testing.T) {
 		t.Errorf("agents = %q is not the default", n.agents())
 	}
 	same("nats", natsFields(with, n), natsFields(with, &natsTable{}))
+	same("redis", redisFields(with, firstTable[*redisTable](b.Inputs)), redisFields(with, &redisTable{}))
 	same("tcp insecure", firstTable[*tcpTable](a.Inputs).Insecure, firstTable[*tcpTable](b.Inputs).Insecure)
 	same("udp insecure", firstTable[*udpTable](a.Inputs).Insecure, firstTable[*udpTable](b.Inputs).Insecure)
 }
@@ -103,6 +105,12 @@ func natsFields(s *settings, t *natsTable) []any {
 	l.Shutdown(context.Background()) // fills in the defaults
 	return []any{l.Agents.Subjects, l.Plain.Subjects, l.Plain.Queue, l.Stream, l.Plain.Host, l.Plain.MaxLine, l.Plain.Pending,
 		l.Refusals.Keep, t.Insecure, t.Tail}
+}
+
+func redisFields(s *settings, t *redisTable) []any {
+	in := t.input(bare(s), new(redisconn.Client))
+	in.Shutdown(context.Background()) // fills in the defaults
+	return []any{in.Channels.Pending, in.Streams, in.Lists, in.Lines, in.Client.MaxBulk, t.Insecure}
 }
 
 func udpFields(s *settings) []any {

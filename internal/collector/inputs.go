@@ -14,6 +14,7 @@ func inputKinds() []inputKind {
 		kind[tcpTable]("tcp"),
 		kind[udpTable]("udp"),
 		kind[natsTable]("nats"),
+		kind[redisTable]("redis"),
 	}
 }
 

@@ -24,6 +24,7 @@ type status struct {
 	PID      int              `json:"pid"`
 	Listen   []string         `json:"listen"`
 	NATS     []serverStatus   `json:"nats,omitempty"`
+	Redis    []serverStatus   `json:"redis,omitempty"`
 	Inputs   []inputStatus    `json:"inputs"`
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
@@ -82,7 +83,7 @@ func (c *server) status(ctx context.Context) (status, error) {
 	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(),
 		Agents:   c.sessions.List(),
 		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats"),
-		Inputs: c.inputStatus()}
+		Redis: c.servers("redis"), Inputs: c.inputStatus()}
 	for _, l := range c.listeners.serving() {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -107,11 +108,8 @@ func (st *status) print(w io.Writer) {
 	for _, a := range st.Listen {
 		escape.Fprintf(w, "listening %s\n", a)
 	}
-	for _, n := range st.NATS {
-		if n.Trouble != "" {
-			escape.Fprintf(w, "NATS %s IN TROUBLE: %s\n", n.URL, n.Trouble)
-		}
-	}
+	printTroubles(w, "NATS", st.NATS)
+	printTroubles(w, "Redis", st.Redis)
 	for i := range st.Inputs {
 		st.Inputs[i].print(w)
 	}
@@ -129,6 +127,14 @@ func (st *status) print(w io.Writer) {
 	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
+	}
+}
+
+func printTroubles(w io.Writer, kind string, servers []serverStatus) {
+	for _, s := range servers {
+		if s.Trouble != "" {
+			escape.Fprintf(w, "%s %s IN TROUBLE: %s\n", kind, s.URL, s.Trouble)
+		}
 	}
 }
 

@@ -156,7 +156,14 @@ func (b *binder) text(path string, value any, u encoding.TextUnmarshaler) {
 	}
 }
 
+// OneOrMore is a list of strings of which a file may write one without the list.
+type OneOrMore []string
+
 func (b *binder) slice(path string, value any, v reflect.Value) {
+	if s, ok := value.(string); ok && v.Type() == reflect.TypeFor[OneOrMore]() {
+		v.Set(reflect.ValueOf(OneOrMore{s}))
+		return
+	}
 	list, ok := value.([]any)
 	if tables, are := value.([]map[string]any); are {
 		for _, t := range tables {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -220,3 +221,12 @@ func (c *connReader) Read(p []byte) (int, error) {
 }
 
 const ping = "*1\r\n$4\r\nPING\r\n"
+
+// Leave asks the server to end all subscriptions. What it had sent before comes first, then
+// the confirmations. Any goroutine may call it.
+func (c *Conn) Leave() {
+	c.nc.SetWriteDeadline(time.Now().Add(c.timeout))
+	io.WriteString(c.nc, leave)
+}
+
+const leave = "*1\r\n$11\r\nUNSUBSCRIBE\r\n*1\r\n$12\r\nPUNSUBSCRIBE\r\n"

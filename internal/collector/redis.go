@@ -1,0 +1,44 @@
+package collector
+
+import (
+	"context"
+	"strings"
+
+	redisin "fanin/ingest/redis"
+	"fanin/internal/config"
+	"fanin/internal/daemon"
+	"fanin/internal/redisconn"
+)
+
+// open connects to nothing yet: the server may be absent.
+func (t *redisTable) open(_ context.Context, s *server, _ int) (*listener, error) {
+	client, err := t.client(s, "in")
+	if err != nil {
+		return nil, err
+	}
+	in := t.input(s, client)
+	return &listener{kind: "redis", address: strings.Join(t.URL, ","), serve: in.Serve, shutdown: in.Shutdown,
+		close: func() {}, trouble: in.Trouble}, nil
+}
+
+// client makes a client of the server; purpose is "in" or "out", and is in its name.
+func (t *redisTable) client(s *server, purpose string) (*redisconn.Client, error) {
+	login, err := t.tlsLogin(s.log)
+	if err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return &redisconn.Client{Login: login, Name: "fanin-collector-" + s.id() + "-" + purpose,
+		MaxBulk: int(config.OrZero(t.MaxMessage))}, nil
+}
+
+func (t *redisTable) input(s *server, client *redisconn.Client) *redisin.Input {
+	return &redisin.Input{
+		Client: client, Out: s.sink, Budget: s.room, Metrics: redisin.NewMetrics(s.counters), Inputs: s.inputs,
+		Log: s.log, Notice: s.sink.Notice,
+		Lines:    redisin.LineOptions{Host: t.Host, MaxLine: int(config.OrZero(t.MaxLine))},
+		Channels: redisin.ChannelOptions{Names: t.Channels, Pending: int(config.OrZero(t.Pending))},
+		Streams: redisin.StreamOptions{Keys: t.Streams, Group: t.Group, Consumer: t.Consumer,
+			Message: config.Or(t.Message, "message")},
+		Lists: redisin.ListOptions{Keys: t.Lists},
+	}
+}
