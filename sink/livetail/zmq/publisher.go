@@ -47,7 +47,7 @@ type Publisher struct {
 	all    map[*subscriber]struct{}
 	wanted int           // subscriptions, of all
 	idle   bool          // Run waits for a subscription
-	from   sink.Position // where it then begins
+	from   sink.Position // where it begins
 	awake  chan struct{}
 }
 
@@ -65,7 +65,7 @@ func (p *Publisher) setUp() {
 		p.HWM = cmp.Or(p.HWM, DefaultHWM)
 		p.Log = cmp.Or(p.Log, slog.New(slog.DiscardHandler))
 		p.limited = retry.NewLog(p.Log)
-		p.all, p.awake = make(map[*subscriber]struct{}), make(chan struct{}, 1)
+		p.all, p.awake, p.from = make(map[*subscriber]struct{}), make(chan struct{}, 1), p.Sink.End()
 		p.encoder = encoder{sink: p.Sink, most: min(max(p.HWM/2, 1), maxRun), sequence: p.Sequence}
 		p.counts.init(p.Metrics)
 	})
@@ -175,7 +175,7 @@ const farewell = time.Second
 // publishes what is in the log, and waits a moment for subscribers to have it.
 func (p *Publisher) Run(ctx context.Context) error {
 	p.setUp()
-	p.reader = p.Sink.Reader(p.Sink.End())
+	p.reader = p.Sink.Reader(p.from)
 	defer p.reader.Close()
 	buf := make([]byte, 256<<10)
 	for p.awaitSubscription(ctx) {
