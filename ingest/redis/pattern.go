@@ -33,8 +33,12 @@ func (r *channelReader) first(pattern, channel string) bool {
 //   - any bytes       [abc]  one of these     \x  the byte x itself
 //     ?      one byte        [a-c]  one of these     [^a]  any byte but this
 //
-// A '[' without ']' ends with the pattern. (Redis, PSUBSCRIBE.)
+// A '[' without ']' ends with the pattern. No pattern matches a channel without a name.
+// (Redis, PSUBSCRIBE.)
 func Matches(pattern, channel string) bool {
+	if channel == "" {
+		return pattern == ""
+	}
 	star, again := -1, 0 // behind the last '*', and where to try it next
 	p, c := 0, 0
 	for c < len(channel) {
