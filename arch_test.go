@@ -61,6 +61,7 @@ var direction = map[string][]string{
 	"fanin/ingest/sequence":            {"fanin/internal/lines", "fanin/internal/wire"},
 	"fanin/ingest/nats":                {"fanin/ingest", "fanin/ingest/sequence", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/natsconn", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/ingest/redis":               {"fanin/ingest", "fanin/ingest/sequence", "fanin/ingest/key", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/redisconn", "fanin/internal/retry", "fanin/internal/wire"},
+	"fanin/ingest/zmq":                 {"fanin/ingest", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/zmtp"},
 	"fanin/internal/tail":              {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/internal/ship":              {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/natsconn"},
 	"fanin/sink":                       {"fanin/internal/msgpack", "fanin/internal/units", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},

@@ -7,6 +7,7 @@
 //	ingest/agent       fanin's own agents, over connections and in datagrams
 //	ingest/plain       plain lines, over connections and in datagrams
 //	ingest/nats        agents and plain lines over a NATS server
+//	ingest/zmq         lines from ZeroMQ peers
 //
 // A new protocol is a package of its own beside these: a stream.Protocol or a
 // datagram.Handler, and the Format that recognizes it. The collector lists inputs in

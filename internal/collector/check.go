@@ -40,6 +40,20 @@ func (s *settings) checkMachine() error {
 	return nil
 }
 
+// readSecrets refuses keys and secrets that cannot be read, before anything opens.
+func (s *settings) readSecrets() error {
+	var problems []error
+	for _, x := range s.Collector.Inputs {
+		if read := x.table.needs().secrets; read != nil {
+			problems = append(problems, prefix(x.at, read()))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
 // checkEnvironment tries everything that the settings name: memory, paths, certificates,
 // ports. What it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(ctx context.Context) error {

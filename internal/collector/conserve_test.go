@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -16,6 +17,7 @@ import (
 	"fanin/internal/ship"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
+	"fanin/internal/zmtp"
 )
 
 // agentLines sends three lines of a stream, the same again, and some that do not follow.
@@ -90,6 +92,25 @@ func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *
 			waittest.UntilEqual(t, "subscribers", "1", func() string { return rs.Do("PUBLISH", "logs.app", "plain\nand another\n") })
 			waittest.Until(t, "the message", func() bool { return c.inputs.Of("redis").Counts().Received > 0 })
 		},
+		"zmq": func(t *testing.T, c *server) {
+			addresses := strings.Split(c.address(t, "zmq"), ", ") // pull tcp://..., sub tcp://...
+			for i, kind := range []zmtp.SocketType{zmtp.Push, zmtp.Pub} {
+				_, address, _ := strings.Cut(addresses[i], "tcp://")
+				nc, err := net.Dial("tcp", address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				peer, err := zmtp.Handshake(t.Context(), nc, &zmtp.Options{Type: kind})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer peer.Close()
+				if err := errors.Join(peer.Send([]byte("topic"), []byte("plain\n")), peer.Flush()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waittest.Until(t, "both messages", func() bool { return c.inputs.Of("zmq").Counts().Received == 3 })
+		},
 	}
 }
 
@@ -100,7 +121,8 @@ func TestInputsConserve(t *testing.T) {
 	url := natstest.New(t).ClientURL()
 	rs := redistest.New(t)
 	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n"+
-		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\n", url, rs.URL()))
+		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\n"+
+		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n", url, rs.URL()))
 	all := senders(url, rs)
 	for _, k := range inputKinds() {
 		send := all[k.name]
@@ -122,13 +144,13 @@ func TestInputsConserve(t *testing.T) {
 	for _, row := range []struct {
 		name                         string
 		received, written, duplicate uint64
-	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"nats-agent", 9, 3, 3}} {
+	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"zmq", 3, 3, 0}, {"nats-agent", 9, 3, 3}} {
 		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
 			t.Errorf("%s: %+v; want %+v", row.name, n, row)
 		}
 	}
 	st, err := c.status(t.Context())
-	if err != nil || len(st.Inputs) != 8 {
+	if err != nil || len(st.Inputs) != 9 {
 		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
 	}
 	for _, x := range st.Inputs {

@@ -14,6 +14,7 @@ import (
 	"fanin/internal/config/configtest"
 	"fanin/internal/counters"
 	"fanin/internal/redisconn"
+	"fanin/internal/zmtp"
 	"fanin/sink"
 	"fanin/sink/livetail"
 )
@@ -35,7 +36,7 @@ func TestExampleLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	// These are instead of others.
-	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster) = .*$`).ReplaceAll(b, nil)
+	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster|plain) = .*$`).ReplaceAll(b, nil)
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +70,7 @@ func TestExampleDefaults(t *testing.T) {
 	}
 	same("nats", natsFields(with, n), natsFields(with, &natsTable{}))
 	same("redis", redisFields(with, firstTable[*redisTable](b.Inputs)), redisFields(with, &redisTable{}))
+	same("zmq", zmqFields(with, firstTable[*zmqTable](b.Inputs)), zmqFields(with, &zmqTable{}))
 	same("tcp insecure", firstTable[*tcpTable](a.Inputs).Insecure, firstTable[*tcpTable](b.Inputs).Insecure)
 	same("udp insecure", firstTable[*udpTable](a.Inputs).Insecure, firstTable[*udpTable](b.Inputs).Insecure)
 }
@@ -111,6 +113,12 @@ func redisFields(s *settings, t *redisTable) []any {
 	in := t.input(bare(s), new(redisconn.Client))
 	in.Shutdown(context.Background()) // fills in the defaults
 	return []any{in.Channels.Pending, in.Streams, in.Lists, in.Lines, in.Client.MaxBulk, t.Insecure}
+}
+
+func zmqFields(s *settings, t *zmqTable) []any {
+	x := t.input(bare(s), zmtp.Pull, new(zmqEndpoints))
+	x.Shutdown(context.Background()) // fills in the defaults
+	return []any{x.Lines, x.Sub, config.Or(t.MaxConns, zmtp.DefaultMaxConns), t.Insecure}
 }
 
 func udpFields(s *settings) []any {

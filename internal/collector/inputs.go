@@ -15,6 +15,7 @@ func inputKinds() []inputKind {
 		kind[udpTable]("udp"),
 		kind[natsTable]("nats"),
 		kind[redisTable]("redis"),
+		kind[zmqTable]("zmq"),
 	}
 }
 
@@ -56,6 +57,7 @@ type needs struct {
 	memory   []memoryNeed
 	conns    *connNeed    // nil: it accepts no connections
 	files    func() error // tries the certificates and secrets that it reads; nil: it reads none
+	secrets  func() error // reads what must be readable before anything opens; nil: nothing must
 	handsOut bool         // lines go out through it, so groups are needed
 }
 

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"net/netip"
@@ -12,7 +13,13 @@ import (
 type port struct {
 	at, network, listen string // at is the path of the table
 	tls                 *tables.ServerTLS
+	key                 string // where the port is in the table; "": listen
 }
+
+// path is the path of the key.
+func (p *port) path() string { return p.at + "." + p.name() }
+
+func (p *port) name() string { return cmp.Or(p.key, "listen") }
 
 func (s *settings) ports() (all []port) {
 	c := &s.Collector
@@ -23,10 +30,10 @@ func (s *settings) ports() (all []port) {
 		}
 	}
 	if c.HTTP != nil {
-		all = append(all, port{"collector.http", "tcp", c.HTTP.Listen, c.HTTP.TLS})
+		all = append(all, port{at: "collector.http", network: "tcp", listen: c.HTTP.Listen, tls: c.HTTP.TLS})
 	}
 	if c.Work != nil {
-		all = append(all, port{"collector.work", "tcp", c.Work.Listen, c.Work.TLS})
+		all = append(all, port{at: "collector.work", network: "tcp", listen: c.Work.Listen, tls: c.Work.TLS})
 	}
 	return all
 }
@@ -38,15 +45,15 @@ func (s *settings) checkPorts() {
 		host, number, err := p.split()
 		if err != nil {
 			if _, _, serr := net.SplitHostPort(p.listen); serr == nil { // else it was reported
-				s.file.Problem(p.at+".listen", "listen is %q: %v; want a port from 0 to 65535", p.listen, err)
+				s.file.Problem(p.path(), "%s is %q: %v; want a port from 0 to 65535", p.name(), p.listen, err)
 			}
 			continue
 		}
 		for _, q := range all[:i] {
 			other, n, err := q.split()
 			if err == nil && number != 0 && n == number && q.network == p.network && sameHost(host, other) {
-				s.file.Problem(p.at+".listen", "listen is %q, where %s listens already (%q): set another port for "+
-					"one of them", p.listen, q.at, q.listen)
+				s.file.Problem(p.path(), "%s is %q, where %s listens already (%q): set another port for "+
+					"one of them", p.name(), p.listen, q.at, q.listen)
 				break
 			}
 		}

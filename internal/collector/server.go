@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,7 +102,7 @@ func (c *server) run(ctx context.Context) (err error) {
 
 // newServer puts the parts together. It opens nothing.
 func newServer(s *settings, again func() (*settings, error)) (*server, error) {
-	if err := s.checkMachine(); err != nil {
+	if err := cmp.Or(s.checkMachine(), s.readSecrets()); err != nil {
 		return nil, err
 	}
 	daemon.LimitMemory(256 << 20)

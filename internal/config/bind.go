@@ -28,6 +28,30 @@ type TableList interface {
 	Add(name string) any
 }
 
+// Short is a table that a file may also write as a string, or as a list of strings.
+type Short interface {
+	SetShort(values []string)
+}
+
+// short sets such a table. ok is false if the value is neither a string nor a list of strings.
+func (b *binder) short(path string, value any, v reflect.Value) (ok bool) {
+	s, ok := v.Addr().Interface().(Short)
+	if !ok {
+		return false
+	}
+	switch value := value.(type) {
+	case string:
+		s.SetShort([]string{value})
+	case []any:
+		var all []string
+		b.slice(path, value, reflect.ValueOf(&all).Elem())
+		s.SetShort(all)
+	default:
+		return false
+	}
+	return true
+}
+
 func (b *binder) table(path string, tree map[string]any, v reflect.Value) {
 	fields := fieldsOf(v)
 	var named []string
@@ -115,6 +139,9 @@ func (b *binder) value(path string, value any, v reflect.Value) {
 	case reflect.Struct:
 		if tree, ok := value.(map[string]any); ok {
 			b.table(path, tree, v)
+			return
+		}
+		if b.short(path, value, v) {
 			return
 		}
 		b.problem(path, "%s is %s; it is a table: write [%s]", path, kind(value), path)

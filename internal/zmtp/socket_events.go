@@ -23,8 +23,8 @@ type events struct {
 // rejections are the reasons for which a socket closes connections.
 func rejections() []string {
 	all := []string{"max_conns"}
-	for _, r := range []Reason{NotZMTP, OldVersion, OtherSecurity, Credentials, OtherType, Malformed, Oversized, Replayed,
-		TimedOut, Unread, Refused, Ended} {
+	for _, r := range []Reason{NotZMTP, OldVersion, OtherSecurity, Credentials, OtherType, Malformed, Oversized,
+		Replayed, TimedOut, Unread, Refused, Ended} {
 		all = append(all, string(r))
 	}
 	return all
@@ -38,7 +38,8 @@ func (e *events) init(m Metrics, of SocketType) {
 	}
 	e.connections = m.Counter("fanin_zmq_connections_total", "ZeroMQ connections whose handshake was completed.",
 		"socket", strings.ToLower(string(of)))
-	e.acceptErrors = m.Counter("fanin_zmq_accept_errors_total", "Failed attempts to accept a ZeroMQ connection.", "", "")
+	e.acceptErrors = m.Counter("fanin_zmq_accept_errors_total",
+		"Failed attempts to accept a ZeroMQ connection.", "", "")
 	e.reconnects = m.Counter("fanin_zmq_reconnects_total",
 		"Attempts to connect to a ZeroMQ peer that failed, and connections to one that ended.", "", "")
 	e.opened = m.Gauge("fanin_zmq_open_connections", "ZeroMQ connections open now.")

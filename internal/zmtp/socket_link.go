@@ -17,6 +17,7 @@ type Link struct {
 	Addr     netip.Addr // of the peer; the zero Addr on a Unix socket
 	Remote   string     // the peer's address and port, or the endpoint that was connected to
 	Accepted bool       // the peer connected to us
+	Memory   Memory     // what Socket.Lend returned
 
 	s  *Socket
 	nc *restConn
@@ -61,7 +62,8 @@ func (l *Link) serve() (ready bool, err error) {
 	defer l.nc.Close()
 	o := s.Options
 	if s.Lend != nil {
-		o.Memory = s.Lend(l)
+		l.Memory = s.Lend(l)
+		o.Memory = l.Memory
 	}
 	conn, err := Handshake(ctx, l.nc, &o)
 	if err != nil {

@@ -85,6 +85,9 @@ func hasEveryKey(t *testing.T, path string, tree map[string]any, settings reflec
 		if k := inner.Kind(); k == reflect.Pointer || k == reflect.Slice {
 			inner = reflect.New(inner.Type().Elem()).Elem()
 		}
+		if _, ok := inner.Addr().Interface().(config.Short); ok {
+			return // its text describes the keys: the example has one form of several
+		}
 		switch value := value.(type) {
 		case map[string]any:
 			hasEveryKey(t, path+"."+key, value, inner)

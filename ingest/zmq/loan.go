@@ -1,0 +1,67 @@
+package zmq
+
+import (
+	"context"
+
+	"fanin/ingest"
+	"fanin/internal/zmtp"
+)
+
+// loan lends one connection the memory for a message that does not fit into its buffer. How
+// much all connections may hold for messages that have begun is bounded as for agents' frames,
+// see ingest.Arrival. It is a zmtp.Memory.
+type loan struct {
+	n       *Input
+	l       *zmtp.Link
+	clock   ingest.FrameClock
+	arrival *ingest.Arrival // nil: nothing was lent yet
+	lent    bool
+}
+
+// Grow implements zmtp.Memory.
+func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, error) {
+	if m.arrival == nil {
+		m.l.OnRead(m.read)
+		m.arrival = m.n.Budget.Arrive(m.l.Addr, &m.clock, func() { m.l.Close() })
+	}
+	m.lent = true
+	if block != nil {
+		block = block[:have]
+	}
+	for {
+		larger, err := m.arrival.Grow(ctx, block, need, m.wait)
+		if err != nil || len(larger) > have {
+			return larger, err
+		}
+		block = larger
+	}
+}
+
+// wait runs f, in which the collector waits for itself and not for the peer.
+func (m *loan) wait(f func() error) error {
+	m.clock.Pause()
+	defer m.clock.Resume()
+	return f()
+}
+
+// read notes that n bytes came.
+func (m *loan) read(n int) {
+	if m.lent {
+		m.clock.Add(n)
+	}
+}
+
+// Release implements zmtp.Memory.
+func (m *loan) Release(b []byte, complete bool) {
+	m.arrival.Done(complete)
+	m.n.Budget.Release(b)
+	m.lent = false
+	m.clock.Reset()
+}
+
+// leave ends the loan: the connection has ended.
+func (m *loan) leave() {
+	if m.arrival != nil {
+		m.n.Budget.Leave(m.l.Addr, m.arrival)
+	}
+}
