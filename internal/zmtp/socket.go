@@ -34,6 +34,7 @@ type Socket struct {
 
 	MaxConns int          // accepted connections at a time; further ones are closed at once; default 1,000
 	ReadRest bool         // at Shutdown, read what has arrived before the connection ends
+	Sends    bool         // at Shutdown, Handlers get the end of their ctx alone, and end with Link.Finish
 	Metrics  Metrics      // nil: nothing is counted
 	Log      *slog.Logger // nil: discard
 
@@ -135,7 +136,9 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.drain()
 	for l := range s.links {
-		l.nc.end(s.ReadRest)
+		if !s.Sends || l.Conn == nil {
+			l.nc.end(s.ReadRest)
+		}
 	}
 	s.mu.Unlock()
 	s.Close()

@@ -42,7 +42,7 @@ func (l *Link) Host() string {
 }
 
 // Stopped reports whether the connection ends because of Shutdown.
-func (l *Link) Stopped() bool { return l.nc.ending.Load() }
+func (l *Link) Stopped() bool { return l.nc.ending.Load() || l.s.Sends && l.s.isDraining() }
 
 // OnRead has f called with the number of bytes of each read. It is set before the peer is
 // served, as in Socket.Lend.

@@ -70,10 +70,11 @@ func (o *Output) setUp() {
 
 // Trouble returns what keeps lines from being pushed now, or "".
 func (o *Output) Trouble() string {
+	o.setUp()
 	if o.peers.Load() > 0 {
 		return ""
 	}
-	return "no peer is connected; lines wait in the group " + cmp.Or(o.Group, DefaultGroup)
+	return "no peer is connected; lines wait in the group " + o.Group
 }
 
 // Handle gives lines to one peer until the connection ends. It is a zmtp.Handler.
@@ -82,9 +83,8 @@ func (o *Output) Handle(ctx context.Context, l *zmtp.Link) error {
 	o.peers.Add(1)
 	defer o.peers.Add(-1)
 	ctx, stop := context.WithCancelCause(ctx)
-	p := &peer{link: l, stop: stop, sent: o.lines}
-	var reading sync.WaitGroup
-	reading.Go(p.read) // ends with the connection
+	p := &peer{link: l, stop: stop, sent: o.lines, gone: make(chan struct{})}
+	go p.read() // ends with the connection, which is awaited below
 	loop := &carry.Loop{Dial: o.Dial, Send: p.send, Target: "ZeroMQ peer " + l.Remote, Log: o.Log,
 		Options: protocol.Hello{Group: o.Group, From: o.From, Name: "ZeroMQ " + l.Remote, Credit: o.HWM,
 			Batch: max(o.HWM/2, 1)}}
@@ -94,11 +94,13 @@ func (o *Output) Handle(ctx context.Context, l *zmtp.Link) error {
 			refused)
 		stop(refused)
 	}
-	if !l.Stopped() {
+	if l.Stopped() {
+		l.Finish(p.gone)
+	} else {
 		o.broken.Inc()
 	}
 	l.Close()
-	reading.Wait()
+	<-p.gone
 	o.returned.Add(float64(loop.Counts().Released))
 	return context.Cause(ctx)
 }
@@ -108,16 +110,16 @@ type peer struct {
 	link *zmtp.Link
 	stop context.CancelCauseFunc
 	sent prometheus.Counter
+	gone chan struct{} // closed when the connection has ended
 }
 
 // read waits until the connection ends: a PULL sends nothing.
 func (p *peer) read() {
+	defer close(p.gone)
 	for {
 		if _, err := p.link.Receive(); err != nil {
 			p.stop(err)
-			if !p.link.Stopped() { // at a shutdown, what is being sent is sent
-				p.link.Close()
-			}
+			p.link.Close() // ends a send
 			return
 		}
 	}

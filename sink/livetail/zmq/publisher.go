@@ -112,15 +112,20 @@ func (p *Publisher) Handle(ctx context.Context, l *zmtp.Link) error {
 	p.all[s] = struct{}{}
 	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
-	var writing sync.WaitGroup
-	writing.Go(func() { // ends with ctx, or the connection
-		s.write(ctx, func(n uint64) { p.counts.sent.Add(float64(n)) })
-		l.Close()
-	})
-	err := p.read(s)
-	cancel()
+	gone := make(chan struct{})
+	var err error
+	go func() { // ends with the connection, which is awaited below
+		defer close(gone)
+		err = p.read(s)
+		cancel()
+		l.Close() // ends a write
+	}()
+	s.write(ctx, func(n uint64) { p.counts.sent.Add(float64(n)) })
+	if l.Stopped() {
+		l.Finish(gone)
+	}
 	l.Close()
-	writing.Wait()
+	<-gone
 	p.leave(s)
 	return err
 }

@@ -41,7 +41,7 @@ func publish(t *testing.T, p *Publisher) *stage {
 	}
 	p.Sink, p.Log = k, slog.New(slog.DiscardHandler)
 	p.setUp()
-	s := &zmtp.Socket{Options: zmtp.Options{Type: zmtp.Pub, WriteTimeout: -1}, Handle: p.Handle,
+	s := &zmtp.Socket{Options: zmtp.Options{Type: zmtp.Pub, WriteTimeout: -1}, Handle: p.Handle, Sends: true,
 		Bind: []zmtp.Endpoint{{Network: "tcp", Address: "127.0.0.1:0"}}}
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)

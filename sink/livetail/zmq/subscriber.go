@@ -83,7 +83,7 @@ func (s *subscriber) offer(b *block, most int) (dropped int) {
 
 // write writes what waits until ctx ends or the connection does.
 func (s *subscriber) write(ctx context.Context, sent func(lines uint64)) {
-	for {
+	for ctx.Err() == nil {
 		p := s.take()
 		if p == nil {
 			err := s.link.Flush()
