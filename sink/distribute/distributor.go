@@ -143,6 +143,18 @@ func (d *Distributor) Replay(ctx context.Context, name, from string) (sink.Posit
 	return at, d.cursors.flush(ctx)
 }
 
+// Progress returns the position before which a group has finished every line, and how many
+// lines it has accepted in its life; false: there is no such group.
+func (d *Distributor) Progress(name string) (low sink.Position, accepted uint64, ok bool) {
+	g := d.groups.get(name)
+	if g == nil {
+		return low, 0, false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lowLocked(), g.counts.Accepted, true
+}
+
 // Forget removes a group and disconnects its workers. Its dead letters stay.
 func (d *Distributor) Forget(ctx context.Context, name string) error {
 	g, err := d.existing(name)

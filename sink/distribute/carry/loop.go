@@ -9,6 +9,7 @@ package carry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -26,6 +27,10 @@ import (
 // says what keeps them from being carried; it is logged when it changes. ctx ends at
 // shutdown.
 type Send func(ctx context.Context, lines []Line) error
+
+// ErrMoved is the error of Send when it has moved the group to another position: the rest of
+// the delivery is returned, and what is handed out next is carried.
+var ErrMoved = errors.New("the group was moved")
 
 // Loop carries the lines of one group to a target. Set the fields, then Run.
 //
@@ -61,7 +66,7 @@ type Counts struct {
 	Received uint64 // delivered to the loop
 	Carried  uint64 // confirmed by the target
 	Rejected uint64 // refused by the target for good: reported as failed
-	Released uint64 // returned at shutdown without an outcome
+	Released uint64 // returned without an outcome: at shutdown, or with ErrMoved
 	Again    uint64 // of those received: not delivered for the first time
 	Unsure   uint64 // sent again without the target recognizing a repeat: possible duplicates
 }
@@ -93,8 +98,10 @@ func (l *Loop) Trouble() string {
 	return l.trouble
 }
 
-// report sets the trouble, and logs it when it has changed.
-func (l *Loop) report(err error) {
+// Report sets what keeps lines from being carried, nil for nothing, and logs it when it has
+// changed. The loop reports what Send returns; an output may report what it finds out
+// otherwise.
+func (l *Loop) Report(err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -133,13 +140,14 @@ func (l *Loop) carry(ctx context.Context, d *worker.Delivery) error {
 		l.counts.carried.Add(uint64(carried))
 		l.counts.rejected.Add(uint64(rejected))
 		if len(b.left) == 0 {
-			l.report(nil)
+			l.Report(nil)
 			return nil
 		}
-		if ctx.Err() == nil {
-			l.report(err)
+		moved := errors.Is(err, ErrMoved)
+		if ctx.Err() == nil && !moved {
+			l.Report(err)
 		}
-		if pause.Wait(ctx) != nil {
+		if moved || pause.Wait(ctx) != nil {
 			l.counts.released.Add(uint64(len(b.left)))
 			return worker.ErrRelease
 		}

@@ -1,0 +1,146 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"fanin/internal/redisconn"
+	"fanin/sink"
+	"fanin/sink/distribute/carry"
+)
+
+// list is a Redis list, to whose end lines are appended, as they are in the file. How far
+// it has the log is in a second key, the cursor, since consumers remove what is in the list:
+//
+//	LOG GENERATION-OFFSET HASH    id of the log, position of the last line, and the first 8
+//	                              bytes of the SHA-256 of its text, in hexadecimal digits
+//
+// One script compares the cursor, sets it, and appends the lines: all of it is done, or
+// nothing.
+type list struct {
+	name    string
+	log     string
+	maxLen  int64
+	trimmed *atomic.Uint64 // lines that were removed because the list was longer than maxLen
+}
+
+// CursorKey is the key that keeps how far a list has the log: in a Cluster, it is in the
+// slot of the list. It is an error if no name of a second key is.
+func CursorKey(list string) (string, error) {
+	key := "{" + list + "}:fanin"
+	if redisconn.Tag(list) != list {
+		key = list + ":fanin"
+	}
+	if redisconn.Slot(key) != redisconn.Slot(list) {
+		return "", fmt.Errorf("the name %q of a list has braces with which no second key is in the same slot of a "+
+			"Cluster: leave them out", list)
+	}
+	return key, nil
+}
+
+// script appends ARGV[4] and all that follow to the list KEYS[1] if the cursor KEYS[2] is
+// ARGV[1], and sets the cursor to ARGV[2]. If the list is then longer than ARGV[3], which is
+// 0 for no bound, its beginning is removed. It returns how many elements that were; or the
+// cursor, if it is another one.
+//
+// A script that fails is not undone, so what may be refused comes first: the wrong type of a
+// key, and commands that an ACL does not allow.
+const script = `local at = redis.call('GET', KEYS[2]) or ''
+if at ~= ARGV[1] then return at end
+local most = tonumber(ARGV[3])
+if most > 0 then redis.call('LTRIM', KEYS[1], 0, -1) end
+redis.call('SET', KEYS[2], ARGV[2])
+local n = 0
+for i = 4, #ARGV, 4000 do
+  n = redis.pcall('RPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 3999, #ARGV)))
+  if type(n) == 'table' then
+    redis.call('SET', KEYS[2], at)
+    return n
+  end
+end
+if most > 0 and n > most then
+  redis.call('LTRIM', KEYS[1], -most, -1)
+  return n - most
+end
+return 0`
+
+// String names it in messages.
+func (l *list) String() string { return "list " + l.name }
+
+func (l *list) key() string { return l.name }
+
+func (l *list) cursor() string {
+	key, _ := CursorKey(l.name) // the configuration was checked
+	return key
+}
+
+// look asks for the cursor.
+func (l *list) look(ctx context.Context, c *redisconn.Conn) (state, error) {
+	v, err := c.Do(ctx, "GET", l.cursor())
+	if err != nil {
+		return state{}, err
+	}
+	return parseCursor(v.String())
+}
+
+// parseCursor reads a cursor. One of another program is no error, but no cursor of ours.
+func parseCursor(text string) (st state, err error) {
+	if text == "" {
+		return st, nil
+	}
+	parts := strings.Split(text, " ")
+	if len(parts) == 3 {
+		st.at, err = parseID(parts[1])
+	}
+	if len(parts) != 3 || err != nil || (st.at == sink.Position{}) {
+		return state{}, refusef("the key beside the list has %.80q, which is no position in a log: remove it", text)
+	}
+	st.owner, st.cursor = parts[0], text
+	st.same = func(line []byte) bool { return hash(line) == parts[2] }
+	return st, nil
+}
+
+// hash is the first 8 bytes of the SHA-256 of a line, in hexadecimal digits.
+func hash(line []byte) string {
+	sum := sha256.Sum256(line)
+	return hex.EncodeToString(sum[:8])
+}
+
+// cursorAt is the cursor behind a line.
+func (l *list) cursorAt(last *carry.Line) string {
+	return fmt.Sprintf("%s %d-%d %s", l.log, last.ID.Generation, last.ID.Offset, hash(last.Text))
+}
+
+// add appends lines.
+func (l *list) add(ctx context.Context, c *redisconn.Conn, has state, lines []carry.Line) (state, error) {
+	last := &lines[len(lines)-1]
+	cursor := l.cursorAt(last)
+	c.Begin(8 + len(lines))
+	for _, part := range []string{"EVAL", script, "2", l.name, l.cursor(), has.cursor, cursor} {
+		c.Add(part)
+	}
+	c.AddInt(l.maxLen)
+	for i := range lines {
+		c.AddBytes(lines[i].Text)
+	}
+	if err := c.Send(ctx); err != nil {
+		return state{}, err
+	}
+	v, err := c.Receive(ctx, 0)
+	switch {
+	case err != nil:
+		return state{}, err
+	case v.IsText():
+		return state{}, errChanged
+	}
+	n, ok := v.Int()
+	if !ok {
+		return state{}, unexpected("EVAL", v)
+	}
+	l.trimmed.Add(uint64(n))
+	return state{at: position(last.ID), owner: l.log, cursor: cursor}, nil
+}
