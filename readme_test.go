@@ -2,35 +2,26 @@ package fanin_test
 
 import (
 	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"fanin/e2e/rig"
+	"fanin/internal/freeport"
 )
 
 // freePort finds a number that is free for tcp and udp on this machine.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(ln.Addr().String())
-		conn, err := net.ListenPacket("udp", ln.Addr().String())
-		ln.Close()
-		if err == nil {
-			conn.Close()
-			return port
-		}
+	port, err := freeport.One()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free for both tcp and udp")
-	return ""
+	return strconv.Itoa(port)
 }
 
 // What the README says to type works, as it stands there, and does what it says.

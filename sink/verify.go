@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
-
 	"fanin/internal/disk"
 	"fanin/internal/lines"
 	"fanin/internal/wire"
@@ -89,10 +87,7 @@ func Verify(ctx context.Context, path, state string) (Report, error) {
 		state = StateDir(path)
 	}
 	for try := 0; ; try++ {
-		v := &verifier{path: path, state: state, last: make(map[streamEpoch]int64),
-			streams: make(map[wire.StreamID]*StreamReport), problems: make(map[problemKind]int),
-			keys: make(map[wire.StreamID]int64)}
-		v.report.Path = path
+		v := newVerifier(path, state)
 		err := v.run(ctx)
 		// A running collector rotates and compresses under our eyes: look again.
 		if errors.Is(err, fs.ErrNotExist) && try < 5 && v.moved() {
@@ -117,6 +112,12 @@ type verifier struct {
 	problems    map[problemKind]int
 	order       []problemKind
 	keys        map[wire.StreamID]int64 // the record that follows the last one of each partial request
+}
+
+func newVerifier(path, state string) *verifier {
+	return &verifier{path: path, state: state, last: make(map[streamEpoch]int64), report: Report{Path: path},
+		streams: make(map[wire.StreamID]*StreamReport), problems: make(map[problemKind]int),
+		keys: make(map[wire.StreamID]int64)}
 }
 
 // problemKind is what is alike in problems: the file, and what is wrong.
@@ -160,23 +161,11 @@ func (v *verifier) moved() bool {
 }
 
 func (v *verifier) run(ctx context.Context) (err error) {
-	if v.slot, err = readCheckpoint(v.state); err != nil {
+	if err := v.read(); err != nil {
 		return err
 	}
-	if v.slot == nil {
-		return fmt.Errorf("%s holds no state of a log; check the path", v.state)
-	}
-	if v.catalog, err = readCatalogLog(nil, v.state, v.slot.CatalogLog, v.slot.CatalogLogSize); err != nil {
+	if err := v.files(ctx); err != nil {
 		return err
-	}
-	v.report.Generations = v.catalog.list()
-	for _, g := range v.catalog.generations {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := v.generation(g); err != nil {
-			return err
-		}
 	}
 	v.watermarks()
 	v.keyMarks()
@@ -189,8 +178,36 @@ func (v *verifier) run(ctx context.Context) (err error) {
 	return nil
 }
 
+// read reads the newest checkpoint and its catalog.
+func (v *verifier) read() (err error) {
+	if v.slot, err = readCheckpoint(v.state); err != nil {
+		return err
+	}
+	if v.slot == nil {
+		return fmt.Errorf("%s holds no state of a log; check the path", v.state)
+	}
+	if v.catalog, err = readCatalogLog(nil, v.state, v.slot.CatalogLog, v.slot.CatalogLogSize); err != nil {
+		return err
+	}
+	v.report.Generations = v.catalog.list()
+	return nil
+}
+
+// files holds every file of the log against its ledger.
+func (v *verifier) files(ctx context.Context) error {
+	for _, g := range v.catalog.generations {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := v.generation(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // generation holds one file against its ledger.
-func (v *verifier) generation(g *generation) error {
+func (v *verifier) generation(ctx context.Context, g *generation) error {
 	size, records := g.size, int64(-1)
 	switch g.state {
 	case stateLost:
@@ -201,8 +218,8 @@ func (v *verifier) generation(g *generation) error {
 	case stateLive:
 		size, records = v.slot.Size, v.slot.Ledger
 	}
-	text, err := v.open(g)
-	if err != nil {
+	text, now, err := v.open(ctx, g)
+	if err != nil || text == nil {
 		return err
 	}
 	defer text.Close()
@@ -221,7 +238,7 @@ func (v *verifier) generation(g *generation) error {
 	if err := f.against(ledger); err != nil {
 		return fmt.Errorf("read %s: %w", g.name, err)
 	}
-	return v.behind(g, size)
+	return v.behind(now, size)
 }
 
 // behind counts what the live file holds behind its checkpoint.
@@ -234,35 +251,6 @@ func (v *verifier) behind(g *generation, size int64) error {
 		v.report.Uncovered = max(0, fi.Size()-size)
 	}
 	return err
-}
-
-// open opens a generation's text, decompressed. The inode distinguishes the live file
-// from one that has its name by now.
-func (v *verifier) open(g *generation) (io.ReadCloser, error) {
-	f, err := os.Open(filepath.Join(filepath.Dir(v.path), g.name))
-	if err != nil {
-		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && g.state == stateLive && disk.Inode(fi) != v.slot.Inode {
-		err = fmt.Errorf("%s is another file by now: %w", g.name, fs.ErrNotExist)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	if g.state != stateGzip {
-		return f, nil
-	}
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open %s: %w", g.name, err)
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{z, f}, nil
 }
 
 // verifiedFile is one file being read along its ledger.

@@ -4,11 +4,12 @@ package rig
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+
+	"fanin/internal/freeport"
 )
 
 // Build builds both programs into dir, once, and returns their paths.
@@ -31,12 +32,5 @@ func Root() string {
 	return filepath.Dir(filepath.Dir(filepath.Dir(file)))
 }
 
-// FreePort finds a port that nobody listens on.
-func FreePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
-}
+// FreePort finds a port for a server, see package freeport.
+func FreePort() (int, error) { return freeport.One() }

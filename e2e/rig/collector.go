@@ -11,9 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
+	"fanin/internal/freeport"
 	"fanin/sink"
 )
 
@@ -29,8 +29,12 @@ type Collector struct {
 // NewCollector makes a collector that keeps its configuration in dir and its log
 // in logDir. logTable are more lines of the [collector.log] table.
 func NewCollector(program, dir, logDir, logTable string) (*Collector, error) {
+	port, err := freeport.One()
+	if err != nil {
+		return nil, err
+	}
 	c := &Collector{Log: filepath.Join(logDir, "all.log"), State: filepath.Join(logDir, "state"),
-		Addr: "127.0.0.1:0", config: filepath.Join(dir, "collector.toml"), table: logTable}
+		Addr: fmt.Sprintf("127.0.0.1:%d", port), config: filepath.Join(dir, "collector.toml"), table: logTable}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, err
 	}
@@ -50,14 +54,7 @@ func (c *Collector) Start() error {
 	if err := c.configure(); err != nil {
 		return err
 	}
-	if err := c.Process.Start(); err != nil {
-		return err
-	}
-	if strings.HasSuffix(c.Addr, ":0") {
-		_, rest, _ := strings.Cut("\n"+c.Output(), "\nlistening tcp ")
-		c.Addr, _, _ = strings.Cut(rest, "\n")
-	}
-	return nil
+	return c.Process.Start()
 }
 
 // askTime is more than the collector's own limit for an answer, which names what was

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"fanin/internal/freeport"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -40,15 +42,11 @@ func BuildNATS(dir string) (program string, err error) {
 // More lines go into the configuration of each.
 func NewNATS(program, dir string, servers int, more string) (*NATS, error) {
 	n := &NATS{dir: dir}
-	var ports, routes []int
-	for range 2 * servers {
-		p, err := FreePort()
-		if err != nil {
-			return nil, err
-		}
-		ports = append(ports, p)
+	ports, err := freeport.Find(2 * servers)
+	if err != nil {
+		return nil, err
 	}
-	ports, routes = ports[:servers], ports[servers:]
+	ports, routes := ports[:servers], ports[servers:]
 	var urls, peers []string
 	for i := range servers {
 		urls = append(urls, fmt.Sprintf("nats://127.0.0.1:%d", ports[i]))

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"fanin/internal/freeport"
 )
 
 // Server is a server that can be stopped and started again, at the same address
@@ -23,7 +25,11 @@ type Server struct {
 // ends with the test.
 func New(t testing.TB, change ...func(*server.Options)) *Server {
 	t.Helper()
-	s := &Server{t: t, options: server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(),
+	port, err := freeport.One()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, options: server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: t.TempDir(),
 		NoSigs: true, NoLog: true, JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 1 << 30}}
 	for _, f := range change {
 		f(&s.options)
@@ -46,9 +52,6 @@ func (s *Server) Start() {
 		s.t.Fatal("the NATS server did not start")
 	}
 	s.Server = srv
-	if s.options.Port == server.RANDOM_PORT {
-		s.options.Port = o.Port
-	}
 }
 
 // Change changes the options of the next Start.
