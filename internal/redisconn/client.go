@@ -81,7 +81,7 @@ func (c *Client) secure(ctx context.Context, nc net.Conn, a address) (net.Conn, 
 	if c.Login.TLS == nil && !a.secure {
 		return nc, nil
 	}
-	config := &tls.Config{}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.Login.TLS != nil {
 		config = c.Login.TLS().Clone()
 	}
