@@ -17,7 +17,8 @@ import (
 //	+-------------+---------------+-------------------+-------+--------------
 //	                                                  |<-- encrypted ------->
 //
-// The flags are MORE and COMMAND of the frame inside. The nonce of a box is 16 characters,
+// The flags are those of the frame inside: 1 is MORE, and 2 is COMMAND, as libzmq has it; the RFC
+// knows no commands here. 4, as in a frame, is accepted for COMMAND as well. The nonce of a box is 16 characters,
 // "CurveZMQMESSAGEC" from the client or "CurveZMQMESSAGES" from the server, and the 8 bytes, a
 // number that grows with each box of one side. A number that does not is a replay.
 const (
@@ -26,6 +27,8 @@ const (
 	boxAt       = nonceAt + 8
 	flagsAt     = boxAt + secretbox.Overhead
 	boxOverhead = flagsAt + 1
+
+	boxCommand = 2
 )
 
 // box seals and opens the frames of one connection.
@@ -76,6 +79,9 @@ func precompute(public Key, secret SecretKey) (key [32]byte, err error) {
 
 // appendFrame appends a frame with a sealed MESSAGE.
 func (x *box) appendFrame(b []byte, flags byte, body []byte) []byte {
+	if flags&flagCommand != 0 {
+		flags = boxCommand
+	}
 	x.plain = append(append(x.plain[:0], flags), body...)
 	b = appendHeader(b, 0, boxOverhead+len(body))
 	b = append(b, messageName...)
@@ -105,7 +111,17 @@ func (x *box) peekFlags(body []byte) byte {
 	copy(counter[:], x.got[16:])
 	in := append(make([]byte, len(block)), body[flagsAt]) // the first 32 bytes are the authenticator's key
 	salsa.XORKeyStream(in, in, &counter, &subkey)
-	return in[len(block)]
+	flags, _ := frameFlags(in[len(block)])
+	return flags
+}
+
+// frameFlags returns the flags of a frame for those in a box.
+func frameFlags(inside byte) (flags byte, ok bool) {
+	flags = inside & flagMore
+	if inside&(boxCommand|flagCommand) != 0 {
+		flags |= flagCommand
+	}
+	return flags, inside&^(flagMore|boxCommand|flagCommand) == 0 && flags != flagMore|flagCommand
 }
 
 // open opens a checked MESSAGE in place. The plain text, without flags, begins at boxAt. space is
@@ -113,10 +129,11 @@ func (x *box) peekFlags(body []byte) byte {
 func (x *box) open(body, space []byte) (flags byte, size int, err error) {
 	plain, ok := secretbox.Open(space[:0], body[boxAt:], (*[24]byte)(&x.got), &x.key)
 	if !ok {
-		return 0, 0, failf(Malformed, "the peer sent a CURVE box that does not open: it was changed on its way, or has another key")
+		return 0, 0, failf(Malformed, "the peer sent a CURVE box that does not open: "+
+			"it was changed on its way, or has another key")
 	}
-	if flags = plain[0]; flags&^(flagMore|flagCommand) != 0 {
-		return 0, 0, failf(Malformed, "the peer sent a frame with the flags %#02x, which ZMTP 3 does not have", flags)
+	if flags, ok = frameFlags(plain[0]); !ok {
+		return 0, 0, failf(Malformed, "the peer sent a CURVE box with the flags %#02x, which do not exist", plain[0])
 	}
 	return flags, copy(body[boxAt:], plain[1:]), nil
 }

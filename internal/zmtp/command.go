@@ -82,7 +82,8 @@ func refusal(data []byte) error {
 	}
 	reason := string(data[1 : 1+int(data[0])])
 	if status, err := strconv.Atoi(reason); err == nil && status >= 300 && status < 600 { // ZAP, RFC 27
-		return failf(Credentials, "the peer refused this side with status %d: it does not accept this user, password or key", status)
+		return failf(Credentials, "the peer refused this side with status %d: "+
+			"it does not accept this user, password or key", status)
 	}
 	return failf(Refused, "the peer refused this side: %s", quote(reason))
 }

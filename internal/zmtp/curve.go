@@ -119,7 +119,8 @@ func (h *handshake) curveServer(k *Curve) (*box, error) {
 	}
 	if k.Clients != nil && !k.Clients[h.peer.Key] {
 		h.refuse(denied)
-		return nil, failf(Credentials, "the client's public key %s is not among the accepted ones: add it to the file of clients", h.peer.Key)
+		return nil, failf(Credentials, "the client's public key %s is not among the accepted ones: "+
+			"add it to the file of clients, and start the client again", h.peer.Key)
 	}
 	if err := h.meet(metadata); err != nil {
 		return nil, err
@@ -271,7 +272,8 @@ func openWelcome(data []byte, pair keyPair, k *Curve) (server Key, cookie []byte
 	}
 	plain, ok := unseal(data[longSize:], longNonce(welcomeNonce, data[:longSize]), k.ServerKey, pair.secret)
 	if !ok {
-		return server, nil, failf(Credentials, "the server does not own the key %s: it is another server, or has a new key", k.ServerKey)
+		return server, nil, failf(Credentials, "the server does not own the key %s: "+
+			"it is another server, or has a new key", k.ServerKey)
 	}
 	return Key(plain[:keySize]), plain[keySize:], nil
 }

@@ -18,7 +18,7 @@ const (
 	TimedOut      Reason = "timeout"     // no complete handshake, or nothing received, in time
 	Unread        Reason = "unread"      // the peer does not read
 	Refused       Reason = "refused"     // the peer answered with ERROR
-	Ended         Reason = "ended"       // the peer or the network ended the connection before the handshake was complete
+	Ended         Reason = "ended"       // the connection ended before the handshake was complete
 )
 
 // Error is why a connection ended that should have gone on: it says what happened, and what to
@@ -29,6 +29,7 @@ type Error struct {
 	Err    error // the cause, nil if it is the peer's bytes
 }
 
+// Error says what happened, with its cause.
 func (e *Error) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("%s: %v", e.Text, e.Err)

@@ -41,7 +41,7 @@ func parseHeader(b []byte) (h header, ok bool, err error) {
 	}
 	flags := b[0]
 	if flags&^flagsKnown != 0 || flags&(flagCommand|flagMore) == flagCommand|flagMore {
-		return h, false, failf(Malformed, "the peer sent a frame with the flags %#02x, which ZMTP 3 does not have", flags)
+		return h, false, failf(Malformed, "the peer sent a frame with the flags %#02x, which do not exist", flags)
 	}
 	if flags&flagLong == 0 {
 		return header{flags, shortHeader, int64(b[1])}, true, nil
@@ -51,7 +51,7 @@ func parseHeader(b []byte) (h header, ok bool, err error) {
 	}
 	size := binary.BigEndian.Uint64(b[1:])
 	if size>>63 != 0 {
-		return h, false, failf(Malformed, "the peer sent a frame that claims %d bytes; ZMTP allows less than 2^63", size)
+		return h, false, failf(Malformed, "the peer sent a frame of %d bytes; ZMTP allows less than 2^63", size)
 	}
 	return header{flags, longHeader, int64(size)}, true, nil
 }

@@ -72,11 +72,12 @@ func checkGreeting(g []byte, s *Security) (byte, error) {
 	theirs := strings.TrimRight(string(g[mechanismAt:asServerAt]), "\x00")
 	ours := s.Mechanism()
 	if theirs != ours {
-		return 0, failf(OtherSecurity, "the peer uses the mechanism %s, and this socket %s: configure the same on both sides",
-			quote(theirs), ours)
+		return 0, failf(OtherSecurity, "the peer uses the mechanism %s, and this socket %s: "+
+			"configure the same on both sides", quote(theirs), ours)
 	}
 	if ours != "NULL" && s.Server && g[asServerAt] == 1 {
-		return 0, failf(OtherSecurity, "the peer is a %s server, and so is this socket: one of them must be the client", ours)
+		return 0, failf(OtherSecurity, "the peer is a %s server, and so is this socket: "+
+			"one of them must be the client", ours)
 	}
 	if g[majorAt] > major {
 		return minor, nil

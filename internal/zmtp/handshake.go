@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -64,9 +65,17 @@ func (h *handshake) run(offer byte) (*box, error) {
 	return nil, h.null()
 }
 
-// greet exchanges greetings.
+// greet exchanges greetings. A server names its mechanism only when it knows the peer's: libzmq
+// closes without naming its own when it reads another one, and nobody would learn which.
 func (h *handshake) greet(offer byte) error {
-	if err := h.write(appendGreeting(nil, &h.o.Security, min(offer, minor))); err != nil {
+	ours := appendGreeting(nil, &h.o.Security, min(offer, minor))
+	now := greetingSize
+	h.hint = ": it may use another mechanism than " + h.o.Security.Mechanism()
+	if h.o.Security.Server {
+		now = mechanismAt
+		h.hint = ": both sides may be servers"
+	}
+	if err := h.write(ours[:now]); err != nil {
 		return err
 	}
 	for {
@@ -79,6 +88,10 @@ func (h *handshake) greet(offer byte) error {
 		if err := h.in.fill(context.Background(), greetingSize); err != nil {
 			return err
 		}
+	}
+	h.hint = ""
+	if err := h.write(ours[now:]); err != nil {
+		return err
 	}
 	theirs, err := checkGreeting(h.in.bytes()[:greetingSize], &h.o.Security)
 	h.in.r += greetingSize
@@ -142,6 +155,9 @@ func (h *handshake) expect(want string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if reason, ok := bytes.CutPrefix(body, []byte(libzmqFailing)); ok && h.o.Security.Plain != nil {
+		return nil, refusal(reason)
+	}
 	name, data, err := splitCommand(body)
 	switch {
 	case err != nil:
@@ -151,10 +167,11 @@ func (h *handshake) expect(want string) ([]byte, error) {
 	case string(name) == failing:
 		return nil, refusal(data)
 	case string(name) == hello && want == welcome:
-		return nil, failf(OtherSecurity, "the peer is a %s client, and so is this socket: one of them must be the server",
-			h.o.Security.Mechanism())
+		return nil, failf(OtherSecurity, "the peer is a %s client, and so is this socket: "+
+			"one of them must be the server", h.o.Security.Mechanism())
 	}
-	return nil, failf(Malformed, "the peer sent %s in the handshake where %s belongs", quote(string(name[1:])), want[1:])
+	return nil, failf(Malformed, "the peer sent %s in the handshake where %s belongs",
+		quote(string(name[1:])), want[1:])
 }
 
 // readCommand reads the body of the next command.
@@ -171,7 +188,8 @@ func (h *handshake) readCommand() ([]byte, error) {
 		case ok && f.flags&flagCommand == 0:
 			return nil, failf(Malformed, "the peer sent a message before the handshake was complete")
 		case ok && f.size > int64(idleBuffer-f.length):
-			return nil, failf(Oversized, "the peer's handshake has a command of %d bytes; at most %d are taken", f.size, idleBuffer-f.length)
+			return nil, failf(Oversized, "the peer's handshake has a command of %d bytes; at most %d are taken",
+				f.size, idleBuffer-f.length)
 		case ok:
 			need = f.length + int(f.size)
 		}
@@ -195,7 +213,7 @@ func (h *handshake) explain(ctx context.Context, err error) error {
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return failf(TimedOut, "the peer did not complete the handshake within %s", h.o.handshakeTimeout())
+		return failf(TimedOut, "the peer did not complete the handshake within %s%s", h.o.handshakeTimeout(), h.hint)
 	case errors.Is(err, io.EOF):
 		return failf(Ended, "the peer closed the connection during the handshake%s", h.hint)
 	}

@@ -35,7 +35,8 @@ const (
 func ReadSecretKey(path string) (SecretKey, error) {
 	fi, err := os.Stat(path)
 	if err == nil && fi.Mode().Perm()&0o007 != 0 {
-		err = fmt.Errorf("secret key %s can be read by every user (mode %04o): chmod 0600 %s", path, fi.Mode().Perm(), path)
+		err = fmt.Errorf("secret key %s can be read by every user (mode %04o): chmod 0600 %s",
+			path, fi.Mode().Perm(), path)
 	}
 	if err != nil {
 		return SecretKey{}, err
@@ -63,10 +64,12 @@ func readKey(path, field string) (k Key, err error) {
 	case field == secretField && fields[publicField] != "":
 		return k, fmt.Errorf("%s has a public key alone: name the file with the secret one, *%s", path, secretSuffix)
 	default:
-		return k, fmt.Errorf("%s has no %s: want one line of 40 characters in Z85, or a certificate as zmq.auth writes it", path, field)
+		return k, fmt.Errorf("%s has no %s: want one line of 40 characters in Z85, "+
+			"or a certificate as zmq.auth writes it", path, field)
 	}
 	if k, err = ParseKey(text); err != nil {
-		return k, fmt.Errorf("%s: its %s is not a CURVE key: want 40 characters of Z85", path, field) // never shows a secret
+		// The text may be a secret: it is not shown.
+		return k, fmt.Errorf("%s: its %s is not a CURVE key: want 40 characters of Z85", path, field)
 	}
 	return k, nil
 }

@@ -44,7 +44,8 @@ func parseMetadata(b []byte, peer *Peer) error {
 		size := int64(binary.BigEndian.Uint32(b[1+n:]))
 		b = b[1+n+4:]
 		if size > int64(len(b)) {
-			return failf(Malformed, "the peer's handshake has the property %s of %d bytes, and only %d follow", quote(name), size, len(b))
+			return failf(Malformed, "the peer's handshake has the property %s of %d bytes, and only %d follow",
+				quote(name), size, len(b))
 		}
 		value := string(b[:size])
 		b = b[size:]
@@ -53,7 +54,8 @@ func parseMetadata(b []byte, peer *Peer) error {
 			peer.Type = SocketType(value)
 		case strings.EqualFold(name, propertyIdentity):
 			if len(value) > maxIdentity {
-				return failf(Malformed, "the peer's identity has %d bytes; at most %d are allowed", len(value), maxIdentity)
+				return failf(Malformed, "the peer's identity has %d bytes; at most %d are allowed",
+					len(value), maxIdentity)
 			}
 			peer.Identity = value
 		}

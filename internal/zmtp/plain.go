@@ -19,6 +19,10 @@ const (
 	welcome  = "\x07WELCOME"
 	initiate = "\x08INITIATE"
 
+	// libzmqFailing is what libzmq sends for 5 "ERROR" with PLAIN, by mistake (4.3.4), and alone
+	// understands. This side sends what the RFC has.
+	libzmqFailing = "^RROR"
+
 	// denied is a status of ZAP (RFC 27): libzmq reports it to its application as such.
 	denied = "400"
 )
@@ -58,8 +62,8 @@ func (h *handshake) plainServer(p *Plain) error {
 	h.peer.User = string(user)
 	if !same(user, p.User) || !same(password, p.Password) {
 		h.refuse(denied)
-		return failf(Credentials, "the peer logged in as %s with a wrong user or password: compare its configuration with this socket's",
-			quote(h.peer.User))
+		return failf(Credentials, "the peer logged in as %s with a wrong user or password: "+
+			"compare its configuration with this socket's", quote(h.peer.User))
 	}
 	if err := h.write(appendCommand(nil, welcome)); err != nil {
 		return err

@@ -163,7 +163,8 @@ func (c *Conn) admit(h header, flags byte, size int64) (event, error) {
 	m := &c.msg
 	if flags&flagCommand != 0 {
 		if size > maxCommand || m.pos > c.limit+maxAside {
-			return nothing, failf(Oversized, "the peer sent a command of %d bytes; at most %d are taken", size, maxCommand)
+			return nothing, failf(Oversized, "the peer sent a command of %d bytes; at most %d are taken",
+				size, maxCommand)
 		}
 		return message, nil
 	}
