@@ -2,10 +2,11 @@ package zmtp
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 
-	"golang.org/x/crypto/curve25519"
+	nacl "golang.org/x/crypto/nacl/box"
 	"golang.org/x/crypto/nacl/secretbox"
-	"golang.org/x/crypto/salsa20/salsa"
+	"golang.org/x/crypto/salsa20"
 )
 
 // After a CURVE handshake each frame is the body of one MESSAGE (RFC 26), in a frame whose own
@@ -65,15 +66,16 @@ func (n *nonce) accept(number []byte) error {
 
 func (n *nonce) number() uint64 { return binary.BigEndian.Uint64(n[16:]) }
 
-// precompute returns the key that the owners of two key pairs share, as crypto_box_beforenm of
-// NaCl does. It refuses public keys for which the result does not depend on the secret one.
+// weakKey is what a public key of small order, such as zero, gives with each secret key: HSalsa20
+// of zeros. Who sends such a key proves nothing.
+const weakKey = "351f86faa3b988468a850122b65b0acece9c4826806aeee63de9c0da2bd7f91e"
+
+// precompute returns the key that the owners of two key pairs share.
 func precompute(public Key, secret SecretKey) (key [32]byte, err error) {
-	shared, err := curve25519.X25519(secret[:], public[:])
-	if err != nil {
+	nacl.Precompute(&key, (*[32]byte)(&public), (*[32]byte)(&secret))
+	if hex.EncodeToString(key[:]) == weakKey {
 		return key, failf(Malformed, "the peer sent a CURVE key that proves nothing")
 	}
-	var zero [16]byte
-	salsa.HSalsa20(&key, &zero, (*[32]byte)(shared), &salsa.Sigma)
 	return key, nil
 }
 
@@ -105,13 +107,9 @@ func (x *box) check(body []byte) error {
 // peekFlags decrypts the flags of a box that is not to be opened, because it is too large. They
 // are not authenticated; they only tell whether the message goes on behind it.
 func (x *box) peekFlags(body []byte) byte {
-	var counter [16]byte
-	var subkey, block [32]byte
-	salsa.HSalsa20(&subkey, (*[16]byte)(x.got[:16]), &x.key, &salsa.Sigma)
-	copy(counter[:], x.got[16:])
-	in := append(make([]byte, len(block)), body[flagsAt]) // the first 32 bytes are the authenticator's key
-	salsa.XORKeyStream(in, in, &counter, &subkey)
-	flags, _ := frameFlags(in[len(block)])
+	in := append(make([]byte, 32), body[flagsAt]) // the first 32 bytes are the authenticator's key
+	salsa20.XORKeyStream(in, in, x.got[:], &x.key)
+	flags, _ := frameFlags(in[32])
 	return flags
 }
 
