@@ -89,7 +89,8 @@ func (a *appender) append(b *block) error {
 		return nil
 	}
 	ingest.Lost(in, n, err)
-	a.n.limited.Warn("append", "lines of ZeroMQ messages may not be in the log", "peer", a.peer, "lines", n, "error", err)
+	a.n.limited.Warn("append", "lines of ZeroMQ messages may not be in the log", "peer", a.peer, "lines", n,
+		"error", err)
 	if ingest.Decided(err) {
 		return nil
 	}

@@ -19,6 +19,7 @@ type reader struct {
 	queue *appender
 	block *block // being filled; nil: none
 	next  int    // how large the next block should be
+	timed bool   // the next read waits for lingerTime only
 
 	host    string
 	subs    bool // the socket is a SUB: messages have topics, and are dropped if there is no memory
@@ -75,16 +76,9 @@ func (r *reader) subscribe() error {
 // readMessages reads until an error ends it. Lines are handed over as soon as no earlier ones
 // are being appended; until then more are gathered, for a moment.
 func (r *reader) readMessages() error {
-	timed, late := false, false // the next read waits for lingerTime only; the last one came to its end
+	late := false
 	for {
-		switch {
-		case r.block != nil && (!timed || late):
-			r.l.SetReadDeadline(time.Now().Add(lingerTime))
-			timed = true
-		case r.block == nil && timed:
-			r.l.SetReadDeadline(time.Time{})
-			timed = false
-		}
+		r.boundRead(late)
 		frames, err := r.l.Receive()
 		for ok := err == nil; ok; frames, ok, err = r.l.Next() {
 			if err := r.add(frames); err != nil {
@@ -92,13 +86,26 @@ func (r *reader) readMessages() error {
 			}
 		}
 		r.count()
-		late = timed && errors.Is(err, os.ErrDeadlineExceeded)
+		late = r.timed && errors.Is(err, os.ErrDeadlineExceeded)
 		if err != nil && !late {
 			return err
 		}
 		if r.block != nil && (r.queue.idle() || late && !r.queue.full()) {
 			r.handOver()
 		}
+	}
+}
+
+// boundRead makes the next read wait no longer than lingerTime from the first line on that is
+// not handed over, and again if that time is over.
+func (r *reader) boundRead(late bool) {
+	switch {
+	case r.block != nil && (!r.timed || late):
+		r.l.SetReadDeadline(time.Now().Add(lingerTime))
+		r.timed = true
+	case r.block == nil && r.timed:
+		r.l.SetReadDeadline(time.Time{})
+		r.timed = false
 	}
 }
 

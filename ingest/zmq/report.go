@@ -78,16 +78,17 @@ func (p *report) flushLocked(kind loss, all bool) {
 	t.n, t.last = 0, time.Now()
 	switch kind {
 	case busy:
-		p.notice("LOST n=%d unit=messages reason=zmq-busy socket=%s peer=%s: they came faster than they could be written",
-			n, p.socket, t.peer)
+		p.notice("LOST n=%d unit=messages reason=zmq-busy socket=%s peer=%s: they came faster than they could be "+
+			"written", n, p.socket, t.peer)
 	case tooLarge:
-		p.notice("LOST n=%d unit=messages reason=zmq-too-large socket=%s: they are larger than max_message", n, p.socket)
+		p.notice("LOST n=%d unit=messages reason=zmq-too-large socket=%s: they are larger than max_message",
+			n, p.socket)
 	case gap:
-		p.notice("LOST n=%d unit=messages reason=zmq-gap socket=%s peer=%s topic=%s: the counters in the messages have "+
-			"gaps", n, p.socket, t.peer, t.topic)
+		p.notice("LOST n=%d unit=messages reason=zmq-gap socket=%s peer=%s topic=%s: the counters in the messages "+
+			"have gaps", n, p.socket, t.peer, t.topic)
 	case restarted:
-		p.notice("NOTE n=%d unit=topics socket=%s peer=%s: the sender's counters began anew, so it was started again",
-			n, p.socket, t.peer)
+		p.notice("NOTE n=%d unit=topics socket=%s peer=%s: the counters in the messages began anew, so their sender "+
+			"was started again", n, p.socket, t.peer)
 	case broken:
 		p.notice("BREAK n=%d unit=connections socket=%s peer=%s: messages may be missing", n, p.socket, t.peer)
 	case unreadBytes:

@@ -142,7 +142,8 @@ func (t *zmqTable) needs() needs {
 		}
 	}
 	if binding > 0 { // each of the sockets has so many
-		n.conns = &connNeed{t.MaxConns, zmtp.DefaultMaxConns, func(most int) int { return (binding-1)*most + connecting }}
+		more := func(most int) int { return (binding-1)*most + connecting }
+		n.conns = &connNeed{t.MaxConns, zmtp.DefaultMaxConns, more}
 	}
 	return n
 }
@@ -224,7 +225,8 @@ func (a *zmqAccess) check(c *checks) {
 		c.Problem("plain", "a socket has one mechanism: remove plain or curve")
 	}
 	if p := a.Plain; p != nil && (p.User == "" || p.PasswordFile == "" || len(p.User) > 255) {
-		c.Problem("plain", "plain needs both, as in plain = {user = \"app\", password_file = \"/etc/fanin/zmq.password\"}")
+		c.Problem("plain", "plain needs a user and a password, as in plain = {user = \"app\", "+
+			"password_file = \"/etc/fanin/zmq.password\"}")
 	}
 	if k := a.Curve; k != nil {
 		if k.SecretFile == "" {

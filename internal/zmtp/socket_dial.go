@@ -75,13 +75,13 @@ func (a *acceptor) accept(nc net.Conn) {
 	s := a.s
 	l := newLink(s, nc, true)
 	ok, crowded := s.admit(l)
+	if crowded {
+		s.events.reject("max_conns")
+		s.limited.Warn("max_conns", "too many ZeroMQ connections: raise max_conns if they are wanted",
+			"socket", s.Options.Type, "peer", l.Remote, "limit", s.MaxConns)
+	}
 	if !ok {
 		nc.Close()
-		if crowded {
-			s.events.reject("max_conns")
-			s.limited.Warn("max_conns", "too many ZeroMQ connections: raise max_conns if they are wanted",
-				"socket", s.Options.Type, "peer", l.Remote, "limit", s.MaxConns)
-		}
 		return
 	}
 	go l.serve() // owned by s.serving; ends with the connection, at the latest when Shutdown closes it
