@@ -300,6 +300,46 @@ func TestChannelForbidden(t *testing.T) {
 	<-served
 }
 
+// TestOverlap: two patterns overlap if, and as far as the test knows only if, some channel
+// matches both.
+func TestOverlap(t *testing.T) {
+	for _, row := range []struct {
+		one, other string
+		want       bool
+	}{
+		{"a", "a", true}, {"a", "b", false}, {"a", "ab", false}, {"", "", true}, {"", "*", true}, {"logs.*", "logs.web", true},
+		{"logs.*", "log?.web", true}, {"logs.*", "other.*", false}, {"*.web", "logs.*", true}, {"a*c", "ab*", true}, {"a*c", "*b", false},
+		{"*a*", "*b*", true}, {"???", "ab", false}, {"fanin.*", "fanin.*.*", true}, {`a\*`, "ab", false}, {`a\*`, "a*", true}, {"[ab]c", "bc", true},
+		{"[ab]c", "bd", false}, {"**", "x", true},
+	} {
+		if Overlap(row.one, row.other) != row.want || Overlap(row.other, row.one) != row.want {
+			t.Errorf("%q and %q: %v, want %v", row.one, row.other, !row.want, row.want)
+		}
+	}
+	letters := []string{"a", "b", "*", "?", "[ab]", "[^a]"}
+	var channels []string
+	for i := range 3 * 3 * 3 * 3 {
+		name := ""
+		for n := i; n > 0; n /= 3 {
+			name += [3]string{"", "a", "b"}[n%3]
+		}
+		channels = append(channels, name)
+	}
+	for range 5000 {
+		var p [2]string
+		for k := range p {
+			for range rand.IntN(4) {
+				p[k] += letters[rand.IntN(len(letters))]
+			}
+		}
+		for _, c := range channels {
+			if Matches(p[0], c) && Matches(p[1], c) && !Overlap(p[0], p[1]) {
+				t.Fatalf("%q matches %q and %q, which do not overlap", c, p[0], p[1])
+			}
+		}
+	}
+}
+
 // TestMatches: patterns match what a server says they match.
 func TestMatches(t *testing.T) {
 	s := redistest.New(t)

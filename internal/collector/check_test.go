@@ -253,6 +253,23 @@ func TestCheckRefuses(t *testing.T) {
 	f("tail among agents' messages", nats+"tail = \"fanin\"\n", "without end", false)
 	f("work queue in the tail", nats+"tail = \"work\"\n[collector.nats.work]\nstream = \"W\"\ngroup = \"g\"\n", "published there twice", false)
 	f("agents of one server twice", nats+nats, "received twice", false)
+	redis := "[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n"
+	f("redis without url", "[[collector.redis]]\nchannels = [\"a\"]\n", "url is missing", false)
+	f("redis without effect", redis, "the table has no effect", false)
+	f("redis on another machine", "[[collector.redis]]\nurl = [\"redis://127.0.0.1:1\", \"redis://192.0.2.1\"]\nchannels = [\"a\"]\n", "use rediss://", false)
+	f("redis with a password in url", "[[collector.redis]]\nurl = \"redis://:pass@127.0.0.1\"\nchannels = [\"a\"]\n", "user and password_file", false)
+	f("redis with a user alone", redis+"user = \"u\"\nchannels = [\"a\"]\n", "user needs password_file", false)
+	f("redis without the password file", redis+"password_file = \"DIR/none\"\nchannels = [\"a\"]\n", "/none", true)
+	f("redis with half a certificate", redis+"tls = {cert = \"c\"}\nchannels = [\"a\"]\n", "tls has one of cert and key", false)
+	f("a cluster with Sentinels", redis+"cluster = true\nsentinel_master = \"m\"\nchannels = [\"a\"]\n", "not both", false)
+	f("a channel twice", redis+"channels = [\"a\", \"a\"]\n", "received twice", false)
+	f("an empty name", redis+"lists = [\"\"]\n", "lists has an empty name", false)
+	f("a pattern of streams", redis+"streams = [\"logs.*\"]\n", "only channels may be patterns", false)
+	f("a group for nothing", redis+"channels = [\"a\"]\ngroup = \"g\"\n", "group has no effect without streams", false)
+	f("a consumer without a group", redis+"streams = [\"a\"]\nconsumer = \"g\"\n", "consumer has no effect without group", false)
+	f("channels of two tables", redis+"channels = [\"logs.*\"]\n[[collector.redis]]\nurl = \"redis://localhost:1/3\"\nchannels = [\"*.web\"]\n", "overlaps \"logs.*\" of collector.redis[0]", false)
+	f("a stream of two tables", strings.Repeat(redis+"streams = [\"logs\"]\n", 2), "is read by collector.redis[0], too", false)
+	f("too large messages", redis+"channels = [\"a\"]\nmax_message = \"1GiB\"\n", "max_message is 1GiB", false)
 	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "received twice", false)
 }
 
@@ -266,6 +283,10 @@ func TestCheckAccepts(t *testing.T) {
 		"[[collector.tcp]]\nlisten = \"127.0.0.1:P0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:P0\"\n",
 		"[[collector.nats]]\nurl = \"nats://127.0.0.1:1\"\nsubjects = [\"logs.>\"]\ntail = \"fanin.tail\"\n",
 		"[[collector.nats]]\nurl = \"nats://127.0.0.1:1\"\nsubjects = [\"logs.>\"]\n[[collector.nats]]\nurl = \"nats://127.0.0.1:2\"\nsubjects = [\"logs.>\"]\n",
+		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nchannels = [\"logs.*\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:2\"\nchannels = [\"logs.*\"]\n",
+		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nstreams = [\"a\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:1/1\"\nstreams = [\"a\"]\n",
+		"[[collector.redis]]\nurl = [\"redis://127.0.0.1:1\", \"redis://127.0.0.1:2\"]\nsentinel_master = \"m\"\nstreams = [\"a\"]\ngroup = \"g\"\nconsumer = \"c\"\nmessage = \"\"\n",
+		"[[collector.redis]]\nurl = \"redis://192.0.2.1\"\ninsecure = true\nlists = [\"a\"]\n[[collector.redis]]\nurl = \"rediss://192.0.2.1\"\ncluster = true\nlists = [\"b\"]\n",
 	} {
 		dir := p.fresh(t)
 		text = strings.NewReplacer("P0", fmt.Sprint(p.free[0])).Replace(text) + fmt.Sprintf("[collector.log]\nsync = \"none\"\npath = %q\n", filepath.Join(dir, "all.log"))

@@ -86,6 +86,7 @@ func (t *redisTable) check(c *checks) {
 		t.checkNames(c, key, names)
 	}
 	t.checkUnused(c)
+	t.checkOverlaps(c)
 	c.SizeBetween("pending", t.Pending, 1<<20, 1<<30)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, 64<<20)
 	c.maxLine(t.MaxLine)

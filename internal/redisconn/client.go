@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -35,7 +36,7 @@ func (c *Client) Dial(ctx context.Context, key string) (*Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*c.timeout())
 	defer cancel()
-	var failed error
+	var failed []error
 	for _, a := range all {
 		var conn *Conn
 		switch {
@@ -49,10 +50,27 @@ func (c *Client) Dial(ctx context.Context, key string) (*Conn, error) {
 		if err == nil {
 			return conn, nil
 		}
-		failed = errors.Join(failed, err)
+		failed = append(failed, err)
 	}
-	return nil, failed
+	if len(failed) == 1 {
+		return nil, failed[0]
+	}
+	return nil, &dialError{failed}
 }
+
+// dialError is why no address could be used.
+type dialError struct{ all []error }
+
+func (e *dialError) Error() string {
+	var texts []string
+	for _, err := range e.all {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap returns the errors of all addresses. The first one decides about the class.
+func (e *dialError) Unwrap() []error { return e.all }
 
 // dial connects to an address, and logs in if that is wanted.
 func (c *Client) dial(ctx context.Context, a address, login bool) (*Conn, error) {

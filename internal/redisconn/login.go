@@ -120,6 +120,24 @@ func (l *Login) CheckURLs() error {
 	return nil
 }
 
+// SameServer reports whether two logins lead to one server, as far as their addresses show it.
+func (l *Login) SameServer(other *Login) bool {
+	mine, err1 := l.addresses()
+	theirs, err2 := other.addresses()
+	if err1 != nil || err2 != nil || l.Sentinel != other.Sentinel {
+		return false
+	}
+	return slices.ContainsFunc(mine, func(a address) bool {
+		return slices.ContainsFunc(theirs, func(b address) bool { return a.place() == b.place() })
+	})
+}
+
+// place is the address without what different writers write differently.
+func (a address) place() string {
+	host := strings.Replace(strings.ToLower(a.host), "localhost:", "127.0.0.1:", 1)
+	return a.network + " " + strings.Replace(host, "[::1]:", "127.0.0.1:", 1)
+}
+
 // CheckSecrets returns what is wrong with the rest, as far as it shows without reading a
 // file.
 func (l *Login) CheckSecrets() error {
