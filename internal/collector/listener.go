@@ -16,6 +16,7 @@ import (
 	"fanin/ingest"
 	"fanin/internal/escape"
 	"fanin/sink/distribute"
+	zmqpub "fanin/sink/livetail/zmq"
 )
 
 // listener is an input that is open, or the listener for workers.
@@ -30,6 +31,8 @@ type listener struct {
 	trouble func() string // why it brings no lines, or fewer; nil: never
 	metrics []prometheus.Collector
 	refused refusedStore // nil: it keeps nothing that the log refused
+
+	subscribers func() []zmqpub.Subscriber // of ZeroMQ; nil: it has none
 }
 
 // reason is why it brings no lines, "" while it does.

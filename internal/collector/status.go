@@ -15,6 +15,7 @@ import (
 	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/distribute"
+	zmqpub "fanin/sink/livetail/zmq"
 )
 
 // status is what `status --json` prints.
@@ -25,6 +26,7 @@ type status struct {
 	Listen   []string         `json:"listen"`
 	NATS     []serverStatus   `json:"nats,omitempty"`
 	Redis    []serverStatus   `json:"redis,omitempty"`
+	ZMQ      []serverStatus   `json:"zmq,omitempty"` // the sockets of one table
 	Inputs   []inputStatus    `json:"inputs"`
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
@@ -33,7 +35,8 @@ type status struct {
 	// by what they have in the files that are kept, since the start
 	Senders []sink.Sender `json:"senders"`
 
-	Groups []distribute.GroupStatus `json:"groups,omitempty"`
+	Groups      []distribute.GroupStatus `json:"groups,omitempty"`
+	Subscribers []zmqpub.Subscriber      `json:"zmq_subscribers,omitempty"`
 }
 
 // inputStatus is what became of the lines of an input.
@@ -79,11 +82,21 @@ func (c *server) servers(kind string) (list []serverStatus) {
 	return list
 }
 
+// subscribers are the peers of all PUB sockets.
+func (c *server) subscribers() (list []zmqpub.Subscriber) {
+	for _, x := range c.listeners.all() {
+		if x.subscribers != nil {
+			list = append(list, x.subscribers()...)
+		}
+	}
+	return list
+}
+
 func (c *server) status(ctx context.Context) (status, error) {
 	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(),
 		Agents:   c.sessions.List(),
 		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats"),
-		Redis: c.servers("redis"), Inputs: c.inputStatus()}
+		Redis: c.servers("redis"), ZMQ: c.servers("zmq"), Subscribers: c.subscribers(), Inputs: c.inputStatus()}
 	for _, l := range c.listeners.serving() {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
@@ -110,6 +123,7 @@ func (st *status) print(w io.Writer) {
 	}
 	printTroubles(w, "NATS", st.NATS)
 	printTroubles(w, "Redis", st.Redis)
+	printTroubles(w, "ZeroMQ", st.ZMQ)
 	for i := range st.Inputs {
 		st.Inputs[i].print(w)
 	}
@@ -127,6 +141,10 @@ func (st *status) print(w io.Writer) {
 	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
+	}
+	for _, x := range st.Subscribers {
+		escape.Fprintf(w, "ZeroMQ subscriber %s since %s subscriptions=%d sent=%d dropped=%d waiting=%d\n", x.Peer,
+			x.Since.Format(time.RFC3339), x.Subscriptions, x.Sent, x.Dropped, x.Waiting)
 	}
 }
 

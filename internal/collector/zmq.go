@@ -6,36 +6,82 @@ import (
 	"strings"
 	"sync"
 
-	"fanin/ingest/zmq"
 	"fanin/internal/daemon"
 	"fanin/internal/zmtp"
 )
 
-// zmqSockets are the sockets of one table that lines come from.
-type zmqSockets []*zmq.Input
+// zmqSocket is one that lines or requests come from: a *zmq.Input or a *zmtp.Socket.
+type zmqSocket interface {
+	Listen() error
+	Addrs() []string
+	Serve() error
+	Shutdown(ctx context.Context) error
+	Close()
+	Trouble() string
+}
+
+// zmqSockets are those of one table.
+type zmqSockets []zmqSocket
 
 // open binds the sockets. Peers that are connected to may be absent.
 func (t *zmqTable) open(_ context.Context, s *server, conns int) (*listener, error) {
 	var all zmqSockets
-	keys, endpoints := t.sockets()
 	var at []string
+	add := func(key string, x zmqSocket) error {
+		if err := x.Listen(); err != nil {
+			return err
+		}
+		all = append(all, x)
+		at = append(at, key+" "+strings.Join(x.Addrs(), " "))
+		return nil
+	}
+	out, err := t.openAll(s, conns, add)
+	if err != nil {
+		all.close()
+		out.stopOut()
+		return nil, err
+	}
+	l := &listener{kind: "zmq", address: strings.Join(append(at, out.at...), ", "), stopOut: out.stopOut, close: all.close,
+		trouble:     func() string { return strings.Join(append(all.troubles(), out.troubles()...), "; ") },
+		subscribers: out.subscribers}
+	if len(all) > 0 {
+		l.serve, l.shutdown = all.serve, all.shutdown
+	}
+	return l, nil
+}
+
+// openAll opens the inputs and the tables below this one. What it returns is to be stopped
+// in any case.
+func (t *zmqTable) openAll(s *server, conns int, add func(key string, x zmqSocket) error) (*zmqOuts, error) {
+	out := newZMQOuts(s)
+	keys, endpoints := t.sockets()
 	for i, e := range endpoints {
 		x := t.input(s, zmqTypes()[keys[i]], e)
 		security, err := t.security(len(e.Bind) > 0)
 		if err != nil {
-			all.close()
-			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+			return out, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 		}
 		x.Socket.Security, x.Socket.MaxConns = security, conns
-		if err := x.Listen(); err != nil {
-			all.close()
-			return nil, err
+		if err := add(keys[i], x); err != nil {
+			return out, err
 		}
-		all = append(all, x)
-		at = append(at, keys[i]+" "+strings.Join(x.Addrs(), " "))
 	}
-	return &listener{kind: "zmq", address: strings.Join(at, ", "), serve: all.serve, shutdown: all.shutdown,
-		close: all.close, trouble: all.trouble}, nil
+	for _, x := range t.outs() {
+		socket, err := x.socket(s)
+		if err != nil {
+			return out, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
+		if x.key == "rep" {
+			socket.Handle = newZMQRep(s, t.Status.Control).Handle
+			err = add(x.key, socket)
+		} else {
+			err = out.open(t.Output, x.key, socket)
+		}
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
 }
 
 // zmqTypes are the socket types of the keys.
@@ -75,13 +121,12 @@ func (l zmqSockets) close() {
 	}
 }
 
-// trouble names the peers that cannot be connected to.
-func (l zmqSockets) trouble() string {
-	var all []string
+// troubles name the peers that cannot be connected to.
+func (l zmqSockets) troubles() (all []string) {
 	for _, x := range l {
 		if why := x.Trouble(); why != "" {
 			all = append(all, why)
 		}
 	}
-	return strings.Join(all, "; ")
+	return all
 }

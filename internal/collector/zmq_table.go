@@ -21,6 +21,9 @@ type zmqTable struct {
 	MaxLine    *config.Size  `toml:"max_line"`
 	MaxMessage *config.Size  `toml:"max_message"`
 	zmqAccess
+
+	Output *zmqOutput `toml:"output"`
+	Status *zmqStatus `toml:"status"`
 }
 
 // zmqAccess is who may talk to the sockets of a table.
@@ -145,6 +148,9 @@ func (t *zmqTable) needs() needs {
 		more := func(most int) int { return (binding-1)*most + connecting }
 		n.conns = &connNeed{t.MaxConns, zmtp.DefaultMaxConns, more}
 	}
+	for _, x := range t.outs() {
+		x.need(&n)
+	}
 	return n
 }
 
@@ -156,12 +162,15 @@ func (t *zmqTable) readKeys() error {
 		_, err := t.security(len(x.Bind) > 0)
 		problems = append(problems, err)
 	}
+	for _, x := range t.outs() {
+		problems = append(problems, prefix(x.table, x.readKeys()))
+	}
 	return errors.Join(problems...)
 }
 
 func (t *zmqTable) check(c *checks) {
 	keys, sockets := t.sockets()
-	if len(sockets) == 0 {
+	if len(sockets) == 0 && t.Output == nil && t.Status == nil {
 		c.Problem("", "the table has no effect: give it pull = [\"tcp://127.0.0.1:5557\"], or "+
 			"sub = {connect = [\"tcp://127.0.0.1:5556\"]}")
 	}
@@ -175,6 +184,7 @@ func (t *zmqTable) check(c *checks) {
 		t.Sub.checkTopics(c)
 	}
 	t.zmqAccess.check(c)
+	t.checkOuts(c)
 	c.maxLine(t.MaxLine)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, zmq.MaxMessage)
 }

@@ -71,7 +71,7 @@ func (d *Distributor) mayCreateLocked(name string, ip netip.Addr) error {
 // Create makes a group that begins at from, as in protocol.Hello, before it has a worker. A
 // group that exists is left as it is.
 func (d *Distributor) Create(name, from string) error {
-	err := checkName(name)
+	err := CheckGroup(name)
 	if err == nil {
 		_, err = d.findOrCreate(name, from, netip.Addr{})
 	}

@@ -119,8 +119,8 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	return m, welcome, nil
 }
 
-// checkName checks the name of a group.
-func checkName(group string) error {
+// CheckGroup returns what is wrong with the name of a group.
+func CheckGroup(group string) error {
 	if !groupName.MatchString(group) {
 		return fmt.Errorf("group %.80q: want 1 to 64 letters, digits, '.', '_' and '-', the first not a '.'", group)
 	}
@@ -129,7 +129,7 @@ func checkName(group string) error {
 
 // checkHello checks a worker's options, before a group is created for it.
 func (d *Distributor) checkHello(h *protocol.Hello) error {
-	if err := checkName(h.Group); err != nil {
+	if err := CheckGroup(h.Group); err != nil {
 		return err
 	}
 	switch {

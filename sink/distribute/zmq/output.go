@@ -60,12 +60,19 @@ func (o *Output) setUp() {
 		if m == nil {
 			m = zmtp.NoMetrics{}
 		}
-		o.lines = m.Counter("fanin_zmq_push_lines_total", "Lines that PUSH sockets have sent: the kernel took them.", "", "")
+		o.lines = m.Counter("fanin_zmq_push_lines_total", "Lines that PUSH sockets have sent: the kernel took them.",
+			"", "")
 		o.returned = m.Counter("fanin_zmq_push_returned_lines_total",
 			"Lines that were not sent to the PULL peer they were meant for; they go to another one.", "", "")
 		o.broken = m.Counter("fanin_zmq_push_broken_total",
 			"Connections to PULL peers that ended: what was sent and not read is lost.", "", "")
 	})
+}
+
+// Name returns the name of the group.
+func (o *Output) Name() string {
+	o.setUp()
+	return o.Group
 }
 
 // Trouble returns what keeps lines from being pushed now, or "".
