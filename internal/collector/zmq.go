@@ -41,9 +41,9 @@ func (t *zmqTable) open(_ context.Context, s *server, conns int) (*listener, err
 		out.stopOut()
 		return nil, err
 	}
-	l := &listener{kind: "zmq", address: strings.Join(append(at, out.at...), ", "), stopOut: out.stopOut, close: all.close,
-		trouble:     func() string { return strings.Join(append(all.troubles(), out.troubles()...), "; ") },
-		subscribers: out.subscribers}
+	l := &listener{kind: "zmq", address: strings.Join(append(at, out.at...), ", "), stopOut: out.stopOut,
+		close: all.close, subscribers: out.subscribers,
+		trouble: func() string { return strings.Join(append(all.troubles(), out.troubles()...), "; ") }}
 	if len(all) > 0 {
 		l.serve, l.shutdown = all.serve, all.shutdown
 	}

@@ -56,8 +56,8 @@ func (z *zmqOuts) open(o *zmqOutput, key string, socket *zmtp.Socket) error {
 			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 		}
 	} else {
-		z.pub = &zmqpub.Publisher{Sink: z.s.sink, HWM: config.OrZero(o.HWM), Sequence: o.Sequence, Metrics: z.s.counters,
-			Log: z.s.log}
+		z.pub = &zmqpub.Publisher{Sink: z.s.sink, HWM: config.OrZero(o.HWM), Sequence: o.Sequence,
+			Metrics: z.s.counters, Log: z.s.log}
 		socket.Handle = z.pub.Handle
 	}
 	if err := socket.Listen(); err != nil {

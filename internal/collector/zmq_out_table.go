@@ -143,8 +143,8 @@ func (t *zmqTable) checkLoops(c *checks) {
 				continue
 			}
 			if e, ok := one.loop(other); ok {
-				c.At(c.Path+".output", "the output and an input meet at %q: the collector would receive the lines again "+
-					"that it sends there, without end", e)
+				c.At(c.Path+".output", "the output and an input meet at %q: the collector would receive the lines "+
+					"again that it sends there, without end", e)
 				return
 			}
 		}
