@@ -125,7 +125,7 @@ func TestBecomesOwnLog(t *testing.T) {
 	r.own(wire.LockName(r.path("a.log")), r.collector.life.Log)
 	r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
 	r.append("a.log", "of the log\n").append("b.log", "of the host\n").expect("before of the host")
-	waittest.Until(t, "the file is counted", func() bool { return r.tailer.Counts()["unfit_files"] == 1 })
+	waittest.UntilEqual(t, "unfit files, with the lock", 2, func() uint64 { return r.tailer.Counts()["unfit_files"] })
 }
 
 // A file that grows only with what was sent of it is stopped.
