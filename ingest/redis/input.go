@@ -39,6 +39,8 @@ type Input struct {
 	Streams  StreamOptions
 	Lists    ListOptions
 
+	wait time.Duration // how long a request waits for what may come; default 2 s
+
 	once     sync.Once
 	life     ingest.Lifetime
 	troubles ingest.Troubles
@@ -60,6 +62,7 @@ type ChannelOptions struct {
 // StreamOptions are which streams are read.
 type StreamOptions struct {
 	Keys     []string // a key is the source of its lines
+	Name     string   // tells streams of one key and database on two servers apart; "": there is one
 	Group    string   // "": each entry is read by its id; else as a consumer of this group, with XACK
 	Consumer string   // the name in the group; default "fanin"
 	Message  string   // the field that is the line; "", or where an entry lacks it: all of the entry as JSON
@@ -85,6 +88,7 @@ func (n *Input) setUp() {
 		n.Lines.Host = cmp.Or(n.Lines.Host, "redis")
 		n.Lines.MaxLine = min(max(cmp.Or(n.Lines.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxLine)
 		n.Channels.Pending = cmp.Or(n.Channels.Pending, 64<<20)
+		n.wait = cmp.Or(n.wait, 2*time.Second)
 		n.Streams.Consumer = cmp.Or(n.Streams.Consumer, "fanin")
 		n.Client.Skipped = func(int64) { n.Metrics.skipped.Inc() }
 		n.limited = retry.NewLog(n.Log)
@@ -112,6 +116,9 @@ type reader interface {
 func (n *Input) readers() (all []reader) {
 	if len(n.Channels.Names) > 0 {
 		all = append(all, newChannelReader(n))
+	}
+	for _, key := range n.Streams.Keys {
+		all = append(all, newStreamReader(n, key))
 	}
 	return all
 }

@@ -12,6 +12,8 @@ type Metrics struct {
 
 	messages                        map[string]prometheus.Counter // by where they come from
 	empty, dropped, breaks, skipped prometheus.Counter
+	repeats, withoutField, tooLarge prometheus.Counter
+	missed, resets                  prometheus.Counter
 }
 
 // NewMetrics makes the counters of an input among those that all inputs of a process
@@ -30,5 +32,16 @@ func NewMetrics(shared *ingest.Metrics) *Metrics {
 		"", "")
 	m.skipped = m.Counter("fanin_redis_skipped_values_total",
 		"Values longer than max_message, which were skipped without being held.", "", "")
+	m.repeats = m.Counter("fanin_redis_repeated_messages_total",
+		"Entries of streams and elements of lists that were delivered again after they were committed: "+
+			"acknowledged again, not committed again.", "", "")
+	m.withoutField = m.Counter("fanin_redis_entries_without_field_total",
+		"Entries of streams without the field that message names: the whole entry is in the log, as JSON.", "", "")
+	m.tooLarge = m.Counter("fanin_redis_too_large_messages_total",
+		"Entries of streams and elements of lists that were longer than max_message and are not in the log.", "", "")
+	m.missed = m.Counter("fanin_redis_missed_entries_total",
+		"Entries that left a stream before they were read: trimmed, or deleted.", "", "")
+	m.resets = m.Counter("fanin_redis_resets_total",
+		"Times a stream was found to have lost its end, to be gone, or to be another one under the same key.", "", "")
 	return m
 }

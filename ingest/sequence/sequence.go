@@ -76,6 +76,11 @@ type Entry struct {
 	Witness Witness
 }
 
+// End is the point of the stream behind the entry.
+func (e Entry) End() wire.Point {
+	return wire.Point{Offset: start(e.Number + 1), Tail: wire.Hash(e.Witness)}
+}
+
 // Sequence is a source's stream of the log, and what the log has of it. It is used by one
 // goroutine.
 type Sequence struct {
@@ -83,6 +88,7 @@ type Sequence struct {
 	stream  wire.Batch // what all its batches have in common
 	offset  int64      // the log has everything before it
 	witness Witness    // of the latest entry that the log has
+	trail   []wire.Point
 }
 
 // New returns the sequence of a source. stream has what its batches have in common: Kind,
@@ -102,6 +108,7 @@ func (s *Sequence) Open(ctx context.Context) error {
 	var expected *wire.Expected
 	if errors.As(err, &expected) && expected.Known {
 		s.stream.Epoch, s.offset, s.witness = expected.Epoch, expected.Offset, Witness(expected.Tail)
+		s.trail = expected.Trail
 		return nil
 	}
 	return err
@@ -127,6 +134,18 @@ func (s *Sequence) Partial() bool { return s.offset&(1<<chunkBits-1) != 0 }
 
 // Witness is that of the latest entry that the log has, or has a part of.
 func (s *Sequence) Witness() Witness { return s.witness }
+
+// Offset is the point up to which the log has the stream, see Chunks.
+func (s *Sequence) Offset() int64 { return s.offset }
+
+// Trail is a few earlier entries of this epoch, the oldest first, that the log has, as it was
+// when it was asked.
+func (s *Sequence) Trail() (all []Entry) {
+	for _, p := range s.trail {
+		all = append(all, Entry{Number: uint64(max(p.Offset>>chunkBits, 1)) - 1, Witness: Witness(p.Tail)})
+	}
+	return all
+}
 
 // State is how an entry relates to what the log has.
 type State int
@@ -185,10 +204,16 @@ func (s *Sequence) Rewind(ctx context.Context, number uint64, last Witness) erro
 
 // Chunks divides the text of an entry, whole lines, into chunks that need no cut, each with
 // the point of the stream behind it. It leaves out the chunks that the log has, and those
-// before the offset from, which are about to be appended. The same text is always divided in
-// the same way.
+// before the offset from, which are about to be appended.
 func (s *Sequence) Chunks(e Entry, text []byte, from int64) iter.Seq2[[]byte, wire.Point] {
-	from = max(from, s.offset)
+	e.Witness = max(s.witness, e.Witness)
+	return e.Chunks(text, max(from, s.offset))
+}
+
+// Chunks divides the text of an entry, whole lines, into chunks that need no cut, each with
+// the point of the stream behind it, but for those before the offset from. The same text is
+// always divided in the same way.
+func (e Entry) Chunks(text []byte, from int64) iter.Seq2[[]byte, wire.Point] {
 	return func(yield func([]byte, wire.Point) bool) {
 		at := start(e.Number)
 		for chunk := range lines.Chunks(text) {
@@ -197,7 +222,7 @@ func (s *Sequence) Chunks(e Entry, text []byte, from int64) iter.Seq2[[]byte, wi
 			if text = text[len(chunk):]; len(text) == 0 {
 				end = start(e.Number + 1)
 			}
-			if at > from && !yield(chunk, wire.Point{Offset: end, Tail: wire.Hash(max(s.witness, e.Witness))}) {
+			if at > from && !yield(chunk, wire.Point{Offset: end, Tail: wire.Hash(e.Witness)}) {
 				return
 			}
 		}

@@ -1,0 +1,68 @@
+package redis
+
+import (
+	"context"
+
+	"fanin/ingest"
+	"fanin/ingest/sequence"
+)
+
+// block is entries that are committed together.
+type block struct {
+	sequence.Builder
+	memory []byte     // of the budget, where the text is
+	done   []streamID // with a group: entries that are to be acknowledged then
+	losses entryLosses
+}
+
+// acquire gets memory for the text, if there is none.
+func (b *block) acquire(ctx context.Context, budget *ingest.Budget) (err error) {
+	if b.memory == nil {
+		if b.memory, err = budget.Acquire(ctx, sequence.FullBatch); err == nil {
+			b.Text = b.memory[:0]
+		}
+	}
+	return err
+}
+
+// reset empties the block, and releases its memory.
+func (b *block) reset(budget *ingest.Budget) {
+	b.Reset()
+	budget.Release(b.memory)
+	b.memory, b.Text = nil, nil
+	b.done, b.losses = b.done[:0], entryLosses{}
+}
+
+// entryLosses are entries of a block that are not in the log.
+type entryLosses struct {
+	tooLarge int // their message is longer than allowed
+	removed  int // they were delivered to this consumer, and then removed
+	first    streamID
+}
+
+// add counts one.
+func (l *entryLosses) add(n *int, id streamID) {
+	if l.tooLarge+l.removed == 0 {
+		l.first = id
+	}
+	*n++
+}
+
+// reportLosses counts and reports what of a block is not in the log.
+func (s *streamReader) reportLosses(l *entryLosses) {
+	if l.tooLarge > 0 {
+		s.n.Metrics.tooLarge.Add(float64(l.tooLarge))
+		s.n.limited.Error("redis_too_large", "entries of a Redis stream are longer than max_message and not in the log",
+			"stream", s.stream, "entries", l.tooLarge, "first", l.first, "remedy", "raise max_message")
+		s.n.Notice("LOST n=%d unit=entries reason=redis-too-large stream=%s first=%s: they are longer than max_message",
+			l.tooLarge, s.source, l.first)
+	}
+	if l.removed > 0 {
+		s.n.Metrics.missed.Add(float64(l.removed))
+		s.n.limited.Error("redis_removed", "entries delivered from a Redis stream were removed before they were "+
+			"in the log", "stream", s.stream, "entries", l.removed, "first", l.first,
+			"remedy", "trim the stream less, or delete no entries that the group has not acknowledged")
+		s.n.Notice("LOST n=%d unit=entries reason=redis-removed stream=%s first=%s: they were removed from the stream "+
+			"when they were delivered, but not in the log", l.removed, s.source, l.first)
+	}
+}
