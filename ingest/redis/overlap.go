@@ -4,27 +4,34 @@ package redis
 // any byte, so it may report one too many and never one too few.
 func Overlap(one, other string) bool {
 	a, b := parts(one), parts(other)
-	// meet[j] tells whether what is left of a, and of b from j on, can be the same text.
-	meet := make([]bool, len(b)+1)
-	next := make([]bool, len(b)+1) // of one part of a less
+	below := make([]bool, len(b)+1)
 	for i := len(a); i >= 0; i-- {
-		for j := len(b); j >= 0; j-- {
-			switch {
-			case i == len(a) && j == len(b):
-				meet[j] = true
-			case i < len(a) && a[i] == star:
-				meet[j] = next[j] || j < len(b) && meet[j+1]
-			case j < len(b) && b[j] == star:
-				meet[j] = meet[j+1] || i < len(a) && next[j]
-			default:
-				same := i < len(a) && j < len(b) && (a[i] == b[j] || a[i] == anyByte || b[j] == anyByte)
-				meet[j] = same && next[j+1]
-			}
-		}
-		meet, next = next, meet
+		below = meet(a[i:], b, below)
 	}
-	return next[0]
+	return below[0]
 }
+
+// meet tells for each j whether some text matches both a and b[j:]; below tells the same for
+// a without its first part.
+func meet(a, b []int, below []bool) (meets []bool) {
+	meets = make([]bool, len(b)+1)
+	for j := len(b); j >= 0; j-- {
+		switch {
+		case len(a) > 0 && a[0] == star:
+			meets[j] = below[j] || j < len(b) && meets[j+1]
+		case j < len(b) && b[j] == star:
+			meets[j] = meets[j+1] || len(a) > 0 && below[j]
+		case len(a) == 0 || j == len(b):
+			meets[j] = len(a) == 0 && j == len(b)
+		default:
+			meets[j] = same(a[0], b[j]) && below[j+1]
+		}
+	}
+	return meets
+}
+
+// same reports whether a byte can match two parts, neither of which is a star.
+func same(a, b int) bool { return a == b || a == anyByte || b == anyByte }
 
 // What a part of a pattern matches that is not one byte.
 const (

@@ -22,15 +22,18 @@ func (t *redisTable) checkOverlaps(c *checks) {
 				}
 			}
 		}
-		if t.db() != other.db() {
-			continue
+		if t.db() == other.db() {
+			checkTwice(c, "streams", t.Streams, other.Streams, o.at)
+			checkTwice(c, "lists", t.Lists, other.Lists, o.at)
 		}
-		for key, both := range map[string][2][]string{"streams": {t.Streams, other.Streams}, "lists": {t.Lists, other.Lists}} {
-			for _, name := range both[0] {
-				if slices.Contains(both[1], name) {
-					c.Problem(key, "%q is read by %s, too: name it once", name, o.at)
-				}
-			}
+	}
+}
+
+// checkTwice refuses keys that another table reads.
+func checkTwice(c *checks, key string, mine, theirs []string, at string) {
+	for _, name := range mine {
+		if slices.Contains(theirs, name) {
+			c.Problem(key, "%q is read by %s, too: name it once", name, at)
 		}
 	}
 }
