@@ -36,7 +36,7 @@ func TestExampleLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	// These are instead of others.
-	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster|plain|pub|sequence) = .*$`).ReplaceAll(b, nil)
+	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster|plain|pub|sequence|list|channel) = .*$`).ReplaceAll(b, nil)
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}

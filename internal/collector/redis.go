@@ -11,14 +11,20 @@ import (
 )
 
 // open connects to nothing yet: the server may be absent.
-func (t *redisTable) open(_ context.Context, s *server, _ int) (*listener, error) {
-	client, err := t.client(s, "in")
-	if err != nil {
-		return nil, err
+func (t *redisTable) open(ctx context.Context, s *server, _ int) (*listener, error) {
+	l := &listener{kind: "redis", address: strings.Join(t.URL, ","), close: func() {}}
+	if len(t.Channels)+len(t.Streams)+len(t.Lists) > 0 {
+		client, err := t.client(s, "in")
+		if err != nil {
+			return nil, err
+		}
+		in := t.input(s, client)
+		l.serve, l.shutdown, l.trouble = in.Serve, in.Shutdown, in.Trouble
 	}
-	in := t.input(s, client)
-	return &listener{kind: "redis", address: strings.Join(t.URL, ","), serve: in.Serve, shutdown: in.Shutdown,
-		close: func() {}, trouble: in.Trouble}, nil
+	if t.Output == nil {
+		return l, nil
+	}
+	return l, t.openOutput(ctx, s, l)
 }
 
 // client makes a client of the server; purpose is "in" or "out", and is in its name.

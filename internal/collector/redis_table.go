@@ -26,6 +26,8 @@ type redisTable struct {
 	Host       string       `toml:"host"`
 	MaxMessage *config.Size `toml:"max_message"`
 	MaxLine    *config.Size `toml:"max_line"`
+
+	Output *redisOutputTable `toml:"output"`
 }
 
 // redisLogin is how a Redis server is reached.
@@ -70,7 +72,8 @@ func (t *redisLogin) tryFiles() error {
 }
 
 func (t *redisTable) needs() needs {
-	return needs{memory: []memoryNeed{{"pending", t.Pending}, {"max_message", t.MaxMessage}}, files: t.tryFiles}
+	return needs{memory: []memoryNeed{{"pending", t.Pending}, {"max_message", t.MaxMessage}}, files: t.tryFiles,
+		handsOut: t.Output.group() != ""}
 }
 
 func (t *redisTable) check(c *checks) {
@@ -79,9 +82,11 @@ func (t *redisTable) check(c *checks) {
 		return
 	}
 	t.redisLogin.check(c)
-	if len(t.Channels)+len(t.Streams)+len(t.Lists) == 0 {
-		c.Problem("", "the table has no effect: give it channels = [\"logs.*\"], streams or lists")
+	if len(t.Channels)+len(t.Streams)+len(t.Lists) == 0 && t.Output == nil {
+		c.Problem("", "the table has no effect: give it channels = [\"logs.*\"], streams, lists, or an output")
 	}
+	t.Output.check(c)
+	t.checkLoops(c)
 	for key, names := range map[string][]string{"channels": t.Channels, "streams": t.Streams, "lists": t.Lists} {
 		t.checkNames(c, key, names)
 	}

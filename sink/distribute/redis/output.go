@@ -65,9 +65,14 @@ type Output struct {
 	conn    *redisconn.Conn // nil: what the target has is not known
 	has     state           // what it has
 	waiting bool            // lines wait for the next attempt
-	next    sink.Position   // where the line behind the last one that was carried begins; zero: not known
-	resume  sink.Position   // where the group was moved back to
-	back    sink.Position   // the same, while a delivery from before may still come; else zero
+	course
+}
+
+// course is where the lines go on. The zero position means that it is not known.
+type course struct {
+	next   sink.Position // where the line behind the last one that was carried begins
+	resume sink.Position // where the group was moved back to
+	back   sink.Position // the same, while a delivery from before may still come
 }
 
 // The bounds of a delivery, and so of a transaction. A delivery has 128 KiB of text at most,
