@@ -68,5 +68,7 @@ func TestWorstDays(t *testing.T) {
 		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 2) })
 	}
 	f("a fleet over NATS", func() (*scenario.Result, error) { return p.Fleet(1) })
+	f("Redis channel, overload", func() (*scenario.Result, error) { return p.RedisOverload(2) })
+	f("ZeroMQ SUB, overload", func() (*scenario.Result, error) { return p.ZMQOverload(2) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

@@ -5,12 +5,13 @@ import (
 	"regexp"
 )
 
-// Result is what a check found. All but Lines, Notices, Destroyed and Again should be 0.
+// Result is what a check found. All but Lines, Notices, Destroyed, Again and Counted should be 0.
 type Result struct {
 	Lines     int // of ours
 	Notices   int // the log's own
 	Destroyed int // lines that are not in the log, but among what another process destroyed
 	Again     int // requests that began again
+	Counted   int // lines that are missing, and that the collector counted as lost: no sender kept them
 	Lost      int
 	Doubled   int
 	Torn      int
@@ -34,6 +35,9 @@ func (r *Result) String() string {
 	}
 	if r.Again > 0 {
 		s += fmt.Sprintf(" again=%d", r.Again)
+	}
+	if r.Counted > 0 {
+		s += fmt.Sprintf(" counted=%d", r.Counted)
 	}
 	return s
 }
