@@ -37,9 +37,11 @@ func (x *zmqOut) socket(s *server) (*zmtp.Socket, error) {
 		return nil, prefix(x.table, err)
 	}
 	o := zmtp.Options{Type: zmtp.SocketType(strings.ToUpper(x.key)), Security: security}
+	o.CloseOversized = true
 	if x.key == "rep" {
-		o.MaxMessage, o.CloseOversized = maxEnvelope, true
+		o.MaxMessage = maxEnvelope
 	} else {
+		o.MaxMessage = zmqpush.MaxMessage
 		o.WriteTimeout = -1 // peers may be busy for any time
 	}
 	return &zmtp.Socket{Options: o, Bind: x.endpoints.bound(), Connect: x.endpoints.connected(),

@@ -16,7 +16,7 @@ import (
 // The bounds of requests over ZeroMQ, and of their answers.
 const (
 	maxRequest  = 1 << 10  // bytes of a request
-	maxEnvelope = 64 << 10 // bytes of a request with its envelope; a peer that sends more is disconnected
+	maxEnvelope = 32 << 10 // bytes of a request with its envelope; a peer that sends more is disconnected
 	shortAnswer = 32 << 10 // bytes of an answer that any number of peers may be reading
 	longAnswers = 16       // longer ones at a time
 	computing   = 4        // answers that are computed at a time

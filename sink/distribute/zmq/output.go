@@ -51,6 +51,9 @@ const (
 	DefaultHWM   = 1000
 )
 
+// MaxMessage is for the socket's options: a PULL sends no messages.
+const MaxMessage = 256
+
 func (o *Output) setUp() {
 	o.once.Do(func() {
 		o.Group, o.HWM = cmp.Or(o.Group, DefaultGroup), cmp.Or(o.HWM, DefaultHWM)

@@ -47,7 +47,7 @@ func push(t *testing.T, o *Output, connect ...string) *stage {
 	if err := d.Create(o.Group, ""); err != nil {
 		t.Fatal(err)
 	}
-	s := &zmtp.Socket{Options: zmtp.Options{Type: zmtp.Push, WriteTimeout: -1}, Handle: o.Handle, Sends: true}
+	s := &zmtp.Socket{Options: zmtp.Options{Type: zmtp.Push, WriteTimeout: -1, MaxMessage: MaxMessage, CloseOversized: true}, Handle: o.Handle, Sends: true}
 	if len(connect) == 0 {
 		s.Bind = []zmtp.Endpoint{{Network: "tcp", Address: "127.0.0.1:0"}}
 	}
@@ -292,6 +292,38 @@ func TestPushBroken(t *testing.T) {
 	for i, got := range received(p, int(5_000-taken)) {
 		if got != fmt.Sprint(int(taken)+i) {
 			t.Fatalf("the kernel took %d lines, and line %d behind them is %s", taken, i, got)
+		}
+	}
+}
+
+// TestPushHostile: a PULL that sends messages gets no attention, and one that sends long
+// ones is disconnected; lines go to others.
+func TestPushHostile(t *testing.T) {
+	x := push(t, new(Output))
+	for _, message := range []int{10, 1 << 20} {
+		nc, err := net.Dial("tcp", strings.TrimPrefix(x.at, "tcp://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := zmtp.Handshake(t.Context(), nc, &zmtp.Options{Type: zmtp.Pull})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			c.Send(make([]byte, message))
+		}
+		c.Flush()
+		if message == 10 {
+			c.Close()
+		} else if _, err := c.Receive(); err == nil {
+			t.Error("the peer is not disconnected")
+		}
+	}
+	x.put(t, numbers(0, 10)...)
+	p := zmtptest.Start(t, pull, x.at, "connect", "10")
+	for i, got := range received(p, 10) {
+		if got != fmt.Sprint(i) {
+			t.Errorf("line %d is %s", i, got)
 		}
 	}
 }

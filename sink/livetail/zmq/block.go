@@ -3,6 +3,7 @@ package zmq
 import (
 	"bytes"
 	"slices"
+	"sync/atomic"
 
 	"fanin/internal/zmtp"
 )
@@ -10,21 +11,23 @@ import (
 // The bounds of blocks. What slow subscribers wait for is kept in blocks that all of them
 // share: at most the newest keptBlocks.
 const (
-	blockSize  = 64 << 10 // bytes, except for one message that is longer
-	maxRuns    = 512      // of a block
-	keptBlocks = 256
+	blockSize  = 32 << 10 // bytes, except for one message that is longer
+	maxRuns    = 256      // of a block
+	keptBlocks = 384
 )
 
 // block is a part of the log, encoded once for all subscribers. It grows until it is full,
-// and what is in it does not change: so a part of it is read without a lock.
+// and what is in it does not change: so what was offered of it is read without a lock.
 //
 //	data  message message message ...    as zmtp.AppendMessage encodes them
 //	runs  neighbouring messages with one topic
 type block struct {
-	number  uint64 // counts up
-	data    []byte
-	runs    []run
-	offered int // so many runs were offered to subscribers
+	number  uint64                // counts up
+	data    []byte                // all that there is room for
+	used    int                   // bytes of data; for the publisher alone
+	runs    atomic.Pointer[[]run] // those that were offered, or more
+	added   []run                 // all of them; for the publisher alone
+	offered int                   // so many runs were offered to subscribers; for the publisher alone
 }
 
 // run is neighbouring messages of a block that have one topic. It does not grow after it
@@ -40,20 +43,20 @@ const overhead = 3 * 9
 
 // newBlock returns an empty block that has room for a message of size bytes.
 func newBlock(number uint64, size int) *block {
-	return &block{number: number, data: make([]byte, 0, max(blockSize, size))}
+	return &block{number: number, data: make([]byte, max(blockSize, size))}
 }
 
 // fits reports whether the block has room for another message of size bytes.
-func (b *block) fits(size int) bool { return len(b.data)+size <= cap(b.data) && len(b.runs) < maxRuns }
+func (b *block) fits(size int) bool { return b.used+size <= len(b.data) && len(b.added) < maxRuns }
 
 // add adds a message, which fits. Runs have at most so many messages. frames[0] is the
 // topic.
 func (b *block) add(most int, frames ...[]byte) {
-	from := len(b.data)
-	b.data = zmtp.AppendMessage(b.data, frames...)
-	if n := len(b.runs); n > b.offered {
-		if last := &b.runs[n-1]; last.messages < most && bytes.Equal(last.topic, frames[0]) {
-			last.to, last.messages = len(b.data), last.messages+1
+	from := b.used
+	b.used = len(zmtp.AppendMessage(b.data[:from], frames...))
+	if n := len(b.added); n > b.offered {
+		if last := &b.added[n-1]; last.messages < most && bytes.Equal(last.topic, frames[0]) {
+			last.to, last.messages = b.used, last.messages+1
 			return
 		}
 	}
@@ -61,17 +64,24 @@ func (b *block) add(most int, frames ...[]byte) {
 	if len(frames[0]) > 255 {
 		begin = from + 9
 	}
-	b.runs = append(b.runs, run{b.data[begin : begin+len(frames[0])], from, len(b.data), 1})
+	b.added = append(b.added, run{b.data[begin : begin+len(frames[0])], from, b.used, 1})
 }
 
-// part is runs of a block that wait for one subscriber.
+// offering returns the numbers of the first and behind the last run that are not yet
+// offered. They do not change from now on.
+func (b *block) offering() (from, to int) {
+	runs := b.added
+	b.runs.Store(&runs)
+	from, b.offered = b.offered, len(runs)
+	return from, b.offered
+}
+
+// part is runs of a block that wait for one subscriber. There are many: it is small.
 type part struct {
 	block    *block
-	data     []byte // the block's, with these runs
-	runs     []run  // the block's, up to the last of these
-	next     int    // the first of these
+	next, to uint16 // the first of these runs, and behind the last
+	messages uint32 // of the runs that are chosen
 	chosen   [maxRuns / 64]uint64
-	messages int // of the runs that are chosen
 }
 
 func (p *part) choose(i int)   { p.chosen[i/64] |= 1 << (i % 64) }
@@ -79,23 +89,24 @@ func (p *part) has(i int) bool { return p.chosen[i/64]&(1<<(i%64)) != 0 }
 
 // oldest moves next to the first of the chosen runs, and returns it. There is one.
 func (p *part) oldest() *run {
-	for !p.has(p.next) {
+	for !p.has(int(p.next)) {
 		p.next++
 	}
-	return &p.runs[p.next]
+	return &(*p.block.runs.Load())[p.next]
 }
 
 // stretches yields the messages of the runs that are chosen, neighbours together.
 func (p *part) stretches(yield func(messages []byte, n int) bool) {
-	for i := p.next; i < len(p.runs); i++ {
+	runs := (*p.block.runs.Load())[:p.to]
+	for i := int(p.next); i < len(runs); i++ {
 		if !p.has(i) {
 			continue
 		}
-		from, n := p.runs[i].from, 0
-		for ; i < len(p.runs) && p.has(i); i++ {
-			n += p.runs[i].messages
+		from, n := runs[i].from, 0
+		for ; i < len(runs) && p.has(i); i++ {
+			n += runs[i].messages
 		}
-		if !yield(p.data[from:p.runs[i-1].to], n) {
+		if !yield(p.block.data[from:runs[i-1].to], n) {
 			return
 		}
 	}
@@ -107,28 +118,29 @@ type parts struct {
 	messages int
 }
 
-// add appends the runs of a block from next on that subscriptions match. It returns how
-// many messages they have.
-func (q *parts) add(b *block, s *subscriptions) (added int) {
-	p := part{block: b, data: b.data, runs: b.runs, next: b.offered}
-	if n := len(q.list); n > 0 && q.list[n-1].block == b {
-		p = q.list[n-1]
-		p.data, p.runs = b.data, b.runs
+// add appends those runs of a block, of those from to to-1, that subscriptions match. It
+// returns how many messages they have.
+func (q *parts) add(b *block, from, to int, s *subscriptions) (added int) {
+	last := len(q.list) - 1
+	p := part{block: b, next: uint16(from)}
+	if last >= 0 && q.list[last].block == b {
+		p = q.list[last]
 	}
-	every := s.every()
-	for i := b.offered; i < len(b.runs); i++ {
-		if every || s.match(b.runs[i].topic) {
+	every, runs := s.every(), *b.runs.Load()
+	for i := from; i < to; i++ {
+		if every || s.match(runs[i].topic) {
 			p.choose(i)
-			added += b.runs[i].messages
+			added += runs[i].messages
 		}
 	}
 	if added == 0 {
 		return 0
 	}
-	p.messages += added
+	p.to = uint16(to)
+	p.messages += uint32(added)
 	q.messages += added
-	if n := len(q.list); n > 0 && q.list[n-1].block == b {
-		q.list[n-1] = p
+	if last >= 0 && q.list[last].block == b {
+		q.list[last] = p
 	} else {
 		q.list = append(q.list, p)
 	}
@@ -142,7 +154,7 @@ func (q *parts) take() *part {
 	}
 	p := q.list[0]
 	q.list = slices.Delete(q.list, 0, 1)
-	q.messages -= p.messages
+	q.messages -= int(p.messages)
 	return &p
 }
 
@@ -156,7 +168,7 @@ func (q *parts) dropTo(most int, first uint64) (dropped int) {
 			break
 		}
 		p.next++
-		p.messages -= n
+		p.messages -= uint32(n)
 		q.messages -= n
 		dropped += n
 		if p.messages == 0 {

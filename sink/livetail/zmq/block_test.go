@@ -30,7 +30,7 @@ func TestParts(t *testing.T) {
 		dropped, number := 0, 0
 		b := newBlock(1, 0)
 		for range 200 {
-			if random.IntN(20) == 0 || len(b.runs) > maxRuns-8 {
+			if random.IntN(20) == 0 || len(b.added) > maxRuns-8 {
 				b = newBlock(b.number+1, 0)
 			}
 			for range random.IntN(8) {
@@ -42,8 +42,8 @@ func TestParts(t *testing.T) {
 				}
 			}
 			first := b.number - min(b.number, 3)
-			q.add(b, &s)
-			b.offered = len(b.runs)
+			from, to := b.offering()
+			q.add(b, from, to, &s)
 			n := q.dropTo(most, first)
 			dropped += n
 			waiting = waiting[n:]
@@ -62,7 +62,7 @@ func TestParts(t *testing.T) {
 				for _, m := range waiting[:taken] {
 					want = append(want, m...)
 				}
-				if !slices.Equal(got, want) || taken != p.messages {
+				if !slices.Equal(got, want) || taken != int(p.messages) {
 					t.Fatalf("round %d: took %q, want %q", round, got, want)
 				}
 				waiting = waiting[taken:]
@@ -80,15 +80,14 @@ func TestParts(t *testing.T) {
 // where it is.
 func TestBlockBounds(t *testing.T) {
 	b := newBlock(1, 0)
-	at := &b.data[:1][0]
 	for i := 0; b.fits(100); i++ {
 		b.add(1, []byte{byte(i)}, make([]byte, 50))
 	}
-	if len(b.data) > blockSize || len(b.runs) > maxRuns || &b.data[0] != at {
-		t.Errorf("%d bytes in %d runs", len(b.data), len(b.runs))
+	if b.used > blockSize || len(b.added) > maxRuns || len(b.data) != blockSize {
+		t.Errorf("%d bytes in %d runs", b.used, len(b.added))
 	}
 	long := newBlock(2, 1<<20)
 	if !long.fits(1<<20) || long.fits(1<<20+1) {
-		t.Errorf("a long block has %d bytes", cap(long.data))
+		t.Errorf("a long block has %d bytes", len(long.data))
 	}
 }

@@ -26,7 +26,7 @@ type encoder struct {
 
 // add adds a line to the block. If that is full, it is offered first, and another one
 // begins.
-func (e *encoder) add(line []byte, offer func(*block)) {
+func (e *encoder) add(line []byte, offer func(b *block, from, to int)) {
 	f := e.sink.Parts(line)
 	e.topic = appendName(append(appendName(e.topic[:0], f.Host), '/'), f.Source)
 	size := len(e.topic) + len(line) + overhead
@@ -45,10 +45,10 @@ func (e *encoder) add(line []byte, offer func(*block)) {
 }
 
 // flush offers what was added.
-func (e *encoder) flush(offer func(*block)) {
-	if b := e.block; b != nil && len(b.runs) > b.offered {
-		offer(b)
-		b.offered = len(b.runs)
+func (e *encoder) flush(offer func(b *block, from, to int)) {
+	if b := e.block; b != nil && len(b.added) > b.offered {
+		from, to := b.offering()
+		offer(b, from, to)
 	}
 }
 

@@ -257,10 +257,10 @@ func (p *Publisher) step(ctx context.Context, buf []byte) bool {
 	return text != nil
 }
 
-// offer shows subscribers what is new in a block.
-func (p *Publisher) offer(b *block) {
+// offer shows subscribers what is new in a block: the runs from to to-1.
+func (p *Publisher) offer(b *block, from, to int) {
 	for _, s := range p.subscribers() {
-		if n := s.offer(b, p.HWM); n > 0 {
+		if n := s.offer(b, from, to, p.HWM); n > 0 {
 			p.counts.slow.Add(float64(n))
 			p.limited.Warn("slow", "a ZeroMQ subscriber reads too slowly; lines are dropped for it, and counted",
 				"peer", s.link.Remote, "hwm", p.HWM)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,9 @@ import (
 	"fanin/sink"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("gopkg.in/natefinch/lumberjack%2ev2.(*Logger).millRun"))
+}
 
 // stage is a log that a PUB socket publishes.
 type stage struct {
@@ -33,7 +36,7 @@ type stage struct {
 }
 
 // publish opens a log and publishes it until the test ends, or stop.
-func publish(t *testing.T, p *Publisher) *stage {
+func publish(t testing.TB, p *Publisher) *stage {
 	t.Helper()
 	k := &sink.Sink{Path: filepath.Join(t.TempDir(), "all.log"), Host: "here", Sync: "none"}
 	if err := k.Open(context.Background()); err != nil {
@@ -84,7 +87,7 @@ func (x *stage) put(t *testing.T, host, source string, lines ...string) {
 }
 
 // awaitSubscriptions waits until there are so many, of all subscribers.
-func (x *stage) awaitSubscriptions(t *testing.T, n int) {
+func (x *stage) awaitSubscriptions(t testing.TB, n int) {
 	t.Helper()
 	waittest.UntilEqual(t, "subscriptions", n, func() (all int) {
 		for _, s := range x.Subscribers() {
@@ -263,4 +266,40 @@ func TestPublishHostile(t *testing.T) {
 	waittest.UntilEqual(t, "hostile subscribers that are left", 1, func() int { return len(x.Subscribers()) })
 	x.put(t, "web", "app", "end")
 	good.Want("web/app end")
+}
+
+// TestPublishMemory: subscribers that never read, each stuck in another part of
+// the log, hold what all share and a bounded part of their own.
+func TestPublishMemory(t *testing.T) {
+	x := publish(t, new(Publisher))
+	memory := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := memory()
+	const subscribers = 30
+	text := make([]string, 600)
+	for i := range text {
+		text[i] = strings.Repeat("x", 1000)
+	}
+	for i := range subscribers {
+		c := x.connect(t)
+		if err := c.Subscribe("web/"); err != nil {
+			t.Fatal(err)
+		}
+		x.awaitSubscriptions(t, i+1)
+		for range 14 { // more than its connection holds
+			x.put(t, "web", "app", text...)
+		}
+		visible(t, x.sink)
+	}
+	waittest.Until(t, "all to be published", func() bool { return x.Subscribers()[0].Sent+x.Subscribers()[0].Dropped > 1000 })
+	const shared, own = keptBlocks * (blockSize + 16<<10), 96 << 10 // with the block that each is stuck in
+	after := memory()
+	t.Logf("%d subscribers hold %d KiB", subscribers, (after-before)>>10)
+	if after-before > shared+subscribers*own {
+		t.Errorf("want at most %d KiB", (shared+subscribers*own)>>10)
+	}
 }

@@ -59,17 +59,17 @@ func (s *subscriber) subscribe(topic []byte, add bool) (change int, err error) {
 	return s.asked.len() - before, err
 }
 
-// offer adds what is new in a block to what waits, of which it drops the oldest if that
-// becomes more than so many lines. It returns how many it dropped.
-func (s *subscriber) offer(b *block, most int) (dropped int) {
+// offer adds runs of a block to what waits, of which it drops the oldest if that becomes
+// more than so many lines. It returns how many it dropped.
+func (s *subscriber) offer(b *block, from, to, most int) (dropped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	added := s.waiting.add(b, &s.asked)
+	added := s.waiting.add(b, from, to, &s.asked)
 	s.offered += uint64(added)
 	first := b.number - min(b.number, keptBlocks)
 	dropped = s.waiting.dropTo(most, first)
 	s.dropped += uint64(dropped)
-	if w := s.writing; w != nil && w.block.number < first && cap(w.block.data) > blockSize {
+	if w := s.writing; w != nil && w.block.number < first && len(w.block.data) > blockSize {
 		s.link.Close() // it is stuck in a long line, and would hold more memory than others
 	}
 	if added > 0 {

@@ -9,7 +9,7 @@ import (
 // The bounds of what one subscriber may ask for.
 const (
 	maxSubscriptions     = 512
-	maxSubscriptionBytes = 16 << 10 // of all topics together
+	maxSubscriptionBytes = 8 << 10 // of all topics together
 )
 
 // subscriptions are what one subscriber asked for: prefixes of topics. It may ask for one
