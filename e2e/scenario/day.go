@@ -33,6 +33,7 @@ type plan struct {
 	rotate       int  // lines until a source rotates; 0: 60,000
 	copyTruncate bool // sources rotate so, not by renaming
 	slow         bool // little load: what matters is something else
+	few          bool // a little more than calm, and no witnesses: all is kept elsewhere, too
 	calm         bool // less still, and no witnesses
 	retention    bool // files are removed, so the log cannot be held against all that was sent
 	strangers    bool // somebody else destroys lines, so a reader may see the log change
@@ -112,6 +113,9 @@ func (d *day) send(sources string) {
 		burst, pause = 10, 4*time.Millisecond
 	}
 	rate := 2000
+	if d.few {
+		burst, pause, rate = 10, 10*time.Millisecond, 500
+	}
 	if d.calm {
 		burst, pause, rate = 2, 10*time.Millisecond, 200
 	}
@@ -127,7 +131,7 @@ func (d *day) send(sources string) {
 	}
 	d.plain = &load.Sender{Network: "tcp", Addr: d.collector.Addr, Source: plainSource, Rate: rate, Again: 10 * time.Millisecond}
 	d.writing.Go(func() { d.fail(d.plain.Run(d.stop)) }) // ends by stop
-	if !d.amnesia && !d.retention && !d.calm {
+	if !d.amnesia && !d.retention && !d.calm && !d.few {
 		d.witnesses = append(d.witnesses, newWitness(witnessSources, overTCP(d.collector.Addr)))
 	}
 	if d.nats != nil && !d.calm {
@@ -243,6 +247,17 @@ func (d *day) endTail() {
 	if d.tail != nil {
 		d.tail.End()
 		d.tail = nil
+	}
+}
+
+// still ends all that sends lines, and waits until the agent's are in the log.
+func (d *day) still() {
+	close(d.stop)
+	d.writing.Wait()
+	d.stop = make(chan struct{}) // end closes it again
+	written, _ := d.sent()
+	if d.err == nil {
+		d.fail(d.agent.Drained(d.files(written), time.Minute))
 	}
 }
 

@@ -68,6 +68,7 @@ func trials(kills, cuts int) []trial {
 		{"state-restored", kills / 10, (*scenario.Programs).StateRestored},
 		{"log-deleted", kills / 10, (*scenario.Programs).LogDeleted},
 		{"hand-out", kills * 8, (*scenario.Programs).HandOut},
+		{"redis-out", kills / 2, (*scenario.Programs).RedisOut},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}
