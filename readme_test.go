@@ -137,7 +137,7 @@ func TestReadmeNATS(t *testing.T) {
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
 	found := 0
-	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md"} {
+	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md", "docs/redis.md"} {
 		b, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)

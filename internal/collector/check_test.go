@@ -268,6 +268,10 @@ func TestCheckRefuses(t *testing.T) {
 	f("a group for nothing", redis+"channels = [\"a\"]\ngroup = \"g\"\n", "group has no effect without streams", false)
 	f("a consumer without a group", redis+"streams = [\"a\"]\nconsumer = \"g\"\n", "consumer has no effect without group", false)
 	f("channels of two tables", redis+"channels = [\"logs.*\"]\n[[collector.redis]]\nurl = \"redis://localhost:1/3\"\nchannels = [\"*.web\"]\n", "overlaps \"logs.*\" of collector.redis[0]", false)
+	f("a list of two servers", redis+"lists = [\"q\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:2\"\nlists = [\"q\"]\n", "tell the servers apart", false)
+	f("own channels", redis+"channels = [\"*.web\"]\n[collector.redis.output]\nchannel = \"fanin.{source}\"\n", "received again, for ever", false)
+	f("own channels of another table", redis+"[collector.redis.output]\nchannel = \"fanin.{host}\"\n[[collector.redis]]\nurl = \"redis://127.0.0.1:1/2\"\nchannels = [\"fanin.?\"]\n", "received again, for ever", false)
+	f("own list", redis+"lists = [\"q\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nlist = \"q\"\n", "received again, for ever", false)
 	f("a stream of two tables", strings.Repeat(redis+"streams = [\"logs\"]\n", 2), "is read by collector.redis[0], too", false)
 	f("too large messages", redis+"channels = [\"a\"]\nmax_message = \"1GiB\"\n", "max_message is 1GiB", false)
 	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "received twice", false)
@@ -285,6 +289,8 @@ func TestCheckAccepts(t *testing.T) {
 		"[[collector.nats]]\nurl = \"nats://127.0.0.1:1\"\nsubjects = [\"logs.>\"]\n[[collector.nats]]\nurl = \"nats://127.0.0.1:2\"\nsubjects = [\"logs.>\"]\n",
 		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nchannels = [\"logs.*\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:2\"\nchannels = [\"logs.*\"]\n",
 		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nstreams = [\"a\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:1/1\"\nstreams = [\"a\"]\n",
+		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nstreams = [\"a\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:2\"\nname = \"b\"\nstreams = [\"a\"]\n",
+		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nstreams = [\"a\"]\n[collector.redis.output]\nstream = \"b\"\n",
 		"[[collector.redis]]\nurl = [\"redis://127.0.0.1:1\", \"redis://127.0.0.1:2\"]\nsentinel_master = \"m\"\nstreams = [\"a\"]\ngroup = \"g\"\nconsumer = \"c\"\nmessage = \"\"\n",
 		"[[collector.redis]]\nurl = \"redis://192.0.2.1\"\ninsecure = true\nlists = [\"a\"]\n[[collector.redis]]\nurl = \"rediss://192.0.2.1\"\ncluster = true\nlists = [\"b\"]\n",
 	} {

@@ -43,7 +43,7 @@ func (t *redisTable) input(s *server, client *redisconn.Client) *redisin.Input {
 		Log: s.log, Notice: s.sink.Notice,
 		Lines:    redisin.LineOptions{Host: t.Host, MaxLine: int(config.OrZero(t.MaxLine))},
 		Channels: redisin.ChannelOptions{Names: t.Channels, Pending: int(config.OrZero(t.Pending))},
-		Streams: redisin.StreamOptions{Keys: t.Streams, Group: t.Group, Consumer: t.Consumer,
+		Streams: redisin.StreamOptions{Keys: t.Streams, Name: t.Name, Group: t.Group, Consumer: t.Consumer,
 			Message: config.Or(t.Message, "message")},
 		Lists: redisin.ListOptions{Keys: t.Lists},
 	}

@@ -2,9 +2,7 @@ package collector
 
 import (
 	"cmp"
-	"path"
 	"regexp"
-	"slices"
 	"strings"
 
 	"fanin/internal/config"
@@ -20,6 +18,15 @@ type redisOutputTable struct {
 	Group   string `toml:"group"`
 	From    string `toml:"from"`
 	MaxLen  *int   `toml:"max_len"`
+}
+
+// pattern is a pattern that all channels of the output match; "" if it has none.
+func (o *redisOutputTable) pattern() string {
+	if o == nil {
+		return ""
+	}
+	literal := strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`, "{host}", "*", "{source}", "*")
+	return literal.Replace(o.Channel)
 }
 
 // group is the name of the group whose lines go out; "" for a channel.
@@ -84,43 +91,4 @@ func (o *redisOutputTable) checkChannel(at config.Table) {
 				x.key)
 		}
 	}
-}
-
-// checkLoops refuses what would receive the lines again that go out to the same server.
-func (t *redisTable) checkLoops(c *checks) {
-	tables := []*redisTable{t}
-	for _, other := range c.others {
-		if x, ok := other.table.(*redisTable); ok && slices.Equal(x.URL, t.URL) {
-			tables = append(tables, x)
-		}
-	}
-	for _, x := range tables {
-		key, name := t.receives(x.Output)
-		if key == "" && x != t {
-			key, name = x.receives(t.Output)
-		}
-		if key != "" {
-			c.Problem("", "%s %q would be received again, for ever: an output of the same server writes to it",
-				key, name)
-		}
-	}
-}
-
-// receives returns which of its keys would receive what an output sends.
-func (t *redisTable) receives(o *redisOutputTable) (key, name string) {
-	switch {
-	case o == nil:
-		return "", ""
-	case o.Stream != "" && slices.Contains(t.Streams, o.Stream):
-		return "stream", o.Stream
-	case o.List != "" && slices.Contains(t.Lists, o.List):
-		return "list", o.List
-	}
-	example := strings.NewReplacer("{host}", "host", "{source}", "source", "/", "-").Replace(o.Channel)
-	for _, pattern := range t.Channels {
-		if ok, err := path.Match(strings.ReplaceAll(pattern, "/", "-"), example); o.Channel != "" && ok && err == nil {
-			return "channel", pattern
-		}
-	}
-	return "", ""
 }

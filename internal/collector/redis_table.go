@@ -23,6 +23,7 @@ type redisTable struct {
 	Consumer   string       `toml:"consumer"`
 	Message    *string      `toml:"message"`
 	Lists      []string     `toml:"lists"`
+	Name       string       `toml:"name"`
 	Host       string       `toml:"host"`
 	MaxMessage *config.Size `toml:"max_message"`
 	MaxLine    *config.Size `toml:"max_line"`
@@ -86,7 +87,6 @@ func (t *redisTable) check(c *checks) {
 		c.Problem("", "the table has no effect: give it channels = [\"logs.*\"], streams, lists, or an output")
 	}
 	t.Output.check(c)
-	t.checkLoops(c)
 	for key, names := range map[string][]string{"channels": t.Channels, "streams": t.Streams, "lists": t.Lists} {
 		t.checkNames(c, key, names)
 	}
