@@ -41,8 +41,7 @@ type Socket struct {
 	once      sync.Once
 	events    events
 	limited   *retry.Log
-	accepting context.Context // ends with Shutdown
-	drain     context.CancelFunc
+	accepting stoppable // ends with Shutdown
 	acceptors []*acceptor
 	troubles  troubles
 
@@ -50,6 +49,12 @@ type Socket struct {
 	links   map[*Link]struct{}
 	taken   int // accepted connections among links
 	serving sync.WaitGroup
+}
+
+// stoppable is a context with what ends it.
+type stoppable struct {
+	context.Context
+	stop context.CancelFunc
 }
 
 // DefaultMaxConns is how many connections a Socket accepts at a time.
@@ -64,7 +69,7 @@ func (s *Socket) setUp() {
 		s.Log = cmp.Or(s.Log, slog.New(slog.DiscardHandler))
 		s.limited = retry.NewLog(s.Log)
 		s.events.init(s.Metrics, s.Options.Type)
-		s.accepting, s.drain = context.WithCancel(context.Background())
+		s.accepting.Context, s.accepting.stop = context.WithCancel(context.Background())
 		s.links = make(map[*Link]struct{})
 	})
 }
@@ -134,7 +139,7 @@ func (s *Socket) isDraining() bool { return s.accepting.Err() != nil }
 func (s *Socket) Shutdown(ctx context.Context) error {
 	s.setUp()
 	s.mu.Lock()
-	s.drain()
+	s.accepting.stop()
 	for l := range s.links {
 		if !s.Sends || l.Conn == nil {
 			l.nc.end(s.ReadRest)
