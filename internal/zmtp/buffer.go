@@ -170,13 +170,14 @@ func sizeFor(n int) int {
 	}
 }
 
-// lend moves to a block of Memory, or to a larger one. r is 0, and stays so.
+// lend moves to a block of Memory, or to a larger one. r is 0, and stays so. A message of many
+// small frames doubles its block too, so it is not copied for each of them.
 func (b *buffer) lend(ctx context.Context, need int) error {
 	var block []byte
 	if b.own != nil {
 		block = b.buf
 	}
-	larger, err := b.mem.Grow(ctx, block, b.w, need)
+	larger, err := b.mem.Grow(ctx, block, b.w, max(need, 2*b.w))
 	if err != nil {
 		return err
 	}

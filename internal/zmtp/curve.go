@@ -125,9 +125,14 @@ func (h *handshake) curveServer(k *Curve) (*box, error) {
 	if err := h.meet(metadata); err != nil {
 		return nil, err
 	}
+	return x, h.sendReady(x, appendMetadata(nil, h.o))
+}
+
+// sendReady sends READY.
+func (h *handshake) sendReady(x *box, metadata []byte) error {
 	n := numbered(readyNonce, (*nonce)(x.send.next()))
-	sealed := secretbox.Seal(append([]byte(nil), n[16:]...), appendMetadata(nil, h.o), n, &x.key)
-	return x, h.write(appendCommand(nil, ready, sealed))
+	sealed := secretbox.Seal(append([]byte(nil), n[16:]...), metadata, n, &x.key)
+	return h.write(appendCommand(nil, ready, sealed))
 }
 
 // openHello returns C'.
@@ -231,7 +236,7 @@ func (h *handshake) curveClient(k *Curve) (*box, error) {
 	if x.key, err = precompute(server, pair.secret); err != nil {
 		return nil, err
 	}
-	if err := h.sendInitiate(server, cookie, pair, k, x); err != nil {
+	if err := h.sendInitiate(server, cookie, pair, k, x, appendMetadata(nil, h.o)); err != nil {
 		return nil, err
 	}
 	h.hint = ": it may not accept this socket's public key"
@@ -279,7 +284,7 @@ func openWelcome(data []byte, pair keyPair, k *Curve) (server Key, cookie []byte
 }
 
 // sendInitiate sends INITIATE: who the client is, vouched for with its long-term key.
-func (h *handshake) sendInitiate(server Key, cookie []byte, pair keyPair, k *Curve, x *box) error {
+func (h *handshake) sendInitiate(server Key, cookie []byte, pair keyPair, k *Curve, x *box, metadata []byte) error {
 	public, err := k.Secret.Public()
 	if err != nil {
 		return err
@@ -293,7 +298,7 @@ func (h *handshake) sendInitiate(server Key, cookie []byte, pair keyPair, k *Cur
 	if plain, err = seal(plain, said, longNonce(vouchNonce, random[:]), server, k.Secret); err != nil {
 		return err
 	}
-	plain = appendMetadata(plain, h.o)
+	plain = append(plain, metadata...)
 	n := numbered(initiateNonce, (*nonce)(x.send.next()))
 	data := append(append([]byte(nil), cookie...), n[16:]...)
 	return h.write(appendCommand(nil, initiate, secretbox.Seal(data, plain, n, &x.key)))

@@ -124,16 +124,17 @@ func (h *handshake) null() error {
 
 const ready = "\x05READY"
 
-// meet reads the peer's metadata and checks whether the two sockets fit. If not the peer is told.
+// meet reads the peer's metadata and checks whether the two sockets fit. If not, a server tells
+// the peer, whose handshake is not complete yet.
 func (h *handshake) meet(metadata []byte) error {
 	if err := parseMetadata(metadata, &h.peer); err != nil {
 		return err
 	}
-	if err := checkPeer(h.o.Type, &h.peer); err != nil {
+	err := checkPeer(h.o.Type, &h.peer)
+	if err != nil && h.o.Security.Server {
 		h.refuse("Invalid socket type")
-		return err
 	}
-	return nil
+	return err
 }
 
 // refuse tells the peer why it is refused. Its error does not matter.

@@ -9,8 +9,9 @@ type Memory interface {
 	// need bytes. block is the last one that it returned for this message, which it takes back,
 	// or nil: then the caller copies its have bytes itself. It may wait, until ctx is done.
 	//
-	// need is what the peer has announced, at most Options.MaxMessage and some headers, and twice
-	// that for CURVE. have is what has arrived. An implementation decides how far it trusts need.
+	// need is what the peer has announced, or twice what has arrived, if that is more. It is at most
+	// twice Options.MaxMessage, and 128 KiB. have is what has arrived. An implementation decides
+	// how far it trusts need.
 	Grow(ctx context.Context, block []byte, have, need int) ([]byte, error)
 	// Release takes a block back. complete tells whether the message arrived whole.
 	Release(block []byte, complete bool)
