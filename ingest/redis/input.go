@@ -120,6 +120,9 @@ func (n *Input) readers() (all []reader) {
 	for _, key := range n.Streams.Keys {
 		all = append(all, newStreamReader(n, key))
 	}
+	for _, key := range n.Lists.Keys {
+		all = append(all, newListReader(n, key))
+	}
 	return all
 }
 
