@@ -105,7 +105,7 @@ func (r *listReader) resume(ctx context.Context) error {
 	}
 	number, ok := v.Int()
 	if !ok && !v.IsNull() || number < 0 {
-		return &redisconn.ServerError{Code: "WRONGTYPE", Text: "the key " + r.counterKey() + " has no number of a batch"}
+		return &redisconn.ServerError{Code: "WRONGTYPE", Text: r.counterKey() + " is not the number of a batch"}
 	}
 	r.setNumber(uint64(number), 1)
 	elements, err := r.conn.Do(ctx, "LRANGE", r.batchKey(r.number), "0", "-1")
@@ -122,10 +122,10 @@ func (r *listReader) setNumber(number, ahead uint64) {
 	case !r.known:
 	case number < before:
 		r.n.Metrics.resets.Inc()
-		r.n.Log.Warn("a Redis server lost what it did last; elements of a list may come again, and be in the log twice",
-			"list", r.list, "batch", number, "batch_before", before)
-		r.n.Notice("NOTE list=%s batch=%d before=%d: the Redis server lost what it did last: elements that it has again "+
-			"are in the log twice, unless they come in the same batches", r.source, number, before)
+		r.n.Log.Warn("a Redis server lost what it did last; elements of a list may come again, and be in the log "+
+			"twice", "list", r.list, "batch", number, "batch_before", before)
+		r.n.Notice("NOTE list=%s batch=%d before=%d: the Redis server lost what it did last: elements that it has "+
+			"again are in the log twice, unless they come in the same batches", r.source, number, before)
 	case number > before+ahead:
 		r.n.limited.Warn("redis_list_shared", "another process empties a Redis list under the same name; "+
 			"what both read is in both logs: give each collector a consumer of its own",

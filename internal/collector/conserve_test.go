@@ -90,7 +90,11 @@ func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *
 		},
 		"redis": func(t *testing.T, c *server) {
 			waittest.UntilEqual(t, "subscribers", "1", func() string { return rs.Do("PUBLISH", "logs.app", "plain\nand another\n") })
-			waittest.Until(t, "the message", func() bool { return c.inputs.Of("redis").Counts().Received > 0 })
+			rs.Do("XADD", "entries", "*", "message", "plain\nand another\n")
+			rs.Do("RPUSH", "queue", "plain", "and another", "")
+			for _, input := range []string{"redis", "redis-stream", "redis-list"} {
+				waittest.Until(t, "lines of "+input, func() bool { return c.inputs.Of(input).Counts().Received > 0 })
+			}
 		},
 		"zmq": func(t *testing.T, c *server) {
 			addresses := strings.Split(c.address(t, "zmq"), ", ") // pull tcp://..., sub tcp://...
@@ -121,7 +125,7 @@ func TestInputsConserve(t *testing.T) {
 	url := natstest.New(t).ClientURL()
 	rs := redistest.New(t)
 	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n"+
-		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\n"+
+		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\nstreams = [\"entries\"]\nlists = [\"queue\"]\n"+
 		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n", url, rs.URL()))
 	all := senders(url, rs)
 	for _, k := range inputKinds() {
@@ -144,17 +148,19 @@ func TestInputsConserve(t *testing.T) {
 	for _, row := range []struct {
 		name                         string
 		received, written, duplicate uint64
-	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"zmq", 3, 3, 0}, {"nats-agent", 9, 3, 3}} {
+	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"redis-stream", 2, 2, 0}, {"redis-list", 2, 2, 0},
+		{"zmq", 3, 3, 0}, {"nats-agent", 9, 3, 3}} {
 		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
 			t.Errorf("%s: %+v; want %+v", row.name, n, row)
 		}
 	}
 	st, err := c.status(t.Context())
-	if err != nil || len(st.Inputs) != 9 {
+	if err != nil || len(st.Inputs) != 11 {
 		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
 	}
 	for _, x := range st.Inputs {
-		if want := map[string]string{"agent": "A sequence", "nats-agent": "A sequence"}[x.Input]; x.Class != want && (want != "" || x.Class != "D none") {
+		if want := map[string]string{"agent": "A sequence", "nats-agent": "A sequence",
+			"redis-stream": "A sequence", "redis-list": "B key"}[x.Input]; x.Class != want && (want != "" || x.Class != "D none") {
 			t.Errorf("the class of %s is %s", x.Input, x.Class)
 		}
 	}

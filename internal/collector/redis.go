@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -43,8 +44,9 @@ func (t *redisTable) input(s *server, client *redisconn.Client) *redisin.Input {
 		Log: s.log, Notice: s.sink.Notice,
 		Lines:    redisin.LineOptions{Host: t.Host, MaxLine: int(config.OrZero(t.MaxLine))},
 		Channels: redisin.ChannelOptions{Names: t.Channels, Pending: int(config.OrZero(t.Pending))},
-		Streams: redisin.StreamOptions{Keys: t.Streams, Name: t.Name, Group: t.Group, Consumer: t.Consumer,
-			Message: config.Or(t.Message, "message")},
+		Streams: redisin.StreamOptions{Keys: t.Streams, Name: t.Name, Group: t.Group,
+			Consumer: cmp.Or(t.Consumer, "fanin-"+s.sink.Status().Log), // no two collectors may share one
+			Message:  config.Or(t.Message, "message")},
 		Lists: redisin.ListOptions{Keys: t.Lists},
 	}
 }

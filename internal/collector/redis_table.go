@@ -134,7 +134,7 @@ func (t *redisTable) checkUnused(c *checks) {
 		useless    bool
 	}{
 		{"group", "streams", t.Group != "" && len(t.Streams) == 0},
-		{"consumer", "group", t.Consumer != "" && t.Group == ""},
+		{"consumer", "group or lists", t.Consumer != "" && t.Group == "" && len(t.Lists) == 0},
 		{"pending", "channels", t.Pending != nil && len(t.Channels) == 0},
 	} {
 		if x.useless {
