@@ -300,6 +300,9 @@ func TestPullWaits(t *testing.T) {
 		t.Fatalf("30 MB were taken while nothing was written: %v", err)
 	case <-time.After(100 * time.Millisecond):
 	}
+	if used := s.Budget.Used(); used > 3*largeBlock {
+		t.Errorf("one peer has %d bytes of the memory budget", used)
+	}
 	close(h.release)
 	if err := <-sent; err != nil {
 		t.Fatal(err)
@@ -312,6 +315,16 @@ func TestPullWaits(t *testing.T) {
 	s.counted(t, "fanin_zmq_dropped_messages_total", 0)
 }
 
+// TestPullWaitsForMemory: when others have used up the memory budget, a PULL waits for it.
+func TestPullWaitsForMemory(t *testing.T) {
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Budget: &ingest.Budget{Limit: 1 << 20}})
+	others := s.Budget.TryAcquire(1 << 20)
+	send(t, dial(t, s.address(), zmtp.Push), []string{"one"}, []string{"two"})
+	waittest.Until(t, "the peer to wait", func() bool { return s.Budget.Stalled() > 0 })
+	s.Budget.Release(others)
+	s.out.WaitText(t, "one\ntwo\n")
+}
+
 // TestSubDrops: while the log is busy a SUB reads on, and drops what it has no memory for:
 // the count is exact, and the log reports it.
 func TestSubDrops(t *testing.T) {
@@ -321,7 +334,7 @@ func TestSubDrops(t *testing.T) {
 	c := dial(t, s.address(), zmtp.Pub)
 	const messages = 200_000
 	for i := range messages {
-		if err := c.Send([]byte("topic"), fmt.Appendf(nil, "%099d\n", i)); err != nil {
+		if err := c.Send([]byte("topic"), fmt.Appendf(nil, "%048d\n%049d\n", i, i), []byte("")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -330,13 +343,13 @@ func TestSubDrops(t *testing.T) {
 	close(h.release)
 	send(t, c, []string{"topic", "last"})
 	text, _ := h.Wait(t, func(text string, _ []wire.Batch) bool { return strings.HasSuffix(text, "\nlast\n") })
-	written := strings.Count(text, "\n") - 1
+	written := (strings.Count(text, "\n") - 1) / 2
 	if written == 0 || written == messages {
 		t.Fatalf("%d of %d messages were written", written, messages)
 	}
 	s.stop()
 	s.counted(t, "fanin_zmq_dropped_messages_total", messages-written)
-	if n := s.lines.Counts(); n.Dropped != uint64(messages-written) || n.Received != messages+1 {
+	if n := s.lines.Counts(); n.Dropped != 2*uint64(messages-written) || n.Received != 2*messages+1 {
 		t.Errorf("%+v; want %d dropped", n, messages-written)
 	}
 	total := 0
@@ -379,6 +392,8 @@ func TestPullEnds(t *testing.T) {
 	nc.Write([]byte{0, 10, 'p', 'a', 'r', 't'})
 	s.out.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, "two\n") })
 	nc.Close()
+	s.counted(t, "fanin_zmq_breaks_total", 1)
+	waittest.UntilEqual(t, "peers", 0, s.socket.Peers)
 	s.counted(t, "fanin_zmq_breaks_total", 1)
 	s.reported(t, "BREAK n=1 unit=connections socket=PULL")
 }
