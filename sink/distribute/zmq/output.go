@@ -48,7 +48,7 @@ type Output struct {
 // Defaults of an Output.
 const (
 	DefaultGroup = "zmq"
-	DefaultHWM   = 1000
+	DefaultHWM   = 4000
 )
 
 // MaxMessage is for the socket's options: a PULL sends no messages.

@@ -33,7 +33,7 @@ type stage struct {
 
 // push opens a log and pushes its lines until the test ends, or stop. It binds, or connects
 // to the endpoints named.
-func push(t *testing.T, o *Output, connect ...string) *stage {
+func push(t testing.TB, o *Output, connect ...string) *stage {
 	t.Helper()
 	k := &sink.Sink{Path: filepath.Join(t.TempDir(), "all.log"), Host: "here", Sync: "none"}
 	d := distribute.New(k, distribute.Settings{Retry: time.Millisecond, Attempts: 2})
@@ -119,7 +119,7 @@ func received(p *zmtptest.Peer, n int) (lines []string) {
 }
 
 // group is the state of the one group.
-func (x *stage) group(t *testing.T) distribute.GroupStatus {
+func (x *stage) group(t testing.TB) distribute.GroupStatus {
 	t.Helper()
 	all, err := x.work.Groups(t.Context())
 	if err != nil || len(all) != 1 {
