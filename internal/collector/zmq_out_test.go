@@ -167,3 +167,20 @@ func TestZMQOutputChecks(t *testing.T) {
 		}
 	}
 }
+
+// TestZMQOutSockets: no socket that sends gives up a busy peer, or resets a connection at
+// the end; what peers may send is bounded.
+func TestZMQOutSockets(t *testing.T) {
+	table := &zmqTable{Output: &zmqOutput{Push: &zmqEndpoints{Bind: []string{"tcp://127.0.0.1:0"}}, Pub: &zmqEndpoints{Connect: []string{"tcp://127.0.0.1:1"}}},
+		Status: &zmqStatus{Rep: &zmqEndpoints{Bind: []string{"tcp://127.0.0.1:0"}}}}
+	for _, x := range table.outs() {
+		s, err := x.socket(bare(defaults()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, sends := &s.Options, x.key != "rep"
+		if s.Sends != sends || (o.WriteTimeout < 0) != sends || o.MaxMessage > maxEnvelope || !o.CloseOversized {
+			t.Errorf("%s: %+v", x.key, s.Options)
+		}
+	}
+}

@@ -123,13 +123,12 @@ type peer struct {
 	gone chan struct{} // closed when the connection has ended
 }
 
-// read waits until the connection ends: a PULL sends nothing.
+// read waits until the connection ends, which ends a send: a PULL sends nothing.
 func (p *peer) read() {
 	defer close(p.gone)
 	for {
 		if _, err := p.link.Receive(); err != nil {
 			p.stop(err)
-			p.link.Close() // ends a send
 			return
 		}
 	}

@@ -221,13 +221,19 @@ func (x *stage) state(t *testing.T, subscriptions int) Subscriber {
 // TestPublishStops: at the end, subscribers get what is in the log.
 func TestPublishStops(t *testing.T) {
 	x := publish(t, new(Publisher))
-	all := zmtptest.Start(t, receive, x.at, "")
+	all := zmtptest.Start(t, slow, x.at, "")
 	x.awaitSubscriptions(t, 1)
-	x.put(t, "web", "app", "one", "end")
+	x.put(t, "web", "app", "hello")
+	all.Want("connected")
+	all.Tell("go")
+	text := make([]string, 50_000)
+	for i := range text {
+		text[i] = strconv.Itoa(i)
+	}
+	x.put(t, "web", "app", append(text, "end")...)
 	visible(t, x.sink)
 	x.stop()
-	all.Want("web/app one")
-	all.Want("web/app end")
+	all.Want(strconv.Itoa(len(text) + 1))
 }
 
 // connect connects a SUB of ours.
