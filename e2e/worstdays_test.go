@@ -58,6 +58,7 @@ func TestWorstDays(t *testing.T) {
 	f("live file destroyed", func() (*scenario.Result, error) { return p.Destruction(8) })
 	f("backup names taken", func() (*scenario.Result, error) { return p.NamesTaken(2) })
 	f("lines handed out, workers and collector killed", func() (*scenario.Result, error) { return p.HandOut(12) })
+	f("lines from redis, redis and collector killed", func() (*scenario.Result, error) { return p.RedisIn(6) })
 	f("lines carried to redis, redis and collector killed", func() (*scenario.Result, error) { return p.RedisOut(6) })
 	f("read-only directory", func() (*scenario.Result, error) { return p.ReadOnly(2) })
 	f("descriptors exhausted", func() (*scenario.Result, error) { return p.NoDescriptors(2) })

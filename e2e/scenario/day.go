@@ -49,6 +49,7 @@ type day struct {
 	writers   []*load.Writer
 	plain     *load.Sender
 	publisher *publisher // nil without NATS
+	pushers   []*pusher  // to Redis
 	crews     []*crew
 	witnesses []*witness // none where state is lost
 	watcher   *check.Watcher
@@ -292,6 +293,9 @@ func (d *day) sent() (written, kept map[int]int) {
 	}
 	if d.publisher != nil {
 		d.publisher.sent(written, kept, d.wiped)
+	}
+	for _, x := range d.pushers {
+		x.count(written, kept)
 	}
 	for src, n := range d.intruded {
 		written[src] = n

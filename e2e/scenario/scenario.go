@@ -42,6 +42,7 @@ const (
 	witnessSources  = 910_000
 	intruderSources = 920_000
 	publishSources  = 930_000
+	pushSources     = 1_000_000 // from one pusher to the next: writerSources
 )
 
 // moment is a while that nobody could foresee.

@@ -69,6 +69,7 @@ func trials(kills, cuts int) []trial {
 		{"log-deleted", kills / 10, (*scenario.Programs).LogDeleted},
 		{"hand-out", kills * 8, (*scenario.Programs).HandOut},
 		{"redis-out", kills / 2, (*scenario.Programs).RedisOut},
+		{"redis-in", kills / 2, (*scenario.Programs).RedisIn},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}

@@ -1,0 +1,155 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fanin/internal/redistest"
+	"fanin/internal/waittest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// writer writes lines to a stream or a list, a few at a time: "RUN NUMBER". After a command whose
+// outcome it does not know it begins another run.
+type writer struct {
+	command []string
+	acked   map[int]int // lines of each run that the server confirmed
+}
+
+// write writes until ctx ends.
+func (w *writer) write(ctx context.Context, s *redistest.Server) {
+	w.acked = make(map[int]int)
+	for run := 0; ctx.Err() == nil; run++ {
+		conn, err := s.Client().Dial(ctx, "")
+		if err != nil {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		for n := 0; err == nil && ctx.Err() == nil; {
+			few := 1 + rand.IntN(20)
+			for i := range few {
+				conn.Command(append(slices.Clone(w.command), fmt.Sprintf("%d %d", run, n+i))...)
+			}
+			if err = conn.Send(ctx); err != nil {
+				break
+			}
+			for range few {
+				if _, err = conn.Receive(ctx, 0); err != nil {
+					break
+				}
+				n++
+				w.acked[run] = n
+			}
+		}
+		conn.Close()
+	}
+}
+
+// check returns what is wrong with a log: each run is there from its beginning, in order, once, and
+// at least as far as it was confirmed.
+func (w *writer) check(text string) error {
+	next := make(map[int]int)
+	for line := range strings.Lines(text) {
+		var run, n int
+		if _, err := fmt.Sscanf(line, "%d %d\n", &run, &n); err != nil {
+			return fmt.Errorf("the line %q: %w", line, err)
+		}
+		if n != next[run] {
+			return fmt.Errorf("line %d of run %d follows line %d", n, run, next[run]-1)
+		}
+		next[run]++
+	}
+	for run, n := range w.acked {
+		if next[run] < n {
+			return fmt.Errorf("run %d has %d lines, and %d were confirmed", run, next[run], n)
+		}
+	}
+	return nil
+}
+
+// unreliable makes commits of m fail, before or after the lines are kept, now and then.
+func unreliable(m *appendertest.Memory) {
+	m.Before = func(context.Context, wire.Batch) error {
+		if rand.IntN(10) == 0 {
+			return errors.New("not now")
+		}
+		return nil
+	}
+	m.After = func(_ context.Context, _ wire.Batch, err error) error {
+		if rand.IntN(10) == 0 {
+			return errors.Join(err, errors.New("the answer is lost"))
+		}
+		return err
+	}
+}
+
+// TestKills: while a server that syncs always is killed again and again, and the collector ends and
+// comes back, and its log fails now and then, each line is in the log once, in order.
+func TestKills(t *testing.T) {
+	rounds := 40
+	if testing.Short() {
+		rounds = 8
+	}
+	for name, x := range map[string]struct {
+		options func(*Input)
+		command []string
+	}{
+		"stream": {streamOf, []string{"XADD", "logs", "*", "message"}},
+		"group":  {groupOf, []string{"XADD", "logs", "*", "message"}},
+		"list":   {listOf, []string{"RPUSH", "queue"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.New(t, "appendonly yes", "appendfsync always")
+			m := new(appendertest.Memory)
+			unreliable(m)
+			c := collect(t, s, m, x.options)
+			w := &writer{command: x.command}
+			ctx, cancel := context.WithCancel(t.Context())
+			written := make(chan struct{})
+			go func() { defer close(written); w.write(ctx, s) }() // ends with ctx
+			for range rounds {
+				time.Sleep(time.Duration(50+rand.IntN(150)) * time.Millisecond) // anything may be under way
+				switch rand.IntN(3) {
+				case 0:
+					c.stop()
+					c = collect(t, s, m, x.options)
+				default:
+					s.Kill()
+					s.Start()
+				}
+			}
+			cancel()
+			<-written
+			var last atomic.Pointer[error]
+			defer func() {
+				if t.Failed() {
+					t.Errorf("the log: %v", *last.Load())
+				}
+			}()
+			waittest.Until(t, "all lines", func() bool {
+				err := w.check(all(m))
+				last.Store(&err)
+				return err == nil
+			})
+			c.stop()
+			if err := w.check(all(m)); err != nil || c.said() != "" {
+				t.Errorf("%v; it reported %s", err, c.said())
+			}
+			lines := 0
+			for n := range maps.Values(w.acked) {
+				lines += n
+			}
+			t.Logf("%d lines in %d runs", lines, len(w.acked))
+		})
+	}
+}
