@@ -13,7 +13,7 @@ import (
 // of Memory.
 const (
 	firstBuffer = 512      // holds a greeting and most handshakes
-	idleBuffer  = 4 << 10  // what a handshake may use at most, and a connection that says little
+	idleBuffer  = 2 << 10  // what a handshake may use at most, and a connection that says little
 	maxBuffer   = 32 << 10 // the largest buffer of a connection's own
 	quietReads  = 16       // a buffer that so many reads in a row did not fill to an eighth is too large
 )
@@ -22,6 +22,7 @@ const (
 type buffer struct {
 	nc   net.Conn
 	mem  Memory
+	most int  // the largest buffer of the connection's own: idleBuffer until the handshake is complete
 	half bool // own buffers are read into their first half only: CURVE opens boxes into the other one
 
 	buf   []byte
@@ -38,7 +39,7 @@ func newBuffer(nc net.Conn, mem Memory) *buffer {
 	if mem == nil {
 		mem = heap{}
 	}
-	return &buffer{nc: nc, mem: mem, buf: make([]byte, firstBuffer), began: time.Now()}
+	return &buffer{nc: nc, mem: mem, most: idleBuffer, buf: make([]byte, firstBuffer), began: time.Now()}
 }
 
 // bytes returns what has been read and not taken yet.
@@ -101,8 +102,8 @@ func (b *buffer) bound(need int) int {
 // fit makes an empty buffer as large as what arrives suggests.
 func (b *buffer) fit() {
 	switch {
-	case b.full && len(b.buf) < maxBuffer:
-		b.buf = make([]byte, sizeFor(len(b.buf)+1))
+	case b.full && len(b.buf) < b.most:
+		b.buf = make([]byte, b.sizeFor(len(b.buf)+1))
 	case b.quiet >= quietReads && len(b.buf) > idleBuffer:
 		b.buf = make([]byte, idleBuffer)
 		b.quiet = 0
@@ -122,7 +123,7 @@ func (b *buffer) reserve(ctx context.Context, need int) error {
 	if b.half {
 		whole = 2 * need
 	}
-	if b.own == nil && whole <= maxBuffer {
+	if b.own == nil && whole <= b.most {
 		b.enlarge(whole)
 		return nil
 	}
@@ -134,7 +135,7 @@ func (b *buffer) scratch(ctx context.Context, n int) ([]byte, error) {
 	if len(b.buf)-b.w < n {
 		b.compact()
 	}
-	if len(b.buf)-b.w < n && b.own == nil && b.w+n <= maxBuffer {
+	if len(b.buf)-b.w < n && b.own == nil && b.w+n <= b.most {
 		b.enlarge(b.w + n)
 	}
 	for len(b.buf)-b.w < n {
@@ -155,16 +156,16 @@ func (b *buffer) compact() {
 
 // enlarge gives the connection a larger buffer of its own, of at least n bytes.
 func (b *buffer) enlarge(n int) {
-	larger := make([]byte, sizeFor(n))
+	larger := make([]byte, b.sizeFor(n))
 	b.w = copy(larger, b.bytes())
 	b.r = 0
 	b.buf = larger
 }
 
 // sizeFor returns the size of an own buffer that holds n bytes.
-func sizeFor(n int) int {
-	for size := firstBuffer; ; size *= 8 {
-		if size >= n || size == maxBuffer {
+func (b *buffer) sizeFor(n int) int {
+	for size := firstBuffer; ; size *= 4 {
+		if size >= n || size >= b.most {
 			return size
 		}
 	}

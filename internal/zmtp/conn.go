@@ -102,7 +102,7 @@ func newConn(h *handshake, x *box) *Conn {
 		out:            writer{nc: h.nc, box: x, timeout: h.o.writeTimeout()},
 	}
 	c.msg.need = shortHeader
-	c.in.half = x != nil
+	c.in.most, c.in.half = maxBuffer, x != nil
 	if c.counts == nil {
 		c.counts = new(Counts)
 	}

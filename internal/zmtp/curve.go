@@ -103,29 +103,45 @@ func (h *handshake) curveServer(k *Curve) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := openHello(data, k, x)
+	err = aside(func() error {
+		client, err := openHello(data, k, x)
+		if err != nil {
+			return err
+		}
+		return h.sendWelcome(client, k, &cookieKey)
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := h.sendWelcome(client, k, &cookieKey); err != nil {
 		return nil, err
 	}
 	if data, err = h.expect(initiate); err != nil {
 		return nil, err
 	}
-	metadata, err := h.openInitiate(data, k, &cookieKey, x)
+	return x, aside(func() error { return h.answerInitiate(data, k, &cookieKey, x) })
+}
+
+// aside runs f on a goroutine of its own and waits for it: cryptography needs a deep stack, which
+// a goroutine would keep while it waits for its peer.
+func aside(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }() // ends with f
+	return <-done
+}
+
+// answerInitiate takes INITIATE, and sends READY to a client that is accepted.
+func (h *handshake) answerInitiate(data []byte, k *Curve, cookieKey *[32]byte, x *box) error {
+	metadata, err := h.openInitiate(data, k, cookieKey, x)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if k.Clients != nil && !k.Clients[h.peer.Key] {
 		h.refuse(denied)
-		return nil, failf(Credentials, "the client's public key %s is not among the accepted ones: "+
+		return failf(Credentials, "the client's public key %s is not among the accepted ones: "+
 			"add it to the file of clients, and start the client again", h.peer.Key)
 	}
 	if err := h.meet(metadata); err != nil {
-		return nil, err
+		return err
 	}
-	return x, h.sendReady(x, appendMetadata(nil, h.o))
+	return h.sendReady(x, appendMetadata(nil, h.o))
 }
 
 // sendReady sends READY.

@@ -65,7 +65,7 @@ func addCurveSeeds(f *testing.F, t SocketType) {
 	f.Add([]byte{}, -1)
 	f.Add([]byte{1}, -1)
 	f.Add(appendProperty(nil, propertyType, "SUB"), -1)
-	f.Add(appendProperty(metadata, "X-Large", string(make([]byte, 3000))), -1)
+	f.Add(appendProperty(metadata, "X-Large", string(make([]byte, 1500))), -1)
 }
 
 // FuzzCurveServer is a client with the right keys: HELLO and INITIATE have a changed byte, or any
@@ -73,7 +73,7 @@ func addCurveSeeds(f *testing.F, t SocketType) {
 func FuzzCurveServer(f *testing.F) {
 	addCurveSeeds(f, Push)
 	f.Fuzz(func(t *testing.T, metadata []byte, at int) {
-		if len(metadata) > 3500 {
+		if len(metadata) > 1700 {
 			return // more than a handshake may have
 		}
 		serverKeys, clientKeys := fuzzKeys(t)
@@ -118,7 +118,7 @@ func FuzzCurveServer(f *testing.F) {
 func FuzzCurveClient(f *testing.F) {
 	addCurveSeeds(f, Pull)
 	f.Fuzz(func(t *testing.T, metadata []byte, at int) {
-		if len(metadata) > 3500 {
+		if len(metadata) > 1700 {
 			return // more than a handshake may have
 		}
 		serverKeys, clientKeys := fuzzKeys(t)

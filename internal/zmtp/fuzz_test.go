@@ -73,7 +73,7 @@ func FuzzHandshake(f *testing.F) {
 			s := &script{in: append(clientGreeting(role), sent...), few: max(few, 0)}
 			h := &handshake{nc: s, o: &Options{Type: Pull, Security: role}, in: newBuffer(s, nil)}
 			_, err := h.run(minor)
-			checkHeld(t, h.in, maxBuffer)
+			checkHeld(t, h.in, idleBuffer)
 			if err != nil {
 				checkEnd(t, err)
 			} else if h.peer.Type != Push {

@@ -152,6 +152,7 @@ func (c *Conn) step() (event, error) {
 func (c *Conn) drop() {
 	m := &c.msg
 	c.in.r += m.pos
+	clear(c.frames) // they may be in a block that nobody else holds
 	c.in.settle(true)
 	m.pos, m.need, m.total, m.taken = 0, shortHeader, 0, false
 	m.spans = m.spans[:0]
