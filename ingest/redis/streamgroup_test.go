@@ -1,0 +1,77 @@
+package redis
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"fanin/internal/redistest"
+	"fanin/internal/waittest"
+	"fanin/internal/wire/appendertest"
+)
+
+// TestGroupPending: what was delivered to this consumer and not acknowledged comes first; what of it was
+// removed is lost, and counted; in the end everything is acknowledged.
+func TestGroupPending(t *testing.T) {
+	s := redistest.New(t)
+	m := new(appendertest.Memory)
+	want := add(s, 0, 10)
+	c := collect(t, s, m, groupOf)
+	c.wait(t, want)
+	c.stop()
+
+	// A process that reads, and neither commits nor acknowledges.
+	add(s, 10, 20)
+	s.Do("XREADGROUP", "GROUP", "g", "fanin", "COUNT", "6", "STREAMS", "logs", ">")
+	s.Do("XTRIM", "logs", "MAXLEN", "7") // 13 to 19 are left, 10 to 15 were delivered
+	c = collect(t, s, m, groupOf)
+	for i := 13; i < 20; i++ {
+		want += fmt.Sprintf("line %d\n", i)
+	}
+	want += add(s, 20, 25)
+	c.wait(t, want)
+	waittest.UntilEqual(t, "lost entries", 3, func() int { return count(c.Metrics.missed) })
+	waittest.Until(t, "the notice", func() bool { return strings.Contains(c.said(), "LOST n=3 unit=entries reason=redis-removed stream=logs") })
+	waittest.UntilEqual(t, "pending entries", "0", func() string { return strings.Split(s.Do("XPENDING", "logs", "g"), "\n")[0] })
+	c.settled(s)
+	if got := c.said(); strings.Count(got, "\n") != 0 {
+		t.Errorf("it reported %s", got)
+	}
+
+	// The group forgets what it delivered, or is made anew.
+	s.Do("XGROUP", "SETID", "logs", "g", "0")
+	want += add(s, 25, 30)
+	c.wait(t, want)
+	waittest.UntilEqual(t, "repeats", 12, func() int { return count(c.Metrics.repeats) })
+	s.Do("XGROUP", "DESTROY", "logs", "g")
+	waittest.Until(t, "the group", func() bool { return strings.HasPrefix(s.Do("XINFO", "GROUPS", "logs"), "name\ng\n") })
+	want += add(s, 30, 35)
+	c.wait(t, want)
+}
+
+// TestGroupShared: two consumers share the entries, and neither takes what the other one got for lost.
+func TestGroupShared(t *testing.T) {
+	s := redistest.New(t)
+	logs := [2]appendertest.Memory{}
+	var all [2]*collector
+	for i := range all {
+		all[i] = collect(t, s, &logs[i], func(n *Input) {
+			groupOf(n)
+			n.Streams.Consumer = fmt.Sprint("c", i)
+		})
+		waittest.UntilEqual(t, "the trouble", "", all[i].Trouble)
+	}
+	lines := 0
+	for i := 0; i < 1000; i += 50 {
+		lines += strings.Count(add(s, i, i+50), "\n")
+		waittest.UntilEqual(t, "lines in both logs", lines, func() int {
+			return strings.Count(all[0].text(), "\n") + strings.Count(all[1].text(), "\n")
+		})
+	}
+	for i, c := range all {
+		c.settled(s)
+		if c.text() == "" || c.said() != "" || count(c.Metrics.missed) != 0 {
+			t.Errorf("consumer %d has %d bytes, and reported %s", i, len(c.text()), c.said())
+		}
+	}
+}
