@@ -1,9 +1,13 @@
 package redisconn_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,4 +88,43 @@ func TestBlockedRead(t *testing.T) {
 		t.Errorf("a server that does not answer: %v", err)
 	}
 	s.Thaw()
+}
+
+// TestUnasked: a reply that no command asked for is not taken for the answer to the next one;
+// a push in between, which is no reply, is passed over.
+func TestUnasked(t *testing.T) {
+	for replies, want := range map[string]string{
+		"+PONG\r\n": "",
+		">2\r\n+server-cpu-usage\r\n:42\r\n+PONG\r\n": "",
+		"+PONG\r\n+PONG\r\n":                          "replies to commands that it was not sent",
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // ends with its connection
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer nc.Close()
+			for in := bufio.NewReader(nc); ; {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					return
+				}
+				if line == "PING\r\n" {
+					io.WriteString(nc, replies)
+				}
+			}
+		}()
+		conn := dial(t, &redisconn.Client{Login: redisconn.Login{URLs: []string{"redis://" + ln.Addr().String()}}})
+		ln.Close()
+		for range 2 {
+			v, err := conn.Do(t.Context(), "PING")
+			if want == "" && (err != nil || v.String() != "PONG") || want != "" && (redisconn.Classify(err) != redisconn.Malformed || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%q: %s, %v, want %q", replies, v, err, want)
+			}
+		}
+	}
 }
