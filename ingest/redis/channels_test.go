@@ -296,6 +296,9 @@ func TestChannelForbidden(t *testing.T) {
 	})
 	s.Do("ACL", "SETUSER", "default", "&secret")
 	waittest.UntilEqual(t, "the trouble", "", y.Trouble)
+	if n := testutil.ToFloat64(y.Metrics.breaks); n != 0 {
+		t.Errorf("%v breaks of what was never subscribed to", n)
+	}
 	if err := y.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -82,7 +82,7 @@ func TestCluster(t *testing.T) {
 	}
 	a.Do("CLUSTER", "ADDSLOTSRANGE", "0", "8191")
 	b.Do("CLUSTER", "ADDSLOTSRANGE", "8192", "16383")
-	a.Do("CLUSTER", "MEET", "127.0.0.1", b.Port())
+	a.Do("CLUSTER", "MEET", "127.0.0.1", b.Port(), b.Bus())
 	for _, s := range []*redistest.Server{a, b} {
 		waittest.Until(t, "the Cluster", func() bool { return strings.Contains(s.Do("CLUSTER", "INFO"), "cluster_state:ok") })
 	}

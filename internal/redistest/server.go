@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ type Server struct {
 	t    testing.TB
 	dir  string
 	port string
+	bus  string
 	args []string
 	cmd  *exec.Cmd
 	log  *bytes.Buffer
@@ -39,22 +41,31 @@ func New(t testing.TB, settings ...string) *Server {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("redis-server is not installed")
 	}
-	s := &Server{t: t, dir: t.TempDir(), port: freePort(t)}
+	s := &Server{t: t, dir: t.TempDir()}
+	s.port, s.bus = freePorts(t)
 	s.args = append([]string{"port " + s.port, "bind 127.0.0.1", "save \"\"", "dir " + s.dir,
 		"unixsocket " + filepath.Join(s.dir, "sock"), "repl-diskless-sync-delay 0"}, settings...)
+	if slices.Contains(settings, "cluster-enabled yes") {
+		s.args = append(s.args, "cluster-port "+s.bus)
+	}
 	s.Start()
 	t.Cleanup(s.Kill)
 	return s
 }
 
-func freePort(t testing.TB) string {
+// freePorts are two free ports: the server's, and that of its Cluster's bus, which would be
+// 10,000 above it.
+func freePorts(t testing.TB) (port, bus string) {
 	t.Helper()
-	port, err := freeport.One()
+	ports, err := freeport.Find(2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strconv.Itoa(port)
+	return strconv.Itoa(ports[0]), strconv.Itoa(ports[1])
 }
+
+// Bus is the port of a Cluster's bus, the third argument of CLUSTER MEET.
+func (s *Server) Bus() string { return s.bus }
 
 // Set changes settings of the next Start.
 func (s *Server) Set(settings ...string) { s.args = append(s.args, settings...) }
