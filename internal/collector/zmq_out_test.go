@@ -1,8 +1,10 @@
 package collector
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,4 +185,71 @@ func TestZMQOutSockets(t *testing.T) {
 			t.Errorf("%s: %+v", x.key, s.Options)
 		}
 	}
+}
+
+// TestZMQOutConnects: outputs and the status also connect, to Python's sockets that bind.
+func TestZMQOutConnects(t *testing.T) {
+	pull := zmtptest.Start(t, `
+s = [socket(kind, "tcp://127.0.0.1:*", bind=True) for kind in ("PULL", "SUB", "REQ")]
+s[1].setsockopt(zmq.SUBSCRIBE, b"127")
+for x in s:
+    say(x.getsockopt(zmq.LAST_ENDPOINT).decode().strip("\0"))
+s[2].send(b"ping")
+say(s[2].recv_string()[:10])
+say(s[1].recv_multipart()[1].decode()[-10:])
+say(s[0].recv_string()[-10:])
+`)
+	c, _ := configured(t, fmt.Sprintf("[[collector.zmq]]\n[collector.zmq.output]\npush = {connect = [%q]}\n[[collector.zmq]]\n[collector.zmq.output]\n"+
+		"pub = {connect = [%q]}\n[collector.zmq.status]\nrep = {connect = [%q]}\n", pull.Line(), pull.Line(), pull.Line()))
+	pull.Want(`{"version":`[:10])
+	waittest.Until(t, "the subscriber", func() bool { all := c.subscribers(); return len(all) == 1 && all[0].Subscriptions == 1 })
+	c.send(t, "hello")
+	pull.Want("tcp: hello")
+	pull.Want("tcp: hello")
+}
+
+// TestZMQChain: what one collector pushes and publishes, another one receives: pushed lines
+// and published ones, of which none is missing by their counters.
+func TestZMQChain(t *testing.T) {
+	from, _ := configured(t, "[[collector.zmq]]\n[collector.zmq.output]\npush = \"tcp://127.0.0.1:0\"\n"+
+		"[[collector.zmq]]\n[collector.zmq.output]\npub = \"tcp://127.0.0.1:0\"\nsequence = true\n")
+	to, _ := configured(t, fmt.Sprintf("[[collector.zmq]]\npull = {connect = [%q]}\nsource = \"pushed\"\n[[collector.zmq]]\nsub = {connect = [%q]}\nsequence = true\n",
+		from.endpoint(t, "push"), from.endpoint(t, "pub")))
+	waittest.Until(t, "the subscriber", func() bool { all := from.subscribers(); return len(all) == 1 && all[0].Subscriptions == 1 })
+	for i := range 10 {
+		from.send(t, fmt.Sprint("line ", i))
+	}
+	waittest.UntilEqual(t, "lines received", 20, func() uint64 { return to.inputs.Of("zmq").Counts().Written })
+	var b []byte
+	waittest.UntilEqual(t, "lines in the file", 20, func() int {
+		b, _ = os.ReadFile(to.settings.Collector.Log.Path)
+		return strings.Count(string(b), " tcp: line ")
+	})
+	for _, want := range []string{" 127.0.0.1 pushed: ", " 127.0.0.1 127.0.0.1/tcp: "} {
+		if n := strings.Count(string(b), want); n != 10 {
+			t.Errorf("%d lines have %q, want 10:\n%s", n, want, b)
+		}
+	}
+	if strings.Contains(string(b), "LOST") {
+		t.Errorf("lines are reported as lost:\n%s", b)
+	}
+}
+
+// FuzzZMQRequest: whatever a peer asks, the answer is JSON, and nothing changes without
+// control.
+func FuzzZMQRequest(f *testing.F) {
+	changed := false
+	x := newZMQRep(bare(defaults()), false)
+	value := func(context.Context, url.Values) (any, error) { return 1, nil }
+	x.requests = []request{{name: "ping", answer: value}, {name: "rotate", changes: true,
+		answer: func(context.Context, url.Values) (any, error) { changed = true; return 1, nil }}}
+	for _, text := range []string{"ping", "rotate", "ping?a=b", "ping?%zz", "\x00\xff", ""} {
+		f.Add([]byte(text), []byte(nil), 1)
+	}
+	f.Fuzz(func(t *testing.T, one, two []byte, n int) {
+		answer := x.answer(t.Context(), [][]byte{one, two}[:max(0, min(n, 2))])
+		if !json.Valid(answer) || changed {
+			t.Errorf("the answer to %q, %q is %s", one, two, answer)
+		}
+	})
 }

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"fanin/internal/zmtp"
+	"fanin/sink"
 )
 
 // TestParts puts random messages of five topics into blocks, offers them to a subscriber
@@ -89,5 +91,31 @@ func TestBlockBounds(t *testing.T) {
 	long := newBlock(2, 1<<20)
 	if !long.fits(1<<20) || long.fits(1<<20+1) {
 		t.Errorf("a long block has %d bytes", len(long.data))
+	}
+}
+
+// TestEncoding: the bytes of messages, short and long, with and without a counter.
+func TestEncoding(t *testing.T) {
+	var got []byte
+	keep := func(b *block, from, to int) { got = append(got, b.data[b.added[from].from:b.added[to-1].to]...) }
+	e := &encoder{sink: &sink.Sink{Format: "syslog"}, most: 10, sequence: true}
+	const line = "2026-11-26T00:00:00.000000Z web nginx: hello"
+	e.add([]byte(line), keep)
+	e.add([]byte(line), keep)
+	e.flush(keep)
+	e.sequence = false
+	e.add([]byte("raw"), keep)
+	long := line + strings.Repeat("x", 100_000)
+	e.add([]byte(long), keep)
+	e.flush(keep)
+	want := "\x01\x09web/nginx\x01\x2c" + line + "\x00\x04\x00\x00\x00\x00" +
+		"\x01\x09web/nginx\x01\x2c" + line + "\x00\x04\x01\x00\x00\x00" +
+		"\x01\x03-/-\x00\x03raw" +
+		"\x01\x09web/nginx\x02\x00\x00\x00\x00\x00\x01\x86\xcc" + long
+	if string(got) != want {
+		t.Errorf("encoded as %q..., want %q...", got[:min(len(got), 300)], want[:300])
+	}
+	if e.block.number != 2 || len(e.block.data) < len(long) {
+		t.Errorf("the long line is in block %d of %d bytes", e.block.number, len(e.block.data))
 	}
 }
