@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"fanin/internal/wire"
 	"fanin/sink"
 	"fanin/sink/distribute"
+	"fanin/sink/distribute/protocol"
+	"fanin/sink/distribute/worker"
 )
 
 func TestMain(m *testing.M) {
@@ -35,6 +38,9 @@ type house struct {
 	lines  []string
 }
 
+// lease is short, so that it ends while a server is away.
+const lease = 300 * time.Millisecond
+
 // open opens a log at a directory, and runs an output into the server.
 func open(t *testing.T, dir string, server *redistest.Server, change ...func(*Output)) *house {
 	t.Helper()
@@ -47,7 +53,7 @@ func open(t *testing.T, dir string, server *redistest.Server, change ...func(*Ou
 func (h *house) open() {
 	h.t.Helper()
 	h.sink = &sink.Sink{Path: filepath.Join(h.dir, "all.log"), Host: "here", Sync: "none"}
-	h.work = distribute.New(h.sink, distribute.Settings{Retry: time.Millisecond, Attempts: 2})
+	h.work = distribute.New(h.sink, distribute.Settings{Retry: time.Millisecond, Attempts: 2, Lease: lease})
 	h.sink.Retention.AwaitConsumers = true
 	for _, f := range []func(context.Context) error{h.sink.Open, h.work.Open} {
 		if err := f(h.t.Context()); err != nil {
@@ -105,7 +111,9 @@ func (h *house) put(n int) {
 		h.lines = append(h.lines, line)
 		text.WriteString(line + "\n")
 	}
-	h.append(text.String())
+	if n > 0 {
+		h.append(text.String())
+	}
 }
 
 func (h *house) append(text string) {
@@ -322,10 +330,11 @@ func TestFlushed(t *testing.T) {
 		waittest.Until(t, "the line", func() bool { return h.sink.End().Offset > 0 })
 		fromEnd := func(o *Output) { change(o); o.From = "end" }
 		h.carry(fromEnd)
-		for range 3 {
+		for i := range 4 {
 			h.put(50)
 			h.finished()
 			s.Do("FLUSHALL")
+			h.put(i % 2) // which comes before anybody looks, or not at all
 			h.want(h.lines)
 		}
 		h.finished()
@@ -334,4 +343,40 @@ func TestFlushed(t *testing.T) {
 		h.carry(fromEnd)
 		h.want(h.lines)
 	})
+}
+
+// TestServerAwayLong: the server is away for longer than many leases, while several
+// deliveries wait. None of their lines becomes a dead letter, or overtakes another.
+func TestServerAwayLong(t *testing.T) {
+	both(t, func(t *testing.T, change func(*Output)) {
+		s := redistest.New(t, "appendonly yes", "appendfsync always")
+		h := open(t, t.TempDir(), s, change)
+		h.put(10)
+		h.finished()
+		s.Kill()
+		for range 10 {
+			h.put(1000)
+		}
+		h.troubled("connection refused")
+		time.Sleep(6 * lease)
+		s.Start()
+		h.want(h.lines)
+		h.finished()
+		groups, err := h.work.Groups(t.Context())
+		if err != nil || groups[0].Dead > 0 || groups[0].Redelivered > 0 {
+			t.Errorf("the group is %+v, %v", groups, err)
+		}
+	})
+}
+
+// TestAlone: no other worker can take lines of the group, which would be missing at the
+// target.
+func TestAlone(t *testing.T) {
+	h := open(t, t.TempDir(), redistest.New(t))
+	w := &worker.Worker{Dial: h.work.Connect, Options: protocol.Hello{Group: "redis"},
+		Handle: func(context.Context, *worker.Delivery) error { return nil }}
+	var refused *worker.RefusedError
+	if err := w.Run(t.Context()); !errors.As(err, &refused) {
+		t.Errorf("another worker ended with %v", err)
+	}
 }

@@ -1,12 +1,15 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fanin/internal/redistest"
 	"fanin/internal/waittest"
@@ -231,4 +234,28 @@ func TestLoading(t *testing.T) {
 			t.Errorf("%d lines were sent again", n)
 		}
 	})
+}
+
+// TestTroubleStays: as long as lines cannot be added, there is trouble, although the server
+// answers, and it is logged once.
+func TestTroubleStays(t *testing.T) {
+	s := redistest.New(t)
+	var log bytes.Buffer
+	h := open(t, t.TempDir(), s, func(o *Output) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	h.put(10)
+	h.finished()
+	s.Do("CONFIG", "SET", "maxmemory", "1")
+	h.put(10)
+	h.troubled("OOM command not allowed")
+	for end := time.Now().Add(3 * lookEvery); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if h.out.Trouble() == "" {
+			t.Fatal("there is no trouble, and lines wait")
+		}
+	}
+	s.Do("CONFIG", "SET", "maxmemory", "0")
+	h.want(h.lines)
+	h.stop()
+	if n := strings.Count(log.String(), "lines cannot be carried"); n != 1 {
+		t.Errorf("it was logged %d times:\n%s", n, log.String())
+	}
 }
