@@ -62,6 +62,8 @@ func (g *group) applyLocked(m *member, f *protocol.Frame) error {
 	}
 	d.deadline = time.Now().Add(m.lease)
 	switch f.Kind {
+	case protocol.KindTouch:
+		m.touchFollowingLocked(d)
 	case protocol.KindAck:
 		g.ackLocked(m, d, lines)
 	case protocol.KindNack:

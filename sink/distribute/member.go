@@ -83,6 +83,16 @@ func (m *member) findLocked(n uint64) *delivery {
 	return m.flight[i]
 }
 
+// touchFollowingLocked starts the leases again of the deliveries behind one: they wait for
+// it, however long it takes.
+func (m *member) touchFollowingLocked(d *delivery) {
+	for _, later := range m.flight {
+		if later.n > d.n {
+			later.deadline = d.deadline
+		}
+	}
+}
+
 // dropAnsweredLocked forgets deliveries without open lines, from the front.
 func (m *member) dropAnsweredLocked() {
 	i := 0

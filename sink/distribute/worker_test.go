@@ -494,3 +494,25 @@ func TestReplay(t *testing.T) {
 		t.Error("a group that was forgotten is still there")
 	}
 }
+
+// TestTouchFollowing: while a worker touches a delivery, the leases of those behind it, which
+// wait for it, do not end either.
+func TestTouchFollowing(t *testing.T) {
+	b := openNew(t, Settings{Lease: 5 * leastLease, Attempts: 2})
+	var took tally
+	first := true
+	b.work(&worker.Worker{Options: protocol.Hello{Group: "g", From: "start", Batch: 10, Credit: 50},
+		Handle: func(ctx context.Context, d *worker.Delivery) error {
+			took.note(b, d)
+			if first {
+				first = false
+				defer d.Hold(time.Minute)()
+				time.Sleep(15 * leastLease)
+			}
+			return nil
+		}})
+	b.putMany(0, 200)
+	if g := b.done("g"); g.Redelivered+g.Dead > 0 || len(took.lines()) != 200 {
+		t.Errorf("the group is %+v, and %d lines were handed out", g, len(took.lines()))
+	}
+}

@@ -8,7 +8,8 @@
 //	  ["ack", n, from, to]                   lines from to to-1 of it, counted from 0
 //	  ["nack", n, from, to, reason]          they failed: an attempt is counted
 //	  ["release", n, from, to]               they were not tried: none is counted
-//	  ["touch", n]                           still being worked on: the lease starts again
+//	  ["touch", n]                           still being worked on: its lease starts again, and
+//	                                         those of later deliveries, which wait for it
 //	  ["credit", lines]                      may have so many lines unanswered from now on
 //	collector -> worker
 //	  ["welcome", 1, {options}]              the options are Welcome's
