@@ -14,8 +14,8 @@ import (
 	"fanin/internal/redisconn"
 )
 
-// RedisIn kills redis, the collector, and both, while lines come from two streams, one of them
-// with a group, and a list of a redis that syncs each write. In the end the log has each line
+// RedisIn kills redis, the collector, and both, while lines come from streams, one of them with
+// a group and one with ids of nanoseconds, and a list of a redis that syncs each write. In the end the log has each line
 // that redis confirmed once, in its order.
 func (p *Programs) RedisIn(n int) (*Result, error) {
 	dir, err := os.MkdirTemp(p.Dir, "redis-")
@@ -31,12 +31,13 @@ func (p *Programs) RedisIn(n int) (*Result, error) {
 	}
 	defer redis.Kill()
 	d, err := p.begin(plan{name: "redis in, kill", few: true, log: rotating + fmt.Sprintf(
-		"[[collector.redis]]\nurl = %q\nstreams = [\"plain\"]\n[[collector.redis]]\nurl = %q\nstreams = [\"shared\"]\ngroup = \"g\"\nlists = [\"queue\"]\n",
+		"[[collector.redis]]\nurl = %q\nstreams = [\"plain\", \"wide\"]\n[[collector.redis]]\nurl = %q\nstreams = [\"shared\"]\ngroup = \"g\"\nlists = [\"queue\"]\n",
 		redis.URL, redis.URL)})
 	if err != nil {
 		return nil, err
 	}
-	for i, command := range [][]string{{"XADD", "plain", "*", "message"}, {"XADD", "shared", "*", "message"}, {"RPUSH", "queue"}} {
+	for i, command := range [][]string{{"XADD", "plain", "*", "message"}, {"XADD", "shared", "*", "message"}, {"RPUSH", "queue"},
+		{"XADD", "wide", "1700000000123456789-*", "message"}} {
 		x := &pusher{redis: redis, first: pushSources + i*writerSources, command: command}
 		d.pushers = append(d.pushers, x)
 		d.writing.Go(func() { x.run(d.stop) }) // ends by stop

@@ -35,6 +35,9 @@ type Input struct {
 	Notice  func(format string, args ...any) // reports in the log itself what was lost; nil: only Log
 	Lines   LineOptions
 
+	// Remembered returns what batches had the log remember, see sink.Sink.Extensions; nil: nothing.
+	Remembered func(wire.ExtensionKind) map[string][]byte
+
 	Channels ChannelOptions
 	Streams  StreamOptions
 	Lists    ListOptions

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"strconv"
 	"strings"
@@ -107,12 +108,30 @@ func (r *listReader) resume(ctx context.Context) error {
 	if !ok && !v.IsNull() || number < 0 {
 		return &redisconn.ServerError{Code: "WRONGTYPE", Text: r.counterKey() + " is not the number of a batch"}
 	}
+	r.recall()
 	r.setNumber(uint64(number), 1)
 	elements, err := r.conn.Do(ctx, "LRANGE", r.batchKey(r.number), "0", "-1")
 	if err != nil || elements.Len() == 0 {
 		return err
 	}
 	return r.commit(ctx, elements)
+}
+
+// recall finds the number of the latest batch in the log, in the first session.
+func (r *listReader) recall() {
+	if r.known || r.n.Remembered == nil {
+		return
+	}
+	if v := r.n.Remembered(wire.ExtensionRedisList)[r.name()]; len(v) == 8 {
+		r.number, r.known = binary.BigEndian.Uint64(v), true
+	}
+}
+
+// name is how the log calls the list.
+func (r *listReader) name() string {
+	id := wire.KeyID("redis list", []byte(strconv.Itoa(r.n.Client.Login.DB())), []byte(r.n.Streams.Name),
+		[]byte(r.counterKey()))
+	return id.String()
 }
 
 // setNumber sets the number of the last batch to what the server says, which may be up to ahead
@@ -227,18 +246,22 @@ func (r *listReader) append(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// batches are the lines in batches, each of which is no larger than a batch may be.
+// batches are the lines in batches, each of which is no larger than a batch may be. With the
+// last one, which needs no cut, the log remembers the number.
 func (r *listReader) batches() (all []wire.Batch) {
 	b := wire.Batch{Input: r.counts.Name(), Host: r.n.Lines.Host, Source: r.source, Time: time.Now().UnixMicro()}
 	begin, end := 0, 0
 	for chunk := range lines.Chunks(r.text) {
-		if end > begin && end+len(chunk)-begin > sequence.FullBatch {
+		last := end+len(chunk) == len(r.text)
+		if end > begin && (last || end+len(chunk)-begin > sequence.FullBatch) {
 			b.Text = r.text[begin:end]
 			all, begin = append(all, b), end
 		}
 		end += len(chunk)
 	}
 	b.Text = r.text[begin:end]
+	b.Extensions = []wire.Extension{{Kind: wire.ExtensionRedisList, Name: r.name(),
+		Value: binary.BigEndian.AppendUint64(nil, r.number)}}
 	return append(all, b)
 }
 

@@ -122,6 +122,33 @@ func TestListLost(t *testing.T) {
 	}
 }
 
+// TestListLostAway: it is noticed, too, when the collector was away, for its log remembers the number.
+func TestListLostAway(t *testing.T) {
+	s := redistest.New(t)
+	m := new(appendertest.Memory)
+	x := new(extensions)
+	x.of(m)
+	options := func(n *Input) { listOf(n); n.Remembered = x.remembered }
+	want := ""
+	for i := range 3 {
+		if want += push(s, 10*i, 10*i+10); i == 2 {
+			s.Do("SAVE")
+		}
+		c := collect(t, s, m, options)
+		waitAll(t, m, want)
+		c.stop()
+		if said := c.said(); said != "" {
+			t.Errorf("it reported %s", said)
+		}
+	}
+	s.Kill()
+	s.Start()
+	c := collect(t, s, m, options)
+	waittest.Until(t, "the notice", func() bool { return strings.Contains(c.said(), "NOTE list=queue batch=2 before=3") })
+	want += push(s, 100, 110)
+	waittest.Until(t, "the end", func() bool { return strings.HasSuffix(all(m), "element 109\n") })
+}
+
 // TestListElements: what becomes of elements.
 func TestListElements(t *testing.T) {
 	s := redistest.New(t)

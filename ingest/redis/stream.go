@@ -37,7 +37,8 @@ type streamReader struct {
 	requests requests
 	server   serverCount
 
-	line, json    []byte // of the entry at hand
+	large         streamID // the latest one in the log of those that do not fit into a witness
+	line, json    []byte   // of the entry at hand
 	block, spare  *block
 	flying        *block // it is being committed; nil: none is
 	outcome       chan error
@@ -118,7 +119,7 @@ func (s *streamReader) resume(ctx context.Context) error {
 		return fmt.Errorf("ask the log how much it has of the stream: %w", err)
 	}
 	s.from = s.sequence.Offset()
-	s.position = position{idOf(s.sequence.Witness()), s.sequence.Last(), s.sequence.Partial()}
+	s.position = position{s.latest(), s.sequence.Last(), s.sequence.Partial()}
 	s.acknowledging = s.acknowledging[:0]
 	return ctx.Err()
 }
@@ -224,10 +225,7 @@ func (s *streamReader) entry(ctx context.Context, id streamID, fields redisconn.
 		s.done(id)
 		return nil
 	}
-	witness, fits := id.witness()
-	if !fits {
-		return fmt.Errorf("the id %s of an entry of the stream %s is larger than the log can remember", id, s.stream)
-	}
+	witness, _ := id.witness()
 	p.number++
 	if p.partial && !resumed {
 		p.number++
@@ -278,7 +276,8 @@ func isLine(text []byte) bool {
 
 // addChunk adds whole lines that need no cut to the block.
 func (s *streamReader) addChunk(ctx context.Context, text []byte, end wire.Point) error {
-	if !s.block.Fits(len(text)) {
+	_, fits := s.position.last.witness()
+	if !s.block.Fits(len(text)) || (!fits || s.block.large) && !s.block.Whole(text) {
 		if err := s.handOver(ctx); err != nil {
 			return err
 		}
@@ -287,6 +286,7 @@ func (s *streamReader) addChunk(ctx context.Context, text []byte, end wire.Point
 		return err
 	}
 	s.block.Add("", text, end)
+	s.block.last, s.block.large = s.position.last, s.block.large || !fits
 	return nil
 }
 
@@ -321,6 +321,9 @@ func (s *streamReader) awaitCommit() error {
 	}
 	err := <-s.outcome
 	if err == nil {
+		if b.large {
+			s.large = b.last
+		}
 		s.reportLosses(&b.losses)
 		s.acknowledging = append(s.acknowledging, b.done...)
 	}
@@ -339,6 +342,9 @@ func (s *streamReader) flush(ctx context.Context) error {
 
 // commit commits the lines of a block.
 func (s *streamReader) commit(b *block) error {
+	if b.large {
+		b.Extensions = []wire.Extension{s.largeID(b)}
+	}
 	known, err := s.n.untilDecided(s.part(), func() error {
 		return s.sequence.Append(s.n.life.Appending, &b.Batch, b.End)
 	})

@@ -13,6 +13,9 @@ type block struct {
 	memory []byte     // of the budget, where the text is
 	done   []streamID // with a group: entries that are to be acknowledged then
 	losses entryLosses
+
+	last  streamID // the latest entry that has lines in it
+	large bool     // it has an id that the log must remember beside the witness
 }
 
 // acquire gets memory for the text, if there is none.
@@ -30,7 +33,7 @@ func (b *block) reset(budget *ingest.Budget) {
 	b.Reset()
 	budget.Release(b.memory)
 	b.memory, b.Text = nil, nil
-	b.done, b.losses = b.done[:0], entryLosses{}
+	b.done, b.losses, b.large = b.done[:0], entryLosses{}, false
 }
 
 // entryLosses are entries of a block that are not in the log.

@@ -31,7 +31,9 @@ func TestGroupPending(t *testing.T) {
 	want += add(s, 20, 25)
 	c.wait(t, want)
 	waittest.UntilEqual(t, "lost entries", 3, func() int { return count(c.Metrics.missed) })
-	waittest.Until(t, "the notice", func() bool { return strings.Contains(c.said(), "LOST n=3 unit=entries reason=redis-removed stream=logs") })
+	waittest.Until(t, "the notice", func() bool {
+		return strings.Contains(c.said(), "LOST n=3 unit=entries reason=redis-removed stream=logs")
+	})
 	waittest.UntilEqual(t, "pending entries", "0", func() string { return strings.Split(s.Do("XPENDING", "logs", "g"), "\n")[0] })
 	c.settled(s)
 	if got := c.said(); strings.Count(got, "\n") != 0 {

@@ -155,7 +155,7 @@ func (s *streamReader) isSame(ctx context.Context, info *streamInfo) (bool, erro
 			other = other || info.counts && e.Number&counted != 0 && e.Number&^counted > info.added-info.length
 			continue
 		}
-		if id.compare(info.last) > 0 {
+		if id.compare(info.last) > 0 || !id.fits() {
 			continue
 		}
 		if there, err := s.has(ctx, id); there || err != nil {

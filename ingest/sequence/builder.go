@@ -30,6 +30,13 @@ func (b *Builder) Fits(n int) bool {
 	return b.Empty() || len(b.Text)+n <= FullBatch && len(b.Marks) < wire.MaxMarks
 }
 
+// Whole reports whether the batch needs no cut with more text. A batch with extensions may have
+// none.
+func (b *Builder) Whole(text []byte) bool {
+	return len(b.Cuts) == 0 && (b.Empty() ||
+		b.chunk.bytes+len(text) <= wire.MaxCutText && b.chunk.lines+lines.Count(text) <= wire.MaxCutLines)
+}
+
 // Add adds whole lines that need no cut. The stream is then at end.
 func (b *Builder) Add(source string, text []byte, end wire.Point) {
 	n := lines.Count(text)

@@ -229,7 +229,7 @@ func (e Entry) Chunks(text []byte, from int64) iter.Seq2[[]byte, wire.Point] {
 	}
 }
 
-// Append commits the text, cuts and marks of b; the stream is then at end. If the error is
+// Append commits the text, cuts, marks and extensions of b; the stream is then at end. If the error is
 // none of those that decide the outcome, the same b may be appended again.
 func (s *Sequence) Append(ctx context.Context, b *wire.Batch, end wire.Point) error {
 	next := s.stream
@@ -237,6 +237,7 @@ func (s *Sequence) Append(ctx context.Context, b *wire.Batch, end wire.Point) er
 	next.Offset, next.Before = s.offset, wire.Hash(s.witness)
 	next.End, next.After = end.Offset, max(end.Tail, wire.Hash(s.witness))
 	next.Time, next.Text, next.Cuts, next.Marks = time.Now().UnixMicro(), b.Text, b.Cuts, b.Marks
+	next.Extensions = b.Extensions
 	err := s.out.Append(ctx, next)
 	if err == nil {
 		s.offset, s.witness = next.End, Witness(next.After)

@@ -41,7 +41,7 @@ func (t *redisTable) client(s *server, purpose string) (*redisconn.Client, error
 func (t *redisTable) input(s *server, client *redisconn.Client) *redisin.Input {
 	return &redisin.Input{
 		Client: client, Out: s.sink, Budget: s.room, Metrics: redisin.NewMetrics(s.counters), Inputs: s.inputs,
-		Log: s.log, Notice: s.sink.Notice,
+		Log: s.log, Notice: s.sink.Notice, Remembered: s.sink.Extensions,
 		Lines:    redisin.LineOptions{Host: t.Host, MaxLine: int(config.OrZero(t.MaxLine))},
 		Channels: redisin.ChannelOptions{Names: t.Channels, Pending: int(config.OrZero(t.Pending))},
 		Streams: redisin.StreamOptions{Keys: t.Streams, Name: t.Name, Group: t.Group,

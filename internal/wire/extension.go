@@ -21,6 +21,12 @@ type ExtensionKind uint16
 // keeper's own.
 const FirstExtensionKind ExtensionKind = 16
 
+// The kinds that inputs use.
+const (
+	ExtensionRedisStream = FirstExtensionKind + iota // the id of a stream's latest entry
+	ExtensionRedisList                               // the number of a list's latest batch
+)
+
 // Limits of extensions. A batch that has some is committed in one frame, never
 // divided, and may therefore hold no more than one cut of text.
 const (
