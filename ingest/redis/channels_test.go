@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -303,33 +301,6 @@ func TestChannelForbidden(t *testing.T) {
 		t.Error(err)
 	}
 	<-served
-}
-
-// TestChannelPermissions: the permissions that docs/redis.md lists are enough.
-func TestChannelPermissions(t *testing.T) {
-	b, err := os.ReadFile("../../docs/redis.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rule, ok := strings.Cut(string(b), "    ACL SETUSER fanin on >PASSWORD ")
-	if !ok {
-		t.Fatal("the document has no rule")
-	}
-	rule, _, _ = strings.Cut(rule, "\n")
-	s := redistest.New(t, "user fanin on >pass "+rule)
-	file := filepath.Join(t.TempDir(), "password")
-	if err := os.WriteFile(file, []byte("pass"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	x := listen(t, s, func(n *Input) {
-		n.Client.Login.User, n.Client.Login.PasswordFile, n.Client.Name = "fanin", file, "fanin"
-	}, "logs.*", "logs.web")
-	s.Do("PUBLISH", "logs.web", "hello")
-	x.lines(t, 1)
-	x.stop()
-	if n := testutil.ToFloat64(x.Metrics.breaks); n != 0 {
-		t.Errorf("%v breaks", n)
-	}
 }
 
 // TestOverlap: two patterns overlap if, and as far as the test knows only if, some channel
