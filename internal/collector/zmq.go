@@ -97,7 +97,7 @@ func (l zmqSockets) serve() error {
 	}
 	var first error
 	for i := range l {
-		if err := <-ended; i == 0 {
+		if err := <-ended; i == 0 && !errors.Is(err, zmtp.ErrClosed) {
 			first = err
 		}
 	}

@@ -168,7 +168,7 @@ func (p *Publisher) leave(s *subscriber) {
 	p.want(-st.Subscriptions)
 	p.counts.left.Add(float64(st.Waiting))
 	if st.Dropped+st.Waiting > 0 {
-		p.Log.Info("a ZeroMQ subscriber left, and was not sent all that it had subscribed to", "peer", st.Peer,
+		p.Log.Debug("a ZeroMQ subscriber left, and was not sent all that it had subscribed to", "peer", st.Peer,
 			"sent", st.Sent, "dropped", st.Dropped, "waiting", st.Waiting)
 	}
 }
@@ -227,6 +227,7 @@ func (p *Publisher) awaitSubscription(ctx context.Context) bool {
 	if !idle {
 		return ctx.Err() == nil
 	}
+	p.reader.Close() // a file that is removed meanwhile would keep its space
 	select {
 	case <-p.awake:
 		p.reader.Seek(p.from)
@@ -246,6 +247,9 @@ func (p *Publisher) step(ctx context.Context, buf []byte) bool {
 			"to", gone.To.String())
 		return true
 	case err != nil:
+		if errors.Is(err, sink.ErrNoPosition) { // the log is an older state of itself
+			p.reader.Seek(p.Sink.End())
+		}
 		p.limited.Warn("read", "cannot read the log to publish it over ZeroMQ; trying again", "error", err)
 		retry.Pause(ctx, time.Second)
 		return ctx.Err() == nil
