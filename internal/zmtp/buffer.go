@@ -56,8 +56,7 @@ func (b *buffer) waiting() (since time.Time) {
 // fill reads at least one more byte. need is how many bytes from r on are wanted; it is more than
 // there are.
 func (b *buffer) fill(ctx context.Context, need int) error {
-	if b.r == b.w && b.own == nil {
-		b.r, b.w = 0, 0
+	if b.own == nil {
 		b.fit()
 	}
 	if err := b.reserve(ctx, need); err != nil {
@@ -99,14 +98,18 @@ func (b *buffer) bound(need int) int {
 	return b.usable()
 }
 
-// fit makes an empty buffer as large as what arrives suggests.
+// fit makes a buffer as large as what arrives suggests, and all of it available: the beginning
+// of a message, which most reads leave, moves to the front.
 func (b *buffer) fit() {
 	switch {
 	case b.full && len(b.buf) < b.most:
-		b.buf = make([]byte, b.sizeFor(len(b.buf)+1))
-	case b.quiet >= quietReads && len(b.buf) > idleBuffer:
+		b.full = false
+		b.enlarge(len(b.buf) + 1)
+	case b.r == b.w && b.quiet >= quietReads && len(b.buf) > idleBuffer:
 		b.buf = make([]byte, idleBuffer)
-		b.quiet = 0
+		b.r, b.w, b.quiet = 0, 0, 0
+	default:
+		b.compact()
 	}
 }
 
