@@ -36,7 +36,7 @@ type stage struct {
 }
 
 // publish opens a log and publishes it until the test ends, or stop.
-func publish(t testing.TB, p *Publisher) *stage {
+func publish(t testing.TB, p *Publisher, security ...zmtp.Security) *stage {
 	t.Helper()
 	k := &sink.Sink{Path: filepath.Join(t.TempDir(), "all.log"), Host: "here", Sync: "none"}
 	if err := k.Open(context.Background()); err != nil {
@@ -46,6 +46,9 @@ func publish(t testing.TB, p *Publisher) *stage {
 	p.setUp()
 	s := &zmtp.Socket{Options: zmtp.Options{Type: zmtp.Pub, WriteTimeout: -1}, Handle: p.Handle, Sends: true,
 		Bind: []zmtp.Endpoint{{Network: "tcp", Address: "127.0.0.1:0"}}}
+	for _, x := range security {
+		s.Options.Security = x
+	}
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +237,40 @@ func TestPublishStops(t *testing.T) {
 	visible(t, x.sink)
 	x.stop()
 	all.Want(strconv.Itoa(len(text) + 1))
+}
+
+// TestPublishCurve: what is encoded once is encrypted for each subscriber, and counted as
+// without encryption.
+func TestPublishCurve(t *testing.T) {
+	secret, err := zmtp.NewSecretKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := secret.Public()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := publish(t, new(Publisher), zmtp.Security{Server: true, Curve: &zmtp.Curve{Secret: secret}})
+	all := zmtptest.Start(t, `
+public, secret = zmq.curve_keypair()
+s = socket("SUB", args[0], topics=[b"web/a"], CURVE_SERVERKEY=args[1].encode(), CURVE_PUBLICKEY=public, CURVE_SECRETKEY=secret)
+for i in range(20000):
+    topic, line = s.recv_multipart()
+    assert topic == b"web/a" and line.endswith(b": %d" % (2 * i)), (i, line)
+say("all")
+wait()
+`, x.at, public.String())
+	x.awaitSubscriptions(t, 1)
+	for i := range 400 {
+		var text []string
+		for j := range 50 {
+			text = append(text, strconv.Itoa(2*(50*i+j)))
+		}
+		x.put(t, "web", "a", text...)
+		x.put(t, "web", "b", "one")
+	}
+	all.Want("all")
+	waittest.Until(t, "all to be counted", func() bool { s := x.state(t, 1); return s.Sent == 20_000 && s.Dropped+s.Waiting == 0 })
 }
 
 // connect connects a SUB of ours.
