@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -47,14 +46,17 @@ func foreign(env *testscript.Env) {
 }
 
 // rsyslog writes a script that runs rsyslog with a configuration: rsyslog CONFIG
-// SCRIPT. Where rsyslog is differs: installed, or unpacked beside syslog-ng.
+// SCRIPT. Where rsyslog is differs: installed, or unpacked beside syslog-ng. The script
+// kills it when it is told to end: rsyslog itself ignores some signals, and its module
+// for ZeroMQ does not always end well.
 func rsyslog(ts *testscript.TestScript, _ bool, args []string) {
 	config := ts.MkAbs(args[0])
-	command, env, err := rig.Rsyslog(config, filepath.Join(filepath.Dir(config), args[0]+".pid"))
+	command, env, err := rig.Rsyslog(config, config+".pid")
 	ts.Check(err)
-	text := "#!/bin/sh\nexec env"
+	text := "#!/bin/sh\nenv"
 	for _, word := range append(env, command...) {
 		text += fmt.Sprintf(" '%s'", word)
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text+"\n"), 0o755))
+	text += " &\ntrap 'kill -KILL $!' INT TERM\nwait $!\n"
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o755))
 }
