@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -14,7 +15,11 @@ import (
 // nothing may be added.
 func (o *Output) judge(ctx context.Context, has state, first sink.Position) error {
 	_, accepted, _ := o.Work.Progress(o.Group)
-	if err := o.ours(ctx, has, first, accepted > 0); err != nil {
+	last, err := o.lineAt(ctx, has.at)
+	if err != nil {
+		return refusef("read the line at %s: %w", has.at, err)
+	}
+	if err := o.ours(has, last, first, accepted > 0); err != nil {
 		return err
 	}
 	if !o.begin.known() || accepted == 0 && first.Compare(has.at) > 0 {
@@ -22,7 +27,10 @@ func (o *Output) judge(ctx context.Context, has state, first sink.Position) erro
 			return err
 		}
 	}
-	from, there := has.at, uint64(1) // of the lines from there on, the target has the first one
+	from, there := has.at, uint64(0) // so many of the lines from there on, the target has
+	if last != nil {
+		there = 1
+	}
 	if from.Compare(o.begin.at) < 0 {
 		from, there = o.begin.at, 0
 	}
@@ -33,17 +41,19 @@ func (o *Output) judge(ctx context.Context, has state, first sink.Position) erro
 	if err != nil {
 		return refusef("count the lines that the target lacks: %w", err)
 	}
-	if lacking <= there && exact {
-		return nil
+	if lacking <= there {
+		return nil // what retention removed is counted by the group
 	}
-	return o.goBack(ctx, from, lacking-min(lacking, there), exact)
+	return o.goBack(ctx, from, lacking-there, exact)
 }
 
 // goBack moves the group back: the target lost lines that it had.
 func (o *Output) goBack(ctx context.Context, from sink.Position, lines uint64, exact bool) error {
 	to, err := o.Work.Replay(ctx, o.Group, from.String())
-	if errors.Is(err, sink.ErrNoPosition) {
-		to, err = o.Work.Replay(ctx, o.Group, "start")
+	for _, other := range []string{sink.Position{Generation: from.Generation + 1}.String(), "start"} {
+		if errors.Is(err, sink.ErrNoPosition) { // the log lost what was there
+			to, err = o.Work.Replay(ctx, o.Group, other)
+		}
 	}
 	if err != nil {
 		return refusef("move the group back to %s: %w", from, err)
@@ -59,9 +69,10 @@ func (o *Output) goBack(ctx context.Context, from sink.Position, lines uint64, e
 	return carry.ErrMoved
 }
 
-// ours returns why a target that has lines may not be written to. delivered reports whether
-// the group has ever finished a line.
-func (o *Output) ours(ctx context.Context, has state, first sink.Position, delivered bool) error {
+// ours returns why a target that has lines may not be written to. Last is the line that the
+// log has where the target ends, nil for none; delivered reports whether the group has ever
+// finished a line.
+func (o *Output) ours(has state, last []byte, first sink.Position, delivered bool) error {
 	id := o.Sink.Status().Log
 	const remedy = "delete it, or give this output another name, and lines go there from the group's position on"
 	switch {
@@ -73,38 +84,33 @@ func (o *Output) ours(ctx context.Context, has state, first sink.Position, deliv
 	case has.at.Compare(o.Sink.End()) > 0:
 		return refusef("its last entry is at %s, and this log ends at %s: another program writes to it, or this log "+
 			"is an older copy of itself; nothing is added: "+remedy, has.at, o.Sink.End())
-	case has.owner == "" && !delivered && has.at.Compare(first) >= 0:
+	case has.at.Compare(first) < 0:
+		return nil // every line from first on is behind what is there
+	case has.owner == "" && !delivered:
 		return refusef("it is empty and its last id is %s, so it cannot be told whether the lines before that were "+
 			"in it; nothing is added: "+remedy, has.at)
-	case has.same == nil:
-		return nil
-	}
-	line, err := o.lineAt(ctx, has.at)
-	var gone *sink.GoneError
-	switch {
-	case errors.As(err, &gone):
-		return nil // retention removed it
-	case err != nil && !errors.Is(err, sink.ErrNoPosition):
-		return refusef("read the line at %s: %w", has.at, err)
-	case err != nil || !has.same(line):
+	case last == nil || has.same != nil && !has.same(last):
 		return refusef("its last entry at %s is not the line that this log has there: this log is an older copy of "+
 			"itself, continued; nothing is added: "+remedy, has.at)
 	}
 	return nil
 }
 
-// lineAt reads a line of the log, without its newline.
+// lineAt reads a line of the log, without its newline; nil: there is none, or not any more.
 func (o *Output) lineAt(ctx context.Context, at sink.Position) ([]byte, error) {
+	if (at == sink.Position{}) {
+		return nil, nil
+	}
 	r := o.Sink.Reader(at)
 	defer r.Close()
 	text, from, err := r.Read(ctx, make([]byte, 64<<10))
-	if err != nil || from != at {
+	var gone *sink.GoneError
+	switch {
+	case errors.As(err, &gone) || errors.Is(err, sink.ErrNoPosition) || err == nil && from != at:
+		return nil, nil
+	case err != nil || text == nil:
 		return nil, err
 	}
-	for i, c := range text {
-		if c == '\n' {
-			return text[:i], nil
-		}
-	}
-	return text, nil
+	line, _, _ := bytes.Cut(text, []byte{'\n'})
+	return line, nil
 }

@@ -110,17 +110,49 @@ func TestOlderLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		h = open(t, dir, s, change)
-		h.put(10)
+		if _, err := h.sink.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.put(100)
 		h.finished()
 		h.close()
 		h = &house{t: t, dir: copied, server: s}
 		h.open()
 		h.carry(change)
-		h.troubled("an older copy of itself")
-		h.append("another\n" + strings.Repeat("and longer ", 1000) + "\n")
+		h.troubled("is an older copy of itself")
+		h.put(200)
 		h.stop()
 		h.carry(change)
-		h.troubled("an older copy of itself, continued")
+		h.troubled("is an older copy of itself")
+	})
+}
+
+// TestLogLostItsEnd: a log that lost its end, as after a power cut without syncs, continues in
+// another file. The target has lines that the log has not, and gets what is new.
+func TestLogLostItsEnd(t *testing.T) {
+	both(t, func(t *testing.T, change func(*Output)) {
+		s := redistest.New(t)
+		h := open(t, t.TempDir(), s, change)
+		h.put(10)
+		h.finished()
+		h.stop()
+		log := h.sink.Status().Log
+		if h.out.List == "" {
+			s.Do("XADD", "fanin", "1-99999", "log", log, "host", "h", "source", "s", "time", "t", "message", "line that is lost")
+		} else {
+			s.Do("RPUSH", "fanin", "line that is lost")
+			s.Do("SET", "{fanin}:fanin", log+" 1-99999 0123456789abcdef")
+		}
+		if _, err := h.sink.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.lines = append(h.lines, "line that is lost")
+		for range 3 {
+			h.put(1)
+			h.carry(change)
+			h.want(h.lines)
+			h.stop()
+		}
 	})
 }
 

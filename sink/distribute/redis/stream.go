@@ -93,8 +93,11 @@ func (s *stream) state(v redisconn.Value) (st state, err error) {
 	}
 	st.owner = fields.Get("log").String()
 	if message := fields.Get("message"); message.IsText() && entry.At(0).String() == id {
-		text := message.String()
-		st.same = func(line []byte) bool { return string(s.parts(line).Body) == text }
+		time, text := fields.Get("time").String(), message.String()
+		st.same = func(line []byte) bool {
+			f := s.parts(line)
+			return string(f.Time) == time && string(f.Body) == text
+		}
 	}
 	return st, nil
 }
