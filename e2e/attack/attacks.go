@@ -19,6 +19,7 @@ import (
 // target is where the attacks go, and how many bytes they have sent there.
 type target struct {
 	lines, http string
+	zeromq      [3]string // by zeromqSocket
 	sent        atomic.Int64
 	connected   atomic.Int64
 	ended       atomic.Int64 // connections that the collector closed
@@ -33,7 +34,7 @@ type attack struct {
 // attacks are all, each bounded in what it opens and sends.
 func attacks() []attack {
 	claim, bomb, lineBomb := frame(wire.MaxText), zstdFrame(onlyLine()), zstdFrame(bytes.Repeat([]byte("\n"), wire.MaxText))
-	return []attack{
+	return append(zeromqAttacks(), []attack{
 		{"frames that announce 4 MiB and stall", swarm(func(t *target, c net.Conn) { stall(t, c, claim[:200]) })},
 		{"frames that stall after 1 MiB", swarm(func(t *target, c net.Conn) { stall(t, c, claim[:1<<20]) })},
 		{"frames at 8 KiB/s", swarm(func(t *target, c net.Conn) { drip(t, c, claim, 8<<10) })},
@@ -44,7 +45,7 @@ func attacks() []attack {
 		{"one compressed line", swarm(func(t *target, c net.Conn) { stall(t, c, bomb) })},
 		{"datagrams of random streams", randomStreams},
 		{"HTTP connections kept alive", keepAlive},
-	}
+	}...)
 }
 
 // swarm is 200 agents from one address and 40 from others, which come again when
@@ -91,14 +92,17 @@ func plain(conns int, misbehave func(*target, net.Conn)) func(context.Context, *
 const comeAgain = 500 * time.Millisecond
 
 // repeat does f(0) to f(n-1) side by side, again and again, until ctx ends.
-func repeat(ctx context.Context, n int, f func(n int)) {
+func repeat(ctx context.Context, n int, f func(n int)) { repeatAfter(ctx, comeAgain, n, f) }
+
+// repeatAfter is repeat with another pause.
+func repeatAfter(ctx context.Context, pause time.Duration, n int, f func(n int)) {
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() { // ends with ctx
 			for ctx.Err() == nil {
 				f(i)
 				select {
-				case <-time.After(comeAgain):
+				case <-time.After(pause):
 				case <-ctx.Done():
 				}
 			}

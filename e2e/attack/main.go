@@ -36,19 +36,28 @@ type result struct {
 	name string
 	measured
 	connected, ended int64
-	sent, kept       int64  // bytes the attack sent, and by which the log grew beyond the victim's lines
-	trouble          string // what else went wrong
+	sent, kept       int64   // bytes the attack sent, and by which the log grew beyond the victim's lines
+	peak             float64 // the most memory that the collector had, in MiB
+	trouble          string  // what else went wrong
 }
 
+// maxPeak is the most memory that a collector may have under attack, in MiB.
+const maxPeak = 128
+
 // good is what a paced agent is promised, whatever others do, on a machine that
-// has little else to do.
+// has little else to do. Ten thousand connections at once are a second of work for
+// two processors, even if each is closed at once: then it keeps its rate, and its
+// lines may be late.
 func (r result) good(quiet time.Duration) bool {
+	if strings.HasPrefix(r.name, "ZeroMQ") {
+		return r.rate >= 0.9 && r.peak <= maxPeak && r.errors == 0 && r.trouble == ""
+	}
 	return r.rate >= 0.95 && r.p99 <= 100*time.Millisecond+4*quiet && r.errors == 0 && r.trouble == ""
 }
 
 func (r result) String() string {
-	return fmt.Sprintf("%-38s rate %5.1f %%  p99 %8v  worst %8v  errors %d  (%d connections, %d ended, %d KiB sent, log grew by %d KiB) %s", r.name,
-		100*r.rate, r.p99.Round(10*time.Microsecond), r.worst.Round(10*time.Microsecond), r.errors, r.connected, r.ended, r.sent>>10, r.kept>>10, r.trouble)
+	return fmt.Sprintf("%-38s rate %5.1f %%  p99 %8v  worst %8v  errors %d  (%d connections, %d ended, %d KiB sent, log grew by %d KiB, peak %.0f MiB) %s", r.name,
+		100*r.rate, r.p99.Round(10*time.Microsecond), r.worst.Round(10*time.Microsecond), r.errors, r.connected, r.ended, r.sent>>10, r.kept>>10, r.peak, r.trouble)
 }
 
 // measure runs the attacks one after the other, each with a collector of its own, and
@@ -93,7 +102,14 @@ func measure(d time.Duration, only string, tell func(r result, good bool)) error
 
 // against runs the attack against a collector, for as long as d.
 func (a attack) against(program, dir string, d time.Duration) (r result, err error) {
-	c, err := rig.NewCollector(program, dir, dir, "sync = \"none\"\n")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return r, err
+	}
+	zeromq, sockets, err := zeromqTables(dir)
+	if err != nil {
+		return r, err
+	}
+	c, err := rig.NewCollector(program, dir, dir, "sync = \"none\"\n"+zeromq)
 	if err != nil {
 		return r, err
 	}
@@ -113,7 +129,7 @@ func (a attack) against(program, dir string, d time.Duration) (r result, err err
 	if _, err := v.run(ctx, 200*time.Millisecond); err != nil { // it was there before
 		return r, err
 	}
-	t := &target{lines: c.Addr, http: address(c.Output(), "http")}
+	t := &target{lines: c.Addr, http: address(c.Output(), "http"), zeromq: sockets}
 	done := make(chan struct{})
 	attacking, stop := context.WithCancel(ctx)
 	go func() { // ends by stop
@@ -126,6 +142,7 @@ func (a attack) against(program, dir string, d time.Duration) (r result, err err
 	if err == nil {
 		r.trouble = usable(c)
 	}
+	r.peak = peak(c.PID())
 	stop()
 	<-done
 	r.connected, r.ended, r.sent = t.connected.Load(), t.ended.Load(), t.sent.Load()
@@ -150,6 +167,15 @@ func usable(c *rig.Collector) string {
 		return fmt.Sprintf("cannot rotate: %v", err)
 	}
 	return ""
+}
+
+// peak is the most memory that a process had, in MiB.
+func peak(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	var kib float64
+	fmt.Sscan(rest, &kib)
+	return kib / 1024
 }
 
 // address is where a collector says that it listens.
