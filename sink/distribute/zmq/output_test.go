@@ -196,17 +196,18 @@ func (x *stage) putMany(t *testing.T, n int) {
 	}
 }
 
-// awaitStuck waits until the only peer takes nothing more: the buffers of its connection
-// are full.
+// awaitStuck waits until the only peer, with an HWM of 100, takes nothing more: the buffers
+// of its connection are full.
 func (x *stage) awaitStuck(t *testing.T) {
 	t.Helper()
-	before := uint64(1)
+	var before uint64
+	var since time.Time
 	waittest.Until(t, "the peer to be stuck", func() bool {
-		time.Sleep(200 * time.Millisecond)
-		now := x.group(t).Accepted
-		still := now > 0 && now == before
-		before = now
-		return still
+		g := x.group(t)
+		if g.Accepted != before || g.InFlight < 100 {
+			before, since = g.Accepted, time.Now()
+		}
+		return time.Since(since) > 500*time.Millisecond
 	})
 }
 
