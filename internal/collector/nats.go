@@ -46,7 +46,8 @@ func (t *natsTable) open(ctx context.Context, s *server, _ int) (*listener, erro
 		x.close()
 		return nil, err
 	}
-	src := &listener{kind: "nats", address: t.URL, stopOut: x.stopOut, close: x.close, trouble: x.trouble, refused: x.in}
+	src := &listener{kind: "nats", address: t.URL, stopOut: x.stopOut, close: x.close,
+		trouble: x.trouble, refused: x.in}
 	if t.agents() != "" || len(t.Subjects) > 0 {
 		src.serve, src.shutdown = x.in.Serve, x.in.Shutdown
 	}

@@ -48,7 +48,8 @@ func (c *server) openWork() error {
 	if err != nil {
 		return fmt.Errorf("listen for workers on %s: %w", address, err)
 	}
-	c.listeners.add(&listener{kind: "work", address: ln.Addr().String(), serve: func() error { return c.work.Serve(ln) },
+	c.listeners.add(&listener{kind: "work", address: ln.Addr().String(),
+		serve:    func() error { return c.work.Serve(ln) },
 		shutdown: func(context.Context) error { return nil }, // drain does it, after all inputs
 		close:    func() { ln.Close() }})
 	return nil

@@ -109,8 +109,9 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c := &server{
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(), opened: make(chan struct{}),
-		leave: make(chan struct{}),
+		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(),
+		opened: make(chan struct{}),
+		leave:  make(chan struct{}),
 	}
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}

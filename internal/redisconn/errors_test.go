@@ -76,7 +76,7 @@ func TestBusy(t *testing.T) {
 // TestLoading: a server that reads its data answers with Loading; then it serves.
 func TestLoading(t *testing.T) {
 	s := redistest.New(t, "appendonly yes")
-	s.Do("EVAL", "for i = 1, 20000 do redis.call('SET', 'k' .. i, i) end", "0")
+	s.Do("EVAL", "for i = 1, 5000 do redis.call('SET', 'k' .. i, i) end", "0")
 	s.Stop()
 	s.Set("key-load-delay 200", "loading-process-events-interval-bytes 1024")
 	s.Launch()

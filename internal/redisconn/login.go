@@ -114,7 +114,7 @@ func (l *Login) CheckURLs() error {
 		case l.Cluster && l.Sentinel != "":
 			return errors.New("a Cluster has no Sentinels: set cluster or sentinel_master, not both")
 		case (l.Cluster || l.Sentinel != "") && a.network == "unix":
-			return errors.New("Sentinels and nodes of a Cluster are reached by redis:// or rediss://")
+			return errors.New("only redis:// and rediss:// lead to Sentinels and to nodes of a Cluster")
 		}
 	}
 	return nil

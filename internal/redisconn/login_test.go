@@ -149,7 +149,7 @@ func TestMistakes(t *testing.T) {
 		"the databases 0 and 1":       {URLs: []string{"redis://a", "redis://b/1"}},
 		"only the database 0":         {URLs: []string{"redis://a/1"}, Cluster: true},
 		"not both":                    {URLs: []string{"redis://a"}, Cluster: true, Sentinel: "m"},
-		"reached by redis:// or":      {URLs: []string{"unix:///a"}, Sentinel: "m"},
+		"lead to Sentinels":           {URLs: []string{"unix:///a"}, Sentinel: "m"},
 		"no address":                  {},
 		"user needs password_file":    {URLs: []string{"redis://a"}, User: "web"},
 		"chmod 0640":                  {URLs: []string{"redis://a"}, PasswordFile: open},
