@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -89,6 +91,60 @@ func unreliable(m *appendertest.Memory) {
 			return errors.Join(err, errors.New("the answer is lost"))
 		}
 		return err
+	}
+}
+
+// cut kills a server and shortens what it wrote, as a power cut does: it syncs once a second.
+func cut(t testing.TB, s *redistest.Server) {
+	t.Helper()
+	s.Kill()
+	files, err := filepath.Glob(filepath.Join(s.Dir(), "appendonlydir", "*.incr.aof"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the server has the files %v, %v", files, err)
+	}
+	fi, err := os.Stat(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(files[0], max(0, fi.Size()-rand.Int64N(100_000))); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+}
+
+// TestCuts: while a server loses its last writes again and again, each line that it had is in the log at
+// most once, in order, and what it lost is reported.
+func TestCuts(t *testing.T) {
+	for name, options := range map[string]func(*Input){"stream": streamOf, "group": groupOf} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.New(t, "appendonly yes", "appendfsync everysec")
+			m := new(appendertest.Memory)
+			c := collect(t, s, m, options)
+			w := &writer{command: []string{"XADD", "logs", "*", "message"}}
+			ctx, cancel := context.WithCancel(t.Context())
+			written := make(chan struct{})
+			go func() { defer close(written); w.write(ctx, s) }() // ends with ctx
+			for range 8 {
+				had := len(all(m))
+				waittest.Until(t, "lines", func() bool { return len(all(m)) > had+10_000 })
+				time.Sleep(rand.N(50 * time.Millisecond)) // anything may be under way
+				cut(t, s)
+			}
+			cancel()
+			<-written
+			last := s.Do("XADD", "logs", "*", "message", "100000 0")
+			w.acked = map[int]int{100000: 1}
+			waittest.Until(t, "the last line", func() bool { return strings.HasSuffix(all(m), "100000 0\n") })
+			if err := w.check(all(m)); err != nil {
+				t.Errorf("at %s: %v", last, err)
+			}
+			resets := count(c.Metrics.resets)
+			if resets == 0 || strings.Count(c.said(), "NOTE stream=logs ") != resets {
+				t.Errorf("%d resets, and it reported %s", resets, c.said())
+			}
+			t.Logf("%d resets of 8", resets)
+		})
 	}
 }
 

@@ -90,7 +90,8 @@ func (s *streamReader) run(ctx context.Context, conn *redisconn.Conn, up func())
 			return err
 		}
 		for conn.Pending() > 0 { // what was asked for comes again
-			if _, err := conn.Receive(ctx, s.n.wait); redisconn.Classify(err) == redisconn.Away {
+			_, err := conn.Receive(ctx, s.n.wait)
+			if err != nil && !errors.As(err, new(*redisconn.ServerError)) {
 				return err
 			}
 		}
