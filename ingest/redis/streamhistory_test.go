@@ -106,3 +106,37 @@ func TestStreamHistory(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamFailover: a replica that did not have the last entries takes the place of the server. It is
+// another server, but the same stream.
+func TestStreamFailover(t *testing.T) {
+	for name, options := range map[string]func(*Input){"plain": streamOf, "group": groupOf} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary := redistest.New(t)
+			replica := redistest.New(t, "replicaof 127.0.0.1 "+primary.Port())
+			m := new(appendertest.Memory)
+			c := collect(t, primary, m, options)
+			want := ""
+			for i := range 10 {
+				want += add(primary, i, i+1)
+				c.wait(t, want)
+			}
+			waittest.UntilEqual(t, "entries on the replica", "10", func() string { return replica.Do("XLEN", "logs") })
+			waittest.UntilEqual(t, "the offset of the replica", primary.Do("WAIT", "1", "20000"), func() string { return "1" })
+			replica.Do("REPLICAOF", "NO", "ONE")
+			want += add(primary, 10, 15)
+			c.wait(t, want)
+			c.stop()
+			primary.Kill()
+			c = collect(t, replica, m, options)
+			want += add(replica, 100, 130)
+			c.wait(t, want)
+			waittest.Until(t, "the notice", func() bool { return strings.Contains(c.said(), "NOTE stream=logs") })
+			c.settled(replica)
+			if got := count(c.Metrics.resets); got != 1 {
+				t.Errorf("%d resets: %s", got, c.said())
+			}
+		})
+	}
+}
