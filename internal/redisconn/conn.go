@@ -31,7 +31,12 @@ type Conn struct {
 	pinged  bool            // and nothing has come since
 	reading context.Context // of the Receive that runs
 	until   time.Time       // its deadline; zero: none
+	came    int             // bytes that came since it was set
 }
+
+// part is how many bytes must come, or go, within Timeout: a slow network is no server that
+// is away.
+const part = 128 << 10
 
 func newConn(c *Client, nc net.Conn, server string) *Conn {
 	conn := &Conn{nc: nc, server: server, timeout: c.timeout(), reading: context.Background()}
@@ -100,11 +105,11 @@ func (c *Conn) Send(ctx context.Context) error {
 	if c.err != nil || len(c.out) == 0 {
 		return c.err
 	}
-	c.nc.SetWriteDeadline(time.Now().Add(c.timeout))
-	stop := context.AfterFunc(ctx, func() { c.nc.SetWriteDeadline(time.Unix(1, 0)) })
-	_, err := c.nc.Write(c.out)
-	if !stop() && err == nil {
-		err = ctx.Err()
+	var err error
+	for rest := c.out; len(rest) > 0 && err == nil; {
+		n := min(len(rest), part)
+		err = c.write(ctx, rest[:n])
+		rest = rest[n:]
 	}
 	c.pending += c.fresh
 	c.fresh = 0
@@ -117,10 +122,21 @@ func (c *Conn) Send(ctx context.Context) error {
 	return nil
 }
 
+// write writes a part of the commands.
+func (c *Conn) write(ctx context.Context, b []byte) error {
+	c.nc.SetWriteDeadline(time.Now().Add(c.timeout))
+	stop := context.AfterFunc(ctx, func() { c.nc.SetWriteDeadline(time.Unix(1, 0)) })
+	_, err := c.nc.Write(b)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
 // Receive returns the reply to the oldest command that has none. It waits for it as long as
 // Timeout, and for wait longer, which is what the command itself may wait; with wait < 0 it
-// waits until ctx ends. The reply is valid until the next one is received. An error of the
-// server is returned as *ServerError.
+// waits until ctx ends. A long reply has as long for each 128 KiB of it. The reply is valid
+// until the next one is received. An error of the server is returned as *ServerError.
 func (c *Conn) Receive(ctx context.Context, wait time.Duration) (Value, error) {
 	if c.err != nil {
 		return Value{}, c.err
@@ -128,7 +144,7 @@ func (c *Conn) Receive(ctx context.Context, wait time.Duration) (Value, error) {
 	if c.pending == 0 && c.listens == 0 {
 		return Value{}, errors.New("no command waits for a reply")
 	}
-	c.reading, c.until = ctx, time.Time{}
+	c.reading, c.until, c.came = ctx, time.Time{}, 0
 	if wait >= 0 {
 		c.until = time.Now().Add(c.timeout + wait)
 	}
@@ -206,6 +222,9 @@ func (c *connReader) Read(p []byte) (int, error) {
 		n, err := c.nc.Read(p)
 		if !stop() && err == nil {
 			err = c.reading.Err()
+		}
+		if c.came += n; c.came >= part && !c.until.IsZero() {
+			c.until, c.came = time.Now().Add(c.timeout), 0
 		}
 		silent := c.listens > 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.reading.Err() == nil
 		if !silent || c.pinged {
