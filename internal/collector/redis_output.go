@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanin/internal/config"
@@ -17,6 +18,7 @@ import (
 type redisOutput struct {
 	run     func(ctx context.Context) error
 	trouble func() string
+	failed  atomic.Pointer[error] // why it ended by itself; nil: it has not
 	running sync.WaitGroup
 	cancel  context.CancelFunc
 }
@@ -49,7 +51,7 @@ func (t *redisTable) openOutput(ctx context.Context, s *server, l *listener) err
 	}
 	x.start(s, to)
 	l.stopOut = x.stop
-	l.trouble = both(l.trouble, x.trouble)
+	l.trouble = both(l.trouble, x.reason)
 	select { // the group must be there before the first line
 	case <-joined:
 	case <-ctx.Done():
@@ -65,9 +67,18 @@ func (x *redisOutput) start(s *server, to string) {
 	ctx, x.cancel = context.WithCancel(context.Background())
 	x.running.Go(func() { // ends by stop
 		if err := x.run(ctx); err != nil && ctx.Err() == nil {
+			x.failed.Store(&err)
 			s.log.Error("lines are not carried to the Redis server", "to", to, "err", err)
 		}
 	})
+}
+
+// reason is why no lines go out, "" while they do.
+func (x *redisOutput) reason() string {
+	if err := x.failed.Load(); err != nil {
+		return (*err).Error()
+	}
+	return x.trouble()
 }
 
 // stop ends the output: what the server has not confirmed is sent after the next start.
