@@ -103,7 +103,8 @@ func (n *Input) setUp() {
 		if n.Notice == nil {
 			n.Notice = func(string, ...any) {}
 		}
-		n.Lines.Source = cmp.Or(n.Lines.Source, "zmq")
+		n.Lines.Source = wire.CleanSource(cmp.Or(n.Lines.Source, "zmq"))
+		n.Lines.Host = wire.CleanHost(n.Lines.Host)
 		n.Lines.MaxLine = min(max(cmp.Or(n.Lines.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxLine)
 		n.Lines.MaxMessage = min(cmp.Or(n.Lines.MaxMessage, zmtp.DefaultMaxMessage), MaxMessage)
 		n.Sub.Pending = cmp.Or(n.Sub.Pending, 6<<20)
