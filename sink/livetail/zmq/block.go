@@ -9,12 +9,20 @@ import (
 )
 
 // The bounds of blocks. What slow subscribers wait for is kept in blocks that all of them
-// share: at most the newest keptBlocks.
+// share.
 const (
-	blockSize  = 32 << 10 // bytes, except for one message that is longer
-	maxRuns    = 256      // of a block
-	keptBlocks = 384
+	blockSize   = 32 << 10 // bytes, except for one message that is longer
+	maxRuns     = 256      // of a block
+	keptBlocks  = 384      // the newest, if there are few subscribers
+	leastBlocks = 32       // if there are many
+	keptParts   = 64 * keptBlocks
 )
+
+// kept returns how many blocks so many subscribers may wait for, so that what is noted of
+// them stays bounded.
+func kept(subscribers int) uint64 {
+	return uint64(min(max(keptParts/max(subscribers, 1), leastBlocks), keptBlocks))
+}
 
 // block is a part of the log, encoded once for all subscribers. It grows until it is full,
 // and what is in it does not change: so what was offered of it is read without a lock.

@@ -94,6 +94,15 @@ func TestBlockBounds(t *testing.T) {
 	}
 }
 
+// With many subscribers each may wait for less: what is noted of all of them is bounded.
+func TestKept(t *testing.T) {
+	for subscribers, want := range map[int]uint64{0: keptBlocks, 64: keptBlocks, 128: keptBlocks / 2, 100_000: leastBlocks} {
+		if got := kept(subscribers); got != want {
+			t.Errorf("%d subscribers may wait for %d blocks, want %d", subscribers, got, want)
+		}
+	}
+}
+
 // TestEncoding: the bytes of messages, short and long, with and without a counter.
 func TestEncoding(t *testing.T) {
 	var got []byte

@@ -263,8 +263,10 @@ func (p *Publisher) step(ctx context.Context, buf []byte) bool {
 
 // offer shows subscribers what is new in a block: the runs from to to-1.
 func (p *Publisher) offer(b *block, from, to int) {
-	for _, s := range p.subscribers() {
-		if n := s.offer(b, from, to, p.HWM); n > 0 {
+	all := p.subscribers()
+	first := b.number - min(b.number, kept(len(all)))
+	for _, s := range all {
+		if n := s.offer(b, from, to, p.HWM, first); n > 0 {
 			p.counts.slow.Add(float64(n))
 			p.limited.Warn("slow", "a ZeroMQ subscriber reads too slowly; lines are dropped for it, and counted",
 				"peer", s.link.Remote, "hwm", p.HWM)

@@ -60,13 +60,12 @@ func (s *subscriber) subscribe(topic []byte, add bool) (change int, err error) {
 }
 
 // offer adds runs of a block to what waits, of which it drops the oldest if that becomes
-// more than so many lines. It returns how many it dropped.
-func (s *subscriber) offer(b *block, from, to, most int) (dropped int) {
+// more than so many lines, or blocks before number first. It returns how many it dropped.
+func (s *subscriber) offer(b *block, from, to, most int, first uint64) (dropped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	added := s.waiting.add(b, from, to, &s.asked)
 	s.offered += uint64(added)
-	first := b.number - min(b.number, keptBlocks)
 	dropped = s.waiting.dropTo(most, first)
 	s.dropped += uint64(dropped)
 	if w := s.writing; w != nil && w.block.number < first && len(w.block.data) > blockSize {
