@@ -26,10 +26,22 @@ type block struct {
 }
 
 func newBlock(source int) *block {
-	b := &block{text: make([]byte, 0, blockSize)}
 	r := rand.New(rand.NewPCG(1, 1)) // the same lengths for all
+	return makeBlock(source, func() int { return least + r.IntN(most-least+1) })
+}
+
+// messageSize is the length of a ZeroMQ message, which becomes a line.
+const messageSize = 100
+
+// newMessages is a block of lines that all have the same length.
+func newMessages() *block {
+	return makeBlock(0, func() int { return messageSize })
+}
+
+func makeBlock(source int, next func() int) *block {
+	b := &block{text: make([]byte, 0, blockSize)}
 	for {
-		length := least + r.IntN(most-least+1)
+		length := next()
 		if len(b.text)+length+1 > blockSize {
 			break
 		}

@@ -14,12 +14,16 @@ type tally struct {
 
 // tallyFile holds the lines of a file against those sent: sources times each.
 func tallyFile(path string, sources, each int) (tally, error) {
+	return tallyBlock(path, newCounter(sources, each))
+}
+
+// tallyBlock holds the lines of a file against those that a counter expects.
+func tallyBlock(path string, c *counter) (tally, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return tally{}, err
 	}
 	defer f.Close()
-	c := newCounter(sources, each)
 	r := bufio.NewReaderSize(f, 1<<20)
 	for {
 		line, err := r.ReadSlice('\n')

@@ -88,6 +88,11 @@ func (b *bench) goals() (list []goal) {
 	add("one stalled worker of 8: times without it", to("8, one stalled", "fanin-none", "7 workers"), 0.95, true)
 	add("core NATS, answered after the commit: M lines/s", of("nats", "core", (*sample).speed), 1, true)
 	add("JetStream, 3 replicas: M lines/s", of("nats", "JetStream, 3 replicas", (*sample).speed), 0.5, true)
+	add("Redis stream to file: M lines/s", of(redisIn, "fanin-none", (*sample).speed), 0.5, true)
+	add("file to Redis stream, no AOF: M lines/s", of(redisOut, "fanin-none", (*sample).speed), 0.2, true)
+	add("file to Redis stream, appendfsync always: times redis-benchmark", ratio(redisAlways, "fanin-none", "redis-benchmark"), 0.8, true)
+	add("one libzmq PUSH to file: M messages/s", of("zmq in", "fanin-none", (*sample).speed), 1.8, true)
+	add("PUB to 10 libzmq subscribers: M messages/s in all", of("zmq pub", "fanin-none", (*sample).speed), 1, true)
 	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
 	add("20 GiB: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 200, false)
 	return list

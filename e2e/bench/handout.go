@@ -78,6 +78,11 @@ type commander func(dir string, port, conns int) (args, env []string, err error)
 
 // withWork adds the table for workers to a configuration.
 func withWork(plain commander, port int) commander {
+	return withTable(plain, fmt.Sprintf("[collector.work]\nlisten = %q\n", address(port)))
+}
+
+// withTable adds tables to the collector's configuration.
+func withTable(plain commander, tables string) commander {
 	return func(dir string, p, conns int) (args, env []string, err error) {
 		if args, env, err = plain(dir, p, conns); err != nil {
 			return nil, nil, err
@@ -87,7 +92,7 @@ func withWork(plain commander, port int) commander {
 		if err != nil {
 			return nil, nil, err
 		}
-		return args, env, os.WriteFile(config, fmt.Appendf(b, "[collector.work]\nlisten = %q\n", address(port)), 0o640)
+		return args, env, os.WriteFile(config, append(b, tables...), 0o640)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,7 +48,7 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,work,nats,disk; backlog is left out unless it is named: it writes 20 GiB")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,work,nats,redis,zmq,disk; backlog is left out unless it is named: it writes 20 GiB")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -157,11 +158,25 @@ func (b *bench) workloads() (list []workload) {
 			list[i].subjects = q
 		}
 	}
-	if (b.work == "" && b.only == "") || strings.Contains(","+b.work+",", ",nats,") {
-		list = append(list, b.natsWorkloads()...)
-	}
+	list = append(list, b.foreign()...)
 	if b.work != "" {
 		add("backlog", "backlog", none, b.backlog)
+	}
+	return list
+}
+
+// foreign are the measurements over other programs' protocols.
+func (b *bench) foreign() (list []workload) {
+	for _, f := range []struct {
+		kind      string
+		workloads func() []workload
+	}{{"nats", b.natsWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}} {
+		if (b.work == "" && b.only == "") || strings.Contains(","+b.work+",", ","+f.kind+",") {
+			list = append(list, f.workloads()...)
+		}
+	}
+	for i := range list {
+		list[i].subjects = slices.DeleteFunc(list[i].subjects, func(s subject) bool { return !b.chosen(s) })
 	}
 	return list
 }

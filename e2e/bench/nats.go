@@ -72,19 +72,7 @@ func (b *bench) overNATS(s subject, x natsTrial) (r sample, err error) {
 		table += fmt.Sprintf("stream = \"LINES\"\ncreate = true\nreplicas = %d\n", x.servers)
 		via = "LINES"
 	}
-	s.command = func(dir string, port, _ int) (args, env []string, err error) {
-		args, env, err = b.fanin(x.sync)(dir, port, 1)
-		if err != nil {
-			return nil, nil, err
-		}
-		f, err := os.OpenFile(filepath.Join(dir, "collector.toml"), os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer f.Close()
-		_, err = f.WriteString(table)
-		return args, env, err
-	}
+	s.command = withTable(b.fanin(x.sync), table)
 	const files = 4
 	lines := b.lines / files
 	var paths []string

@@ -133,7 +133,12 @@ func prepare(args ...any) (*helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &helper{cmd: exec.Command(self, "-role")}
+	return prepareProgram(self, append([]any{"-role"}, args...)...)
+}
+
+// prepareProgram prepares another program that keeps to the words of a role.
+func prepareProgram(program string, args ...any) (h *helper, err error) {
+	h = &helper{cmd: exec.Command(program)}
 	for _, a := range args {
 		h.cmd.Args = append(h.cmd.Args, fmt.Sprint(a))
 	}
@@ -153,7 +158,7 @@ func prepare(args ...any) (*helper, error) {
 // ready waits until the helper is.
 func (h *helper) ready() error {
 	if _, err := io.ReadFull(h.says, make([]byte, len("ready\n"))); err != nil {
-		return fmt.Errorf("%v: %w", h.cmd.Args[2:], errors.Join(err, h.cmd.Wait()))
+		return fmt.Errorf("%v: %w", h.cmd.Args[1:], errors.Join(err, h.cmd.Wait()))
 	}
 	return nil
 }

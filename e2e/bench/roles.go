@@ -30,6 +30,10 @@ func role(args []string) error {
 		return jetstreamSend(args[1], number(args[2]))
 	case "jetstream-work":
 		return jetstreamWork(args[1], number(args[2]))
+	case "redis-read":
+		return redisRead(args[1], number(args[2]))
+	case "redis-length":
+		return redisLength(args[1], args[2], number(args[3]))
 	case "copy":
 		return copyLines(args[1], args[2])
 	}

@@ -36,14 +36,21 @@ func (b *bench) subjects() []subject {
 		if s.peer && b.noPeers {
 			continue
 		}
-		for only := range strings.SplitSeq(b.only, ",") {
-			if strings.HasPrefix(s.name, only) {
-				wanted = append(wanted, s)
-				break
-			}
+		if b.chosen(s) {
+			wanted = append(wanted, s)
 		}
 	}
 	return wanted
+}
+
+// chosen is whether a subject was asked for.
+func (b *bench) chosen(s subject) bool {
+	for only := range strings.SplitSeq(b.only, ",") {
+		if strings.HasPrefix(s.name, only) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *bench) copy(_ string, port, _ int) (args, env []string, err error) {

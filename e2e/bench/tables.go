@@ -18,6 +18,8 @@ func (b *bench) tables() string {
 	b.diskTable(&out)
 	b.workTable(&out)
 	b.natsTable(&out)
+	b.redisTable(&out)
+	b.zmqTable(&out)
 	b.goalTable(&out)
 	return out.String()
 }
