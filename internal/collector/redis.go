@@ -20,6 +20,7 @@ func (t *redisTable) open(ctx context.Context, s *server, _ int) (*listener, err
 			return nil, err
 		}
 		in := t.input(s, client)
+		in.Streams.Consumer = cmp.Or(t.Consumer, "fanin-"+s.sink.Status().Log) // no two collectors may share one
 		l.serve, l.shutdown, l.trouble = in.Serve, in.Shutdown, in.Trouble
 	}
 	if t.Output == nil {
@@ -45,8 +46,7 @@ func (t *redisTable) input(s *server, client *redisconn.Client) *redisin.Input {
 		Lines:    redisin.LineOptions{Host: t.Host, MaxLine: int(config.OrZero(t.MaxLine))},
 		Channels: redisin.ChannelOptions{Names: t.Channels, Pending: int(config.OrZero(t.Pending))},
 		Streams: redisin.StreamOptions{Keys: t.Streams, Name: t.Name, Group: t.Group,
-			Consumer: cmp.Or(t.Consumer, "fanin-"+s.sink.Status().Log), // no two collectors may share one
-			Message:  config.Or(t.Message, "message")},
+			Message: config.Or(t.Message, "message")},
 		Lists: redisin.ListOptions{Keys: t.Lists},
 	}
 }
