@@ -133,11 +133,40 @@ func TestReadmeNATS(t *testing.T) {
 	}
 }
 
+// What the README says of Redis and ZeroMQ works, as it stands there.
+func TestReadmeRedis(t *testing.T) {
+	for _, tool := range []string{"redis-server", "redis-cli", "bash"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed: make setup", tool)
+		}
+	}
+	const python = "/usr/bin/python3"
+	if exec.Command(python, "-c", "import zmq").Run() != nil {
+		t.Skip("python3-zmq is not installed: make setup")
+	}
+	script := strings.Join(blocks(t, "README.md", "test redis"), "")
+	// Who types waits for the server, and looks whether the lines are there.
+	const begun = "--save '' &\n"
+	script = strings.Replace(script, begun, begun+"until redis-cli -p 6379 ping; do sleep 0.05; done\n", 1)
+	script = strings.Replace(script, "fanin-collector verify", "until grep -q 'logs: hello$' all.log && grep -q 'zmq: hello again$' all.log; do sleep 0.05; done\nfanin-collector verify", 1)
+	script = strings.ReplaceAll(script, "python3 ", python+" ")
+	for _, port := range []string{"6379", "5557"} {
+		script = strings.ReplaceAll(script, port, freePort(t))
+	}
+	out, err := shell(t, t.TempDir(), script)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if !strings.Contains(out, ": ok: 2 lines") {
+		t.Errorf("verify does not say ok:\n%s", out)
+	}
+}
+
 // The documents' configuration files are right, each for its program.
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
 	found := 0
-	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md", "docs/redis.md"} {
+	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md", "docs/patterns.md", "docs/redis.md"} {
 		b, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
