@@ -1,6 +1,7 @@
 package zmtp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ type beat struct {
 	patient time.Duration // how long the peer wants us to wait for it, 0: it does not say
 	next    time.Time     // of the next PING
 	asked   time.Time     // of the first PING since the peer was heard; zero: none
+	last    time.Time     // of the peer's last PING
+	theirs  time.Duration // the shortest time between two of its PINGs, 0: not known
 }
 
 // begin starts the heartbeats of a connection.
@@ -49,19 +52,27 @@ func (b *beat) stop() {
 	}
 }
 
-// pinged notes the time to live of a PING: the peer wants the connection to end if nothing
-// arrives for so long.
+// shortGap is less than peers leave between PINGs: those that are closer waited to be read.
+const shortGap = 100 * time.Millisecond
+
+// pinged notes a PING. With a time to live the peer wants the connection to end if nothing of it
+// arrives for so long. It expects something of us as often as it sends PINGs, also while the
+// caller is busy and none is read.
 func (b *beat) pinged(ttl time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.patient = ttl
-	if ttl > 0 && b.timer == nil && !b.ended {
-		b.timer = time.AfterFunc(ttl, b.tick)
+	now := time.Now()
+	if gap := now.Sub(b.last); !b.last.IsZero() && gap >= shortGap && (b.theirs == 0 || gap < b.theirs) {
+		b.theirs = gap
+	}
+	b.last, b.patient = now, ttl
+	if first := cmp.Or(ttl, b.theirs); first > 0 && b.timer == nil && !b.ended {
+		b.timer = time.AfterFunc(first, b.tick)
 	}
 }
 
 // tick ends the connection if the peer has been silent for too long, or sends a PING if it is
-// time for one.
+// time for one, or if the caller is busy and the peer waits for an answer.
 func (b *beat) tick() {
 	now := time.Now()
 	b.mu.Lock()
@@ -78,9 +89,10 @@ func (b *beat) tick() {
 			b.asked = now
 		}
 	}
+	busy := b.theirs > 0 && since.IsZero()
 	b.rearm(now, since)
 	b.mu.Unlock()
-	if due {
+	if due || busy {
 		b.c.ping(b.ttl[:])
 	}
 }
@@ -107,6 +119,9 @@ func (b *beat) rearm(now, since time.Time) {
 		if !b.asked.IsZero() && !since.After(b.asked) {
 			wait = min(wait, b.asked.Add(b.timeout).Sub(now))
 		}
+	}
+	if b.theirs > 0 {
+		wait = min(wait, b.theirs)
 	}
 	if b.patient > 0 {
 		rest := b.patient

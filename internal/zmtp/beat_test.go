@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,33 @@ func TestHeartbeatBusy(t *testing.T) {
 		case err := <-end:
 			t.Errorf("it ended: %v", err)
 		default:
+		}
+	})
+}
+
+// A peer that sends PINGs gets something as often while the caller is busy and answers none.
+func TestHeartbeatWhileBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		peer, c := quietPeer(t, &Options{Type: Pull})
+		c.SetReadDeadline(time.Now().Add(2500 * time.Millisecond))
+		end := receiveAll(c)
+		b := make([]byte, 100)
+		for range 2 {
+			time.Sleep(time.Second)
+			peer.Write(appendCommand(nil, ping, []byte{0, 0}))
+			peer.Read(b)
+		}
+		if err := <-end; !os.IsTimeout(err) {
+			t.Fatal(err)
+		}
+		start := time.Now() // from now on nobody receives
+		for range 5 {
+			if n, err := peer.Read(b); err != nil || string(b[:n]) != "\x04\x07\x04PING\x00\x00" {
+				t.Fatalf("%q, %v", b[:n], err)
+			}
+		}
+		if d := time.Since(start); d != 4500*time.Millisecond {
+			t.Errorf("5 PINGs took %v", d)
 		}
 	})
 }

@@ -68,6 +68,36 @@ func addCurveSeeds(f *testing.F, t SocketType) {
 	f.Add(appendProperty(metadata, "X-Large", string(make([]byte, 1500))), -1)
 }
 
+// begun is a client's side of a CURVE handshake after WELCOME.
+type begun struct {
+	pair   keyPair
+	server Key // S'
+	cookie []byte
+	x      *box
+}
+
+// beginCurve sends HELLO and takes WELCOME; nil if the server did not answer.
+func beginCurve(t *testing.T, client *handshake, k *Curve) *begun {
+	t.Helper()
+	b := &begun{x: &box{send: newNonce(clientNonce), got: newNonce(serverNonce)}}
+	var err error
+	if b.pair, err = newKeyPair(); err != nil {
+		t.Fatal(err)
+	}
+	client.sendHello(b.pair, k, b.x)
+	data, err := client.expect(welcome)
+	if err != nil {
+		return nil
+	}
+	if b.server, b.cookie, err = openWelcome(data, b.pair, k); err != nil {
+		t.Fatal(err)
+	}
+	if b.x.key, err = precompute(b.server, b.pair.secret); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // FuzzCurveServer is a client with the right keys: HELLO and INITIATE have a changed byte, or any
 // metadata in the box.
 func FuzzCurveServer(f *testing.F) {
@@ -86,21 +116,8 @@ func FuzzCurveServer(f *testing.F) {
 			end()
 		}()
 		sent := 2 + 6 + helloSize
-		x := &box{send: newNonce(clientNonce), got: newNonce(serverNonce)}
-		pair, err := newKeyPair()
-		if err != nil {
-			t.Fatal(err)
-		}
-		client.sendHello(pair, clientKeys, x)
-		if data, err := client.expect(welcome); err == nil {
-			key, cookie, err := openWelcome(data, pair, clientKeys)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if x.key, err = precompute(key, pair.secret); err != nil {
-				t.Fatal(err)
-			}
-			client.sendInitiate(key, cookie, pair, clientKeys, x, metadata)
+		if b := beginCurve(t, client, clientKeys); b != nil {
+			client.sendInitiate(b.server, b.cookie, b.pair, clientKeys, b.x, metadata)
 			size := 9 + initiateHead + boxed + keySize + vouchSize + len(metadata)
 			sent += len(appendHeader(nil, 0, size)) + size
 			if at >= 0 && at < sent {

@@ -64,6 +64,7 @@ func TestBadHandshake(t *testing.T) {
 		{"identity", g + command(ready, metadata(appendProperty(nil, propertyIdentity, strings.Repeat("i", 256)))), Security{}, Malformed, "256"},
 		{"plain hello", plainGreeting + command(hello, "\x05u\x01p"), plain, Malformed, "HELLO"},
 		{"plain hello and more", plainGreeting + command(hello, "\x01u\x01pp"), plain, Malformed, "HELLO"},
+		{"plain user", plainGreeting + command(hello, "\x01v\x01p"), plain, Credentials, `"v"`},
 		{"plain password", plainGreeting + command(hello, "\x01u\x01q"), plain, Credentials, `"u"`},
 		{"curve hello", curveGreeting + command(hello, "\x01\x00"), curve, Malformed, "HELLO"},
 		{"curve hello of another server", curveGreeting + command(hello, "\x01\x00", strings.Repeat("\x09", helloSize-2)), curve, Credentials, "public key is"},

@@ -251,21 +251,22 @@ func TestLibzmqPull(t *testing.T) {
 	})
 }
 
+// XPUB is PUB that also tells of subscriptions.
 func TestLibzmqPub(t *testing.T) {
 	eachLibzmq(t, func(t *testing.T, weServe bool, ours Security, theirs orders) {
-		theirs.Type = "PUB"
-		theirs.Steps = [][]string{{"wait"}, {"send", "no", "x"}, {"send", "topic/a", "line"}, {"wait"}, {"send", "topic/b", "y"}, {"send", "no", "z"}, {"wait"}}
+		theirs.Type = "XPUB"
+		theirs.Steps = [][]string{{"recv"}, {"send", "no", "x"}, {"send", "topic/a", "line"},
+			{"recv"}, {"recv"}, {"send", "topic/b", "y"}, {"send", "no", "z"}, {"wait"}}
 		f, c := mustMeet(t, weServe, theirs, &Options{Type: Sub, Security: ours})
 		if err := c.Subscribe("topic"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(300 * time.Millisecond) // nothing tells when libzmq has taken a subscription
-		f.proceed()
+		f.want([]string{"\x01topic"})
 		wantFrames(t, c, []string{"topic/a", "line"})
 		c.Cancel("topic")
 		c.Subscribe("no")
-		time.Sleep(300 * time.Millisecond)
-		f.proceed()
+		f.want([]string{"\x00topic"})
+		f.want([]string{"\x01no"})
 		wantFrames(t, c, []string{"no", "z"})
 	})
 }
@@ -332,13 +333,12 @@ func TestLibzmq30(t *testing.T) {
 	c.Flush()
 	f.want([]string{"topic"})
 
-	f, c, err = meet(t, true, orders{Type: "PUB", Steps: [][]string{{"wait"}, {"send", "topic", "line"}, {"wait"}}}, &Options{Type: Sub}, 0)
+	f, c, err = meet(t, true, orders{Type: "XPUB", Steps: [][]string{{"recv"}, {"send", "topic", "line"}, {"wait"}}}, &Options{Type: Sub}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.Subscribe("topic")
-	time.Sleep(300 * time.Millisecond)
-	f.proceed()
+	f.want([]string{"\x01topic"})
 	wantFrames(t, c, []string{"topic", "line"})
 }
 
@@ -350,16 +350,17 @@ func TestLibzmqHeartbeat(t *testing.T) {
 			theirs := orders{Type: "PUSH", Steps: [][]string{{"wait"}, {"send", "still here"}, {"monitor"}, {"monitor"}}}
 			o := &Options{Type: Pull}
 			if who == "they" {
-				theirs.Options = map[string]any{"HEARTBEAT_IVL": 50, "HEARTBEAT_TIMEOUT": 200, "HEARTBEAT_TTL": 300}
+				theirs.Options = map[string]any{"HEARTBEAT_IVL": 100, "HEARTBEAT_TIMEOUT": 1000, "HEARTBEAT_TTL": 1500}
 			} else {
-				o.Heartbeat, o.HeartbeatTimeout, o.HeartbeatTTL = 50*time.Millisecond, 200*time.Millisecond, 300*time.Millisecond
+				o.Heartbeat, o.HeartbeatTimeout, o.HeartbeatTTL = 100*time.Millisecond, time.Second, 1500*time.Millisecond
 			}
 			f, c := mustMeet(t, true, theirs, o)
-			c.SetReadDeadline(time.Now().Add(time.Second)) // five times as long as either timeout
+			c.SetReadDeadline(time.Now().Add(2500 * time.Millisecond)) // longer than either timeout
 			if _, err := c.Receive(); !os.IsTimeout(err) {
 				t.Fatalf("%v; want the read deadline", err)
 			}
 			c.SetReadDeadline(time.Time{})
+			time.Sleep(2500 * time.Millisecond) // the caller is busy: nothing is read for as long
 			f.proceed()
 			wantFrames(t, c, []string{"still here"})
 			f.want("succeeded")
