@@ -42,14 +42,14 @@ func CursorKey(list string) (string, error) {
 	return key, nil
 }
 
-// script appends ARGV[4] and all that follow to the list KEYS[1] if the cursor KEYS[2] is
+// pusher appends ARGV[4] and all that follow to the list KEYS[1] if the cursor KEYS[2] is
 // ARGV[1], and sets the cursor to ARGV[2]. If the list is then longer than ARGV[3], which is
 // 0 for no bound, its beginning is removed. It returns how many elements that were; or the
 // cursor, if it is another one.
 //
 // A script that fails is not undone, so what may be refused comes first: the wrong type of a
 // key, and commands that an ACL does not allow.
-const script = `local at = redis.call('GET', KEYS[2]) or ''
+const pusher = `local at = redis.call('GET', KEYS[2]) or ''
 if at ~= ARGV[1] then return at end
 local most = tonumber(ARGV[3])
 if most > 0 then redis.call('LTRIM', KEYS[1], 0, -1) end
@@ -120,26 +120,16 @@ func (l *list) add(ctx context.Context, c *redisconn.Conn, has state, lines []ca
 	last := &lines[len(lines)-1]
 	cursor := l.cursorAt(last)
 	c.Begin(8 + len(lines))
-	for _, part := range []string{"EVAL", script, "2", l.name, l.cursor(), has.cursor, cursor} {
+	for _, part := range []string{"EVAL", pusher, "2", l.name, l.cursor(), has.cursor, cursor} {
 		c.Add(part)
 	}
 	c.AddInt(l.maxLen)
 	for i := range lines {
 		c.AddBytes(lines[i].Text)
 	}
-	if err := c.Send(ctx); err != nil {
+	n, err := evaluated(ctx, c)
+	if err != nil {
 		return state{}, err
-	}
-	v, err := c.Receive(ctx, 0)
-	switch {
-	case err != nil:
-		return state{}, err
-	case v.IsText():
-		return state{}, errChanged
-	}
-	n, ok := v.Int()
-	if !ok {
-		return state{}, unexpected("EVAL", v)
 	}
 	l.trimmed.Add(uint64(n))
 	return state{at: position(last.ID), owner: l.log, cursor: cursor}, nil

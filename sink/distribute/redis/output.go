@@ -3,8 +3,8 @@
 //
 //	group "redis" -> carry.Loop -> Output.send -> stream | list -> redisconn.Conn
 //
-// What makes a repeat harmless is stored at the server itself, in the same transaction as
-// the lines: how far the target has the log. For a stream that is the id of its last entry,
+// What makes a repeat harmless is stored at the server itself, by the same script as the
+// lines: how far the target has the log. For a stream that is the id of its last entry,
 // GENERATION-OFFSET, which is the position of a line; for a list it is a second key. So after
 // any kill, of either side, the output asks the target, and continues behind that.
 //
@@ -13,8 +13,8 @@
 //  1. Lines come in the order of the log, and one delivery at a time: the group's key is
 //     "log". A line that is handed out again precedes all that follow it. So what is not
 //     behind the target's last line is in the target.
-//  2. Lines are added in a transaction that the server discards if the target has changed
-//     since it was looked at: all lines of it are added, or none is.
+//  2. Lines are added by a script that first compares how far the target has the log with
+//     what the output knows: all lines of it are added, or none is.
 //  3. A target counts as ours only if its last entry names this log, and is the line that
 //     the log has at this position. Else nothing is sent.
 //
@@ -75,8 +75,8 @@ type course struct {
 	back   sink.Position // the same, while a delivery from before may still come
 }
 
-// The bounds of a delivery, and so of a transaction. A delivery has 128 KiB of text at most,
-// so that a server answers soon.
+// The bounds of a delivery, and so of what a script does at once, while the server does nothing
+// else. A delivery has 128 KiB of text at most.
 const batch = 4096
 
 func (o *Output) setUp() {

@@ -178,6 +178,50 @@ func TestConsumers(t *testing.T) {
 	}
 }
 
+// TestBusyConsumers: consumers that remove entries all the time, while lines are added, do not
+// hold the output up.
+func TestBusyConsumers(t *testing.T) {
+	s := redistest.New(t)
+	var log bytes.Buffer
+	h := open(t, t.TempDir(), s, func(o *Output) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	var taken []string
+	done := make(chan struct{})
+	go func() { // ends when it has all lines
+		defer close(done)
+		c, err := s.Client().Dial(context.Background(), "")
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for len(taken) < 20_000 {
+			v, err := c.Do(context.Background(), "XRANGE", "fanin", "-", "+", "COUNT", "20")
+			if err != nil {
+				return
+			}
+			remove := []string{"XDEL", "fanin"}
+			for _, e := range v.All() {
+				taken = append(taken, e.At(1).Get("message").String())
+				remove = append(remove, e.At(0).String())
+			}
+			if len(remove) > 2 {
+				c.Do(context.Background(), remove...)
+			}
+		}
+	}()
+	for range 200 {
+		h.put(100)
+	}
+	h.finished()
+	<-done
+	h.stop()
+	if strings.Join(taken, "\n") != strings.Join(h.lines, "\n") {
+		t.Errorf("consumers got %d lines, want %d", len(taken), len(h.lines))
+	}
+	if strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("the output was held up:\n%s", log.String())
+	}
+}
+
 // TestFailures: whatever the server cannot do, the output waits, says what to do, and loses
 // and doubles nothing.
 func TestFailures(t *testing.T) {

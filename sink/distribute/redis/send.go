@@ -42,10 +42,6 @@ func (o *Output) carry(ctx context.Context, lines []carry.Line) error {
 			return o.explain(err)
 		}
 		o.has = has
-		if last := lastOf(rest); has.at != last { // it was changed right behind the transaction
-			o.drop()
-			o.has.at = last
-		}
 	}
 	for i := known; i < len(lines); i++ {
 		lines[i].Carried()

@@ -14,7 +14,7 @@ import (
 func TestLeastRights(t *testing.T) {
 	both(t, func(t *testing.T, change func(*Output)) {
 		s := redistest.New(t)
-		rights := []string{"~fanin", "+xadd", "+xinfo", "+watch", "+multi", "+exec"}
+		rights := []string{"~fanin", "+eval", "+xadd", "+xinfo"}
 		if o := new(Output); func() bool { change(o); return o.List != "" }() {
 			rights = []string{"~fanin", "~{fanin}:fanin", "+eval", "+get", "+set", "+rpush", "+ltrim"}
 		}

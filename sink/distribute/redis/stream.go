@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,22 +24,13 @@ import (
 //	time      as the file shows it: RFC 3339, in UTC, with microseconds
 //	message   the text of the line, as in the file
 //
-// Lines are added by these commands, which are sent together:
-//
-//	MULTI
-//	XADD NAME GENERATION-OFFSET log ... host ... source ... time ... message ...    for each line
-//	EXEC                 null if the stream was changed since the WATCH before
-//	WATCH NAME           for the next time
-//	XINFO STREAM NAME    what it has from now on
-//
-// The transaction is also what makes it fast where each write is synced: the server reads a
-// client's commands in pieces of 16 KiB, and would sync after each piece.
+// One script compares the last id and adds the lines: all of them, or none.
 type stream struct {
 	name   string
 	log    string
 	maxLen int64
 	parts  func(line []byte) line.Fields
-	id     []byte // of the entry that is being added
+	id     []byte // of the entry that was appended last
 }
 
 // String names it in messages.
@@ -48,29 +38,41 @@ func (s *stream) String() string { return "stream " + s.name }
 
 func (s *stream) key() string { return s.name }
 
-// look watches the stream, and asks for its last entry.
+// appender adds lines to the stream KEYS[1] if its last id is ARGV[1]: for each line five of
+// ARGV[4] and all that follow, which are id, host, source, time and message. ARGV[2] is the id
+// of the log. With the last line, the stream is shortened to about ARGV[3] entries; 0 for no
+// bound. It returns 1; or the last id, if it is another one.
+//
+// The comparison is what makes a refused id impossible: no other program can have added an
+// entry in between. Consumers may have removed some, which does not matter. That it is one
+// command is also what makes it fast where each write is synced: the server reads what a client
+// sends in pieces of 16 KiB, and syncs after the commands of each.
+const appender = `local at, info = '0-0', redis.pcall('XINFO', 'STREAM', KEYS[1])
+if info.err and not string.find(info.err, 'no such key', 1, true) then return info end
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then at = info[i + 1] end
+end
+if at ~= ARGV[1] then return at end
+local log, most, last = ARGV[2], tonumber(ARGV[3]), #ARGV - 4
+for i = 4, #ARGV, 5 do
+  if most > 0 and i == last then
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', most, ARGV[i], 'log', log, 'host', ARGV[i + 1], 'source', ARGV[i + 2],
+      'time', ARGV[i + 3], 'message', ARGV[i + 4])
+  else
+    redis.call('XADD', KEYS[1], ARGV[i], 'log', log, 'host', ARGV[i + 1], 'source', ARGV[i + 2],
+      'time', ARGV[i + 3], 'message', ARGV[i + 4])
+  end
+end
+return 1`
+
+// look asks for the last entry.
 func (s *stream) look(ctx context.Context, c *redisconn.Conn) (state, error) {
-	s.appendLook(c)
-	if err := c.Send(ctx); err != nil {
-		return state{}, err
-	}
-	return s.looked(ctx, c)
-}
-
-func (s *stream) appendLook(c *redisconn.Conn) {
-	c.Command("WATCH", s.name)
-	c.Command("XINFO", "STREAM", s.name)
-}
-
-// looked reads the replies to appendLook.
-func (s *stream) looked(ctx context.Context, c *redisconn.Conn) (state, error) {
-	_, err := c.Receive(ctx, 0)
-	v, err2 := c.Receive(ctx, 0)
+	v, err := c.Do(ctx, "XINFO", "STREAM", s.name)
 	var refused *redisconn.ServerError
-	if errors.As(err2, &refused) && err == nil && strings.Contains(refused.Text, "no such key") {
-		return state{}, nil
+	if errors.As(err, &refused) && strings.Contains(refused.Text, "no such key") {
+		return state{cursor: "0-0"}, nil
 	}
-	if err = errors.Join(err, err2); err != nil {
+	if err != nil {
 		return state{}, err
 	}
 	return s.state(v)
@@ -82,6 +84,7 @@ func (s *stream) state(v redisconn.Value) (st state, err error) {
 	if st.at, err = parseID(id); err != nil {
 		return st, err
 	}
+	st.cursor = id
 	entry := v.Get("last-entry")
 	fields := entry.At(1)
 	switch {
@@ -114,68 +117,25 @@ func parseID(id string) (at sink.Position, err error) {
 	return at, nil
 }
 
-// add adds lines in one transaction.
-func (s *stream) add(ctx context.Context, c *redisconn.Conn, _ state, lines []carry.Line) (state, error) {
-	c.Command("MULTI")
+// add adds lines.
+func (s *stream) add(ctx context.Context, c *redisconn.Conn, has state, lines []carry.Line) (state, error) {
+	c.Begin(7 + 5*len(lines))
+	for _, part := range []string{"EVAL", appender, "1", s.name, has.cursor, s.log} {
+		c.Add(part)
+	}
+	c.AddInt(s.maxLen)
 	for i := range lines {
-		s.appendEntry(c, &lines[i], s.maxLen > 0 && i == len(lines)-1)
-	}
-	c.Command("EXEC")
-	s.appendLook(c)
-	if err := c.Send(ctx); err != nil {
-		return state{}, err
-	}
-	var refused error // why a command was not queued
-	for range len(lines) + 1 {
-		if _, err := c.Receive(ctx, 0); err != nil && refused == nil {
-			refused = err
+		l := &lines[i]
+		s.id = strconv.AppendUint(s.id[:0], l.ID.Generation, 10)
+		s.id = strconv.AppendInt(append(s.id, '-'), l.ID.Offset, 10)
+		c.AddBytes(s.id)
+		f := s.parts(l.Text)
+		for _, field := range [][]byte{f.Host, f.Source, f.Time, f.Body} {
+			c.AddBytes(field)
 		}
 	}
-	v, err := c.Receive(ctx, 0)
-	switch {
-	case refused != nil:
-		return state{}, refused
-	case err != nil:
+	if _, err := evaluated(ctx, c); err != nil {
 		return state{}, err
-	case v.IsNull():
-		return state{}, errChanged
-	case v.Len() != len(lines):
-		return state{}, unexpected("EXEC", v)
 	}
-	for _, e := range v.All() {
-		if err := e.Err(); err != nil {
-			return state{}, err
-		}
-	}
-	return s.looked(ctx, c)
-}
-
-// appendEntry appends the command that adds a line; with trim, it shortens the stream.
-func (s *stream) appendEntry(c *redisconn.Conn, l *carry.Line, trim bool) {
-	s.id = strconv.AppendUint(s.id[:0], l.ID.Generation, 10)
-	s.id = strconv.AppendInt(append(s.id, '-'), l.ID.Offset, 10)
-	f := s.parts(l.Text)
-	if trim {
-		c.Begin(16)
-	} else {
-		c.Begin(13)
-	}
-	c.Add("XADD")
-	c.Add(s.name)
-	if trim {
-		c.Add("MAXLEN")
-		c.Add("~")
-		c.AddInt(s.maxLen)
-	}
-	c.AddBytes(s.id)
-	c.Add("log")
-	c.Add(s.log)
-	c.Add("host")
-	c.AddBytes(f.Host)
-	c.Add("source")
-	c.AddBytes(f.Source)
-	c.Add("time")
-	c.AddBytes(f.Time)
-	c.Add("message")
-	c.AddBytes(bytes.TrimSuffix(f.Body, []byte{'\n'}))
+	return state{at: lastOf(lines), owner: s.log, cursor: string(s.id)}, nil
 }

@@ -17,7 +17,7 @@ type target interface {
 	String() string
 	// key is in the slot of a Cluster where all of it is.
 	key() string
-	// look asks the server what the target has. The next add is discarded if that changes.
+	// look asks the server what the target has.
 	look(ctx context.Context, c *redisconn.Conn) (state, error)
 	// add adds lines, all or none, to a target that has what the state says, and returns what
 	// it has then. If that changed since, it adds none and returns errChanged.
@@ -33,7 +33,7 @@ type state struct {
 	owner string        // the log that its last entry names, or what else is there; "": nothing is left that could tell
 	// same reports whether the last entry is this line of the log; nil: nothing is left that could tell.
 	same   func(line []byte) bool
-	cursor string // of a list: the text of it
+	cursor string // the same as at, as the server has it
 }
 
 // lastOf returns the position of the last of some lines.
@@ -51,4 +51,24 @@ func behind(l *carry.Line) sink.Position {
 // unexpected is the error of a reply that the server should never send.
 func unexpected(command string, v redisconn.Value) error {
 	return &redisconn.ProtocolError{Text: fmt.Sprintf("the server answers %s with %.80q", command, v.String())}
+}
+
+// evaluated sends a script, and returns the number that it returns. A text is what the target
+// has instead of what was expected.
+func evaluated(ctx context.Context, c *redisconn.Conn) (int64, error) {
+	if err := c.Send(ctx); err != nil {
+		return 0, err
+	}
+	v, err := c.Receive(ctx, 0)
+	switch {
+	case err != nil:
+		return 0, err
+	case v.IsText():
+		return 0, errChanged
+	}
+	n, ok := v.Int()
+	if !ok {
+		return 0, unexpected("EVAL", v)
+	}
+	return n, nil
 }
