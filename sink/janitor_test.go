@@ -50,9 +50,8 @@ func TestCompression(t *testing.T) {
 		if err != nil || int64(len(out)) != g.Size || !strings.Contains(string(out), " web app: line ") {
 			t.Errorf("zcat %s: %d bytes, %v; want %d", g.Name, len(out), err, g.Size)
 		}
-		if _, err := os.Stat(strings.TrimSuffix(path, ".gz")); err == nil {
-			t.Errorf("%s is still there beside its archive", g.Name)
-		}
+		// It is removed after the catalog has the archive durably.
+		waittest.Until(t, "the removal of the file beside its archive", func() bool { return !exists(strings.TrimSuffix(path, ".gz")) })
 	}
 	s.Checkpoint(context.Background())
 	r, err := Verify(context.Background(), s.Path, "")

@@ -70,7 +70,7 @@ func (f *redisFlood) number() (int, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(line, ":")))
 	if err != nil {
-		return 0, fmt.Errorf("Redis answers %q", line)
+		return 0, fmt.Errorf("the Redis server answers %q", line)
 	}
 	return n, nil
 }
