@@ -1,3 +1,5 @@
+//go:build !race
+
 package zmtp
 
 import (
@@ -72,7 +74,7 @@ func gather(t *testing.T, n int, o *Options, sent func(nc net.Conn)) (c *crowd, 
 }
 
 // A peer costs 8 KiB at most before its handshake is complete, and 64 KiB after, its goroutine's
-// stack included.
+// stack included. With the race detector everything costs more.
 func TestMemoryPerPeer(t *testing.T) {
 	const n = 200
 	secret, public := newSecret(t)
