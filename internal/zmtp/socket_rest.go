@@ -32,7 +32,7 @@ type restConn struct {
 
 const (
 	restTime  = 2 * time.Second
-	quietTime = 100 * time.Millisecond // a peer that is silent for so long sends nothing more
+	quietTime = 250 * time.Millisecond // a peer that is silent for so long sends nothing more
 )
 
 var past = time.Unix(1, 0)
