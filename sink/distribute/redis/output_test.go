@@ -263,7 +263,7 @@ func TestServerKilled(t *testing.T) {
 		}
 		for i := range rounds {
 			for range 20 {
-				h.put(50 * (1 + i%7))
+				h.put(15 * (1 + i%7))
 			}
 			s.Kill()
 			h.put(10)
