@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"fanin/internal/redisconn"
+	"fanin/internal/retry"
 )
 
 // streamInfo is what the server counts of a stream.
@@ -48,6 +50,8 @@ type serverCount struct {
 	suspect bool       // the stream does not continue what was read: see compare
 	shared  bool       // several consumers have the group, so numbers are not the server's
 	unknown bool       // it was logged that the server does not count
+
+	reported time.Time // when entries that are missing were reported
 }
 
 // passed reports whether the entry in question comes before id.
@@ -117,9 +121,13 @@ func (s *streamReader) settle(ctx context.Context) error {
 		c.suspect = true
 		return errAgain
 	}
+	if time.Since(c.reported) < retry.LogEvery {
+		return nil // the next time
+	}
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
+	c.reported = time.Now()
 	p.number = counted | c.at.added
 	s.reportMissed(c.at.added-have, c.at.last)
 	return s.rewind()
