@@ -61,7 +61,7 @@ const counted = 1 << 46
 func newStreamReader(n *Input, key string) *streamReader {
 	return &streamReader{n: n, stream: key, source: sourceOf(key),
 		counts: n.Inputs.New("redis-stream", counters.Sequence), block: new(block), spare: new(block),
-		outcome: make(chan error, 1), requests: requests{count: firstCount}}
+		outcome: make(chan error, 1), requests: requests{count: firstCount, most: mostCount}}
 }
 
 func (s *streamReader) part() string { return "stream " + s.stream }

@@ -13,10 +13,9 @@ import (
 // streamInfo is what the server counts of a stream.
 type streamInfo struct {
 	last, first streamID // the last id that was ever given, and the first entry that is there
-	deleted     streamID // the largest id that was deleted, other than by trimming
 	length      uint64   // entries that are there
 	added       uint64   // entries that were ever added
-	counts      bool     // the server knows added and deleted: Redis from 7.0 on does
+	counts      bool     // the server knows added: Redis from 7.0 on does
 }
 
 // parseInfo reads the reply to XINFO STREAM.
@@ -28,10 +27,9 @@ func parseInfo(v redisconn.Value) (i streamInfo, err error) {
 	}
 	i.last, i.length = last, uint64(length)
 	i.first, _ = parseID(v.Get("first-entry").At(0).Bytes())
-	added, ok1 := v.Get("entries-added").Int()
-	deleted, ok2 := parseID(v.Get("max-deleted-entry-id").Bytes())
-	if i.counts = ok1 && ok2 && added >= length; i.counts {
-		i.added, i.deleted = uint64(added), deleted
+	added, ok := v.Get("entries-added").Int()
+	if i.counts = ok && added >= length; i.counts {
+		i.added = uint64(added)
 	}
 	return i, nil
 }

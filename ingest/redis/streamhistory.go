@@ -16,7 +16,7 @@ func (s *streamReader) prepare(ctx context.Context, up func()) error {
 		return err
 	}
 	s.server.open = false
-	s.requests = requests{count: s.requests.count}
+	s.requests.begin()
 	info, err := s.info(ctx)
 	switch {
 	case noKey(err):
@@ -140,28 +140,25 @@ func (s *streamReader) reportReset(what string, info *streamInfo) {
 }
 
 // isSame reports whether the stream on the server begins as the one in the log did, of which it
-// does not have the latest entry. Of the few entries that the log remembers, it may have one:
-// then it does. Those within it may be missing, or fewer may have been removed from it than were
-// read before: then it is another one. If nothing tells, its ids decide: a clock gave them, so
-// smaller ones are older ones, and in the log; or a writer counts from the beginning again.
+// does not have the latest entry. It does if it has one of the few entries that the log
+// remembers. It is another one if fewer entries were removed from it than the log has of those
+// before it. If nothing tells, its ids decide: a clock gave them, so smaller ones are older ones,
+// and in the log; or a writer counts from the beginning again.
 func (s *streamReader) isSame(ctx context.Context, info *streamInfo) (bool, error) {
 	if s.position.last.compare(info.first) < 0 {
 		return false, nil // everything in it is new
 	}
-	other := false
 	for _, e := range slices.Backward(s.sequence.Trail()) {
 		id := idOf(e.Witness)
-		if id.compare(info.first) < 0 {
-			other = other || info.counts && e.Number&counted != 0 && e.Number&^counted > info.added-info.length
-			continue
+		switch {
+		case id.compare(info.last) > 0 || !id.fits():
+		case id.compare(info.first) >= 0:
+			if there, err := s.has(ctx, id); there || err != nil {
+				return there, err
+			}
+		case info.counts && e.Number&counted != 0 && e.Number&^counted > info.added-info.length:
+			return false, nil
 		}
-		if id.compare(info.last) > 0 || !id.fits() {
-			continue
-		}
-		if there, err := s.has(ctx, id); there || err != nil {
-			return there, err
-		}
-		other = other || info.counts && id.compare(info.deleted) > 0
 	}
-	return !other && !s.server.absent && info.last.clocked(), nil
+	return !s.server.absent && info.last.clocked(), nil
 }

@@ -13,6 +13,8 @@ import (
 // Before it go acknowledgements, and a question for the server's counts now and then.
 type requests struct {
 	count   int      // entries to ask for
+	most    int      // of them, since a reply was too large
+	calm    int      // replies since then, see adapt
 	cursor  streamID // plain: behind this id; pending: behind this one of the pending entries
 	pending bool     // a group's entries that were delivered to this consumer come first
 
@@ -29,15 +31,25 @@ const (
 	mostAcks   = 1000    // ids in one XACK
 )
 
-// fewer asks for fewer entries: a reply was too large.
-func (r *requests) fewer() { r.count = max(r.count/4, 1) }
+// begin begins a session. What was learned of the size of entries stays.
+func (r *requests) begin() { *r = requests{count: r.count, most: r.most, calm: r.calm} }
 
-// adapt adapts the number of entries to the size of the last ones.
+// fewer asks for fewer entries: a reply was too large.
+func (r *requests) fewer() {
+	r.most, r.calm = max(r.count/2, 1), 0
+	r.count = max(r.count/4, 1)
+}
+
+// adapt adapts the number of entries to the size of the last ones. After a reply that was too
+// large, for which the size may not have been the reason, it becomes larger slowly.
 func (r *requests) adapt(entries, size int) {
+	if r.calm++; r.calm >= 64 {
+		r.most, r.calm = min(2*r.most, mostCount), 0
+	}
 	if entries < r.count && size < wantText {
 		return
 	}
-	r.count = max(1, min(2*r.count, wantText*entries/max(size, 1), mostCount))
+	r.count = max(1, min(2*r.count, wantText*entries/max(size, 1), r.most))
 }
 
 // again asks again for the entries behind an id: a reply was not used.
