@@ -76,7 +76,7 @@ func TestStreamLarge(t *testing.T) {
 				want += fmt.Sprintf("many %d\n", i)
 			}
 			c := collect(t, s, m, func(n *Input) { options(n); n.Client.MaxBulk = 500_000 })
-			waittest.Until(t, "all lines", func() bool { return len(c.text()) >= len(want) })
+			waittest.UntilEqual(t, "lines", strings.Count(want, "\n"), func() int { return int(c.Inputs.Of("redis-stream").Counts().Received) })
 			if c.text() != want || c.said() != "" {
 				t.Errorf("the log has %d bytes, want %d; it reported %s", len(c.text()), len(want), c.said())
 			}
