@@ -70,10 +70,10 @@ func (h *handshake) run(offer byte) (*box, error) {
 func (h *handshake) greet(offer byte) error {
 	ours := appendGreeting(nil, &h.o.Security, min(offer, minor))
 	now := greetingSize
-	h.hint = ": it may use another mechanism than " + h.o.Security.Mechanism()
+	hint := ": it may use another mechanism than " + h.o.Security.Mechanism()
 	if h.o.Security.Server {
 		now = mechanismAt
-		h.hint = ": both sides may be servers"
+		hint = ": both sides may be servers"
 	}
 	if err := h.write(ours[:now]); err != nil {
 		return err
@@ -84,6 +84,9 @@ func (h *handshake) greet(offer byte) error {
 		}
 		if len(h.in.bytes()) >= greetingSize {
 			break
+		}
+		if len(h.in.bytes()) >= signatureSize {
+			h.hint = hint
 		}
 		if err := h.in.fill(context.Background(), greetingSize); err != nil {
 			return err

@@ -38,6 +38,8 @@ func TestBadHandshake(t *testing.T) {
 		text   string
 	}{
 		{"nothing", "", Security{}, Ended, "closed the connection during the handshake"},
+		{"a signature alone", g[:signatureSize], Security{}, Ended, "another mechanism than NULL"},
+		{"a signature alone, to a server", g[:signatureSize], plain, Ended, "both sides may be servers"},
 		{"http", "GET / HTTP/1.1\r\n", Security{}, NotZMTP, "it seems to speak HTTP"},
 		{"tls", "\x16\x03\x01\x00", Security{}, NotZMTP, "TLS"},
 		{"garbage", "\x00\x01\x02garbage", Security{}, NotZMTP, `"\x00\x01\x02garbage"`},
@@ -87,6 +89,9 @@ func TestHandshakeTimeout(t *testing.T) {
 	_, b := link(t)
 	_, err := Handshake(context.Background(), b, &Options{Type: Pull, HandshakeTimeout: 20 * time.Millisecond})
 	wantReason(t, err, TimedOut)
+	if err == nil || err.Error() != "the peer did not complete the handshake within 20ms" {
+		t.Error(err)
+	}
 	_, b = link(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
