@@ -136,16 +136,17 @@ while True:
 				s.counted(t, "fanin_zmq_breaks_total", i+1)
 			}
 			waittest.UntilEqual(t, "peers", 1, s.socket.Peers)
-			s.stop()
 			s.counted(t, "fanin_zmq_breaks_total", breaks)
+			s.stop() // perhaps in the middle of a message, which is one more
+			made := ingesttest.Metric(t, s.Metrics, "fanin_zmq_breaks_total", strings.ToLower(string(kind)))
 			total := 0
 			for _, text := range s.notices {
 				n := 0
 				fmt.Sscanf(text, "BREAK n=%d unit=connections", &n)
 				total += n
 			}
-			if total != breaks {
-				t.Errorf("%d breaks are reported, want %d: %q", total, breaks, s.notices)
+			if total != made || made > breaks+1 {
+				t.Errorf("%d breaks are reported, and %d counted, want %d: %q", total, made, breaks, s.notices)
 			}
 		})
 	}
