@@ -50,8 +50,6 @@ type losses struct {
 }
 
 const (
-	// silence is how long a server may be silent before it is asked whether it is there.
-	silence = 5 * time.Second
 	// leaveTime is how long a server has to send what it had sent before a drain.
 	leaveTime = 2 * time.Second
 	// messageCost is what a message costs beside its text.
@@ -103,7 +101,7 @@ func (r *channelReader) run(ctx context.Context, conn *redisconn.Conn, up func()
 // receive subscribes, and receives messages. ready reports that the subscription was in
 // force.
 func (r *channelReader) receive(ctx context.Context, conn *redisconn.Conn, up func()) (ready bool, err error) {
-	conn.Listen(silence)
+	conn.Listen(r.n.Channels.Silence)
 	want := len(r.channels) + len(r.patterns)
 	if len(r.channels) > 0 { // before the patterns: see first
 		conn.Command(append([]string{"SUBSCRIBE"}, r.channels...)...)

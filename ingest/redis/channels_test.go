@@ -237,11 +237,8 @@ func TestChannelBreaks(t *testing.T) {
 
 // TestChannelFrozen: a server that keeps the connection and says nothing is noticed.
 func TestChannelFrozen(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes twice the time after which a silent server is asked")
-	}
 	s := redistest.New(t)
-	x := listen(t, s, nil, "app")
+	x := listen(t, s, func(n *Input) { n.Channels.Silence = 500 * time.Millisecond }, "app")
 	s.Freeze()
 	waittest.UntilEqual(t, "breaks", 1, func() int { return int(testutil.ToFloat64(x.Metrics.breaks)) })
 	s.Thaw()
@@ -250,12 +247,10 @@ func TestChannelFrozen(t *testing.T) {
 
 // TestChannelSilent: a connection on which nothing is published for long is kept.
 func TestChannelSilent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes longer than the time after which a silent server is asked")
-	}
 	s := redistest.New(t)
-	x := listen(t, s, nil, "app")
-	waittest.Until(t, "an answer to a PING", func() bool { return strings.Contains(s.Do("INFO", "commandstats"), "cmdstat_ping:calls=2") })
+	x := listen(t, s, func(n *Input) { n.Channels.Silence = time.Second }, "app")
+	s.Do("CONFIG", "RESETSTAT")
+	waittest.Until(t, "two PINGs", func() bool { return strings.Contains(s.Do("INFO", "commandstats"), "cmdstat_ping:calls=2") })
 	s.Do("PUBLISH", "app", "hello")
 	x.lines(t, 1)
 	if n := testutil.ToFloat64(x.Metrics.breaks); n != 0 {

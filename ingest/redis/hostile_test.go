@@ -45,10 +45,9 @@ func script(t *testing.T, answer func(w io.Writer)) *redisconn.Client {
 	return &redisconn.Client{Login: redisconn.Login{URLs: []string{"redis://" + ln.Addr().String()}}, Timeout: time.Second}
 }
 
-// heap is how much memory is in use.
+// heap is how much memory is in use, or was since the last collection.
 func heap() uint64 {
 	var m runtime.MemStats
-	runtime.GC()
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
@@ -128,7 +127,7 @@ func TestHugeMessage(t *testing.T) {
 		t.Skip("needs 2 GiB of memory, for the server")
 	}
 	s := redistest.New(t, "client-output-buffer-limit pubsub 0 0 0")
-	x := listen(t, s, nil, "app")
+	x := listen(t, s, func(n *Input) { n.Channels.Silence = time.Minute }, "app") // the server is busy meanwhile
 	s.Do("SETRANGE", "x", fmt.Sprint(512<<20-1), "x")
 	before, most := heap(), uint64(0)
 	s.Do("EVAL", "return redis.call('PUBLISH', 'app', redis.call('GET', 'x'))", "0")
@@ -144,7 +143,7 @@ func TestHugeMessage(t *testing.T) {
 	if _, _, dropped := x.counts(); dropped != 1 || x.noted("redis-long") != 1 {
 		t.Errorf("dropped %d, reported %d", dropped, x.noted("redis-long"))
 	}
-	if grown := int64(most) - int64(before); grown > 8<<20 {
+	if grown := int64(most) - int64(before); grown > 16<<20 {
 		t.Errorf("the heap grew by %d MiB", grown>>20)
 	}
 }

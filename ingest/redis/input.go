@@ -60,6 +60,9 @@ type LineOptions struct {
 type ChannelOptions struct {
 	Names   []string // channels, and patterns if they have one of *?[; the channel is the source of its lines
 	Pending int      // bytes of messages that wait; further ones are dropped, and counted; default 64 MiB
+	// Silence is how long the server may be silent before it is asked whether it is there, and
+	// then until the connection is given up; default 5 s.
+	Silence time.Duration
 }
 
 // StreamOptions are which streams are read.
@@ -91,6 +94,7 @@ func (n *Input) setUp() {
 		n.Lines.Host = cmp.Or(n.Lines.Host, "redis")
 		n.Lines.MaxLine = min(max(cmp.Or(n.Lines.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxLine)
 		n.Channels.Pending = cmp.Or(n.Channels.Pending, 64<<20)
+		n.Channels.Silence = cmp.Or(n.Channels.Silence, 5*time.Second)
 		n.wait = cmp.Or(n.wait, 2*time.Second)
 		n.Streams.Consumer = cmp.Or(n.Streams.Consumer, "fanin")
 		n.Client.Skipped = func(int64) { n.Metrics.skipped.Inc() }

@@ -157,9 +157,11 @@ func (s *Server) Client() *redisconn.Client {
 // Try does a command on a connection of its own, and returns its reply as redis-cli prints a
 // string or an integer, and the elements of a list as lines.
 func (s *Server) Try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	c, err := s.Client().Dial(ctx, "")
+	client := s.Client()
+	client.Timeout = time.Minute // a busy machine is no broken one
+	c, err := client.Dial(ctx, "")
 	if err != nil {
 		return "", err
 	}
