@@ -72,5 +72,6 @@ func TestWorstDays(t *testing.T) {
 	f("a fleet over NATS", func() (*scenario.Result, error) { return p.Fleet(1) })
 	f("Redis channel, overload", func() (*scenario.Result, error) { return p.RedisOverload(2) })
 	f("ZeroMQ SUB, overload", func() (*scenario.Result, error) { return p.ZMQOverload(2) })
+	f("ZeroMQ PUB, overload", func() (*scenario.Result, error) { return p.PubOverload(2) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

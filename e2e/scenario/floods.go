@@ -90,7 +90,7 @@ func (f *redisFlood) publish(from, to int) error {
 	go func() { // ends when all is sent, or with the connection
 		out := bufio.NewWriterSize(f.conn, 64<<10)
 		for i := from; i < to; i++ {
-			text := fmt.Sprintf("number %d %s", i, strings.Repeat("x", 80))
+			text := fmt.Sprintf("number %d %s", i, overloadText)
 			fmt.Fprintf(out, "*3\r\n$7\r\nPUBLISH\r\n$7\r\nnumbers\r\n$%d\r\n%s\r\n", len(text), text)
 		}
 		sent <- out.Flush()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"fanin/e2e/rig"
@@ -34,6 +35,9 @@ type flood interface {
 // overloadSize is how many messages are published while the disk is full: more than
 // the collector has memory for.
 const overloadSize = 150_000
+
+// overloadText comes behind the number of a message.
+var overloadText = strings.Repeat("x", 80)
 
 // overload fills the disk under the log while messages arrive, until the collector has
 // no memory for more, and then breaks the connection, n times. What it counts as lost
@@ -82,7 +86,7 @@ func (o *overload) round() error {
 	if err := o.disk.fill(); err != nil {
 		return err
 	}
-	if err := o.until("the disk to be full", func() (bool, error) {
+	if err := waitUntil("the disk to be full", func() (bool, error) {
 		st, err := o.c.Status()
 		return !st.Healthy, errors.Join(err, o.publish(1))
 	}); err != nil {
@@ -91,7 +95,7 @@ func (o *overload) round() error {
 	if err := errors.Join(o.publish(overloadSize), o.disk.free()); err != nil {
 		return err
 	}
-	if err := o.until("all of it to be written or counted", o.accounted); err != nil {
+	if err := waitUntil("all of it to be written or counted", o.accounted); err != nil {
 		return err
 	}
 	o.cuts++
@@ -104,14 +108,15 @@ func (o *overload) publish(n int) error {
 	return o.flood.publish(o.sent-n, o.sent)
 }
 
-func (o *overload) until(what string, done func() (bool, error)) error {
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+// waitUntil asks until something has happened.
+func waitUntil(what string, done func() (bool, error)) error {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		ok, err := done()
 		if ok || err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("waited in vain for %s: %d messages were sent", what, o.sent)
+	return fmt.Errorf("waited in vain for %s", what)
 }
 
 // accounted is whether each message was received, and written or dropped.

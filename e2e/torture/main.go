@@ -78,7 +78,8 @@ func trials(kills, cuts int) []trial {
 	}
 	list = append(list, trial{"nats-away-long", kills / 200, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(scenario.LongAway(), n) }})
 	list = append(list, trial{"redis-overload", kills / 20, (*scenario.Programs).RedisOverload},
-		trial{"zmq-overload", kills / 20, (*scenario.Programs).ZMQOverload})
+		trial{"zmq-overload", kills / 20, (*scenario.Programs).ZMQOverload},
+		trial{"zmq-pub-overload", kills / 20, (*scenario.Programs).PubOverload})
 	return append(list, trial{"nats-fleet", kills / 10, (*scenario.Programs).Fleet})
 }
 

@@ -36,10 +36,11 @@ if role == "publish":
         print("done", flush=True)
 else:
     socket = context.socket(zmq.SUB)
-    socket.rcvhwm = 10
     socket.subscribe("")
     socket.connect("tcp://127.0.0.1:" + port)
-    with open(sys.argv[3], "wb", buffering=0) as f:
+    with open(sys.argv[3], "wb") as f:
         while True:
             topic, line = socket.recv_multipart()
             f.write(line.split(b"number ")[1].split()[0] + b"\n")
+            if not socket.poll(0):
+                f.flush()
