@@ -20,6 +20,9 @@ type entryText struct {
 // entry becomes one line of JSON: names and values as strings, in their order.
 func (s *streamReader) text(fields redisconn.Value) (t entryText) {
 	s.line = s.line[:0]
+	if _, skipped := fields.Skipped(); skipped { // it has too many
+		return entryText{tooLarge: true}
+	}
 	if s.n.Streams.Message != "" {
 		found, wanted := false, false
 		for i, v := range fields.All() {

@@ -136,3 +136,16 @@ func TestSizeText(t *testing.T) {
 		}
 	}
 }
+
+// TestNoLogins: the line that is quoted below a mistake shows no login of an address.
+func TestNoLogins(t *testing.T) {
+	f, err := Parse("a.toml", "[agent]\nid = \"redis://app:s3cret@h\" # nats://u:s3cret@i, 'u:s3cret@i'\n", new(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Table("agent").Problem("id", "wrong")
+	got := f.Err().Error()
+	if strings.Contains(got, "s3cret") || !strings.Contains(got, `id = "redis://..........@h" # nats://........@i, '........@i'`) {
+		t.Errorf("it is printed as\n%s", got)
+	}
+}

@@ -34,7 +34,8 @@ func (c *Client) Dial(ctx context.Context, key string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*c.timeout())
+	// Each address has its own time, with that of the server that it names.
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Duration(len(all))*c.timeout())
 	defer cancel()
 	var failed []error
 	for _, a := range all {
@@ -81,7 +82,7 @@ func (c *Client) dial(ctx context.Context, a address, login bool) (*Conn, error)
 		nc, err = c.secure(ctx, nc, a)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("connect to the Redis server %s: %w", a, err)
+		return nil, &connError{fmt.Errorf("connect to the Redis server %s: %w", a, err)}
 	}
 	conn := newConn(c, nc, a.String())
 	if login {

@@ -202,7 +202,7 @@ func (c *Conn) fail(ctx context.Context, err error) error {
 	if ended := context.Cause(ctx); ended != nil {
 		err = ended
 	}
-	c.err = fmt.Errorf("the Redis server %s: %w", c.server, err)
+	c.err = &connError{fmt.Errorf("the Redis server %s: %w", c.server, err)}
 	c.nc.Close()
 	return c.err
 }

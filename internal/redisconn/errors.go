@@ -15,10 +15,18 @@ type ServerError struct {
 // Error is the text of the server.
 func (e *ServerError) Error() string { return "the server answers: " + e.Text }
 
+// newServerError makes a ServerError. Some servers repeat the arguments of a command that they
+// do not know, which may be AUTH with the password: these are left out.
 func newServerError(text string) *ServerError {
+	text, _, _ = strings.Cut(text, ", with args beginning with")
 	code, _, _ := strings.Cut(text, " ")
 	return &ServerError{Code: code, Text: text}
 }
+
+// connError is an error of the connection to a server, or of making one.
+type connError struct{ error }
+
+func (e *connError) Unwrap() error { return e.error }
 
 // Class is what an error means for the caller.
 type Class int
@@ -28,6 +36,7 @@ type Class int
 // finds it.
 const (
 	None         Class = iota // no error
+	Elsewhere                 // the error is none of a server
 	Away                      // the server does not answer, or the connection broke
 	Malformed                 // what answers does not speak the protocol, or breaks it
 	Loading                   // the server reads its data, or is otherwise not ready yet
@@ -43,7 +52,7 @@ const (
 	Other                     // any other answer
 )
 
-// Classify returns the class of an error of this package.
+// Classify returns the class of an error.
 func Classify(err error) Class {
 	var server *ServerError
 	switch {
@@ -55,8 +64,10 @@ func Classify(err error) Class {
 		return Malformed
 	case errors.As(err, new(*secretError)):
 		return NoAuth
+	case errors.As(err, new(*connError)):
+		return Away
 	}
-	return Away
+	return Elsewhere
 }
 
 func (e *ServerError) class() Class {
@@ -119,7 +130,7 @@ func (c Class) Remedy() string {
 	case OutOfMemory:
 		return "raise maxmemory of the server, remove keys, or set max_len"
 	case Moved:
-		return "set cluster = true, and name addresses of the Cluster in url"
+		return "a Cluster needs cluster = true, and its nodes in url; with that, wait until it has moved the key's slot"
 	case NoAuth:
 		return "correct user and password_file"
 	case NoPermission:

@@ -51,15 +51,30 @@ func (a address) local() bool {
 	return a.network == "unix" || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// shown is an address for a message, without anything that may be a login.
+func shown(raw string) string {
+	at := strings.LastIndexByte(raw, '@')
+	if at < 0 {
+		return raw
+	}
+	scheme, _, ok := strings.Cut(raw[:at], "://")
+	if ok {
+		scheme += "://"
+	} else {
+		scheme = ""
+	}
+	return scheme + "..." + raw[at:]
+}
+
 // parse reads one URL.
 func parse(raw string) (a address, err error) {
 	u, err := url.Parse(raw)
+	raw = shown(raw)
 	switch {
 	case err != nil:
-		return a, fmt.Errorf("invalid address %q: want redis://HOST:PORT", raw)
+		return a, fmt.Errorf("invalid address %q: want redis://HOST:PORT; a login is given by user and password_file", raw)
 	case u.User != nil:
-		return a, fmt.Errorf("the address of %s contains a user or a password: give user and password_file instead",
-			cmp.Or(u.Host, u.Path))
+		return a, fmt.Errorf("%q contains a user or a password: give user and password_file instead", raw)
 	case u.RawQuery != "" || u.Fragment != "":
 		return a, fmt.Errorf("%q: want redis://HOST:PORT/DB, without anything behind it", raw)
 	case u.Scheme == "unix" && u.Host == "" && len(u.Path) > 1:

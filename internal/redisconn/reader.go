@@ -21,26 +21,33 @@ import (
 //
 // The server claims lengths, and they are not believed. Memory grows with the bytes that
 // came. A string that is longer than MaxBulk is read and thrown away, and so are all further
-// strings of a reply that has more than MaxReply bytes. A length of more than 4 GiB, more
-// than 524,288 elements in a reply, lists 32 deep, a line of 64 KiB and anything that is no
-// reply are errors: what follows cannot be trusted.
+// strings of a reply that has more than MaxReply bytes. A list is skipped likewise once the
+// reply has more than 524,288 elements. A length of more than 4 GiB, a list of more than
+// 268 million elements, a reply with more than that, lists 32 deep, a line of 64 KiB and
+// anything that is no reply are errors: what follows cannot be trusted.
 type Reader struct {
 	MaxBulk  int         // the longest string that is kept; default 1 MiB
 	MaxReply int         // the most bytes of one reply; default 8 MiB, and twice MaxBulk at least
 	Skipped  func(int64) // a string of so many bytes was longer than MaxBulk; may be nil
 
+	maxNodes int // nodesLimit
+
 	in    *bufio.Reader
 	nodes []node
 	text  []byte
 	parts int  // headers of this reply
-	over  bool // strings of this reply were left out for MaxReply
+	over  bool // something in this reply was left out because of the size of the whole
+	drop  bool // the list at hand is being skipped, with all in it
 }
 
 const (
 	lineLimit  = 64 << 10 // bytes of a line, and of the buffer
 	bulkLimit  = 1 << 32
-	partsLimit = 1 << 19
+	partsLimit = 1 << 28
+	nodesLimit = 1 << 19
 	depthLimit = 32
+
+	attributesLimit = 64
 
 	keepText  = 1 << 20 // what a Reader keeps for the next reply
 	keepNodes = 1 << 16
@@ -55,7 +62,7 @@ func NewReader(src io.Reader, maxBulk, maxReply int, skipped func(int64)) *Reade
 		maxReply = 8 << 20
 	}
 	return &Reader{MaxBulk: maxBulk, MaxReply: max(maxReply, 2*maxBulk), Skipped: skipped,
-		in: bufio.NewReaderSize(src, lineLimit)}
+		maxNodes: nodesLimit, in: bufio.NewReaderSize(src, lineLimit)}
 }
 
 // Next reads the next reply. It is valid until the next call. An error of src is returned
@@ -67,15 +74,15 @@ func (r *Reader) Next() (Value, error) {
 	if cap(r.nodes) > keepNodes {
 		r.nodes = nil
 	}
-	r.nodes, r.text, r.parts, r.over = r.nodes[:0], r.text[:0], 0, false
+	r.nodes, r.text, r.parts, r.over, r.drop = r.nodes[:0], r.text[:0], 0, false, false
 	if err := r.value(0); err != nil {
 		return Value{}, err
 	}
 	return Value{r, 0}, nil
 }
 
-// Overflowed reports whether the last reply was larger than MaxReply, so that strings in it
-// are skipped that are no longer than MaxBulk: ask for fewer at a time.
+// Overflowed reports whether something was skipped because the whole reply was too large,
+// such as a string that is no longer than MaxBulk: ask for fewer at a time.
 func (r *Reader) Overflowed() bool { return r.over }
 
 // Buffered returns how many bytes were read from src and not used yet.
@@ -83,7 +90,7 @@ func (r *Reader) Buffered() int { return r.in.Buffered() }
 
 // value reads a reply, or an element of one, and appends it to the nodes.
 func (r *Reader) value(depth int) error {
-	for {
+	for attributes := 0; ; attributes++ {
 		line, err := r.line()
 		if err != nil {
 			return err
@@ -93,6 +100,9 @@ func (r *Reader) value(depth int) error {
 		}
 		if line[0] != '|' {
 			return r.typed(line[0], line[1:], depth)
+		}
+		if attributes == attributesLimit {
+			return protocolErrorf("a reply has more than %d attributes at one place", attributesLimit)
 		}
 		// An attribute tells something about the reply behind it that nobody asked for.
 		nodes, text := len(r.nodes), len(r.text)
@@ -142,6 +152,9 @@ func (r *Reader) typed(typ byte, rest []byte, depth int) error {
 
 // add appends a node that has no elements.
 func (r *Reader) add(n node) {
+	if r.drop {
+		return
+	}
 	n.next = int32(len(r.nodes)) + 1
 	r.nodes = append(r.nodes, n)
 }
@@ -165,6 +178,9 @@ func (r *Reader) line() ([]byte, error) {
 
 // short keeps a string or an error of one line.
 func (r *Reader) short(k kind, b []byte) error {
+	if r.drop {
+		return nil
+	}
 	if len(r.text)+len(b) > r.MaxReply {
 		r.over = true
 		r.add(node{kind: skipped, n: int64(len(b))})
@@ -186,7 +202,7 @@ func (r *Reader) bulk(typ byte, rest []byte) error {
 		return nil
 	case n < 0 || n > bulkLimit:
 		return protocolErrorf("a string of %d bytes is announced", n)
-	case n > int64(r.MaxBulk) || int64(len(r.text))+n > int64(r.MaxReply):
+	case r.drop || n > int64(r.MaxBulk) || int64(len(r.text))+n > int64(r.MaxReply):
 		return r.skip(n)
 	}
 	at := len(r.text)
@@ -267,14 +283,25 @@ func (r *Reader) list(k kind, rest []byte, each int64, depth int) error {
 		return protocolErrorf("a reply has lists inside of lists, more than %d deep", depthLimit)
 	}
 	n *= each
-	at := len(r.nodes)
+	at, text, dropped := len(r.nodes), len(r.text), r.drop
 	r.add(node{kind: k, n: n})
 	for range n {
+		if len(r.nodes) >= r.maxNodes {
+			r.drop = true // the rest of this list is read, and all of it is skipped
+		}
 		if err := r.value(depth + 1); err != nil {
 			return unexpected(err)
 		}
 	}
-	r.nodes[at].next = int32(len(r.nodes))
+	switch {
+	case dropped: // with the list around it
+	case r.drop:
+		r.drop, r.over = false, true
+		r.nodes, r.text = r.nodes[:at], r.text[:text]
+		r.add(node{kind: skipped, n: n})
+	default:
+		r.nodes[at].next = int32(len(r.nodes))
+	}
 	return nil
 }
 

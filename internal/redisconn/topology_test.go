@@ -96,7 +96,7 @@ func TestCluster(t *testing.T) {
 		}
 		conn.Close()
 	}
-	if _, err := a.Try("XADD", "logs", "*", "a", "b"); redisconn.Classify(err) != redisconn.Moved || !strings.Contains(redisconn.Explain(err), "set cluster = true") {
+	if _, err := a.Try("XADD", "logs", "*", "a", "b"); redisconn.Classify(err) != redisconn.Moved || !strings.Contains(redisconn.Explain(err), "needs cluster = true") {
 		t.Errorf("another node's key: %v", redisconn.Explain(err))
 	}
 	if _, err := a.Try("SUNION", "logs", "b"); redisconn.Classify(err) != redisconn.Moved {
