@@ -67,16 +67,21 @@ struct receiver {
 static int take(struct receiver *r) {
 	static char buffer[1 << 20];
 	for (int took = 0;; took = 1) {
-		int n = zmq_recv(r->socket, buffer, sizeof buffer - 1, ZMQ_DONTWAIT);
-		if (n < 0) {
+		int size = zmq_recv(r->socket, buffer, sizeof buffer - 1, ZMQ_DONTWAIT);
+		if (size < 0) {
 			if (zmq_errno() != EAGAIN) fail("receive");
 			return took;
 		}
-		if (n > (int)sizeof buffer - 1) n = sizeof buffer - 1;
-		buffer[n] = 0;
-		char *end = buffer + n;
+		if (size > (int)sizeof buffer - 1) size = sizeof buffer - 1;
+		buffer[size] = 0;
+		char *end = buffer + size;
 		for (char *at = buffer; (at = memchr(at, '@', end - at)); at++) { /* a message may be several lines */
-			r->next = strtol(at + 4, NULL, 10) + 1;
+			long n = strtol(at + 4, NULL, 10);
+			if (n < r->next) {
+				fprintf(stderr, "messages: message %ld came after message %ld\n", n, r->next - 1);
+				exit(1);
+			}
+			r->next = n + 1;
 			r->got++;
 		}
 	}
