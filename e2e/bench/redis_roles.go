@@ -122,7 +122,7 @@ func count(in *bufio.Reader, kind byte) (int, error) {
 		return 0, err
 	}
 	if line[0] != kind {
-		return 0, fmt.Errorf("Redis answers %q", line)
+		return 0, fmt.Errorf("the Redis server answers %q", line)
 	}
 	return strconv.Atoi(string(line[1 : len(line)-2]))
 }
