@@ -179,7 +179,7 @@ func withoutLogins(line string) string {
 	})
 }
 
-var login = regexp.MustCompile(`(://|["'])[^"'\s:]*:[^"'\s]*@`)
+var login = regexp.MustCompile(`(["'](?:[A-Za-z][A-Za-z0-9+.-]*://)?|://)[^"'\s:]*:[^"'\s]*@`)
 
 // printable is a line as a terminal may get it, each character in one column.
 func printable(line string) string {
