@@ -72,7 +72,8 @@ func parse(raw string) (a address, err error) {
 	raw = shown(raw)
 	switch {
 	case err != nil:
-		return a, fmt.Errorf("invalid address %q: want redis://HOST:PORT; a login is given by user and password_file", raw)
+		return a, fmt.Errorf("invalid address %q: want redis://HOST:PORT; a login is given by user and password_file",
+			raw)
 	case u.User != nil:
 		return a, fmt.Errorf("%q contains a user or a password: give user and password_file instead", raw)
 	case u.RawQuery != "" || u.Fragment != "":
