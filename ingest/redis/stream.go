@@ -283,7 +283,7 @@ func (s *streamReader) addChunk(ctx context.Context, text []byte, end wire.Point
 			return err
 		}
 	}
-	if err := s.block.acquire(ctx, s.n.Budget); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
 	s.block.Add("", text, end)
@@ -341,7 +341,8 @@ func (s *streamReader) flush(ctx context.Context) error {
 	return s.awaitCommit()
 }
 
-// commit commits the lines of a block.
+// commit commits the lines of a block, and releases their memory at once: nobody may need to
+// wait for this reader to get it.
 func (s *streamReader) commit(b *block) error {
 	if b.large {
 		b.Extensions = []wire.Extension{s.largeID(b)}
@@ -352,6 +353,7 @@ func (s *streamReader) commit(b *block) error {
 	if known {
 		s.counts.Received(b.Lines, len(b.Text))
 	}
+	b.release(s.n.Budget)
 	return err
 }
 

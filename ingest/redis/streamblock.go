@@ -18,21 +18,36 @@ type block struct {
 	large bool     // it has an id that the log must remember beside the witness
 }
 
-// acquire gets memory for the text, if there is none.
-func (b *block) acquire(ctx context.Context, budget *ingest.Budget) (err error) {
-	if b.memory == nil {
-		if b.memory, err = budget.Acquire(ctx, sequence.FullBatch); err == nil {
-			b.Text = b.memory[:0]
+// acquire gets memory for the text of the block, if it has none. Where memory is short, it first
+// waits for the block that is being committed, so that a stream holds one block while others
+// wait. While it waits for memory, it holds none.
+func (s *streamReader) acquire(ctx context.Context) (err error) {
+	b := s.block
+	if b.memory != nil {
+		return nil
+	}
+	if b.memory = s.n.Budget.TryAcquire(sequence.FullBatch); b.memory == nil {
+		if err := s.awaitCommit(); err != nil {
+			return err
+		}
+		if b.memory, err = s.n.Budget.Acquire(ctx, sequence.FullBatch); err != nil {
+			return err
 		}
 	}
-	return err
+	b.Text = b.memory[:0]
+	return nil
+}
+
+// release releases the memory of the text.
+func (b *block) release(budget *ingest.Budget) {
+	budget.Release(b.memory)
+	b.memory, b.Text = nil, nil
 }
 
 // reset empties the block, and releases its memory.
 func (b *block) reset(budget *ingest.Budget) {
 	b.Reset()
-	budget.Release(b.memory)
-	b.memory, b.Text = nil, nil
+	b.release(budget)
 	b.done, b.losses, b.large = b.done[:0], entryLosses{}, false
 }
 
