@@ -188,7 +188,9 @@ func TestListTrouble(t *testing.T) {
 	s.Do("ACL", "SETUSER", "default", "+eval")
 	waitAll(t, m, want)
 	waittest.UntilEqual(t, "the trouble", "", c.Trouble)
-	s.Do("INCRBY", "{queue}:fanin", "7") // another collector of the same name
+	id, _ := parseBatchID(s.Do("GET", "{queue}:fanin"))
+	id.number += 7
+	s.Do("SET", "{queue}:fanin", id.String()) // another collector of the same name
 	want += push(s, 10, 20)
 	waitAll(t, m, want)
 	waittest.Until(t, "the warning", func() bool {

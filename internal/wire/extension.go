@@ -36,6 +36,12 @@ const (
 	MaxExtensions     = 16 << 10 // values that a keeper remembers
 )
 
+// isOneCut reports whether text needs no cut: it is small enough, or one line.
+func isOneCut(text []byte) bool {
+	n := countLines(text)
+	return n <= 1 || n <= MaxCutLines && len(text) <= MaxCutText
+}
+
 func (b *Batch) checkExtensions() error {
 	if len(b.Extensions) == 0 {
 		return nil
@@ -56,7 +62,7 @@ func (b *Batch) checkExtensions() error {
 		return &Refused{"only lines that are acknowledged have extensions"}
 	case size > MaxExtensionBatch:
 		return &Refused{fmt.Sprintf("%d bytes of extensions, at most %d", size, MaxExtensionBatch)}
-	case len(b.Text) > MaxCutText || countLines(b.Text) > MaxCutLines:
+	case !isOneCut(b.Text):
 		return &Refused{fmt.Sprintf("a batch with extensions is not divided: at most %d lines in %d bytes",
 			MaxCutLines, MaxCutText)}
 	}
