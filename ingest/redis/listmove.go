@@ -94,8 +94,8 @@ func (r *listReader) setLast(text string, none bool, ahead uint64) error {
 		r.n.Log.Warn("a Redis server lost what it did last; elements of a list may come again, and be in the log "+
 			"twice", "list", r.list, "batch", id.number, "batch_before", before.number)
 		r.n.Notice("NOTE list=%s batch=%d before=%d: the Redis server lost what it did last: elements that it has "+
-			"again are in the log twice, unless they come in the same batches; until the list is empty, a batch like one "+
-			"that the log has under its number is taken for it", r.source, id.number, before.number)
+			"again are in the log twice, unless they come in the same batches; until the list is empty, a batch "+
+			"like one that the log has under its number is taken for it", r.source, id.number, before.number)
 	case id.number > before.number+ahead:
 		r.n.limited.Warn("redis_list_shared", "another process empties a Redis list under the same name; "+
 			"what both read is in both logs: give each collector a consumer of its own",
