@@ -149,22 +149,27 @@ func (r *listReader) append(ctx context.Context) error {
 	return errors.Join(err, ctx.Err())
 }
 
-// batches are the lines in batches, each of which is no larger than a batch may be. With the
-// last one, which needs no cut, the log remembers the id.
+// batches are the lines in batches. With the last one, the log remembers the id.
 func (r *listReader) batches() (all []wire.Batch) {
-	b := wire.Batch{Input: r.counts.Name(), Host: r.n.Lines.Host, Source: r.source, Time: time.Now().UnixMicro()}
+	all = batchesOf(wire.Batch{Input: r.counts.Name(), Host: r.n.Lines.Host, Source: r.source,
+		Time: time.Now().UnixMicro()}, r.text)
+	all[len(all)-1].Extensions = []wire.Extension{{Kind: wire.ExtensionRedisList, Name: r.name(),
+		Value: []byte(r.last.String())}}
+	return all
+}
+
+// batchesOf divides a text into batches that have the rest in common. The last one needs no cut.
+func batchesOf(b wire.Batch, text []byte) (all []wire.Batch) {
 	begin, end := 0, 0
-	for chunk := range lines.Chunks(r.text) {
-		last := end+len(chunk) == len(r.text)
+	for chunk := range lines.Chunks(text) {
+		last := end+len(chunk) == len(text)
 		if end > begin && (last || end+len(chunk)-begin > sequence.FullBatch) {
-			b.Text = r.text[begin:end]
+			b.Text = text[begin:end]
 			all, begin = append(all, b), end
 		}
 		end += len(chunk)
 	}
-	b.Text = r.text[begin:end]
-	b.Extensions = []wire.Extension{{Kind: wire.ExtensionRedisList, Name: r.name(),
-		Value: []byte(r.last.String())}}
+	b.Text = text[begin:end]
 	return append(all, b)
 }
 

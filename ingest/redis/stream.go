@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
+	"fanin/ingest/key"
 	"fanin/ingest/sequence"
 	"fanin/internal/counters"
 	"fanin/internal/redisconn"
@@ -43,6 +45,8 @@ type streamReader struct {
 	flying        *block // it is being committed; nil: none is
 	outcome       chan error
 	acknowledging []streamID // entries whose acknowledgement is to be sent
+	pendingAt     time.Time  // when it was asked for pending entries
+	claims        key.Requests
 }
 
 // position is how far the stream was read.
@@ -58,8 +62,8 @@ const counted = 1 << 46
 
 // newStreamReader returns the reader of a stream. A stream is called by the database and the
 // key, not by the address of its server: another server has it after a failover.
-func newStreamReader(n *Input, key string) *streamReader {
-	return &streamReader{n: n, stream: key, source: sourceOf(key),
+func newStreamReader(n *Input, stream string) *streamReader {
+	return &streamReader{n: n, stream: stream, source: sourceOf(stream), claims: key.Requests{Log: n.Out},
 		counts: n.Inputs.New("redis-stream", counters.Sequence), block: new(block), spare: new(block),
 		outcome: make(chan error, 1), requests: requests{count: firstCount, most: mostCount}}
 }
@@ -139,7 +143,7 @@ func (p *position) fresh() bool { return p.last == streamID{} && p.number&^count
 // read reads entries until ctx ends, or something goes wrong. While it makes lines of a reply,
 // the server prepares the next one, and the block before is committed.
 func (s *streamReader) read(ctx context.Context) error {
-	if err := s.ask(ctx, false); err != nil {
+	if err := s.again(ctx); err != nil {
 		return err
 	}
 	for {
@@ -149,13 +153,11 @@ func (s *streamReader) read(ctx context.Context) error {
 		}
 		n := entries.Len()
 		switch {
-		case s.conn.Overflowed() && s.requests.count > 1:
+		case s.conn.Overflowed() && n > 1:
 			s.requests.fewer()
-			s.requests.again(s.position.begin())
-			err = s.ask(ctx, false)
-		case n == 0 && s.requests.pending:
-			s.requests.pending = false
-			err = s.ask(ctx, false)
+			if err = s.flush(ctx); err == nil {
+				err = s.again(ctx)
+			}
 		case n == 0:
 			err = s.idle(ctx)
 		default:
@@ -174,6 +176,21 @@ func (s *streamReader) read(ctx context.Context) error {
 	}
 }
 
+// again asks for what is behind the position; with a group, what was delivered and not
+// acknowledged comes first.
+func (s *streamReader) again(ctx context.Context) error {
+	if s.n.Streams.Group != "" {
+		if err := s.warnStranded(ctx); err != nil {
+			return err
+		}
+		if err := s.takePending(ctx); err != nil {
+			return err
+		}
+	}
+	s.requests.cursor = s.position.begin()
+	return s.ask(ctx, false)
+}
+
 func malformed(entries redisconn.Value) error {
 	last := entries.At(entries.Len() - 1)
 	return &redisconn.ProtocolError{Text: fmt.Sprintf("%.40q is no entry of a stream", last.String())}
@@ -186,6 +203,9 @@ func (s *streamReader) idle(ctx context.Context) error {
 	}
 	if err := s.settle(ctx); err != nil {
 		return err
+	}
+	if s.n.Streams.Group != "" && time.Since(s.pendingAt) > 30*s.n.wait {
+		return s.again(ctx) // some may have been claimed for this consumer
 	}
 	return s.ask(ctx, true)
 }

@@ -77,3 +77,47 @@ func TestGroupShared(t *testing.T) {
 		}
 	}
 }
+
+// TestGroupClaimed: entries that were delivered to another consumer and claimed for this one are in the log,
+// once, also behind later ones, and after a collector was killed before it acknowledged them.
+func TestGroupClaimed(t *testing.T) {
+	s := redistest.New(t)
+	m := new(appendertest.Memory)
+	s.Do("XGROUP", "CREATE", "logs", "g", "0", "MKSTREAM")
+	claimed := add(s, 0, 3)
+	s.Do("XREADGROUP", "GROUP", "g", "retired", "STREAMS", "logs", ">") // and then this consumer is gone
+	c := collect(t, s, m, groupOf)
+	want := add(s, 3, 5)
+	c.wait(t, want)
+	waittest.Until(t, "the warning", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return strings.Contains(c.logged.String(), "XAUTOCLAIM logs g fanin")
+	})
+	s.Do("XAUTOCLAIM", "logs", "g", "fanin", "0", "0")
+	waitAll(t, m, want+claimed) // while it runs
+	pending := func() string { return strings.Split(s.Do("XPENDING", "logs", "g"), "\n")[0] }
+	waittest.UntilEqual(t, "pending entries", "0", pending)
+	c.stop()
+
+	s.Do("ACL", "SETUSER", "default", "-xack")
+	claimed += add(s, 5, 8)
+	s.Do("XREADGROUP", "GROUP", "g", "retired", "STREAMS", "logs", ">")
+	s.Do("XAUTOCLAIM", "logs", "g", "fanin", "0", "0")
+	later := add(s, 8, 9)
+	s.Do("XREADGROUP", "GROUP", "g", "fanin", "STREAMS", "logs", ">") // of this consumer, and never read
+	c = collect(t, s, m, groupOf)
+	waittest.Until(t, "the missing permission", func() bool { return strings.Contains(c.Trouble(), "ACL SETUSER") })
+	c.stop()
+	s.Do("ACL", "SETUSER", "default", "+xack")
+	c = collect(t, s, m, groupOf)
+	waittest.UntilEqual(t, "pending entries", "0", pending)
+	for _, line := range strings.SplitAfter(want+claimed+later, "\n") {
+		if got := strings.Count(all(m), line); line != "" && got != 1 {
+			t.Errorf("%q is in the log %d times", line, got)
+		}
+	}
+	if got := count(c.Metrics.missed); got != 0 {
+		t.Errorf("%d entries are missed", got)
+	}
+}

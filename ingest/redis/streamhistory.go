@@ -35,9 +35,6 @@ func (s *streamReader) prepare(ctx context.Context, up func()) error {
 		}
 	}
 	s.requests.cursor = s.position.begin()
-	if s.n.Streams.Group != "" {
-		s.requests.cursor, s.requests.pending = streamID{}, true
-	}
 	return nil
 }
 

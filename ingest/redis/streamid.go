@@ -56,6 +56,14 @@ func (id streamID) before() streamID {
 	return id
 }
 
+// next is the first id that is larger.
+func (id streamID) next() streamID {
+	if id.seq == math.MaxUint64 {
+		return streamID{id.ms + 1, 0}
+	}
+	return streamID{id.ms, id.seq + 1}
+}
+
 // witness is the id as the log stores it. Only if ok is it this id, and no other one.
 func (id streamID) witness() (w sequence.Witness, ok bool) { return sequence.Pair(id.ms, id.seq) }
 

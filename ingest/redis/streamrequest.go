@@ -12,14 +12,12 @@ import (
 // requests is what is asked of the server. One request for entries is under way at any time.
 // Before it go acknowledgements, and a question for the server's counts now and then.
 type requests struct {
-	count   int      // entries to ask for
-	most    int      // of them, since a reply was too large
-	calm    int      // replies since then, see adapt
-	cursor  streamID // plain: behind this id; pending: behind this one of the pending entries
-	pending bool     // a group's entries that were delivered to this consumer come first
-
-	acks   int  // commands XACK whose replies are to come
-	info   bool // the reply to a question comes before the entries
+	count  int      // entries to ask for
+	most   int      // of them, since a reply was too large
+	calm   int      // replies since then, see adapt
+	cursor streamID // without a group: behind this id
+	acks   int      // commands XACK whose replies are to come
+	info   bool     // the reply to a question comes before the entries
 	wait   time.Duration
 	infoAt time.Time // when the last question was asked
 }
@@ -52,9 +50,6 @@ func (r *requests) adapt(entries, size int) {
 	r.count = max(1, min(2*r.count, wantText*entries/max(size, 1), r.most))
 }
 
-// again asks again for the entries behind an id: a reply was not used.
-func (r *requests) again(behind streamID) { r.cursor, r.pending = behind, true }
-
 // ask sends the acknowledgements that are due, and asks for entries. With block, the server
 // waits until there are some.
 func (s *streamReader) ask(ctx context.Context, block bool) error {
@@ -78,8 +73,7 @@ func (s *streamReader) ask(ctx context.Context, block bool) error {
 // askEntries appends the command that asks for entries:
 //
 //	XREAD                          COUNT n [BLOCK ms] STREAMS key id
-//	XREADGROUP GROUP name consumer COUNT n [BLOCK ms] STREAMS key id     pending ones, behind id
-//	XREADGROUP GROUP name consumer COUNT n [BLOCK ms] STREAMS key >      new ones
+//	XREADGROUP GROUP name consumer COUNT n [BLOCK ms] STREAMS key >
 func (s *streamReader) askEntries() {
 	r, o := &s.requests, &s.n.Streams
 	parts, grouped := 6, o.Group != ""
@@ -106,7 +100,7 @@ func (s *streamReader) askEntries() {
 	}
 	s.conn.Add("STREAMS")
 	s.conn.Add(s.stream)
-	if grouped && !r.pending {
+	if grouped {
 		s.conn.Add(">")
 	} else {
 		var id [41]byte
@@ -134,10 +128,8 @@ func (s *streamReader) sendAcks() {
 // receive returns the entries that were asked for. They are valid until the next call.
 func (s *streamReader) receive(ctx context.Context) (entries redisconn.Value, err error) {
 	r := &s.requests
-	for ; r.acks > 0; r.acks-- {
-		if _, err := s.conn.Receive(ctx, 0); err != nil {
-			return entries, err
-		}
+	if err := s.receiveAcks(ctx); err != nil {
+		return entries, err
 	}
 	if err := s.receiveInfo(ctx); err != nil {
 		return entries, err
@@ -147,6 +139,16 @@ func (s *streamReader) receive(ctx context.Context) (entries redisconn.Value, er
 		return entries, err
 	}
 	return v.At(0).At(1), nil // of the one stream that was asked for; null: none
+}
+
+// receiveAcks receives the replies to acknowledgements.
+func (s *streamReader) receiveAcks(ctx context.Context) error {
+	for r := &s.requests; r.acks > 0; r.acks-- {
+		if _, err := s.conn.Receive(ctx, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // receiveInfo receives what was asked about the stream, if it was.
