@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"fanin/sink"
 	"fanin/sink/distribute/carry"
@@ -19,20 +20,24 @@ func (o *Output) judge(ctx context.Context, has state, first sink.Position) erro
 	if err != nil {
 		return refusef("read the line at %s: %w", has.at, err)
 	}
-	if err := o.ours(has, last, first, accepted > 0); err != nil {
+	if err := o.ours(ctx, has, last, first, accepted > 0); err != nil {
 		return err
 	}
-	if !o.begin.known() || accepted == 0 && first.Compare(has.at) > 0 {
-		if err := o.begin.set(first); err != nil {
+	if !o.given.known() || accepted == 0 && first.Compare(has.at) > 0 {
+		if err := o.given.setBegin(first); err != nil {
 			return err
 		}
 	}
+	if err := o.lost(ctx, has.at); err != nil {
+		return err
+	}
+	o.given.reached(has.at)
 	from, there := has.at, uint64(0) // so many of the lines from there on, the target has
 	if last != nil {
 		there = 1
 	}
-	if from.Compare(o.begin.at) < 0 {
-		from, there = o.begin.at, 0
+	if from.Compare(o.given.begin) < 0 {
+		from, there = o.given.begin, 0
 	}
 	if from.Compare(first) >= 0 {
 		return nil
@@ -49,11 +54,9 @@ func (o *Output) judge(ctx context.Context, has state, first sink.Position) erro
 
 // goBack moves the group back: the target lost lines that it had.
 func (o *Output) goBack(ctx context.Context, from sink.Position, lines uint64, exact bool) error {
-	to, err := o.Work.Replay(ctx, o.Group, from.String())
-	for _, other := range []string{sink.Position{Generation: from.Generation + 1}.String(), "start"} {
-		if errors.Is(err, sink.ErrNoPosition) { // the log lost what was there
-			to, err = o.Work.Replay(ctx, o.Group, other)
-		}
+	to, err := o.resolve(ctx, from)
+	if err == nil {
+		to, err = o.Work.Replay(ctx, o.Group, to.String())
 	}
 	if err != nil {
 		return refusef("move the group back to %s: %w", from, err)
@@ -69,31 +72,100 @@ func (o *Output) goBack(ctx context.Context, from sink.Position, lines uint64, e
 	return carry.ErrMoved
 }
 
+// resolve returns the position from which on the log has lines, where it has lost or removed what
+// was at another.
+func (o *Output) resolve(ctx context.Context, from sink.Position) (at sink.Position, err error) {
+	at, err = o.Sink.Resolve(ctx, from.String())
+	for _, other := range []string{sink.Position{Generation: from.Generation + 1}.String(), "start"} {
+		if errors.Is(err, sink.ErrNoPosition) {
+			at, err = o.Sink.Resolve(ctx, other)
+		}
+	}
+	return at, err
+}
+
+// lost finds out whether a target that has the log up to a line lacks lines that it was given,
+// and that the log does not have any more. These are reported, and nothing before the end of
+// them is missed from then on.
+func (o *Output) lost(ctx context.Context, has sink.Position) error {
+	from := has
+	if from.Compare(o.given.begin) < 0 {
+		from = o.given.begin
+	}
+	if from.Compare(o.given.end) >= 0 {
+		return nil
+	}
+	_, exact, err := o.Sink.Count(ctx, from, o.given.end)
+	if err != nil {
+		return refusef("count the lines that the target lacks: %w", err)
+	}
+	if exact {
+		return nil
+	}
+	to, err := o.resolve(ctx, from)
+	if err == nil {
+		err = o.given.setBegin(to)
+	}
+	if err != nil {
+		return refusef("find the first line that the log has behind %s: %w", from, err)
+	}
+	o.counts.lost.Add(1)
+	o.Log.Error("a Redis server lost lines, and the log does not have them any more: they are not sent again",
+		"target", o.name(), "group", o.Group, "from", from.String(), "to", to.String())
+	o.Sink.Notice("LOST unit=lines n=unknown reason=redis-output group=%s target=%q from=%s to=%s: the server lost "+
+		"what it had behind the first of these positions, and retention has removed the files up to the second one",
+		o.Group, o.name(), from, to)
+	return nil
+}
+
 // ours returns why a target that has lines may not be written to. Last is the line that the
 // log has where the target ends, nil for none; delivered reports whether the group has ever
 // finished a line.
-func (o *Output) ours(has state, last []byte, first sink.Position, delivered bool) error {
+func (o *Output) ours(ctx context.Context, has state, last []byte, first sink.Position, delivered bool) error {
 	id := o.Sink.Status().Log
-	const remedy = "delete it, or give this output another name, and lines go there from the group's position on"
 	switch {
 	case has.at == sink.Position{}:
+		if has.bare > 0 && (delivered || o.given.end != sink.Position{}) {
+			return o.cursorGone(ctx, has)
+		}
 		return nil
 	case has.owner != "" && has.owner != id:
-		return refusef("its last entry is of log %.40s, and this is log %s; nothing is added, since lines would be "+
-			"taken for those that are there: "+remedy, has.owner, id)
+		return o.foreign("its last entry is of log %.40s, and this is log %s: lines would be taken for those that "+
+			"are there", has.owner, id)
 	case has.at.Compare(o.Sink.End()) > 0:
-		return refusef("its last entry is at %s, and this log ends at %s: another program writes to it, or this log "+
-			"is an older copy of itself; nothing is added: "+remedy, has.at, o.Sink.End())
+		return o.foreign("its last entry is at %s, and this log ends at %s: another program writes to it, or this log "+
+			"is an older copy of itself", has.at, o.Sink.End())
 	case has.at.Compare(first) < 0:
 		return nil // every line from first on is behind what is there
 	case has.owner == "" && !delivered:
-		return refusef("it is empty and its last id is %s, so it cannot be told whether the lines before that were "+
-			"in it; nothing is added: "+remedy, has.at)
+		return o.foreign("it is empty and its last id is %s, so it cannot be told whether the lines before that were "+
+			"in it", has.at)
 	case last == nil || has.same != nil && !has.same(last):
-		return refusef("its last entry at %s is not the line that this log has there: this log is an older copy of "+
-			"itself, continued; nothing is added: "+remedy, has.at)
+		return o.foreign("its last entry at %s is not the line that this log has there: this log is an older copy of "+
+			"itself, continued", has.at)
 	}
 	return nil
+}
+
+// foreign is the refusal to add to a target that is not ours, with what to do about it.
+func (o *Output) foreign(format string, args ...any) error {
+	remedy := "; nothing is added: give this output another name, and lines go there from the group's position on; " +
+		"or delete it, and "
+	if o.given.known() {
+		remedy += fmt.Sprintf("all lines from %s on, with which this output began, are sent again", o.given.begin)
+	} else {
+		remedy += "lines go there from the group's position on"
+	}
+	return refusef("%s", fmt.Sprintf(format, args...)+remedy)
+}
+
+// cursorGone is the refusal to add to a list that has elements and no cursor.
+func (o *Output) cursorGone(ctx context.Context, has state) error {
+	last, err := o.lineAt(ctx, o.given.end)
+	if err != nil {
+		return refusef("read the line at %s: %w", o.given.end, err)
+	}
+	return o.target.(*list).cursorGone(has, &o.given, last)
 }
 
 // lineAt reads a line of the log, without its newline; nil: there is none, or not any more.

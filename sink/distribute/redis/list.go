@@ -28,12 +28,16 @@ type list struct {
 	trimmed *atomic.Uint64 // lines that were removed because the list was longer than maxLen
 }
 
+// CursorName is what the name of the key that keeps how far a list has the log ends with. The
+// input from lists has a key beside a list, too, which ends with the name of its consumer.
+const CursorName = "fanin-out"
+
 // CursorKey is the key that keeps how far a list has the log: in a Cluster, it is in the
 // slot of the list. It is an error if no name of a second key is.
 func CursorKey(list string) (string, error) {
-	key := "{" + list + "}:fanin"
+	key := "{" + list + "}:" + CursorName
 	if redisconn.Tag(list) != list {
-		key = list + ":fanin"
+		key = list + ":" + CursorName
 	}
 	if redisconn.Slot(key) != redisconn.Slot(list) {
 		return "", fmt.Errorf("the name %q of a list has braces with which no second key is in the same slot of a "+
@@ -78,13 +82,40 @@ func (l *list) cursor() string {
 	return key
 }
 
-// look asks for the cursor.
-func (l *list) look(ctx context.Context, c *redisconn.Conn) (state, error) {
+// look asks for the cursor. Without one, it asks for the elements: if the server has lost its
+// data or its end, there are none of ours, else only the cursor is gone.
+func (l *list) look(ctx context.Context, c *redisconn.Conn) (st state, err error) {
 	v, err := c.Do(ctx, "GET", l.cursor())
 	if err != nil {
-		return state{}, err
+		return st, err
 	}
-	return parseCursor(v.String())
+	text := v.String()
+	if text != "" {
+		return parseCursor(text)
+	}
+	if v, err = c.Do(ctx, "LLEN", l.name); err != nil {
+		return st, err
+	}
+	n, ok := v.Int()
+	if !ok {
+		return st, unexpected("LLEN", v)
+	}
+	st.bare = n
+	return st, nil
+}
+
+// cursorGone is why nothing is added to a list that has elements and no cursor; last is the
+// last line that it was given.
+func (l *list) cursorGone(has state, g *given, last []byte) error {
+	const why = "it has %d elements, and the key %s, which says how far it has the log, is gone: somebody deleted " +
+		"it, or the server evicted it, which maxmemory-policy noeviction prevents; nothing is added, since lines " +
+		"would be there twice. "
+	again := fmt.Sprintf("To have all lines from %s on sent again, remove the list: DEL %s", g.begin, l.name)
+	if (g.end == sink.Position{}) || last == nil {
+		return refusef(why+"%s", has.bare, l.cursor(), again)
+	}
+	return refusef(why+"If its last element is the line that the log has at %s, restore the key: SET %s %q. %s",
+		has.bare, l.cursor(), g.end, l.cursor(), cursorText(l.log, g.end, last), again)
 }
 
 // parseCursor reads a cursor. One of another program is no error, but no cursor of ours.
@@ -112,7 +143,11 @@ func hash(line []byte) string {
 
 // cursorAt is the cursor behind a line.
 func (l *list) cursorAt(last *carry.Line) string {
-	return fmt.Sprintf("%s %d-%d %s", l.log, last.ID.Generation, last.ID.Offset, hash(last.Text))
+	return cursorText(l.log, position(last.ID), last.Text)
+}
+
+func cursorText(log string, at sink.Position, line []byte) string {
+	return fmt.Sprintf("%s %d-%d %s", log, at.Generation, at.Offset, hash(line))
 }
 
 // add appends lines.

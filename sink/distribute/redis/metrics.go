@@ -16,6 +16,8 @@ func (o *Output) Collect(out chan<- prometheus.Metric) {
 	send("fanin_redis_output_again_lines_total", "Lines handed out for it again; none is added twice.", n.Again)
 	send("fanin_redis_output_resent_lines_total", "Lines sent again because the server had lost them.",
 		o.counts.resent.Load())
+	send("fanin_redis_output_lost_total", "Times that a server had lost lines which the log no longer had: how many "+
+		"is not known.", o.counts.lost.Load())
 	send("fanin_redis_output_behind_lines_total", "Lines that are older than all that a Redis stream has, and were "+
 		"not added to it.", o.counts.behind.Load())
 	send("fanin_redis_output_trimmed_lines_total", "Lines removed from the beginning of a Redis list because it had "+

@@ -25,6 +25,7 @@ package redis
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -57,11 +58,11 @@ type Output struct {
 
 	loop     carry.Loop
 	warnings *retry.Log
-	counts   struct{ resent, behind, trimmed atomic.Uint64 }
+	counts   struct{ resent, lost, behind, trimmed atomic.Uint64 }
 
 	mu      sync.Mutex // for all below, which are those of send and watch
 	target  target
-	begin   begin
+	given   given
 	conn    *redisconn.Conn // nil: what the target has is not known
 	has     state           // what it has
 	waiting bool            // lines wait for the next attempt
@@ -91,7 +92,7 @@ func (o *Output) setUp() {
 	} else {
 		o.target = &list{name: o.List, log: log, maxLen: o.MaxLen, trimmed: &o.counts.trimmed}
 	}
-	o.begin = begin{disk: o.Sink.Disk, mode: o.Sink.Modes.File, Log: log, Target: o.name(),
+	o.given = given{disk: o.Sink.Disk, mode: o.Sink.Modes.File, Log: log, Target: o.name(),
 		path: filepath.Join(o.Sink.State, "work", "redis-"+o.Group+".json")}
 }
 
@@ -99,7 +100,7 @@ func (o *Output) setUp() {
 // the group.
 func (o *Output) Run(ctx context.Context) error {
 	o.setUp()
-	if err := o.begin.load(); err != nil {
+	if err := o.given.load(); err != nil {
 		return err
 	}
 	l := &o.loop
@@ -115,7 +116,7 @@ func (o *Output) Run(ctx context.Context) error {
 	cancel()
 	watching.Wait()
 	o.drop()
-	return err
+	return errors.Join(err, o.given.save())
 }
 
 // name is what the target is called in messages and metrics.

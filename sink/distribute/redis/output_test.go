@@ -36,6 +36,7 @@ type house struct {
 	stop   func() // the output
 	close  func() // the output and the log
 	lines  []string
+	files  int // of the log that retention keeps, besides the last one; 0: all
 }
 
 // lease is short, so that it ends while a server is away.
@@ -54,7 +55,7 @@ func (h *house) open() {
 	h.t.Helper()
 	h.sink = &sink.Sink{Path: filepath.Join(h.dir, "all.log"), Host: "here", Sync: "none"}
 	h.work = distribute.New(h.sink, distribute.Settings{Retry: time.Millisecond, Attempts: 3, Lease: lease})
-	h.sink.Retention.AwaitConsumers = true
+	h.sink.Retention.AwaitConsumers, h.sink.Retention.Files, h.sink.Retention.Compress = true, h.files, "none"
 	for _, f := range []func(context.Context) error{h.sink.Open, h.work.Open} {
 		if err := f(h.t.Context()); err != nil {
 			h.t.Fatal(err)
@@ -339,7 +340,7 @@ func TestFlushed(t *testing.T) {
 		}
 		h.finished()
 		h.stop()
-		s.Do("DEL", "fanin", "{fanin}:fanin")
+		s.Do("DEL", "fanin", "{fanin}:fanin-out")
 		h.carry(fromEnd)
 		h.want(h.lines)
 	})

@@ -141,7 +141,7 @@ func TestLogLostItsEnd(t *testing.T) {
 			s.Do("XADD", "fanin", "1-99999", "log", log, "host", "h", "source", "s", "time", "t", "message", "line that is lost")
 		} else {
 			s.Do("RPUSH", "fanin", "line that is lost")
-			s.Do("SET", "{fanin}:fanin", log+" 1-99999 0123456789abcdef")
+			s.Do("SET", "{fanin}:fanin-out", log+" 1-99999 0123456789abcdef")
 		}
 		if _, err := h.sink.Rotate(t.Context()); err != nil {
 			t.Fatal(err)

@@ -42,6 +42,7 @@ func (o *Output) carry(ctx context.Context, lines []carry.Line) error {
 			return o.explain(err)
 		}
 		o.has = has
+		o.given.reached(has.at)
 	}
 	for i := known; i < len(lines); i++ {
 		lines[i].Carried()
@@ -56,7 +57,7 @@ func (o *Output) carry(ctx context.Context, lines []carry.Line) error {
 func (o *Output) known(lines []carry.Line) (n int) {
 	before := 0
 	for n < len(lines) && position(lines[n].ID).Compare(o.has.at) <= 0 {
-		if position(lines[n].ID).Compare(o.begin.at) < 0 {
+		if position(lines[n].ID).Compare(o.given.begin) < 0 {
 			before++
 		}
 		lines[n].Carried()
@@ -88,7 +89,7 @@ func (o *Output) skip(lines []carry.Line) error {
 	if gap == (sink.Position{}) {
 		return nil
 	}
-	return o.begin.set(gap)
+	return o.given.setBegin(gap)
 }
 
 // refusal is why the output adds nothing, although the server would. It says itself what to
@@ -152,6 +153,10 @@ func (o *Output) watch(ctx context.Context) {
 func (o *Output) lookAgain(ctx context.Context) (waiting bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.given.save(); err != nil {
+		o.warnings.Warn("save", "cannot save how far a Redis stream or list was filled; trying again",
+			"target", o.target.String(), "err", err)
+	}
 	if o.waiting {
 		return true, nil
 	}

@@ -16,7 +16,7 @@ func TestLeastRights(t *testing.T) {
 		s := redistest.New(t)
 		rights := []string{"~fanin", "+eval", "+xadd", "+xinfo"}
 		if o := new(Output); func() bool { change(o); return o.List != "" }() {
-			rights = []string{"~fanin", "~{fanin}:fanin", "+eval", "+get", "+set", "+rpush", "+ltrim"}
+			rights = []string{"~fanin", "~{fanin}:fanin-out", "+eval", "+get", "+set", "+llen", "+rpush", "+ltrim"}
 		}
 		s.Do(append([]string{"ACL", "SETUSER", "least", "on", ">secret"}, rights...)...)
 		file := filepath.Join(t.TempDir(), "password")

@@ -34,6 +34,7 @@ type state struct {
 	// same reports whether the last entry is this line of the log; nil: nothing is left that could tell.
 	same   func(line []byte) bool
 	cursor string // the same as at, as the server has it
+	bare   int64  // elements of a list without a cursor
 }
 
 // lastOf returns the position of the last of some lines.
