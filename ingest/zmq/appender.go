@@ -13,11 +13,12 @@ import (
 type appender struct {
 	n    *Input
 	peer string
-	most int // blocks that may wait
+	most int // bytes of blocks that may wait; one block always may
 
 	mu      sync.Mutex
 	fewer   sync.Cond // a block was appended
 	waiting []*block
+	held    int // bytes of waiting
 	running bool
 	err     error // the last error of Append that decides nothing
 }
@@ -39,17 +40,20 @@ func (a *appender) idle() bool {
 func (a *appender) full() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.waiting) >= a.most
+	return a.fullLocked()
 }
+
+func (a *appender) fullLocked() bool { return len(a.waiting) > 0 && a.held >= a.most }
 
 // hand takes a block, and waits while too many wait.
 func (a *appender) hand(b *block) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for len(a.waiting) >= a.most {
+	for a.fullLocked() {
 		a.fewer.Wait()
 	}
 	a.waiting = append(a.waiting, b)
+	a.held += cap(b.Text)
 	if !a.running {
 		a.running = true
 		go a.run() // ends when no block waits; finish waits for it
@@ -68,6 +72,7 @@ func (a *appender) run() {
 		}
 		b := a.waiting[0]
 		a.waiting = append(a.waiting[:0], a.waiting[1:]...)
+		a.held -= cap(b.Text)
 		a.fewer.Broadcast()
 		a.mu.Unlock()
 		if err := a.append(b); err != nil {

@@ -19,7 +19,9 @@ type reader struct {
 	queue *appender
 	block *block // being filled; nil: none
 	next  int    // how large the next block should be
-	timed bool   // the next read waits for lingerTime only
+	timed bool   // the next read waits for linger only
+
+	linger time.Duration // how long it waits
 
 	host    string
 	subs    bool // the socket is a SUB: messages have topics, and are dropped if there is no memory
@@ -36,15 +38,19 @@ const (
 )
 
 // lingerTime is how long lines may wait for more to come while earlier ones are being
-// appended.
-const lingerTime = 2 * time.Millisecond
+// appended. While the log is busy for longer, a SUB gathers more: a few lines in a block of
+// their own would take as much memory as many. It then looks again after a time that doubles.
+const (
+	lingerTime    = 2 * time.Millisecond
+	longestLinger = 64 * time.Millisecond
+)
 
 // serve reads the messages of a peer until the connection ends.
 func (n *Input) serve(_ context.Context, l *zmtp.Link) error {
-	r := &reader{n: n, l: l, next: firstBlock, host: n.Lines.Host, subs: n.Socket.Type == zmtp.Sub}
+	r := &reader{n: n, l: l, next: firstBlock, linger: lingerTime, host: n.Lines.Host, subs: n.Socket.Type == zmtp.Sub}
 	most := 1
 	if r.subs {
-		most = max(n.Sub.Pending/largeBlock-2, 1) // one is filled, one is appended
+		most = max(n.Sub.Pending-2*largeBlock, 1) // one is filled, one is appended
 	}
 	r.queue = newAppender(n, l.Remote, most)
 	if r.host == "" {
@@ -90,18 +96,25 @@ func (r *reader) readMessages() error {
 		if err != nil && !late {
 			return err
 		}
-		if r.block != nil && (r.queue.idle() || late && !r.queue.full()) {
+		switch {
+		case r.block == nil:
+		case r.queue.idle() || late && r.gathered() && !r.queue.full():
 			r.handOver()
+		case late:
+			r.linger = min(2*r.linger, longestLinger)
 		}
 	}
 }
 
-// boundRead makes the next read wait no longer than lingerTime from the first line on that is
+// gathered reports whether the block has enough lines to wait for earlier ones in memory.
+func (r *reader) gathered() bool { return !r.subs || len(r.block.Text) >= cap(r.block.Text)/2 }
+
+// boundRead makes the next read wait no longer than linger from the first line on that is
 // not handed over, and again if that time is over.
 func (r *reader) boundRead(late bool) {
 	switch {
 	case r.block != nil && (!r.timed || late):
-		r.l.SetReadDeadline(time.Now().Add(lingerTime))
+		r.l.SetReadDeadline(time.Now().Add(r.linger))
 		r.timed = true
 	case r.block == nil && r.timed:
 		r.l.SetReadDeadline(time.Time{})
@@ -194,7 +207,7 @@ func (r *reader) handOver() {
 		r.next = max(cap(b.Text)/2, firstBlock)
 	}
 	r.queue.hand(r.block)
-	r.block = nil
+	r.block, r.linger = nil, lingerTime
 }
 
 // lose counts the lines of a message that is not written: dropped because there is no memory,

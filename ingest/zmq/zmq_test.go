@@ -365,6 +365,26 @@ func TestSubDrops(t *testing.T) {
 	}
 }
 
+// TestSubHoldsPending: while the log is busy, a slow publisher's messages wait in as much
+// memory as a fast one's: nothing is dropped long before that is used up.
+func TestSubHoldsPending(t *testing.T) {
+	h := &held{ingesttest.NewRecorder(), make(chan struct{})}
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Sub}, Out: h, Sub: SubOptions{Pending: 4 << 20}})
+	s.out = h.Recorder
+	c := dial(t, s.address(), zmtp.Pub)
+	const messages, size = 25, 50 // a message is 50 lines of 1,000 bytes
+	line := strings.Repeat("x", 999) + "\n"
+	for range messages {
+		send(t, c, []string{"topic", strings.Repeat(line, size)})
+		time.Sleep(5 * time.Millisecond) // each alone, as a slow publisher sends: this is the subject
+	}
+	s.counted(t, "fanin_zmq_messages_total", messages)
+	s.counted(t, "fanin_zmq_dropped_messages_total", 0)
+	close(h.release)
+	s.out.WaitText(t, strings.Repeat(line, messages*size))
+	s.stop()
+}
+
 // TestTooLarge: a message beyond the limit is skipped and counted; the next one is read.
 func TestTooLarge(t *testing.T) {
 	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Sub}, Lines: LineOptions{MaxMessage: 100_000}})
