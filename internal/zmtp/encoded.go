@@ -35,7 +35,7 @@ func (w *writer) appendEncoded(b []byte, n int) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
-		return w.write(b, n)
+		return w.writeMessages(b, n)
 	}
 	for len(b) > 0 {
 		h, ok, err := parseHeader(b)

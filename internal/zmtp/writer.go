@@ -13,6 +13,8 @@ const (
 	firstOut = 512      // holds a PONG, a request, a few messages
 	maxOut   = 16 << 10 // a writer's buffer is written when it would become larger
 	maxEnds  = 256      // encrypted messages in it
+
+	writePiece = 64 << 10 // bytes that must be taken within the timeout
 )
 
 // writer writes frames. Its buffer has whole frames, so commands may follow it at any time.
@@ -52,7 +54,8 @@ func (w *writer) append(flags byte, body []byte) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	return w.write(body, 0)
+	_, err := w.write(body) // no message ends in it: endMessage counts
+	return err
 }
 
 // makeSpace writes the buffer if n more bytes are too many for it.
@@ -83,7 +86,7 @@ func (w *writer) flush() error {
 	if w.err != nil || len(w.buf) == 0 {
 		return w.err
 	}
-	err := w.write(w.buf, w.ended)
+	err := w.writeMessages(w.buf, w.ended)
 	w.buf, w.ended, w.ends = w.buf[:0], 0, w.ends[:0]
 	if cap(w.buf) > 2*maxOut {
 		w.buf = nil
@@ -91,37 +94,49 @@ func (w *writer) flush() error {
 	return err
 }
 
-// write writes b: the buffer, or else encoded messages, of which whole ones end in it.
-func (w *writer) write(b []byte, whole int) error {
-	if w.timeout > 0 {
-		w.nc.SetWriteDeadline(time.Now().Add(w.timeout))
+// writeMessages writes b: the buffer, or else encoded messages. whole is how many end in it.
+func (w *writer) writeMessages(b []byte, whole int) error {
+	n, err := w.write(b)
+	if err != nil {
+		whole = w.messages(b[:n])
 	}
-	n, err := w.nc.Write(b)
-	if err == nil {
-		w.taken.Add(int64(whole))
-		return nil
+	w.taken.Add(int64(whole))
+	return err
+}
+
+// write writes b, and returns how much of it the kernel has taken. The timeout is for each piece,
+// so that a large message has the time it needs while the peer reads.
+func (w *writer) write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		if w.timeout > 0 {
+			w.nc.SetWriteDeadline(time.Now().Add(w.timeout))
+		}
+		var taken int
+		taken, err = w.nc.Write(b[n:min(n+writePiece, len(b))])
+		n += taken
 	}
-	w.taken.Add(int64(w.messages(b, n)))
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = &Error{Unread, "the peer does not read: nothing could be written to it for " + w.timeout.String(), err}
 	}
 	w.err = err
-	return err
+	return n, err
 }
 
-// messages returns how many messages end in the first n bytes of b.
-func (w *writer) messages(b []byte, n int) (count int) {
+// messages returns how many messages end in b, which may end anywhere in the frames that were to
+// be written.
+func (w *writer) messages(b []byte) (count int) {
 	if w.box != nil {
-		for count < len(w.ends) && w.ends[count] <= n {
+		for count < len(w.ends) && w.ends[count] <= len(b) {
 			count++
 		}
 		return count
 	}
-	for at := 0; ; {
-		h, ok, err := parseHeader(b[at:])
-		if at += h.length + int(h.size); !ok || err != nil || at > n {
+	for {
+		h, ok, err := parseHeader(b)
+		if !ok || err != nil || h.size > int64(len(b)-h.length) {
 			return count
 		}
+		b = b[h.length+int(h.size):]
 		if h.flags&(flagMore|flagCommand) == 0 {
 			count++
 		}
