@@ -37,11 +37,51 @@ func TestRedisOutputMistakes(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		in + "[collector.redis.output]\nstream = \"a\"\n" + in + "[collector.redis.output]\nlist = \"a\"\ngroup = \"b\"\nmax_len = 10\n",
+		in + "[collector.redis.output]\nstream = \"a\"\n" + in + "[collector.redis.output]\nlist = \"b\"\ngroup = \"b\"\nmax_len = 10\n",
 		in + "streams = [\"b\"]\nchannels = [\"b.*\"]\n[collector.redis.output]\nchannel = \"a.{host}\"\n",
 		in + "[collector.redis.output]\nlist = \"{a}b\"\nfrom = \"2d\"\n",
 	} {
 		if _, err := loadText(t, t.TempDir(), "[collector.log]\npath = \"/tmp/x\"\n"+text); err != nil {
+			t.Errorf("%s\nis refused with %v", text, err)
+		}
+	}
+}
+
+// TestRedisKeys: no key of a server is used for two things; any name is a key.
+func TestRedisKeys(t *testing.T) {
+	const in = "[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n"
+	const out = in + "[collector.redis.output]\n"
+	load := func(text string) error {
+		_, err := loadText(t, t.TempDir(), "[collector.log]\npath = \"/tmp/x\"\n"+text)
+		return err
+	}
+	const both = "give each a key of its own"
+	for text, want := range map[string]string{
+		in + "streams = [\"q\"]\nlists = [\"q\"]\n":                                  both,
+		in + "streams = [\"q\"]\n" + in + "lists = [\"q\"]\n":                        both,
+		out + "stream = \"s\"\n" + out + "stream = \"s\"\ngroup = \"b\"\n":           both,
+		out + "list = \"s\"\n" + out + "list = \"s\"\ngroup = \"b\"\n":               both,
+		out + "stream = \"s\"\n" + out + "list = \"s\"\ngroup = \"b\"\n":             both,
+		in + "streams = [\"s\"]\n[collector.redis.output]\nlist = \"s\"\n":           both,
+		in + "lists = [\"{o}:fanin-out\"]\n[collector.redis.output]\nlist = \"o\"\n": both,
+		out + "stream = \"{o}:fanin-out\"\n" + out + "list = \"o\"\ngroup = \"b\"\n": both,
+		in + "lists = [\"{q}:c\", \"q\"]\nconsumer = \"c\"\n":                        both,
+		in + "lists = [\"q\"]\nconsumer = \"c\"\n" + out + "list = \"{q}:c\"\n":      both,
+		in + "lists = [\"q\"]\nconsumer = \"fanin-out\"\n":                           "consumer is \"fanin-out\"",
+		in + "lists = [\"a}b\"]\ncluster = true\n":                                   "has braces",
+		in + "streams = [\"logs.*\"]\n":                                              "only channels may be patterns",
+	} {
+		if err := load(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\nis refused with %v, want %q", text, err, want)
+		}
+	}
+	for _, text := range []string{
+		in + "streams = [\"logs[prod]\", \"why?\"]\nlists = [\"a}b\", \"c\\\\d\"]\n",
+		in + "lists = [\"{a}b\", \"q\"]\nconsumer = \"fanin\"\ncluster = true\n",
+		out + "stream = \"s\"\n" + strings.Replace(out, ":1\"", ":1/2\"", 1) + "stream = \"s\"\ngroup = \"b\"\n",
+		out + "stream = \"s\"\n" + strings.Replace(out, ":1\"", ":2\"", 1) + "stream = \"s\"\ngroup = \"b\"\n",
+	} {
+		if err := load(text); err != nil {
 			t.Errorf("%s\nis refused with %v", text, err)
 		}
 	}

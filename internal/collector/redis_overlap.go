@@ -10,6 +10,7 @@ import (
 // the same server: within the table, and with the tables before it.
 func (t *redisTable) checkOverlaps(c *checks) {
 	t.checkLoops(c, t, t)
+	t.checkKeys(c, t, "")
 	for _, o := range c.others {
 		other, ok := o.table.(*redisTable)
 		switch {
@@ -18,6 +19,9 @@ func (t *redisTable) checkOverlaps(c *checks) {
 			t.checkTwice(c, other, o.at)
 			t.checkLoops(c, t, other)
 			t.checkLoops(c, other, t)
+			if t.db() == other.db() {
+				t.checkKeys(c, other, " of "+o.at)
+			}
 		case t.Name == other.Name && t.db() == other.db():
 			t.checkNamesakes(c, other, o.at)
 		}

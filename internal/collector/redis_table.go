@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
-	redisin "fanin/ingest/redis"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
 	"fanin/internal/redisconn"
@@ -91,6 +91,7 @@ func (t *redisTable) check(c *checks) {
 		t.checkNames(c, key, names)
 	}
 	t.checkUnused(c)
+	t.checkLists(c)
 	t.checkOverlaps(c)
 	c.SizeBetween("pending", t.Pending, 1<<20, 1<<30)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, 64<<20)
@@ -121,7 +122,7 @@ func (t *redisTable) checkNames(c *checks, key string, names []string) {
 			c.Problem(key, "%s has an empty name", key)
 		case slices.Contains(names[:i], name):
 			c.Problem(key, "%s has %q twice: everything would be received twice", key, name)
-		case key != "channels" && redisin.IsPattern(name):
+		case key != "channels" && strings.Contains(name, "*"):
 			c.Problem(key, "%s has %q: only channels may be patterns; name each key", key, name)
 		}
 	}

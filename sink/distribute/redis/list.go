@@ -34,10 +34,13 @@ const CursorName = "fanin-out"
 
 // CursorKey is the key that keeps how far a list has the log: in a Cluster, it is in the
 // slot of the list. It is an error if no name of a second key is.
-func CursorKey(list string) (string, error) {
-	key := "{" + list + "}:" + CursorName
+func CursorKey(list string) (string, error) { return KeyBeside(list, CursorName) }
+
+// KeyBeside is the key beside a list whose name ends with an end.
+func KeyBeside(list, end string) (string, error) {
+	key := "{" + list + "}:" + end
 	if redisconn.Tag(list) != list {
-		key = list + ":" + CursorName
+		key = list + ":" + end
 	}
 	if redisconn.Slot(key) != redisconn.Slot(list) {
 		return "", fmt.Errorf("the name %q of a list has braces with which no second key is in the same slot of a "+
