@@ -141,6 +141,7 @@ func (r *channelReader) add(pattern, channel string, message redisconn.Value) {
 	}
 	r.n.Metrics.messages["channel"].Inc()
 	if _, long := message.Skipped(); long {
+		r.n.Metrics.skipped.Inc()
 		r.drop(1, 0, func(l *losses) { l.long++ })
 		return
 	}

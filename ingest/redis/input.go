@@ -26,7 +26,7 @@ import (
 // Input accepts lines from one Redis server. Set the fields, then Serve. Zero fields take the
 // defaults named.
 type Input struct {
-	Client  *redisconn.Client                // of this input alone, which sets its Skipped; required
+	Client  *redisconn.Client                // required
 	Out     wire.Appender                    // commits the lines; required
 	Budget  *ingest.Budget                   // shared by the listeners of a process; nil: its own
 	Metrics *Metrics                         // shared by the inputs of a process; nil: its own
@@ -97,7 +97,6 @@ func (n *Input) setUp() {
 		n.Channels.Silence = cmp.Or(n.Channels.Silence, 5*time.Second)
 		n.wait = cmp.Or(n.wait, 2*time.Second)
 		n.Streams.Consumer = cmp.Or(n.Streams.Consumer, "fanin")
-		n.Client.Skipped = func(int64) { n.Metrics.skipped.Inc() }
 		n.limited = retry.NewLog(n.Log)
 		n.life.Begin()
 		var parts []string

@@ -119,6 +119,7 @@ func (r *listReader) read(elements redisconn.Value) {
 	r.n.Metrics.messages["list"].Add(float64(elements.Len()))
 	for _, e := range elements.All() {
 		if _, skipped := e.Skipped(); skipped {
+			r.n.Metrics.skipped.Inc()
 			r.losses.tooLarge++
 			continue
 		}

@@ -3,7 +3,6 @@ package redis
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
@@ -45,8 +44,8 @@ type streamReader struct {
 	flying        *block // it is being committed; nil: none is
 	outcome       chan error
 	acknowledging []streamID // entries whose acknowledgement is to be sent
-	pendingAt     time.Time  // when it was asked for pending entries
 	claims        key.Requests
+	told          told
 }
 
 // position is how far the stream was read.
@@ -54,6 +53,12 @@ type position struct {
 	last    streamID // the latest entry that was read
 	number  uint64   // its number; with counted, it is the server's
 	partial bool     // the log has a part of it, and it is to be read again
+}
+
+// told is what the log was told beside lines.
+type told struct {
+	rewound time.Time // when the latest position was
+	lost    streamID  // losses up to this entry were
 }
 
 // counted is a bit of the numbers that are the server's. The other numbers begin at 1 in the
@@ -74,10 +79,10 @@ func (s *streamReader) key() string { return s.stream }
 
 // newSequence is the log's stream of the entries.
 func (s *streamReader) newSequence() *sequence.Sequence {
-	name := strconv.Itoa(s.n.Client.Login.DB()) + " " + s.n.Streams.Name
-	id := sha256.Sum256([]byte("entries of the Redis stream " + name + " " + s.stream))
+	id := wire.KeyID("entries of a Redis stream", []byte(strconv.Itoa(s.n.Client.Login.DB())), []byte(s.n.Streams.Name),
+		[]byte(s.stream))
 	agent := "redis:" + s.source
-	return sequence.New(s.n.Out, wire.Batch{Kind: wire.StreamRedis, Stream: wire.StreamID(id[:16]),
+	return sequence.New(s.n.Out, wire.Batch{Kind: wire.StreamRedis, Stream: id,
 		Input: s.counts.Name(), Agent: agent[:min(len(agent), wire.MaxName)], Host: s.n.Lines.Host,
 		Source: s.source})
 }
@@ -204,7 +209,7 @@ func (s *streamReader) idle(ctx context.Context) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	if s.n.Streams.Group != "" && time.Since(s.pendingAt) > 30*s.n.wait {
+	if s.n.Streams.Group != "" && time.Since(s.requests.pendingAt) > 30*s.n.wait {
 		return s.again(ctx) // some may have been claimed for this consumer
 	}
 	return s.ask(ctx, true)
@@ -230,7 +235,7 @@ func (s *streamReader) take(ctx context.Context, entries redisconn.Value) error 
 	}
 	s.n.Metrics.messages["stream"].Add(float64(entries.Len()))
 	s.requests.adapt(entries.Len(), size)
-	if s.flying != nil && len(s.outcome) == 0 {
+	if s.flying != nil && len(s.outcome) == 0 || s.block.Empty() && len(s.block.done) < mostAcks {
 		return nil
 	}
 	return s.handOver(ctx)
@@ -250,7 +255,7 @@ func (s *streamReader) entry(ctx context.Context, id streamID, fields redisconn.
 	p.number++
 	if p.partial && !resumed {
 		p.number++
-		s.block.losses.add(&s.block.losses.removed, p.last) // the rest of it
+		s.lose(&s.block.losses.removed, p.last) // the rest of it
 	}
 	p.last, p.partial = id, false
 	if err := s.addLines(ctx, sequence.Entry{Number: p.number, Witness: witness}, id, fields); err != nil {
@@ -263,12 +268,13 @@ func (s *streamReader) entry(ctx context.Context, id streamID, fields redisconn.
 // addLines adds the lines of an entry to the block.
 func (s *streamReader) addLines(ctx context.Context, e sequence.Entry, id streamID, fields redisconn.Value) error {
 	if fields.IsNull() {
-		s.block.losses.add(&s.block.losses.removed, id)
+		s.lose(&s.block.losses.removed, id)
+		s.cover(e, id)
 		return nil
 	}
 	t := s.text(fields)
 	if t.tooLarge {
-		s.block.losses.add(&s.block.losses.tooLarge, id)
+		s.lose(&s.block.losses.tooLarge, id)
 	}
 	if t.whole {
 		s.n.Metrics.withoutField.Inc()
@@ -277,6 +283,7 @@ func (s *streamReader) addLines(ctx context.Context, e sequence.Entry, id stream
 		if !t.tooLarge {
 			s.n.Metrics.empty.Inc()
 		}
+		s.cover(e, id)
 		return nil
 	}
 	if isLine(t.text) {
@@ -325,8 +332,9 @@ func (s *streamReader) handOver(ctx context.Context) error {
 	}
 	b := s.block
 	s.flying, s.block = b, s.spare
+	s.reportLosses(&b.losses) // before the commit: a kill between them has it reported twice, not never
 	if b.Empty() {
-		s.outcome <- s.remember(b)
+		s.outcome <- s.remember()
 		return s.awaitCommit()
 	}
 	go func() { s.outcome <- s.commit(b) }() // ends with the commit, which awaitCommit waits for
@@ -345,7 +353,6 @@ func (s *streamReader) awaitCommit() error {
 		if b.large {
 			s.large = b.last
 		}
-		s.reportLosses(&b.losses)
 		s.acknowledging = append(s.acknowledging, b.done...)
 	}
 	b.reset(s.n.Budget)
@@ -353,8 +360,19 @@ func (s *streamReader) awaitCommit() error {
 	return err
 }
 
-// flush commits all that was read.
+// cover makes an entry without lines a part of the block, if that has lines.
+func (s *streamReader) cover(e sequence.Entry, id streamID) {
+	if _, fits := id.witness(); fits && !s.block.Empty() && !s.block.large {
+		s.block.End = e.End()
+	}
+}
+
+// flush commits all that was read. Entries without lines have their numbers remembered once a
+// second at most; until then they are not acknowledged.
 func (s *streamReader) flush(ctx context.Context) error {
+	if s.block.Empty() && time.Since(s.told.rewound) < s.n.wait/2 && s.block.losses == (entryLosses{}) {
+		return s.awaitCommit()
+	}
 	if err := s.handOver(ctx); err != nil {
 		return err
 	}
@@ -377,9 +395,10 @@ func (s *streamReader) commit(b *block) error {
 	return err
 }
 
-// remember has the log remember that losses were counted, in a block without lines.
-func (s *streamReader) remember(b *block) error {
-	if b.losses.tooLarge+b.losses.removed == 0 {
+// remember has the log remember the numbers of entries without lines, in a block that has none:
+// they would seem to be missing if they are not there when the log is asked the next time.
+func (s *streamReader) remember() error {
+	if _, fits := s.position.last.witness(); !fits || s.position.partial || s.position.number <= s.sequence.Last() {
 		return nil
 	}
 	return s.rewind()
@@ -391,6 +410,9 @@ func (s *streamReader) rewind() error {
 	_, err := s.n.untilDecided(s.part(), func() error {
 		return s.sequence.Rewind(s.n.life.Appending, s.position.number+1, witness)
 	})
-	s.from = s.sequence.Offset()
+	s.from, s.told.rewound = s.sequence.Offset(), time.Now()
+	if s.position.last.compare(s.told.lost) < 0 {
+		s.told.lost = s.position.last
+	}
 	return err
 }

@@ -56,18 +56,28 @@ type entryLosses struct {
 	tooLarge int // their message is longer than allowed
 	removed  int // they were delivered to this consumer, and then removed
 	first    streamID
+	last     streamID
 }
 
-// add counts one.
-func (l *entryLosses) add(n *int, id streamID) {
+// lose counts an entry in the losses of the block, unless it was reported: the session before
+// read it, too.
+func (s *streamReader) lose(n *int, id streamID) {
+	if id.compare(s.told.lost) <= 0 {
+		return
+	}
+	l := &s.block.losses
 	if l.tooLarge+l.removed == 0 {
 		l.first = id
 	}
+	l.last = id
 	*n++
 }
 
 // reportLosses counts and reports what of a block is not in the log.
 func (s *streamReader) reportLosses(l *entryLosses) {
+	if l.last.compare(s.told.lost) > 0 {
+		s.told.lost = l.last
+	}
 	if l.tooLarge > 0 {
 		s.n.Metrics.tooLarge.Add(float64(l.tooLarge))
 		s.n.limited.Error("redis_too_large", "entries of a Redis stream are longer than max_message and not in the log",

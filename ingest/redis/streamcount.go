@@ -28,10 +28,22 @@ func parseInfo(v redisconn.Value) (i streamInfo, err error) {
 	i.last, i.length = last, uint64(length)
 	i.first, _ = parseID(v.Get("first-entry").At(0).Bytes())
 	added, ok := v.Get("entries-added").Int()
-	if i.counts = ok && added >= length; i.counts {
+	if i.counts = ok && added >= length && added < counted; i.counts { // XSETID sets any number
 		i.added = uint64(added)
 	}
 	return i, nil
+}
+
+// size is how many bytes of strings a reply had, those that were skipped included.
+func size(v redisconn.Value) (n int64) {
+	if v.IsList() {
+		for _, e := range v.All() {
+			n += size(e)
+		}
+		return n
+	}
+	skipped, _ := v.Skipped()
+	return skipped + int64(len(v.Bytes()))
 }
 
 // noKey reports that the server has no such stream.
@@ -71,6 +83,7 @@ func (s *streamReader) noteInfo(v redisconn.Value, err error) error {
 	if err != nil {
 		return err
 	}
+	s.requests.pause(size(v.Get("first-entry"))+size(v.Get("last-entry")), s.n.wait/2)
 	if info.last.compare(s.position.last) < 0 {
 		s.server.suspect = true
 		return errAgain

@@ -21,6 +21,7 @@ type entryText struct {
 func (s *streamReader) text(fields redisconn.Value) (t entryText) {
 	s.line = s.line[:0]
 	if _, skipped := fields.Skipped(); skipped { // it has too many
+		s.n.Metrics.skipped.Inc()
 		return entryText{tooLarge: true}
 	}
 	if s.n.Streams.Message != "" {
@@ -35,6 +36,7 @@ func (s *streamReader) text(fields redisconn.Value) (t entryText) {
 			}
 			found = true
 			if _, skipped := v.Skipped(); skipped {
+				s.n.Metrics.skipped.Inc()
 				t.tooLarge = true
 				continue
 			}
@@ -47,6 +49,9 @@ func (s *streamReader) text(fields redisconn.Value) (t entryText) {
 		t.whole = true
 	}
 	s.json, t.tooLarge = appendJSON(s.json[:0], fields)
+	if t.tooLarge {
+		s.n.Metrics.skipped.Inc()
+	}
 	s.line = s.n.lines(s.counts, s.line, s.json)
 	t.text = s.line
 	return t

@@ -29,7 +29,7 @@ const mostPending = 100
 // to the position, except those that were claimed: wherever they are, they are committed under
 // keys of their own.
 func (s *streamReader) takePending(ctx context.Context) error {
-	s.pendingAt = time.Now()
+	s.requests.pendingAt = time.Now()
 	mark := s.position
 	for from := (streamID{}); ; {
 		page, err := s.askPending(ctx, from)

@@ -19,7 +19,9 @@ type requests struct {
 	acks   int      // commands XACK whose replies are to come
 	info   bool     // the reply to a question comes before the entries
 	wait   time.Duration
-	infoAt time.Time // when the last question was asked
+	infoAt time.Time // when the next question is to be asked
+
+	pendingAt time.Time // when it was asked for pending entries
 }
 
 const (
@@ -30,7 +32,9 @@ const (
 )
 
 // begin begins a session. What was learned of the size of entries stays.
-func (r *requests) begin() { *r = requests{count: r.count, most: r.most, calm: r.calm} }
+func (r *requests) begin() {
+	*r = requests{count: r.count, most: r.most, calm: r.calm, infoAt: r.infoAt}
+}
 
 // fewer asks for fewer entries: a reply was too large.
 func (r *requests) fewer() {
@@ -50,13 +54,18 @@ func (r *requests) adapt(entries, size int) {
 	r.count = max(1, min(2*r.count, wantText*entries/max(size, 1), r.most))
 }
 
+// pause bounds what questions cost: a reply has the first and the last entry of the stream,
+// which may be large. They get 256 KiB in a second, or come once in least.
+func (r *requests) pause(bytes int64, least time.Duration) {
+	r.infoAt = time.Now().Add(max(least, time.Duration(bytes>>8)*time.Second>>10))
+}
+
 // ask sends the acknowledgements that are due, and asks for entries. With block, the server
 // waits until there are some.
 func (s *streamReader) ask(ctx context.Context, block bool) error {
 	r := &s.requests
 	s.sendAcks()
-	if r.info = time.Since(r.infoAt) >= s.n.wait/2; r.info {
-		r.infoAt = time.Now()
+	if r.info = time.Until(r.infoAt) <= 0; r.info {
 		s.conn.Command("XINFO", "STREAM", s.stream)
 		if s.n.Streams.Group != "" {
 			s.conn.Command("XINFO", "GROUPS", s.stream)
