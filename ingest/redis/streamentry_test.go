@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"fanin/ingest"
 	"fanin/internal/counters"
 	"fanin/internal/lines"
 	"fanin/internal/redisconn"
@@ -35,6 +36,7 @@ func FuzzStreamReply(f *testing.F) {
 			return
 		}
 		n := &Input{Inputs: new(counters.Set), Streams: StreamOptions{Message: message}, Lines: LineOptions{MaxLine: lines.MinLimit}}
+		n.Metrics = NewMetrics(new(ingest.Metrics))
 		s := newStreamReader(n, "logs")
 		if id, ok := parseID(v.At(0).Bytes()); ok {
 			if again, _ := parseID([]byte(id.String())); again != id || id.before().compare(id) >= 0 && id != (streamID{}) {
