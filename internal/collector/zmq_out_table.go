@@ -1,8 +1,6 @@
 package collector
 
 import (
-	"slices"
-
 	"fanin/internal/config"
 	"fanin/internal/zmtp"
 	"fanin/sink/distribute"
@@ -126,49 +124,4 @@ func (o *zmqOutput) check(c *checks) {
 			c.Problem("group", "%v", err)
 		}
 	}
-}
-
-// checkLoops refuses an output to a socket that this collector itself receives from, or
-// answers at: in this table, or in those before it.
-func (t *zmqTable) checkLoops(c *checks) {
-	tables := []*zmqTable{t}
-	for _, o := range c.others {
-		if other, ok := o.table.(*zmqTable); ok {
-			tables = append(tables, other)
-		}
-	}
-	for _, one := range tables {
-		for _, other := range tables {
-			if one != t && other != t {
-				continue
-			}
-			if e, ok := one.loop(other); ok {
-				c.At(c.Path+".output", "the output and an input meet at %q: the collector would receive the lines "+
-					"again that it sends there, without end", e)
-				return
-			}
-		}
-	}
-}
-
-// loop finds an endpoint at which lines go out that come in with another table.
-func (t *zmqTable) loop(in *zmqTable) (e zmtp.Endpoint, found bool) {
-	_, inputs := in.sockets()
-	for _, out := range t.outs() {
-		if out.table != "output" {
-			continue
-		}
-		for _, x := range inputs {
-			for _, e := range x.connected() {
-				found = found || slices.Contains(out.endpoints.bound(), e)
-			}
-			for _, e := range x.bound() {
-				found = found || slices.Contains(out.endpoints.connected(), e)
-			}
-		}
-		if found {
-			return append(out.endpoints.bound(), out.endpoints.connected()...)[0], true
-		}
-	}
-	return e, false
 }
