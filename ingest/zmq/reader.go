@@ -238,6 +238,7 @@ func (r *reader) finish() error {
 		r.handOver()
 	}
 	if m, ok := r.l.Memory.(*loan); ok {
+		r.l.Discard()
 		m.leave()
 	}
 	return r.queue.finish()

@@ -81,11 +81,13 @@ func (c *Conn) ended() error {
 // failed returns the error of a call that met err: the reason why the connection ended, if it
 // has. It ends it otherwise, except for a deadline.
 func (c *Conn) failed(err error) error {
-	if cause := c.ended(); cause != nil {
-		return cause
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	cause := c.ended()
+	if cause == nil && errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
+	}
+	defer c.Discard()
+	if cause != nil {
+		return cause
 	}
 	if c.inside() && (errors.Is(err, io.ErrUnexpectedEOF) || !errors.As(err, new(*Error))) {
 		c.counts.Torn.Add(1)

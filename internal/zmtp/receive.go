@@ -158,6 +158,16 @@ func (c *Conn) drop() {
 	m.spans = m.spans[:0]
 }
 
+// Discard gives back the memory of the message that was returned last, or that is arriving, with
+// what has been read. Receive does so before it returns an error that ends the connection; one that
+// ends it on its own account calls Discard, on the goroutine that receives.
+func (c *Conn) Discard() {
+	clear(c.frames) // they may be in a block that nobody else holds
+	c.in.settle(false)
+	c.in.r, c.in.w = 0, 0
+	c.msg = incoming{need: shortHeader}
+}
+
 // admit decides by its length whether a frame is taken; h is its header, flags and size are
 // those of what it holds. message means yes.
 func (c *Conn) admit(h header, flags byte, size int64) (event, error) {

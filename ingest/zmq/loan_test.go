@@ -1,0 +1,55 @@
+package zmq
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"fanin/internal/waittest"
+	"fanin/internal/zmtp"
+)
+
+// torn begins a message that is lent memory, of which the last bytes do not come.
+func torn(t *testing.T, s *setup) net.Conn {
+	t.Helper()
+	nc, err := net.Dial("tcp", s.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	handshake(t, nc, zmtp.Push)
+	nc.Write(zmtp.AppendMessage(nil, []byte(strings.Repeat("x", 900<<10)))[:500<<10])
+	waittest.Until(t, "a block to be lent", func() bool { return s.Budget.Used() >= 512<<10 })
+	return nc
+}
+
+// TestLoanEnds: however a connection ends inside a large message, its memory is given back.
+func TestLoanEnds(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, s *setup, nc net.Conn){
+		"cut":   func(_ *testing.T, _ *setup, nc net.Conn) { nc.Close() },
+		"reset": func(_ *testing.T, _ *setup, nc net.Conn) { nc.(*net.TCPConn).SetLinger(0); nc.Close() },
+		"protocol error": func(_ *testing.T, s *setup, nc net.Conn) {
+			nc.Write(make([]byte, 400<<10+20)) // the rest, and a few empty messages
+			nc.Write([]byte{0xff, 0xff, 0xff})
+		},
+		"protocol error within": func(t *testing.T, s *setup, nc net.Conn) {
+			nc.Close()
+			nc, err := net.Dial("tcp", s.address())
+			if err != nil {
+				t.Fatal(err)
+			}
+			handshake(t, nc, zmtp.Push)
+			first := zmtp.AppendMessage(nil, []byte(strings.Repeat("x", 100<<10)), nil)
+			nc.Write(append(first[:len(first)-2], 0xff, 0xff))
+			waittest.UntilEqual(t, "peers", 0, s.socket.Peers)
+		},
+		"shutdown": func(_ *testing.T, s *setup, _ net.Conn) { s.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}})
+			end(t, s, torn(t, s))
+			waittest.UntilEqual(t, "bytes of the memory budget", 0, func() int { return int(s.Budget.Used()) })
+			waittest.UntilEqual(t, "bytes of messages that have begun", 0, func() int { return int(s.Budget.Arriving()) })
+		})
+	}
+}
