@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -107,7 +108,11 @@ func (s *streamReader) recognize(ctx context.Context, info *streamInfo) error {
 		s.reportReset("counts fewer entries of its stream than were read: it lost some", info)
 		p.number = 0
 	case same:
-		s.reportReset("lost the end of its stream", info)
+		unsure, err := s.unsure(ctx, info)
+		if err != nil {
+			return err
+		}
+		s.reportReset("lost the end of its stream"+unsure, info)
 		if info.last.compare(p.last) < 0 {
 			p.last = info.last
 		}
@@ -120,6 +125,54 @@ func (s *streamReader) recognize(ctx context.Context, info *streamInfo) error {
 		}
 	}
 	return s.rewind()
+}
+
+// mostUnsure is how many entries are counted that may not be in the log.
+const mostUnsure = 10_000
+
+// unsure counts the entries that may be new, although their ids are not behind the log's, and says
+// so; "": there are none. After a failover, a server whose clock is behind gives such ids. The
+// log surely has those up to the latest one that it remembers and that is there.
+func (s *streamReader) unsure(ctx context.Context, info *streamInfo) (text string, err error) {
+	var from streamID
+	for _, e := range slices.Backward(s.sequence.Trail()) {
+		id := idOf(e.Witness)
+		if id.compare(info.last) > 0 || id.compare(s.position.last) >= 0 || !id.fits() {
+			continue
+		}
+		there, err := s.has(ctx, id)
+		if err != nil {
+			return "", err
+		}
+		if there {
+			from = id
+			break
+		}
+	}
+	until := s.position.last
+	if info.last.compare(until) < 0 {
+		until = info.last
+	}
+	n := 0
+	for at := from; n < mostUnsure; {
+		v, err := s.conn.Do(ctx, "XRANGE", s.stream, at.next().String(), until.String(), "COUNT", "100")
+		if err != nil {
+			return "", err
+		}
+		if v.Len() == 0 {
+			break
+		}
+		id, ok := parseID(v.At(v.Len() - 1).At(0).Bytes())
+		if !ok || id.compare(at) <= 0 {
+			return "", malformed(v)
+		}
+		n, at = n+v.Len(), id
+	}
+	if n == 0 {
+		return "", nil
+	}
+	return fmt.Sprintf(", and unsure=%d entries behind %s up to %s are in the log only if it had them before", n, from,
+		until), nil
 }
 
 // reportReset counts and reports what happened to the stream, unless it was reported when it was
