@@ -61,8 +61,8 @@ func (t *redisTable) checkKeys(c *checks, of *redisTable, at string) {
 // checkLists refuses names of lists with which the input cannot work.
 func (t *redisTable) checkLists(c *checks) {
 	if len(t.Lists) > 0 && t.Consumer == redisout.CursorName {
-		c.Problem("consumer", "consumer is %q, which is the name of what outputs keep beside a list: choose another one",
-			t.Consumer)
+		c.Problem("consumer", "consumer is %q, which is the name of what outputs keep beside a list: choose another "+
+			"one", t.Consumer)
 	}
 	for _, name := range t.Lists {
 		if _, err := redisout.CursorKey(name); t.Cluster && err != nil {

@@ -90,7 +90,7 @@ func (c *Client) dial(ctx context.Context, a address, login bool) (*Conn, error)
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("log in to the Redis server %s: %w", a, err)
+		return nil, during("log in to the Redis server "+a.String(), "log in", err)
 	}
 	return conn, nil
 }

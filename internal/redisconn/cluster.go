@@ -50,7 +50,8 @@ func (c *Client) dialOwner(ctx context.Context, seed address, key string) (*Conn
 	v, err := conn.Do(ctx, "CLUSTER", "SLOTS")
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("ask the Redis server %s for the slots of its Cluster: %w", seed, err)
+		return nil, during("ask the Redis server "+seed.String()+" for the slots of its Cluster",
+			"ask for the slots of the Cluster", err)
 	}
 	owner, ok := owner(v, Slot(key), seed)
 	switch {

@@ -3,6 +3,7 @@ package redisconn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -27,6 +28,15 @@ func newServerError(text string) *ServerError {
 type connError struct{ error }
 
 func (e *connError) Unwrap() error { return e.error }
+
+// during says what an error interrupted: doing, which has the name of the server, or short where
+// the error has that name itself, as those of a connection have.
+func during(doing, short string, err error) error {
+	if errors.As(err, new(*connError)) {
+		doing = short
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
 
 // Class is what an error means for the caller.
 type Class int

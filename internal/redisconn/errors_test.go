@@ -2,6 +2,7 @@ package redisconn_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,5 +121,28 @@ func TestAway(t *testing.T) {
 	}
 	if _, err := s.Try("PING"); redisconn.Classify(err) != redisconn.Away {
 		t.Errorf("gone: %v", err)
+	}
+}
+
+// TestServerNamedOnce: an error of a login that the server breaks off names the server once.
+func TestServerNamedOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { // ends with l
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	client := &redisconn.Client{Login: redisconn.Login{URLs: []string{"redis://" + l.Addr().String() + "/3"}}}
+	_, err = client.Dial(t.Context(), "")
+	if err == nil || strings.Count(err.Error(), "Redis server") != 1 || !strings.HasPrefix(err.Error(), "log in: the Redis server ") {
+		t.Errorf("the error is %v", err)
 	}
 }

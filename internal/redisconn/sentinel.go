@@ -24,7 +24,7 @@ func (c *Client) dialMaster(ctx context.Context, sentinel address) (*Conn, error
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("the Redis server %s: %w", master, err)
+		return nil, during("the Redis server "+master.String(), "ask for the role", err)
 	}
 	return conn, nil
 }
@@ -53,7 +53,7 @@ func (c *Client) master(ctx context.Context, sentinel address) (a address, err e
 		}
 	}
 	if err != nil {
-		return a, fmt.Errorf("ask the Sentinel %s for the master: %w", sentinel, err)
+		return a, during("ask the Sentinel "+sentinel.String()+" for the master", "ask for the master", err)
 	}
 	host, port := v.At(0).String(), v.At(1).String()
 	if host == "" || port == "" {

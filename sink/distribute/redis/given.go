@@ -3,6 +3,7 @@ package redis
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"fanin/internal/disk"
@@ -65,7 +66,7 @@ func (g *given) setBegin(at sink.Position) error {
 	g.begin, g.unsaved = at, true
 	if err := g.save(); err != nil {
 		g.begin = before
-		return refusef("save where the output began: %w", err)
+		return fmt.Errorf("save where the output began: %w", err)
 	}
 	return nil
 }

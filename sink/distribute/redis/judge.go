@@ -18,7 +18,7 @@ func (o *Output) judge(ctx context.Context, has state, first sink.Position) erro
 	_, accepted, _ := o.Work.Progress(o.Group)
 	last, err := o.lineAt(ctx, has.at)
 	if err != nil {
-		return refusef("read the line at %s: %w", has.at, err)
+		return fmt.Errorf("read the line at %s: %w", has.at, err)
 	}
 	if err := o.ours(ctx, has, last, first, accepted > 0); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (o *Output) judge(ctx context.Context, has state, first sink.Position) erro
 	}
 	lacking, exact, err := o.Sink.Count(ctx, from, first)
 	if err != nil {
-		return refusef("count the lines that the target lacks: %w", err)
+		return fmt.Errorf("count the lines that the target lacks: %w", err)
 	}
 	if lacking <= there {
 		return nil // what retention removed is counted by the group
@@ -59,7 +59,7 @@ func (o *Output) goBack(ctx context.Context, from sink.Position, lines uint64, e
 		to, err = o.Work.Replay(ctx, o.Group, to.String())
 	}
 	if err != nil {
-		return refusef("move the group back to %s: %w", from, err)
+		return fmt.Errorf("move the group back to %s: %w", from, err)
 	}
 	least := ""
 	if !exact {
@@ -97,7 +97,7 @@ func (o *Output) lost(ctx context.Context, has sink.Position) error {
 	}
 	_, exact, err := o.Sink.Count(ctx, from, o.given.end)
 	if err != nil {
-		return refusef("count the lines that the target lacks: %w", err)
+		return fmt.Errorf("count the lines that the target lacks: %w", err)
 	}
 	if exact {
 		return nil
@@ -107,7 +107,7 @@ func (o *Output) lost(ctx context.Context, has sink.Position) error {
 		err = o.given.setBegin(to)
 	}
 	if err != nil {
-		return refusef("find the first line that the log has behind %s: %w", from, err)
+		return fmt.Errorf("find the first line that the log has behind %s: %w", from, err)
 	}
 	o.counts.lost.Add(1)
 	o.Log.Error("a Redis server lost lines, and the log does not have them any more: they are not sent again",
@@ -153,17 +153,20 @@ func (o *Output) foreign(format string, args ...any) error {
 		"or delete it, and "
 	if o.given.known() {
 		remedy += fmt.Sprintf("all lines from %s on, with which this output began, are sent again", o.given.begin)
+		if o.Stream != "" {
+			remedy += fmt.Sprintf(" (what only frees its memory is XTRIM %s MAXLEN 0)", o.Stream)
+		}
 	} else {
 		remedy += "lines go there from the group's position on"
 	}
-	return refusef("%s", fmt.Sprintf(format, args...)+remedy)
+	return fmt.Errorf("%s", fmt.Sprintf(format, args...)+remedy)
 }
 
 // cursorGone is the refusal to add to a list that has elements and no cursor.
 func (o *Output) cursorGone(ctx context.Context, has state) error {
 	last, err := o.lineAt(ctx, o.given.end)
 	if err != nil {
-		return refusef("read the line at %s: %w", o.given.end, err)
+		return fmt.Errorf("read the line at %s: %w", o.given.end, err)
 	}
 	return o.target.(*list).cursorGone(has, &o.given, last)
 }

@@ -115,9 +115,9 @@ func (l *list) cursorGone(has state, g *given, last []byte) error {
 		"would be there twice. "
 	again := fmt.Sprintf("To have all lines from %s on sent again, remove the list: DEL %s", g.begin, l.name)
 	if (g.end == sink.Position{}) || last == nil {
-		return refusef(why+"%s", has.bare, l.cursor(), again)
+		return fmt.Errorf(why+"%s", has.bare, l.cursor(), again)
 	}
-	return refusef(why+"If its last element is the line that the log has at %s, restore the key: SET %s %q. %s",
+	return fmt.Errorf(why+"If its last element is the line that the log has at %s, restore the key: SET %s %q. %s",
 		has.bare, l.cursor(), g.end, l.cursor(), cursorText(l.log, g.end, last), again)
 }
 
@@ -131,7 +131,7 @@ func parseCursor(text string) (st state, err error) {
 		st.at, err = parseID(parts[1])
 	}
 	if len(parts) != 3 || err != nil || (st.at == sink.Position{}) {
-		return state{}, refusef("the key beside the list has %.80q, which is no position in a log: remove it", text)
+		return state{}, fmt.Errorf("the key beside the list has %.80q, which is no position in a log: remove it", text)
 	}
 	st.owner, st.cursor = parts[0], text
 	st.same = func(line []byte) bool { return hash(line) == parts[2] }

@@ -35,6 +35,7 @@ func TestForeignStream(t *testing.T) {
 			h := open(t, t.TempDir(), s)
 			h.put(10)
 			h.troubled(c.want)
+			h.troubled("delete it, and lines go there from the group's position on")
 			if n := s.Do("XLEN", "fanin"); n != "1" {
 				t.Errorf("the stream has %s entries", n)
 			}
@@ -57,6 +58,7 @@ func TestForeignWriter(t *testing.T) {
 			s.Do("XADD", "fanin", id, "f", "v")
 			h.put(100)
 			h.troubled("of another program")
+			h.troubled("delete it, and all lines from 1:0 on, with which this output began, are sent again")
 			h.stop()
 			h.carry()
 			h.troubled("of another program")

@@ -92,15 +92,10 @@ func (o *Output) skip(lines []carry.Line) error {
 	return o.given.setBegin(gap)
 }
 
-// refusal is why the output adds nothing, although the server would. It says itself what to
-// do about it.
-type refusal struct{ error }
-
-func refusef(format string, args ...any) error { return refusal{fmt.Errorf(format, args...)} }
-
-// explain says what an error means for the output, and what to do about it.
+// explain says what an error means for the output, and what to do about it: one that is none of
+// the server says that itself.
 func (o *Output) explain(err error) error {
-	if errors.Is(err, context.Canceled) || errors.As(err, new(refusal)) {
+	if errors.Is(err, context.Canceled) || redisconn.Classify(err) == redisconn.Elsewhere {
 		return fmt.Errorf("%s: %w", o.target, err)
 	}
 	return fmt.Errorf("%s: %s", o.target, redisconn.Explain(err))

@@ -25,7 +25,7 @@ type target interface {
 }
 
 // errChanged is the error of a target that another program has changed.
-var errChanged = refusal{errors.New("another program changed it, or it was removed")}
+var errChanged = errors.New("another program changed it, or it was removed")
 
 // state is what a target has.
 type state struct {
