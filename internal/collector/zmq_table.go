@@ -110,7 +110,7 @@ func (t *zmqCurve) keys(server bool) (k *zmtp.Curve, err error) {
 	}
 	if !server {
 		if k.ServerKey, err = zmtp.ParseKey(t.ServerKey); err != nil {
-			return k, fmt.Errorf("curve.server_key: %w", err)
+			return k, fmt.Errorf("curve.server_key is %w", err)
 		}
 		return k, nil
 	}
@@ -244,7 +244,7 @@ func (a *zmqAccess) check(c *checks) {
 				"curve-key makes")
 		}
 		if _, err := zmtp.ParseKey(k.ServerKey); k.ServerKey != "" && err != nil {
-			c.Problem("curve", "curve.server_key: %v", err)
+			c.Problem("curve", "curve.server_key is %v", err)
 		}
 	}
 }

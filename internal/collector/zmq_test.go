@@ -44,7 +44,7 @@ func TestZMQConfiguration(t *testing.T) {
 		{`sub = {connect = ["tcp://example.org:5557"]}`, "insecure = true"},
 		{`sub = {connect = ["tcp://127.0.0.1:5557"]}` + "\n" + `curve = {secret_file = "x"}`, "server_key is missing"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `curve = {server_key = ` + key + "}", "secret_file is missing"},
-		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `curve = {secret_file = "x", server_key = "short"}`, "curve.server_key"},
+		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `curve = {secret_file = "x", server_key = "letmein"}`, "curve.server_key is not a CURVE key"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `plain = {user = "a"}`, "plain needs"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `plain = {user = "a", password_file = "p"}` + "\n" +
 			`curve = {secret_file = "x"}`, "one mechanism"},
@@ -59,6 +59,9 @@ func TestZMQConfiguration(t *testing.T) {
 		_, err := loadConfig(t, "[collector.log]\npath = \"x\"\n[[collector.zmq]]\n"+c.keys)
 		if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
 			t.Errorf("%s: %v, want %q", c.keys, err, c.problem)
+		}
+		if err != nil && strings.Contains(err.Error(), "letmein") {
+			t.Errorf("%v shows what may be a secret", err)
 		}
 	}
 }

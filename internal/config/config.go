@@ -164,22 +164,30 @@ func (p *Problems) Error() string {
 			continue
 		}
 		fmt.Fprintf(&b, "%s:%d: %s\n", p.path(), m.Line, m.Text)
-		fmt.Fprintf(&b, "%5d | %s\n", m.Line, printable(withoutLogins(p.file.lines[m.Line-1])))
+		fmt.Fprintf(&b, "%5d | %s\n", m.Line, printable(withoutSecrets(p.file.lines[m.Line-1])))
 		fmt.Fprintf(&b, "      | %s%s", strings.Repeat(" ", max(0, m.Col-1)), strings.Repeat("^", max(1, m.Len)))
 	}
 	return b.String()
 }
 
-// withoutLogins is a line in which each login in an address is dots, as many as it has
-// characters: a mistake in a URL must not print its password.
-func withoutLogins(line string) string {
+// withoutSecrets is a line in which each login in an address is dots, as many as it has
+// characters: a mistake in a URL must not print its password. So is a server_key, which may
+// be the secret one by mistake.
+func withoutSecrets(line string) string {
+	line = serverKey.ReplaceAllStringFunc(line, func(found string) string {
+		before := serverKey.FindStringSubmatch(found)[1]
+		return before + strings.Repeat(".", utf8.RuneCountInString(found[len(before):]))
+	})
 	return login.ReplaceAllStringFunc(line, func(found string) string {
 		before := login.FindStringSubmatch(found)[1]
 		return before + strings.Repeat(".", utf8.RuneCountInString(found[len(before):])-1) + "@"
 	})
 }
 
-var login = regexp.MustCompile(`(["'](?:[A-Za-z][A-Za-z0-9+.-]*://)?|://)[^"'\s:]*:[^"'\s]*@`)
+var (
+	login     = regexp.MustCompile(`(["'](?:[A-Za-z][A-Za-z0-9+.-]*://)?|://)[^"'\s:]*:[^"'\s]*@`)
+	serverKey = regexp.MustCompile(`(server_key["']?\s*=\s*["'])[^"']+`)
+)
 
 // printable is a line as a terminal may get it, each character in one column.
 func printable(line string) string {

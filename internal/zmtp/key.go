@@ -2,7 +2,7 @@ package zmtp
 
 import (
 	"crypto/rand"
-	"fmt"
+	"errors"
 
 	"golang.org/x/crypto/curve25519"
 )
@@ -13,12 +13,13 @@ type Key [32]byte
 // SecretKey is a secret CURVE key: 32 bytes. It does not print.
 type SecretKey [32]byte
 
-// ParseKey reads a key in Z85 (RFC 32): 40 characters.
+// ParseKey reads a key in Z85 (RFC 32): 40 characters. The error does not show the text, which
+// may be a secret.
 func ParseKey(text string) (Key, error) {
 	var k Key
 	b, err := decodeZ85(text)
 	if err != nil || len(b) != len(k) {
-		return k, fmt.Errorf("%s is not a CURVE key: want 40 characters of Z85", quote(text))
+		return k, errors.New("not a CURVE key: want 40 characters of Z85")
 	}
 	return Key(b), nil
 }

@@ -30,6 +30,8 @@ func TestZ85(t *testing.T) {
 	for _, bad := range []string{"", "short", strings.Repeat("x", 41), strings.Repeat("~", 40), strings.Repeat("#", 40), strings.Repeat("x", 40) + "\n"} {
 		if k, err := ParseKey(bad); err == nil {
 			t.Errorf("%q is taken: %v", bad, k)
+		} else if strings.Contains(err.Error(), "xx") || strings.Contains(err.Error(), "short") {
+			t.Errorf("%v shows the text, which may be a secret", err)
 		}
 	}
 }
@@ -115,7 +117,8 @@ func checkKey(t *testing.T, name, key string, err error, want string) {
 		if err != nil || key != want {
 			t.Errorf("%s: %s, %v; want %s", name, key, err, want)
 		}
-	case err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "letmein"):
+	case err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "letmein") ||
+		strings.Contains(err.Error(), "D:)Q["):
 		t.Errorf("%s: %v; want %q in it", name, err, want)
 	}
 }
@@ -139,12 +142,20 @@ func TestClientKeys(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"":                         "has no key",
-		"# nothing\n":              "has no key",
-		a.String() + "\nletmeout ": "not a CURVE key",
+		"":                        "has no key",
+		"# nothing\n":             "has no key",
+		a.String() + "\nletmein ": "line 2 is not a CURVE key",
+		"# x\n\n" + a.String() + "\nsecret-key=letmein": "line 4 is not a CURVE key",
+		certificate: "has a secret key",
+		a.String() + "\n    secret-key = \"letmein\"\n": "has a secret key",
 	} {
-		if _, err := ReadClientKeys(writeFile(t, text, 0o644)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
+		_, err := ReadClientKeys(writeFile(t, text, 0o644))
+		checkKey(t, text, "", err, want)
+		if err := os.WriteFile(filepath.Join(dir, "d.key"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadClientKeys(dir); err == nil || strings.Contains(err.Error(), "letmein") {
+			t.Errorf("%q in a directory: %v", text, err)
 		}
 	}
 	if _, err := ReadClientKeys(t.TempDir()); err == nil || !strings.Contains(err.Error(), "*.key") {

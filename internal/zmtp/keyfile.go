@@ -60,7 +60,7 @@ func readKey(path, field string) (k Key, err error) {
 	switch {
 	case ok:
 	case len(fields) == 0 && len(bare) == 1:
-		text = bare[0]
+		text = bare[0].text
 	case field == secretField && fields[publicField] != "":
 		return k, fmt.Errorf("%s has a public key alone: name the file with the secret one, *%s", path, secretSuffix)
 	default:
@@ -88,18 +88,26 @@ func readKeyFile(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+// bareLine is a line of a key file that is no field.
+type bareLine struct {
+	number int // from 1
+	text   string
+}
+
 // parseKeyFile returns the fields NAME = VALUE of a certificate, and the lines that are not one.
 // Sections and their indentation mean nothing here: a name is in one section only.
-func parseKeyFile(text string) (fields map[string]string, bare []string) {
+func parseKeyFile(text string) (fields map[string]string, bare []bareLine) {
 	fields = make(map[string]string)
+	number := 0
 	for line := range strings.Lines(text) {
+		number++
 		line = strings.TrimSpace(line)
 		if line == "" || line == "metadata" || line == "curve" || isComment(line) {
 			continue
 		}
 		name, value, ok := strings.Cut(line, " = ")
 		if !ok {
-			bare = append(bare, line)
+			bare = append(bare, bareLine{number, line})
 			continue
 		}
 		fields[strings.TrimSpace(name)] = strings.Trim(strings.TrimSpace(value), `"`)
@@ -128,14 +136,21 @@ func ReadClientKeys(path string) (map[Key]bool, error) {
 		return nil, err
 	}
 	fields, bare := parseKeyFile(string(b))
-	if text := fields[publicField]; text != "" {
-		bare = append(bare, text)
+	if _, ok := fields[secretField]; ok {
+		return nil, errSecretClient(path)
 	}
 	clients := make(map[Key]bool)
-	for _, line := range bare {
-		k, err := ParseKey(strings.Fields(line)[0]) // a name may follow it
+	if text := fields[publicField]; text != "" {
+		k, err := ParseKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: its %s is %w", path, publicField, err)
+		}
+		clients[k] = true
+	}
+	for _, line := range bare {
+		k, err := ParseKey(strings.Fields(line.text)[0]) // a name may follow it
+		if err != nil {
+			return nil, fmt.Errorf("%s: line %d is %w", path, line.number, err)
 		}
 		clients[k] = true
 	}
@@ -145,6 +160,11 @@ func ReadClientKeys(path string) (map[Key]bool, error) {
 	return clients, nil
 }
 
+// errSecretClient reports the secret key of a client, which this side must not have.
+func errSecretClient(path string) error {
+	return fmt.Errorf("%s has a secret key: name the file with the client's public key, *%s", path, publicSuffix)
+}
+
 func readClientDirectory(path string) (map[Key]bool, error) {
 	files, err := filepath.Glob(filepath.Join(path, "*"+publicSuffix))
 	if err != nil {
@@ -152,7 +172,7 @@ func readClientDirectory(path string) (map[Key]bool, error) {
 	}
 	clients := make(map[Key]bool)
 	for _, file := range files {
-		k, err := ReadPublicKey(file)
+		k, err := readClientKey(file)
 		if err != nil {
 			return nil, err
 		}
@@ -162,6 +182,18 @@ func readClientDirectory(path string) (map[Key]bool, error) {
 		return nil, fmt.Errorf("%s has no file *%s with a public key: no client could connect", path, publicSuffix)
 	}
 	return clients, nil
+}
+
+// readClientKey reads the public key of a client from a file that has it alone.
+func readClientKey(path string) (Key, error) {
+	b, err := readKeyFile(path)
+	if err != nil {
+		return Key{}, err
+	}
+	if fields, _ := parseKeyFile(string(b)); fields[secretField] != "" {
+		return Key{}, errSecretClient(path)
+	}
+	return readKey(path, publicField)
 }
 
 // WriteKeyPair writes NAME.key_secret, which its owner alone can read, and NAME.key, certificates
