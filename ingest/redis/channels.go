@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"fanin/ingest"
 	"fanin/ingest/sequence"
@@ -33,6 +34,7 @@ type channelReader struct {
 	mu      sync.Mutex
 	queue   []*batch
 	waiting int    // what queue costs, and the batch that is being appended
+	latest  string // the source of the latest message in queue
 	spare   *batch // for the next in queue
 	losses  losses
 }
@@ -52,8 +54,10 @@ type losses struct {
 const (
 	// leaveTime is how long a server has to send what it had sent before a drain.
 	leaveTime = 2 * time.Second
-	// messageCost is what a message costs beside its text.
+	// messageCost is what a message costs beside its text. If its source is not the one before,
+	// that has a mark, in a list that grows by doubling, and a copy of its name.
 	messageCost = 64
+	markCost    = 2 * int(unsafe.Sizeof(wire.Mark{}))
 )
 
 func newChannelReader(n *Input) *channelReader {
@@ -72,18 +76,22 @@ func (r *channelReader) part() string { return "channels " + strings.Join(r.n.Ch
 
 func (r *channelReader) key() string { return "" }
 
+// start starts to append what is received, over one connection after the other: a log that is
+// busy keeps none from being made. stop waits until all of it is appended.
+func (r *channelReader) start() (stop func()) {
+	stopped, appended := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stopped
+		defer close(appended)
+		r.appendAll(stopped)
+	}()
+	return func() {
+		close(stopped)
+		<-appended
+	}
+}
+
 // run receives until the input drains, and then what the server had sent until then.
 func (r *channelReader) run(ctx context.Context, conn *redisconn.Conn, up func()) error {
-	appended := make(chan struct{})
-	stop := make(chan struct{})
-	go func() { // ends with stop
-		defer close(appended)
-		r.appendAll(stop)
-	}()
-	defer func() {
-		close(stop)
-		<-appended
-	}()
 	receiving, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
@@ -159,10 +167,13 @@ func (r *channelReader) put(source string, text []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	cost := len(text) + messageCost
+	if source != r.latest {
+		cost += len(source) + markCost
+	}
 	if r.waiting > 0 && r.waiting+cost > r.n.Channels.Pending {
 		return false
 	}
-	r.waiting += cost
+	r.waiting, r.latest = r.waiting+cost, source
 	for chunk := range lines.Chunks(text) {
 		last := len(r.queue) - 1
 		if last < 0 || !r.queue[last].Fits(len(chunk)) {

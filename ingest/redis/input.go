@@ -163,6 +163,9 @@ func (n *Input) Trouble() string {
 
 // keep runs a reader over one connection after the other until the input drains.
 func (n *Input) keep(r reader) {
+	if c, ok := r.(*channelReader); ok {
+		defer c.start()()
+	}
 	backoff := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second, Jitter: true}
 	for !n.life.Draining() {
 		conn, err := n.Client.Dial(n.life.Receiving, r.key())
