@@ -162,3 +162,51 @@ func TestRemovedBeforeItWentOut(t *testing.T) {
 		}
 	})
 }
+
+// cut removes so many bytes from the end of the append-only file of a server that is down.
+func cut(t *testing.T, s *redistest.Server, bytes int64) {
+	t.Helper()
+	files, _ := filepath.Glob(filepath.Join(s.Dir(), "appendonlydir", "*.incr.aof"))
+	if len(files) != 1 {
+		t.Fatalf("the append-only files are %q", files)
+	}
+	info, err := os.Stat(files[0])
+	if err == nil {
+		err = os.Truncate(files[0], max(0, info.Size()-bytes))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestServerLosesItsLastSecond: with appendfsync everysec, a crash of the machine takes the end of
+// the append-only file, at any byte. All that is gone with it is sent again, in its place, and
+// reported.
+func TestServerLosesItsLastSecond(t *testing.T) {
+	both(t, func(t *testing.T, change func(*Output)) {
+		s := redistest.New(t, "appendonly yes", "appendfsync everysec")
+		h := open(t, t.TempDir(), s, change)
+		rounds := 10
+		if testing.Short() {
+			rounds = 3
+		}
+		h.put(100)
+		h.finished()
+		for i := range rounds {
+			for range 10 {
+				h.put(20)
+			}
+			h.finished()
+			s.Kill()
+			cut(t, s, int64(1000+1777*i))
+			h.put(10)
+			s.Start()
+			h.want(h.lines)
+		}
+		h.finished()
+		waittest.Until(t, "a notice for each round", func() bool { return len(h.notices("RESENT")) >= rounds })
+		if h.out.counts.resent.Load() == 0 || h.out.counts.lost.Load() > 0 {
+			t.Errorf("%d lines were sent again", h.out.counts.resent.Load())
+		}
+	})
+}
