@@ -13,6 +13,7 @@ import (
 type loan struct {
 	n       *Input
 	l       *zmtp.Link
+	r       *reader // of the peer
 	clock   ingest.FrameClock
 	arrival *ingest.Arrival // nil: nothing was lent yet
 	lent    bool
@@ -37,10 +38,15 @@ func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, 
 	}
 }
 
-// wait runs f, in which the collector waits for itself and not for the peer.
+// wait runs f, in which the collector waits for itself and not for the peer. What the peer's
+// reader has gathered is handed over before: memory that waits for memory would keep all inputs
+// waiting.
 func (m *loan) wait(f func() error) error {
 	m.clock.Pause()
 	defer m.clock.Resume()
+	if m.r.block != nil {
+		m.r.handOver()
+	}
 	return f()
 }
 

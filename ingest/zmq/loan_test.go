@@ -1,11 +1,16 @@
 package zmq
 
 import (
+	"bytes"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"fanin/ingest"
+	"fanin/ingest/ingesttest"
 	"fanin/internal/waittest"
+	"fanin/internal/wire"
 	"fanin/internal/zmtp"
 )
 
@@ -52,4 +57,41 @@ func TestLoanEnds(t *testing.T) {
 			waittest.UntilEqual(t, "bytes of messages that have begun", 0, func() int { return int(s.Budget.Arriving()) })
 		})
 	}
+}
+
+// TestLoansDoNotWaitForEachOther: peers that have used up the memory, each with lines that wait
+// for the log and with the beginning of a large message, go on when the log does.
+func TestLoansDoNotWaitForEachOther(t *testing.T) {
+	const peers, size = 9, 900 << 10
+	h := &held{ingesttest.NewRecorder(), make(chan struct{})}
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Out: h, Budget: &ingest.Budget{Limit: 9 << 20}})
+	s.out = h.Recorder
+	message := zmtp.AppendMessage(nil, []byte(strings.Repeat("x", size)))
+	var conns []net.Conn
+	for i := range peers {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}}
+		nc, err := dialer.Dial("tcp", s.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := handshake(t, nc, zmtp.Push)
+		send(t, c, []string{"a"})
+		s.counted(t, "fanin_zmq_messages_total", 2*i+1)
+		send(t, c, []string{"b"})
+		s.counted(t, "fanin_zmq_messages_total", 2*i+2)
+		conns = append(conns, nc)
+	}
+	for _, nc := range conns {
+		go nc.Write(bytes.Repeat(message, 2)) // ends when it was read
+	}
+	waittest.Until(t, "the memory to be used", func() bool { return s.Budget.Stalled() > 0 })
+	used, since := s.Budget.Used(), time.Now()
+	waittest.Until(t, "all peers to wait", func() bool {
+		if now := s.Budget.Used(); now != used {
+			used, since = now, time.Now()
+		}
+		return time.Since(since) > 200*time.Millisecond
+	})
+	close(h.release)
+	h.Wait(t, func(text string, _ []wire.Batch) bool { return len(text) >= peers*(4+2*(size+1)) })
 }

@@ -16,6 +16,7 @@ import (
 type reader struct {
 	n     *Input
 	l     *zmtp.Link
+	loan  *loan // the memory of large messages
 	queue *appender
 	block *block // being filled; nil: none
 	next  int    // how large the next block should be
@@ -48,6 +49,8 @@ const (
 // serve reads the messages of a peer until the connection ends.
 func (n *Input) serve(_ context.Context, l *zmtp.Link) error {
 	r := &reader{n: n, l: l, next: firstBlock, linger: lingerTime, host: n.Lines.Host, subs: n.Socket.Type == zmtp.Sub}
+	r.loan = l.Memory.(*loan)
+	r.loan.r = r
 	most := 1
 	if r.subs {
 		most = max(n.Sub.Pending-2*largeBlock, 1) // one is filled, one is appended
@@ -189,12 +192,21 @@ func (r *reader) makeSpace(size int, source string) (ok bool, err error) {
 		if r.subs {
 			return false, nil
 		}
-		if b, err = r.n.Budget.Acquire(r.n.appending, size); err != nil {
+		if b, err = r.acquire(size); err != nil {
 			return false, err
 		}
 	}
 	r.block = newBlock(b, r.host, r.n.Lines.Source)
 	return r.block.label(source), nil
+}
+
+// acquire waits for a block. A message in memory of the budget may exceed the limit, or such
+// messages would wait for each other.
+func (r *reader) acquire(size int) ([]byte, error) {
+	if r.loan.lent {
+		return r.n.Budget.Extend(r.n.appending, size)
+	}
+	return r.n.Budget.Acquire(r.n.appending, size)
 }
 
 // handOver has the lines of the block appended. A PULL waits until no more than one block
@@ -237,10 +249,8 @@ func (r *reader) finish() error {
 	if r.block != nil {
 		r.handOver()
 	}
-	if m, ok := r.l.Memory.(*loan); ok {
-		r.l.Discard()
-		m.leave()
-	}
+	r.l.Discard()
+	r.loan.leave()
 	return r.queue.finish()
 }
 
