@@ -164,7 +164,7 @@ func (p *Publisher) leave(s *subscriber) {
 	p.mu.Lock()
 	delete(p.all, s)
 	p.mu.Unlock()
-	st := s.status()
+	st := s.leave()
 	p.want(-st.Subscriptions)
 	p.counts.left.Add(float64(st.Waiting))
 	if st.Dropped+st.Waiting > 0 {
@@ -202,7 +202,16 @@ func (p *Publisher) Run(ctx context.Context) error {
 func (p *Publisher) finish(buf []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	for p.isWanted() && ctx.Err() == nil && p.step(ctx, buf) {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle = false // nobody is awaited any more
+	p.mu.Unlock()
+	select {
+	case <-p.awake: // the first subscription came as ctx ended
+		p.reader.Seek(p.from)
+	default:
+	}
+	for !idle && p.isWanted() && ctx.Err() == nil && p.step(ctx, buf) {
 	}
 	for slices.ContainsFunc(p.subscribers(), func(s *subscriber) bool { return !s.done() }) {
 		if retry.Pause(ctx, 5*time.Millisecond) != nil {

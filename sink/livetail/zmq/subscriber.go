@@ -22,6 +22,7 @@ type subscriber struct {
 	offered uint64 // lines that it had subscribed to
 	sent    uint64 // of these
 	dropped uint64 // of these, because it was too slow
+	left    bool   // it is offered no more: what waits was counted
 }
 
 // Subscriber is the state of a connected subscriber.
@@ -41,6 +42,19 @@ func newSubscriber(l *zmtp.Link) *subscriber {
 func (s *subscriber) status() Subscriber {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.state()
+}
+
+// leave ends what is offered, and returns the last state.
+func (s *subscriber) leave() Subscriber {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = true
+	return s.state()
+}
+
+// state is the state. The caller holds the lock.
+func (s *subscriber) state() Subscriber {
 	return Subscriber{Peer: s.link.Remote, Since: s.since, Subscriptions: s.asked.len(), Sent: s.sent,
 		Dropped: s.dropped, Waiting: s.offered - s.sent - s.dropped}
 }
@@ -60,10 +74,14 @@ func (s *subscriber) subscribe(topic []byte, add bool) (change int, err error) {
 }
 
 // offer adds runs of a block to what waits, of which it drops the oldest if that becomes
-// more than so many lines, or blocks before number first. It returns how many it dropped.
+// more than so many lines, or blocks before number first. It returns how many it dropped. The
+// publisher may have listed a subscriber that has left since.
 func (s *subscriber) offer(b *block, from, to, most int, first uint64) (dropped int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.left {
+		return 0
+	}
 	added := s.waiting.add(b, from, to, &s.asked)
 	s.offered += uint64(added)
 	dropped = s.waiting.dropTo(most, first)
