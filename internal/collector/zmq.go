@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"fanin/ingest"
 	"fanin/internal/daemon"
 	"fanin/internal/zmtp"
 )
@@ -89,19 +90,19 @@ func zmqTypes() map[string]zmtp.SocketType {
 	return map[string]zmtp.SocketType{"pull": zmtp.Pull, "sub": zmtp.Sub}
 }
 
-// serve receives until shutdown. If one socket ends by itself, the listener does.
+// serve receives until shutdown. If one socket fails, the listener does; shutdown ends the
+// others.
 func (l zmqSockets) serve() error {
 	ended := make(chan error, len(l))
 	for _, x := range l {
 		go func() { ended <- x.Serve() }() // ends with shutdown
 	}
-	var first error
-	for i := range l {
-		if err := <-ended; i == 0 && !errors.Is(err, zmtp.ErrClosed) {
-			first = err
+	for range l {
+		if err := <-ended; err != nil && !errors.Is(err, zmtp.ErrClosed) && !errors.Is(err, ingest.ErrServerClosed) {
+			return err
 		}
 	}
-	return first
+	return nil
 }
 
 // shutdown ends all sockets at the same time.
