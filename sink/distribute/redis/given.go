@@ -24,12 +24,14 @@ type given struct {
 	path string
 
 	begin, end sink.Position // the zero position: not known
-	unsaved    bool          // end is not in the file
+	before     sink.Position // of the last line before begin, if lines were left out in between
+	unsaved    bool          // something is not in the file
 
 	Log    string `json:"log"`
 	Target string `json:"target"`
 	Begin  string `json:"begin"`
 	End    string `json:"end,omitempty"`
+	Before string `json:"before,omitempty"`
 }
 
 // load reads the file. What it says of another log or another target is not known here.
@@ -51,6 +53,9 @@ func (g *given) load() error {
 	if at, err := sink.ParsePosition(saved.End); err == nil {
 		g.end = at
 	}
+	if at, err := sink.ParsePosition(saved.Before); err == nil {
+		g.before = at
+	}
 	return nil
 }
 
@@ -71,6 +76,29 @@ func (g *given) setBegin(at sink.Position) error {
 	return nil
 }
 
+// leaveOut changes the beginning because the log lacks lines before it, or an operator left some
+// out: what comes before them cannot be sent again.
+func (g *given) leaveOut(to sink.Position) error {
+	if to.Compare(g.begin) <= 0 {
+		return nil
+	}
+	before := g.before
+	g.before = g.end
+	err := g.setBegin(to)
+	if err != nil {
+		g.before = before
+	}
+	return err
+}
+
+// text is a position as the file has it.
+func text(at sink.Position) string {
+	if (at == sink.Position{}) {
+		return ""
+	}
+	return at.String()
+}
+
 // reached notes that the target has the line at a position; save makes that durable.
 func (g *given) reached(at sink.Position) {
 	if at.Compare(g.end) > 0 {
@@ -83,10 +111,7 @@ func (g *given) save() error {
 	if !g.unsaved {
 		return nil
 	}
-	g.Begin, g.End = g.begin.String(), ""
-	if (g.end != sink.Position{}) {
-		g.End = g.end.String()
-	}
+	g.Begin, g.End, g.Before = g.begin.String(), text(g.end), text(g.before)
 	data, err := json.Marshal(g)
 	if err == nil {
 		err = g.disk.WriteFile(g.path, append(data, '\n'), g.mode)

@@ -88,6 +88,11 @@ func (o *Output) resolve(ctx context.Context, from sink.Position) (at sink.Posit
 // and that the log does not have any more. These are reported, and nothing before the end of
 // them is missed from then on.
 func (o *Output) lost(ctx context.Context, has sink.Position) error {
+	if has.Compare(o.given.before) < 0 {
+		o.reportLost(has, o.given.begin, "what is before the second one is not sent again, since lines that follow it "+
+			"were never sent")
+		o.given.before, o.given.unsaved = sink.Position{}, true
+	}
 	from := has
 	if from.Compare(o.given.begin) < 0 {
 		from = o.given.begin
@@ -109,13 +114,18 @@ func (o *Output) lost(ctx context.Context, has sink.Position) error {
 	if err != nil {
 		return fmt.Errorf("find the first line that the log has behind %s: %w", from, err)
 	}
+	o.reportLost(from, to, "retention has removed the files up to the second one")
+	return nil
+}
+
+// reportLost reports lines that the target lost and does not get again.
+func (o *Output) reportLost(from, to sink.Position, why string) {
 	o.counts.lost.Add(1)
-	o.Log.Error("a Redis server lost lines, and the log does not have them any more: they are not sent again",
+	o.Log.Error(
+		"a Redis server lost lines that cannot be sent again: the log does not have them, or not all that follow",
 		"target", o.name(), "group", o.Group, "from", from.String(), "to", to.String())
 	o.Sink.Notice("LOST unit=lines n=unknown reason=redis-output group=%s target=%q from=%s to=%s: the server lost "+
-		"what it had behind the first of these positions, and retention has removed the files up to the second one",
-		o.Group, o.name(), from, to)
-	return nil
+		"what it had behind the first of these positions, and %s", o.Group, o.name(), from, to, why)
 }
 
 // ours returns why a target that has lines may not be written to. Last is the line that the

@@ -89,7 +89,7 @@ func (o *Output) skip(lines []carry.Line) error {
 	if gap == (sink.Position{}) {
 		return nil
 	}
-	return o.given.setBegin(gap)
+	return o.given.leaveOut(gap)
 }
 
 // explain says what an error means for the output, and what to do about it: one that is none of
