@@ -164,32 +164,52 @@ func TestRemovedBeforeItWentOut(t *testing.T) {
 }
 
 // TestLostBeforeGap: what the server had before lines that never went out, since retention removed
-// them first, is not sent again when the server loses it. That is reported.
+// them first or an operator left them out, is not sent again when the server loses it. That is
+// reported.
 func TestLostBeforeGap(t *testing.T) {
-	both(t, func(t *testing.T, change func(*Output)) {
-		s := redistest.New(t, "appendonly yes", "appendfsync always")
-		h := &house{t: t, dir: t.TempDir(), server: s, files: 1}
-		h.open()
-		h.carry(change)
-		h.put(5)
-		h.finished()
-		s.Kill()
-		h.put(20_000) // more than are handed out at once
-		h.troubled("connection refused")
-		h.rotate()
-		h.put(1)
-		h.rotate()
-		waittest.UntilEqual(t, "files of the log", 2, h.logFiles)
-		s.Start()
-		h.finished()
-		s.Do("FLUSHALL")
-		waittest.Until(t, "a notice", func() bool { return len(h.notices("LOST")) > 0 })
-		h.put(1)
-		h.want(h.lines[20_005:])
-		if n := h.notices("LOST"); len(n) != 1 {
-			t.Errorf("the notices are %q", n)
-		}
-	})
+	for name, leaveOut := range map[string]func(h *house) error{
+		"removed": func(h *house) error {
+			h.rotate()
+			h.put(1)
+			h.rotate()
+			waittest.UntilEqual(h.t, "files of the log", 2, h.logFiles)
+			return nil
+		},
+		"left out": func(h *house) error {
+			if err := h.sink.Checkpoint(h.t.Context()); err != nil {
+				return err
+			}
+			_, err := h.work.Replay(h.t.Context(), "redis", "end")
+			h.put(1)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, change func(*Output)) {
+				s := redistest.New(t, "appendonly yes", "appendfsync always")
+				h := &house{t: t, dir: t.TempDir(), server: s, files: 1}
+				h.open()
+				h.carry(change)
+				h.put(5)
+				h.finished()
+				s.Kill()
+				h.put(20_000) // more than are handed out at once
+				h.troubled("connection refused")
+				if err := leaveOut(h); err != nil {
+					t.Fatal(err)
+				}
+				s.Start()
+				h.finished()
+				s.Do("FLUSHALL")
+				waittest.Until(t, "a notice", func() bool { return len(h.notices("LOST")) > 0 })
+				h.put(1)
+				h.want(h.lines[20_005:])
+				if n := h.notices("LOST"); len(n) != 1 {
+					t.Errorf("the notices are %q", n)
+				}
+			})
+		})
+	}
 }
 
 // cut removes so many bytes from the end of the append-only file of a server that is down.
