@@ -87,6 +87,9 @@ func (t *zmqTable) checkOuts(c *checks) {
 	for _, x := range t.outs() {
 		at := &checks{Table: c.Sub(x.table), insecure: c.insecure}
 		x.endpoints.check(at, x.key, x.access)
+		if x.access.Curve != t.Curve {
+			x.access.checkEffect(at, []*zmqEndpoints{x.endpoints})
+		}
 	}
 	t.checkLoops(c)
 	if t.Output != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"fanin/ingest/zmq"
 	"fanin/internal/config"
@@ -184,6 +185,7 @@ func (t *zmqTable) check(c *checks) {
 		t.Sub.checkTopics(c)
 	}
 	t.zmqAccess.check(c)
+	t.zmqAccess.checkEffect(c, t.sharing(sockets))
 	t.checkOuts(c)
 	c.maxLine(t.MaxLine)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, zmq.MaxMessage)
@@ -246,6 +248,35 @@ func (a *zmqAccess) check(c *checks) {
 		if _, err := zmtp.ParseKey(k.ServerKey); k.ServerKey != "" && err != nil {
 			c.Problem("curve", "curve.server_key is %v", err)
 		}
+	}
+}
+
+// sharing are the sockets with the keys of the table: its inputs, and what below it has no
+// keys of its own.
+func (t *zmqTable) sharing(inputs []*zmqEndpoints) []*zmqEndpoints {
+	all := slices.Clone(inputs)
+	for _, x := range t.outs() {
+		if x.access.Curve == t.Curve {
+			all = append(all, x.endpoints)
+		}
+	}
+	return all
+}
+
+// checkEffect reports keys that none of the sockets that have them needs.
+func (a *zmqAccess) checkEffect(c *checks, sockets []*zmqEndpoints) {
+	if a.Curve == nil || len(sockets) == 0 {
+		return
+	}
+	bind, connect := false, false
+	for _, x := range sockets {
+		bind, connect = bind || len(x.Bind) > 0, connect || len(x.Connect) > 0
+	}
+	if !bind && a.Curve.ClientsFile != "" {
+		c.Problem("curve", "curve.clients_file has no effect: it names who may connect, and here nothing binds")
+	}
+	if !connect && a.Curve.ServerKey != "" {
+		c.Problem("curve", "curve.server_key has no effect: it is of the side that binds, and here nothing connects")
 	}
 }
 

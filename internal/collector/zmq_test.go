@@ -45,6 +45,20 @@ func TestZMQConfiguration(t *testing.T) {
 		{`sub = {connect = ["tcp://127.0.0.1:5557"]}` + "\n" + `curve = {secret_file = "x"}`, "server_key is missing"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `curve = {server_key = ` + key + "}", "secret_file is missing"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `curve = {secret_file = "x", server_key = "letmein"}`, "curve.server_key is not a CURVE key"},
+		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `curve = {secret_file = "x", server_key = ` + key + "}",
+			"curve.server_key has no effect"},
+		{`sub = {connect = ["tcp://127.0.0.1:5557"]}` + "\n" + `curve = {secret_file = "x", clients_file = "c", server_key = ` + key + "}",
+			"curve.clients_file has no effect"},
+		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `sub = {connect = ["tcp://127.0.0.1:5558"]}` + "\n" +
+			`curve = {secret_file = "x", clients_file = "c", server_key = ` + key + "}", ""},
+		{`sub = {connect = ["tcp://127.0.0.1:5557"]}` + "\n" + `curve = {secret_file = "x", clients_file = "c", server_key = ` + key + "}\n" +
+			"[collector.zmq.output]\n" + `pub = "tcp://127.0.0.1:5558"`, ""},
+		{`sub = {connect = ["tcp://127.0.0.1:5557"]}` + "\n" + `curve = {secret_file = "x", clients_file = "c", server_key = ` + key + "}\n" +
+			"[collector.zmq.output]\n" + `pub = "tcp://127.0.0.1:5558"` + "\n" + `curve = {secret_file = "x"}`, "curve.clients_file has no effect"},
+		{"[collector.zmq.status]\n" + `rep = "tcp://127.0.0.1:5558"` + "\n" + `curve = {secret_file = "x", server_key = ` + key + "}",
+			"curve.server_key has no effect"},
+		{"[collector.zmq.output]\n" + `push = {connect = ["tcp://127.0.0.1:5558"]}` + "\n" +
+			`curve = {secret_file = "x", server_key = ` + key + `, clients_file = "c"}`, "curve.clients_file has no effect"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `plain = {user = "a"}`, "plain needs"},
 		{`pull = ["tcp://127.0.0.1:5557"]` + "\n" + `plain = {user = "a", password_file = "p"}` + "\n" +
 			`curve = {secret_file = "x"}`, "one mechanism"},
