@@ -185,10 +185,11 @@ func (n *Input) countSkipped() {
 }
 
 // Shutdown unbinds, reads what has arrived, and waits for every outcome. When ctx ends first,
-// it closes all connections and returns ctx's error.
+// it closes all connections, counts what was not appended, and returns ctx's error.
 func (n *Input) Shutdown(ctx context.Context) error {
 	n.setUp()
 	defer n.giveUp()
+	defer context.AfterFunc(ctx, n.giveUp)() // what waits for the log ends before the socket returns
 	err := n.socket.Shutdown(ctx)
 	n.countSkipped()
 	n.report.flush(true)

@@ -1,7 +1,6 @@
 package zmq
 
 import (
-	"bytes"
 	"net"
 	"strings"
 	"testing"
@@ -62,9 +61,9 @@ func TestLoanEnds(t *testing.T) {
 // TestLoansDoNotWaitForEachOther: peers that have used up the memory, each with lines that wait
 // for the log and with the beginning of a large message, go on when the log does.
 func TestLoansDoNotWaitForEachOther(t *testing.T) {
-	const peers, size = 9, 900 << 10
+	const peers, size = 8, 900 << 10
 	h := &held{ingesttest.NewRecorder(), make(chan struct{})}
-	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Out: h, Budget: &ingest.Budget{Limit: 9 << 20}})
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Out: h, Budget: &ingest.Budget{Limit: 10 << 20}})
 	s.out = h.Recorder
 	message := zmtp.AppendMessage(nil, []byte(strings.Repeat("x", size)))
 	var conns []net.Conn
@@ -81,10 +80,13 @@ func TestLoansDoNotWaitForEachOther(t *testing.T) {
 		s.counted(t, "fanin_zmq_messages_total", 2*i+2)
 		conns = append(conns, nc)
 	}
-	for _, nc := range conns {
-		go nc.Write(bytes.Repeat(message, 2)) // ends when it was read
+	for i, nc := range conns { // these lines wait in the reader
+		nc.Write(message)
+		s.counted(t, "fanin_zmq_messages_total", 2*peers+i+1)
 	}
-	waittest.Until(t, "the memory to be used", func() bool { return s.Budget.Stalled() > 0 })
+	for _, nc := range conns {
+		go nc.Write(message) // ends when it was read
+	}
 	used, since := s.Budget.Used(), time.Now()
 	waittest.Until(t, "all peers to wait", func() bool {
 		if now := s.Budget.Used(); now != used {

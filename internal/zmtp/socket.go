@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"fanin/internal/retry"
 )
@@ -134,8 +135,8 @@ func (s *Socket) isDraining() bool { return s.accepting.Err() != nil }
 
 // Shutdown unbinds, stops connecting, and ends all connections: each Handler's ctx ends,
 // its reads end, with ReadRest behind what has arrived, and Shutdown waits for it. When
-// ctx ends first, Shutdown closes all connections and returns ctx's error; Handlers may
-// then still run.
+// ctx ends first, Shutdown closes all connections, waits a moment for their Handlers, and returns
+// ctx's error; a Handler that waits for something else may then still run.
 func (s *Socket) Shutdown(ctx context.Context) error {
 	s.setUp()
 	s.mu.Lock()
@@ -157,12 +158,28 @@ func (s *Socket) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	s.cut()
+	select {
+	case <-done:
+	case <-time.After(cutTime):
+	}
+	return context.Cause(ctx)
+}
+
+// cutTime is how long a Shutdown that was given up waits for the Handlers.
+const cutTime = time.Second
+
+// cut closes all connections.
+func (s *Socket) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for l := range s.links {
-		l.nc.Close()
+		if l.Conn != nil {
+			l.Conn.Close() // what waits for memory ends, too
+		} else {
+			l.nc.Close()
+		}
 	}
-	return context.Cause(ctx)
 }
 
 // Close unbinds. Connections stay.
