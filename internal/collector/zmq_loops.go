@@ -84,7 +84,9 @@ func meet(bound, connected zmtp.Endpoint) bool {
 	}
 	target := addrs(to)
 	if at == "*" || hostAddr(at).IsUnspecified() {
-		return slices.ContainsFunc(target, func(a netip.Addr) bool { return a.IsLoopback() || slices.Contains(own(), a) })
+		return slices.ContainsFunc(target, func(a netip.Addr) bool {
+			return a.IsLoopback() || slices.Contains(own(), a)
+		})
 	}
 	return slices.ContainsFunc(addrs(at), func(a netip.Addr) bool { return slices.Contains(target, a) })
 }
