@@ -81,9 +81,12 @@ func (r *listReader) name() string {
 // behind what is known: the reply that told of it did not come.
 func (r *listReader) setLast(text string, none bool, ahead uint64) error {
 	id, ok := parseBatchID(text)
-	if none {
+	switch {
+	case none && r.known && r.last.number == 0: // it still has none
+		id = r.last
+	case none:
 		id = newBatchID()
-	} else if !ok {
+	case !ok:
 		return &redisconn.ServerError{Code: "WRONGTYPE", Text: r.counterKey() + " is not the id of a batch"}
 	}
 	switch before := r.last; {

@@ -34,6 +34,9 @@ func TestListRefused(t *testing.T) {
 			}
 			s.Do("ACL", "SETUSER", "reader", "+"+command)
 			waitAll(t, m, want)
+			if said := c.said(); said != "" {
+				t.Errorf("it reported %s", said)
+			}
 		})
 	}
 }
