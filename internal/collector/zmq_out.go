@@ -30,6 +30,9 @@ type zmqOuts struct {
 
 func newZMQOuts(s *server) *zmqOuts { return &zmqOuts{s: s, end: func() {}} }
 
+// heartbeat is how often a silent peer that asks is asked whether it is there.
+const heartbeat = 15 * time.Second
+
 // socket is a socket of the output or the status, without what serves its peers.
 func (x *zmqOut) socket(s *server) (*zmtp.Socket, error) {
 	security, err := x.access.security(len(x.endpoints.Bind) > 0)
@@ -40,7 +43,8 @@ func (x *zmqOut) socket(s *server) (*zmtp.Socket, error) {
 	o.CloseOversized = true
 	if x.key == "rep" {
 		o.MaxMessage = maxEnvelope
-	} else {
+		o.Heartbeat, o.HeartbeatTimeout = heartbeat, 2*heartbeat
+	} else { // no heartbeats: a PULL or SUB that is busy, and whose queue is full, does not answer
 		o.MaxMessage = zmqpush.MaxMessage
 		o.WriteTimeout = -1 // peers may be busy for any time
 	}

@@ -170,8 +170,8 @@ func TestZMQOutputChecks(t *testing.T) {
 	}
 }
 
-// TestZMQOutSockets: no socket that sends gives up a busy peer, or resets a connection at
-// the end; what peers may send is bounded.
+// TestZMQOutSockets: no socket that sends gives up a busy peer, which answers no PING, or
+// resets a connection at the end; what peers may send is bounded. Who asks is asked back.
 func TestZMQOutSockets(t *testing.T) {
 	table := &zmqTable{Output: &zmqOutput{Push: &zmqEndpoints{Bind: []string{"tcp://127.0.0.1:0"}}, Pub: &zmqEndpoints{Connect: []string{"tcp://127.0.0.1:1"}}},
 		Status: &zmqStatus{Rep: &zmqEndpoints{Bind: []string{"tcp://127.0.0.1:0"}}}}
@@ -181,7 +181,7 @@ func TestZMQOutSockets(t *testing.T) {
 			t.Fatal(err)
 		}
 		o, sends := &s.Options, x.key != "rep"
-		if s.Sends != sends || (o.WriteTimeout < 0) != sends || o.MaxMessage > maxEnvelope || !o.CloseOversized {
+		if s.Sends != sends || (o.WriteTimeout < 0) != sends || (o.Heartbeat > 0 && o.HeartbeatTimeout == 2*o.Heartbeat) == sends || o.MaxMessage > maxEnvelope || !o.CloseOversized {
 			t.Errorf("%s: %+v", x.key, s.Options)
 		}
 	}

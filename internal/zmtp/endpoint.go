@@ -103,14 +103,22 @@ func (e Endpoint) Listen() string {
 	return net.JoinHostPort(host, port)
 }
 
+// keepAlive has the kernel end a connection that is idle 30 s after the other host has gone.
+// Unlike an answer to a PING, the other kernel's answer does not depend on whether the peer
+// reads: libzmq reads no PING while a queue of its application is full.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+}
+
 // bind listens. A file of a Unix socket that nobody serves any more is removed first.
 func (e Endpoint) bind() (net.Listener, error) {
-	ln, err := net.Listen(e.Network, e.Listen())
+	c := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	ln, err := c.Listen(context.Background(), e.Network, e.Listen())
 	if e.Network == "unix" && errors.Is(err, syscall.EADDRINUSE) && e.abandoned() {
 		if err := os.Remove(e.Address); err != nil {
 			return nil, fmt.Errorf("bind %s: remove the old socket: %w", e, err)
 		}
-		ln, err = net.Listen(e.Network, e.Address)
+		ln, err = c.Listen(context.Background(), e.Network, e.Address)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bind %s: %w", e, err)
@@ -137,6 +145,6 @@ const dialTime = 10 * time.Second
 
 // dial connects.
 func (e Endpoint) dial(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTime}
+	d := net.Dialer{Timeout: dialTime, KeepAliveConfig: keepAlive()}
 	return d.DialContext(ctx, e.Network, e.Address)
 }
