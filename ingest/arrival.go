@@ -37,6 +37,7 @@ type Arrival struct {
 	asked   time.Time
 	ready   chan struct{}
 	ended   bool
+	patient bool
 	pace
 }
 
@@ -57,6 +58,14 @@ func (m *Budget) Arrive(peer netip.Addr, clock *FrameClock, end func()) *Arrival
 	s := m.scopeLocked(peer)
 	s.conns++
 	return &Arrival{budget: m, clock: clock, end: end, over: make(chan struct{}), address: s}
+}
+
+// Wait makes a one whose sender cannot send again what is lost: it is dismissed if its own bytes
+// come too slowly, and not for how long it waits for memory.
+func (a *Arrival) Wait() {
+	a.budget.mu.Lock()
+	defer a.budget.mu.Unlock()
+	a.patient = true
 }
 
 // Leave ends the arrival of a connection from peer: the connection has ended.

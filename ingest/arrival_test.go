@@ -99,3 +99,46 @@ func TestOldestArrival(t *testing.T) {
 }
 
 func testAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+
+// TestPatientArrival: an arrival whose sender cannot send again waits for as long as the oldest one
+// waits for a slow log, and then goes on.
+func TestPatientArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &Budget{Limit: 8 << 20}
+		var clocks [2]FrameClock
+		first, second := m.Arrive(testAddr(1), &clocks[0], func() {}), m.Arrive(testAddr(2), &clocks[1], func() {})
+		second.Wait()
+		grow := func(a *Arrival, k *FrameClock, have []byte) []byte {
+			b, err := a.Grow(t.Context(), have, 4<<20, func(f func() error) error {
+				k.Pause()
+				defer k.Resume()
+				return f()
+			})
+			if err != nil {
+				t.Errorf("the arrival was dismissed: %v", err)
+			}
+			return b
+		}
+		held := grow(first, &clocks[0], nil)
+		clocks[0].Pause() // until the log is less busy
+		done := make(chan []byte)
+		go func() { // ends when the first is complete
+			var b []byte
+			for len(b) < 4<<20 && !t.Failed() {
+				b = grow(second, &clocks[1], b)
+			}
+			done <- b
+		}()
+		for range 600 { // the log is slow, and goes on
+			time.Sleep(sweepEvery)
+			m.Release(m.TryAcquire(1))
+		}
+		m.Leave(testAddr(1), first)
+		m.Release(held)
+		m.Release(<-done)
+		m.Leave(testAddr(2), second)
+		if m.Used() != 0 || m.Arriving() != 0 {
+			t.Errorf("%d used, %d arriving", m.Used(), m.Arriving())
+		}
+	})
+}

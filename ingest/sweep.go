@@ -27,7 +27,7 @@ const (
 // sweep checks the arrivals while some wait. It dismisses those that are behind the
 // rate or have stalled; and of the unproven, those that have waited for long, those that
 // are quiet where others hold less, and the slowest one when others have waited for a
-// while. While nothing is written, the collector itself is to blame, and none is
+// while, but for those whose sender cannot send again. While nothing is written, the collector itself is to blame, and none is
 // dismissed.
 func (m *Budget) sweep() {
 	m.mu.Lock()
@@ -49,7 +49,7 @@ func (m *Budget) sweep() {
 	long := false
 	for _, a := range m.queue {
 		a.sweeps++
-		if !a.trusted && a.sweeps >= int(crowdTime/sweepEvery) {
+		if !a.trusted && !a.patient && a.sweeps >= int(crowdTime/sweepEvery) {
 			a.dismissLocked()
 		}
 		long = long || !a.trusted && a.sweeps >= patience
@@ -68,7 +68,7 @@ func (m *Budget) evictForLocked(w *Arrival) {
 	for freed := int64(0); freed < w.need; {
 		var largest *Arrival
 		for _, a := range m.unproven.members[1:] {
-			if !a.ended && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
+			if !a.ended && !a.patient && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
 				(largest == nil || a.address.used > largest.address.used) {
 				largest = a
 			}
@@ -105,7 +105,7 @@ func (m *Budget) slowestLocked() (slowest *Arrival) {
 	least := 0.0
 	for i, a := range m.unproven.members {
 		age := a.clock.age()
-		if i == 0 || a.ended || a.held == 0 || age < time.Second && a.need == 0 {
+		if i == 0 || a.ended || a.patient || a.held == 0 || age < time.Second && a.need == 0 {
 			continue
 		}
 		rate := float64(a.clock.Bytes()) / max(age, time.Millisecond).Seconds()

@@ -24,6 +24,7 @@ func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, 
 	if m.arrival == nil {
 		m.l.OnRead(m.read)
 		m.arrival = m.n.Budget.Arrive(m.l.Addr, &m.clock, func() { m.l.Close() })
+		m.arrival.Wait() // what a peer has sent it does not send again
 	}
 	m.lent = true
 	if block != nil {
@@ -56,6 +57,16 @@ func (m *loan) read(n int) {
 		m.clock.Add(n)
 	}
 }
+
+// complete notes that the message has arrived: what it waits for now is not its peer.
+func (m *loan) complete() {
+	if m.lent {
+		m.arrival.Done(true)
+	}
+}
+
+// dismissed reports whether the connection was ended so that others get memory.
+func (m *loan) dismissed() bool { return m.arrival != nil && m.arrival.Dismissed() }
 
 // Release implements zmtp.Memory.
 func (m *loan) Release(b []byte, complete bool) {

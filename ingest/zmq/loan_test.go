@@ -63,7 +63,7 @@ func TestLoanEnds(t *testing.T) {
 func TestLoansDoNotWaitForEachOther(t *testing.T) {
 	const peers, size = 8, 900 << 10
 	h := &held{ingesttest.NewRecorder(), make(chan struct{})}
-	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Out: h, Budget: &ingest.Budget{Limit: 10 << 20}})
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Out: h, Budget: &ingest.Budget{Limit: 9 << 20}})
 	s.out = h.Recorder
 	message := zmtp.AppendMessage(nil, []byte(strings.Repeat("x", size)))
 	var conns []net.Conn
@@ -96,4 +96,17 @@ func TestLoansDoNotWaitForEachOther(t *testing.T) {
 	})
 	close(h.release)
 	h.Wait(t, func(text string, _ []wire.Batch) bool { return len(text) >= peers*(4+2*(size+1)) })
+}
+
+// TestSlowMessage: a peer whose large message does not come is disconnected while others wait
+// for memory, with a reason and a count; the others are not.
+func TestSlowMessage(t *testing.T) {
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Pull}, Budget: &ingest.Budget{Limit: 4 << 20}})
+	torn(t, s)
+	c := dial(t, s.address(), zmtp.Push)
+	big := strings.Repeat("y", 900<<10)
+	send(t, c, []string{big})
+	s.out.WaitText(t, big+"\n")
+	s.counted(t, "fanin_zmq_crowded_total", 1)
+	s.counted(t, "fanin_zmq_breaks_total", 1)
 }

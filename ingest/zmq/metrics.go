@@ -13,7 +13,7 @@ import (
 type counts struct {
 	messages, empty, dropped, skipped     prometheus.Counter
 	missing, restarts, unnumbered, breaks prometheus.Counter
-	unread                                prometheus.Counter
+	unread, crowded                       prometheus.Counter
 }
 
 func (c *counts) init(m *ingest.Metrics, of zmtp.SocketType) {
@@ -26,6 +26,8 @@ func (c *counts) init(m *ingest.Metrics, of zmtp.SocketType) {
 	c.skipped = counter("fanin_zmq_skipped_messages_total", "ZeroMQ messages larger than max_message: not kept.")
 	c.breaks = counter("fanin_zmq_breaks_total",
 		"ZeroMQ connections that broke, so that messages may be missing.")
+	c.crowded = counter("fanin_zmq_crowded_total",
+		"ZeroMQ peers disconnected because a large message came too slowly while others waited for memory.")
 	c.unread = counter("fanin_zmq_unread_bytes_total",
 		"Bytes that had arrived from ZeroMQ peers and were not read when the collector stopped.")
 	c.missing = m.Counter("fanin_zmq_missing_messages_total",

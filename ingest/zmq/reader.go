@@ -135,6 +135,7 @@ func (r *reader) count() {
 // add adds the lines of one message. The error is that of a Shutdown that was given up.
 func (r *reader) add(frames [][]byte) error {
 	r.messages++
+	r.loan.complete()
 	source := ""
 	if r.subs && len(frames) > 1 {
 		source = r.names.source(frames[0])
@@ -270,6 +271,11 @@ func (r *reader) ended(err, appended error) {
 	if torn || !r.l.Accepted || r.subs || appended != nil {
 		r.n.counts.breaks.Inc()
 		r.n.report.add(broken, 1, r.l.Remote)
+	}
+	if r.loan.dismissed() {
+		r.n.counts.crowded.Inc()
+		err = &zmtp.Error{Reason: "crowded", Text: "memory for large messages that have begun is used up, " +
+			"and this one came too slowly"}
 	}
 	var peer *zmtp.Error
 	if errors.As(err, &peer) {
