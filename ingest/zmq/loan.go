@@ -32,6 +32,9 @@ func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, 
 	}
 	for {
 		larger, err := m.arrival.Grow(ctx, block, need, m.wait)
+		if err != nil && m.r.subs && block == nil {
+			m.end(false)
+		}
 		if err != nil || len(larger) > have {
 			return larger, err
 		}
@@ -42,7 +45,14 @@ func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, 
 // wait runs f, in which the collector waits for itself and not for the peer. What the peer's
 // reader has gathered is handed over before: memory that waits for memory would keep all inputs
 // waiting.
+//
+// A SUB does not wait, or its publisher would drop what nobody counts: the message is dropped here.
 func (m *loan) wait(f func() error) error {
+	if m.r.subs {
+		m.r.n.counts.dropped.Inc()
+		m.r.n.report.add(busy, 1, m.l.Remote)
+		return zmtp.ErrNoMemory
+	}
 	m.clock.Pause()
 	defer m.clock.Resume()
 	if m.r.block != nil {
@@ -70,8 +80,13 @@ func (m *loan) dismissed() bool { return m.arrival != nil && m.arrival.Dismissed
 
 // Release implements zmtp.Memory.
 func (m *loan) Release(b []byte, complete bool) {
-	m.arrival.Done(complete)
 	m.n.Budget.Release(b)
+	m.end(complete)
+}
+
+// end ends what was lent for one message.
+func (m *loan) end(complete bool) {
+	m.arrival.Done(complete)
 	m.lent = false
 	m.clock.Reset()
 }

@@ -110,3 +110,18 @@ func TestSlowMessage(t *testing.T) {
 	s.counted(t, "fanin_zmq_crowded_total", 1)
 	s.counted(t, "fanin_zmq_breaks_total", 1)
 }
+
+// TestSubDropsLarge: a SUB does not wait for the memory of a large message either: it drops it,
+// counted and reported, and reads on.
+func TestSubDropsLarge(t *testing.T) {
+	s := serve(t, &Input{Socket: SocketOptions{Type: zmtp.Sub}, Budget: &ingest.Budget{Limit: 8 << 20}})
+	for b := s.Budget.TryAcquire(4 << 10); b != nil; b = s.Budget.TryAcquire(4 << 10) {
+		defer s.Budget.Release(b)
+	}
+	c := dial(t, s.address(), zmtp.Pub)
+	for range 100 {
+		send(t, c, []string{"t", strings.Repeat("x", 40<<10)})
+	}
+	s.counted(t, "fanin_zmq_dropped_messages_total", 100)
+	s.reported(t, "reason=zmq-busy")
+}

@@ -3,6 +3,7 @@ package zmtp
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 
 	nacl "golang.org/x/crypto/nacl/box"
 	"golang.org/x/crypto/nacl/secretbox"
@@ -157,6 +158,9 @@ func (c *Conn) stepBox(h header) (event, error) {
 		return nothing, nil
 	}
 	space, err := c.in.scratch(c.ctx, int(h.size))
+	if errors.Is(err, ErrNoMemory) {
+		return progress, c.refuse()
+	}
 	if err != nil {
 		return nothing, err
 	}

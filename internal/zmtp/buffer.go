@@ -202,3 +202,18 @@ func (b *buffer) settle(complete bool) {
 	b.buf, b.own = b.own, nil
 	b.r, b.w = 0, 0
 }
+
+// keep drops the next n bytes, and moves those behind them, which are few, to the connection's own
+// buffer.
+func (b *buffer) keep(n int) {
+	b.r += n
+	if b.own == nil {
+		return
+	}
+	rest := append([]byte(nil), b.bytes()...)
+	b.settle(false)
+	if 2*len(rest) > len(b.buf) {
+		b.enlarge(2 * len(rest))
+	}
+	b.w = copy(b.buf, rest)
+}

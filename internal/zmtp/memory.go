@@ -1,6 +1,12 @@
 package zmtp
 
-import "context"
+import (
+	"context"
+	"errors"
+)
+
+// ErrNoMemory is what Grow returns to have the message skipped: it is read and not kept.
+var ErrNoMemory = errors.New("zmtp: no memory for a large message")
 
 // Memory lends blocks to connections, for messages that do not fit into a connection's own
 // buffer. A connection holds at most one block at a time.
@@ -8,6 +14,7 @@ type Memory interface {
 	// Grow returns a block that begins with block[:have] and is longer than have; at best it has
 	// need bytes. block is the last one that it returned for this message, which it takes back,
 	// or nil: then the caller copies its have bytes itself. It may wait, until ctx is done.
+	// An error ends the connection, but for ErrNoMemory.
 	//
 	// need is what the peer has announced, or twice what has arrived, if that is more. It is at most
 	// twice Options.MaxMessage, and 128 KiB. have is what has arrived. An implementation decides

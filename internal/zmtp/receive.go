@@ -1,6 +1,9 @@
 package zmtp
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 const (
 	maxFrames  = 512     // of a message; one with more is skipped like one with too many bytes
@@ -18,7 +21,8 @@ type incoming struct {
 	spans []span // its frames so far
 	taken bool   // it was returned, and is dropped with the next step
 
-	skipping bool  // it is larger than allowed
+	skipping bool  // it is larger than allowed, or there is no memory for it
+	refused  bool  // there is no memory for it
 	more     bool  // the frame that is skipped is not its last one
 	skip     int64 // bytes of that frame that are to come
 	skipped  int64 // bytes of all its frames
@@ -90,7 +94,11 @@ func (c *Conn) taken() [][]byte {
 
 // fill reads more from the network.
 func (c *Conn) fill() error {
-	if err := c.in.fill(c.ctx, c.msg.need); err != nil {
+	err := c.in.fill(c.ctx, c.msg.need)
+	if errors.Is(err, ErrNoMemory) {
+		err = c.refuse()
+	}
+	if err != nil {
 		return c.failed(c.readError(err))
 	}
 	return nil
@@ -207,6 +215,35 @@ func (c *Conn) beginSkip(h header, flags byte, size int64) {
 	m.spans = m.spans[:0]
 }
 
+// refuse begins to skip a message for which there is no memory: what has arrived of a large frame
+// is dropped, and of a small one, or of a header, it stays.
+func (c *Conn) refuse() error {
+	m := &c.msg
+	if !m.skipping {
+		m.skipping, m.refused, m.skipped, m.skip, m.more = true, true, int64(m.total), 0, true
+	}
+	b := c.in.bytes()[m.pos:]
+	h, ok, err := parseHeader(b)
+	if err != nil {
+		return err
+	}
+	if ok && h.size > maxCommand+int64(boxOverhead) && (c.box == nil || len(b) >= h.length+boxOverhead) {
+		flags, size := h.flags, h.size
+		if c.box != nil {
+			if err := c.box.check(b[h.length : h.length+boxOverhead]); err != nil {
+				return err
+			}
+			flags, size = c.box.peekFlags(b[h.length:]), size-int64(boxOverhead)
+		}
+		c.beginSkip(h, flags, size)
+		return nil
+	}
+	c.in.keep(m.pos)
+	m.pos, m.total, m.need = 0, 0, len(b)+1
+	m.spans = m.spans[:0]
+	return nil
+}
+
 // skip drops what has arrived of the frame that is skipped. It reports whether all of it has.
 func (c *Conn) skip() bool {
 	m := &c.msg
@@ -218,9 +255,11 @@ func (c *Conn) skip() bool {
 		return false
 	}
 	if !m.more {
-		m.skipping = false
-		c.counts.Skipped.Add(1)
-		c.counts.SkippedBytes.Add(m.skipped)
+		if !m.refused {
+			c.counts.Skipped.Add(1)
+			c.counts.SkippedBytes.Add(m.skipped)
+		}
+		m.skipping, m.refused = false, false
 	}
 	return true
 }
