@@ -27,8 +27,8 @@ const (
 // sweep checks the arrivals while some wait. It dismisses those that are behind the
 // rate or have stalled; and of the unproven, those that have waited for long, those that
 // are quiet where others hold less, and the slowest one when others have waited for a
-// while, but for those whose sender cannot send again. While nothing is written, the collector itself is to blame, and none is
-// dismissed.
+// while, but for those whose sender cannot send again. While nothing is written, the
+// collector itself is to blame, and none is dismissed.
 func (m *Budget) sweep() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 type counts struct {
 	messages, empty, dropped, skipped     prometheus.Counter
 	missing, restarts, unnumbered, breaks prometheus.Counter
-	unread, crowded                       prometheus.Counter
+	unread, crowded, forgotten            prometheus.Counter
 }
 
 func (c *counts) init(m *ingest.Metrics, of zmtp.SocketType) {
@@ -34,6 +34,9 @@ func (c *counts) init(m *ingest.Metrics, of zmtp.SocketType) {
 		"ZeroMQ messages that are missing, as the counters in the others show (sequence = true).", "", "")
 	c.restarts = m.Counter("fanin_zmq_restarts_total",
 		"Times that the counter in a topic's ZeroMQ messages began anew (sequence = true).", "", "")
+	c.forgotten = m.Counter("fanin_zmq_forgotten_topics_total",
+		"Topics of ZeroMQ publishers whose counters were forgotten, because there were too many (sequence = true).",
+		"", "")
 	c.unnumbered = m.Counter("fanin_zmq_unnumbered_messages_total",
 		"ZeroMQ messages without a counter, where one is expected (sequence = true).", "", "")
 }

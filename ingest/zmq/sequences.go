@@ -24,8 +24,9 @@ func newSequences() *sequences {
 
 // of returns the counters of a peer.
 func (s *sequences) of(n *Input, l *zmtp.Link) *numbers {
-	fresh := &numbers{n: n, seed: s.seed, peer: l.Remote, next: make(map[uint64]uint32)}
+	fresh := &numbers{n: n, seed: s.seed, peer: l.Remote, next: make(map[uint64]uint32), most: maxTopics}
 	if l.Accepted {
+		fresh.most = maxUnknownTopics
 		return fresh
 	}
 	s.mu.Lock()
@@ -49,11 +50,14 @@ type numbers struct {
 	seed maphash.Seed
 	peer string
 	next map[uint64]uint32 // by hash of the topic: the number that follows
+	most int               // topics in next; then all begin anew, which is counted
 }
 
 const (
 	counterSize = 4
-	maxTopics   = 1 << 16 // topics whose counters are remembered; then all begin anew
+	maxTopics   = 1 << 16 // topics of a peer that we connect to
+
+	maxUnknownTopics = 1 << 10 // topics of a peer that connects to us, so that it costs less than 64 KiB
 
 	// maxWrapGap is how many messages may be missing around the wrap of a counter. A counter
 	// that falls further is one of a sender that was started again.
@@ -70,7 +74,8 @@ func (s *numbers) check(frames [][]byte) [][]byte {
 	got := binary.LittleEndian.Uint32(frames[last])
 	topic := maphash.Bytes(s.seed, frames[0])
 	want, known := s.next[topic]
-	if !known && len(s.next) >= maxTopics {
+	if !known && len(s.next) >= s.most {
+		s.n.counts.forgotten.Add(float64(len(s.next)))
 		clear(s.next)
 	}
 	s.next[topic] = got + 1
