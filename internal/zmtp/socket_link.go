@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"time"
 
 	"fanin/internal/origin"
 )
@@ -65,7 +66,9 @@ func (l *Link) serve() (ready bool, err error) {
 		l.Memory = s.Lend(l)
 		o.Memory = l.Memory
 	}
-	conn, err := Handshake(ctx, l.nc, &o)
+	shaking, shaken := s.shaking()
+	conn, err := Handshake(shaking, l.nc, &o)
+	shaken()
 	if err != nil {
 		l.reject(err)
 		return false, err
@@ -82,6 +85,20 @@ func (l *Link) serve() (ready bool, err error) {
 	}
 	conn.Close()
 	return true, err
+}
+
+// shaking returns the context of a handshake. With ReadRest, one that is under way at Shutdown
+// has a moment more: a peer that has our part of it already sends what is to be read.
+func (s *Socket) shaking() (context.Context, context.CancelFunc) {
+	if !s.ReadRest {
+		return context.WithCancel(s.accepting)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(s.accepting, func() { time.AfterFunc(cutTime, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 // reject counts and logs that there was no handshake.
