@@ -189,7 +189,11 @@ func TestKills(t *testing.T) {
 			var last atomic.Pointer[error]
 			defer func() {
 				if t.Failed() {
-					t.Errorf("the log: %v", *last.Load())
+					t.Errorf("the log: %v; it reported %q; trouble %q", *last.Load(), c.said(), c.Trouble())
+					for _, what := range [][]string{{"XINFO", "STREAM", "logs", "FULL"}, {"XPENDING", "logs", "g"}, {"XINFO", "GROUPS", "logs"}} {
+						got, err := s.Try(what...)
+						t.Logf("%v: %.2000v %v", what, got, err)
+					}
 				}
 			}()
 			waittest.Until(t, "all lines", func() bool {
