@@ -82,7 +82,7 @@ func (f *redisFlood) ready() error {
 			return err
 		}
 	}
-	return errors.New("nobody subscribes")
+	return errors.New("no client subscribes")
 }
 
 func (f *redisFlood) publish(from, to int) error {

@@ -15,7 +15,7 @@ import (
 	"fanin/e2e/rig"
 )
 
-// flood is a program whose messages nobody keeps: what the collector cannot take is
+// flood is a program whose messages are not stored: what the collector cannot take is
 // lost, and what it says of that must be true.
 type flood interface {
 	// table is what the collector's configuration needs.

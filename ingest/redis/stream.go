@@ -379,8 +379,8 @@ func (s *streamReader) flush(ctx context.Context) error {
 	return s.awaitCommit()
 }
 
-// commit commits the lines of a block, and releases their memory at once: nobody may need to
-// wait for this reader to get it.
+// commit commits the lines of a block, and releases their memory at once, so that no other
+// reader waits for this one to get it.
 func (s *streamReader) commit(b *block) error {
 	if b.large {
 		b.Extensions = []wire.Extension{s.largeID(b)}

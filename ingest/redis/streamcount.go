@@ -120,7 +120,7 @@ func (s *streamReader) settle(ctx context.Context) error {
 	}
 	have := p.number &^ counted
 	switch {
-	case p.number&counted == 0: // until now nobody counted
+	case p.number&counted == 0: // the entries were not counted until now
 		p.number = counted | c.at.added
 		return nil
 	case have == c.at.added:

@@ -104,7 +104,7 @@ func (r *Reader) value(depth int) error {
 		if attributes == attributesLimit {
 			return protocolErrorf("a reply has more than %d attributes at one place", attributesLimit)
 		}
-		// An attribute tells something about the reply behind it that nobody asked for.
+		// An attribute tells something about the reply behind it that was not asked for.
 		nodes, text := len(r.nodes), len(r.text)
 		if err := r.list(list, line[1:], 2, depth); err != nil {
 			return err

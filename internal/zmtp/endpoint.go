@@ -110,7 +110,7 @@ func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
 }
 
-// bind listens. A file of a Unix socket that nobody serves any more is removed first.
+// bind listens. A file of a Unix socket that no process serves any more is removed first.
 func (e Endpoint) bind() (net.Listener, error) {
 	c := net.ListenConfig{KeepAliveConfig: keepAlive()}
 	ln, err := c.Listen(context.Background(), e.Network, e.Listen())

@@ -110,7 +110,7 @@ func (l *list) look(ctx context.Context, c *redisconn.Conn) (st state, err error
 // cursorGone is why nothing is added to a list that has elements and no cursor; last is the
 // last line that it was given.
 func (l *list) cursorGone(has state, g *given, last []byte) error {
-	const why = "it has %d elements, and the key %s, which says how far it has the log, is gone: somebody deleted " +
+	const why = "it has %d elements, and the key %s, which says how far it has the log, is gone: a client deleted " +
 		"it, or the server evicted it, which maxmemory-policy noeviction prevents; nothing is added, since lines " +
 		"would be there twice. "
 	again := fmt.Sprintf("To have all lines from %s on sent again, remove the list: DEL %s", g.begin, l.name)

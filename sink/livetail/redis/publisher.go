@@ -232,7 +232,7 @@ func (p *Publisher) Collect(out chan<- prometheus.Metric) {
 	}
 	send("fanin_redis_channel_lines_total", "Lines published on channels of a Redis server.",
 		p.counts.published.Load())
-	send("fanin_redis_channel_unheard_lines_total", "Of these, lines that nobody received.", p.counts.unheard.Load())
+	send("fanin_redis_channel_unheard_lines_total", "Of these, lines without a receiver.", p.counts.unheard.Load())
 	send("fanin_redis_channel_dropped_lines_total", "Lines not published on channels: the server was away, too slow "+
 		"or refused them, or its answer was lost.", p.counts.dropped.Load())
 }
