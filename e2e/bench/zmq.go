@@ -61,15 +61,15 @@ func (b *bench) messages() (program string, err error) {
 	return program, command(b.dir, "cc", "-O2", "-o", program, source, "-lzmq")
 }
 
-// counts lets a peer in C go, and returns how many messages it says it had, and how
-// many it missed.
-func (h *helper) counts() (done, missing int, err error) {
+// counts lets a peer go, and notes what it says: how many messages it had, how many it
+// missed, and how many came behind a later one.
+func (h *helper) counts(r *sample) error {
 	if err := h.begin(); err != nil {
-		return 0, 0, err
+		return err
 	}
-	_, err = fmt.Fscan(h.says, &done, &missing)
+	_, err := fmt.Fscan(h.says, &r.Lines, &r.Lost, &r.Reordered)
 	_, rerr := io.Copy(io.Discard, h.says)
-	return done, missing, errors.Join(err, rerr, h.cmd.Wait())
+	return errors.Join(err, rerr, h.cmd.Wait())
 }
 
 // cpuTime is that of a helper that has ended, in seconds.
@@ -116,7 +116,7 @@ func (b *bench) pulled(program string, s subject) (r sample, err error) {
 	if err := h.ready(); err != nil {
 		return r, err
 	}
-	if _, _, err := h.counts(); err != nil {
+	if err := h.counts(new(sample)); err != nil {
 		return r, err
 	}
 	<-profiled
@@ -155,9 +155,8 @@ func (b *bench) throughLibzmq(program string, port int, role string, more ...any
 	if err := from.ready(); err != nil {
 		return r, err
 	}
-	_, _, err = from.counts()
-	var cerr error
-	r.Lines, r.Lost, cerr = to.counts()
+	err = from.counts(new(sample))
+	cerr := to.counts(&r)
 	r.CPU = to.cpuTime()
 	return r, errors.Join(err, cerr)
 }
@@ -221,7 +220,7 @@ func (b *bench) through(t *trial, to *helper, lines int, profile string) (r samp
 		return r, err
 	}
 	<-profiled
-	r.Lines, r.Lost, err = to.counts()
+	err = to.counts(&r)
 	return r, errors.Join(err, t.stop(), os.RemoveAll(t.dir))
 }
 
@@ -259,7 +258,7 @@ func (b *bench) sentByRsyslog(s subject, port int, peer func(lines int) (*helper
 	}
 	r.Seconds = time.Since(begun).Seconds()
 	r.CPU, r.Peak = p.cpu(), p.memory("VmHWM")
-	r.Lines, r.Lost, err = to.counts()
+	err = to.counts(&r)
 	return r, err
 }
 

@@ -89,7 +89,9 @@ func (s *streamReader) newSequence() *sequence.Sequence {
 
 // run reads entries until something goes wrong.
 func (s *streamReader) run(ctx context.Context, conn *redisconn.Conn, up func()) error {
-	s.conn = conn
+	if s.conn = conn; s.n.Streams.Group != "" {
+		conn.DropUnsent() // see takePending
+	}
 	for {
 		err := s.session(ctx, up)
 		if redisconn.Classify(err) == redisconn.Malformed {
@@ -171,14 +173,30 @@ func (s *streamReader) read(ctx context.Context) error {
 				return malformed(entries)
 			}
 			s.requests.cursor = id
-			if err = s.ask(ctx, false); err == nil {
-				err = s.take(ctx, entries)
-			}
+			err = s.goOn(ctx, entries)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// goOn processes the entries of a reply while the server prepares the next one, unless entries
+// are to be searched for among the pending ones: no other request may be under way then.
+func (s *streamReader) goOn(ctx context.Context, entries redisconn.Value) error {
+	search := s.requests.search
+	if !search {
+		if err := s.ask(ctx, false); err != nil {
+			return err
+		}
+	}
+	if err := s.take(ctx, entries); err != nil || !search {
+		return err
+	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	return s.again(ctx)
 }
 
 // again asks for what is behind the position; with a group, what was delivered and not
@@ -209,7 +227,7 @@ func (s *streamReader) idle(ctx context.Context) error {
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	if s.n.Streams.Group != "" && time.Since(s.requests.pendingAt) > 30*s.n.wait {
+	if s.n.Streams.Group != "" && (s.requests.search || time.Since(s.requests.pendingAt) > 30*s.n.wait) {
 		return s.again(ctx) // some may have been claimed for this consumer
 	}
 	return s.ask(ctx, true)

@@ -60,6 +60,7 @@ type serverCount struct {
 	suspect bool       // the stream does not continue what was read: see compare
 	shared  bool       // several consumers have the group, so numbers are not the server's
 	unknown bool       // it was logged that the server does not count
+	sought  bool       // missing entries were searched for among the pending ones
 
 	reported time.Time // when entries that are missing were reported
 }
@@ -124,6 +125,7 @@ func (s *streamReader) settle(ctx context.Context) error {
 		p.number = counted | c.at.added
 		return nil
 	case have == c.at.added:
+		c.sought = false
 		return nil
 	case have > c.at.added:
 		if err := s.flush(ctx); err != nil {
@@ -131,6 +133,10 @@ func (s *streamReader) settle(ctx context.Context) error {
 		}
 		c.suspect = true
 		return errAgain
+	}
+	if s.n.Streams.Group != "" && !c.sought {
+		c.sought, s.requests.search = true, true
+		return nil
 	}
 	if time.Since(c.reported) < retry.LogEvery {
 		return nil // the next time

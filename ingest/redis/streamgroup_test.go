@@ -18,6 +18,8 @@ func TestGroupPending(t *testing.T) {
 	want := add(s, 0, 10)
 	c := collect(t, s, m, groupOf)
 	c.wait(t, want)
+	pending := func() string { return strings.Split(s.Do("XPENDING", "logs", "g"), "\n")[0] }
+	waittest.UntilEqual(t, "pending entries", "0", pending) // else they come again, and are repeats
 	c.stop()
 
 	// A process that reads, and neither commits nor acknowledges.
@@ -34,7 +36,7 @@ func TestGroupPending(t *testing.T) {
 	waittest.Until(t, "the notice", func() bool {
 		return strings.Contains(c.said(), "LOST n=3 unit=entries reason=redis-removed stream=logs")
 	})
-	waittest.UntilEqual(t, "pending entries", "0", func() string { return strings.Split(s.Do("XPENDING", "logs", "g"), "\n")[0] })
+	waittest.UntilEqual(t, "pending entries", "0", pending)
 	c.settled(s)
 	if got := c.said(); strings.Count(got, "\n") != 0 {
 		t.Errorf("it reported %s", got)
@@ -112,12 +114,49 @@ func TestGroupClaimed(t *testing.T) {
 	s.Do("ACL", "SETUSER", "default", "+xack")
 	c = collect(t, s, m, groupOf)
 	waittest.UntilEqual(t, "pending entries", "0", pending)
-	for _, line := range strings.SplitAfter(want+claimed+later, "\n") {
-		if got := strings.Count(all(m), line); line != "" && got != 1 {
-			t.Errorf("%q is in the log %d times", line, got)
-		}
+	if wrong := notOnce(all(m), want+claimed+later); wrong != "" {
+		t.Error(wrong)
 	}
 	if got := count(c.Metrics.missed); got != 0 {
 		t.Errorf("%d entries are missed", got)
+	}
+}
+
+// notOnce returns what is wrong if a line of want is not in text exactly once.
+func notOnce(text, want string) string {
+	for line := range strings.Lines(want) {
+		if n := strings.Count("\n"+text, "\n"+line); n != 1 {
+			return fmt.Sprintf("%q is in the log %d times", line, n)
+		}
+	}
+	return ""
+}
+
+// TestGroupLate: entries that were delivered to a request of a connection that is long closed are in the
+// log, once, and none of them is taken for lost, also when the collector ends then.
+func TestGroupLate(t *testing.T) {
+	s := redistest.New(t)
+	m := new(appendertest.Memory)
+	c := collect(t, s, m, groupOf)
+	want := add(s, 0, 10)
+	c.wait(t, want)
+	pending := func() string { return strings.Split(s.Do("XPENDING", "logs", "g"), "\n")[0] }
+	late := ""
+	for i := 10; i < 60; i += 5 { // one reply of the other connection, and then some of the collector's
+		late += add(s, i, i+2)
+		s.Do("XREADGROUP", "GROUP", "g", "fanin", "COUNT", "2", "STREAMS", "logs", ">")
+		late += add(s, i+2, i+5)
+	}
+	want += late
+	waittest.UntilEqual(t, "the log", "", func() string { return notOnce(all(m), want) })
+	waittest.UntilEqual(t, "pending entries", "0", pending)
+	c.settled(s)
+	c.stop()
+	c = collect(t, s, m, groupOf)
+	want += add(s, 60, 61)
+	waittest.UntilEqual(t, "the log", "", func() string { return notOnce(all(m), want) })
+	c.settled(s)
+	if said := c.said(); said != "" || count(c.Metrics.missed) != 0 {
+		t.Errorf("it reported %s", said)
 	}
 }

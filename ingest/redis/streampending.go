@@ -20,23 +20,42 @@ type pendingEntry struct {
 	// as another delivery, and nothing else does: what is pending is read by its id, not
 	// delivered again. (JUSTID of XCLAIM does not count.)
 	claimed bool
+	// late: it was delivered after later entries were read, see takePending.
+	late bool
 }
 
 // mostPending is how many pending entries are asked for at a time.
 const mostPending = 100
 
-// takePending processes the entries that this consumer did not acknowledge. The log has those up
-// to the position, except those that were claimed: wherever they are, they are committed under
-// keys of their own.
+// takePending processes the entries that this consumer did not acknowledge. When a session begins,
+// the log has those up to the position, except those that were claimed: wherever they are, they
+// are committed under keys of their own.
+//
+// Later in a session, each entry up to the position that came to it was acknowledged. One that is
+// still pending was delivered to a request that nothing reads the reply of: a network held it
+// back until its connection was long closed here. Such an entry, too, is committed under its key.
+// (Connections that read with a group drop what they have not sent when they end, so such a
+// request can only come from the network itself, and within moments of a break.)
 func (s *streamReader) takePending(ctx context.Context) error {
-	s.requests.pendingAt = time.Now()
-	mark := s.position
+	begins := s.requests.pendingAt.IsZero()
+	s.requests.pendingAt, s.requests.search = time.Now(), false
+	if err := s.acknowledge(ctx); err != nil {
+		return err
+	}
+	mark, late := s.position, uint64(0)
 	for from := (streamID{}); ; {
 		page, err := s.askPending(ctx, from)
-		if err != nil || len(page) == 0 {
+		if err != nil {
 			return err
 		}
-		for _, e := range page {
+		if len(page) == 0 {
+			return s.rememberLate(ctx, late)
+		}
+		for i := range page {
+			e := &page[i]
+			if e.late = !begins && !e.claimed && e.id.compare(mark.last) <= 0; e.late {
+				late++
+			}
 			s.conn.Command("XRANGE", s.stream, e.id.String(), e.id.String())
 		}
 		if err := s.conn.Send(ctx); err != nil {
@@ -51,13 +70,32 @@ func (s *streamReader) takePending(ctx context.Context) error {
 				return err
 			}
 		}
-		if s.sendAcks(); s.requests.acks > 0 {
-			if err := errors.Join(s.conn.Send(ctx), s.receiveAcks(ctx)); err != nil {
-				return err
-			}
+		if err := s.acknowledge(ctx); err != nil {
+			return err
 		}
 		from = page[len(page)-1].id.next()
 	}
+}
+
+// acknowledge acknowledges what was committed, and waits until the server has done it.
+func (s *streamReader) acknowledge(ctx context.Context) error {
+	if s.sendAcks(); s.requests.acks == 0 {
+		return nil
+	}
+	return errors.Join(s.conn.Send(ctx), s.receiveAcks(ctx))
+}
+
+// rememberLate has the log remember that n entries before the position came late: they are among
+// those that the server counts.
+func (s *streamReader) rememberLate(ctx context.Context, n uint64) error {
+	if n == 0 {
+		return nil
+	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	s.position.number += n
+	return s.remember()
 }
 
 // askPending asks for entries that are pending, from an id on.
@@ -73,7 +111,7 @@ func (s *streamReader) askPending(ctx context.Context, from streamID) (page []pe
 		if !ok1 || !ok2 || id.compare(from) < 0 {
 			return nil, &redisconn.ProtocolError{Text: "the reply to XPENDING has no id, or no number of deliveries"}
 		}
-		page, from = append(page, pendingEntry{id, deliveries > 1}), id.next()
+		page, from = append(page, pendingEntry{id: id, claimed: deliveries > 1}), id.next()
 	}
 	return page, err
 }
@@ -82,7 +120,11 @@ func (s *streamReader) askPending(ctx context.Context, from streamID) (page []pe
 func (s *streamReader) pendingEntry(ctx context.Context, mark *position, e pendingEntry, fields redisconn.Value) error {
 	order := e.id.compare(mark.last)
 	switch {
-	case e.claimed:
+	case e.claimed || e.late:
+		if e.late {
+			s.n.Log.Info("an entry of a Redis stream was delivered to a connection that is closed; it is committed "+
+				"behind later ones", "stream", s.stream, "id", e.id)
+		}
 		s.n.Metrics.messages["stream"].Inc()
 		if err := s.takeClaimed(e.id, fields); err != nil {
 			return errors.Join(err, ctx.Err())

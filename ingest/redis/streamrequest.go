@@ -21,7 +21,8 @@ type requests struct {
 	wait   time.Duration
 	infoAt time.Time // when the next question is to be asked
 
-	pendingAt time.Time // when it was asked for pending entries
+	pendingAt time.Time // when it was asked for pending entries; zero: not in this session
+	search    bool      // entries are missing, and may be among the pending ones
 }
 
 const (

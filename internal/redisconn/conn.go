@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,19 @@ func (c *Conn) Overflowed() bool { return c.in.Overflowed() }
 
 // Close closes the connection. A call that waits returns an error.
 func (c *Conn) Close() error { return c.nc.Close() }
+
+// DropUnsent has the system drop what it has not sent when the connection ends, also by the end of
+// the process. Else it would send that for minutes after: a server behind a network that was
+// broken for a while would do old commands after new ones.
+func (c *Conn) DropUnsent() {
+	nc := c.nc
+	if over, ok := nc.(*tls.Conn); ok {
+		nc = over.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
 
 // Begin appends the beginning of a command of n parts, its name included. Add appends each of
 // them, or AddBytes or AddInt. Send sends what was appended.
