@@ -59,7 +59,7 @@ func programDir(t *testing.T) string {
 type process struct {
 	*exec.Cmd
 	t      *testing.T
-	lines  chan string // of stderr, while somebody may still wait for one
+	lines  chan string // of stderr, while a caller may still wait for one
 	mu     sync.Mutex
 	stderr bytes.Buffer
 	exited chan struct{}

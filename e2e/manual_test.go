@@ -58,7 +58,7 @@ func TestManual(t *testing.T) {
 	})
 }
 
-// freePort sets a variable to a port that nobody listens on: port NAME.
+// freePort sets a variable to a port that no process listens on: port NAME.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
 	port, err := rig.FreePort()
 	ts.Check(err)

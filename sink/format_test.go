@@ -51,7 +51,7 @@ func pinned(t *testing.T, name string, got []byte) []byte {
 }
 
 // goldenFrame opens a stream and holds three lines of it, of which the text says
-// "a line" and "another", and one of nobody's.
+// "a line" and "another", and one of no stream.
 func goldenFrame() *frame {
 	f := &frame{
 		walEpoch: 0x1122334455667788, lsn: 7, durable: 6, generation: 3, position: 4096,
@@ -132,7 +132,7 @@ func TestTableGolden(t *testing.T) {
 }
 
 // mended makes the sums of a frame right, so that what lies behind them is met
-// too: whoever writes sums may write anything.
+// too: a writer that knows the sums may write anything.
 func mended(b []byte) []byte {
 	b = bytes.Clone(b)
 	le := binary.LittleEndian

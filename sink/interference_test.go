@@ -20,7 +20,7 @@ import (
 	"fanin/internal/waittest"
 )
 
-// TestInterference: whatever somebody else does to the live file, no line is
+// TestInterference: whatever another process does to the live file, no line is
 // lost but those that were destroyed, and the log goes on by itself.
 func TestInterference(t *testing.T) {
 	f := func(name string, interfere func(path string) error, keeps bool) {
@@ -64,7 +64,7 @@ func TestInterference(t *testing.T) {
 		if err := os.Rename(path, path+".1"); err != nil {
 			return err
 		}
-		return os.WriteFile(path, []byte("somebody else's\n"), 0o640)
+		return os.WriteFile(path, []byte("another process's\n"), 0o640)
 	}, true)
 }
 
@@ -78,7 +78,7 @@ func TestInterferenceWhileIdle(t *testing.T) {
 	waittest.Until(t, "a new file", func() bool { _, err := os.Stat(s.Path); return err == nil })
 }
 
-// TestInterferenceWhileDown: the same, done to a log that nobody has open, with
+// TestInterferenceWhileDown: the same, done to a log that no process has open, with
 // and without frames that are not in the file yet.
 func TestInterferenceWhileDown(t *testing.T) {
 	for _, c := range []struct {
@@ -321,7 +321,7 @@ func TestDiskFullAtStart(t *testing.T) {
 	open(t, &Sink{Path: s.Path, env: environment{walSize: 1 << 20}}) // its locks are free
 }
 
-// TestFailedSyncIsFinal: nobody is told anything after it, and the next start
+// TestFailedSyncIsFinal: no caller is told anything after it, and the next start
 // puts everything right.
 func TestFailedSyncIsFinal(t *testing.T) {
 	var bad atomic.Bool

@@ -209,7 +209,7 @@ func TestClockGuard(t *testing.T) {
 	}
 	g = newClockGuard(now.Add(-365*day), now)
 	if g.trusted() {
-		t.Error("trusted after a year that nobody saw")
+		t.Error("trusted after a year in which it did not run")
 	}
 	if g.observe(now.Add(25*hour), 25*hour); !g.trusted() {
 		t.Error("not trusted after a day")

@@ -199,7 +199,7 @@ func TestOneLogUnderTwoNames(t *testing.T) {
 	}
 }
 
-// TestMode: every file of the log has the configured mode, whoever made it and
+// TestMode: every file of the log has the configured mode, whatever made it and
 // whatever the umask says; so do directories that are made for it.
 func TestMode(t *testing.T) {
 	old := syscall.Umask(0o077)

@@ -156,7 +156,7 @@ func TestReaderWaits(t *testing.T) {
 	}
 }
 
-// TestReaderGaps: what retention removed, and what somebody else deleted, is told
+// TestReaderGaps: what retention removed, and what another process deleted, is told
 // once, and reading goes on behind it.
 func TestReaderGaps(t *testing.T) {
 	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none", Files: 2}})
@@ -210,7 +210,7 @@ func TestReaderRefuses(t *testing.T) {
 }
 
 // TestReaderOddFiles: a line longer than a read, and a last line without its end
-// that somebody else left.
+// that another process left.
 func TestReaderOddFiles(t *testing.T) {
 	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
 	src := newSource()
@@ -247,7 +247,7 @@ func TestReaderOddFiles(t *testing.T) {
 	}
 }
 
-// TestReaderOfDeletedFile: what went into a file that somebody had just deleted is
+// TestReaderOfDeletedFile: what went into a file that had just been deleted is
 // committed again, into the next one; who still has the old one open reads it once.
 func TestReaderOfDeletedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")

@@ -37,7 +37,7 @@ func (p *power) disk() *disk.Disk {
 }
 
 // TestOlderLife: frames that an earlier log left in the ring, whose numbers go on
-// just where those of this one end, are nobody's.
+// just where those of this one end, belong to no record.
 func TestOlderLife(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
 	for i, lines := range [][]string{{"one", "two", "three"}, {"four"}} {
@@ -197,7 +197,7 @@ func flip(t *testing.T, path string, at int64) {
 	}
 }
 
-// TestAppendedInBetween: somebody appends to the file just between the writer's
+// TestAppendedInBetween: another process appends to the file just between the writer's
 // look at it and its own write. Both lines are there, and the ledger knows where.
 func TestAppendedInBetween(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")
@@ -206,7 +206,7 @@ func TestAppendedInBetween(t *testing.T) {
 		if op == disk.OpWrite && at == path && now.CompareAndSwap(true, false) {
 			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 			if err == nil {
-				_, err = f.WriteString("of somebody else\n")
+				_, err = f.WriteString("of another process\n")
 				f.Close()
 			}
 			if err != nil {
@@ -223,8 +223,8 @@ func TestAppendedInBetween(t *testing.T) {
 	src.send(t, s, "three")
 	expectLines(t, s, "one", "two", "three")
 	waittest.Until(t, "a notice", func() bool { return strings.Contains(logText(t, s), "fanin: INTERFERENCE") })
-	if !strings.Contains(logText(t, s), "\nof somebody else\n") {
-		t.Errorf("somebody else's line is gone: %q", logText(t, s))
+	if !strings.Contains(logText(t, s), "\nof another process\n") {
+		t.Errorf("the other process's line is gone: %q", logText(t, s))
 	}
 	s.Close(context.Background())
 	r, err := Verify(context.Background(), path, "")
@@ -232,12 +232,12 @@ func TestAppendedInBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, problem := range r.Problems {
-		if !strings.Contains(problem, "no record") && !strings.Contains(problem, "somebody else") {
+		if !strings.Contains(problem, "no record") && !strings.Contains(problem, "another process") {
 			t.Errorf("verify: %s", problem)
 		}
 	}
 	if r.OK() {
-		t.Error("verify does not tell of somebody else's line")
+		t.Error("verify does not tell of the other process's line")
 	}
 	t.Log(r.Problems)
 }

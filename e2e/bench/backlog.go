@@ -21,7 +21,7 @@ import (
 // backlogBytes is what a group without workers leaves behind it.
 const backlogBytes = 20 << 30
 
-// backlog fills a log of 20 GiB while a group that nobody works for needs all of
+// backlog fills a log of 20 GiB while a group without a worker needs all of
 // it. More is by how much the collector's memory grew after the first lines; P50 and P99 are how long
 // the live tail took to show the first line since a time, over the whole log.
 func (b *bench) backlog(s subject) (r sample, err error) {

@@ -95,7 +95,7 @@ func (p *process) memory(name string) (mib float64) {
 	return mib
 }
 
-// listening waits until somebody listens on the port. Asking the kernel, not the
+// listening waits until a process listens on the port. Asking the kernel, not the
 // port, leaves a program that takes one connection alone.
 func (p *process) listening(network string, port int) error {
 	want, state := fmt.Sprintf("%04X", port), " 0A "

@@ -21,7 +21,7 @@ import (
 
 // Queues that hand messages out: a line a message, one sender, four workers. Beside
 // fanin's "hand out" they are measured with fewer lines, since they are slower.
-// What they keep: ZeroMQ nothing, and nobody acknowledges; beanstalkd in memory;
+// What they keep: ZeroMQ nothing, and nothing is acknowledged; beanstalkd in memory;
 // JetStream in a file, not synced.
 func (b *bench) queues() (list []subject) {
 	for _, q := range []struct{ name, program string }{{"zeromq", "gcc"}, {"beanstalkd", "beanstalkd"}, {"jetstream", "nats-server"}} {

@@ -13,7 +13,7 @@ import (
 )
 
 // role runs one of the small programs that the bench starts beside itself, so
-// that their CPU time is nobody else's.
+// that their CPU time is theirs alone.
 func role(args []string) error {
 	switch args[0] {
 	case "send":

@@ -83,7 +83,7 @@ type checker struct {
 	strip  layout
 	result Result
 	seen   tracks
-	gone   tracks // in what somebody destroyed
+	gone   tracks // in what was destroyed
 }
 
 // open opens a file of the log. One that was compressed since its name was read
@@ -194,7 +194,7 @@ func (c *checker) place(name string, n, src, seq int) {
 	t.next = max(t.next, seq+1)
 }
 
-// destroyed notes the whole lines of a copy of what somebody destroyed.
+// destroyed notes the whole lines of a copy of what was destroyed.
 func (c *checker) destroyed(path string) error {
 	r, err := open(path)
 	if err != nil {

@@ -73,14 +73,14 @@ func TestCatches(t *testing.T) {
 	f("a block of NULs", func(l [][]byte) [][]byte { return append(l, make([]byte, 4096), []byte("\n")) }, Result{Torn: 1})
 	f("no last newline", func(l [][]byte) [][]byte { l[99] = l[99][:len(l[99])-1]; return l }, Result{Torn: 1, Lost: 1})
 	f("never sent", func(l [][]byte) [][]byte { return append(l, lay(prefix)) }, Result{Phantom: 1})
-	f("of nobody", func(l [][]byte) [][]byte { return append(l, load.Append([]byte(prefix), 8, 0)) }, Result{Phantom: 1})
+	f("of no source", func(l [][]byte) [][]byte { return append(l, load.Append([]byte(prefix), 8, 0)) }, Result{Phantom: 1})
 	f("a foreign line", func(l [][]byte) [][]byte { return append(l, []byte(prefix+"hello\n")) }, Result{Torn: 1})
 	f("a notice", func(l [][]byte) [][]byte {
 		return append(l, []byte(strings.Replace(prefix, "app", "fanin", 1)+"RESUMED\n"))
 	}, Result{Notices: 1})
 }
 
-// TestKept: of a source that nobody answers, lines may be missing, but none may
+// TestKept: of a source that gets no answers, lines may be missing, but none may
 // come twice, late or torn.
 func TestKept(t *testing.T) {
 	f := func(name string, spoil func(l [][]byte) [][]byte, want Result) {
@@ -94,7 +94,7 @@ func TestKept(t *testing.T) {
 	f("doubled", func(l [][]byte) [][]byte { return slices.Insert(l, 60, l[10]) }, Result{Doubled: 1})
 }
 
-// TestDestroyed: what somebody destroyed need not be in the log, and only that.
+// TestDestroyed: what was destroyed need not be in the log, and only that.
 func TestDestroyed(t *testing.T) {
 	aside := filepath.Join(t.TempDir(), "aside")
 	os.WriteFile(aside, bytes.Join(text(30), nil), 0o640)

@@ -22,7 +22,7 @@ type Watcher struct {
 	path  string
 	done  chan struct{}
 	stop  chan struct{}
-	pause sync.Mutex // held while nobody may have the file open
+	pause sync.Mutex // held while no process may have the file open
 	files []*seen
 	found Finding
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Sender sends the lines of one source over a plain connection or in datagrams,
-// one a datagram, from first to last. Nobody answers it, so it knows only what
+// one a datagram, from first to last. Nothing answers it, so it knows only what
 // it sent.
 type Sender struct {
 	Network string // "tcp" or "udp"

@@ -105,7 +105,7 @@ func (p *Process) Pause() {
 	}
 }
 
-// stopped reports whether all threads are, as Linux tells; elsewhere nobody does.
+// stopped reports whether all threads are, as Linux tells; elsewhere nothing does.
 func (p *Process) stopped() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -36,7 +36,7 @@ type plan struct {
 	few          bool // a little more than calm, and no witnesses: all is kept elsewhere, too
 	calm         bool // less still, and no witnesses
 	retention    bool // files are removed, so the log cannot be held against all that was sent
-	strangers    bool // somebody else destroys lines, so a reader may see the log change
+	strangers    bool // another process destroys lines, so a reader may see the log change
 	amnesia      bool // the log's state is lost, so only the saved positions of agents can show what it acknowledged
 }
 
@@ -55,7 +55,7 @@ type day struct {
 	watcher   *check.Watcher
 	tail      *check.Tail // nil where there is no tail
 	destroyed []string
-	intruded  map[int]int // lines that somebody else wrote into the log, by source
+	intruded  map[int]int // lines that another process wrote into the log, by source
 
 	stop    chan struct{}
 	writing sync.WaitGroup

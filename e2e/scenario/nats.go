@@ -19,7 +19,7 @@ import (
 const natsStream = "LOGS"
 
 // NATSDay is a day on which lines come over NATS: an agent's, through the stream or
-// not, two witnesses', one of each kind, and plain ones that somebody publishes into
+// not, two witnesses', one of each kind, and plain ones that another client publishes into
 // the stream. A fault befalls it again and again.
 type NATSDay struct {
 	Name      string

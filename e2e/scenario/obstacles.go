@@ -46,11 +46,11 @@ func (p *Programs) NamesTaken(n int) (*Result, error) {
 	})
 }
 
-// untouched reports a file that somebody else had, and has no more.
+// untouched reports a file that another process had, and has no more.
 func untouched(taken []string) error {
 	for _, name := range taken {
 		if b, err := os.ReadFile(name); err != nil || string(b) != "of others\n" {
-			return fmt.Errorf("%s was somebody else's, and now is %.60q, %v", name, b, err)
+			return fmt.Errorf("%s was another process's, and now is %.60q, %v", name, b, err)
 		}
 	}
 	return nil

@@ -1,7 +1,7 @@
 // Package scenario is the worst days of a log, to be lived through a few times
 // in a test and many times in a torture run. On each, programs write logs that
 // rotate, an agent follows them, a plain connection and a witness send lines of
-// their own, somebody reads along and somebody has `tail -F` open. At the end of
+// their own, one process reads along and another has `tail -F` open. At the end of
 // the day everything is held against what was sent.
 package scenario
 
@@ -45,7 +45,7 @@ const (
 	pushSources     = 1_000_000 // from one pusher to the next: writerSources
 )
 
-// moment is a while that nobody could foresee.
+// moment is a while that cannot be foreseen.
 func moment(most time.Duration) { time.Sleep(rand.N(most)) }
 
 // rotating makes the log rotate every few mebibytes.

@@ -96,10 +96,10 @@ func (d *day) truncateLog(i int) error {
 	return f.Truncate(0)
 }
 
-// foreign is a line that somebody else writes into the log.
+// foreign is a line that another process writes into the log.
 func (d *day) foreign(i int) []byte {
 	d.intruded[intruderSources+i] = 1
-	return load.Append([]byte("2026-01-01T00:00:00.000000Z somebody else: "), intruderSources+i, 0)
+	return load.Append([]byte("2026-01-01T00:00:00.000000Z another process: "), intruderSources+i, 0)
 }
 
 func (d *day) appendToLog(i int) error {

@@ -27,7 +27,7 @@ func (s *streamReader) openGroup(ctx context.Context) error {
 	return s.findOthers(ctx)
 }
 
-// findOthers finds out whether other consumers have the group, too. Then nobody can say which
+// findOthers finds out whether other consumers have the group, too. Then it is not known which
 // entries would have come here, so the numbers are not the server's.
 func (s *streamReader) findOthers(ctx context.Context) error {
 	v, err := s.conn.Do(ctx, "XINFO", "GROUPS", s.stream)

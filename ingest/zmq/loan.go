@@ -46,7 +46,7 @@ func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, 
 // reader has gathered is handed over before: memory that waits for memory would keep all inputs
 // waiting.
 //
-// A SUB does not wait, or its publisher would drop what nobody counts: the message is dropped here.
+// A SUB does not wait, or its publisher would drop what it does not count: the message is dropped here.
 func (m *loan) wait(f func() error) error {
 	if m.r.subs {
 		m.r.n.counts.dropped.Inc()

@@ -19,7 +19,7 @@ import (
 	"fanin/internal/certs/certstest"
 )
 
-// TestCheck: what peers would refuse, or nobody could read, is said with the file's name.
+// TestCheck: what peers would refuse, or could not read, is said with the file's name.
 func TestCheck(t *testing.T) {
 	a := certstest.New(t)
 	now := time.Now()

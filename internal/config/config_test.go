@@ -32,7 +32,7 @@ func TestGood(t *testing.T) {
 	var s sample
 	f, err := Parse("a.toml", `
 [collector]
-nobody = "reads this"
+unknown = "key"
 [agent]
 id = "web"
 max_line = "64KiB"

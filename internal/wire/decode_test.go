@@ -243,7 +243,7 @@ func TestFramesCutOff(t *testing.T) {
 	}
 }
 
-// What the connection says must reach whoever decides on it.
+// What the connection says must reach the code that decides on it.
 func TestReaderErrorsAreKept(t *testing.T) {
 	broken := errors.New("connection reset")
 	for _, e := range examples() {

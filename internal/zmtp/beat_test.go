@@ -86,7 +86,7 @@ func TestHeartbeatTimeout(t *testing.T) {
 func TestHeartbeatBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		peer, c := quietPeer(t, &Options{Type: Pull, Heartbeat: time.Second})
-		for range 5 { // nobody receives
+		for range 5 { // nothing receives
 			if n, err := peer.Read(make([]byte, 100)); n == 0 || err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +117,7 @@ func TestHeartbeatWhileBusy(t *testing.T) {
 		if err := <-end; !os.IsTimeout(err) {
 			t.Fatal(err)
 		}
-		start := time.Now() // from now on nobody receives
+		start := time.Now() // from now on nothing receives
 		for range 5 {
 			if n, err := peer.Read(b); err != nil || string(b[:n]) != "\x04\x07\x04PING\x00\x00" {
 				t.Fatalf("%q, %v", b[:n], err)

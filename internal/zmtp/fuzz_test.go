@@ -278,7 +278,7 @@ func FuzzBoxes(f *testing.F) {
 		}
 		for i, m := range got.messages {
 			if i >= len(want.messages) || m != want.messages[i] {
-				return // a message was skipped whose flags nobody can authenticate
+				return // a message was skipped whose flags cannot be authenticated
 			}
 		}
 	})

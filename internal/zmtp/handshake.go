@@ -66,7 +66,7 @@ func (h *handshake) run(offer byte) (*box, error) {
 }
 
 // greet exchanges greetings. A server names its mechanism only when it knows the peer's: libzmq
-// closes without naming its own when it reads another one, and nobody would learn which.
+// closes without naming its own when it reads another one, and neither would learn which.
 func (h *handshake) greet(offer byte) error {
 	ours := appendGreeting(nil, &h.o.Security, min(offer, minor))
 	now := greetingSize

@@ -160,7 +160,7 @@ func (c *Conn) step() (event, error) {
 func (c *Conn) drop() {
 	m := &c.msg
 	c.in.r += m.pos
-	clear(c.frames) // they may be in a block that nobody else holds
+	clear(c.frames) // they may be in a block that nothing else holds
 	c.in.settle(true)
 	m.pos, m.need, m.total, m.taken = 0, shortHeader, 0, false
 	m.spans = m.spans[:0]
@@ -170,7 +170,7 @@ func (c *Conn) drop() {
 // what has been read. Receive does so before it returns an error that ends the connection; one that
 // ends it on its own account calls Discard, on the goroutine that receives.
 func (c *Conn) Discard() {
-	clear(c.frames) // they may be in a block that nobody else holds
+	clear(c.frames) // they may be in a block that nothing else holds
 	c.in.settle(false)
 	c.in.r, c.in.w = 0, 0
 	c.msg = incoming{need: shortHeader}

@@ -1,6 +1,6 @@
 package zmtp
 
-// Security is how a socket and its peers prove who they are. The zero value is NULL: nobody
+// Security is how a socket and its peers prove who they are. The zero value is NULL: neither
 // proves anything, and nothing is encrypted. At most one of Plain and Curve is set; all peers of
 // a socket must use the same mechanism.
 type Security struct {

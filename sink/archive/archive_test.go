@@ -445,7 +445,7 @@ func TestArchiveCancelled(t *testing.T) {
 	}
 }
 
-// A file that somebody still writes to must not be taken for packed.
+// A file that is still written to must not be taken for packed.
 func TestArchiveOfChangingFile(t *testing.T) {
 	for what, c := range map[string]struct {
 		flag int

@@ -30,7 +30,7 @@ func TestGovernor(t *testing.T) {
 		busy, free  float64
 		least, most float64
 	}{
-		{0, 0, 0, 0},                           // nothing is taken: nobody to give way to
+		{0, 0, 0, 0},                           // nothing is taken: there is nothing to give way to
 		{1, 0.5, 0, 0},                         // enough for both
 		{1, 0, maxPace, maxPace},               // a flood
 		{1, 0.5, 0, maxPace / 20},              // it eases
@@ -44,7 +44,7 @@ func TestGovernor(t *testing.T) {
 	second(1, 0)
 	known = false
 	if pace := second(1, 0); pace != 0 {
-		t.Errorf("where nobody knows, pace %v", pace)
+		t.Errorf("where it is not known, pace %v", pace)
 	}
 }
 

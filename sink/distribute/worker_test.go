@@ -481,7 +481,7 @@ func TestReplay(t *testing.T) {
 	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
 	b.done("g")
 	expect(t, l.lines(), 100)
-	if _, err := b.dist.Replay(context.Background(), "nobody", "start"); !errors.Is(err, ErrNoGroup) {
+	if _, err := b.dist.Replay(context.Background(), "unknown", "start"); !errors.Is(err, ErrNoGroup) {
 		t.Errorf("an unknown group: %v", err)
 	}
 	if _, err := b.dist.Replay(context.Background(), "g", "99:0"); !errors.Is(err, sink.ErrNoPosition) {

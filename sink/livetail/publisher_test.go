@@ -39,7 +39,7 @@ func awaitPublisher(t *testing.T, s *sink.Sink, sub *nats.Subscription) {
 }
 
 // TestPublisher: lines are shown on subjects of their host and source from the moment
-// somebody listens; who is too slow is told exactly what was not shown.
+// a client listens; one that is too slow is told exactly what was not shown.
 func TestPublisher(t *testing.T) {
 	server := natstest.New(t)
 	s, _ := show(t, &sink.Sink{}, &Tail{})

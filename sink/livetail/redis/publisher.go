@@ -18,7 +18,7 @@ import (
 )
 
 // Publisher publishes each line that is committed, as in the file, on a channel of its host
-// and source. Whoever subscribes receives what comes from then on; nobody is waited for, and
+// and source. A subscriber receives what comes from then on; none is waited for, and
 // nothing is published twice. Set the fields, then Run.
 //
 // While the server is away, lines wait in the log, as long as they are fewer bytes than

@@ -72,14 +72,14 @@ func next(t *testing.T, c *redisconn.Conn) string {
 	return v.At(2).String() + " " + body
 }
 
-// TestPublisher: a line is on the channel of its host and source; what nobody receives is
+// TestPublisher: a line is on the channel of its host and source; what no subscriber receives is
 // counted.
 func TestPublisher(t *testing.T) {
 	s := redistest.New(t)
 	k, p := show(t, s, 0)
 	waittest.Until(t, "the connection", func() bool { return strings.Contains(s.Do("CLIENT", "LIST"), "cmd=ping") })
 	put(t, k, "web-1", "nginx", "unheard")
-	waittest.UntilEqual(t, "lines that nobody received", 1, func() uint64 { return p.counts.unheard.Load() })
+	waittest.UntilEqual(t, "lines that no subscriber received", 1, func() uint64 { return p.counts.unheard.Load() })
 	all, web := subscribe(t, s, "tail.*"), subscribe(t, s, "tail.web*")
 	put(t, k, "db", "a b*?[c]\\", "one", "two")
 	put(t, k, "web-1", "nginx", "three")

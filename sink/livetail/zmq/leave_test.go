@@ -73,7 +73,7 @@ func TestPublishLate(t *testing.T) {
 	s := x.joined(t)
 	x.put(t, "web", "app", "new")
 	visible(t, x.sink)
-	s.sent = 1 // so that nobody waits for the connection
+	s.sent = 1 // so that nothing waits for the connection
 	x.finish(make([]byte, 1<<10))
 	if s.offered != 1 {
 		t.Errorf("%d lines are offered, want the new one", s.offered)

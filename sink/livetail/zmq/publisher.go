@@ -204,7 +204,7 @@ func (p *Publisher) finish(buf []byte) {
 	defer cancel()
 	p.mu.Lock()
 	idle := p.idle
-	p.idle = false // nobody is awaited any more
+	p.idle = false // no subscriber is awaited any more
 	p.mu.Unlock()
 	select {
 	case <-p.awake: // the first subscription came as ctx ended
@@ -227,7 +227,7 @@ func (p *Publisher) isWanted() bool {
 }
 
 // awaitSubscription waits until there is a subscription. With counters it does not: they
-// count lines that nobody gets, too. False: ctx ended.
+// count lines that no subscriber gets, too. False: ctx ended.
 func (p *Publisher) awaitSubscription(ctx context.Context) bool {
 	p.mu.Lock()
 	p.idle = p.wanted == 0 && !p.Sequence

@@ -130,7 +130,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// TestPublishSequence: with counters each topic is counted from 0, whoever subscribes.
+// TestPublishSequence: with counters each topic is counted from 0, whatever the subscriptions are.
 func TestPublishSequence(t *testing.T) {
 	x := publish(t, &Publisher{Sequence: true})
 	x.put(t, "web", "app", "before", "anybody")
@@ -216,7 +216,7 @@ func (x *stage) state(t *testing.T, subscriptions int) Subscriber {
 	all := x.Subscribers()
 	i := slices.IndexFunc(all, func(s Subscriber) bool { return s.Subscriptions == subscriptions })
 	if i < 0 {
-		t.Fatalf("nobody has %d subscriptions: %+v", subscriptions, all)
+		t.Fatalf("no peer has %d subscriptions: %+v", subscriptions, all)
 	}
 	return all[i]
 }
