@@ -141,7 +141,7 @@ func TestDocumentsPackages(t *testing.T) {
 var (
 	// mainPath are the directories of the main path, from a file to the log and out again.
 	mainPath = []string{"internal/wire", "ingest", "sink", "internal/tail", "internal/ship",
-		"internal/counters", "internal/retry", "internal/natsconn"}
+		"internal/counters", "internal/retry", "internal/natsconn", "internal/sequence"}
 
 	// plainTypes match the types whose names explain themselves: settings, figures and
 	// errors of a type that is in the glossary.

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"fanin/ingest"
-	"fanin/ingest/sequence"
 	"fanin/internal/natsconn"
 	"fanin/internal/retry"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"fanin/ingest/sequence"
 	"fanin/internal/natsconn"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 

@@ -8,9 +8,9 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/ingest"
-	"fanin/ingest/sequence"
 	"fanin/internal/lines"
 	"fanin/internal/retry"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 

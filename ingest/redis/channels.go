@@ -9,11 +9,11 @@ import (
 	"unsafe"
 
 	"fanin/ingest"
-	"fanin/ingest/sequence"
 	"fanin/internal/counters"
 	"fanin/internal/lines"
 	"fanin/internal/redisconn"
 	"fanin/internal/retry"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 

@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"fanin/ingest/key"
-	"fanin/ingest/sequence"
 	"fanin/internal/counters"
 	"fanin/internal/lines"
 	"fanin/internal/redisconn"
 	"fanin/internal/retry"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"fanin/ingest/key"
-	"fanin/ingest/sequence"
 	"fanin/internal/counters"
 	"fanin/internal/redisconn"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 

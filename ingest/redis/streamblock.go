@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"fanin/ingest"
-	"fanin/ingest/sequence"
+	"fanin/internal/sequence"
 )
 
 // block is entries that are committed together.

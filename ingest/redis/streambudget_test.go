@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"fanin/ingest"
-	"fanin/ingest/sequence"
 	"fanin/internal/redistest"
+	"fanin/internal/sequence"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"

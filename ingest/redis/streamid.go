@@ -6,7 +6,7 @@ import (
 	"math"
 	"strconv"
 
-	"fanin/ingest/sequence"
+	"fanin/internal/sequence"
 )
 
 // streamID is the id of an entry: milliseconds since 1970, and a counter, unless a writer
