@@ -11,7 +11,10 @@ import (
 
 // binder fills structs from a decoded tree and reports what does not fit. Fields are named by
 // their toml tag; one without a tag cannot be set from a file.
-type binder struct{ problems []KeyProblem }
+type binder struct {
+	problems []KeyProblem
+	env      *environment
+}
 
 func structOf(into any) reflect.Value { return reflect.ValueOf(into).Elem() }
 
@@ -135,6 +138,7 @@ func (b *binder) value(path string, value any, v reflect.Value) {
 		b.text(path, value, u)
 		return
 	}
+	value = b.env.typed(path, value, v.Kind().String())
 	switch v.Kind() {
 	case reflect.Struct:
 		if tree, ok := value.(map[string]any); ok {

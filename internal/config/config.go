@@ -23,6 +23,7 @@ type File struct {
 	lines    []string
 	index    map[string]place // key path -> where it is
 	problems []KeyProblem
+	env      *environment
 }
 
 // Problem is one mistake in a file.
@@ -39,7 +40,8 @@ type Problems struct {
 }
 
 // Load reads the file at path into the struct that into points to, whose fields keep their
-// values where the file does not set them. Top-level tables named in others belong to other
+// values where the file does not set them. ${NAME} in a string is the value of an environment
+// variable, see environment. Top-level tables named in others belong to other
 // programs and are ignored. The error is why the file could not be read or parsed; Err
 // returns the mistakes in it, so that the program can add its own with Problem.
 func Load(path string, into any, others ...string) (*File, error) {
@@ -61,7 +63,9 @@ func Parse(path, text string, into any, others ...string) (*File, error) {
 	for _, name := range others {
 		delete(tree, name)
 	}
-	b := &binder{}
+	f.env = newEnvironment()
+	f.env.replace("", tree)
+	b := &binder{env: f.env}
 	b.table("", tree, structOf(into))
 	f.problems = b.problems
 	return f, nil
@@ -126,16 +130,30 @@ type KeyProblem struct{ Path, Text string }
 
 // Err returns all mistakes added so far, in the order of their lines; nil for none.
 func (f *File) Err() error {
-	if len(f.problems) == 0 {
-		return nil
-	}
 	p := &Problems{file: f}
-	for _, k := range f.problems {
+	for _, k := range f.allProblems() {
 		at := f.find(k.Path)
 		p.List = append(p.List, Problem{at.line, at.col, at.len, k.Text})
 	}
+	if len(p.List) == 0 {
+		return nil
+	}
 	slices.SortStableFunc(p.List, func(a, b Problem) int { return a.Line - b.Line })
 	return p
+}
+
+// allProblems returns all mistakes; secrets from the environment are not shown in them.
+func (f *File) allProblems() (all []KeyProblem) {
+	if f.env == nil { // there is no file
+		return f.problems
+	}
+	all = slices.Clone(f.env.problems)
+	for _, k := range f.problems {
+		if !f.env.broken(k.Path) {
+			all = append(all, KeyProblem{k.Path, f.env.hide(k.Text)})
+		}
+	}
+	return all
 }
 
 // find returns the place of a key, or of the nearest table around it.
