@@ -48,6 +48,8 @@ func toyRecords(raw []byte, whole bool) (all []toyRecord) {
 	}
 }
 
+func (toy) Scale() int { return 1 }
+
 func (toy) Window(block []byte) []byte { return block[len(block)/2:] }
 
 func (toy) LineStart(raw []byte, offset int64) int {
@@ -164,7 +166,7 @@ func readAll(t *testing.T, f *file, c cursor, largest int) (got []string, to cur
 	t.Helper()
 	for size := 64; ; {
 		block := make([]byte, size)
-		r, err := f.readBatch(c, block, limits{1 << 10, largest}, false, -1)
+		r, err := f.readBatch(c, block, limits{line: 1 << 10, block: largest}, false, -1)
 		switch {
 		case err != nil:
 			t.Fatal(err)
@@ -179,7 +181,7 @@ func readAll(t *testing.T, f *file, c cursor, largest int) (got []string, to cur
 			if err != nil || again.Tail != cut.After {
 				t.Fatalf("the hash of a cut at %d is not that of the bytes before it: %v", cut.End, err)
 			}
-			rest, err := f.readBatch(again, make([]byte, largest), limits{1 << 10, largest}, false, -1)
+			rest, err := f.readBatch(again, make([]byte, largest), limits{line: 1 << 10, block: largest}, false, -1)
 			if err != nil || !bytes.HasPrefix(rest.text, r.text[cut.Text:]) {
 				t.Fatalf("behind the cut at %d a decoder yields %q, want %q: %v", cut.End, rest.text, r.text[cut.Text:], err)
 			}

@@ -20,7 +20,8 @@ import (
 // long as there are descriptors.
 type file struct {
 	f       *descriptor
-	decoder decode.Decoder
+	decoder decode.Decoder // nil: not chosen yet
+	choose  decode.Chooser // nil: the decoder is fixed
 	handle  []byte
 	system  uint64                    // see disk.FileSystem
 	begins  atomic.Pointer[beginning] // as it was last read
@@ -103,6 +104,30 @@ func (f *file) head(n int) []byte {
 	return b[:got]
 }
 
+// decodeAs sets the format of the file.
+func (f *file) decodeAs(table *Table) {
+	if f.decoder, f.choose = table.Decoder, table.Choose; f.choose == nil && f.decoder == nil {
+		f.decoder = decode.Plain{}
+	}
+}
+
+// chooseAgain makes the beginning of the file decide its decoder again: it may be another
+// one than before.
+func (f *file) chooseAgain() {
+	if f.choose != nil {
+		f.decoder = nil
+	}
+}
+
+// decoded returns the file's decoder, nil as long as the beginning of the file is too short
+// to choose it. If the file is whole, so that it will not grow, its beginning must do.
+func (f *file) decoded(whole bool) decode.Decoder {
+	if f.decoder == nil {
+		f.decoder = f.choose(f.head(headSize), whole)
+	}
+	return f.decoder
+}
+
 // cursor is a place in a file, and what reading on from there needs.
 type cursor struct {
 	wire.Point
@@ -118,7 +143,8 @@ func (f *file) cursorAt(offset, before int64) (cursor, error) {
 		return cursor{}, fmt.Errorf("read before offset %d: %w", offset, err)
 	}
 	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: before}
-	c.inside = len(tail) > 0 && f.decoder.LineStart(tail, offset-int64(len(tail))) < len(tail) && !behindHole(tail)
+	c.inside = len(tail) > 0 && !behindHole(tail) &&
+		f.decoded(true).LineStart(tail, offset-int64(len(tail))) < len(tail)
 	return c, nil
 }
 
@@ -131,7 +157,7 @@ func (f *file) lastLineEnd() wire.Point {
 		if _, err := f.f.ReadAt(b, from); err != nil {
 			break
 		}
-		if i := f.decoder.LineStart(b, from); i >= 0 {
+		if i := f.decoded(true).LineStart(b, from); i >= 0 {
 			c, err := f.cursorAt(from+int64(i), 0)
 			if err != nil {
 				break
@@ -176,12 +202,13 @@ type read struct {
 	text     []byte
 	marks    []wire.Mark
 	cuts     []wire.Cut
-	block    []byte // holds text; it goes back to the pool
-	full     bool   // the file has more than fits into the block
-	split    bool   // text is a part of a line that is too long
-	short    bool   // no text: the block is too small for the line
-	hole     int64  // where a hole begins that reading stopped at; -1: there is none
-	skip     bool   // no text: between from and to there is a hole
+	block    []byte        // holds text; it goes back to the pool
+	full     bool          // the file has more than fits into the block
+	split    bool          // text is a part of a line that is too long
+	short    bool          // no text: the block is too small for the line
+	wait     time.Duration // no text: read again when the file has not grown for so long; 0: no need
+	hole     int64         // where a hole begins that reading stopped at; -1: there is none
+	skip     bool          // no text: between from and to there is a hole
 }
 
 // isEmpty reports whether there is nothing to send.
@@ -189,14 +216,22 @@ func (r *read) isEmpty() bool { return r.text == nil && !r.skip }
 
 // limits bound what is read at a time, in bytes. The longest line fits into the largest
 // block.
-type limits struct{ line, block int }
+type limits struct {
+	line, block int
+	quiet       time.Duration // for how long the file has not grown
+}
 
 // readBatch reads whole lines at c into block; text is nil when no line is complete. If the
 // file is final, so that it will not grow, its last line is complete as it is. Nothing is
-// read beyond a hole. The line before a hole at endsAt is complete as it is, too.
+// read beyond a hole. The line before a hole at endsAt is complete as it is, too. Nothing is
+// read as long as the file has too little to choose its decoder.
 func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt int64) (read, error) {
 	r := read{from: c, block: block, hole: -1}
-	raw := f.decoder.Window(block)
+	decoder := f.decoded(final)
+	if decoder == nil {
+		return r, nil
+	}
+	raw := decoder.Window(block)
 	n, err := f.f.ReadAt(raw, c.Offset)
 	if err != nil && err != io.EOF {
 		return r, fmt.Errorf("read at offset %d: %w", c.Offset, &fileError{err})
@@ -209,10 +244,10 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
 		final = final || r.hole == endsAt
 	}
-	out := f.decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
-		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line})
+	out := decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
+		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line, Quiet: most.quiet})
 	if len(out.Text) == 0 {
-		r.short = r.full
+		r.short, r.wait = r.full, out.Wait
 		return r, nil
 	}
 	r.text, r.marks, r.split = out.Text, out.Marks, out.Split

@@ -45,7 +45,7 @@ func BenchmarkReadBatch(b *testing.B) {
 			for b.Loop() {
 				var c cursor
 				for c.Offset < int64(len(text)) {
-					r, err := f.readBatch(c, block, limits{wire.MaxLine, len(block)}, false, -1)
+					r, err := f.readBatch(c, block, limits{line: wire.MaxLine, block: len(block)}, false, -1)
 					if err != nil || r.text == nil {
 						b.Fatalf("at %d: %v", c.Offset, err)
 					}

@@ -114,6 +114,8 @@ func (f *follower) awaitChange(ctx context.Context) (more bool, err error) {
 		return f.holes.waits, nil // a hole may be filled, which changes no size
 	case <-f.holes.due():
 		return true, nil
+	case <-f.reading.due():
+		return true, nil
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}

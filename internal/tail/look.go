@@ -180,7 +180,7 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 		file.close()
 		return nil, err
 	}
-	file.decoder = c.table.decoder()
+	file.decodeAs(c.table)
 	real, err := filepath.EvalSymlinks(c.path)
 	if err != nil || real == c.path {
 		real = ""

@@ -239,7 +239,7 @@ func (t *Tailer) resumeFound(ctx context.Context, m *savedPosition, x *sibling) 
 func (t *Tailer) inherit(f *follower, path string) {
 	f.visible, f.table, f.origin = false, t.tableOf(path), path
 	f.source = f.table.source(path)
-	f.file.decoder = f.table.decoder()
+	f.file.decodeAs(f.table)
 }
 
 // endMissing ends the stream of a file that is gone for good, on a goroutine that ends with

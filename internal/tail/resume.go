@@ -186,6 +186,7 @@ func (f *follower) agree(p plan, id logID) error {
 			"so lines may be in the log twice",
 			"path", f.path, "from", at.Offset, "bytes", p.possibleDuplicates)
 	}
+	f.file.chooseAgain()
 	c, err := f.file.cursorAt(at.Offset, f.place.local.lines)
 	if err != nil {
 		return err

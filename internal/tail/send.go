@@ -14,9 +14,21 @@ import (
 
 // reading is how far a follower has read its file.
 type reading struct {
-	final bool         // the file will not grow: its last line is complete
-	grown time.Time    // when it grew last
-	eof   atomic.Int64 // its size at the last read
+	final bool          // the file will not grow: its last line is complete
+	grown time.Time     // when it grew last, or something of it was acknowledged
+	eof   atomic.Int64  // its size at the last read
+	wait  time.Duration // read again when it has not grown for so long; 0: when it grows
+}
+
+// quiet returns for how long the file has not grown.
+func (r *reading) quiet() time.Duration { return time.Since(r.grown) }
+
+// due fires when to read the file again though it did not grow; nil: never.
+func (r *reading) due() <-chan time.Time {
+	if r.wait == 0 {
+		return nil
+	}
+	return time.After(r.wait - r.quiet())
 }
 
 // send sends batch after batch until something prevents it. While one is on its way,
@@ -72,7 +84,7 @@ func (f *follower) sendOne(ctx context.Context, r *read) (ahead read, err error)
 	if err != nil {
 		f.t.pool.put(ahead.block)
 		f.t.positions.put(f.position()) // it notes what may be in the log
-		f.blocks.failed(len(r.block), err)
+		f.blocks.failed(len(r.block)/f.scale(), err)
 		return read{}, err
 	}
 	f.blocks.acknowledged(r, time.Since(begun), f.largest())
@@ -96,7 +108,7 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		size = min(smallBlock, size) // most files have few new lines at a time
 	}
 	for {
-		block, err := f.block(ctx, size, wait)
+		block, err := f.block(ctx, size*f.scale(), wait)
 		if block == nil {
 			return read{}, err
 		}
@@ -125,11 +137,17 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 		return read{}, cmp.Or(f.file.readable(c.Offset), errTruncated)
 	}
 	end := f.file.size()
-	f.reading.eof.Store(end)
+	if f.reading.eof.Swap(end) != end {
+		f.reading.grown = time.Now()
+	}
 	f.holes.grew(end, f.t.holeAge())
-	r, err := f.file.readBatch(c, block, f.limits(), f.reading.final, -1)
+	limits := f.limits()
+	r, err := f.file.readBatch(c, block, limits, f.reading.final, -1)
 	if err != nil {
 		return r, err
+	}
+	if f.reading.wait = r.wait; r.wait <= limits.quiet {
+		f.reading.wait = 0 // what it waited for did not come
 	}
 	if c.Offset == 0 && (r.text != nil || r.hole >= 0) {
 		if err := f.file.checkFit(f.path); err != nil {
@@ -226,12 +244,22 @@ func (b *blockSizes) failed(size int, err error) {
 	}
 }
 
-// largest is a block that the longest line fits into.
+// largest is how much text a block has at most: the longest line fits into it.
 func (f *follower) largest() int {
-	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.session.batchText())
+	return min(max(f.t.BatchBytes, f.t.MaxLine)+4<<10, f.t.session.batchText(), int(f.t.Memory)/f.scale())
+}
+
+// scale is how many times larger a block is than the text that is read with it.
+func (f *follower) scale() int {
+	if d := f.file.decoded(f.reading.final); d != nil {
+		return d.Scale()
+	}
+	return 1
 }
 
 // maxLine is how long a line may be and not be split: it must fit into a batch.
-func (f *follower) maxLine() int { return min(f.t.MaxLine, f.t.session.batchText()-1<<10) }
+func (f *follower) maxLine() int { return min(f.t.MaxLine, f.largest()-1<<10) }
 
-func (f *follower) limits() limits { return limits{line: f.maxLine(), block: f.largest()} }
+func (f *follower) limits() limits {
+	return limits{line: f.maxLine(), block: f.largest() * f.scale(), quiet: f.reading.quiet()}
+}

@@ -19,13 +19,7 @@ type Table struct {
 	SyncSource bool           // make the source durable before its lines are sent
 	Whole      bool           // the files are complete: a last line without a newline is a line
 	Decoder    decode.Decoder // of the files' format; default: decode.Plain
-}
-
-func (table *Table) decoder() decode.Decoder {
-	if table.Decoder == nil {
-		return decode.Plain{}
-	}
-	return table.Decoder
+	Choose     decode.Chooser // of the decoder of each file, instead of Decoder
 }
 
 // packed are the extensions of files that rotation compressed: their lines were sent before.

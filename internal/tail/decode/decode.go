@@ -3,7 +3,11 @@
 // has, and at which places such a file may be read on.
 package decode
 
-import "fanin/internal/wire"
+import (
+	"time"
+
+	"fanin/internal/wire"
+)
 
 // Decoder reads the lines of one format. It keeps no state between calls: each call
 // begins at a place that an earlier one reported, perhaps one of an earlier process.
@@ -16,15 +20,21 @@ import "fanin/internal/wire"
 //   - No byte is passed over: bytes that yield no line belong to the line that
 //     follows them.
 //   - What is held back is bounded: when Input.Limit is set, Decode yields at least
-//     one line, and divides the open one if it must.
+//     one line, and divides the open one if it must. It is bounded in time, too, where
+//     a format needs that: see Lines.Wait.
 //   - A call yields at most wire.MaxMarks changes of labels: it ends at a place before
 //     there are more.
 //   - Lines have at most Input.MaxLine bytes, newline included. Longer ones are
 //     divided, with the marks of package lines.
 //
 // Offsets and tail hashes are those of the raw bytes, which the caller takes care of,
-// as it does of holes.
+// as it does of holes. It hashes the raw bytes after Decode, which must leave those
+// that it yields as they are.
 type Decoder interface {
+	// Scale is how many times larger a block is than the text that Decode may yield
+	// from it.
+	Scale() int
+
 	// Window returns the part of a block that raw bytes are read into. Decode writes
 	// into the rest of it, so that all memory is that of the block.
 	Window(block []byte) []byte
@@ -47,6 +57,8 @@ type Input struct {
 	End     bool   // no bytes follow: a last line without its end is complete
 	Limit   bool   // more bytes follow, but no block is larger than this one
 	MaxLine int
+	Quiet   time.Duration // for how long the source has been seen not to grow
+	Each    bool          // fill Lines.Each, for a decoder around this one
 }
 
 // Lines is what a decoder yields. Its slices lie in the block, or are new.
@@ -57,6 +69,18 @@ type Lines struct {
 	Raw    int         // how many raw bytes Text stands for: the next place
 	Inside bool        // the next place is inside a line
 	Split  bool        // the last line is a part of a longer one
+	Each   []Line      // with Input.Each: every line of Text
+
+	// Wait is set when something is open that a Decode with Input.Quiet of Wait or more
+	// yields: the caller calls again when the source has not grown for so long.
+	Wait time.Duration
+}
+
+// Line is one line of a decoded text, for a decoder around the one that yields it.
+type Line struct {
+	Text   int   // its end in Lines.Text
+	Raw    int   // the place behind it; -1: the source cannot be read on there
+	Stream uint8 // which of the streams in the source it belongs to: 0, or 1 for stderr
 }
 
 // Place is a place inside decoded text at which a source may be read on.

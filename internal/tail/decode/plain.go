@@ -11,6 +11,9 @@ import (
 // text is the raw bytes, in place. Each line end is a place.
 type Plain struct{}
 
+// Scale is 1: the text is the raw bytes.
+func (Plain) Scale() int { return 1 }
+
 // Window leaves room around the raw bytes for the marks of a divided line.
 func (Plain) Window(block []byte) []byte {
 	room := len(block) - len(wire.SplitGoesOn) - len(wire.SplitMark) - 1

@@ -1,0 +1,54 @@
+package decode
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Chooser chooses the decoder of a file by its first bytes, of which it gets up to 1 KiB.
+// It returns nil as long as they are too few to tell; if they are the whole file, which
+// will not grow, it chooses all the same.
+type Chooser func(head []byte, whole bool) Decoder
+
+// Always chooses d for every file.
+func Always(d Decoder) Chooser { return func([]byte, bool) Decoder { return d } }
+
+// Options are what a configuration says of the files of a table.
+type Options struct {
+	Format   string // one of Formats; default "plain"
+	Encoding string // one of Encodings, of plain text; default "utf-8"
+}
+
+// format is a format of files by its name.
+type format struct {
+	name   string
+	choose Chooser
+}
+
+// formats are the formats of files. Encodings are those of the first one.
+func formats() []format {
+	return []format{
+		{"plain", Always(Plain{})},
+	}
+}
+
+// Formats are the names of the formats of files.
+func Formats() (names []string) {
+	for _, f := range formats() {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// New returns what chooses the decoders of files.
+func New(o Options) (Chooser, error) {
+	all := formats()
+	i := 0
+	if o.Format != "" {
+		i = slices.IndexFunc(all, func(f format) bool { return f.name == o.Format })
+	}
+	if i < 0 {
+		return nil, fmt.Errorf("format %q: want one of %q", o.Format, Formats())
+	}
+	return all[i].choose, nil
+}
