@@ -32,9 +32,15 @@ func CheckHello(h wire.Hello, least int) *Fault {
 	case !ValidID(h.Agent):
 		return &Fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q",
 			h.Agent, wire.SourceNotice)}
+	case h.Session != "" && (!ValidID(h.Session) || len(h.Session) > maxSessionName):
+		return &Fault{"agent_id", fmt.Sprintf("session %q of agent %q: want at most %d of A-Z a-z 0-9 . _ -",
+			h.Session, h.Agent, maxSessionName)}
 	}
 	return nil
 }
+
+// maxSessionName keeps the names of owners within wire.MaxName.
+const maxSessionName = 64
 
 // ValidID reports whether id may be an agent's.
 func ValidID(id string) bool {

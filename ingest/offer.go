@@ -15,7 +15,7 @@ import (
 // host of all lines, unless the agent may name any. When the agent's clock is wrong, the
 // batch was read at now.
 func SetSession(b *wire.Batch, h *wire.Hello, trustHost bool, now time.Time) {
-	b.Agent, b.Host = h.Agent, cmp.Or(h.Host, h.Agent)
+	b.Agent, b.Host = h.Owner(), cmp.Or(h.Host, h.Agent)
 	if !trustHost {
 		b.DropHosts()
 	}

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -15,21 +16,23 @@ import (
 	"fanin/internal/wire"
 )
 
-// Sessions holds the agents that are connected: at most one session for each agent
-// id. All inputs of a process share one. Its zero value is ready. It is a
-// prometheus.Collector.
+// Sessions holds the agents that are connected. Each has its own session, and beside it
+// named ones, of each name at most one (wire.Hello.Owner). All inputs of a process share
+// one Sessions. Its zero value is ready. It is a prometheus.Collector.
 type Sessions struct {
 	frames    atomic.Int64 // frames of streams accepted so far, of all agents
 	takenOver atomic.Int64 // sessions that ended because the agent connected again
 
 	mu      sync.Mutex
-	byAgent map[string]*Claim
+	byOwner map[string]*Claim
+	byAgent map[string]int             // sessions by agent id
 	busy    map[wire.StreamID]struct{} // streams with a frame in flight, by wire.StreamID.Owned
 }
 
 // Session describes an agent that is connected, for people to read.
 type Session struct {
 	Agent    string    `json:"agent"`
+	Name     string    `json:"session,omitempty"` // of a session beside the agent's own
 	Host     string    `json:"host"`
 	Instance string    `json:"instance"`
 	Run      int64     `json:"run"`
@@ -39,7 +42,7 @@ type Session struct {
 	Frames   int64     `json:"frames"`
 }
 
-// Claim is one connection's right to an agent id, from Sessions.Claim to
+// Claim is one connection's right to be the session of an owner, from Sessions.Claim to
 // Sessions.Release.
 type Claim struct {
 	Hello  wire.Hello
@@ -55,8 +58,8 @@ type Claim struct {
 // Done is closed when the claim was released: nothing of its session is in flight.
 func (c *Claim) Done() <-chan struct{} { return c.done }
 
-// Claim assigns the agent id hello.Agent to a connection. The same instance takes
-// the id over from its older connection, once nothing of that one is in flight: so a
+// Claim assigns the session hello.Owner to a connection. The same instance takes
+// it over from its older connection, once nothing of that one is in flight: so a
 // stream has one Append at a time, and the welcome's watermarks are final. Another
 // instance is refused while the first one is connected. evict must end the
 // connection without waiting.
@@ -70,28 +73,35 @@ func (s *Sessions) Claim(ctx context.Context, hello wire.Hello, address string, 
 		if old == nil {
 			return c, nil
 		}
-		old.evict(fmt.Sprintf("agent %q connected again from %s", hello.Agent, address))
+		old.evict(fmt.Sprintf("agent %q connected again from %s", hello.Owner(), address))
 		select {
 		case <-old.done:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("agent %q: its older connection from %s still waits for outcomes: come back later",
-				hello.Agent, old.address)
+				hello.Owner(), old.address)
 		}
 	}
 }
+
+// maxSessions is how many sessions one agent may have at a time.
+const maxSessions = 1000
 
 // register enters c, or returns the older claim that must be released first.
 func (s *Sessions) register(c *Claim) (older *Claim, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := c.Hello.Agent
-	old := s.byAgent[id]
+	id := c.Hello.Owner()
+	old := s.byOwner[id]
 	switch {
+	case old == nil && s.byAgent[c.Hello.Agent] >= maxSessions:
+		return nil, fmt.Errorf("agent %q has %d sessions, as many as an agent may have: wait until some have ended",
+			c.Hello.Agent, maxSessions)
 	case old == nil:
-		if s.byAgent == nil {
-			s.byAgent = make(map[string]*Claim)
+		if s.byOwner == nil {
+			s.byOwner, s.byAgent = make(map[string]*Claim), make(map[string]int)
 		}
-		s.byAgent[id] = c
+		s.byOwner[id] = c
+		s.byAgent[c.Hello.Agent]++
 		return nil, nil
 	case old.Hello.Instance != c.Hello.Instance:
 		return nil, fmt.Errorf("agent id %q is in use: %s has been connected since %s, "+
@@ -111,17 +121,20 @@ func (s *Sessions) register(c *Claim) (older *Claim, err error) {
 // Release ends a claim. Nothing of its session may be in flight.
 func (s *Sessions) Release(c *Claim) {
 	s.mu.Lock()
-	delete(s.byAgent, c.Hello.Agent)
+	delete(s.byOwner, c.Hello.Owner())
+	if s.byAgent[c.Hello.Agent]--; s.byAgent[c.Hello.Agent] == 0 {
+		delete(s.byAgent, c.Hello.Agent)
+	}
 	s.mu.Unlock()
 	close(c.done)
 }
 
-// StartFrame marks a stream of an agent as having a frame in flight, until
+// StartFrame marks an owner's stream as having a frame in flight, until
 // FinishFrame. It reports false if one is in flight already.
-func (s *Sessions) StartFrame(agent string, stream wire.StreamID) bool {
+func (s *Sessions) StartFrame(owner string, stream wire.StreamID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := stream.Owned(wire.StreamAgent, agent)
+	id := stream.Owned(wire.StreamAgent, owner)
 	if _, is := s.busy[id]; is {
 		return false
 	}
@@ -134,31 +147,33 @@ func (s *Sessions) StartFrame(agent string, stream wire.StreamID) bool {
 }
 
 // FinishFrame ends what StartFrame began: the outcome is known.
-func (s *Sessions) FinishFrame(agent string, stream wire.StreamID) {
+func (s *Sessions) FinishFrame(owner string, stream wire.StreamID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.busy, stream.Owned(wire.StreamAgent, agent))
+	delete(s.busy, stream.Owned(wire.StreamAgent, owner))
 }
 
-// Has reports whether an agent is connected.
-func (s *Sessions) Has(agent string) bool {
+// Has reports whether an owner of streams is connected.
+func (s *Sessions) Has(owner string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.byAgent[agent] != nil
+	return s.byOwner[owner] != nil
 }
 
-// List returns the agents that are connected now, by agent id.
+// List returns the sessions of the agents that are connected now, by agent id and name.
 func (s *Sessions) List() []Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make([]Session, 0, len(s.byAgent))
-	for c := range maps.Values(s.byAgent) {
+	list := make([]Session, 0, len(s.byOwner))
+	for c := range maps.Values(s.byOwner) {
 		list = append(list, Session{
-			Agent: c.Hello.Agent, Host: c.Hello.Host, Instance: c.Hello.Instance.String(), Run: c.Hello.Run,
-			Software: c.Hello.Software, Address: c.address, Since: c.since, Frames: c.Frames.Load(),
+			Agent: c.Hello.Agent, Name: c.Hello.Session, Host: c.Hello.Host, Instance: c.Hello.Instance.String(),
+			Run: c.Hello.Run, Software: c.Hello.Software, Address: c.address, Since: c.since, Frames: c.Frames.Load(),
 		})
 	}
-	slices.SortFunc(list, func(a, b Session) int { return strings.Compare(a.Agent, b.Agent) })
+	slices.SortFunc(list, func(a, b Session) int {
+		return cmp.Or(strings.Compare(a.Agent, b.Agent), strings.Compare(a.Name, b.Name))
+	})
 	return list
 }
 
@@ -168,7 +183,7 @@ func (s *Sessions) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByC
 // Collect implements prometheus.Collector.
 func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
-	agents := len(s.byAgent)
+	agents, sessions := len(s.byAgent), len(s.byOwner)
 	s.mu.Unlock()
 	send := func(kind prometheus.ValueType, name, help string, v int64) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, float64(v))
@@ -177,6 +192,8 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 		"Connections that the collector closed, by reason.", nil, prometheus.Labels{"reason": "taken_over"})
 	ch <- prometheus.MustNewConstMetric(takenOver, prometheus.CounterValue, float64(s.takenOver.Load()))
 	send(prometheus.GaugeValue, "fanin_connected_agents", "Agents connected now.", int64(agents))
+	send(prometheus.GaugeValue, "fanin_agent_sessions", "Sessions of agents now: an agent has its own one, and one "+
+		"for each run that reads standard input.", int64(sessions))
 	send(prometheus.CounterValue, "fanin_agent_frames_total", "Batches, opens, skips and ends accepted from agents.",
 		s.frames.Load())
 }

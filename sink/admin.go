@@ -16,7 +16,7 @@ import (
 type StreamStatus struct {
 	Stream string    `json:"stream"` // as its agent calls it
 	Kind   string    `json:"kind"`
-	Agent  string    `json:"agent"`
+	Agent  string    `json:"agent"` // its owner, see wire.Hello.Owner
 	Host   string    `json:"host"`
 	Source string    `json:"source"`
 	Epoch  uint32    `json:"epoch"`
@@ -34,8 +34,8 @@ func (st *stream) status() StreamStatus {
 // StreamFilter chooses streams. An empty field chooses all.
 type StreamFilter struct {
 	IDs    []wire.StreamID // as agents call them
-	Agent  string
-	Before time.Time // nothing was committed of it since then
+	Agent  string          // of an agent's id: of all its sessions
+	Before time.Time       // nothing was committed of it since then
 }
 
 // IsZero reports whether f chooses all streams.
@@ -45,8 +45,12 @@ func (f *StreamFilter) IsZero() bool {
 
 func (f *StreamFilter) has(st *stream) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, st.own)) &&
-		(f.Agent == "" || st.origin.Value().agent == f.Agent) &&
+		(f.Agent == "" || f.hasOwner(st.origin.Value().agent)) &&
 		(f.Before.IsZero() || st.seen < f.Before.UnixMicro())
+}
+
+func (f *StreamFilter) hasOwner(owner string) bool {
+	return owner == f.Agent || wire.AgentID(owner) == f.Agent
 }
 
 // Streams are the streams that the log knows, by agent and source. There may be
@@ -133,7 +137,7 @@ func (s *Sink) Reassign(ctx context.Context, from, to string, busy func(agent st
 			}
 		}
 		list := slices.Clone(w.catalog.agents[from])
-		if most := s.Limits.StreamsPerAgent - len(w.catalog.agents[to]); len(list) > most {
+		if most := s.Limits.StreamsPerAgent - w.catalog.senders.agents[to]; len(list) > most {
 			refused = fmt.Errorf("agent %q has %d streams, but %q may have only %d more; raise "+
 				"streams_per_agent in [collector.limits]",
 				from, len(list), to, most)

@@ -13,7 +13,7 @@ import (
 type catalog struct {
 	log, logIncarnation wire.StreamID
 	streams             map[wire.StreamID]*stream
-	agents              map[string][]*stream // of StreamAgent; stream.place is the index
+	agents              map[string][]*stream // of StreamAgent, by owner; stream.index is the index
 	senders             senders
 	tombs               tombs
 	keys                keys

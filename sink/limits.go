@@ -56,7 +56,7 @@ func (g *group) count(o origin, n int) {
 	g.added[scope{limitTotal, ""}] += n
 	switch o.kind {
 	case wire.StreamAgent:
-		g.added[scope{limitAgent, o.agent}] += n
+		g.added[scope{limitAgent, wire.AgentID(o.agent)}] += n
 		if o.address != "" {
 			g.added[scope{limitAddress, o.address}] += n
 			g.added[scope{limitUnproven, ""}] += n
@@ -97,9 +97,10 @@ func (w *writer) bounds(b *wire.Batch) []bound {
 				"the log knows %d lossy streams, as many as lossy_streams in [collector.limits] allows",
 				[]any{l.Lossy}}}
 	case wire.StreamAgent:
-		all := []bound{total, {scope{limitAgent, b.Agent}, len(c.agents[b.Agent]), l.StreamsPerAgent,
+		agent := wire.AgentID(b.Agent)
+		all := []bound{total, {scope{limitAgent, agent}, c.senders.agents[agent], l.StreamsPerAgent,
 			"agent %q has %d streams, as many as streams_per_agent in [collector.limits] allows",
-			[]any{b.Agent, l.StreamsPerAgent}}}
+			[]any{agent, l.StreamsPerAgent}}}
 		if b.Address == "" {
 			return all
 		}

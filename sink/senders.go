@@ -10,6 +10,7 @@ import (
 // senders counts streams by where they come from, which limits go by. The peer's
 // address stands for senders without a certificate; it is empty for all others.
 type senders struct {
+	agents    map[string]int          // streams by agent's id, of all its sessions
 	addresses map[string]int          // streams of agents, by address
 	unproven  int                     // streams of all of these
 	lossy     map[string]*lossySender // by address
@@ -23,12 +24,13 @@ type lossySender struct {
 }
 
 func newSenders() senders {
-	return senders{addresses: make(map[string]int), lossy: make(map[string]*lossySender)}
+	return senders{agents: make(map[string]int), addresses: make(map[string]int), lossy: make(map[string]*lossySender)}
 }
 
 func (s *senders) add(st *stream) {
 	switch o := st.origin.Value(); o.kind {
 	case wire.StreamAgent:
+		s.agents[wire.AgentID(o.agent)]++
 		if o.address != "" {
 			s.addresses[o.address]++
 			s.unproven++
@@ -45,13 +47,12 @@ func (s *senders) add(st *stream) {
 func (s *senders) remove(st *stream) {
 	switch o := st.origin.Value(); o.kind {
 	case wire.StreamAgent:
+		decrement(s.agents, wire.AgentID(o.agent))
 		if o.address == "" {
 			return
 		}
 		s.unproven--
-		if s.addresses[o.address]--; s.addresses[o.address] == 0 {
-			delete(s.addresses, o.address)
-		}
+		decrement(s.addresses, o.address)
 	case wire.StreamLossy:
 		l := s.lossy[o.address]
 		l.streams--
@@ -59,6 +60,13 @@ func (s *senders) remove(st *stream) {
 		if l.streams == 0 {
 			delete(s.lossy, o.address)
 		}
+	}
+}
+
+// decrement counts one less, and keeps no zero.
+func decrement(counts map[string]int, of string) {
+	if counts[of]--; counts[of] == 0 {
+		delete(counts, of)
 	}
 }
 

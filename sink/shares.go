@@ -43,7 +43,7 @@ const (
 
 // add counts n bytes that b brought into generation.
 func (s *shares) add(b *wire.Batch, n int, generation uint64) {
-	k := senderKey{agent: b.Agent}
+	k := senderKey{agent: wire.AgentID(b.Agent)}
 	if k.agent == "" {
 		k.host = b.Host
 	}

@@ -20,7 +20,7 @@ type stream struct {
 	lines int64 // lossy: lines until the watermark
 	seen  int64 // when the collector last committed something of it, in microseconds since 1970
 
-	index   int32 // among its agent's streams
+	index   int32 // among its owner's streams
 	batches uint8 // lossy: batches it had; 2 is two or more
 	dirty   bool  // changed since the last checkpoint
 	ended   bool

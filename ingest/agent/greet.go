@@ -34,13 +34,13 @@ func (c *conn) greet() error {
 	if c.dec.Zstd, err = c.p.unpack(); err != nil {
 		return fmt.Errorf("prepare to decompress texts: %w", err)
 	}
-	for frame := range wire.WelcomeFrames(c.p.Welcome(h.Agent), 0) {
+	for frame := range wire.WelcomeFrames(c.p.Welcome(h.Owner()), 0) {
 		if !c.answers.write(frame) {
 			return errors.New("the agent does not read its welcome")
 		}
 	}
 	c.charge(c.unpaid)
-	c.Log.Debug("agent connected", "agent", h.Agent, "peer", c.Remote(), "run", h.Run, "software", h.Software)
+	c.Log.Debug("agent connected", "agent", h.Owner(), "peer", c.Remote(), "run", h.Run, "software", h.Software)
 	return nil
 }
 

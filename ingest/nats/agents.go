@@ -27,8 +27,8 @@ type responder struct {
 	busy     sync.WaitGroup // those messages
 
 	mu      sync.Mutex
-	ending  bool // no new message is started: Unsubscribe does not wait for its handler
-	present map[string]*remoteAgent
+	ending  bool                    // no new message is started: Unsubscribe does not wait for its handler
+	present map[string]*remoteAgent // by wire.Hello.Owner
 }
 
 // remoteAgent is an agent that sent a hello.
@@ -221,7 +221,7 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		return r.n.Sessions.Claim(ctx, f.Hello, address, func(reason string) { r.evict(a, reason) })
 	}
 	session, err := claim()
-	if err != nil && r.vacated(ctx, agent) {
+	if err != nil && r.vacated(ctx, f.Hello.Owner()) {
 		session, err = claim()
 	}
 	if err != nil {
@@ -229,10 +229,10 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		return
 	}
 	r.setSession(a, session)
-	for frame := range wire.WelcomeFrames(r.n.Welcome(agent), int(r.n.Conn.MaxPayload())-64) {
+	for frame := range wire.WelcomeFrames(r.n.Welcome(f.Hello.Owner()), int(r.n.Conn.MaxPayload())-64) {
 		r.reply(m.Reply, frame)
 	}
-	r.n.Log.Debug("agent greeted over NATS", "agent", agent, "run", f.Hello.Run, "software", f.Hello.Software)
+	r.n.Log.Debug("agent greeted over NATS", "agent", f.Hello.Owner(), "run", f.Hello.Run, "software", f.Hello.Software)
 }
 
 // setSession enters an agent that has claimed its id.
@@ -240,15 +240,15 @@ func (r *responder) setSession(a *remoteAgent, session *ingest.Claim) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.session = session
-	r.present[session.Hello.Agent] = a
+	r.present[session.Hello.Owner()] = a
 	close(a.entered)
 }
 
-// vacated ends the session that has an agent's id if its process is gone, which it is when no
-// client listens for its answers. It reports whether the session has ended.
-func (r *responder) vacated(ctx context.Context, agent string) bool {
+// vacated ends the session of an owner if its process is gone, which it is when no client
+// listens for its answers. It reports whether the session has ended.
+func (r *responder) vacated(ctx context.Context, owner string) bool {
 	r.mu.Lock()
-	a := r.present[agent]
+	a := r.present[owner]
 	r.mu.Unlock()
 	if a == nil {
 		return false
@@ -286,8 +286,8 @@ func (r *responder) removeLocked(a *remoteAgent, last []byte) {
 		return
 	}
 	a.gone = true
-	if r.present[a.session.Hello.Agent] == a {
-		delete(r.present, a.session.Hello.Agent)
+	if owner := a.session.Hello.Owner(); r.present[owner] == a {
+		delete(r.present, owner)
 	}
 	go func() { // ends with the last Append
 		a.inFlight.Wait()
@@ -349,7 +349,7 @@ func (r *responder) ask(m *nats.Msg, agent string) {
 func (r *responder) enter(h *wire.Hello) *remoteAgent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := r.present[h.Agent]
+	a := r.present[h.Owner()]
 	if a == nil || a.gone || a.session.Hello.Instance != h.Instance || a.session.Hello.Run != h.Run {
 		return nil
 	}

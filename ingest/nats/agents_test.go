@@ -214,6 +214,46 @@ func TestAgentsIdentity(t *testing.T) {
 	}
 }
 
+// TestNamedSessions: an agent's sessions live side by side, and end one by one.
+func TestNamedSessions(t *testing.T) {
+	s := natstest.New(t)
+	n, m := serveAgents(t, s)
+	nc := s.Connect()
+	p := natsconn.Subjects("fanin")
+	hello := func(name string, instance byte) []byte {
+		return wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "a", Session: name, Instance: wire.StreamID{instance}, Run: 1})
+	}
+	if _, err := nc.SubscribeSync(p.Answer("a", ">")); err != nil { // as live processes do
+		t.Fatal(err)
+	}
+	names := []string{"", "one", "two"}
+	for i, name := range names {
+		if f, ok := ask(t, nc, p.Hello("a"), "a", hello(name, byte(i))); !ok || f.Kind != wire.KindWelcome {
+			t.Fatalf("session %q is answered with %+v", name, f)
+		}
+	}
+	if f, ok := ask(t, nc, p.Hello("a"), "a", hello("two", 9)); !ok || f.Kind != wire.KindFault {
+		t.Errorf("a clone of a session is answered with %+v", f)
+	}
+	for i, name := range names {
+		b := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{7}, Epoch: 1, Source: "stdin"}
+		if f, ok := ask(t, nc, p.Log(m.Log, "a"), "a", wire.AppendBatch(hello(name, byte(i)), &b, 0, nil)); !ok || f.Kind != wire.KindAck {
+			t.Fatalf("an open of session %q is answered with %+v", name, f)
+		}
+		owner := (&wire.Hello{Agent: "a", Session: name}).Owner()
+		if w := m.Welcome(owner); w.Listed().Count != 1 {
+			t.Errorf("%q has %d streams, want 1", owner, w.Listed().Count)
+		}
+	}
+	if err := nc.PublishRequest(p.Log(m.Log, "a"), p.Answer("a", "x"), wire.AppendDrain(hello("one", 1))); err != nil {
+		t.Fatal(err)
+	}
+	waittest.UntilEqual(t, "the number of sessions", 2, func() int { return len(n.Sessions.List()) })
+	if !n.Sessions.Has("a") || !n.Sessions.Has("a/two") {
+		t.Errorf("the sessions are %+v", n.Sessions.List())
+	}
+}
+
 // TestLateHandler: a message that comes after the end is not started.
 func TestLateHandler(t *testing.T) {
 	s := natstest.New(t)

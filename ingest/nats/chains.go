@@ -29,7 +29,7 @@ type batchMessage struct {
 }
 
 // id is the stream as the log names it.
-func (b *batchMessage) id() wire.StreamID { return b.stream.Owned(wire.StreamAgent, b.hello.Agent) }
+func (b *batchMessage) id() wire.StreamID { return b.stream.Owned(wire.StreamAgent, b.hello.Owner()) }
 
 // offsets is where in its source the batch is.
 func (b *batchMessage) offsets() string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -127,11 +128,7 @@ func (st *status) print(w io.Writer) {
 	for i := range st.Inputs {
 		st.Inputs[i].print(w)
 	}
-	escape.Fprintf(w, "%d streams known, %d agents connected\n", l.Streams, len(st.Agents))
-	for _, a := range st.Agents {
-		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", a.Agent, a.Host, a.Address,
-			a.Since.Format(time.RFC3339))
-	}
+	printAgents(w, l.Streams, st.Agents)
 	for _, x := range st.Senders {
 		above := ""
 		if x.AboveHalf {
@@ -145,6 +142,19 @@ func (st *status) print(w io.Writer) {
 	for _, x := range st.Subscribers {
 		escape.Fprintf(w, "ZeroMQ subscriber %s since %s subscriptions=%d sent=%d dropped=%d waiting=%d\n", x.Peer,
 			x.Since.Format(time.RFC3339), x.Subscriptions, x.Sent, x.Dropped, x.Waiting)
+	}
+}
+
+// printAgents prints the sessions of agents, which are sorted by agent.
+func printAgents(w io.Writer, streams int, list []ingest.Session) {
+	agents := len(slices.CompactFunc(slices.Clone(list), func(a, b ingest.Session) bool { return a.Agent == b.Agent }))
+	escape.Fprintf(w, "%d streams known, %d agents connected\n", streams, agents)
+	for _, a := range list {
+		name := a.Agent
+		if a.Name != "" {
+			name += "/" + a.Name
+		}
+		escape.Fprintf(w, "agent %s host=%s from %s since %s\n", name, a.Host, a.Address, a.Since.Format(time.RFC3339))
 	}
 }
 

@@ -137,7 +137,9 @@ func (d *Decoder) hello(h *Hello, n uint32) {
 	if magic := d.text(); magic != "fanin" || n != 7 {
 		d.in.Fail("a greeting that is not a fanin agent's")
 	}
-	h.Version, h.Agent, h.Instance = int(d.in.Int()), d.text(), d.id()
+	h.Version = int(d.in.Int())
+	h.setOwner(d.text())
+	h.Instance = d.id()
 	h.Run, h.Host, h.Software = d.in.Int(), d.text(), d.text()
 }
 

@@ -10,7 +10,7 @@ import (
 func AppendHello(dst []byte, h Hello) []byte {
 	dst = append(dst, Magic...)
 	dst = msgp.AppendInt(dst, h.Version)
-	dst = msgp.AppendString(dst, h.Agent)
+	dst = msgp.AppendString(dst, h.Owner())
 	dst = msgp.AppendBytes(dst, h.Instance[:])
 	dst = msgp.AppendInt64(dst, h.Run)
 	dst = msgp.AppendString(dst, h.Host)

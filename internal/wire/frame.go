@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Version is the protocol's version, which the hello contains. Version 1 had batches
@@ -21,6 +22,8 @@ const Magic = "\x97\xa5fanin"
 //
 //	agent -> collector
 //	  hello   ["fanin", version, agent, instance id, run, host, software]
+//	          agent is the agent's id, or ID/SESSION for a session beside the agent's own one.
+//	          A collector of a release without such sessions refuses that as an id
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
 //	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text is
 //	          last, so that memory for it can be reserved before it is read.
@@ -93,11 +96,37 @@ type Frame struct {
 // Hello is an agent's introduction.
 type Hello struct {
 	Version  int
-	Agent    string   // the id that owns the streams
-	Instance StreamID // random, kept in the agent's state: distinguishes a cloned machine from a restart
+	Agent    string   // the agent's id
+	Session  string   // the name of a session beside the agent's own one, which has no name
+	Instance StreamID // random, kept in the session's state: distinguishes a cloned machine from a restart
 	Run      int64    // grows with each start of the same instance; the highest run wins
 	Host     string   // the host that the lines name
 	Software string   // for people to read
+}
+
+// Owner is the name that owns the session's streams: the agent's id, or ID/SESSION. So
+// each session is welcomed with its own streams, and cannot touch those of another.
+func (h *Hello) Owner() string {
+	if h.Session == "" {
+		return h.Agent
+	}
+	return h.Agent + "/" + h.Session
+}
+
+// setOwner is the reverse of Owner. A name that Owner does not make becomes an id, which
+// no collector accepts.
+func (h *Hello) setOwner(owner string) {
+	if agent, session, ok := strings.Cut(owner, "/"); ok && session != "" {
+		h.Agent, h.Session = agent, session
+		return
+	}
+	h.Agent = owner
+}
+
+// AgentID is the agent's id in the name of an owner of streams, see Hello.Owner.
+func AgentID(owner string) string {
+	id, _, _ := strings.Cut(owner, "/")
+	return id
 }
 
 // Answer is the collector's answer to one frame of one stream.

@@ -49,6 +49,8 @@ func examples() []example {
 		{Stream: id(0x20), Source: "app", Watermark: Watermark{}},
 	}
 	hello := Hello{Version: 2, Agent: "web-1", Instance: id(0x30), Run: 7, Host: "web01.example.org", Software: "fanin-agent 0.1"}
+	session := hello
+	session.Session = "0f8fad5bd9cb"
 	plain := Batch{Stream: id(0x10), Epoch: 2, Offset: 70000, End: 70020, Before: 0x1122334455667788, After: 0x99aabbccddeeff00, Time: 1795366800123456, Text: []byte("a line\nanother\n")}
 	cut := plain
 	cut.Cuts = []Cut{{Text: 7, End: 70009, After: 0x42}}
@@ -80,6 +82,7 @@ func examples() []example {
 	full.Streams = streams
 	return []example{
 		{"hello", "the word, version, agent, instance id, run, host, software", AppendHello(nil, hello), []Frame{{Hello: hello}}},
+		{"hello-session", "the word, version, agent and session, instance id, run, host, software", AppendHello(nil, session), []Frame{{Hello: session}}},
 		batch("batch", batchFields, KindBatch, plain, 0, plain.Text),
 		batch("batch-with-cuts", cutFields, KindBatch, cut, 0, cut.Text),
 		batch("batch-with-marks", markFields, KindBatch, marked, 0, marked.Text),
