@@ -34,6 +34,7 @@ type agent struct {
 	settings *settings
 	log      *slog.Logger
 	tailer   *tail.Tailer
+	inputs   []input // beside the tailer
 	shipper  shipper // nil over udp
 	lock     *disk.File
 	control  net.Listener

@@ -102,7 +102,7 @@ func (a *agent) serveNATS(nc *nats.Conn) {
 	s := natsconn.Service{
 		Prefix: c.NATS.Subject, Role: "agent", ID: c.ID, Version: daemon.Release,
 		Metadata: map[string]string{"host": c.Host},
-		Stats:    func() any { return a.tailer.Counts() },
+		Stats:    func() any { return a.counts() },
 		Endpoints: map[string]func(context.Context) (any, error){
 			"status": func(context.Context) (any, error) { return a.status(), nil },
 		},

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,15 +30,17 @@ type status struct {
 	Since   time.Time         `json:"since"`
 	Trouble string            `json:"trouble,omitempty"` // why there is no connection
 	Files   []tail.FileStatus `json:"files"`
+	Sources []sourceStatus    `json:"sources"`
 	Counts  map[string]uint64 `json:"counts"`
 }
 
 func (a *agent) status() status {
 	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.addrs, Since: a.started,
-		Files: a.tailer.Status(), Counts: a.tailer.Counts()}
+		Files: a.tailer.Status(), Counts: a.counts()}
 	if a.shipper != nil {
 		st.Trouble = a.shipper.Trouble()
 	}
+	st.Sources = a.sources(st.Files, st.Trouble)
 	return st
 }
 
@@ -55,9 +56,20 @@ func (st *status) print(w io.Writer) {
 			escape.Fprintf(w, "%s=%d\n", name, n)
 		}
 	}
-	for _, f := range st.Files {
-		escape.Fprintf(w, "%s source=%s acked=%d behind=%d %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked,
-			cmp.Or(f.Trouble, f.Warning))
+	for i, f := range st.Files {
+		lag := ""
+		if i < len(st.Sources) { // an older agent names none
+			lag = st.Sources[i].lag()
+		}
+		if f.Trouble != "" && !strings.Contains(lag, f.Trouble) {
+			lag += " " + f.Trouble
+		}
+		escape.Fprintf(w, "%s source=%s acked=%d behind=%d%s %s\n", f.Path, f.Source, f.Acked, f.Size-f.Acked, lag,
+			f.Warning)
+	}
+	for i := len(st.Files); i < len(st.Sources); i++ {
+		s := &st.Sources[i]
+		escape.Fprintf(w, "%s %s source=%s behind=%d%s\n", s.Kind, s.Name, s.Source, s.LagBytes, s.lag())
 	}
 }
 

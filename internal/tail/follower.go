@@ -134,9 +134,11 @@ const (
 
 // attempt opens the file, resumes its stream, and sends until something fails.
 func (f *follower) attempt(ctx context.Context) error {
+	f.setWaits("waits for a file descriptor: more files are followed than may be open")
 	if err := f.file.f.hold(ctx, f.isHidden()); err != nil {
 		return err
 	}
+	f.setWaits("waits until the collector answers where it resumes")
 	f.attempts.away = time.Time{}
 	if err := f.resume(ctx); err != nil {
 		return err

@@ -54,6 +54,7 @@ func (f *follower) idle(ctx context.Context) error {
 			return err
 		}
 		x := f.idleFile()
+		f.rest()
 		step := f.t.idleStep(x)
 		if !x.visible && !(x.whole && step == readFinal) {
 			f.drain()
@@ -78,6 +79,13 @@ func (f *follower) idle(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// rest notes that all whole lines are acknowledged.
+func (f *follower) rest() {
+	f.mu.Lock()
+	f.report.rest, f.report.waits = f.reading.eof.Load(), ""
+	f.mu.Unlock()
 }
 
 // hasGrown reports whether the file's size is another than when it was read. The error

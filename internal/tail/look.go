@@ -190,6 +190,8 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime()},
 		succession: succession{drained: make(chan struct{})}}
 	f.place.start(wire.StreamID{}, newLocalState())
+	f.report.moved = time.Now()
+	f.report.lag.saw(fi.Size(), 0, fi.ModTime()) // its bytes are at least as old
 	return f, nil
 }
 

@@ -126,6 +126,7 @@ func (f *follower) block(ctx context.Context, size int, wait bool) ([]byte, erro
 	if block := f.t.pool.try(size); block != nil || !wait {
 		return block, nil
 	}
+	f.setWaits("waits for memory, which batches of other files use (agent.memory)")
 	return f.t.pool.get(ctx, size)
 }
 
@@ -140,6 +141,9 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 	if f.reading.eof.Swap(end) != end {
 		f.reading.grown = time.Now()
 	}
+	f.mu.Lock()
+	f.report.lag.saw(end, f.place.local.Offset, time.Now())
+	f.mu.Unlock()
 	f.holes.grew(end, f.t.holeAge())
 	limits := f.limits()
 	r, err := f.file.readBatch(c, block, limits, f.reading.final, -1)
@@ -169,6 +173,7 @@ func (f *follower) append(ctx context.Context, r *read) error {
 	}
 	f.mu.Lock()
 	f.place.sent = r.to.Point
+	f.report.waits = "waits for the collector's answer"
 	f.mu.Unlock()
 	f.checkEncoding()
 	b := wire.Batch{Kind: wire.StreamAgent, Stream: f.place.stream, Epoch: f.place.local.epoch,

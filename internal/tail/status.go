@@ -18,6 +18,10 @@ type FileStatus struct {
 	Agreed  bool   `json:"-"`                    // the collector confirmed the acknowledged place
 	Trouble string `json:"trouble,omitempty"`
 	Warning string `json:"warning,omitempty"` // about its content
+
+	Waiting time.Duration `json:"-"` // for how long its oldest line has waited to be acknowledged; 0: none waits
+	Stalled time.Duration `json:"-"` // for how long lines have waited and none was acknowledged
+	Reason  string        `json:"-"` // what it waits for, where that is known
 }
 
 // report is what is reported of a file. Under follower.mu.
@@ -26,6 +30,18 @@ type report struct {
 	warning string // about the file's content
 	holes   int64  // bytes of holes that were skipped
 	refusal string // the reason for which the collector last refused lines
+
+	lag   lag
+	waits string    // what the follower waits for; "": an answer, or lines
+	rest  int64     // the size at which all whole lines were acknowledged
+	moved time.Time // when something was last acknowledged
+}
+
+// setWaits notes what the follower waits for; "" says that it goes on.
+func (f *follower) setWaits(text string) {
+	f.mu.Lock()
+	f.report.waits = text
+	f.mu.Unlock()
 }
 
 func (f *follower) setTrouble(text string) {
@@ -48,12 +64,52 @@ func (f *follower) reportRefusal(err error, pause time.Duration) {
 }
 
 func (f *follower) status() FileStatus {
-	size := f.file.size()
+	size, now := f.file.size(), time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return FileStatus{Path: f.path, Stream: f.place.stream.String(), Source: f.source, Size: size,
+	st := FileStatus{Path: f.path, Stream: f.place.stream.String(), Source: f.source, Size: size,
 		Acked: f.place.local.Offset, Agreed: f.place.agreed, Holes: f.report.holes,
 		Trouble: f.report.trouble, Warning: f.report.warning}
+	f.report.lag.saw(size, st.Acked, now)
+	f.waitingLocked(&st, now)
+	return st
+}
+
+// waitingLocked sets for how long lines wait, and for what.
+func (f *follower) waitingLocked(st *FileStatus, now time.Time) {
+	st.Reason = cmp.Or(f.report.trouble, f.report.waits)
+	since := f.report.lag.since(st.Acked)
+	if since.IsZero() {
+		return
+	}
+	if f.report.rest > 0 && st.Size == f.report.rest {
+		st.Reason = "its last line has no end yet"
+		return
+	}
+	st.Waiting = max(now.Sub(since), 1)
+	if st.Stalled = st.Waiting; f.report.moved.After(since) {
+		st.Stalled = max(now.Sub(f.report.moved), 1)
+	}
+}
+
+// Stalled lists the files whose lines have waited for at least this long, while none was
+// acknowledged. It reads no file, so it costs little.
+func (t *Tailer) Stalled(least time.Duration) (list []FileStatus) {
+	t.mu.Lock()
+	followers := t.allLocked()
+	t.mu.Unlock()
+	now := time.Now()
+	for _, f := range followers {
+		f.mu.Lock()
+		st := FileStatus{Path: f.path, Source: f.source, Size: f.reading.eof.Load(), Acked: f.place.local.Offset}
+		f.waitingLocked(&st, now)
+		f.mu.Unlock()
+		if st.Stalled >= least {
+			list = append(list, st)
+		}
+	}
+	slices.SortFunc(list, func(a, b FileStatus) int { return cmp.Compare(a.Path, b.Path) })
+	return list
 }
 
 // Status lists the followed files, by path.

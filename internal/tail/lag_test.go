@@ -1,0 +1,62 @@
+package tail
+
+import (
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// TestLag: the lag of a file that is stuck is exact; that of one that grows all the time
+// is that of its oldest waiting bytes, or less.
+func TestLag(t *testing.T) {
+	start := time.Unix(1000, 0)
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	var l lag
+	for _, step := range []struct {
+		second      int
+		size, acked int64
+		since       int // -1: nothing waits
+	}{
+		{0, 0, 0, -1},
+		{1, 100, 0, 1}, {2, 100, 0, 1}, {3, 200, 0, 1}, {9, 900, 0, 1}, // stuck
+		{10, 900, 150, 3}, {11, 950, 250, 10}, {12, 950, 950, -1}, // it goes on: no lag is too long
+		{13, 1000, 950, 13}, {14, 1050, 1000, 14}, {15, 1100, 1050, 15}, // always a little behind
+		{20, 40, 10, 20}, {21, 40, 40, -1}, // truncated
+	} {
+		l.saw(step.size, step.acked, at(step.second))
+		since := l.since(step.acked)
+		if step.since < 0 && !since.IsZero() || step.since >= 0 && !since.Equal(at(step.since)) {
+			t.Errorf("at %d: %d of %d bytes wait since %v, want %d", step.second, step.size-step.acked, step.size, since, step.since)
+		}
+	}
+}
+
+// TestStalled: a file whose lines the collector does not answer is stalled, and says for what
+// it waits. An unfinished line is no lag, and an answer ends it.
+func TestStalled(t *testing.T) {
+	r := newRig(t)
+	answer := make(chan struct{})
+	r.collector.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpData {
+			r.collector.mu.Unlock()
+			<-answer
+			r.collector.mu.Lock()
+		}
+		return nil
+	}
+	r.append("a.log", "one\ntwo").run()
+	r.await(func() bool { return len(r.tailer.Stalled(time.Millisecond)) == 1 })
+	st := r.tailer.Status()[0]
+	if st.Waiting <= 0 || st.Stalled <= 0 || st.Reason != "waits for the collector's answer" {
+		t.Errorf("the status is %+v", st)
+	}
+	if list := r.tailer.Stalled(time.Hour); len(list) != 0 {
+		t.Errorf("stalled for an hour: %+v", list)
+	}
+	close(answer)
+	r.expect("one")
+	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Reason == "its last line has no end yet" })
+	r.append("a.log", "\n").expect("one two")
+	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Reason == "" })
+}
