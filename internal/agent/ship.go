@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,50 +36,74 @@ func (a *agent) ship() error {
 	if a.instance, a.run, err = nextRun(a.instancePath()); err != nil {
 		return err
 	}
-	hello := wire.Hello{Agent: c.ID, Instance: a.instance, Run: a.run, Host: c.Host, Software: "fanin-agent " +
-		daemon.Release}
-	if a.settings.to.scheme == "nats" {
-		a.shipper, err = a.nats(hello)
-	} else {
-		a.shipper, err = a.tcp(hello)
-	}
-	if err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	session := session{settings: a.settings, log: a.log, hello: a.settings.hello(a.instance, a.run),
+		onWelcome: a.tailer.Welcome, known: a.tailer.Known, connected: a.serveNATS}
+	if a.shipper, err = session.shipper(); err != nil {
+		return err
 	}
 	a.tailer.Out = a.shipper
 	return nil
 }
 
+// hello is the greeting of the agent's own session.
+func (s *settings) hello(instance wire.StreamID, run int64) wire.Hello {
+	return wire.Hello{Agent: s.Agent.ID, Instance: instance, Run: run, Host: s.Agent.Host,
+		Software: "fanin-agent " + daemon.Release}
+}
+
+// session is what a shipper is made from.
+type session struct {
+	settings  *settings
+	log       *slog.Logger
+	hello     wire.Hello
+	onWelcome ship.OnWelcome
+	known     func() wire.Welcome
+	connected func(*nats.Conn) // may be nil
+}
+
+// shipper makes the one for the addresses of the settings, which are not udp.
+func (s *session) shipper() (made shipper, err error) {
+	if s.settings.to.scheme == "nats" {
+		made, err = s.nats()
+	} else {
+		made, err = s.tcp()
+	}
+	if err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return made, nil
+}
+
 // timing is how long a shipper waits.
-func (a *agent) timing() ship.Timing {
-	c := &a.settings.Agent
+func (s *session) timing() ship.Timing {
+	c := &s.settings.Agent
 	return ship.Timing{
 		PingEvery: time.Duration(c.Ping), DeadAfter: time.Duration(c.DeadAfter),
 		AnswerWithin: time.Duration(c.NATS.AnswerWithin), Linger: lastAnswers,
 	}
 }
 
-func (a *agent) tcp(hello wire.Hello) (*ship.TCP, error) {
-	c := &a.settings.Agent
+func (s *session) tcp() (*ship.TCP, error) {
+	c := &s.settings.Agent
 	t := &ship.TCP{
-		Addrs: a.settings.to.addrs, Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome,
-		Hello: hello, Timing: a.timing(),
+		Addrs: s.settings.to.addrs, Compress: c.Compress, Log: s.log, OnWelcome: s.onWelcome,
+		Hello: s.hello, Timing: s.timing(),
 	}
 	var err error
-	if a.settings.to.scheme == "tls" {
-		files := c.TLS.Files(a.log)
+	if s.settings.to.scheme == "tls" {
+		files := c.TLS.Files(s.log)
 		t.Explain = files.ExplainClient
 		t.TLS, err = files.Client()
 	}
 	return t, err
 }
 
-func (a *agent) nats(hello wire.Hello) (*ship.NATS, error) {
-	c := &a.settings.Agent
-	login := a.settings.login()
+func (s *session) nats() (*ship.NATS, error) {
+	c := &s.settings.Agent
+	login := s.settings.login()
 	var err error
 	if c.TLS != nil {
-		if login.TLS, err = c.TLS.Files(a.log).Client(); err != nil {
+		if login.TLS, err = c.TLS.Files(s.log).Client(); err != nil {
 			return nil, err
 		}
 	}
@@ -86,13 +111,13 @@ func (a *agent) nats(hello wire.Hello) (*ship.NATS, error) {
 		return nil, err
 	}
 	if !login.Encrypted() {
-		a.log.Warn("lines are sent over the network without encryption: set [agent] tls = {ca = \"...\"} if the "+
+		s.log.Warn("lines are sent over the network without encryption: set [agent] tls = {ca = \"...\"} if the "+
 			"NATS server supports TLS", "server", login.URL)
 	}
 	return &ship.NATS{
 		Login: login, Subject: natsconn.Subjects(c.NATS.Subject), Stream: c.NATS.Stream, Ack: c.NATS.Ack,
-		Compress: c.Compress, Log: a.log, OnWelcome: a.tailer.Welcome, Known: a.tailer.Known, Connected: a.serveNATS,
-		Explain: c.TLS.Files(a.log).ExplainClient, Hello: hello, Timing: a.timing(),
+		Compress: c.Compress, Log: s.log, OnWelcome: s.onWelcome, Known: s.known, Connected: s.connected,
+		Explain: c.TLS.Files(s.log).ExplainClient, Hello: s.hello, Timing: s.timing(),
 	}, nil
 }
 
