@@ -143,9 +143,32 @@ func (f *file) cursorAt(offset, before int64) (cursor, error) {
 		return cursor{}, fmt.Errorf("read before offset %d: %w", offset, err)
 	}
 	c := cursor{Point: wire.Point{Offset: offset, Tail: wire.TailHash(tail)}, tail: tail, lines: before}
-	c.inside = len(tail) > 0 && !behindHole(tail) &&
-		f.decoded(true).LineStart(tail, offset-int64(len(tail))) < len(tail)
+	c.inside = len(tail) > 0 && !behindHole(tail) && f.isInside(tail, offset)
 	return c, nil
+}
+
+// isInside reports whether the place behind tail is inside a line. Where tail is a part of
+// one record, what precedes it is read.
+func (f *file) isInside(tail []byte, offset int64) bool {
+	for {
+		if at := f.decoded(true).LineStart(tail, offset-int64(len(tail))); at >= 0 {
+			return at < len(tail)
+		}
+		before := f.back(offset, 4*len(tail))
+		if len(before) <= len(tail) || len(tail) >= decode.Reach {
+			return true
+		}
+		tail = before
+	}
+}
+
+// back reads up to n bytes that end at offset; nil if they cannot be read.
+func (f *file) back(offset int64, n int) []byte {
+	b := make([]byte, min(offset, int64(n)))
+	if got, _ := f.f.ReadAt(b, offset-int64(len(b))); got < len(b) {
+		return nil
+	}
+	return b
 }
 
 // lastLineEnd returns the place behind the last whole line.
@@ -209,6 +232,7 @@ type read struct {
 	wait     time.Duration // no text: read again when the file has not grown for so long; 0: no need
 	hole     int64         // where a hole begins that reading stopped at; -1: there is none
 	skip     bool          // no text: between from and to there is a hole
+	unfit    int           // lines that are not of the format
 }
 
 // isEmpty reports whether there is nothing to send.
@@ -218,7 +242,7 @@ func (r *read) isEmpty() bool { return r.text == nil && !r.skip }
 // block.
 type limits struct {
 	line, block int
-	quiet       time.Duration // for how long the file has not grown
+	quiet, held time.Duration // as in decode.Input
 }
 
 // readBatch reads whole lines at c into block; text is nil when no line is complete. If the
@@ -245,12 +269,13 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		final = final || r.hole == endsAt
 	}
 	out := decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
-		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line, Quiet: most.quiet})
+		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line,
+		Quiet: most.quiet, Held: most.held, Back: func(n int) []byte { return f.back(c.Offset, n) }})
 	if len(out.Text) == 0 {
 		r.short, r.wait = r.full, out.Wait
 		return r, nil
 	}
-	r.text, r.marks, r.split = out.Text, out.Marks, out.Split
+	r.text, r.marks, r.split, r.unfit = out.Text, out.Marks, out.Split, out.Unfit
 	for _, at := range out.Cuts {
 		after := c.hashAfter(raw[:at.Raw])
 		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: after})

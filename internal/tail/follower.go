@@ -74,6 +74,7 @@ type attempts struct {
 type checks struct {
 	welcome  int64        // number of the last welcome for which checkOwn passed
 	encoding bool         // the encoding is known
+	unfit    bool         // lines that are not of the format were reported
 	echoes   atomic.Int64 // suspicions of an echo that proved wrong
 }
 

@@ -165,7 +165,7 @@ func (f *follower) passHole(ctx context.Context, r read) (read, error) {
 		return r, nil
 	}
 	if r.hole > r.from.Offset {
-		return f.file.readBatch(r.from, r.block, f.limits(), f.reading.final, r.hole)
+		return f.file.readBatch(r.from, r.block, f.limits(r.from), f.reading.final, r.hole)
 	}
 	r.to, err = f.file.cursorAt(end, r.from.lines)
 	r.skip = true

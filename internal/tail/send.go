@@ -18,6 +18,20 @@ type reading struct {
 	grown time.Time     // when it grew last, or something of it was acknowledged
 	eof   atomic.Int64  // its size at the last read
 	wait  time.Duration // read again when it has not grown for so long; 0: when it grows
+	held  int64         // a place behind which there are bytes ...
+	since time.Time     // ... since then; zero: there are none
+}
+
+// waited returns for how long there have been bytes behind a place.
+func (r *reading) waited(at int64) time.Duration {
+	if at != r.held || r.since.IsZero() {
+		r.held, r.since = at, time.Time{}
+		if r.eof.Load() > at {
+			r.since = time.Now()
+		}
+		return 0
+	}
+	return time.Since(r.since)
 }
 
 // quiet returns for how long the file has not grown.
@@ -145,7 +159,7 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 	f.report.lag.saw(end, f.place.local.Offset, time.Now())
 	f.mu.Unlock()
 	f.holes.grew(end, f.t.holeAge())
-	limits := f.limits()
+	limits := f.limits(c)
 	r, err := f.file.readBatch(c, block, limits, f.reading.final, -1)
 	if err != nil {
 		return r, err
@@ -200,6 +214,9 @@ func (f *follower) acknowledge(r *read) {
 	}
 	if r.skip {
 		f.passedHole(r)
+	}
+	if r.unfit > 0 {
+		f.passedUnfit(r)
 	}
 	f.advance(r.to)
 }
@@ -265,6 +282,8 @@ func (f *follower) scale() int {
 // maxLine is how long a line may be and not be split: it must fit into a batch.
 func (f *follower) maxLine() int { return min(f.t.MaxLine, f.largest()-1<<10) }
 
-func (f *follower) limits() limits {
-	return limits{line: f.maxLine(), block: f.largest() * f.scale(), quiet: f.reading.quiet()}
+// limits are those of a read at c.
+func (f *follower) limits(c cursor) limits {
+	return limits{line: f.maxLine(), block: f.largest() * f.scale(),
+		quiet: f.reading.quiet(), held: f.reading.waited(c.Offset)}
 }

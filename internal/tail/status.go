@@ -129,7 +129,7 @@ type counts struct {
 	lines, bytes, split, skipped, holes          atomic.Uint64 // what was acknowledged
 	truncated, replaced, unsure, unseen, doubled atomic.Uint64 // what became of files
 	vanished, missing, unfit, wide, closed       atomic.Uint64
-	refused                                      atomic.Uint64
+	refused, unfitLines                          atomic.Uint64
 }
 
 // Counts are the tailer's counters by name.
@@ -141,6 +141,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 		"truncated_files": c.truncated.Load(), "replaced_files": c.replaced.Load(), "unsure_files": c.unsure.Load(),
 		"unseen_files": c.unseen.Load(), "maybe_doubled_bytes": c.doubled.Load(),
 		"vanished_files": c.vanished.Load(), "missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(),
-		"wide_files": c.wide.Load(), "closed_idle_files": c.closed.Load(),
+		"wide_files": c.wide.Load(), "unfit_lines": c.unfitLines.Load(), "closed_idle_files": c.closed.Load(),
 	}
 }

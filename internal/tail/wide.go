@@ -32,6 +32,20 @@ func wideEncoding(head []byte) string {
 	return ""
 }
 
+// passedUnfit counts lines that were not of the file's format, and reports the first of them.
+func (f *follower) passedUnfit(r *read) {
+	f.t.counts.unfitLines.Add(uint64(r.unfit))
+	if f.checks.unfit {
+		return
+	}
+	f.checks.unfit = true
+	f.mu.Lock()
+	f.report.warning = "it has lines that are not in its format"
+	f.mu.Unlock()
+	f.t.Log.Warn("the file has lines that are not in its format; they are sent as they are: "+
+		"check the table's format", "path", f.path, "offset", r.from.Offset, "lines", r.unfit)
+}
+
 // checkEncoding reports once that the file's lines are not readable. They are sent as they
 // are: nothing is lost.
 func (f *follower) checkEncoding() {

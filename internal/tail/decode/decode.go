@@ -47,6 +47,9 @@ type Decoder interface {
 	Decode(in Input) Lines
 }
 
+// Reach is how far back from a place the record that it is in is looked for.
+const Reach = 64 << 10
+
 // Input is what a decoder is given: raw bytes behind a place.
 type Input struct {
 	Block   []byte // the block; Raw is the beginning of its window
@@ -58,7 +61,12 @@ type Input struct {
 	Limit   bool   // more bytes follow, but no block is larger than this one
 	MaxLine int
 	Quiet   time.Duration // for how long the source has been seen not to grow
+	Held    time.Duration // for how long this process has known bytes behind the place
 	Each    bool          // fill Lines.Each, for a decoder around this one
+
+	// Back returns up to n raw bytes that end at the place, for a decoder to which Before
+	// is not enough.
+	Back func(n int) []byte
 }
 
 // Lines is what a decoder yields. Its slices lie in the block, or are new.
@@ -69,6 +77,7 @@ type Lines struct {
 	Raw    int         // how many raw bytes Text stands for: the next place
 	Inside bool        // the next place is inside a line
 	Split  bool        // the last line is a part of a longer one
+	Unfit  int         // lines that are not of the format, and came as they are
 	Each   []Line      // with Input.Each: every line of Text
 
 	// Wait is set when something is open that a Decode with Input.Quiet of Wait or more
