@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -82,11 +81,33 @@ func (s *Settings) defaults() {
 }
 
 // Spool is a bounded queue of lines on the disk. Append, Copy and Sync may be called from
-// many goroutines, Run from one at a time.
+// many goroutines, Run from one at a time. Close it in any case: its writer ends then.
+//
+//   - mu guards everything below it. Only the writer's goroutine writes to the disk, except
+//     that Run removes the first segment when that is acknowledged.
+//   - segments ascend. Only the last one is not sealed; only the first one is sent.
 type Spool struct {
 	Settings
 	limited *retry.Log
-	mu      sync.Mutex
+	counts  counts
+	session session
+	id      wire.StreamID // of the spool
+	kick    chan struct{} // wakes the writer
+	written chan struct{} // closed when the writer has ended
+
+	mu       sync.Mutex
+	segments []*segment
+	last     uint64        // number of the last segment that there ever was
+	changed  chan struct{} // closed at the next change; nil: no goroutine waits for it
+	queue    queue
+	closing  bool // Append takes no more
+	closed   bool // what could not be written is given up
+	ended    bool // the writer has ended: no segment will be added
+	full     bool // an Append waits for room
+	place    place
+	oldest   int64  // when the first line that is on its way arrived, in microseconds since 1970
+	unwrote  string // why nothing is written
+	unsent   string // why nothing is sent
 }
 
 // OwnerError says that a spool has lines of an agent with another id. Under this id they
@@ -102,63 +123,101 @@ func (e *OwnerError) Error() string {
 // ErrClosed is the error of an Append after Close.
 var ErrClosed = errors.New("the spool is closed")
 
-var errNotBuilt = errors.New("not built yet")
-
 // Open opens a spool, and makes its directory if there is none. What earlier processes left
 // in it is sent first. The error is an *OwnerError if it belongs to another agent.
-func Open(s Settings) (*Spool, error) {
-	s.defaults()
-	return &Spool{Settings: s, limited: retry.NewLog(s.Log)}, nil
+func Open(settings Settings) (*Spool, error) {
+	settings.defaults()
+	if n := len(settings.Agent); n == 0 || n > maxAgent {
+		return nil, fmt.Errorf("the agent's id has %d bytes; want 1 to %d", n, maxAgent)
+	}
+	s := &Spool{Settings: settings, limited: retry.NewLog(settings.Log), kick: make(chan struct{}, 1),
+		written: make(chan struct{})}
+	if err := s.Disk.MkdirAll(s.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the spool: %w", err)
+	}
+	s.place = s.readPlace()
+	s.id = s.place.spool
+	if err := s.list(); err != nil {
+		return nil, err
+	}
+	if s.id.IsZero() {
+		s.id = wire.NewStreamID()
+	}
+	go s.write() // ends by Close
+	return s, nil
 }
 
-// Append takes whole lines, each ending in '\n', that arrived now; source is theirs, "" for
-// the spool's own. It returns when they are in memory: Sync waits until they are synced. It
-// waits while the spool is full, or while so much is not synced that there is no memory; its
-// error is ctx's, or ErrClosed. text may be used again when it has returned.
-func (s *Spool) Append(ctx context.Context, text []byte, source string) error { return errNotBuilt }
+// signalLocked wakes everything that waits for a change.
+func (s *Spool) signalLocked() {
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
 
-// Copy appends all lines that r gives, until its end. A last line without a newline is a
-// line. Lines longer than MaxLine are divided, so memory is bounded. n is how many bytes
-// were read. A read that waits must be ended by closing r.
-func (s *Spool) Copy(ctx context.Context, r io.Reader, source string) (n int64, err error) {
-	return 0, errNotBuilt
+// waitLocked waits for a change, or for ctx, whose error it returns. It unlocks meanwhile.
+func (s *Spool) waitLocked(ctx context.Context) error {
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	changed := s.changed
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// wake wakes the writer.
+func (s *Spool) wake() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
 }
 
 // Sync waits until all that was appended before is synced. It goes on trying while the disk
 // is full or fails; if ctx ends first, the error says why.
-func (s *Spool) Sync(ctx context.Context) error { return errNotBuilt }
-
-// Close ends the appending: it syncs what was appended, and Run returns when all of that is
-// acknowledged. It goes on trying as Sync does. It may be called again.
-func (s *Spool) Close(ctx context.Context) error { return errNotBuilt }
-
-// Run sends the segments to out until ctx ends, or until the spool is closed and all of it
-// is acknowledged: then it returns nil.
-func (s *Spool) Run(ctx context.Context, out wire.Appender) error { return errNotBuilt }
-
-// Welcome tells the spool what a collector answered at the start of a session, and the most
-// text that a batch may have in it. Nothing is sent before the first one.
-func (s *Spool) Welcome(w wire.Welcome, maxText int) {}
-
-// Known is a welcome with what the spool remembers of the log, for a way out that may be gone
-// while no collector answers.
-func (s *Spool) Known() wire.Welcome { return wire.Welcome{} }
-
-// Status is the state of a spool at one moment.
-type Status struct {
-	Dir      string    `json:"dir"`
-	Source   string    `json:"source"`
-	Segments int       `json:"segments"`
-	Size     int64     `json:"size"`              // bytes of the segments
-	Behind   int64     `json:"behind"`            // bytes that are not acknowledged
-	Oldest   time.Time `json:"oldest,omitzero"`   // when the first line that is not acknowledged arrived
-	Full     bool      `json:"full,omitempty"`    // Append waits for room
-	Trouble  string    `json:"trouble,omitempty"` // why nothing is written, or nothing is sent
+func (s *Spool) Sync(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for end := s.queue.appended; s.queue.synced < end; {
+		if s.closed {
+			return s.whyLocked(ErrClosed)
+		}
+		s.queue.hurry = true
+		s.wake()
+		if err := s.waitLocked(ctx); err != nil {
+			return s.whyLocked(err)
+		}
+	}
+	return nil
 }
 
-// Status returns the state now.
-func (s *Spool) Status() Status { return Status{Dir: s.Dir, Source: s.Source} }
+func (s *Spool) whyLocked(err error) error {
+	if s.unwrote == "" {
+		return err
+	}
+	return fmt.Errorf("lines cannot be written to the spool: %s (%w)", s.unwrote, err)
+}
 
-// Counts are the spool's counters by name, since it was opened: lines and bytes taken and
-// acknowledged, lines and bytes dropped, bytes that were damaged.
-func (s *Spool) Counts() map[string]uint64 { return nil }
+// Close ends the appending: it syncs what was appended, and Run returns when all of that is
+// acknowledged. It goes on trying as Sync does; when ctx ends, what is not synced is lost,
+// and the error says why. It may be called again.
+func (s *Spool) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	s.signalLocked()
+	s.mu.Unlock()
+	err := s.Sync(ctx)
+	s.mu.Lock()
+	s.closed = true
+	s.signalLocked()
+	s.mu.Unlock()
+	s.wake()
+	<-s.written
+	return err
+}

@@ -120,6 +120,7 @@ func TestCleanNames(t *testing.T) {
 		"fe80::1":          {"fe80::1", "fe80__1"},
 		"a: b\nc\x1b":      {"a:_b_c_", "a__b_c_"},
 		SourceNotice:       {SourceNotice, SourceNotice + "_"},
+		"app[17]":          {"app_17_", "app[17]"},
 		long(MaxName + 1):  {long(MaxName), long(MaxName)},
 		"nats/Az09._/-{}~": {"nats/Az09._/-___", "nats/Az09._/-___"},
 	} {

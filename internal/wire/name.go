@@ -5,8 +5,8 @@ package wire
 // end a line's prefix early nor begin another line.
 func CleanHost(name string) string { return clean(name, true) }
 
-// CleanSource is CleanHost for a source, which may have no ':' either, and may not
-// be the log's own source: that gets a '_' behind it.
+// CleanSource is CleanHost for a source, which may have '[' and ']', as in app[17], and no
+// ':', and may not be the log's own source: that gets a '_' behind it.
 func CleanSource(name string) string {
 	if name == SourceNotice {
 		return name + "_"
@@ -14,27 +14,31 @@ func CleanSource(name string) string {
 	return clean(name, false)
 }
 
-func clean(name string, colon bool) string {
+func clean(name string, host bool) string {
 	name = name[:min(len(name), MaxName)]
-	if isClean(name, colon) {
+	if isClean(name, host) {
 		return name
 	}
 	b := []byte(name)
 	for i, c := range b {
-		if !nameBytes[c] && !(colon && c == ':') {
+		if !isCleanByte(c, host) {
 			b[i] = '_'
 		}
 	}
 	return string(b)
 }
 
-func isClean(name string, colon bool) bool {
+func isClean(name string, host bool) bool {
 	for i := range len(name) {
-		if c := name[i]; !nameBytes[c] && !(colon && c == ':') {
+		if !isCleanByte(name[i], host) {
 			return false
 		}
 	}
 	return true
+}
+
+func isCleanByte(c byte, host bool) bool {
+	return nameBytes[c] || host && c == ':' || !host && (c == '[' || c == ']')
 }
 
 // nameBytes are the bytes that every name may have.

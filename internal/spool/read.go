@@ -1,0 +1,307 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// cursor is a place in a segment at which reading goes on: a record, or a place inside one
+// whose text does not fit into a batch.
+type cursor struct {
+	offset int64 // of the record
+	inside int   // bytes of its text before the place; 0: none
+	lead   int   // bytes of the record before its text, if inside is not 0
+}
+
+// at returns the offset of the place.
+func (c cursor) at() int64 {
+	if c.inside == 0 {
+		return c.offset
+	}
+	return c.offset + int64(c.lead+c.inside)
+}
+
+// batch is what was read of a segment for one batch. Its memory is used again.
+type batch struct {
+	wire.Batch
+	from, to cursor
+	lines    int
+	arrived  int64 // when its first line did, in microseconds since 1970
+	labels   int   // what its marks take, at most
+	chunk    chunk // since the last cut
+	raw      []byte
+	base     int64 // where raw begins in the segment
+
+	damaged int64 // bytes that are skipped; 0: none
+	gap     *gap  // that is skipped
+}
+
+type chunk struct{ bytes, lines int }
+
+// keep is how much memory a batch keeps while there is nothing to send.
+const keep = 64 << 10
+
+// reset empties the batch, to be read at c.
+func (b *batch) reset(c cursor) {
+	text, cuts, marks, raw := b.Text[:0], b.Cuts[:0], b.Marks[:0], b.raw[:0]
+	*b = batch{Batch: wire.Batch{Text: text, Cuts: cuts, Marks: marks}, from: c, to: c, raw: raw}
+}
+
+// release gives memory back.
+func (b *batch) release() {
+	if cap(b.raw) > keep || cap(b.Text) > keep {
+		*b = batch{}
+	}
+}
+
+// isEmpty reports whether there is nothing to send.
+func (b *batch) isEmpty() bool { return len(b.Text) == 0 && b.damaged == 0 && b.gap == nil }
+
+// segmentReader reads the records of a segment.
+type segmentReader struct {
+	file   io.ReaderAt
+	stream wire.StreamID
+}
+
+// load reads n raw bytes at c, and those before it that its tail hash covers.
+func (r *segmentReader) load(b *batch, n int) error {
+	b.base = max(0, b.from.offset-wire.TailSize)
+	n += int(b.from.offset - b.base)
+	if cap(b.raw) < n {
+		b.raw = make([]byte, n)
+	}
+	b.raw = b.raw[:n]
+	if got, err := r.file.ReadAt(b.raw, b.base); got < n {
+		return fmt.Errorf("read the segment at offset %d: %w", b.base+int64(got), err)
+	}
+	return nil
+}
+
+// hash returns the tail hash at an offset that was loaded.
+func (b *batch) hash(at int64) wire.Hash { return wire.TailHash(b.raw[:at-b.base]) }
+
+// read reads a batch at c of a segment whose first end bytes may be read. room bounds its
+// text with its labels. At the end it is empty.
+func (r *segmentReader) read(b *batch, c cursor, end int64, room int) error {
+	if c.offset == 0 {
+		c.offset = firstByte
+	}
+	b.reset(c)
+	if c.offset >= end {
+		return nil
+	}
+	n := int(min(end-c.offset, int64(room)))
+	for {
+		if err := r.load(b, n); err != nil {
+			return err
+		}
+		need, err := r.fill(b, room)
+		switch {
+		case !b.isEmpty() || err == nil:
+			return nil
+		case errors.Is(err, errShort) && need > n && c.offset+int64(need) <= end:
+			n = need
+		default:
+			return r.skipDamage(b, end)
+		}
+	}
+}
+
+// fill adds whole records to b for as long as they fit; need is the size of one that is not
+// loaded completely.
+func (r *segmentReader) fill(b *batch, room int) (need int, err error) {
+	for {
+		x, err := parseRecord(&r.stream, b.to.offset, b.raw[b.to.offset-b.base:])
+		if err != nil {
+			return x.size, err
+		}
+		if b.arrived == 0 {
+			b.arrived = x.time
+		}
+		switch {
+		case x.kind == kindGap:
+			if b.isEmpty() {
+				g := parseGap(x.text)
+				b.gap = &g
+				b.to = cursor{offset: b.to.offset + int64(x.size)}
+			}
+			return 0, nil
+		case b.to.inside > 0 || b.isEmpty() && len(x.text)+len(x.source)+markBytes > room:
+			b.addPart(&x, room)
+			return 0, nil
+		case !b.add(&x, room):
+			return 0, nil
+		}
+	}
+}
+
+// markBytes is what a mark takes beside its source.
+const markBytes = 64
+
+// add adds a record; false: it does not fit.
+func (b *batch) add(x *record, room int) bool {
+	labels := markBytes + len(x.source)
+	if len(b.Text)+len(x.text)+b.labels+labels > room {
+		return false
+	}
+	if len(b.Text) > 0 && (b.chunk.bytes+len(x.text) > wire.MaxCutText || b.chunk.lines+x.lines > wire.MaxCutLines) {
+		b.Cuts = append(b.Cuts, wire.Cut{Text: len(b.Text), End: b.to.offset, After: b.hash(b.to.offset)})
+		b.chunk = chunk{}
+	}
+	if !b.Label(wire.Labels{Source: string(x.source), Time: x.arrived()}) {
+		return false
+	}
+	b.Text = append(b.Text, x.text...)
+	b.lines += x.lines
+	b.labels += labels
+	b.chunk.bytes += len(x.text)
+	b.chunk.lines += x.lines
+	b.to = cursor{offset: b.to.offset + int64(x.size)}
+	return true
+}
+
+// addPart adds a part of a record that does not fit into a batch as a whole: lines, or a part
+// of one that is divided.
+func (b *batch) addPart(x *record, room int) {
+	rest := x.text[b.to.inside:]
+	goesOn := b.to.inside > 0 && x.text[b.to.inside-1] != '\n'
+	room -= markBytes + len(x.source)
+	n := len(rest)
+	if n > room-len(wire.SplitGoesOn) {
+		n = lastLine(rest[:room-len(wire.SplitGoesOn)])
+	}
+	split := n == 0
+	if split {
+		n = wire.CutLine(rest, lines.PartLimit(room))
+	}
+	b.Label(wire.Labels{Source: string(x.source), Time: x.arrived()})
+	if goesOn {
+		b.Text = append(b.Text, wire.SplitGoesOn...)
+	}
+	b.Text = append(b.Text, rest[:n]...)
+	if split {
+		b.Text = append(append(b.Text, wire.SplitMark...), '\n')
+	}
+	b.lines = lines.Count(b.Text)
+	b.to.lead, b.to.inside = x.textAt(), b.to.inside+n
+	if b.to.inside == len(x.text) {
+		b.to = cursor{offset: b.to.offset + int64(x.size)}
+	}
+}
+
+// lastLine returns where the last chunk's worth of whole lines ends, 0 if there is none.
+func lastLine(text []byte) int {
+	if end := bytes.LastIndexByte(text, '\n') + 1; end > 0 {
+		return lines.ChunkLength(text[:end])
+	}
+	return 0
+}
+
+// skipDamage makes b a skip of bytes that are no record, up to the next one that is, or to
+// the end.
+func (r *segmentReader) skipDamage(b *batch, end int64) error {
+	at, err := r.next(b.from.offset+1, end)
+	if err != nil {
+		return err
+	}
+	b.damaged = at - b.from.at()
+	b.to = cursor{offset: at}
+	b.base = max(0, at-wire.TailSize)
+	b.raw = append(b.raw[:0], make([]byte, at-b.base)...)
+	if n, err := r.file.ReadAt(b.raw, b.base); n < len(b.raw) {
+		return fmt.Errorf("read the segment at offset %d: %w", b.base+int64(n), err)
+	}
+	return nil
+}
+
+// next finds the first record at an offset or behind it; end if there is none.
+func (r *segmentReader) next(from, end int64) (int64, error) {
+	window := make([]byte, 0, maxRecord+keep)
+	for base := from; base < end; {
+		window = window[:min(int64(cap(window)), end-base)]
+		if n, err := r.file.ReadAt(window, base); n < len(window) {
+			return 0, fmt.Errorf("read the segment at offset %d: %w", base+int64(n), err)
+		}
+		last := base+int64(len(window)) == end
+		for i := range window {
+			if !last && i >= keep {
+				break
+			}
+			if _, err := parseRecord(&r.stream, base+int64(i), window[i:]); err == nil {
+				return base + int64(i), nil
+			}
+		}
+		if last {
+			break
+		}
+		base += keep
+	}
+	return end, nil
+}
+
+// seek returns the cursor at an offset at which a batch ended: almost always a record, else a
+// place inside one that was divided.
+func (r *segmentReader) seek(offset, end int64) (cursor, error) {
+	direct := cursor{offset: max(offset, firstByte)}
+	if offset <= firstByte || offset >= end {
+		return direct, nil
+	}
+	b := new(batch)
+	b.reset(direct)
+	for n := int64(keep); ; n = maxRecord {
+		if err := r.load(b, int(min(n, end-offset))); err != nil {
+			return direct, err
+		}
+		switch _, err := parseRecord(&r.stream, offset, b.raw[offset-b.base:]); {
+		case err == nil:
+			return direct, nil
+		case err == errDamaged || n == maxRecord:
+			return r.seekInside(b, direct, end)
+		}
+	}
+}
+
+// seekInside reads the segment from its start to the record that has a place inside.
+func (r *segmentReader) seekInside(b *batch, place cursor, end int64) (cursor, error) {
+	for c := (cursor{}); ; c = b.to {
+		if err := r.read(b, c, end, wire.MaxText); err != nil || b.isEmpty() {
+			return place, err
+		}
+		for at := b.from.offset; b.damaged == 0 && at < b.to.offset; {
+			x, err := parseRecord(&r.stream, at, b.raw[at-b.base:])
+			if err != nil {
+				return place, err
+			}
+			next := at + int64(x.size)
+			if inside := int(place.offset - at - int64(x.textAt())); next > place.offset && inside > 0 {
+				return cursor{offset: at, inside: inside, lead: x.textAt()}, nil
+			}
+			at = next
+		}
+		if b.to.offset > place.offset {
+			return place, nil
+		}
+	}
+}
+
+// countLines counts the lines of a segment.
+func (s *Spool) countLines(g *segment) (n int64) {
+	f, shut, err := s.open(g)
+	if err != nil {
+		return 0
+	}
+	defer shut()
+	r := segmentReader{file: f, stream: g.stream}
+	b := new(batch)
+	for c := (cursor{}); ; c = b.to {
+		if err := r.read(b, c, g.size, wire.MaxText); err != nil || b.isEmpty() {
+			return n
+		}
+		n += int64(b.lines)
+	}
+}
