@@ -416,7 +416,8 @@ func (s *streamReader) commit(b *block) error {
 // remember has the log remember the numbers of entries without lines, in a block that has none:
 // they would seem to be missing if they are not there when the log is asked the next time.
 func (s *streamReader) remember() error {
-	if _, fits := s.position.last.witness(); !fits || s.position.partial || s.position.number <= s.sequence.Last() {
+	p := &s.position
+	if _, fits := p.last.witness(); !fits || p.partial || p.last == (streamID{}) || p.number <= s.sequence.Last() {
 		return nil
 	}
 	return s.rewind()

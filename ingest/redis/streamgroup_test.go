@@ -53,6 +53,34 @@ func TestGroupPending(t *testing.T) {
 	c.wait(t, want)
 }
 
+// TestGroupBeforeEntries: a collector that starts, and starts again, before there is an entry reads those
+// that were added when it is back.
+func TestGroupBeforeEntries(t *testing.T) {
+	s := redistest.New(t)
+	m := new(appendertest.Memory)
+	for range 3 {
+		c := collect(t, s, m, groupOf)
+		waittest.Until(t, "the group", func() bool {
+			groups, _ := s.Try("XINFO", "GROUPS", "logs")
+			return groups != ""
+		})
+		c.settled(s)
+		c.stop()
+	}
+	want := add(s, 0, 5)
+	c := collect(t, s, m, groupOf)
+	c.wait(t, want)
+	add(s, 5, 6)
+	waittest.Until(t, "the numbers to be the server's", func() bool { return c.numbered(m) })
+	c.stop()
+	s.Do("XTRIM", "logs", "MAXLEN", "0")
+	add(s, 6, 9)
+	s.Do("XTRIM", "logs", "MAXLEN", "1")
+	c = collect(t, s, m, groupOf)
+	c.wait(t, want+"line 5\nline 8\n")
+	waittest.UntilEqual(t, "missed entries", 2, func() int { return count(c.Metrics.missed) })
+}
+
 // TestGroupShared: two consumers share the entries, and neither takes what the other one got for lost.
 func TestGroupShared(t *testing.T) {
 	s := redistest.New(t)

@@ -36,6 +36,9 @@ func (s *streamReader) prepare(ctx context.Context, up func()) error {
 		}
 	}
 	s.requests.cursor = s.position.begin()
+	if s.position.number < s.sequence.Last() { // the log takes no numbers behind those it has
+		return s.rewind()
+	}
 	return nil
 }
 
