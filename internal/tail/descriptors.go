@@ -60,6 +60,8 @@ type descriptor struct {
 	key    fileKey
 	handle []byte
 
+	archive *archive // what it contains, if it is compressed, and its text is wanted
+
 	// Under all.mu.
 	file  *os.File  // nil: closed
 	path  string    // where it was last seen
@@ -400,8 +402,15 @@ func (x *descriptor) peek(do func(f *os.File) error) error {
 	return do(f)
 }
 
-// ReadAt is os.File's.
+// ReadAt is os.File's; of an archive it reads the text.
 func (x *descriptor) ReadAt(b []byte, offset int64) (n int, err error) {
+	if x.archive != nil {
+		return x.archive.ReadAt(b, offset)
+	}
+	return x.readRaw(b, offset)
+}
+
+func (x *descriptor) readRaw(b []byte, offset int64) (n int, err error) {
 	err = x.use(func(f *os.File) (err error) {
 		n, err = f.ReadAt(b, offset)
 		return err
@@ -409,8 +418,17 @@ func (x *descriptor) ReadAt(b []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// Stat is os.File's. A closed file is not opened for it if it is where it was.
-func (x *descriptor) Stat() (fi fs.FileInfo, err error) {
+// Stat is os.File's; the size of an archive is that of its text.
+func (x *descriptor) Stat() (fs.FileInfo, error) {
+	fi, err := x.statRaw()
+	if err == nil && x.archive != nil {
+		fi = x.archive.info(fi)
+	}
+	return fi, err
+}
+
+// statRaw is os.File's. A closed file is not opened for it if it is where it was.
+func (x *descriptor) statRaw() (fi fs.FileInfo, err error) {
 	x.all.mu.Lock()
 	closed, path := x.file == nil && !x.done, x.path
 	x.all.mu.Unlock()
@@ -431,7 +449,9 @@ func (x *descriptor) sync() error { return x.use(disk.Sync) }
 
 // nextData returns where the first bytes are, at offset or behind it, that were ever written.
 func (x *descriptor) nextData(offset int64) (at int64) {
-	at = offset
+	if at = offset; x.archive != nil {
+		return at
+	}
 	x.use(func(f *os.File) error { // the next read reports an error
 		at = disk.NextData(f, offset)
 		return nil

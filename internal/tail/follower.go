@@ -34,12 +34,13 @@ type follower struct {
 	succession
 	report report
 
-	reading  reading
-	blocks   blockSizes
-	attempts attempts
-	checks   checks
-	echo     echo
-	holes    holes
+	reading   reading
+	blocks    blockSizes
+	attempts  attempts
+	checks    checks
+	echo      echo
+	holes     holes
+	unpacking unpacking
 }
 
 // location is where a file was found. path and source change under follower.mu.
@@ -141,6 +142,10 @@ func (f *follower) attempt(ctx context.Context) error {
 	}
 	f.setWaits("waits until the collector answers where it resumes")
 	f.attempts.away = time.Time{}
+	defer f.closeArchive()
+	if err := f.openArchive(ctx); err != nil {
+		return err
+	}
 	if err := f.resume(ctx); err != nil {
 		return err
 	}

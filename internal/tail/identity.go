@@ -118,6 +118,10 @@ func (f *follower) id() identity {
 }
 
 func (f *follower) identity() []byte {
+	if f.isArchive() {
+		id := archiveIdentity{damaged: f.unpacking.damaged, head: headOf(f.file.headSums()), path: f.path}
+		return id.append(nil)
+	}
 	id := f.id()
 	return id.append(nil)
 }

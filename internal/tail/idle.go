@@ -86,6 +86,9 @@ func (f *follower) rest() {
 	f.mu.Lock()
 	f.report.rest, f.report.waits = f.reading.eof.Load(), ""
 	f.mu.Unlock()
+	if f.reading.eof.Load() == f.place.local.Offset {
+		f.closeArchive()
+	}
 }
 
 // hasGrown reports whether the file's size is another than when it was read. The error

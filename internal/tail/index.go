@@ -27,7 +27,9 @@ func (x *index) allLocked() []*follower {
 
 func (x *index) addLocked(f *follower) {
 	x.followers[f.key] = f
-	x.beside[f.dir] = append(x.beside[f.dir], f)
+	if !f.isArchive() { // it is no copy of a file, and none has copies
+		x.beside[f.dir] = append(x.beside[f.dir], f)
+	}
 }
 
 func (x *index) removeLocked(f *follower) {

@@ -56,7 +56,10 @@ func TestStalled(t *testing.T) {
 	}
 	close(answer)
 	r.expect("one")
-	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Reason == "its last line has no end yet" })
+	r.await(func() bool {
+		st = r.tailer.Status()[0]
+		return st.Waiting == 0 && st.Reason == "its last line has no end yet"
+	})
 	r.append("a.log", "\n").expect("one two")
 	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Reason == "" })
 }

@@ -58,6 +58,7 @@ type candidate struct {
 
 // match lists the files of a table, in order.
 func (t *Tailer) match(table *Table, s *sight) (paths []string) {
+	paths = slices.Clone(table.Files)
 	for _, pattern := range table.Paths {
 		found, err := s.glob(pattern)
 		if err != nil {
@@ -124,7 +125,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 	}
 	// Rotated files come first: they are older.
 	slices.SortStableFunc(fresh, func(a, b *follower) int { return a.modified.Compare(b.modified) })
-	t.identify(fresh)
+	t.identify(slices.DeleteFunc(slices.Clone(fresh), (*follower).isArchive))
 	t.start(ctx, fresh...)
 }
 
@@ -138,7 +139,9 @@ func (t *Tailer) start(ctx context.Context, all ...*follower) {
 			f.file.close()
 			continue
 		}
-		if f.before = t.byPath[f.path]; f.before != nil {
+		if f.before = t.byPath[f.path]; f.before != nil && (f.isArchive() || f.before.isArchive()) {
+			f.before = nil // neither can be a version of the other
+		} else if f.before != nil {
 			t.noteReusedLocked(f.path, f.before.file.modified(f.before.modified))
 		}
 		t.startLocked(ctx, f)
@@ -171,10 +174,16 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	fi, err := file.f.Stat()
+	fi, err := file.f.statRaw()
 	if err != nil || keyOf(fi) != c.key {
 		file.close()
 		return nil, cmp.Or(err, errors.New("it was replaced while it was opened"))
+	}
+	if c.table.Archives {
+		if err := file.unpack(); err != nil {
+			file.close()
+			return nil, err
+		}
 	}
 	if err := cmp.Or(file.checkFit(c.path), t.checkOwn(file, c.path), t.checkEcho(c.key)); err != nil {
 		file.close()
@@ -191,7 +200,7 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 		succession: succession{drained: make(chan struct{})}}
 	f.place.start(wire.StreamID{}, newLocalState())
 	f.report.moved = time.Now()
-	f.report.lag.saw(fi.Size(), 0, fi.ModTime()) // its bytes are at least as old
+	f.report.lag.saw(file.size(), 0, fi.ModTime()) // its bytes are at least as old
 	return f, nil
 }
 

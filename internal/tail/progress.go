@@ -101,5 +101,13 @@ func (f *follower) advance(c cursor) {
 	f.report.trouble, f.report.waits, f.report.moved = "", "", time.Now()
 	f.mu.Unlock()
 	f.reading.grown = time.Now()
-	f.t.positions.put(f.position())
+	f.savePosition()
+}
+
+// savePosition notes the place as the agent's own record. An archive has none: its stream is
+// known by its content.
+func (f *follower) savePosition() {
+	if !f.isArchive() {
+		f.t.positions.put(f.position())
+	}
 }

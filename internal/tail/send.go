@@ -97,7 +97,7 @@ func (f *follower) sendOne(ctx context.Context, r *read) (ahead read, err error)
 	f.t.pool.put(r.block)
 	if err != nil {
 		f.t.pool.put(ahead.block)
-		f.t.positions.put(f.position()) // it notes what may be in the log
+		f.savePosition() // it notes what may be in the log
 		f.blocks.failed(len(r.block)/f.scale(), err)
 		return read{}, err
 	}

@@ -12,12 +12,13 @@ import (
 // session is what a collector answered at the start of the last session: its log, where
 // the streams are, and how much text a batch may have. The zero value is ready.
 type session struct {
-	mu      sync.Mutex
-	welcome *wire.Welcome                       // nil: there was none yet
-	maxText int                                 // of a batch; 0: there was no welcome
-	streams map[wire.StreamID]*wire.StreamState // of the welcome, without those that ended since
-	count   int64                               // of welcomes
-	next    chan struct{}                       // closed at the next welcome; nil: nothing waits for it
+	mu       sync.Mutex
+	welcome  *wire.Welcome                       // nil: there was none yet
+	maxText  int                                 // of a batch; 0: there was no welcome
+	streams  map[wire.StreamID]*wire.StreamState // of the welcome, without those that ended since
+	archives map[wire.StreamID]*wire.StreamState // likewise, of archives: they are no files
+	count    int64                               // of welcomes
+	next     chan struct{}                       // closed at the next welcome; nil: nothing waits for it
 }
 
 // begin notes a welcome.
@@ -25,8 +26,14 @@ func (s *session) begin(w *wire.Welcome, maxText int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.welcome, s.maxText, s.streams = w, maxText, make(map[wire.StreamID]*wire.StreamState, len(w.Streams))
+	s.archives = make(map[wire.StreamID]*wire.StreamState)
 	for i := range w.Streams {
-		s.streams[w.Streams[i].Stream] = &w.Streams[i]
+		x := &w.Streams[i]
+		if len(x.Identity) > 0 && x.Identity[0] == archiveKind {
+			s.archives[x.Stream] = x
+		} else {
+			s.streams[x.Stream] = x
+		}
 	}
 	s.count++
 	if s.next != nil {
@@ -63,7 +70,7 @@ func (s *session) batchText() int {
 func (s *session) watermark(id wire.StreamID) (logID, *wire.Watermark) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x := s.streams[id]; x != nil {
+	if x := cmp.Or(s.streams[id], s.archives[id]); x != nil {
 		w := x.Watermark
 		return s.logLocked(), &w
 	}

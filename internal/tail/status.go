@@ -19,6 +19,9 @@ type FileStatus struct {
 	Trouble string `json:"trouble,omitempty"`
 	Warning string `json:"warning,omitempty"` // about its content
 
+	Damage string `json:"damage,omitempty"`       // of an archive: why nothing behind Size can be read
+	Twin   string `json:"same_text_as,omitempty"` // the archive with the same text, which is sent instead
+
 	Waiting time.Duration `json:"-"` // for how long its oldest line has waited to be acknowledged; 0: none waits
 	Stalled time.Duration `json:"-"` // for how long lines have waited and none was acknowledged
 	Reason  string        `json:"-"` // what it waits for, where that is known
@@ -69,7 +72,10 @@ func (f *follower) status() FileStatus {
 	defer f.mu.Unlock()
 	st := FileStatus{Path: f.path, Stream: f.place.stream.String(), Source: f.source, Size: size,
 		Acked: f.place.local.Offset, Agreed: f.place.agreed, Holes: f.report.holes,
-		Trouble: f.report.trouble, Warning: f.report.warning}
+		Trouble: f.report.trouble, Warning: f.report.warning, Twin: f.unpacking.twin}
+	if a := f.file.f.archive; a != nil && a.damaged() != nil {
+		st.Damage = a.damaged().Error()
+	}
 	f.report.lag.saw(size, st.Acked, now)
 	f.waitingLocked(&st, now)
 	return st

@@ -144,7 +144,7 @@ func (t *Tailer) ended(ctx context.Context, f *follower) {
 // finds the file, and records what no start would find.
 func (f *follower) leave() {
 	from, n := f.unsent()
-	if n <= 0 {
+	if n <= 0 || f.isArchive() {
 		return
 	}
 	switch f.refound() {

@@ -12,12 +12,14 @@ import (
 
 // Table is which files to follow, and how.
 type Table struct {
+	Files      []string       // files by their paths, sorted; nothing excludes them
 	Paths      []string       // patterns as of filepath.Match
 	Exclude    []string       // patterns, of the whole path or the base name
 	FromEnd    bool           // files that exist at the very first start are followed from their end
 	Source     string         // the source of the lines; default: the base name without .log
 	SyncSource bool           // make the source durable before its lines are sent
 	Whole      bool           // the files are complete: a last line without a newline is a line
+	Archives   bool           // of compressed files, what they contain is read: they are complete
 	Decoder    decode.Decoder // of the files' format; default: decode.Plain
 	Choose     decode.Chooser // of the decoder of each file, instead of Decoder
 }
@@ -52,23 +54,32 @@ func (table *Table) source(path string) string {
 	return cmp.Or(table.Source, name)
 }
 
+// lists reports whether path is one of Files.
+func (table *Table) lists(path string) bool {
+	_, found := slices.BinarySearch(table.Files, path)
+	return found
+}
+
 // names reports whether a table names path.
 func (t *Tailer) names(path string) bool {
 	return slices.ContainsFunc(t.Tables, func(table Table) bool {
-		return !table.Excludes(path) && slices.ContainsFunc(table.Paths, func(pattern string) bool {
-			ok, _ := filepath.Match(pattern, path)
-			return ok
-		})
+		return table.lists(path) || !table.Excludes(path) && slices.ContainsFunc(table.Paths, matches(path))
 	})
+}
+
+// matches returns whether a pattern names path.
+func matches(path string) func(pattern string) bool {
+	return func(pattern string) bool {
+		ok, _ := filepath.Match(pattern, path)
+		return ok
+	}
 }
 
 // tableOf returns the table that names a path, or an empty one.
 func (t *Tailer) tableOf(path string) *Table {
 	for i := range t.Tables {
-		for _, p := range t.Tables[i].Paths {
-			if ok, _ := filepath.Match(p, path); ok {
-				return &t.Tables[i]
-			}
+		if x := &t.Tables[i]; x.lists(path) || slices.ContainsFunc(x.Paths, matches(path)) {
+			return x
 		}
 	}
 	return &Table{}

@@ -39,6 +39,7 @@ type Tailer struct {
 	strayed   atomic.Bool         // a file vanished, and its stream has no follower
 	shrinking shared[bool]        // see shrunkBeside
 	listings  shared[[]candidate] // of directories
+	unpacking chan struct{}       // a place for each archive that is read now
 	running   sync.WaitGroup
 
 	mu sync.Mutex
@@ -63,7 +64,7 @@ func (t *Tailer) defaults() {
 	t.index = newIndex()
 	t.lookout = lookout{limited: retry.NewLog(t.Log), skipped: make(map[string]bool),
 		missing: make(map[wire.StreamID]*absence)}
-	t.echoes = make(map[fileKey]bool)
+	t.echoes, t.unpacking = make(map[fileKey]bool), make(chan struct{}, unpackAtOnce)
 	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log, &t.counts.closed)
 }
 

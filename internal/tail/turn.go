@@ -43,6 +43,9 @@ func (f *follower) awaitDrained(ctx context.Context) bool {
 func (f *follower) waitTurn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
+	if f.isArchive() {
+		return true
+	}
 	livesOn := before != nil && before.livesOn() // at once: it may be packed, or let go, meanwhile
 	f.setWaits("waits until the file that had its name before is sent, or until it is clear that it is no copy of it")
 	if !before.awaitDrained(ctx) || !f.awaitOriginal(ctx) {
