@@ -161,6 +161,9 @@ func (a *agent) follow(ctx context.Context) (err error) {
 	shipping.Go(func() { a.shipper.Run(connected) }) // ends by disconnect
 	defer shipping.Wait()
 	defer disconnect()
+	sending, stop := context.WithCancel(ctx)
+	defer a.sendInputs(sending)()
+	defer stop()
 	return a.tailer.Run(ctx)
 }
 
@@ -174,6 +177,9 @@ func (a *agent) printStart(w io.Writer) {
 				escape.Fprintf(w, "no file matches %s yet; it will be followed as soon as it exists\n", p)
 			}
 		}
+	}
+	if a.settings.Agent.Journal != nil {
+		escape.Fprintf(w, "following the journal\n")
 	}
 	escape.Fprintf(w, "to %s as %s\nstate %s\n", a.settings.to, c.ID, c.State)
 }

@@ -19,8 +19,9 @@ import (
 
 // checkFiles reports the mistakes in the tables of files.
 func (s *settings) checkFiles() {
-	if len(s.Agent.File) == 0 {
-		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"]")
+	if len(s.Agent.File) == 0 && s.Agent.Journal == nil {
+		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"], "+
+			"or [agent.journal]")
 	}
 	seen := make(map[string]string) // table by path
 	for i, f := range s.Agent.File {
@@ -107,7 +108,7 @@ func (s *settings) ownFile(pattern string, exclude []string) string {
 // purpose.
 func (s *settings) checkPaths() error {
 	state := s.Agent.State
-	problems := []error{disk.Directory(state)}
+	problems := []error{disk.Directory(state), s.checkJournalctl()}
 	if socket := filepath.Join(state, controlName); len(socket) > maxSocket {
 		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and "+
 			"sockets allow %d; set a shorter agent.state", socket, len(socket), maxSocket))

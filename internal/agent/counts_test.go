@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"maps"
 	"os"
 	"regexp"
 	"testing"
 
+	"fanin/internal/journal"
 	"fanin/internal/tail"
 )
 
@@ -17,6 +19,7 @@ func TestCountsDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	counts := new(tail.Tailer).Counts()
+	maps.Copy(counts, new(journal.Journal).Counts())
 	for _, m := range countRow.FindAllSubmatch(b, -1) {
 		name := string(m[1])
 		if _, ok := counts[name]; ok {

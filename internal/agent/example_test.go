@@ -27,6 +27,10 @@ func TestExampleDefaults(t *testing.T) {
 	if a, b := without.files(), with.files(); !reflect.DeepEqual(a, b) {
 		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)
 	}
+	if a, b := new(journalTable).settings(), with.Agent.Journal.settings(); !reflect.DeepEqual(a, b) {
+		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)
+	}
+	with.Agent.Journal = nil
 	without.Agent.File, with.Agent.File = nil, nil
 	if a, b := without.Agent, with.Agent; !reflect.DeepEqual(a, b) {
 		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)

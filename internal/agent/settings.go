@@ -43,6 +43,7 @@ type agentTable struct {
 	LogLevel  string            `toml:"log_level"`
 	NATS      natsTable         `toml:"nats"`
 	File      []fileTable       `toml:"file"`
+	Journal   *journalTable     `toml:"journal"`
 	timings
 }
 
@@ -192,6 +193,7 @@ func (s *settings) check() {
 	s.checkNATS(at.Sub("nats"))
 	a.TLS.Check(at)
 	s.checkFiles()
+	s.checkJournal(at.Sub("journal"))
 }
 
 // checkTo reads the addresses: all of one kind, since they lead to one log.

@@ -37,11 +37,14 @@ func (a *agent) ship() error {
 		return err
 	}
 	session := session{settings: a.settings, log: a.log, hello: a.settings.hello(a.instance, a.run),
-		onWelcome: a.tailer.Welcome, known: a.tailer.Known, connected: a.serveNATS}
+		onWelcome: a.welcomed, known: a.tailer.Known, connected: a.serveNATS}
 	if a.shipper, err = session.shipper(); err != nil {
 		return err
 	}
 	a.tailer.Out = a.shipper
+	if t := a.settings.Agent.Journal; t != nil {
+		a.inputs = append(a.inputs, a.newJournal(t, a.shipper))
+	}
 	return nil
 }
 

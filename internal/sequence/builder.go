@@ -12,7 +12,8 @@ type Builder struct {
 	Lines      int        // in Text
 	End        wire.Point // of the stream behind Text
 
-	chunk chunk // since the last cut
+	chunk  chunk // since the last cut
+	labels int   // bytes that the marks take, at most
 }
 
 // chunk is the size of a part of a batch.
@@ -37,14 +38,25 @@ func (b *Builder) Whole(text []byte) bool {
 		b.chunk.bytes+len(text) <= wire.MaxCutText && b.chunk.lines+lines.Count(text) <= wire.MaxCutLines)
 }
 
+// Size is how many bytes of text and labels the batch has, at most.
+func (b *Builder) Size() int { return len(b.Text) + b.labels }
+
 // Add adds whole lines that need no cut. The stream is then at end.
 func (b *Builder) Add(source string, text []byte, end wire.Point) {
+	b.AddAs(wire.Labels{Source: source}, text, end)
+}
+
+// AddAs is Add for lines that may have a time of their own.
+func (b *Builder) AddAs(labels wire.Labels, text []byte, end wire.Point) {
 	n := lines.Count(text)
 	if !b.Empty() && (b.chunk.bytes+len(text) > wire.MaxCutText || b.chunk.lines+n > wire.MaxCutLines) {
 		b.Cuts = append(b.Cuts, wire.Cut{Text: len(b.Text), End: b.End.Offset, After: b.End.Tail})
 		b.chunk = chunk{}
 	}
-	b.Label(wire.Labels{Source: source})
+	marks := len(b.Marks)
+	if b.Label(labels); len(b.Marks) > marks {
+		b.labels += wire.MarkBytes + len(labels.Host) + len(labels.Source)
+	}
 	b.Text = append(b.Text, text...)
 	b.Lines += n
 	b.chunk.bytes += len(text)

@@ -92,10 +92,13 @@ type Sequence struct {
 }
 
 // New returns the sequence of a source. stream has what its batches have in common: Kind,
-// Stream, Input, Agent, Host and Source. Open it before anything else.
+// Stream, Input, Agent, Host, Source and Identity, which is the source by default. Open it
+// before anything else.
 func New(out wire.Appender, stream wire.Batch) *Sequence {
 	stream.Epoch = 1
-	stream.Identity = []byte(stream.Source)
+	if stream.Identity == nil {
+		stream.Identity = []byte(stream.Source)
+	}
 	return &Sequence{out: out, stream: stream}
 }
 
@@ -107,11 +110,20 @@ func (s *Sequence) Open(ctx context.Context) error {
 	err := s.out.Append(ctx, s.opening(s.offset))
 	var expected *wire.Expected
 	if errors.As(err, &expected) && expected.Known {
-		s.stream.Epoch, s.offset, s.witness = expected.Epoch, expected.Offset, Witness(expected.Tail)
-		s.trail = expected.Trail
+		s.Adopt(expected.Watermark)
 		return nil
 	}
 	return err
+}
+
+// Adopt makes w what the log has, as a collector has told.
+func (s *Sequence) Adopt(w wire.Watermark) {
+	s.stream.Epoch, s.offset, s.witness, s.trail = max(w.Epoch, 1), w.Offset, Witness(w.Tail), w.Trail
+}
+
+// Watermark is what the log has, as far as is known.
+func (s *Sequence) Watermark() wire.Watermark {
+	return wire.Watermark{Epoch: s.stream.Epoch, Point: wire.Point{Offset: s.offset, Tail: wire.Hash(s.witness)}}
 }
 
 // opening is the batch that opens the stream at an offset.
@@ -199,6 +211,31 @@ func (s *Sequence) Rewind(ctx context.Context, number uint64, last Witness) erro
 		return err
 	}
 	s.stream.Epoch, s.offset, s.witness = b.Epoch, b.Offset, last
+	return nil
+}
+
+// SkipTo commits that the entries before the number will never be sent.
+func (s *Sequence) SkipTo(ctx context.Context, number uint64, reason string) error {
+	return s.skip(ctx, wire.Point{Offset: start(number), Tail: wire.Hash(s.witness)}, reason)
+}
+
+// SkipToPoint commits that what is before p will not be sent again.
+func (s *Sequence) SkipToPoint(ctx context.Context, p wire.Point, reason string) error {
+	p.Tail = max(p.Tail, wire.Hash(s.witness))
+	return s.skip(ctx, p, reason)
+}
+
+func (s *Sequence) skip(ctx context.Context, to wire.Point, reason string) error {
+	if to.Offset <= s.offset {
+		return nil
+	}
+	b := s.opening(s.offset)
+	b.Op, b.End, b.After, b.Reason = wire.OpSkip, to.Offset, to.Tail, reason
+	b.Source, b.Identity, b.Time = "", nil, time.Now().UnixMicro()
+	if err := s.out.Append(ctx, b); err != nil {
+		return err
+	}
+	s.offset, s.witness = b.End, Witness(b.After)
 	return nil
 }
 

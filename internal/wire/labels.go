@@ -43,13 +43,13 @@ type Mark struct {
 	Labels Labels
 }
 
-// markBytes is the memory of a mark without its names.
-const markBytes = 64
+// MarkBytes is the memory of a mark without its names, see LabelBytes.
+const MarkBytes = 64
 
 // bytes is how much memory a mark with labels l takes behind one with labels last:
 // names that stay the same are there once.
 func (l *Labels) bytes(last *Labels) int {
-	n := markBytes
+	n := MarkBytes
 	if l.Host != last.Host {
 		n += len(l.Host)
 	}
@@ -132,7 +132,7 @@ func (b *Batch) CorrectTime(now time.Time) {
 		}
 	}
 	begins := len(b.Marks) > 0 && b.Marks[0].Text == 0
-	if !begins && len(b.Marks) < MaxMarks && len(b.Text)+b.LabelBytes()+markBytes <= MaxText {
+	if !begins && len(b.Marks) < MaxMarks && len(b.Text)+b.LabelBytes()+MarkBytes <= MaxText {
 		b.Marks = slices.Insert(b.Marks, 0, Mark{Labels: Labels{Time: sent}})
 	}
 }

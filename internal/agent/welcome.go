@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"fanin/internal/wire"
+)
+
+// sender is an input that sends by itself, beside the tailer.
+type sender interface {
+	input
+	Welcome(w wire.Welcome, maxText int) // as ship.OnWelcome
+	run(ctx context.Context)             // until ctx ends
+}
+
+// welcomed passes a collector's welcome on to all that send.
+func (a *agent) welcomed(w wire.Welcome, maxText int) {
+	for _, in := range a.inputs {
+		if s, ok := in.(sender); ok {
+			s.Welcome(w, maxText)
+		}
+	}
+	w.Streams = slices.DeleteFunc(slices.Clone(w.Streams), func(s wire.StreamState) bool { return !ofFile(s.Identity) })
+	a.tailer.Welcome(w, maxText)
+}
+
+// lastFile is the largest first byte of the identity of a file's stream. Streams of other
+// sources have larger ones.
+const lastFile = 2
+
+func ofFile(identity []byte) bool { return len(identity) == 0 || identity[0] <= lastFile }
+
+// sendInputs runs all inputs that send by themselves until ctx ends; wait waits for their ends.
+func (a *agent) sendInputs(ctx context.Context) (wait func()) {
+	var all sync.WaitGroup
+	for _, in := range a.inputs {
+		if s, ok := in.(sender); ok {
+			all.Go(func() { s.run(ctx) }) // waited for by the caller
+		}
+	}
+	return all.Wait
+}

@@ -1,0 +1,137 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync/atomic"
+
+	"fanin/internal/lines"
+)
+
+// reader turns the entries that one run of journalctl prints into records: it leaves out
+// those that were read before, and notices those that are missing.
+//
+// The number of an entry is one more than that of the entry before, in whatever file they
+// are. So a number that is missing is an entry that this agent cannot read: it was removed
+// to make space, or is in a damaged file, or in one that the agent may not read.
+type reader struct {
+	filter  filter
+	sources *sourceNamer
+	out     *buffer
+	line    int                   // bytes of a line at most
+	seen    map[sequenceID]*place // the latest entry of each sequence; the time is the latest of all
+	anchor  place                 // the entry that must come before all others of its sequence; no number: none
+	started int64                 // when journalctl was started, in microseconds since 1970
+	doubted place                 // behind this entry, a run before this one found others missing
+
+	anchored atomic.Bool // the anchor was found, or there is none
+	last     *place      // of seen: that of the latest entry
+	lines    []byte      // of the latest entry
+}
+
+var (
+	// errNoAnchor: the entry at which reading resumes is not in the journal any more, or
+	// another one has its number. What is there is found by reading all of it.
+	errNoAnchor = errors.New("the journal does not have the last entry that was sent")
+
+	// errSilent: journalctl printed nothing for so long that it may hang.
+	errSilent = errors.New("journalctl printed nothing")
+)
+
+// doubtError says that entries seem to be missing behind one that is new: journalctl may
+// have met a file too late, after a later entry in another one. A new run reads them in order.
+type doubtError struct{ after place }
+
+func (e *doubtError) Error() string {
+	return fmt.Sprintf("entries behind number %d seem to be missing", e.after.number)
+}
+
+// newReader returns a reader that goes on behind the entries in seen.
+func newReader(seen map[sequenceID]place) *reader {
+	r := &reader{seen: make(map[sequenceID]*place, len(seen)), last: new(place)}
+	for id, p := range maps.All(seen) {
+		r.seen[id] = &p
+	}
+	return r
+}
+
+// read reads entries until an error ends it.
+func (r *reader) read(ctx context.Context, p *parser) error {
+	var e entry
+	for {
+		if err := p.next(&e); err != nil {
+			return err
+		}
+		r.out.heard.Add(1)
+		if err := r.entry(ctx, &e); err != nil {
+			return err
+		}
+	}
+}
+
+// entry adds the record of an entry.
+func (r *reader) entry(ctx context.Context, e *entry) error {
+	if r.filter.isForeign(e) {
+		return nil
+	}
+	if r.anchor.number > 0 && e.id == r.anchor.id {
+		if e.number != r.anchor.number || e.time != r.anchor.time {
+			return errNoAnchor
+		}
+		r.anchor.number = 0
+		r.anchored.Store(true)
+	}
+	c := record{place: e.place, short: e.short}
+	last := r.last
+	if last.id != e.id {
+		last = r.seen[e.id]
+	}
+	if last == nil { // the first one of its sequence: what was before is not ours
+		last = &place{id: e.id}
+		r.seen[e.id] = last
+	} else {
+		switch {
+		case e.number <= last.number && e.time <= last.time:
+			return nil
+		case e.number <= last.number: // another entry has the number now, see stream.add
+		case e.number > last.number+1:
+			if e.time >= r.started && r.doubted != *last {
+				return &doubtError{*last}
+			}
+			c.missing = e.number - last.number - 1
+		}
+	}
+	last.number, last.time = e.number, max(e.time, last.time)
+	r.last = last
+	r.fill(&c, e)
+	return r.out.add(ctx, c)
+}
+
+// fill adds an entry's lines to its record, if the filter lets it pass.
+func (r *reader) fill(c *record, e *entry) {
+	c.suppressed, _ = e.suppressed()
+	if !r.filter.passes(e) {
+		c.short = false
+		return
+	}
+	c.source, c.shown = r.sources.of(e), e.shown()
+	c.text = r.text(e.get(message))
+}
+
+// text makes whole lines of a message.
+func (r *reader) text(message []byte) []byte {
+	for len(message) > 0 && message[len(message)-1] == '\n' {
+		message = message[:len(message)-1]
+	}
+	if cap(r.lines) > windowBytes {
+		r.lines = nil
+	}
+	r.lines = append(append(r.lines[:0], message...), '\n')
+	if lines.FirstLong(r.lines, r.line) == len(r.lines) {
+		return r.lines
+	}
+	split, _ := lines.Split(nil, r.lines, r.line)
+	return split
+}
