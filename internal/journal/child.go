@@ -125,8 +125,10 @@ func Check(ctx context.Context) error {
 	if len(words) < 2 || words[0] != "systemd" {
 		return fmt.Errorf("%s --version printed %.80q: it is not the journalctl of systemd", path, out)
 	}
-	digits, _, _ := strings.Cut(words[1], ".")
-	digits = strings.TrimRight(digits, "~rc-")
+	digits := words[1]
+	if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		digits = digits[:end]
+	}
 	if version, err := strconv.Atoi(digits); err != nil || version < oldest {
 		return fmt.Errorf("%s is of systemd %.20q: %w", path, words[1], errOld)
 	}

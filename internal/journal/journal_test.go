@@ -133,7 +133,7 @@ func await(t testing.TB, out *appendertest.Memory, want []string) {
 				t.Fatalf("line %d of %d is %.200q; want %.200q of %d", i, len(got), got[i], want[i], len(want))
 			}
 		}
-		t.Fatalf("%d lines %.300q; want %d", len(got), got, len(want))
+		t.Fatalf("%d lines, the last %.300q; want %d", len(got), strings.Join(got[max(0, len(got)-3):], ","), len(want))
 	}
 }
 

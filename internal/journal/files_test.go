@@ -1,0 +1,168 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"fanin/internal/waittest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// continueIn makes an empty file of a journal whose first entry gets the number behind last,
+// in the sequence of another file, as a rotation leaves it. See
+// https://systemd.io/JOURNAL_FILE_FORMAT for the header.
+func continueIn(t testing.TB, file, other string, last uint64) {
+	t.Helper()
+	writeJournal(t, file, "")
+	const sequence, tail = 72, 160
+	from, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	f.WriteAt(from[sequence:sequence+16], sequence)
+	if _, err := f.WriteAt(binary.LittleEndian.AppendUint64(nil, last), tail); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// skips is the reasons of what was skipped.
+func skips(out *appendertest.Memory) (all []string) {
+	for _, b := range out.Kept() {
+		if b.Op == wire.OpSkip {
+			all = append(all, b.Reason)
+		}
+	}
+	return all
+}
+
+// TestVacuumed: what was removed before it could be sent is counted, and the log has how many
+// entries that are; what was removed afterwards is not missing.
+func TestVacuumed(t *testing.T) {
+	dir, out := t.TempDir(), new(appendertest.Memory)
+	files := make([]string, 4)
+	for i := range files {
+		files[i] = filepath.Join(dir, fmt.Sprintf("%d.journal", i))
+	}
+	writeJournal(t, files[0], exports(1, 100))
+	j := run(t, out, Settings{Directory: dir})
+	await(t, out, entries(1, 100))
+	j.stop()
+	continueIn(t, files[1], files[0], 100)
+	writeJournal(t, files[1], exports(101, 140))
+	continueIn(t, files[2], files[1], 140)
+	writeJournal(t, files[2], exports(141, 200))
+	os.Remove(files[0]) // the last entry that was sent is gone too
+	os.Remove(files[1])
+	j = run(t, out, Settings{Directory: dir})
+	want := append(entries(1, 100), entries(141, 200)...)
+	await(t, out, want)
+	waittest.UntilEqual(t, "the missing entries", 40, func() uint64 { return j.Counts()["journal_missing_entries"] })
+	if got := skips(out); !slices.Equal(got, []string{"40 entries are missing in the journal"}) {
+		t.Errorf("skipped %q", got)
+	}
+	j.stop()
+	continueIn(t, files[3], files[2], 200)
+	os.Remove(files[2]) // all of it was sent
+	writeJournal(t, files[3], exports(201, 210))
+	run(t, out, Settings{Directory: dir})
+	await(t, out, append(want, entries(201, 210)...))
+	if got := skips(out); len(got) != 1 {
+		t.Errorf("skipped %q", got)
+	}
+}
+
+// TestRotatedWhileFollowed: entries in a file that appears while journalctl runs come in order.
+func TestRotatedWhileFollowed(t *testing.T) {
+	dir, out := t.TempDir(), new(appendertest.Memory)
+	file := func(i int) string { return filepath.Join(dir, fmt.Sprintf("%d.journal", i)) }
+	writeJournal(t, file(0), exports(1, 10))
+	j := run(t, out, Settings{Directory: dir})
+	await(t, out, entries(1, 10))
+	spool := t.TempDir()
+	for i := 1; i <= 5; i++ {
+		made := filepath.Join(spool, "made.journal")
+		continueIn(t, made, file(i-1), uint64(10*i))
+		writeJournal(t, made, exports(10*i+1, 10*i+10))
+		if err := os.Rename(made, file(i)); err != nil {
+			t.Fatal(err)
+		}
+		await(t, out, entries(1, 10*i+10))
+	}
+	if n := j.Counts()["journal_missing_entries"]; n > 0 || len(skips(out)) > 0 {
+		t.Errorf("%d entries are missing, skipped %q", n, skips(out))
+	}
+}
+
+// TestLogLosesItsState: a log that was made anew gets no entry that the one before had, while
+// this process knows; the log has a notice instead.
+func TestLogLosesItsState(t *testing.T) {
+	dir, out := t.TempDir(), &appendertest.Memory{Log: wire.StreamID{1}, Incarnation: wire.StreamID{1}}
+	file := filepath.Join(dir, "a.journal")
+	writeJournal(t, file, exports(1, 50))
+	j := run(t, out, Settings{Directory: dir})
+	await(t, out, entries(1, 50))
+	out.Forget()
+	out.Incarnation = wire.StreamID{2}
+	j.Welcome(out.Welcome(""), 0)
+	writeJournal(t, file, exports(51, 60))
+	await(t, out, entries(1, 60))
+	if got := skips(out); !slices.Equal(got, []string{"kept in an earlier life of the log"}) {
+		t.Errorf("skipped %q", got)
+	}
+	out.Forget() // by an operator's command: the incarnation is the same
+	writeJournal(t, file, exports(61, 70))
+	await(t, out, entries(1, 70))
+}
+
+// TestLarge: a message of several megabytes is sent in pieces, whole, also when its second half
+// is sent after a kill.
+func TestLarge(t *testing.T) {
+	dir, out := t.TempDir(), new(appendertest.Memory)
+	var want []string
+	for n := range 60_000 {
+		want = append(want, fmt.Sprintf("line %d of a message, which is as long as lines often are", n))
+	}
+	writeJournal(t, filepath.Join(dir, "a.journal"), export(1)+exportAt(base+2000, strings.Join(want, "\n"))+export(3))
+	j := run(t, out, Settings{Directory: dir})
+	want = append(append(entries(1, 1), want...), "entry 3")
+	for len(texts(out)) < 2 { // it may be stopped anywhere
+	}
+	j.stop()
+	run(t, out, Settings{Directory: dir})
+	await(t, out, want)
+}
+
+// TestManyMachines: in a directory with the journals of many machines, each is complete and in
+// order.
+func TestManyMachines(t *testing.T) {
+	dir, out := t.TempDir(), new(appendertest.Memory)
+	const machines, each = 12, 40
+	for m := range machines {
+		var text strings.Builder
+		for n := range each {
+			text.WriteString(exportAt(base+int64(n*machines+m+1)*1000, fmt.Sprintf("%d of %d", n, m)))
+		}
+		writeJournal(t, filepath.Join(dir, fmt.Sprintf("%d.journal", m)), text.String())
+	}
+	run(t, out, Settings{Directory: dir})
+	waittest.UntilEqual(t, "the number of lines", machines*each, func() int { return len(texts(out)) })
+	for _, id := range out.Streams() {
+		got := out.Lines(id)
+		for n, line := range got {
+			if len(got) != each || line != fmt.Sprintf("%d of %s", n, strings.Fields(line)[2]) {
+				t.Fatalf("line %d of %d is %q", n, len(got), line)
+			}
+		}
+	}
+}
