@@ -271,11 +271,16 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
 		final = final || r.hole == endsAt
 	}
-	out := decoder.Decode(decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
+	in := decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
 		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line,
-		Quiet: most.quiet, Held: most.held, Back: func(n int) []byte { return f.back(c.Offset, n) }})
+		Quiet: most.quiet, Held: most.held, Back: func(n int) []byte { return f.back(c.Offset, n) }}
+	out := decoder.Decode(in)
+	if out.Short && len(block) >= most.block {
+		in.Limit = true
+		out = decoder.Decode(in)
+	}
 	if len(out.Text) == 0 {
-		r.short, r.wait = r.full, out.Wait
+		r.short, r.wait = r.full || out.Short, out.Wait
 		return r, nil
 	}
 	r.text, r.marks, r.split, r.unfit = out.Text, out.Marks, out.Split, out.Unfit

@@ -64,6 +64,8 @@ type Input struct {
 	Held    time.Duration // for how long this process has known bytes behind the place
 	Each    bool          // fill Lines.Each, for a decoder around this one
 
+	Marks []wire.Mark // room for the marks, which a decoder may use
+
 	// Back returns up to n raw bytes that end at the place, for a decoder to which Before
 	// is not enough.
 	Back func(n int) []byte
@@ -79,6 +81,8 @@ type Lines struct {
 	Split  bool        // the last line is a part of a longer one
 	Unfit  int         // lines that are not of the format, and came as they are
 	Each   []Line      // with Input.Each: every line of Text
+
+	Short bool // no line is complete, and the block has no room for more
 
 	// Wait is set when something is open that a Decode with Input.Quiet of Wait or more
 	// yields: the caller calls again when the source has not grown for so long.

@@ -34,7 +34,7 @@ func decodeAll(t *testing.T, d Decoder, raw []byte, offset int, inside, end bool
 }
 
 // checkLines holds what a decoder yields to what is promised of it.
-func checkLines(t *testing.T, out Lines, maxLine, n int) {
+func checkLines(t testing.TB, out Lines, maxLine, n int) {
 	t.Helper()
 	if out.Raw <= 0 || out.Raw > n || out.Text[len(out.Text)-1] != '\n' {
 		t.Fatalf("%d of %d raw bytes, text %.80q", out.Raw, n, out.Text)

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -29,8 +30,33 @@ type format struct {
 func formats() []format {
 	return []format{
 		{"plain", Always(Plain{})},
+		{"cri", Always(CRI{})},
+		{"docker", Always(Docker{})},
+		{"auto", Detect},
 	}
 }
+
+// Detect chooses a decoder of container logs if the file's first line is a record of such a
+// log, and Plain otherwise.
+func Detect(head []byte, whole bool) Decoder {
+	line, _, ended := bytes.Cut(head, []byte{'\n'})
+	var c clock
+	for _, x := range []struct {
+		records
+		Decoder
+	}{{criRecords{}, CRI{}}, {dockerRecords{}, Docker{}}} {
+		if e := x.records.read(&c, line, ended); len(line) > 0 && !e.unfit {
+			return x.Decoder
+		}
+	}
+	if !ended && !whole && len(head) < detectable {
+		return nil
+	}
+	return Plain{}
+}
+
+// detectable is how many bytes without a line end tell that they are no record.
+const detectable = 128
 
 // Formats are the names of the formats of files.
 func Formats() (names []string) {
