@@ -135,6 +135,7 @@ func newAgent(s *settings) (*agent, error) {
 		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
 		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
+		Follow: c.MaxFiles,
 	}}
 	if err := a.ship(); err != nil {
 		a.lock.Close()
@@ -173,7 +174,7 @@ func (a *agent) printStart(w io.Writer) {
 	for _, t := range a.tailer.Tables {
 		escape.Fprintf(w, "following %s\n", strings.Join(t.Paths, " "))
 		for _, p := range t.Paths {
-			if found, _ := filepath.Glob(p); len(found) == 0 {
+			if !t.Finds(p) {
 				escape.Fprintf(w, "no file matches %s yet; it will be followed as soon as it exists\n", p)
 			}
 		}

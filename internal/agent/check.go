@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,9 @@ func (s *settings) checkFiles() {
 		if f.From != "" {
 			at.OneOf("from", f.From, "start", "end")
 		}
+		if err := tail.CheckSource(f.Source); err != nil {
+			at.Problem("source", "source: %v", err)
+		}
 	}
 }
 
@@ -55,53 +59,61 @@ func (s *settings) checkPath(at config.Table, p string, exclude []string, seen m
 			other)
 	}
 	seen[abs] = at.Path
-	if own := s.ownFile(abs, exclude); own != "" {
+	table := tail.Table{Exclude: exclude}
+	if own := s.ownFile(&table, abs); own != "" {
 		at.Problem("paths", "%q matches the agent's own state (%s), which changes with each line that is sent: "+
 			"exclude it, or move the state", p, own)
+	}
+	if own := s.collectorFile(&table, abs); own != "" {
+		at.Problem("paths", "%q matches the log of the collector in this file (%s), to which the lines are sent: each "+
+			"would be logged again; exclude it", p, own)
 	}
 }
 
 func checkPattern(at config.Table, key, p string) {
-	switch _, err := filepath.Match(p, ""); {
-	case p == "-":
+	if p == "-" {
 		at.Problem(key, "\"-\" (standard input) is not supported yet; use a file, or: nc HOST PORT")
-	case err != nil:
-		at.Problem(key, "invalid pattern %q: %v", p, err)
-	case strings.Contains(p, "**"):
-		at.Problem(key, "%q: ** is not supported; write a pattern for each level, as in \"/var/log/*.log\", "+
-			"\"/var/log/*/*.log\"", p)
+	} else if err := tail.CheckPattern(p); err != nil {
+		at.Problem(key, "%v", err)
 	}
 }
 
 // stateFiles are what the agent keeps in its state directory.
 var stateFiles = []string{"marks", ".marks.new", "marks.damaged", "instance", ".instance.new", "lock"}
 
-// ownFile returns a file of the agent's state that a pattern names, by whatever
-// links it gets there.
-func (s *settings) ownFile(pattern string, exclude []string) string {
-	state, err := filepath.Abs(s.Agent.State)
-	if err != nil || s.Agent.State == "" {
+// ownFile returns a file of the agent's state that a pattern names, by whatever links it gets
+// there.
+func (s *settings) ownFile(table *tail.Table, pattern string) string {
+	if s.Agent.State == "" {
 		return ""
 	}
-	names := []string{state} // also before it exists
-	if own, err := os.Stat(state); err == nil {
-		dirs, _ := filepath.Glob(filepath.Dir(pattern)) // a bad pattern is reported elsewhere
-		for _, dir := range dirs {
-			if fi, err := os.Stat(dir); err == nil && os.SameFile(fi, own) {
-				names = append(names, dir)
-			}
-		}
+	files := slices.Concat(stateFiles, []string{"spool/x/00000000000000000001.seg", "runs/x/lock",
+		"runs/x/spool/00000000000000000001.seg"})
+	return table.Reaches(pattern, s.Agent.State, files)
+}
+
+// collectorFile returns a file of the collector's log that a pattern names, if the collector's
+// table is in the same file, and the lines are sent to this machine.
+func (s *settings) collectorFile(table *tail.Table, pattern string) string {
+	log := s.file.Foreign("collector", "log", "path")
+	if log == "" || !slices.ContainsFunc(s.Agent.To, toThisMachine) {
+		return ""
 	}
-	table := tail.Table{Exclude: exclude}
-	for _, dir := range names {
-		for _, name := range stateFiles {
-			path := filepath.Join(dir, name)
-			if ok, _ := filepath.Match(pattern, path); ok && !table.Excludes(path) {
-				return path
-			}
-		}
+	ext := filepath.Ext(log)
+	rotated := strings.TrimSuffix(filepath.Base(log), ext) + "-2026-11-26T00-00-00.000" + ext
+	return table.Reaches(pattern, filepath.Dir(log), []string{filepath.Base(log), rotated})
+}
+
+// toThisMachine reports whether an address is one of this machine.
+func toThisMachine(to string) bool {
+	_, addr, err := parseTo(to)
+	if err != nil {
+		return false
 	}
-	return ""
+	host, _, _ := net.SplitHostPort(addr)
+	name, _ := os.Hostname()
+	ip := net.ParseIP(host)
+	return host == "localhost" || host == name || ip != nil && ip.IsLoopback()
 }
 
 // checkPaths refuses, before anything is changed, paths that cannot be used for their
@@ -140,29 +152,47 @@ const maxSocket = 107
 // it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(w io.Writer) error {
 	problems := []error{s.checkPaths(), s.checkState()}
-	first := make(map[string]string)
-	for i, t := range s.files() {
-		at := fmt.Sprintf("agent.file[%d]", i)
-		for _, p := range t.Paths {
-			found, _ := filepath.Glob(p)
-			if len(found) == 0 {
-				escape.Fprintf(w, "note: no file matches %s yet\n", p)
-			}
-			for _, path := range found {
-				problems = append(problems, readable(path))
-				if other, ok := first[path]; ok && other != at {
-					escape.Fprintf(w, "note: %s is followed as %s sets; %s matches it too\n", path, other, at)
-				} else if !t.Excludes(path) {
-					first[path] = at
-				}
-			}
-		}
-	}
+	problems = append(problems, s.checkFound(w)...)
 	problems = append(problems, s.checkReach()...)
 	if err := errors.Join(problems...); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
 	return nil
+}
+
+// mostFound is how many files are tried for one pattern.
+const mostFound = 10_000
+
+// checkFound tries the files that exist, and prints what is perhaps not meant.
+func (s *settings) checkFound(w io.Writer) (problems []error) {
+	first := make(map[string]string)
+	for i, t := range s.files() {
+		at := fmt.Sprintf("agent.file[%d]", i)
+		for _, p := range t.Paths {
+			found := 0
+			t.Find(p, func(path string) bool {
+				problems = append(problems, readable(path))
+				if other, ok := first[path]; ok && other != at {
+					escape.Fprintf(w, "note: %s is followed as %s sets; %s matches it too\n", path, other, at)
+				} else {
+					first[path] = at
+				}
+				if tail.IsLogOfCollector(path) {
+					escape.Fprintf(w, "note: %s is a file of a collector's log; it is not followed if its lines are "+
+						"sent to that collector\n", path)
+				}
+				found++
+				return found < mostFound
+			})
+			switch found {
+			case 0:
+				escape.Fprintf(w, "note: no file matches %s yet\n", p)
+			case mostFound:
+				escape.Fprintf(w, "note: more than %d files match %s; only these were tried\n", mostFound, p)
+			}
+		}
+	}
+	return problems
 }
 
 // readable opens a file that would be followed.

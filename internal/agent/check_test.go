@@ -91,6 +91,7 @@ func TestCheckRefuses(t *testing.T) {
 			}
 			text := strings.ReplaceAll("[agent]\nlog_level = \"error\"\n"+agent+"\n[[agent.file]]\npaths = ["+paths+"]\n", "DIR", dir)
 			s, _, err := check(t, dir, text)
+			want = strings.ReplaceAll(want, "DIR", dir)
 			if err == nil || !strings.Contains(err.Error(), want) || daemon.Code(err) != daemon.ExitConfig {
 				t.Errorf("check says %v, with code %d; want %q", err, daemon.Code(err), want)
 			}
@@ -103,8 +104,23 @@ func TestCheckRefuses(t *testing.T) {
 		})
 	}
 	good := `"DIR/logs/*.log"`
-	f("two stars", "", `"DIR/**/*.log"`, "** is not supported", false)
-	f("two stars to exclude", "", good+"]\nexclude = [\"**/x\"", "** is not supported", false)
+	f("two stars in a name", "", `"DIR/**.log"`, "must be a whole part of the path", false)
+	f("two stars in a name to exclude", "", good+"]\nexclude = [\"**x\"", "must be a whole part of the path", false)
+	f("a brace", "", `"DIR/{a.log"`, "invalid pattern", false)
+	f("too many alternatives", "", `"DIR/`+strings.Repeat("{a,b}", 9)+`"`, "stand for more than 256 patterns", false)
+	f("everything", "", `"/**"`, "matches the agent's own state (DIR/state/marks)", false)
+	f("everything below", "", `"DIR/**"`, "matches the agent's own state (DIR/state/marks)", false)
+	f("own marks by alternatives", "", `"DIR/{logs,state}/*"`, "matches the agent's own state (DIR/state/marks)", false)
+	f("own marks below a link", "", `"DIR/al*/**/marks"`, "matches the agent's own state (DIR/also/marks)", false)
+	f("own spool", "", `"DIR/**/*.seg"`, "matches the agent's own state (DIR/state/spool/x/", false)
+	f("own spool by its name", "", `"DIR/state/spool/x/*.seg"`, "matches the agent's own state", false)
+	f("the collector's log", "to = [\"127.0.0.1:6789\"]", good+"]\n[collector.log]\npath = \"DIR/logs/all.log\"\n[[agent.file]]\npaths = [\"DIR/x\"",
+		"matches the log of the collector in this file (DIR/logs/all.log)", false)
+	f("the collector's rotated log", "to = [\"localhost:6789\"]", `"DIR/**/*-*.log"]`+"\n[collector.log]\npath = \"DIR/logs/all.log\"\n[[agent.file]]\npaths = [\"DIR/x\"",
+		"matches the log of the collector in this file (DIR/logs/all-2026", false)
+	f("a source of unknown parts", "", good+"]\nsource = \"{dir}/{base}\"\nexclude = [", `unknown part "{base}" in "{dir}/{base}"; want {name}`, false)
+	f("the collector's source", "", good+"]\nsource = \"fanin\"\nexclude = [", "is the collector's own source", false)
+	f("no files at a time", "max_files = 0", good, "max_files is 0; want at least 1", false)
 	f("a path in two tables", "", good+"]\n[[agent.file]]\npaths = ["+good, "is in agent.file[0] already", false)
 	f("a path twice", "", good+", "+good, "is there twice", false)
 	f("own marks", "", `"DIR/state/*"`, "matches the agent's own state", false)
@@ -164,7 +180,7 @@ func TestCheckedStarts(t *testing.T) {
 			often("memory", "12MiB", "1TiB"))
 		for range rapid.IntRange(1, 2).Draw(r, "tables") {
 			fmt.Fprintf(&b, "[[agent.file]]\npaths = [%q, %q]\n", filepath.Join(dir, pick("path", "logs/*.log", "logs/a.log", "logs/link.log", "none.log", "*")),
-				filepath.Join(dir, often("more", "later/*", "logs/dir", "pipe", "state/*", "**/x", "[")))
+				filepath.Join(dir, often("more", "later/*", "logs/dir", "pipe", "state/*", "**/x", "**", "{logs,x}/*", "[")))
 		}
 		s, _, err := check(t, dir, b.String())
 		if err != nil {

@@ -107,12 +107,8 @@ func kindOf(m fs.FileMode) string {
 
 // patterns name the files for the tailer, which expects patterns.
 func (e *sendJob) patterns() (patterns []string) {
-	literal := strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]")
-	if filepath.Separator != '\\' {
-		literal = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, `\`, `\\`)
-	}
 	for _, path := range e.order {
-		patterns = append(patterns, literal.Replace(path))
+		patterns = append(patterns, tail.Literal(path))
 	}
 	return patterns
 }

@@ -40,6 +40,7 @@ type agentTable struct {
 	BatchSize config.Size       `toml:"batch_size"`
 	Memory    config.Size       `toml:"memory"`
 	Datagram  config.Size       `toml:"datagram_size"`
+	MaxFiles  int               `toml:"max_files"`
 	LogLevel  string            `toml:"log_level"`
 	NATS      natsTable         `toml:"nats"`
 	File      []fileTable       `toml:"file"`
@@ -68,11 +69,12 @@ type natsTable struct {
 }
 
 type fileTable struct {
-	Paths      []string `toml:"paths"`
-	Exclude    []string `toml:"exclude"`
-	From       string   `toml:"from"`
-	Source     string   `toml:"source"`
-	SyncSource bool     `toml:"sync_source"`
+	Paths       []string        `toml:"paths"`
+	Exclude     []string        `toml:"exclude"`
+	IgnoreOlder config.Duration `toml:"ignore_older"`
+	From        string          `toml:"from"`
+	Source      string          `toml:"source"`
+	SyncSource  bool            `toml:"sync_source"`
 }
 
 // target is where lines go: a scheme, and addresses of one log.
@@ -90,8 +92,9 @@ func (t target) String() string {
 
 func defaults() *settings {
 	return &settings{Agent: agentTable{
-		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
-		NATS: natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
+		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, MaxFiles: 100_000,
+		LogLevel: "info",
+		NATS:     natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
 		timings: timings{
 			Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second),
 			Settle: config.Duration(10 * time.Second), LetGo: config.Duration(10 * time.Minute),
@@ -189,6 +192,7 @@ func (s *settings) check() {
 	at.SizeBetween("batch_size", &a.BatchSize, 64<<10, 4<<20)
 	at.SizeBetween("memory", &a.Memory, 4<<20, 1<<40)
 	at.SizeBetween("datagram_size", &a.Datagram, 256, 60<<10)
+	at.AtLeast("max_files", &a.MaxFiles, 1)
 	at.DurationAtLeast("forget", &a.Forget, time.Minute)
 	s.checkNATS(at.Sub("nats"))
 	a.TLS.Check(at)
@@ -275,7 +279,8 @@ func (s *settings) login() natsconn.Login {
 // files are the tables of files to follow.
 func (s *settings) files() (all []tail.Table) {
 	for _, f := range s.Agent.File {
-		t := tail.Table{Exclude: f.Exclude, FromEnd: f.From == "end", Source: f.Source, SyncSource: f.SyncSource}
+		t := tail.Table{Exclude: f.Exclude, IgnoreOlder: time.Duration(f.IgnoreOlder), FromEnd: f.From == "end",
+			Source: f.Source, SyncSource: f.SyncSource}
 		for _, p := range f.Paths {
 			if abs, err := filepath.Abs(p); err == nil {
 				p = abs

@@ -24,6 +24,7 @@ type File struct {
 	index    map[string]place // key path -> where it is
 	problems []KeyProblem
 	env      *environment
+	foreign  map[string]any // the tables of other programs
 }
 
 // Problem is one mistake in a file.
@@ -60,7 +61,9 @@ func Parse(path, text string, into any, others ...string) (*File, error) {
 	if _, err := toml.Decode(text, &tree); err != nil {
 		return nil, f.syntax(err)
 	}
+	f.foreign = make(map[string]any)
 	for _, name := range others {
+		f.foreign[name] = tree[name]
 		delete(tree, name)
 	}
 	f.env = newEnvironment()
@@ -69,6 +72,24 @@ func Parse(path, text string, into any, others ...string) (*File, error) {
 	b.table("", tree, structOf(into))
 	f.problems = b.problems
 	return f, nil
+}
+
+// Foreign returns a string in a table of another program, "" where there is none or where it
+// contains a variable: the other program's environment is not known.
+func (f *File) Foreign(path ...string) string {
+	var value any = f.foreign
+	for _, key := range path {
+		table, ok := value.(map[string]any)
+		if !ok {
+			return ""
+		}
+		value = table[key]
+	}
+	text, _ := value.(string)
+	if strings.Contains(text, "${") {
+		return ""
+	}
+	return text
 }
 
 // Problem adds a mistake at a key, named by its path: "collector.tcp[0].listen".

@@ -37,8 +37,8 @@ func TestGlob(t *testing.T) {
 	for _, pattern := range []string{"*.log", "*/*/*.log", "*/1/x.log", "a/*/x.log", "linked/*/x.log", "*/?/[xy].log", "x.log", "none/x.log", "a/none/*.log",
 		`a/\[1\]/x.log`, `a/\[1]/*.log`, "d/*", "dangling.log", "*"} {
 		s := &sight{dirs: make(map[string]bool), whole: true}
-		got, err := s.glob(filepath.Join(root, pattern))
-		if err != nil {
+		var got []string
+		if err := s.glob(filepath.Join(root, pattern), nil, func(path string) { got = append(got, path) }); err != nil {
 			t.Fatal(err)
 		}
 		want, _ := filepath.Glob(filepath.Join(root, pattern))
@@ -53,11 +53,11 @@ func TestGlob(t *testing.T) {
 			}
 		}
 	}
-	if _, err := new(sight).glob("["); err == nil {
+	if err := new(sight).glob("[", nil, nil); err == nil {
 		t.Error("a pattern that cannot be was taken")
 	}
 	s := &sight{dirs: make(map[string]bool), whole: true}
-	if _, err := s.glob(filepath.Join(root, "*/1/x.log")); err != nil || len(s.dirs) != 9 || !s.dirs[root] {
+	if err := s.glob(filepath.Join(root, "*/1/x.log"), nil, func(string) {}); err != nil || len(s.dirs) != 9 || !s.dirs[root] {
 		t.Errorf("%d directories decide, want the root, each beside it and its \"1\": %v", len(s.dirs), s.dirs)
 	}
 }

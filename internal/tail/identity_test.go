@@ -117,7 +117,7 @@ func TestDeviceBreaksTies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := tl.open(candidate{r.path(name), &Table{}, keyOf(fi), fi})
+		f, err := tl.open(candidate{path: r.path(name), table: &Table{}, key: keyOf(fi), info: fi})
 		if err != nil {
 			t.Fatal(err)
 		}

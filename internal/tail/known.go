@@ -202,7 +202,7 @@ func (r *registry) gone(m *savedPosition) bool {
 	if slices.ContainsFunc(r.present[m.inode], func(f *follower) bool { return f.name() == m.path }) {
 		return true // another file has its inode
 	}
-	f, err := r.t.open(candidate{m.path, &Table{}, keyOf(fi), fi})
+	f, err := r.t.open(candidate{path: m.path, table: &Table{}, key: keyOf(fi), info: fi})
 	if err != nil {
 		return false // nothing is known of it
 	}

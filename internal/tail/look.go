@@ -10,42 +10,47 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
 // look finds new files, and notes for each follower under which name its file is now.
 func (t *Tailer) look(ctx context.Context) *sight {
-	seen := make(map[fileKey]candidate)
-	var order []candidate
-	began := time.Now()
-	s := &sight{dirs: make(map[string]bool), whole: true}
+	s := &sight{dirs: make(map[string]bool), whole: true, ctx: ctx, alive: t.Alive, lived: time.Now()}
+	f := t.newFinding()
 	for i := range t.Tables {
-		for _, path := range t.match(&t.Tables[i], s) {
-			fi, err := os.Stat(path)
-			if err != nil || !t.regular(path, fi) {
-				continue
-			}
-			c := candidate{path, &t.Tables[i], keyOf(fi), fi}
-			if _, ok := seen[c.key]; !ok { // otherwise it is the same file under another name
-				seen[c.key] = c
-				order = append(order, c)
-			}
-		}
+		t.match(&t.Tables[i], s, f.add)
 	}
-	s.took = time.Since(began)
-	t.followNew(ctx, order)
+	s.took = time.Since(f.began)
+	if s.broken {
+		return s
+	}
+	fresh := f.fresh()
+	f.report(s)
+	t.followNew(ctx, fresh)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for key, f := range t.followers {
-		c, visible := seen[key]
-		f.see(c, visible)
+	for key, g := range t.followers {
+		c, visible := f.found[key]
+		if !visible && s.cut {
+			c, visible = t.stillNamed(g)
+		}
+		g.see(c, visible)
 		if visible {
-			if before := t.nameLocked(f, c.path); before != nil {
-				f.oust(before, c.path)
+			if before := t.nameLocked(g, c.path); before != nil {
+				g.oust(before, c.path)
 			}
 		}
 	}
 	return s
+}
+
+// stillNamed looks for one file where it was last seen.
+func (t *Tailer) stillNamed(g *follower) (c candidate, visible bool) {
+	c = candidate{path: g.name(), table: g.table, key: g.key}
+	var err error
+	c.info, err = os.Stat(c.path)
+	return c, err == nil && keyOf(c.info) == g.key && t.names(c.path)
 }
 
 // candidate is a file that a table names.
@@ -54,23 +59,31 @@ type candidate struct {
 	table *Table
 	key   fileKey
 	info  fs.FileInfo
+	rank  int  // of its pattern, among all patterns of all tables
+	begun bool // it is followed, or something was sent of it, or it must be
 }
 
-// match lists the files of a table, in order.
-func (t *Tailer) match(table *Table, s *sight) (paths []string) {
-	paths = slices.Clone(table.Files)
-	for _, pattern := range table.Paths {
-		found, err := s.glob(pattern)
+// before reports whether a candidate precedes another name of the same file.
+func (c *candidate) before(d *candidate) bool {
+	return cmp.Or(cmp.Compare(c.rank, d.rank), strings.Compare(c.path, d.path)) < 0
+}
+
+// match calls found for the files of a table, in no order, with the number of the pattern from 1 on;
+// 0: it is one of Files. A path may come twice, and its file is followed once.
+func (t *Tailer) match(table *Table, s *sight, found func(path string, table *Table, pattern int)) {
+	for _, path := range table.Files {
+		found(path, table, 0)
+	}
+	for i, pattern := range table.Paths {
+		err := s.glob(pattern, table.skipped(), func(path string) {
+			if !table.Excludes(path) {
+				found(path, table, i+1)
+			}
+		})
 		if err != nil {
 			t.warnOnce(pattern, "invalid pattern: "+err.Error())
 		}
-		for _, path := range found {
-			if !table.Excludes(path) {
-				paths = append(paths, path) // a path may come twice, and its file is followed once
-			}
-		}
 	}
-	return paths
 }
 
 // regular reports whether a path is a regular file. It reports what is neither that nor a
@@ -85,10 +98,18 @@ func (t *Tailer) regular(path string, fi fs.FileInfo) bool {
 	return false
 }
 
+// mostWarned is about how many paths the tailer warns one by one.
+const mostWarned = 1000
+
 // warnOnce logs a warning about a path, unless one was logged before. It reports whether
 // it did.
 func (t *Tailer) warnOnce(path, text string) bool {
 	if t.skipped[path] {
+		return false
+	}
+	if len(t.skipped) >= mostWarned {
+		t.limited.Warn("skipped", "more files have trouble than are reported one by one; write narrower paths, or "+
+			"exclude", "reported", mostWarned, "path", path, "trouble", text)
 		return false
 	}
 	t.skipped[path] = true
@@ -111,6 +132,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 		f, err := t.open(c)
 		switch {
 		case isUnfit(err):
+			t.unfit[c.key] = versionOf(c.info)
 			t.refuse(c.path, err)
 			continue
 		case err != nil:

@@ -71,7 +71,7 @@ func (t *Tailer) siblings(dir string) *siblings {
 func (x *sibling) open(t *Tailer) *follower {
 	if x.f == nil && x.by == nil && !x.shut {
 		var err error
-		x.f, err = t.open(candidate{x.path, &Table{}, keyOf(x.info), x.info})
+		x.f, err = t.open(candidate{path: x.path, table: &Table{}, key: keyOf(x.info), info: x.info})
 		x.shut = err != nil
 	}
 	return cmp.Or(x.f, x.by)

@@ -100,7 +100,7 @@ func TestAbsenceBeginsAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := tl.open(candidate{filepath.Join(dir, "a.log"), &Table{}, keyOf(fi), fi})
+	f, err := tl.open(candidate{path: filepath.Join(dir, "a.log"), table: &Table{}, key: keyOf(fi), info: fi})
 	if err != nil {
 		t.Fatal(err)
 	}

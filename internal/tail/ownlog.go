@@ -23,7 +23,7 @@ func (t *Tailer) checkOwn(f *file, path string) error {
 		real = path
 	}
 	dir := filepath.Dir(real)
-	if sameDirectory(dir, t.State) {
+	if _, below := within(realPath(t.State), dir); below || sameDirectory(dir, t.State) {
 		return &unfit{"it is in this agent's own state directory"}
 	}
 	w, _ := t.session.last()
@@ -46,6 +46,13 @@ func (t *Tailer) checkOwn(f *file, path string) error {
 			"each line would be logged again"}
 	}
 	return nil
+}
+
+// IsLogOfCollector reports whether the locks beside a file say that it belongs to the log of some
+// collector.
+func IsLogOfCollector(path string) bool {
+	real := realPath(path)
+	return isMarked(wire.LockName(real), nil) || isMarked(wire.LockName(wire.LiveName(real)), nil)
 }
 
 func sameDirectory(a, b string) bool {

@@ -136,6 +136,7 @@ type counts struct {
 	truncated, replaced, unsure, unseen, doubled atomic.Uint64 // what became of files
 	vanished, missing, unfit, wide, closed       atomic.Uint64
 	refused, unfitLines                          atomic.Uint64
+	ignored, unclaimed                           atomic.Uint64 // of the last look
 }
 
 // Counts are the tailer's counters by name.
@@ -148,5 +149,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 		"unseen_files": c.unseen.Load(), "maybe_doubled_bytes": c.doubled.Load(),
 		"vanished_files": c.vanished.Load(), "missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(),
 		"wide_files": c.wide.Load(), "unfit_lines": c.unfitLines.Load(), "closed_idle_files": c.closed.Load(),
+		"ignored_files": c.ignored.Load(), "waiting_files": c.unclaimed.Load(),
 	}
 }

@@ -57,13 +57,14 @@ type lookout struct {
 	looked  bool                       // the first look is done
 	skipped map[string]bool            // paths that were reported
 	missing map[wire.StreamID]*absence // streams whose files cannot be found
+	unfit   map[fileKey]version        // files that were refused
 }
 
 func (t *Tailer) defaults() {
 	t.Settings.defaults()
 	t.index = newIndex()
 	t.lookout = lookout{limited: retry.NewLog(t.Log), skipped: make(map[string]bool),
-		missing: make(map[wire.StreamID]*absence)}
+		missing: make(map[wire.StreamID]*absence), unfit: make(map[fileKey]version)}
 	t.echoes, t.unpacking = make(map[fileKey]bool), make(chan struct{}, unpackAtOnce)
 	t.pool, t.descriptors = newPool(t.Memory), newDescriptors(t.Files, t.Log, &t.counts.closed)
 }
@@ -149,21 +150,25 @@ func (t *Tailer) saveStarts() {
 		if !table.FromEnd {
 			continue
 		}
-		for _, path := range t.match(table, &sight{dirs: make(map[string]bool)}) {
-			fi, err := os.Stat(path)
-			if err != nil || !fi.Mode().IsRegular() {
-				continue
-			}
-			f, err := t.open(candidate{path, table, keyOf(fi), fi})
-			if err != nil {
-				continue // the first look reports it
-			}
-			b := newLocalState()
-			b.Point = f.file.lastLineEnd()
-			t.positions.put(f.positionOf(wire.NewStreamID(), &b, 0))
-			f.file.close()
-		}
+		s := &sight{dirs: make(map[string]bool), alive: t.Alive, lived: time.Now()}
+		t.match(table, s, func(path string, _ *Table, _ int) { t.saveStart(path, table) })
 	}
+}
+
+// saveStart writes a saved position at the end of a file.
+func (t *Tailer) saveStart(path string, table *Table) {
+	fi, err := os.Stat(path)
+	if err != nil || !fi.Mode().IsRegular() {
+		return
+	}
+	f, err := t.open(candidate{path: path, table: table, key: keyOf(fi), info: fi})
+	if err != nil {
+		return // the first look reports it
+	}
+	defer f.file.close()
+	b := newLocalState()
+	b.Point = f.file.lastLineEnd()
+	t.positions.put(f.positionOf(wire.NewStreamID(), &b, 0))
 }
 
 // loop looks at the files again and again. Only polling is reliable. Where the kernel
