@@ -59,6 +59,13 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	defer close(done)
 	go a.reloadOnHangup(hangups, done, again) // ends by done
 	a.printStart(os.Stderr)
+	if a.shipper != nil {
+		beside, err := newSpooled(s, a.log)
+		if err != nil {
+			return err
+		}
+		a.inputs = append(a.inputs, beside)
+	}
 	if err := a.serveStatus(); err != nil {
 		return err
 	}
@@ -113,9 +120,7 @@ func newAgent(s *settings) (*agent, error) {
 		return nil, err
 	}
 	daemon.LimitMemory(64 << 20)
-	var level slog.Level
-	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
-	a := &agent{settings: s, log: daemon.Logger(level), started: time.Now()}
+	a := &agent{settings: s, log: s.logger(), started: time.Now()}
 	c := &s.Agent
 	if err := new(disk.Disk).MkdirAll(c.State, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)

@@ -20,9 +20,9 @@ import (
 
 // checkFiles reports the mistakes in the tables of files.
 func (s *settings) checkFiles() {
-	if len(s.Agent.File) == 0 && s.Agent.Journal == nil {
+	if len(s.Agent.File) == 0 && s.Agent.Journal == nil && s.Agent.Stdin == nil {
 		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"], "+
-			"or [agent.journal]")
+			"[agent.journal] or [agent.stdin]")
 	}
 	seen := make(map[string]string) // table by path
 	for i, f := range s.Agent.File {
@@ -72,7 +72,7 @@ func (s *settings) checkPath(at config.Table, p string, exclude []string, seen m
 
 func checkPattern(at config.Table, key, p string) {
 	if p == "-" {
-		at.Problem(key, "\"-\" (standard input) is not supported yet; use a file, or: nc HOST PORT")
+		at.Problem(key, "\"-\" (standard input) is no file: write [agent.stdin]")
 	} else if err := tail.CheckPattern(p); err != nil {
 		at.Problem(key, "%v", err)
 	}

@@ -17,11 +17,12 @@ import (
 type options struct {
 	config, to, id, state, ca, source string
 	json, noEnvironment               bool
+	wait                              time.Duration // for lines of standard input; < 0: not set
 }
 
 // Command is the command line of the program. Without a sub-command it runs.
 func Command() *cobra.Command {
-	o := &options{}
+	o := &options{wait: -1}
 	root := &cobra.Command{
 		Use:   "fanin-agent [flags] PATH...",
 		Short: "follow files and send their lines to a collector, each exactly once",
@@ -30,6 +31,11 @@ fanin-collector. A line counts as sent when the collector has committed it.
 
   fanin-agent --to 127.0.0.1:6789 /var/log/app.log '/var/log/nginx/*.log'
   fanin-agent --config /etc/fanin/agent.toml
+  app | fanin-agent --to 127.0.0.1:6789 -
+
+With -, it sends what it reads from standard input, and ends with 0 when all of it is
+committed. If that takes longer than --wait, it ends with 75: the lines are kept in its
+state, and the next run sends them.
 
 Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 configuration.`,
 		Args:          cobra.ArbitraryArgs,
@@ -49,11 +55,16 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 config
 		"udp:// or nats:// before it if needed; also FANIN_TO")
 	f.StringVar(&o.id, "id", os.Getenv("FANIN_ID"),
 		"the agent's `id`, by which the collector knows it (default: host name); also FANIN_ID")
-	f.StringVar(&o.state, "state", "", "keep the agent's state in this `directory`")
+	f.StringVar(&o.state, "state", os.Getenv("FANIN_STATE"),
+		"keep the agent's state in this `directory`; also FANIN_STATE")
 	f.StringVar(&o.ca, "ca", "", "with tls://: the `file` with the authority's certificates")
 	f.StringVar(&o.source, "source", "", "the `source` of the lines (default: the file's name without .log)")
-	run := &cobra.Command{Use: "run PATH...", Short: "follow files (the default)",
+	run := &cobra.Command{Use: "run PATH...", Short: "follow files, or read standard input (the default)",
 		RunE: func(c *cobra.Command, paths []string) error { return o.run(c, paths) }}
+	for _, c := range []*cobra.Command{root, run} {
+		c.Flags().Var(config.NewDuration(&o.wait), "wait", "at the end of standard input, give up when nothing was "+
+			"committed for this `duration` (default 30s)")
+	}
 	root.AddCommand(run, o.checkCommand(), o.sendCommand(), o.statusCommand())
 	return root
 }
@@ -68,6 +79,9 @@ func (o *options) run(c *cobra.Command, paths []string) error {
 	s, err := o.load(paths)
 	if err != nil {
 		return err
+	}
+	if s.onlyStdin() {
+		return s.readStdin(daemon.Terminated())
 	}
 	return run(daemon.Terminated(), s, o.loader(paths))
 }

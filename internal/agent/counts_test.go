@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fanin/internal/journal"
+	"fanin/internal/spool"
 	"fanin/internal/tail"
 )
 
@@ -19,6 +20,7 @@ func TestCountsDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	counts := new(tail.Tailer).Counts()
+	maps.Copy(counts, new(spool.Spool).Counts())
 	maps.Copy(counts, new(journal.Journal).Counts())
 	for _, m := range countRow.FindAllSubmatch(b, -1) {
 		name := string(m[1])

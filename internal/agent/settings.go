@@ -45,6 +45,7 @@ type agentTable struct {
 	NATS      natsTable         `toml:"nats"`
 	File      []fileTable       `toml:"file"`
 	Journal   *journalTable     `toml:"journal"`
+	Stdin     *stdinTable       `toml:"stdin"`
 	timings
 }
 
@@ -108,6 +109,9 @@ func defaults() *settings {
 // of both come in one error.
 func (o *options) load(paths []string) (*settings, error) {
 	s := defaults()
+	if slices.Contains(paths, standardInput) {
+		s.Agent.LogLevel = "warn" // as a part of a pipeline it says nothing while all is well
+	}
 	if o.config != "" {
 		file, err := config.Load(o.config, s, "collector")
 		if err != nil {
@@ -128,7 +132,7 @@ func (o *options) load(paths []string) (*settings, error) {
 		a.TLS = &tables.ClientTLS{CA: o.ca}
 	}
 	if len(paths) > 0 {
-		a.File = []fileTable{{Paths: paths, Source: o.source}}
+		o.setPaths(a, paths)
 	}
 	s.check()
 	if err := s.file.Err(); err != nil {
@@ -136,6 +140,36 @@ func (o *options) load(paths []string) (*settings, error) {
 	}
 	a.Host = cmp.Or(a.Host, s.defaultHost())
 	return s, nil
+}
+
+// standardInput is the argument that stands for it.
+const standardInput = "-"
+
+// setPaths sets what arguments name. Files replace those of the configuration, and standard
+// input replaces all of its sources: an agent may run that has these.
+func (o *options) setPaths(a *agentTable, paths []string) {
+	files := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == standardInput })
+	a.File = nil
+	if len(files) > 0 {
+		a.File = []fileTable{{Paths: files, Source: o.source}}
+	}
+	if len(files) == len(paths) {
+		return
+	}
+	a.Journal = nil
+	if a.Stdin == nil {
+		a.Stdin = new(stdinTable)
+	}
+	a.Stdin.Source = cmp.Or(o.source, a.Stdin.Source)
+	if o.wait >= 0 {
+		a.Stdin.Wait = (*config.Duration)(&o.wait)
+	}
+}
+
+// onlyStdin reports whether standard input is the only source.
+func (s *settings) onlyStdin() bool {
+	a := &s.Agent
+	return a.Stdin != nil && len(a.File) == 0 && a.Journal == nil
 }
 
 // defaultHost is the name of this host, or the agent's id where a collector would not accept
@@ -196,8 +230,23 @@ func (s *settings) check() {
 	at.DurationAtLeast("forget", &a.Forget, time.Minute)
 	s.checkNATS(at.Sub("nats"))
 	a.TLS.Check(at)
+	s.checkStdin(at.Sub("stdin"))
 	s.checkFiles()
 	s.checkJournal(at.Sub("journal"))
+}
+
+func (s *settings) checkStdin(at config.Table) {
+	t := s.Agent.Stdin
+	switch {
+	case t == nil:
+		return
+	case s.to.scheme == "udp":
+		at.Problem("", "lines of standard input are kept until they are acknowledged, and udp acknowledges nothing: "+
+			"write tcp:// or tls://")
+	case t.Source == wire.SourceNotice:
+		at.Problem("source", "source is %q, which is the collector's own name in the log: choose another", t.Source)
+	}
+	at.DurationAtLeast("wait", t.Wait, 0)
 }
 
 // checkTo reads the addresses: all of one kind, since they lead to one log.

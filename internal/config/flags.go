@@ -9,6 +9,10 @@ import (
 	"fanin/internal/units"
 )
 
+// NewDuration returns a flag's value: a duration, written as in a file. A negative one is
+// not set.
+func NewDuration(p *time.Duration) pflag.Value { return (*durationFlag)(p) }
+
 // DurationVar defines a flag for a duration, written as in a file: "5s", "2d".
 func DurationVar(f *pflag.FlagSet, p *time.Duration, name string, value time.Duration, usage string) {
 	*p = value
@@ -24,9 +28,9 @@ func (d *durationFlag) Set(text string) error {
 	return err
 }
 
-// String implements pflag.Value. Zero is not shown as a default.
+// String implements pflag.Value. Neither zero nor what is not set is shown as a default.
 func (d *durationFlag) String() string {
-	if *d == 0 {
+	if *d <= 0 {
 		return ""
 	}
 	return time.Duration(*d).String()

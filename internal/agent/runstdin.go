@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"fanin/internal/daemon"
+	"fanin/internal/wire"
+)
+
+// readStdin is the life of a process whose only source is standard input.
+func (s *settings) readStdin(ctx context.Context) error {
+	// The programs before it in the pipeline end it, by closing the pipe: not a terminal that
+	// is closed, nor a reader of its messages that is gone.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	daemon.LimitMemory(64 << 20)
+	j, err := newStdinJob(s, s.logger())
+	if err != nil {
+		return err
+	}
+	daemon.Notify("READY=1", "STATUS=reading standard input")
+	defer daemon.Notify("STOPPING=1")
+	return j.run(ctx, os.Stdin)
+}
+
+// logger writes to stderr.
+func (s *settings) logger() *slog.Logger {
+	var level slog.Level
+	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
+	return daemon.Logger(level)
+}
+
+// spooled is what an agent sends beside its files, each in a session of its own: standard
+// input, and what runs left. It implements sender.
+type spooled struct {
+	stdin  *stdinJob // nil: it is not read
+	others *adopter
+	log    *slog.Logger
+}
+
+func newSpooled(s *settings, log *slog.Logger) (x *spooled, err error) {
+	x = &spooled{others: newAdopter(s, log), log: log}
+	if s.Agent.Stdin != nil {
+		x.stdin, err = newStdinJob(s, log)
+	}
+	return x, err
+}
+
+// Welcome does nothing: the sessions have their own.
+func (x *spooled) Welcome(wire.Welcome, int) {}
+
+// run sends until ctx ends. What standard input leaves is taken up as that of any run.
+func (x *spooled) run(ctx context.Context) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { x.others.run(ctx) })
+	if x.stdin == nil {
+		return
+	}
+	if err := x.stdin.run(ctx, os.Stdin); err != nil {
+		x.log.Warn("standard input has ended; lines of it are not acknowledged yet", "err", err)
+		return
+	}
+	x.log.Info("standard input has ended, and all of its lines are acknowledged")
+}
+
+// live are the runs that are being sent.
+func (x *spooled) live() (all []*spooledRun) {
+	if x.stdin != nil {
+		all = append(all, x.stdin.own)
+	}
+	if r := x.others.current(); r != nil {
+		all = append(all, r)
+	}
+	return all
+}
+
+func (x *spooled) sources() (all []sourceStatus) {
+	for _, r := range x.live() {
+		all = append(all, r.status())
+	}
+	return all
+}
+
+func (x *spooled) counts() map[string]uint64 {
+	counts := x.others.counts()
+	for _, r := range x.live() {
+		for name, n := range r.spool.Counts() {
+			counts[name] += n
+		}
+	}
+	return counts
+}
