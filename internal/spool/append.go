@@ -74,9 +74,12 @@ func (s *Spool) add(ctx context.Context, r *record) error {
 	}
 }
 
-// hasRoomLocked reports whether n more bytes fit into the spool.
+// hasRoomLocked reports whether n more bytes fit into the spool. Anything fits into an empty
+// one.
 func (s *Spool) hasRoomLocked(n int) bool {
-	return s.sizeLocked()+int64(len(s.queue.records)+s.queue.writing+n) <= s.MaxBytes
+	used := s.sizeLocked() + int64(len(s.queue.records)+s.queue.writing)
+	headers := int64(2 * firstByte) // of segments that may be needed for what is not written yet
+	return used == 0 || used+headers+int64(n) <= s.MaxBytes
 }
 
 // sizeLocked returns how many bytes the segments have.
@@ -91,7 +94,8 @@ func (s *Spool) sizeLocked() (n int64) {
 func (s *Spool) reportFullLocked() {
 	if !s.full && s.WhenFull == Block {
 		s.limited.Warn("full", "the spool is full, so its source is not read until the collector has acknowledged "+
-			"more; raise agent.spool.max_bytes, or set when_full = \"drop_oldest\"", "dir", s.Dir, "max_bytes", s.MaxBytes)
+			"more; raise agent.spool.max_bytes, or set when_full = \"drop_oldest\"",
+			"dir", s.Dir, "max_bytes", s.MaxBytes)
 	}
 	s.full = true
 }

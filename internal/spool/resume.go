@@ -18,13 +18,13 @@ import (
 //	knows no stream     something       changed      begin at the start, skip to the place
 //
 // Segments never change. Only a machine that was set back while this process ran, together
-// with it, has other bytes in the live segment than those that were sent: its stream then
-// begins a new epoch at the place.
+// with it, has other bytes in one of this process's own segments than those that were sent:
+// its stream then begins a new epoch at the place.
 func (r *sender) resume(ctx context.Context) error {
 	s := r.s
 	id, _, _ := s.session.log()
 	s.mu.Lock()
-	local, end, sealed := s.place, r.g.size, r.g.sealed
+	local, end, ours := s.place, r.g.size, r.g.file != nil
 	s.mu.Unlock()
 	answer := r.answer
 	r.answer = nil
@@ -46,9 +46,10 @@ func (r *sender) resume(ctx context.Context) error {
 		return answer // it was ended meanwhile, and is opened by the next attempt
 	}
 	remote := place{spool: s.id, stream: r.stream, epoch: answer.Epoch, Point: answer.Point, log: id}
-	if !sealed && (remote.Offset > end || !r.holds(remote.Point)) {
+	if ours && (remote.Offset > end || !r.holds(remote.Point)) {
 		s.Log.Warn("the collector has other lines of this segment of the spool: this machine was set back to "+
-			"an earlier state; lines may be in the log twice", "path", r.g.path, "from", local.Offset, "was", remote.Offset)
+			"an earlier state; lines may be in the log twice",
+			"path", r.g.path, "from", local.Offset, "was", remote.Offset)
 		local.epoch, local.log = remote.epoch+1, id
 		if err := r.open(ctx, local); err != nil {
 			return err

@@ -36,6 +36,9 @@ func (s *Spool) list() error {
 		return fmt.Errorf("list the spool: %w", err)
 	}
 	for _, e := range entries { // by name, so by number
+		if strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), suffix+".new") {
+			s.Disk.Remove(filepath.Join(s.Dir, e.Name())) // a later start tries again
+		}
 		number, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), suffix), 10, 64)
 		if err != nil || e.Name() != name(number) || !e.Type().IsRegular() {
 			continue
@@ -49,6 +52,11 @@ func (s *Spool) list() error {
 		s.segments[0].begun = true // an earlier process may have sent something of it
 	}
 	return nil
+}
+
+// unfinished is the name of the file that becomes path when disk.WriteFile has written it.
+func unfinished(path string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
 }
 
 // found adds a segment of an earlier process.
@@ -93,8 +101,8 @@ func (s *Spool) putAside(g *segment, why error) error {
 	}
 	aside := g.path + ".damaged"
 	s.counts.damaged.Add(uint64(g.size))
-	s.Log.Error("a segment of the spool is damaged and was renamed; its lines are not sent",
-		"path", g.path, "aside", aside, "bytes", g.size, "err", why)
+	s.Log.Warn("a segment of the spool has no whole header and was renamed: it was not synced before a power "+
+		"cut, so that none of its lines were taken, or it is damaged", "path", g.path, "aside", aside, "bytes", g.size, "err", why)
 	if err := s.Disk.Rename(g.path, aside); err != nil {
 		return fmt.Errorf("rename a damaged segment of the spool: %w", err)
 	}

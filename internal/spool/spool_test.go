@@ -101,7 +101,7 @@ func checkClean(t *testing.T, s *Spool, m *appendertest.Memory) {
 			t.Errorf("a stream did not end: %+v", st)
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(s.Dir, "*"+suffix+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(s.Dir, "*"+suffix)); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
 }

@@ -305,6 +305,7 @@ func (w *writer) replaceByGap(g, before *segment) error {
 		}
 	}
 	if err != nil {
+		s.Disk.Remove(unfinished(g.path)) // else the next start does
 		return err
 	}
 	s.counts.droppedLines.Add(uint64(dropped.lines))
