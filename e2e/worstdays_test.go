@@ -73,5 +73,6 @@ func TestWorstDays(t *testing.T) {
 	f("Redis channel, overload", func() (*scenario.Result, error) { return p.RedisOverload(2) })
 	f("ZeroMQ SUB, overload", func() (*scenario.Result, error) { return p.ZMQOverload(2) })
 	f("ZeroMQ PUB, overload", func() (*scenario.Result, error) { return p.PubOverload(2) })
+	f("a journal, all killed", func() (*scenario.Result, error) { return p.JournalKills(12) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

@@ -58,7 +58,7 @@ func isTime(line []byte) bool {
 
 func isName(name []byte) bool {
 	for _, c := range name {
-		ok := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || bytes.IndexByte([]byte("._/-:"), c) >= 0
+		ok := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || bytes.IndexByte([]byte("._/-:[]"), c) >= 0
 		if !ok {
 			return false
 		}

@@ -70,6 +70,7 @@ func trials(kills, cuts int) []trial {
 		{"hand-out", kills * 8, (*scenario.Programs).HandOut},
 		{"redis-out", kills / 2, (*scenario.Programs).RedisOut},
 		{"redis-in", kills / 2, (*scenario.Programs).RedisIn},
+		{"journal", kills, (*scenario.Programs).JournalKills},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}
