@@ -92,11 +92,7 @@ func openRun(s *settings, log *slog.Logger, dir string) (*spooledRun, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, fs.ErrNotExist)
 	}
 	r := &spooledRun{dir: dir, lock: lock, met: make(chan struct{})}
-	c := &s.Agent
-	r.spool, err = spool.Open(spool.Settings{
-		Dir: filepath.Join(dir, "spool"), Agent: c.ID, Source: c.Stdin.source(), MaxLine: int(c.MaxLine),
-		BatchBytes: int(c.BatchSize), Log: log,
-	})
+	r.spool, err = spool.Open(s.spool(filepath.Join(dir, "spool"), s.Agent.Stdin.source(), log))
 	if err != nil {
 		lock.Close()
 		return nil, err

@@ -17,6 +17,7 @@ import (
 	"fanin/internal/config/tables"
 	"fanin/internal/daemon"
 	"fanin/internal/natsconn"
+	"fanin/internal/spool"
 	"fanin/internal/tail"
 	"fanin/internal/wire"
 )
@@ -46,6 +47,7 @@ type agentTable struct {
 	File      []fileTable       `toml:"file"`
 	Journal   *journalTable     `toml:"journal"`
 	Stdin     *stdinTable       `toml:"stdin"`
+	Spool     spoolTable        `toml:"spool"`
 	timings
 }
 
@@ -95,6 +97,7 @@ func defaults() *settings {
 	return &settings{Agent: agentTable{
 		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, MaxFiles: 100_000,
 		LogLevel: "info",
+		Spool:    spoolTable{MaxBytes: 1 << 30, WhenFull: string(spool.Block)},
 		NATS:     natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
 		timings: timings{
 			Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second),
@@ -231,6 +234,7 @@ func (s *settings) check() {
 	s.checkNATS(at.Sub("nats"))
 	a.TLS.Check(at)
 	s.checkStdin(at.Sub("stdin"))
+	s.checkSpool(at.Sub("spool"))
 	s.checkFiles()
 	s.checkJournal(at.Sub("journal"))
 }

@@ -1,0 +1,29 @@
+package agent
+
+import (
+	"log/slog"
+
+	"fanin/internal/config"
+	"fanin/internal/spool"
+)
+
+// spoolTable is [agent.spool]: the bound on each spool.
+type spoolTable struct {
+	MaxBytes config.Size `toml:"max_bytes"`
+	WhenFull string      `toml:"when_full"`
+}
+
+func (s *settings) checkSpool(at config.Table) {
+	t := &s.Agent.Spool
+	at.SizeBetween("max_bytes", &t.MaxBytes, 16<<20, 1<<50)
+	at.OneOf("when_full", t.WhenFull, string(spool.Block), string(spool.DropOldest))
+}
+
+// spool are the settings of a spool.
+func (s *settings) spool(dir, source string, log *slog.Logger) spool.Settings {
+	c := &s.Agent
+	return spool.Settings{
+		Dir: dir, Agent: c.ID, Source: source, MaxBytes: int64(c.Spool.MaxBytes),
+		WhenFull: spool.Policy(c.Spool.WhenFull), MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Log: log,
+	}
+}
