@@ -20,7 +20,7 @@ import (
 
 // checkFiles reports the mistakes in the tables of files.
 func (s *settings) checkFiles() {
-	if len(s.Agent.File) == 0 && s.Agent.Journal == nil && s.Agent.Stdin == nil {
+	if len(s.Agent.File) == 0 && s.Agent.Journal == nil && s.Agent.Stdin == nil && !s.sends {
 		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"], "+
 			"[agent.journal] or [agent.stdin]")
 	}

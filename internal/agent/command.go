@@ -3,7 +3,10 @@
 package agent
 
 import (
+	"cmp"
+	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +19,7 @@ import (
 // options are the flags.
 type options struct {
 	config, to, id, state, ca, source string
-	json, noEnvironment               bool
+	json, noEnvironment, sends        bool
 	wait                              time.Duration // for lines of standard input; < 0: not set
 }
 
@@ -37,7 +40,7 @@ With -, it sends what it reads from standard input, and ends with 0 when all of 
 committed. If that takes longer than --wait, it ends with 75: the lines are kept in its
 state, and the next run sends them.
 
-Exit codes: 0 ok, 1 failure, 64 usage, 69 not reachable, 75 try later, 78 configuration.`,
+Exit codes: 0 ok, 1 failure, 64 usage, 65 damaged data, 69 not reachable, 75 try later, 78 configuration.`,
 		Args:          cobra.ArbitraryArgs,
 		Version:       daemon.Version("fanin-agent"),
 		SilenceErrors: true,
@@ -113,33 +116,56 @@ func (o *options) checkCommand() *cobra.Command {
 }
 
 func (o *options) sendCommand() *cobra.Command {
-	var wait time.Duration
-	c := &cobra.Command{Use: "send --to HOST:PORT FILE...",
+	job := new(sendJob)
+	c := &cobra.Command{Use: "send --to HOST:PORT FILE|DIRECTORY...",
 		Short: "send whole files once, and return when every byte is committed",
 		Long: `Sends files as they are now, and exits with 0 when every byte of all of them is
 committed. A last line without a newline counts as a line. Bytes that an earlier send has
-sent are not sent again. A file with several names is sent once.`,
+sent are not sent again. A file with several names is sent once.
+
+Of a directory, all files in it and below it are sent, except for those whose names begin
+with a dot and those that are no logs; it prints which. Of files that gzip or zstd
+compressed, the text is sent, without storing it. Files are begun in the order of their
+modification times, several at a time.
+
+A damaged archive is sent up to the damage, and the exit code is then 65.
+
+With - alone, it sends standard input, as fanin-agent - does.`,
 		RunE: func(c *cobra.Command, paths []string) error {
 			if len(paths) == 0 || o.to == "" && o.config == "" {
 				return daemon.Exitf(daemon.ExitUsage, "no collector or no files: send --to HOST:PORT FILE...")
 			}
-			list, err := newSendJob(paths)
-			if err != nil {
-				return err
+			if slices.Equal(paths, []string{standardInput}) {
+				if c.Flags().Changed("wait") {
+					o.wait = job.patience
+				}
+				return o.run(c, paths)
 			}
-			s, err := o.load(list.patterns())
-			if err != nil {
-				return err
-			}
-			list.patience, list.greeting = wait, wait
 			if !c.Flags().Changed("wait") {
-				list.greeting = 5 * time.Second
+				job.greeting = 5 * time.Second
 			}
-			return list.send(daemon.Terminated(), s)
+			return o.send(job, paths, c.OutOrStdout())
 		}}
-	config.DurationVar(c.Flags(), &wait, "wait", time.Minute, "give up when nothing was committed for this "+
+	config.DurationVar(c.Flags(), &job.patience, "wait", time.Minute, "give up when nothing was committed for this "+
 		"`duration` (if the flag is not set, also after 5s without a first answer)")
+	c.Flags().BoolVar(&job.json, "json", false, "print the result as JSON")
 	return c
+}
+
+// send sends files and directories.
+func (o *options) send(job *sendJob, paths []string, stdout io.Writer) error {
+	list, err := listFiles(paths)
+	if err != nil {
+		return err
+	}
+	o.sends = true
+	s, err := o.load(nil)
+	if err != nil {
+		return err
+	}
+	job.source = o.source
+	job.sendList, job.greeting = list, cmp.Or(job.greeting, job.patience)
+	return job.send(daemon.Terminated(), s, stdout)
 }
 
 func (o *options) statusCommand() *cobra.Command {

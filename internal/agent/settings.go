@@ -28,6 +28,7 @@ type settings struct {
 	Agent agentTable `toml:"agent"`
 	file  *config.File
 	to    target
+	sends bool // files are named by the arguments of send
 }
 
 type agentTable struct {
@@ -115,6 +116,7 @@ func (o *options) load(paths []string) (*settings, error) {
 	if slices.Contains(paths, standardInput) {
 		s.Agent.LogLevel = "warn" // as a part of a pipeline it says nothing while all is well
 	}
+	s.sends = o.sends
 	if o.config != "" {
 		file, err := config.Load(o.config, s, "collector")
 		if err != nil {

@@ -25,6 +25,7 @@ const (
 	ExitOK          = 0
 	ExitFailure     = 1
 	ExitUsage       = 64
+	ExitData        = 65
 	ExitUnreachable = 69
 	ExitLater       = 75
 	ExitConfig      = 78

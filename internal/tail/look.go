@@ -136,10 +136,12 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 			t.refuse(c.path, err)
 			continue
 		case err != nil:
+			t.noteRefusal(c.path, err.Error())
 			t.warnOnce(c.path, "cannot be followed: "+err.Error())
 			continue
 		}
 		delete(t.skipped, c.path)
+		t.noteRefusal(c.path, "")
 		fresh = append(fresh, f)
 	}
 	if len(fresh) == 0 {

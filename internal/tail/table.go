@@ -3,6 +3,7 @@ package tail
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"fanin/internal/tail/decode"
@@ -30,10 +31,9 @@ var packed = []string{".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"}
 func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
 
 // Excludes reports whether a file is not followed although a pattern names it.
-func (table *Table) Excludes(path string) bool {
-	if Packed(path) {
-		return true
-	}
+func (table *Table) Excludes(path string) bool { return Packed(path) || table.excludes(path) }
+
+func (table *Table) excludes(path string) bool {
 	return slices.ContainsFunc(table.Exclude, func(pattern string) bool {
 		return Matches(pattern, path) || Matches(pattern, filepath.Base(path))
 	})
@@ -48,6 +48,14 @@ func (table *Table) names(path string) bool {
 func (table *Table) lists(path string) bool {
 	_, found := slices.BinarySearch(table.Files, path)
 	return found
+}
+
+// Names reports whether the patterns name path, or did before it was compressed.
+func (table *Table) Names(path string) bool {
+	if Packed(path) {
+		path = strings.TrimSuffix(path, filepath.Ext(path))
+	}
+	return table.names(path) && !table.excludes(path)
 }
 
 // names reports whether a table names path.

@@ -44,10 +44,11 @@ type Tailer struct {
 
 	mu sync.Mutex
 	index
-	positions *savedPositions
-	reused    []reused
-	echoes    map[fileKey]bool // files that grew only when their own lines were sent
-	lost      []Lost           // by the stop
+	positions  *savedPositions
+	reused     []reused
+	echoes     map[fileKey]bool  // files that grew only when their own lines were sent
+	lost       []Lost            // by the stop
+	unfollowed map[string]string // why files are not followed, by path
 }
 
 // lookout is what the search for files remembers. It belongs to Run's goroutine.

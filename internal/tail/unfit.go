@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 )
@@ -27,19 +28,37 @@ var formats = []struct{ magic, what string }{
 // empty file nothing is known.
 func (f *file) checkFit(path string) error {
 	head := f.head(headSize)
-	for _, x := range formats {
-		if bytes.HasPrefix(head, []byte(x.magic)) && !startsText(head) {
-			return &unfit{"its content is " + x.what + ", not lines of text"}
-		}
-	}
-	if bytes.IndexByte(head, 0) >= 0 && slices.Contains(databases, filepath.Base(path)) {
-		return &unfit{"it is a database of logins, not lines of text"}
+	if err := CheckHead(path, head); err != nil {
+		return err
 	}
 	if len(head) > 0 && f.size() == 0 {
 		return errMadeUp
 	}
 	return nil
 }
+
+// HeadSize is how many first bytes of a file decide whether it is a log.
+const HeadSize = headSize
+
+// CheckHead refuses a file that is not a log, by its first bytes, HeadSize of them if there
+// are as many.
+func CheckHead(path string, head []byte) error {
+	for _, x := range formats {
+		if bytes.HasPrefix(head, []byte(x.magic)) && !startsText(head) {
+			return &unfit{"its content is " + x.what + ", not lines of text"}
+		}
+	}
+	if len(head) > tarMagic && bytes.HasPrefix(head[tarMagic:], []byte("ustar")) {
+		return &unfit{"its content is a tar archive of files, not lines of text: unpack it first"}
+	}
+	if bytes.IndexByte(head, 0) >= 0 && slices.Contains(databases, filepath.Base(path)) {
+		return &unfit{"it is a database of logins, not lines of text"}
+	}
+	return nil
+}
+
+// tarMagic is where the header of a tar archive has its magic (POSIX ustar).
+const tarMagic = 257
 
 // startsText reports whether the magic number may be the beginning of a line after all.
 func startsText(head []byte) bool {
@@ -53,9 +72,29 @@ var errMadeUp = &unfit{"its size is 0, yet it can be read: its content is genera
 
 // refuse reports once that a file is not followed, and why.
 func (t *Tailer) refuse(path string, err error) {
+	t.noteRefusal(path, err.Error())
 	if t.warnOnce(path, fmt.Sprintf("not followed: %v", err)) {
 		t.counts.unfit.Add(1)
 	}
+}
+
+// noteRefusal notes why a file is not followed; "": it is.
+func (t *Tailer) noteRefusal(path, reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.unfollowed == nil {
+		t.unfollowed = make(map[string]string)
+	}
+	if t.unfollowed[path] = reason; reason == "" {
+		delete(t.unfollowed, path)
+	}
+}
+
+// Unfollowed returns why files are not followed that a table names, by path.
+func (t *Tailer) Unfollowed() map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.unfollowed)
 }
 
 func isUnfit(err error) bool {

@@ -193,7 +193,9 @@ func (r *Reader) explain(err error) error {
 	case errors.Is(err, zstd.ErrUnknownDictionary):
 		err = errors.New("it was compressed with a dictionary; unpack it first: zstd -d -D DICTIONARY")
 	case errors.Is(err, gzip.ErrChecksum), errors.Is(err, zstd.ErrCRCMismatch):
-		err = errors.New("its content does not have its checksum")
+		err = errors.New("its content does not have its checksum, so some of its lines may be wrong")
+	default:
+		err = fmt.Errorf("its content is corrupt, so the last lines before that may be wrong: %w", err)
 	}
 	return &Damage{Err: err}
 }
