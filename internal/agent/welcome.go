@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"fanin/internal/tail"
 	"fanin/internal/wire"
 )
 
@@ -22,15 +23,9 @@ func (a *agent) welcomed(w wire.Welcome, maxText int) {
 			s.Welcome(w, maxText)
 		}
 	}
-	w.Streams = slices.DeleteFunc(slices.Clone(w.Streams), func(s wire.StreamState) bool { return !ofFile(s.Identity) })
+	w.Streams = slices.DeleteFunc(slices.Clone(w.Streams), func(s wire.StreamState) bool { return !tail.Owns(s.Identity) })
 	a.tailer.Welcome(w, maxText)
 }
-
-// lastFile is the largest first byte of the identity of a file's stream. Streams of other
-// sources have larger ones.
-const lastFile = 2
-
-func ofFile(identity []byte) bool { return len(identity) == 0 || identity[0] <= lastFile }
 
 // sendInputs runs all inputs that send by themselves until ctx ends; wait waits for their ends.
 func (a *agent) sendInputs(ctx context.Context) (wait func()) {

@@ -161,8 +161,17 @@ type archiveIdentity struct {
 	path    string
 }
 
-// archiveKind is the first byte of the identity of an archive; those of files are versions.
-const archiveKind = 5
+// The first byte of an identity says what the source of a stream is. Those of other sources
+// than files and archives are in the packages that send them.
+const (
+	lastFileKind = 2 // of files: the version of the identity
+	archiveKind  = 5
+)
+
+// Owns reports whether a stream is one of a file or an archive, by its identity.
+func Owns(identity []byte) bool {
+	return len(identity) == 0 || identity[0] <= lastFileKind || identity[0] == archiveKind
+}
 
 func (id *archiveIdentity) append(dst []byte) []byte {
 	damaged := byte(0)
