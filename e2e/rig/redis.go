@@ -12,6 +12,7 @@ import (
 
 	"fanin/internal/freeport"
 	"fanin/internal/redisconn"
+	"fanin/internal/redistest"
 )
 
 // ErrNoRedis says that there is no redis-server.
@@ -22,6 +23,7 @@ var ErrNoRedis = errors.New("redis-server is not installed: make setup")
 type Redis struct {
 	Process
 	URL string
+	dir string
 }
 
 // NewRedis makes a server. The settings are lines of its configuration, such as
@@ -41,11 +43,15 @@ func NewRedis(dir string, settings ...string) (*Redis, error) {
 	if err := os.WriteFile(config, []byte(strings.Join(lines, "\n")+"\n"), 0o640); err != nil {
 		return nil, err
 	}
-	return &Redis{Process: Process{Path: program, Args: []string{config}}, URL: fmt.Sprintf("redis://127.0.0.1:%d", port)}, nil
+	return &Redis{Process: Process{Path: program, Args: []string{config}}, URL: fmt.Sprintf("redis://127.0.0.1:%d", port), dir: dir}, nil
 }
 
-// Start starts the server and waits until it has its data and answers.
+// Start starts the server, for the first time or after a kill, and waits until it has its data
+// and answers.
 func (r *Redis) Start() error {
+	if err := redistest.RepairAOF(r.dir); err != nil {
+		return err
+	}
 	if err := r.Process.Start(); err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ func (s *Server) Set(settings ...string) { s.args = append(s.args, settings...) 
 // Launch starts the server, for the first time or again, and does not wait until it serves.
 func (s *Server) Launch() {
 	s.t.Helper()
+	if err := RepairAOF(s.dir); err != nil {
+		s.t.Fatal(err)
+	}
 	path := filepath.Join(s.dir, "redis.conf")
 	if err := os.WriteFile(path, []byte(strings.Join(s.args, "\n")+"\n"), 0o600); err != nil {
 		s.t.Fatal(err)
