@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func (a *agent) stopped() {
 }
 
 func newAgent(s *settings) (*agent, error) {
-	if err := s.checkPaths(); err != nil {
+	if err := cmp.Or(s.checkPaths(), s.checkJournalctl(true)); err != nil {
 		return nil, err
 	}
 	daemon.LimitMemory(64 << 20)

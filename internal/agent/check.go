@@ -120,7 +120,7 @@ func toThisMachine(to string) bool {
 // purpose.
 func (s *settings) checkPaths() error {
 	state := s.Agent.State
-	problems := []error{disk.Directory(state), s.checkJournalctl()}
+	problems := []error{disk.Directory(state)}
 	if socket := filepath.Join(state, controlName); len(socket) > maxSocket {
 		problems = append(problems, fmt.Errorf("the control socket %s cannot be opened: the path has %d bytes and "+
 			"sockets allow %d; set a shorter agent.state", socket, len(socket), maxSocket))
@@ -151,7 +151,7 @@ const maxSocket = 107
 // checkEnvironment tries everything that the settings name, and prints what it finds. What
 // it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(w io.Writer) error {
-	problems := []error{s.checkPaths(), s.checkState()}
+	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState()}
 	problems = append(problems, s.checkFound(w)...)
 	problems = append(problems, s.checkReach()...)
 	if err := errors.Join(problems...); err != nil {

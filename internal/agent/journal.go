@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fanin/internal/config"
+	"fanin/internal/daemon"
 	"fanin/internal/journal"
 	"fanin/internal/wire"
 )
@@ -42,15 +43,17 @@ func (s *settings) checkJournal(at config.Table) {
 	}
 }
 
-// checkJournalctl tries journalctl.
-func (s *settings) checkJournalctl() error {
+// checkJournalctl tries journalctl. When the agent starts, only what does not go away by itself
+// counts: everything else is retried.
+func (s *settings) checkJournalctl(starting bool) error {
 	if s.Agent.Journal == nil {
 		return nil
 	}
-	if err := journal.Check(context.Background()); err != nil {
-		return fmt.Errorf("agent.journal: %w", err)
+	err := journal.Check(context.Background())
+	if err == nil || starting && !errors.Is(err, journal.ErrUnusable) {
+		return nil
 	}
-	return nil
+	return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("agent.journal: %w", err)}
 }
 
 // journalInput is the journal as a source of lines.

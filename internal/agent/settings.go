@@ -154,14 +154,13 @@ const standardInput = "-"
 // input replaces all of its sources: an agent may run that has these.
 func (o *options) setPaths(a *agentTable, paths []string) {
 	files := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == standardInput })
-	a.File = nil
+	a.File, a.Journal = nil, nil
 	if len(files) > 0 {
 		a.File = []fileTable{{Paths: files, Source: o.source}}
 	}
 	if len(files) == len(paths) {
 		return
 	}
-	a.Journal = nil
 	if a.Stdin == nil {
 		a.Stdin = new(stdinTable)
 	}

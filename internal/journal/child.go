@@ -100,11 +100,14 @@ const program = "journalctl"
 // oldest is the oldest release of systemd whose journalctl is used: it has --output-fields.
 const oldest = 239
 
+// ErrUnusable is matched by errors of Check that do not go away by themselves.
+var ErrUnusable = errors.New("the journal cannot be read")
+
 var (
-	errMissing = errors.New("there is no journalctl in PATH: it is part of systemd, and reads all formats of journal " +
-		"files. On a host, install systemd, or remove [agent.journal]. The container image has none: use an image " +
-		"with systemd, such as one of a distribution, with this agent in it (docs/kubernetes.md)")
-	errOld = fmt.Errorf("want systemd %d or later: use a newer journalctl, or remove [agent.journal]", oldest)
+	errMissing = fmt.Errorf("%w: there is no journalctl in PATH. It is part of systemd: install it; or, in a "+
+		"container, use an image that has it (docs/kubernetes.md); or remove [agent.journal]", ErrUnusable)
+	errOld = fmt.Errorf("%w: want journalctl of systemd %d or later: use a newer one, or remove [agent.journal]",
+		ErrUnusable, oldest)
 )
 
 // Check returns why the journalctl of this machine cannot be used.
@@ -123,7 +126,7 @@ func Check(ctx context.Context) error {
 	}
 	words := strings.Fields(string(out[:min(len(out), 200)]))
 	if len(words) < 2 || words[0] != "systemd" {
-		return fmt.Errorf("%s --version printed %.80q: it is not the journalctl of systemd", path, out)
+		return fmt.Errorf("%w: %s --version printed %.80q: it is not the journalctl of systemd", ErrUnusable, path, out)
 	}
 	digits := words[1]
 	if end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {

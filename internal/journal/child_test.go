@@ -53,12 +53,12 @@ func TestCheck(t *testing.T) {
 	for script, want := range map[string]string{
 		"":                               "",
 		"echo systemd 255.4-1ubuntu8":    "",
-		"echo systemd 219":               "want systemd 239 or later",
+		"echo systemd 219":               "want journalctl of systemd 239 or later",
 		"echo systemd 256~rc3":           "",
 		"echo busybox":                   "not the journalctl of systemd",
 		"printf '\\000\\377'":            "not the journalctl of systemd",
 		"echo broken >&2; exit 3":        "exit status 3",
-		"echo systemd x":                 "want systemd 239 or later",
+		"echo systemd x":                 "want journalctl of systemd 239 or later",
 		"kill -9 $$":                     "killed",
 		"yes systemd 252 | head -c 9000": "",
 	} {
