@@ -5,9 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // SIGHUP ends no agent. It says what a changed configuration takes.
@@ -25,13 +30,89 @@ func TestAgentSurvivesHangup(t *testing.T) {
 	a.wait("^state ")
 	for _, step := range []struct{ more, says string }{
 		{"", "SIGHUP: the configuration is unchanged"},
-		{"max_line = \"64KiB\"", "SIGHUP: the configuration has changed"},
+		{"max_line = \"64KiB\"", "SIGHUP: nothing was changed, because some changes need a restart.* restart_for=agent.max_line"},
+		{"log_level = \"debug\"", "SIGHUP: the new configuration is in force.* changed=agent.log_level"},
+		{"", "SIGHUP: the new configuration is in force"},
 		{"max_line = 3", "SIGHUP: the configuration has mistakes"},
 		{"", "SIGHUP: the configuration is unchanged"},
 	} {
 		write(step.more)
 		a.Process.Signal(syscall.SIGHUP)
 		a.wait(step.says)
+	}
+	a.stop()
+}
+
+// Lines that are written while the configuration is reloaded a hundred times, with tables that come,
+// go and change, good and bad, are in the log once each, in order.
+func TestAgentReloads(t *testing.T) {
+	const reloads = 100
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"), "--out", at("all"), "--listen", "127.0.0.1:0"))
+	address := c.wait("^listening (?:tcp )?(127.*)")
+	configure := func(agent, files string) {
+		text := fmt.Sprintf("[agent]\nid = \"a\"\nstate = %q\nto = [\"tcp://%s\"]\n%s\n%s\n", at("state"), address, agent, strings.ReplaceAll(files, "DIR", dir))
+		if err := os.WriteFile(at("agent.toml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := "[[agent.file]]\npaths = [\"DIR/**/*.log\"]"
+	sets := []struct{ agent, files, says string }{
+		{"", all, "in force|unchanged"}, {"", "[[agent.file]]\npaths = [\"DIR/a.log\"]", "in force|unchanged"}, {"", "[[agent.file]]\npaths = [\"DIR/none\"]", "in force|unchanged"},
+		{"", all + "\nsource = \"x-{name}\"", "in force|unchanged"}, {"", "[[agent.file]]\npaths = [\"DIR/{b,c/*}.log\"]", "in force|unchanged"},
+		{"", "[[agent.file]]\npaths = [", "has mistakes"}, {"max_line = \"64KiB\"", all, "need a restart"},
+	}
+	configure("", all)
+	a := start(t, exec.Command(filepath.Join(programDir(t), "fanin-agent"), "--config", at("agent.toml")))
+	a.wait("^state ")
+	if err := os.Mkdir(at("c"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	written := make([]int, 3)
+	for i, name := range []string{"a.log", "b.log", "c/c.log"} {
+		writers.Go(func() { // ends by stop
+			for ; ; written[i]++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(2 * time.Millisecond):
+					appendFile(t, at(name), fmt.Sprintf("line %d of %d\n", written[i], i))
+				}
+			}
+		})
+	}
+	for i := range reloads {
+		set := sets[(i*5+i/7)%len(sets)]
+		configure(set.agent, set.files)
+		a.Process.Signal(syscall.SIGHUP)
+		a.wait("SIGHUP: .*(" + set.says + ")")
+	}
+	close(stop)
+	writers.Wait()
+	configure("", all)
+	a.Process.Signal(syscall.SIGHUP)
+	a.wait("SIGHUP: .*(in force|unchanged)")
+	for i, n := range written {
+		awaitLine(t, at("all"), fmt.Sprintf(" line %d of %d\n", n-1, i))
+	}
+	b, err := os.ReadFile(at("all"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make([]int, len(written))
+	for _, m := range regexp.MustCompile(`line (\d+) of (\d)\n`).FindAllStringSubmatch(string(b), -1) {
+		n, _ := strconv.Atoi(m[1])
+		i, _ := strconv.Atoi(m[2])
+		if n != next[i] {
+			t.Fatalf("line %d of %d comes where %d belongs", n, i, next[i])
+		}
+		next[i]++
+	}
+	if !slices.Equal(next, written) {
+		t.Errorf("%v lines are in the log, and %v were written", next, written)
 	}
 	a.stop()
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +33,7 @@ import (
 type agent struct {
 	settings *settings
 	log      *slog.Logger
+	level    *slog.LevelVar // of log
 	tailer   *tail.Tailer
 	inputs   []input // beside the tailer
 	shipper  shipper // nil over udp
@@ -81,32 +81,6 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	return err
 }
 
-// reloadOnHangup reads the configuration again at each SIGHUP, until done.
-func (a *agent) reloadOnHangup(hangups <-chan os.Signal, done <-chan struct{}, again func() (*settings, error)) {
-	for {
-		select {
-		case <-done:
-			return
-		case <-hangups:
-			a.reload(again)
-		}
-	}
-}
-
-// reload reports what has changed in the configuration. Certificates are read again by
-// themselves; everything else needs a restart.
-func (a *agent) reload(again func() (*settings, error)) {
-	switch s, err := again(); {
-	case err != nil:
-		a.log.Error("SIGHUP: the configuration has mistakes; the agent continues with the old one", "err", err)
-	case !reflect.DeepEqual(s.Agent, a.settings.Agent):
-		a.log.Warn("SIGHUP: the configuration has changed; restart the agent to use it, until then it continues " +
-			"with the old one")
-	default:
-		a.log.Info("SIGHUP: the configuration is unchanged; new certificates are used from the next connection on")
-	}
-}
-
 // stopped logs what became of the lines.
 func (a *agent) stopped() {
 	text := "stopped; lines that were not acknowledged stay in their files, and the next start sends them"
@@ -121,7 +95,9 @@ func newAgent(s *settings) (*agent, error) {
 		return nil, err
 	}
 	daemon.LimitMemory(64 << 20)
-	a := &agent{settings: s, log: s.logger(), started: time.Now()}
+	level := new(slog.LevelVar)
+	level.Set(s.level())
+	a := &agent{settings: s, log: daemon.Logger(level), level: level, started: time.Now()}
 	c := &s.Agent
 	if err := new(disk.Disk).MkdirAll(c.State, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)

@@ -28,11 +28,7 @@ func (s *settings) readStdin(ctx context.Context) error {
 }
 
 // logger writes to stderr.
-func (s *settings) logger() *slog.Logger {
-	var level slog.Level
-	level.UnmarshalText([]byte(s.Agent.LogLevel)) // checked
-	return daemon.Logger(level)
-}
+func (s *settings) logger() *slog.Logger { return daemon.Logger(s.level()) }
 
 // spooled is what an agent sends beside its files, each in a session of its own: standard
 // input, and what runs left. It implements sender.

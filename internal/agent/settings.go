@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -330,11 +331,18 @@ func (s *settings) login() natsconn.Login {
 	return s.Agent.NATS.Login(strings.Join(s.to.addrs, ","))
 }
 
+// reading is a text that differs where files are read in another way.
+func (f fileTable) reading() string {
+	f.Paths, f.Exclude, f.IgnoreOlder, f.From = nil, nil, 0, ""
+	b, _ := json.Marshal(f) // strings and numbers: this cannot fail
+	return string(b)
+}
+
 // files are the tables of files to follow.
 func (s *settings) files() (all []tail.Table) {
 	for _, f := range s.Agent.File {
 		t := tail.Table{Exclude: f.Exclude, IgnoreOlder: time.Duration(f.IgnoreOlder), FromEnd: f.From == "end",
-			Source: f.Source, SyncSource: f.SyncSource}
+			Source: f.Source, SyncSource: f.SyncSource, Settings: f.reading()}
 		for _, p := range f.Paths {
 			if abs, err := filepath.Abs(p); err == nil {
 				p = abs

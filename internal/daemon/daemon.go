@@ -152,7 +152,7 @@ func LimitMemory(limit int64) {
 
 // Logger writes to stderr: with the journal's priorities under systemd, else as
 // plain text.
-func Logger(level slog.Level) *slog.Logger {
+func Logger(level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if os.Getenv("JOURNAL_STREAM") != "" {
 		options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {

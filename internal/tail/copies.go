@@ -173,7 +173,8 @@ func (t *Tailer) findCopy(f *follower, sent wire.Point) *follower {
 		own := g == nil
 		if own {
 			var err error
-			if g, err = t.open(candidate{path: c.path, table: f.table, key: key, info: c.info}); err != nil {
+			c.table = t.tableOf(f.label())
+			if g, err = t.open(c); err != nil {
 				continue
 			}
 			g.visible, g.maybeCopy, g.source = t.names(c.path), true, f.source

@@ -40,13 +40,13 @@ func (v version) same(fi fs.FileInfo) bool {
 	return v.size == fi.Size() && v.modified.Equal(fi.ModTime()) && time.Since(v.seen) < refusedAgain
 }
 
-func (t *Tailer) newFinding() *finding {
+func (t *Tailer) newFinding(tables []Table) *finding {
 	f := &finding{t: t, began: time.Now(), found: make(map[fileKey]candidate), unfit: make(map[fileKey]version),
 		tables: make(map[*Table]int)}
 	rank := 0
-	for i := range t.Tables {
-		f.tables[&t.Tables[i]] = rank
-		rank += 1 + len(t.Tables[i].Paths)
+	for i := range tables {
+		f.tables[&tables[i]] = rank
+		rank += 1 + len(tables[i].Paths)
 	}
 	return f
 }

@@ -32,6 +32,7 @@ type follower struct {
 	place progress
 	sighting
 	succession
+	settlement
 	report report
 
 	reading   reading
@@ -95,6 +96,7 @@ func (f *follower) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.attempts.progressed = false
 		met := f.t.session.nextWelcome()
+		f.adopt()
 		err := f.attempt(ctx)
 		if f.attempts.progressed {
 			p.failed.Reset()
@@ -103,9 +105,14 @@ func (f *follower) follow(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errReleased), errors.Is(err, errDone) && f.keepsStream():
+			f.t.Log.Info("no table names the file any more; its lines are acknowledged, and it is let go",
+				"path", f.path, "offset", f.place.local.Offset)
+			return
 		case errors.Is(err, errDone):
 			f.end(ctx)
 			return
+		case errors.Is(err, errReloaded): // the next attempt adopts the table
 		case isUnfit(err):
 			return // the next look reports it
 		case errors.Is(err, errVanished) && f.vanished():

@@ -50,7 +50,7 @@ func (t *Tailer) idleStep(x idleFile) idleStep {
 // idle waits until there may be more lines.
 func (f *follower) idle(ctx context.Context) error {
 	for {
-		if more, err := f.hasGrown(); more || err != nil {
+		if news, err := f.hasNews(); news || err != nil {
 			return err
 		}
 		x := f.idleFile()
@@ -79,6 +79,14 @@ func (f *follower) idle(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// hasNews is hasGrown; the error may be what a reload ends, too.
+func (f *follower) hasNews() (grown bool, err error) {
+	if grown, err = f.hasGrown(); grown || err != nil {
+		return grown, err
+	}
+	return false, f.settled(true)
 }
 
 // rest notes that all whole lines are acknowledged.

@@ -17,12 +17,15 @@ import (
 // look finds new files, and notes for each follower under which name its file is now.
 func (t *Tailer) look(ctx context.Context) *sight {
 	s := &sight{dirs: make(map[string]bool), whole: true, ctx: ctx, alive: t.Alive, lived: time.Now()}
-	f := t.newFinding()
-	for i := range t.Tables {
-		t.match(&t.Tables[i], s, f.add)
+	reloaded := t.reloaded.Swap(false)
+	tables := t.tables()
+	f := t.newFinding(tables)
+	for i := range tables {
+		t.match(&tables[i], s, f.add)
 	}
 	s.took = time.Since(f.began)
 	if s.broken {
+		t.reloaded.Store(t.reloaded.Load() || reloaded)
 		return s
 	}
 	fresh := f.fresh()
@@ -36,6 +39,9 @@ func (t *Tailer) look(ctx context.Context) *sight {
 			c, visible = t.stillNamed(g)
 		}
 		g.see(c, visible)
+		if reloaded {
+			g.settle(c, visible)
+		}
 		if visible {
 			if before := t.nameLocked(g, c.path); before != nil {
 				g.oust(before, c.path)
@@ -47,10 +53,11 @@ func (t *Tailer) look(ctx context.Context) *sight {
 
 // stillNamed looks for one file where it was last seen.
 func (t *Tailer) stillNamed(g *follower) (c candidate, visible bool) {
-	c = candidate{path: g.name(), table: g.table, key: g.key}
+	c = candidate{path: g.name(), key: g.key}
+	c.table = t.namedBy(c.path)
 	var err error
 	c.info, err = os.Stat(c.path)
-	return c, err == nil && keyOf(c.info) == g.key && t.names(c.path)
+	return c, err == nil && keyOf(c.info) == g.key && c.table != nil
 }
 
 // candidate is a file that a table names.

@@ -177,7 +177,8 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		x := s.find(m)
 		switch {
 		case x == nil || x.by != nil:
-		case x.f == nil, inodeAt(m.path) == m.inode: // it cannot be opened, or no table names it any more
+		case x.f == nil, inodeAt(m.path) == m.inode, t.namedBy(m.path) == nil:
+			// it cannot be opened, or no table names it any more
 			delete(t.missing, m.Stream)
 			continue
 		default:

@@ -62,7 +62,10 @@ func (f *follower) send(ctx context.Context) error {
 		if ahead, err = f.sendOne(ctx, &next); err != nil {
 			return err
 		}
-		if next = ahead; next.block == nil {
+		if next, err = ahead, f.settled(false); err != nil {
+			break
+		}
+		if next.block == nil {
 			next, err = f.read(ctx, f.place.local.cursor, true)
 		}
 	}

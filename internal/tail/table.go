@@ -22,6 +22,7 @@ type Table struct {
 	Archives    bool           // of compressed files, what they contain is read: they are complete
 	Decoder     decode.Decoder // of the files' format; default: decode.Plain
 	Choose      decode.Chooser // of the decoder of each file, instead of Decoder
+	Settings    string         // other than before if, after a Reload, files are read in another way
 }
 
 // packed are the extensions of files that rotation compressed: their lines were sent before.
@@ -59,16 +60,13 @@ func (table *Table) Names(path string) bool {
 }
 
 // names reports whether a table names path.
-func (t *Tailer) names(path string) bool {
-	return slices.ContainsFunc(t.Tables, func(table Table) bool {
-		return table.lists(path) || !table.Excludes(path) && table.names(path)
-	})
-}
+func (t *Tailer) names(path string) bool { return t.namedBy(path) != nil }
 
 // tableOf returns the table that names a path, or an empty one.
 func (t *Tailer) tableOf(path string) *Table {
-	for i := range t.Tables {
-		if x := &t.Tables[i]; x.lists(path) || x.names(path) {
+	tables := t.tables()
+	for i := range tables {
+		if x := &tables[i]; x.lists(path) || x.names(path) {
 			return x
 		}
 	}

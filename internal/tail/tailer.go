@@ -36,10 +36,12 @@ type Tailer struct {
 	descriptors *descriptors
 	session     session
 	lookout
-	strayed   atomic.Bool         // a file vanished, and its stream has no follower
-	shrinking shared[bool]        // see shrunkBeside
-	listings  shared[[]candidate] // of directories
-	unpacking chan struct{}       // a place for each archive that is read now
+	inForce   atomic.Pointer[[]Table] // nil: the tables in the settings
+	reloaded  atomic.Bool             // there are other tables since the last look
+	strayed   atomic.Bool             // a file vanished, and its stream has no follower
+	shrinking shared[bool]            // see shrunkBeside
+	listings  shared[[]candidate]     // of directories
+	unpacking chan struct{}           // a place for each archive that is read now
 	running   sync.WaitGroup
 
 	mu sync.Mutex
@@ -146,8 +148,9 @@ func (t *Tailer) prepare() error {
 // saveStarts writes a saved position at the end of each file that exists now and is followed from
 // its end.
 func (t *Tailer) saveStarts() {
-	for i := range t.Tables {
-		table := &t.Tables[i]
+	tables := t.tables()
+	for i := range tables {
+		table := &tables[i]
 		if !table.FromEnd {
 			continue
 		}
@@ -199,7 +202,7 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 		if t.Alive != nil {
 			t.Alive()
 		}
-		if pace.due(hints) {
+		if t.reloaded.Load() || pace.due(hints) {
 			hints.stale = false
 			pace.looked(t.look(following), hints)
 		}

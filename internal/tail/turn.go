@@ -82,6 +82,9 @@ func (f *follower) awaitOriginal(ctx context.Context) bool {
 	var end time.Time // none while it is empty and has a name
 	var grown int64
 	for f.mayBeCopy() {
+		if f.isReleased() {
+			return false // nothing of it was begun
+		}
 		look := time.After(f.t.Poll)
 		size := f.file.size()
 		unnamed := size == 0 && f.isHidden()
