@@ -60,6 +60,7 @@ func TestWorstDays(t *testing.T) {
 	f("lines handed out, workers and collector killed", func() (*scenario.Result, error) { return p.HandOut(12) })
 	f("lines from redis, redis and collector killed", func() (*scenario.Result, error) { return p.RedisIn(6) })
 	f("lines carried to redis, redis and collector killed", func() (*scenario.Result, error) { return p.RedisOut(6) })
+	f("pipes, their agents, the agent and the collector killed", func() (*scenario.Result, error) { return p.Pipes(4) })
 	f("read-only directory", func() (*scenario.Result, error) { return p.ReadOnly(2) })
 	f("descriptors exhausted", func() (*scenario.Result, error) { return p.NoDescriptors(2) })
 	f("state deleted", func() (*scenario.Result, error) { return p.StateDeleted(2) })

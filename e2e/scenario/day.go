@@ -50,6 +50,7 @@ type day struct {
 	plain     *load.Sender
 	publisher *publisher // nil without NATS
 	pushers   []*pusher  // to Redis
+	pipes     *pipes     // nil without
 	crews     []*crew
 	witnesses []*witness // none where state is lost
 	watcher   *check.Watcher
@@ -296,6 +297,9 @@ func (d *day) sent() (written, kept map[int]int) {
 	}
 	for _, x := range d.pushers {
 		x.count(written, kept)
+	}
+	if d.pipes != nil {
+		d.pipes.sent(written, kept)
 	}
 	for src, n := range d.intruded {
 		written[src] = n

@@ -42,6 +42,7 @@ const (
 	witnessSources  = 910_000
 	intruderSources = 920_000
 	publishSources  = 930_000
+	pipeSources     = 940_000
 	pushSources     = 1_000_000 // from one pusher to the next: writerSources
 )
 

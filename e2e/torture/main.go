@@ -71,6 +71,7 @@ func trials(kills, cuts int) []trial {
 		{"redis-out", kills / 2, (*scenario.Programs).RedisOut},
 		{"redis-in", kills / 2, (*scenario.Programs).RedisIn},
 		{"journal", kills, (*scenario.Programs).JournalKills},
+		{"pipes", kills / 10, (*scenario.Programs).Pipes},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}

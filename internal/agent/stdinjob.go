@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -80,10 +81,14 @@ func (j *stdinJob) run(ctx context.Context, in io.Reader) error {
 	}
 	cancel()
 	work.Wait()
-	if err == nil {
-		return j.own.remove()
+	if err != nil {
+		return err
 	}
-	return err
+	if err := j.own.remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		j.log.Warn("cannot remove the directory of this run, all of whose lines are acknowledged; the next run tries "+
+			"again", "dir", j.own.dir, "err", err)
+	}
+	return nil
 }
 
 // sendOthers sends what earlier runs left, once a collector answers, or this run has nothing to
@@ -150,7 +155,8 @@ func (j *stdinJob) later(why string) error {
 		escape.Fprintf(&text, ": %s", trouble)
 	}
 	if status.Behind > 0 {
-		escape.Fprintf(&text, "\n%d bytes of standard input wait in %s: the next run sends them", status.Behind, j.own.dir)
+		escape.Fprintf(&text, "\n%d bytes of standard input wait in %s: the next run sends them", status.Behind,
+			j.own.dir)
 	}
 	if left := len(j.others.left()); left > 1 {
 		escape.Fprintf(&text, "\n%d directories of other runs are beside it", left-1)
