@@ -108,7 +108,7 @@ func (w *writer) addRecord(id wire.StreamID, b *wire.Batch) {
 // in the stream like any other.
 func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
-	w.layout.Begin(b.Time, st.origin.Value().host, sourceOf(b.Source, st.source), b.Marks)
+	w.layout.BeginBatch(b, st.origin.Value().host, sourceOf(b.Source, st.source))
 	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset, key: b.Kind == wire.StreamKey}
 	at := 0
 	for i := 0; i <= len(b.Cuts); i++ {
@@ -145,7 +145,7 @@ const maxPiece = wire.MaxLine + 256
 // acceptAnonymous lays anonymous lines out, in slices small enough that neither content
 // nor labels can make a frame larger than the write-ahead log.
 func (w *writer) acceptAnonymous(b *wire.Batch) error {
-	w.layout.Begin(b.Time, hostOf(b), sourceOf(b.Source, "-"), b.Marks)
+	w.layout.BeginBatch(b, hostOf(b), sourceOf(b.Source, "-"))
 	return w.acceptSlices(b, b.Text)
 }
 

@@ -56,6 +56,8 @@ type Batch struct {
 	Marks []Mark // where the labels change inside Text; ascending, the first may be at 0, none at the end
 	Text  []byte // lines, each ending in '\n'
 
+	Joined bool // lines of Text may be records of several lines: see AppendRecord
+
 	Local
 }
 

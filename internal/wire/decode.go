@@ -176,12 +176,13 @@ func (d *Decoder) data(n uint32, b *Batch) {
 		labels = d.marks(b)
 	}
 	encoding, raw := d.in.Int(), d.in.Int()
-	if raw < 0 || raw > int64(MaxText-labels) || encoding < 0 || encoding > 1 {
-		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, plain or zstd",
+	if raw < 0 || raw > int64(MaxText-labels) || encoding < 0 || encoding > 3 {
+		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, in encoding 0 to 3",
 			raw, encoding, MaxText)
 	}
 	if d.in.Err == nil {
-		b.Text, d.in.Err = d.packedText(encoding == 1, raw, labels)
+		b.Text, d.in.Err = d.packedText(encoding&encodingZstd != 0, raw, labels)
+		b.Joined = encoding&encodingJoined != 0
 	}
 }
 

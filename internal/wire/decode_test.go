@@ -141,7 +141,7 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"a text that is longer than it says":     data(none, 0, 8, bin(9)),
 		"a text of a negative length":            data(none, 0, -1, bin(9)),
 		"a text that is a string":                data(none, 0, 5, "text\n"),
-		"an unknown encoding":                    data(none, 2, 9, bin(9)),
+		"an unknown encoding":                    data(none, 4, 9, bin(9)),
 		"a negative encoding":                    data(none, -1, 9, bin(9)),
 		"cuts without end":                       data([]any{raw("\xdd\xff\xff\xff\xff")}, 0, 9, bin(9)),
 		"more cuts than limits need":             data([]any{head(tooMany), raw(strings.Repeat("\x93\x01\x01\x00", tooMany))}, 0, 9, bin(9)),

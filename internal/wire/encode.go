@@ -19,7 +19,7 @@ func AppendHello(dst []byte, h Hello) []byte {
 
 // AppendBatch appends the frame for b's operation to dst, without the text: the caller
 // writes text directly after it. That is b.Text unchanged, or compressed and then with
-// encoding 1.
+// encoding 1. A Joined batch has 2 more.
 func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 	switch b.Op {
 	case OpOpen:
@@ -50,6 +50,9 @@ func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 		dst = msgp.AppendUint64(dst, uint64(c.After))
 	}
 	dst = appendMarks(dst, b.Marks)
+	if b.Joined {
+		encoding |= encodingJoined
+	}
 	dst = msgp.AppendUint8(dst, encoding)
 	dst = msgp.AppendInt(dst, len(b.Text))
 	return msgp.AppendBytesHeader(dst, uint32(len(text)))

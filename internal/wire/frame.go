@@ -25,8 +25,9 @@ const Magic = "\x97\xa5fanin"
 //	          agent is the agent's id, or ID/SESSION for a session beside the agent's own one.
 //	          A collector of a release without such sessions refuses that as an id
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
-//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion; text is
-//	          last, so that memory for it can be reserved before it is read.
+//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion, and 2
+//	          more where the lines are written as AppendRecord does; text is last, so that memory for
+//	          it can be reserved before it is read.
 //	          marks = [[text, host, source, time], ...]: labels of the lines from that byte of the
 //	          text on. A name is nil if it is that of the mark before, and "" if it is the batch's
 //	          own; time is nil or in microseconds since 1970 (UTC). At most MaxMarks; raw length and
@@ -55,6 +56,12 @@ const Magic = "\x97\xa5fanin"
 // For one stream an agent has one unanswered frame at a time; answers to different
 // streams arrive in any order.
 type Kind uint8
+
+// The bits of a batch's encoding.
+const (
+	encodingZstd   = 1
+	encodingJoined = 2
+)
 
 // The kinds of frames. Hello has no number on the wire.
 const (

@@ -56,6 +56,8 @@ func examples() []example {
 	cut.Cuts = []Cut{{Text: 7, End: 70009, After: 0x42}}
 	marked := plain
 	marked.Marks = []Mark{{0, Labels{Source: "app", Time: time.UnixMicro(1795366800000001)}}, {7, Labels{Host: "web02"}}}
+	joined := plain
+	joined.Joined, joined.Text = true, []byte("a record\xc0\x8aof two\n")
 	packed := plain
 	packed.Text = []byte("packed as it is\n")
 	open := Batch{Op: OpOpen, Stream: id(0x10), Epoch: 3, Offset: 128, End: 128, Before: 9, After: 9, Source: "nginx", Identity: []byte("head and tail")}
@@ -87,6 +89,7 @@ func examples() []example {
 		batch("batch-with-cuts", cutFields, KindBatch, cut, 0, cut.Text),
 		batch("batch-with-marks", markFields, KindBatch, marked, 0, marked.Text),
 		batch("batch-zstd", batchFields, KindBatch, packed, 1, zstdFrame()),
+		batch("batch-joined", batchFields, KindBatch, joined, 0, joined.Text),
 		batch("open", "kind, stream, epoch, base, tail, source, identity", KindOpen, open, 0, nil),
 		batch("skip", "kind, stream, epoch, from, to, before, after, reason", KindSkip, skip, 0, nil),
 		batch("end", "kind, stream, epoch, offset, tail", KindEnd, end, 0, nil),

@@ -21,9 +21,10 @@ import (
 // Where the line has a time of its own, syslog shows that one, and json has it as
 // "Timestamp" behind the time at which the line was read.
 //
-// In the first two, one line in is one line out whatever its bytes are, and it is
-// harmless to look at: see package escape. One CR before the newline is dropped.
-// Raw changes nothing.
+// One line in is one line out, whatever its bytes are: a newline inside a record of
+// several lines is written as #012, in json as \u000a. In the first two, a line is harmless
+// to look at: see package escape. One CR before the newline is dropped. Raw changes
+// nothing else.
 type Layout struct {
 	format string
 	suffix string
@@ -31,6 +32,8 @@ type Layout struct {
 	prefix prefix
 	marks  []wire.Mark // of the batch, those ahead
 	at     int         // bytes of the batch's text that were laid out
+	joined bool        // its lines may be records of several lines
+	record []byte      // the last of these
 }
 
 // NewLayout returns the layout of a format.
@@ -48,14 +51,20 @@ func NewLayout(format string) (*Layout, error) {
 // labels are host and source, but for its marks.
 func (l *Layout) Begin(micros int64, host, source string, marks []wire.Mark) {
 	l.prefix.begin(micros, host, source)
-	l.marks, l.at = marks, 0
+	l.marks, l.at, l.joined = marks, 0, false
+}
+
+// BeginBatch is Begin for a batch, with the host and source that the file shows for it.
+func (l *Layout) BeginBatch(b *wire.Batch, host, source string) {
+	l.Begin(b.Time, host, source, b.Marks)
+	l.joined = b.Joined
 }
 
 // Append lays the next lines of the batch's text out behind dst and counts them.
 // Text is whole lines, each ending in a newline.
 func (l *Layout) Append(dst, text []byte) ([]byte, int) {
 	if l.format == "raw" {
-		return append(dst, text...), lines.Count(text)
+		return l.appendRaw(dst, text), lines.Count(text)
 	}
 	count := 0
 	for len(text) > 0 {
@@ -87,11 +96,28 @@ func (l *Layout) appendRun(dst, text []byte) ([]byte, int) {
 			line = line[:n-1]
 		}
 		dst = append(dst, l.prefix.text...)
+		if l.joined {
+			l.record = wire.AppendRecordText(l.record[:0], line)
+			line = l.record
+		}
 		dst = l.appendLine(dst, line)
 		dst = append(dst, l.suffix...)
 		lines++
 	}
 	return dst, lines
+}
+
+// appendRaw adds lines as they are, each record of several lines as one line.
+func (l *Layout) appendRaw(dst, text []byte) []byte {
+	if !l.joined {
+		return append(dst, text...)
+	}
+	for line := range bytes.Lines(text) {
+		l.record = wire.AppendRecordText(l.record[:0], line[:len(line)-1])
+		dst = append(dst, bytes.ReplaceAll(l.record, newline, []byte("#012"))...)
+		dst = append(dst, '\n')
+	}
+	return dst
 }
 
 var newline = []byte{'\n'}

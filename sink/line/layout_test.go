@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"fanin/internal/escape"
+	"fanin/internal/wire"
 )
 
 func layOut(t testing.TB, format, text string) (string, int) {
@@ -45,6 +46,35 @@ func TestLayout(t *testing.T) {
 	f("json", "say \"hi\"\\\t\x01\n", j+`say \"hi\"\\\u0009\u0001"}`+"\n")
 	f("json", "\xff\u20ac\n", j+"\ufffd\u20ac\"}\n")
 	f("json", "\u0085\x85\u202e\n", j+`\u0085`+"\ufffd"+`\u202e"}`+"\n")
+}
+
+// TestLayoutOfRecords: a record of several lines is one line of the file. What looks like
+// its inner newlines stays as it is in other lines.
+func TestLayoutOfRecords(t *testing.T) {
+	lookalike := "\xc0\x8a\xc0\xc0"
+	record := wire.AppendRecord(nil, []byte("java.lang.Error: "+lookalike+"\n\tat a.b(\"c\")\n\nCaused by: d\r"))
+	text := string(record) + "\nnext\n"
+	for format, want := range map[string]struct{ joined, plain string }{
+		"syslog": {"java.lang.Error: \xc0#212\xc0\xc0#012\tat a.b(\"c\")#012#012Caused by: d", lookalike + "\n"},
+		"json":   {`java.lang.Error: ` + strings.Repeat("\ufffd", 4) + `\u000a\u0009at a.b(\"c\")\u000a\u000aCaused by: d`, ""},
+		"raw":    {"java.lang.Error: " + lookalike + "#012\tat a.b(\"c\")#012#012Caused by: d\r", lookalike + "\n"},
+	} {
+		l, err := NewLayout(format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.BeginBatch(&wire.Batch{Time: 1763830800123456, Joined: true}, "web01", "app")
+		got, n := l.Append(nil, []byte(text))
+		if n != 2 || strings.Count(string(got), "\n") != 2 || !strings.Contains(string(got), want.joined) {
+			t.Errorf("%s: %d lines\n got %q\nwant %q", format, n, got, want.joined)
+		}
+		l.BeginBatch(&wire.Batch{Time: 1763830800123456}, "web01", "app")
+		plain, _ := l.Append(nil, []byte(lookalike+"\n"))
+		if strings.Contains(string(plain), "#012") || strings.Contains(string(plain), "000a") ||
+			format == "raw" && string(plain) != want.plain {
+			t.Errorf("%s: %q", format, plain)
+		}
+	}
 }
 
 // Lines of many scripts, of other encodings and of no encoding: what is harmless

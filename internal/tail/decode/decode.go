@@ -80,7 +80,10 @@ type Lines struct {
 	Inside bool        // the next place is inside a line
 	Split  bool        // the last line is a part of a longer one
 	Unfit  int         // lines that are not of the format, and came as they are
-	Each   []Line      // with Input.Each: every line of Text
+	Each   []Line      // with Input.Each: every line of Text, the last one up to Raw
+
+	Joined  bool // Text has newlines inside lines: see wire.AppendRecord
+	Divided int  // how many records of several lines end at a bound
 
 	Short bool // no line is complete, and the block has no room for more
 

@@ -16,8 +16,9 @@ func Always(d Decoder) Chooser { return func([]byte, bool) Decoder { return d } 
 
 // Options are what a configuration says of the files of a table.
 type Options struct {
-	Format   string // one of Formats; default "plain"
-	Encoding string // one of Encodings, of plain text; default "utf-8"
+	Format    string     // one of Formats; default "plain"
+	Encoding  string     // one of Encodings, of plain text; default "utf-8"
+	Multiline *Multiline // nil: each line is a record. Of is not set
 }
 
 // format is a format of files by its name.
@@ -76,5 +77,23 @@ func New(o Options) (Chooser, error) {
 	if i < 0 {
 		return nil, fmt.Errorf("format %q: want one of %q", o.Format, Formats())
 	}
-	return all[i].choose, nil
+	choose := all[i].choose
+	if i == 0 {
+		choose = encoded(o.Encoding)
+	}
+	switch {
+	case choose == nil:
+		return nil, fmt.Errorf("encoding %q: want one of %q", o.Encoding, Encodings())
+	case i > 0 && o.Encoding != "" && o.Encoding != encodingUTF8:
+		return nil, fmt.Errorf("format %q is in UTF-8 always: remove encoding", o.Format)
+	case o.Multiline == nil:
+		return choose, nil
+	}
+	return func(head []byte, whole bool) Decoder {
+		lines := choose(head, whole)
+		if lines == nil {
+			return nil
+		}
+		return o.Multiline.of(lines)
+	}, nil
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // Plain is the decoder of text as it is: a line is what ends in a newline, and the
-// text is the raw bytes, in place. Each line end is a place.
+// text is the raw bytes, in place. Each line end is a place. Only a byte order mark at the
+// beginning of the source is left out.
 type Plain struct{}
 
 // Scale is 1: the text is the raw bytes.
@@ -28,8 +29,31 @@ func (Plain) LineStart(raw []byte, _ int64) int {
 	return -1
 }
 
+// bom is the byte order mark that some editors put before UTF-8. It is no text.
+const bom = "\xef\xbb\xbf"
+
+// behindBOM decodes what follows the mark at the beginning of a source.
+func (p Plain) behindBOM(in Input) Lines {
+	in.Block, in.Raw, in.Offset = in.Block[len(bom):], in.Raw[len(bom):], int64(len(bom))
+	out := p.Decode(in)
+	if len(out.Text) == 0 {
+		return out
+	}
+	out.Raw += len(bom)
+	for i := range out.Cuts {
+		out.Cuts[i].Raw += len(bom)
+	}
+	for i := range out.Each {
+		out.Each[i].Raw += len(bom)
+	}
+	return out
+}
+
 // Decode yields whole lines up to the first that is too long, or one part of that.
 func (p Plain) Decode(in Input) Lines {
+	if in.Offset == 0 && len(in.Raw) > len(bom) && string(in.Raw[:len(bom)]) == bom {
+		return p.behindBOM(in)
+	}
 	long := lines.FirstLong(in.Raw, in.MaxLine)
 	if in.Inside || long == 0 {
 		return p.part(in)
@@ -41,13 +65,17 @@ func (p Plain) Decode(in Input) Lines {
 	switch {
 	case end > 0:
 		text := in.Raw[:end]
-		return Lines{Text: text, Cuts: cuts(text), Raw: end}
+		return Lines{Text: text, Cuts: cuts(text), Raw: end, Each: each(text, in.Each)}
 	case !in.End:
 		return Lines{}
 	case len(in.Raw) == in.MaxLine: // its newline is one byte too many
 		return p.part(in)
 	}
-	return Lines{Text: append(in.Raw, '\n'), Raw: len(in.Raw)}
+	out := Lines{Text: append(in.Raw, '\n'), Raw: len(in.Raw)}
+	if in.Each {
+		out.Each = []Line{{Text: len(out.Text), Raw: out.Raw}}
+	}
+	return out
 }
 
 // part yields one part of a line that is too long, or the last of its parts. Marks
@@ -76,6 +104,18 @@ func (Plain) part(in Input) (out Lines) {
 	}
 	out.Text = text
 	return out
+}
+
+// each lists the lines of a text that is its raw bytes, if that is wanted.
+func each(text []byte, wanted bool) (all []Line) {
+	if !wanted {
+		return nil
+	}
+	for end := 0; end < len(text); {
+		end += bytes.IndexByte(text[end:], '\n') + 1
+		all = append(all, Line{Text: end, Raw: end})
+	}
+	return all
 }
 
 // cuts are the places between the chunks of a text that is its raw bytes.
