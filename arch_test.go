@@ -83,7 +83,7 @@ var direction = map[string][]string{
 	"fanin/sink/livetail":              {"fanin/internal/units", "fanin/internal/retry", "fanin/sink", "fanin/sink/line", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape", "fanin/internal/origin"},
 	"fanin/internal/collector": {"fanin/internal/counters", "fanin/ingest/...", "fanin/sink", "fanin/sink/distribute", "fanin/sink/distribute/protocol", "fanin/sink/distribute/nats", "fanin/sink/distribute/redis", "fanin/sink/distribute/worker", "fanin/sink/distribute/zmq", "fanin/sink/livetail", "fanin/sink/livetail/redis", "fanin/sink/livetail/zmq", "fanin/internal/zmtp",
 		"fanin/internal/config", "fanin/internal/config/tables", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/natsconn", "fanin/internal/redisconn", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape", "fanin/internal/origin"},
-	"fanin/internal/agent": {"fanin/internal/tail", "fanin/internal/unpack", "fanin/internal/journal", "fanin/internal/spool", "fanin/internal/ship",
+	"fanin/internal/agent": {"fanin/internal/tail", "fanin/internal/tail/decode", "fanin/internal/unpack", "fanin/internal/journal", "fanin/internal/spool", "fanin/internal/ship",
 		"fanin/internal/config", "fanin/internal/config/tables", "fanin/internal/daemon", "fanin/internal/certs", "fanin/internal/natsconn", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 	"fanin/cmd/collector": {"fanin/internal/collector", "fanin/internal/daemon"},
 	"fanin/cmd/agent":     {"fanin/internal/agent", "fanin/internal/daemon"},

@@ -147,7 +147,7 @@ var (
 	// errors of a type that is in the glossary.
 	plainTypes = regexp.MustCompile(`(Error|Status|Settings|Metrics|Limits|Options|Report|Policy|Timing|Counts|TLS)$`)
 
-	codeType = regexp.MustCompile(`^[a-z]+\.[A-Za-z]+$`)
+	codeType = regexp.MustCompile(`^[a-z]+\.[A-Za-z0-9]+$`)
 )
 
 // Each exported type of the main path is a word of the glossary, and the types that the

@@ -43,6 +43,7 @@ func (s *settings) checkFiles() {
 		if err := tail.CheckSource(f.Source); err != nil {
 			at.Problem("source", "source: %v", err)
 		}
+		f.textKeys.check(at, s.to.scheme)
 	}
 }
 

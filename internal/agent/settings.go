@@ -80,6 +80,7 @@ type fileTable struct {
 	From        string          `toml:"from"`
 	Source      string          `toml:"source"`
 	SyncSource  bool            `toml:"sync_source"`
+	textKeys
 }
 
 // target is where lines go: a scheme, and addresses of one log.
@@ -349,6 +350,7 @@ func (s *settings) files() (all []tail.Table) {
 			}
 			t.Paths = append(t.Paths, p)
 		}
+		t.Text = f.textKeys.options()
 		all = append(all, t)
 	}
 	return all

@@ -109,8 +109,8 @@ func (f *file) head(n int) []byte {
 
 // decodeAs sets the format of the file.
 func (f *file) decodeAs(table *Table) {
-	if f.decoder, f.choose = table.Decoder, table.Choose; f.choose == nil && f.decoder == nil {
-		f.decoder = decode.Plain{}
+	if f.decoder = table.Decoder; f.decoder == nil {
+		f.choose = table.Text.Choose
 	}
 }
 
@@ -236,6 +236,8 @@ type read struct {
 	hole     int64         // where a hole begins that reading stopped at; -1: there is none
 	skip     bool          // no text: between from and to there is a hole
 	unfit    int           // lines that are not of the format
+	joined   bool          // as in wire.Batch
+	divided  int           // records that end at a bound
 }
 
 // isEmpty reports whether there is nothing to send.
@@ -271,9 +273,13 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
 		final = final || r.hole == endsAt
 	}
+	quiet := most.quiet
+	if r.full {
+		quiet = 0 // more of it is there
+	}
 	in := decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
 		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line,
-		Quiet: most.quiet, Held: most.held, Back: func(n int) []byte { return f.back(c.Offset, n) }}
+		Quiet: quiet, Held: most.held, Back: func(n int) []byte { return f.back(c.Offset, n) }}
 	out := decoder.Decode(in)
 	if out.Short && len(block) >= most.block {
 		in.Limit = true
@@ -284,6 +290,7 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		return r, nil
 	}
 	r.text, r.marks, r.split, r.unfit = out.Text, out.Marks, out.Split, out.Unfit
+	r.joined, r.divided = out.Joined, out.Divided
 	for _, at := range out.Cuts {
 		after := c.hashAfter(raw[:at.Raw])
 		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: after})

@@ -202,7 +202,7 @@ func (f *follower) append(ctx context.Context, r *read) error {
 		b.Op, b.Reason = wire.OpSkip, "a hole: NULs, no text"
 	} else {
 		b.Source, b.FirstLine, b.Time = f.source, r.from.lines, time.Now().UnixMicro()
-		b.Text, b.Cuts, b.Marks = r.text, r.cuts, r.marks
+		b.Text, b.Cuts, b.Marks, b.Joined = r.text, r.cuts, r.marks, r.joined
 	}
 	return f.t.Out.Append(ctx, b)
 }
@@ -215,6 +215,7 @@ func (f *follower) acknowledge(r *read) {
 	if r.split {
 		f.t.counts.split.Add(1)
 	}
+	f.t.counts.divided.Add(uint64(r.divided))
 	if r.skip {
 		f.passedHole(r)
 	}

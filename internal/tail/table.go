@@ -20,8 +20,8 @@ type Table struct {
 	SyncSource  bool           // make the source durable before its lines are sent
 	Whole       bool           // the files are complete: a last line without a newline is a line
 	Archives    bool           // of compressed files, what they contain is read: they are complete
-	Decoder     decode.Decoder // of the files' format; default: decode.Plain
-	Choose      decode.Chooser // of the decoder of each file, instead of Decoder
+	Decoder     decode.Decoder // of all files
+	Text        decode.Options // chooses the decoder of each file, where Decoder is nil
 	Settings    string         // other than before if, after a Reload, files are read in another way
 }
 

@@ -27,10 +27,11 @@ type format struct {
 	choose Chooser
 }
 
-// formats are the formats of files. Encodings are those of the first one.
+// formats are the formats of files. The first one, plain text, has encodings instead of a
+// Chooser.
 func formats() []format {
 	return []format{
-		{"plain", Always(Plain{})},
+		{"plain", nil},
 		{"cri", Always(CRI{})},
 		{"docker", Always(Docker{})},
 		{"auto", Detect},
@@ -67,33 +68,41 @@ func Formats() (names []string) {
 	return names
 }
 
-// New returns what chooses the decoders of files.
-func New(o Options) (Chooser, error) {
+// format returns the row of the format, nil if there is none.
+func (o *Options) format() *format {
 	all := formats()
-	i := 0
-	if o.Format != "" {
-		i = slices.IndexFunc(all, func(f format) bool { return f.name == o.Format })
+	if o.Format == "" {
+		return &all[0]
 	}
-	if i < 0 {
-		return nil, fmt.Errorf("format %q: want one of %q", o.Format, Formats())
+	if i := slices.IndexFunc(all, func(f format) bool { return f.name == o.Format }); i >= 0 {
+		return &all[i]
 	}
-	choose := all[i].choose
-	if i == 0 {
+	return nil
+}
+
+// Check returns what is wrong with the options.
+func (o *Options) Check() error {
+	f := o.format()
+	switch {
+	case f == nil:
+		return fmt.Errorf("format %q: want one of %q", o.Format, Formats())
+	case encoded(o.Encoding) == nil:
+		return fmt.Errorf("encoding %q: want one of %q", o.Encoding, Encodings())
+	case f.choose != nil && o.Encoding != "" && o.Encoding != encodingUTF8:
+		return fmt.Errorf("format %q is always in UTF-8: remove encoding", o.Format)
+	}
+	return nil
+}
+
+// Choose is a Chooser for options that Check accepts.
+func (o *Options) Choose(head []byte, whole bool) Decoder {
+	choose := o.format().choose
+	if choose == nil {
 		choose = encoded(o.Encoding)
 	}
-	switch {
-	case choose == nil:
-		return nil, fmt.Errorf("encoding %q: want one of %q", o.Encoding, Encodings())
-	case i > 0 && o.Encoding != "" && o.Encoding != encodingUTF8:
-		return nil, fmt.Errorf("format %q is in UTF-8 always: remove encoding", o.Format)
-	case o.Multiline == nil:
-		return choose, nil
+	d := choose(head, whole)
+	if d != nil && o.Multiline != nil {
+		return o.Multiline.of(d)
 	}
-	return func(head []byte, whole bool) Decoder {
-		lines := choose(head, whole)
-		if lines == nil {
-			return nil
-		}
-		return o.Multiline.of(lines)
-	}, nil
+	return d
 }
