@@ -113,7 +113,7 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"a mark with a source of 4 GiB":          marks(head(1), head(4), 1, "h", raw("\xdb\xff\xff\xff\xff")),
 		"a mark with a time that is a string":    marks(head(1), head(4), 1, "h", "s", "now"),
 		"a mark with a time of 64 bits":          marks(head(1), head(4), 1, "h", "s", uint64(1)<<63),
-		"a text that leaves no space for labels": pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0, head(0), head(1), head(4), 1, "", "s", nil, 0, MaxText-markBytes, raw("\xc6\x00\x3f\xff\xc0")),
+		"a text that leaves no space for labels": pack(t, head(13), 1, bin(16), 0, 0, 9, 0, 0, 0, head(0), head(1), head(4), 1, "", "s", nil, 0, MaxText-MarkBytes, raw("\xc6\x00\x3f\xff\xc0")),
 		"a batch of 14":                          pack(t, head(14), 1, bin(16)),
 		"a welcome that is no map":               pack(t, head(6), 16, 2, bin(16), bin(16), 0, head(0)),
 		"a welcome with 65 files":                append(msgp.AppendMapHeader(pack(t, head(6), 16, 2, bin(16), bin(16), 0), 1), pack(t, "files", head(65))...),

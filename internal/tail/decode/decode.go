@@ -97,6 +97,7 @@ type Line struct {
 	Text   int   // its end in Lines.Text
 	Raw    int   // the place behind it; -1: the source cannot be read on there
 	Stream uint8 // which of the streams in the source it belongs to: 0, or 1 for stderr
+	Unfit  bool  // it is not of the format
 }
 
 // Place is a place inside decoded text at which a source may be read on.

@@ -159,6 +159,9 @@ func (j *joiner) add(e *entry, at, next int) bool {
 	if e.unfit {
 		j.out.Unfit++
 	}
+	if j.Each {
+		j.out.Each[len(j.out.Each)-1].Unfit = e.unfit
+	}
 	*line = openLine{}
 	return true
 }

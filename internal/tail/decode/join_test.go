@@ -317,7 +317,7 @@ func TestJoinEach(t *testing.T) {
 		block := make([]byte, 4<<10)
 		n := copy(r.decoder.Window(block), c.raw)
 		out := r.decoder.Decode(Input{Block: block, Raw: r.decoder.Window(block)[:n], MaxLine: 1 << 10, Each: true})
-		want := []Line{{4, c.ends[0], 0}, {10, -1, 0}, {14, c.ends[1], 1}}
+		want := []Line{{Text: 4, Raw: c.ends[0]}, {Text: 10, Raw: -1}, {Text: 14, Raw: c.ends[1], Stream: 1}}
 		if string(out.Text) != "one\nthree\ntwo\n" || !slices.Equal(out.Each, want) {
 			t.Errorf("%q, %v, want %v", out.Text, out.Each, want)
 		}

@@ -90,8 +90,8 @@ func checkYield(t *testing.T, out *Lines, maxLine, n int) {
 	}
 }
 
-// records is the reference: the records of plain text, line by line.
-func records(m *Multiline, text string) (all []string) {
+// recordsIn is the reference: the records of plain text, line by line.
+func recordsIn(m *Multiline, text string) (all []string) {
 	count, size := 0, 0
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
@@ -130,7 +130,7 @@ func TestMultiline(t *testing.T) {
 		if u, ok := d.(UTF16); ok {
 			raw = inUTF16(u, text)
 		}
-		want := records(multiline(nil), fromUTF16(d, raw))
+		want := recordsIn(multiline(nil), fromUTF16(d, raw))
 		for _, block := range []int{1 << 10, 5000, 1 << 20} {
 			got, at := run(t, multiline(d), raw, true, block, 1<<20, wire.MaxLine)
 			if !slices.Equal(got, want) || at != len(raw) {
@@ -157,7 +157,7 @@ func TestMultilineBounds(t *testing.T) {
 		m := multiline(Plain{})
 		change(m)
 		text := strings.ReplaceAll(trace(2, 2000), "\xc0", "!")
-		want := records(m, text)
+		want := recordsIn(m, text)
 		got, _ := run(t, m, []byte(text), true, 16<<10, 1<<20, wire.MaxLine)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %d records, want %d", name, len(got), len(want))
@@ -244,7 +244,7 @@ func FuzzMultiline(f *testing.F) {
 		if strings.HasPrefix(text, bom) && len(raw) > len(bom) {
 			text = text[len(bom):]
 		}
-		if want := records(m, text); !slices.Equal(got, want) {
+		if want := recordsIn(m, text); !slices.Equal(got, want) {
 			t.Fatalf("%q came as %q, want %q", raw, got, want)
 		}
 		if end && at < len(raw) {

@@ -9,6 +9,7 @@ type writing struct {
 	labels  []wire.Mark // of the lines, those ahead
 	record  int         // the next one
 	divided int         // of those so far
+	unfit   int         // lines of those so far
 
 	cut   Place // the last cut
 	lines int   // behind it
@@ -20,6 +21,7 @@ type settled struct {
 	Place
 	lines          int // behind the place before it
 	marks, divided int
+	unfit          int
 }
 
 // write yields the records up to a line that ends at a place, with the cuts that it needs.
@@ -36,7 +38,7 @@ func (j *joining) write(end int) (out Lines, ok bool) {
 		}
 	}
 	w.out.Text, w.out.Marks = w.out.Text[:w.place.Text], w.out.Marks[:w.place.marks]
-	w.out.Raw, w.out.Divided = w.place.Raw, w.place.divided
+	w.out.Raw, w.out.Divided, w.out.Unfit = w.place.Raw, w.place.divided, w.place.unfit
 	return w.out, w.place.Raw > 0
 }
 
@@ -52,7 +54,7 @@ func (w *writing) extend(i int) bool {
 		w.append(r)
 		lines++
 	}
-	p := settled{Place{len(w.out.Text), w.got.Each[i].Raw}, lines, len(w.out.Marks), w.divided}
+	p := settled{Place{len(w.out.Text), w.got.Each[i].Raw}, lines, len(w.out.Marks), w.divided, w.unfit}
 	if w.tooLarge(w.place.Place, p.Place, lines) || p.Text > len(w.room) && w.place.Raw > 0 {
 		return false
 	}
@@ -91,6 +93,9 @@ func (w *writing) append(r *record) {
 			begins = w.got.Each[i-1].Text
 		}
 		line := w.got.Text[begins:w.got.Each[i].Text]
+		if w.got.Each[i].Unfit {
+			w.unfit++
+		}
 		switch {
 		case !w.out.Joined:
 			w.out.Text = append(w.out.Text, line...)
