@@ -335,6 +335,8 @@ func (s *settings) login() natsconn.Login {
 // reading is a text that differs where files are read in another way.
 func (f fileTable) reading() string {
 	f.Paths, f.Exclude, f.IgnoreOlder, f.From = nil, nil, 0, ""
+	text := f.textKeys.options()
+	f.Format, f.Encoding = text.Format, text.Encoding // with their defaults
 	b, _ := json.Marshal(f) // strings and numbers: this cannot fail
 	return string(b)
 }
