@@ -8,11 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,6 +42,9 @@ type agent struct {
 	lock     *disk.File
 	control  net.Listener
 	started  time.Time
+	alive    atomic.Int64 // when the tailer last looked, in nanoseconds since 1970
+	stuck    stuckWatch   // the tailer's goroutine's own
+	web      *http.Server // nil: none is configured
 
 	instance      wire.StreamID // of this installation; zero over udp
 	run           int64
@@ -71,6 +76,10 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 		return err
 	}
 	defer func() { a.control.Close() }()
+	if err := a.serveHTTP(); err != nil {
+		return err
+	}
+	defer a.closeHTTP()
 	daemon.Notify("READY=1", "STATUS=following")
 	err = a.follow(ctx)
 	daemon.Notify("STOPPING=1")
@@ -113,7 +122,7 @@ func newAgent(s *settings) (*agent, error) {
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{Settings: tail.Settings{
 		Tables: s.files(), State: c.State, Agent: c.ID, Log: a.log, Lossy: s.to.scheme == "udp",
-		Alive: func() { watchdog(); a.keepState() },
+		Alive: func() { watchdog(); a.keepState(); a.observe(); a.alive.Store(time.Now().UnixNano()) },
 		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
 		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),

@@ -50,6 +50,7 @@ type agentTable struct {
 	Journal   *journalTable     `toml:"journal"`
 	Stdin     *stdinTable       `toml:"stdin"`
 	Spool     spoolTable        `toml:"spool"`
+	HTTP      *httpTable        `toml:"http"`
 	timings
 }
 

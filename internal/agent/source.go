@@ -26,7 +26,7 @@ const (
 )
 
 // stuckAfter is for how long nothing must be acknowledged until a source counts as stuck.
-const stuckAfter = 30 * time.Second
+const stuckAfter = time.Minute
 
 // input is a source of lines beside the files of [[agent.file]].
 type input interface {
@@ -64,13 +64,24 @@ func stateOf(waiting, stalled time.Duration) string {
 // sources lists all sources, and why those are stuck that are. trouble is why there is no
 // connection.
 func (a *agent) sources(files []tail.FileStatus, trouble string) (all []sourceStatus) {
-	for _, f := range files {
-		all = append(all, sourceStatus{Kind: "file", Name: f.Path, Source: f.Source, LagBytes: f.Size - f.Acked,
-			LagSeconds: f.Waiting.Seconds(), State: stateOf(f.Waiting, f.Stalled), Reason: f.Reason})
+	for i := range files {
+		all = append(all, fileSource(&files[i]))
 	}
 	for _, in := range a.inputs {
 		all = append(all, in.sources()...)
 	}
+	explain(all, trouble)
+	return all
+}
+
+// fileSource is a followed file as a source.
+func fileSource(f *tail.FileStatus) sourceStatus {
+	return sourceStatus{Kind: "file", Name: f.Path, Source: f.Source, LagBytes: f.Size - f.Acked,
+		LagSeconds: f.Waiting.Seconds(), State: stateOf(f.Waiting, f.Stalled), Reason: f.Reason}
+}
+
+// explain completes the reasons for which sources wait. trouble is why there is no connection.
+func explain(all []sourceStatus, trouble string) {
 	for i := range all {
 		s := &all[i]
 		switch {
@@ -82,7 +93,6 @@ func (a *agent) sources(files []tail.FileStatus, trouble string) (all []sourceSt
 			s.Reason = cmp.Or(s.Reason, "nothing was acknowledged")
 		}
 	}
-	return all
 }
 
 // counts are the counters of all sources by name.

@@ -23,7 +23,8 @@ func (a *agent) welcomed(w wire.Welcome, maxText int) {
 			s.Welcome(w, maxText)
 		}
 	}
-	w.Streams = slices.DeleteFunc(slices.Clone(w.Streams), func(s wire.StreamState) bool { return !tail.Owns(s.Identity) })
+	others := func(s wire.StreamState) bool { return !tail.Owns(s.Identity) }
+	w.Streams = slices.DeleteFunc(slices.Clone(w.Streams), others)
 	a.tailer.Welcome(w, maxText)
 }
 

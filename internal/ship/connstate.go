@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,7 +53,11 @@ type connState[S interface {
 	change  chan struct{} // closed when session changes
 	log     wire.StreamID // the log met first: all addresses must lead to it
 	trouble string
+	logged  []string // troubles since there was a session: several addresses may fail in turn
 }
+
+// mostTroubles is how many different ones are logged.
+const mostTroubles = 16
 
 // lost logs why there is no session, once for each reason.
 func (c *connState[S]) lost(log *slog.Logger, address string, err error, wait time.Duration) {
@@ -75,9 +80,12 @@ func (c *connState[S]) note(address string, err error) (news bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	news = text != c.trouble
 	c.trouble = text
-	return news
+	if slices.Contains(c.logged, text) || len(c.logged) == mostTroubles {
+		return false
+	}
+	c.logged = append(c.logged, text)
+	return true
 }
 
 // Trouble returns why there is no connection, "" while there is one.
@@ -123,7 +131,7 @@ func (c *connState[S]) use(s S) {
 	c.session = s
 	var none S
 	if s != none {
-		c.trouble = ""
+		c.trouble, c.logged = "", nil
 	}
 	if c.change != nil {
 		close(c.change)

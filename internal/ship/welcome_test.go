@@ -3,9 +3,11 @@ package ship
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -57,5 +59,35 @@ func TestWelcomeEnds(t *testing.T) {
 		if err := newWelcome().add(&f); !errors.Is(err, wire.ErrProtocol) {
 			t.Errorf("it begins with %+v: %v", f, err)
 		}
+	}
+}
+
+// TestLostOnce: each reason for which there is no connection is logged once until there is
+// one, however often several addresses fail in turn.
+func TestLostOnce(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	var c connState[*tcpSession]
+	fail := func() {
+		for range 3 {
+			c.lost(log, "a:1", errors.New("refused"), time.Second)
+			c.lost(log, "b:1", errors.New("unreachable"), time.Second)
+		}
+	}
+	fail()
+	if n := strings.Count(out.String(), "\n"); n != 2 {
+		t.Errorf("%d lines: %s", n, out.String())
+	}
+	c.use(new(tcpSession))
+	c.use(nil)
+	fail()
+	if n := strings.Count(out.String(), "\n"); n != 4 || c.Trouble() != "b:1: unreachable" {
+		t.Errorf("%d lines, after another connection: %s; trouble %q", n, out.String(), c.Trouble())
+	}
+	for i := range 100 {
+		c.lost(log, "a:1", fmt.Errorf("reason %d", i), time.Second)
+	}
+	if n := strings.Count(out.String(), "\n"); n != 2+mostTroubles {
+		t.Errorf("%d lines", n)
 	}
 }
