@@ -126,7 +126,7 @@ func newAgent(s *settings) (*agent, error) {
 		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
 		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
-		Follow: c.MaxFiles,
+		Follow: s.maxFiles(),
 	}}
 	if err := a.ship(); err != nil {
 		a.lock.Close()

@@ -43,7 +43,7 @@ type agentTable struct {
 	BatchSize config.Size       `toml:"batch_size"`
 	Memory    config.Size       `toml:"memory"`
 	Datagram  config.Size       `toml:"datagram_size"`
-	MaxFiles  int               `toml:"max_files"`
+	MaxFiles  *int              `toml:"max_files"`
 	LogLevel  string            `toml:"log_level"`
 	NATS      natsTable         `toml:"nats"`
 	File      []fileTable       `toml:"file"`
@@ -99,8 +99,7 @@ func (t target) String() string {
 
 func defaults() *settings {
 	return &settings{Agent: agentTable{
-		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, MaxFiles: 100_000,
-		LogLevel: "info",
+		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
 		Spool:    spoolTable{MaxBytes: 1 << 30, WhenFull: string(spool.Block)},
 		NATS:     natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
 		timings: timings{
@@ -233,7 +232,7 @@ func (s *settings) check() {
 	at.SizeBetween("batch_size", &a.BatchSize, 64<<10, 4<<20)
 	at.SizeBetween("memory", &a.Memory, 4<<20, 1<<40)
 	at.SizeBetween("datagram_size", &a.Datagram, 256, 60<<10)
-	at.AtLeast("max_files", &a.MaxFiles, 1)
+	at.AtLeast("max_files", a.MaxFiles, 1)
 	at.DurationAtLeast("forget", &a.Forget, time.Minute)
 	s.checkNATS(at.Sub("nats"))
 	a.TLS.Check(at)
@@ -331,6 +330,19 @@ func (s *settings) login() natsconn.Login {
 		return natsconn.Login{}
 	}
 	return s.Agent.NATS.Login(strings.Join(s.to.addrs, ","))
+}
+
+// maxFiles is how many files are followed at a time. By default the memory is enough for them.
+func (s *settings) maxFiles() int {
+	const most, least, each = 25_000, 1000, 20 << 10
+	if s.Agent.MaxFiles != nil {
+		return *s.Agent.MaxFiles
+	}
+	have := daemon.Memory()
+	if have <= 0 { // it is not known
+		return most
+	}
+	return int(max(least, min(have/4*3/each, most)))
 }
 
 // reading is a text that differs where files are read in another way.

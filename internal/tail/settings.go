@@ -24,7 +24,7 @@ type Settings struct {
 	BatchBytes int   // of text in a batch; default 1 MiB
 	Memory     int64 // for batches on their way; default 12 MiB
 	Files      int   // open at a time; default what the process's limit leaves beside a reserve
-	Follow     int   // followed at a time; default 100,000
+	Follow     int   // followed at a time; default 25,000
 
 	// Poll is the time between two looks at the files; default 250 ms.
 	Poll time.Duration
@@ -58,7 +58,7 @@ func (s *Settings) defaults() {
 	s.MaxLine = cmp.Or(s.MaxLine, wire.MaxLine)
 	s.BatchBytes = cmp.Or(s.BatchBytes, 1<<20)
 	s.Memory = cmp.Or(s.Memory, 12<<20)
-	s.Follow = cmp.Or(s.Follow, 100_000)
+	s.Follow = cmp.Or(s.Follow, 25_000)
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
