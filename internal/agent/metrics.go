@@ -27,20 +27,24 @@ type sample struct {
 // countHelp says what each of the agent's counts is: those of `status`, of docs/metrics.md,
 // and of the metrics.
 var countHelp = map[string]string{
-	"bytes":                       "Bytes of files acknowledged.",
-	"closed_idle_files":           "Times that a file was closed because more files are followed than may be open.",
-	"hole_bytes":                  "Bytes of NULs that were skipped as holes.",
-	"ignored_files":               "Files that the last look found, and that `ignore_older` leaves alone.",
-	"journal_lines":               "Lines of the journal acknowledged; `lines` has them too.",
-	"journal_missing_entries":     "Entries that the journal did not have any more, or that the agent may not read.",
+	"bytes": "Bytes of files acknowledged.",
+	"closed_idle_files": "Times that a file was closed because more files are followed than may " +
+		"be open.",
+	"divided_records": "Records of several lines that end at `max_lines` or `max_bytes`, so " +
+		"that their rest is another record.",
+	"hole_bytes":    "Bytes of NULs that were skipped as holes.",
+	"ignored_files": "Files that the last look found, and that `ignore_older` leaves alone.",
+	"journal_lines": "Lines of the journal acknowledged; `lines` has them too.",
+	"journal_missing_entries": "Entries that the journal did not have any more, or that the agent may " +
+		"not read.",
 	"journal_restarts":            "Times that journalctl was started again.",
 	"journal_reused_numbers":      "Times that the journal gave a number again that another entry had.",
 	"journal_short_messages":      "Messages of the journal longer than 8 MiB, whose end was left out.",
 	"journal_suppressed_messages": "Messages that journald did not store, as it says itself.",
 	"lines":                       "Lines acknowledged.",
 	"maybe_doubled_bytes":         "Bytes that may be in the log twice.",
-	"missing_files": "Files that cannot be found now; their streams resume when the files " +
-		"are found, and end after `forget`.",
+	"missing_files": "Files that cannot be found now; their streams resume when the files are " +
+		"found, and end after `forget`.",
 	"refused_batches": "Times that the collector refused lines of a file.",
 	"replaced_files":  "Files that were replaced by another version.",
 	"skipped_bytes": "Bytes that were not sent because an earlier incarnation of the log " +
@@ -48,19 +52,24 @@ var countHelp = map[string]string{
 	"split_lines":              "Lines longer than allowed that were split, with a mark.",
 	"spool_acknowledged_lines": "Lines of spools acknowledged.",
 	"spool_bytes":              "Bytes of these lines.",
-	"spool_damaged_bytes":      "Bytes of spools that are no lines: damaged, or not synced before a power cut.",
-	"spool_dropped_bytes":      "Bytes of these lines.",
-	"spool_dropped_lines":      "Lines dropped from full spools with `when_full = \"drop_oldest\"`.",
-	"spool_lines":              "Lines of standard input and sockets that were taken into a spool.",
-	"spool_skipped_bytes":      "Bytes of spools that an earlier incarnation of the log already has.",
-	"truncated_files":          "Files that no longer had the bytes that were sent of them.",
-	"unfit_files":              "Files refused because they are no logs.",
-	"unfit_lines":              "Lines that were not in the format of their file, and were sent as they are.",
-	"unseen_files":             "Files that were rotated before the agent saw them, and were sent all the same.",
-	"unsure_files":             "Files of which the agent could not determine what was sent before.",
-	"vanished_files":           "Files that could not be found when they were needed.",
-	"waiting_files":            "Files that the last look found, and that wait because `max_files` are followed.",
-	"wide_files":               "Files in UTF-16 or UTF-32, which is not decoded.",
+	"spool_damaged_bytes": "Bytes of spools that are no lines: damaged, or not synced before a " +
+		"power cut.",
+	"spool_dropped_bytes": "Bytes of these lines.",
+	"spool_dropped_lines": "Lines dropped from full spools with `when_full = \"drop_oldest\"`.",
+	"spool_lines":         "Lines of standard input and sockets that were taken into a spool.",
+	"spool_skipped_bytes": "Bytes of spools that an earlier incarnation of the log already has.",
+	"truncated_files":     "Files that no longer had the bytes that were sent of them.",
+	"unfit_files":         "Files refused because they are no logs.",
+	"unfit_lines": "Lines that were not in the format of their file, and were sent as they " +
+		"are.",
+	"unseen_files": "Files that were rotated before the agent saw them, and were sent all " +
+		"the same.",
+	"unsure_files":   "Files of which the agent could not determine what was sent before.",
+	"vanished_files": "Files that could not be found when they were needed.",
+	"waiting_files": "Files that the last look found, and that wait because `max_files` are " +
+		"followed.",
+	"wide_files": "Files in another encoding than their table says, such as UTF-16 without " +
+		"`encoding`.",
 }
 
 // gauges are the counts that say how many there are now.
