@@ -71,6 +71,9 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 			return err
 		}
 		a.inputs = append(a.inputs, beside)
+		if err := a.listen(); err != nil {
+			return err
+		}
 	}
 	if err := a.serveStatus(); err != nil {
 		return err
@@ -169,6 +172,9 @@ func (a *agent) printStart(w io.Writer) {
 				escape.Fprintf(w, "no file matches %s yet; it will be followed as soon as it exists\n", p)
 			}
 		}
+	}
+	for _, t := range a.settings.Agent.Unix {
+		escape.Fprintf(w, "listening on %s\n", t.Path)
 	}
 	if a.settings.Agent.Journal != nil {
 		escape.Fprintf(w, "following the journal\n")

@@ -20,9 +20,10 @@ import (
 
 // checkFiles reports the mistakes in the tables of files.
 func (s *settings) checkFiles() {
-	if len(s.Agent.File) == 0 && s.Agent.Journal == nil && s.Agent.Stdin == nil && !s.sends {
+	if len(s.Agent.File) == 0 && s.Agent.Journal == nil && s.Agent.Stdin == nil && len(s.Agent.Unix) == 0 &&
+		!s.sends {
 		s.file.Problem("agent.file", "nothing to follow: write [[agent.file]] with paths = [\"/var/log/app.log\"], "+
-			"[agent.journal] or [agent.stdin]")
+			"[[agent.unix]], [agent.journal] or [agent.stdin]")
 	}
 	seen := make(map[string]string) // table by path
 	for i, f := range s.Agent.File {

@@ -10,6 +10,7 @@ import (
 	"fanin/internal/journal"
 	"fanin/internal/spool"
 	"fanin/internal/tail"
+	"fanin/internal/unixsock"
 )
 
 var countRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (.*) \\|$")
@@ -20,6 +21,7 @@ func TestCountsDocument(t *testing.T) {
 	_, text := agentDocument(t)
 	counts := new(tail.Tailer).Counts()
 	maps.Copy(counts, new(spool.Spool).Counts())
+	maps.Copy(counts, new(unixsock.Socket).Counts())
 	maps.Copy(counts, new(journal.Journal).Counts())
 	for _, m := range countRow.FindAllStringSubmatch(text, -1) {
 		name, meaning := m[1], m[2]

@@ -30,7 +30,11 @@ func TestExampleDefaults(t *testing.T) {
 	if a, b := new(journalTable).settings(), with.Agent.Journal.settings(); !reflect.DeepEqual(a, b) {
 		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)
 	}
-	with.Agent.Journal = nil
+	socket := with.Agent.Unix[0]
+	if a, b := (&unixTable{Path: socket.Path, Source: socket.Source}).settings(), socket.settings(); !reflect.DeepEqual(a, b) {
+		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)
+	}
+	with.Agent.Journal, with.Agent.Unix = nil, nil
 	without.Agent.File, with.Agent.File = nil, nil
 	if a, b := without.Agent, with.Agent; !reflect.DeepEqual(a, b) {
 		t.Errorf("the example's values are not the defaults:\nwithout them %+v\nwith them    %+v", a, b)

@@ -62,6 +62,10 @@ var countHelp = map[string]string{
 	"unfit_files":         "Files refused because they are no logs.",
 	"unfit_lines": "Lines that were not in the format of their file, and were sent as they " +
 		"are.",
+	"unix_connections":         "Connections to sockets now.",
+	"unix_messages":            "Messages received on sockets.",
+	"unix_refused_connections": "Connections closed because there were `max_conns`.",
+	"unix_truncated_messages":  "Datagrams longer than 1 MiB, whose end is lost.",
 	"unseen_files": "Files that were rotated before the agent saw them, and were sent all " +
 		"the same.",
 	"unsure_files":   "Files of which the agent could not determine what was sent before.",
@@ -73,7 +77,7 @@ var countHelp = map[string]string{
 }
 
 // gauges are the counts that say how many there are now.
-var gauges = []string{"missing_files", "ignored_files", "waiting_files"}
+var gauges = []string{"missing_files", "ignored_files", "waiting_files", "unix_connections"}
 
 // metrics answers with all metrics in Prometheus' text format, version 0.0.4.
 func (a *agent) metrics(w http.ResponseWriter, _ *http.Request) {

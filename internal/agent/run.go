@@ -126,15 +126,7 @@ func acknowledged(n map[string]uint64) uint64 {
 }
 
 // status is the run as status shows it.
-func (r *spooledRun) status() sourceStatus {
-	st := r.spool.Status()
-	waiting, stalled := time.Duration(0), r.stalled.since(r.acknowledged())
-	if !st.Oldest.IsZero() {
-		waiting = max(1, time.Since(st.Oldest))
-	}
-	return sourceStatus{Kind: "stdin", Name: r.dir, Source: st.Source, LagBytes: st.Behind,
-		LagSeconds: waiting.Seconds(), State: stateOf(waiting, min(waiting, stalled)), Reason: st.Trouble}
-}
+func (r *spooledRun) status() sourceStatus { return spoolStatus("stdin", r.dir, r.spool, &r.stalled) }
 
 // stalled knows for how long a number has not grown, as far as it was looked at.
 type stalled struct {

@@ -51,6 +51,7 @@ type agentTable struct {
 	Stdin     *stdinTable       `toml:"stdin"`
 	Spool     spoolTable        `toml:"spool"`
 	HTTP      *httpTable        `toml:"http"`
+	Unix      []unixTable       `toml:"unix"`
 	timings
 }
 
@@ -100,8 +101,8 @@ func (t target) String() string {
 func defaults() *settings {
 	return &settings{Agent: agentTable{
 		Compress: "auto", MaxLine: 1 << 20, BatchSize: 1 << 20, Memory: 12 << 20, Datagram: 1400, LogLevel: "info",
-		Spool:    spoolTable{MaxBytes: 1 << 30, WhenFull: string(spool.Block)},
-		NATS:     natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
+		Spool: spoolTable{MaxBytes: 1 << 30, WhenFull: string(spool.Block)},
+		NATS:  natsTable{Subject: "fanin", Ack: "commit", AnswerWithin: config.Duration(15 * time.Second)},
 		timings: timings{
 			Poll: config.Duration(250 * time.Millisecond), Grace: config.Duration(5 * time.Second),
 			Settle: config.Duration(10 * time.Second), LetGo: config.Duration(10 * time.Minute),
@@ -156,7 +157,7 @@ const standardInput = "-"
 // input replaces all of its sources: an agent may run that has these.
 func (o *options) setPaths(a *agentTable, paths []string) {
 	files := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return p == standardInput })
-	a.File, a.Journal = nil, nil
+	a.File, a.Journal, a.Unix = nil, nil, nil
 	if len(files) > 0 {
 		a.File = []fileTable{{Paths: files, Source: o.source}}
 	}
@@ -175,7 +176,7 @@ func (o *options) setPaths(a *agentTable, paths []string) {
 // onlyStdin reports whether standard input is the only source.
 func (s *settings) onlyStdin() bool {
 	a := &s.Agent
-	return a.Stdin != nil && len(a.File) == 0 && a.Journal == nil
+	return a.Stdin != nil && len(a.File) == 0 && a.Journal == nil && len(a.Unix) == 0
 }
 
 // defaultHost is the name of this host, or the agent's id where a collector would not accept
@@ -238,6 +239,7 @@ func (s *settings) check() {
 	a.TLS.Check(at)
 	s.checkStdin(at.Sub("stdin"))
 	s.checkSpool(at.Sub("spool"))
+	s.checkUnix()
 	s.checkFiles()
 	s.checkJournal(at.Sub("journal"))
 }
@@ -350,7 +352,7 @@ func (f fileTable) reading() string {
 	f.Paths, f.Exclude, f.IgnoreOlder, f.From = nil, nil, 0, ""
 	text := f.textKeys.options()
 	f.Format, f.Encoding = text.Format, text.Encoding // with their defaults
-	b, _ := json.Marshal(f) // strings and numbers: this cannot fail
+	b, _ := json.Marshal(f)                           // strings and numbers: this cannot fail
 	return string(b)
 }
 

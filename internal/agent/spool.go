@@ -2,6 +2,7 @@ package agent
 
 import (
 	"log/slog"
+	"time"
 
 	"fanin/internal/config"
 	"fanin/internal/spool"
@@ -26,4 +27,15 @@ func (s *settings) spool(dir, source string, log *slog.Logger) spool.Settings {
 		Dir: dir, Agent: c.ID, Source: source, MaxBytes: int64(c.Spool.MaxBytes),
 		WhenFull: spool.Policy(c.Spool.WhenFull), MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Log: log,
 	}
+}
+
+// spoolStatus is a spool as status shows it.
+func spoolStatus(kind, name string, s *spool.Spool, stalled *stalled) sourceStatus {
+	st := s.Status()
+	waiting, since := time.Duration(0), stalled.since(acknowledged(s.Counts()))
+	if !st.Oldest.IsZero() {
+		waiting = max(1, time.Since(st.Oldest))
+	}
+	return sourceStatus{Kind: kind, Name: name, Source: st.Source, LagBytes: st.Behind,
+		LagSeconds: waiting.Seconds(), State: stateOf(waiting, min(waiting, since)), Reason: st.Trouble}
 }

@@ -102,7 +102,8 @@ func (s *Spool) putAside(g *segment, why error) error {
 	aside := g.path + ".damaged"
 	s.counts.damaged.Add(uint64(g.size))
 	s.Log.Warn("a segment of the spool has no whole header and was renamed: it was not synced before a power "+
-		"cut, so that none of its lines were taken, or it is damaged", "path", g.path, "aside", aside, "bytes", g.size, "err", why)
+		"cut, so that none of its lines were taken, or it is damaged",
+		"path", g.path, "aside", aside, "bytes", g.size, "err", why)
 	if err := s.Disk.Rename(g.path, aside); err != nil {
 		return fmt.Errorf("rename a damaged segment of the spool: %w", err)
 	}

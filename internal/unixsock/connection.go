@@ -1,0 +1,104 @@
+package unixsock
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// connection is one peer of a stream socket. Its messages end in a newline, or in a NUL, as
+// those of syslog(3) do; the last one may end with the connection.
+type connection struct {
+	s     *Socket
+	c     *net.UnixConn
+	pid   int
+	block []byte
+	held  int     // bytes in block, no end of a message among them
+	line  []byte  // memory for the next line
+	part  message // the message of which a part was taken
+	goes  bool    // it goes on
+}
+
+// maxMessage is how long a message may be; what is longer is divided, with the marks of a
+// divided line.
+const maxMessage = wire.MaxLine - len(wire.SplitGoesOn) - len(wire.SplitMark) - 1
+
+// receive receives until the connection ends, or until ctx ends and nothing comes.
+func (x *connection) receive(ctx, taking context.Context) {
+	for {
+		n, err := x.c.Read(x.block[x.held:])
+		if ctx.Err() != nil {
+			x.c.SetReadDeadline(time.Now().Add(silentFor)) // it is not silent yet
+		}
+		if x.messages(taking, x.block[:x.held+n], err != nil) != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+			x.s.Log.Debug("a connection to the socket broke", "path", x.s.Path, "err", err)
+		}
+		return
+	}
+}
+
+// messages takes the messages that are complete; last says that no bytes follow.
+func (x *connection) messages(ctx context.Context, have []byte, last bool) error {
+	for {
+		end := bytes.IndexAny(have, "\n\x00")
+		if end < 0 {
+			break
+		}
+		if err := x.take(ctx, have[:end], have[end] == 0); err != nil {
+			return err
+		}
+		have = have[end+1:]
+	}
+	if last {
+		return x.take(ctx, have, true)
+	}
+	if len(have) >= maxMessage {
+		n := wire.CutLine(have, maxMessage)
+		if err := x.takePart(ctx, have[:n], wire.SplitMark); err != nil {
+			return err
+		}
+		x.goes, have = true, have[n:]
+	}
+	x.held = copy(x.block, have)
+	if x.held == len(x.block) {
+		x.block = append(x.block, make([]byte, min(len(x.block), maxMessage+4<<10-len(x.block)))...)
+	}
+	return nil
+}
+
+// take takes a message, or the last part of one. An empty one is a line if it is not the NUL
+// behind a newline, or the end.
+func (x *connection) take(ctx context.Context, text []byte, noLine bool) error {
+	if len(text) == 0 && noLine && !x.goes {
+		return nil
+	}
+	err := x.takePart(ctx, text, "")
+	x.goes = false
+	return err
+}
+
+// takePart takes a part of a message, with what marks its end.
+func (x *connection) takePart(ctx context.Context, text []byte, mark string) (err error) {
+	x.line = x.line[:0]
+	if x.goes {
+		x.line = append(x.line, wire.SplitGoesOn...)
+		x.part.text = text
+	} else {
+		x.part = x.s.parse(text)
+	}
+	x.line = append(append(x.line, x.part.text...), mark...)
+	x.line, err = x.s.append(ctx, x.line, x.part, x.pid)
+	return err
+}

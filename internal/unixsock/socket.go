@@ -1,0 +1,214 @@
+// Package unixsock receives lines on a unix socket, as /dev/log is one, with the id of the
+// process that sent each. The id is the kernel's word, and not the sender's: SO_PASSCRED and
+// SO_PEERCRED of unix(7).
+package unixsock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"fanin/internal/retry"
+)
+
+// Settings configure a Socket. Zero fields have the defaults that are named.
+type Settings struct {
+	Path     string       // required
+	Stream   bool         // connections; else datagrams, each a message
+	Mode     fs.FileMode  // of the socket; default 0666: every process may send
+	Plain    bool         // lines are sent as they are; else headers of syslog are taken apart
+	Source   string       // of lines that name none; required
+	PID      bool         // the process's id follows the source, as in app[17]
+	MaxConns int          // at a time; default 256
+	Lines    Lines        // required
+	Log      *slog.Logger // default: discard
+}
+
+// Lines takes lines. spool.Spool is one.
+type Lines interface {
+	// Append takes whole lines, each ending in '\n', of a source.
+	Append(ctx context.Context, text []byte, source string) error
+}
+
+// Socket is a unix socket that this process made.
+type Socket struct {
+	Settings
+	counts  counts
+	limited *retry.Log
+	inode   os.FileInfo // of the socket at Path
+	conn    *net.UnixConn
+	ln      *net.UnixListener
+
+	mu    sync.Mutex
+	conns map[*net.UnixConn]bool
+}
+
+// Listen makes the socket. A socket that is left of a process that is gone is replaced;
+// anything else at its path is not touched.
+func Listen(settings Settings) (*Socket, error) {
+	s := &Socket{Settings: settings, conns: make(map[*net.UnixConn]bool)}
+	s.defaults()
+	if err := s.removeStale(); err != nil {
+		return nil, err
+	}
+	if err := s.bind(); err != nil {
+		return nil, fmt.Errorf("listen on the socket %s: %w", s.Path, err)
+	}
+	err := os.Chmod(s.Path, s.Mode)
+	if err == nil {
+		s.inode, err = os.Lstat(s.Path)
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("make the socket %s: %w", s.Path, err)
+	}
+	return s, nil
+}
+
+func (s *Settings) defaults() {
+	if s.Mode == 0 {
+		s.Mode = 0o666
+	}
+	if s.MaxConns == 0 {
+		s.MaxConns = 256
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (s *Socket) network() string {
+	if s.Stream {
+		return "unix"
+	}
+	return "unixgram"
+}
+
+func (s *Socket) bind() (err error) {
+	s.limited = retry.NewLog(s.Log)
+	addr := &net.UnixAddr{Name: s.Path, Net: s.network()}
+	if s.Stream {
+		if s.ln, err = net.ListenUnix("unix", addr); err == nil {
+			s.ln.SetUnlinkOnClose(false)
+		}
+		return err
+	}
+	if s.conn, err = net.ListenUnixgram("unixgram", addr); err != nil {
+		return err
+	}
+	s.conn.SetReadBuffer(receiveBuffer) // as much as the kernel allows
+	return passCredentials(s.conn)
+}
+
+// receiveBuffer is how much the kernel may hold for the socket.
+const receiveBuffer = 8 << 20
+
+// removeStale removes a socket to which no process listens.
+func (s *Socket) removeStale() error {
+	fi, err := os.Lstat(s.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case fi.Mode()&fs.ModeSocket == 0:
+		return fmt.Errorf("%s exists and is no socket: remove it, or set another path", s.Path)
+	}
+	for _, network := range []string{"unix", "unixgram"} {
+		conn, err := net.Dial(network, s.Path)
+		switch {
+		case err == nil:
+			conn.Close()
+			return fmt.Errorf("another process listens on the socket %s: stop it, or set another path", s.Path)
+		case errors.Is(err, syscall.EPROTOTYPE): // it is of the other type
+		case !errors.Is(err, syscall.ECONNREFUSED):
+			return fmt.Errorf("find out whether a process listens on %s: %w", s.Path, err)
+		}
+	}
+	return os.Remove(s.Path)
+}
+
+// Serve receives until ctx ends. Then it removes the socket, takes what was sent to it
+// before, for drainFor at most, and returns.
+func (s *Socket) Serve(ctx context.Context) {
+	taking, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		s.unlink()
+		s.drain()
+		time.AfterFunc(drainFor, cancel)
+	})
+	defer stop()
+	defer s.close()
+	if s.Stream {
+		s.accept(ctx, taking)
+		return
+	}
+	s.datagrams(ctx, taking)
+}
+
+// drainFor is how long a stop takes what was sent before. silentFor is how long nothing must
+// come until that counts as all.
+const (
+	drainFor  = 2 * time.Second
+	silentFor = 100 * time.Millisecond
+)
+
+// unlink removes the socket's name, unless it is another socket's by now.
+func (s *Socket) unlink() {
+	if fi, err := os.Lstat(s.Path); err == nil && os.SameFile(fi, s.inode) {
+		os.Remove(s.Path)
+	}
+}
+
+// drain makes reads end that wait.
+func (s *Socket) drain() {
+	if s.ln != nil {
+		s.ln.SetDeadline(time.Now().Add(silentFor))
+	}
+	if s.conn != nil {
+		s.conn.SetReadDeadline(time.Now().Add(silentFor))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.SetReadDeadline(time.Now().Add(silentFor))
+	}
+}
+
+func (s *Socket) close() {
+	if s.inode != nil {
+		s.unlink()
+	}
+	if s.ln != nil {
+		s.ln.Close()
+	}
+	if s.conn != nil {
+		s.conn.Close()
+	}
+}
+
+// InPlace reports whether the socket is still at its path.
+func (s *Socket) InPlace() bool {
+	fi, err := os.Lstat(s.Path)
+	return err == nil && os.SameFile(fi, s.inode)
+}
+
+// source returns the source of a message.
+func (s *Socket) source(tag string, pid int) string {
+	name := tag
+	if name == "" {
+		name = s.Source
+	}
+	if !s.PID || pid <= 0 {
+		return name
+	}
+	return fmt.Sprintf("%s[%d]", name, pid)
+}
