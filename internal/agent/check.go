@@ -89,7 +89,7 @@ func (s *settings) ownFile(table *tail.Table, pattern string) string {
 	if s.Agent.State == "" {
 		return ""
 	}
-	files := slices.Concat(stateFiles, []string{"spool/x/00000000000000000001.seg", "runs/x/lock",
+	files := slices.Concat(stateFiles, []string{"spool/x/00000000000000000001.seg", "runs/x/lock", "runs/x/instance",
 		"runs/x/spool/00000000000000000001.seg"})
 	return table.Reaches(pattern, s.Agent.State, files)
 }

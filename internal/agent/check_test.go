@@ -113,7 +113,8 @@ func TestCheckRefuses(t *testing.T) {
 	f("own marks by alternatives", "", `"DIR/{logs,state}/*"`, "matches the agent's own state (DIR/state/marks)", false)
 	f("own marks below a link", "", `"DIR/al*/**/marks"`, "matches the agent's own state (DIR/also/marks)", false)
 	f("own spool", "", `"DIR/**/*.seg"`, "matches the agent's own state (DIR/state/spool/x/", false)
-	f("own spool by its name", "", `"DIR/state/spool/x/*.seg"`, "matches the agent's own state", false)
+	f("own spool by its name", "", `"DIR/state/spool/other/*"`, "matches the agent's own state (DIR/state/spool/other/*)", false)
+	f("own runs", "", `"DIR/*/runs/**/*"`, "matches the agent's own state (DIR/state/runs/x/", false)
 	f("the collector's log", "to = [\"127.0.0.1:6789\"]", good+"]\n[collector.log]\npath = \"DIR/logs/all.log\"\n[[agent.file]]\npaths = [\"DIR/x\"",
 		"matches the log of the collector in this file (DIR/logs/all.log)", false)
 	f("the collector's rotated log", "to = [\"localhost:6789\"]", `"DIR/**/*-*.log"]`+"\n[collector.log]\npath = \"DIR/logs/all.log\"\n[[agent.file]]\npaths = [\"DIR/x\"",

@@ -25,7 +25,8 @@ func (table *Table) Finds(pattern string) (some bool) {
 }
 
 // Reaches returns the path by which a pattern of the table names a file in a directory, through
-// whatever links, "" if it names none. The files are relative to the directory, and need not exist.
+// whatever links, "" if it names none. The files are relative to the directory, and need not exist;
+// whatever a pattern names in a directory below it, which it leads to, is one, too.
 func (table *Table) Reaches(pattern, dir string, files []string) string {
 	list, err := partsOf(pattern)
 	dir, aerr := filepath.Abs(dir)
@@ -33,18 +34,19 @@ func (table *Table) Reaches(pattern, dir string, files []string) string {
 		return ""
 	}
 	real := realPath(dir)
-	names := []string{dir, real}
+	names, below := []string{dir, real}, ""
 	for _, p := range list {
-		p.heads(func(head string) {
+		consider := func(head string) {
 			from := realPath(head)
 			if inner, ok := within(real, from); ok && inner != "." {
-				names = append(names, head) // all in it belongs to the directory
-				files = append(slices.Clip(files), p.rest[len(p.rest)-1])
+				below = filepath.Join(head, p.rest[len(p.rest)-1])
 			}
 			if inner, ok := within(from, real); ok {
 				names = append(names, filepath.Join(head, inner))
 			}
-		})
+		}
+		consider(p.dir)
+		p.heads(consider)
 	}
 	for _, name := range names {
 		for _, file := range files {
@@ -52,6 +54,9 @@ func (table *Table) Reaches(pattern, dir string, files []string) string {
 				return path
 			}
 		}
+	}
+	if below != "" && !table.Excludes(below) {
+		return below
 	}
 	return ""
 }
