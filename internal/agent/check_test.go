@@ -104,6 +104,7 @@ func TestCheckRefuses(t *testing.T) {
 		})
 	}
 	good := `"DIR/logs/*.log"`
+	f("an unset variable", "host = \"${FANIN_NOT_SET}\"", good, "agent.toml:3: host: the environment variable FANIN_NOT_SET is not set; set it for this program, or write a default", false)
 	f("two stars in a name", "", `"DIR/**.log"`, "must be a whole part of the path", false)
 	f("two stars in a name to exclude", "", good+"]\nexclude = [\"**x\"", "must be a whole part of the path", false)
 	f("a brace", "", `"DIR/{a.log"`, "invalid pattern", false)

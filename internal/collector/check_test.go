@@ -219,6 +219,7 @@ func TestCheckRefuses(t *testing.T) {
 	tls := func(ca, cert, key string) string {
 		return tcp(fmt.Sprintf("tls = {cert = %q, key = %q, client_ca = %q}\n", cert, key, ca))
 	}
+	f("an unset variable", "[[collector.tcp]]\nlisten = \"127.0.0.1:${FANIN_NOT_SET}\"\n", "collector.toml:5: listen: the environment variable FANIN_NOT_SET is not set", false)
 	f("a port twice", tcp("")+tcp(""), `listens already`, false)
 	f("a port for tcp and http", tcp("")+"[collector.http]\nlisten = \"127.0.0.1:P0\"\n", `collector.tcp[0] listens already`, false)
 	f("a port for http and work", "[collector.http]\nlisten = \"localhost:P0\"\n[collector.work]\nlisten = \"127.0.0.1:P0\"\n", `collector.http listens already`, false)
