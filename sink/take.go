@@ -86,6 +86,9 @@ func (w *writer) acceptBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal er
 	case wire.OpEnd:
 		w.group.count(st.origin.Value(), -1)
 	case wire.OpSkip:
+		if b.Reason == wire.SkipContinued {
+			break // nothing is missing
+		}
 		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source,
 			st.origin.Value().host, b.Offset, b.End, b.Reason)
 		w.s.counts.streams.skippedBytes.Add(uint64(b.End - b.Offset))

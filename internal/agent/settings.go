@@ -368,6 +368,7 @@ func (s *settings) files() (all []tail.Table) {
 			t.Paths = append(t.Paths, p)
 		}
 		t.Text = f.textKeys.options()
+		t.Container = t.Text.Format == "cri" || t.Text.Format == "docker"
 		all = append(all, t)
 	}
 	return all

@@ -41,10 +41,13 @@ func (k *collector) refuse(fail func(wire.Batch) error) {
 // drained waits until all of so many files is kept.
 func (r *rig) drained(files int) *rig {
 	r.Helper()
-	return r.await(func() bool {
-		list := r.tailer.Status()
-		return len(list) == files && !slices.ContainsFunc(list, func(f FileStatus) bool { return f.Acked != f.Size })
-	})
+	return r.await(func() bool { return r.allSent(files) })
+}
+
+// allSent reports whether all of this many files is acknowledged.
+func (r *rig) allSent(files int) bool {
+	list := r.tailer.Status()
+	return len(list) == files && !slices.ContainsFunc(list, func(f FileStatus) bool { return f.Acked != f.Size })
 }
 
 // lines is n lines that no other call makes.

@@ -232,9 +232,11 @@ type read struct {
 	full     bool          // the file has more than fits into the block
 	split    bool          // text is a part of a line that is too long
 	short    bool          // no text: the block is too small for the line
+	apart    bool          // no text: what was carried ends before the first byte of the file
 	wait     time.Duration // no text: read again when the file has not grown for so long; 0: no need
 	hole     int64         // where a hole begins that reading stopped at; -1: there is none
-	skip     bool          // no text: between from and to there is a hole
+	skip     bool          // no text: what is between from and to is not sent
+	reason   string        // for it
 	unfit    int           // lines that are not of the format
 	joined   bool          // as in wire.Batch
 	divided  int           // records that end at a bound
@@ -248,6 +250,7 @@ func (r *read) isEmpty() bool { return r.text == nil && !r.skip }
 type limits struct {
 	line, block int
 	quiet, held time.Duration // as in decode.Input
+	carried     carried       // what precedes the first bytes of the file
 }
 
 // readBatch reads whole lines at c into block; text is nil when no line is complete. If the
@@ -261,42 +264,66 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		return r, nil
 	}
 	raw := decoder.Window(block)
-	n, err := f.f.ReadAt(raw, c.Offset)
+	ahead := copy(raw, most.carried.raw)
+	n, err := f.f.ReadAt(raw[ahead:], c.Offset)
 	if err != nil && err != io.EOF {
 		return r, fmt.Errorf("read at offset %d: %w", c.Offset, &fileError{err})
 	}
-	r.full = n == len(raw)
-	if raw = raw[:n]; len(raw) == 0 {
+	r.full = ahead+n == len(raw)
+	if raw = raw[:ahead+n]; n == 0 {
 		return r, nil
 	}
-	if i := firstHole(raw, c.Offset == 0); i >= 0 {
-		raw, r.full, r.hole = raw[:i], false, c.Offset+int64(i)
+	if i := firstHole(raw[ahead:], c.Offset == 0); i >= 0 {
+		raw, r.full, r.hole = raw[:ahead+i], false, c.Offset+int64(i)
 		final = final || r.hole == endsAt
 	}
-	quiet := most.quiet
-	if r.full {
-		quiet = 0 // more of it is there
-	}
-	in := decode.Input{Block: block, Raw: raw, Offset: c.Offset, Before: c.tail, Inside: c.inside,
-		End: final && !r.full, Limit: r.full && len(block) >= most.block, MaxLine: most.line,
-		Quiet: quiet, Held: most.held, Back: func(n int) []byte { return f.back(c.Offset, n) }}
-	out := decoder.Decode(in)
-	if out.Short && len(block) >= most.block {
-		in.Limit = true
-		out = decoder.Decode(in)
-	}
-	if len(out.Text) == 0 {
+	in := f.input(&r, raw, most)
+	in.End = final && !r.full
+	out := decodeIn(decoder, in, len(block) >= most.block)
+	if r.apart = ahead > 0 && len(out.Text) > 0 && out.Raw <= ahead; len(out.Text) == 0 || r.apart {
 		r.short, r.wait = r.full || out.Short, out.Wait
 		return r, nil
 	}
+	r.take(&c, raw[ahead:], &out, ahead)
+	return r, nil
+}
+
+// input returns what a decoder is given for r. What precedes raw may be in the file before.
+func (f *file) input(r *read, raw []byte, most limits) decode.Input {
+	at := r.from
+	if from := most.carried.from; from.Offset > 0 || len(most.carried.raw) > 0 {
+		at = from
+	}
+	in := decode.Input{Block: r.block, Raw: raw, Offset: at.Offset, Before: at.tail, Inside: at.inside,
+		Limit: r.full && len(r.block) >= most.block, MaxLine: most.line}
+	if at.Offset == r.from.Offset {
+		in.Back = func(n int) []byte { return f.back(at.Offset, n) }
+	}
+	if !r.full {
+		in.Quiet, in.Held = most.quiet, most.held
+	}
+	return in
+}
+
+// decodeIn decodes in a block; largest says that no block is larger.
+func decodeIn(decoder decode.Decoder, in decode.Input, largest bool) decode.Lines {
+	out := decoder.Decode(in)
+	if out.Short && largest {
+		in.Limit = true
+		out = decoder.Decode(in)
+	}
+	return out
+}
+
+// take takes lines that were decoded at c from raw, which bytes of the file before precede.
+func (r *read) take(c *cursor, raw []byte, out *decode.Lines, ahead int) {
 	r.text, r.marks, r.split, r.unfit = out.Text, out.Marks, out.Split, out.Unfit
 	r.joined, r.divided = out.Joined, out.Divided
 	for _, at := range out.Cuts {
-		after := c.hashAfter(raw[:at.Raw])
-		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(at.Raw), After: after})
+		n := at.Raw - ahead
+		r.cuts = append(r.cuts, wire.Cut{Text: at.Text, End: c.Offset + int64(n), After: c.hashAfter(raw[:n])})
 	}
-	r.to = c.after(raw[:out.Raw])
+	r.to = c.after(raw[:out.Raw-ahead])
 	r.to.inside = out.Inside
 	r.to.lines = c.lines + int64(lines.Count(r.text))
-	return r, nil
 }

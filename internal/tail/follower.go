@@ -39,6 +39,7 @@ type follower struct {
 	blocks    blockSizes
 	attempts  attempts
 	checks    checks
+	carried   carried
 	echo      echo
 	holes     holes
 	unpacking unpacking
@@ -219,7 +220,7 @@ func (f *follower) see(c candidate, visible bool) {
 		f.modified = c.info.ModTime()
 	}
 	f.mu.Unlock()
-	if renamed {
+	if renamed && !f.isChained() {
 		f.drain() // another file may have its old name now
 	}
 	if changed || !visible || c.info.Size() != f.reading.eof.Load() {

@@ -168,7 +168,7 @@ func (f *follower) passHole(ctx context.Context, r read) (read, error) {
 		return f.file.readBatch(r.from, r.block, f.limits(r.from), f.reading.final, r.hole)
 	}
 	r.to, err = f.file.cursorAt(end, r.from.lines)
-	r.skip = true
+	r.skip, r.reason = true, "a hole: NULs, no text"
 	return r, err
 }
 

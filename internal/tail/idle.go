@@ -47,8 +47,22 @@ func (t *Tailer) idleStep(x idleFile) idleStep {
 	return mayClose
 }
 
-// idle waits until there may be more lines.
+// idle waits until there may be more lines, or the next file's follower has sent the end of this
+// one.
 func (f *follower) idle(ctx context.Context) error {
+	for {
+		if sent, err := f.awaitEnd(ctx); sent || err != nil {
+			return err
+		}
+		err := f.idleHere(ctx)
+		if ctx.Err() != nil || f.keepEnd() {
+			return err
+		}
+	}
+}
+
+// idleHere waits until there may be more lines, or the end of the file is taken.
+func (f *follower) idleHere(ctx context.Context) error {
 	for {
 		if news, err := f.hasNews(); news || err != nil {
 			return err
@@ -56,35 +70,47 @@ func (f *follower) idle(ctx context.Context) error {
 		x := f.idleFile()
 		f.rest()
 		step := f.t.idleStep(x)
-		if !x.visible && !(x.whole && step == readFinal) {
+		switch {
+		case f.isChained():
+			step = f.drainChained(x, step)
+		case !x.visible && !(x.whole && step == readFinal):
 			f.drain()
 		}
-		switch step {
-		case readFinal:
-			f.reading.final = true
-			return nil
-		case letGo:
-			return errDone
-		case keepOpen:
-			if err := f.file.f.hold(ctx, true); err != nil {
-				return err
-			}
-		case mayClose:
-			if x.visible {
-				f.reading.final = x.whole
-			}
-			f.file.f.release(!x.partial)
-		}
-		if more, err := f.awaitChange(ctx); more || err != nil {
+		if more, err := f.idleAs(ctx, x, step); more || err != nil {
 			return err
 		}
 	}
 }
 
-// hasNews is hasGrown; the error may be what a reload ends, too.
-func (f *follower) hasNews() (grown bool, err error) {
-	if grown, err = f.hasGrown(); grown || err != nil {
-		return grown, err
+// idleAs does what was decided, and waits until the file may have changed.
+func (f *follower) idleAs(ctx context.Context, x idleFile, step idleStep) (more bool, err error) {
+	switch step {
+	case readFinal:
+		f.reading.final = true
+		return true, nil
+	case letGo:
+		return false, errDone
+	case keepOpen:
+		if err := f.file.f.hold(ctx, true); err != nil {
+			return false, err
+		}
+	case mayClose:
+		if x.visible {
+			f.reading.final = x.whole
+		}
+		f.file.f.release(!x.partial)
+	}
+	return f.awaitChange(ctx)
+}
+
+// hasNews is hasGrown; the news may be that the end of the file is taken, and the error may be what
+// a reload ends.
+func (f *follower) hasNews() (news bool, err error) {
+	if f.endIsAway() {
+		return true, nil
+	}
+	if news, err = f.hasGrown(); news || err != nil {
+		return news, err
 	}
 	return false, f.settled(true)
 }

@@ -47,22 +47,24 @@ func (k *killed) arm() {
 	}
 }
 
+// isDead reports whether the agent was killed.
+func (k *killed) isDead() bool {
+	k.collector.mu.Lock()
+	defer k.collector.mu.Unlock()
+	return k.dead
+}
+
 // settle waits until these lines are accepted, or the agent was killed; then nothing of
 // its last moments is left.
 func (k *killed) settle(want string) {
 	k.Helper()
-	isDead := func() bool {
-		k.collector.mu.Lock()
-		defer k.collector.mu.Unlock()
-		return k.dead
-	}
 	if k.stop == nil {
 		return
 	}
 	k.await(func() bool {
-		return isDead() || difference(strings.Fields(k.collector.lines()), strings.Fields(want)) == ""
+		return k.isDead() || difference(strings.Fields(k.collector.lines()), strings.Fields(want)) == ""
 	})
-	if !isDead() {
+	if !k.isDead() {
 		return
 	}
 	k.halt()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fanin/internal/disk"
+	"fanin/internal/tail/container"
 	"fanin/internal/wire"
 	"io/fs"
 	"os"
@@ -30,7 +31,7 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	}
 	fresh := f.fresh()
 	f.report(s)
-	t.followNew(ctx, fresh)
+	t.followNew(ctx, fresh, f.found)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, g := range t.followers {
@@ -82,11 +83,19 @@ func (t *Tailer) match(table *Table, s *sight, found func(path string, table *Ta
 		found(path, table, 0)
 	}
 	for i, pattern := range table.Paths {
-		err := s.glob(pattern, table.skipped(), func(path string) {
+		find := func(path string) {
 			if !table.Excludes(path) {
 				found(path, table, i+1)
 			}
-		})
+		}
+		err := s.glob(pattern, table.skipped(), find)
+		if err == nil && table.Container { // then: what was rotated meanwhile is found, too
+			err = s.glob(pattern+".*", table.skipped(), func(path string) {
+				if container.Rotated(filepath.Base(path)) {
+					find(path)
+				}
+			})
+		}
 		if err != nil {
 			t.warnOnce(pattern, "invalid pattern: "+err.Error())
 		}
@@ -127,7 +136,7 @@ func (t *Tailer) warnOnce(path, text string) bool {
 // followNew starts to follow those files that are not followed yet. All of them are
 // identified by their inodes and handles before any is by its content, so that no copy gets
 // the stream of a file that still exists.
-func (t *Tailer) followNew(ctx context.Context, order []candidate) {
+func (t *Tailer) followNew(ctx context.Context, order []candidate, found map[fileKey]candidate) {
 	var fresh []*follower
 	for _, c := range order {
 		t.mu.Lock()
@@ -157,6 +166,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 	// Rotated files come first: they are older.
 	slices.SortStableFunc(fresh, func(a, b *follower) int { return a.modified.Compare(b.modified) })
 	t.identify(slices.DeleteFunc(slices.Clone(fresh), (*follower).isArchive))
+	t.chain(fresh, found)
 	t.start(ctx, fresh...)
 }
 
@@ -170,10 +180,13 @@ func (t *Tailer) start(ctx context.Context, all ...*follower) {
 			f.file.close()
 			continue
 		}
-		if f.before = t.byPath[f.path]; f.before != nil && (f.isArchive() || f.before.isArchive()) {
-			f.before = nil // neither can be a version of the other
-		} else if f.before != nil {
-			t.noteReusedLocked(f.path, f.before.file.modified(f.before.modified))
+		before := t.byPath[f.path]
+		switch {
+		case before == nil:
+		case f.isArchive() || before.isArchive(): // neither can be a version of the other
+		default:
+			f.before = cmp.Or(f.before, before)
+			t.noteReusedLocked(f.path, before.file.modified(before.modified))
 		}
 		t.startLocked(ctx, f)
 	}
@@ -196,6 +209,7 @@ func (t *Tailer) drop(f *follower) {
 	defer t.mu.Unlock()
 	t.removeLocked(f)
 	f.drain()
+	f.dropCarried(false)
 	f.file.close()
 }
 

@@ -120,9 +120,16 @@ func (f *follower) sendOne(ctx context.Context, r *read) (ahead read, err error)
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
 	f.holes.waits, f.holes.again = false, time.Time{}
+	if to, sent := f.sentEnd(); sent && c.Offset == f.place.local.Offset {
+		return f.skipEnd(to)
+	}
+	f.carry()
 	size := f.blocks.size(f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
 		size = min(smallBlock, size) // most files have few new lines at a time
+	}
+	if f.carried.raw != nil {
+		size = f.largest()
 	}
 	for {
 		block, err := f.block(ctx, size*f.scale(), wait)
@@ -164,6 +171,11 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 	f.holes.grew(end, f.t.holeAge())
 	limits := f.limits(c)
 	r, err := f.file.readBatch(c, block, limits, f.reading.final, -1)
+	if r.apart { // it has its own end, or is too long
+		f.dropCarried(false)
+		limits.carried = carried{}
+		r, err = f.file.readBatch(c, block, limits, f.reading.final, -1)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -199,7 +211,7 @@ func (f *follower) append(ctx context.Context, r *read) error {
 		b.Kind = wire.StreamLossy
 	}
 	if r.skip {
-		b.Op, b.Reason = wire.OpSkip, "a hole: NULs, no text"
+		b.Op, b.Reason = wire.OpSkip, r.reason
 	} else {
 		b.Source, b.FirstLine, b.Time = f.source, r.from.lines, time.Now().UnixMicro()
 		b.Text, b.Cuts, b.Marks, b.Joined = r.text, r.cuts, r.marks, r.joined
@@ -216,9 +228,13 @@ func (f *follower) acknowledge(r *read) {
 		f.t.counts.split.Add(1)
 	}
 	f.t.counts.divided.Add(uint64(r.divided))
-	if r.skip {
+	switch {
+	case r.skip && r.reason == wire.SkipContinued:
+		f.skippedEnd()
+	case r.skip:
 		f.passedHole(r)
 	}
+	f.dropCarried(true)
 	if r.unfit > 0 {
 		f.passedUnfit(r)
 	}
@@ -288,6 +304,10 @@ func (f *follower) maxLine() int { return min(f.t.MaxLine, f.largest()-1<<10) }
 
 // limits are those of a read at c.
 func (f *follower) limits(c cursor) limits {
-	return limits{line: f.maxLine(), block: f.largest() * f.scale(),
+	most := limits{line: f.maxLine(), block: f.largest() * f.scale(),
 		quiet: f.reading.quiet(), held: f.reading.waited(c.Offset)}
+	if c.Offset == 0 {
+		most.carried = f.carried
+	}
+	return most
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"fanin/internal/tail/container"
 	"fanin/internal/wire"
 )
 
@@ -70,6 +71,11 @@ func expandSource(source, path string) (string, error) {
 // source returns the source of the lines of a file. The collector's own is reserved, and none is
 // longer than wire.MaxName.
 func (table *Table) source(path string) string {
+	if table.Container && table.Source == "" {
+		if source := container.Source(path); source != "" {
+			return source
+		}
+	}
 	source, _ := expandSource(cmp.Or(table.Source, defaultSource), path) // checked when it was loaded
 	if source == wire.SourceNotice && table.Source == "" {
 		source = filepath.Base(path)

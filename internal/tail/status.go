@@ -148,7 +148,7 @@ func (t *Tailer) Counts() map[string]uint64 {
 		"truncated_files": c.truncated.Load(), "replaced_files": c.replaced.Load(), "unsure_files": c.unsure.Load(),
 		"unseen_files": c.unseen.Load(), "maybe_doubled_bytes": c.doubled.Load(),
 		"vanished_files": c.vanished.Load(), "missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(),
-		"wide_files": c.wide.Load(), "unfit_lines": c.unfitLines.Load(), "divided_records": c.divided.Load(), "closed_idle_files": c.closed.Load(),
-		"ignored_files": c.ignored.Load(), "waiting_files": c.unclaimed.Load(),
+		"wide_files": c.wide.Load(), "unfit_lines": c.unfitLines.Load(), "divided_records": c.divided.Load(),
+		"closed_idle_files": c.closed.Load(), "ignored_files": c.ignored.Load(), "waiting_files": c.unclaimed.Load(),
 	}
 }

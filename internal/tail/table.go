@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"fanin/internal/tail/container"
 	"fanin/internal/tail/decode"
 )
 
@@ -20,6 +21,7 @@ type Table struct {
 	SyncSource  bool           // make the source durable before its lines are sent
 	Whole       bool           // the files are complete: a last line without a newline is a line
 	Archives    bool           // of compressed files, what they contain is read: they are complete
+	Container   bool           // the files are those of containers: see package container
 	Decoder     decode.Decoder // of all files
 	Text        decode.Options // chooses the decoder of each file, where Decoder is nil
 	Settings    string         // other than before if, after a Reload, files are read in another way
@@ -32,7 +34,10 @@ var packed = []string{".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"}
 func Packed(path string) bool { return slices.Contains(packed, filepath.Ext(path)) }
 
 // Excludes reports whether a file is not followed although a pattern names it.
-func (table *Table) Excludes(path string) bool { return Packed(path) || table.excludes(path) }
+func (table *Table) Excludes(path string) bool {
+	compressing := table.Container && filepath.Ext(path) == ".tmp" // by the kubelet
+	return Packed(path) || compressing || table.excludes(path)
+}
 
 func (table *Table) excludes(path string) bool {
 	return slices.ContainsFunc(table.Exclude, func(pattern string) bool {
@@ -40,9 +45,18 @@ func (table *Table) excludes(path string) bool {
 	})
 }
 
-// names reports whether one of the table's patterns names path.
+// names reports whether one of the table's patterns names path, or the name that a file of a
+// container had before it was rotated.
 func (table *Table) names(path string) bool {
-	return slices.ContainsFunc(table.Paths, func(pattern string) bool { return Matches(pattern, path) })
+	live := path
+	if table.Container {
+		if name, _, ok := container.Order(filepath.Base(path)); ok {
+			live = filepath.Join(filepath.Dir(path), name)
+		}
+	}
+	return slices.ContainsFunc(table.Paths, func(pattern string) bool {
+		return Matches(pattern, path) || live != path && Matches(pattern, live)
+	})
 }
 
 // lists reports whether path is one of Files.

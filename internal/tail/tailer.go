@@ -222,14 +222,14 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 // missingEvery is the pause between two searches for missing files.
 const missingEvery = time.Minute
 
-// wakeHidden wakes the followers of files that no table names any more: those files are
-// done after some time, which no event announces.
+// wakeHidden wakes the followers of files that no table names any more, or that were rotated:
+// those files are done after some time, which no event announces.
 func (t *Tailer) wakeHidden() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range t.followers {
 		f.mu.Lock()
-		hidden := !f.visible
+		hidden := !f.visible || f.isChained() && !f.isDrained() && f.isRotatedLocked()
 		f.mu.Unlock()
 		if hidden {
 			f.notify()

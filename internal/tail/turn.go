@@ -19,11 +19,23 @@ type succession struct {
 	maybeCopy  bool      // it may be a copy in the making: nothing of it was sent
 	ousted     *follower // had the name that this file got while it was followed
 	superseded bool      // the file that replaced this one has its last line, too
+	openEnd    openEnd   // of a file of a chain
+	rotated    time.Time // since when it is known as rotated; zero: it is not
 }
 
 // drain lets the file begin that has this one's name now: everything up to the rotation is
 // acknowledged.
 func (s *succession) drain() { s.drainOnce.Do(func() { close(s.drained) }) }
+
+// isDrained reports whether drain was called.
+func (s *succession) isDrained() bool {
+	select {
+	case <-s.drained:
+		return true
+	default:
+		return false
+	}
+}
 
 // awaitDrained waits until everything in a file is acknowledged; in no file, all is.
 func (f *follower) awaitDrained(ctx context.Context) bool {
@@ -43,6 +55,11 @@ func (f *follower) awaitDrained(ctx context.Context) bool {
 func (f *follower) waitTurn(ctx context.Context) bool {
 	before := f.before
 	f.before = nil
+	if f.isChained() {
+		f.carried.by = before
+		f.setWaits("waits until the file that was rotated before it is sent")
+		return before.awaitDrained(ctx) && f.awaitOriginal(ctx) && f.begin()
+	}
 	if f.isArchive() {
 		return true
 	}
@@ -60,9 +77,14 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 	if before != nil && !f.wasHandedOver() {
 		f.replace(ctx, before, livesOn)
 	}
+	return f.begin()
+}
+
+// begin notes that the file is no copy in the making: it is sent. It returns true.
+func (f *follower) begin() bool {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.maybeCopy = false
-	f.mu.Unlock()
 	return true
 }
 

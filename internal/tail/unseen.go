@@ -92,10 +92,7 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*savedPosition, h 
 			continue
 		}
 		if slices.Contains(packed, filepath.Ext(x.path)) {
-			if t.warnOnce(x.path, "a file was rotated and compressed before it was seen; "+
-				"lines in it may not have been sent: decompress it under a name that is followed") {
-				t.counts.unsure.Add(1)
-			}
+			t.reportPacked(x.path)
 			continue
 		}
 		if t.names(x.path) || t.tableOf(h.path).Excludes(x.path) {
@@ -121,6 +118,17 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*savedPosition, h 
 		t.counts.unseen.Add(1)
 		t.Log.Warn("a file was created and rotated before it was seen; it is sent now", "path", f.path, "for", h.path)
 		t.start(ctx, f)
+	}
+}
+
+// reportPacked reports once a rotated file that was compressed, unless it was followed before.
+func (t *Tailer) reportPacked(path string) {
+	t.mu.Lock()
+	known := t.byPath[strings.TrimSuffix(path, filepath.Ext(path))] != nil
+	t.mu.Unlock()
+	if !known && t.warnOnce(path, "a file was rotated and compressed before it was seen; "+
+		"lines in it may not have been sent: decompress it under a name that is followed") {
+		t.counts.unsure.Add(1)
 	}
 }
 

@@ -13,6 +13,10 @@ const (
 	OpEnd            // the source is deleted and read up to Offset: forget the stream
 )
 
+// SkipContinued is the reason of an OpSkip that leaves nothing out: the end of a file that
+// was rotated inside a line was sent with the next file.
+const SkipContinued = "continued in the next file"
+
 // Limits of both sides. A batch that exceeds one is refused, not cut.
 const (
 	MaxText     = 4 << 20   // bytes of text in a batch, with what its marks take

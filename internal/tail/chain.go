@@ -1,0 +1,272 @@
+package tail
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"fanin/internal/tail/container"
+	"fanin/internal/wire"
+)
+
+// The files of a container that rotation divides are a chain: each continues the one before,
+// also in the middle of a line. They are sent one after the other. Where a file ends in an open
+// line, the next file's follower reads that end before its own first bytes, and sends the
+// whole line as one of its own. Only when that is acknowledged is the end skipped in the first
+// stream, so that a kill at any moment loses nothing. If the next stream is beyond its
+// beginning then, the end is in the log: a file is not begun before the one before it has been
+// read, and has not grown for a while.
+
+// openEnd is the end of a rotated file that the next file's follower may send. Under
+// follower.mu.
+type openEnd struct {
+	state  endState
+	from   cursor // where the open line begins, perhaps in an earlier file
+	before []byte // what is in earlier files
+	at, to int64  // the end of this file
+}
+
+// endState is what becomes of the end of a file.
+type endState int
+
+const (
+	endOwn     endState = iota // it is the file's own
+	endOffered                 // the next file's follower may take it
+	endTaken                   // that sends it
+	endSent                    // it is in the log: this file's follower skips it
+	endClosed                  // the next file was begun without it
+)
+
+// mostCarried bounds the end that is taken, in bytes.
+const mostCarried = 1 << 20
+
+// isChained reports whether the file is one of a chain.
+func (f *follower) isChained() bool { return f.table.Container && !f.table.Whole && !f.isArchive() }
+
+// inChain returns the file before each, in a chain, of those that a look found.
+func inChain(found map[fileKey]candidate) map[fileKey]fileKey {
+	type link struct {
+		live, order string
+		key         fileKey
+	}
+	var links []link
+	for _, c := range found {
+		if !c.table.Container {
+			continue
+		}
+		if live, place, ok := container.Order(filepath.Base(c.path)); ok {
+			links = append(links, link{filepath.Join(filepath.Dir(c.path), live), place, c.key})
+		}
+	}
+	slices.SortFunc(links, func(a, b link) int {
+		return strings.Compare(a.live+"\x00"+a.order, b.live+"\x00"+b.order)
+	})
+	before := make(map[fileKey]fileKey)
+	for i := 1; i < len(links); i++ {
+		if links[i-1].live == links[i].live {
+			before[links[i].key] = links[i-1].key
+		}
+	}
+	return before
+}
+
+// chain makes new files wait for the file before them, of those that a look found.
+func (t *Tailer) chain(fresh []*follower, found map[fileKey]candidate) {
+	if !slices.ContainsFunc(fresh, (*follower).isChained) {
+		return
+	}
+	before := inChain(found)
+	byKey := make(map[fileKey]*follower, len(fresh))
+	for _, f := range fresh {
+		byKey[f.key] = f
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range fresh {
+		key, ok := before[f.key]
+		if !ok || !f.isChained() {
+			continue
+		}
+		if f.before = byKey[key]; f.before == nil {
+			f.before = t.followers[key]
+		}
+	}
+}
+
+// isRotatedLocked reports whether the file is no longer the one that is written to. Under
+// follower.mu.
+func (f *follower) isRotatedLocked() bool {
+	return !f.visible || container.Rotated(filepath.Base(f.now))
+}
+
+// mayDrain reports whether the file that follows this one in a chain may be begun: this one
+// has been read, was rotated, and has not grown since for a while. A runtime may still write
+// what it had read of a line to the old file when the new one exists.
+func (f *follower) mayDrain() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.isRotatedLocked() {
+		f.rotated = time.Time{}
+		return false
+	}
+	if f.rotated.IsZero() {
+		f.rotated = time.Now()
+	}
+	return time.Since(f.rotated) >= f.t.holeAge() && time.Since(f.reading.grown) >= f.t.holeAge()
+}
+
+// drainChained lets the next file of a chain begin if this one, which is idle, is done, and offers
+// it the open line at the end. The file then stays open. It returns what happens to it now.
+func (f *follower) drainChained(x idleFile, step idleStep) idleStep {
+	if step == readFinal || step == letGo || !f.mayDrain() {
+		return step
+	}
+	if x.partial {
+		f.offerEnd()
+		step = keepOpen
+	}
+	f.drain()
+	return step
+}
+
+// endIsAway reports whether the next file's follower has the end of this one.
+func (f *follower) endIsAway() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.openEnd.state == endTaken || f.openEnd.state == endSent
+}
+
+// awaitEnd waits while the next file's follower has the end of this one. It reports whether
+// it sent it.
+func (f *follower) awaitEnd(ctx context.Context) (sent bool, err error) {
+	for {
+		f.mu.Lock()
+		state := f.openEnd.state
+		f.mu.Unlock()
+		if state != endTaken {
+			return state == endSent, nil
+		}
+		select {
+		case <-f.wake:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// offerEnd offers the end of the file to the next file's follower.
+func (f *follower) offerEnd() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x := openEnd{state: endOffered, from: f.place.local.cursor, at: f.place.local.Offset, to: f.reading.eof.Load()}
+	if x.at == 0 && f.carried.raw != nil {
+		x.from, x.before = f.carried.from, f.carried.raw
+	}
+	size := x.to - x.at + int64(len(x.before))
+	if state := f.openEnd.state; (state == endOwn || state == endOffered) && size <= mostCarried && !f.t.Lossy {
+		f.openEnd = x
+	}
+}
+
+// keepEnd makes the end of the file its own again, before it is read; false: the next file's
+// follower has it.
+func (f *follower) keepEnd() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch f.openEnd.state {
+	case endTaken:
+		return false
+	case endOffered:
+		f.openEnd.state = endOwn
+	}
+	return true
+}
+
+// takeEnd takes the end of the file, nil if it has none, for the next file's follower, which
+// begins to send now. It returns where that is, or where the file ends.
+func (f *follower) takeEnd() (end []byte, from cursor) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x := &f.openEnd
+	if x.state != endOffered {
+		x.state = endClosed
+		return nil, f.place.local.cursor
+	}
+	end = slices.Grow(slices.Clone(x.before), int(x.to-x.at))[:len(x.before)+int(x.to-x.at)]
+	if n, _ := f.file.f.ReadAt(end[len(x.before):], x.at); n < int(x.to-x.at) {
+		x.state = endClosed // it is closed, and sent by its own follower
+		return nil, cursor{}
+	}
+	x.state = endTaken
+	return end, x.from
+}
+
+// returnEnd says what became of the end that was taken: it is in the log, or not.
+func (f *follower) returnEnd(sent bool) {
+	f.mu.Lock()
+	switch x := &f.openEnd; {
+	case sent && (x.state == endTaken || x.state == endOffered):
+		x.state = endSent
+	case x.state != endSent:
+		x.state = endClosed
+	}
+	f.mu.Unlock()
+	f.notify()
+}
+
+// sentEnd returns where the end of the file begins and ends that the next file's follower
+// has sent; ok says that there is one.
+func (f *follower) sentEnd() (to int64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.openEnd.state != endSent {
+		return 0, false
+	}
+	return f.openEnd.to, true
+}
+
+// skipEnd makes a batch that skips the end of the file, which is in the log.
+func (f *follower) skipEnd(to int64) (r read, err error) {
+	r = read{from: f.place.local.cursor, hole: -1, skip: true, reason: wire.SkipContinued}
+	r.to, err = f.file.cursorAt(to, r.from.lines)
+	return r, err
+}
+
+// skippedEnd notes that the end of the file was skipped.
+func (f *follower) skippedEnd() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.openEnd = openEnd{state: endClosed}
+}
+
+// carried is the end of the file before, which is sent with the first bytes of this one. Of the
+// follower's goroutine.
+type carried struct {
+	by   *follower // whose file it is; nil: there is none, or this one was begun
+	raw  []byte    // nil: there is none, or it was not taken yet
+	from cursor    // where it is in that file, or where that file ends
+}
+
+// carry takes the end of the file before, when this one has something to send. If the log has
+// some of this one, the end is there, too.
+func (f *follower) carry() {
+	switch by := f.carried.by; {
+	case by == nil:
+	case f.place.local.Offset > 0:
+		f.dropCarried(true)
+	case f.carried.raw == nil && f.file.size() > 0:
+		if f.carried.raw, f.carried.from = by.takeEnd(); f.carried.raw == nil {
+			f.carried.by = nil
+		}
+	}
+}
+
+// dropCarried gives what was taken back: it is in the log, or its own follower sends it.
+func (f *follower) dropCarried(sent bool) {
+	if by := f.carried.by; by != nil {
+		f.carried = carried{}
+		by.returnEnd(sent)
+	}
+}
