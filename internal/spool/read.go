@@ -33,6 +33,7 @@ type batch struct {
 	lines    int
 	arrived  int64 // when its first line did, in microseconds since 1970
 	labels   int   // what its marks take, at most
+	sources  map[string]string
 	chunk    chunk // since the last cut
 	raw      []byte
 	base     int64 // where raw begins in the segment
@@ -48,8 +49,8 @@ const keep = 64 << 10
 
 // reset empties the batch, to be read at c.
 func (b *batch) reset(c cursor) {
-	text, cuts, marks, raw := b.Text[:0], b.Cuts[:0], b.Marks[:0], b.raw[:0]
-	*b = batch{Batch: wire.Batch{Text: text, Cuts: cuts, Marks: marks}, from: c, to: c, raw: raw}
+	*b = batch{Batch: wire.Batch{Text: b.Text[:0], Cuts: b.Cuts[:0], Marks: b.Marks[:0]},
+		from: c, to: c, raw: b.raw[:0], sources: b.sources}
 }
 
 // release gives memory back.
@@ -153,7 +154,7 @@ func (b *batch) add(x *record, room int) bool {
 		b.Cuts = append(b.Cuts, wire.Cut{Text: len(b.Text), End: b.to.offset, After: b.hash(b.to.offset)})
 		b.chunk = chunk{}
 	}
-	if !b.Label(wire.Labels{Source: string(x.source), Time: x.arrived()}) {
+	if !b.Label(wire.Labels{Source: b.sourceOf(x), Time: x.arrived()}) {
 		return false
 	}
 	b.Text = append(b.Text, x.text...)
@@ -164,6 +165,25 @@ func (b *batch) add(x *record, room int) bool {
 	b.to = cursor{offset: b.to.offset + int64(x.size)}
 	return true
 }
+
+// sourceOf returns the source of a record.
+func (b *batch) sourceOf(x *record) string {
+	if len(x.source) == 0 {
+		return ""
+	}
+	name, ok := b.sources[string(x.source)]
+	if !ok {
+		if b.sources == nil || len(b.sources) >= mostSources {
+			b.sources = make(map[string]string)
+		}
+		name = wire.CleanSource(string(x.source))
+		b.sources[string(x.source)] = name
+	}
+	return name
+}
+
+// mostSources is how many sources are remembered, so that their lines take no memory each.
+const mostSources = 256
 
 // addPart adds a part of a record that does not fit into a batch as a whole: lines, or a part
 // of one that is divided.
@@ -179,7 +199,7 @@ func (b *batch) addPart(x *record, room int) {
 	if split {
 		n = wire.CutLine(rest, lines.PartLimit(room))
 	}
-	b.Label(wire.Labels{Source: string(x.source), Time: x.arrived()})
+	b.Label(wire.Labels{Source: b.sourceOf(x), Time: x.arrived()})
 	if goesOn {
 		b.Text = append(b.Text, wire.SplitGoesOn...)
 	}

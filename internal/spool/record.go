@@ -14,8 +14,8 @@ import (
 // record is what arrived of one sender at one moment: whole lines, each ending in '\n'; or
 // a gap, in place of segments that were dropped. Numbers are little endian:
 //
-//	 0  4  CRC-32C of the stream's id, of the record's offset in the segment in 8 bytes, and of
-//	       the rest of the record
+//	 0  4  CRC-32C of the rest of the record; it begins with that of the stream's id, XOR both halves of
+//	       the record's offset in the segment
 //	 4  4  bytes of text, at most maxText
 //	 8  8  when it arrived, in microseconds since 1970
 //	16  2  lines in the text
@@ -77,9 +77,7 @@ func sizeOf(b []byte) int {
 
 // sum returns the checksum of a whole record at an offset of a stream.
 func sum(stream *wire.StreamID, offset int64, whole []byte) uint32 {
-	var at [8]byte
-	binary.LittleEndian.PutUint64(at[:], uint64(offset))
-	return disk.UpdateChecksum(disk.UpdateChecksum(disk.Checksum(stream[:]), at[:]), whole[4:])
+	return disk.UpdateChecksum(disk.Checksum(stream[:])^uint32(offset)^uint32(offset>>32), whole[4:])
 }
 
 // setSums sets the checksums of whole records, the first of which has this offset.
