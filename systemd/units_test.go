@@ -106,6 +106,7 @@ func TestUnitsKeepWhatTheProgramsNeed(t *testing.T) {
 		{"fanin-collector.service", "Type=notify\n", "", "READY only when lines are taken"},
 		{"fanin-agent.service", "StartLimitIntervalSec=0", "", "an agent that gives up stops a host's log"},
 		{"fanin-agent.service", "Restart=always", "", "an agent that gives up stops a host's log"},
+		{"fanin-agent.service", "SupplementaryGroups=systemd-journal", "", "the journal is that group's"},
 		{"fanin-agent.service", "", "PrivateUsers=yes", "files of other users are then those of the user nobody"},
 	} {
 		b, err := os.ReadFile(f.unit)

@@ -200,15 +200,18 @@ func TestMessages(t *testing.T) {
 		exportAt(base+6, "", "_SOURCE_REALTIME_TIMESTAMP="+fmt.Sprint(base+3)))
 	run(t, out, Settings{Directory: dir, PID: true, MaxLine: 2048})
 	cut := 2048 - len(wire.SplitMark) - 1
-	await(t, out, []string{"plain", "two", "lines", "nul \x00 and \xff", long[:cut] + wire.SplitMark,
+	await(t, out, []string{"plain", "two\xc0\x8alines", "nul \x00 and \xff", long[:cut] + wire.SplitMark,
 		wire.SplitGoesOn + long[cut:], ""})
 	var got []string
 	for _, b := range out.Kept() {
+		if wire.IsRecord(b.Text) && !b.Joined {
+			t.Error("a record of two lines is in a batch of single ones")
+		}
 		for labels, text := range b.Runs() {
 			got = append(got, fmt.Sprintf("%s %d %d", labels.Source, labels.Time.UnixMicro()-base, bytes.Count(text, []byte{'\n'})))
 		}
 	}
-	want := []string{wire.CleanSource("app@1[7]") + " 1 1", "my_app 2 2", "kernel 3 1", "journal 4 2", "journal 3 1"}
+	want := []string{wire.CleanSource("app@1[7]") + " 1 1", "my_app 2 1", "kernel 3 1", "journal 4 2", "journal 3 1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("labels are %q, want %q", got, want)
 	}

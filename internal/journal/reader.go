@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"fanin/internal/lines"
+	"fanin/internal/wire"
 )
 
 // reader turns the entries that one run of journalctl prints into records: it leaves out
@@ -120,7 +121,7 @@ func (r *reader) fill(c *record, e *entry) {
 	c.text = r.text(e.get(message))
 }
 
-// text makes whole lines of a message.
+// text makes whole lines of a message: one, unless it is too long.
 func (r *reader) text(message []byte) []byte {
 	for len(message) > 0 && message[len(message)-1] == '\n' {
 		message = message[:len(message)-1]
@@ -128,10 +129,22 @@ func (r *reader) text(message []byte) []byte {
 	if cap(r.lines) > windowBytes {
 		r.lines = nil
 	}
-	r.lines = append(append(r.lines[:0], message...), '\n')
-	if lines.FirstLong(r.lines, r.line) == len(r.lines) {
+	r.lines = append(wire.AppendRecord(r.lines[:0], message), '\n')
+	if len(r.lines) <= r.line {
 		return r.lines
 	}
-	split, _ := lines.Split(nil, r.lines, r.line)
-	return split
+	if !wire.IsRecord(r.lines) {
+		split, _ := lines.Split(nil, r.lines, r.line)
+		return split
+	}
+	// A byte may take two in a record.
+	most := (r.line - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1) / 2
+	r.lines = r.lines[:0]
+	for len(message) > most {
+		cut := wire.CutLine(message, most)
+		r.lines = wire.AppendRecord(r.lines, message[:cut])
+		r.lines = append(r.lines, wire.SplitMark+"\n"+wire.SplitGoesOn...)
+		message = message[cut:]
+	}
+	return append(wire.AppendRecord(r.lines, message), '\n')
 }

@@ -112,6 +112,7 @@ func (s *stream) add(ctx context.Context, r *record) error {
 				return err
 			}
 		}
+		s.batch.Joined = s.batch.Joined || wire.IsRecord(chunk)
 		s.batch.AddAs(labels, chunk, end)
 	}
 	if len(r.text) > 0 {

@@ -274,7 +274,7 @@ func (s *Sequence) Append(ctx context.Context, b *wire.Batch, end wire.Point) er
 	next.Offset, next.Before = s.offset, wire.Hash(s.witness)
 	next.End, next.After = end.Offset, max(end.Tail, wire.Hash(s.witness))
 	next.Time, next.Text, next.Cuts, next.Marks = time.Now().UnixMicro(), b.Text, b.Cuts, b.Marks
-	next.Extensions = b.Extensions
+	next.Extensions, next.Joined = b.Extensions, b.Joined
 	err := s.out.Append(ctx, next)
 	if err == nil {
 		s.offset, s.witness = next.End, Witness(next.After)

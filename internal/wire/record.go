@@ -37,6 +37,10 @@ func AppendRecord(dst, text []byte) []byte {
 	}
 }
 
+// IsRecord reports whether text that AppendRecord made is other than the bytes of its records,
+// so that its batch must be Joined.
+func IsRecord(text []byte) bool { return bytes.IndexByte(text, recordEscape) >= 0 }
+
 // AppendRecordText appends the text of a record to dst: what AppendRecord made a line of.
 func AppendRecordText(dst, line []byte) []byte {
 	for {
