@@ -15,11 +15,12 @@ DUPL     := github.com/mibk/dupl@v1.1.0
 # Tests look for races where there is a C compiler, which the race detector needs.
 RACE = $(shell CGO_ENABLED=1 $(GO) env CC | xargs -n1 2>/dev/null | head -n1 | xargs -I{} sh -c 'command -v {} >/dev/null 2>&1 && echo -race')
 
-.PHONY: help setup build run test check measure bench torture install clean
+.PHONY: help setup build image run test check measure bench torture install clean
 
 help:
 	@echo "make setup              install what the tests need (apt, as root; otherwise say what is missing)"
 	@echo "make build              build $(BIN)"
+	@echo "make image              container images for amd64 and arm64, as OCI layouts in $(BUILD)/image, without Docker"
 	@echo "make run [FOR=15s]      (NATS=1: over a NATS server between them)"
 	@echo "                        start a collector and an agent on this machine's own logs, and look on"
 	@echo "make test               setup, then all tests, with the race detector"
@@ -37,12 +38,16 @@ build:
 	@$(GOBUILD) -o $(BUILD)/fanin-collector ./cmd/collector
 	@$(GOBUILD) -o $(BUILD)/fanin-agent ./cmd/agent
 
+image:
+	@cd deploy && $(GO) run ./image ../$(BUILD)/image
+
 run: setup build
 	@NATS="$(NATS)" GO="$(GO)" scripts/demo.sh $(FOR)
 
 test: setup
 	@test -n "$(RACE)" || echo "no C compiler: tests run without the race detector"
 	$(GO) test $(RACE) -timeout 15m ./...
+	cd deploy && $(GO) test ./...
 
 check:
 	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" DUPL="$(DUPL)" scripts/check.sh

@@ -97,3 +97,63 @@ func TestContainerRunsInAnEmptyRoot(t *testing.T) {
 		t.Errorf("the log belongs to %d with mode %o (%v); want %d and 640", st.Uid, st.Mode&0o777, err, nobody)
 	}
 }
+
+// TestSidecar: an agent as a sidecar runs it, with a read-only root, as a user that no file knows,
+// with one tmpfs for its state, sends each line once, although it is killed and the tmpfs is lost.
+func TestSidecar(t *testing.T) {
+	keeps := emptyRoot(t, "fanin-collector", "var/log/fanin", "var/lib/fanin")
+	root := emptyRoot(t, "fanin-agent", "var/lib/fanin-agent", "var/log/app", "etc/fanin")
+	if err := exec.Command("unshare", "--mount", "true").Run(); err != nil {
+		t.Skipf("mounting is not allowed: %v", err)
+	}
+	collector := start(t, inRoot(keeps, "fanin-collector", "--out", "/var/log/fanin/all.log", "--state", "/var/lib/fanin", "--listen", "127.0.0.1:0"))
+	address := collector.wait("^listening tcp (.*)")
+	config := "[agent]\nid = \"${POD_NAME}\"\nto = [\"${FANIN_TO:-tcp://nowhere:1}\"]\n[[agent.file]]\npaths = [\"/var/log/app/*.log\"]\n"
+	if err := os.WriteFile(filepath.Join(root, "etc/fanin/agent.toml"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const inside = `set -e
+mount --bind "$0" "$0"
+mount -t tmpfs -o size=16m,mode=0700,uid=65532,gid=65532 tmpfs "$0/var/lib/fanin-agent"
+mount -o remount,bind,ro "$0"
+exec chroot --userspec=65532:65532 "$0" /fanin-agent --config /etc/fanin/agent.toml`
+	logged, err := os.Create(filepath.Join(root, "var/log/app/app.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logged.Close()
+	const rounds, lines = 5, 200
+	for round := range rounds {
+		agent := exec.Command("unshare", "--mount", "--propagation=private", "sh", "-c", inside, root)
+		agent.Env = append(os.Environ(), "POD_NAME=app-1", "FANIN_TO=tcp://"+address, "STATE_DIRECTORY=/var/lib/fanin-agent")
+		running := start(t, agent)
+		for n := range lines {
+			fmt.Fprintf(logged, "line %d\n", round*lines+n)
+		}
+		if round < rounds-1 {
+			awaitLine(t, filepath.Join(keeps, "var/log/fanin/all.log"), fmt.Sprintf("line %d\n", round*lines))
+			agent.Process.Kill()
+			<-running.exited
+			continue
+		}
+		awaitLine(t, filepath.Join(keeps, "var/log/fanin/all.log"), fmt.Sprintf("line %d\n", rounds*lines-1))
+		running.stop()
+	}
+	collector.stop()
+	b, err := os.ReadFile(filepath.Join(keeps, "var/log/fanin/all.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		if _, text, ok := strings.Cut(line, " app: "); ok {
+			if want := fmt.Sprintf("line %d\n", n); text != want {
+				t.Fatalf("line %d is %q", n, line)
+			}
+			n++
+		}
+	}
+	if n != rounds*lines {
+		t.Errorf("%d lines, want %d", n, rounds*lines)
+	}
+}
