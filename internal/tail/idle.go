@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"time"
+
+	"fanin/internal/tail/decode"
 )
 
 // idleFile is what decides what happens to a file that has no more lines.
@@ -73,7 +75,7 @@ func (f *follower) idleHere(ctx context.Context) error {
 		switch {
 		case f.isChained():
 			step = f.drainChained(x, step)
-		case !x.visible && !(x.whole && step == readFinal):
+		case !x.visible && !(x.whole && step == readFinal) && !f.holdsRecord():
 			f.drain()
 		}
 		if more, err := f.idleAs(ctx, x, step); more || err != nil {
@@ -113,6 +115,16 @@ func (f *follower) hasNews() (news bool, err error) {
 		return news, err
 	}
 	return false, f.settled(true)
+}
+
+// holdsRecord reports whether the file's last record, which may have more lines, is sent soon:
+// the file that has this one's name now waits for it, so that lines stay in order. A program
+// that writes into both does not keep it waiting for long.
+func (f *follower) holdsRecord() bool {
+	_, records := f.file.decoder.(*decode.Multiline)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return records && f.reading.wait > 0 && time.Since(f.hidden) < f.t.Grace+2*f.reading.wait
 }
 
 // rest notes that all whole lines are acknowledged.

@@ -2,18 +2,21 @@ package tail
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"fanin/internal/tail/decode"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
@@ -27,6 +30,7 @@ type world struct {
 	number  int
 	rotated int
 	half    string // written without its newline
+	encode  func(string) string
 	want    []string
 	story   []string
 }
@@ -37,6 +41,9 @@ func (w *world) line() string {
 	w.want = append(w.want, s)
 	return s
 }
+
+// append appends text in the encoding of the world.
+func (w *world) append(name, text string) { w.rig.append(name, w.encode(text)) }
 
 func (w *world) did(format string, args ...any) {
 	w.story = append(w.story, fmt.Sprintf(format, args...))
@@ -197,6 +204,17 @@ func (r *record) Write(b []byte) (int, error) {
 	return r.text.Write(b)
 }
 
+// worldText is how the files of some worlds are decoded: their records have up to three
+// lines, the first of which has an even number, and are in UTF-16 or not.
+func worldText(seed int) decode.Options {
+	o := decode.Options{Multiline: &decode.Multiline{First: regexp.MustCompile(`[02468]$`), MaxLines: 3,
+		MaxBytes: 1 << 20, Timeout: time.Duration(seed) * time.Millisecond}}
+	if seed%4 == 3 {
+		o.Encoding = "utf-16be"
+	}
+	return o
+}
+
 func TestRandomWorlds(t *testing.T) {
 	worlds := 60
 	if testing.Short() {
@@ -212,13 +230,19 @@ func TestRandomWorlds(t *testing.T) {
 				if seed%2 == 1 {
 					x.Files = 1 + seed%3 // open at a time
 				}
+				if seed%4 > 1 {
+					x.Tables[0].Text = worldText(seed)
+				}
 			}
 			t.Cleanup(func() {
 				if t.Failed() {
 					t.Logf("the tailer logged:\n%s", said.text.String())
 				}
 			})
-			w := &world{rig: r, rnd: rand.New(rand.NewSource(int64(seed)))}
+			w := &world{rig: r, rnd: rand.New(rand.NewSource(int64(seed))), encode: func(s string) string { return s }}
+			if seed%4 == 3 {
+				w.encode = func(s string) string { return utf16Text(binary.BigEndian, s) }
+			}
 			answers := rand.New(rand.NewSource(int64(seed)))
 			r.collector.failing = func(b wire.Batch) error {
 				if answers.Intn(6) == 0 {

@@ -111,6 +111,9 @@ func (k *collector) append(b *wire.Batch) error {
 func (k *collector) keep(b *wire.Batch) {
 	for labels, text := range b.Runs() {
 		for line := range bytes.Lines(text) {
+			if b.Joined {
+				line = wire.AppendRecordText(nil, line)
+			}
 			k.order = append(k.order, k.shown(labels)+strings.TrimSuffix(string(line), "\n"))
 		}
 	}

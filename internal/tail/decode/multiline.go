@@ -66,12 +66,12 @@ func (m *Multiline) Decode(in Input) Lines {
 		return got
 	}
 	rest := in.Raw[got.Raw:]
-	more := in.Limit || len(rest) >= in.MaxLine || m.Of.LineStart(rest, in.Offset+int64(got.Raw)) > 0
+	more := len(rest) >= in.MaxLine || m.Of.LineStart(rest, in.Offset+int64(got.Raw)) > 0
 	j := joining{m: m, got: &got, room: room, maxLine: in.MaxLine, next: make([]int32, len(got.Each))}
-	j.group(len(got.Each), m.MaxLines, !more && (in.End || in.Quiet >= m.Timeout))
-	end := j.end(more)
+	j.group(len(got.Each), m.MaxLines, !more && !in.Limit && (in.End || in.Quiet >= m.Timeout))
+	end := j.end(in.Limit)
 	if end < 0 {
-		return Lines{Wait: min(m.Timeout, cmp.Or(got.Wait, m.Timeout))}
+		return Lines{Short: more, Wait: min(m.Timeout, cmp.Or(got.Wait, m.Timeout))}
 	}
 	if out, ok := j.write(end); ok {
 		return out

@@ -37,21 +37,22 @@ func recordsOf(out *Lines) (all []string) {
 // complete, as a follower's do. It returns the records, and stops where no more is.
 func run(t *testing.T, d Decoder, raw []byte, end bool, block, largest, maxLine int) (all []string, at int) {
 	t.Helper()
-	inside := false
+	inside, limit := false, false
 	for size := block; at < len(raw); {
 		b := make([]byte, size*d.Scale())
 		window := d.Window(b)
 		n := copy(window, raw[at:])
 		before := bytes.Clone(window[:n])
 		out := d.Decode(Input{Block: b, Raw: window[:n], Offset: int64(at), Before: raw[max(0, at-wire.TailSize):at],
-			Inside: inside, End: end && at+n == len(raw), Limit: n == len(window) && size >= largest, MaxLine: maxLine})
+			Inside: inside, End: end && at+n == len(raw), Limit: limit, MaxLine: maxLine})
 		if len(out.Text) == 0 {
-			if n < len(window) || size >= largest {
+			if !out.Short && n < len(window) || limit {
 				return all, at
 			}
-			size = min(2*size, largest)
+			limit, size = size >= largest, min(2*size, largest)
 			continue
 		}
+		limit, size = false, block
 		checkYield(t, &out, maxLine, n)
 		if !bytes.Equal(before[:out.Raw], window[:out.Raw]) {
 			t.Fatal("the raw bytes have changed")
@@ -168,7 +169,7 @@ func TestMultilineBounds(t *testing.T) {
 	}
 	m := multiline(Plain{})
 	m.MaxLines = 2
-	b := make([]byte, 1<<10)
+	b := make([]byte, 2<<10)
 	raw := m.Window(b)
 	n := copy(raw, "2026-1\n a\n b\n c\n d\n2026-2\n2026-3\n")
 	out := m.Decode(Input{Block: b, Raw: raw[:n], MaxLine: 300})
