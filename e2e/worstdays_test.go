@@ -74,6 +74,9 @@ func TestWorstDays(t *testing.T) {
 	f("Redis channel, overload", func() (*scenario.Result, error) { return p.RedisOverload(2) })
 	f("ZeroMQ SUB, overload", func() (*scenario.Result, error) { return p.ZMQOverload(2) })
 	f("ZeroMQ PUB, overload", func() (*scenario.Result, error) { return p.PubOverload(2) })
+	f("records of several lines, agent and collector killed", func() (*scenario.Result, error) { return p.RecordKills(8) })
+	f("lines in UTF-16, agent and collector killed", func() (*scenario.Result, error) { return p.WideKills(8) })
+	f("records in UTF-16, copied and truncated, agent and collector killed", func() (*scenario.Result, error) { return p.WideRecordKills(6) })
 	f("a journal, all killed", func() (*scenario.Result, error) { return p.JournalKills(12) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

@@ -159,19 +159,44 @@ func (c *checker) line(name string, n int, line []byte) {
 		}
 		return
 	}
-	src, seq, err := load.Parse(body)
-	if !ok || err != nil || bytes.IndexByte(line, 0) >= 0 {
+	if !ok || bytes.IndexByte(line, 0) >= 0 {
 		r.Torn++
 		r.say("%s line %d: torn: %.100q", name, n, line)
 		return
+	}
+	first, rest, several := bytes.Cut(body, innerNewline)
+	src, seq, whole := c.lineOfRecord(name, n, first)
+	for whole && several {
+		r.Joined++
+		before, last := src, seq
+		first, rest, several = bytes.Cut(rest, innerNewline)
+		if src, seq, whole = c.lineOfRecord(name, n, first); whole && (src != before || seq != last+1) {
+			r.Torn++
+			r.say("%s line %d: in a record, source %d line %d follows source %d line %d", name, n, src, seq, before, last)
+		}
+	}
+}
+
+// innerNewline stands for a newline in a record of several lines.
+var innerNewline = []byte("#012")
+
+// lineOfRecord checks a line, which may be one of several of a record.
+func (c *checker) lineOfRecord(name string, n int, line []byte) (src, seq int, whole bool) {
+	r := &c.result
+	src, seq, err := load.Parse(line)
+	if err != nil {
+		r.Torn++
+		r.say("%s line %d: torn: %.100q", name, n, line)
+		return 0, 0, false
 	}
 	r.Lines++
 	if !c.expect.Whole && seq >= c.expect.Written[src] {
 		r.Phantom++
 		r.say("%s line %d: source %d sent %d lines, this is %d", name, n, src, c.expect.Written[src], seq)
-		return
+		return src, seq, true
 	}
 	c.place(name, n, src, seq)
+	return src, seq, true
 }
 
 // place compares a line of a source with those before it.

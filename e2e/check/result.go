@@ -5,9 +5,10 @@ import (
 	"regexp"
 )
 
-// Result is what a check found. All but Lines, Notices, Destroyed, Again and Counted should be 0.
+// Result is what a check found. All but Lines, Joined, Notices, Destroyed, Again and Counted should be 0.
 type Result struct {
 	Lines     int // of ours
+	Joined    int // lines that follow another one in a record of several lines
 	Notices   int // the log's own
 	Destroyed int // lines that are not in the log, but among what another process destroyed
 	Again     int // requests that began again
@@ -30,6 +31,9 @@ func (r *Result) OK() bool {
 func (r *Result) String() string {
 	s := fmt.Sprintf("lines=%d notices=%d lost=%d doubled=%d torn=%d reordered=%d phantom=%d changed=%d",
 		r.Lines, r.Notices, r.Lost, r.Doubled, r.Torn, r.Reordered, r.Phantom, r.Changed)
+	if r.Joined > 0 {
+		s += fmt.Sprintf(" joined=%d", r.Joined)
+	}
 	if r.Destroyed > 0 {
 		s += fmt.Sprintf(" destroyed=%d", r.Destroyed)
 	}

@@ -22,6 +22,8 @@ type Writer struct {
 	Rotate       int           // lines until a rotation; 0: never
 	CopyTruncate bool          // rotate by copying the file and truncating it, not by renaming it
 
+	Encode func(text []byte) []byte // nil: UTF-8
+
 	mu      sync.Mutex
 	written map[int]int // lines by source
 }
@@ -42,6 +44,9 @@ func (w *Writer) Run(stop <-chan struct{}) error {
 	for {
 		b = w.Seed.Block(b[:0], src, seq, w.Burst)
 		seq += w.Burst
+		if w.Encode != nil {
+			b = w.Encode(b)
+		}
 		half := random.IntN(len(b))
 		if _, err := f.Write(b[:half]); err != nil {
 			return err

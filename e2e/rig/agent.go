@@ -24,6 +24,19 @@ func NewAgent(program, dir, to, id string, patterns ...string) *Agent {
 	return a
 }
 
+// NewTextAgent is NewAgent with more keys of the table of files, each in a line.
+func NewTextAgent(program, dir, to, id, keys string, patterns ...string) *Agent {
+	a := &Agent{State: filepath.Join(dir, "agent-"+id)}
+	config := filepath.Join(dir, "agent-"+id+".toml")
+	paths, _ := json.Marshal(patterns)
+	text := fmt.Sprintf("[agent]\nid = %q\nstate = %q\nto = [%q]\n[[agent.file]]\npaths = %s\n%s", id, a.State, "tcp://"+to, paths, keys)
+	if err := os.WriteFile(config, []byte(text), 0o640); err != nil {
+		panic(err) // a test's own directory
+	}
+	a.Process = Process{Path: program, Args: []string{"--config", config}}
+	return a
+}
+
 // FileStatus is one file in an agent's status.
 type FileStatus struct {
 	Path    string `json:"path"`

@@ -32,6 +32,7 @@ type plan struct {
 	descriptors  int  // of the collector; 0: no limit of its own
 	rotate       int  // lines until a source rotates; 0: 60,000
 	copyTruncate bool // sources rotate so, not by renaming
+	text         text // how their lines are written and read
 	slow         bool // little load: what matters is something else
 	few          bool // a little more than calm, and no witnesses: all is kept elsewhere, too
 	calm         bool // less still, and no witnesses
@@ -97,6 +98,9 @@ func (p *Programs) begin(pl plan) (d *day, err error) {
 	if d.nats != nil {
 		d.agent = rig.NewNATSAgent(p.Agent, d.agentDir, d.nats.URL, d.via, "one", filepath.Join(sources, "*.log*"))
 	}
+	if d.text.keys != "" {
+		d.agent = rig.NewTextAgent(p.Agent, d.agentDir, d.collector.Addr, "one", d.text.keys, filepath.Join(sources, "*.log*"))
+	}
 	if err := d.agent.Start(); err != nil {
 		d.collector.Kill()
 		return nil, err
@@ -114,6 +118,9 @@ func (d *day) send(sources string) {
 	if d.retention {
 		burst, pause = 10, 4*time.Millisecond
 	}
+	if d.text.keys != "" {
+		burst = 151 // a file may end in the middle of a record
+	}
 	rate := 2000
 	if d.few {
 		burst, pause, rate = 10, 10*time.Millisecond, 500
@@ -127,7 +134,7 @@ func (d *day) send(sources string) {
 	}
 	for i := range 3 {
 		w := &load.Writer{Dir: sources, Name: fmt.Sprintf("app%d.log", i), First: i * writerSources, Burst: burst, Pause: pause,
-			Rotate: rotate, CopyTruncate: d.copyTruncate}
+			Rotate: rotate, CopyTruncate: d.copyTruncate, Encode: d.text.encode}
 		d.writers = append(d.writers, w)
 		d.writing.Go(func() { d.fail(w.Run(d.stop)) }) // ends by stop
 	}
