@@ -280,7 +280,8 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 	in := f.input(&r, raw, most)
 	in.End = final && !r.full
 	out := decodeIn(decoder, in, len(block) >= most.block)
-	if r.apart = ahead > 0 && len(out.Text) > 0 && out.Raw <= ahead; len(out.Text) == 0 || r.apart {
+	r.apart = ahead > 0 && len(out.Text) > 0 && (out.Raw <= ahead || len(out.Cuts) > 0 && out.Cuts[0].Raw <= ahead)
+	if len(out.Text) == 0 || r.apart {
 		r.short, r.wait = r.full || out.Short, out.Wait
 		return r, nil
 	}
