@@ -23,9 +23,10 @@ func (s *settings) checkSpool(at config.Table) {
 // spool are the settings of a spool.
 func (s *settings) spool(dir, source string, log *slog.Logger) spool.Settings {
 	c := &s.Agent
+	batch := max(int(c.BatchSize), int(c.MaxLine)) + 4<<10 // the longest line fits, with its labels
 	return spool.Settings{
 		Dir: dir, Agent: c.ID, Source: source, MaxBytes: int64(c.Spool.MaxBytes),
-		WhenFull: spool.Policy(c.Spool.WhenFull), MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Log: log,
+		WhenFull: spool.Policy(c.Spool.WhenFull), MaxLine: int(c.MaxLine), BatchBytes: batch, Log: log,
 	}
 }
 
