@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,20 +131,17 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 
 // list lists the files of a directory that may be copies.
 func list(dir string) (all []candidate) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
+	found := newest[candidate]{info: func(c candidate) fs.FileInfo { return c.info }}
+	eachIn(dir, func(e fs.DirEntry) bool { // on an error there are none
 		path := filepath.Join(dir, e.Name())
-		if slices.Contains(packed, filepath.Ext(path)) {
-			continue
+		if fi, err := os.Stat(path); !Packed(path) && err == nil && fi.Mode().IsRegular() {
+			found.add(candidate{path: path, key: keyOf(fi), info: fi})
 		}
-		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
-			all = append(all, candidate{path: path, key: keyOf(fi), info: fi})
-		}
-	}
-	return all
+		return true
+	})
+	found.trim()
+	slices.SortFunc(found.list, func(c, d candidate) int { return strings.Compare(c.path, d.path) })
+	return found.list
 }
 
 // findCopy finds the file in f's directory that holds what f held: one that is not followed,

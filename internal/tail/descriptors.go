@@ -232,13 +232,7 @@ func (x *descriptor) is(fi fs.FileInfo, err error) bool {
 
 // beside finds the file's name in the directory of path, "" if it has none there.
 func (x *descriptor) beside(path string) string {
-	entries, _ := os.ReadDir(filepath.Dir(path)) // on an error there are none
-	for _, e := range entries {
-		if e.Type().IsRegular() && x.is(e.Info()) {
-			return filepath.Join(filepath.Dir(path), e.Name())
-		}
-	}
-	return ""
+	return nameIn(filepath.Dir(path), func(e fs.DirEntry) bool { return e.Type().IsRegular() && x.is(e.Info()) })
 }
 
 // errVanished says that a file is neither where it was last seen nor in that directory.

@@ -34,36 +34,47 @@ type sibling struct {
 // searched for in it.
 type siblings struct {
 	there  bool // the directory exists
+	cut    bool // it has more files than are compared
 	device uint64
 	system uint64
 	files  []*sibling
 }
 
-// siblings reads a directory.
-func (t *Tailer) siblings(dir string) *siblings {
+// siblings reads a directory; known are the inodes of files that are searched.
+func (t *Tailer) siblings(dir string, known map[uint64]bool) *siblings {
 	d, err := os.Open(dir)
 	if err != nil {
 		return &siblings{}
 	}
 	defer d.Close()
 	fi, err := d.Stat()
-	entries, rerr := d.ReadDir(-1)
-	if err != nil || rerr != nil || !fi.IsDir() {
+	if err != nil || !fi.IsDir() {
 		return &siblings{}
 	}
 	s := &siblings{there: true, device: disk.Device(fi)}
 	s.system, _ = disk.FileSystem(d)
-	for _, e := range entries {
+	others := newest[*sibling]{info: func(x *sibling) fs.FileInfo { return x.info }}
+	err = eachEntry(d, func(e fs.DirEntry) bool {
 		fi, err := e.Info()
 		if err != nil || !fi.Mode().IsRegular() {
-			continue
+			return true
 		}
 		x := &sibling{path: filepath.Join(dir, e.Name()), info: fi}
 		t.mu.Lock()
 		x.by = t.followers[keyOf(fi)]
 		t.mu.Unlock()
-		s.files = append(s.files, x)
+		if x.by != nil || known[disk.Inode(fi)] {
+			s.files = append(s.files, x)
+		} else {
+			others.add(x)
+		}
+		return true
+	})
+	if err != nil {
+		return &siblings{}
 	}
+	others.trim()
+	s.files, s.cut = append(s.files, others.list...), others.cut
 	return s
 }
 
@@ -79,16 +90,23 @@ func (x *sibling) open(t *Tailer) *follower {
 
 // search is one search for files in the directories where they were.
 type search struct {
-	t    *Tailer
-	dirs map[string]*siblings
+	t     *Tailer
+	dirs  map[string]*siblings
+	known map[uint64]bool // inodes of all streams; nil: not asked yet
 }
 
-func (t *Tailer) newSearch() *search { return &search{t, make(map[string]*siblings)} }
+func (t *Tailer) newSearch() *search { return &search{t: t, dirs: make(map[string]*siblings)} }
 
 // in returns the files of a directory.
 func (s *search) in(dir string) *siblings {
 	if s.dirs[dir] == nil {
-		s.dirs[dir] = s.t.siblings(dir)
+		if s.known == nil {
+			s.known = make(map[uint64]bool)
+			for _, m := range s.t.registered() {
+				s.known[m.inode] = true
+			}
+		}
+		s.dirs[dir] = s.t.siblings(dir, s.known)
 	}
 	return s.dirs[dir]
 }
@@ -150,6 +168,9 @@ func (s *search) find(m *savedPosition) *sibling {
 // before: only then does it mean anything that the file is missing.
 func (s *search) confirms(m *savedPosition) bool {
 	d := s.in(m.places()[0])
+	if d.cut {
+		return false // it may be among those that were not compared
+	}
 	if m.system != 0 && d.system != 0 {
 		return d.there && d.system == m.system
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"fanin/internal/disk"
@@ -38,14 +37,14 @@ func (f *follower) livesOn() bool {
 		return true // in another directory
 	}
 	written := f.file.modified(modified).Truncate(time.Second) // some compressors keep whole seconds only
-	entries, _ := os.ReadDir(f.dir)                            // on an error there are none
-	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+	rotated := nameIn(f.dir, func(e os.DirEntry) bool {
 		if !rotatedFrom(filepath.Base(label), e.Name()) {
 			return false
 		}
 		fi, err := e.Info()
 		return err == nil && !fi.ModTime().Before(written)
 	})
+	return rotated != ""
 }
 
 // search returns the offset behind the first occurrence of text at or behind from, -1 if there

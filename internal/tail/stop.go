@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
 	"fanin/internal/disk"
@@ -118,11 +117,8 @@ func (f *follower) nameNow(path, label string) string {
 		return ""
 	}
 	for _, dir := range (&savedPosition{identity: identity{path: label, real: f.real}}).places() {
-		entries, _ := os.ReadDir(dir) // on an error there are none
-		for _, e := range entries {
-			if is(e.Info()) {
-				return filepath.Join(dir, e.Name())
-			}
+		if name := nameIn(dir, func(e os.DirEntry) bool { return is(e.Info()) }); name != "" {
+			return name
 		}
 	}
 	return ""
