@@ -44,6 +44,20 @@ func (s *Spool) Append(ctx context.Context, text []byte, source string) error {
 	return nil
 }
 
+// AppendRecord takes a message that arrived now and may have several lines, without a newline
+// at its end. It stays one record in the log, unless it is longer than half of MaxLine.
+func (s *Spool) AppendRecord(ctx context.Context, message []byte, source string) error {
+	if bytes.IndexByte(message, '\n') < 0 || len(message) > s.MaxLine/2-1 {
+		return s.Append(ctx, append(message[:len(message):len(message)], '\n'), source)
+	}
+	if source = wire.CleanSource(source); source == s.Source {
+		source = ""
+	}
+	text := append(wire.AppendRecord(nil, message), '\n')
+	r := record{kind: kindJoined, time: time.Now().UnixMicro(), lines: 1, text: text, source: []byte(source)}
+	return s.add(ctx, &r)
+}
+
 // add adds a record when there is room for it.
 func (s *Spool) add(ctx context.Context, r *record) error {
 	size := r.textAt() + len(r.text)

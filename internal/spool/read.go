@@ -121,8 +121,8 @@ func (r *segmentReader) fill(b *batch, room int) (need int, err error) {
 		if err != nil {
 			return x.size, err
 		}
-		if b.arrived == 0 {
-			b.arrived = x.time
+		if b.isEmpty() {
+			b.arrived, b.Joined = x.time, x.kind == kindJoined
 		}
 		switch {
 		case x.kind == kindGap:
@@ -135,7 +135,7 @@ func (r *segmentReader) fill(b *batch, room int) (need int, err error) {
 		case b.to.inside > 0 || b.isEmpty() && len(x.text)+len(x.source)+markBytes > room:
 			b.addPart(&x, room)
 			return 0, nil
-		case !b.add(&x, room):
+		case x.kind == kindJoined != b.Joined, !b.add(&x, room):
 			return 0, nil
 		}
 	}

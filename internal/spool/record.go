@@ -19,7 +19,7 @@ import (
 //	 4  4  bytes of text, at most maxText
 //	 8  8  when it arrived, in microseconds since 1970
 //	16  2  lines in the text
-//	18  1  kind: 0 lines, 1 gap
+//	18  1  kind: 0 lines, 1 gap, 2 one line with several inside, see wire.AppendRecord
 //	19  1  bytes of the source
 //	20     source · text
 //
@@ -37,6 +37,7 @@ type record struct {
 const (
 	kindLines = iota
 	kindGap
+	kindJoined
 	kinds
 
 	recordHead = 20
@@ -109,7 +110,7 @@ func parseRecord(stream *wire.StreamID, offset int64, b []byte) (r record, err e
 	r.lines = int(binary.LittleEndian.Uint16(b[16:]))
 	r.source = b[recordHead:][:b[19]]
 	r.text = b[r.textAt():]
-	if r.kind == kindGap && len(r.text) != gapSize || r.kind == kindLines && r.text[len(r.text)-1] != '\n' {
+	if r.kind == kindGap && len(r.text) != gapSize || r.kind != kindGap && r.text[len(r.text)-1] != '\n' {
 		return record{}, errDamaged
 	}
 	return r, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,6 +194,33 @@ func TestCopy(t *testing.T) {
 		if got := strings.ReplaceAll(text(m), wire.SplitMark+"\n"+wire.SplitGoesOn, ""); got != c.want {
 			t.Errorf("%.50q (%d bytes) became %.80q (%d bytes)", c.in, len(c.in), got, len(got))
 		}
+	}
+}
+
+// TestRecord: a message of several lines stays one, between lines that are as they were.
+func TestRecord(t *testing.T) {
+	m := collector()
+	s := open(t, quick(t.TempDir()))
+	line, message := "a line with \xc0\x8a\n", "one\ntwo \xc0"
+	for range 2 {
+		if err := errors.Join(s.Append(t.Context(), []byte(line), "a"), s.AppendRecord(t.Context(), []byte(message), "b"),
+			s.AppendRecord(t.Context(), []byte("three"), "b")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drain(t, s, m)
+	var got []string
+	for _, b := range m.Kept() {
+		for l, text := range b.Runs() {
+			if b.Joined {
+				text = wire.AppendRecordText(nil, text)
+			}
+			got = append(got, l.Source+" "+string(text))
+		}
+	}
+	want := []string{"a " + line, "b " + message + "\n", "b three\n"}
+	if want = append(want, want...); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,8 @@ func (s *Socket) datagrams(ctx, taking context.Context) {
 	block, control := make([]byte, maxDatagram), make([]byte, controlSize)
 	line := make([]byte, 0, 4<<10)
 	for {
-		n, c, flags, _, err := s.conn.ReadMsgUnix(block, control)
+		conn, _ := s.listening()
+		n, c, flags, _, err := conn.ReadMsgUnix(block, control)
 		if err != nil {
 			if !s.goesOn(ctx, err) {
 				return
@@ -42,7 +44,7 @@ func (s *Socket) datagrams(ctx, taking context.Context) {
 			continue
 		}
 		if ctx.Err() != nil {
-			s.conn.SetReadDeadline(time.Now().Add(silentFor)) // it is not silent yet
+			conn.SetReadDeadline(time.Now().Add(silentFor)) // it is not silent yet
 		}
 		if truncated(flags) {
 			s.counts.truncated.Add(1)
@@ -57,8 +59,11 @@ func (s *Socket) datagrams(ctx, taking context.Context) {
 
 // goesOn reports whether to receive on after an error.
 func (s *Socket) goesOn(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+	switch {
+	case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
 		return false
+	case errors.Is(err, os.ErrDeadlineExceeded): // see watch
+		return s.again(ctx)
 	}
 	s.limited.Error("receive", "cannot receive from the socket; trying again", "path", s.Path, "err", err)
 	return retry.Pause(ctx, time.Second) == nil
@@ -81,14 +86,17 @@ func (s *Socket) parse(b []byte) message {
 	return parse(b)
 }
 
-// append takes a line without its newline.
-func (s *Socket) append(ctx context.Context, line []byte, m message, pid int) ([]byte, error) {
+// append takes a message, which is a line unless it has newlines.
+func (s *Socket) append(ctx context.Context, text []byte, m message, pid int) ([]byte, error) {
 	if pid <= 0 { // of a process that this one cannot see, such as one in another container
 		pid = m.pid
 	}
 	s.counts.messages.Add(1)
-	line = append(line, '\n')
-	return line, s.Lines.Append(ctx, line, s.source(m.tag, pid))
+	if bytes.IndexByte(text, '\n') >= 0 {
+		return text, s.Lines.AppendRecord(ctx, text, s.source(m.tag, pid))
+	}
+	text = append(text, '\n')
+	return text, s.Lines.Append(ctx, text, s.source(m.tag, pid))
 }
 
 // accept accepts connections until ctx ends, and then waits for what they sent.
@@ -96,7 +104,8 @@ func (s *Socket) accept(ctx, taking context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	for {
-		c, err := s.ln.AcceptUnix()
+		_, ln := s.listening()
+		c, err := ln.AcceptUnix()
 		if err != nil {
 			if !s.goesOn(ctx, err) {
 				return

@@ -35,6 +35,8 @@ type Settings struct {
 type Lines interface {
 	// Append takes whole lines, each ending in '\n', of a source.
 	Append(ctx context.Context, text []byte, source string) error
+	// AppendRecord takes a message without a newline at its end, which may have some inside.
+	AppendRecord(ctx context.Context, message []byte, source string) error
 }
 
 // Socket is a unix socket that this process made.
@@ -42,34 +44,43 @@ type Socket struct {
 	Settings
 	counts  counts
 	limited *retry.Log
-	inode   os.FileInfo // of the socket at Path
-	conn    *net.UnixConn
-	ln      *net.UnixListener
 
 	mu    sync.Mutex
+	inode os.FileInfo // of the socket at Path
+	conn  *net.UnixConn
+	ln    *net.UnixListener
 	conns map[*net.UnixConn]bool
 }
 
 // Listen makes the socket. A socket that is left of a process that is gone is replaced;
 // anything else at its path is not touched.
 func Listen(settings Settings) (*Socket, error) {
-	s := &Socket{Settings: settings, conns: make(map[*net.UnixConn]bool)}
-	s.defaults()
-	if err := s.removeStale(); err != nil {
+	settings.defaults()
+	s := &Socket{Settings: settings, conns: make(map[*net.UnixConn]bool), limited: retry.NewLog(settings.Log)}
+	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	if err := s.bind(); err != nil {
-		return nil, fmt.Errorf("listen on the socket %s: %w", s.Path, err)
+	return s, nil
+}
+
+func (s *Socket) listen() error {
+	if err := s.removeStale(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.bindLocked(); err != nil {
+		return fmt.Errorf("listen on the socket %s: %w", s.Path, err)
 	}
 	err := os.Chmod(s.Path, s.Mode)
 	if err == nil {
 		s.inode, err = os.Lstat(s.Path)
 	}
 	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("make the socket %s: %w", s.Path, err)
+		s.closeLocked()
+		return fmt.Errorf("make the socket %s: %w", s.Path, err)
 	}
-	return s, nil
+	return nil
 }
 
 func (s *Settings) defaults() {
@@ -91,8 +102,7 @@ func (s *Socket) network() string {
 	return "unixgram"
 }
 
-func (s *Socket) bind() (err error) {
-	s.limited = retry.NewLog(s.Log)
+func (s *Socket) bindLocked() (err error) {
 	addr := &net.UnixAddr{Name: s.Path, Net: s.network()}
 	if s.Stream {
 		if s.ln, err = net.ListenUnix("unix", addr); err == nil {
@@ -136,17 +146,27 @@ func (s *Socket) removeStale() error {
 }
 
 // Serve receives until ctx ends. Then it removes the socket, takes what was sent to it
-// before, for drainFor at most, and returns.
+// before, for drainFor at most, and returns. A socket that another process removes
+// meanwhile is made again.
 func (s *Socket) Serve(ctx context.Context) {
 	taking, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {
-		s.unlink()
-		s.drain()
+	defer context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unlinkLocked()
+		s.drainLocked()
+		for c := range s.conns {
+			c.SetReadDeadline(time.Now().Add(silentFor))
+		}
 		time.AfterFunc(drainFor, cancel)
-	})
-	defer stop()
-	defer s.close()
+	})()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.closeLocked()
+	}()
+	go s.watch(ctx) // ends with ctx
 	if s.Stream {
 		s.accept(ctx, taking)
 		return
@@ -154,39 +174,65 @@ func (s *Socket) Serve(ctx context.Context) {
 	s.datagrams(ctx, taking)
 }
 
-// drainFor is how long a stop takes what was sent before. silentFor is how long nothing must
-// come until that counts as all.
 const (
-	drainFor  = 2 * time.Second
-	silentFor = 100 * time.Millisecond
+	drainFor   = 2 * time.Second        // for how long a stop takes what was sent before
+	silentFor  = 100 * time.Millisecond // for how long nothing must come until that counts as all
+	watchEvery = 5 * time.Second        // how often the socket is looked for
 )
 
-// unlink removes the socket's name, unless it is another socket's by now.
-func (s *Socket) unlink() {
-	if fi, err := os.Lstat(s.Path); err == nil && os.SameFile(fi, s.inode) {
+// watch has the socket made again when it is not at its path any more.
+func (s *Socket) watch(ctx context.Context) {
+	for retry.Pause(ctx, watchEvery) == nil {
+		s.mu.Lock()
+		if !s.inPlaceLocked() {
+			s.drainLocked()
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *Socket) inPlaceLocked() bool {
+	fi, err := os.Lstat(s.Path)
+	return err == nil && os.SameFile(fi, s.inode)
+}
+
+// again makes the socket again; false: ctx ended first.
+func (s *Socket) again(ctx context.Context) bool {
+	s.mu.Lock()
+	s.closeLocked()
+	s.mu.Unlock()
+	for ctx.Err() == nil {
+		err := s.listen()
+		if err == nil {
+			s.Log.Warn("the socket was removed by another process; it has been made again", "path", s.Path)
+			return true
+		}
+		s.limited.Error("again", "the socket was removed by another process and cannot be made again; trying again",
+			"path", s.Path, "err", err)
+		retry.Pause(ctx, time.Second)
+	}
+	return false
+}
+
+// unlinkLocked removes the socket's name, unless it is another socket's by now.
+func (s *Socket) unlinkLocked() {
+	if s.inode != nil && s.inPlaceLocked() {
 		os.Remove(s.Path)
 	}
 }
 
-// drain makes reads end that wait.
-func (s *Socket) drain() {
+// drainLocked ends a read that waits, once nothing comes.
+func (s *Socket) drainLocked() {
 	if s.ln != nil {
 		s.ln.SetDeadline(time.Now().Add(silentFor))
 	}
 	if s.conn != nil {
 		s.conn.SetReadDeadline(time.Now().Add(silentFor))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.SetReadDeadline(time.Now().Add(silentFor))
-	}
 }
 
-func (s *Socket) close() {
-	if s.inode != nil {
-		s.unlink()
-	}
+func (s *Socket) closeLocked() {
+	s.unlinkLocked()
 	if s.ln != nil {
 		s.ln.Close()
 	}
@@ -195,10 +241,11 @@ func (s *Socket) close() {
 	}
 }
 
-// InPlace reports whether the socket is still at its path.
-func (s *Socket) InPlace() bool {
-	fi, err := os.Lstat(s.Path)
-	return err == nil && os.SameFile(fi, s.inode)
+// listening returns what the socket receives from.
+func (s *Socket) listening() (*net.UnixConn, *net.UnixListener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn, s.ln
 }
 
 // source returns the source of a message.

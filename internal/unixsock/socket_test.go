@@ -32,6 +32,13 @@ func (m *memory) Append(_ context.Context, text []byte, source string) error {
 	return nil
 }
 
+func (m *memory) AppendRecord(_ context.Context, message []byte, source string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lines = append(m.lines, source+": "+string(message))
+	return nil
+}
+
 func (m *memory) all() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,8 +95,8 @@ func want(t *testing.T, m *memory, lines ...string) {
 func TestDatagrams(t *testing.T) {
 	m, path, _ := serve(t, Settings{PID: true})
 	own := os.Getpid()
-	send(t, "unixgram", path, "plain", "<13>Nov  6 03:12:01 app[1]: text", "<14>from Python\x00", "<14>Nov 16 03:12:01 app: with an end\n", "\x00", "", "<999>x")
-	want(t, m, fmt.Sprintf("log[%d]: plain", own), fmt.Sprintf("app[%d]: text", own), fmt.Sprintf("log[%d]: from Python", own),
+	send(t, "unixgram", path, "plain", "<13>Nov  6 03:12:01 app[1]: text", "<14>from Python\x00", "<14>of two\nlines\x00", "<14>Nov 16 03:12:01 app: with an end\n", "\x00", "", "<999>x")
+	want(t, m, fmt.Sprintf("log[%d]: plain", own), fmt.Sprintf("app[%d]: text", own), fmt.Sprintf("log[%d]: from Python", own), fmt.Sprintf("log[%d]: of two\nlines", own),
 		fmt.Sprintf("app[%d]: with an end", own), fmt.Sprintf("log[%d]: <999>x", own))
 }
 
@@ -156,7 +163,9 @@ func TestListen(t *testing.T) {
 			if fi, err := os.Lstat(path); err != nil || fi.Mode().Perm() != 0o666 || fi.Mode()&fs.ModeSocket == 0 {
 				t.Errorf("%v, %v", fi, err)
 			}
-			s.close()
+			s.mu.Lock()
+			s.closeLocked()
+			s.mu.Unlock()
 		}
 	}
 	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
@@ -183,6 +192,52 @@ func leave(t *testing.T, network, path string) func() {
 	}
 	ln.SetUnlinkOnClose(false)
 	return func() { ln.Close() }
+}
+
+// TestRemoved: a socket that another process removes is made again, and connections go on.
+func TestRemoved(t *testing.T) {
+	for _, network := range []string{"unixgram", "unix"} {
+		m := new(memory)
+		s, err := Listen(Settings{Path: filepath.Join(t.TempDir(), "log"), Lines: m, Source: "log", Stream: network == "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { // ends by cancel
+			defer close(done)
+			s.Serve(ctx)
+		}()
+		c, err := net.Dial(network, s.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintln(c, "one")
+		want(t, m, "log: one")
+		if err := os.Remove(s.Path); err != nil {
+			t.Fatal(err)
+		}
+		s.mu.Lock()
+		s.drainLocked() // as watch does
+		s.mu.Unlock()
+		waittest.Until(t, "the socket", func() bool { _, err := os.Lstat(s.Path); return err == nil })
+		waittest.Until(t, "its listener", func() bool {
+			c, err := net.Dial(network, s.Path)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
+		send(t, network, s.Path, "two\n")
+		want(t, m, "log: one", "log: two")
+		if network == "unix" {
+			fmt.Fprintln(c, "three")
+			want(t, m, "log: one", "log: two", "log: three")
+		}
+		cancel()
+		<-done
+	}
 }
 
 // TestMaxConns: more connections than allowed are closed and counted.
