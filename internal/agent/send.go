@@ -76,9 +76,7 @@ func (j *sendJob) follow(ctx context.Context, s *settings) error {
 		return err
 	}
 	defer func() { a.lock.Close() }() // the current one
-	if slices.ContainsFunc(j.files, func(f sendFile) bool { return f.archive }) {
-		daemon.LimitMemory(3 * unpack.MaxWindow) // zstd --ultra needs so much
-	}
+	daemon.LimitMemory(j.memory())
 	a.tailer.Tables = tables
 	following, stop := context.WithCancel(ctx)
 	defer stop()
@@ -95,6 +93,15 @@ func (j *sendJob) follow(ctx context.Context, s *settings) error {
 		return err // the tailer could not go on
 	}
 	return outcome
+}
+
+// memory is how much the garbage collector is to keep the process below, where it can.
+func (j *sendJob) memory() int64 {
+	need := int64(64<<20 + 16<<10*len(j.files)) // mostly for their goroutines
+	if slices.ContainsFunc(j.files, func(f sendFile) bool { return f.archive }) {
+		need += 2 * unpack.MaxWindow // zstd --ultra needs so much
+	}
+	return need
 }
 
 // tables makes tables of the files: each is read as the table of the configuration sets that
@@ -119,6 +126,12 @@ func (j *sendJob) tables(s *settings) []tail.Table {
 	return tables
 }
 
+// leastPause and mostPause bound the time between two looks at how far the files are.
+const (
+	leastPause = 20 * time.Millisecond
+	mostPause  = time.Second
+)
+
 // watch waits until every file is committed, or until waiting longer is of no use, and
 // returns why.
 func (j *sendJob) watch(ctx context.Context, a *agent) error {
@@ -141,7 +154,7 @@ func (j *sendJob) watch(ctx context.Context, a *agent) error {
 		select {
 		case <-ctx.Done():
 			stopped = true
-		case <-time.After(max(20*time.Millisecond, 20*time.Since(looked))): // a look at many files takes long
+		case <-time.After(min(max(leastPause, 5*time.Since(looked)), mostPause)): // a look at many files takes long
 		}
 		if stopped || time.Since(last) >= patience {
 			return j.result.unfinished(trouble, patience, stopped)
