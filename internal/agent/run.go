@@ -92,7 +92,7 @@ func openRun(s *settings, log *slog.Logger, dir string) (*spooledRun, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, fs.ErrNotExist)
 	}
 	r := &spooledRun{dir: dir, lock: lock, met: make(chan struct{})}
-	r.spool, err = spool.Open(s.spool(filepath.Join(dir, "spool"), s.Agent.Stdin.source(), log))
+	r.spool, err = spool.Open(s.spool(filepath.Join(dir, "spool"), defaultSource, log))
 	if err != nil {
 		lock.Close()
 		return nil, err

@@ -127,7 +127,9 @@ func TestStdinEmpty(t *testing.T) {
 func TestStdinLater(t *testing.T) {
 	state := t.TempDir()
 	away := nowhere(t)
-	gaveUp(t, pipe(t, soon(piped(t, away, state), time.Millisecond), strings.NewReader("one\ntwo")), "refused", "next run", state)
+	first := soon(piped(t, away, state), time.Millisecond)
+	first.Agent.Stdin.Source = "first"
+	gaveUp(t, pipe(t, first, strings.NewReader("one\ntwo")), "refused", "next run", state)
 	gaveUp(t, pipe(t, soon(piped(t, away, state), 0), strings.NewReader("three\n")), "1 directories of other runs")
 	m, addr := collect(t)
 	if err := pipe(t, piped(t, addr, state), strings.NewReader("")); err != nil {
@@ -135,6 +137,11 @@ func TestStdinLater(t *testing.T) {
 	}
 	if got := texts(m); got != "one\ntwo\nthree\n" {
 		t.Errorf("committed %q", got)
+	}
+	for _, b := range m.Kept() {
+		if string(b.Text) == "one\ntwo\n" && (len(b.Marks) == 0 || b.Marks[0].Labels.Source != "first") {
+			t.Errorf("the lines of the first run have the marks %+v, want its source", b.Marks)
+		}
 	}
 	if left := runs(t, state); len(left) > 0 {
 		t.Errorf("left behind: %v", left)

@@ -26,13 +26,10 @@ type stdinTable struct {
 // defaultWait is how long a run waits without progress for what it has read.
 const defaultWait = 30 * time.Second
 
-// source is the source of the lines; the table may be nil.
-func (t *stdinTable) source() string {
-	if t == nil {
-		return "stdin"
-	}
-	return cmp.Or(t.Source, "stdin")
-}
+// defaultSource is the source of lines where none is set.
+const defaultSource = "stdin"
+
+func (t *stdinTable) source() string { return cmp.Or(t.Source, defaultSource) }
 
 func (t *stdinTable) wait() time.Duration {
 	if t.Wait == nil {
@@ -105,7 +102,7 @@ func (j *stdinJob) sendOthers(ctx context.Context, idle <-chan struct{}) error {
 
 // take reads in into the spool.
 func (j *stdinJob) take(ctx context.Context, in io.Reader) error {
-	n, err := j.own.spool.Copy(ctx, in, "")
+	n, err := j.own.spool.Copy(ctx, in, j.settings.Agent.Stdin.source()) // kept with the lines: a later run has another
 	if cerr := j.own.spool.Close(ctx); cerr != nil {
 		return fmt.Errorf("lines of standard input are lost: they were read and could not be spooled: %w",
 			errors.Join(err, cerr))
