@@ -81,7 +81,8 @@ func checkPattern(at config.Table, key, p string) {
 }
 
 // stateFiles are what the agent keeps in its state directory.
-var stateFiles = []string{"marks", ".marks.new", "marks.damaged", "instance", ".instance.new", "lock"}
+var stateFiles = []string{"marks", ".marks.new", "marks.damaged", "instance", ".instance.new", "lock", "journal",
+	".journal.new"}
 
 // ownFile returns a file of the agent's state that a pattern names, by whatever links it gets
 // there.

@@ -62,7 +62,7 @@ type journalInput struct{ *journal.Journal }
 // newJournal makes the input of [agent.journal].
 func (a *agent) newJournal(t *journalTable, out wire.Appender) journalInput {
 	s := t.settings()
-	s.Out, s.Log, s.MaxLine = out, a.log, int(a.settings.Agent.MaxLine)
+	s.Out, s.Log, s.MaxLine, s.State = out, a.log, int(a.settings.Agent.MaxLine), a.settings.Agent.State
 	return journalInput{&journal.Journal{Settings: s}}
 }
 

@@ -125,6 +125,50 @@ func TestLogLosesItsState(t *testing.T) {
 	await(t, out, entries(1, 70))
 }
 
+// TestSaved: what is saved counts where the log has lost its state while the agent was away, and
+// saves reading again what the filter left out. Damaged, it changes nothing.
+func TestSaved(t *testing.T) {
+	dir, state := t.TempDir(), t.TempDir()
+	out := &appendertest.Memory{Log: wire.StreamID{1}, Incarnation: wire.StreamID{1}}
+	file := filepath.Join(dir, "a.journal")
+	writeJournal(t, file, exports(1, 50, "PRIORITY=1")+exports(51, 80, "PRIORITY=2"))
+	s := Settings{Directory: dir, State: state, Matches: []string{"PRIORITY=1"}}
+	j := run(t, out, s)
+	await(t, out, entries(1, 50))
+	waittest.UntilEqual(t, "the last entry", 80, func() uint64 { return j.Status().Entry })
+	j.stop()
+	out.Forget()
+	out.Incarnation = wire.StreamID{2}
+	continueIn(t, filepath.Join(dir, "b.journal"), file, 80)
+	os.Remove(file) // what was left out is not missing
+	writeJournal(t, filepath.Join(dir, "b.journal"), exports(81, 90, "PRIORITY=1"))
+	j = run(t, out, s)
+	waittest.UntilEqual(t, "the new lines", 60, func() int { return len(texts(out)) })
+	j.stop()
+	if got := skips(out); !slices.Equal(got, []string{"kept in an earlier life of the log"}) {
+		t.Errorf("skipped %q", got)
+	}
+	whole, err := os.ReadFile(filepath.Join(state, savedName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := max(1, len(whole)/40)
+	for i := 0; i < len(whole); i += step {
+		damaged := slices.Clone(whole)
+		damaged[i] ^= 0x10
+		if err := os.WriteFile(filepath.Join(state, savedName), damaged[:len(damaged)-i%3], 0o640); err != nil {
+			t.Fatal(err)
+		}
+		list, err := parseSaved(damaged)
+		if len(list) > 1 || err == nil {
+			t.Fatalf("byte %d changed: %d places, %v", i, len(list), err)
+		}
+	}
+	writeJournal(t, filepath.Join(dir, "b.journal"), exports(91, 95, "PRIORITY=1"))
+	run(t, out, s)
+	await(t, out, append(entries(1, 50), entries(81, 95)...))
+}
+
 // TestLarge: a message of several megabytes is sent in pieces, whole, also when its second half
 // is sent after a kill.
 func TestLarge(t *testing.T) {

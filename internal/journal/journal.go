@@ -28,6 +28,7 @@ type Settings struct {
 	Source    string   // of the lines, with {unit}, {identifier} and {pid}; default "{unit}"
 	PID       bool     // the id of the process follows the source, as in nginx[17]
 	Directory string   // of the journal; default: this machine's
+	State     string   // directory in which it is saved how far the journal was sent; default: it is not saved
 
 	Out     wire.Appender // accepts the lines; required
 	Log     *slog.Logger  // default: discard
@@ -59,6 +60,7 @@ type Journal struct {
 	whole   bool                   // the next run reads the whole journal
 	doubted place                  // see reader
 	runs    int                    // of journalctl
+	saved   time.Time              // when the places were written last
 }
 
 // Welcome tells the journal what a collector answered at the start of a session, and the
@@ -101,7 +103,9 @@ func (j *Journal) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	j.restore()
 	j.adopt(w)
+	defer j.save(true)
 	failed := retry.Backoff{Min: 100 * time.Millisecond, Max: 30 * time.Second}
 	for ctx.Err() == nil {
 		progressed, err := j.follow(ctx)
@@ -124,23 +128,36 @@ func (j *Journal) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// adopt begins where the log has the journal's streams.
+// adopt begins where the log has the journal's streams. Where another incarnation of the log
+// has a stream, the first batch decides: see stream.open.
 func (j *Journal) adopt(w *wire.Welcome) {
+	log := logID{w.Log, w.Incarnation}
 	for i := range w.Streams {
 		x := &w.Streams[i]
 		id, ok := parseIdentity(x.Identity)
 		if !ok || x.Stream != streamID(id) {
 			continue
 		}
-		s := newStream(j, id)
+		s := j.streams[id]
+		if s == nil {
+			s = newStream(j, id)
+			j.streams[id] = s
+		} else if s.log != log {
+			continue
+		}
+		if at := s.seq.Watermark(); x.Epoch != at.Epoch || x.Offset < at.Offset {
+			delete(j.done, id) // what was read since is not in the log
+		}
 		s.seq.Adopt(x.Watermark)
-		s.log = logID{w.Log, w.Incarnation}
-		j.streams[id] = s
-		if p := s.latest(); p.number > 0 {
+		s.log = log
+	}
+	for id, s := range j.streams {
+		p := s.latest()
+		if p.number > j.done[id].number {
 			j.done[id] = p
-			if p.time > j.last.time {
-				j.last = p
-			}
+		}
+		if p = j.done[id]; p.number > 0 && p.time > j.last.time {
+			j.last = p
 		}
 	}
 }
@@ -162,16 +179,19 @@ func (j *Journal) again(err error) bool {
 	return true
 }
 
-// rewind makes the places that the log has those from which reading continues.
+// rewind makes the places that the log has those from which reading continues, where they are
+// before those that were read.
 func (j *Journal) rewind() {
 	j.last, j.ours = place{}, false
 	for id, s := range j.streams {
-		p := s.latest()
-		j.done[id] = p
+		if p := s.latest(); s.back || p.number > j.done[id].number {
+			j.done[id], s.back = p, false
+		}
+		p := j.done[id]
 		if p.number == 0 {
 			delete(j.done, id)
 		}
-		if p.time > j.last.time {
+		if p.number > 0 && p.time > j.last.time {
 			j.last = p
 		}
 	}

@@ -94,6 +94,7 @@ func (j *Journal) send(ctx context.Context, w *window) error {
 		j.finish(&w.records[i])
 	}
 	j.ours, j.whole = true, false
+	j.save(false)
 	if j.setDone(j.last) {
 		j.Log.Info("the journal is read again")
 	}

@@ -22,6 +22,7 @@ type stream struct {
 	batch sequence.Builder
 	lost  uint64 // messages that journald lost, as the entries in the batch say
 	log   logID  // that has the stream at the place that seq knows; zero: not known
+	back  bool   // the log was found to have less than before
 }
 
 // logID names one incarnation of a log.
@@ -194,12 +195,7 @@ func (s *stream) decided(ctx context.Context, do func() error) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.As(err, &elsewhere):
-			s.drop()
-			if elsewhere.Known && s.log == log {
-				s.seq.Adopt(elsewhere.Watermark)
-				return errElsewhere
-			}
-			return errors.Join(errElsewhere, s.open(ctx))
+			return errors.Join(errElsewhere, s.resume(ctx, elsewhere, log))
 		case errors.Is(err, wire.ErrRefused):
 			s.j.reportRefusal(err)
 			select {
@@ -212,4 +208,18 @@ func (s *stream) decided(ctx context.Context, do func() error) error {
 			retry.Pause(ctx, failed.Next())
 		}
 	}
+}
+
+// resume makes the place that the log answered with this stream's.
+func (s *stream) resume(ctx context.Context, elsewhere *wire.Expected, log logID) (err error) {
+	s.drop()
+	was := s.seq.Watermark()
+	if elsewhere.Known && s.log == log {
+		s.seq.Adopt(elsewhere.Watermark)
+	} else {
+		err = s.open(ctx)
+	}
+	now := s.seq.Watermark()
+	s.back = s.back || now.Epoch != was.Epoch || now.Offset < was.Offset
+	return err
 }
