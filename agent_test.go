@@ -44,7 +44,7 @@ func TestAgentSurvivesHangup(t *testing.T) {
 }
 
 // Lines that are written while the configuration is reloaded a hundred times, with tables that come,
-// go and change, good and bad, are in the log once each, in order.
+// go and change, good and bad, and the agent is killed in between, are in the log once each, in order.
 func TestAgentReloads(t *testing.T) {
 	const reloads = 100
 	dir := t.TempDir()
@@ -64,8 +64,12 @@ func TestAgentReloads(t *testing.T) {
 		{"", "[[agent.file]]\npaths = [", "has mistakes"}, {"max_line = \"64KiB\"", all, "need a restart"},
 	}
 	configure("", all)
-	a := start(t, exec.Command(filepath.Join(programDir(t), "fanin-agent"), "--config", at("agent.toml")))
-	a.wait("^state ")
+	run := func() *process {
+		a := start(t, exec.Command(filepath.Join(programDir(t), "fanin-agent"), "--config", at("agent.toml")))
+		a.wait("^state ")
+		return a
+	}
+	a := run()
 	if err := os.Mkdir(at("c"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +93,12 @@ func TestAgentReloads(t *testing.T) {
 		configure(set.agent, set.files)
 		a.Process.Signal(syscall.SIGHUP)
 		a.wait("SIGHUP: .*(" + set.says + ")")
+		if i%20 == 19 {
+			a.Process.Kill()
+			<-a.exited
+			configure("", sets[i/20].files)
+			a = run()
+		}
 	}
 	close(stop)
 	writers.Wait()

@@ -15,7 +15,7 @@ import (
 // follower follows one file, whatever it is called, until it is gone and everything
 // in it is acknowledged, on one goroutine.
 //
-//   - mu guards what other goroutines read: place, sighting, report, and the second part of
+//   - mu guards what other goroutines read: table, place, sighting, report, and the second part of
 //     succession. Only the follower's goroutine writes place, except for a handover.
 //   - A file is sent by one follower, and nothing of it before waitTurn has returned.
 //   - Each batch begins at place.local. The next batch is read, but not sent, before the
@@ -219,8 +219,9 @@ func (f *follower) see(c candidate, visible bool) {
 		changed = !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
 		f.modified = c.info.ModTime()
 	}
+	renamed = renamed && !f.isChained()
 	f.mu.Unlock()
-	if renamed && !f.isChained() {
+	if renamed {
 		f.drain() // another file may have its old name now
 	}
 	if changed || !visible || c.info.Size() != f.reading.eof.Load() {

@@ -151,3 +151,26 @@ func TestReloads(t *testing.T) {
 		last[line[0]] = n
 	}
 }
+
+// TestReloadContainers: lines of a container that are open while its table is removed, and rotated
+// meanwhile, are whole when the table is back.
+func TestReloadContainers(t *testing.T) {
+	for round := range 6 {
+		p := newPods(t)
+		p.write("0.log", "stdout", "F", "one").run().expect("one")
+		tables := p.tailer.Tables
+		p.write("0.log", "stdout", "P", "tw")
+		if round%2 == 0 {
+			p.polled(3)
+		}
+		p.tailer.Reload(nil)
+		if round > 2 {
+			p.await(func() bool { return len(p.tailer.Status()) == 0 })
+		}
+		p.rotate(1).write("0.log", "stdout", "F", "o").write("0.log", "stdout", "F", "three")
+		p.polled(int64(round))
+		p.tailer.Reload(tables)
+		p.write("0.log", "stdout", "F", "four").expect("one two three four").polled(10).expect("one two three four")
+		p.halt()
+	}
+}
