@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/certs"
+	"fanin/internal/certs/certstest"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/waittest"
@@ -349,5 +351,33 @@ func TestStdinSettings(t *testing.T) {
 	s, err = (&options{config: path, source: "other", wait: time.Minute}).load([]string{"-"})
 	if err != nil || s.Agent.Stdin.source() != "other" || s.Agent.Stdin.wait() != time.Minute || !s.onlyStdin() || s.Agent.LogLevel != "warn" {
 		t.Errorf("%v, %+v", err, s)
+	}
+}
+
+// A run shows the agent's own certificate, and is accepted beside it.
+func TestStdinWithCertificate(t *testing.T) {
+	ours := certstest.New(t)
+	ca, cert, key := ours.Files(t.TempDir(), ours.Sign("collector"))
+	config, err := certs.Files{Cert: cert, Key: key, CA: ca}.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, addr := collectTLS(t, config, nil)
+	_, cert, key = ours.Files(t.TempDir(), ours.Sign("a"))
+	state := t.TempDir()
+	text := fmt.Sprintf("[agent]\nid = \"a\"\nstate = %q\nto = [\"tls://%s\"]\ntls = {ca = %q, cert = %q, key = %q}\n[[agent.file]]\npaths = [\"/x.log\"]\n",
+		state, addr, ca, cert, key)
+	path := write(t, filepath.Join(t.TempDir(), "a.toml"), text)
+	for _, line := range []string{"one\n", "two\n"} {
+		s, err := (&options{config: path, wait: -1}).load([]string{"-"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pipe(t, s, strings.NewReader(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := texts(m); got != "one\ntwo\n" {
+		t.Errorf("committed %q", got)
 	}
 }
