@@ -45,8 +45,9 @@ var countHelp = map[string]string{
 	"maybe_doubled_bytes":         "Bytes that may be in the log twice.",
 	"missing_files": "Files that cannot be found now; their streams resume when the files are " +
 		"found, and end after `forget`.",
-	"refused_batches": "Times that the collector refused lines of a file.",
-	"replaced_files":  "Files that were replaced by another version.",
+	"read_directories": "Directories that the last look read for patterns; it reads at most 100,000.",
+	"refused_batches":  "Times that the collector refused lines of a file.",
+	"replaced_files":   "Files that were replaced by another version.",
 	"skipped_bytes": "Bytes that were not sent because an earlier incarnation of the log " +
 		"already has them.",
 	"split_lines":              "Lines longer than allowed that were split, with a mark.",
@@ -72,12 +73,14 @@ var countHelp = map[string]string{
 	"vanished_files": "Files that could not be found when they were needed.",
 	"waiting_files": "Files that the last look found, and that wait because `max_files` are " +
 		"followed.",
+	"watched_directories": "Directories that the kernel watches for the agent; at most 16,384.",
 	"wide_files": "Files in another encoding than their table says, such as UTF-16 without " +
 		"`encoding`.",
 }
 
 // gauges are the counts that say how many there are now.
-var gauges = []string{"missing_files", "ignored_files", "waiting_files", "unix_connections"}
+var gauges = []string{"missing_files", "ignored_files", "waiting_files", "read_directories", "watched_directories",
+	"unix_connections"}
 
 // metrics answers with all metrics in Prometheus' text format, version 0.0.4.
 func (a *agent) metrics(w http.ResponseWriter, _ *http.Request) {

@@ -44,6 +44,10 @@ func (a *agent) status() status {
 	return st
 }
 
+// usual are the counts that `status` prints elsewhere, or only as JSON, since they say nothing of
+// what happened.
+var usual = []string{"lines", "bytes", "read_directories", "watched_directories"}
+
 func (st *status) print(w io.Writer) {
 	connection := "connected"
 	if st.Trouble != "" {
@@ -52,7 +56,7 @@ func (st *status) print(w io.Writer) {
 	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID,
 		st.Counts["lines"], st.Since.Format(time.RFC3339))
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
-		if n := st.Counts[name]; n > 0 && name != "lines" && name != "bytes" {
+		if n := st.Counts[name]; n > 0 && !slices.Contains(usual, name) {
 			escape.Fprintf(w, "%s=%d\n", name, n)
 		}
 	}

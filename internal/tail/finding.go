@@ -145,6 +145,7 @@ func (f *finding) report(s *sight) {
 	t.unfit = maps.Clone(f.unfit)
 	t.counts.ignored.Store(uint64(f.ignored))
 	t.counts.unclaimed.Store(uint64(f.unclaimed))
+	t.counts.directories.Store(uint64(s.read))
 	if f.unclaimed > 0 {
 		t.limited.Error("files", "more files match than are followed at a time, and the others wait until some are "+
 			"done; write narrower paths, set ignore_older, or raise max_files", "max_files", t.Follow,

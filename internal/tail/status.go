@@ -136,7 +136,7 @@ type counts struct {
 	truncated, replaced, unsure, unseen, doubled atomic.Uint64 // what became of files
 	vanished, missing, unfit, wide, closed       atomic.Uint64
 	refused, unfitLines, divided                 atomic.Uint64
-	ignored, unclaimed                           atomic.Uint64 // of the last look
+	ignored, unclaimed, directories, watched     atomic.Uint64 // of the last look
 }
 
 // Counts are the tailer's counters by name.
@@ -150,5 +150,6 @@ func (t *Tailer) Counts() map[string]uint64 {
 		"vanished_files": c.vanished.Load(), "missing_files": c.missing.Load(), "unfit_files": c.unfit.Load(),
 		"wide_files": c.wide.Load(), "unfit_lines": c.unfitLines.Load(), "divided_records": c.divided.Load(),
 		"closed_idle_files": c.closed.Load(), "ignored_files": c.ignored.Load(), "waiting_files": c.unclaimed.Load(),
+		"read_directories": c.directories.Load(), "watched_directories": c.watched.Load(),
 	}
 }

@@ -205,6 +205,7 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 		if t.reloaded.Load() || pace.due(hints) {
 			hints.stale = false
 			pace.looked(t.look(following), hints)
+			t.counts.watched.Store(uint64(len(hints.watched)))
 		}
 		t.seekUnseen(following)
 		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(searched) >= min(missingEvery, t.Forget/4) {
