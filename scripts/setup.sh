@@ -6,7 +6,7 @@ set -u
 # command:package
 wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openssl socat:socat
 	mkfs.ext4:e2fsprogs chattr:e2fsprogs ps:procps gzip:gzip curl:curl systemd-analyze:systemd strace:strace
-	redis-server:redis-server redis-cli:redis-tools
+	redis-server:redis-server redis-cli:redis-tools logrotate:logrotate
 	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci'
 # module:package, of Debian's Python: a worker needs msgpack, peers the others.
 modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq'

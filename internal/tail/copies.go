@@ -73,16 +73,20 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 	})
 }
 
-// provenCopy reports whether a file beside f no longer holds what was sent of it, and f does.
-// Then f is its copy, and the other file's follower will hand its stream over, however long
-// the collector or a lack of descriptors delays it.
+// provenCopy reports whether a file beside f no longer holds what was sent of it, and f does,
+// or a part of it. Then f is its copy, and the other file's follower will find that out, however
+// long the collector or a lack of descriptors delays it.
 func (t *Tailer) provenCopy(f *follower) bool {
 	t.mu.Lock()
 	beside := t.beside[f.dir]
 	t.mu.Unlock()
 	return slices.ContainsFunc(beside, func(g *follower) bool {
 		sent := g.lastSent()
-		return g != f && sent.Offset > 0 && !g.file.holds(sent) && f.file.holds(sent)
+		if g == f || sent.Offset == 0 || g.file.holds(sent) {
+			return false
+		}
+		_, part := g.past(localState{}).within(f)
+		return part || f.file.holds(sent)
 	})
 }
 
@@ -105,7 +109,14 @@ func (f *follower) shrunk() bool {
 // copy it returns false: the stream continues here, in a new epoch.
 func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.counts.truncated.Add(1)
-	copied := f.t.findCopy(f, sent.Point)
+	if sent.Offset == 0 {
+		return false
+	}
+	copied := f.t.findCopy(f, func(c candidate) bool { return c.info.Size() >= sent.Offset },
+		func(g *follower) bool { return g.file.holds(sent.Point) })
+	if copied == nil {
+		copied, sent = f.findShorterCopy(sent)
+	}
 	var since time.Time
 	if copied != nil {
 		copied.mu.Lock()
@@ -145,11 +156,8 @@ func list(dir string) (all []candidate) {
 }
 
 // findCopy finds the file in f's directory that holds what f held: one that is not followed,
-// or whose follower still waits because it may be a copy.
-func (t *Tailer) findCopy(f *follower, sent wire.Point) *follower {
-	if sent.Offset == 0 {
-		return nil
-	}
+// or whose follower still waits because it may be a copy. Only files that may be one are opened.
+func (t *Tailer) findCopy(f *follower, may func(candidate) bool, holds func(*follower) bool) *follower {
 	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
 	base := filepath.Base(f.path)
 	named := func(c candidate) int { // first those whose names begin like f's, as most copies' do
@@ -162,7 +170,7 @@ func (t *Tailer) findCopy(f *follower, sent wire.Point) *follower {
 	slices.SortStableFunc(all, func(a, b candidate) int { return named(a) - named(b) })
 	for _, c := range all {
 		key := c.key
-		if key == f.key || c.info.Size() < sent.Offset {
+		if key == f.key || !may(c) {
 			continue
 		}
 		t.mu.Lock()
@@ -180,14 +188,27 @@ func (t *Tailer) findCopy(f *follower, sent wire.Point) *follower {
 				g.origin = f.label() // where the next start looks for it
 			}
 		}
-		if g.mayBeCopy() && g.file.holds(sent) {
+		if g.mayBeCopy() && holds(g) {
 			return g
 		}
 		if own {
 			g.file.close()
 		}
 	}
-	return nil
+	return t.openCopy(f, holds)
+}
+
+// openCopy finds the copy among the files that are open. It has no name any more when it was
+// compressed before f's follower saw the truncation.
+func (t *Tailer) openCopy(f *follower, holds func(*follower) bool) *follower {
+	t.mu.Lock()
+	beside := t.beside[f.dir]
+	t.mu.Unlock()
+	i := slices.IndexFunc(beside, func(g *follower) bool { return g != f && g.mayBeCopy() && holds(g) })
+	if i < 0 {
+		return nil
+	}
+	return beside[i]
 }
 
 // handOver hands f's stream to g, the follower of the copy, unless g has begun to send. g may

@@ -218,7 +218,8 @@ func TestFoundCopyIsNamed(t *testing.T) {
 	r.tailer.mu.Unlock()
 	for name, named := range map[string]bool{"a.log.1": true, "copy": false} {
 		r.append(name, "1\n")
-		g := r.tailer.findCopy(f, wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))})
+		g := r.tailer.findCopy(f, func(candidate) bool { return true },
+			func(g *follower) bool { return g.file.holds(wire.Point{Offset: 2, Tail: wire.TailHash([]byte("1\n"))}) })
 		if g == nil || g.path != r.path(name) || g.isHidden() == named {
 			t.Errorf("%s: it is found: %v", name, g != nil)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,12 +59,23 @@ type location struct {
 // label returns the name under which a table knew the file.
 func (l *location) label() string { return cmp.Or(l.origin, l.path) }
 
+// target returns where the file is, if that is not where its label says: the next start
+// searches there, too.
+func (l *location) target() string {
+	if l.real == "" && filepath.Dir(l.path) != filepath.Dir(l.label()) {
+		return l.path
+	}
+	return l.real
+}
+
 // sighting is what the last looks saw of a file's names. Under follower.mu.
 type sighting struct {
 	visible  bool      // some table names it
 	now      string    // its name when it was last seen
 	hidden   time.Time // since when no table names it
 	modified time.Time // its modification time when it was last seen
+	begun    time.Time // the same when its text was first seen: since it was created, or shrank
+	size     int64     // its size when it was last seen
 }
 
 // attempts is what a follower remembers of attempts that failed.
@@ -77,6 +89,7 @@ type attempts struct {
 type checks struct {
 	welcome  int64        // number of the last welcome for which checkOwn passed
 	encoding bool         // the encoding is known
+	opened   head         // how the file began when its stream was opened
 	unfit    bool         // lines that are not of the format were reported
 	echoes   atomic.Int64 // suspicions of an echo that proved wrong
 }
@@ -205,21 +218,31 @@ func (f *follower) name() string {
 	return f.now
 }
 
-// see is called at each look with whether some table names the file, and as what.
-func (f *follower) see(c candidate, visible bool) {
+// see is called at each look with whether some table names the file, and as what. Where the
+// file shrank before anything of it was acknowledged, no place in it can show that, and what
+// it held may be in a copy of the file that had its name since it was written to first.
+func (f *follower) see(c candidate, visible bool) (copied reused, shrank bool) {
 	f.mu.Lock()
 	if f.visible && !visible {
 		f.hidden = time.Now()
 	}
 	renamed, changed := false, false
 	if f.visible = visible; visible {
-		f.now = c.path
+		if shrank = c.info.Size() < f.size; shrank {
+			copied = reused{f.now, f.begun}
+			f.begun = c.info.ModTime()
+		}
+		f.now, f.size = c.path, c.info.Size()
 		f.file.f.seen(c.path)
 		renamed = f.path != c.path
 		changed = !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
 		f.modified = c.info.ModTime()
 	}
 	renamed = renamed && !f.isChained()
+	if changed && f.place.local.Offset == 0 {
+		f.file.begins.Store(nil) // it may begin otherwise, which no place shows
+	}
+	shrank = shrank && f.place.local.Offset == 0
 	f.mu.Unlock()
 	if renamed {
 		f.drain() // another file may have its old name now
@@ -227,6 +250,7 @@ func (f *follower) see(c candidate, visible bool) {
 	if changed || !visible || c.info.Size() != f.reading.eof.Load() {
 		f.notify()
 	}
+	return copied, shrank
 }
 
 // notify wakes the follower if it is idle.

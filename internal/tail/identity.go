@@ -114,7 +114,7 @@ func parseIdentity(b []byte) (id identity, err error) {
 
 func (f *follower) id() identity {
 	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, system: f.file.system,
-		head: headOf(f.file.headSums()), path: f.label(), real: f.real}
+		head: headOf(f.file.headSums()), path: f.label(), real: f.target()}
 }
 
 func (f *follower) identity() []byte {

@@ -31,6 +31,9 @@ func merge(m *savedPosition, s *wire.StreamState, log logID) *savedPosition {
 	case s.Epoch > m.Epoch || s.Epoch == m.Epoch && s.Offset > m.Offset:
 		newer := *m // saved positions are replaced, never modified
 		newer.Epoch, newer.Point, newer.Trail, newer.Log = s.Epoch, s.Point, s.Trail, log
+		if id, err := parseIdentity(s.Identity); err == nil && s.Epoch > m.Epoch {
+			newer.identity = id // the file begins otherwise since the saved position
+		}
 		m = &newer
 	}
 	return m

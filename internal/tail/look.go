@@ -39,7 +39,9 @@ func (t *Tailer) look(ctx context.Context) *sight {
 		if !visible && s.cut {
 			c, visible = t.stillNamed(g)
 		}
-		g.see(c, visible)
+		if copied, shrank := g.see(c, visible); shrank {
+			t.noteReusedLocked(copied.path, copied.since)
+		}
 		if reloaded {
 			g.settle(c, visible)
 		}
@@ -241,7 +243,7 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 	}
 	f := &follower{t: t, table: c.table, key: c.key, file: file, wake: make(chan struct{}, 1),
 		location:   location{path: c.path, real: real, dir: filepath.Dir(c.path), source: c.table.source(c.path)},
-		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime()},
+		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime(), begun: fi.ModTime()},
 		succession: succession{drained: make(chan struct{})}}
 	f.place.start(wire.StreamID{}, newLocalState())
 	f.report.moved = time.Now()

@@ -162,6 +162,7 @@ func onceEach(holds func(wire.Point) bool) func(wire.Point) bool {
 // that lost its saved positions goes by what the collector knows of it.
 func (f *follower) open(ctx context.Context, p plan) error {
 	f.file.begins.Store(nil)
+	f.noteBeginning()
 	b := wire.Batch{Op: wire.OpOpen, Stream: f.place.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
 		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Identity: f.identity()}
 	err := f.t.Out.Append(ctx, b)
@@ -172,6 +173,22 @@ func (f *follower) open(ctx context.Context, p plan) error {
 	return f.t.Out.Append(ctx, wire.Batch{Op: wire.OpSkip, Stream: f.place.stream, Epoch: p.epoch,
 		Offset: p.base.Offset, End: p.skip.Offset, Before: p.base.Tail, After: p.skip.Tail,
 		Reason: "kept in an earlier life of the log"})
+}
+
+// noteBeginning notes how the file begins when its stream is opened. A file of which nothing was
+// sent, and that began otherwise, was written anew: what it held may be in a copy.
+func (f *follower) noteBeginning() {
+	sums := f.file.headSums()
+	if f.place.local.Offset == 0 && !f.checks.opened.begins(sums) {
+		f.mu.Lock()
+		was := reused{f.now, f.begun}
+		f.begun = f.modified
+		f.mu.Unlock()
+		f.t.mu.Lock()
+		f.t.noteReusedLocked(was.path, was.since)
+		f.t.mu.Unlock()
+	}
+	f.checks.opened = headOf(sums)
 }
 
 // agree makes the planned place the acknowledged one.
@@ -228,4 +245,9 @@ func (f *follower) claim() {
 	f.t.mu.Lock()
 	f.t.claims[id] = f
 	f.t.mu.Unlock()
+	if f.t.positions.get(id) == nil { // nothing of it was ever sent: the next start finds it, whatever its name is then
+		m := f.position()
+		m.Start = m.Start && m.Offset > 0
+		f.t.positions.put(m)
+	}
 }

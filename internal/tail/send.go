@@ -186,11 +186,23 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 		if err := f.file.checkFit(f.path); err != nil {
 			return r, err
 		}
+		if !f.beginsAsOpened() {
+			f.t.pool.put(block)
+			return read{}, errTruncated
+		}
 	}
 	if r.text == nil && r.hole >= 0 {
 		return f.passHole(ctx, r)
 	}
 	return r, nil
+}
+
+// beginsAsOpened reports whether the file begins as the collector was told when the stream was
+// opened. A file of which nothing was sent may be truncated and written anew: no place in it
+// shows that, and an agent that lost its saved positions could not recognize the file later.
+func (f *follower) beginsAsOpened() bool {
+	f.file.begins.Store(nil)
+	return f.checks.opened.begins(f.file.headSums())
 }
 
 // append sends one batch.

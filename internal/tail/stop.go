@@ -144,13 +144,12 @@ func (f *follower) leave() {
 		return
 	}
 	switch f.refound() {
+	case byName:
+		if !f.mayBeCopy() { // it may be renamed before the next start
+			f.claim()
+		}
 	case byPosition:
 		f.claim()
-		if f.t.positions.get(f.place.stream) == nil { // nothing of it was ever sent
-			m := f.position()
-			m.Start = m.Start && m.Offset > 0
-			f.t.positions.put(m)
-		}
 	case byNothing:
 		l := Lost{Path: f.path, Offset: from, Bytes: n}
 		if l.Lines = f.file.countLines(from, n); l.Lines != 0 { // otherwise there are only NULs

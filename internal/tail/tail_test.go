@@ -97,6 +97,7 @@ func (k *collector) append(b *wire.Batch) error {
 	case wire.OpEnd:
 		k.ended++
 		delete(k.watermarks, b.Stream)
+		delete(k.ident, b.Stream)
 		return nil
 	case wire.OpSkip:
 		k.skips = append(k.skips, fmt.Sprintf("%d..%d", b.Offset, b.End))

@@ -36,13 +36,13 @@ type Tailer struct {
 	descriptors *descriptors
 	session     session
 	lookout
-	inForce   atomic.Pointer[[]Table] // nil: the tables in the settings
-	reloaded  atomic.Bool             // there are other tables since the last look
-	strayed   atomic.Bool             // a file vanished, and its stream has no follower
-	shrinking shared[bool]            // see shrunkBeside
-	listings  shared[[]candidate]     // of directories
-	unpacking chan struct{}           // a place for each archive that is read now
+	inForce  atomic.Pointer[[]Table] // nil: the tables in the settings
+	reloaded atomic.Bool             // there are other tables since the last look
+	strayed  atomic.Bool             // a file vanished, and its stream has no follower
+	rounds
+	unpacking chan struct{} // a place for each archive that is read now
 	running   sync.WaitGroup
+	noHints   bool // for a simulated clock, which stands still while the kernel is listened to
 
 	mu sync.Mutex
 	index
@@ -51,6 +51,12 @@ type Tailer struct {
 	echoes     map[fileKey]bool  // files that grew only when their own lines were sent
 	lost       []Lost            // by the stop
 	unfollowed map[string]string // why files are not followed, by path
+}
+
+// rounds are done once for all followers that ask.
+type rounds struct {
+	shrinking shared[bool]        // see shrunkBeside
+	listings  shared[[]candidate] // of directories
 }
 
 // lookout is what the search for files remembers. It belongs to Run's goroutine.
@@ -181,7 +187,10 @@ func (t *Tailer) saveStart(path string, table *Table) {
 func (t *Tailer) loop(ctx, following context.Context) error {
 	tick := time.NewTicker(t.Poll)
 	defer tick.Stop()
-	hints := newHints()
+	hints := new(hints)
+	if !t.noHints {
+		hints = newHints()
+	}
 	defer hints.close()
 	pace, searched := pace{poll: t.Poll}, time.Now()
 	for {

@@ -68,7 +68,12 @@ func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*savedPosition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, m := range before {
-		if g := t.byPath[m.path]; m.path == "" || g != nil && g == t.claims[id] {
+		g := t.byPath[m.path]
+		if g != nil && g == t.claims[id] && m.Offset == 0 && g.changedSince(t.positions.written) {
+			t.noteReusedLocked(m.path, t.positions.written) // no place shows whether it was copied and truncated
+			continue
+		}
+		if m.path == "" || g != nil && g == t.claims[id] {
 			continue
 		}
 		since := t.positions.written
@@ -79,6 +84,13 @@ func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*savedPosition) {
 		}
 		t.noteReusedLocked(m.path, since)
 	}
+}
+
+// changedSince reports whether the file was written to, or truncated, since then.
+func (f *follower) changedSince(then time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !then.IsZero() && f.modified.After(then)
 }
 
 // unseen finds files that had a path for a while since an older one had it: rotation renamed
