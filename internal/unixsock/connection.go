@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
-	"time"
 
 	"fanin/internal/wire"
 )
@@ -29,20 +27,17 @@ type connection struct {
 // divided line.
 const maxMessage = wire.MaxLine - len(wire.SplitGoesOn) - len(wire.SplitMark) - 1
 
-// receive receives until the connection ends, or until ctx ends and nothing comes.
-func (x *connection) receive(ctx, taking context.Context) {
+// receive receives until the connection ends.
+func (x *connection) receive(taking context.Context) {
 	for {
 		n, err := x.c.Read(x.block[x.held:])
-		if ctx.Err() != nil {
-			x.c.SetReadDeadline(time.Now().Add(silentFor)) // it is not silent yet
-		}
 		if x.messages(taking, x.block[:x.held+n], err != nil) != nil {
 			return
 		}
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 			x.s.Log.Debug("a connection to the socket broke", "path", x.s.Path, "err", err)
 		}
 		return

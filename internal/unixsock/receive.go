@@ -43,9 +43,6 @@ func (s *Socket) datagrams(ctx, taking context.Context) {
 			}
 			continue
 		}
-		if ctx.Err() != nil {
-			conn.SetReadDeadline(time.Now().Add(silentFor)) // it is not silent yet
-		}
 		if truncated(flags) {
 			s.counts.truncated.Add(1)
 			s.limited.Warn("truncated", "a datagram was larger than 1 MiB, and its end is lost", "path", s.Path)
@@ -53,6 +50,9 @@ func (s *Socket) datagrams(ctx, taking context.Context) {
 		line, err = s.take(taking, line, block[:n], senderOf(control[:c]))
 		if err != nil {
 			return
+		}
+		if s.draining.Load() {
+			conn.SetReadDeadline(time.Now().Add(acceptFor)) // more may be left
 		}
 	}
 }
@@ -120,12 +120,12 @@ func (s *Socket) accept(ctx, taking context.Context) {
 			continue
 		}
 		if ctx.Err() != nil {
-			c.SetReadDeadline(time.Now().Add(silentFor))
+			c.CloseRead()
 		}
 		all.Go(func() { // ends with the connection, or by drain
 			defer s.leave(c)
 			x := connection{s: s, c: c, pid: peerOf(c), block: make([]byte, 4<<10)}
-			x.receive(ctx, taking)
+			x.receive(taking)
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +45,8 @@ type Socket struct {
 	Settings
 	counts  counts
 	limited *retry.Log
+
+	draining atomic.Bool // nothing more can be sent to conn
 
 	mu    sync.Mutex
 	inode os.FileInfo // of the socket at Path
@@ -145,9 +148,9 @@ func (s *Socket) removeStale() error {
 	return os.Remove(s.Path)
 }
 
-// Serve receives until ctx ends. Then it removes the socket, takes what was sent to it
-// before, for drainFor at most, and returns. A socket that another process removes
-// meanwhile is made again.
+// Serve receives until ctx ends. Then it removes the socket, lets nothing more be sent to it,
+// takes what was sent before, for drainFor at most, and returns. A socket that another
+// process removes meanwhile is made again.
 func (s *Socket) Serve(ctx context.Context) {
 	taking, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -157,7 +160,7 @@ func (s *Socket) Serve(ctx context.Context) {
 		s.unlinkLocked()
 		s.drainLocked()
 		for c := range s.conns {
-			c.SetReadDeadline(time.Now().Add(silentFor))
+			c.CloseRead()
 		}
 		time.AfterFunc(drainFor, cancel)
 	})()
@@ -176,7 +179,7 @@ func (s *Socket) Serve(ctx context.Context) {
 
 const (
 	drainFor   = 2 * time.Second        // for how long a stop takes what was sent before
-	silentFor  = 100 * time.Millisecond // for how long nothing must come until that counts as all
+	acceptFor  = 100 * time.Millisecond // for how long it looks for what was sent before
 	watchEvery = 5 * time.Second        // how often the socket is looked for
 )
 
@@ -200,6 +203,7 @@ func (s *Socket) inPlaceLocked() bool {
 func (s *Socket) again(ctx context.Context) bool {
 	s.mu.Lock()
 	s.closeLocked()
+	s.draining.Store(false)
 	s.mu.Unlock()
 	for ctx.Err() == nil {
 		err := s.listen()
@@ -221,13 +225,15 @@ func (s *Socket) unlinkLocked() {
 	}
 }
 
-// drainLocked ends a read that waits, once nothing comes.
+// drainLocked lets nothing more be sent to the socket. What is there can be read, to its end.
 func (s *Socket) drainLocked() {
 	if s.ln != nil {
-		s.ln.SetDeadline(time.Now().Add(silentFor))
+		s.ln.SetDeadline(time.Now().Add(acceptFor))
 	}
 	if s.conn != nil {
-		s.conn.SetReadDeadline(time.Now().Add(silentFor))
+		s.conn.CloseRead()
+		s.draining.Store(true)
+		s.conn.SetReadDeadline(time.Now().Add(acceptFor)) // the kernel does not tell that nothing is left
 	}
 }
 

@@ -130,12 +130,19 @@ func TestStop(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		for i := range 200 {
-			fmt.Fprintf(c, "line %d\n", i)
-		}
+		sent := make(chan int)
+		go func() { // ends with the socket
+			n := 0
+			for err := error(nil); err == nil; n++ {
+				_, err = fmt.Fprintf(c, "line %d\n", n)
+			}
+			sent <- n - 1
+		}()
+		waittest.Until(t, "lines", func() bool { return len(m.all()) > 100 })
 		stop()
-		if n := len(m.all()); n != 200 {
-			t.Errorf("%s: %d lines", network, n)
+		n := <-sent
+		if got := m.all(); len(got) != n || got[n-1] != fmt.Sprint("log: line ", n-1) {
+			t.Errorf("%s: %d lines of %d", network, len(got), n)
 		}
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s: the socket is still there", network)
