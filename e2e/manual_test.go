@@ -28,6 +28,7 @@ func TestManual(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", programs.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("AGENT", programs.Agent)
 			examples, err := filepath.Abs("../examples")
 			env.Setenv("EXAMPLES", examples)
 			foreign(env)

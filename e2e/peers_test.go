@@ -30,6 +30,10 @@ func have(name string) (bool, error) {
 	case "nodezmq":
 		_, ok := rig.NodeModules()
 		return ok, nil
+	case "journal": // the means to write one and to read it
+		_, werr := os.Stat("/lib/systemd/systemd-journal-remote")
+		_, rerr := exec.LookPath("journalctl")
+		return werr == nil && rerr == nil, nil
 	case "rsyslog": // with its modules for ZeroMQ and Redis
 		_, _, err := rig.Rsyslog("", "")
 		return err == nil, nil

@@ -99,7 +99,7 @@ func (a *agent) stopped() {
 	if len(a.tailer.Lost()) > 0 {
 		text = "stopped; all other lines that were not acknowledged stay in their files, and the next start sends them"
 	}
-	a.log.Info(text, "lines", a.tailer.Counts()["lines"])
+	a.log.Info(text, "lines", a.counts()["lines"])
 }
 
 func newAgent(s *settings) (*agent, error) {
