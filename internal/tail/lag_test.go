@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -62,4 +63,25 @@ func TestStalled(t *testing.T) {
 	})
 	r.append("a.log", "\n").expect("one two")
 	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Reason == "" })
+}
+
+// TestStatusUnanswered: before a collector has answered, the status shows the files that were
+// followed before, how far they are behind, and for what they wait.
+func TestStatusUnanswered(t *testing.T) {
+	r := newRig(t)
+	r.append("a.log", "one\n").append("b.log", "two\n").run().expectSet("one two").halt()
+	r.append("a.log", "three\n")
+	if err := os.Remove(r.path("b.log")); err != nil {
+		t.Fatal(err)
+	}
+	r.unwelcome = true
+	r.run()
+	r.await(func() bool { return len(r.tailer.Status()) == 1 })
+	st := r.tailer.Status()[0]
+	if st.Path != r.path("a.log") || st.Size-st.Acked != 6 || st.Waiting <= 0 || st.Source != "a" || st.Reason != "waits for the first answer of a collector" {
+		t.Errorf("the status is %+v", st)
+	}
+	r.tailer.Welcome(r.collector.welcome(), wire.MaxText)
+	r.expectSet("one three two")
+	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Acked == st.Size })
 }

@@ -2,9 +2,12 @@ package tail
 
 import (
 	"cmp"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"fanin/internal/disk"
 )
 
 // FileStatus is the state of one file.
@@ -81,6 +84,25 @@ func (f *follower) status() FileStatus {
 	return st
 }
 
+// unanswered lists the files of saved positions that are where they were. Their lines have
+// waited at least since the last of them was written.
+func (t *Tailer) unanswered(positions *savedPositions) (list []FileStatus) {
+	for _, m := range positions.all() {
+		fi, err := os.Stat(m.path)
+		if err != nil || disk.Inode(fi) != m.inode {
+			continue
+		}
+		st := FileStatus{Path: m.path, Stream: m.Stream.String(), Source: t.tableOf(m.path).source(m.path),
+			Size: fi.Size(), Acked: m.Offset, Reason: "waits for the first answer of a collector"}
+		if st.Size > st.Acked {
+			st.Waiting = max(time.Since(fi.ModTime()), 1)
+			st.Stalled = min(st.Waiting, max(time.Since(t.began), 1))
+		}
+		list = append(list, st)
+	}
+	return list
+}
+
 // waitingLocked sets for how long lines wait, and for what.
 func (f *follower) waitingLocked(st *FileStatus, now time.Time) {
 	st.Reason = cmp.Or(f.report.trouble, f.report.waits)
@@ -118,11 +140,15 @@ func (t *Tailer) Stalled(least time.Duration) (list []FileStatus) {
 	return list
 }
 
-// Status lists the followed files, by path.
+// Status lists the followed files, by path. As long as no collector has answered, none is
+// followed; then it lists the files that were followed before, and still exist.
 func (t *Tailer) Status() (list []FileStatus) {
 	t.mu.Lock()
-	followers := t.allLocked()
+	followers, positions := t.allLocked(), t.positions
 	t.mu.Unlock()
+	if w, _ := t.session.last(); w == nil && !t.Lossy && positions != nil {
+		list = t.unanswered(positions)
+	}
 	for _, f := range followers {
 		list = append(list, f.status())
 	}

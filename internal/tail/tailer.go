@@ -47,6 +47,7 @@ type Tailer struct {
 	mu sync.Mutex
 	index
 	positions  *savedPositions
+	began      time.Time // when Run did; before that, there are no positions
 	reused     []reused
 	echoes     map[fileKey]bool  // files that grew only when their own lines were sent
 	lost       []Lost            // by the stop
@@ -90,7 +91,7 @@ func (t *Tailer) Run(ctx context.Context) error {
 	}
 	t.first = first
 	t.mu.Lock()
-	t.positions = positions
+	t.positions, t.began = positions, time.Now()
 	t.mu.Unlock()
 	if err := t.prepare(); err != nil {
 		return err
