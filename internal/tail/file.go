@@ -278,6 +278,7 @@ func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt
 		final = final || r.hole == endsAt
 	}
 	in := f.input(&r, raw, most)
+	in.Ahead = ahead
 	in.End = final && !r.full
 	out := decodeIn(decoder, in, len(block) >= most.block)
 	r.apart = ahead > 0 && len(out.Text) > 0 && (out.Raw <= ahead || len(out.Cuts) > 0 && out.Cuts[0].Raw <= ahead)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -200,4 +201,68 @@ func TestFollowsUTF16(t *testing.T) {
 	if n := r.tailer.Counts()["wide_files"]; n != 0 {
 		t.Errorf("%d files are reported", n)
 	}
+}
+
+// podRecords returns a rig for containers whose records begin with a digit.
+func podRecords(t testing.TB, timeout time.Duration) *pods {
+	p := newPods(t)
+	p.change = func(t *Tailer) {
+		text := digitRecords(timeout)
+		text.Format = "cri"
+		t.Tables = []Table{{Paths: []string{filepath.Join(p.dir, "*/*/*.log")}, Container: true, Text: text}}
+	}
+	return p
+}
+
+// TestContainerRecords: a record of one stream goes on around lines of the other one, and
+// in the next file. One that nothing continues is sent after the timeout.
+func TestContainerRecords(t *testing.T) {
+	p := podRecords(t, time.Second)
+	p.write("0.log", "stderr", "F", "1 error").write("0.log", "stdout", "F", "2 line").write("0.log", "stderr", "P", "\tat ")
+	p.write("0.log", "stdout", "F", "3 line").write("0.log", "stderr", "F", "a").write("0.log", "stderr", "F", "4 error")
+	p.write("0.log", "stderr", "F", "\tat b")
+	p.rotate(1).write("0.log", "stderr", "F", "\tat c").write("0.log", "stdout", "F", "5 line").run()
+	p.records("1 error\n\tat a", "2 line", "3 line", "4 error\n\tat b\n\tat c", "5 line")
+	p.write("0.log", "stderr", "F", "\tat late").records("1 error\n\tat a", "2 line", "3 line", "4 error\n\tat b\n\tat c", "5 line", "\tat late")
+}
+
+// TestContainerRecordsKilledAtEachCall: the agent is killed at each of its calls to the
+// collector, while the files rotate in the middle of a record. Each line is there once.
+func TestContainerRecordsKilledAtEachCall(t *testing.T) {
+	for _, state := range []string{"kept", "lost"} {
+		for _, stored := range []bool{true, false} {
+			t.Run(fmt.Sprintf("state %s, answer lost %v", state, stored), func(t *testing.T) {
+				t.Parallel()
+				for at := 1; containerRecordsKilled(t, state, at, stored); at++ {
+				}
+			})
+		}
+	}
+}
+
+// containerRecordsKilled is one run; it returns false if it ended before the kill.
+func containerRecordsKilled(t *testing.T, state string, at int, stored bool) bool {
+	p := podRecords(t, 500*time.Millisecond)
+	k := &killed{rig: p.rig, at: at, stored: stored}
+	k.arm()
+	p.write("0.log", "stderr", "F", "1e").write("0.log", "stdout", "F", "2o").write("0.log", "stderr", "F", "at1").write("0.log", "stderr", "F", "3e")
+	p.run()
+	k.settle("1e at1 2o 3e")
+	p.write("0.log", "stderr", "F", "4e").write("0.log", "stderr", "P", "a")
+	p.rotate(1).write("0.log", "stderr", "F", "t4").write("0.log", "stdout", "F", "5o").write("0.log", "stderr", "F", "at4")
+	k.settle("1e at1 2o 3e 4e at4 5o at4")
+	p.await(func() bool { return k.isDead() || p.allSent(2) })
+	if k.settle("1e at1 2o 3e 4e at4 5o at4"); !k.isDead() {
+		p.halt()
+		return false
+	}
+	if state != "kept" {
+		p.state = t.TempDir()
+	}
+	p.collector.fail, p.collector.failing = nil, nil
+	p.run().expectSet("1e at1 2o 3e 4e at4 5o at4")
+	p.write("0.log", "stdout", "F", "6o").expectSet("1e at1 2o 3e 4e at4 5o at4 6o")
+	p.drained(2).expectSet("1e at1 2o 3e 4e at4 5o at4 6o")
+	p.halt()
+	return true
 }

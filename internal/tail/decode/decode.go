@@ -64,6 +64,10 @@ type Input struct {
 	Held    time.Duration // for how long this process has known bytes behind the place
 	Each    bool          // fill Lines.Each, for a decoder around this one
 
+	// Ahead is how many of the raw bytes are the end of the file before, which has places of
+	// its own: records around lines are not divided there.
+	Ahead int
+
 	Marks []wire.Mark // room for the marks, which a decoder may use
 
 	// Back returns up to n raw bytes that end at the place, for a decoder to which Before

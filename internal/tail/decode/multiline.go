@@ -60,14 +60,14 @@ func (m *Multiline) LineStart(raw []byte, offset int64) int { return m.Of.LineSt
 func (m *Multiline) Decode(in Input) Lines {
 	inner := in
 	block, room := m.divide(in.Block)
-	inner.Block, inner.Each = block, true
+	inner.Block, inner.Each, inner.Ahead = block, true, 0
 	got := m.Of.Decode(inner)
 	if len(got.Text) == 0 || in.Inside || got.Inside || got.Split {
 		return got
 	}
 	rest := in.Raw[got.Raw:]
 	more := len(rest) >= in.MaxLine || m.Of.LineStart(rest, in.Offset+int64(got.Raw)) > 0
-	j := joining{m: m, got: &got, room: room, maxLine: in.MaxLine, next: make([]int32, len(got.Each))}
+	j := joining{m: m, got: &got, room: room, maxLine: in.MaxLine, ahead: in.Ahead, next: make([]int32, len(got.Each))}
 	j.group(len(got.Each), m.MaxLines, !more && !in.Limit && (in.End || in.Quiet >= m.Timeout))
 	end := j.end(in.Limit)
 	if end < 0 {
@@ -85,6 +85,7 @@ type joining struct {
 	got     *Lines
 	room    []byte
 	maxLine int
+	ahead   int     // no place up to here
 	count   int     // of the lines that are looked at
 	next    []int32 // of each line: the next one of its record, -1 for none
 	records []record
@@ -189,7 +190,7 @@ func (j *joining) places(yield func(line int) bool) {
 			}
 			records = records[1:]
 		}
-		if l.Raw >= 0 && reach <= i && !yield(i) {
+		if l.Raw > j.ahead && reach <= i && !yield(i) {
 			return
 		}
 	}
