@@ -59,9 +59,7 @@ func (u UTF16) Decode(in Input) (out Lines) {
 		case state == lineWhole && (len(text) == 0 || len(next) <= cap(w.room)):
 			text, at = next, end
 			cuts.line(Place{len(text), at})
-			if in.Each {
-				out.Each = append(out.Each, Line{Text: len(text), Raw: at})
-			}
+			out.Each = w.list(out.Each, len(text), at)
 			continue
 		case len(text) > 0: // the rest is for the next call
 			out.Text, out.Cuts, out.Raw = text, cuts.cuts, at
@@ -69,9 +67,7 @@ func (u UTF16) Decode(in Input) (out Lines) {
 			return w.part()
 		case in.End && end > 0:
 			out.Text, out.Raw = append(next, '\n'), end
-			if in.Each {
-				out.Each = []Line{{Text: len(out.Text), Raw: end}}
-			}
+			out.Each = w.list(nil, len(out.Text), end)
 		}
 		return out
 	}
@@ -83,6 +79,14 @@ type wideText struct {
 	*Input
 	room   []byte // for text
 	begins int    // behind the byte order mark
+}
+
+// list adds a line that ends at a place, for a decoder around this one.
+func (w *wideText) list(all []Line, text, raw int) []Line {
+	if !w.Each {
+		return nil
+	}
+	return append(all, Line{Text: text, Raw: raw})
 }
 
 // lineState is what was decoded of a line.
