@@ -79,7 +79,8 @@ var countHelp = map[string]string{
 }
 
 // gauges are the counts that say how many there are now, or at the last look.
-var gauges = []string{"missing_files", "ignored_files", "waiting_files", "read_directories", "unix_connections"}
+var gauges = []string{"missing_files", "ignored_files", "waiting_files", "read_directories", "watched_directories",
+	"unix_connections"}
 
 // metrics answers with all metrics in Prometheus' text format, version 0.0.4.
 func (a *agent) metrics(w http.ResponseWriter, _ *http.Request) {
