@@ -95,10 +95,15 @@ func TestReloadRemovedAndDeleted(t *testing.T) {
 	os.Remove(r.path("a.log"))
 	r.polled(5).collector.refuse(nil)
 	r.expectSet("1 2 3").await(func() bool { return r.ended() == 1 })
+	r.collector.refuse(func(b wire.Batch) error {
+		if b.Op == wire.OpData {
+			r.append("b.log", "x\n") // whenever it is acknowledged, there is more
+		}
+		return nil
+	})
+	r.append("b.log", "x\n").polled(5)
 	r.tailer.Reload(r.tables("none"))
-	for i := 0; len(r.tailer.Status()) > 0; i++ {
-		r.append("b.log", "x\n").polled(1)
-	}
+	r.await(func() bool { return len(r.tailer.Status()) == 0 })
 }
 
 // TestReloads: over a hundred reloads that add, remove and change tables, with files that grow and
