@@ -36,24 +36,33 @@ type spooled struct {
 	stdin  *stdinJob // nil: it is not read
 	others *adopter
 	log    *slog.Logger
+	met    chan struct{} // closed at the agent's first welcome
+	meet   sync.Once
 }
 
 func newSpooled(s *settings, log *slog.Logger) (x *spooled, err error) {
-	x = &spooled{others: newAdopter(s, log), log: log}
+	x = &spooled{others: newAdopter(s, log), log: log, met: make(chan struct{})}
 	if s.Agent.Stdin != nil {
 		x.stdin, err = newStdinJob(s, log)
 	}
 	return x, err
 }
 
-// Welcome does nothing: the sessions have their own.
-func (x *spooled) Welcome(wire.Welcome, int) {}
+// Welcome notes that a collector answers: before, nothing that is left can be sent. The
+// sessions have their own welcomes.
+func (x *spooled) Welcome(wire.Welcome, int) { x.meet.Do(func() { close(x.met) }) }
 
 // run sends until ctx ends. What standard input leaves is taken up as that of any run.
 func (x *spooled) run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { x.others.run(ctx) })
+	work.Go(func() {
+		select {
+		case <-x.met:
+			x.others.run(ctx)
+		case <-ctx.Done():
+		}
+	})
 	if x.stdin == nil {
 		return
 	}

@@ -132,7 +132,7 @@ func TestStdinLater(t *testing.T) {
 	first := soon(piped(t, away, state), time.Millisecond)
 	first.Agent.Stdin.Source = "first"
 	gaveUp(t, pipe(t, first, strings.NewReader("one\ntwo")), "refused", "next run", state)
-	gaveUp(t, pipe(t, soon(piped(t, away, state), 0), strings.NewReader("three\n")), "1 directories of other runs")
+	gaveUp(t, pipe(t, soon(piped(t, away, state), 0), strings.NewReader("three\n")), "directories of other runs beside it: 1")
 	m, addr := collect(t)
 	if err := pipe(t, piped(t, addr, state), strings.NewReader("")); err != nil {
 		t.Fatal(err)

@@ -156,7 +156,7 @@ func (j *stdinJob) later(why string) error {
 			j.own.dir)
 	}
 	if left := len(j.others.left()); left > 1 {
-		escape.Fprintf(&text, "\n%d directories of other runs are beside it", left-1)
+		escape.Fprintf(&text, "\ndirectories of other runs beside it: %d", left-1)
 	}
 	return daemon.Exitf(daemon.ExitLater, "%s", text.String())
 }
