@@ -77,6 +77,7 @@ func TestWorstDays(t *testing.T) {
 	f("records of several lines, agent and collector killed", func() (*scenario.Result, error) { return p.RecordKills(8) })
 	f("lines in UTF-16, agent and collector killed", func() (*scenario.Result, error) { return p.WideKills(8) })
 	f("records in UTF-16, copied and truncated, agent and collector killed", func() (*scenario.Result, error) { return p.WideRecordKills(6) })
+	f("sockets, their agent killed and stopped", func() (*scenario.Result, error) { return p.Sockets(4) })
 	f("a journal, all killed", func() (*scenario.Result, error) { return p.JournalKills(12) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

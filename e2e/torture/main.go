@@ -75,6 +75,7 @@ func trials(kills, cuts int) []trial {
 		{"utf-16-records", kills / 2, (*scenario.Programs).WideRecordKills},
 		{"journal", kills, (*scenario.Programs).JournalKills},
 		{"pipes", kills / 10, (*scenario.Programs).Pipes},
+		{"sockets", kills, (*scenario.Programs).Sockets},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 	}
