@@ -67,7 +67,7 @@ var direction = map[string][]string{
 	"fanin/internal/unixsock":          {"fanin/internal/retry", "fanin/internal/wire"},
 	"fanin/internal/spool":             {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/internal/tail":              {"fanin/internal/unpack", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
-	"fanin/internal/journal":           {"fanin/internal/disk", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/sequence", "fanin/internal/wire"},
+	"fanin/internal/journal":           {"fanin/internal/disk", "fanin/internal/retry", "fanin/internal/sequence", "fanin/internal/wire"},
 	"fanin/internal/ship":              {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/natsconn"},
 	"fanin/sink":                       {"fanin/internal/msgpack", "fanin/internal/units", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 	"fanin/sink/line":                  {"fanin/internal/escape", "fanin/internal/lines", "fanin/internal/wire"},

@@ -50,6 +50,9 @@ func (s *settings) checkJournalctl(starting bool) error {
 		return nil
 	}
 	err := journal.Check(context.Background())
+	if err == nil && !starting {
+		err = journal.CheckRead(context.Background(), s.Agent.Journal.Directory)
+	}
 	if err == nil || starting && !errors.Is(err, journal.ErrUnusable) {
 		return nil
 	}

@@ -110,6 +110,20 @@ var (
 		ErrUnusable, oldest)
 )
 
+// CheckRead returns why a journal cannot be read: that of a directory, or this machine's.
+func CheckRead(ctx context.Context, directory string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err := newest(ctx, directory)
+	if err == nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	if strings.Contains(err.Error(), "permission") {
+		err = fmt.Errorf("%w (add the agent's user to the group systemd-journal)", err)
+	}
+	return err
+}
+
 // Check returns why the journalctl of this machine cannot be used.
 func Check(ctx context.Context) error {
 	path, err := exec.LookPath(program)

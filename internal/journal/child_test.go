@@ -78,6 +78,38 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckRead: a journal that cannot be read is refused, and one without entries is not.
+func TestCheckRead(t *testing.T) {
+	path := os.Getenv("PATH")
+	for script, want := range map[string]string{
+		"print 3 3": "", "exit 0": "", "entry": "not in its export format",
+		`echo "No journal files were opened due to insufficient permissions." >&2; exit 1`: "group systemd-journal",
+		`echo "Failed to open x: No such file or directory" >&2; exit 1`:                   "No such file",
+		"exit 1": "exit status 1",
+	} {
+		fake(t, script)
+		err := CheckRead(t.Context(), "x")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", script, err, want)
+		}
+	}
+	if _, err := os.Stat(remote); err != nil {
+		return
+	}
+	t.Setenv("PATH", path)
+	dir := t.TempDir()
+	if err := CheckRead(t.Context(), filepath.Join(dir, "none")); err == nil {
+		t.Error("a directory that does not exist can be read")
+	}
+	if err := CheckRead(t.Context(), dir); err != nil {
+		t.Errorf("an empty directory: %v", err)
+	}
+	writeJournal(t, filepath.Join(dir, "a.journal"), exports(1, 3))
+	if p, err := newest(t.Context(), dir); err != nil || p.number != 3 {
+		t.Errorf("the newest entry is %+v, %v", p, err)
+	}
+}
+
 // TestChildFails: however journalctl fails, reading goes on where it was, and the reason is
 // reported.
 func TestChildFails(t *testing.T) {
@@ -140,7 +172,7 @@ func TestNoAnchor(t *testing.T) {
 			await(t, out, entries(1, 50))
 			j.stop()
 			fake(t, script)
-			j = run(t, out, Settings{Directory: "x", AnswerWithin: 50 * time.Millisecond})
+			run(t, out, Settings{Directory: "x", AnswerWithin: 50 * time.Millisecond})
 			want := entries(1, 100)
 			if name == "it was vacuumed" {
 				want = append(entries(1, 50), entries(60, 100)...)

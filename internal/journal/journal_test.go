@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/sequence"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/wire/appendertest"
@@ -80,7 +81,6 @@ type running struct {
 	*Journal
 	out  *appendertest.Memory
 	stop func()
-	log  *bytes.Buffer
 }
 
 func run(t testing.TB, out *appendertest.Memory, s Settings) *running {
@@ -199,7 +199,7 @@ func TestMessages(t *testing.T) {
 		fmt.Sprintf("__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=5\n_BOOT_ID=%032x\nPRIORITY=3\n\n", base+5, 1)+
 		exportAt(base+6, "", "_SOURCE_REALTIME_TIMESTAMP="+fmt.Sprint(base+3)))
 	run(t, out, Settings{Directory: dir, PID: true, MaxLine: 2048})
-	cut := 2048 - len(wire.SplitMark) - 1
+	cut := 2048 - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
 	await(t, out, []string{"plain", "two\xc0\x8alines", "nul \x00 and \xff", long[:cut] + wire.SplitMark,
 		wire.SplitGoesOn + long[cut:], ""})
 	var got []string
@@ -231,5 +231,51 @@ func TestFilter(t *testing.T) {
 	waittest.UntilEqual(t, "the suppressed messages", 12, func() uint64 { return j.Counts()["journal_suppressed_messages"] })
 	if n := j.Counts()["journal_missing_entries"]; n > 0 {
 		t.Errorf("%d entries are missing", n)
+	}
+}
+
+// TestSmallBatches: no batch has more text and labels than the session allows, as over NATS, and
+// what is longer is split.
+func TestSmallBatches(t *testing.T) {
+	const most = 20_000
+	dir := t.TempDir()
+	out := &appendertest.Memory{Before: func(_ context.Context, b wire.Batch) error {
+		if n := len(b.Text) + b.LabelBytes(); n > most {
+			return fmt.Errorf("a batch of %d bytes", n)
+		}
+		return nil
+	}}
+	long := strings.Repeat("y", 50_000)
+	writeJournal(t, filepath.Join(dir, "a.journal"), exports(1, 1000)+exportAt(base+2_000_000, long))
+	j := &Journal{Settings: Settings{Directory: dir, Out: out}}
+	j.Welcome(out.Welcome(""), most)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { j.Run(ctx); close(done) }() // ends by cancel
+	defer func() { cancel(); <-done }()
+	waittest.UntilEqual(t, "the bytes of the long line", len(long), func() int {
+		return strings.Count(strings.Join(texts(out), ""), "y") - 1000
+	})
+	if got := texts(out)[:1000]; !slices.Equal(got, entries(1, 1000)) {
+		t.Errorf("%.200q", got)
+	}
+}
+
+// TestPieces: a message has no more pieces than its entry has offsets.
+func TestPieces(t *testing.T) {
+	for message, want := range map[string]bool{
+		strings.Repeat("a\n", maxMessage/2): true, strings.Repeat("ä", maxMessage/2): false,
+	} {
+		r := reader{line: 256}
+		text, short := r.text([]byte(message))
+		n := bytes.Count(text, []byte{'\n'})
+		if n > sequence.MaxLines || short != want {
+			t.Errorf("%d pieces, short %v", n, short)
+		}
+		for line := range bytes.Lines(text) {
+			if len(line) > r.line {
+				t.Fatalf("a piece of %d bytes", len(line))
+			}
+		}
 	}
 }

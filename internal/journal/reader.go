@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"sync/atomic"
+	"unicode/utf8"
 
-	"fanin/internal/lines"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 
@@ -118,11 +119,14 @@ func (r *reader) fill(c *record, e *entry) {
 		return
 	}
 	c.source, c.shown = r.sources.of(e), e.shown()
-	c.text = r.text(e.get(message))
+	var short bool
+	c.text, short = r.text(e.get(message))
+	c.short = c.short || short
 }
 
-// text makes whole lines of a message: one, unless it is too long.
-func (r *reader) text(message []byte) []byte {
+// text makes whole lines of a message: one, unless it is too long. short: even so divided, its
+// end is left out.
+func (r *reader) text(message []byte) (text []byte, short bool) {
 	for len(message) > 0 && message[len(message)-1] == '\n' {
 		message = message[:len(message)-1]
 	}
@@ -131,14 +135,15 @@ func (r *reader) text(message []byte) []byte {
 	}
 	r.lines = append(wire.AppendRecord(r.lines[:0], message), '\n')
 	if len(r.lines) <= r.line {
-		return r.lines
+		return r.lines, false
 	}
-	if !wire.IsRecord(r.lines) {
-		split, _ := lines.Split(nil, r.lines, r.line)
-		return split
+	most := r.line - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1
+	if wire.IsRecord(r.lines) {
+		most /= 2 // a byte may take two in a record
 	}
-	// A byte may take two in a record.
-	most := (r.line - len(wire.SplitMark) - len(wire.SplitGoesOn) - 1) / 2
+	if short = len(message) > sequence.MaxLines*(most-utf8.UTFMax); short {
+		message = message[:sequence.MaxLines*(most-utf8.UTFMax)]
+	}
 	r.lines = r.lines[:0]
 	for len(message) > most {
 		cut := wire.CutLine(message, most)
@@ -146,5 +151,5 @@ func (r *reader) text(message []byte) []byte {
 		r.lines = append(r.lines, wire.SplitMark+"\n"+wire.SplitGoesOn...)
 		message = message[cut:]
 	}
-	return append(wire.AppendRecord(r.lines, message), '\n')
+	return append(wire.AppendRecord(r.lines, message), '\n'), short
 }

@@ -64,9 +64,14 @@ func (j *Journal) checkSilence(ctx context.Context, out *buffer) error {
 func (j *Journal) newest(ctx context.Context) (place, error) {
 	ctx, cancel := context.WithTimeout(ctx, j.AnswerWithin)
 	defer cancel()
+	return newest(ctx, j.Directory)
+}
+
+// newest returns the latest entry of a journal; io.EOF: it has none.
+func newest(ctx context.Context, directory string) (place, error) {
 	args := []string{"--output=export", "--merge", "--lines=1", "--no-pager", "--quiet", "--output-fields=_PID"}
-	if j.Directory != "" {
-		args = append(args, "--directory="+j.Directory)
+	if directory != "" {
+		args = append(args, "--directory="+directory)
 	}
 	c, err := start(ctx, args)
 	if err != nil {
@@ -74,12 +79,18 @@ func (j *Journal) newest(ctx context.Context) (place, error) {
 	}
 	defer context.AfterFunc(ctx, func() { c.out.Close() })()
 	var e entry
-	err = newParser(c.out, j.fields).next(&e)
-	c.out.Close()
-	if ended := c.stop(); err != nil && !errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%w (%w)", ended, err)
+	err = newParser(c.out, nil).next(&e)
+	io.Copy(io.Discard, c.out) // until it ends by itself
+	ended := c.cmd.Wait()
+	switch text := c.errors.last(); {
+	case err == nil:
+		return e.place, nil
+	case text != "":
+		return place{}, fmt.Errorf("journalctl: %s", text)
+	case ended != nil:
+		return place{}, fmt.Errorf("journalctl: %w", ended)
 	}
-	return e.place, err
+	return place{}, err
 }
 
 // send commits the entries of a window.

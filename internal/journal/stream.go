@@ -107,7 +107,7 @@ func (s *stream) add(ctx context.Context, r *record) error {
 		}
 	}
 	labels := wire.Labels{Source: r.source, Time: time.UnixMicro(r.shown)}
-	for chunk, end := range s.seq.Chunks(e, r.text, s.batch.End.Offset) {
+	for chunk, end := range s.seq.Lines(e, r.text, s.batch.End.Offset) {
 		if !s.fits(len(chunk) + wire.MarkBytes + len(r.source)) {
 			if err := s.flush(ctx); err != nil {
 				return err

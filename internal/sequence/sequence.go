@@ -9,6 +9,7 @@
 package sequence
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -247,13 +248,28 @@ func (s *Sequence) Chunks(e Entry, text []byte, from int64) iter.Seq2[[]byte, wi
 	return e.Chunks(text, max(from, s.offset))
 }
 
+// Lines is Chunks with each line as a chunk of its own, so that a batch may be smaller than a
+// chunk. An entry has at most MaxLines.
+func (s *Sequence) Lines(e Entry, text []byte, from int64) iter.Seq2[[]byte, wire.Point] {
+	e.Witness = max(s.witness, e.Witness)
+	return e.divide(text, max(from, s.offset), bytes.Lines(text))
+}
+
+// MaxLines is how many lines Lines divides.
+const MaxLines = 1<<chunkBits - 1
+
 // Chunks divides the text of an entry, whole lines, into chunks that need no cut, each with
 // the point of the stream behind it, but for those before the offset from. The same text is
 // always divided in the same way.
 func (e Entry) Chunks(text []byte, from int64) iter.Seq2[[]byte, wire.Point] {
+	return e.divide(text, from, lines.Chunks(text))
+}
+
+// divide gives each chunk of text its point.
+func (e Entry) divide(text []byte, from int64, chunks iter.Seq[[]byte]) iter.Seq2[[]byte, wire.Point] {
 	return func(yield func([]byte, wire.Point) bool) {
 		at := start(e.Number)
-		for chunk := range lines.Chunks(text) {
+		for chunk := range chunks {
 			at++
 			end := at
 			if text = text[len(chunk):]; len(text) == 0 {
