@@ -68,8 +68,6 @@ type Input struct {
 	// its own: records around lines are not divided there.
 	Ahead int
 
-	Marks []wire.Mark // room for the marks, which a decoder may use
-
 	// Back returns up to n raw bytes that end at the place, for a decoder to which Before
 	// is not enough.
 	Back func(n int) []byte

@@ -58,9 +58,7 @@ const partRoom = len(wire.SplitMark) + 1 + len(wire.SplitGoesOn)
 func join(r records, in Input) Lines {
 	j := joiner{Input: in, records: r}
 	j.out.Text = in.Block[: 0 : len(in.Block)/2]
-	if j.out.Marks = in.Marks[:0]; cap(in.Marks) == 0 {
-		j.out.Marks = make([]wire.Mark, 0, min(len(in.Raw)/shortest, wire.MaxMarks))
-	}
+	j.out.Marks = make([]wire.Mark, 0, min(len(in.Raw)/shortest, wire.MaxMarks))
 	if len(in.Raw) == 0 {
 		return Lines{}
 	}
