@@ -79,5 +79,7 @@ func TestWorstDays(t *testing.T) {
 	f("records in UTF-16, copied and truncated, agent and collector killed", func() (*scenario.Result, error) { return p.WideRecordKills(6) })
 	f("sockets, their agent killed and stopped", func() (*scenario.Result, error) { return p.Sockets(4) })
 	f("a journal, all killed", func() (*scenario.Result, error) { return p.JournalKills(12) })
+	f("pods, the agent killed", func() (*scenario.Result, error) { return scenario.Nodes(false)(p, 6) })
+	f("Docker's containers, the agent killed", func() (*scenario.Result, error) { return scenario.Nodes(true)(p, 6) })
 	f("power cuts, agent", func() (*scenario.Result, error) { return p.AgentCuts(3) })
 }

@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"fanin/e2e/check"
 	"fanin/e2e/load"
 	"fanin/e2e/rig"
 )
@@ -71,24 +70,12 @@ func (p *Programs) JournalKills(n int) (*Result, error) {
 
 func (p *Programs) beginJournal(dir string) (*journalDay, error) {
 	d := &journalDay{dir: filepath.Join(dir, "journal"), written: make(map[int]int)}
+	if err := os.MkdirAll(d.dir, 0o750); err != nil {
+		return nil, err
+	}
 	var err error
-	if d.collector, err = rig.NewCollector(p.Collector, dir, filepath.Join(dir, "log"), rotating); err != nil {
-		return nil, err
-	}
-	for _, dir := range []string{d.dir, filepath.Dir(d.collector.Log)} {
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return nil, err
-		}
-	}
-	d.agent = &rig.Agent{State: filepath.Join(dir, "agent")}
-	config := filepath.Join(dir, "agent.toml")
-	text := fmt.Sprintf("[agent]\nid = \"box\"\nstate = %q\nto = [%q]\n[agent.journal]\ndirectory = %q\n", d.agent.State,
-		"tcp://"+d.collector.Addr, d.dir)
-	if err := os.WriteFile(config, []byte(text), 0o640); err != nil {
-		return nil, err
-	}
-	d.agent.Process = rig.Process{Path: p.Agent, Args: []string{"--config", config}}
-	return d, errors.Join(d.collector.Start(), d.agent.Start())
+	d.collector, d.agent, err = p.pair(dir, fmt.Sprintf("[agent.journal]\ndirectory = %q\n", d.dir))
+	return d, err
 }
 
 // write adds entries to one file after another.
@@ -189,33 +176,5 @@ func children(pid int) (all []int) {
 
 // end waits until everything is in the log, and checks it.
 func (d *journalDay) end(rounds int) (*Result, error) {
-	lines := 0
-	for _, n := range d.written {
-		lines += n
-	}
-	r := &Result{Name: "journal, kill all", Rounds: rounds}
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		if c, err := check.Log(d.collector.Log, d.collector.State, d.written); err == nil && c.Lines >= lines {
-			break
-		}
-	}
-	code, err := d.agent.Stop()
-	if err == nil && code != 0 {
-		err = fmt.Errorf("the agent's exit code is %d:\n%s", code, d.agent.Output())
-	}
-	if _, cerr := d.collector.Stop(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	checked, err := check.Log(d.collector.Log, d.collector.State, d.written)
-	if err != nil {
-		return nil, err
-	}
-	if r.Result = *checked; !r.OK() {
-		return nil, fmt.Errorf("%s: %s\n%s\nthe agent said last:\n%s", r.Name, r, strings.Join(r.First, "\n"),
-			lastOf(d.agent.Output()))
-	}
-	return r, d.collector.Verify()
+	return endPair("journal, kill all", rounds, d.collector, d.agent, d.written)
 }

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,76 +46,121 @@ const mostCarried = 1 << 20
 // isChained reports whether the file is one of a chain.
 func (f *follower) isChained() bool { return f.table.Container && !f.table.Whole && !f.isArchive() }
 
-// inChain returns the file before each, in a chain, of those that a look found.
-func inChain(found map[fileKey]candidate) map[fileKey]fileKey {
-	type link struct {
-		live, order string
-		key         fileKey
-	}
-	var links []link
-	for _, c := range found {
-		if !c.table.Container {
-			continue
-		}
-		if live, place, ok := container.Order(filepath.Base(c.path)); ok {
-			links = append(links, link{filepath.Join(filepath.Dir(c.path), live), place, c.key})
-		}
-	}
-	slices.SortFunc(links, func(a, b link) int {
-		return strings.Compare(a.live+"\x00"+a.order, b.live+"\x00"+b.order)
-	})
-	before := make(map[fileKey]fileKey)
-	for i := 1; i < len(links); i++ {
-		if links[i-1].live == links[i].live {
-			before[links[i].key] = links[i-1].key
-		}
-	}
-	return before
+// link is a file of a chain.
+type link struct {
+	order    string
+	key      fileKey
+	modified time.Time
 }
 
-// chain makes new files wait for the file before them, of those that a look found.
-func (t *Tailer) chain(fresh []*follower, found map[fileKey]candidate) {
-	if !slices.ContainsFunc(fresh, (*follower).isChained) {
-		return
+// chainOf returns the files of a directory that had one name while they were written to, the
+// oldest first. They may be renamed meanwhile: what two readings agree on was so between them.
+func chainOf(dir, live string) (links []link) {
+	for range 10 {
+		again := readChain(dir, live)
+		if slices.EqualFunc(links, again, func(a, b link) bool { return a.key == b.key }) {
+			break
+		}
+		links = again
 	}
-	before := inChain(found)
-	byKey := make(map[fileKey]*follower, len(fresh))
-	for _, f := range fresh {
-		byKey[f.key] = f
+	return links
+}
+
+func readChain(dir, live string) (links []link) {
+	entries, _ := os.ReadDir(dir) // on an error there are none
+	for _, e := range entries {
+		name, order, ok := container.Order(e.Name())
+		if !ok || name != live {
+			continue
+		}
+		if fi, err := os.Stat(filepath.Join(dir, e.Name())); err == nil {
+			links = append(links, link{order, keyOf(fi), fi.ModTime()})
+		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	slices.SortFunc(links, func(a, b link) int { return strings.Compare(a.order, b.order) })
+	return links
+}
+
+// chain makes each new file of a container wait for the file before it. It returns those that can
+// be followed now: a look that files are renamed under may not have found the one before.
+func (t *Tailer) chain(fresh []*follower) (ready []*follower) {
+	chains := make(map[string][]link)
+	late := make(map[fileKey]int)
 	for _, f := range fresh {
-		key, ok := before[f.key]
+		live, _, ok := container.Order(filepath.Base(f.path))
 		if !ok || !f.isChained() {
 			continue
 		}
-		if f.before = byKey[key]; f.before == nil {
-			f.before = t.followers[key]
+		path := filepath.Join(f.dir, live)
+		if chains[path] == nil {
+			chains[path] = chainOf(f.dir, live)
+		}
+		found := true
+		if f.before, found = t.before(f, chains[path], fresh); !found && t.late[f.key] < mostLate {
+			late[f.key] = t.late[f.key] + 1
 		}
 	}
-}
-
-// isRotatedLocked reports whether the file is no longer the one that is written to. Under
-// follower.mu.
-func (f *follower) isRotatedLocked() bool {
-	return !f.visible || container.Rotated(filepath.Base(f.now))
-}
-
-// mayDrain reports whether the file that follows this one in a chain may be begun: this one
-// has been read, was rotated, and has not grown since for a while. A runtime may still write
-// what it had read of a line to the old file when the new one exists.
-func (f *follower) mayDrain() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.isRotatedLocked() {
-		f.rotated = time.Time{}
-		return false
+	for range fresh { // what waits for a late one is late
+		for _, f := range fresh {
+			if f.before != nil && late[f.before.key] > 0 && late[f.key] == 0 {
+				late[f.key] = 1
+			}
+		}
 	}
-	if f.rotated.IsZero() {
+	t.late = late
+	return slices.DeleteFunc(fresh, func(f *follower) bool {
+		if late[f.key] > 0 {
+			f.file.close()
+		}
+		return late[f.key] > 0
+	})
+}
+
+// mostLate is for how many looks a file waits until the file before it is found.
+const mostLate = 20
+
+// before returns the follower of the file before f's in a chain, nil if there is none; found:
+// unless there is a file that is going to have one.
+func (t *Tailer) before(f *follower, links []link, fresh []*follower) (before *follower, found bool) {
+	i := slices.IndexFunc(links, func(l link) bool { return l.key == f.key })
+	if i < 0 {
+		return nil, false // it is gone, or was renamed again
+	}
+	if i == 0 {
+		return nil, true
+	}
+	last := links[i-1]
+	if j := slices.IndexFunc(fresh, func(g *follower) bool { return g.key == last.key }); j >= 0 {
+		return fresh[j], true
+	}
+	t.mu.Lock()
+	before = t.followers[last.key]
+	t.mu.Unlock()
+	_, refused := t.unfit[last.key]
+	old := f.table.IgnoreOlder > 0 && time.Since(last.modified) > f.table.IgnoreOlder
+	return before, before != nil || refused || old
+}
+
+// noteRotatedLocked notes, at each look, since when the file is no longer the one that is written
+// to.
+func (f *follower) noteRotatedLocked() {
+	switch rotated := !f.visible || container.Rotated(filepath.Base(f.now)); {
+	case !rotated:
+		f.rotated = time.Time{}
+	case f.rotated.IsZero():
 		f.rotated = time.Now()
 	}
-	return time.Since(f.rotated) >= f.t.holeAge() && time.Since(f.reading.grown) >= f.t.holeAge()
+}
+
+// mayDrain reports whether the file that follows this one in a chain may be begun: this one, which
+// has been read, was rotated, and has not grown since for a while. A runtime may still write what it
+// had read of a line to the old file when the new one exists.
+func (f *follower) mayDrain() bool {
+	f.mu.Lock()
+	rotated := f.rotated
+	f.mu.Unlock()
+	age := f.t.holeAge()
+	return !rotated.IsZero() && time.Since(rotated) >= age && time.Since(f.reading.changed) >= age
 }
 
 // drainChained lets the next file of a chain begin if this one, which is idle, is done, and offers

@@ -243,6 +243,7 @@ func (f *follower) see(c candidate, visible bool) (copied reused, shrank bool) {
 		f.file.begins.Store(nil) // it may begin otherwise, which no place shows
 	}
 	shrank = shrank && f.place.local.Offset == 0
+	f.noteRotatedLocked()
 	f.mu.Unlock()
 	if renamed {
 		f.drain() // another file may have its old name now

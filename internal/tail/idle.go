@@ -146,7 +146,7 @@ func (f *follower) hasGrown() (bool, error) {
 		return false, cmp.Or(f.file.readable(local.Offset), errTruncated)
 	}
 	if size != f.reading.eof.Load() {
-		f.reading.grown = time.Now()
+		f.reading.noteGrowth(true)
 		return true, nil
 	}
 	return false, nil

@@ -31,7 +31,7 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	}
 	fresh := f.fresh()
 	f.report(s)
-	t.followNew(ctx, fresh, f.found)
+	t.followNew(ctx, fresh)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, g := range t.followers {
@@ -138,7 +138,7 @@ func (t *Tailer) warnOnce(path, text string) bool {
 // followNew starts to follow those files that are not followed yet. All of them are
 // identified by their inodes and handles before any is by its content, so that no copy gets
 // the stream of a file that still exists.
-func (t *Tailer) followNew(ctx context.Context, order []candidate, found map[fileKey]candidate) {
+func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 	var fresh []*follower
 	for _, c := range order {
 		t.mu.Lock()
@@ -167,8 +167,8 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate, found map[fil
 	}
 	// Rotated files come first: they are older.
 	slices.SortStableFunc(fresh, func(a, b *follower) int { return a.modified.Compare(b.modified) })
+	fresh = t.chain(fresh)
 	t.identify(slices.DeleteFunc(slices.Clone(fresh), (*follower).isArchive))
-	t.chain(fresh, found)
 	t.start(ctx, fresh...)
 }
 
@@ -245,6 +245,7 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 		location:   location{path: c.path, real: real, dir: filepath.Dir(c.path), source: c.table.source(c.path)},
 		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime(), begun: fi.ModTime()},
 		succession: succession{drained: make(chan struct{})}}
+	f.noteRotatedLocked()
 	f.place.start(wire.StreamID{}, newLocalState())
 	f.report.moved = time.Now()
 	f.report.lag.saw(file.size(), 0, fi.ModTime()) // its bytes are at least as old

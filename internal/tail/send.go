@@ -14,12 +14,13 @@ import (
 
 // reading is how far a follower has read its file.
 type reading struct {
-	final bool          // the file will not grow: its last line is complete
-	grown time.Time     // when it grew last, or something of it was acknowledged
-	eof   atomic.Int64  // its size at the last read
-	wait  time.Duration // read again when it has not grown for so long; 0: when it grows
-	held  int64         // a place behind which there are bytes ...
-	since time.Time     // ... since then; zero: there are none
+	final   bool          // the file will not grow: its last line is complete
+	grown   time.Time     // when it grew last, or something of it was acknowledged
+	eof     atomic.Int64  // its size at the last read
+	wait    time.Duration // read again when it has not grown for so long; 0: when it grows
+	changed time.Time     // when it grew last, after it was first read
+	held    int64         // a place behind which there are bytes ...
+	since   time.Time     // ... since then; zero: there are none
 }
 
 // waited returns for how long there have been bytes behind a place.
@@ -32,6 +33,14 @@ func (r *reading) waited(at int64) time.Duration {
 		return 0
 	}
 	return time.Since(r.since)
+}
+
+// noteGrowth notes that the file grew, or was read for the first time.
+func (r *reading) noteGrowth(again bool) {
+	r.grown = time.Now()
+	if again {
+		r.changed = r.grown
+	}
 }
 
 // quiet returns for how long the file has not grown.
@@ -162,8 +171,8 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 		return read{}, cmp.Or(f.file.readable(c.Offset), errTruncated)
 	}
 	end := f.file.size()
-	if f.reading.eof.Swap(end) != end {
-		f.reading.grown = time.Now()
+	if was := f.reading.eof.Swap(end); was != end {
+		f.reading.noteGrowth(was > 0)
 	}
 	f.mu.Lock()
 	f.report.lag.saw(end, f.place.local.Offset, time.Now())

@@ -67,6 +67,7 @@ type lookout struct {
 	looked  bool                       // the first look is done
 	skipped map[string]bool            // paths that were reported
 	missing map[wire.StreamID]*absence // streams whose files cannot be found
+	late    map[fileKey]int            // files of chains that are not followed yet, and for how many looks
 	unfit   map[fileKey]version        // files that were refused
 }
 
@@ -216,6 +217,7 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 			hints.stale = false
 			pace.looked(t.look(following), hints)
 			t.counts.watched.Store(uint64(len(hints.watched)))
+			hints.stale = hints.stale || len(t.late) > 0
 		}
 		t.seekUnseen(following)
 		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(searched) >= min(missingEvery, t.Forget/4) {
@@ -240,7 +242,7 @@ func (t *Tailer) wakeHidden() {
 	defer t.mu.Unlock()
 	for _, f := range t.followers {
 		f.mu.Lock()
-		hidden := !f.visible || f.isChained() && !f.isDrained() && f.isRotatedLocked()
+		hidden := !f.visible || f.isChained() && !f.isDrained() && !f.rotated.IsZero()
 		f.mu.Unlock()
 		if hidden {
 			f.notify()
