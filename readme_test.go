@@ -166,7 +166,7 @@ func TestReadmeRedis(t *testing.T) {
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
 	found := 0
-	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md", "docs/patterns.md", "docs/redis.md"} {
+	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md", "docs/patterns.md", "docs/redis.md", "docs/sockets.md"} {
 		b, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
