@@ -17,6 +17,7 @@ import (
 type journalTable struct {
 	Units     []string `toml:"units"`
 	Matches   []string `toml:"matches"`
+	Fields    []string `toml:"fields"`
 	Source    string   `toml:"source"`
 	PID       *bool    `toml:"pid"`
 	Directory string   `toml:"directory"`
@@ -24,7 +25,7 @@ type journalTable struct {
 
 // settings are those of the journal.
 func (t *journalTable) settings() journal.Settings {
-	return journal.Settings{Units: t.Units, Matches: t.Matches, Source: cmp.Or(t.Source, "{unit}"),
+	return journal.Settings{Units: t.Units, Matches: t.Matches, Fields: t.Fields, Source: cmp.Or(t.Source, "{unit}"),
 		PID: config.Or(t.PID, true), Directory: t.Directory}
 }
 

@@ -28,6 +28,7 @@ func TestJournalMistakes(t *testing.T) {
 		{"udp://127.0.0.1:1", "", "needs acknowledgements"},
 		{"tcp://127.0.0.1:1", "units = [\"[\"]\n", "no name or pattern of a unit"},
 		{"tcp://127.0.0.1:1", "matches = [\"priority=3\"]\n", "want FIELD=VALUE"},
+		{"tcp://127.0.0.1:1", "fields = [\"priority\"]\n", "is no field"},
 		{"tcp://127.0.0.1:1", "source = \"{unti}\"\n", "{unti} is not known"},
 		{"tcp://127.0.0.1:1", "source = \"{unit\"\n", "without its }"},
 	} {

@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"fanin/internal/wire"
 )
 
 // filter decides which entries become lines. Journalctl itself filters nothing: the number of
@@ -13,6 +15,8 @@ type filter struct {
 	units   []string
 	matches []match
 	machine string // the id of this machine; "": entries of all machines pass
+	shown   []int  // the fields that become attributes of lines, in this order
+	fields  []string
 }
 
 // match is the values that a field may have.
@@ -25,30 +29,54 @@ type match struct {
 var unitSuffixes = []string{".service", ".socket", ".target", ".device", ".mount", ".automount", ".swap", ".path",
 	".timer", ".slice", ".scope"}
 
-// newFilter returns a filter, and the names of the fields that entries are read with.
-func newFilter(units, matches []string, machine string) (f filter, fields []string, err error) {
-	f.machine, fields = machine, names()
+// newFilter returns a filter; its fields are the names of those that entries are read with.
+func newFilter(units, matches, shown []string, machine string) (f filter, err error) {
+	f.machine, f.fields = machine, names()
 	for _, u := range units {
 		if !strings.ContainsAny(u, `*?[\`) && !slices.Contains(unitSuffixes, path.Ext(u)) {
 			u += ".service"
 		}
 		if _, err := path.Match(u, ""); err != nil || u == ".service" {
-			return f, nil, fmt.Errorf("%q is no name or pattern of a unit, as in \"nginx.service\" or \"app-*\"", u)
+			return f, fmt.Errorf("%q is no name or pattern of a unit, as in \"nginx.service\" or \"app-*\"", u)
 		}
 		f.units = append(f.units, u)
 	}
 	for _, m := range matches {
 		name, value, ok := strings.Cut(m, "=")
 		if !ok || !isName([]byte(name)) || strings.HasPrefix(name, "__") || len(name) > maxName {
-			return f, nil, fmt.Errorf("%q is no match: want FIELD=VALUE, as in \"_TRANSPORT=kernel\"", m)
+			return f, fmt.Errorf("%q is no match: want FIELD=VALUE, as in \"_TRANSPORT=kernel\"", m)
 		}
-		at := slices.Index(fields, name)
-		if at < 0 {
-			at, fields = len(fields), append(fields, name)
-		}
-		f.add(at, value)
+		f.add(f.index(name), value)
 	}
-	return f, fields, nil
+	for _, name := range shown {
+		if !isName([]byte(name)) || strings.HasPrefix(name, "__") || len(name) > maxName {
+			return f, fmt.Errorf("%q is no field, as in \"PRIORITY\"", name)
+		}
+		f.shown = append(f.shown, f.index(name))
+	}
+	return f, nil
+}
+
+// index is that of a field among those that are read.
+func (f *filter) index(name string) int {
+	at := slices.Index(f.fields, name)
+	if at < 0 {
+		at, f.fields = len(f.fields), append(f.fields, name)
+	}
+	return at
+}
+
+// attributes are the fields of an entry that lines have beside the message, as far as they fit.
+func (f *filter) attributes(e *entry) wire.Attributes {
+	var b []byte
+	for _, name := range f.shown {
+		for _, x := range e.fields {
+			if x.name == name {
+				b, _ = wire.AppendAttribute(b, f.fields[name], e.text[x.from:x.to])
+			}
+		}
+	}
+	return wire.Attributes(b)
 }
 
 // add allows one more value of a field.

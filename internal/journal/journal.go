@@ -25,6 +25,7 @@ import (
 type Settings struct {
 	Units     []string // names or patterns of units whose entries are sent; default: all
 	Matches   []string // FIELD=VALUE, as journalctl takes them; default: all entries
+	Fields    []string // that lines have as attributes; default: none
 	Source    string   // of the lines, with {unit}, {identifier} and {pid}; default "{unit}"
 	PID       bool     // the id of the process follows the source, as in nginx[17]
 	Directory string   // of the journal; default: this machine's
@@ -41,6 +42,9 @@ type Settings struct {
 	Refused             time.Duration // pause after a refusal, ever longer; default 1 min
 }
 
+// labelRoom is the space in a batch that the labels of a line may take, but for its attributes.
+const labelRoom = 1 << 10
+
 // Journal follows the journal. Set the Settings, then call Run. Welcome may be called before
 // Run and at any time after.
 type Journal struct {
@@ -52,7 +56,6 @@ type Journal struct {
 
 	// Of Run's goroutine.
 	filter  filter
-	fields  []string
 	streams map[sequenceID]*stream // that the log has
 	done    map[sequenceID]place   // the latest entry of each sequence of which nothing more is to be sent
 	last    place                  // the latest of all of them; no number: none
@@ -69,7 +72,7 @@ func (j *Journal) Welcome(w wire.Welcome, maxText int) { j.session.begin(&w, max
 
 // Valid returns what is wrong with the settings.
 func (s *Settings) Valid() error {
-	_, _, err := newFilter(s.Units, s.Matches, "")
+	_, err := newFilter(s.Units, s.Matches, s.Fields, "")
 	_, serr := newSourceNamer(s.Source, s.PID)
 	return errors.Join(err, serr)
 }
@@ -88,7 +91,7 @@ func (j *Journal) defaults() (err error) {
 		b, _ := os.ReadFile("/etc/machine-id")
 		id = strings.TrimSpace(string(b))
 	}
-	j.filter, j.fields, err = newFilter(j.Units, j.Matches, id)
+	j.filter, err = newFilter(j.Units, j.Matches, j.Fields, id)
 	return err
 }
 
@@ -221,14 +224,17 @@ func (j *Journal) follow(ctx context.Context) (progressed bool, err error) {
 	if r.sources, err = newSourceNamer(j.Source, j.PID); err != nil {
 		return false, err
 	}
-	r.line = min(j.MaxLine, j.session.batchText()-1<<10)
+	r.line = min(j.MaxLine, j.session.batchText()-labelRoom)
+	if len(j.Fields) > 0 {
+		r.line = min(r.line, j.session.batchText()-labelRoom-wire.MaxAttributes)
+	}
 	r.started = time.Now().UnixMicro()
 	cursor := j.begin(r.started)
 	if cursor != "" {
 		r.anchor = j.last
 	}
 	r.anchored.Store(cursor == "")
-	c, err := start(ctx, arguments(j.Directory, cursor, j.fields))
+	c, err := start(ctx, arguments(j.Directory, cursor, j.filter.fields))
 	if err != nil {
 		return false, err
 	}
@@ -236,7 +242,7 @@ func (j *Journal) follow(ctx context.Context) (progressed bool, err error) {
 		j.counts.restarts.Add(1)
 	}
 	var reading sync.WaitGroup
-	reading.Go(func() { r.out.end(r.read(ctx, newParser(c.out, j.fields))) }) // ends with c.out
+	reading.Go(func() { r.out.end(r.read(ctx, newParser(c.out, j.filter.fields))) }) // ends with c.out
 	progressed, err = j.sendAll(ctx, r)
 	cancel()
 	c.out.Close()

@@ -246,8 +246,9 @@ func TestSmallBatches(t *testing.T) {
 		return nil
 	}}
 	long := strings.Repeat("y", 50_000)
-	writeJournal(t, filepath.Join(dir, "a.journal"), exports(1, 1000)+exportAt(base+2_000_000, long))
-	j := &Journal{Settings: Settings{Directory: dir, Out: out}}
+	field := "FIELD=" + strings.Repeat("z", wire.MaxAttributes-100)
+	writeJournal(t, filepath.Join(dir, "a.journal"), exports(1, 1000)+exportAt(base+2_000_000, long, field))
+	j := &Journal{Settings: Settings{Directory: dir, Out: out, Fields: []string{"FIELD"}}}
 	j.Welcome(out.Welcome(""), most)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -277,5 +278,27 @@ func TestPieces(t *testing.T) {
 				t.Fatalf("a piece of %d bytes", len(line))
 			}
 		}
+	}
+}
+
+// TestFields: the fields that are wanted are attributes of the line, each value that an entry has.
+func TestFields(t *testing.T) {
+	dir, out := t.TempDir(), new(appendertest.Memory)
+	writeJournal(t, filepath.Join(dir, "a.journal"), export(1, "PRIORITY=3", "TAG=a", "TAG=b", "_UID=0")+export(2, "_UID=1")+
+		export(3)+export(4, "PRIORITY="+strings.Repeat("long", 2000), "_UID=1"))
+	run(t, out, Settings{Directory: dir, Fields: []string{"PRIORITY", "TAG", "_UID"}, Matches: []string{"_UID=0", "_UID=1"}})
+	await(t, out, []string{"entry 1", "entry 2", "entry 4"})
+	var got []string
+	for _, b := range out.Kept() {
+		for labels := range b.Runs() {
+			var all string
+			for name, value := range labels.Attributes.All() {
+				all += name + "=" + value + " "
+			}
+			got = append(got, all)
+		}
+	}
+	if want := []string{"PRIORITY=3 TAG=a TAG=b _UID=0 ", "_UID=1 ", "_UID=1 "}; !slices.Equal(got, want) {
+		t.Errorf("the attributes are %q, want %q", got, want)
 	}
 }

@@ -118,7 +118,7 @@ func (r *reader) fill(c *record, e *entry) {
 		c.short = false
 		return
 	}
-	c.source, c.shown = r.sources.of(e), e.shown()
+	c.source, c.shown, c.attributes = r.sources.of(e), e.shown(), r.filter.attributes(e)
 	var short bool
 	c.text, short = r.text(e.get(message))
 	c.short = c.short || short

@@ -106,9 +106,9 @@ func (s *stream) add(ctx context.Context, r *record) error {
 			return err
 		}
 	}
-	labels := wire.Labels{Source: r.source, Time: time.UnixMicro(r.shown)}
+	labels := wire.Labels{Source: r.source, Time: time.UnixMicro(r.shown), Attributes: r.attributes}
 	for chunk, end := range s.seq.Lines(e, r.text, s.batch.End.Offset) {
-		if !s.fits(len(chunk) + wire.MarkBytes + len(r.source)) {
+		if !s.fits(len(chunk) + wire.MarkBytes + len(r.source) + len(r.attributes)) {
 			if err := s.flush(ctx); err != nil {
 				return err
 			}

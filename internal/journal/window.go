@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fanin/internal/wire"
 )
 
 // record is what becomes of one entry, or of several neighbours that yield no line.
@@ -16,6 +18,7 @@ type record struct {
 	missing    uint64 // entries between the one before and this one that the journal does not have
 	short      bool   // the message was longer than allowed
 	suppressed uint64 // messages that journald lost, as this entry says
+	attributes wire.Attributes
 }
 
 // isPlain reports whether a record yields nothing but a place.
@@ -25,6 +28,7 @@ func (r *record) isPlain() bool { return r.text == nil && r.missing == 0 }
 type window struct {
 	records []record
 	text    []byte    // holds the records' lines
+	labels  int       // bytes of the records' attributes
 	begun   time.Time // when the first of them was read
 }
 
@@ -34,11 +38,13 @@ const (
 	windowRecords = 8 << 10
 )
 
-func (w *window) full() bool { return len(w.text) >= windowBytes || len(w.records) >= windowRecords }
+func (w *window) full() bool {
+	return len(w.text)+w.labels >= windowBytes || len(w.records) >= windowRecords
+}
 
 func (w *window) reset() {
 	clear(w.records)
-	w.records, w.text = w.records[:0], w.text[:0]
+	w.records, w.text, w.labels = w.records[:0], w.text[:0], 0
 	if cap(w.text) > 2*windowBytes {
 		w.text = nil
 	}
@@ -61,7 +67,7 @@ func (w *window) add(r record) {
 		w.text = append(w.text, r.text...)
 		r.text = w.text[from:len(w.text):len(w.text)]
 	}
-	w.records = append(w.records, r)
+	w.records, w.labels = append(w.records, r), w.labels+len(r.attributes)
 }
 
 // buffer is between the goroutine that reads and the one that sends: one window is filled

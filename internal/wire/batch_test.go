@@ -98,7 +98,12 @@ func TestCheck(t *testing.T) {
 	f("the same cut twice", false, func(b *Batch) { b.Cuts = append(b.Cuts, b.Cuts[0]) })
 	f("cuts in disorder", false, func(b *Batch) { b.Text = []byte("1\n2\n3\n"); b.Cuts = []Cut{{Text: 4, End: 14}, {Text: 2, End: 15}} })
 	marks := func(m ...Mark) func(b *Batch) { return func(b *Batch) { b.Marks = m } }
-	f("marks for each line", true, marks(Mark{0, Labels{"web-1:2", "app/x", time.Unix(1, 0)}}, Mark{7, Labels{Source: "y"}}))
+	f("marks for each line", true, marks(Mark{0, Labels{Host: "web-1:2", Source: "app/x", Time: time.Unix(1, 0), Attributes: "\x01k\x01\x00v"}}, Mark{7, Labels{Source: "y"}}))
+	f("attributes that end early", false, marks(Mark{0, Labels{Attributes: "\x01k\x02\x00v"}}))
+	f("attributes with half a head", false, marks(Mark{0, Labels{Attributes: "\x01k\x02"}}))
+	f("an attribute without a name", false, marks(Mark{0, Labels{Attributes: "\x00\x01\x00v"}}))
+	f("an attribute with a quote in its name", false, marks(Mark{0, Labels{Attributes: "\x01\"\x01\x00v"}}))
+	f("attributes of too many bytes", false, marks(Mark{0, Labels{Attributes: Attributes("\x01k\xff\xff" + strings.Repeat("v", 1<<16-1))}}))
 	f("a mark before the text", false, marks(Mark{Text: -1}))
 	f("a mark at the end", false, marks(Mark{Text: 15}))
 	f("a mark within a line", false, marks(Mark{Text: 8}))

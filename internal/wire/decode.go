@@ -212,11 +212,18 @@ func (d *Decoder) cuts(b *Batch) {
 func (d *Decoder) marks(b *Batch) (bytes int) {
 	var last Labels
 	for n := d.in.Array(MaxMarks); n > 0 && d.in.Err == nil; n-- {
-		d.in.ArrayOf(4)
+		elements := d.in.Array(5)
+		if elements < 4 {
+			d.in.Fail("a mark of %d elements; want 4 or 5", elements)
+			return bytes
+		}
 		m := Mark{Text: int(d.in.Int())}
 		m.Labels.Host, m.Labels.Source = d.change(last.Host), d.change(last.Source)
 		if !d.in.Nil() {
 			m.Labels.Time = time.UnixMicro(d.in.Int())
+		}
+		if m.Labels.Attributes = last.Attributes; elements > 4 {
+			m.Labels.Attributes = Attributes(d.in.StringLike(string(last.Attributes), MaxAttributes))
 		}
 		bytes += m.Labels.bytes(&last)
 		d.pay(bytes)

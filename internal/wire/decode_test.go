@@ -107,6 +107,8 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"too many elements":                      pack(t, head(3), 5, 1, 1),
 		"marks without end":                      marks(raw("\xdd\xff\xff\xff\xff")),
 		"more marks than allowed":                marks(head(MaxMarks+1), raw(strings.Repeat("\x94\x00\xa0\xa0\xc0", MaxMarks+1))),
+		"a mark of 6":                            marks(head(1), head(6), 1, "h", "s", nil, "", ""),
+		"a mark with 4 KiB of attributes":        marks(head(1), head(5), 1, "h", "s", nil, strings.Repeat("a", MaxAttributes+1)),
 		"a mark of 3":                            marks(head(1), head(3), 1, "h", "s"),
 		"a mark with a host that is bin":         marks(head(1), head(4), 1, []byte("h"), "s", 1),
 		"a mark with a host of 256 bytes":        marks(head(1), head(4), 1, strings.Repeat("h", MaxName+1), "s", 1),

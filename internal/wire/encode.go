@@ -63,7 +63,11 @@ func appendMarks(dst []byte, marks []Mark) []byte {
 	var last Labels
 	for i := range marks {
 		l := &marks[i].Labels
-		dst = msgp.AppendArrayHeader(dst, 4)
+		elements := uint32(4)
+		if l.Attributes != last.Attributes {
+			elements++
+		}
+		dst = msgp.AppendArrayHeader(dst, elements)
 		dst = msgp.AppendInt(dst, marks[i].Text)
 		dst = appendChange(dst, last.Host, l.Host)
 		dst = appendChange(dst, last.Source, l.Source)
@@ -71,6 +75,9 @@ func appendMarks(dst []byte, marks []Mark) []byte {
 			dst = msgp.AppendNil(dst)
 		} else {
 			dst = msgp.AppendInt64(dst, l.Time.UnixMicro())
+		}
+		if elements > 4 {
+			dst = msgp.AppendString(dst, string(l.Attributes))
 		}
 		last = *l
 	}

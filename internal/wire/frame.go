@@ -30,7 +30,8 @@ const Magic = "\x97\xa5fanin"
 //	          it can be reserved before it is read.
 //	          marks = [[text, host, source, time], ...]: labels of the lines from that byte of the
 //	          text on. A name is nil if it is that of the mark before, and "" if it is the batch's
-//	          own; time is nil or in microseconds since 1970 (UTC). At most MaxMarks; raw length and
+//	          own; time is nil or in microseconds since 1970 (UTC). A fifth element are Attributes, if
+//	          they are not those of the mark before. At most MaxMarks; raw length and
 //	          Batch.LabelBytes together are at most MaxText
 //	  open    [2, stream, epoch, base, tail, source, identity]
 //	  skip    [3, stream, epoch, from, to, before, after, reason]

@@ -18,7 +18,7 @@ import (
 	"github.com/tinylib/msgp/msgp"
 )
 
-var update = flag.Bool("update", false, "write testdata/*.golden anew: the protocol changes for everybody who speaks it")
+var update = flag.Bool("update", false, "write testdata/*.golden anew: the protocol changes for all peers")
 
 // example is a frame of each kind, as it is written and as it is read.
 type example struct {
@@ -56,6 +56,8 @@ func examples() []example {
 	cut.Cuts = []Cut{{Text: 7, End: 70009, After: 0x42}}
 	marked := plain
 	marked.Marks = []Mark{{0, Labels{Source: "app", Time: time.UnixMicro(1795366800000001)}}, {7, Labels{Host: "web02"}}}
+	attributed := marked
+	attributed.Marks = []Mark{{0, Labels{Attributes: "\x08PRIORITY\x01\x003"}}, {7, Labels{Attributes: "\x08PRIORITY\x01\x003\x04_UID\x04\x001000"}}}
 	joined := plain
 	joined.Joined, joined.Text = true, []byte("a record\xc0\x8aof two\n")
 	packed := plain
@@ -75,6 +77,8 @@ func examples() []example {
 	const cutFields = "kind, stream, epoch, offset, end, before, after, time, cuts, cut, its text, its end, its after, marks, encoding, raw length, text"
 	const markFields = "kind, stream, epoch, offset, end, before, after, time, cuts, marks, " +
 		"mark, its text, its host, its source, its time, mark, its text, its host, its source, its time, encoding, raw length, text"
+	const attributeFields = "kind, stream, epoch, offset, end, before, after, time, cuts, marks, mark, its text, its host, its source, its time, " +
+		"its attributes, mark, its text, its host, its source, its time, its attributes, encoding, raw length, text"
 	const streamFields = "kind, streams, state, stream, epoch, offset, tail, trail, point, offset, tail, point, offset, tail, source, identity, state, stream, epoch, offset, tail, trail, source, identity"
 	w := Welcome{Log: id(0x40), Incarnation: id(0x50), About: About{
 		Boot:  "3c1b0a6e-5d8e-4a3c-9f57-0d0f6a2b7c11",
@@ -88,6 +92,7 @@ func examples() []example {
 		batch("batch", batchFields, KindBatch, plain, 0, plain.Text),
 		batch("batch-with-cuts", cutFields, KindBatch, cut, 0, cut.Text),
 		batch("batch-with-marks", markFields, KindBatch, marked, 0, marked.Text),
+		batch("batch-with-attributes", attributeFields, KindBatch, attributed, 0, attributed.Text),
 		batch("batch-zstd", batchFields, KindBatch, packed, 1, zstdFrame()),
 		batch("batch-joined", batchFields, KindBatch, joined, 0, joined.Text),
 		batch("open", "kind, stream, epoch, base, tail, source, identity", KindOpen, open, 0, nil),

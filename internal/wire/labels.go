@@ -12,10 +12,11 @@ import (
 type Labels struct {
 	Host, Source string
 	Time         time.Time
+	Attributes   Attributes
 }
 
 func (l *Labels) equal(m *Labels) bool {
-	return l.Host == m.Host && l.Source == m.Source && l.Time.Equal(m.Time)
+	return l.Host == m.Host && l.Source == m.Source && l.Time.Equal(m.Time) && l.Attributes == m.Attributes
 }
 
 // check returns why l is unfit for the log, as an ErrRefused.
@@ -32,7 +33,7 @@ func (l *Labels) check() error {
 	case !l.Time.IsZero() && (l.Time.UTC().Year() < 0 || l.Time.UTC().Year() > 9999):
 		return refuse("the year %d cannot be written", l.Time.UTC().Year())
 	}
-	return nil
+	return l.Attributes.check()
 }
 
 // Mark is a change of labels: they hold for the lines of a batch from byte Text
@@ -43,11 +44,11 @@ type Mark struct {
 	Labels Labels
 }
 
-// MarkBytes is the memory of a mark without its names, see LabelBytes.
-const MarkBytes = 64
+// MarkBytes is the memory of a mark without its names and attributes, see LabelBytes.
+const MarkBytes = 80
 
 // bytes is how much memory a mark with labels l takes behind one with labels last:
-// names that stay the same are there once.
+// names and attributes that stay the same are there once.
 func (l *Labels) bytes(last *Labels) int {
 	n := MarkBytes
 	if l.Host != last.Host {
@@ -55,6 +56,9 @@ func (l *Labels) bytes(last *Labels) int {
 	}
 	if l.Source != last.Source {
 		n += len(l.Source)
+	}
+	if l.Attributes != last.Attributes {
+		n += len(l.Attributes)
 	}
 	return n
 }

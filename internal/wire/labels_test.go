@@ -17,7 +17,7 @@ import (
 func described(b *Batch) (lines []string) {
 	for l, text := range b.Runs() {
 		for line := range bytes.Lines(text) {
-			lines = append(lines, fmt.Sprintf("%s %s %v %s", l.Host, l.Source, l.Time.UnixMicro(), line))
+			lines = append(lines, fmt.Sprintf("%s %s %v %q %s", l.Host, l.Source, l.Time.UnixMicro(), l.Attributes, line))
 		}
 	}
 	return lines
@@ -41,7 +41,7 @@ func TestLabel(t *testing.T) {
 		if l.Source == "" {
 			l.Source = "s"
 		}
-		want = append(want, fmt.Sprintf("%s %s %v %s", l.Host, l.Source, l.Time.UnixMicro(), line))
+		want = append(want, fmt.Sprintf("%s %s %v %q %s", l.Host, l.Source, l.Time.UnixMicro(), l.Attributes, line))
 	}
 	noon := time.Unix(1763830800, 0)
 	add(Labels{}, 0)
@@ -56,6 +56,9 @@ func TestLabel(t *testing.T) {
 	b.Label(Labels{Source: "no line has it"})
 	add(Labels{}, 3)
 	add(Labels{Host: "other"}, 4)
+	add(Labels{Host: "other", Attributes: "\x01k\x01\x00v"}, 5)
+	add(Labels{Host: "other", Attributes: "\x01k\x01\x00v"}, 5)
+	add(Labels{Host: "other", Attributes: "\x01k\x01\x00w"}, 6)
 	if got := described(&b); !slices.Equal(got, want) {
 		t.Errorf("labels\n%s\nwant\n%s", strings.Join(got, ""), strings.Join(want, ""))
 	}
@@ -151,7 +154,7 @@ func TestMarksTakeNoMemory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		d.Next(&f)
 		runtime.ReadMemStats(&after)
-		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<10+24*n); got > most {
+		if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<10+28*n); got > most {
 			t.Errorf("%d bytes allocated for the first %d of a frame, at most %d", got, n, most)
 		}
 	}

@@ -58,7 +58,12 @@ func partsOfJSON(line []byte) (f Fields, ok bool) {
 	if f.Source, rest, ok = member(rest, `","service.name":"`); !ok {
 		return f, false
 	}
-	if rest, ok = bytes.CutPrefix(rest, []byte(`","Body":"`)); !ok {
+	if attributes, found := bytes.CutPrefix(rest, []byte(`","Attributes":{`)); found {
+		_, rest, ok = bytes.Cut(attributes, []byte(`"},"Body":"`)) // a quote in a value has a backslash before it
+	} else {
+		rest, ok = bytes.CutPrefix(rest, []byte(`","Body":"`))
+	}
+	if !ok {
 		return f, false
 	}
 	f.Body, ok = bytes.CutSuffix(rest, []byte(`"}`))

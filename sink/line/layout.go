@@ -19,7 +19,8 @@ import (
 //	raw     the line
 //
 // Where the line has a time of its own, syslog shows that one, and json has it as
-// "Timestamp" behind the time at which the line was read.
+// "Timestamp" behind the time at which the line was read. Json has attributes of a line,
+// where there are some, before "Body": "Attributes":{"PRIORITY":"3"}.
 //
 // One line in is one line out, whatever its bytes are: a newline inside a record of
 // several lines is written as #012, in json as \u000a. In the first two, a line is harmless

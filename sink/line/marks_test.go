@@ -16,13 +16,18 @@ const readAt = 1763830800123456 // 2025-11-22T17:00:00.123456Z
 // TestMarks: a line shows the labels of the mark before it, else those of its batch.
 func TestMarks(t *testing.T) {
 	at := func(micros int64) time.Time { return time.UnixMicro(readAt + micros) }
+	var attributes wire.Attributes
+	for _, a := range [][2]string{{"PRIORITY", "3"}, {"x.y", "\"},\"Body\":\"\n"}} {
+		b, _ := wire.AppendAttribute([]byte(attributes), a[0], []byte(a[1]))
+		attributes = wire.Attributes(b)
+	}
 	marks := []wire.Mark{
 		{Text: 2, Labels: wire.Labels{Source: "app"}},
 		{Text: 6, Labels: wire.Labels{Host: "db", Time: at(1)}},
 		{Text: 8, Labels: wire.Labels{Host: "db", Time: at(544000)}},
 		{Text: 10, Labels: wire.Labels{Host: "db", Time: at(1e6)}},
 		{Text: 12, Labels: wire.Labels{Time: at(0)}},
-		{Text: 14},
+		{Text: 14, Labels: wire.Labels{Attributes: attributes}},
 	}
 	text := "1\n2\n3\n4\n5\n6\n7\n8\n"
 	for format, want := range map[string]string{
@@ -42,7 +47,7 @@ func TestMarks(t *testing.T) {
 {"ObservedTimestamp":"2025-11-22T17:00:00.123456Z","Timestamp":"2025-11-22T17:00:00.667456Z","host.name":"db","service.name":"nginx","Body":"5"}
 {"ObservedTimestamp":"2025-11-22T17:00:00.123456Z","Timestamp":"2025-11-22T17:00:01.123456Z","host.name":"db","service.name":"nginx","Body":"6"}
 {"ObservedTimestamp":"2025-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"7"}
-{"ObservedTimestamp":"2025-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"8"}
+{"ObservedTimestamp":"2025-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Attributes":{"PRIORITY":"3","x.y":"\"},\"Body\":\"\u000a"},"Body":"8"}
 `,
 		"raw": text,
 	} {
@@ -71,7 +76,8 @@ func TestMarksLikeBatches(t *testing.T) {
 			var text, want []byte
 			var marks []wire.Mark
 			for i := range 20 {
-				m := wire.Labels{Host: pick("", "a", "bb"), Source: pick("", "s", "tt")}
+				m := wire.Labels{Host: pick("", "a", "bb"), Source: pick("", "s", "tt"),
+					Attributes: wire.Attributes(pick("", "", "\x01a\x01\x00b", "\x01a\x0c\x00\"},\"Body\":\"\\\xff"))}
 				if r.IntN(4) > 0 {
 					m.Time = time.UnixMicro(readAt + times[r.IntN(len(times))] + r.Int64N(2)*readAt)
 				}
@@ -107,7 +113,8 @@ func checkParts(t *testing.T, format string, line []byte, l *wire.Labels) {
 	} else if !json.Valid(line) {
 		t.Fatalf("%s is no JSON", line)
 	}
-	if string(f.Time) != shown || string(f.Read) != read || l.Host != "" && string(f.Host) != l.Host || l.Source != "" && string(f.Source) != l.Source {
+	if string(f.Time) != shown || string(f.Read) != read || l.Host != "" && string(f.Host) != l.Host || l.Source != "" && string(f.Source) != l.Source ||
+		!bytes.HasPrefix(f.Body, []byte("line ")) {
 		t.Fatalf("%s: the parts of %s are %q", format, line, f)
 	}
 }

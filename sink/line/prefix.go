@@ -3,6 +3,7 @@ package line
 import (
 	"cmp"
 
+	"fanin/internal/escape"
 	"fanin/internal/wire"
 )
 
@@ -23,13 +24,14 @@ type prefix struct {
 type labels struct {
 	host, source string
 	shown        clock
+	attributes   wire.Attributes
 }
 
 // begin makes the prefix that of a batch's own labels.
 func (p *prefix) begin(read int64, host, source string) {
 	p.read.set(read)
 	p.host, p.source = host, source
-	p.now.host, p.now.source, p.now.shown = host, source, p.read
+	p.now = labels{host: host, source: source, shown: p.read}
 	p.write()
 }
 
@@ -42,7 +44,9 @@ func (p *prefix) change(m *wire.Labels) {
 	} else {
 		p.now.shown.set(m.Time.UnixMicro())
 	}
-	if p.at < 0 || host != p.now.host || source != p.now.source || own != (p.now.shown.micros != p.read.micros) {
+	same := m.Attributes == p.now.attributes
+	p.now.attributes = m.Attributes
+	if p.at < 0 || !same || host != p.now.host || source != p.now.source || own != (p.now.shown.micros != p.read.micros) {
 		p.now.host, p.now.source = host, source
 		p.write()
 		return
@@ -71,7 +75,22 @@ func (p *prefix) write() {
 		}
 		t = append(append(t, `","host.name":"`...), l.host...)
 		t = append(append(t, `","service.name":"`...), l.source...)
-		t = append(t, `","Body":"`...)
+		t = append(appendAttributes(append(t, '"'), l.attributes), `,"Body":"`...)
 	}
 	p.text = t
+}
+
+// appendAttributes appends a member with the attributes, nothing if there are none. Their names
+// have no bytes that would be escaped.
+func appendAttributes(t []byte, a wire.Attributes) []byte {
+	begin := `,"Attributes":{"`
+	for name, value := range a.All() {
+		t = append(append(append(t, begin...), name...), `":"`...)
+		t = append(escape.JSON(t, []byte(value)), '"')
+		begin = `,"`
+	}
+	if len(a) > 0 {
+		t = append(t, '}')
+	}
+	return t
 }
