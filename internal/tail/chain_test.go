@@ -220,3 +220,33 @@ func TestShortLived(t *testing.T) {
 	}
 	p.expectSet(strings.Join(want, " "))
 }
+
+// TestDockerFiles: files that Docker's own json-file driver (28.5.2) has written, with attributes and
+// without, come as the lines that it was given: in testdata/docker. One of them was rotated inside a
+// line of three parts.
+func TestDockerFiles(t *testing.T) {
+	r := newRig(t)
+	r.collector.labels = true
+	r.change = func(t *Tailer) {
+		t.Tables = []Table{{Paths: []string{r.path("*/*-json.log")}, Container: true, Decoder: decode.Docker{}}}
+	}
+	id := strings.Repeat("ab", 32)
+	for from, to := range map[string]string{
+		"plain-json.log": id + "-json.log", "plain-json.log.1": id + "-json.log.1"} {
+		b, err := os.ReadFile(filepath.Join("testdata", "docker", from))
+		if err == nil {
+			err = errors.Join(os.MkdirAll(r.path(id), 0o750), os.WriteFile(r.path(id+"/"+to), b, 0o640))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.append(id+"/config.v2.json", `{"Config":{"Image":"nginx"},"Name":"/web"}`)
+	long := strings.Repeat("0123456789abcdef", 2600)
+	var want []string
+	for _, line := range []string{"one", "two \"quoted\" \\ <tag> & \t\u2028 \x00\x1b[31m \ufffd end", "", "between", long, "behind \U0001f600"} {
+		want = append(want, "web:"+line)
+	}
+	r.run().expect(strings.Join(want, " "))
+	r.drained(2).expect(strings.Join(want, " "))
+}

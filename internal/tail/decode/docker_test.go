@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -41,6 +42,21 @@ func TestDocker(t *testing.T) {
 		if out := r.batch(0, false); (out.Unfit == 1) != (x.want == x.raw) {
 			t.Errorf("%q: %d lines are not of the format", x.raw, out.Unfit)
 		}
+	}
+}
+
+// TestDockerAttributes: a file with attributes, as Docker's own driver has written it.
+func TestDockerAttributes(t *testing.T) {
+	raw, err := os.ReadFile("../testdata/docker/attrs-json.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{TB: t, decoder: Docker{}, raw: raw, first: 1 << 20, largest: 1 << 20, maxLine: wire.MaxLine}
+	got, to := r.all(0, false)
+	long := strings.Repeat("0123456789abcdef", 2600)
+	same(t, untimed(got), []string{"one", "two \"quoted\" \\ <tag> & \t\u2028 \x00\x1b[31m \ufffd end", "", "between", long, "behind \U0001f600"})
+	if to != len(raw) {
+		t.Errorf("%d of %d bytes", to, len(raw))
 	}
 }
 
