@@ -162,6 +162,42 @@ func TestReadmeRedis(t *testing.T) {
 	}
 }
 
+// What the README says of an agent's sources works, as it stands there.
+func TestReadmeAgent(t *testing.T) {
+	for _, tool := range []string{"logger", "bash"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	script := strings.Join(blocks(t, "README.md", "test agent"), "")
+	// Who types waits for both programs, and looks whether the lines are there.
+	for begun, wait := range map[string]string{
+		"--listen 127.0.0.1:6789 &\n":         "until fanin-collector status --out all.log; do sleep 0.05; done\n",
+		"fanin-agent --config agent.toml &\n": "until [ -S log.sock ]; do sleep 0.05; done\n",
+		"-t backup 'done'\n":                  "until grep -q 'half a line' all.log && grep -q ': done' all.log; do sleep 0.05; done\n",
+	} {
+		script = strings.Replace(script, begun, begun+wait, 1)
+	}
+	script = strings.ReplaceAll(script, "6789", freePort(t))
+	dir := t.TempDir()
+	out, err := shell(t, dir, script)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "all.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{" stdin: ": 1000, "shop/web-0/nginx: half a line\n": 1, " backup[": 1} {
+		if n := bytes.Count(log, []byte(text)); n != want {
+			t.Errorf("%d lines with %q; want %d\n%s", n, text, want, log[max(0, len(log)-2000):])
+		}
+	}
+	if !strings.Contains(out, ": ok: 1002 lines") {
+		t.Errorf("verify does not say ok:\n%s", out)
+	}
+}
+
 // The documents' configuration files are right, each for its program.
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
