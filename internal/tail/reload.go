@@ -3,6 +3,7 @@ package tail
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 )
 
 // A reload replaces the tables while files are followed, with the effect of a restart:
@@ -15,6 +16,12 @@ import (
 //     What was read ahead is dropped and read again.
 //
 // A file that was renamed before the reload is that of the table that named it first.
+
+// reloads is what a reload sets.
+type reloads struct {
+	inForce  atomic.Pointer[[]Table] // nil: the tables in the settings
+	reloaded atomic.Bool             // there are other tables since the last look
+}
 
 // Reload makes other tables the ones in force. It may be called at any time.
 func (t *Tailer) Reload(tables []Table) {

@@ -162,7 +162,12 @@ type counts struct {
 	truncated, replaced, unsure, unseen, doubled atomic.Uint64 // what became of files
 	vanished, missing, unfit, wide, closed       atomic.Uint64
 	refused, unfitLines, divided                 atomic.Uint64
-	ignored, unclaimed, directories, watched     atomic.Uint64 // of the last look
+	lookCounts
+}
+
+// lookCounts is what the last look counted.
+type lookCounts struct {
+	ignored, unclaimed, directories, watched atomic.Uint64
 }
 
 // Counts are the tailer's counters by name.

@@ -36,9 +36,8 @@ type Tailer struct {
 	descriptors *descriptors
 	session     session
 	lookout
-	inForce  atomic.Pointer[[]Table] // nil: the tables in the settings
-	reloaded atomic.Bool             // there are other tables since the last look
-	strayed  atomic.Bool             // a file vanished, and its stream has no follower
+	reloads
+	strayed atomic.Bool // a file vanished, and its stream has no follower
 	rounds
 	unpacking chan struct{} // a place for each archive that is read now
 	running   sync.WaitGroup
@@ -213,12 +212,7 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 		if t.Alive != nil {
 			t.Alive()
 		}
-		if t.reloaded.Load() || pace.due(hints) {
-			hints.stale = false
-			pace.looked(t.look(following), hints)
-			t.counts.watched.Store(uint64(len(hints.watched)))
-			hints.stale = hints.stale || len(t.late) > 0
-		}
+		t.lookWhenDue(following, &pace, hints)
 		t.seekUnseen(following)
 		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(searched) >= min(missingEvery, t.Forget/4) {
 			t.seekMissing(following)
@@ -230,6 +224,17 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 				"if the collector loses its state meanwhile, lines may be sent twice", "err", err)
 		}
 	}
+}
+
+// lookWhenDue looks at the files if it is time, or if there are other tables.
+func (t *Tailer) lookWhenDue(ctx context.Context, pace *pace, hints *hints) {
+	if !t.reloaded.Load() && !pace.due(hints) {
+		return
+	}
+	hints.stale = false
+	pace.looked(t.look(ctx), hints)
+	t.counts.watched.Store(uint64(len(hints.watched)))
+	hints.stale = hints.stale || len(t.late) > 0
 }
 
 // missingEvery is the pause between two searches for missing files.
