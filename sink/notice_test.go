@@ -1,12 +1,15 @@
 package sink
 
 import (
+	"context"
 	"bytes"
 	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"fanin/internal/wire"
 )
 
 // A notice is one line of text, whatever names and errors it tells of, in the log
@@ -44,4 +47,24 @@ func harmful(line string) int {
 		i += n
 	}
 	return -1
+}
+
+// TestSkipNotices: the log shows what a skip leaves out; one that leaves nothing out moves the
+// watermark only.
+func TestSkipNotices(t *testing.T) {
+	s := open(t, &Sink{Sync: syncNone})
+	if err := begins(s, "a", "192.0.2.1", 1); err != nil {
+		t.Fatal(err)
+	}
+	for i, reason := range []string{wire.SkipContinued, "a hole"} {
+		at := int64(100 * i)
+		err := s.Append(context.Background(), wire.Batch{Op: wire.OpSkip, Stream: streamID(1), Epoch: 1, Agent: "a", Input: "agent",
+			Offset: at, End: at + 100, Before: wire.Hash(at), After: wire.Hash(at + 100), Reason: reason})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if posted := s.counts.notices.posted.Load(); posted != uint64(i) {
+			t.Errorf("%q: %d notices, want %d", reason, posted, i)
+		}
+	}
 }

@@ -16,24 +16,27 @@ import (
 // Node is what happens on a machine of a cluster.
 type Node struct {
 	Docker bool          // its containers are Docker's, and no pods
-	Pods   int           // how many there are in all
+	Pods   int           // how many there are in all, at least
 	AtOnce int           // how many there are at a time
 	Life   time.Duration // how long one lives at most
 	Full   int           // a file with as many bytes is rotated
 	Kills  int           // of the agent, and of the collector at some
+	Pause  time.Duration // between two kills, at most
 }
 
 // Nodes is a few pods with small files, for n kills of the agent.
 func Nodes(docker bool) func(p *Programs, n int) (*Result, error) {
 	return func(p *Programs, n int) (*Result, error) {
-		return p.Containers(Node{Docker: docker, Pods: 4 * n, AtOnce: 8, Life: 500 * time.Millisecond, Full: 32 << 10, Kills: n})
+		return p.Containers(Node{Docker: docker, AtOnce: 8, Life: 500 * time.Millisecond, Full: 32 << 10, Kills: n,
+			Pause: 600 * time.Millisecond})
 	}
 }
 
 // DaemonSet is a hundred pods in five minutes, with files of a mebibyte, of which each line is
 // there although the agent is killed ten times.
 func DaemonSet(p *Programs, n int) (*Result, error) {
-	return p.Containers(Node{Pods: 100, AtOnce: 10, Life: time.Minute, Full: 1 << 20, Kills: n})
+	return p.Containers(Node{Pods: 100, AtOnce: 10, Life: time.Minute, Full: 1 << 20, Kills: n,
+		Pause: 10 * time.Minute / time.Duration(max(n, 1))})
 }
 
 // node is a day on such a machine.
@@ -71,12 +74,13 @@ func (p *Programs) Containers(n Node) (*Result, error) {
 	}
 	defer d.collector.Kill()
 	defer d.agent.Kill()
-	lived := make(chan struct{})
-	go func() { // ends when all pods have lived
+	killed, lived := make(chan struct{}), make(chan struct{})
+	go func() { // ends when all kills are done and all pods have lived
 		defer close(lived)
-		d.live()
+		d.live(killed)
 	}()
-	d.kill(lived)
+	d.kill()
+	close(killed)
 	<-lived
 	if d.err != nil {
 		return nil, fmt.Errorf("%w\nthe agent said last:\n%s", d.err, lastOf(d.agent.Output()))
@@ -89,10 +93,10 @@ func (p *Programs) Containers(n Node) (*Result, error) {
 }
 
 // live has the pods live, some at a time.
-func (d *node) live() {
+func (d *node) live(killed <-chan struct{}) {
 	var pods sync.WaitGroup
 	places := make(chan struct{}, d.AtOnce)
-	for i := range d.Pods {
+	for i := 0; i < d.Pods || !isClosed(killed); i++ {
 		places <- struct{}{}
 		pods.Go(func() {
 			defer func() { <-places }()
@@ -102,11 +106,19 @@ func (d *node) live() {
 	pods.Wait()
 }
 
-// kill kills the agent while the pods live, at moments that are spread over their lives.
-func (d *node) kill(lived <-chan struct{}) {
-	pause := d.Life * time.Duration(d.Pods) / time.Duration(d.AtOnce*(d.Kills+1))
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// kill kills the agent while the pods live.
+func (d *node) kill() {
 	for i := range d.Kills {
-		moment(2 * pause)
+		moment(d.Pause)
 		if i%5 == 4 {
 			d.collector.Kill()
 		}
@@ -118,11 +130,6 @@ func (d *node) kill(lived <-chan struct{}) {
 			d.fail(d.collector.Start())
 		}
 		d.fail(d.agent.Start())
-		select {
-		case <-lived:
-			return
-		default:
-		}
 	}
 }
 
