@@ -154,7 +154,7 @@ const maxSocket = 107
 // checkEnvironment tries everything that the settings name, and prints what it finds. What
 // it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(w io.Writer) error {
-	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState()}
+	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState(), s.checkSockets()}
 	problems = append(problems, s.checkFound(w)...)
 	problems = append(problems, s.checkReach()...)
 	if err := errors.Join(problems...); err != nil {

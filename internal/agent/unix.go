@@ -69,6 +69,21 @@ func (s *settings) checkUnix() {
 	}
 }
 
+// checkSockets tries where the sockets are to be made.
+func (s *settings) checkSockets() error {
+	var problems []error
+	for i, t := range s.Agent.Unix {
+		err := disk.Usable(filepath.Dir(t.Path))
+		if err == nil {
+			err = unixsock.Free(t.Path)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("agent.unix[%d]: %w", i, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // settings are those of the socket.
 func (t *unixTable) settings() unixsock.Settings {
 	return unixsock.Settings{
@@ -119,6 +134,9 @@ func (a *agent) listen() error {
 		}
 		a.inputs = append(a.inputs, x)
 		named[t.spoolName()] = true
+		if err := new(disk.Disk).MkdirAll(filepath.Dir(t.Path), 0o755); err != nil {
+			return fmt.Errorf("make the directory of the socket %s: %w", t.Path, err)
+		}
 		received := t.settings()
 		received.Lines, received.Log = x.Spool, a.log
 		if x.received, err = unixsock.Listen(received); err != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -90,6 +91,15 @@ func TestUnixRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)
 		}
+	}
+	taken := write(t, filepath.Join(t.TempDir(), "taken"), "x")
+	s, err := (&options{to: "tcp://127.0.0.1:1", id: "web-1", state: t.TempDir(), config: write(t, filepath.Join(t.TempDir(), "agent.toml"),
+		"[[agent.unix]]\npath = \""+taken+"\"")}).load(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.checkEnvironment(io.Discard); err == nil || !strings.Contains(err.Error(), "is no socket") {
+		t.Errorf("%v", err)
 	}
 	file := write(t, filepath.Join(t.TempDir(), "agent.toml"), "[[agent.unix]]\npath = \"/a\"")
 	if _, err := (&options{to: "udp://127.0.0.1:1", id: "web-1", state: t.TempDir(), config: file}).load(nil); err == nil || !strings.Contains(err.Error(), "udp acknowledges nothing") {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"fanin/internal/disk"
 	"fanin/internal/disk/disktest"
@@ -41,7 +42,7 @@ func TestBlock(t *testing.T) {
 	settings := quick(t.TempDir())
 	settings.MaxBytes = 64 << 10
 	s := open(t, settings)
-	filled := make(chan struct{})
+	filled, begun := make(chan struct{}), time.Now().Truncate(time.Microsecond)
 	go func() { // ends when all lines are taken
 		defer close(filled)
 		fill(t, s, 0, 10_000)
@@ -49,6 +50,9 @@ func TestBlock(t *testing.T) {
 	waittest.Until(t, "the spool to be full", func() bool { return s.Status().Full })
 	if n := onDisk(t, s.Dir); n > settings.MaxBytes || n < settings.MaxBytes/2 {
 		t.Errorf("the spool has %d bytes", n)
+	}
+	if st := s.Status(); st.Oldest.Before(begun) || st.Oldest.After(time.Now()) || st.Behind < settings.MaxBytes/2 {
+		t.Errorf("the status is %+v", st)
 	}
 	waiting, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -67,8 +71,8 @@ func TestBlock(t *testing.T) {
 	}
 	checkText(t, m, numbered(0, 10_000))
 	checkClean(t, s, m)
-	if s.Status().Full {
-		t.Error("it is still full")
+	if st := s.Status(); st.Full || st.Behind > 0 || !st.Oldest.IsZero() {
+		t.Errorf("the status is %+v", st)
 	}
 }
 

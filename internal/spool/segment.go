@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type segment struct {
 	sealed bool       // nothing is appended any more
 	begun  bool       // something of it may have been sent
 	busy   bool       // it is being dropped
+	first  int64      // when its first line arrived, in microseconds since 1970
 	gap    *gap       // in place of its lines, which were dropped; nil: it was not
 }
 
@@ -81,7 +83,8 @@ func (s *Spool) found(path string, number uint64) error {
 		return &OwnerError{s.Dir, g.agent, s.Agent}
 	}
 	g.number, s.id = number, g.spool
-	if n > firstByte {
+	if n >= firstByte+recordHead {
+		g.first = int64(binary.LittleEndian.Uint64(b[firstByte+8:]))
 		r, err := parseRecord(&g.stream, firstByte, b[firstByte:n])
 		if err == nil && r.kind == kindGap {
 			x := parseGap(r.text)

@@ -28,10 +28,22 @@ func (s *Spool) Status() Status {
 	if len(s.segments) > 0 && s.segments[0].stream == s.place.stream {
 		st.Behind = max(0, st.Behind-s.place.Offset)
 	}
-	if s.oldest != 0 {
-		st.Oldest = time.UnixMicro(s.oldest)
+	if st.Behind > 0 {
+		st.Oldest = s.oldestLocked()
 	}
 	return st
+}
+
+// oldestLocked returns when the first line arrived that is not acknowledged. While none is on
+// its way, this is at most when the first one of its segment did.
+func (s *Spool) oldestLocked() time.Time {
+	switch {
+	case s.oldest != 0:
+		return time.UnixMicro(s.oldest)
+	case len(s.segments) > 0:
+		return time.UnixMicro(s.segments[0].first)
+	}
+	return time.Now()
 }
 
 // counts is what a spool counts since it was opened.

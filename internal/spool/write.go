@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,7 +97,7 @@ func (w *writer) store(block []byte, lines int64) bool {
 	for {
 		err := w.try(block)
 		if err == nil {
-			w.stored(len(block), lines)
+			w.stored(len(block), lines, int64(binary.LittleEndian.Uint64(block[8:])))
 			return true
 		}
 		w.failed(err)
@@ -136,8 +137,8 @@ func (w *writer) failed(err error) {
 		"disk; trying again", "dir", w.s.Dir, "err", err)
 }
 
-// stored notes that a block is synced.
-func (w *writer) stored(n int, lines int64) {
+// stored notes that a block is synced, whose first line arrived at first.
+func (w *writer) stored(n int, lines, first int64) {
 	s, g := w.s, w.live
 	w.synced = time.Now()
 	s.mu.Lock()
@@ -149,7 +150,7 @@ func (w *writer) stored(n int, lines int64) {
 	g.size = max(g.size, firstByte) + int64(n)
 	g.lines += lines
 	if !w.made {
-		w.made = true
+		w.made, g.first = true, first
 		s.segments = append(s.segments, g)
 	}
 	s.queue.writing = 0

@@ -67,7 +67,7 @@ func Listen(settings Settings) (*Socket, error) {
 }
 
 func (s *Socket) listen() error {
-	if err := s.removeStale(); err != nil {
+	if err := removeStale(s.Path); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -123,29 +123,41 @@ func (s *Socket) bindLocked() (err error) {
 // receiveBuffer is how much the kernel may hold for the socket.
 const receiveBuffer = 8 << 20
 
-// removeStale removes a socket to which no process listens.
-func (s *Socket) removeStale() error {
-	fi, err := os.Lstat(s.Path)
+// Free reports why no socket can be made at path: a process listens on one there, or it is
+// something else. It changes nothing.
+func Free(path string) error {
+	fi, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	case fi.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%s exists and is no socket: remove it, or set another path", s.Path)
+		return fmt.Errorf("%s exists and is no socket: remove it, or set another path", path)
 	}
 	for _, network := range []string{"unix", "unixgram"} {
-		conn, err := net.Dial(network, s.Path)
+		conn, err := net.Dial(network, path)
 		switch {
 		case err == nil:
 			conn.Close()
-			return fmt.Errorf("another process listens on the socket %s: stop it, or set another path", s.Path)
+			return fmt.Errorf("another process listens on the socket %s: stop it, or set another path", path)
 		case errors.Is(err, syscall.EPROTOTYPE): // it is of the other type
 		case !errors.Is(err, syscall.ECONNREFUSED):
-			return fmt.Errorf("find out whether a process listens on %s: %w", s.Path, err)
+			return fmt.Errorf("find out whether a process listens on %s: %w", path, err)
 		}
 	}
-	return os.Remove(s.Path)
+	return nil
+}
+
+// removeStale removes a socket to which no process listens.
+func removeStale(path string) error {
+	if err := Free(path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Serve receives until ctx ends. Then it removes the socket, lets nothing more be sent to it,
