@@ -163,6 +163,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 		fresh = append(fresh, f)
 	}
 	if len(fresh) == 0 {
+		t.late = nil
 		return
 	}
 	// Rotated files come first: they are older.
