@@ -62,7 +62,7 @@ type Input struct {
 	MaxLine int
 	Quiet   time.Duration // for how long the source has been seen not to grow
 	Held    time.Duration // for how long this process has known bytes behind the place
-	Each    bool          // fill Lines.Each, for a decoder around this one
+	Each    bool          // fill Lines.Each, and yield all with End, for a decoder around this one
 
 	// Ahead is how many of the raw bytes are the end of the file before, which has places of
 	// its own: records around lines are not divided there.

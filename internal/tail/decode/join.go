@@ -70,6 +70,8 @@ func join(r records, in Input) Lines {
 	}
 	end := j.read()
 	switch {
+	case in.Each && in.End && end == len(in.Raw):
+		return j.endAll(end)
 	case j.place.Raw > 0:
 		return j.upToPlace()
 	case in.End && end == len(in.Raw):

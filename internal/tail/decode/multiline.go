@@ -66,7 +66,7 @@ func (m *Multiline) Decode(in Input) Lines {
 		return got
 	}
 	rest := in.Raw[got.Raw:]
-	more := len(rest) >= in.MaxLine || m.Of.LineStart(rest, in.Offset+int64(got.Raw)) > 0
+	more := in.End && len(rest) > 0 || len(rest) >= in.MaxLine || m.Of.LineStart(rest, in.Offset+int64(got.Raw)) > 0
 	j := joining{m: m, got: &got, room: room, maxLine: in.MaxLine, ahead: in.Ahead, next: make([]int32, len(got.Each))}
 	j.group(len(got.Each), m.MaxLines, !more && !in.Limit && (in.End || in.Quiet >= m.Timeout))
 	end := j.end(in.Limit)

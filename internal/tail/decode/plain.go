@@ -63,6 +63,8 @@ func (p Plain) Decode(in Input) Lines {
 		end = bytes.LastIndexByte(in.Raw, '\n') + 1
 	}
 	switch {
+	case end > 0 && in.Each && in.End && end < len(in.Raw) && len(in.Raw)-end < in.MaxLine:
+		return p.all(in)
 	case end > 0:
 		text := in.Raw[:end]
 		return Lines{Text: text, Cuts: cuts(text), Raw: end, Each: each(text, in.Each)}
@@ -71,6 +73,19 @@ func (p Plain) Decode(in Input) Lines {
 	case len(in.Raw) == in.MaxLine: // its newline is one byte too many
 		return p.part(in)
 	}
+	return p.last(in)
+}
+
+// all yields all lines, of which the last one has no end.
+func (Plain) all(in Input) Lines {
+	text := append(in.Raw, '\n')
+	out := Lines{Text: text, Cuts: cuts(text), Raw: len(in.Raw), Each: each(text, true)}
+	out.Each[len(out.Each)-1].Raw = out.Raw
+	return out
+}
+
+// last yields a last line without an end.
+func (Plain) last(in Input) Lines {
 	out := Lines{Text: append(in.Raw, '\n'), Raw: len(in.Raw)}
 	if in.Each {
 		out.Each = []Line{{Text: len(out.Text), Raw: out.Raw}}

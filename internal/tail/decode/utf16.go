@@ -44,7 +44,7 @@ func (u UTF16) value(first, second byte) rune {
 }
 
 // Decode yields whole lines up to the first that is too long, or one part of that.
-func (u UTF16) Decode(in Input) (out Lines) {
+func (u UTF16) Decode(in Input) Lines {
 	w := wideText{UTF16: u, Input: &in, room: in.Block[: 0 : len(in.Block)/3]}
 	if in.Offset == 0 && len(in.Raw) > 2 && u.value(in.Raw[0], in.Raw[1]) == '\ufeff' {
 		w.begins = 2
@@ -52,25 +52,31 @@ func (u UTF16) Decode(in Input) (out Lines) {
 	if in.Inside {
 		return w.part()
 	}
+	return w.whole()
+}
+
+// whole yields whole lines, the last one without its end if nothing follows it.
+func (w *wideText) whole() (out Lines) {
 	text, at, cuts := w.room, w.begins, cutter{}
-	for {
-		next, end, state := w.line(text, at, in.MaxLine-1)
-		switch {
-		case state == lineWhole && (len(text) == 0 || len(next) <= cap(w.room)):
-			text, at = next, end
-			cuts.line(Place{len(text), at})
-			out.Each = w.list(out.Each, len(text), at)
-			continue
-		case len(text) > 0: // the rest is for the next call
-			out.Text, out.Cuts, out.Raw = text, cuts.cuts, at
-		case state == lineLong || in.Limit:
-			return w.part()
-		case in.End && end > 0:
-			out.Text, out.Raw = append(next, '\n'), end
-			out.Each = w.list(nil, len(out.Text), end)
-		}
-		return out
+	next, end, state := w.line(text, at, w.MaxLine-1)
+	for state == lineWhole && (len(text) == 0 || len(next) <= cap(w.room)) {
+		text, at = next, end
+		cuts.line(Place{len(text), at})
+		out.Each = w.list(out.Each, len(text), at)
+		next, end, state = w.line(text, at, w.MaxLine-1)
 	}
+	switch {
+	case len(text) == 0 && (state == lineLong || w.Limit):
+		return w.part()
+	case w.End && state == lineOpen && end > at && (len(text) == 0 || w.Each && len(next) < cap(w.room)):
+		text, at = append(next, '\n'), end
+		cuts.line(Place{len(text), at})
+		out.Each = w.list(out.Each, len(text), at)
+	case len(text) == 0:
+		return Lines{}
+	}
+	out.Text, out.Cuts, out.Raw = text, cuts.cuts, at
+	return out
 }
 
 // wideText is the text of one Decode.
