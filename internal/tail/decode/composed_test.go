@@ -156,11 +156,10 @@ func BenchmarkDecode(b *testing.B) {
 				text = inUTF16(UTF16{}, string(text))
 			}
 			n := copy(window, text)
-			marks := make([]wire.Mark, 0, wire.MaxMarks)
 			count := 0
 			for b.Loop() {
 				for at := 0; at < n; {
-					out := d.Decode(Input{Block: block, Raw: window[at:n], Offset: 2, End: true, MaxLine: wire.MaxLine, Marks: marks})
+					out := d.Decode(Input{Block: block, Raw: window[at:n], Offset: 2, End: true, MaxLine: wire.MaxLine})
 					if out.Raw == 0 {
 						break
 					}
