@@ -13,9 +13,11 @@ type stdin struct {
 	end    context.Context // when it has ended, the input does, too
 	blocks chan []byte     // unbuffered: one block is read ahead
 	free   chan []byte
-	err    error // of the last read; valid when blocks is closed
+	err    error         // of the last read; valid when blocks is closed
+	gone   chan struct{} // closed when no block is taken any more
 
 	block, rest []byte // the block that is given out, and what is left of it
+	over        bool   // no block is awaited any more
 }
 
 const (
@@ -27,10 +29,11 @@ const (
 	lastWords = time.Second
 )
 
-// newStdin reads in on a goroutine, which ends with in, at the first read after end, or with
-// the process.
+// newStdin reads in on a goroutine, which ends with in, at the first read after the end, or
+// with the process.
 func newStdin(in io.Reader, stop, end context.Context) *stdin {
-	s := &stdin{stop: stop, end: end, blocks: make(chan []byte), free: make(chan []byte, 2)}
+	s := &stdin{stop: stop, end: end, blocks: make(chan []byte), free: make(chan []byte, 2),
+		gone: make(chan struct{})}
 	for range cap(s.free) {
 		s.free <- make([]byte, stdinBlock)
 	}
@@ -47,7 +50,7 @@ func (s *stdin) readAhead(in io.Reader) {
 		} else {
 			select {
 			case s.blocks <- block[:n]:
-			case <-s.end.Done():
+			case <-s.gone:
 				return
 			}
 		}
@@ -80,19 +83,31 @@ func (s *stdin) Read(p []byte) (int, error) {
 func (s *stdin) next() ([]byte, error) {
 	var silent <-chan time.Time
 	stop := s.stop.Done()
-	for {
+	for !s.over {
 		select {
 		case block, ok := <-s.blocks:
-			if !ok {
-				return nil, s.err
-			}
-			return block, nil
+			return s.taken(block, ok)
 		case <-stop:
 			stop, silent = nil, time.After(lastWords)
+			continue
 		case <-silent:
-			return nil, io.EOF
 		case <-s.end.Done():
-			return nil, io.EOF
+			s.over = true
+		}
+		select {
+		case block, ok := <-s.blocks: // it was read before
+			return s.taken(block, ok)
+		default:
+			s.over = true
 		}
 	}
+	close(s.gone)
+	return nil, io.EOF
+}
+
+func (s *stdin) taken(block []byte, ok bool) ([]byte, error) {
+	if !ok {
+		return nil, s.err
+	}
+	return block, nil
 }

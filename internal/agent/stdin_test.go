@@ -260,6 +260,53 @@ func TestStdinSignal(t *testing.T) {
 	}
 }
 
+// A program that goes on writing after the signal does not keep the run, and nothing that was
+// read of it is lost.
+func TestStdinSignalGoesOn(t *testing.T) {
+	m, addr := collect(t)
+	s := piped(t, addr, t.TempDir())
+	s.Agent.Stop = config.Duration(50 * time.Millisecond)
+	in, out := io.Pipe()
+	j, err := newStdinJob(s, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, signal := context.WithCancel(t.Context())
+	outcome := make(chan error, 1)
+	go func() { outcome <- j.run(ctx, in) }() // waited for below
+	written := make(chan int, 1)
+	go func() { // ends with the pipe
+		n := 0
+		for ; ; n++ {
+			if n == 10_000 {
+				signal()
+			}
+			if _, err := fmt.Fprintf(out, "line %d\n", n); err != nil {
+				written <- n
+				return
+			}
+		}
+	}()
+	if err := <-outcome; err != nil { // all may be acknowledged by then, or not
+		gaveUp(t, err, "it was stopped")
+	}
+	in.Close()
+	n := <-written
+	if err := pipe(t, piped(t, addr, s.Agent.State), strings.NewReader("")); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	for line := range strings.Lines(texts(m)) {
+		if want := fmt.Sprintf("line %d\n", got); line != want {
+			t.Fatalf("%q, want %q", line, want)
+		}
+		got++
+	}
+	if got < n-2 { // two reads may be on their way
+		t.Errorf("%d lines of %d", got, n)
+	}
+}
+
 // An agent that runs sends what runs left, but nothing of one that lives.
 func TestRunsAreAdopted(t *testing.T) {
 	state := t.TempDir()

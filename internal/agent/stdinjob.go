@@ -101,7 +101,10 @@ func (j *stdinJob) sendOthers(ctx context.Context, idle <-chan struct{}) error {
 }
 
 // take reads in into the spool.
-func (j *stdinJob) take(ctx context.Context, in io.Reader) error {
+func (j *stdinJob) take(end context.Context, in io.Reader) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(end))
+	defer cancel()
+	defer context.AfterFunc(end, func() { time.AfterFunc(lastWords, cancel) })() // what was read is still spooled
 	n, err := j.own.spool.Copy(ctx, in, j.settings.Agent.Stdin.source()) // kept with the lines: a later run has another
 	if cerr := j.own.spool.Close(ctx); cerr != nil {
 		return fmt.Errorf("lines of standard input are lost: they were read and could not be spooled: %w",
@@ -123,6 +126,9 @@ func (j *stdinJob) await(end context.Context, own, others <-chan error) error {
 	for own != nil || others != nil {
 		select {
 		case err := <-own:
+			if end.Err() != nil && err != nil {
+				return j.later("it was stopped")
+			}
 			if err != nil {
 				return err
 			}

@@ -150,12 +150,12 @@ func (b *batch) add(x *record, room int) bool {
 	if len(b.Text)+len(x.text)+b.labels+labels > room {
 		return false
 	}
+	if !b.Label(wire.Labels{Source: b.sourceOf(x), Time: x.arrived()}) {
+		return false
+	}
 	if len(b.Text) > 0 && (b.chunk.bytes+len(x.text) > wire.MaxCutText || b.chunk.lines+x.lines > wire.MaxCutLines) {
 		b.Cuts = append(b.Cuts, wire.Cut{Text: len(b.Text), End: b.to.offset, After: b.hash(b.to.offset)})
 		b.chunk = chunk{}
-	}
-	if !b.Label(wire.Labels{Source: b.sourceOf(x), Time: x.arrived()}) {
-		return false
 	}
 	b.Text = append(b.Text, x.text...)
 	b.lines += x.lines
