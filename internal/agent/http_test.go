@@ -202,3 +202,29 @@ func TestHTTPSlow(t *testing.T) {
 		t.Errorf("/healthz: %d", code)
 	}
 }
+
+// TestHTTPTable: mistakes in [agent.http] are reported with their lines.
+func TestHTTPTable(t *testing.T) {
+	for text, want := range map[string]string{
+		`listen = "6792"`:        `listen is "6792"; want host:port`,
+		`listen = "127.0.0.1:"`:  `want host:port`,
+		`max_conns = 0`:          `max_conns is 0; want 1 to 1000`,
+		`header_timeout = "off"`: `header_timeout`,
+		`idle_timeout = "1us"`:   `idle_timeout`,
+		`control = true`:         `control`,
+		``:                       ``,
+		`listen = "[::1]:0"`:     ``,
+	} {
+		path := write(t, filepath.Join(t.TempDir(), "agent.toml"), "[agent]\nto = [\"tcp://127.0.0.1:1\"]\n[[agent.file]]\npaths = [\"/var/log/a.log\"]\n[agent.http]\n"+text+"\n")
+		s, err := (&options{config: path, state: t.TempDir()}).load(nil)
+		if want == "" && (err != nil || s.Agent.HTTP == nil) || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "agent.toml:6")) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+	s := waiting(t, t.TempDir())
+	s.Agent.HTTP = &httpTable{Listen: "192.0.2.1:1"}
+	a := &agent{settings: s}
+	if err := a.serveHTTP(); err == nil || !strings.Contains(err.Error(), "listen on http 192.0.2.1:1") {
+		t.Errorf("an address of another machine: %v", err)
+	}
+}

@@ -121,12 +121,15 @@ func sourceMetrics(sources []sourceStatus) []metric {
 		states         map[string]int
 	}
 	kinds := make(map[string]*sum)
-	for _, s := range sources {
-		k := kinds[s.Kind]
-		if k == nil {
-			k = &sum{states: map[string]int{current: 0, behind: 0, stuck: 0}}
-			kinds[s.Kind] = k
+	kind := func(name string) *sum {
+		if kinds[name] == nil {
+			kinds[name] = &sum{states: map[string]int{current: 0, behind: 0, stuck: 0}}
 		}
+		return kinds[name]
+	}
+	kind("file") // also before there is one
+	for _, s := range sources {
+		k := kind(s.Kind)
 		k.bytes += float64(s.LagBytes)
 		k.seconds = max(k.seconds, s.LagSeconds)
 		k.states[s.State]++

@@ -237,6 +237,7 @@ func (s *settings) check() {
 	at.DurationAtLeast("forget", &a.Forget, time.Minute)
 	s.checkNATS(at.Sub("nats"))
 	a.TLS.Check(at)
+	a.HTTP.check(at.Sub("http"))
 	s.checkStdin(at.Sub("stdin"))
 	s.checkSpool(at.Sub("spool"))
 	s.checkUnix()
