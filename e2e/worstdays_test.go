@@ -53,6 +53,7 @@ func TestWorstDays(t *testing.T) {
 	f("hang, then kill", func() (*scenario.Result, error) { return p.Hangs(4) })
 	f("collector away", func() (*scenario.Result, error) { return p.Away(4) })
 	f("copytruncate, kill the agent", func() (*scenario.Result, error) { return p.CopyTruncate(8) })
+	f("logrotate", func() (*scenario.Result, error) { return p.Logrotate(20) })
 	f("rotations on demand", func() (*scenario.Result, error) { return p.Rotations(60) })
 	f("live file moved away", func() (*scenario.Result, error) { return p.Interference(6) })
 	f("live file destroyed", func() (*scenario.Result, error) { return p.Destruction(8) })

@@ -24,6 +24,10 @@ type Writer struct {
 
 	Encode func(text []byte) []byte // nil: UTF-8
 
+	turn   sync.Mutex // for one burst, or for another program that rotates the file
+	began  bool       // under turn: the file begins anew ...
+	reopen bool       // ... and is another one
+
 	mu      sync.Mutex
 	written map[int]int // lines by source
 }
@@ -42,16 +46,21 @@ func (w *Writer) Run(stop <-chan struct{}) error {
 	defer tick.Stop()
 	var b []byte
 	for {
-		b = w.Seed.Block(b[:0], src, seq, w.Burst)
-		seq += w.Burst
-		if w.Encode != nil {
-			b = w.Encode(b)
+		w.turn.Lock()
+		if w.began {
+			src, seq = src+1, 0
+			f, err = w.again(f)
 		}
-		half := random.IntN(len(b))
-		if _, err := f.Write(b[:half]); err != nil {
-			return err
+		if err == nil {
+			b = w.Seed.Block(b[:0], src, seq, w.Burst)
+			seq += w.Burst
+			if w.Encode != nil {
+				b = w.Encode(b)
+			}
+			err = writeTwice(f, b, random.IntN(len(b)))
 		}
-		if _, err := f.Write(b[half:]); err != nil {
+		w.turn.Unlock()
+		if err != nil {
 			return err
 		}
 		w.note(src, seq)
@@ -67,6 +76,42 @@ func (w *Writer) Run(stop <-chan struct{}) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// writeTwice writes b in two halves.
+func writeTwice(f *os.File, b []byte, half int) error {
+	if _, err := f.Write(b[:half]); err != nil {
+		return err
+	}
+	_, err := f.Write(b[half:])
+	return err
+}
+
+// again returns the file that is at the path now.
+func (w *Writer) again(f *os.File) (*os.File, error) {
+	w.began = false
+	if !w.reopen {
+		return f, nil
+	}
+	w.reopen = false
+	f.Close()
+	return w.open()
+}
+
+// Reopen has the writer open its path anew, as programs do when logrotate has renamed their
+// file. Nothing is written to the file that it had after that.
+func (w *Writer) Reopen() {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	w.reopen, w.began = true, true
+}
+
+// Hold has nothing written until release is called, for a program that copies the file and
+// truncates it: what that destroys in between is its own fault.
+func (w *Writer) Hold() (release func()) {
+	w.turn.Lock()
+	w.began = true
+	return w.turn.Unlock
 }
 
 func (w *Writer) path() string { return filepath.Join(w.Dir, w.Name) }

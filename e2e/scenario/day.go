@@ -32,6 +32,7 @@ type plan struct {
 	descriptors  int  // of the collector; 0: no limit of its own
 	rotate       int  // lines until a source rotates; 0: 60,000
 	copyTruncate bool // sources rotate so, not by renaming
+	logrotate    bool // another program rotates and compresses the sources
 	text         text // how their lines are written and read
 	slow         bool // little load: what matters is something else
 	few          bool // a little more than calm, and no witnesses: all is kept elsewhere, too
@@ -273,6 +274,9 @@ func (d *day) still() {
 // files is how many files the agent follows: one for each source of the writers
 // that has a line.
 func (d *day) files(written map[int]int) (n int) {
+	if d.logrotate {
+		return len(d.writers) // and some that are not compressed yet
+	}
 	for src := range written {
 		if src < plainSource {
 			n++

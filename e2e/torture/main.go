@@ -58,6 +58,7 @@ func trials(kills, cuts int) []trial {
 		{"hang", kills / 4, (*scenario.Programs).Hangs},
 		{"away", kills / 4, (*scenario.Programs).Away},
 		{"copytruncate", kills / 2, (*scenario.Programs).CopyTruncate},
+		{"logrotate", kills, (*scenario.Programs).Logrotate},
 		{"rotate", kills * 2, (*scenario.Programs).Rotations},
 		{"moved", kills / 2, (*scenario.Programs).Interference},
 		{"destroyed", kills / 2, (*scenario.Programs).Destruction},

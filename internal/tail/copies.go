@@ -73,6 +73,26 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 	})
 }
 
+// startBehindOriginal has a copy of a file that is left as it is begin where it ends: logrotate's
+// "copy" and "renamecopy" make one. Its name shows that, and all of it was acknowledged as text of
+// its original, which was deleted or has not changed for long.
+func (f *follower) startBehindOriginal(late bool) bool {
+	g := f.original
+	if g == nil || !rotatedFrom(filepath.Base(g.label()), filepath.Base(f.path)) || !late && !g.file.deleted() {
+		return false
+	}
+	g.mu.Lock()
+	acked := g.place.local.Offset
+	g.mu.Unlock()
+	end, err := f.file.cursorAt(f.file.size(), 0)
+	if err != nil || end.Offset < leastProof || end.Offset > acked || !g.file.holds(end.Point) {
+		return false
+	}
+	f.startAt(end.Point)
+	f.t.Log.Info("file is a copy of another one; all of it was sent", "path", f.path, "of", g.name())
+	return true
+}
+
 // provenCopy reports whether a file beside f no longer holds what was sent of it, and f does,
 // or a part of it. Then f is its copy, and the other file's follower will find that out, however
 // long the collector or a lack of descriptors delays it.

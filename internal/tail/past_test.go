@@ -118,3 +118,26 @@ func TestRewrittenBeforeItsFirstLine(t *testing.T) {
 	r.changePositions(func(m *savedPosition) { m.device += 7; m.system = 0 }).state = t.TempDir()
 	r.rename("a.log", "a.log.1").append("a.log", "new\n").run().expectSet("other new").quiet("other new")
 }
+
+// TestCopyThatStays: logrotate's "copy" leaves a copy beside the file, and "renamecopy" one beside
+// nothing. Neither is sent again, though both are there for longer than a copy in the making.
+func TestCopyThatStays(t *testing.T) {
+	text := numbered("old", 300)
+	for _, mode := range []string{"copy", "renamecopy"} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t)
+			r.change = func(t *Tailer) { t.Settle = 50 * time.Millisecond }
+			r.append("a.log", text).run().expectSet(text).drained(1)
+			want := text
+			if mode == "renamecopy" {
+				r.rename("a.log", "a.log.tmp").append("a.log", "new\n").append("a.log.1", text)
+				os.Remove(r.path("a.log.tmp"))
+				want += "new "
+			} else {
+				r.append("a.log.1", text)
+			}
+			r.await(func() bool { f := r.follower("a.log.1"); return f != nil && f.status().Agreed })
+			r.append("a.log", "more\n").expectSet(want+"more").append("a.log.1", "last\n").expectSet(want + "more last")
+		})
+	}
+}

@@ -141,7 +141,7 @@ func (f *follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 		return perhapsCopy
 	case size == 0:
 		return awaitContent
-	case f.tookPlace() != nil:
+	case f.tookPlace() != nil, f.startBehindOriginal(late):
 		return noCopy
 	case late && f.t.provenCopy(f), !late && f.t.looksLikeCopy(f):
 		return perhapsCopy

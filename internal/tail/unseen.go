@@ -104,7 +104,9 @@ func (t *Tailer) unseen(ctx context.Context, s *search, all []*savedPosition, h 
 			continue
 		}
 		if slices.Contains(packed, filepath.Ext(x.path)) {
-			t.reportPacked(x.path)
+			if x.info.ModTime().After(h.since) { // otherwise it is the previous file itself
+				t.reportPacked(x.path)
+			}
 			continue
 		}
 		if t.names(x.path) || t.tableOf(h.path).Excludes(x.path) {
