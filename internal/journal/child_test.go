@@ -34,7 +34,8 @@ case "$*" in *--follow*) ;; *) probe=1 ;; esac
 run=$(($(cat "$dir/run" 2>/dev/null || echo 0) + 1)); [ -n "$probe" ] || echo $run > "$dir/run"
 entry() { printf '__CURSOR=s=0123456789abcdef0123456789abcdef;i=%x;b=0\n__REALTIME_TIMESTAMP=%s\nMESSAGE=entry %s\n\n' $1 $2 $1; }
 print() { n=$1; [ $n -ge $from ] || n=$from; while [ $n -le $2 ]; do entry $n $((1700000000000000 + n * 1000)); n=$((n + 1)); done; }
-new() { n=$1; [ $n -ge $from ] || n=$from; while [ $n -le $2 ]; do entry $n $(($(date +%s) * 1000000 + 500000000 + n)); n=$((n + 1)); done; }
+[ -e "$dir/now" ] || date +%s000000 > "$dir/now"; now=$(cat "$dir/now")
+new() { n=$1; [ $n -ge $from ] || n=$from; while [ $n -le $2 ]; do entry $n $((now + 500000000 + n)); n=$((n + 1)); done; }
 idle() { exec sleep 100; }
 `
 	write(t, filepath.Join(dir, program), head+script+"\n")

@@ -1,12 +1,15 @@
 package journal
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"fanin/internal/waittest"
@@ -79,6 +82,68 @@ func TestVacuumed(t *testing.T) {
 	await(t, out, append(want, entries(201, 210)...))
 	if got := skips(out); len(got) != 1 {
 		t.Errorf("skipped %q", got)
+	}
+}
+
+// TestVacuumedWhileRead: files are removed while the collector does not answer, and journalctl is
+// killed. Each entry is in the log, or counted as missing.
+func TestVacuumedWhileRead(t *testing.T) {
+	const files, each = 4, 3000
+	dir := t.TempDir()
+	file := func(i int) string { return filepath.Join(dir, fmt.Sprintf("%d.journal", i)) }
+	for i := range files {
+		if i > 0 {
+			continueIn(t, file(i), file(i-1), uint64(i*each))
+		}
+		writeJournal(t, file(i), exports(i*each+1, (i+1)*each))
+	}
+	answer, asked := make(chan struct{}), make(chan struct{}, 1)
+	out := &appendertest.Memory{Before: func(_ context.Context, b wire.Batch) error {
+		if b.Op == wire.OpData {
+			signal(asked)
+			<-answer
+		}
+		return nil
+	}}
+	j := run(t, out, Settings{Directory: dir})
+	<-asked
+	for i := range files - 1 {
+		os.Remove(file(i))
+	}
+	killChildren(t)
+	close(answer)
+	waittest.Until(t, "the last entry", func() bool { return j.Status().Entry == files*each })
+	got := texts(out)
+	missing := int(j.Counts()["journal_missing_entries"])
+	if len(got)+missing != files*each || len(got) < each {
+		t.Errorf("%d lines and %d missing entries, want %d together", len(got), missing, files*each)
+	}
+	last := 0
+	for _, line := range got {
+		var n int
+		if fmt.Sscanf(line, "entry %d", &n); n <= last {
+			t.Fatalf("entry %d is behind %d", n, last)
+		}
+		last = n
+	}
+	t.Logf("%d lines, %d missing", len(got), missing)
+}
+
+// killChildren kills all runs of journalctl.
+func killChildren(t *testing.T) {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 {
+		t.Skip("the children of a process are not known here")
+	}
+	for _, list := range lists {
+		b, _ := os.ReadFile(list)
+		for _, word := range strings.Fields(string(b)) {
+			name, _ := os.ReadFile("/proc/" + word + "/comm")
+			if pid, err := strconv.Atoi(word); err == nil && strings.TrimSpace(string(name)) == program {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
 	}
 }
 

@@ -64,6 +64,7 @@ type Journal struct {
 	doubted place                  // see reader
 	runs    int                    // of journalctl
 	saved   time.Time              // when the places were written last
+	begun   time.Time              // when the latest run was started
 }
 
 // Welcome tells the journal what a collector answered at the start of a session, and the
@@ -118,7 +119,7 @@ func (j *Journal) Run(ctx context.Context) error {
 		if progressed {
 			failed.Reset()
 		}
-		if j.again(err) {
+		if j.again(ctx, err) {
 			continue
 		}
 		pause := failed.Next()
@@ -165,14 +166,19 @@ func (j *Journal) adopt(w *wire.Welcome) {
 	}
 }
 
-// again prepares the next run after one that ended for a reason of our own, which needs no
-// pause.
-func (j *Journal) again(err error) bool {
+// doubtEvery is the shortest time between two runs of which the second one looks for entries
+// that the first one missed.
+const doubtEvery = time.Second
+
+// again prepares the next run after one that ended for a reason of our own, which is no fault.
+func (j *Journal) again(ctx context.Context, err error) bool {
 	doubt := new(doubtError)
 	switch {
 	case errors.Is(err, errElsewhere):
 		j.rewind()
 	case errors.As(err, &doubt):
+		// Entries that the agent may not read are missing all the time.
+		retry.Pause(ctx, doubtEvery-time.Since(j.begun))
 		j.doubted = doubt.after
 	case errors.Is(err, errNoAnchor) && !j.whole:
 		j.whole = true
@@ -228,7 +234,8 @@ func (j *Journal) follow(ctx context.Context) (progressed bool, err error) {
 	if len(j.Fields) > 0 {
 		r.line = min(r.line, j.session.batchText()-labelRoom-wire.MaxAttributes)
 	}
-	r.started = time.Now().UnixMicro()
+	j.begun = time.Now()
+	r.started = j.begun.UnixMicro()
 	cursor := j.begin(r.started)
 	if cursor != "" {
 		r.anchor = j.last
