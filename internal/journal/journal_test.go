@@ -247,7 +247,11 @@ func TestSmallBatches(t *testing.T) {
 	}}
 	long := strings.Repeat("y", 50_000)
 	field := "FIELD=" + strings.Repeat("z", wire.MaxAttributes-100)
-	writeJournal(t, filepath.Join(dir, "a.journal"), exports(1, 1000)+exportAt(base+2_000_000, long, field))
+	text := exports(1, 900)
+	for n := 901; n <= 1000; n++ {
+		text += export(n, fmt.Sprintf("%s%d", field, n))
+	}
+	writeJournal(t, filepath.Join(dir, "a.journal"), text+exportAt(base+2_000_000, long, field))
 	j := &Journal{Settings: Settings{Directory: dir, Out: out, Fields: []string{"FIELD"}}}
 	j.Welcome(out.Welcome(""), most)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -55,7 +55,7 @@ func (b *Builder) AddAs(labels wire.Labels, text []byte, end wire.Point) {
 	}
 	marks := len(b.Marks)
 	if b.Label(labels); len(b.Marks) > marks {
-		b.labels += wire.MarkBytes + len(labels.Host) + len(labels.Source)
+		b.labels += wire.MarkBytes + len(labels.Host) + len(labels.Source) + len(labels.Attributes)
 	}
 	b.Text = append(b.Text, text...)
 	b.Lines += n
