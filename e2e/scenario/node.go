@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +27,7 @@ type Node struct {
 // Nodes is a few pods with small files, for n kills of the agent.
 func Nodes(docker bool) func(p *Programs, n int) (*Result, error) {
 	return func(p *Programs, n int) (*Result, error) {
-		return p.Containers(Node{Docker: docker, AtOnce: 8, Life: 500 * time.Millisecond, Full: 32 << 10, Kills: n,
+		return p.Containers(Node{Docker: docker, AtOnce: 8, Life: 2 * time.Second, Full: 32 << 10, Kills: n,
 			Pause: 600 * time.Millisecond})
 	}
 }
@@ -166,7 +166,7 @@ func (d *node) pod(i int) error {
 		d.written[c.source+stream] = n
 	}
 	d.mu.Unlock()
-	if err := errors.Join(c.file.Close(), d.awaitSent(c.dir)); err != nil {
+	if err := errors.Join(c.file.Close(), d.awaitSent(c)); err != nil {
 		return err
 	}
 	if !d.Docker {
@@ -175,26 +175,21 @@ func (d *node) pod(i int) error {
 	return os.RemoveAll(c.dir)
 }
 
-// awaitSent waits until all files in a directory are in the log.
-func (d *node) awaitSent(dir string) error {
+// awaitSent waits until all files of a container are in the log.
+func (d *node) awaitSent(c *podContainer) error {
+	var files []string
 	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(dir, "*.log*"))
-		if err != nil {
+		var err error
+		if files, err = filepath.Glob(filepath.Join(c.dir, "*.log*")); err != nil {
 			return err
 		}
-		plain := 0
-		for _, name := range files {
-			if !strings.HasSuffix(name, ".gz") {
-				plain++
-			}
-		}
-		seen, behind := d.sent(dir, func(rig.FileStatus) bool { return true })
-		if seen >= plain && behind == 0 {
+		files = slices.DeleteFunc(files, func(path string) bool { return filepath.Ext(path) == ".gz" || c.isSent(path) })
+		if len(files) == 0 {
 			return nil
 		}
 	}
-	files, err := d.agent.Files()
-	return fmt.Errorf("not everything in %s was sent: %v, %+v", dir, err, files)
+	all, err := d.agent.Files()
+	return fmt.Errorf("not all was sent of %q: %w, %+v", files, err, all)
 }
 
 // sent counts the files in a directory that the agent follows and of which something is asked, and
