@@ -105,7 +105,8 @@ func (j *stdinJob) take(end context.Context, in io.Reader) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(end))
 	defer cancel()
 	defer context.AfterFunc(end, func() { time.AfterFunc(lastWords, cancel) })() // what was read is still spooled
-	n, err := j.own.spool.Copy(ctx, in, j.settings.Agent.Stdin.source()) // kept with the lines: a later run has another
+	// The source is kept with the lines: a later run may have another.
+	n, err := j.own.spool.Copy(ctx, in, j.settings.Agent.Stdin.source())
 	if cerr := j.own.spool.Close(ctx); cerr != nil {
 		return fmt.Errorf("lines of standard input are lost: they were read and could not be spooled: %w",
 			errors.Join(err, cerr))
