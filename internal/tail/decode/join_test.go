@@ -199,7 +199,11 @@ func TestJoin(t *testing.T) {
 // lines, also where lines are divided because they are too long or the block is too small.
 func TestJoinPlaces(t *testing.T) {
 	eachFormat(t, func(t *testing.T, docker bool) {
-		for seed := range uint64(60) {
+		seeds := uint64(60)
+		if testing.Short() {
+			seeds = 9
+		}
+		for seed := range seeds {
 			c := &container{docker: docker}
 			c.random(rand.New(rand.NewPCG(seed, 2)), 200, []int{40, 300, 3000}[seed%3])
 			r := c.reader(t)
