@@ -10,7 +10,7 @@ import (
 	"fanin/internal/wire"
 )
 
-// golden is a segment with fixed ids: two records of lines, and a gap.
+// golden is a segment with fixed ids: two records of lines, a gap, and its end.
 func golden() []byte {
 	h := header{stream: wire.StreamID{1, 2, 3}, spool: wire.StreamID{4, 5, 6}, number: 7, agent: "web-1"}
 	at := time.Date(2026, 11, 26, 3, 4, 5, 678_000, time.UTC).UnixMicro()
@@ -24,6 +24,7 @@ func golden() []byte {
 		records = r.append(records)
 	}
 	setSums(&h.stream, firstByte, records)
+	records = append(records, endRecord(&h.stream, firstByte+int64(len(records)))...)
 	return append(h.append(nil), records...)
 }
 

@@ -67,6 +67,7 @@ func (b *batch) isEmpty() bool { return len(b.Text) == 0 && b.damaged == 0 && b.
 type segmentReader struct {
 	file   io.ReaderAt
 	stream wire.StreamID
+	synced bool // see segment
 }
 
 // load reads n raw bytes at c, and those before it that its tail hash covers.
@@ -120,6 +121,9 @@ func (r *segmentReader) fill(b *batch, room int) (need int, err error) {
 		x, err := parseRecord(&r.stream, b.to.offset, b.raw[b.to.offset-b.base:])
 		if err != nil {
 			return x.size, err
+		}
+		if x.kind == kindEnd {
+			return 0, errDamaged
 		}
 		if b.isEmpty() {
 			b.arrived, b.Joined = x.time, x.kind == kindJoined
@@ -222,10 +226,17 @@ func lastLine(text []byte) int {
 	return 0
 }
 
-// skipDamage makes b a skip of bytes that are no record, up to the next one that is, or to
-// the end.
+// skipDamage makes b a skip of bytes that are no record, up to the next one that is. A torn
+// end is skipped completely: of a block that was not synced, the disk may have any part.
+// It is one where no later block shows that all before it was synced.
 func (r *segmentReader) skipDamage(b *batch, end int64) error {
-	at, err := r.next(b.from.offset+1, end)
+	at, err := r.next(b.from.offset+1, end, false)
+	if err == nil && at < end && !r.synced {
+		var later int64
+		if later, err = r.next(at, end, true); later == end {
+			at = end
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -239,8 +250,9 @@ func (r *segmentReader) skipDamage(b *batch, end int64) error {
 	return nil
 }
 
-// next finds the first record at an offset or behind it; end if there is none.
-func (r *segmentReader) next(from, end int64) (int64, error) {
+// next finds the first record at an offset or behind it, of all or of those that begin a block;
+// end if there is none.
+func (r *segmentReader) next(from, end int64, first bool) (int64, error) {
 	window := make([]byte, 0, maxRecord+keep)
 	for base := from; base < end; {
 		window = window[:min(int64(cap(window)), end-base)]
@@ -252,7 +264,7 @@ func (r *segmentReader) next(from, end int64) (int64, error) {
 			if !last && i >= keep {
 				break
 			}
-			if _, err := parseRecord(&r.stream, base+int64(i), window[i:]); err == nil {
+			if x, err := parseRecord(&r.stream, base+int64(i), window[i:]); err == nil && (x.first || !first) {
 				return base + int64(i), nil
 			}
 		}
@@ -316,7 +328,7 @@ func (s *Spool) countLines(g *segment) (n int64) {
 		return 0
 	}
 	defer shut()
-	r := segmentReader{file: f, stream: g.stream}
+	r := segmentReader{file: f, stream: g.stream, synced: g.file != nil || g.synced}
 	b := new(batch)
 	for c := (cursor{}); ; c = b.to {
 		if err := r.read(b, c, g.size, wire.MaxText); err != nil || b.isEmpty() {

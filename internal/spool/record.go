@@ -19,7 +19,8 @@ import (
 //	 4  4  bytes of text, at most maxText
 //	 8  8  when it arrived, in microseconds since 1970
 //	16  2  lines in the text
-//	18  1  kind: 0 lines, 1 gap, 2 one line with several inside, see wire.AppendRecord
+//	18  1  kind: 0 lines, 1 gap, 2 one line with several inside, see wire.AppendRecord, 3 the end of the
+//	       segment; and 128 in the first record of a block, before which all was synced
 //	19  1  bytes of the source
 //	20     source · text
 //
@@ -27,6 +28,7 @@ import (
 // itself and nothing else, and the checksum, which covers its place, finds the next one.
 type record struct {
 	kind   byte
+	first  bool // of a block
 	time   int64
 	lines  int
 	source []byte // empty: the spool's own
@@ -38,7 +40,10 @@ const (
 	kindLines = iota
 	kindGap
 	kindJoined
+	kindEnd
 	kinds
+
+	flagFirst = 0x80
 
 	recordHead = 20
 	runBytes   = 64 << 10     // of the lines in a record, unless it is one line
@@ -69,7 +74,7 @@ func (r *record) append(dst []byte) []byte {
 // sizeOf returns the size of the record that b begins with, as its head has it; 0 if no
 // record has such a head.
 func sizeOf(b []byte) int {
-	text, kind := binary.LittleEndian.Uint32(b[4:]), b[18]
+	text, kind := binary.LittleEndian.Uint32(b[4:]), b[18]&^flagFirst
 	if text == 0 || text > maxText || kind >= kinds || b[15] != 0 {
 		return 0
 	}
@@ -106,7 +111,7 @@ func parseRecord(stream *wire.StreamID, offset int64, b []byte) (r record, err e
 	if binary.LittleEndian.Uint32(b) != sum(stream, offset, b) {
 		return record{}, errDamaged
 	}
-	r.kind, r.time = b[18], int64(binary.LittleEndian.Uint64(b[8:]))
+	r.kind, r.first, r.time = b[18]&^flagFirst, b[18]&flagFirst != 0, int64(binary.LittleEndian.Uint64(b[8:]))
 	r.lines = int(binary.LittleEndian.Uint16(b[16:]))
 	r.source = b[recordHead:][:b[19]]
 	r.text = b[r.textAt():]
@@ -128,6 +133,18 @@ func runLength(text []byte) int {
 		text = text[:end]
 	}
 	return lines.ChunkLength(text)
+}
+
+// endSize is the size of the record that ends a segment. It is written when all before it was
+// synced, and is not synced itself: where it is, the rest is no torn end.
+const endSize = recordHead + 1
+
+func endRecord(stream *wire.StreamID, offset int64) []byte {
+	r := record{kind: kindEnd, text: []byte{'\n'}}
+	b := r.append(nil)
+	b[18] |= flagFirst
+	setSums(stream, offset, b)
+	return b
 }
 
 // gap is the text of a record in place of segments that were dropped:

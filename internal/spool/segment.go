@@ -25,6 +25,7 @@ type segment struct {
 	size   int64      // of the file, as far as it was synced
 	lines  int64      // in it; -1: they were not counted
 	sealed bool       // nothing is appended any more
+	synced bool       // all of it was, so what is no record is damaged, and not torn
 	begun  bool       // something of it may have been sent
 	busy   bool       // it is being dropped
 	first  int64      // when its first line arrived, in microseconds since 1970
@@ -91,8 +92,21 @@ func (s *Spool) found(path string, number uint64) error {
 			g.gap, g.lines = &x, 0
 		}
 	}
+	g.cutEnd(f)
 	s.segments = append(s.segments, g)
 	return nil
+}
+
+// cutEnd finds out whether the segment of an earlier process has its end record.
+func (g *segment) cutEnd(f io.ReaderAt) {
+	b := make([]byte, endSize)
+	at := g.size - endSize
+	if n, _ := f.ReadAt(b, max(at, 0)); at < firstByte || n < len(b) {
+		return
+	}
+	if r, err := parseRecord(&g.stream, at, b); err == nil && r.kind == kindEnd {
+		g.size, g.synced = at, true
+	}
 }
 
 // putAside renames a segment of which not even the header can be read. An empty one, or one

@@ -78,6 +78,7 @@ func (r *sender) begin(g *segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.g, r.stream, r.from, r.opened, r.answer = g, g.stream, cursor{}, false, nil
+	r.synced = g.file != nil || g.synced
 	if s.place.stream != g.stream {
 		s.place = place{spool: s.id, stream: g.stream, epoch: 1}
 	}

@@ -176,6 +176,7 @@ func (w *writer) try(block []byte) error {
 			return err
 		}
 	}
+	block[18] |= flagFirst
 	setSums(&g.stream, at, block)
 	if _, err := g.file.WriteAt(block, at); err != nil {
 		return err
@@ -226,6 +227,7 @@ func (w *writer) seal() {
 		w.s.remove(g)
 		return
 	}
+	g.file.WriteAt(endRecord(&g.stream, g.size), g.size) // without it, a damaged end counts as torn
 	w.s.mu.Lock()
 	g.sealed = true
 	w.s.signalLocked()
