@@ -75,7 +75,7 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 
 // startBehindOriginal has a copy of a file that is left as it is begin where it ends: logrotate's
 // "copy" and "renamecopy" make one. Its name shows that, and all of it was acknowledged as text of
-// its original, which was deleted or has not changed for long.
+// its original, which was deleted when the copy was complete, or it has not grown for long.
 func (f *follower) startBehindOriginal(late bool) bool {
 	g := f.original
 	if g == nil || !rotatedFrom(filepath.Base(g.label()), filepath.Base(f.path)) || !late && !g.file.deleted() {
@@ -85,7 +85,10 @@ func (f *follower) startBehindOriginal(late bool) bool {
 	acked := g.place.local.Offset
 	g.mu.Unlock()
 	end, err := f.file.cursorAt(f.file.size(), 0)
-	if err != nil || end.Offset < leastProof || end.Offset > acked || !g.file.holds(end.Point) {
+	if err != nil || end.inside || end.Offset < leastProof || end.Offset > acked || !g.file.holds(end.Point) {
+		return false
+	}
+	if !late && end.Offset != g.file.size() { // a copy of the version that replaced it, in the making
 		return false
 	}
 	f.startAt(end.Point)
