@@ -173,6 +173,7 @@ func (j *sendJob) progress(a *agent) int64 {
 	counts := a.tailer.Counts()
 	r := sendResult{SentLines: counts["lines"], SentBytes: counts["bytes"], Damaged: slices.Clone(j.damaged)}
 	var work, done float64 // in bytes of files
+	unpacked := int64(0)
 	for i := range j.files {
 		f := &j.files[i]
 		work += float64(f.size)
@@ -182,6 +183,7 @@ func (j *sendJob) progress(a *agent) int64 {
 			done += float64(f.size)
 			continue
 		}
+		unpacked += st.Unpacked
 		part := r.add(f, st, ok)
 		done += part * float64(f.size)
 		if st.Twin != "" && part == 1 {
@@ -193,7 +195,7 @@ func (j *sendJob) progress(a *agent) int64 {
 		done /= work
 	}
 	j.line.show(time.Now(), r.Bytes, r.SentLines, done)
-	return r.Bytes + int64(r.SentBytes)
+	return r.Bytes + int64(r.SentBytes) + unpacked
 }
 
 // refuse notes a file that is not sent because of what it is: one that was named is

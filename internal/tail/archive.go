@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"fanin/internal/tail/decode"
 	"fanin/internal/unpack"
@@ -21,6 +22,8 @@ type archive struct {
 	file   *descriptor
 	format unpack.Format
 
+	work atomic.Int64 // bytes of text that were unpacked, for whatever purpose
+
 	mu     sync.Mutex
 	head   []byte // the first bytes of the text
 	known  bool   // all of it was read once
@@ -29,9 +32,10 @@ type archive struct {
 	damage error // why nothing behind size can be read
 	whole  fileVersion
 
-	reader *unpack.Reader // nil: none is open
-	at     int64          // how much of the text it has read
-	ring   []byte         // the last bytes before at
+	reading sync.Mutex     // guards what follows; it is held for long
+	reader  *unpack.Reader // nil: none is open
+	at      int64          // how much of the text it has read
+	ring    []byte         // the last bytes before at
 }
 
 // fileVersion tells whether a compressed file was changed since it was first read.
@@ -101,6 +105,7 @@ func (a *archive) scan(ctx context.Context, decoder decode.Decoder) error {
 	for err == nil && ctx.Err() == nil {
 		var n int
 		n, err = io.ReadFull(r, block)
+		a.work.Add(int64(n))
 		line := max(0, decoder.LineStart(block[:n], all.size))
 		all.add(block[:line])
 		if line > 0 {
@@ -201,12 +206,15 @@ func (i textInfo) Size() int64 { return i.size }
 // ReadAt reads the text.
 func (a *archive) ReadAt(b []byte, offset int64) (int, error) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if end := offset + int64(len(b)); end <= int64(len(a.head)) || !a.known {
-		n := copy(b, a.head[min(offset, int64(len(a.head))):])
+	head, known, size := a.head, a.known, a.size
+	a.mu.Unlock()
+	if end := offset + int64(len(b)); end <= int64(len(head)) || !known {
+		n := copy(b, head[min(offset, int64(len(head))):])
 		return n, shortRead(n, len(b))
 	}
-	want := int(max(0, min(int64(len(b)), a.size-offset)))
+	want := int(max(0, min(int64(len(b)), size-offset)))
+	a.reading.Lock()
+	defer a.reading.Unlock()
 	if err := a.seek(offset, want); err != nil {
 		return 0, err
 	}
@@ -245,6 +253,7 @@ func (a *archive) seek(offset int64, n int) error {
 	for a.at < offset+int64(n) {
 		from := a.at % int64(len(a.ring))
 		got, err := a.reader.Read(a.ring[from:min(int64(len(a.ring)), from+offset+int64(n)-a.at)])
+		a.work.Add(int64(got))
 		if a.at += int64(got); got == 0 && err != nil { // it had this text before
 			a.closeReader()
 			if damage := new(unpack.Damage); err == io.EOF || errors.As(err, &damage) {
@@ -265,8 +274,8 @@ func (a *archive) closeReader() {
 
 // release frees the memory.
 func (a *archive) release() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.reading.Lock()
+	defer a.reading.Unlock()
 	a.closeReader()
 	a.ring = nil
 }

@@ -207,6 +207,9 @@ func TestArchiveReadAt(t *testing.T) {
 	if err := f.f.archive.scan(t.Context(), f.decoded(true)); err != nil || f.size() != int64(len(text)) {
 		t.Fatalf("%d bytes, %v", f.size(), err)
 	}
+	if work := f.f.archive.work.Load(); work != int64(len(text)) {
+		t.Errorf("%d bytes were unpacked, of %d", work, len(text))
+	}
 	pick := rand.New(random)
 	at := 0
 	for range 2000 {

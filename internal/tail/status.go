@@ -25,6 +25,8 @@ type FileStatus struct {
 	Damage string `json:"damage,omitempty"`       // of an archive: why nothing behind Size can be read
 	Twin   string `json:"same_text_as,omitempty"` // the archive with the same text, which is sent instead
 
+	Unpacked int64 `json:"-"` // bytes of an archive's text that were unpacked, perhaps more than once
+
 	Waiting time.Duration `json:"-"` // for how long its oldest line has waited to be acknowledged; 0: none waits
 	Stalled time.Duration `json:"-"` // for how long lines have waited and none was acknowledged
 	Reason  string        `json:"-"` // what it waits for, where that is known
@@ -76,8 +78,11 @@ func (f *follower) status() FileStatus {
 	st := FileStatus{Path: f.path, Stream: f.place.stream.String(), Source: f.source, Size: size,
 		Acked: f.place.local.Offset, Agreed: f.place.agreed, Holes: f.report.holes,
 		Trouble: f.report.trouble, Warning: f.report.warning, Twin: f.unpacking.twin}
-	if a := f.file.f.archive; a != nil && a.damaged() != nil {
-		st.Damage = a.damaged().Error()
+	if a := f.file.f.archive; a != nil {
+		st.Unpacked = a.work.Load()
+		if err := a.damaged(); err != nil {
+			st.Damage = err.Error()
+		}
 	}
 	f.report.lag.saw(size, st.Acked, now)
 	f.waitingLocked(&st, now)
