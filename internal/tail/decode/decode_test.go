@@ -110,6 +110,32 @@ func TestPlainEnd(t *testing.T) {
 	}
 }
 
+// TestPlainMark: a byte order mark at the beginning of a source is no text, and one that is
+// alone there, or elsewhere, is.
+func TestPlainMark(t *testing.T) {
+	for raw, want := range map[string]string{
+		bom + "a\n" + bom + "b\n": "a\n" + bom + "b\n", bom + "\n": "\n", bom + "a": "a\n", bom: bom + "\n",
+		bom + strings.Repeat("x", 400) + "\n": strings.Repeat("x", 400) + "\n",
+	} {
+		for _, each := range []bool{false, true} {
+			var got strings.Builder
+			for at, inside := 0, false; at < len(raw); {
+				b := make([]byte, 1<<10)
+				window := Plain{}.Window(b)
+				out := Plain{}.Decode(Input{Block: b, Raw: window[:copy(window, raw[at:])], Offset: int64(at), Inside: inside, End: true, MaxLine: 300, Each: each})
+				if n := len(out.Each); n > 0 && (out.Each[n-1] != Line{Text: len(out.Text), Raw: out.Raw}) || each && !out.Inside && !inside && n == 0 {
+					t.Errorf("%q: %v", raw, out.Each)
+				}
+				got.Write(out.Text)
+				at, inside = at+out.Raw, out.Inside
+			}
+			if text := strings.ReplaceAll(got.String(), wire.SplitMark+"\n"+wire.SplitGoesOn, ""); text != want {
+				t.Errorf("%q: %q, want %q", raw, text, want)
+			}
+		}
+	}
+}
+
 // TestPlainAllocates nothing for a line: text is where it was read.
 func TestPlainAllocates(t *testing.T) {
 	b := make([]byte, 64<<10)

@@ -134,6 +134,28 @@ func TestUTF16Damage(t *testing.T) {
 	}
 }
 
+// TestUTF16LineStart: a newline is a whole unit, at whatever place the bytes begin; bytes
+// that only look like one are none.
+func TestUTF16LineStart(t *testing.T) {
+	for _, u := range []UTF16{{}, {BigEndian: true}} {
+		for text, want := range map[string]int{"": -1, "a": -1, "\u0a0a\u0a00\u010a": -1, "\n": 2, "a\nb": 4, "\n\u0a0a\u000a\u0a00": 6} {
+			raw := inUTF16(u, text)
+			for _, half := range []bool{false, true} {
+				given, offset, place := raw, int64(4), want
+				if half && len(raw) > 0 {
+					given, offset, place = append([]byte{'\n'}, raw...), 3, want
+					if want >= 0 {
+						place++
+					}
+				}
+				if got := u.LineStart(given, offset); got != place {
+					t.Errorf("%v, %q at %d: %d, want %d", u, text, offset, got, place)
+				}
+			}
+		}
+	}
+}
+
 func FuzzUTF16(f *testing.F) {
 	f.Add(inUTF16(UTF16{}, "\ufeff"+scripts+"\na\n\nb"), uint16(300), false, true)
 	f.Add(inUTF16(UTF16{BigEndian: true}, strings.Repeat("語", 500)+"\nx"), uint16(260), true, false)
