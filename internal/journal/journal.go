@@ -119,7 +119,7 @@ func (j *Journal) Run(ctx context.Context) error {
 		if progressed {
 			failed.Reset()
 		}
-		if j.again(ctx, err) {
+		if j.again(ctx, err) || progressed && errors.Is(err, errBehind) {
 			continue
 		}
 		pause := failed.Next()

@@ -11,10 +11,14 @@ import (
 
 // sendAll sends what a reader adds to its buffer, until an error ends it.
 func (j *Journal) sendAll(ctx context.Context, r *reader) (progressed bool, err error) {
+	checked := false // since there was an entry
 	for {
 		patience := j.Quiet
-		if !r.anchored.Load() {
+		switch {
+		case !r.anchored.Load():
 			patience = j.AnswerWithin
+		case !checked:
+			patience = min(soon, j.Quiet)
 		}
 		w, err := r.out.take(ctx, patience)
 		switch {
@@ -22,9 +26,11 @@ func (j *Journal) sendAll(ctx context.Context, r *reader) (progressed bool, err 
 			return progressed, errNoAnchor
 		case errors.Is(err, errSilent):
 			err = j.checkSilence(ctx, r.out)
+			checked = true
 		case err == nil:
 			j.setWaits(w.begun)
 			err = j.send(ctx, w)
+			checked = false
 			progressed = progressed || err == nil
 		}
 		if err != nil {
@@ -32,6 +38,14 @@ func (j *Journal) sendAll(ctx context.Context, r *reader) (progressed bool, err 
 		}
 	}
 }
+
+// soon is how long after an entry it is first checked whether journalctl has printed all there is:
+// it may have looked at a file before the last entry in it was complete, and then waits for the next.
+const soon = 5 * time.Second
+
+// errBehind: journalctl does not print what is there. If it was printing just before, a new run
+// does, and that is no fault.
+var errBehind = errors.New("journalctl printed nothing, although there are new entries: it hangs")
 
 // checkSilence returns nil if there is nothing that the run of journalctl should have printed.
 func (j *Journal) checkSilence(ctx context.Context, out *buffer) error {
@@ -47,14 +61,14 @@ func (j *Journal) checkSilence(ctx context.Context, out *buffer) error {
 	case newest.number <= j.done[newest.id].number:
 		return nil
 	}
-	for end := time.Now().Add(j.AnswerWithin); out.heard.Load() == heard; {
+	for end := time.Now().Add(min(j.AnswerWithin, 2*time.Second)); out.heard.Load() == heard; {
 		if time.Now().After(end) {
-			return fmt.Errorf("%w, although there are new entries: it hangs", errSilent)
+			return errBehind
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(j.AnswerWithin / 10):
+		case <-time.After(min(j.AnswerWithin/10, 100*time.Millisecond)):
 		}
 	}
 	return nil
