@@ -187,7 +187,7 @@ func (p *peers) agent(t *testing.T, i int, name string) {
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(moment))
 		text := []byte("agent " + fmt.Sprint(i) + "\n")
-		b := wire.Batch{Stream: wire.StreamID{1, byte(i)}, Epoch: 1, Source: name, Identity: []byte(name), Time: time.Now().UnixMicro(),
+		b := wire.Batch{Stream: wire.StreamID{1, byte(i)}, Epoch: 1, Source: name, Control: wire.Control{Identity: []byte(name)}, Time: time.Now().UnixMicro(),
 			End: int64(len(text)), After: wire.TailHash(text), Text: text}
 		open, end := b, b
 		open.Op, open.End, open.Text, open.After = wire.OpOpen, 0, nil, 0

@@ -59,7 +59,7 @@ func TestSkipNotices(t *testing.T) {
 	for i, reason := range []string{wire.SkipContinued, "a hole"} {
 		at := int64(100 * i)
 		err := s.Append(context.Background(), wire.Batch{Op: wire.OpSkip, Stream: streamID(1), Epoch: 1, Agent: "a", Input: "agent",
-			Offset: at, End: at + 100, Before: wire.Hash(at), After: wire.Hash(at + 100), Reason: reason})
+			Offset: at, End: at + 100, Before: wire.Hash(at), After: wire.Hash(at + 100), Control: wire.Control{Reason: reason}})
 		if err != nil {
 			t.Fatal(err)
 		}

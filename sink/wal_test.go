@@ -273,7 +273,7 @@ func TestManyOpens(t *testing.T) {
 				name := strings.Repeat("n", wire.MaxName)
 				ready.Done()
 				err := s.Append(context.Background(), wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{byte(i), byte(i >> 8), 1},
-					Epoch: 1, Agent: name, Host: name, Source: name, Identity: make([]byte, wire.MaxIdentity)})
+					Epoch: 1, Agent: name, Host: name, Source: name, Control: wire.Control{Identity: make([]byte, wire.MaxIdentity)}})
 				if err != nil {
 					t.Error(err)
 				}

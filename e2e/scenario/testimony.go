@@ -25,7 +25,7 @@ type testimony struct {
 // run sends batch after batch until stop is closed, each until its outcome is
 // known.
 func (t *testimony) run(ctx context.Context, to wire.Appender, stop <-chan struct{}) error {
-	if err := t.settle(ctx, to, wire.Batch{Op: wire.OpOpen, Identity: t.id[:]}); err != nil {
+	if err := t.settle(ctx, to, wire.Batch{Op: wire.OpOpen, Control: wire.Control{Identity: t.id[:]}}); err != nil {
 		return err
 	}
 	var text []byte

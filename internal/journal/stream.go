@@ -57,7 +57,8 @@ func streamID(id sequenceID) wire.StreamID {
 
 func newStream(j *Journal, id sequenceID) *stream {
 	return &stream{j: j, id: id, seq: sequence.New(j.Out, wire.Batch{
-		Kind: wire.StreamAgent, Stream: streamID(id), Source: "journal", Identity: identityOf(id)})}
+		Kind: wire.StreamAgent, Stream: streamID(id), Source: "journal",
+		Control: wire.Control{Identity: identityOf(id)}})}
 }
 
 // latest is the last entry that the log has completely.

@@ -69,7 +69,8 @@ func (r *sender) holds(p wire.Point) bool {
 // open opens the stream at a place.
 func (r *sender) open(ctx context.Context, at place) error {
 	return r.out.Append(ctx, wire.Batch{Op: wire.OpOpen, Stream: r.stream, Epoch: at.epoch, Offset: at.Offset,
-		End: at.Offset, Before: at.Tail, After: at.Tail, Source: r.s.Source, Identity: r.g.identity()})
+		End: at.Offset, Before: at.Tail, After: at.Tail, Source: r.s.Source,
+		Control: wire.Control{Identity: r.g.identity()}})
 }
 
 // agree resumes at a place that the collector confirmed. What the saved place has beyond it
@@ -77,7 +78,8 @@ func (r *sender) open(ctx context.Context, at place) error {
 func (r *sender) agree(ctx context.Context, at, local place, id logID) error {
 	if local.log != id && local.epoch == at.epoch && local.Offset > at.Offset {
 		err := r.out.Append(ctx, wire.Batch{Op: wire.OpSkip, Stream: r.stream, Epoch: at.epoch, Offset: at.Offset,
-			End: local.Offset, Before: at.Tail, After: local.Tail, Reason: "kept in an earlier life of the log"})
+			End: local.Offset, Before: at.Tail, After: local.Tail,
+			Control: wire.Control{Reason: "kept in an earlier life of the log"}})
 		if err != nil {
 			return err
 		}

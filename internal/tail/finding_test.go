@@ -74,7 +74,7 @@ func TestFollowAtMost(t *testing.T) {
 	r.append(second+".log", "2\n").expectSet("2 " + first + " " + second)
 	os.Remove(r.path(first + ".log"))
 	r.expectSet("2 a b c").await(func() bool { return r.tailer.Counts()["waiting_files"] == 0 && r.ended() == 1 })
-	r.halt() // when the deleted one is done: its inode may be another file's now
+	r.halt()                                                                                                              // when the deleted one is done: its inode may be another file's now
 	r.append(first+".log", "5\n").append(second+".log", "6\n").append(third+".log", "7\n").run().expectSet("2 a b c 6 7") // those that were begun
 }
 

@@ -164,7 +164,7 @@ func (f *follower) open(ctx context.Context, p plan) error {
 	f.file.begins.Store(nil)
 	f.noteBeginning()
 	b := wire.Batch{Op: wire.OpOpen, Stream: f.place.stream, Epoch: p.epoch, Offset: p.base.Offset, End: p.base.Offset,
-		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Identity: f.identity()}
+		Before: p.base.Tail, After: p.base.Tail, Source: f.source, Control: wire.Control{Identity: f.identity()}}
 	err := f.t.Out.Append(ctx, b)
 	if err != nil || p.skip == nil || p.skip.Offset == p.base.Offset {
 		return err
@@ -172,7 +172,7 @@ func (f *follower) open(ctx context.Context, p plan) error {
 	f.t.counts.skipped.Add(uint64(p.skip.Offset - p.base.Offset))
 	return f.t.Out.Append(ctx, wire.Batch{Op: wire.OpSkip, Stream: f.place.stream, Epoch: p.epoch,
 		Offset: p.base.Offset, End: p.skip.Offset, Before: p.base.Tail, After: p.skip.Tail,
-		Reason: "kept in an earlier life of the log"})
+		Control: wire.Control{Reason: "kept in an earlier life of the log"}})
 }
 
 // noteBeginning notes how the file begins when its stream is opened. A file of which nothing was

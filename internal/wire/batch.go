@@ -49,12 +49,10 @@ type Batch struct {
 	FirstLine     int64 // lossy only: number of the stream's lines before this batch
 	Time          int64 // when the lines were read, in microseconds since 1970 (UTC)
 
-	Input    string // that received it: "tcp", "udp", ...; set by the input, never sent
-	Agent    string // the sender, which owns the stream: from the session
-	Host     string // of lines whose mark names none: from the session, or the peer's address
-	Source   string // likewise: from the open, or the input's configuration; "" of a stream's data: that of the open
-	Identity []byte // OpOpen: how the agent recognises the source; opaque to the collector
-	Reason   string // OpSkip
+	Input  string // that received it: "tcp", "udp", ...; set by the input, never sent
+	Agent  string // the sender, which owns the stream: from the session
+	Host   string // of lines whose mark names none: from the session, or the peer's address
+	Source string // likewise: from the open, or the input's configuration; "" of a stream's data: that of the open
 
 	Cuts  []Cut  // places inside Text where the batch may be divided; ascending, none at the end
 	Marks []Mark // where the labels change inside Text; ascending, the first may be at 0, none at the end
@@ -62,7 +60,14 @@ type Batch struct {
 
 	Joined bool // lines of Text may be records of several lines: see AppendRecord
 
+	Control
 	Local
+}
+
+// Control is what batches without text have.
+type Control struct {
+	Identity []byte // OpOpen: how the agent recognises the source; opaque to the collector
+	Reason   string // OpSkip
 }
 
 // Local is the part of a batch that inputs of the collector set and that is never sent.

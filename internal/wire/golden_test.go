@@ -62,8 +62,8 @@ func examples() []example {
 	joined.Joined, joined.Text = true, []byte("a record\xc0\x8aof two\n")
 	packed := plain
 	packed.Text = []byte("packed as it is\n")
-	open := Batch{Op: OpOpen, Stream: id(0x10), Epoch: 3, Offset: 128, End: 128, Before: 9, After: 9, Source: "nginx", Identity: []byte("head and tail")}
-	skip := Batch{Op: OpSkip, Stream: id(0x10), Epoch: 3, Offset: 128, End: 1 << 33, Before: 9, After: 10, Reason: "source gone"}
+	open := Batch{Op: OpOpen, Stream: id(0x10), Epoch: 3, Offset: 128, End: 128, Before: 9, After: 9, Source: "nginx", Control: Control{Identity: []byte("head and tail")}}
+	skip := Batch{Op: OpSkip, Stream: id(0x10), Epoch: 3, Offset: 128, End: 1 << 33, Before: 9, After: 10, Control: Control{Reason: "source gone"}}
 	end := Batch{Op: OpEnd, Stream: id(0x10), Epoch: 3, Offset: 1 << 33, End: 1 << 33, Before: 10, After: 10}
 	lossy := Batch{Kind: StreamLossy, Agent: "web-1", Host: "web01", Source: "nginx", Stream: id(0x10), Epoch: 1, Offset: 300, End: 315, FirstLine: 20, Time: 1795366800123456, Text: []byte("a line\nanother\n")}
 	answer := func(name, fields string, a Answer) example {

@@ -44,9 +44,9 @@ func (p *prefix) change(m *wire.Labels) {
 	} else {
 		p.now.shown.set(m.Time.UnixMicro())
 	}
-	same := m.Attributes == p.now.attributes
+	same := m.Attributes == p.now.attributes && p.at >= 0
 	p.now.attributes = m.Attributes
-	if p.at < 0 || !same || host != p.now.host || source != p.now.source || own != (p.now.shown.micros != p.read.micros) {
+	if !same || host != p.now.host || source != p.now.source || own != (p.now.shown.micros != p.read.micros) {
 		p.now.host, p.now.source = host, source
 		p.write()
 		return

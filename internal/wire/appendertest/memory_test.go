@@ -43,7 +43,7 @@ func TestMemoryThatFails(t *testing.T) {
 }
 
 func open(id wire.StreamID, source string) wire.Batch {
-	return wire.Batch{Op: wire.OpOpen, Stream: id, Agent: "web-1", Source: source, Identity: []byte("inode 7")}
+	return wire.Batch{Op: wire.OpOpen, Stream: id, Agent: "web-1", Source: source, Control: wire.Control{Identity: []byte("inode 7")}}
 }
 
 func data(id wire.StreamID, offset, end int64, text string) wire.Batch {

@@ -57,7 +57,7 @@ func (s *source) took(b wire.Batch) {
 func (s *source) op(op wire.Op) wire.Batch {
 	at, tail := int64(len(s.raw)), wire.TailHash(s.raw)
 	return wire.Batch{Op: op, Stream: s.id, Epoch: s.epoch, Offset: at, End: at, Before: tail, After: tail,
-		Input: "test", Agent: "agent", Host: "host", Source: "source", Identity: []byte("identity")}
+		Input: "test", Agent: "agent", Host: "host", Source: "source", Control: wire.Control{Identity: []byte("identity")}}
 }
 
 // opened opens the stream.
