@@ -113,19 +113,16 @@ func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 	n := w.s.counts.of(b.Input)
 	w.layout.BeginBatch(b, st.origin.Value().host, sourceOf(b.Source, st.source))
 	r := record{stream: st.id, epoch: b.Epoch, time: b.Time, offset: b.Offset, key: b.Kind == wire.StreamKey}
-	at := 0
+	at, attributes := 0, attributeCounter{marks: b.Marks}
 	for i := 0; i <= len(b.Cuts); i++ {
 		next := wire.Cut{Text: len(b.Text), End: b.End, After: b.After}
 		if i < len(b.Cuts) {
 			next = b.Cuts[i]
 		}
 		piece := b.Text[at:next.Text]
-		if lines := lines.Count(piece); lines > wire.MaxCutLines || len(piece) > wire.MaxCutText && lines > 1 ||
-			len(piece) > maxPiece {
+		if refused := checkPiece(piece, attributes.count(at, piece)); refused != nil {
 			n.Rejected(counters.TooLarge, countLines(b.Text[at:]))
-			return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes without a cut; at most %d lines in "+
-				"%d bytes, or one line of %d",
-				lines, len(piece), wire.MaxCutLines, wire.MaxCutText, maxPiece)}, nil
+			return refused, nil
 		}
 		r.end, r.after = next.End, next.After
 		r.whole = r.key && r.after == b.Key.Content
@@ -144,6 +141,43 @@ func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 
 // maxPiece is the longest single line: a split line carries its marks.
 const maxPiece = wire.MaxLine + 256
+
+// checkPiece returns why a piece is larger than a frame may be, nil if it is not. attributes is
+// how many bytes those of its lines have.
+func checkPiece(piece []byte, attributes int) error {
+	n := lines.Count(piece)
+	if n <= wire.MaxCutLines && (len(piece)+attributes <= wire.MaxCutText || n == 1) && len(piece) <= maxPiece {
+		return nil
+	}
+	return &wire.Refused{Reason: fmt.Sprintf("%d lines of %d bytes and %d of attributes without a cut; at most %d "+
+		"lines in %d bytes, or one line of %d", n, len(piece), attributes, wire.MaxCutLines, wire.MaxCutText, maxPiece)}
+}
+
+// attributeCounter counts the attributes of lines as the file has them: once a line, and not once
+// a mark.
+type attributeCounter struct {
+	marks []wire.Mark // those ahead
+	now   int         // bytes that each line has
+}
+
+// count returns how many bytes of attributes the lines of piece have, which is the next one and
+// begins at byte at of the batch's text.
+func (c *attributeCounter) count(at int, piece []byte) (n int) {
+	for len(piece) > 0 {
+		for len(c.marks) > 0 && c.marks[0].Text <= at {
+			c.now, c.marks = len(c.marks[0].Labels.Attributes), c.marks[1:]
+		}
+		run := len(piece)
+		if len(c.marks) > 0 {
+			run = min(run, c.marks[0].Text-at)
+		}
+		if c.now > 0 {
+			n += c.now * lines.Count(piece[:run])
+		}
+		at, piece = at+run, piece[run:]
+	}
+	return n
+}
 
 // acceptAnonymous lays anonymous lines out, in slices small enough that neither content
 // nor labels can make a frame larger than the write-ahead log.

@@ -49,7 +49,8 @@ func (b *Builder) Add(source string, text []byte, end wire.Point) {
 // AddAs is Add for lines that may have a time of their own.
 func (b *Builder) AddAs(labels wire.Labels, text []byte, end wire.Point) {
 	n := lines.Count(text)
-	if !b.Empty() && (b.chunk.bytes+len(text) > wire.MaxCutText || b.chunk.lines+n > wire.MaxCutLines) {
+	size := len(text) + n*len(labels.Attributes) // the log has them with each line
+	if !b.Empty() && (b.chunk.bytes+size > wire.MaxCutText || b.chunk.lines+n > wire.MaxCutLines) {
 		b.Cuts = append(b.Cuts, wire.Cut{Text: len(b.Text), End: b.End.Offset, After: b.End.Tail})
 		b.chunk = chunk{}
 	}
@@ -59,7 +60,7 @@ func (b *Builder) AddAs(labels wire.Labels, text []byte, end wire.Point) {
 	}
 	b.Text = append(b.Text, text...)
 	b.Lines += n
-	b.chunk.bytes += len(text)
+	b.chunk.bytes += size
 	b.chunk.lines += n
 	b.End = end
 }

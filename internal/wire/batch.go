@@ -21,7 +21,7 @@ const SkipContinued = "continued in the next file"
 const (
 	MaxText     = 4 << 20   // bytes of text in a batch, with what its marks take
 	MaxLine     = 1 << 20   // bytes of a line, its newline included; longer ones are split, see SplitMark
-	MaxCutText  = 256 << 10 // bytes of text between two cuts, unless it is one line
+	MaxCutText  = 256 << 10 // bytes between two cuts, of lines and their attributes, unless it is one line
 	MaxCutLines = 4 << 10   // lines between two cuts: all may be empty, and the log adds a prefix to each
 	MaxName     = 255       // bytes of an agent id, a host, a source, a reason
 	MaxIdentity = 512       // bytes of a source's identity
