@@ -86,6 +86,15 @@ func (b *bench) goals() (list []goal) {
 		add(s+", taken while 4 groups read: times without", to("ingest, 4 groups", s, "ingest, 0 groups"), 0.8, true)
 	}
 	add("one stalled worker of 8: times without it", to("8, one stalled", "fanin-none", "7 workers"), 0.95, true)
+	foreignGoals(add, of, ratio)
+	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
+	add("20 GiB: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 200, false)
+	return list
+}
+
+// foreignGoals are those of other programs' protocols, and of an agent's sources.
+func foreignGoals(add func(what string, value, bound float64, atLeast bool),
+	of func(workload, subject string, figure func(*sample) float64) float64, ratio func(workload, subject, other string) float64) {
 	add("core NATS, answered after the commit: M lines/s", of("nats", "core", (*sample).speed), 1, true)
 	add("JetStream, 3 replicas: M lines/s", of("nats", "JetStream, 3 replicas", (*sample).speed), 0.5, true)
 	add("Redis stream to file: M lines/s", of(redisIn, "fanin-none", (*sample).speed), 0.5, true)
@@ -93,9 +102,8 @@ func (b *bench) goals() (list []goal) {
 	add("file to Redis stream, appendfsync always: times redis-benchmark", ratio(redisAlways, "fanin-none", "redis-benchmark"), 0.8, true)
 	add("one libzmq PUSH to file: M messages/s", of("zmq in", "fanin-none", (*sample).speed), 1.8, true)
 	add("PUB to 10 libzmq subscribers: M messages/s in all", of("zmq pub", "fanin-none", (*sample).speed), 1, true)
-	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
-	add("20 GiB: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 200, false)
-	return list
+	add("a pipe into fanin-agent -: times send", ratio(sourcePipe, "pipe", "send"), 0.6, true)
+	add("CRI, agent chain: M lines/s", of(sourceCRI, "cri", (*sample).speed), 2, true)
 }
 
 func (b *bench) goalTable(out *strings.Builder) {

@@ -23,9 +23,17 @@ type process struct {
 
 // start starts a program in a directory, with room for many connections.
 func start(dir string, env []string, args ...string) (*process, error) {
+	return startFrom(nil, dir, env, args...)
+}
+
+// startFrom is start with an input, if there is one.
+func startFrom(in *os.File, dir string, env []string, args ...string) (*process, error) {
 	p := &process{exited: make(chan struct{})}
 	p.cmd = exec.Command("sh", append([]string{"-c", `ulimit -n 65536 2>/dev/null; exec "$@"`, "sh"}, args...)...)
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stderr = dir, append(os.Environ(), env...), &p.stderr
+	if in != nil {
+		p.cmd.Stdin = in
+	}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
