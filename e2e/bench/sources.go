@@ -40,7 +40,7 @@ func (b *bench) sourcesWorkloads() (list []workload) {
 		fmt.Fprintf(os.Stderr, "the journal is left out: %v\n", err)
 		return list
 	}
-	add(sourceJournal, b.fromJournal, "journalctl", "fanin-none")
+	add(sourceJournal, b.fromJournal, "journalctl", "journal")
 	return list
 }
 
