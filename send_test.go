@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -82,9 +83,9 @@ func (x *sendTrial) round(round int) {
 				x.Fatal(err)
 			}
 		}
-		after := time.Duration(rand.IntN(300)) * time.Millisecond
+		after := int64(rand.IntN(sendFiles * sendLines * 20)) // of about 25 bytes a line
 		if tries > 3 {
-			after = time.Minute
+			after = math.MaxInt64
 		}
 		if x.send(after, append(x.args, "--state", state, dir)) {
 			break
@@ -113,18 +114,39 @@ func (x *sendTrial) write(path string, text []byte, packer string) {
 	}
 }
 
-// send runs send, which is killed after some time, and reports whether it ended before.
-func (x *sendTrial) send(after time.Duration, args []string) (ended bool) {
+// size is that of the log.
+func (x *sendTrial) size() int64 {
+	fi, err := os.Stat(x.log)
+	if err != nil {
+		x.Fatal(err)
+	}
+	return fi.Size()
+}
+
+// send runs send, which is killed when the log has grown by so many bytes, and reports whether it
+// ended before.
+func (x *sendTrial) send(after int64, args []string) (ended bool) {
 	c := exec.Command(filepath.Join(programDir(x.T), "fanin-agent"), args...)
 	var out bytes.Buffer
 	c.Stderr = &out
 	if err := c.Start(); err != nil {
 		x.Fatal(err)
 	}
-	kill := time.AfterFunc(after, func() { c.Process.Kill() })
-	err := c.Wait()
+	begun, exited := x.size(), make(chan error, 1)
+	go func() { exited <- c.Wait() }() // ends with the process
+	var err error
+	for running := true; running; {
+		select {
+		case err = <-exited:
+			running = false
+		case <-time.After(time.Millisecond):
+			if x.size()-begun >= after {
+				c.Process.Kill()
+			}
+		}
+	}
 	x.sends++
-	if kill.Stop(); err == nil {
+	if err == nil {
 		return true
 	}
 	if c.ProcessState.ExitCode() != -1 {

@@ -293,7 +293,7 @@ func TestSourceOf(t *testing.T) {
 		"logs.web":           "logs.web",
 		wire.SourceNotice:    "nats/fanin",
 		"logs.file:///x":     "logs.file_///x",
-		"logs.\xff\x1b[2J\"": "logs.___2J_",
+		"logs.\xff\x1b[2J\"": "logs.__[2J_",
 		"logs." + strings.Repeat("x", 2*wire.MaxName): "logs." + strings.Repeat("x", wire.MaxName-5),
 	} {
 		got := sourceOf(subject)

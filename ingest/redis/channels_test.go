@@ -121,7 +121,7 @@ func TestChannels(t *testing.T) {
 		s.Do("PUBLISH", m[0], m[1])
 	}
 	want := []string{"app: plain", "app: with its end", "app: two", "app: lines", "app: blank", "app: ", "app: between",
-		"logs.a: matches twice", "logs.b: matches once", "logs.__31m: odd name", "redis/fanin: the log's own name", "app: bin\x00ary\xff\x01"}
+		"logs.a: matches twice", "logs.b: matches once", "logs._[31m: odd name", "redis/fanin: the log's own name", "app: bin\x00ary\xff\x01"}
 	got := x.lines(t, len(want)+3)
 	for i, line := range want {
 		if i >= len(got) || got[i] != line {

@@ -63,7 +63,10 @@ func TestReloadSettings(t *testing.T) {
 	r.change = func(t *Tailer) { t.Tables = table("{name}") }
 	r.run().expectSet("a:1 b:2")
 	r.tailer.Reload(table("x-{name}"))
-	r.await(func() bool { return r.tailer.Status()[1].Source == "x-b" })
+	r.await(func() bool {
+		st := r.tailer.Status()
+		return st[0].Source == "x-a" && st[1].Source == "x-b"
+	})
 	r.append("a.log", "3\n").append("b.log", "4\n").expectSet("a:1 b:2 x-a:3 x-b:4")
 	opens := 0
 	r.collector.refuse(func(b wire.Batch) error {
