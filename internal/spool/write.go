@@ -101,8 +101,11 @@ func (w *writer) store(block []byte, lines int64) bool {
 			return true
 		}
 		w.failed(err)
-		if disk.IsFull(err) && w.s.WhenFull == DropOldest && w.drop() {
-			continue
+		if disk.IsFull(err) {
+			if w.s.WhenFull == DropOldest && w.drop() {
+				continue
+			}
+			w.release()
 		}
 		if !w.pause(backoff.Next()) {
 			return false
@@ -214,6 +217,18 @@ func (w *writer) create() error {
 		w.live = &segment{path: path, file: f,
 			header: header{stream: wire.NewStreamID(), spool: s.id, number: s.last, agent: s.Agent}}
 		return f.HaveMode(0o600)
+	}
+}
+
+// release seals the live segment while the disk is full and it is the only one: when all of it is
+// acknowledged, it can be removed then, which may be what makes room. Of the block that could not
+// be written nothing may stay in it: the block goes into the next segment.
+func (w *writer) release() {
+	w.s.mu.Lock()
+	only := len(w.s.segments) == 1 && w.s.segments[0] == w.live
+	w.s.mu.Unlock()
+	if g := w.live; only && g.file.Truncate(g.size) == nil && g.file.Sync() == nil {
+		w.seal()
 	}
 }
 
