@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
@@ -130,6 +131,13 @@ func (b *buffer) take(ctx context.Context, patience time.Duration) (*window, err
 	heard := b.heard.Load()
 	for {
 		b.mu.Lock()
+		if pause := b.gatherLocked(); pause > 0 {
+			b.mu.Unlock()
+			if err := retry.Pause(ctx, pause); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if len(b.filling.records) > 0 {
 			b.sending.reset()
 			b.filling, b.sending = b.sending, b.filling
@@ -156,4 +164,15 @@ func (b *buffer) take(ctx context.Context, patience time.Duration) (*window, err
 			return nil, errSilent
 		}
 	}
+}
+
+// gather is how long entries wait for others: each commit costs as much as many entries do.
+const gather = 5 * time.Millisecond
+
+// gatherLocked is how long the entries that are there wait for others; not above 0: they do not.
+func (b *buffer) gatherLocked() time.Duration {
+	if w := b.filling; len(w.records) > 0 && !w.full() && b.err == nil {
+		return gather - time.Since(w.begun)
+	}
+	return 0
 }
