@@ -105,39 +105,47 @@ func (f *follower) follow(ctx context.Context) {
 	if !f.waitTurn(ctx) {
 		return
 	}
-	p := pauses{failed: retry.Backoff{Min: f.t.Poll, Max: longestPause},
+	p := &pauses{failed: retry.Backoff{Min: f.t.Poll, Max: longestPause},
 		refused: retry.Backoff{Min: f.t.Refused, Max: longestRefused * f.t.Refused}}
 	for ctx.Err() == nil {
 		f.attempts.progressed = false
 		met := f.t.session.nextWelcome()
 		f.adopt()
-		err := f.attempt(ctx)
-		if f.attempts.progressed {
-			p.failed.Reset()
-			p.refused.Reset()
-		}
-		switch {
-		case ctx.Err() != nil:
+		if f.ends(ctx, f.attempt(ctx), p, met) {
 			return
-		case errors.Is(err, errReleased), errors.Is(err, errDone) && f.keepsStream():
-			f.t.Log.Info("no table names the file any more; its lines are acknowledged, and it is let go",
-				"path", f.path, "offset", f.place.local.Offset)
-			return
-		case errors.Is(err, errDone):
-			f.end(ctx)
-			return
-		case errors.Is(err, errReloaded): // the next attempt adopts the table
-		case isUnfit(err):
-			return // the next look reports it
-		case errors.Is(err, errVanished) && f.vanished():
-			return
-		case errors.Is(err, errTruncated): // resume sees it
-		case errors.Is(err, wire.ErrRefused):
-			f.pauseRefused(ctx, err, p.refused.Next(), met)
-		default:
-			f.pauseFailed(ctx, err, &p.failed)
 		}
 	}
+}
+
+// ends does what the outcome of an attempt calls for, and reports whether nothing more is to be
+// done; if there is, it has paused before the next attempt.
+func (f *follower) ends(ctx context.Context, err error, p *pauses, met <-chan struct{}) bool {
+	if f.attempts.progressed {
+		p.failed.Reset()
+		p.refused.Reset()
+	}
+	switch {
+	case ctx.Err() != nil:
+		return true
+	case errors.Is(err, errReleased), errors.Is(err, errDone) && f.keepsStream():
+		f.t.Log.Info("no table names the file any more; its lines are acknowledged, and it is let go",
+			"path", f.path, "offset", f.place.local.Offset)
+		return true
+	case errors.Is(err, errDone):
+		f.end(ctx)
+		return true
+	case errors.Is(err, errReloaded): // the next attempt adopts the table
+	case isUnfit(err):
+		return true // the next look reports it
+	case errors.Is(err, errVanished) && f.vanished():
+		return true
+	case errors.Is(err, errTruncated): // resume sees it
+	case errors.Is(err, wire.ErrRefused):
+		f.pauseRefused(ctx, err, p.refused.Next(), met)
+	default:
+		f.pauseFailed(ctx, err, &p.failed)
+	}
+	return false
 }
 
 // pauses are those before the next attempt.

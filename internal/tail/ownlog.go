@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,13 +73,12 @@ func isMarked(lock string, w *wire.Welcome) bool {
 		return false
 	}
 	defer f.Close()
-	b := make([]byte, 8<<10)
-	n, _ := f.ReadAt(b, 0)
+	b, _ := io.ReadAll(io.LimitReader(f, 8<<10)) // not on the stack, which each follower's would keep
 	log := ""
 	if w != nil {
 		log = w.Log.String()
 	}
-	return bytes.Contains(b[:n], []byte(wire.LogMark(log)))
+	return bytes.Contains(b, []byte(wire.LogMark(log)))
 }
 
 // isNamed reports whether a welcome names f as a file of the log.

@@ -54,15 +54,28 @@ func (r *reading) due() <-chan time.Time {
 	return time.After(r.wait - r.quiet())
 }
 
-// send sends batch after batch until something prevents it. While one is on its way,
-// the next is read.
+// send sends all lines, and those that come, until something prevents it. What sending needs is
+// gone while it waits for more lines: most files are idle most of the time, and there may be
+// thousands.
 func (f *follower) send(ctx context.Context) error {
-	next, err := f.read(ctx, f.place.local.cursor, true)
-	for err == nil {
-		if next.isEmpty() {
-			next, err = f.awaitMore(ctx, next)
-			continue
+	for {
+		if err := f.sendAll(ctx); err != nil {
+			return err
 		}
+		if err := f.idle(ctx); err != nil {
+			return err
+		}
+		if err := f.file.f.hold(ctx, f.isHidden()); err != nil {
+			return err
+		}
+	}
+}
+
+// sendAll sends batch after batch until there are no more lines. While one is on its way, the
+// next is read.
+func (f *follower) sendAll(ctx context.Context) error {
+	next, err := f.read(ctx, f.place.local.cursor, true)
+	for err == nil && !next.isEmpty() {
 		if err = f.checkFit(next.text); err != nil {
 			break
 		}
@@ -80,19 +93,6 @@ func (f *follower) send(ctx context.Context) error {
 	}
 	f.t.pool.put(next.block)
 	return err
-}
-
-// awaitMore gives the block of an empty batch back, waits until there may be more
-// lines, and reads them.
-func (f *follower) awaitMore(ctx context.Context, empty read) (read, error) {
-	f.t.pool.put(empty.block)
-	if err := f.idle(ctx); err != nil {
-		return read{}, err
-	}
-	if err := f.file.f.hold(ctx, f.isHidden()); err != nil {
-		return read{}, err
-	}
-	return f.read(ctx, f.place.local.cursor, true)
 }
 
 // sendOne sends a batch, reads the next one meanwhile, and gives the block back.
