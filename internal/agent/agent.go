@@ -148,6 +148,7 @@ func (a *agent) follow(ctx context.Context) (err error) {
 			err = cause
 		}
 	}()
+	go daemon.ReturnMemory(ctx) // ends with ctx
 	if a.shipper == nil {
 		return a.tailer.Run(ctx)
 	}
