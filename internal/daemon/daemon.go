@@ -78,6 +78,10 @@ func PrintError(w io.Writer, err error) {
 	}
 }
 
+// together is for how long signals count as one: timeout(1) sends each twice, to the process and
+// to its group.
+const together = 500 * time.Millisecond
+
 // Terminated returns a context that ends at the first SIGTERM or SIGINT; the
 // second one ends the process at once.
 func Terminated() context.Context {
@@ -86,8 +90,10 @@ func Terminated() context.Context {
 	signal.Notify(c, syscall.SIGTERM, os.Interrupt)
 	go func() { // ends with the process
 		<-c
+		first := time.Now()
 		cancel()
-		<-c
+		for <-c; time.Since(first) < together; <-c {
+		}
 		fmt.Fprintln(os.Stderr, "second signal: stopping at once; acknowledged lines are safe")
 		os.Exit(ExitFailure)
 	}()

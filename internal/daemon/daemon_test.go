@@ -26,12 +26,15 @@ func TestMain(m *testing.M) {
 		io.WriteString(os.Stdout, "ready\n")
 		<-ctx.Done()
 		io.WriteString(os.Stdout, "draining\n")
+		time.Sleep(together + 100*time.Millisecond)
+		io.WriteString(os.Stdout, "hanging\n")
 		time.Sleep(time.Hour) // it hangs: only a second signal ends it
 	}
 	os.Exit(m.Run())
 }
 
-// TestTerminated: the first signal ends the context, and the second one the process.
+// TestTerminated: the first signal ends the context, and the second one the process, unless it
+// comes with the first one.
 func TestTerminated(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		c := exec.Command(os.Args[0])
@@ -54,6 +57,8 @@ func TestTerminated(t *testing.T) {
 		next("ready\n")
 		c.Process.Signal(sig)
 		next("draining\n")
+		c.Process.Signal(sig)
+		next("hanging\n")
 		c.Process.Signal(sig)
 		if err := c.Wait(); c.ProcessState.ExitCode() != ExitFailure || !strings.Contains(errs.String(), "second signal") {
 			t.Errorf("%v: it ended with %v and %q", sig, err, errs.String())
