@@ -59,18 +59,63 @@ func (x *connection) messages(ctx context.Context, have []byte, last bool) error
 	if last {
 		return x.take(ctx, have, true)
 	}
-	if len(have) >= maxMessage {
-		n := wire.CutLine(have, maxMessage)
+	if n := x.cut(have); n > 0 {
 		if err := x.takePart(ctx, have[:n], wire.SplitMark); err != nil {
 			return err
 		}
 		x.goes, have = true, have[n:]
 	}
 	x.held = copy(x.block, have)
-	if x.held == len(x.block) {
-		x.block = append(x.block, make([]byte, min(len(x.block), maxMessage+4<<10-len(x.block)))...)
-	}
+	x.shrink()
 	return nil
+}
+
+const (
+	firstBlock = 4 << 10
+	keepBlock  = 16 << 10 // what a connection keeps between its messages
+	// mostHeld is how much memory the connections of a socket have together for messages whose
+	// ends did not come, beside the first block of each.
+	mostHeld = 16 << 20
+)
+
+// newBlock gives the connection its first block; release gives back all of its memory.
+func (x *connection) newBlock() (release func()) {
+	x.block = make([]byte, firstBlock)
+	return func() { x.s.held.Add(int64(firstBlock - len(x.block))) }
+}
+
+// cut returns where a message is divided of which have came; 0: nowhere yet. It is where a line
+// cannot be longer, or where there is no memory for more.
+func (x *connection) cut(have []byte) int {
+	switch {
+	case len(have) > maxMessage:
+		return wire.CutLine(have, maxMessage)
+	case len(have) < len(x.block) || x.grow():
+		return 0
+	}
+	return wire.CutLine(have, len(have)-1)
+}
+
+// grow makes the block larger; false: there is no memory for that.
+func (x *connection) grow() bool {
+	n := min(len(x.block), maxMessage+firstBlock-len(x.block))
+	if x.s.held.Add(int64(n)) > mostHeld {
+		x.s.held.Add(int64(-n))
+		return false
+	}
+	x.block = append(make([]byte, 0, len(x.block)+n), x.block...)[:len(x.block)+n]
+	return true
+}
+
+// shrink gives memory back that a long message needed.
+func (x *connection) shrink() {
+	if cap(x.line) > keepBlock {
+		x.line = nil
+	}
+	if len(x.block) > keepBlock && x.held < firstBlock {
+		x.s.held.Add(int64(firstBlock - len(x.block)))
+		x.block = append(make([]byte, 0, firstBlock), x.block[:x.held]...)[:firstBlock]
+	}
 }
 
 // take takes a message, or the last part of one. An empty one is a line if it is not the NUL

@@ -124,7 +124,8 @@ func (s *Socket) accept(ctx, taking context.Context) {
 		}
 		all.Go(func() { // ends with the connection, or by drain
 			defer s.leave(c)
-			x := connection{s: s, c: c, pid: peerOf(c), block: make([]byte, 4<<10)}
+			x := connection{s: s, c: c, pid: peerOf(c)}
+			defer x.newBlock()()
 			x.receive(taking)
 		})
 	}

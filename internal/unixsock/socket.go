@@ -46,7 +46,8 @@ type Socket struct {
 	counts  counts
 	limited *retry.Log
 
-	draining atomic.Bool // nothing more can be sent to conn
+	draining atomic.Bool  // nothing more can be sent to conn
+	held     atomic.Int64 // bytes of the blocks of connections beyond the first, see mostHeld
 
 	mu    sync.Mutex
 	inode os.FileInfo // of the socket at Path
