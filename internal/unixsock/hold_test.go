@@ -1,7 +1,9 @@
 package unixsock
 
 import (
+	"context"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,4 +70,30 @@ func TestHeldMemory(t *testing.T) {
 	if bytes != conns*size || whole < mostHeld/(2*maxMessage) {
 		t.Errorf("%d bytes of %d came, and %d lines whole", bytes, conns*size, whole)
 	}
+}
+
+// late is a context that ends when it was asked once.
+type late struct {
+	context.Context
+	asked bool
+}
+
+func (l *late) Err() error {
+	if l.asked {
+		return context.Canceled
+	}
+	l.asked = true
+	return nil
+}
+
+// TestRemovedAtStop: a socket that is made again while a stop comes does not outlive it.
+func TestRemovedAtStop(t *testing.T) {
+	s, err := Listen(Settings{Path: filepath.Join(t.TempDir(), "log"), Source: "log", Lines: new(memory)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.again(&late{Context: t.Context()}) {
+		t.Error("it is served on")
+	}
+	s.closeLocked()
 }

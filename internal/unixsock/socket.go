@@ -220,6 +220,9 @@ func (s *Socket) again(ctx context.Context) bool {
 	s.mu.Unlock()
 	for ctx.Err() == nil {
 		err := s.listen()
+		if err == nil && ctx.Err() != nil { // a stop between the two has not seen this socket, to end it
+			return false
+		}
 		if err == nil {
 			s.Log.Warn("the socket was removed by another process; it has been made again", "path", s.Path)
 			return true
