@@ -42,6 +42,9 @@ func (r *sendResult) add(f *sendFile, st tail.FileStatus, started bool) (part fl
 	switch {
 	case !started:
 		r.Waiting = append(r.Waiting, fileNote{f.path, "nothing was sent"})
+	case size == 0 && !f.archive:
+		part = 1 // there is nothing to commit, whatever else it may become
+		r.Files++
 	case !st.Agreed || acked < size:
 		what := fmt.Sprintf("%d of %d bytes are committed", st.Acked, size)
 		r.Waiting = append(r.Waiting, fileNote{f.path, strings.TrimSuffix(what+": "+st.Reason, ": ")})

@@ -231,3 +231,20 @@ func TestSendGivesUp(t *testing.T) {
 		t.Errorf("refused: exit %d: %s", code, text)
 	}
 }
+
+// TestSendEmpty: an empty file is committed, also if an earlier send sent another file, and nothing is
+// said of a file that was sent and removed.
+func TestSendEmpty(t *testing.T) {
+	_, addr := collect(t)
+	dir, state := t.TempDir(), t.TempDir()
+	first, empty := write(t, filepath.Join(dir, "a.log"), "one\n"), write(t, filepath.Join(dir, "b.log"), "")
+	if code, text := sendFiles(t, addr, state, first); code != 0 {
+		t.Fatalf("exit %d: %s", code, text)
+	}
+	if err := os.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	if code, text := sendFiles(t, addr, state, "--wait", "3s", empty); code != 0 {
+		t.Errorf("exit %d: %s", code, text)
+	}
+}

@@ -129,12 +129,21 @@ func (f *follower) holdsRecord() bool {
 
 // rest notes that all whole lines are acknowledged.
 func (f *follower) rest() {
+	_, records := f.file.decoder.(*decode.Multiline)
 	f.mu.Lock()
-	f.report.rest, f.report.waits = f.reading.eof.Load(), ""
+	f.report.rest, f.report.waits, f.report.record = f.reading.eof.Load(), "", records && f.reading.wait > 0
 	f.mu.Unlock()
 	if f.reading.eof.Load() == f.place.local.Offset {
 		f.closeArchive()
 	}
+}
+
+// stir notes that there are lines which are not acknowledged, though the size may be as before: of
+// a record or a last line that is complete as it is.
+func (f *follower) stir() {
+	f.mu.Lock()
+	f.report.rest = 0
+	f.mu.Unlock()
 }
 
 // hasGrown reports whether the file's size is another than when it was read. The error

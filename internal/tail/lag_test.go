@@ -65,6 +65,33 @@ func TestStalled(t *testing.T) {
 	r.await(func() bool { st = r.tailer.Status()[0]; return st.Waiting == 0 && st.Reason == "" })
 }
 
+// TestStalledRecord: a record that is complete because nothing more came waits for the collector,
+// and not for the end of its last line.
+func TestStalledRecord(t *testing.T) {
+	r := newRig(t)
+	r.change = func(x *Tailer) {
+		x.Tables = []Table{{Paths: []string{r.path("a.log")}, Text: digitRecords(700 * time.Millisecond)}}
+	}
+	answer := make(chan struct{})
+	r.collector.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpData {
+			r.collector.mu.Unlock()
+			<-answer
+			r.collector.mu.Lock()
+		}
+		return nil
+	}
+	r.append("a.log", "1 one\nmore\n").run()
+	status := func() FileStatus { return append(r.tailer.Status(), FileStatus{})[0] }
+	r.await(func() bool { return status().Reason == "its last record may have more lines" })
+	r.await(func() bool {
+		st := status()
+		return st.Waiting > 0 && st.Stalled > 0 && st.Reason == "waits for the collector's answer"
+	})
+	close(answer)
+	r.await(func() bool { st := status(); return st.Waiting == 0 && st.Reason == "" })
+}
+
 // TestStatusUnanswered: before a collector has answered, the status shows the files that were
 // followed before, how far they are behind, and for what they wait.
 func TestStatusUnanswered(t *testing.T) {

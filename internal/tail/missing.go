@@ -211,8 +211,10 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			a = new(absence)
 			t.missing[m.Stream] = a
 			t.counts.vanished.Add(1)
-			t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
-				"path", m.path, "offset", m.Offset)
+			if !t.sendsFiles() {
+				t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
+					"path", m.path, "offset", m.Offset)
+			}
 		}
 		switch {
 		case x != nil && !x.by.covers(m), !s.confirms(m):
@@ -225,6 +227,12 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		}
 	}
 	t.counts.missing.Store(uint64(len(t.missing)))
+}
+
+// sendsFiles reports whether all files are sent as they are now. Then a file that is missing is one
+// of an earlier time, or an archive under its first name, and nothing of it is expected.
+func (t *Tailer) sendsFiles() bool {
+	return len(t.Tables) > 0 && !slices.ContainsFunc(t.Tables, func(x Table) bool { return !x.Whole })
 }
 
 // covers reports whether this follower has sent everything of a saved position's stream. It has another

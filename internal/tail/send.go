@@ -191,6 +191,9 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 	if f.reading.wait = r.wait; r.wait <= limits.quiet {
 		f.reading.wait = 0 // what it waited for did not come
 	}
+	if r.text != nil {
+		f.stir()
+	}
 	if c.Offset == 0 && (r.text != nil || r.hole >= 0) {
 		if err := f.file.checkFit(f.path); err != nil {
 			return r, err

@@ -39,10 +39,11 @@ type report struct {
 	holes   int64  // bytes of holes that were skipped
 	refusal string // the reason for which the collector last refused lines
 
-	lag   lag
-	waits string    // what the follower waits for; "": an answer, or lines
-	rest  int64     // the size at which all whole lines were acknowledged
-	moved time.Time // when something was last acknowledged
+	lag    lag
+	waits  string    // what the follower waits for; "": an answer, or lines
+	rest   int64     // the size at which all whole lines were acknowledged
+	record bool      // what is behind that is a record, which ends by time
+	moved  time.Time // when something was last acknowledged
 }
 
 // setWaits notes what the follower waits for; "" says that it goes on.
@@ -117,6 +118,9 @@ func (f *follower) waitingLocked(st *FileStatus, now time.Time) {
 	}
 	if f.report.rest > 0 && st.Size == f.report.rest {
 		st.Reason = "its last line has no end yet"
+		if f.report.record {
+			st.Reason = "its last record may have more lines"
+		}
 		return
 	}
 	st.Waiting = max(now.Sub(since), 1)
