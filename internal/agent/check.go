@@ -154,7 +154,13 @@ const maxSocket = 107
 // checkEnvironment tries everything that the settings name, and prints what it finds. What
 // it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(w io.Writer) error {
-	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState(), s.checkSockets()}
+	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState()}
+	if err := disk.Locked(filepath.Join(s.Agent.State, "lock")); err != nil {
+		escape.Fprintf(w, "note: an agent is running with the state %s, so what it may hold was not tried: sockets and "+
+			"the address of [agent.http] (%v)\n", s.Agent.State, err)
+	} else {
+		problems = append(problems, s.checkSockets(), s.Agent.HTTP.free())
+	}
 	problems = append(problems, s.checkFound(w)...)
 	problems = append(problems, s.checkReach()...)
 	if err := errors.Join(problems...); err != nil {
@@ -214,9 +220,6 @@ func readable(path string) error {
 func (s *settings) checkState() error {
 	state := s.Agent.State
 	problems := []error{disk.Usable(state)}
-	if err := disk.Locked(filepath.Join(state, "lock")); err != nil {
-		problems = append(problems, fmt.Errorf("only one agent may use the state %s: %w", state, err))
-	}
 	for _, name := range stateFiles {
 		f, err := os.OpenFile(filepath.Join(state, name), os.O_RDWR, 0)
 		if err == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 65 damaged data, 69 not reachable, 75 try
 		RunE:          func(c *cobra.Command, paths []string) error { return o.run(c, paths) },
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
+	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return daemon.Exitf(daemon.ExitUsage, "%w\ntry: %s --help", err, c.CommandPath())
@@ -72,7 +74,26 @@ Exit codes: 0 ok, 1 failure, 64 usage, 65 damaged data, 69 not reachable, 75 try
 	return root
 }
 
+// mistyped returns an error if the only path is meant to be a command: it is almost the name of one, and
+// there is no such file. ./NAME is always a file.
+func mistyped(c *cobra.Command, paths []string) error {
+	if len(paths) != 1 || strings.ContainsAny(paths[0], "./*?[{") {
+		return nil
+	}
+	if _, err := os.Lstat(paths[0]); err == nil {
+		return nil
+	}
+	if meant := c.Root().SuggestionsFor(paths[0]); len(meant) > 0 {
+		return daemon.Exitf(daemon.ExitUsage, "there is no command and no file %q; did you mean the command %q? To follow a "+
+			"file of this name once it exists, write ./%[1]s", paths[0], meant[0])
+	}
+	return nil
+}
+
 func (o *options) run(c *cobra.Command, paths []string) error {
+	if err := mistyped(c, paths); err != nil {
+		return err
+	}
 	if o.config == "" && (o.to == "" || len(paths) == 0) {
 		c.SetOut(os.Stderr)
 		c.Help()

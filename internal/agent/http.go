@@ -51,15 +51,36 @@ func (t *httpTable) check(at config.Table) {
 
 func (t *httpTable) address() string { return cmp.Or(t.Listen, defaultHTTP) }
 
+// open opens the listener.
+func (t *httpTable) open() (net.Listener, error) {
+	ln, err := net.Listen("tcp", t.address())
+	if err != nil {
+		return nil, fmt.Errorf("listen on http %s: %w ([agent.http] listen sets another address)", t.address(), err)
+	}
+	return ln, nil
+}
+
+// free tries the address.
+func (t *httpTable) free() error {
+	if t == nil {
+		return nil
+	}
+	ln, err := t.open()
+	if err != nil {
+		return err
+	}
+	return ln.Close()
+}
+
 // serveHTTP answers over HTTP, if that is configured, on a goroutine that ends with closeHTTP.
 func (a *agent) serveHTTP() error {
 	t := a.settings.Agent.HTTP
 	if t == nil {
 		return nil
 	}
-	ln, err := net.Listen("tcp", t.address())
+	ln, err := t.open()
 	if err != nil {
-		return fmt.Errorf("listen on http %s: %w", t.address(), err)
+		return err
 	}
 	a.web = &http.Server{Addr: ln.Addr().String(), Handler: a.handler(t),
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),

@@ -32,6 +32,8 @@ type status struct {
 	Files   []tail.FileStatus `json:"files"`
 	Sources []sourceStatus    `json:"sources"`
 	Counts  map[string]uint64 `json:"counts"`
+
+	NotFollowed []fileNote `json:"not_followed,omitempty"` // files that a table names, and why not
 }
 
 func (a *agent) status() status {
@@ -41,6 +43,12 @@ func (a *agent) status() status {
 		st.Trouble = a.shipper.Trouble()
 	}
 	st.Sources = a.sources(st.Files, st.Trouble)
+	refused := a.tailer.Unfollowed()
+	for _, path := range slices.Sorted(maps.Keys(refused)) {
+		if _, err := os.Lstat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			st.NotFollowed = append(st.NotFollowed, fileNote{path, refused[path]})
+		}
+	}
 	return st
 }
 
@@ -54,7 +62,7 @@ func (st *status) print(w io.Writer) {
 		connection = "NOT CONNECTED: " + st.Trouble
 	}
 	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID,
-		st.Counts["lines"], st.Since.Format(time.RFC3339))
+		st.Counts["lines"]+st.Counts["spool_acknowledged_lines"], st.Since.Format(time.RFC3339))
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		if n := st.Counts[name]; n > 0 && !slices.Contains(usual, name) {
 			escape.Fprintf(w, "%s=%d\n", name, n)
@@ -74,6 +82,13 @@ func (st *status) print(w io.Writer) {
 	for i := len(st.Files); i < len(st.Sources); i++ {
 		s := &st.Sources[i]
 		escape.Fprintf(w, "%s %s source=%s behind=%d%s\n", s.Kind, s.Name, s.Source, s.LagBytes, s.lag())
+	}
+	for i, n := range st.NotFollowed {
+		if i == mostStuck {
+			escape.Fprintf(w, "and %d more files are not followed; --json names all\n", len(st.NotFollowed)-i)
+			break
+		}
+		escape.Fprintf(w, "not followed: %s: %s\n", n.Path, n.Reason)
 	}
 }
 

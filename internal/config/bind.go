@@ -148,6 +148,11 @@ func (b *binder) value(path string, value any, v reflect.Value) {
 		if b.short(path, value, v) {
 			return
 		}
+		if strings.Contains(path, "]") { // of a list of tables: it has no name of its own
+			key := path[strings.LastIndexByte(path, '.')+1:]
+			b.problem(path, "%s is %s; it is a table: write %s = {...}", key, kind(value), key)
+			return
+		}
 		b.problem(path, "%s is %s; it is a table: write [%s]", path, kind(value), path)
 	case reflect.Slice:
 		b.slice(path, value, v)

@@ -44,13 +44,13 @@ func newFilter(units, matches, shown []string, machine string) (f filter, err er
 	for _, m := range matches {
 		name, value, ok := strings.Cut(m, "=")
 		if !ok || !isName([]byte(name)) || strings.HasPrefix(name, "__") || len(name) > maxName {
-			return f, fmt.Errorf("%q is no match: want FIELD=VALUE, as in \"_TRANSPORT=kernel\"", m)
+			return f, fmt.Errorf("matches: %q is no match: want FIELD=VALUE, as in \"_TRANSPORT=kernel\"", m)
 		}
 		f.add(f.index(name), value)
 	}
 	for _, name := range shown {
 		if !isName([]byte(name)) || strings.HasPrefix(name, "__") || len(name) > maxName {
-			return f, fmt.Errorf("%q is no field, as in \"PRIORITY\"", name)
+			return f, fmt.Errorf("fields: %q is no field: want the name of one, in capitals, as in \"PRIORITY\"", name)
 		}
 		f.shown = append(f.shown, f.index(name))
 	}

@@ -40,9 +40,9 @@ func newSourceNamer(template string, withPID bool) (*sourceNamer, error) {
 		name, after, closed := strings.Cut(behind, "}")
 		switch {
 		case !closed:
-			return nil, fmt.Errorf("%q: a { without its }", template)
+			return nil, fmt.Errorf("source: %q: a { without its }", template)
 		case name != "unit" && name != "identifier" && name != "pid":
-			return nil, fmt.Errorf("%q: {%s} is not known; want {unit}, {identifier} or {pid}", template, name)
+			return nil, fmt.Errorf("source: %q: {%s} is not known; want {unit}, {identifier} or {pid}", template, name)
 		}
 		n.parts, rest = append(n.parts, name), after
 	}
