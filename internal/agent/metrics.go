@@ -41,7 +41,7 @@ var countHelp = map[string]string{
 	"journal_reused_numbers":      "Times that the journal gave a number again that another entry had.",
 	"journal_short_messages":      "Messages of the journal longer than 8 MiB, whose end was left out.",
 	"journal_suppressed_messages": "Messages that journald did not store, as it says itself.",
-	"lines":                       "Lines acknowledged.",
+	"lines":                       "Lines of files and of the journal acknowledged.",
 	"maybe_doubled_bytes":         "Bytes that may be in the log twice.",
 	"missing_files": "Files that cannot be found now; their streams resume when the files are " +
 		"found, and end after `forget`.",

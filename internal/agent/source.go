@@ -25,6 +25,8 @@ const (
 	stuck   = "stuck"   // and none was acknowledged for stuckAfter
 )
 
+const kindFile = "file"
+
 // stuckAfter is for how long nothing must be acknowledged until a source counts as stuck.
 const stuckAfter = time.Minute
 
@@ -76,7 +78,7 @@ func (a *agent) sources(files []tail.FileStatus, trouble string) (all []sourceSt
 
 // fileSource is a followed file as a source.
 func fileSource(f *tail.FileStatus) sourceStatus {
-	return sourceStatus{Kind: "file", Name: f.Path, Source: f.Source, LagBytes: f.Size - f.Acked,
+	return sourceStatus{Kind: kindFile, Name: f.Path, Source: f.Source, LagBytes: f.Size - f.Acked,
 		LagSeconds: f.Waiting.Seconds(), State: stateOf(f.Waiting, f.Stalled), Reason: f.Reason}
 }
 
@@ -88,7 +90,11 @@ func explain(all []sourceStatus, trouble string) {
 		case s.State == current && s.LagBytes == 0:
 			s.Reason = ""
 		case s.State != current && trouble != "":
-			s.Reason = "no connection to the collector"
+			reason := "no connection to the collector"
+			if s.Kind != kindFile && s.Reason != "" {
+				reason += "; " + s.Reason // as of a full disk: a connection alone is no remedy
+			}
+			s.Reason = reason
 		case s.State == stuck:
 			s.Reason = cmp.Or(s.Reason, "nothing was acknowledged")
 		}

@@ -77,13 +77,13 @@ func TestSourceStates(t *testing.T) {
 			t.Errorf("lines that wait for %v, none acknowledged for %v: %s, want %s", x.waiting, x.stalled, got, x.want)
 		}
 	}
-	list := []sourceStatus{{State: stuck}, {State: stuck, Reason: "x"}, {State: current, Reason: "old"}, {State: current, LagBytes: 3, Reason: "its last line"}}
+	list := []sourceStatus{{Kind: kindFile, State: stuck}, {State: stuck, Reason: "x"}, {State: current, Reason: "old"}, {State: current, LagBytes: 3, Reason: "its last line"}}
 	explain(list, "")
 	if got := fmt.Sprint(list[0].lag(), list[1].lag(), list[2].lag(), list[3].lag()); got != " lag=0s STUCK: nothing was acknowledged lag=0s STUCK: x (its last line)" {
 		t.Errorf("%q", got)
 	}
 	explain(list, "refused")
-	if list[0].Reason != "no connection to the collector" || list[3].Reason != "its last line" {
+	if list[0].Reason != "no connection to the collector" || list[1].Reason != "no connection to the collector; x" || list[3].Reason != "its last line" {
 		t.Errorf("%+v", list)
 	}
 }
