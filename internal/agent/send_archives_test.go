@@ -65,7 +65,7 @@ func TestSendDirectory(t *testing.T) {
 	write(t, at(".hidden"), "no\n")
 	write(t, at("wtmp"), "\x00\x01")
 	write(t, at("x.xz"), "\xfd7zXZ\x00")
-	for name, to := range map[string]string{"sub/link.log": at("app.log"), "loop": dir} {
+	for name, to := range map[string]string{"sub/link.log": at("app.log"), "loop": dir, "README": at("nowhere")} {
 		if err := os.Symlink(to, at(name)); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +85,7 @@ func TestSendDirectory(t *testing.T) {
 		for _, n := range r.Skipped {
 			said[strings.TrimPrefix(n.Path, dir+"/")] = n.Reason
 		}
-		for name, word := range map[string]string{".hidden": "dot", "wtmp": "database", "x.xz": "compressed", "loop": "link to a directory"} {
+		for name, word := range map[string]string{".hidden": "dot", "wtmp": "database", "x.xz": "compressed", "loop": "link to a directory", "README": "does not exist"} {
 			if !strings.Contains(said[name], word) {
 				t.Errorf("of %s it says %q, want %q", name, said[name], word)
 			}

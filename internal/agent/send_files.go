@@ -105,6 +105,9 @@ func (l *sendList) add(path, name string, found bool) {
 	case errors.As(err, &unfit) && found:
 		l.skip(path, unfit.reason)
 		return
+	case found && errors.Is(err, fs.ErrNotExist): // as /var/log/README is on many machines
+		l.skip(path, "it is a link to what does not exist, or has just been removed")
+		return
 	case err != nil:
 		l.problems = append(l.problems, err)
 		return
