@@ -202,6 +202,9 @@ func (b *batch) addPart(x *record, room int) {
 	split := n == 0
 	if split {
 		n = wire.CutLine(rest, lines.PartLimit(room))
+		if b.Joined {
+			n -= wire.CutsEscape(rest[:n])
+		}
 	}
 	b.Label(wire.Labels{Source: b.sourceOf(x), Time: x.arrived()})
 	if goesOn {

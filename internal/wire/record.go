@@ -41,6 +41,12 @@ func AppendRecord(dst, text []byte) []byte {
 // so that its batch must be Joined.
 func IsRecord(text []byte) bool { return bytes.IndexByte(text, recordEscape) >= 0 }
 
+// CutsEscape returns 1 if a part of a record's line ends between the two bytes of an escape, which
+// must not be divided, else 0.
+func CutsEscape(part []byte) int {
+	return (len(part) - len(bytes.TrimRight(part, "\xc0"))) % 2
+}
+
 // AppendRecordText appends the text of a record to dst: what AppendRecord made a line of.
 func AppendRecordText(dst, line []byte) []byte {
 	for {
