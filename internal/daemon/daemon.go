@@ -150,8 +150,8 @@ const Release = "0.1.0"
 // LimitMemory sets the garbage collector to keep the process small: below
 // limit where that can be, and below the control group's limit, if it has one.
 func LimitMemory(limit int64) {
-	if n := groupLimit(); n > 0 {
-		limit = min(limit, n/10*9)
+	if n := groupMost(); n > 0 {
+		limit = min(limit, n)
 	}
 	debug.SetMemoryLimit(limit)
 }

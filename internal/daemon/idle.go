@@ -11,17 +11,22 @@ import (
 // quiet, until ctx ends. Without it an idle process keeps that memory: the garbage collector runs
 // when much was allocated, and else every two minutes, and only it makes the stacks of goroutines
 // smaller, by half each time.
+//
+// The limit that LimitMemory set grows with what is really used: the garbage collector would run
+// without a pause to get below one that cannot be kept.
 func ReturnMemory(ctx context.Context) {
 	tick := time.NewTicker(returnEvery)
 	defer tick.Stop()
-	r := returning{last: readUse()}
+	r, least := returning{last: readUse()}, debug.SetMemoryLimit(-1) // which is not changed by that
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if r.isDue(readUse()) {
+		u := readUse()
+		debug.SetMemoryLimit(u.limit(least, groupMost()))
+		if r.isDue(u) {
 			debug.FreeOSMemory()
 			r.done(readUse())
 		}
@@ -39,6 +44,18 @@ const (
 // stacks; allocated is what was ever allocated.
 type memoryUse struct{ allocated, live, stacks uint64 }
 
+// limit returns the limit that leaves the garbage collector room, no less than least, and no more
+// than most, 0 if there is no such bound.
+func (u memoryUse) limit(least, most int64) int64 {
+	const room = 16 << 20
+	used := int64(u.live + u.stacks)
+	n := max(least, used+used/4+room)
+	if most > 0 {
+		n = min(n, most)
+	}
+	return n
+}
+
 // returning is what is known of earlier times.
 type returning struct {
 	last     memoryUse // at the last look
@@ -48,7 +65,7 @@ type returning struct {
 
 // isDue reports whether the process is quiet, and has enough memory to return.
 func (r *returning) isDue(u memoryUse) bool {
-	quiet := u.allocated-r.last.allocated < leastReturn/4
+	quiet := u.allocated-r.last.allocated < max(leastReturn, u.live)/4
 	r.last = u
 	return quiet && (r.again || u.allocated-r.returned >= max(leastReturn, u.live/2))
 }

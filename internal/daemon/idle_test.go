@@ -32,3 +32,24 @@ func TestReturnMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryLimit: the limit leaves room for garbage, however much is really used, unless the
+// control group has no more.
+func TestMemoryLimit(t *testing.T) {
+	const mib = 1 << 20
+	for _, x := range []struct {
+		live, stacks uint64
+		most, want   int64
+	}{
+		{10, 2, 0, 64},
+		{80, 80, 0, 216},
+		{80, 80, 1000, 216},
+		{80, 80, 200, 200},
+		{10, 2, 50, 50},
+	} {
+		u := memoryUse{live: x.live * mib, stacks: x.stacks * mib}
+		if got := u.limit(64*mib, x.most*mib); got != x.want*mib {
+			t.Errorf("%+v: %d MiB", x, got/mib)
+		}
+	}
+}

@@ -40,3 +40,6 @@ func groupLimit() int64 {
 	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" is none
 	return n
 }
+
+// groupMost is how much of the control group's limit is used, 0 if it has none.
+func groupMost() int64 { return groupLimit() / 10 * 9 }
