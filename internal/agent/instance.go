@@ -16,6 +16,9 @@ func (a *agent) instancePath() string { return filepath.Join(a.settings.Agent.St
 
 // nextRun reads the identity of this installation, or creates it the first time, and counts
 // the run: of two runs of one instance, the collector keeps the later one.
+//
+// A full disk keeps no known identity from its work: what fills the disk may be a spool, which only sending
+// makes shorter. The next run has a later number all the same, by the clock.
 func nextRun(path string) (id wire.StreamID, run int64, err error) {
 	b, err := os.ReadFile(path)
 	fields := strings.Fields(string(b))
@@ -25,11 +28,15 @@ func nextRun(path string) (id wire.StreamID, run int64, err error) {
 			run = last
 		}
 	}
-	if id.IsZero() || err != nil {
+	known := !id.IsZero() && err == nil
+	if !known {
 		id = wire.NewStreamID()
 	}
 	run = max(run+1, time.Now().UnixNano())
-	return id, run, writeInstance(path, id, run)
+	if err = writeInstance(path, id, run); known && disk.IsFull(err) {
+		err = nil
+	}
+	return id, run, err
 }
 
 func writeInstance(path string, id wire.StreamID, run int64) error {

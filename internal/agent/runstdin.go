@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"fanin/internal/daemon"
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
@@ -18,13 +19,26 @@ func (s *settings) readStdin(ctx context.Context) error {
 	// is closed, nor a reader of its messages that is gone.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	daemon.LimitMemory(64 << 20)
-	j, err := newStdinJob(s, s.logger())
+	j, err := s.stdinJob(ctx, s.logger())
 	if err != nil {
 		return err
 	}
 	daemon.Notify("READY=1", "STATUS=reading standard input")
 	defer daemon.Notify("STOPPING=1")
 	return j.run(ctx, os.Stdin)
+}
+
+// stdinJob makes the job of this process. If the disk is full, what earlier runs left may fill it: then that is
+// sent first.
+func (s *settings) stdinJob(ctx context.Context, log *slog.Logger) (*stdinJob, error) {
+	j, err := newStdinJob(s, log)
+	if !disk.IsFull(err) {
+		return j, err
+	}
+	ctx, stop := context.WithTimeout(ctx, s.Agent.Stdin.wait())
+	defer stop()
+	newAdopter(s, log).pass(ctx)
+	return newStdinJob(s, log)
 }
 
 // logger writes to stderr.

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
@@ -132,7 +133,8 @@ func (t *Tailer) Run(ctx context.Context) error {
 // which agent owns the streams, and where files begin that are followed from their end.
 // Both are durable before anything is sent.
 func (t *Tailer) prepare() error {
-	if was, streams, duplicates := t.positions.adopt(t.Agent); streams > 0 {
+	was, streams, duplicates := t.positions.adopt(t.Agent)
+	if streams > 0 {
 		t.counts.doubled.Add(uint64(duplicates))
 		t.Log.Warn("this state belonged to an agent with another id; "+
 			"its files continue where they were, as new streams of this agent",
@@ -145,6 +147,9 @@ func (t *Tailer) prepare() error {
 	if errors.Is(err, fs.ErrNotExist) && t.Alive != nil { // the directory was deleted just now
 		t.Alive() // makes it again
 		err = t.positions.write(true)
+	}
+	if disk.IsFull(err) && !t.first && streams == 0 {
+		return nil // those that are there still hold; sending may make room, if a spool fills the disk
 	}
 	if err != nil {
 		return fmt.Errorf("write the saved positions: %w", err)
