@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fanin/internal/retry"
 	"fanin/internal/tail/container"
 	"fanin/internal/wire"
 )
@@ -18,7 +19,8 @@ import (
 // whole line as one of its own. Only when that is acknowledged is the end skipped in the first
 // stream, so that a kill at any moment loses nothing. If the next stream is beyond its
 // beginning then, the end is in the log: a file is not begun before the one before it has been
-// read, and has not grown for a while.
+// read, and has not grown for a while. So an end that the next file cannot have, because it is
+// too long, is sent by its own follower first.
 
 // openEnd is the end of a rotated file that the next file's follower may send. Under
 // follower.mu.
@@ -37,6 +39,7 @@ const (
 	endOffered                 // the next file's follower may take it
 	endTaken                   // that sends it
 	endSent                    // it is in the log: this file's follower skips it
+	endRefused                 // the next file cannot have it: this file's follower sends it before
 	endClosed                  // the next file was begun without it
 )
 
@@ -166,11 +169,16 @@ func (f *follower) mayDrain() bool {
 // drainChained lets the next file of a chain begin if this one, which is idle, is done, and offers
 // it the open line at the end. The file then stays open. It returns what happens to it now.
 func (f *follower) drainChained(x idleFile, step idleStep) idleStep {
+	if f.mustSendEnd(x) {
+		return readFinal
+	}
 	if step == readFinal || step == letGo || !f.mayDrain() {
 		return step
 	}
 	if x.partial {
-		f.offerEnd()
+		if !f.offerEnd() && !x.final {
+			return readFinal
+		}
 		step = keepOpen
 	}
 	f.drain()
@@ -202,8 +210,25 @@ func (f *follower) awaitEnd(ctx context.Context) (sent bool, err error) {
 	}
 }
 
-// offerEnd offers the end of the file to the next file's follower.
-func (f *follower) offerEnd() {
+// mustSendEnd reports whether the next file's follower waits until the end of this one is sent.
+func (f *follower) mustSendEnd(x idleFile) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.openEnd.state != endRefused {
+		return false
+	}
+	if x.partial && !x.final {
+		return true
+	}
+	f.openEnd.state, f.openEnd.from = endClosed, f.place.local.cursor
+	if c, err := f.file.cursorAt(f.place.local.Offset, 0); err == nil {
+		f.openEnd.from = c // the next file goes on with an open line, as after a restart
+	}
+	return false
+}
+
+// offerEnd offers the end of the file to the next file's follower; false: it is too long for that.
+func (f *follower) offerEnd() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	x := openEnd{state: endOffered, from: f.place.local.cursor, at: f.place.local.Offset, to: f.reading.eof.Load()}
@@ -211,9 +236,14 @@ func (f *follower) offerEnd() {
 		x.from, x.before = f.carried.from, f.carried.raw
 	}
 	size := x.to - x.at + int64(len(x.before))
-	if state := f.openEnd.state; (state == endOwn || state == endOffered) && size <= mostCarried && !f.t.Lossy {
-		f.openEnd = x
+	if state := f.openEnd.state; state != endOwn && state != endOffered || f.t.Lossy {
+		return true // the next file was begun
 	}
+	if size > mostCarried {
+		return false
+	}
+	f.openEnd = x
+	return true
 }
 
 // keepEnd makes the end of the file its own again, before it is read; false: the next file's
@@ -242,7 +272,7 @@ func (f *follower) takeEnd() (end []byte, from cursor) {
 	}
 	end = slices.Grow(slices.Clone(x.before), int(x.to-x.at))[:len(x.before)+int(x.to-x.at)]
 	if n, _ := f.file.f.ReadAt(end[len(x.before):], x.at); n < int(x.to-x.at) {
-		x.state = endClosed // it is closed, and sent by its own follower
+		x.state = endRefused // it is closed, and sent by its own follower
 		return nil, cursor{}
 	}
 	x.state = endTaken
@@ -260,6 +290,26 @@ func (f *follower) returnEnd(sent bool) {
 	}
 	f.mu.Unlock()
 	f.notify()
+}
+
+// refuseEnd says that the next file's follower cannot send the end that it took.
+func (f *follower) refuseEnd() {
+	f.mu.Lock()
+	if f.openEnd.state == endTaken {
+		f.openEnd.state = endRefused
+	}
+	f.mu.Unlock()
+	f.notify()
+}
+
+// owesEnd reports whether the next file's follower has to wait until this one has sent its end.
+func (f *follower) owesEnd() bool {
+	f.t.mu.Lock()
+	alive := f.t.followers[f.key] == f
+	f.t.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return alive && f.openEnd.state == endRefused
 }
 
 // sentEnd returns where the end of the file begins and ends that the next file's follower
@@ -303,10 +353,37 @@ func (f *follower) carry() {
 	case f.place.local.Offset > 0:
 		f.dropCarried(true)
 	case f.carried.raw == nil && f.file.size() > 0:
-		if f.carried.raw, f.carried.from = by.takeEnd(); f.carried.raw == nil {
-			f.carried.by = nil
+		f.carried.raw, f.carried.from = by.takeEnd()
+	}
+}
+
+// awaitEarlier waits while the follower of the file before sends its end itself.
+func (f *follower) awaitEarlier(ctx context.Context) error {
+	by := f.carried.by
+	if by == nil || f.carried.raw != nil || f.file.size() == 0 {
+		return nil
+	}
+	waited := false
+	for by.owesEnd() {
+		waited = true
+		f.setWaits("waits until the end of the file that was rotated before it is sent")
+		if err := retry.Pause(ctx, f.t.Poll); err != nil {
+			return err
 		}
 	}
+	f.carried.by = nil
+	if waited {
+		by.mu.Lock()
+		f.carried.from = by.openEnd.from
+		by.mu.Unlock()
+	}
+	return nil
+}
+
+// refuseCarried leaves what was taken to its own follower, which sends it before this file begins.
+func (f *follower) refuseCarried() {
+	f.carried.by.refuseEnd()
+	f.carried = carried{by: f.carried.by}
 }
 
 // dropCarried gives what was taken back: it is in the log, or its own follower sends it.

@@ -133,6 +133,9 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		return f.skipEnd(to)
 	}
 	f.carry()
+	if err := f.awaitEarlier(ctx); err != nil {
+		return read{}, err
+	}
 	size := f.blocks.size(f.largest())
 	if f.file.size()-c.Offset < smallBlock/2 {
 		size = min(smallBlock, size) // most files have few new lines at a time
@@ -146,6 +149,14 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 			return read{}, err
 		}
 		r, err := f.readInto(ctx, block, c)
+		if err == nil && r.apart { // what was carried has its own end, or is too long
+			f.t.pool.put(block)
+			f.refuseCarried()
+			if err := f.awaitEarlier(ctx); err != nil {
+				return read{}, err
+			}
+			continue
+		}
 		if err != nil || !r.short || size >= f.largest() {
 			return r, err
 		}
@@ -180,12 +191,7 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 	f.holes.grew(end, f.t.holeAge())
 	limits := f.limits(c)
 	r, err := f.file.readBatch(c, block, limits, f.reading.final, -1)
-	if r.apart { // it has its own end, or is too long
-		f.dropCarried(false)
-		limits.carried = carried{}
-		r, err = f.file.readBatch(c, block, limits, f.reading.final, -1)
-	}
-	if err != nil {
+	if err != nil || r.apart {
 		return r, err
 	}
 	if f.reading.wait = r.wait; r.wait <= limits.quiet {

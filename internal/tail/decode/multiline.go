@@ -70,6 +70,10 @@ func (m *Multiline) Decode(in Input) Lines {
 	j := joining{m: m, got: &got, room: room, maxLine: in.MaxLine, ahead: in.Ahead, next: make([]int32, len(got.Each))}
 	j.group(len(got.Each), m.MaxLines, !more && !in.Limit && (in.End || in.Quiet >= m.Timeout))
 	end := j.end(in.Limit)
+	if end < 0 && in.Limit { // what follows the end of the file before does not fit behind it
+		j.ahead = 0
+		end = j.end(true)
+	}
 	if end < 0 {
 		return Lines{Short: more, Wait: min(m.Timeout, cmp.Or(got.Wait, m.Timeout))}
 	}
