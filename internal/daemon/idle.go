@@ -37,7 +37,7 @@ const (
 	returnEvery = 5 * time.Second
 
 	// leastReturn is for how much memory it is worth a run of the garbage collector.
-	leastReturn = 4 << 20
+	leastReturn = 3 << 20
 )
 
 // memoryUse is what the process uses: bytes of live objects when they were last counted, and of
@@ -65,7 +65,7 @@ type returning struct {
 
 // isDue reports whether the process is quiet, and has enough memory to return.
 func (r *returning) isDue(u memoryUse) bool {
-	quiet := u.allocated-r.last.allocated < max(leastReturn, u.live)/4
+	quiet := u.allocated-r.last.allocated < max(leastReturn, u.live)/2
 	r.last = u
 	return quiet && (r.again || u.allocated-r.returned >= max(leastReturn, u.live/2))
 }

@@ -41,8 +41,11 @@ func (v version) same(fi fs.FileInfo) bool {
 }
 
 func (t *Tailer) newFinding(tables []Table) *finding {
-	f := &finding{t: t, began: time.Now(), found: make(map[fileKey]candidate), unfit: make(map[fileKey]version),
-		tables: make(map[*Table]int)}
+	t.mu.Lock()
+	followed := len(t.followers)
+	t.mu.Unlock()
+	f := &finding{t: t, began: time.Now(), found: make(map[fileKey]candidate, followed),
+		unfit: make(map[fileKey]version), tables: make(map[*Table]int)}
 	rank := 0
 	for i := range tables {
 		f.tables[&tables[i]] = rank
