@@ -34,7 +34,7 @@ func tooLongKilled(t *testing.T, state string, at int, stored bool) bool {
 	tables := p.change
 	p.change = func(t *Tailer) {
 		tables(t)
-		t.MaxLine = 256
+		t.MaxLine, t.Grace = 256, time.Minute // the end is sent because the next file cannot have it
 	}
 	k := &killed{rig: p.rig, at: at, stored: stored}
 	k.arm()
