@@ -268,6 +268,9 @@ func (f *follower) takeEnd() (end []byte, from cursor) {
 	x := &f.openEnd
 	if x.state != endOffered {
 		x.state = endClosed
+		if f.place.local.Offset < f.reading.eof.Load() && !f.t.Lossy {
+			x.state = endRefused // it is sending it
+		}
 		return nil, f.place.local.cursor
 	}
 	end = slices.Grow(slices.Clone(x.before), int(x.to-x.at))[:len(x.before)+int(x.to-x.at)]

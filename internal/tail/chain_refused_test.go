@@ -87,3 +87,12 @@ func TestChainRecordBeforeLongLine(t *testing.T) {
 		t.Errorf("lines: %s", got)
 	}
 }
+
+// TestTakeEndWhileSent: a file whose follower has begun to send its end owes it to the next file.
+func TestTakeEndWhileSent(t *testing.T) {
+	f := &follower{t: &Tailer{}}
+	f.reading.eof.Store(10)
+	if end, _ := f.takeEnd(); end != nil || f.openEnd.state != endRefused {
+		t.Errorf("state %v", f.openEnd.state)
+	}
+}
