@@ -156,8 +156,8 @@ const maxSocket = 107
 func (s *settings) checkEnvironment(w io.Writer) error {
 	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState()}
 	if err := disk.Locked(filepath.Join(s.Agent.State, "lock")); err != nil {
-		escape.Fprintf(w, "note: an agent is running with the state %s, so what it may hold was not tried: sockets and "+
-			"the address of [agent.http] (%v)\n", s.Agent.State, err)
+		escape.Fprintf(w, "note: an agent is running with the state %s, so what it may hold was not tried: sockets "+
+			"and the address of [agent.http] (%v)\n", s.Agent.State, err)
 	} else {
 		problems = append(problems, s.checkSockets(), s.Agent.HTTP.free())
 	}

@@ -84,8 +84,8 @@ func mistyped(c *cobra.Command, paths []string) error {
 		return nil
 	}
 	if meant := c.Root().SuggestionsFor(paths[0]); len(meant) > 0 {
-		return daemon.Exitf(daemon.ExitUsage, "there is no command and no file %q; did you mean the command %q? To follow a "+
-			"file of this name once it exists, write ./%[1]s", paths[0], meant[0])
+		return daemon.Exitf(daemon.ExitUsage, "there is no command and no file %q; did you mean the command %q? "+
+			"To follow a file of this name once it exists, write ./%[1]s", paths[0], meant[0])
 	}
 	return nil
 }

@@ -183,42 +183,46 @@ func list(dir string) (all []candidate) {
 func (t *Tailer) findCopy(f *follower, may func(candidate) bool, holds func(*follower) bool) *follower {
 	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
 	base := filepath.Base(f.path)
-	named := func(c candidate) int { // first those whose names begin like f's, as most copies' do
-		if strings.HasPrefix(filepath.Base(c.path), base) {
-			return 0
-		}
-		return 1
-	}
-	all = slices.Clone(all)
-	slices.SortStableFunc(all, func(a, b candidate) int { return named(a) - named(b) })
-	for _, c := range all {
-		key := c.key
-		if key == f.key || !may(c) {
-			continue
-		}
-		t.mu.Lock()
-		g := t.followers[key]
-		t.mu.Unlock()
-		own := g == nil
-		if own {
-			var err error
-			c.table = t.tableOf(f.label())
-			if g, err = t.open(c); err != nil {
+	for _, alike := range [...]bool{true, false} { // first those whose names begin like f's, as most copies' do
+		for _, c := range all {
+			if c.key == f.key || strings.HasPrefix(filepath.Base(c.path), base) != alike {
 				continue
 			}
-			g.visible, g.maybeCopy, g.source = t.names(c.path), true, f.source
-			if !g.visible {
-				g.origin = f.label() // where the next start looks for it
+			if g := t.copyAt(f, c, may, holds); g != nil {
+				return g
 			}
-		}
-		if g.mayBeCopy() && holds(g) {
-			return g
-		}
-		if own {
-			g.file.close()
 		}
 	}
 	return t.openCopy(f, holds)
+}
+
+// copyAt returns the follower of a candidate if that is the copy, nil if it is not.
+func (t *Tailer) copyAt(f *follower, c candidate, may func(candidate) bool, holds func(*follower) bool) *follower {
+	t.mu.Lock()
+	g := t.followers[c.key]
+	t.mu.Unlock()
+	own := g == nil
+	if !own && !g.mayBeCopy() || !may(c) { // in this order: almost all files are followed, and no copies
+		return nil
+	}
+	if own {
+		var err error
+		c.table = t.tableOf(f.label())
+		if g, err = t.open(c); err != nil {
+			return nil
+		}
+		g.visible, g.maybeCopy, g.source = t.names(c.path), true, f.source
+		if !g.visible {
+			g.origin = f.label() // where the next start looks for it
+		}
+	}
+	if g.mayBeCopy() && holds(g) {
+		return g
+	}
+	if own {
+		g.file.close()
+	}
+	return nil
 }
 
 // openCopy finds the copy among the files that are open. It has no name any more when it was

@@ -93,12 +93,11 @@ func shown(out Lines) (all []string) {
 type container struct {
 	docker bool
 	raw    []byte
-	n      int               // records
-	open   [2]string         // lines that have begun
-	since  [2]string         // when
-	want   []string          // lines, in the order in which they end
-	ends   []int             // places without an open line
-	times  map[string]string // of lines
+	n      int       // records
+	open   [2]string // lines that have begun
+	since  [2]string // when
+	want   []string  // lines, in the order in which they end
+	ends   []int     // places without an open line
 }
 
 // write writes a part of a line.
