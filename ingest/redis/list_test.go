@@ -112,7 +112,7 @@ func TestListLost(t *testing.T) {
 			waittest.Until(t, "the notice", func() bool { return strings.Contains(c.said(), "NOTE list=queue batch=1 before=2") })
 			s.Do("ACL", "SETUSER", "default", "+eval")
 			if more == 0 {
-				waittest.UntilEqual(t, "repeats", 1, func() int { return count(c.Metrics.repeats) })
+				waittest.Until(t, "repeats", func() bool { return count(c.Metrics.repeats) > 0 }) // of one batch or several
 			} else {
 				waitAll(t, m, want)
 			}

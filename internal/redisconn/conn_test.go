@@ -119,7 +119,7 @@ func TestUnasked(t *testing.T) {
 			}
 		}()
 		conn := dial(t, &redisconn.Client{Login: redisconn.Login{URLs: []string{"redis://" + ln.Addr().String()}}})
-		ln.Close()
+		t.Cleanup(func() { ln.Close() }) // not before it has accepted: the connection would be reset
 		for range 2 {
 			v, err := conn.Do(t.Context(), "PING")
 			if want == "" && (err != nil || v.String() != "PONG") || want != "" && (redisconn.Classify(err) != redisconn.Malformed || !strings.Contains(err.Error(), want)) {

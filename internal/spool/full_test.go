@@ -90,7 +90,8 @@ func TestDropOldest(t *testing.T) {
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n := onDisk(t, s.Dir); n > settings.MaxBytes {
+		const ends = 512 // a segment's last record, and a gap, may come on top
+		if n := onDisk(t, s.Dir); n > settings.MaxBytes+ends {
 			t.Errorf("the spool has %d bytes", n)
 		}
 		dropped += s.Counts()["spool_dropped_lines"]
