@@ -92,8 +92,9 @@ func (s *Spool) add(ctx context.Context, r *record) error {
 // one.
 func (s *Spool) hasRoomLocked(n int) bool {
 	used := s.sizeLocked() + int64(len(s.queue.records)+s.queue.writing)
-	headers := int64(2 * firstByte) // of segments that may be needed for what is not written yet
-	return used == 0 || used+headers+int64(n) <= s.MaxBytes
+	const more = 2 // segments that may be needed for what is not written yet
+	ends := int64(more*firstByte + (len(s.segments)+more)*endSize)
+	return used == 0 || used+ends+int64(n) <= s.MaxBytes
 }
 
 // sizeLocked returns how many bytes the segments have.

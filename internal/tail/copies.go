@@ -181,7 +181,7 @@ func list(dir string) (all []candidate) {
 // findCopy finds the file in f's directory that holds what f held: one that is not followed,
 // or whose follower still waits because it may be a copy. Only files that may be one are opened.
 func (t *Tailer) findCopy(f *follower, may func(candidate) bool, holds func(*follower) bool) *follower {
-	all := t.listings.do(f.dir, func() []candidate { return list(f.dir) })
+	all := t.listings.do(f.dir, func() []candidate { return t.maybeCopies(list(f.dir)) })
 	base := filepath.Base(f.path)
 	for _, alike := range [...]bool{true, false} { // first those whose names begin like f's, as most copies' do
 		for _, c := range all {
@@ -194,6 +194,17 @@ func (t *Tailer) findCopy(f *follower, may func(candidate) bool, holds func(*fol
 		}
 	}
 	return t.openCopy(f, holds)
+}
+
+// maybeCopies leaves out the files that are followed as what they are: such a file never becomes
+// one that may be a copy. Almost all are left out, once for all that search at a time.
+func (t *Tailer) maybeCopies(all []candidate) []candidate {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.DeleteFunc(all, func(c candidate) bool {
+		g := t.followers[c.key]
+		return g != nil && !g.mayBeCopy()
+	})
 }
 
 // copyAt returns the follower of a candidate if that is the copy, nil if it is not.

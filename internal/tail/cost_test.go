@@ -62,7 +62,7 @@ func TestIdleFilesCost(t *testing.T) {
 func TestTruncationsCost(t *testing.T) {
 	r := newRig(t)
 	r.change = func(t *Tailer) { t.Poll = 50 * time.Millisecond }
-	const files = 1000
+	const files = 2000
 	var want strings.Builder
 	for i := range files {
 		text := fmt.Sprintf("old-%d-which-is-longer\n", i)
