@@ -166,6 +166,9 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := s.Close(t.Context()); err != nil { // so Run ends, also if there is less to send than it may
+			t.Fatal(err)
+		}
 		s.meet(m)
 		sending, stop := context.WithCancel(t.Context())
 		left := rand.IntN(30)
@@ -180,7 +183,6 @@ func TestKill(t *testing.T) {
 		}
 		stop()
 		m.Before = nil
-		s.Close(t.Context())
 	}
 	drain(t, open(t, quick(dir)), m)
 	checkTaken(t, m, taken)
