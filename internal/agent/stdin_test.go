@@ -250,8 +250,8 @@ func TestStdinSignal(t *testing.T) {
 	go func() { outcome <- j.run(ctx, in) }() // waited for below
 	io.WriteString(out, "one\n")
 	waittest.UntilEqual(t, "what is committed", "one\n", func() string { return texts(m) })
+	context.AfterFunc(ctx, func() { io.WriteString(out, "last words") }) // at once, as silence is bounded
 	signal()
-	io.WriteString(out, "last words")
 	if err := <-outcome; err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (j *stdinJob) run(ctx context.Context, in io.Reader) error {
 	work.Go(func() { own <- j.own.send(end) })
 	idle := make(chan struct{})
 	work.Go(func() { others <- j.sendOthers(end, idle) })
-	err := j.take(end, newStdin(in, ctx, end))
+	err := j.take(ctx, end, in)
 	if j.own.isDone() {
 		own <- nil // without a collector
 		close(idle)
@@ -100,20 +100,21 @@ func (j *stdinJob) sendOthers(ctx context.Context, idle <-chan struct{}) error {
 	return nil
 }
 
-// take reads in into the spool.
-func (j *stdinJob) take(end context.Context, in io.Reader) error {
+// take reads in into the spool. When stop has ended, in is given up when it is silent.
+func (j *stdinJob) take(stop, end context.Context, in io.Reader) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(end))
 	defer cancel()
 	defer context.AfterFunc(end, func() { time.AfterFunc(lastWords, cancel) })() // what was read is still spooled
 	// The source is kept with the lines: a later run may have another.
-	n, err := j.own.spool.Copy(ctx, in, j.settings.Agent.Stdin.source())
+	input := j.own.spool.NewInput(j.settings.Agent.Stdin.source())
+	err := readInput(ctx, input, in, stop, end)
 	if cerr := j.own.spool.Close(ctx); cerr != nil {
 		return fmt.Errorf("lines of standard input are lost: they were read and could not be spooled: %w",
 			errors.Join(err, cerr))
 	}
 	if err != nil {
 		return fmt.Errorf("standard input cannot be read after byte %d; the lines before are kept in %s, and the next "+
-			"run sends them: %w", n, j.own.dir, err)
+			"run sends them: %w", input.Bytes(), j.own.dir, err)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func BenchmarkSpool(b *testing.B) {
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(b.Context(), &got) }() // ends with the spool
 		s.Welcome(wire.Welcome{Log: wire.NewStreamID()}, wire.MaxText)
-		if _, err := s.Copy(b.Context(), bytes.NewReader(text), ""); err != nil {
+		if err := s.NewInput("").Read(b.Context(), bytes.NewReader(text)); err != nil {
 			b.Fatal(err)
 		}
 		if err := s.Close(b.Context()); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"fanin/internal/lines"
 	"fanin/internal/wire"
@@ -34,9 +35,10 @@ type batch struct {
 	arrived  int64 // when its first line did, in microseconds since 1970
 	labels   int   // what its marks take, at most
 	sources  map[string]string
-	chunk    chunk // since the last cut
-	raw      []byte
-	base     int64 // where raw begins in the segment
+	chunk    chunk  // since the last cut
+	raw      []byte // of the segment
+	base     int64  // where raw begins in the segment
+	own      []byte // memory of raw, where that is not a block's
 
 	damaged int64 // bytes that are skipped; 0: none
 	gap     *gap  // that is skipped
@@ -50,15 +52,11 @@ const keep = 64 << 10
 // reset empties the batch, to be read at c.
 func (b *batch) reset(c cursor) {
 	*b = batch{Batch: wire.Batch{Text: b.Text[:0], Cuts: b.Cuts[:0], Marks: b.Marks[:0]},
-		from: c, to: c, raw: b.raw[:0], sources: b.sources}
+		from: c, to: c, own: b.own, sources: b.sources}
 }
 
-// release gives memory back.
-func (b *batch) release() {
-	if cap(b.raw) > keep || cap(b.Text) > keep {
-		*b = batch{}
-	}
-}
+// isLarge reports whether it has memory that should be given back while there is nothing to send.
+func (b *batch) isLarge() bool { return max(cap(b.own), cap(b.Text)) > keep }
 
 // isEmpty reports whether there is nothing to send.
 func (b *batch) isEmpty() bool { return len(b.Text) == 0 && b.damaged == 0 && b.gap == nil }
@@ -67,17 +65,19 @@ func (b *batch) isEmpty() bool { return len(b.Text) == 0 && b.damaged == 0 && b.
 type segmentReader struct {
 	file   io.ReaderAt
 	stream wire.StreamID
-	synced bool // see segment
+	synced bool   // see segment
+	block  *block // has the place, still in memory; nil: none has it
 }
 
 // load reads n raw bytes at c, and those before it that its tail hash covers.
 func (r *segmentReader) load(b *batch, n int) error {
 	b.base = max(0, b.from.offset-wire.TailSize)
 	n += int(b.from.offset - b.base)
-	if cap(b.raw) < n {
-		b.raw = make([]byte, n)
+	if b.raw = r.block.bytes(b.base, n); b.raw != nil {
+		return nil
 	}
-	b.raw = b.raw[:n]
+	b.own = slices.Grow(b.own[:0], n)[:n]
+	b.raw = b.own
 	if got, err := r.file.ReadAt(b.raw, b.base); got < n {
 		return fmt.Errorf("read the segment at offset %d: %w", b.base+int64(got), err)
 	}
@@ -98,6 +98,9 @@ func (r *segmentReader) read(b *batch, c cursor, end int64, room int) error {
 		return nil
 	}
 	n := int(min(end-c.offset, int64(room)))
+	if r.block != nil {
+		n = min(n, r.block.after(c.offset))
+	}
 	for {
 		if err := r.load(b, n); err != nil {
 			return err
@@ -118,7 +121,7 @@ func (r *segmentReader) read(b *batch, c cursor, end int64, room int) error {
 // loaded completely.
 func (r *segmentReader) fill(b *batch, room int) (need int, err error) {
 	for {
-		x, err := parseRecord(&r.stream, b.to.offset, b.raw[b.to.offset-b.base:])
+		x, err := r.parse(b.to.offset, b.raw[b.to.offset-b.base:])
 		if err != nil {
 			return x.size, err
 		}
@@ -143,6 +146,15 @@ func (r *segmentReader) fill(b *batch, room int) (need int, err error) {
 			return 0, nil
 		}
 	}
+}
+
+// parse reads the record that raw begins with. What is still in memory has a checksum for the
+// disk only.
+func (r *segmentReader) parse(offset int64, raw []byte) (record, error) {
+	if r.block != nil {
+		return readRecord(raw)
+	}
+	return parseRecord(&r.stream, offset, raw)
 }
 
 // markBytes is what a mark takes beside its source.
@@ -246,7 +258,8 @@ func (r *segmentReader) skipDamage(b *batch, end int64) error {
 	b.damaged = at - b.from.at()
 	b.to = cursor{offset: at}
 	b.base = max(0, at-wire.TailSize)
-	b.raw = append(b.raw[:0], make([]byte, at-b.base)...)
+	b.own = slices.Grow(b.own[:0], int(at-b.base))[:at-b.base]
+	b.raw = b.own
 	if n, err := r.file.ReadAt(b.raw, b.base); n < len(b.raw) {
 		return fmt.Errorf("read the segment at offset %d: %w", b.base+int64(n), err)
 	}

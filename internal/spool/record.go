@@ -46,8 +46,8 @@ const (
 	flagFirst = 0x80
 
 	recordHead = 20
-	runBytes   = 64 << 10     // of the lines in a record, unless it is one line
-	maxText    = wire.MaxLine // of a record
+	runBytes   = readSize + 4<<10 // of the lines in a record, unless it is one line: what is read at a time
+	maxText    = wire.MaxLine     // of a record
 	maxRecord  = recordHead + wire.MaxName + maxText
 )
 
@@ -95,9 +95,9 @@ func setSums(stream *wire.StreamID, offset int64, b []byte) {
 	}
 }
 
-// parseRecord reads the record that b begins with, which has this offset. The error is
-// errShort if b ends before the record; size is then how many bytes it has, or its head.
-func parseRecord(stream *wire.StreamID, offset int64, b []byte) (r record, err error) {
+// readRecord reads the record that b begins with, without its checksum. The error is errShort if
+// b ends before the record; size is then how many bytes it has, or its head.
+func readRecord(b []byte) (r record, err error) {
 	if len(b) < recordHead {
 		return record{size: recordHead}, errShort
 	}
@@ -108,9 +108,6 @@ func parseRecord(stream *wire.StreamID, offset int64, b []byte) (r record, err e
 		return r, errShort
 	}
 	b = b[:r.size]
-	if binary.LittleEndian.Uint32(b) != sum(stream, offset, b) {
-		return record{}, errDamaged
-	}
 	r.kind, r.first, r.time = b[18]&^flagFirst, b[18]&flagFirst != 0, int64(binary.LittleEndian.Uint64(b[8:]))
 	r.lines = int(binary.LittleEndian.Uint16(b[16:]))
 	r.source = b[recordHead:][:b[19]]
@@ -119,6 +116,15 @@ func parseRecord(stream *wire.StreamID, offset int64, b []byte) (r record, err e
 		return record{}, errDamaged
 	}
 	return r, nil
+}
+
+// parseRecord reads the record that b begins with, which has this offset, as readRecord does.
+func parseRecord(stream *wire.StreamID, offset int64, b []byte) (record, error) {
+	r, err := readRecord(b)
+	if err == nil && binary.LittleEndian.Uint32(b) != sum(stream, offset, b[:r.size]) {
+		return record{}, errDamaged
+	}
+	return r, err
 }
 
 func (r *record) arrived() time.Time { return time.UnixMicro(r.time) }

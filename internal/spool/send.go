@@ -170,8 +170,6 @@ func (r *sender) attempt(ctx context.Context) error {
 	err = r.read(now, r.from)
 	for err == nil {
 		if now.isEmpty() {
-			now.release()
-			next.release()
 			more, err := r.awaitMore(ctx)
 			if err != nil || !more {
 				return err
@@ -194,11 +192,24 @@ func (r *sender) attempt(ctx context.Context) error {
 
 // read reads the next batch.
 func (r *sender) read(b *batch, c cursor) error {
-	_, maxText, _ := r.s.session.log()
-	r.s.mu.Lock()
+	s := r.s
+	_, maxText, _ := s.session.log()
+	s.mu.Lock()
 	end := r.g.size
-	r.s.mu.Unlock()
-	return r.segmentReader.read(b, c, end, min(r.s.BatchBytes, maxText))
+	r.block = s.queue.recent.hold(r.g, max(c.offset, firstByte))
+	s.mu.Unlock()
+	err := r.segmentReader.read(b, c, end, min(s.BatchBytes, maxText))
+	if err == nil && !b.isEmpty() {
+		b.End = b.to.at()
+		b.After = b.hash(b.End)
+	}
+	if r.block != nil {
+		s.mu.Lock()
+		s.queue.recent.release(r.block, b.to.offset)
+		s.mu.Unlock()
+		r.block, b.raw = nil, nil
+	}
+	return err
 }
 
 // awaitMore waits until the segment has more; false: it is sealed, and all of it is
@@ -214,8 +225,8 @@ func (r *sender) awaitMore(ctx context.Context) (bool, error) {
 			return more, nil
 		}
 		soon, cancel := ctx, func() {}
-		if s.place != r.saved {
-			soon, cancel = context.WithTimeout(ctx, saveEvery)
+		if s.place != r.saved || r.blocks[0].isLarge() || r.blocks[1].isLarge() {
+			soon, cancel = context.WithTimeout(ctx, idle)
 		}
 		err := s.waitLocked(soon)
 		s.mu.Unlock()
@@ -225,6 +236,7 @@ func (r *sender) awaitMore(ctx context.Context) (bool, error) {
 		}
 		if err != nil {
 			r.savePlace(true)
+			r.blocks = [2]batch{}
 		}
 	}
 }
@@ -237,8 +249,6 @@ func (r *sender) append(ctx context.Context, b *batch) error {
 	r.s.mu.Unlock()
 	b.Kind, b.Stream, b.Epoch = wire.StreamAgent, r.stream, at.epoch
 	b.Offset, b.Before = at.Offset, at.Tail
-	b.End = b.to.at()
-	b.After = b.hash(b.End)
 	switch {
 	case b.gap != nil:
 		b.Op = wire.OpSkip

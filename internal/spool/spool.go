@@ -80,7 +80,7 @@ func (s *Settings) defaults() {
 	}
 }
 
-// Spool is a bounded queue of lines on the disk. Append, Copy and Sync may be called from
+// Spool is a bounded queue of lines on the disk. Append and Sync may be called from
 // many goroutines, Run from one at a time. Close it in any case: its writer ends then.
 //
 //   - mu guards everything below it. Only the writer's goroutine writes to the disk, except

@@ -166,8 +166,8 @@ func TestSendWhileAppending(t *testing.T) {
 	}
 }
 
-// TestCopy: lines of a reader come as they are, long ones in parts, in bounded memory.
-func TestCopy(t *testing.T) {
+// TestInput: lines of a reader come as they are, long ones in parts, in bounded memory.
+func TestInput(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"", ""},
 		{"\n", "\n"},
@@ -182,8 +182,9 @@ func TestCopy(t *testing.T) {
 		settings := quick(t.TempDir())
 		settings.MaxLine, settings.SegmentBytes = 1000, 1<<20
 		s := open(t, settings)
-		if n, err := s.Copy(t.Context(), strings.NewReader(c.in), ""); err != nil || n != int64(len(c.in)) {
-			t.Fatal(n, err)
+		in := s.NewInput("")
+		if err := in.Read(t.Context(), strings.NewReader(c.in)); err != nil || in.Bytes() != int64(len(c.in)) {
+			t.Fatal(in.Bytes(), err)
 		}
 		drain(t, s, m)
 		for line := range strings.Lines(text(m)) {

@@ -24,7 +24,7 @@ func (s *Spool) Status() Status {
 	defer s.mu.Unlock()
 	st := Status{Dir: s.Dir, Source: s.Source, Segments: len(s.segments), Size: s.sizeLocked(),
 		Full: s.full, Trouble: cmp.Or(s.unwrote, s.unsent)}
-	st.Behind = st.Size + int64(len(s.queue.records)+s.queue.writing)
+	st.Behind = st.Size + int64(s.queue.size()+s.queue.writing)
 	if len(s.segments) > 0 && s.segments[0].stream == s.place.stream {
 		st.Behind = max(0, st.Behind-s.place.Offset)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,22 +19,22 @@ import (
 // writer is what only the writer's goroutine uses.
 type writer struct {
 	s      *Spool
-	live   *segment  // that is appended to; nil: the next block begins one
-	made   bool      // live is in the list: it was synced once
-	synced time.Time // when the last sync was
-	spare  []byte    // the memory of the block before
+	live   *segment    // that is appended to; nil: the next block begins one
+	made   bool        // live is in the list: it was synced once
+	tail   []byte      // the last bytes of live, as many as a tail hash covers
+	synced time.Time   // when the last sync was
+	timer  *time.Timer // of the next
 }
 
 // write is the life of the writer: block after block is written and synced.
 func (s *Spool) write() {
-	w := writer{s: s}
+	w := writer{s: s, timer: time.NewTimer(0)}
 	defer w.end()
 	for {
-		block, lines, more := w.next()
-		if len(block) > 0 && !w.store(block, lines) || !more {
+		b, more := w.next()
+		if b.size() > 0 && !w.store(b) || !more {
 			return
 		}
-		w.spare = block[:0]
 	}
 }
 
@@ -53,10 +54,13 @@ const (
 	longestRetry = time.Second
 )
 
+// idle is how long memory is kept while there is no line.
+const idle = time.Second
+
 // next waits until a block is due, and takes it. A block is due when it is full, when
 // something waits for it, or SyncEvery after the last one. So the first line after a pause is
 // synced at once, and many are together.
-func (w *writer) next() (block []byte, lines int64, more bool) {
+func (w *writer) next() (b *block, more bool) {
 	s := w.s
 	for {
 		s.mu.Lock()
@@ -67,37 +71,53 @@ func (w *writer) next() (block []byte, lines int64, more bool) {
 		}
 		q := &s.queue
 		wait := s.SyncEvery - time.Since(w.synced)
-		if s.closed || len(q.records) > 0 && (q.hurry || s.closing || wait <= 0) {
-			block, lines = q.records, q.lines
-			q.records, q.lines, q.writing, q.hurry = w.spare[:0], 0, len(block), false
+		if s.closed || q.size() > 0 && (q.hurry || s.closing || wait <= 0) {
+			b = q.block
+			q.block, q.writing, q.hurry = nil, b.size(), false
 			more = !s.closed
 			s.signalLocked()
 			s.mu.Unlock()
-			return block, lines, more
+			return b, more
 		}
-		pending, full := len(q.records) > 0, s.full
+		switch {
+		case q.size() > 0:
+		case s.full:
+			wait = longestRetry
+		case s.queue.recent.isEmpty():
+			wait = forever
+		default:
+			wait = idle
+		}
 		s.mu.Unlock()
-		var due <-chan time.Time
-		if pending {
-			due = time.After(wait)
-		} else if full {
-			due = time.After(longestRetry)
+		if w.wait(wait) && wait == idle {
+			s.mu.Lock()
+			s.queue.recent.clear()
+			s.mu.Unlock()
 		}
-		select {
-		case <-s.kick:
-		case <-due:
-		}
+	}
+}
+
+const forever = math.MaxInt64
+
+// wait waits for a kick or for so long; it reports whether it was not kicked.
+func (w *writer) wait(d time.Duration) bool {
+	w.timer.Reset(d)
+	select {
+	case <-w.s.kick:
+		return false
+	case <-w.timer.C:
+		return true
 	}
 }
 
 // store writes and syncs a block, and tries until it succeeds; false: the spool was closed
 // before it did.
-func (w *writer) store(block []byte, lines int64) bool {
+func (w *writer) store(b *block) bool {
 	backoff := retry.Backoff{Min: firstRetry, Max: longestRetry}
 	for {
-		err := w.try(block)
+		err := w.try(b)
 		if err == nil {
-			w.stored(len(block), lines, int64(binary.LittleEndian.Uint64(block[8:])))
+			w.stored(b)
 			return true
 		}
 		w.failed(err)
@@ -140,10 +160,13 @@ func (w *writer) failed(err error) {
 		"disk; trying again", "dir", w.s.Dir, "err", err)
 }
 
-// stored notes that a block is synced, whose first line arrived at first.
-func (w *writer) stored(n int, lines, first int64) {
-	s, g := w.s, w.live
+// stored notes that a block is synced.
+func (w *writer) stored(b *block) {
+	s, g, n := w.s, w.live, b.size()
 	w.synced = time.Now()
+	known := b.known()
+	w.tail = append(w.tail[:0], known[max(0, len(known)-wire.TailSize):]...)
+	first := int64(binary.LittleEndian.Uint64(b.records()[8:]))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unwrote != "" {
@@ -151,20 +174,21 @@ func (w *writer) stored(n int, lines, first int64) {
 		s.Log.Info("lines can be written to the spool again", "dir", s.Dir)
 	}
 	g.size = max(g.size, firstByte) + int64(n)
-	g.lines += lines
+	g.lines += b.lines
 	if !w.made {
 		w.made, g.first = true, first
 		s.segments = append(s.segments, g)
 	}
 	s.queue.writing = 0
 	s.queue.synced += int64(n)
+	s.queue.recent.add(b)
 	s.signalLocked()
 }
 
 // try writes a block behind the live segment's last one, once. It may be repeated: each time
 // it writes the same bytes at the same place, as it must after a failed sync.
-func (w *writer) try(block []byte) error {
-	if g := w.live; g != nil && w.made && (g.size+int64(len(block)) > w.s.SegmentBytes || !g.file.InPlace()) {
+func (w *writer) try(b *block) error {
+	if g := w.live; g != nil && w.made && (g.size+int64(b.size()) > w.s.SegmentBytes || !g.file.InPlace()) {
 		w.seal()
 	}
 	if w.live == nil {
@@ -175,13 +199,16 @@ func (w *writer) try(block []byte) error {
 	g := w.live
 	at := max(g.size, firstByte)
 	if !w.made {
-		if _, err := g.file.WriteAt(g.header.append(nil), 0); err != nil {
+		w.tail = g.header.append(w.tail[:0])
+		if _, err := g.file.WriteAt(w.tail, 0); err != nil {
 			return err
 		}
 	}
-	block[18] |= flagFirst
-	setSums(&g.stream, at, block)
-	if _, err := g.file.WriteAt(block, at); err != nil {
+	b.follow(g, at, w.tail)
+	records := b.records()
+	records[18] |= flagFirst
+	setSums(&g.stream, at, records)
+	if _, err := g.file.WriteAt(records, at); err != nil {
 		return err
 	}
 	if err := g.file.Sync(); err != nil {
