@@ -96,23 +96,27 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
-// Pause stops the program's breath, and returns when it is stopped: a thread in
-// the kernel goes on after the signal until it comes out. SIGCONT ends it.
+// Pause stops the program's breath, as the function does.
 func (p *Process) Pause() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		Pause(p.cmd.Process)
+	}
+}
+
+// Pause stops a process's breath, and returns when it is stopped: a thread in the kernel goes
+// on after the signal until it comes out. SIGCONT ends it.
+func Pause(p *os.Process) {
 	p.Signal(syscall.SIGSTOP)
-	for end := time.Now().Add(5 * time.Second); !p.stopped() && time.Now().Before(end); {
+	for end := time.Now().Add(5 * time.Second); !stopped(p.Pid) && time.Now().Before(end); {
 		time.Sleep(100 * time.Microsecond)
 	}
 }
 
 // stopped reports whether all threads are, as Linux tells; elsewhere nothing does.
-func (p *Process) stopped() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return true
-	}
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	for _, t := range threads {
 		b, err := os.ReadFile(t)
 		_, state, ok := strings.Cut(string(b), ") ")

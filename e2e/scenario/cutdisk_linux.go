@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"fanin/e2e/rig"
 )
 
 // cutDisk is a file system on a loop device whose power can be cut: what was
@@ -70,17 +68,16 @@ func (c *cutDisk) unmount() error {
 	return err
 }
 
-// crash cuts the power under a program: first it is stopped, because a sync under
+// crash cuts the power under programs: first they are stopped, because a sync under
 // way could otherwise come back well from a disk that is gone; then everything
-// that was not synced is dropped, journal included; then the program is killed
+// that was not synced is dropped, journal included; then the programs are killed
 // and the disk comes back.
-func (c *cutDisk) crash(p *rig.Process, between func()) error {
-	p.Pause()
-	between()
+func (c *cutDisk) crash(pause, kill func()) error {
+	pause()
 	if err := c.cut(); err != nil {
 		return fmt.Errorf("%w: cut the power of %s: %v", ErrUnable, c.dir, err)
 	}
-	p.Kill()
+	kill()
 	return errors.Join(c.unmount(), c.mount())
 }
 

@@ -10,10 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanin/e2e/check"
 	"fanin/e2e/load"
+	"fanin/e2e/rig"
 )
 
 // Pipes has twenty programs at once write into pipes that agents read, all with the id and
@@ -26,12 +28,12 @@ func (p *Programs) Pipes(n int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &pipes{program: p.Agent, args: []string{"--to", d.collector.Addr, "--id", "one", "--state", d.agent.State, "--wait", "20s", "-"}}
+	x := newPipes(p.Agent, d.collector.Addr, d.agent.State)
 	d.pipes = x
 	for round := 0; round < n && d.err == nil; round++ {
 		var all sync.WaitGroup
 		for i := range pipesAtOnce {
-			all.Go(func() { d.fail(x.run(i < pipesKilled)) })
+			all.Go(func() { d.fail(x.run(i < pipesKilled, 1000+rand.IntN(40_000))) })
 		}
 		if round%2 == 1 {
 			moment(200 * time.Millisecond)
@@ -44,7 +46,7 @@ func (p *Programs) Pipes(n int) (*Result, error) {
 		}
 		all.Wait()
 	}
-	d.fail(x.settle(filepath.Join(d.agent.State, "runs")))
+	d.fail(x.settle())
 	d.fail(d.checkPipes())
 	return d.end(n)
 }
@@ -54,22 +56,75 @@ const (
 	pipesKilled = 10
 )
 
-// unsynced is at most what an agent that is killed had not taken: what it read ahead, a
-// block that was collected, one that was being synced, and the content of the pipe.
-const unsynced = 2*(64<<10) + 2*(1<<20) + 64<<10 + 64<<10
+// unsynced is at most what an agent had not taken that is killed, or loses its disk: the content
+// of the pipe, what it read, a block that was collected, and one that was being synced.
+const unsynced = 64<<10 + 64<<10 + 2*(1<<20)
 
 // pipes are runs of an agent that reads standard input.
 type pipes struct {
-	program string
-	args    []string
+	program, state string
+	args           []string
 
-	mu   sync.Mutex
-	all  []published // by source
-	left int         // runs that were killed or gave up
+	mu      sync.Mutex
+	all     []published // by source
+	left    int         // runs that were killed or gave up
+	running map[*os.Process]bool
+	killed  map[*os.Process]bool
+	begun   atomic.Int64 // runs
+}
+
+func newPipes(program, addr, state string) *pipes {
+	return &pipes{program: program, state: state, running: make(map[*os.Process]bool), killed: make(map[*os.Process]bool),
+		args: []string{"--to", addr, "--id", "one", "--state", state, "--wait", "20s", "-"}}
+}
+
+// pause stops the breath of all runs.
+func (x *pipes) pause() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for p := range x.running {
+		rig.Pause(p)
+	}
+}
+
+// kill kills all runs.
+func (x *pipes) kill() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for p := range x.running {
+		x.killed[p] = true
+		p.Kill()
+	}
+}
+
+// killSoon kills one.
+func (x *pipes) killSoon(p *os.Process) {
+	moment(400 * time.Millisecond)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.killed[p] = true
+	p.Kill()
+}
+
+// started notes that a process runs, if it does.
+func (x *pipes) started(p *os.Process) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.begun.Add(1); p != nil {
+		x.running[p] = true
+	}
+}
+
+// ended notes that a process does not run any more, and reports whether it was killed.
+func (x *pipes) ended(p *os.Process) (killed bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.running, p)
+	return x.killed[p]
 }
 
 // run writes lines into a new pipe, and kills the agent that reads it, perhaps.
-func (x *pipes) run(kill bool) error {
+func (x *pipes) run(kill bool, lines int) error {
 	source := x.begin()
 	in, out, err := os.Pipe()
 	if err != nil {
@@ -81,24 +136,23 @@ func (x *pipes) run(kill bool) error {
 	c.Stderr = &text
 	err = c.Start()
 	in.Close()
+	x.started(c.Process)
 	if err != nil {
 		out.Close()
 		return err
 	}
 	if kill {
-		go func() { // ends soon
-			moment(400 * time.Millisecond)
-			c.Process.Kill()
-		}()
+		go x.killSoon(c.Process)
 	}
-	x.write(out, source, 1000+rand.IntN(40_000))
+	x.write(out, source, lines)
 	out.Close()
 	err = c.Wait()
+	killed := x.ended(c.Process)
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
 		x.keep(source)
-	case errors.As(err, &exit) && (kill || exit.ExitCode() == 75):
+	case errors.As(err, &exit) && (killed || exit.ExitCode() == 75):
 		x.mu.Lock()
 		x.left++
 		x.mu.Unlock()
@@ -151,7 +205,8 @@ func (x *pipes) keep(source int) {
 }
 
 // settle has one more run send what is left, and waits until no run's directory is.
-func (x *pipes) settle(dir string) error {
+func (x *pipes) settle() error {
+	dir := filepath.Join(x.state, "runs")
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		text, err := exec.Command(x.program, x.args...).CombinedOutput()
 		left, gerr := filepath.Glob(filepath.Join(dir, "*"))

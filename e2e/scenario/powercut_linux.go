@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -31,7 +32,10 @@ func (p *Programs) PowerCuts(n int, options string) (*Result, error) {
 					return err
 				}
 			}
-			err := c.crash(&d.collector.Process, d.watcher.Pause)
+			err := c.crash(func() {
+				d.collector.Pause()
+				d.watcher.Pause()
+			}, d.collector.Kill)
 			err = errors.Join(err, d.collector.Start())
 			d.watcher.Go()
 			return err
@@ -54,9 +58,63 @@ func (p *Programs) AgentCuts(n int) (*Result, error) {
 					return err
 				}
 			}
-			return errors.Join(c.crash(&d.agent.Process, func() {}), d.agent.Start())
+			return errors.Join(c.crash(d.agent.Pause, d.agent.Kill), d.agent.Start())
 		})
 	})
+}
+
+// PipeCuts cuts the power of the disk that agents which read pipes spool on, n times. In some
+// rounds the collector is away, so all that was taken is on that disk; in others the agents were
+// killed before, and later runs may have believed what was in the page cache only. Of each pipe
+// the log has all lines up to some place, behind what was taken.
+func (p *Programs) PipeCuts(n int) (*Result, error) {
+	return p.onCutDisk("", func(c *cutDisk) (*Result, error) {
+		d, err := p.begin(plan{name: "power cuts, pipes", few: true, log: rotating})
+		if err != nil {
+			return nil, err
+		}
+		x := newPipes(p.Agent, d.collector.Addr, filepath.Join(c.dir, "state"))
+		d.pipes = x
+		for round := 0; round < n && d.err == nil; round++ {
+			d.fail(d.pipeCut(c, round))
+		}
+		d.fail(x.settle())
+		d.fail(d.checkPipes())
+		return d.end(n)
+	})
+}
+
+// pipeCut is one round.
+func (d *day) pipeCut(c *cutDisk, round int) error {
+	const atOnce, lines = 4, 400_000
+	if round%2 == 1 {
+		d.collector.Kill()
+	}
+	var all sync.WaitGroup
+	start := func() {
+		begun := d.pipes.begun.Load()
+		for range atOnce {
+			all.Go(func() { d.fail(d.pipes.run(false, lines)) })
+		}
+		for d.pipes.begun.Load() < begun+atOnce { // all have to be stopped before the cut
+			moment(time.Millisecond)
+		}
+		moment(400 * time.Millisecond)
+	}
+	start()
+	if round%3 == 2 {
+		d.pipes.kill()
+		all.Wait()
+		start()
+	}
+	err := c.crash(d.pipes.pause, func() {
+		d.pipes.kill()
+		all.Wait()
+	})
+	if round%2 == 1 {
+		err = errors.Join(err, d.collector.Start())
+	}
+	return err
 }
 
 // onCutDisk plays with a disk that it makes for it.

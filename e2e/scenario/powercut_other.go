@@ -13,3 +13,8 @@ func (p *Programs) PowerCuts(n int, options string) (*Result, error) {
 func (p *Programs) AgentCuts(n int) (*Result, error) {
 	return nil, fmt.Errorf("%w: power cuts need Linux", ErrUnable)
 }
+
+// PipeCuts needs Linux.
+func (p *Programs) PipeCuts(n int) (*Result, error) {
+	return nil, fmt.Errorf("%w: power cuts need Linux", ErrUnable)
+}

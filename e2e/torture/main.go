@@ -82,6 +82,7 @@ func trials(kills, cuts int) []trial {
 		{"sockets", kills, (*scenario.Programs).Sockets},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
+		{"cut-pipes", cuts / 2, (*scenario.Programs).PipeCuts},
 	}
 	for _, day := range scenario.NATSDays() {
 		list = append(list, trial{day.Name, kills + kills/2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})
