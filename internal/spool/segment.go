@@ -154,7 +154,7 @@ func (s *Spool) remove(g *segment) bool {
 		return false
 	}
 	if g.file != nil {
-		g.file.Close()
+		go g.file.Close() // ends by itself: the system frees the pages, which can take it some milliseconds
 	}
 	return true
 }

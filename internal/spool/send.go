@@ -295,7 +295,12 @@ func (r *sender) lost(err error) {
 // between the two would send all of it again.
 func (r *sender) end(ctx context.Context) error {
 	s := r.s
-	r.savePlace(true) // it names the spool, of which this may be the last segment
+	s.mu.Lock()
+	last := len(s.segments) == 1
+	s.mu.Unlock()
+	if last {
+		r.savePlace(true) // it names the spool, which no segment does any more
+	}
 	for !s.remove(r.g) {
 		if err := retry.Pause(ctx, longestRetry); err != nil {
 			return err
