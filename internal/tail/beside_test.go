@@ -64,7 +64,7 @@ func TestLargeDirectory(t *testing.T) {
 	}
 	tl := &Tailer{}
 	tl.index = newIndex()
-	s := tl.siblings(r.dir, map[uint64]bool{disk.Inode(fi): true})
+	s := (&search{t: tl, known: map[uint64]bool{disk.Inode(fi): true}}).read(r.dir)
 	if !s.there || !s.cut || len(s.files) != mostBeside+1 || filepath.Base(s.files[0].path) != "a.log" {
 		t.Errorf("%d files, cut %v, the first is %s", len(s.files), s.cut, s.files[0].path)
 	}

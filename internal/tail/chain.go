@@ -360,8 +360,8 @@ func (f *follower) carry() {
 	}
 }
 
-// awaitEarlier waits while the follower of the file before sends its end itself.
-func (f *follower) awaitEarlier(ctx context.Context) error {
+// awaitOwnedEnd waits while the follower of the file before sends its end itself.
+func (f *follower) awaitOwnedEnd(ctx context.Context) error {
 	by := f.carried.by
 	if by == nil || f.carried.raw != nil || f.file.size() == 0 {
 		return nil

@@ -154,7 +154,8 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy",
 		"path", f.path, "copy", copied.name(), "sent", sent.Offset)
 	f.t.mu.Lock()
-	f.t.noteReusedLocked(f.path, since) // it may have been copied more than once meanwhile
+	f.earlier = append(f.earlier, f.t.followers[copied.key]) // what the copy has is older
+	f.t.noteReusedLocked(f.path, since)                      // it may have been copied more than once meanwhile
 	f.t.mu.Unlock()
 	f.reading.final = false
 	f.mu.Lock()
@@ -222,7 +223,7 @@ func (t *Tailer) copyAt(f *follower, c candidate, may func(candidate) bool, hold
 		if g, err = t.open(c); err != nil {
 			return nil
 		}
-		g.visible, g.maybeCopy, g.source = t.names(c.path), true, f.source
+		g.visible, g.hidden, g.maybeCopy, g.source = t.names(c.path), time.Now(), true, f.source
 		if !g.visible {
 			g.origin = f.label() // where the next start looks for it
 		}

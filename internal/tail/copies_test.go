@@ -201,7 +201,7 @@ func TestUnseenIsNotNamed(t *testing.T) {
 	s := r.tailer.newSearch()
 	defer s.close()
 	r.append("a.log.1", "")
-	r.tailer.unseen(t.Context(), s, r.tailer.registered(), reused{path: r.path("a.log")})
+	r.tailer.unseen(s, []reused{{path: r.path("a.log")}})
 	if n := r.tailer.Counts()["unseen_files"]; n != 0 {
 		t.Errorf("%d files count as unseen", n)
 	}

@@ -73,6 +73,7 @@ type sighting struct {
 	visible  bool      // some table names it
 	now      string    // its name when it was last seen
 	hidden   time.Time // since when no table names it
+	lost     time.Time // since when it has another name than before; zero: it has not
 	modified time.Time // its modification time when it was last seen
 	begun    time.Time // the same when its text was first seen: since it was created, or shrank
 	size     int64     // its size when it was last seen
@@ -194,6 +195,7 @@ func (f *follower) pauseFailed(ctx context.Context, err error, failed *retry.Bac
 	f.t.Log.Debug("retrying", "path", f.path, "err", err, "wait", pause)
 	f.setTrouble(err.Error())
 	if errors.As(err, new(*fileError)) {
+		f.setStuck()
 		f.file.f.release(false) // others must not wait for what fails; while the way out fails, it keeps what it has
 	}
 	retry.Pause(ctx, pause)
@@ -204,6 +206,7 @@ func (f *follower) pauseFailed(ctx context.Context, err error, failed *retry.Bac
 func (f *follower) pauseRefused(ctx context.Context, err error, pause time.Duration, met <-chan struct{}) {
 	f.t.counts.refused.Add(1)
 	f.reportRefusal(err, pause)
+	f.setStuck()
 	f.file.f.release(false)
 	select {
 	case <-ctx.Done():
@@ -240,23 +243,21 @@ func (f *follower) see(c candidate, visible bool) (copied reused, shrank bool) {
 			copied = reused{f.now, f.begun}
 			f.begun = c.info.ModTime()
 		}
+		if renamed = f.now != c.path && !f.isChained(); renamed {
+			f.lost = time.Now() // another file may have its old name now
+		}
 		f.now, f.size = c.path, c.info.Size()
 		f.file.f.seen(c.path)
-		renamed = f.path != c.path
 		changed = !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
 		f.modified = c.info.ModTime()
 	}
-	renamed = renamed && !f.isChained()
 	if changed && f.place.local.Offset == 0 {
 		f.file.begins.Store(nil) // it may begin otherwise, which no place shows
 	}
 	shrank = shrank && f.place.local.Offset == 0
 	f.noteRotatedLocked()
 	f.mu.Unlock()
-	if renamed {
-		f.drain() // another file may have its old name now
-	}
-	if changed || !visible || c.info.Size() != f.reading.eof.Load() {
+	if renamed || changed || !visible || c.info.Size() != f.reading.eof.Load() {
 		f.notify()
 	}
 	return copied, shrank

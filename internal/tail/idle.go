@@ -66,18 +66,20 @@ func (f *follower) idle(ctx context.Context) error {
 // idleHere waits until there may be more lines, or the end of the file is taken.
 func (f *follower) idleHere(ctx context.Context) error {
 	for {
+		f.hear()
+		x, nameless := f.idleFile(), f.nameless() // before the size: what it has then is sent before it is drained
 		if news, err := f.hasNews(); news || err != nil {
 			return err
 		}
-		x := f.idleFile()
 		f.rest()
 		step := f.t.idleStep(x)
 		switch {
 		case f.isChained():
 			step = f.drainChained(x, step)
-		case !x.visible && !(x.whole && step == readFinal) && !f.holdsRecord():
+		case nameless >= 0 && !(x.whole && step == readFinal) && !f.holdsEnd(x, nameless):
 			f.drain()
 		}
+		f.answer(x)
 		if more, err := f.idleAs(ctx, x, step); more || err != nil {
 			return err
 		}
@@ -115,16 +117,6 @@ func (f *follower) hasNews() (news bool, err error) {
 		return news, err
 	}
 	return false, f.settled(true)
-}
-
-// holdsRecord reports whether the file's last record, which may have more lines, is sent soon:
-// the file that has this one's name now waits for it, so that lines stay in order. A program
-// that writes into both does not keep it waiting for long.
-func (f *follower) holdsRecord() bool {
-	_, records := f.file.decoder.(*decode.Multiline)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return records && f.reading.wait > 0 && time.Since(f.hidden) < f.t.Grace+2*f.reading.wait
 }
 
 // rest notes that all whole lines are acknowledged.

@@ -162,7 +162,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 		t.noteRefusal(c.path, "")
 		fresh = append(fresh, f)
 	}
-	if len(fresh) == 0 {
+	if len(fresh) == 0 && t.looked {
 		t.late = nil
 		return
 	}
@@ -170,6 +170,8 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 	slices.SortStableFunc(fresh, func(a, b *follower) int { return a.modified.Compare(b.modified) })
 	fresh = t.chain(fresh)
 	t.identify(slices.DeleteFunc(slices.Clone(fresh), (*follower).isArchive))
+	fresh = t.withRenamed(fresh)
+	t.lineUp(fresh)
 	t.start(ctx, fresh...)
 }
 
@@ -189,7 +191,6 @@ func (t *Tailer) start(ctx context.Context, all ...*follower) {
 		case f.isArchive() || before.isArchive(): // neither can be a version of the other
 		default:
 			f.before = cmp.Or(f.before, before)
-			t.noteReusedLocked(f.path, before.file.modified(before.modified))
 		}
 		t.startLocked(ctx, f)
 	}
@@ -200,6 +201,9 @@ func (t *Tailer) start(ctx context.Context, all ...*follower) {
 func (t *Tailer) startLocked(ctx context.Context, f *follower) {
 	t.addLocked(f)
 	t.nameLocked(f, f.path)
+	if f.ahead != "" && t.byPath[f.ahead] == nil {
+		t.nameLocked(f, f.ahead)
+	}
 	t.running.Go(func() {
 		f.follow(ctx)
 		t.ended(ctx, f)

@@ -40,44 +40,6 @@ type siblings struct {
 	files  []*sibling
 }
 
-// siblings reads a directory; known are the inodes of files that are searched.
-func (t *Tailer) siblings(dir string, known map[uint64]bool) *siblings {
-	d, err := os.Open(dir)
-	if err != nil {
-		return &siblings{}
-	}
-	defer d.Close()
-	fi, err := d.Stat()
-	if err != nil || !fi.IsDir() {
-		return &siblings{}
-	}
-	s := &siblings{there: true, device: disk.Device(fi)}
-	s.system, _ = disk.FileSystem(d)
-	others := newest[*sibling]{info: func(x *sibling) fs.FileInfo { return x.info }}
-	err = eachEntry(d, func(e fs.DirEntry) bool {
-		fi, err := e.Info()
-		if err != nil || !fi.Mode().IsRegular() {
-			return true
-		}
-		x := &sibling{path: filepath.Join(dir, e.Name()), info: fi}
-		t.mu.Lock()
-		x.by = t.followers[keyOf(fi)]
-		t.mu.Unlock()
-		if x.by != nil || known[disk.Inode(fi)] {
-			s.files = append(s.files, x)
-		} else {
-			others.add(x)
-		}
-		return true
-	})
-	if err != nil {
-		return &siblings{}
-	}
-	others.trim()
-	s.files, s.cut = append(s.files, others.list...), others.cut
-	return s
-}
-
 // open opens a sibling that is not followed, once; nil if it cannot be opened.
 func (x *sibling) open(t *Tailer) *follower {
 	if x.f == nil && x.by == nil && !x.shut {
@@ -92,10 +54,13 @@ func (x *sibling) open(t *Tailer) *follower {
 type search struct {
 	t     *Tailer
 	dirs  map[string]*siblings
-	known map[uint64]bool // inodes of all streams; nil: not asked yet
+	known map[uint64]bool       // inodes of all streams; nil: not asked yet
+	fresh map[fileKey]*follower // files that are followed soon
 }
 
-func (t *Tailer) newSearch() *search { return &search{t: t, dirs: make(map[string]*siblings)} }
+func (t *Tailer) newSearch() *search {
+	return &search{t: t, dirs: make(map[string]*siblings), fresh: make(map[fileKey]*follower)}
+}
 
 // in returns the files of a directory.
 func (s *search) in(dir string) *siblings {
@@ -106,9 +71,47 @@ func (s *search) in(dir string) *siblings {
 				s.known[m.inode] = true
 			}
 		}
-		s.dirs[dir] = s.t.siblings(dir, s.known)
+		s.dirs[dir] = s.read(dir)
 	}
 	return s.dirs[dir]
+}
+
+// read reads a directory.
+func (s *search) read(dir string) *siblings {
+	d, err := os.Open(dir)
+	if err != nil {
+		return &siblings{}
+	}
+	defer d.Close()
+	fi, err := d.Stat()
+	if err != nil || !fi.IsDir() {
+		return &siblings{}
+	}
+	all := &siblings{there: true, device: disk.Device(fi)}
+	all.system, _ = disk.FileSystem(d)
+	others := newest[*sibling]{info: func(x *sibling) fs.FileInfo { return x.info }}
+	err = eachEntry(d, func(e fs.DirEntry) bool {
+		fi, err := e.Info()
+		if err != nil || !fi.Mode().IsRegular() {
+			return true
+		}
+		x := &sibling{path: filepath.Join(dir, e.Name()), info: fi}
+		s.t.mu.Lock()
+		x.by = cmp.Or(s.t.followers[keyOf(fi)], s.fresh[keyOf(fi)])
+		s.t.mu.Unlock()
+		if x.by != nil || s.known[disk.Inode(fi)] {
+			all.files = append(all.files, x)
+		} else {
+			others.add(x)
+		}
+		return true
+	})
+	if err != nil {
+		return &siblings{}
+	}
+	others.trim()
+	all.files, all.cut = append(all.files, others.list...), others.cut
+	return all
 }
 
 // close closes what was opened and not used.
@@ -203,7 +206,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			delete(t.missing, m.Stream)
 			continue
 		default:
-			t.resumeFound(ctx, m, x)
+			t.start(ctx, t.takeFound(m, x))
 			continue
 		}
 		a := t.missing[m.Stream]
@@ -227,6 +230,39 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		}
 	}
 	t.counts.missing.Store(uint64(len(t.missing)))
+}
+
+// renamedMeanwhile makes followers of files that no table names: they were renamed while no process
+// followed them. Only the number shows that, here; what is left is searched for later.
+func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
+	known := t.known()
+	byPath := func(a, b *savedPosition) int { return cmp.Compare(a.path, b.path) }
+	for range 3 { // a directory that is read while files in it are renamed may not list one of them
+		var left []*savedPosition
+		for _, m := range slices.SortedFunc(maps.Values(known), byPath) {
+			if m.path == "" || t.namedBy(m.path) == nil || inodeAt(m.path) == m.inode {
+				continue
+			}
+			x := s.same(m)
+			switch {
+			case x == nil:
+				left = append(left, m)
+			case x.by == nil && x.f != nil:
+				f := t.takeFound(m, x)
+				found, s.fresh[f.key] = append(found, f), f
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+		known = make(map[wire.StreamID]*savedPosition, len(left))
+		for _, m := range left {
+			known[m.Stream] = m
+		}
+		s.close()
+		s.dirs = make(map[string]*siblings)
+	}
+	return found
 }
 
 // sendsFiles reports whether all files are sent as they are now. Then a file that is missing is one
@@ -253,21 +289,21 @@ func inodeAt(path string) uint64 {
 	return disk.Inode(fi)
 }
 
-// resumeFound follows a saved position's file under the name that it has now.
-func (t *Tailer) resumeFound(ctx context.Context, m *savedPosition, x *sibling) {
+// takeFound makes the follower of a saved position's file under the name that it has now. It is not
+// started.
+func (t *Tailer) takeFound(m *savedPosition, x *sibling) *follower {
 	f := x.f
-	x.f = nil
-	x.by = f
+	x.f, x.by = nil, f
 	t.inherit(f, m.path)
 	f.assign(m)
 	delete(t.missing, m.Stream)
 	t.Log.Info("file was renamed; the rest of it is read", "was", m.path, "path", f.path)
-	t.start(ctx, f)
+	return f
 }
 
 // inherit treats a file that no table names as the one that had path before.
 func (t *Tailer) inherit(f *follower, path string) {
-	f.visible, f.table, f.origin = false, t.tableOf(path), path
+	f.visible, f.hidden, f.table, f.origin = false, time.Now(), t.tableOf(path), path
 	f.source = f.table.source(path)
 	f.file.decodeAs(f.table)
 }

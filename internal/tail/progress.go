@@ -98,7 +98,7 @@ func (p *progress) acceptHandover() {
 func (f *follower) advance(c cursor) {
 	f.mu.Lock()
 	f.place.advance(c)
-	f.report.trouble, f.report.waits, f.report.moved = "", "", time.Now()
+	f.report.trouble, f.report.waits, f.report.moved, f.report.stuck = "", "", time.Now(), false
 	f.mu.Unlock()
 	f.reading.grown = time.Now()
 	f.savePosition()

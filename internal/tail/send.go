@@ -75,6 +75,13 @@ func (f *follower) send(ctx context.Context) error {
 // next is read.
 func (f *follower) sendAll(ctx context.Context) error {
 	next, err := f.read(ctx, f.place.local.cursor, true)
+	if err == nil && !next.isEmpty() && len(f.earlier) > 0 {
+		f.t.pool.put(next.block)
+		if err := f.awaitEarlier(ctx); err != nil {
+			return err
+		}
+		next, err = f.read(ctx, f.place.local.cursor, true)
+	}
 	for err == nil && !next.isEmpty() {
 		if err = f.checkFit(next.text); err != nil {
 			break
@@ -133,7 +140,7 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		return f.skipEnd(to)
 	}
 	f.carry()
-	if err := f.awaitEarlier(ctx); err != nil {
+	if err := f.awaitOwnedEnd(ctx); err != nil {
 		return read{}, err
 	}
 	size := f.blocks.size(f.largest())
@@ -152,7 +159,7 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 		if err == nil && r.apart { // what was carried has its own end, or is too long
 			f.t.pool.put(block)
 			f.refuseCarried()
-			if err := f.awaitEarlier(ctx); err != nil {
+			if err := f.awaitOwnedEnd(ctx); err != nil {
 				return read{}, err
 			}
 			continue

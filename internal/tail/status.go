@@ -38,6 +38,7 @@ type report struct {
 	warning string // about the file's content
 	holes   int64  // bytes of holes that were skipped
 	refusal string // the reason for which the collector last refused lines
+	stuck   bool   // the last attempt to read the file, or to have its lines accepted, failed
 
 	lag    lag
 	waits  string    // what the follower waits for; "": an answer, or lines
@@ -50,6 +51,13 @@ type report struct {
 func (f *follower) setWaits(text string) {
 	f.mu.Lock()
 	f.report.waits = text
+	f.mu.Unlock()
+}
+
+// setStuck notes that lines behind those of the file need not wait for them.
+func (f *follower) setStuck() {
+	f.mu.Lock()
+	f.report.stuck = true
 	f.mu.Unlock()
 }
 

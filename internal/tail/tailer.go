@@ -106,7 +106,6 @@ func (t *Tailer) Run(ctx context.Context) error {
 			t.positions.dropStarts()
 		}
 	}
-	before := t.known()
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { // at once, even while this goroutine is busy
@@ -116,7 +115,6 @@ func (t *Tailer) Run(ctx context.Context) error {
 	})()
 	t.look(following) // a second one, by the loop, adds the hints
 	t.seekMissing(following)
-	t.noteReusedMeanwhile(before)
 	t.looked = true
 	err = t.loop(ctx, following)
 	t.finish(following)
@@ -252,7 +250,7 @@ func (t *Tailer) wakeHidden() {
 	defer t.mu.Unlock()
 	for _, f := range t.followers {
 		f.mu.Lock()
-		hidden := !f.visible || f.isChained() && !f.isDrained() && !f.rotated.IsZero()
+		hidden := !f.visible || !f.isDrained() && (!f.lost.IsZero() || f.isChained() && !f.rotated.IsZero())
 		f.mu.Unlock()
 		if hidden {
 			f.notify()

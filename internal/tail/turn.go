@@ -10,6 +10,7 @@ import (
 // name before comes first, and a copy of a followed file is not sent at all, unless the
 // original was truncated after it was copied.
 type succession struct {
+	lineage
 	before    *follower // had the same name: its lines come first
 	original  *follower // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
@@ -140,6 +141,9 @@ func (f *follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 		f.drain() // the file that has its name now need not wait
 		return perhapsCopy
 	case size == 0:
+		if f.nameless() >= 0 {
+			f.drain() // likewise
+		}
 		return awaitContent
 	case f.tookPlace() != nil, f.startBehindOriginal(late):
 		return noCopy
@@ -163,6 +167,19 @@ func (f *follower) mayBeCopy() bool {
 	return f.maybeCopy && f.place.handover == nil
 }
 
+// nameless returns for how long another file may have had the name that this one had, -1 if none has.
+func (f *follower) nameless() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case !f.visible:
+		return time.Since(f.hidden)
+	case !f.lost.IsZero():
+		return time.Since(f.lost)
+	}
+	return -1
+}
+
 // tookPlace returns the file whose name this one got while it was followed, nil if there is
 // none: rsync and others write a new version under a name that a table may name, too.
 func (f *follower) tookPlace() *follower {
@@ -178,5 +195,6 @@ func (f *follower) oust(before *follower, path string) {
 	defer f.mu.Unlock()
 	if path != f.path && f.maybeCopy && f.place.handover == nil {
 		f.ousted = before
+		f.drain() // what waits for this file must not keep what this one waits for
 	}
 }

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"path/filepath"
@@ -8,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"fanin/internal/wire"
 )
 
 // rotatedName is what rotation appends to a name, or inserts into it.
@@ -56,34 +55,34 @@ func (t *Tailer) seekUnseen(ctx context.Context) {
 	}
 	s := t.newSearch()
 	defer s.close()
-	all := t.registered()
-	for _, h := range list {
-		t.unseen(ctx, s, all, h)
-	}
+	t.start(ctx, t.unseen(s, list)...)
 }
 
-// noteReusedMeanwhile notes the paths that got another file while no process followed them,
-// by the saved positions of the last one.
-func (t *Tailer) noteReusedMeanwhile(before map[wire.StreamID]*savedPosition) {
+// withRenamed adds the files that no table names to new ones that are about to be followed: those that
+// were renamed while no process followed them, and those that were created and renamed since.
+func (t *Tailer) withRenamed(fresh []*follower) []*follower {
+	s := t.newSearch()
+	defer s.close()
+	for _, f := range fresh {
+		s.fresh[f.key] = f
+	}
+	if t.looked {
+		return append(fresh, t.unseen(s, t.reusedBy(fresh))...)
+	}
+	fresh = append(fresh, t.renamedMeanwhile(s)...)
+	return append(fresh, t.unseen(s, t.reusedMeanwhile(fresh))...)
+}
+
+// reusedBy lists the paths of followed files that new files have now.
+func (t *Tailer) reusedBy(fresh []*follower) (list []reused) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id, m := range before {
-		g := t.byPath[m.path]
-		if g != nil && g == t.claims[id] && m.Offset == 0 && g.changedSince(t.positions.written) {
-			t.noteReusedLocked(m.path, t.positions.written) // no place shows whether it was copied and truncated
-			continue
+	for _, f := range fresh {
+		if g := t.byPath[f.path]; g != nil && !g.isArchive() && !f.isArchive() {
+			list = append(list, reused{f.path, g.file.modified(g.modified)})
 		}
-		if m.path == "" || g != nil && g == t.claims[id] {
-			continue
-		}
-		since := t.positions.written
-		if f := t.claims[id]; f != nil {
-			f.mu.Lock()
-			since = f.modified
-			f.mu.Unlock()
-		}
-		t.noteReusedLocked(m.path, since)
 	}
+	return list
 }
 
 // changedSince reports whether the file was written to, or truncated, since then.
@@ -93,46 +92,98 @@ func (f *follower) changedSince(then time.Time) bool {
 	return !then.IsZero() && f.modified.After(then)
 }
 
+// reusedMeanwhile lists the paths that got another file while no process followed them, by the saved
+// positions of the last one.
+func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
+	at := make(map[string]*follower, len(fresh))
+	for _, f := range fresh {
+		at[f.path] = f
+	}
+	for _, m := range t.registered() {
+		t.mu.Lock()
+		f := t.claims[m.Stream]
+		t.mu.Unlock()
+		since := t.positions.written
+		switch {
+		case m.path == "", f != nil && f == at[m.path] && (m.Offset > 0 || !f.changedSince(since)):
+			continue // at offset 0 no place shows whether it was copied and truncated
+		case f != nil && f != at[m.path]:
+			f.mu.Lock()
+			since = f.modified
+			f.mu.Unlock()
+		}
+		list = append(list, reused{m.path, since})
+	}
+	return list
+}
+
 // unseen finds files that had a path for a while since an older one had it: rotation renamed
 // them before they were seen, and no table names them. Names, dates and contents must agree.
-// They are followed; those that are compressed by now can only be reported.
-func (t *Tailer) unseen(ctx context.Context, s *search, all []*savedPosition, h reused) {
-	var found []*sibling
-	for _, x := range s.in(filepath.Dir(h.path)).files {
-		if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) ||
-			!rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) {
-			continue
-		}
-		if slices.Contains(packed, filepath.Ext(x.path)) {
-			if x.info.ModTime().After(h.since) { // otherwise it is the previous file itself
-				t.reportPacked(x.path)
+// They are to be followed; those that are compressed by now can only be reported.
+func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
+	all := t.registered()
+	for _, h := range list {
+		var at []*follower
+		for _, x := range s.in(filepath.Dir(h.path)).files {
+			if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) ||
+				!rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) || !t.mayBeUnseen(x, h) {
+				continue
 			}
-			continue
-		}
-		if t.names(x.path) || t.tableOf(h.path).Excludes(x.path) {
-			continue // the next look finds it, or it is excluded
-		}
-		f := x.open(t)
-		switch {
-		case f == nil, slices.ContainsFunc(all, f.has):
-		case t.looksLikeCopy(f) && f.original != nil:
-			if t.warnOnce(x.path, "a new file with a rotated name looks like a copy of another file; it is not sent") {
-				t.counts.unsure.Add(1)
+			f := x.open(t)
+			switch {
+			case f == nil, slices.ContainsFunc(all, f.has):
+			case s.isLikeNew(f):
+				t.mu.Lock()
+				t.noteReusedLocked(h.path, h.since) // the next search compares it with what is followed
+				t.mu.Unlock()
+			case t.looksLikeCopy(f) && f.original != nil:
+				t.reportUnsent(x.path)
+			default:
+				x.f, x.by = nil, f
+				t.inherit(f, h.path)
+				f.maybeCopy = true
+				at = append(at, f)
 			}
-		default:
-			found = append(found, x)
+		}
+		slices.SortFunc(at, func(a, b *follower) int { return a.modified.Compare(b.modified) })
+		for _, f := range at {
+			t.counts.unseen.Add(1)
+			t.Log.Warn("a file was created and rotated before it was seen; it is sent now", "path", f.path,
+				"for", h.path)
+		}
+		found = append(found, at...)
+	}
+	return found
+}
+
+// reportUnsent reports once a file that is not sent because it may be a copy.
+func (t *Tailer) reportUnsent(path string) {
+	if t.warnOnce(path, "a new file with a rotated name looks like a copy of another file; it is not sent") {
+		t.counts.unsure.Add(1)
+	}
+}
+
+// mayBeUnseen reports whether a file with a rotated name may be followed. One that is compressed is
+// reported.
+func (t *Tailer) mayBeUnseen(x *sibling, h reused) bool {
+	if slices.Contains(packed, filepath.Ext(x.path)) {
+		if x.info.ModTime().After(h.since) { // otherwise it is the previous file itself
+			t.reportPacked(x.path)
+		}
+		return false
+	}
+	return !t.names(x.path) && !t.tableOf(h.path).Excludes(x.path) // or the next look finds it, or it is excluded
+}
+
+// isLikeNew reports whether a file begins like one that is followed soon.
+func (s *search) isLikeNew(f *follower) bool {
+	head := f.file.head(headSize)
+	for _, g := range s.fresh {
+		if g.dir == f.dir && bytes.Equal(g.file.head(len(head)), head) {
+			return true
 		}
 	}
-	slices.SortFunc(found, func(a, b *sibling) int { return a.info.ModTime().Compare(b.info.ModTime()) })
-	for _, x := range found {
-		f := x.f
-		x.f, x.by = nil, f
-		t.inherit(f, h.path)
-		f.maybeCopy = true
-		t.counts.unseen.Add(1)
-		t.Log.Warn("a file was created and rotated before it was seen; it is sent now", "path", f.path, "for", h.path)
-		t.start(ctx, f)
-	}
+	return false
 }
 
 // reportPacked reports once a rotated file that was compressed, unless it was followed before.
