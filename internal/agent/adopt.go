@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -17,7 +18,8 @@ import (
 )
 
 // adopter sends what runs left that were killed, or that gave up waiting. It takes one run
-// after the other, whose process is gone: its lock is free.
+// after the other, whose process is gone: its lock is free. The oldest is first, so what a
+// program wrote in one run after the other keeps its order.
 type adopter struct {
 	settings *settings
 	log      *slog.Logger
@@ -76,13 +78,31 @@ func (a *adopter) left() (dirs []string) {
 	for _, e := range entries { // by name, which begins with the time
 		dir := filepath.Join(a.settings.runsDir(), e.Name())
 		switch {
+		case !isRun(dir, e):
+			a.limited.Warn(dir, "what is among the runs and is none is left alone; move it away", "path", dir)
 		case strings.HasSuffix(dir, doneSuffix):
 			os.RemoveAll(dir) // a process was killed while it did so
-		case e.IsDir():
+		default:
 			dirs = append(dirs, dir)
 		}
 	}
 	return dirs
+}
+
+// isRun reports whether an entry of the directory of runs is one: it has the name of a run, and
+// what a run has, or nothing yet.
+func isRun(dir string, e fs.DirEntry) bool {
+	name, isDone := strings.CutSuffix(e.Name(), doneSuffix)
+	if _, err := hex.DecodeString(name); err != nil || len(name) != runNameSize || !e.IsDir() {
+		return false
+	}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Name() == lockName || e.Name() == spoolName {
+			return true
+		}
+	}
+	return err != nil || len(entries) == 0 || isDone // else its process is done, or it has another owner
 }
 
 // send sends what one run left, and removes its directory.

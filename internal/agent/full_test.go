@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fanin/internal/daemon"
 )
 
 // smallDisk mounts a file system of a few mebibytes.
@@ -102,7 +104,12 @@ func TestRunOnFullDisk(t *testing.T) {
 	if _, err := newStdinJob(s, slog.New(slog.DiscardHandler)); err == nil {
 		t.Fatal("the disk is not full")
 	}
-	if _, err := s.stdinJob(context.Background(), slog.New(slog.DiscardHandler)); err != nil || texts(m) != "left\n" {
-		t.Errorf("%v; committed %q", err, texts(m))
+	j, err = s.stdinJob(context.Background(), slog.New(slog.DiscardHandler))
+	if err != nil || texts(m) != "left\n" {
+		t.Fatalf("%v; committed %q", err, texts(m))
+	}
+	fill(t, filepath.Join(state, "filler")) // nothing that is left makes room
+	if _, err := s.stdinJob(context.Background(), slog.New(slog.DiscardHandler)); daemon.Code(err) != daemon.ExitLater {
+		t.Errorf("%v", err)
 	}
 }

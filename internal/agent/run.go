@@ -80,10 +80,18 @@ func runName(now time.Time) string {
 	return fmt.Sprintf("%012x%x", now.UnixMilli(), name)
 }
 
+const runNameSize = 24
+
+// What the directory of a run has, beside its instance.
+const (
+	lockName  = "lock"
+	spoolName = "spool"
+)
+
 // openRun opens a run's directory. The error is disk.ErrLocked while its process lives, and
 // fs.ErrNotExist when it was removed.
 func openRun(s *settings, log *slog.Logger, dir string) (*spooledRun, error) {
-	lock, err := new(disk.Disk).Lock(filepath.Join(dir, "lock"))
+	lock, err := new(disk.Disk).Lock(filepath.Join(dir, lockName))
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +100,7 @@ func openRun(s *settings, log *slog.Logger, dir string) (*spooledRun, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, fs.ErrNotExist)
 	}
 	r := &spooledRun{dir: dir, lock: lock, met: make(chan struct{})}
-	r.spool, err = spool.Open(s.spool(filepath.Join(dir, "spool"), defaultSource, log))
+	r.spool, err = spool.Open(s.spool(filepath.Join(dir, spoolName), defaultSource, log))
 	if err != nil {
 		lock.Close()
 		return nil, err

@@ -29,7 +29,7 @@ func (s *settings) readStdin(ctx context.Context) error {
 }
 
 // stdinJob makes the job of this process. If the disk is full, what earlier runs left may fill it: then that is
-// sent first.
+// sent first. If it stays full, the input was not read, and the same command may be run again later.
 func (s *settings) stdinJob(ctx context.Context, log *slog.Logger) (*stdinJob, error) {
 	j, err := newStdinJob(s, log)
 	if !disk.IsFull(err) {
@@ -38,7 +38,10 @@ func (s *settings) stdinJob(ctx context.Context, log *slog.Logger) (*stdinJob, e
 	ctx, stop := context.WithTimeout(ctx, s.Agent.Stdin.wait())
 	defer stop()
 	newAdopter(s, log).pass(ctx)
-	return newStdinJob(s, log)
+	if j, err = newStdinJob(s, log); disk.IsFull(err) {
+		return nil, daemon.Exitf(daemon.ExitLater, "standard input was not read: %w", err)
+	}
+	return j, err
 }
 
 // logger writes to stderr.

@@ -34,13 +34,15 @@ const (
 	transport
 	sourceTime
 	machine
+	hostname
 	firstOther // those of the matches
 )
 
 // names are the fields that are always read.
 func names() []string {
 	return []string{"MESSAGE", "MESSAGE_ID", "N_DROPPED", "_SYSTEMD_UNIT", "_SYSTEMD_USER_UNIT", "OBJECT_SYSTEMD_UNIT",
-		"UNIT", "SYSLOG_IDENTIFIER", "_COMM", "_PID", "_TRANSPORT", "_SOURCE_REALTIME_TIMESTAMP", "_MACHINE_ID"}
+		"UNIT", "SYSLOG_IDENTIFIER", "_COMM", "_PID", "_TRANSPORT", "_SOURCE_REALTIME_TIMESTAMP", "_MACHINE_ID",
+		"_HOSTNAME"}
 }
 
 func (e *entry) reset() {
@@ -58,6 +60,14 @@ func (e *entry) get(name int) []byte {
 		}
 	}
 	return nil
+}
+
+// or returns the first value of a field, other if there is none.
+func (e *entry) or(name int, other string) []byte {
+	if v := e.get(name); len(v) > 0 {
+		return v
+	}
+	return []byte(other)
 }
 
 // has reports whether the entry has the field.

@@ -306,3 +306,21 @@ func TestFields(t *testing.T) {
 		t.Errorf("the attributes are %q, want %q", got, want)
 	}
 }
+
+// TestHost: a source may have the name of the machine that an entry is from.
+func TestHost(t *testing.T) {
+	dir, out := t.TempDir(), new(appendertest.Memory)
+	writeJournal(t, filepath.Join(dir, "a.journal"), export(1, "_HOSTNAME=web-1", "_SYSTEMD_UNIT=nginx.service")+
+		export(2, "_HOSTNAME=web-2", "_SYSTEMD_UNIT=nginx.service")+export(3, "_SYSTEMD_UNIT=nginx.service"))
+	run(t, out, Settings{Directory: dir, Source: "{host}/{unit}"})
+	await(t, out, entries(1, 3))
+	var got []string
+	for _, b := range out.Kept() {
+		for labels := range b.Runs() {
+			got = append(got, labels.Source)
+		}
+	}
+	if want := []string{"web-1/nginx", "web-2/nginx", "-/nginx"}; !slices.Equal(got, want) {
+		t.Errorf("sources are %q, want %q", got, want)
+	}
+}

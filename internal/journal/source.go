@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"fanin/internal/wire"
@@ -14,6 +15,7 @@ import (
 //	{unit}        the service without ".service"; of entries of no service, as {identifier}
 //	{identifier}  what the program calls itself in the journal, else the name of its process
 //	{pid}         the id of the process, "-" if there is none
+//	{host}        the machine's name in the entry, "-" if there is none
 //
 // Where PID is set and the template has no {pid}, the source of an entry with one is
 // followed by it, as in "nginx[17]".
@@ -41,14 +43,17 @@ func newSourceNamer(template string, withPID bool) (*sourceNamer, error) {
 		switch {
 		case !closed:
 			return nil, fmt.Errorf("source: %q: a { without its }", template)
-		case name != "unit" && name != "identifier" && name != "pid":
-			return nil, fmt.Errorf("source: %q: {%s} is not known; want {unit}, {identifier} or {pid}", template, name)
+		case !slices.Contains(placeholders, name):
+			return nil, fmt.Errorf("source: %q: {%s} is not known; want {unit}, {identifier}, {pid} or {host}",
+				template, name)
 		}
 		n.parts, rest = append(n.parts, name), after
 	}
 	n.addPID = withPID && len(n.parts) > 1 && !strings.Contains(template, "{pid}")
 	return n, nil
 }
+
+var placeholders = []string{"unit", "identifier", "pid", "host"}
 
 // defaultSource is the template of sources if none is set.
 const defaultSource = "{unit}"
@@ -64,10 +69,10 @@ func (n *sourceNamer) of(e *entry) string {
 			n.raw = append(n.raw, e.unit()...)
 		case part == "identifier":
 			n.raw = append(n.raw, e.identifier()...)
-		case e.has(pid):
-			n.raw = append(n.raw, e.get(pid)...)
+		case part == "pid":
+			n.raw = append(n.raw, e.or(pid, "-")...)
 		default:
-			n.raw = append(n.raw, '-')
+			n.raw = append(n.raw, e.or(hostname, "-")...)
 		}
 	}
 	if id := e.get(pid); n.addPID && len(id) > 0 {
