@@ -180,6 +180,11 @@ func (f *follower) drainChained(x idleFile, step idleStep) idleStep {
 			return readFinal
 		}
 		step = keepOpen
+	} else if !f.isDrained() {
+		from := f.behindEnd()
+		f.mu.Lock()
+		f.openEnd.from = from
+		f.mu.Unlock()
 	}
 	f.drain()
 	return step
@@ -220,11 +225,17 @@ func (f *follower) mustSendEnd(x idleFile) bool {
 	if x.partial && !x.final {
 		return true
 	}
-	f.openEnd.state, f.openEnd.from = endClosed, f.place.local.cursor
-	if c, err := f.file.cursorAt(f.place.local.Offset, 0); err == nil {
-		f.openEnd.from = c // the next file goes on with an open line, as after a restart
-	}
+	f.openEnd.state, f.openEnd.from = endClosed, f.behindEnd()
 	return false
+}
+
+// behindEnd returns the place where the next file goes on, perhaps with a line that is open there: also
+// if what there is of it was sent as a line, as after a restart.
+func (f *follower) behindEnd() cursor {
+	if c, err := f.file.cursorAt(f.place.local.Offset, 0); err == nil {
+		return c
+	}
+	return f.place.local.cursor
 }
 
 // offerEnd offers the end of the file to the next file's follower; false: it is too long for that.
@@ -270,6 +281,9 @@ func (f *follower) takeEnd() (end []byte, from cursor) {
 		x.state = endClosed
 		if f.place.local.Offset < f.reading.eof.Load() && !f.t.Lossy {
 			x.state = endRefused // it is sending it
+		}
+		if x.from.Offset == f.place.local.Offset {
+			return nil, x.from
 		}
 		return nil, f.place.local.cursor
 	}
@@ -366,19 +380,17 @@ func (f *follower) awaitOwnedEnd(ctx context.Context) error {
 	if by == nil || f.carried.raw != nil || f.file.size() == 0 {
 		return nil
 	}
-	waited := false
 	for by.owesEnd() {
-		waited = true
 		f.setWaits("waits until the end of the file that was rotated before it is sent")
 		if err := retry.Pause(ctx, f.t.Poll); err != nil {
 			return err
 		}
 	}
 	f.carried.by = nil
-	if waited {
-		by.mu.Lock()
-		f.carried.from = by.openEnd.from
-		by.mu.Unlock()
+	by.mu.Lock()
+	defer by.mu.Unlock()
+	if by.openEnd.from.Offset > f.carried.from.Offset {
+		f.carried.from = by.openEnd.from // it was sent since, perhaps before this follower had to wait
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"fanin/internal/tail/decode"
-	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -56,13 +55,8 @@ func tooLongKilled(t *testing.T, state string, at int, stored bool) bool {
 		p.state = t.TempDir()
 	}
 	p.collector.fail, p.collector.failing = nil, nil
-	// After a restart without state the second part of the line may lack its mark, and nothing else.
-	unmarked := strings.ReplaceAll(want, wire.SplitGoesOn, "")
-	lines := func() string { return strings.ReplaceAll(p.collector.lines(), wire.SplitGoesOn, "") }
-	p.run()
-	waittest.UntilEqual(t, "the lines", unmarked, lines)
-	p.drained(2)
-	waittest.UntilEqual(t, "the lines", unmarked, lines)
+	p.run().expect(want)
+	p.drained(2).expect(want)
 	p.halt()
 	return true
 }

@@ -22,7 +22,8 @@ import (
 // decided from what follows: a record has ended before its stream's next first line, and
 // not only there.
 //
-// What is divided near a line that is too long is not joined.
+// What is divided near a line that is too long is not joined. Where such a line ends, its last part
+// begins a record.
 type Multiline struct {
 	Of       Decoder        // of the lines
 	First    *regexp.Regexp // of a record's first line, without its line end
@@ -62,7 +63,7 @@ func (m *Multiline) Decode(in Input) Lines {
 	block, room := m.divide(in.Block)
 	inner.Block, inner.Each, inner.Ahead = block, true, 0
 	got := m.Of.Decode(inner)
-	if len(got.Text) == 0 || in.Inside || got.Inside || got.Split {
+	if len(got.Text) == 0 || got.Inside || got.Split || in.Inside && !got.areKnown() {
 		return got
 	}
 	rest := in.Raw[got.Raw:]
@@ -81,6 +82,12 @@ func (m *Multiline) Decode(in Input) Lines {
 		return out
 	}
 	return j.writeBounded()
+}
+
+// areKnown reports whether all lines are listed: of a part of a line that is too long, none is.
+func (l *Lines) areKnown() bool {
+	n := len(l.Each)
+	return n > 0 && l.Each[n-1].Text == len(l.Text)
 }
 
 // joining joins the lines of one Decode.

@@ -253,3 +253,23 @@ func FuzzMultiline(f *testing.F) {
 		}
 	})
 }
+
+// TestMultilineBehindOpenLine: the file before ends in an open line, which was sent. Its last part
+// begins a record, and what follows is joined as ever.
+func TestMultilineBehindOpenLine(t *testing.T) {
+	entry := func(stream, tag, text string) string {
+		return "2026-01-01T00:00:00Z " + stream + " " + tag + " " + text + "\n"
+	}
+	before := entry("stderr", "P", "2026-1 begins")
+	raw := entry("stdout", "F", "2026-2") + entry("stderr", "F", "ends") + entry("stdout", "F", "\tat 2") +
+		entry("stderr", "F", "\tat 1") + entry("stdout", "F", "2026-3") + entry("stderr", "F", "2026-4") + entry("stderr", "F", "\tat 4")
+	m := multiline(CRI{})
+	b := make([]byte, 64<<10)
+	window := m.Window(b)
+	out := m.Decode(Input{Block: b, Raw: window[:copy(window, raw)], Offset: int64(len(before)), Before: []byte(before),
+		Inside: true, End: true, MaxLine: 1 << 10})
+	want := []string{"2026-2\n\tat 2", wire.SplitGoesOn + "ends\n\tat 1", "2026-3", "2026-4\n\tat 4"}
+	if got := recordsOf(&out); !slices.Equal(got, want) || out.Raw != len(raw) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
