@@ -188,8 +188,10 @@ func (s *Spool) Sync(ctx context.Context) error {
 		if s.closed {
 			return s.whyLocked(ErrClosed)
 		}
-		s.queue.hurry = true
-		s.wake()
+		if s.queue.synced+int64(s.queue.writing) < end {
+			s.queue.hurry = true
+			s.wake()
+		}
 		if err := s.waitLocked(ctx); err != nil {
 			return s.whyLocked(err)
 		}
