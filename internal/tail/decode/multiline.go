@@ -63,7 +63,7 @@ func (m *Multiline) Decode(in Input) Lines {
 	block, room := m.divide(in.Block)
 	inner.Block, inner.Each, inner.Ahead = block, true, 0
 	got := m.Of.Decode(inner)
-	if len(got.Text) == 0 || got.Inside || got.Split || in.Inside && !got.areKnown() {
+	if len(got.Text) == 0 || got.Inside || got.Split || !got.areKnown() {
 		return got
 	}
 	rest := in.Raw[got.Raw:]
