@@ -201,8 +201,8 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		x := s.find(m)
 		switch {
 		case x == nil || x.by != nil:
-		case x.f == nil, inodeAt(m.path) == m.inode, t.namedBy(m.path) == nil:
-			// it cannot be opened, or no table names it any more
+		case x.f == nil, inodeAt(m.path) == m.inode, t.namedBy(m.path) == nil, t.chains(x.path):
+			// it cannot be opened, or no table names it any more, or the next look finds it
 			delete(t.missing, m.Stream)
 			continue
 		default:
@@ -247,7 +247,7 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 			switch {
 			case x == nil:
 				left = append(left, m)
-			case x.by == nil && x.f != nil:
+			case x.by == nil && x.f != nil && !t.chains(x.path):
 				f := t.takeFound(m, x)
 				found, s.fresh[f.key] = append(found, f), f
 			}
@@ -263,6 +263,13 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 		s.dirs = make(map[string]*siblings)
 	}
 	return found
+}
+
+// chains reports whether a path is one at which a look finds a file of a container: it must come behind
+// the file before it.
+func (t *Tailer) chains(path string) bool {
+	table := t.namedBy(path)
+	return table != nil && table.Container && !table.Whole
 }
 
 // sendsFiles reports whether all files are sent as they are now. Then a file that is missing is one
