@@ -284,3 +284,29 @@ func TestChainMissedByALook(t *testing.T) {
 	stop()
 	tl.running.Wait()
 }
+
+// TestDockerShiftedWhileRefused: Docker renames all files of a container at each rotation, also those
+// that wait for the one before. They are sent in their order, with the lines that rotation divides.
+func TestDockerShiftedWhileRefused(t *testing.T) {
+	r := newRig(t)
+	r.change = func(t *Tailer) {
+		t.Tables = []Table{{Paths: []string{r.path("*-json.log")}, Container: true, Decoder: decode.Docker{}}}
+	}
+	write := func(text string) {
+		r.append("c-json.log", fmt.Sprintf("{\"log\":%q,\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00Z\"}\n", text))
+	}
+	write("0\n")
+	r.run().expect("0")
+	r.collector.refuse(r.collector.later(1<<30, ""))
+	want := "0"
+	for i := 1; i < 5; i++ {
+		write(fmt.Sprintf("%d-", i))
+		r.shift("c-json.log")
+		write(fmt.Sprintf("%d\n", i))
+		write(fmt.Sprintf("%d'\n", i))
+		want += fmt.Sprintf(" %d-%d %d'", i, i, i)
+		r.await(func() bool { return len(r.tailer.Status()) == i+1 }).polled(8)
+	}
+	r.collector.refuse(nil)
+	r.expect(want).drained(5).expect(want)
+}

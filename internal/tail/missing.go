@@ -237,7 +237,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 	known := t.known()
 	byPath := func(a, b *savedPosition) int { return cmp.Compare(a.path, b.path) }
-	for range 3 { // a directory that is read while files in it are renamed may not list one of them
+	for range 4 { // what is renamed meanwhile may not be listed, or not be opened
 		var left []*savedPosition
 		for _, m := range slices.SortedFunc(maps.Values(known), byPath) {
 			if m.path == "" || t.namedBy(m.path) == nil || inodeAt(m.path) == m.inode {
@@ -245,9 +245,9 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 			}
 			x := s.same(m)
 			switch {
-			case x == nil:
+			case x == nil, x.shut:
 				left = append(left, m)
-			case x.by == nil && x.f != nil && !t.chains(x.path):
+			case x.by == nil && !t.chains(x.path):
 				f := t.takeFound(m, x)
 				found, s.fresh[f.key] = append(found, f), f
 			}
@@ -255,6 +255,7 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 		if len(left) == 0 {
 			break
 		}
+		time.Sleep(t.Poll / 16)
 		known = make(map[wire.StreamID]*savedPosition, len(left))
 		for _, m := range left {
 			known[m.Stream] = m

@@ -51,6 +51,22 @@ func (f *follower) awaitDrained(ctx context.Context) bool {
 	}
 }
 
+// awaitBefore waits until everything in the file before is acknowledged, unless that waits for this one.
+func (f *follower) awaitBefore(ctx context.Context, before *follower) bool {
+	f.waitsFor.Store(before)
+	defer f.waitsFor.Store(nil)
+	for before != nil && !before.awaits(f) {
+		select {
+		case <-before.drained:
+			return true
+		case <-time.After(f.t.Poll):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // waitTurn waits until the file may be sent: the file that had its name is drained, and
 // it is no copy in the making. It returns false when ctx ends first.
 func (f *follower) waitTurn(ctx context.Context) bool {
@@ -66,13 +82,13 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 	}
 	livesOn := before != nil && before.livesOn() // at once: it may be packed, or let go, meanwhile
 	f.setWaits("waits until the file that had its name before is sent, or until it is clear that it is no copy of it")
-	if !before.awaitDrained(ctx) || !f.awaitOriginal(ctx) {
+	if !f.awaitBefore(ctx, before) || !f.awaitOriginal(ctx) {
 		return false
 	}
 	if ousted := f.tookPlace(); ousted != nil {
 		before, livesOn = ousted, ousted.livesOn()
 	}
-	if !before.awaitDrained(ctx) {
+	if !f.awaitBefore(ctx, before) {
 		return false
 	}
 	if before != nil && !f.wasHandedOver() {
@@ -195,6 +211,5 @@ func (f *follower) oust(before *follower, path string) {
 	defer f.mu.Unlock()
 	if path != f.path && f.maybeCopy && f.place.handover == nil {
 		f.ousted = before
-		f.drain() // what waits for this file must not keep what this one waits for
 	}
 }
