@@ -11,7 +11,7 @@ import (
 )
 
 // Writer writes one log file as a program does, line by line, and rotates it
-// now and then as logrotate does. Every file it begins is a source of its own.
+// now and then as logrotate does. Every file it begins is a source of its own, unless Numbers is set.
 type Writer struct {
 	Dir          string
 	Name         string
@@ -21,6 +21,7 @@ type Writer struct {
 	Burst        int           // lines at a time
 	Rotate       int           // lines until a rotation; 0: never
 	CopyTruncate bool          // rotate by copying the file and truncating it, not by renaming it
+	Numbers      bool          // app.log.1 becomes app.log.2, and app.log app.log.1: all files are one source
 
 	Encode func(text []byte) []byte // nil: UTF-8
 
@@ -30,13 +31,14 @@ type Writer struct {
 
 	mu      sync.Mutex
 	written map[int]int // lines by source
+	rotated int         // files
 }
 
 // Run writes until stop is closed. Whole lines, and now and then half of one
 // first, as buffered writers do.
 func (w *Writer) Run(stop <-chan struct{}) error {
 	random := rand.New(rand.NewPCG(uint64(w.Seed), uint64(w.First)))
-	src, seq := w.First, 0
+	src, seq, since := w.First, 0, 0
 	f, err := w.open()
 	if err != nil {
 		return err
@@ -48,12 +50,12 @@ func (w *Writer) Run(stop <-chan struct{}) error {
 	for {
 		w.turn.Lock()
 		if w.began {
-			src, seq = src+1, 0
+			src, seq, since = src+1, 0, 0
 			f, err = w.again(f)
 		}
 		if err == nil {
 			b = w.Seed.Block(b[:0], src, seq, w.Burst)
-			seq += w.Burst
+			seq, since = seq+w.Burst, since+w.Burst
 			if w.Encode != nil {
 				b = w.Encode(b)
 			}
@@ -64,11 +66,13 @@ func (w *Writer) Run(stop <-chan struct{}) error {
 			return err
 		}
 		w.note(src, seq)
-		if w.Rotate > 0 && seq >= w.Rotate {
+		if w.Rotate > 0 && since >= w.Rotate {
 			if f, err = w.rotate(f, src); err != nil {
 				return err
 			}
-			src, seq = src+1, 0
+			if since = 0; !w.Numbers {
+				src, seq = src+1, 0
+			}
 		}
 		select {
 		case <-stop:
@@ -124,6 +128,12 @@ func (w *Writer) open() (*os.File, error) {
 // between the copy and the truncation, so no line is destroyed by it.
 func (w *Writer) rotate(f *os.File, src int) (*os.File, error) {
 	aside := fmt.Sprintf("%s.%d", w.path(), src)
+	if w.Numbers {
+		if err := w.shift(); err != nil {
+			return f, err
+		}
+		aside = w.path() + ".1"
+	}
 	if !w.CopyTruncate {
 		f.Close()
 		if err := os.Rename(w.path(), aside); err != nil {
@@ -140,6 +150,26 @@ func (w *Writer) rotate(f *os.File, src int) (*os.File, error) {
 		return f, err
 	}
 	return f, f.Truncate(0)
+}
+
+// shift gives the rotated files the next numbers.
+func (w *Writer) shift() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for n := w.rotated; n > 0; n-- {
+		if err := os.Rename(fmt.Sprintf("%s.%d", w.path(), n), fmt.Sprintf("%s.%d", w.path(), n+1)); err != nil {
+			return err
+		}
+	}
+	w.rotated++
+	return nil
+}
+
+// Files is how many files there are, if Numbers is set.
+func (w *Writer) Files() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rotated + 1
 }
 
 func (w *Writer) note(src, lines int) {

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -90,5 +91,41 @@ func TestSender(t *testing.T) {
 	}
 	if want := Seed(0).Block(nil, 5, 0, 500); !bytes.Equal(got.Bytes(), want) {
 		t.Errorf("%d bytes arrived, not the %d that were to be sent", got.Len(), len(want))
+	}
+}
+
+// TestWriterNumbers: the files of a source that are rotated by numbers have its lines, in their order.
+func TestWriterNumbers(t *testing.T) {
+	w := &Writer{Dir: t.TempDir(), Name: "app.log", Burst: 10, Rotate: 30, Numbers: true}
+	stop, done := make(chan struct{}), make(chan error)
+	go func() { done <- w.Run(stop) }() // ends by stop
+	for end := time.Now().Add(10 * time.Second); w.Files() < 4; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not rotate")
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	next := 0
+	for n := w.Files() - 1; n >= 0; n-- {
+		path := w.path()
+		if n > 0 {
+			path = fmt.Sprintf("%s.%d", path, n)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(b) {
+			if src, seq, err := Parse(bytes.TrimSuffix(line, []byte("\n"))); err != nil || src != 0 || seq != next {
+				t.Fatalf("%s: %q; want line %d", path, line, next)
+			}
+			next++
+		}
+	}
+	if next != w.Written()[0] {
+		t.Errorf("%d lines in the files, %d written", next, w.Written()[0])
 	}
 }

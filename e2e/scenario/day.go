@@ -33,6 +33,7 @@ type plan struct {
 	rotate       int  // lines until a source rotates; 0: 60,000
 	copyTruncate bool // sources rotate so, not by renaming
 	logrotate    bool // another program rotates and compresses the sources
+	numbers      bool // sources rotate by numbers, each over all of its files
 	text         text // how their lines are written and read
 	slow         bool // little load: what matters is something else
 	few          bool // a little more than calm, and no witnesses: all is kept elsewhere, too
@@ -135,7 +136,7 @@ func (d *day) send(sources string) {
 	}
 	for i := range 3 {
 		w := &load.Writer{Dir: sources, Name: fmt.Sprintf("app%d.log", i), First: i * writerSources, Burst: burst, Pause: pause,
-			Rotate: rotate, CopyTruncate: d.copyTruncate, Encode: d.text.encode}
+			Rotate: rotate, CopyTruncate: d.copyTruncate, Numbers: d.numbers, Encode: d.text.encode}
 		d.writers = append(d.writers, w)
 		d.writing.Go(func() { d.fail(w.Run(d.stop)) }) // ends by stop
 	}
@@ -276,6 +277,12 @@ func (d *day) still() {
 func (d *day) files(written map[int]int) (n int) {
 	if d.logrotate {
 		return len(d.writers) // and some that are not compressed yet
+	}
+	if d.numbers {
+		for _, w := range d.writers {
+			n += w.Files()
+		}
+		return n
 	}
 	for src := range written {
 		if src < plainSource {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -45,8 +46,24 @@ func (p *Programs) WideRecordKills(n int) (*Result, error) {
 	return p.textKills(plan{name: "utf-16 records, kill", text: wide, copyTruncate: true}, n)
 }
 
+// NumberKills is RecordKills for lines, lines in UTF-16, or records in files that are rotated by
+// numbers a few times a second: the lines of all files of a source are in order.
+func NumberKills(of string) func(p *Programs, n int) (*Result, error) {
+	pl := plan{name: "numbers, kill", numbers: true, few: true, rotate: 300}
+	switch of {
+	case "utf-16":
+		pl.text = text{keys: "encoding = \"utf-16le\"\n", encode: utf16(binary.LittleEndian)}
+	case "records":
+		pl.text = text{keys: records}
+	}
+	if of != "" {
+		pl.name = of + " by " + pl.name
+	}
+	return func(p *Programs, n int) (*Result, error) { return p.textKills(pl, n) }
+}
+
 func (p *Programs) textKills(pl plan, n int) (*Result, error) {
-	pl.log, pl.rotate = rotating, 6000
+	pl.log, pl.rotate = rotating, cmp.Or(pl.rotate, 6000)
 	d, err := p.begin(pl)
 	if err != nil {
 		return nil, err
