@@ -45,7 +45,6 @@ func (p *Programs) JournalKills(n int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
 	d, err := p.beginJournal(dir)
 	if err != nil {
 		return nil, err
@@ -65,7 +64,11 @@ func (p *Programs) JournalKills(n int) (*Result, error) {
 	if err = errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	return d.end(n)
+	r, err := d.end(n)
+	if err != nil {
+		return nil, fmt.Errorf("%w\nkept in %s", err, dir)
+	}
+	return r, os.RemoveAll(dir)
 }
 
 func (p *Programs) beginJournal(dir string) (*journalDay, error) {

@@ -55,16 +55,17 @@ type Journal struct {
 	limited *retry.Log
 
 	// Of Run's goroutine.
-	filter  filter
-	streams map[sequenceID]*stream // that the log has
-	done    map[sequenceID]place   // the latest entry of each sequence of which nothing more is to be sent
-	last    place                  // the latest of all of them; no number: none
-	ours    bool                   // last was read by this process
-	whole   bool                   // the next run reads the whole journal
-	doubted place                  // see reader
-	runs    int                    // of journalctl
-	saved   time.Time              // when the places were written last
-	begun   time.Time              // when the latest run was started
+	filter    filter
+	streams   map[sequenceID]*stream // that the log has
+	restarted map[sequenceID]uint64  // the last entries for which journalctl was started again
+	done      map[sequenceID]place   // the latest entry of each sequence of which nothing more is to be sent
+	last      place                  // the latest of all of them; no number: none
+	ours      bool                   // last was read by this process
+	whole     bool                   // the next run reads the whole journal
+	doubted   place                  // see reader
+	runs      int                    // of journalctl
+	saved     time.Time              // when the places were written last
+	begun     time.Time              // when the latest run was started
 }
 
 // Welcome tells the journal what a collector answered at the start of a session, and the
@@ -87,6 +88,7 @@ func (j *Journal) defaults() (err error) {
 	}
 	j.limited = retry.NewLog(j.Log)
 	j.streams, j.done = make(map[sequenceID]*stream), make(map[sequenceID]place)
+	j.restarted = make(map[sequenceID]uint64)
 	id := ""
 	if j.Directory == "" { // else journals of other machines are wanted too
 		b, _ := os.ReadFile("/etc/machine-id")

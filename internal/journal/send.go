@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"time"
 )
@@ -51,6 +52,7 @@ var errBehind = errors.New("journalctl printed nothing, although there are new e
 func (j *Journal) checkSilence(ctx context.Context, out *buffer) error {
 	heard := out.heard.Load()
 	newest, err := j.newest(ctx)
+	var unread map[sequenceID]uint64
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -59,10 +61,13 @@ func (j *Journal) checkSilence(ctx context.Context, out *buffer) error {
 	case err != nil:
 		return fmt.Errorf("%w for %v, and another run says: %w", errSilent, j.Quiet, err)
 	case newest.number <= j.done[newest.id].number:
-		return nil
+		if unread = j.unread(ctx); len(unread) == 0 {
+			return nil
+		}
 	}
 	for end := time.Now().Add(min(j.AnswerWithin, 2*time.Second)); out.heard.Load() == heard; {
 		if time.Now().After(end) {
+			maps.Copy(j.restarted, unread)
 			return errBehind
 		}
 		select {
