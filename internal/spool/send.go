@@ -225,7 +225,11 @@ func (r *sender) awaitMore(ctx context.Context) (bool, error) {
 			return more, nil
 		}
 		soon, cancel := ctx, func() {}
-		if s.place != r.saved || r.blocks[0].isLarge() || r.blocks[1].isLarge() {
+		unsaved := s.place != r.saved
+		switch {
+		case unsaved:
+			soon, cancel = context.WithTimeout(ctx, saveEvery)
+		case r.blocks[0].isLarge() || r.blocks[1].isLarge():
 			soon, cancel = context.WithTimeout(ctx, idle)
 		}
 		err := s.waitLocked(soon)
@@ -234,8 +238,11 @@ func (r *sender) awaitMore(ctx context.Context) (bool, error) {
 		if ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case unsaved:
 			r.savePlace(true)
+		default:
 			r.blocks = [2]batch{}
 		}
 	}

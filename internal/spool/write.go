@@ -55,7 +55,7 @@ const (
 )
 
 // idle is how long memory is kept while there is no line.
-const idle = time.Second
+const idle = 10 * time.Second
 
 // next waits until a block is due, and takes it. A block is due when it is full, when
 // something waits for it, or SyncEvery after the last one. So the first line after a pause is
