@@ -50,10 +50,23 @@ func (g *follower) mayBegin(own *beginning) bool {
 // beginsLike reports whether f, which has this size and begins with head, may be a copy of g
 // in the making, or a longer version that is going to replace it.
 func (g *follower) beginsLike(f *follower, head []byte, size int64) bool {
-	if g.mayBeCopy() || !bytes.Equal(g.file.head(len(head)), head) {
+	if g.mayBeCopy() && !f.isYounger(g) || !bytes.Equal(g.file.head(len(head)), head) {
 		return false
 	}
 	return g.file.size() >= size || f.name() != g.name() && f.continues(g)
+}
+
+// isYounger reports whether the file, of two that may be copies of each other, is the copy: by its name,
+// or because it was found later.
+func (f *follower) isYounger(g *follower) bool {
+	name, other := filepath.Base(f.name()), filepath.Base(g.name())
+	switch {
+	case rotatedFrom(other, name):
+		return true
+	case rotatedFrom(name, other):
+		return false
+	}
+	return f.number > g.number
 }
 
 // shrunkBeside reports whether some file in a directory no longer holds what was sent of it,
@@ -81,11 +94,9 @@ func (f *follower) startBehindOriginal(late bool) bool {
 	if g == nil || !rotatedFrom(filepath.Base(g.label()), filepath.Base(f.path)) || !late && !g.file.deleted() {
 		return false
 	}
-	g.mu.Lock()
-	acked := g.place.local.Offset
-	g.mu.Unlock()
 	end, err := f.file.cursorAt(f.file.size(), 0)
-	if err != nil || end.inside || end.Offset < leastProof || end.Offset > acked || !g.file.holds(end.Point) {
+	if err != nil || end.inside || end.Offset < leastProof || end.Offset > g.acknowledged() ||
+		!g.file.holds(end.Point) {
 		return false
 	}
 	if !late && end.Offset != g.file.size() { // a copy of the version that replaced it, in the making
@@ -113,6 +124,13 @@ func (t *Tailer) provenCopy(f *follower) bool {
 	})
 }
 
+// acknowledged returns how much of the file is acknowledged.
+func (f *follower) acknowledged() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.place.local.Offset
+}
+
 // lastSent returns the end of what was sent of the file, acknowledged or not.
 func (f *follower) lastSent() wire.Point {
 	f.mu.Lock()
@@ -137,8 +155,9 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	}
 	copied := f.t.findCopy(f, func(c candidate) bool { return c.info.Size() >= sent.Offset },
 		func(g *follower) bool { return g.file.holds(sent.Point) })
+	p := f.past(sent)
 	if copied == nil {
-		copied, sent = f.findShorterCopy(sent)
+		copied, sent = f.findShorterCopy(p, sent)
 	}
 	var since time.Time
 	if copied != nil {
@@ -149,6 +168,9 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	if copied == nil || !f.t.handOver(ctx, f, copied, sent) {
 		f.t.Log.Info("file was truncated; sending resumes at the last unchanged place, or at its start",
 			"path", f.path, "sent", sent.Offset)
+		f.mu.Lock()
+		f.former = lostText{p, time.Now()}
+		f.mu.Unlock()
 		return false
 	}
 	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy",
@@ -265,6 +287,10 @@ func (t *Tailer) handOver(ctx context.Context, f, g *follower, sent localState) 
 	defer g.mu.Unlock()
 	if !g.maybeCopy || g.place.handover != nil {
 		return false
+	}
+	if own := g.place.stream; !own.IsZero() { // nothing was sent in it, see savedPosition.Copy
+		delete(t.claims, own)
+		t.positions.remove(own)
 	}
 	g.place.stream, g.place.handover = f.place.stream, &sent
 	delete(t.claims, f.place.stream)

@@ -21,6 +21,11 @@ type identity struct {
 	real          string // the target of path, if it is reached through symbolic links
 }
 
+func (id *identity) equal(x *identity) bool {
+	return bytes.Equal(id.handle, x.handle) && id.device == x.device && id.inode == x.inode && id.system == x.system &&
+		id.head == x.head && id.path == x.path && id.real == x.real
+}
+
 // head is how a file begins: the hash of its first 1<<(bits-1) bytes. With bits = 0 nothing is
 // known. It never changes while the file only grows.
 type head struct {
@@ -129,15 +134,23 @@ func (f *follower) identity() []byte {
 // position returns the follower's place as a saved position.
 func (f *follower) position() *savedPosition {
 	f.mu.Lock()
-	sent := f.place.sent.Offset
+	sent, begun, seen := f.place.sent.Offset, int64(0), f.modified.UnixNano()
+	if f.size > 0 {
+		begun = f.begun.UnixNano()
+	}
 	f.mu.Unlock()
-	return f.positionOf(f.place.stream, &f.place.local, sent)
+	m := f.positionOf(f.place.stream, &f.place.local, sent)
+	if m.Offset == 0 {
+		m.Begun, m.Seen = begun, seen
+	}
+	return m
 }
 
 // positionOf returns a saved position of a stream in this follower's file.
 func (f *follower) positionOf(id wire.StreamID, b *localState, sent int64) *savedPosition {
 	return &savedPosition{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: slices.Clone(b.trail), Lines: b.lines,
-		Log: b.log, Agent: f.t.Agent, Sent: max(sent, b.Offset), Start: b.unsent, identity: f.id()}
+		Log: b.log, Agent: f.t.Agent, Sent: max(sent, b.Offset), identity: f.id(),
+		unsentText: unsentText{Start: b.unsent}}
 }
 
 // beginning is what is remembered of a file's first bytes.
@@ -171,10 +184,15 @@ func (f *file) headSums() []wire.Hash {
 
 // sameDisk reports whether a saved position's file is on this file's file system.
 func (f *follower) sameDisk(m *savedPosition) bool {
-	if m.system != 0 && f.file.system != 0 {
-		return m.system == f.file.system
+	return f.isOn(&m.identity) || m.told != nil && f.isOn(m.told)
+}
+
+// isOn reports whether a file with this identity is on this file's file system.
+func (f *follower) isOn(id *identity) bool {
+	if id.system != 0 && f.file.system != 0 {
+		return id.system == f.file.system
 	}
-	return m.device == f.key.device
+	return id.device == f.key.device
 }
 
 // has reports whether the file holds what was sent of a saved position's file: the same beginning, and

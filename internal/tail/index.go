@@ -13,6 +13,7 @@ type index struct {
 	claims    map[wire.StreamID]*follower // the follower of each stream
 	byPath    map[string]*follower        // the newest file that had the name
 	beside    map[string][]*follower      // by directory; a list is replaced, or grows, but never changes
+	added     uint64                      // followers so far
 }
 
 func newIndex() index {
@@ -26,7 +27,8 @@ func (x *index) allLocked() []*follower {
 }
 
 func (x *index) addLocked(f *follower) {
-	x.followers[f.key] = f
+	x.added++
+	x.followers[f.key], f.number = f, x.added
 	if !f.isArchive() { // it is no copy of a file, and none has copies
 		x.beside[f.dir] = append(x.beside[f.dir], f)
 	}

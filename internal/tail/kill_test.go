@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -19,6 +20,7 @@ type killed struct {
 	calls     int    // so far
 	dead      bool   // under collector.mu
 	positions []byte // as they were on the disk then; nil: there were none
+	written   time.Time
 }
 
 var errKilled = errors.New("killed")
@@ -27,7 +29,11 @@ var errKilled = errors.New("killed")
 func (k *killed) arm() {
 	kill := func() error {
 		k.dead = true
-		k.positions, _ = os.ReadFile(filepath.Join(k.state, "marks")) // an error: there are none yet
+		path := filepath.Join(k.state, "marks")
+		k.positions, _ = os.ReadFile(path) // an error: there are none yet
+		if fi, err := os.Stat(path); err == nil {
+			k.written = fi.ModTime()
+		}
 		return errKilled
 	}
 	k.collector.fail = func(wire.Batch) error {
@@ -72,6 +78,8 @@ func (k *killed) settle(want string) {
 	if k.positions == nil {
 		os.Remove(path)
 	} else if err := os.WriteFile(path, k.positions, 0o640); err != nil {
+		k.Fatal(err)
+	} else if err := os.Chtimes(path, k.written, k.written); err != nil {
 		k.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bytes"
 	"cmp"
 	"os"
 	"slices"
@@ -31,9 +32,18 @@ func merge(m *savedPosition, s *wire.StreamState, log logID) *savedPosition {
 	case s.Epoch > m.Epoch || s.Epoch == m.Epoch && s.Offset > m.Offset:
 		newer := *m // saved positions are replaced, never modified
 		newer.Epoch, newer.Point, newer.Trail, newer.Log = s.Epoch, s.Point, s.Trail, log
-		if id, err := parseIdentity(s.Identity); err == nil && s.Epoch > m.Epoch {
+		switch id, err := parseIdentity(s.Identity); {
+		case err != nil:
+		case s.Epoch > m.Epoch:
 			newer.identity = id // the file begins otherwise since the saved position
+		case m.Offset == 0:
+			newer.head = id.head // likewise, perhaps
 		}
+		m = &newer
+	}
+	if id, err := parseIdentity(s.Identity); err == nil && id.inode == m.inode && bytes.Equal(id.handle, m.handle) {
+		newer := *m
+		newer.told, newer.Copy = &id, false // it was opened
 		m = &newer
 	}
 	return m
@@ -75,11 +85,11 @@ func (t *Tailer) newRegistry(fresh []*follower) *registry {
 }
 
 // identify finds the streams that new files belong to: first by inode and handle, and then,
-// for the rest, by content.
+// for the rest, by content. At last come those of which the last process knew no more.
 func (t *Tailer) identify(fresh []*follower) {
 	r := t.newRegistry(fresh)
 	defer r.search.close()
-	for _, fits := range []func(*follower) []*savedPosition{r.sameFile, r.sameContent, r.rewritten} {
+	for _, fits := range []func(*follower) []*savedPosition{r.sameFile, r.sameContent, r.rewritten, r.undecided} {
 		r.match(fresh, fits)
 	}
 	for _, f := range fresh {
@@ -144,7 +154,13 @@ func (r *registry) filter(list []*savedPosition, fits func(*savedPosition) bool)
 }
 
 func (r *registry) sameFile(f *follower) []*savedPosition {
-	return r.filter(r.byInode[f.key.inode], f.sameFile) // files with equal handles have equal inodes
+	same := func(m *savedPosition) bool { return !m.Copy && f.sameFile(m) }
+	return r.filter(r.byInode[f.key.inode], same) // files with equal handles have equal inodes
+}
+
+// undecided finds the saved position of a file of which nothing was sent, since it may be a copy.
+func (r *registry) undecided(f *follower) []*savedPosition {
+	return r.filter(r.byInode[f.key.inode], func(m *savedPosition) bool { return m.Copy && f.sameFile(m) })
 }
 
 // sameContent finds saved positions whose content a new file has: their file is gone, or was truncated
@@ -216,7 +232,8 @@ func (r *registry) gone(m *savedPosition) bool {
 // assign makes a saved position's stream this follower's.
 func (f *follower) assign(m *savedPosition) {
 	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch, trail: m.Trail,
-		log: m.Log, unsent: m.Start})
+		log: m.Log, unsent: m.Start || m.Copy})
+	f.maybeCopy = m.Copy
 	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
 		f.place.sent = w.Point // the last acknowledgement was lost
 	}

@@ -32,6 +32,7 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	fresh := f.fresh()
 	f.report(s)
 	t.followNew(ctx, fresh)
+	t.readBeginnings(f.found)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, g := range t.followers {
@@ -54,6 +55,24 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	return s
 }
 
+// readBeginnings reads how files begin that have changed, and of which nothing was sent: no place in them
+// shows that they were written anew.
+func (t *Tailer) readBeginnings(found map[fileKey]candidate) {
+	t.mu.Lock()
+	all := t.allLocked()
+	t.mu.Unlock()
+	for _, g := range all {
+		c, visible := found[g.key]
+		g.mu.Lock()
+		unsent := visible && g.place.local.Offset == 0 && !g.modified.Equal(c.info.ModTime())
+		g.mu.Unlock()
+		if unsent {
+			c.begins = headsOf(g.file.head(headSize))
+			found[g.key] = c
+		}
+	}
+}
+
 // stillNamed looks for one file where it was last seen.
 func (t *Tailer) stillNamed(g *follower) (c candidate, visible bool) {
 	c = candidate{path: g.name(), key: g.key}
@@ -71,6 +90,8 @@ type candidate struct {
 	info  fs.FileInfo
 	rank  int  // of its pattern, among all patterns of all tables
 	begun bool // it is followed, or something was sent of it, or it must be
+
+	begins []wire.Hash // how the file begins, as in headsOf; nil: it was not read
 }
 
 // before reports whether a candidate precedes another name of the same file.
@@ -178,6 +199,10 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 // start runs followers, except for files that are followed by now. All are in the index
 // before any of them runs: otherwise a copy might not find its original.
 func (t *Tailer) start(ctx context.Context, all ...*follower) {
+	for _, f := range all {
+		f.begins = headOf(f.file.headSums())
+		f.checks.opened = f.begins
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range all {

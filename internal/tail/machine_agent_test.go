@@ -139,14 +139,13 @@ func (m *machine) kill(draw *rapid.T) {
 }
 
 // stopped notes what only the run that ended had. In an orderly stop it saved the positions
-// of files that no table names.
+// of all files that it had open.
 func (m *machine) stopped(orderly bool) {
 	m.observe()
 	for _, s := range m.inodes {
-		s.known = s.stored || orderly && (s.known || s.opened && s.seen.IsZero())
+		s.known = s.stored || orderly && (s.known || s.opened)
 		s.opened, s.settled = false, false
 		m.maybeUnproven(s)
-		m.maybeTwice(s.lines, s.short) // only the run that ended could tell
 		if !m.reachable(s) {
 			m.lose(s)
 		}

@@ -213,7 +213,7 @@ func (m *machine) cut(s *inode) {
 	s.lines = nil
 	m.told++
 	s.file, s.number, s.sent, s.settled, s.version, s.began = m.told, 0, false, false, false, time.Now()
-	s.inherited = 0
+	s.inherited, s.copied = 0, false
 	m.destroy(lines)
 	if s.foreign {
 		m.forget(s)
@@ -243,7 +243,7 @@ func (m *machine) copyAndTruncate(draw *rapid.T) {
 	to := m.rotated(draw, path)
 	x := m.newInode(to)
 	x.lines, x.known = slices.Clone(s.lines), s.sent || s.settled && rotatedFrom(path, to)
-	x.original, x.inherited, x.stored = s, len(s.lines), s.sent
+	x.original, x.inherited, x.stored, s.copied = s, len(s.lines), s.sent, true
 	m.maybeTwice(s.lines, s.version)
 	m.did("copy %s to %s", path, m.title(x))
 	if len(b) > 1 && rapid.IntRange(0, 3).Draw(draw, "slowly") == 0 {
@@ -256,9 +256,7 @@ func (m *machine) copyAndTruncate(draw *rapid.T) {
 	if rapid.IntRange(0, 3).Draw(draw, "gap") == 0 {
 		m.maybeTwice(s.lines, m.running && !s.settled) // both are new to the agent
 		m.pause(draw)
-		x.short = true                       // the copy may end before the place that was sent last
-		m.maybeTwice(s.lines, m.seed%4 != 0) // which is not known if the answer was lost
-		for _, line := range s.lines {
+		for _, line := range s.lines { // the copy may end before the place that was sent last
 			line.unsure = true
 		}
 		if rapid.Bool().Draw(draw, "written meanwhile") {
@@ -298,7 +296,7 @@ func (m *machine) replaceFile(draw *rapid.T) {
 		m.told++
 		x.file, x.number = m.told, 0
 	}
-	x.inherited = len(x.lines)
+	x.inherited, s.copied = len(x.lines), true
 	m.write(x, text)
 	certain := s.opened && len(text) >= 2*leastProof && (how == "equal" || how == "longer")
 	m.maybeTwice(x.lines, !certain)

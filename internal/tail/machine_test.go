@@ -15,6 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fanin/internal/disk"
+
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -90,7 +92,7 @@ type inode struct {
 	sent      bool            // some of this text is kept
 	inherited int             // lines that it has from the one that it replaced
 	muddled   bool            // what is written to it may come twice
-	short     bool            // it is a copy that may lack some of what was sent
+	copied    bool            // another file has some of its lines, and they may be kept as that one's
 	version   bool            // it replaced another file that it is a version of
 	original  *inode          // that it is a copy of, as long as that matters
 	gone      bool            // no agent finds it: what is written to it may be missing
@@ -202,7 +204,7 @@ func (m *machine) pass(d time.Duration) {
 func (m *machine) observe() {
 	m.check(nil)
 	for _, s := range m.inodes {
-		if slices.ContainsFunc(s.lines[s.inherited:], func(x *writtenLine) bool { return m.kept[x.text] > 0 }) {
+		if slices.ContainsFunc(s.lines[s.inherited:], func(x *writtenLine) bool { return m.kept[x.text] > 0 }) && (!s.copied || m.inLog(s)) {
 			s.known, s.sent, s.stored = true, true, true
 		}
 		if !m.running || m.unwelcome || s.seen.IsZero() {
@@ -214,10 +216,26 @@ func (m *machine) observe() {
 		}
 		s.opened = s.opened || time.Since(since) > 2*machinePoll
 		if time.Since(since) > machineSettle {
-			s.original, s.short, s.foreign = nil, false, s.foreign && m.away
+			s.original, s.foreign = nil, s.foreign && m.away
 		}
 		s.settled = s.settled || s.opened && time.Since(s.began) > 2*machinePoll
 	}
+}
+
+// inLog reports whether the collector knows a stream of the file.
+func (m *machine) inLog(s *inode) bool {
+	fi, err := s.f.Stat()
+	if err != nil {
+		m.Fatal(err)
+	}
+	m.collector.mu.Lock()
+	defer m.collector.mu.Unlock()
+	for stream, b := range m.collector.ident {
+		if id, err := parseIdentity(b); err == nil && id.inode == disk.Inode(fi) && m.collector.watermarks[stream].Offset > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // check holds what was kept since the last check against the model.
@@ -370,14 +388,18 @@ func (m *machine) maybeUnproven(s *inode) {
 		if x.original != s {
 			continue
 		}
-		m.maybeTwice(x.lines, !m.running)
+		m.maybeTwice(x.lines, !m.looks())
 		m.maybeTwice(s.lines, true)
 		s.muddled = true
-		if x.seen.IsZero() && !m.running && !x.gone {
+		if x.seen.IsZero() && !m.looks() && !x.gone {
 			m.forget(x)
 		}
 	}
 }
+
+// looks reports whether an agent looks at the files. One that no collector answered yet does not: what
+// happens meanwhile is to it as if it did not run.
+func (m *machine) looks() bool { return m.running && !m.unwelcome }
 
 // lose notes that nothing finds a file any more.
 func (m *machine) lose(s *inode) {

@@ -167,6 +167,25 @@ func (s *search) find(m *savedPosition) *sibling {
 	return nil
 }
 
+// inOrder returns saved positions that have a path: first those whose files are there, so that none of
+// these is taken for the file of a stream whose own is gone.
+func (s *search) inOrder(known map[wire.StreamID]*savedPosition) (list []*savedPosition) {
+	gone := make(map[*savedPosition]int)
+	for _, m := range known {
+		if m.path == "" {
+			continue
+		}
+		list = append(list, m)
+		if s.same(m) == nil {
+			gone[m] = 1
+		}
+	}
+	slices.SortFunc(list, func(a, b *savedPosition) int {
+		return cmp.Or(cmp.Compare(gone[a], gone[b]), cmp.Compare(a.path, b.path), cmp.Compare(b.Offset, a.Offset))
+	})
+	return list
+}
+
 // confirms reports whether the directory of a saved position's file exists, on the same file system as
 // before: only then does it mean anything that the file is missing.
 func (s *search) confirms(m *savedPosition) bool {
@@ -183,7 +202,8 @@ func (s *search) confirms(m *savedPosition) bool {
 // seekMissing searches for the files of streams without a follower: they may have been
 // renamed while this process did not run, or be on a file system that is mounted later. What
 // is not found counts as missing. Its stream ends when its directory existed for long enough
-// without the file, or with a file whose own stream covers it, by the monotonic clock.
+// without the file, or with a file whose own stream covers it, by the monotonic clock; and at once if
+// the file is followed as another stream.
 func (t *Tailer) seekMissing(ctx context.Context) {
 	s := t.newSearch()
 	defer s.close()
@@ -193,11 +213,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			delete(t.missing, id)
 		}
 	}
-	byPath := func(a, b *savedPosition) int { return cmp.Compare(a.path, b.path) }
-	for _, m := range slices.SortedFunc(maps.Values(known), byPath) {
-		if m.path == "" {
-			continue
-		}
+	for _, m := range s.inOrder(known) {
 		x := s.find(m)
 		switch {
 		case x == nil || x.by != nil:
@@ -206,28 +222,10 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 			delete(t.missing, m.Stream)
 			continue
 		default:
-			t.start(ctx, t.takeFound(m, x))
+			t.start(ctx, t.takeFound(s, m, x))
 			continue
 		}
-		a := t.missing[m.Stream]
-		if a == nil {
-			a = new(absence)
-			t.missing[m.Stream] = a
-			t.counts.vanished.Add(1)
-			if !t.sendsFiles() {
-				t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
-					"path", m.path, "offset", m.Offset)
-			}
-		}
-		switch {
-		case x != nil && !x.by.covers(m), !s.confirms(m):
-			a.since = time.Time{}
-		case a.since.IsZero():
-			a.since = time.Now()
-		case time.Since(a.since) >= t.Forget && !a.ending.Load():
-			a.ending.Store(true)
-			t.endMissing(ctx, m, a)
-		}
+		t.absent(ctx, s, m, x)
 	}
 	t.counts.missing.Store(uint64(len(t.missing)))
 }
@@ -248,7 +246,7 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 			case x == nil, x.shut:
 				left = append(left, m)
 			case x.by == nil && !t.chains(x.path):
-				f := t.takeFound(m, x)
+				f := t.takeFound(s, m, x)
 				found, s.fresh[f.key] = append(found, f), f
 			}
 		}
@@ -271,6 +269,37 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 func (t *Tailer) chains(path string) bool {
 	table := t.namedBy(path)
 	return table != nil && table.Container && !table.Whole
+}
+
+// absent is for a stream whose file cannot be found, or is x, which is followed as another stream.
+func (t *Tailer) absent(ctx context.Context, s *search, m *savedPosition, x *sibling) {
+	twice := x != nil && x.by.sameFile(m) // it is there, and its follower reads it: it must not be read again
+	a := t.missing[m.Stream]
+	if a == nil {
+		a = new(absence)
+		t.missing[m.Stream] = a
+		if !twice {
+			t.counts.vanished.Add(1)
+		}
+		if !twice && !t.sendsFiles() {
+			t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
+				"path", m.path, "offset", m.Offset)
+		}
+	}
+	covered, wait := x == nil || x.by.covers(m), t.Forget
+	if x != nil {
+		wait = min(wait, t.LetGo/2) // once that file is let go, nothing shows that all of it was sent
+	}
+	switch {
+	case twice && covered && !a.ending.Swap(true):
+		t.endMissing(ctx, m, a, "file is followed as another stream, which has all of this one; this one was ended")
+	case !covered, !s.confirms(m):
+		a.since = time.Time{}
+	case a.since.IsZero():
+		a.since = time.Now()
+	case time.Since(a.since) >= wait && !a.ending.Swap(true):
+		t.endMissing(ctx, m, a, "file is missing for long; its stream was ended")
+	}
 }
 
 // sendsFiles reports whether all files are sent as they are now. Then a file that is missing is one
@@ -299,14 +328,29 @@ func inodeAt(path string) uint64 {
 
 // takeFound makes the follower of a saved position's file under the name that it has now. It is not
 // started.
-func (t *Tailer) takeFound(m *savedPosition, x *sibling) *follower {
+func (t *Tailer) takeFound(s *search, m *savedPosition, x *sibling) *follower {
 	f := x.f
 	x.f, x.by = nil, f
+	if m.Copy {
+		m = s.continuedIn(f, m)
+	}
 	t.inherit(f, m.path)
 	f.assign(m)
 	delete(t.missing, m.Stream)
 	t.Log.Info("file was renamed; the rest of it is read", "was", m.path, "path", f.path)
 	return f
+}
+
+// continuedIn returns the saved position whose file is gone, and whose text is in a file that was undecided
+// so far; or, if there is none.
+func (s *search) continuedIn(f *follower, or *savedPosition) *savedPosition {
+	for _, m := range s.t.known() {
+		if !m.Copy && m.Offset >= leastProof && f.has(m) && s.same(m) == nil {
+			s.t.forget(or.Stream)
+			return m
+		}
+	}
+	return or
 }
 
 // inherit treats a file that no table names as the one that had path before.
@@ -318,7 +362,7 @@ func (t *Tailer) inherit(f *follower, path string) {
 
 // endMissing ends the stream of a file that is gone for good, on a goroutine that ends with
 // the outcome.
-func (t *Tailer) endMissing(ctx context.Context, m *savedPosition, a *absence) {
+func (t *Tailer) endMissing(ctx context.Context, m *savedPosition, a *absence, why string) {
 	t.running.Go(func() {
 		err := t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: m.Stream, Epoch: m.Epoch,
 			Offset: m.Offset, End: m.Offset, Before: m.Tail, After: m.Tail})
@@ -328,8 +372,7 @@ func (t *Tailer) endMissing(ctx context.Context, m *savedPosition, a *absence) {
 			return
 		}
 		t.forget(m.Stream)
-		t.Log.Info("file is missing for long; its stream was ended",
-			"path", m.path, "offset", m.Offset, "for", t.Forget)
+		t.Log.Info(why, "path", m.path, "offset", m.Offset)
 	})
 }
 

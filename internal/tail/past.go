@@ -52,10 +52,10 @@ func (p *past) within(f *follower) (at wire.Point, found bool) {
 
 // findShorterCopy finds a copy that ends before the place that was sent last, which the agent
 // would send as a new file. It returns the state in which the stream goes on there.
-func (f *follower) findShorterCopy(sent localState) (*follower, localState) {
-	p := f.past(sent)
+func (f *follower) findShorterCopy(p *past, sent localState) (*follower, localState) {
 	var at wire.Point
-	g := f.t.findCopy(f, func(c candidate) bool { return f.t.names(c.path) }, func(g *follower) (found bool) {
+	may := func(c candidate) bool { return f.t.names(c.path) || f.t.follows(c.key) }
+	g := f.t.findCopy(f, may, func(g *follower) (found bool) {
 		at, found = p.within(g)
 		return found
 	})

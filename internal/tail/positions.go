@@ -30,9 +30,21 @@ type savedPosition struct {
 	Log   logID
 	Agent string // the owner of the stream; "" in saved positions of an older release
 	Sent  int64  // end of the last batch that was sent; not before Point
-	Start bool   // nothing was sent of the file, which begins here
 	Live  bool   // the process went on after it wrote the saved position
 	identity
+	unsentText
+
+	// told is what the collector was told of the same file, nil if nothing or of another one: one of the
+	// two may be older than a change of its device's numbers. It is not saved.
+	told *identity
+}
+
+// unsentText is what is known of a file of which nothing was sent, beside its identity.
+type unsentText struct {
+	Start bool  `json:"start,omitempty"`      // it is followed from this place
+	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
+	Seen  int64 `json:"seen,omitempty"`       // its modification time when it was last seen, in ns ...
+	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen; 0: it had none
 }
 
 // savedPositions holds all saved positions and writes them to one file, "marks", which is
@@ -100,6 +112,24 @@ func (m *savedPositions) put(x *savedPosition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.list[x.Stream], m.dirty = x, true
+}
+
+// update sets the saved position of a stream in which nothing was sent. If something may have been, it
+// changes what is known of the file alone.
+func (m *savedPositions) update(x *savedPosition) {
+	if was := m.get(x.Stream); was != nil && (!was.Copy || x.Copy) {
+		mine := *was // saved positions are replaced, never changed
+		mine.identity, mine.unsentText = x.identity, x.unsentText
+		mine.Start = was.Start
+		if was.Offset > 0 {
+			mine.head = was.head
+		}
+		if mine.unsentText == was.unsentText && mine.identity.equal(&was.identity) {
+			return
+		}
+		x = &mine
+	}
+	m.put(x)
 }
 
 // remove removes the saved position of a stream that ended.
@@ -244,8 +274,8 @@ type positionJSON struct {
 	Real        string     `json:"real,omitempty"`
 	Agent       string     `json:"agent,omitempty"`
 	Sent        int64      `json:"sent,omitempty"`
-	Start       bool       `json:"start,omitempty"`
 	Live        bool       `json:"live,omitempty"`
+	unsentText
 }
 
 // formatPositions makes the content of the file. live: batches are sent meanwhile.
@@ -259,7 +289,7 @@ func formatPositions(list []*savedPosition, live bool) []byte {
 			Log: x.Log.log.String(), Incarnation: x.Log.incarnation.String(),
 			Device: x.device, Inode: x.inode, Handle: x.handle, System: x.system,
 			HeadBits: x.head.bits, Head: uint64(x.head.sum), Real: x.real,
-			Agent: x.Agent, Sent: x.Sent, Start: x.Start, Live: live}
+			Agent: x.Agent, Sent: x.Sent, Live: live, unsentText: x.unsentText}
 		for _, p := range x.Trail {
 			j.Trail = append(j.Trail, [2]int64{p.Offset, int64(p.Tail)})
 		}
@@ -301,7 +331,8 @@ func parsePosition(line string) (*savedPosition, error) {
 		return nil, err
 	}
 	x := &savedPosition{Epoch: j.Epoch, Point: wire.Point{Offset: j.Offset, Tail: wire.Hash(j.Tail)}, Lines: j.Lines,
-		Agent: j.Agent, Sent: max(j.Sent, j.Offset), Start: j.Start, Live: j.Live,
+		Agent: j.Agent, Sent: max(j.Sent, j.Offset), Live: j.Live,
+		unsentText: j.unsentText,
 		identity: identity{handle: j.Handle, device: j.Device, inode: j.Inode, path: j.Path,
 			system: j.System, head: head{j.HeadBits, wire.Hash(j.Head)}, real: j.Real}}
 	for _, p := range j.Trail {

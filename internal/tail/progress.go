@@ -87,13 +87,6 @@ func (p *progress) advance(c cursor) {
 	p.local.cursor, p.sent, p.agreed = c, c.Point, true
 }
 
-// acceptHandover makes the stream that was reused over this file's, if one was.
-func (p *progress) acceptHandover() {
-	if p.handover != nil {
-		p.start(p.stream, *p.handover)
-	}
-}
-
 // advance makes c the acknowledged place, and saves it.
 func (f *follower) advance(c cursor) {
 	f.mu.Lock()

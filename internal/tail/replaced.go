@@ -86,14 +86,20 @@ func telling(b []byte) bool {
 }
 
 // continues reports whether the file is a longer version of another one: it holds
-// all that was sent of that, which is enough to tell.
+// all that was sent of that, or all of it if nothing was sent, which is enough to tell.
 func (f *follower) continues(g *follower) bool {
 	g.mu.Lock()
 	sent, tail := g.place.local.Point, g.place.local.tail
 	g.mu.Unlock()
-	b := g.file.begins.Load()
-	return b != nil && sent.Offset >= leastProof && telling(tail) &&
-		headOf(b.sums).begins(f.file.headSums()) && f.file.holds(sent)
+	if sent.Offset == 0 {
+		end, err := g.file.cursorAt(g.file.size(), 0)
+		if err != nil {
+			return false
+		}
+		sent, tail = end.Point, end.tail
+	}
+	return sent.Offset >= leastProof && telling(tail) &&
+		headOf(g.file.headSums()).begins(f.file.headSums()) && f.file.holds(sent)
 }
 
 // replace starts a new file where the one before it under its name stopped, if it is
@@ -150,6 +156,7 @@ func (f *follower) startAt(p wire.Point) {
 // reportAlike counts and reports a file that holds what was sent of the one before it
 // under its name, though that one lives on.
 func (f *follower) reportAlike(sent int64) {
+	f.checks.alike = true
 	f.t.counts.unsure.Add(1)
 	f.t.Log.Warn("file holds what was sent of the previous file of this name, which still exists; "+
 		"all of this one is sent, so lines may be in the log twice", "path", f.path, "sent", sent)

@@ -33,10 +33,10 @@ type plan struct {
 // is the local state believed where it is further: the log once had more than it knows now.
 //
 //	remote   local    log      file holds      outcome
-//	unknown  unsent   -        -               open at local
+//	unknown  unsent   -        local           open at local
 //	unknown  sent     same     local           open at local
 //	unknown  sent     changed  local           open at the start, skip to local
-//	unknown  sent     -        not local       new epoch at the trail
+//	unknown  -        -        not local       new epoch at the trail
 //	known    ahead    changed  local, remote   open at remote, skip to local
 //	known    later    changed  local           new epoch at local
 //	known    ahead    changed  local           new epoch at local
@@ -66,7 +66,7 @@ func (s *situation) decideUnknown() plan {
 	local := &s.local
 	held := s.holds(local.Point)
 	switch {
-	case local.unsent, s.sameLog && held:
+	case held && (local.unsent || s.sameLog):
 		return plan{epoch: local.epoch, base: local.Point}
 	case held:
 		return plan{epoch: local.epoch, skip: &local.Point}
@@ -100,6 +100,7 @@ func (f *follower) resume(ctx context.Context) error {
 	if f.t.Lossy {
 		return f.resumeLossy()
 	}
+	f.checks.shrinks = f.countShrinks()
 	s, id := f.situation()
 	sent := s.local
 	if s.remote != nil {
@@ -108,11 +109,13 @@ func (f *follower) resume(ctx context.Context) error {
 	if err := f.file.readable(sent.Offset); err != nil {
 		return err
 	}
-	if !sent.unsent && !s.holds(sent.Point) {
+	if !s.holds(sent.Point) {
+		f.noteShrink()
 		if f.continueInCopy(ctx, sent) {
 			return errTruncated
 		}
 		f.awaitRewrite(ctx, sent.Point)
+		f.checks.shrinks = f.countShrinks()
 		s.holds = onceEach(f.file.holds)
 		s.rewritten = f.rewritten(ctx, sent.Point, s.holds)
 	}
@@ -181,11 +184,14 @@ func (f *follower) noteBeginning() {
 	sums := f.file.headSums()
 	if f.place.local.Offset == 0 && !f.checks.opened.begins(sums) {
 		f.mu.Lock()
-		was := reused{f.now, f.begun}
+		found, now, since := f.path, f.now, f.begun
 		f.begun = f.modified
 		f.mu.Unlock()
 		f.t.mu.Lock()
-		f.t.noteReusedLocked(was.path, was.since)
+		f.t.noteReusedLocked(now, since)
+		if found != now { // it was renamed since
+			f.t.noteReusedLocked(found, since)
+		}
 		f.t.mu.Unlock()
 	}
 	f.checks.opened = headOf(sums)
@@ -208,6 +214,9 @@ func (f *follower) agree(p plan, id logID) error {
 	if err != nil {
 		return err
 	}
+	if c.Tail != at.Tail {
+		return errTruncated // and written again, while the collector answered
+	}
 	f.mu.Lock()
 	local := &f.place.local
 	if p.epoch != local.epoch {
@@ -215,6 +224,7 @@ func (f *follower) agree(p plan, id logID) error {
 	}
 	local.trail = slices.DeleteFunc(local.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
 	local.cursor, local.epoch, local.log, local.unsent = c, p.epoch, id, false
+	f.placed = f.checks.shrinks
 	f.mu.Unlock()
 	f.advance(c)
 	return nil
@@ -233,21 +243,30 @@ func (f *follower) resumeLossy() error {
 	return f.agree(p, logID{})
 }
 
-// claim registers this follower as that of its stream, and makes one if it has none.
+// claim registers this follower as that of its stream, and makes one if it has none. The next start
+// then finds the file, whatever its name is, also if nothing of it was ever sent.
 func (f *follower) claim() {
 	f.mu.Lock()
-	f.place.acceptHandover()
+	f.acceptHandoverLocked()
+	f.mu.Unlock()
+	m := f.position() // it reads the file: without a lock
+	f.t.mu.Lock()
+	defer f.t.mu.Unlock()
+	f.mu.Lock()
+	f.acceptHandoverLocked() // meanwhile
 	if f.place.stream.IsZero() {
 		f.place.stream = wire.NewStreamID()
 	}
-	id := f.place.stream
+	m.Stream, m.Copy, m.Start = f.place.stream, f.maybeCopy, m.Start && m.Offset > 0
 	f.mu.Unlock()
-	f.t.mu.Lock()
-	f.t.claims[id] = f
-	f.t.mu.Unlock()
-	if f.t.positions.get(id) == nil { // nothing of it was ever sent: the next start finds it, whatever its name is then
-		m := f.position()
-		m.Start = m.Start && m.Offset > 0
-		f.t.positions.put(m)
+	f.t.claims[m.Stream] = f
+	f.t.positions.update(m)
+}
+
+// acceptHandoverLocked makes the stream that was handed over this file's, if one was.
+func (f *follower) acceptHandoverLocked() {
+	if f.place.handover != nil {
+		f.place.start(f.place.stream, *f.place.handover)
+		f.maybeCopy = false
 	}
 }

@@ -144,11 +144,7 @@ func (f *follower) leave() {
 		return
 	}
 	switch f.refound() {
-	case byName:
-		if !f.mayBeCopy() { // it may be renamed before the next start
-			f.claim()
-		}
-	case byPosition:
+	case byName, byPosition: // it may be renamed before the next start
 		f.claim()
 	case byNothing:
 		l := Lost{Path: f.path, Offset: from, Bytes: n}

@@ -217,7 +217,8 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 		}
 		t.lookWhenDue(following, &pace, hints)
 		t.seekUnseen(following)
-		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(searched) >= min(missingEvery, t.Forget/4) {
+		again := min(missingEvery, t.Forget/4, t.LetGo/8)
+		if t.strayed.Swap(false) || len(t.missing) > 0 && time.Since(searched) >= again {
 			t.seekMissing(following)
 			searched = time.Now()
 		}

@@ -11,6 +11,7 @@ import (
 // original was truncated after it was copied.
 type succession struct {
 	lineage
+	number    uint64    // in the order in which files were found
 	before    *follower // had the same name: its lines come first
 	original  *follower // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
@@ -87,6 +88,8 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 	}
 	if ousted := f.tookPlace(); ousted != nil {
 		before, livesOn = ousted, ousted.livesOn()
+	} else if before == nil {
+		before = f.succeeds()
 	}
 	if !f.awaitBefore(ctx, before) {
 		return false
@@ -99,6 +102,9 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 
 // begin notes that the file is no copy in the making: it is sent. It returns true.
 func (f *follower) begin() bool {
+	if f.mayBeCopy() {
+		f.reportAgain()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.maybeCopy = false
@@ -161,7 +167,7 @@ func (f *follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 			f.drain() // likewise
 		}
 		return awaitContent
-	case f.tookPlace() != nil, f.startBehindOriginal(late):
+	case f.tookPlace() != nil, f.succeeds() != nil, f.startBehindOriginal(late):
 		return noCopy
 	case late && f.t.provenCopy(f), !late && f.t.looksLikeCopy(f):
 		return perhapsCopy
@@ -202,6 +208,28 @@ func (f *follower) tookPlace() *follower {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.ousted
+}
+
+// succeeds returns the file that this one is a longer version of, if both have lost their names: this one
+// took the other's, and lost it before it was seen there. Otherwise nil.
+func (f *follower) succeeds() *follower {
+	if f.original == nil || !f.isHidden() || !f.original.isDrained() {
+		return nil
+	}
+	var last *follower
+	f.t.mu.Lock()
+	beside := f.t.beside[f.dir]
+	f.t.mu.Unlock()
+	for _, g := range beside { // earlier versions may be watched, too
+		acked := g.acknowledged()
+		if g != f && acked >= leastProof && (last == nil || acked > last.acknowledged()) && f.continues(g) {
+			last = g
+		}
+	}
+	if last == nil || !last.isDrained() || last.livesOn() {
+		return nil
+	}
+	return last
 }
 
 // oust notes that the file got another one's name, unless it was found under that name, or is

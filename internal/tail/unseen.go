@@ -39,6 +39,12 @@ type reused struct {
 	since time.Time // when the previous file was last written to
 }
 
+// mayBe reports whether a file may have had the path, by its name and its time.
+func (h *reused) mayBe(x *sibling) bool {
+	return x.by == nil && x.path != h.path && !x.info.ModTime().Before(h.since) &&
+		rotatedFrom(filepath.Base(h.path), filepath.Base(x.path))
+}
+
 // noteReusedLocked notes that another file has a path now.
 func (t *Tailer) noteReusedLocked(path string, since time.Time) {
 	t.reused = append(t.reused, reused{path, since})
@@ -85,6 +91,21 @@ func (t *Tailer) reusedBy(fresh []*follower) (list []reused) {
 	return list
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// timeOf returns a saved time; or, if it was not saved.
+func timeOf(ns int64, or time.Time) time.Time {
+	if ns == 0 {
+		return or
+	}
+	return time.Unix(0, ns)
+}
+
 // changedSince reports whether the file was written to, or truncated, since then.
 func (f *follower) changedSince(then time.Time) bool {
 	f.mu.Lock()
@@ -99,20 +120,24 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 	for _, f := range fresh {
 		at[f.path] = f
 	}
+	written := t.positions.written
+	looked := written.Add(-2 * t.Poll) // the last process looked at the files after that
 	for _, m := range t.registered() {
 		t.mu.Lock()
 		f := t.claims[m.Stream]
 		t.mu.Unlock()
-		since := t.positions.written
 		switch {
-		case m.path == "", f != nil && f == at[m.path] && (m.Offset > 0 || !f.changedSince(since)):
-			continue // at offset 0 no place shows whether it was copied and truncated
-		case f != nil && f != at[m.path]:
+		case m.path == "", f == nil && written.IsZero(): // the collector does not know which rotated files were sent
+		case f == nil:
+			list = append(list, reused{m.path, looked})
+		case m.Offset == 0 && f.changedSince(timeOf(m.Seen, written)):
+			// no place shows whether it was copied and truncated
+			list = append(list, reused{m.path, timeOf(m.Begun, looked)})
+		case f != at[m.path]:
 			f.mu.Lock()
-			since = f.modified
+			list = append(list, reused{m.path, later(looked, f.modified)})
 			f.mu.Unlock()
 		}
-		list = append(list, reused{m.path, since})
 	}
 	return list
 }
@@ -125,18 +150,17 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 	for _, h := range list {
 		var at []*follower
 		for _, x := range s.in(filepath.Dir(h.path)).files {
-			if x.by != nil || x.path == h.path || x.info.ModTime().Before(h.since) ||
-				!rotatedFrom(filepath.Base(h.path), filepath.Base(x.path)) || !t.mayBeUnseen(x, h) {
+			if !h.mayBe(x) || !t.mayBeUnseen(x, h) {
 				continue
 			}
 			f := x.open(t)
 			switch {
-			case f == nil, slices.ContainsFunc(all, f.has):
+			case f == nil, slices.ContainsFunc(all, f.mayContinue):
 			case s.isLikeNew(f):
 				t.mu.Lock()
 				t.noteReusedLocked(h.path, h.since) // the next search compares it with what is followed
 				t.mu.Unlock()
-			case t.looksLikeCopy(f) && f.original != nil:
+			case t.looksLikeCopy(f) && f.original != nil && f.original.file.size() >= f.file.size():
 				t.reportUnsent(x.path)
 			default:
 				x.f, x.by = nil, f
@@ -184,6 +208,18 @@ func (s *search) isLikeNew(f *follower) bool {
 		}
 	}
 	return false
+}
+
+// mayContinue reports whether the stream of a saved position may go on in this file: it holds what was
+// sent, and the stream's own file does not, or has no follower.
+func (f *follower) mayContinue(m *savedPosition) bool {
+	if !f.has(m) {
+		return false
+	}
+	f.t.mu.Lock()
+	g := f.t.claims[m.Stream]
+	f.t.mu.Unlock()
+	return g == nil || !g.file.holds(m.Point)
 }
 
 // reportPacked reports once a rotated file that was compressed, unless it was followed before.

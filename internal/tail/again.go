@@ -1,0 +1,62 @@
+package tail
+
+import (
+	"path/filepath"
+	"time"
+)
+
+// lostText is what was sent of a file that was truncated, where no copy of it was found.
+type lostText struct {
+	*past
+	seen time.Time // when the truncation was
+}
+
+// reportAgain reports a new file of which all is sent, though some of it may be in the log: nothing
+// proves that it is a copy of another file, and nothing excludes it.
+func (f *follower) reportAgain() {
+	size := f.file.size()
+	if size == 0 || f.place.local.Offset > 0 || f.checks.alike {
+		return
+	}
+	f.t.mu.Lock()
+	beside := f.t.beside[f.dir]
+	f.t.mu.Unlock()
+	for _, g := range beside {
+		if g == f {
+			continue
+		}
+		if again := g.mayHaveSent(f, size); again > 0 {
+			f.checks.alike = true
+			f.t.counts.unsure.Add(1)
+			f.t.counts.doubled.Add(uint64(again))
+			f.t.Log.Warn("file may be a copy of text that was sent of another one, which is not certain; "+
+				"all of it is sent, so lines may be in the log twice", "path", f.path, "of", g.name(), "bytes", again)
+			return
+		}
+	}
+}
+
+// mayHaveSent returns how much of another file, which has this size, may have been sent as text of this
+// one.
+func (f *follower) mayHaveSent(g *follower, size int64) int64 {
+	if n := min(f.file.size(), size); n >= leastProof && f.file.sharesText(g.file, n) {
+		return n
+	}
+	f.mu.Lock()
+	lost := f.former
+	f.mu.Unlock()
+	if lost.past == nil || size >= lost.end || g.file.modified(lost.seen).After(lost.seen) {
+		return 0
+	}
+	named := rotatedFrom(filepath.Base(lost.path), filepath.Base(g.path))
+	if named || lost.head.bits > 0 && lost.head.begins(g.file.headSums()) {
+		return size
+	}
+	return 0
+}
+
+// sharesText reports whether two files begin alike, and have the same bytes before this offset.
+func (f *file) sharesText(g *file, n int64) bool {
+	end, err := f.cursorAt(n, 0)
+	return err == nil && headOf(f.headSums()).begins(g.headSums()) && g.still(end)
+}

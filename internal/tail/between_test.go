@@ -1,0 +1,250 @@
+//go:build !windows
+
+package tail
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// What happens to files between two looks, or while nothing of them was sent.
+
+// TestStopRemembersWhatWaits: a file that may be a copy of another one, or that is empty, is found by the
+// next agent under whatever name.
+func TestStopRemembersWhatWaits(t *testing.T) {
+	onClock(t, func(r *clocked) { // the first line is that of the other file: is it a copy in the making?
+		r.write("a.log", "1\n2\n").look().look()
+		r.write("b.log", "1\n").write("c.log", "").look().stopped()
+		r.write("c.log", "3\n").move("b.log", "b").move("c.log", "c").started().keeps("1 2 1 3")
+	})
+}
+
+// TestCopyIsRememberedAsOne: what may be a copy when the agent stops may be one for the next agent, too. The
+// collector has the lines, and its answer was lost.
+func TestCopyIsRememberedAsOne(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpData {
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", "1\n2\n").look().away(true)
+		r.copy("a.log", "a.log.1").cut("a.log").look().stopped().away(false)
+		r.collector.failing = nil
+		r.started().keeps("1 2")
+	})
+}
+
+// TestDeviceChangedBeforeAnyAnswer: a file is known by the numbers that its device has now, though the
+// collector has answered nothing since they changed.
+func TestDeviceChangedBeforeAnyAnswer(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.away(true).write("a.log", "1\n").look().look().stopped()
+		r.changePositions(func(m *savedPosition) { m.device, m.system = m.device+7, 0 })
+		r.started().look().stopped().move("a.log", "old").away(false).started().keeps("1")
+	})
+}
+
+// TestDeviceKnownToTheCollector: the saved positions are older than a change of the device's numbers, of
+// which the collector knows.
+func TestDeviceKnownToTheCollector(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().look().stopped()
+		known := r.collector.welcome().Streams
+		r.changePositions(func(m *savedPosition) { m.device, m.system = m.device+7, 0 })
+		for _, s := range known {
+			r.collector.ident[s.Stream] = s.Identity
+		}
+		r.write("a.log", "2\n").copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n").started().keeps("1 2 3")
+	})
+}
+
+// TestShortCopyBetweenLooks: of a copy that lacks the end of what was sent, nothing is sent again, though
+// the file had new text before a look saw that it was truncated.
+func TestShortCopyBetweenLooks(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		old := numbered("old", 200)
+		r.write("a.log", old).look().look()
+		r.copy("a.log", "a.log.1").write("a.log", "more\n").look().look()
+		r.collector.refuseData()
+		r.cut("a.log").write("a.log", "new\n").follower("a.log").notify() // it sees the truncation before the look
+		r.look().look().away(false).keeps(old + "more new")
+	})
+}
+
+// TestRewrittenBeforeItsStart: before its stream is opened, a file is copied and truncated, and at the next look
+// it is not shorter, and perhaps has another name.
+func TestRewrittenBeforeItsStart(t *testing.T) {
+	for _, renamed := range []bool{false, true} {
+		onClock(t, func(r *clocked) {
+			r.away(true).write("a.log", "0\n").look().move("a.log", "old").write("a.log", "1\n2\n").look()
+			r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n4\n")
+			if renamed {
+				r.move("a.log", "b.log")
+			}
+			r.look().away(false).keeps("0 1 2 3 4")
+		})
+	}
+}
+
+// TestRewrittenWhileItWaits: the same, and a look saw its text for the first time after it was found.
+func TestRewrittenWhileItWaits(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.away(true).write("a.log", "0\n").look().move("a.log", "old").write("a.log", "").look()
+		r.write("a.log", "1\n").look().copy("a.log", "a.log.1").cut("a.log").write("a.log", "2\n3\n").look()
+		r.away(false).keeps("0 1 2 3")
+	})
+}
+
+// TestRewrittenWhileItIsOpened: a file is truncated and written again, to the same size, while the collector's
+// answer is on its way that says where it goes on.
+func TestRewrittenWhileItIsOpened(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().look().stopped()
+		r.collector.refuse(func(b wire.Batch) error {
+			if b.Op == wire.OpOpen && b.Offset > 0 {
+				return os.WriteFile(r.path("a.log"), []byte("2\n"), 0o640)
+			}
+			return nil
+		})
+		r.started().keeps("1 2")
+	})
+}
+
+// TestTruncatedTwice: the file is copied and truncated while it is not known yet where its stream goes on
+// after it was truncated before.
+func TestTruncatedTwice(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look().away(true)
+		r.cut("a.log").write("a.log", "3\n").look().look()
+		r.copy("a.log", "a.log.1").cut("a.log").look().look().away(false).keeps("1 2 3")
+	})
+}
+
+// TestStopAfterTruncation: the agent stops before it can see that a file, of which nothing was sent, was
+// copied and truncated.
+func TestStopAfterTruncation(t *testing.T) {
+	for _, renamed := range []bool{false, true} {
+		onClock(t, func(r *clocked) {
+			r.away(true).write("a.log", "1\n2\n").look().look()
+			r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n")
+			if renamed {
+				r.move("a.log", "b.log")
+			}
+			r.stopped().away(false).started().keeps("1 2 3")
+		})
+	}
+}
+
+// TestLateLineOfARotatedFile: a line was written to a rotated file after the new one was created. It is not
+// taken for one that no agent saw, once it was let go.
+func TestLateLineOfARotatedFile(t *testing.T) {
+	for _, text := range []string{"", "3\n"} {
+		onClock(t, func(r *clocked) {
+			r.write("a.log", "1\n").look().move("a.log", "a.log.1").write("a.log", "").write("a.log.1", "2\n")
+			r.pass(2 * machineLetGo).stopped()
+			r.write("a.log", text).move("a.log", "old").started().keeps("1 2 " + text)
+		})
+	}
+}
+
+// TestLongerVersionOfAnUnsentFile: a longer version is written beside a file of which nothing was sent,
+// and replaces it; also before that was begun.
+func TestLongerVersionOfAnUnsentFile(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.away(true).write("a.log", text).look().look()
+		r.write("new.log", text+"more\n").look().look().away(false).look().move("new.log", "a.log").keeps(text + "more")
+	})
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.away(true).write("a.log", "1\n").look().move("a.log", "a-1.log").write("a.log", text).look()
+		r.write("new.log", text).look().away(false).move("new.log", "a.log").keeps("1 " + text)
+	})
+}
+
+// TestVersionDeletedAtOnce: a longer version replaces a file, and is deleted before it is seen there.
+func TestVersionDeletedAtOnce(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look()
+		r.write("new.log", text+"more\n").look().move("new.log", "a.log").tick()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.keeps(text + "more")
+	})
+}
+
+// TestReplacedThenRenamed: a longer version replaced a file shortly before the agent was stopped, and was then
+// renamed. What was sent of the old one is not sent again when the new one is let go.
+func TestReplacedThenRenamed(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().write("b.log", text+"more\n").look().move("b.log", "a.log").look().look()
+		r.stopped().move("a.log", "old").started().keeps(text + "more").keeps(text + "more")
+	})
+}
+
+// TestUndecidedVersion: the next version of a file waits for its turn when the agent stops, and then the file
+// is gone. Only what is new is sent, whatever the version is called.
+func TestUndecidedVersion(t *testing.T) {
+	for _, name := range []string{"a.log", "old"} {
+		onClock(t, func(r *clocked) {
+			text := numbered("line", 300)
+			r.write("a.log", text).look().look().write("new.log", text+"more\n").look().stopped()
+			r.move("new.log", "a.log")
+			if name != "a.log" {
+				r.move("a.log", name)
+			}
+			r.started().keeps(text + "more")
+		})
+	}
+}
+
+// TestUnseenLongerVersion: a file that was created and rotated before it was seen begins with all of another
+// one, which is still there.
+func TestUnseenLongerVersion(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("link.log", "1\n2\n").look().look().away(true).write("a.log", "1\n2\n3\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").look().look().away(false).keeps("1 2 1 2 3")
+	})
+}
+
+// TestTruncatedBeforeItsStart: a file that is followed from its end is truncated before the collector
+// answers.
+func TestTruncatedBeforeItsStart(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.stopped().state = t.TempDir()
+		follow := r.change
+		r.change = func(t *Tailer) {
+			follow(t)
+			t.Tables[0].FromEnd = true
+		}
+		r.write("a.log", "1\n2\n").away(true).started().look().cut("a.log").write("a.log", "3\n").look()
+		r.away(false).keeps("3")
+	})
+}
+
+// TestSentAgainIsReported: what may be a copy, and is sent all the same, is counted.
+func TestSentAgainIsReported(t *testing.T) {
+	text := numbered("line", 300)
+	size := uint64(len(text))
+	onClock(t, func(r *clocked) { // another file with the same text
+		r.write("a.log", text).look().look().copy("a.log", "b.log").keeps(text + text)
+		r.counts("unsure_files", 1).counts("maybe_doubled_bytes", size)
+	})
+	onClock(t, func(r *clocked) { // the copy lacks more of the end than is remembered
+		more := numbered("more", 1000)
+		r.write("a.log", text+more).look().look().stopped()
+		r.cut("a.log").write("a.log", "new\n")
+		r.write("a-1.log", text)
+		os.Chtimes(r.path("a-1.log"), time.Now().Add(-time.Second), time.Now().Add(-time.Second))
+		r.started().keeps(text + more + "new " + text)
+		r.counts("unsure_files", 1).counts("maybe_doubled_bytes", size)
+	})
+}
