@@ -36,7 +36,7 @@ func (m *machine) startAgent(draw *rapid.T) {
 		os.Mkdir(m.state, 0o750)
 		m.did("the agent's state is lost")
 		for _, s := range m.inodes {
-			if s.known = s.stored; !m.reachable(s) {
+			if s.known = s.stored && m.inLog(s, 0); !m.reachable(s) {
 				m.lose(s)
 			}
 		}

@@ -204,7 +204,7 @@ func (m *machine) pass(d time.Duration) {
 func (m *machine) observe() {
 	m.check(nil)
 	for _, s := range m.inodes {
-		if slices.ContainsFunc(s.lines[s.inherited:], func(x *writtenLine) bool { return m.kept[x.text] > 0 }) && (!s.copied || m.inLog(s)) {
+		if slices.ContainsFunc(s.lines[s.inherited:], func(x *writtenLine) bool { return m.kept[x.text] > 0 }) && (!s.copied || m.inLog(s, 1)) {
 			s.known, s.sent, s.stored = true, true, true
 		}
 		if !m.running || m.unwelcome || s.seen.IsZero() {
@@ -222,8 +222,9 @@ func (m *machine) observe() {
 	}
 }
 
-// inLog reports whether the collector knows a stream of the file.
-func (m *machine) inLog(s *inode) bool {
+// inLog reports whether the collector knows a stream of the file, with so much text or more. A stream
+// that went on in a copy is one of that.
+func (m *machine) inLog(s *inode, least int64) bool {
 	fi, err := s.f.Stat()
 	if err != nil {
 		m.Fatal(err)
@@ -231,7 +232,7 @@ func (m *machine) inLog(s *inode) bool {
 	m.collector.mu.Lock()
 	defer m.collector.mu.Unlock()
 	for stream, b := range m.collector.ident {
-		if id, err := parseIdentity(b); err == nil && id.inode == disk.Inode(fi) && m.collector.watermarks[stream].Offset > 0 {
+		if id, err := parseIdentity(b); err == nil && id.inode == disk.Inode(fi) && m.collector.watermarks[stream].Offset >= least {
 			return true
 		}
 	}
