@@ -39,8 +39,8 @@ func (f *follower) reportAgain() {
 // mayHaveSent returns how much of another file, which has this size, may have been sent as text of this
 // one.
 func (f *follower) mayHaveSent(g *follower, size int64) int64 {
-	if n := min(f.file.size(), size); n >= leastProof && f.file.sharesText(g.file, n) {
-		return n
+	if size >= leastProof && f.file.sharesText(g.file, size) {
+		return min(f.file.size(), size)
 	}
 	f.mu.Lock()
 	lost := f.former
@@ -55,8 +55,13 @@ func (f *follower) mayHaveSent(g *follower, size int64) int64 {
 	return 0
 }
 
-// sharesText reports whether two files begin alike, and have the same bytes before this offset.
-func (f *file) sharesText(g *file, n int64) bool {
-	end, err := f.cursorAt(n, 0)
-	return err == nil && headOf(f.headSums()).begins(g.headSums()) && g.still(end)
+// sharesText reports whether two files, of which the other one has this size, begin alike, and have the
+// same bytes where the shorter one ends.
+func (f *file) sharesText(g *file, size int64) bool {
+	b := f.begins.Load() // first what costs nothing: there may be thousands of files
+	if b == nil || len(b.sums) < headBits || !headOf(b.sums).begins(g.headSums()) {
+		return false
+	}
+	end, err := f.cursorAt(min(f.size(), size), 0)
+	return err == nil && g.still(end)
 }

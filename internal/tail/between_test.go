@@ -247,4 +247,11 @@ func TestSentAgainIsReported(t *testing.T) {
 		r.started().keeps(text + more + "new " + text)
 		r.counts("unsure_files", 1).counts("maybe_doubled_bytes", size)
 	})
+	onClock(t, func(r *clocked) { // the same, and the file was renamed
+		more := numbered("more", 1000)
+		r.write("a.log", text+more).look().look().stopped()
+		r.write("a-1.log", text).cut("a.log").write("a.log", "new\n").move("a.log", "a-2.log")
+		r.started().keeps(text + more + "new " + text)
+		r.counts("unsure_files", 1).counts("maybe_doubled_bytes", size)
+	})
 }

@@ -97,6 +97,7 @@ type checks struct {
 	welcome  int64        // number of the last welcome for which checkOwn passed
 	encoding bool         // the encoding is known
 	opened   head         // how the file began when it was found, or its stream was opened
+	saved    head         // how the file began, by the saved position that its stream goes on from
 	unfit    bool         // lines that are not of the format were reported
 	alike    bool         // it was reported that the file is sent though it may be a copy
 	shrinks  int          // sighting.shrinks before the file was compared with what was sent of it

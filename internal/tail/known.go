@@ -237,7 +237,7 @@ func (f *follower) assign(m *savedPosition) {
 	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
 		f.place.sent = w.Point // the last acknowledgement was lost
 	}
-	f.was = m.path
+	f.was, f.checks.saved = m.path, m.head
 	f.t.mu.Lock()
 	f.t.claims[m.Stream] = f
 	f.t.mu.Unlock()

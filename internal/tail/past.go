@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"path/filepath"
 	"slices"
 
@@ -23,9 +24,12 @@ type past struct {
 func (f *follower) past(remote localState) *past {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &past{path: f.label(), end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
+	p := &past{path: cmp.Or(f.was, f.label()), end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
 		trail: slices.Concat(f.place.local.trail, remote.trail, []wire.Point{f.place.sent, remote.Point})}
-	if b := f.file.begins.Load(); b != nil && len(b.sums) == headBits {
+	switch b := f.file.begins.Load(); {
+	case !f.place.agreed && f.checks.saved.bits == headBits: // the file may have been truncated before it was read
+		p.head = f.checks.saved
+	case b != nil && len(b.sums) == headBits:
 		p.head = headOf(b.sums)
 	}
 	return p
