@@ -26,14 +26,27 @@ func (f *follower) reportAgain() {
 			continue
 		}
 		if again := g.mayHaveSent(f, size); again > 0 {
-			f.checks.alike = true
-			f.t.counts.unsure.Add(1)
-			f.t.counts.doubled.Add(uint64(again))
-			f.t.Log.Warn("file may be a copy of text that was sent of another one, which is not certain; "+
-				"all of it is sent, so lines may be in the log twice", "path", f.path, "of", g.name(), "bytes", again)
+			f.countAgain(g.name(), again)
 			return
 		}
 	}
+	if f.origin == "" {
+		return
+	}
+	for _, m := range f.t.known() { // it was rotated before it was seen
+		if m.path == f.origin && f.has(m) {
+			f.countAgain(m.path, m.Offset)
+			return
+		}
+	}
+}
+
+func (f *follower) countAgain(of string, bytes int64) {
+	f.checks.alike = true
+	f.t.counts.unsure.Add(1)
+	f.t.counts.doubled.Add(uint64(bytes))
+	f.t.Log.Warn("file may be a copy of text that was sent of another one, which is not certain; "+
+		"all of it is sent, so lines may be in the log twice", "path", f.path, "of", of, "bytes", bytes)
 }
 
 // mayHaveSent returns how much of another file, which has this size, may have been sent as text of this

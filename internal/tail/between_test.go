@@ -206,6 +206,19 @@ func TestUndecidedVersion(t *testing.T) {
 	}
 }
 
+// TestUnseenVersionOfLittleText: a longer version of a file with little text, which was sent, is copied and
+// truncated before it is begun. All of it is sent, which is counted: little text proves nothing.
+func TestUnseenVersionOfLittleText(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().look().stopped()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.write("a.log", "1\n2\n").copy("a.log", "a.log.1").cut("a.log").started().keeps("1 1 2")
+		r.counts("unsure_files", 1)
+	})
+}
+
 // TestUnseenLongerVersion: a file that was created and rotated before it was seen begins with all of another
 // one, which is still there.
 func TestUnseenLongerVersion(t *testing.T) {

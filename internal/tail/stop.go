@@ -53,6 +53,7 @@ func (t *Tailer) finish(ctx context.Context) {
 			t.Alive()
 		}
 		t.look(ctx)
+		t.seekUnseen(ctx)
 		t.wakeHidden()
 	}
 }

@@ -210,8 +210,8 @@ func (s *search) isLikeNew(f *follower) bool {
 	return false
 }
 
-// mayContinue reports whether the stream of a saved position may go on in this file: it holds what was
-// sent, and the stream's own file does not, or has no follower.
+// mayContinue reports whether the stream of a saved position goes on in this file: it holds what was sent,
+// and the stream's own file does not, or is gone and this is enough to tell.
 func (f *follower) mayContinue(m *savedPosition) bool {
 	if !f.has(m) {
 		return false
@@ -219,7 +219,10 @@ func (f *follower) mayContinue(m *savedPosition) bool {
 	f.t.mu.Lock()
 	g := f.t.claims[m.Stream]
 	f.t.mu.Unlock()
-	return g == nil || !g.file.holds(m.Point)
+	if g == nil {
+		return m.Offset >= leastProof
+	}
+	return !g.file.holds(m.Point)
 }
 
 // reportPacked reports once a rotated file that was compressed, unless it was followed before.
