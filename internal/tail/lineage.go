@@ -5,6 +5,7 @@ import (
 	"context"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -94,6 +95,56 @@ func (t *Tailer) lineUp(fresh []*follower) {
 		}
 		last.ahead = live
 	}
+}
+
+// withMissed adds what a look missed, because it was renamed just then: files in the directories of new
+// ones that had the same names. A directory is read for it where a file was rotated, or at a start.
+func (t *Tailer) withMissed(fresh []*follower) []*follower {
+	lines, dirs, seen := make(map[string]bool), make(map[string]bool), make(map[fileKey]bool)
+	for _, f := range fresh {
+		seen[f.key] = true
+		t.mu.Lock()
+		rotated := !t.looked || t.byPath[f.path] != nil
+		t.mu.Unlock()
+		if rotated && !f.isArchive() && !f.isChained() && !f.table.Whole {
+			live, _ := liveName(f.path)
+			lines[live], dirs[f.dir] = true, true
+		}
+	}
+	for dir := range dirs {
+		for more := true; more && len(seen) < t.Follow; {
+			more = false
+			eachIn(dir, func(e fs.DirEntry) bool { // on an error there are none
+				path := filepath.Join(dir, e.Name())
+				if live, _ := liveName(path); lines[live] {
+					if f := t.openMissed(path, seen); f != nil {
+						fresh, more = append(fresh, f), true
+					}
+				}
+				return true
+			})
+		}
+	}
+	return fresh
+}
+
+// openMissed opens a file that a look should have found, nil if it is none.
+func (t *Tailer) openMissed(path string, seen map[fileKey]bool) *follower {
+	fi, err := os.Lstat(path)
+	if err != nil || !fi.Mode().IsRegular() || seen[keyOf(fi)] || t.follows(keyOf(fi)) {
+		return nil
+	}
+	table := t.namedBy(path)
+	_, refused := t.unfit[keyOf(fi)]
+	if table == nil || refused || table.IgnoreOlder > 0 && time.Since(fi.ModTime()) > table.IgnoreOlder {
+		return nil
+	}
+	f, err := t.open(candidate{path: path, table: table, key: keyOf(fi), info: fi})
+	if err != nil {
+		return nil // the next look reports it
+	}
+	seen[f.key] = true
+	return f
 }
 
 // sortByAge sorts files that had one name, the oldest first, by when they were written to last. The file

@@ -1,9 +1,11 @@
 package tail
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +111,37 @@ func TestNextFileAfterTheStart(t *testing.T) {
 			r.expect(want + " 6 7").halt()
 		}
 	})
+}
+
+// TestMissedByALook: a look may miss a file that is renamed just then. It is followed with those that come
+// behind it.
+func TestMissedByALook(t *testing.T) {
+	r := newRig(t)
+	r.append("a.log", "1\n").shift("a.log").append("a.log", "2\n").shift("a.log").append("a.log", "3\n")
+	r.append("b.log", "").append("b.log.1", "").append("a.log.3.gz", "packed\n")
+	tl := &Tailer{Settings: Settings{State: r.state, Out: r.collector, Tables: []Table{{Paths: []string{r.path("*.log*")}}}}}
+	tl.defaults()
+	tl.positions, _, _ = openPositions(nil, r.state, slog.New(slog.DiscardHandler))
+	tl.Welcome(r.collector.welcome(), wire.MaxText)
+	ctx, stop := context.WithCancel(t.Context())
+	var seen []candidate
+	for _, name := range []string{"a.log.1", "a.log"} {
+		fi, err := os.Stat(r.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, candidate{path: r.path(name), table: &tl.Tables[0], key: keyOf(fi), info: fi})
+	}
+	r.collector.refuse(r.collector.later(1, "1"))
+	tl.followNew(ctx, seen)
+	r.expect("1 2 3")
+	tl.mu.Lock()
+	if n := len(tl.followers); n != 3 {
+		t.Errorf("%d files are followed", n)
+	}
+	tl.mu.Unlock()
+	stop()
+	tl.running.Wait()
 }
 
 // TestShiftedWhileRefused: files are rotated by numbers, several times, before anything of them is

@@ -187,6 +187,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 		t.late = nil
 		return
 	}
+	fresh = t.withMissed(fresh)
 	// Rotated files come first: they are older.
 	slices.SortStableFunc(fresh, func(a, b *follower) int { return a.modified.Compare(b.modified) })
 	fresh = t.chain(fresh)
