@@ -92,6 +92,7 @@ func (w *writer) acceptBatch(id wire.StreamID, b *wire.Batch) (outcome, fatal er
 		w.s.Notice("SKIPPED stream=%s source=%s host=%s offset=%d..%d reason=%q", b.Stream, st.source,
 			st.origin.Value().host, b.Offset, b.End, b.Reason)
 		w.s.counts.streams.skips.Add(1)
+		w.s.counts.streams.skippedBytes.Add(uint64(b.End - b.Offset))
 	}
 	w.addRecord(id, b)
 	return nil, nil
