@@ -60,9 +60,9 @@ bench: build
 
 torture: build
 	FANIN_ROUNDS=$(if $(FOR),2,30) $(GO) test -count=1 -timeout 60m -run '^Test(Crash|PowerCut)' ./sink ./sink/distribute ./internal/tail
-	FANIN_SEQUENCES=$(if $(FOR),500,20000) $(GO) test -count=1 -timeout 120m -run '^TestFileOperations$$' ./internal/tail
 	FANIN_SEND_KILLS=$(if $(FOR),10,200) $(GO) test -count=1 -timeout 60m -run '^TestSendKilled' .
 	$(GO) run ./e2e/torture $(if $(FOR),-for $(FOR))
+	$(if $(FOR),,FANIN_SEQUENCES=20000) $(GO) test -count=1 -timeout 120m -run '^TestFileOperations$$' ./internal/tail
 
 install: build
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/share/doc/fanin/docs" "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd" "$(DESTDIR)/etc/fanin"

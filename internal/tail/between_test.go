@@ -4,6 +4,7 @@ package tail
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,6 +126,20 @@ func TestTruncatedTwice(t *testing.T) {
 	})
 }
 
+// TestCopyOfASecondStream: the agent lost its state while the stream of a truncated file had just gone on in a
+// copy. What was sent of the file since, and not, is in another copy.
+func TestCopyOfASecondStream(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", numbered("old", 300)).look().look()
+		first := r.collector.welcome().Streams[0]
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "1\n").look().look().stopped()
+		r.collector.ident[first.Stream] = first.Identity // what it was told of the copy is lost, too
+		r.state = t.TempDir()
+		os.Remove(r.path("a.log.1"))
+		r.write("a.log", "2\n").copy("a.log", "a.log.2").cut("a.log").started().keeps(numbered("old", 300) + "1 2")
+	})
+}
+
 // TestStopAfterTruncation: the agent stops before it can see that a file, of which nothing was sent, was
 // copied and truncated.
 func TestStopAfterTruncation(t *testing.T) {
@@ -216,6 +231,19 @@ func TestUnseenVersionOfLittleText(t *testing.T) {
 		}
 		r.write("a.log", "1\n2\n").copy("a.log", "a.log.1").cut("a.log").started().keeps("1 1 2")
 		r.counts("unsure_files", 1)
+	})
+}
+
+// TestUnseenOtherVersion: a version of a file that begins alike and ends otherwise replaces it, and is copied
+// and truncated before it is begun.
+func TestUnseenOtherVersion(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text+numbered("end", 300)).look().look().write("new", text+"other\n").move("new", "a.log").look()
+		r.copy("a.log", "a.log.1").cut("a.log").pass(machineForget)
+		if got := r.collector.lines(); !strings.Contains(got, "other") {
+			t.Errorf("the lines are %.300q", got)
+		}
 	})
 }
 

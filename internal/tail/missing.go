@@ -50,6 +50,9 @@ func (x *sibling) open(t *Tailer) *follower {
 	return cmp.Or(x.f, x.by)
 }
 
+// has reports whether the file has this inode.
+func (x *sibling) has(inode uint64) bool { return disk.Inode(x.info) == inode }
+
 // search is one search for files in the directories where they were.
 type search struct {
 	t     *Tailer
@@ -154,6 +157,11 @@ func (s *search) find(m *savedPosition) *sibling {
 	if x := s.same(m); x != nil || m.Offset < leastProof {
 		return x
 	}
+	return s.holding(m)
+}
+
+// holding finds a file that holds what was sent of a saved position's file.
+func (s *search) holding(m *savedPosition) *sibling {
 	for _, dir := range m.places() {
 		for _, x := range s.in(dir).files {
 			if x.info.Size() < m.Offset || slices.Contains(packed, filepath.Ext(x.path)) {
@@ -215,9 +223,12 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 	}
 	for _, m := range s.inOrder(known) {
 		x := s.find(m)
+		if x != nil && x.by != nil && x.by.sameFile(m) && m.Offset > 0 && !x.by.has(m) {
+			x = cmp.Or(s.holding(m), x) // it was truncated, and is followed as another stream
+		}
 		switch {
 		case x == nil || x.by != nil:
-		case x.f == nil, inodeAt(m.path) == m.inode, t.namedBy(m.path) == nil, t.chains(x.path):
+		case x.f == nil, x.has(m.inode) && inodeAt(m.path) == m.inode, t.namedBy(m.path) == nil, t.chains(x.path):
 			// it cannot be opened, or no table names it any more, or the next look finds it
 			delete(t.missing, m.Stream)
 			continue

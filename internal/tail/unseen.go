@@ -160,7 +160,7 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 				t.mu.Lock()
 				t.noteReusedLocked(h.path, h.since) // the next search compares it with what is followed
 				t.mu.Unlock()
-			case t.looksLikeCopy(f) && f.original != nil && f.original.file.size() >= f.file.size():
+			case t.looksLikeCopy(f) && f.original != nil && f.isWithin(f.original):
 				t.reportUnsent(x.path)
 			default:
 				x.f, x.by = nil, f
@@ -208,6 +208,12 @@ func (s *search) isLikeNew(f *follower) bool {
 		}
 	}
 	return false
+}
+
+// isWithin reports whether another file has all of this one, as far as its last bytes show.
+func (f *follower) isWithin(g *follower) bool {
+	end, err := f.file.cursorAt(f.file.size(), 0)
+	return err == nil && g.file.still(end)
 }
 
 // mayContinue reports whether the stream of a saved position goes on in this file: it holds what was sent,
