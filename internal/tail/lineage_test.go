@@ -214,7 +214,10 @@ func TestShiftedKilledAtEachCall(t *testing.T) {
 						t.Parallel()
 						r := func() *rig {
 							r := newRig(t)
-							r.change = func(t *Tailer) { t.Tables[0].Paths = []string{r.path(pattern)}; set(&t.Tables[0]) }
+							r.change = func(t *Tailer) { // no stream ends before its saved position is written
+								t.Tables[0].Paths, t.LetGo = []string{r.path(pattern)}, time.Hour
+								set(&t.Tables[0])
+							}
 							return r
 						}
 						first := 1
