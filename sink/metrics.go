@@ -104,10 +104,9 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	}
 	counter("fanin_commits_total", "Group commits.", &c.commits)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
-	counter("fanin_skips_total", "Times a source left out something for good: each has a notice in the log.",
-		&c.streams.skips)
-	counter("fanin_skipped_bytes_total", "Bytes of sources that agents will never send; a journal's entry counts as 65,536.",
-		&c.streams.skippedBytes)
+	counter("fanin_skips_total", "Times a source left out something for good: each has a notice.", &c.streams.skips)
+	counter("fanin_skipped_bytes_total", "Bytes of sources that agents will never send; an entry of a journal "+
+		"counts as 65,536.", &c.streams.skippedBytes)
 	counter("fanin_lossy_gap_lines_total", "Lines of lossy streams that never arrived.", &c.streams.gapLines)
 	counter("fanin_expired_streams_total", "Lossy streams forgotten because they were silent for lossy_expiry.",
 		&c.streams.expired)

@@ -108,7 +108,7 @@ func TestRunOnFullDisk(t *testing.T) {
 	if err != nil || texts(m) != "left\n" {
 		t.Fatalf("%v; committed %q", err, texts(m))
 	}
-	defer j.own.lock.Close() // it lives until then, so its directory makes no room
+	defer j.own.lock.Close()                // it lives until then, so its directory makes no room
 	fill(t, filepath.Join(state, "filler")) // nothing that is left makes room
 	if _, err := s.stdinJob(context.Background(), slog.New(slog.DiscardHandler)); daemon.Code(err) != daemon.ExitLater {
 		t.Errorf("%v", err)

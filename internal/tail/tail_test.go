@@ -274,17 +274,6 @@ func TestRenameOutOfSight(t *testing.T) {
 	r.await(func() bool { return r.ended() == 1 })
 }
 
-// before refuses lines that begin with later until the line first is accepted: of two
-// streams, one goes first.
-func (c *collector) before(first, later string) func(wire.Batch) error {
-	return func(b wire.Batch) error {
-		if bytes.HasPrefix(b.Text, []byte(later)) && !slices.Contains(c.order, first) {
-			return errors.New("not yet")
-		}
-		return nil
-	}
-}
-
 // TestRotatedWhileDown: the rest of a file that was rotated while no agent ran is sent
 // once, and before the file that has its name now.
 func TestRotatedWhileDown(t *testing.T) {
