@@ -109,7 +109,9 @@ func (l *Listener) Serve(conn *net.UDPConn) error {
 	var helpers sync.WaitGroup
 	helpers.Go(q.run)                        // ends when the queue is closed and empty
 	helpers.Go(func() { drops.watch(stop) }) // ends with stop
-	l.read(r, newSocket(l, q), address, buffer)
+	s := newSocket(l, q)
+	l.read(r, s, address, buffer)
+	s.tickAll(time.Time{})
 	close(stop)
 	q.close()
 	helpers.Wait()
@@ -164,6 +166,7 @@ func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
 			retry.Pause(l.reading, 10*time.Millisecond)
 		}
 		now := time.Now()
+		s.tick(now)
 		for i := range n {
 			d := Datagram{Time: now.UnixMicro()}
 			d.Peer, d.Data = r.datagram(i)

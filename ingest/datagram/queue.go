@@ -41,6 +41,20 @@ type addition struct {
 	batch  wire.Batch  // its Text lacks the last newline if it is of no stream
 }
 
+// size returns how much space a takes in a batch, its labels included.
+func (a *addition) size() int {
+	n := len(a.batch.Text) + 1
+	if !a.labels.Time.IsZero() || a.labels.Attributes != "" {
+		n += labelBytes(&a.labels)
+	}
+	return n
+}
+
+// labelBytes is the memory that a mark with labels l holds.
+func labelBytes(l *wire.Labels) int {
+	return markBytes + len(l.Host) + len(l.Source) + len(l.Attributes)
+}
+
 // generation is the lines that came while the generation before was appended.
 type generation struct {
 	hosts map[key]*hostQueue
@@ -81,7 +95,7 @@ func (q *queue) add(a *addition) {
 	for !q.tryAdd(a, nil) {
 		q.l.metrics.queueFull().Inc()
 		q.wake()
-		block, err := q.budget.Acquire(q.l.appending, len(a.batch.Text)+1)
+		block, err := q.budget.Acquire(q.l.appending, a.size())
 		if err != nil { // the shutdown was given up
 			q.l.metrics.dropped("shutdown").Inc()
 			a.in.Dropped(a.lines)
@@ -101,15 +115,15 @@ func (q *queue) tryAdd(a *addition, block []byte) bool {
 	h := q.filling.host(a.key)
 	if block == nil {
 		if h.extend(a) {
-			q.filling.bytes += len(a.batch.Text)
+			q.filling.bytes += a.size()
 			return true
 		}
-		if block = q.budget.TryAcquire(q.blockSize(len(a.batch.Text) + 1)); block == nil {
+		if block = q.budget.TryAcquire(q.blockSize(a.size())); block == nil {
 			return false
 		}
 	}
 	h.begin(a, block, q.takeMarksLocked())
-	q.filling.bytes += len(a.batch.Text)
+	q.filling.bytes += a.size()
 	return h.extend(a)
 }
 
@@ -181,7 +195,7 @@ func (h *hostQueue) extend(a *addition) bool {
 	}
 	to := &h.batches[len(h.batches)-1]
 	b := &a.batch
-	if to.lines > 0 && (len(to.Text)+to.labelBytes+len(b.Text)+1 > cap(to.Text) || !to.continuedBy(a)) {
+	if to.lines > 0 && (len(to.Text)+to.labelBytes+a.size() > cap(to.Text) || !to.continuedBy(a)) {
 		return false
 	}
 	if !to.append(a) {
@@ -203,6 +217,7 @@ func (to *queued) append(a *addition) bool {
 		}
 		to.Text = append(to.Text, b.Text...)
 		to.Text = append(to.Text, '\n')
+		to.Joined = to.Joined || b.Joined
 	case to.lines > 0 && len(to.Marks)+len(b.Marks) >= wire.MaxMarks:
 		return false
 	case len(b.Marks) == 0: // as most are: Runs would allocate
@@ -220,14 +235,15 @@ func (to *queued) append(a *addition) bool {
 // label sets the labels of the lines to come, and counts the memory that they hold.
 func (to *queued) label(labels wire.Labels) bool {
 	before := len(to.Marks)
-	if before == 0 && labels.Time.IsZero() && labels.Host == to.Host && labels.Source == to.Source {
+	if before == 0 && labels.Time.IsZero() && labels.Host == to.Host && labels.Source == to.Source &&
+		labels.Attributes == "" {
 		return true // as most are
 	}
 	if !to.Label(labels) {
 		return false
 	}
 	if len(to.Marks) > before {
-		to.labelBytes += markBytes + len(labels.Host) + len(labels.Source)
+		to.labelBytes += labelBytes(&labels)
 	}
 	return true
 }

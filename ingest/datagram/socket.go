@@ -2,6 +2,7 @@ package datagram
 
 import (
 	"net/netip"
+	"time"
 
 	"fanin/internal/counters"
 	"fanin/internal/lines"
@@ -15,6 +16,29 @@ type Socket struct {
 	q        *queue
 	handlers []Handler
 	names    map[netip.Addr]Names
+	ticks    []func(now time.Time)
+	ticked   time.Time
+}
+
+// TickEvery is how often what OnTick set is called.
+const TickEvery = 200 * time.Millisecond
+
+// OnTick has f called about once in TickEvery, on the goroutine of the handlers, and a last
+// time, with the zero time, when no datagram will come.
+func (s *Socket) OnTick(f func(now time.Time)) { s.ticks = append(s.ticks, f) }
+
+// tick calls what OnTick set, if it is time.
+func (s *Socket) tick(now time.Time) {
+	if now.Sub(s.ticked) >= TickEvery {
+		s.ticked = now
+		s.tickAll(now)
+	}
+}
+
+func (s *Socket) tickAll(now time.Time) {
+	for _, f := range s.ticks {
+		f(now)
+	}
 }
 
 // Names is where a datagram comes from, as text.
@@ -57,11 +81,22 @@ func (s *Socket) Names(peer netip.Addr) Names {
 // AddLines queues lines of a datagram whose sender is not a stream. The last line lacks
 // its newline. Lines of one peer stay in order, also where their labels differ.
 func (s *Socket) AddLines(in *counters.Input, d *Datagram, labels wire.Labels, text []byte) {
+	s.addText(in, d, labels, text, false)
+}
+
+// AddRecords is AddLines for lines that wire.AppendRecord made, so that they may have
+// newlines inside. An input adds all its lines with it, or none.
+func (s *Socket) AddRecords(in *counters.Input, d *Datagram, labels wire.Labels, text []byte) {
+	s.addText(in, d, labels, text, wire.IsRecord(text))
+}
+
+func (s *Socket) addText(in *counters.Input, d *Datagram, labels wire.Labels, text []byte, joined bool) {
 	n := lines.Count(text) + 1
 	in.Received(n, len(text)+1)
 	s.q.add(&addition{
 		key: key{host: d.Peer}, in: in, lines: n, labels: labels,
-		batch: wire.Batch{Time: d.Time, Input: in.Name(), Host: labels.Host, Source: labels.Source, Text: text},
+		batch: wire.Batch{Time: d.Time, Input: in.Name(), Host: labels.Host, Source: labels.Source, Text: text,
+			Joined: joined},
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fanin/ingest"
+	"fanin/ingest/stream"
 	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
@@ -29,14 +30,14 @@ func (c *conn) handOver() error {
 	if err := c.inspectFirst(false); err != nil {
 		return err
 	}
-	n, tail := c.whole, c.in.block[c.whole:c.in.have]
+	n, tail := c.whole, c.in.Block[c.whole:c.in.Have]
 	c.whole = 0
-	c.in.adapt()
-	if len(tail) > restSize {
+	c.in.Adapt()
+	if len(tail) > stream.RestSize {
 		return c.appendHere(n, tail)
 	}
 	c.handed = true
-	go c.appendBlock(c.in.detach(tail), n) // ends with its Append; awaitOutcome waits for it
+	go c.appendBlock(c.in.Detach(tail), n) // ends with its Append; awaitOutcome waits for it
 	return nil
 }
 
@@ -52,8 +53,8 @@ func (c *conn) appendBlock(block []byte, n int) {
 
 // appendHere appends the lines before a tail that is too long to be moved aside.
 func (c *conn) appendHere(n int, tail []byte) error {
-	err := c.appendLines(c.in.block[:n])
-	c.in.have = copy(c.in.block, tail)
+	err := c.appendLines(c.in.Block[:n])
+	c.in.Have = copy(c.in.Block, tail)
 	return err
 }
 
@@ -95,14 +96,14 @@ func (c *conn) unreceived(err error, text []byte) error {
 
 // makeSpace makes the block able to hold more of a line that fills it.
 func (c *conn) makeSpace() error {
-	if c.whole > 0 || c.in.block == nil {
+	if c.whole > 0 || c.in.Block == nil {
 		return nil
 	}
-	if c.in.have >= c.p.MaxLine {
+	if c.in.Have >= c.p.MaxLine {
 		return c.splitOpen(c.p.MaxLine)
 	}
-	if c.in.full() && !c.in.grow(int(ingest.BlockSize(c.p.MaxLine))) {
-		return c.splitOpen(c.in.have)
+	if c.in.Full() && !c.in.Grow(int(ingest.BlockSize(c.p.MaxLine))) {
+		return c.splitOpen(c.in.Have)
 	}
 	return nil
 }
@@ -115,19 +116,19 @@ func (c *conn) splitOpen(limit int) error {
 	if err := c.inspectFirst(true); err != nil {
 		return err
 	}
-	buf, err := c.Budget.Extend(c.appending, lines.SplitSize(c.in.have, limit))
+	buf, err := c.Budget.Extend(c.appending, lines.SplitSize(c.in.Have, limit))
 	if err != nil {
 		return c.unreceived(err, nil)
 	}
 	defer c.Budget.Release(buf)
-	out, rest, _ := lines.SplitFirst(buf[:0], c.in.block[:c.in.have], limit)
+	out, rest, _ := lines.SplitFirst(buf[:0], c.in.Block[:c.in.Have], limit)
 	if !c.continued {
 		c.continued = true
 		c.p.lines.Split(1)
 	}
 	c.heldSince = time.Time{}
-	n := copy(c.in.block[len(wire.SplitGoesOn):], rest)
-	copy(c.in.block, wire.SplitGoesOn)
-	c.in.have = n + len(wire.SplitGoesOn)
+	n := copy(c.in.Block[len(wire.SplitGoesOn):], rest)
+	copy(c.in.Block, wire.SplitGoesOn)
+	c.in.Have = n + len(wire.SplitGoesOn)
 	return c.appendLines(out)
 }

@@ -25,7 +25,7 @@ type conn struct {
 	p         *Protocol
 	appending context.Context // of every Append
 
-	in        *intake
+	in        *stream.Intake
 	whole     int        // bytes of the intake's block that are whole lines
 	handed    bool       // a block is being appended
 	outcome   chan error // its outcome
@@ -39,8 +39,8 @@ type conn struct {
 
 // serve reads and appends lines until the connection ends.
 func (c *conn) serve() error {
-	err := cmp.Or(c.in.settle(c.appending), c.Ended())
-	c.findEnds(len(c.in.bytes()))
+	err := cmp.Or(c.in.Settle(c.appending), c.Ended())
+	c.findEnds(len(c.in.Bytes()))
 	if err == nil {
 		err = c.readLines()
 	}
@@ -83,7 +83,7 @@ var errHTTP = errors.New("the peer speaks HTTP")
 // on only while an earlier block is still being appended.
 func (c *conn) readLines() error {
 	for {
-		if c.whole > 0 && (c.in.full() || c.appended()) {
+		if c.whole > 0 && (c.in.Full() || c.appended()) {
 			if err := c.handOver(); err != nil {
 				return err
 			}
@@ -109,13 +109,13 @@ func (c *conn) read() (int, error) {
 	pinned := 0
 	if wait {
 		if pinned = c.pin(); pinned < 0 {
-			return 0, c.splitOpen(c.in.have)
+			return 0, c.splitOpen(c.in.Have)
 		}
 		if !c.SetReadDeadline(c.idleDeadline()) {
 			return 0, os.ErrDeadlineExceeded
 		}
 	}
-	n, err := c.in.fill(c.appending, wait)
+	n, err := c.in.Fill(c.appending, wait)
 	if pinned > 0 {
 		c.Budget.Unpin(c.Peer, pinned)
 	}
@@ -127,7 +127,7 @@ func (c *conn) read() (int, error) {
 		}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.Woken() {
-		return 0, c.splitOpen(c.in.have)
+		return 0, c.splitOpen(c.in.Have)
 	}
 	return n, err
 }
@@ -135,17 +135,17 @@ func (c *conn) read() (int, error) {
 // pin asks to hold a block with a long beginning of a line while nothing may come;
 // < 0: the budget does not allow that, the line must be split here.
 func (c *conn) pin() int {
-	if c.in.block == nil || c.in.have <= restSize {
+	if c.in.Block == nil || c.in.Have <= stream.RestSize {
 		c.heldSince = time.Time{}
 		return 0
 	}
 	if c.heldSince.IsZero() {
 		c.heldSince = time.Now()
 	}
-	if !c.Budget.Pin(c.Peer, len(c.in.block)) {
+	if !c.Budget.Pin(c.Peer, len(c.in.Block)) {
 		return -1
 	}
-	return len(c.in.block)
+	return len(c.in.Block)
 }
 
 // idleDeadline returns until when the next read may wait; zero: for ever.
@@ -159,20 +159,20 @@ func (c *conn) idleDeadline() time.Time {
 // findEnds looks for line ends in the last n bytes that were read, and makes newlines of
 // NULs that are line ends.
 func (c *conn) findEnds(n int) {
-	if c.in.block == nil || n <= 0 {
+	if c.in.Block == nil || n <= 0 {
 		return
 	}
 	if !c.ends.Known() {
-		c.ends.Detect(c.in.block[:c.in.have], n)
+		c.ends.Detect(c.in.Block[:c.in.Have], n)
 		if c.ends.NULs() {
-			n = c.in.have // none was looked for before
+			n = c.in.Have // none was looked for before
 		}
 	}
-	before := c.in.have - n
-	unseen := c.in.block[before:c.in.have]
+	before := c.in.Have - n
+	unseen := c.in.Block[before:c.in.Have]
 	if c.ends.NULs() {
-		unseen = c.ends.Normalize(unseen, before > 0 && c.in.block[before-1] != '\n')
-		c.in.have = before + len(unseen)
+		unseen = c.ends.Normalize(unseen, before > 0 && c.in.Block[before-1] != '\n')
+		c.in.Have = before + len(unseen)
 	}
 	if i := bytes.LastIndexByte(unseen, '\n'); i >= 0 {
 		c.whole = before + i + 1
@@ -183,8 +183,8 @@ func (c *conn) findEnds(n int) {
 // readRest reads what the kernel holds when the listener drains, and no more: a sender
 // that never pauses must not delay the end.
 func (c *conn) readRest() error {
-	for left := c.in.unread(); left > 0; {
-		if c.whole > 0 && c.in.full() {
+	for left := c.in.Unread(); left > 0; {
+		if c.whole > 0 && c.in.Full() {
 			if err := c.handOver(); err != nil {
 				return err
 			}
@@ -192,7 +192,7 @@ func (c *conn) readRest() error {
 		if err := c.makeSpace(); err != nil {
 			return err
 		}
-		n, err := c.in.fill(c.appending, false)
+		n, err := c.in.Fill(c.appending, false)
 		c.findEnds(n)
 		if n == 0 || err != nil {
 			return err
@@ -205,7 +205,7 @@ func (c *conn) readRest() error {
 // finish appends what is left, a newline added, and waits for the outcome. err is what
 // ended the reading.
 func (c *conn) finish(err error) (lost *appendError) {
-	defer c.in.release(nil)
+	defer c.in.Release(nil)
 	if errors.As(err, &lost) {
 		c.awaitOutcome()
 		return lost
@@ -224,8 +224,8 @@ func (c *conn) finish(err error) (lost *appendError) {
 	if err == nil {
 		err = c.makeSpace()
 	}
-	if err == nil && len(c.in.bytes()) > 0 {
-		err = c.appendLines(append(c.in.bytes(), '\n'))
+	if err == nil && len(c.in.Bytes()) > 0 {
+		err = c.appendLines(append(c.in.Bytes(), '\n'))
 	}
 	errors.As(err, &lost)
 	return lost
@@ -233,7 +233,7 @@ func (c *conn) finish(err error) (lost *appendError) {
 
 // reportLost counts and logs lines that may not be written: they cannot be sent again.
 func (c *conn) reportLost(lost *appendError) {
-	unread := lines.Count(c.in.bytes())
+	unread := lines.Count(c.in.Bytes())
 	reason := "unknown"
 	switch {
 	case errors.Is(lost, wire.ErrRefused):
@@ -249,7 +249,7 @@ func (c *conn) reportLost(lost *appendError) {
 // inspectFirst finds out whether the first line is an HTTP request, once its end is
 // there; with long it is too long to wait for that. Blank lines do not count.
 func (c *conn) inspectFirst(long bool) error {
-	head := c.in.bytes()
+	head := c.in.Bytes()
 	if c.firstSeen || !long && bytes.IndexByte(bytes.TrimLeft(head, "\r\n"), '\n') < 0 {
 		return nil
 	}

@@ -2,10 +2,12 @@ package plain
 
 import (
 	"bytes"
-	"fanin/ingest"
 	"regexp"
 	"strings"
 	"testing"
+
+	"fanin/ingest"
+	"fanin/ingest/stream"
 )
 
 var (
@@ -20,17 +22,17 @@ func endedByNewlines(text string) string {
 
 // inPieces is text as a connection makes it that brings it in pieces of these sizes.
 func inPieces(text, sizes []byte) string {
-	c := &conn{in: &intake{block: make([]byte, len(text)+1)}}
+	c := &conn{in: &stream.Intake{Block: make([]byte, len(text)+1)}}
 	for i := 0; len(text) > 0; i++ {
 		n := len(text)
 		if i < len(sizes) {
 			n = min(n, int(sizes[i]))
 		}
-		c.in.have += copy(c.in.block[c.in.have:], text[:n])
+		c.in.Have += copy(c.in.Block[c.in.Have:], text[:n])
 		c.findEnds(n)
 		text = text[n:]
 	}
-	return string(c.in.bytes())
+	return string(c.in.Bytes())
 }
 
 func FuzzEnds(f *testing.F) {

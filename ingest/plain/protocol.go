@@ -1,7 +1,7 @@
 // Package plain reads plain lines: over connections, and in datagrams. Their senders are
 // not answered.
 //
-//	Protocol.serve -- conn.readLines <- intake    blocks of the memory budget
+//	Protocol.serve -- conn.readLines <- Intake    blocks of the memory budget
 //	                    |
 //	                  conn.handOver               one block is appended while the
 //	                    |                         next one is read
@@ -43,7 +43,7 @@ func (p *Protocol) Format() stream.Format {
 	p.Inputs = cmp.Or(p.Inputs, new(counters.Set))
 	p.Source = cmp.Or(p.Source, "tcp")
 	p.MaxLine = min(max(cmp.Or(p.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxText/2)
-	block := min(max(cmp.Or(p.BlockSize, 256<<10), firstBlock), wire.MaxText/2)
+	block := min(max(cmp.Or(p.BlockSize, 256<<10), stream.FirstBlock), wire.MaxText/2)
 	p.BlockSize = int(ingest.BlockSize(block))
 	p.lines = p.Inputs.New("tcp", counters.None)
 	return stream.Format{Name: "plain", Serve: p.serve, Reasons: []string{
@@ -54,6 +54,6 @@ func (p *Protocol) Format() stream.Format {
 // serve reads lines until the peer ends, or the listener drains.
 func (p *Protocol) serve(ctx context.Context, sc *stream.Conn) error {
 	c := &conn{Conn: sc, p: p, appending: ctx, outcome: make(chan error, 1)}
-	c.in = newIntake(sc.Net(), sc.Budget, p.BlockSize, sc.Head())
+	c.in = stream.NewIntake(sc, p.BlockSize)
 	return c.serve()
 }

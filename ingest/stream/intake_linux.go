@@ -1,4 +1,4 @@
-package plain
+package stream
 
 import (
 	"context"
@@ -23,9 +23,9 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// fill reads once behind what is there, and returns how many bytes came. With wait it
+// Fill reads once behind what is there, and returns how many bytes came. With wait it
 // waits for some, holding no block meanwhile; without, 0 means that there are none.
-func (in *intake) fill(ctx context.Context, wait bool) (int, error) {
+func (in *Intake) Fill(ctx context.Context, wait bool) (int, error) {
 	if in.raw == nil {
 		return in.fillBlocking(ctx, wait)
 	}
@@ -41,30 +41,30 @@ func (in *intake) fill(ctx context.Context, wait bool) (int, error) {
 		case err != nil:
 			return 0, err
 		case in.short:
-			b, err := in.budget.Acquire(ctx, max(firstBlock, len(in.rest)+1))
+			b, err := in.budget.Acquire(ctx, max(FirstBlock, len(in.rest)+1))
 			if err != nil {
 				return 0, err
 			}
 			in.begin(b)
 			continue
 		}
-		in.have += in.got
+		in.Have += in.got
 		return in.got, in.err
 	}
 }
 
 // ready is called with the descriptor, at first and whenever it may be
 // readable; false waits for more.
-func (in *intake) ready(fd uintptr) bool {
-	if in.block == nil && !in.tryBlock() {
+func (in *Intake) ready(fd uintptr) bool {
+	if in.Block == nil && !in.tryBlock() {
 		in.short = true
 		return true
 	}
-	n, err := readRetry(int(fd), in.block[in.have:])
+	n, err := readRetry(int(fd), in.Block[in.Have:])
 	switch {
 	case err == unix.EAGAIN:
-		if in.wait && in.have <= restSize {
-			in.release(in.block[:in.have])
+		if in.wait && in.Have <= RestSize {
+			in.Release(in.Block[:in.Have])
 		}
 		return !in.wait
 	case err != nil:
@@ -86,8 +86,8 @@ func readRetry(fd int, p []byte) (int, error) {
 	}
 }
 
-// unread returns how many bytes the kernel holds for the connection.
-func (in *intake) unread() (n int) {
+// Unread returns how many bytes the kernel holds for the connection.
+func (in *Intake) Unread() (n int) {
 	if in.raw == nil {
 		return 0
 	}

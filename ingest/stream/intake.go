@@ -1,0 +1,177 @@
+package stream
+
+import (
+	"context"
+	"net"
+	"syscall"
+
+	"fanin/ingest"
+)
+
+// Intake reads one connection into blocks of the budget. While nothing comes it
+// holds no block: a short beginning of a line is laid aside, so that thousands
+// of idle connections cost next to nothing. The protocol changes Block and Have only to
+// use the same block again.
+type Intake struct {
+	Block []byte // nil, or a block whose first Have bytes are filled
+	Have  int
+
+	conn   net.Conn
+	raw    syscall.RawConn // nil: TLS, which only a blocking read can ask
+	budget *ingest.Budget
+	most   int // the largest block to ask for
+
+	rest  []byte // the bytes before the next ones, while Block is nil
+	next  int    // how large the next block should be
+	small []byte // without raw: where the connection is read to
+
+	// arguments and results of the callback of raw
+	onReady func(fd uintptr) bool
+	onTry   func(fd uintptr)
+	wait    bool
+	short   bool // there are bytes to read and no memory
+	got     int
+	err     error
+}
+
+// Sizes of an Intake.
+const (
+	RestSize   = 4 << 10  // a longer beginning of a line stays in its block
+	FirstBlock = 4 << 10  // what a connection that was idle gets
+	crowdBlock = 64 << 10 // the largest block when many want one
+	smallSize  = 16 << 10 // holds what one TLS record does
+)
+
+// NewIntake returns the intake of a connection, with blocks of at most most bytes. It
+// begins with what was read to recognize the format.
+func NewIntake(c *Conn, most int) *Intake {
+	in := &Intake{conn: c.Net(), budget: c.Budget, most: most, next: min(FirstBlock, most), rest: c.Head()}
+	in.raw = rawConn(in.conn)
+	in.onReady = in.ready
+	in.onTry = func(fd uintptr) { in.ready(fd) }
+	return in
+}
+
+// Settle acquires a block for the first bytes.
+func (in *Intake) Settle(ctx context.Context) error {
+	if len(in.rest) == 0 {
+		return nil
+	}
+	b, err := in.budget.Acquire(ctx, max(in.next, len(in.rest)))
+	if err == nil {
+		in.begin(b)
+	}
+	return err
+}
+
+// Bytes returns what was read and not handed over yet.
+func (in *Intake) Bytes() []byte {
+	if in.Block == nil {
+		return in.rest
+	}
+	return in.Block[:in.Have]
+}
+
+// Full reports whether the block has no space left.
+func (in *Intake) Full() bool { return in.Block != nil && in.Have == len(in.Block) }
+
+// tryBlock acquires a block, a smaller one when there is less memory, and begins it with
+// rest.
+func (in *Intake) tryBlock() bool {
+	want := in.next
+	if want > crowdBlock && in.budget.Crowded() {
+		want = crowdBlock
+	}
+	want = max(want, len(in.rest)+1)
+	b := in.budget.TryAcquire(want)
+	if b == nil && want > FirstBlock {
+		b = in.budget.TryAcquire(max(FirstBlock, len(in.rest)+1))
+	}
+	if b == nil {
+		return false
+	}
+	in.begin(b)
+	return true
+}
+
+func (in *Intake) begin(block []byte) {
+	in.Block = block
+	in.Have = copy(block, in.rest)
+	in.rest = nil
+}
+
+// Adapt grows the next block while blocks come back full, and shrinks it when
+// they do not, so that slow connections hold little memory.
+func (in *Intake) Adapt() {
+	switch {
+	case in.Full():
+		in.next = min(4*len(in.Block), in.most)
+	case in.Have < len(in.Block)/8:
+		in.next = max(len(in.Block)/2, min(FirstBlock, in.most))
+	}
+}
+
+// Release releases the block and keeps tail, which is short.
+func (in *Intake) Release(tail []byte) {
+	in.rest = nil
+	if len(tail) > 0 {
+		in.rest = append(make([]byte, 0, len(tail)), tail...)
+	}
+	if in.Block != nil {
+		in.budget.Release(in.Block)
+	}
+	in.Block, in.Have = nil, 0
+}
+
+// Detach returns the block, which the caller must release, and keeps tail.
+func (in *Intake) Detach(tail []byte) (block []byte) {
+	block, in.Block = in.Block, nil
+	in.Release(tail)
+	return block
+}
+
+// Grow moves to a larger block, if the budget allows one now.
+func (in *Intake) Grow(most int) bool {
+	if 2*len(in.Block) > most {
+		return false
+	}
+	b := in.budget.TryAcquire(2 * len(in.Block))
+	if b == nil {
+		return false
+	}
+	copy(b, in.Block[:in.Have])
+	in.budget.Release(in.Block)
+	in.Block = b
+	return true
+}
+
+// fillBlocking is fill for a connection that cannot be asked whether bytes are
+// there: it waits in a small buffer of its own.
+func (in *Intake) fillBlocking(ctx context.Context, wait bool) (int, error) {
+	if !wait {
+		return 0, nil
+	}
+	if in.small == nil {
+		in.small = make([]byte, smallSize)
+	}
+	if in.Block != nil && in.Have <= RestSize {
+		in.Release(in.Block[:in.Have])
+	}
+	space := len(in.small)
+	if in.Block != nil {
+		space = min(space, len(in.Block)-in.Have)
+	}
+	n, err := in.conn.Read(in.small[:space])
+	if n == 0 {
+		return 0, err
+	}
+	if in.Block == nil {
+		b, err := in.budget.Acquire(ctx, max(in.next, len(in.rest)+n))
+		if err != nil {
+			return 0, err
+		}
+		in.begin(b)
+	}
+	in.Have += copy(in.Block[in.Have:], in.small[:n])
+	return n, nil // an error comes again with the next read
+}

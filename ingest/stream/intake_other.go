@@ -1,0 +1,19 @@
+//go:build !linux
+
+package stream
+
+import (
+	"context"
+	"net"
+	"syscall"
+)
+
+func rawConn(net.Conn) syscall.RawConn { return nil }
+
+func (in *Intake) ready(uintptr) bool { return true }
+
+func (in *Intake) Fill(ctx context.Context, wait bool) (int, error) {
+	return in.fillBlocking(ctx, wait)
+}
+
+func (in *Intake) Unread() int { return 0 }
