@@ -40,21 +40,8 @@ func (e *LineEnds) Detect(text []byte, n int) {
 
 // hasPriority reports whether text begins as a message of syslog does: <0> to <191>.
 func hasPriority(text []byte) bool {
-	if len(text) < 3 || text[0] != '<' {
-		return false
-	}
-	end := bytes.IndexByte(text[:min(len(text), 5)], '>')
-	if end < 2 {
-		return false
-	}
-	n := 0
-	for _, b := range text[1:end] {
-		if b < '0' || b > '9' {
-			return false
-		}
-		n = 10*n + int(b-'0')
-	}
-	return n <= 191
+	_, size := Priority(text)
+	return size > 0
 }
 
 // Normalize returns text with newlines only, made in place, where NULs end lines. With
