@@ -128,7 +128,7 @@ func (q *queue) tryAdd(a *addition, block []byte) bool {
 }
 
 // blockSize returns how large a new block for n bytes should be.
-func (q *queue) blockSize(n int) int { return min(max(n, q.hint), maxText) }
+func (q *queue) blockSize(n int) int { return max(n, min(q.hint, maxText)) }
 
 // takeMarksLocked returns an empty list of marks, if one is kept.
 func (q *queue) takeMarksLocked() (marks []wire.Mark) {

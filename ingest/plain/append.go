@@ -126,7 +126,7 @@ func (c *conn) splitOpen(limit int) error {
 		c.continued = true
 		c.p.lines.Split(1)
 	}
-	c.heldSince = time.Time{}
+	c.in.Progress()
 	n := copy(c.in.Block[len(wire.SplitGoesOn):], rest)
 	copy(c.in.Block, wire.SplitGoesOn)
 	c.in.Have = n + len(wire.SplitGoesOn)

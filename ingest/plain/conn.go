@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"time"
 
 	"fanin/ingest"
 	"fanin/ingest/stream"
@@ -30,8 +29,7 @@ type conn struct {
 	handed    bool       // a block is being appended
 	outcome   chan error // its outcome
 	ends      ingest.LineEnds
-	continued bool      // the line being read is the next part of a split one
-	heldSince time.Time // since when a long beginning of a line holds its block
+	continued bool // the line being read is the next part of a split one
 
 	firstSeen bool // the first line was looked at
 	http      bool // and it is an HTTP request
@@ -105,55 +103,12 @@ func (c *conn) readLines() error {
 
 // read waits for bytes if no whole line is there.
 func (c *conn) read() (int, error) {
-	wait := c.whole == 0
-	pinned := 0
-	if wait {
-		if pinned = c.pin(); pinned < 0 {
-			return 0, c.splitOpen(c.in.Have)
-		}
-		if !c.SetReadDeadline(c.idleDeadline()) {
-			return 0, os.ErrDeadlineExceeded
-		}
-	}
-	n, err := c.in.Fill(c.appending, wait)
-	if pinned > 0 {
-		c.Budget.Unpin(c.Peer, pinned)
-	}
-	c.findEnds(n)
-	if n > 0 {
-		c.Heard()
-		if d := c.Charge(n); d > 0 {
-			c.Sleep(d)
-		}
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !c.Woken() {
+	n, err := c.in.Read(c.appending, c.whole == 0)
+	if err == stream.ErrHeld {
 		return 0, c.splitOpen(c.in.Have)
 	}
+	c.findEnds(n)
 	return n, err
-}
-
-// pin asks to hold a block with a long beginning of a line while nothing may come;
-// < 0: the budget does not allow that, the line must be split here.
-func (c *conn) pin() int {
-	if c.in.Block == nil || c.in.Have <= stream.RestSize {
-		c.heldSince = time.Time{}
-		return 0
-	}
-	if c.heldSince.IsZero() {
-		c.heldSince = time.Now()
-	}
-	if !c.Budget.Pin(c.Peer, len(c.in.Block)) {
-		return -1
-	}
-	return len(c.in.Block)
-}
-
-// idleDeadline returns until when the next read may wait; zero: for ever.
-func (c *conn) idleDeadline() time.Time {
-	if !c.heldSince.IsZero() {
-		return c.heldSince.Add(c.Limits.FrameTimeout)
-	}
-	return c.IdleDeadline()
 }
 
 // findEnds looks for line ends in the last n bytes that were read, and makes newlines of
@@ -176,7 +131,8 @@ func (c *conn) findEnds(n int) {
 	}
 	if i := bytes.LastIndexByte(unseen, '\n'); i >= 0 {
 		c.whole = before + i + 1
-		c.continued, c.heldSince = false, time.Time{}
+		c.continued = false
+		c.in.Progress()
 	}
 }
 

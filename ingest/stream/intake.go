@@ -2,8 +2,11 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"syscall"
+	"time"
 
 	"fanin/ingest"
 )
@@ -16,6 +19,7 @@ type Intake struct {
 	Block []byte // nil, or a block whose first Have bytes are filled
 	Have  int
 
+	c      *Conn
 	conn   net.Conn
 	raw    syscall.RawConn // nil: TLS, which only a blocking read can ask
 	budget *ingest.Budget
@@ -24,6 +28,8 @@ type Intake struct {
 	rest  []byte // the bytes before the next ones, while Block is nil
 	next  int    // how large the next block should be
 	small []byte // without raw: where the connection is read to
+
+	heldSince time.Time // since when a long beginning of a message holds its block
 
 	// arguments and results of the callback of raw
 	onReady func(fd uintptr) bool
@@ -45,7 +51,7 @@ const (
 // NewIntake returns the intake of a connection, with blocks of at most most bytes. It
 // begins with what was read to recognize the format.
 func NewIntake(c *Conn, most int) *Intake {
-	in := &Intake{conn: c.Net(), budget: c.Budget, most: most, next: min(FirstBlock, most), rest: c.Head()}
+	in := &Intake{c: c, conn: c.Net(), budget: c.Budget, most: most, next: min(FirstBlock, most), rest: c.Head()}
 	in.raw = rawConn(in.conn)
 	in.onReady = in.ready
 	in.onTry = func(fd uintptr) { in.ready(fd) }
@@ -62,6 +68,67 @@ func (in *Intake) Settle(ctx context.Context) error {
 		in.begin(b)
 	}
 	return err
+}
+
+// ErrHeld ends a read: the beginning of a message has held its block for as long as it
+// may. The protocol must use what there is of it.
+var ErrHeld = errors.New("a message has begun and did not end in time, or there is no memory to wait for its end")
+
+// Read reads once behind what is there, and returns how many bytes came. With wait it
+// waits for some: what is there is then the beginning of a message. Without it, 0 means
+// that there are none.
+func (in *Intake) Read(ctx context.Context, wait bool) (int, error) {
+	pinned := 0
+	if wait {
+		if pinned = in.pin(); pinned < 0 {
+			return 0, ErrHeld
+		}
+		if !in.c.SetReadDeadline(in.deadline()) {
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+	n, err := in.Fill(ctx, wait)
+	if pinned > 0 {
+		in.budget.Unpin(in.c.Peer, pinned)
+	}
+	if n > 0 {
+		in.c.Heard()
+		if d := in.c.Charge(n); d > 0 {
+			in.c.Sleep(d)
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && pinned > 0 && !in.c.Woken() {
+		return 0, ErrHeld
+	}
+	return n, err
+}
+
+// Progress tells that a message has ended: the time for which the next one may hold its
+// block begins anew.
+func (in *Intake) Progress() { in.heldSince = time.Time{} }
+
+// pin asks to hold a block with a long beginning of a message while nothing may come;
+// < 0: the budget does not allow that.
+func (in *Intake) pin() int {
+	if in.Block == nil || in.Have <= RestSize {
+		in.Progress()
+		return 0
+	}
+	if in.heldSince.IsZero() {
+		in.heldSince = time.Now()
+	}
+	if !in.budget.Pin(in.c.Peer, len(in.Block)) {
+		return -1
+	}
+	return len(in.Block)
+}
+
+// deadline returns until when the next read may wait; zero: for ever.
+func (in *Intake) deadline() time.Time {
+	if !in.heldSince.IsZero() {
+		return in.heldSince.Add(in.c.Limits.FrameTimeout)
+	}
+	return in.c.IdleDeadline()
 }
 
 // Bytes returns what was read and not handed over yet.

@@ -78,6 +78,21 @@ func SplitFirst(dst, text []byte, limit int) (out, rest []byte, goesOn bool) {
 	}
 }
 
+// SplitRecord appends a record's line, as wire.AppendRecord makes it, without its newline.
+// If it is longer than limit bytes with its newline, it is divided into parts of at most
+// limit bytes, and no escape is divided.
+func SplitRecord(dst, line []byte, limit int) (out []byte, divided bool) {
+	prefix := 0
+	for len(line)+prefix >= limit {
+		n := wire.CutLine(line, limit-len(wire.SplitMark)-1-prefix)
+		n -= wire.CutsEscape(line[:n])
+		dst = append(append(dst, line[:n]...), wire.SplitMark...)
+		dst = append(append(dst, '\n'), wire.SplitGoesOn...)
+		line, prefix, divided = line[n:], len(wire.SplitGoesOn), true
+	}
+	return append(dst, line...), divided
+}
+
 // PartLimit returns how many bytes of a line's text a part has at most when lines
 // have at most limit bytes.
 func PartLimit(limit int) int { return limit - marks }

@@ -91,3 +91,23 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+// The parts of a record join to it, and none ends inside an escape.
+func TestSplitRecord(t *testing.T) {
+	for _, record := range []string{"", "short", strings.Repeat("x", 255), strings.Repeat("x", 256), strings.Repeat("a\nb", 500), strings.Repeat("\xc0", 600), strings.Repeat("ä\n\xc0", 300)} {
+		line := wire.AppendRecord(nil, []byte(record))
+		out, divided := SplitRecord(nil, line, 256)
+		if out = append(out, '\n'); divided != (len(line) >= 256) {
+			t.Errorf("%d bytes divided: %v", len(line), divided)
+		}
+		checkPieces(t, out, 256)
+		whole := []byte{}
+		for part := range bytes.Lines(out) {
+			part = bytes.TrimSuffix(bytes.TrimSuffix(part, newline), []byte(wire.SplitMark))
+			whole = wire.AppendRecordText(whole, bytes.TrimPrefix(part, []byte(wire.SplitGoesOn)))
+		}
+		if string(whole) != record {
+			t.Errorf("%q became %q", record, whole)
+		}
+	}
+}
