@@ -74,7 +74,7 @@ install: build
 	install -m 0644 systemd/fanin.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/fanin.conf"
 	install -m 0644 $(DOCS) config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/fanin"
 	install -m 0644 docs/*.md "$(DESTDIR)$(PREFIX)/share/doc/fanin/docs"
-	install -m 0644 systemd/*.d/*.example "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd"
+	install -m 0644 systemd/*.example systemd/*.d/*.example "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd"
 	for name in collector agent; do \
 		test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml" || exit 1; \
 	done

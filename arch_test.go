@@ -54,7 +54,7 @@ var direction = map[string][]string{
 	"fanin/internal/lines":             {"fanin/internal/wire"},
 	"fanin/internal/counters":          {},
 	"fanin/ingest":                     {"fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/origin"},
-	"fanin/ingest/stream":              {"fanin/ingest", "fanin/internal/retry", "fanin/internal/origin"},
+	"fanin/ingest/stream":              {"fanin/ingest", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/origin"},
 	"fanin/ingest/datagram":            {"fanin/ingest", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/origin"},
 	"fanin/ingest/agent":               {"fanin/ingest", "fanin/ingest/stream", "fanin/ingest/datagram", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/wire", "fanin/internal/origin"},
 	"fanin/ingest/plain":               {"fanin/ingest", "fanin/ingest/stream", "fanin/ingest/datagram", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/wire"},

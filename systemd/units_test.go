@@ -94,6 +94,21 @@ func TestDropIns(t *testing.T) {
 	}
 }
 
+// The socket's example is one, and names the service that it is for.
+func TestSocketExample(t *testing.T) {
+	const example = "fanin-collector-syslog.socket.example"
+	b, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(filepath.Dir(stage(t, "fanin-collector.service")), strings.TrimSuffix(example, ".example"))
+	write(t, path, string(b))
+	analyze(t, "verify", path)
+	if !strings.Contains(string(b), "\nService=fanin-collector.service\n") || !strings.Contains(string(b), "\nFileDescriptorName=syslog\n") {
+		t.Error("the socket is of another service, or has another name than docs/listeners.md says")
+	}
+}
+
 // What keeps lines safe must not fall to a later tightening.
 func TestUnitsKeepWhatTheProgramsNeed(t *testing.T) {
 	for _, f := range []struct{ unit, want, unwanted, why string }{

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"fanin/ingest"
+	"fanin/internal/origin"
 	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
@@ -51,6 +52,7 @@ type Listener struct {
 	Metrics *ingest.Metrics                  // shared by all inputs of a process; nil: its own
 	Log     *slog.Logger                     // nil: discard
 	Notice  func(format string, args ...any) // reports in the log of lines what was lost; nil: only Log does
+	Peers   origin.Peers                     // which addresses may send, and what they are called; default: all, by address
 
 	ReadBuffer int   // receive buffer to ask the kernel for; default 8 MiB
 	QueueBytes int64 // memory for lines that wait to be appended; default 32 MiB, used only when needed
@@ -173,9 +175,14 @@ func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
 			if draining {
 				left -= len(d.Data) + 1
 			}
-			if l.rates.Allow(d.Peer, len(d.Data), now) {
+			switch {
+			case !l.Peers.Allowed(d.Peer):
+				l.metrics.dropped("not_allowed").Inc()
+				l.limited.Warn("not_allowed", "datagrams of an address that is not in allow were dropped: "+
+					"add it if its lines are wanted", "listener", address, "peer", d.Peer)
+			case l.rates.Allow(d.Peer, len(d.Data), now):
 				s.handle(&d)
-			} else {
+			default:
 				l.overRate.Add(1)
 			}
 		}

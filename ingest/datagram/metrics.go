@@ -16,7 +16,7 @@ func (m metrics) prepare() {
 	m.queueFull()
 	m.queueBytes()
 	m.receiveBuffer()
-	for _, reason := range []string{"kernel", "refused", "rate", "shutdown"} {
+	for _, reason := range []string{"kernel", "refused", "rate", "shutdown", "not_allowed"} {
 		m.dropped(reason)
 	}
 }
@@ -31,8 +31,8 @@ func (m metrics) empty() prometheus.Counter {
 
 func (m metrics) dropped(reason string) prometheus.Counter {
 	return m.Counter("fanin_udp_dropped_datagrams_total", "Datagrams whose lines are lost: "+
-		"the kernel had no space for them, they were refused, their address sends more than max_rate, "+
-		"or a shutdown was given up.", "reason", reason)
+		"the kernel had no space for them, they were refused, their address sends more than max_rate or is not "+
+		"in allow, or a shutdown was given up.", "reason", reason)
 }
 
 func (m metrics) queueFull() prometheus.Counter {

@@ -43,7 +43,7 @@ func (s *Socket) tickAll(now time.Time) {
 
 // Names is where a datagram comes from, as text.
 type Names struct {
-	Host    string // the address, as the host of the lines
+	Host    string // the name that it was given, or else the address: the host of the lines
 	Address string // what counts as the peer's address, see package origin
 }
 
@@ -72,7 +72,7 @@ func (s *Socket) Names(peer netip.Addr) Names {
 		if len(s.names) >= 1024 {
 			clear(s.names)
 		}
-		n = Names{peer.WithZone("").String(), origin.Name(peer)}
+		n = Names{s.l.Peers.Host(peer), origin.Name(peer)}
 		s.names[peer] = n
 	}
 	return n

@@ -78,6 +78,11 @@ func (l *Listener) accept(nc net.Conn) {
 		c.stop()
 		nc.Close()
 		return
+	case !l.Peers.Allowed(c.Peer):
+		c.stop()
+		nc.Close()
+		c.Reject("not_allowed", "an address that is not in allow was refused: add it if its lines are wanted")
+		return
 	case l.MaxConnsPerIP > 0 && !origin.Local(c.Peer) && l.conns.perIP[c.from] >= l.MaxConnsPerIP:
 		l.refuseLocked(c, "max_conns_per_ip",
 			"too many connections from one address: raise max_conns_per_ip if they are wanted", l.MaxConnsPerIP)

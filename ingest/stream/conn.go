@@ -17,7 +17,7 @@ import (
 // Conn is one connection, with its share of what all connections share.
 type Conn struct {
 	Peer   netip.Addr     // the peer's address
-	Host   string         // Peer, as the host of its lines
+	Host   string         // of its lines: the name in its certificate, or else its own, or else Peer
 	Budget *ingest.Budget // memory for what is read
 	Log    *slog.Logger
 	Limits *Limits // those of the listener
@@ -40,7 +40,7 @@ type Conn struct {
 
 func newConn(l *Listener, nc net.Conn, peer netip.Addr) *Conn {
 	c := &Conn{
-		Peer: peer, Host: peer.String(), Budget: l.Budget, Log: l.Log, Limits: &l.Limits,
+		Peer: peer, Host: l.Peers.Host(peer), Budget: l.Budget, Log: l.Log, Limits: &l.Limits,
 		l: l, raw: nc, nc: nc, from: origin.Network(peer),
 	}
 	c.ctx, c.stop = context.WithCancel(l.appending)

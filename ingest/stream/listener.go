@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"fanin/ingest"
+	"fanin/internal/origin"
 	"fanin/internal/retry"
 )
 
@@ -66,6 +67,7 @@ type TLS struct {
 type Listener struct {
 	Formats []Format // the first that matches serves a connection; required
 	Limits
+	Peers   origin.Peers    // which addresses may connect, and what they are called; default: all, by address
 	TLS     *TLS            // nil: plain TCP
 	Budget  *ingest.Budget  // shared by the listeners of a process; nil: its own
 	Metrics *ingest.Metrics // shared by all inputs of a process; nil: its own

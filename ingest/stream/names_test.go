@@ -40,7 +40,12 @@ func TestClientNames(t *testing.T) {
 	if n := s.Rejected(t, "certificate"); n != 2 {
 		t.Errorf("%d counted, want 2", n)
 	}
-	plain := dialAs("web-3")
-	io.WriteString(plain, "let in\n")
-	k.WaitText(t, "let in\n")
+	want := ""
+	for host, names := range map[string][]string{"web-3": {"web-3"}, "web-5": {"web-4", "web-5"}} {
+		io.WriteString(dialAs(names...), host+"\n")
+		want += host + "\n"
+		if batches := k.WaitText(t, want); batches[len(batches)-1].Host != host {
+			t.Errorf("lines of the certificate with the names %q have the host %q", names, batches[len(batches)-1].Host)
+		}
+	}
 }

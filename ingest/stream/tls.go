@@ -1,11 +1,14 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"time"
+
+	"fanin/internal/wire"
 )
 
 // handshake makes nc a TLS connection.
@@ -19,6 +22,7 @@ func (c *Conn) handshake() bool {
 	if err == nil {
 		c.raw.SetWriteDeadline(time.Time{})
 		c.nc = tc
+		c.nameByCertificate()
 		return true
 	}
 	var notTLS tls.RecordHeaderError
@@ -36,6 +40,21 @@ func (c *Conn) handshake() bool {
 		HangUp(c.raw) // else the alert with the reason may be lost on the way
 	}
 	return false
+}
+
+// nameByCertificate makes the name in a certificate that was verified the host of the lines:
+// the first DNS name, or else the common name.
+func (c *Conn) nameByCertificate() {
+	state, _ := c.TLS()
+	if len(state.VerifiedChains) == 0 {
+		return
+	}
+	leaf := state.VerifiedChains[0][0]
+	name := leaf.Subject.CommonName
+	if len(leaf.DNSNames) > 0 {
+		name = leaf.DNSNames[0]
+	}
+	c.Host = cmp.Or(wire.CleanHost(name), c.Host)
 }
 
 // allowed reports whether the peer's certificate is one that may connect. A peer whose

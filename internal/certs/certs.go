@@ -1,4 +1,4 @@
-// Package certs makes TLS 1.3 configurations from files, and reads the files again when they
+// Package certs makes TLS configurations from files, and reads the files again when they
 // change: certificates are renewed while programs run.
 package certs
 
@@ -23,6 +23,7 @@ import (
 type Files struct {
 	Cert, Key, CA string
 	ServerName    string       // client: the name that the server's certificate must have; default: the host dialled
+	TLS12         bool         // server: accept TLS 1.2, too, for devices that know nothing newer
 	Log           *slog.Logger // for changed files that cannot be used; nil: not logged
 }
 
@@ -170,11 +171,15 @@ func (f Files) Server() (*tls.Config, error) {
 		return nil, err
 	}
 	f.warn(f.CheckServer(time.Now()))
+	least := uint16(tls.VersionTLS13)
+	if f.TLS12 {
+		least = tls.VersionTLS12
+	}
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
+		MinVersion: least,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			p := r.current()
-			c := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*p.cert}}
+			c := &tls.Config{MinVersion: least, Certificates: []tls.Certificate{*p.cert}}
 			if p.roots != nil {
 				c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, p.roots
 			}

@@ -106,7 +106,11 @@ func (f Files) serverMeaning(err error) string {
 		return "the peer reports that this listener's certificate " + f.Cert +
 			" has expired or is not valid yet: renew it, or correct the clocks"
 	}
-	return versions(err)
+	meaning := versions(err)
+	if meaning != "" && !f.TLS12 {
+		meaning += ". For devices that know only 1.2, give the listener tls = {..., min_version = \"1.2\"}"
+	}
+	return meaning
 }
 
 // authority names the authorities that this side trusts.
@@ -165,7 +169,7 @@ func versions(err error) string {
 	text := err.Error()
 	if alertOf(err) == protocolVersion || strings.Contains(text, "unsupported protocol version") ||
 		strings.Contains(text, "unsupported versions") {
-		return "both sides have no TLS version in common: fanin uses 1.3 and nothing older"
+		return "both sides have no TLS version in common: fanin uses 1.3, and nothing older unless it is told to"
 	}
 	return ""
 }

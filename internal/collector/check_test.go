@@ -275,6 +275,18 @@ func TestCheckRefuses(t *testing.T) {
 	f("own list", redis+"lists = [\"q\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nlist = \"q\"\n", "received again, for ever", false)
 	f("a stream of two tables", strings.Repeat(redis+"streams = [\"logs\"]\n", 2), "is read by collector.redis[0], too", false)
 	f("too large messages", redis+"channels = [\"a\"]\nmax_message = \"1GiB\"\n", "max_message is 1GiB", false)
+	f("a network that is none", tcp("allow = [\"router-1\"]\n"), "collector.toml:6: allow: \"router-1\" is no network", false)
+	f("no network", tcp("allow = []\n"), "allow is empty", false)
+	f("a name for a name", tcp("names = {\"router-1\" = \"a\"}\n"), "collector.toml:6: names: \"router-1\" is no address", false)
+	f("a name with a blank", tcp("names = {\"192.0.2.1\" = \"router 1\"}\n"), "\"router 1\" cannot be a host", false)
+	f("a name that is a number", tcp("names = {\"192.0.2.1\" = 1}\n"), "\"192.0.2.1\" is 1; want a string", false)
+	f("names for a list", tcp("names = [\"a\"]\n"), "names is a list; it is a table: write names = {...}", false)
+	f("an address twice", tcp("names = {\"192.0.2.1\" = \"a\", \"::ffff:192.0.2.1\" = \"b\"}\n"), "is there twice, written in two ways", false)
+	f("networks of workers", "[collector.work]\nlisten = \"127.0.0.1:P0\"\nallow = [\"x\"]\n", "allow: \"x\" is no network", false)
+	f("an old TLS for http", "[collector.http]\nlisten = \"127.0.0.1:P0\"\ntls = {cert = \"a\", key = \"b\", min_version = \"1.2\"}\n", "is for listeners to which devices send", false)
+	f("a TLS that is none", tcp("tls = {cert = \"a\", key = \"b\", min_version = \"1.1\"}\n"), "min_version is \"1.1\"; want one of", false)
+	f("no name of systemd's", "[[collector.tcp]]\nlisten = \"systemd:\"\n", "want the FileDescriptorName= of a .socket unit", false)
+	f("a socket of systemd's twice", strings.Repeat("[[collector.tcp]]\nlisten = \"systemd:a\"\n", 2), "which collector.tcp[0] has already", false)
 	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "received twice", false)
 }
 

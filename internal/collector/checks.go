@@ -17,6 +17,13 @@ func (c *checks) listen(address string, insecure, encrypted bool) {
 
 // listenPlain is listen where encryption is not possible, or there is none.
 func (c *checks) listenPlain(address string, insecure bool, remedy string) {
+	if name, ok := systemdName(address); ok { // its address is known at the start
+		if !goodSystemdName.MatchString(name) {
+			c.Problem("listen", "listen is %q; want the FileDescriptorName= of a .socket unit, as in \"systemd:syslog\"",
+				address)
+		}
+		return
+	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		c.Problem("listen", "listen is %q; want host:port, as in %q", address, defaultListen)

@@ -129,6 +129,11 @@ func (o *options) checkCommand() *cobra.Command {
 				return err
 			}
 			escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
+			for _, p := range cfg.ports() {
+				if name, ok := systemdName(p.listen); ok {
+					escape.Fprintf(c.OutOrStdout(), "%s: not tried: systemd passes the socket %q at the start\n", p.path(), name)
+				}
+			}
 			return nil
 		})
 	c.Flags().BoolVar(&o.noEnvironment, "no-environment", false,

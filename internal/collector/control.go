@@ -46,7 +46,7 @@ func (c *server) serveControl() (*control, error) {
 	if c.web == nil {
 		return k, nil
 	}
-	ln, err := net.Listen("tcp", c.web.table.Listen)
+	ln, err := c.sockets.listen(c.web.table.Listen, c.web.table.Insecure || c.settings.insecure || c.web.tls != nil)
 	if err != nil {
 		k.close()
 		return nil, fmt.Errorf("listen on http %s: %w", c.web.table.Listen, err)

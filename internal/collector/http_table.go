@@ -22,11 +22,13 @@ type httpTable struct {
 	IdleTimeout   *config.Duration  `toml:"idle_timeout"`
 	MaxWatchers   *int              `toml:"max_watchers"`
 	MaxLookbacks  *int              `toml:"max_lookbacks"`
+	allowed
 }
 
 func (t *httpTable) check(c *checks) {
 	c.listen(t.Listen, t.Insecure, t.TLS != nil)
 	t.TLS.Check(c.Table, t.ClientNames)
+	t.allowed.check(c)
 	c.Bound("max_conns", t.MaxConns)
 	c.Bound("max_conns_per_ip", t.MaxConnsPerIP)
 	c.AtLeast("max_watchers", t.MaxWatchers, 1)

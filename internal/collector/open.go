@@ -10,6 +10,7 @@ import (
 
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
+	"fanin/internal/retry"
 )
 
 // openInputs binds and connects every input. None accepts lines before it is served.
@@ -43,11 +44,17 @@ func (c *server) openWork() error {
 	if c.settings.Collector.Work == nil {
 		return nil
 	}
-	address := c.settings.Collector.Work.Listen
-	ln, err := net.Listen("tcp", address)
+	w := c.settings.Collector.Work
+	ln, err := c.sockets.listen(w.Listen, w.Insecure || c.settings.insecure || w.TLS != nil)
 	if err != nil {
-		return fmt.Errorf("listen for workers on %s: %w", address, err)
+		return fmt.Errorf("listen for workers on %s: %w", w.Listen, err)
 	}
+	limited := retry.NewLog(c.log)
+	ln = w.filter(ln, func(peer string) {
+		c.counters.Counter("fanin_rejected_connections_total", "Connections that the collector closed, by reason.",
+			"reason", "not_allowed").Inc()
+		limited.Warn("not_allowed", "an address that is not in allow of [collector.work] was refused", "peer", peer)
+	})
 	c.listeners.add(&listener{kind: "work", address: ln.Addr().String(),
 		serve:    func() error { return c.work.Serve(ln) },
 		shutdown: func(context.Context) error { return nil }, // drain does it, after all inputs

@@ -42,6 +42,10 @@ func (s *settings) ports() (all []port) {
 func (s *settings) checkPorts() {
 	all := s.ports()
 	for i, p := range all {
+		if name, ok := systemdName(p.listen); ok {
+			s.checkSystemd(p, name, all[:i])
+			continue
+		}
 		host, number, err := p.split()
 		if err != nil {
 			if _, _, serr := net.SplitHostPort(p.listen); serr == nil { // else it was reported
@@ -56,6 +60,17 @@ func (s *settings) checkPorts() {
 					"one of them", p.name(), p.listen, q.at, q.listen)
 				break
 			}
+		}
+	}
+}
+
+// checkSystemd refuses a socket of systemd's that two listeners would take.
+func (s *settings) checkSystemd(p port, name string, before []port) {
+	for _, q := range before {
+		if other, ok := systemdName(q.listen); ok && other == name && q.network == p.network {
+			s.file.Problem(p.path(), "%s is %q, which %s has already: give each socket a unit with a "+
+				"FileDescriptorName= of its own", p.name(), p.listen, q.at)
+			return
 		}
 	}
 }
@@ -89,8 +104,8 @@ func hostAddr(host string) netip.Addr {
 // names are the names that the certificate of a listener must have, as far as its address
 // shows.
 func (p *port) names() []string {
-	host, _, _ := net.SplitHostPort(p.listen)
-	if host == "localhost" || hostAddr(host).IsValid() {
+	host, _, err := net.SplitHostPort(p.listen)
+	if err != nil || host == "localhost" || hostAddr(host).IsValid() {
 		return nil
 	}
 	return []string{host}
@@ -105,6 +120,9 @@ func (s *settings) tryPorts() (problems []error) {
 		}
 	}()
 	for _, p := range s.ports() {
+		if _, ok := systemdName(p.listen); ok {
+			continue // the start gets it
+		}
 		var c io.Closer
 		var err error
 		if p.network == "udp" {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/ingest"
@@ -53,7 +54,7 @@ type server struct {
 	started  time.Time
 
 	listeners listeners
-	anyPort   string        // the number that the last TCP listener got
+	sockets   sockets
 	opened    chan struct{} // closed when everything is open
 	leave     chan struct{} // closed when a request to the control socket asked for it
 	leaving   sync.Once
@@ -93,6 +94,7 @@ func (c *server) run(ctx context.Context) (err error) {
 	if err := c.openWork(); err != nil {
 		return err
 	}
+	c.sockets.close(c.log)
 	c.listeners.serve()
 	c.printStart()
 	daemon.Notify("READY=1", "STATUS=receiving lines")
@@ -109,7 +111,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c := &server{
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(),
+		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(), sockets: newSockets(activation.Files(true)),
 		opened: make(chan struct{}),
 		leave:  make(chan struct{}),
 	}

@@ -30,11 +30,13 @@ type tcpTable struct {
 	FrameTimeout     *config.Duration  `toml:"frame_timeout"`
 	IdleTimeout      *config.Duration  `toml:"idle_timeout"`
 	ClientNames      []string          `toml:"client_names"`
+	access
 }
 
 func (t *tcpTable) check(c *checks) {
 	c.listen(t.Listen, t.Insecure, t.TLS != nil)
-	t.TLS.Check(c.Table, t.ClientNames)
+	t.TLS.CheckDevices(c.Table, t.ClientNames)
+	t.access.check(c)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 }
@@ -54,16 +56,17 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*listener, err
 	if t.TLS != nil {
 		kind = "tls"
 	}
-	x, err := streamListener(kind, t.Listen, l)
+	x, err := s.streamListener(kind, t.Listen, t.Insecure, l)
 	if err == nil {
-		_, s.anyPort, _ = net.SplitHostPort(x.address)
+		_, s.sockets.anyPort, _ = net.SplitHostPort(x.address)
 	}
 	return x, err
 }
 
-// streamListener binds an address for a listener of connections.
-func streamListener(kind, listen string, l *stream.Listener) (*listener, error) {
-	ln, err := net.Listen("tcp", listen)
+// streamListener binds an address, or takes a socket of systemd's, for a listener of
+// connections. With insecure, other machines may reach it without encryption.
+func (c *server) streamListener(kind, listen string, insecure bool, l *stream.Listener) (*listener, error) {
+	ln, err := c.sockets.listen(listen, insecure || c.settings.insecure || l.TLS != nil)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s %s: %w", kind, listen, err)
 	}
@@ -81,7 +84,7 @@ func (t *tcpTable) listener(s *server) (*stream.Listener, error) {
 			FrameTimeout:     time.Duration(config.OrZero(t.FrameTimeout)),
 			IdleTimeout:      time.Duration(config.OrZero(t.IdleTimeout)),
 		},
-		Budget: s.room, Metrics: s.counters, Log: s.log,
+		Peers: t.peers(), Budget: s.room, Metrics: s.counters, Log: s.log,
 	}
 	if t.TLS == nil {
 		return l, nil

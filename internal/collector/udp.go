@@ -3,7 +3,6 @@ package collector
 import (
 	"context"
 	"fmt"
-	"net"
 
 	"fanin/ingest/agent"
 	"fanin/ingest/datagram"
@@ -20,12 +19,14 @@ type udpTable struct {
 	Queue      *config.Size `toml:"queue"`
 	MaxRate    *config.Size `toml:"max_rate"`
 	MaxLine    *config.Size `toml:"max_line"`
+	access
 }
 
 func (t *udpTable) check(c *checks) {
 	c.listenPlain(t.Listen, t.Insecure, "datagrams are never encrypted: use tcp")
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
+	t.access.check(c)
 }
 
 func (t *udpTable) needs() needs {
@@ -33,24 +34,14 @@ func (t *udpTable) needs() needs {
 }
 
 func (t *udpTable) open(_ context.Context, s *server, _ int) (*listener, error) {
-	conn, err := t.bind(s.anyPort)
+	conn, err := s.sockets.listenPacket(t.Listen, t.Insecure || s.settings.insecure)
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
 	l := t.listener(s)
 	return &listener{kind: "udp", address: conn.LocalAddr().String(),
-		serve:    func() error { return l.Serve(conn.(*net.UDPConn)) },
+		serve:    func() error { return l.Serve(conn) },
 		shutdown: l.Shutdown, close: func() { conn.Close() }}, nil
-}
-
-// bind listens. Asked for any port, it prefers the number that tcp got.
-func (t *udpTable) bind(preferred string) (net.PacketConn, error) {
-	if host, p, _ := net.SplitHostPort(t.Listen); p == "0" && preferred != "" {
-		if conn, err := net.ListenPacket("udp", net.JoinHostPort(host, preferred)); err == nil {
-			return conn, nil
-		}
-	}
-	return net.ListenPacket("udp", t.Listen)
 }
 
 func (t *udpTable) listener(s *server) *datagram.Listener {
@@ -59,7 +50,7 @@ func (t *udpTable) listener(s *server) *datagram.Listener {
 		Formats: []datagram.Format{agents.Format(), t.lines(s).Format()},
 		Out:     s.sink, Metrics: s.counters, Log: s.log, Notice: s.sink.Notice,
 		ReadBuffer: int(config.OrZero(t.ReadBuffer)), QueueBytes: int64(config.OrZero(t.Queue)),
-		MaxRate: int64(config.OrZero(t.MaxRate)),
+		MaxRate: int64(config.OrZero(t.MaxRate)), Peers: t.peers(),
 	}
 }
 

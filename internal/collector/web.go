@@ -48,7 +48,9 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 	x.conns = conns{max: maxConns, perIP: config.Or(h.MaxConnsPerIP, 256), rejected: x.rejected,
 		states: make(map[net.Conn]connState)}
 	host, _, err := net.SplitHostPort(h.Listen)
-	if err != nil {
+	if _, ok := systemdName(h.Listen); ok {
+		host = ""
+	} else if err != nil {
 		return nil, fmt.Errorf("listen on http %s: %w", h.Listen, err)
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
@@ -61,7 +63,7 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 		x.refused[reason] = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanin_http_refused_requests_total",
 			Help: "Requests over HTTP that were refused, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
 	}
-	for _, reason := range []string{"max_conns", "max_conns_per_ip", "yielded"} {
+	for _, reason := range []string{"max_conns", "max_conns_per_ip", "yielded", "not_allowed"} {
 		x.refused[reason] = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanin_http_closed_connections_total",
 			Help:        "HTTP connections that were refused, or idle and closed for a new one, by reason.",
 			ConstLabels: prometheus.Labels{"reason": reason}})
@@ -138,7 +140,9 @@ func (x *web) rejected(reason, text string, args ...any) {
 
 // serve answers on ln until the control is closed.
 func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
-	x.conns.Listener = ln
+	x.conns.Listener = x.table.filter(ln, func(peer string) {
+		x.rejected("not_allowed", "an address that is not in allow of [collector.http] was refused", "peer", peer)
+	})
 	ln = &x.conns
 	if x.tls != nil {
 		ln = tls.NewListener(ln, x.tls)

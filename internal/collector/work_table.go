@@ -28,11 +28,13 @@ type workTable struct {
 	DeadLetters      *config.Size      `toml:"dead_letters"`
 	KeepForGroups    config.Size       `toml:"keep_for_groups"`
 	KeepForGroupsAge config.Duration   `toml:"keep_for_groups_age"`
+	allowed
 }
 
 func (t *workTable) check(c *checks) {
 	c.listen(t.Listen, t.Insecure, t.TLS != nil)
 	t.TLS.Check(c.Table, t.ClientNames)
+	t.allowed.check(c)
 	c.Bound("max_workers_per_ip", t.MaxWorkersPerIP)
 	c.Bound("max_groups_per_ip", t.MaxGroupsPerIP)
 	c.AtLeast("attempts", t.Attempts, 1)

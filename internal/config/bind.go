@@ -148,12 +148,9 @@ func (b *binder) value(path string, value any, v reflect.Value) {
 		if b.short(path, value, v) {
 			return
 		}
-		if strings.Contains(path, "]") { // of a list of tables: it has no name of its own
-			key := path[strings.LastIndexByte(path, '.')+1:]
-			b.problem(path, "%s is %s; it is a table: write %s = {...}", key, kind(value), key)
-			return
-		}
-		b.problem(path, "%s is %s; it is a table: write [%s]", path, kind(value), path)
+		b.noTable(path, value)
+	case reflect.Map:
+		b.strings(path, value, v)
 	case reflect.Slice:
 		b.slice(path, value, v)
 	case reflect.String:
@@ -165,6 +162,32 @@ func (b *binder) value(path string, value any, v reflect.Value) {
 	default:
 		b.problem(path, "%s cannot be set from a file", path)
 	}
+}
+
+// noTable reports a value in the place of a table.
+func (b *binder) noTable(path string, value any) {
+	if strings.Contains(path, "]") { // of a list of tables: it has no name of its own
+		key := path[strings.LastIndexByte(path, '.')+1:]
+		b.problem(path, "%s is %s; it is a table: write %s = {...}", key, kind(value), key)
+		return
+	}
+	b.problem(path, "%s is %s; it is a table: write [%s]", path, kind(value), path)
+}
+
+// strings fills a map of strings, whose keys the file chooses.
+func (b *binder) strings(path string, value any, v reflect.Value) {
+	tree, ok := value.(map[string]any)
+	if !ok {
+		b.noTable(path, value)
+		return
+	}
+	all := make(map[string]string)
+	for _, key := range slices.Sorted(maps.Keys(tree)) {
+		if all[key], ok = tree[key].(string); !ok {
+			b.problem(child(path, key), "%q is %s; want a string in quotes", key, kind(tree[key]))
+		}
+	}
+	v.Set(reflect.ValueOf(all))
 }
 
 func set[T any](b *binder, path string, value any, set func(T), want string) {

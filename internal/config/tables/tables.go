@@ -11,9 +11,10 @@ import (
 
 // ServerTLS is the tls table of a listener.
 type ServerTLS struct {
-	Cert     string `toml:"cert"`
-	Key      string `toml:"key"`
-	ClientCA string `toml:"client_ca"`
+	Cert       string `toml:"cert"`
+	Key        string `toml:"key"`
+	ClientCA   string `toml:"client_ca"`
+	MinVersion string `toml:"min_version"`
 }
 
 // Files are the files that the table names. Where there is no table there are none.
@@ -21,12 +22,24 @@ func (t *ServerTLS) Files(log *slog.Logger) certs.Files {
 	if t == nil {
 		t = &ServerTLS{}
 	}
-	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, Log: log}
+	return certs.Files{Cert: t.Cert, Key: t.Key, CA: t.ClientCA, TLS12: t.MinVersion == "1.2", Log: log}
 }
 
 // Check reports the mistakes in the tls table of a listener, and in the names of the
-// certificates that may connect.
+// certificates that may connect. All its peers speak TLS 1.3.
 func (t *ServerTLS) Check(at config.Table, clientNames []string) {
+	t.CheckDevices(at, clientNames)
+	if t != nil && t.MinVersion == "1.2" {
+		at.Sub("tls").Problem("min_version", "min_version \"1.2\" is for listeners to which devices send, "+
+			"which may know nothing newer; remove it here")
+	}
+}
+
+// CheckDevices is Check for a listener to which devices send that may know only TLS 1.2.
+func (t *ServerTLS) CheckDevices(at config.Table, clientNames []string) {
+	if t != nil && t.MinVersion != "" {
+		at.Sub("tls").OneOf("min_version", t.MinVersion, "1.2", "1.3")
+	}
 	if t != nil && (t.Cert == "" || t.Key == "") {
 		at.Problem("tls", "tls needs cert and key")
 	}
