@@ -2,6 +2,8 @@ package syslog
 
 import (
 	"bytes"
+	"cmp"
+	"strconv"
 
 	"fanin/ingest"
 	"fanin/internal/wire"
@@ -10,11 +12,24 @@ import (
 // Scanner understands the messages of one connection or socket, one at a time. It allocates
 // nothing for a message whose names it has seen lately.
 type Scanner struct {
-	s *Settings
+	s     *Settings
+	clock clock
+	m     message
+	line  line
+
+	scratch                    []byte
+	sources, hosts, attributes names
 }
 
 // New returns a scanner for one connection or socket.
-func (s *Settings) New() *Scanner { return &Scanner{s: s} }
+func (s *Settings) New() *Scanner {
+	most := cmp.Or(s.NameBytes, 16<<10)
+	return &Scanner{
+		s: s, clock: newClock(s.Zone, cmp.Or(s.Metrics, new(ingest.Metrics))),
+		sources: newNames(most, wire.CleanSource), hosts: newNames(most, wire.CleanHost),
+		attributes: newNames(most, func(raw string) string { return raw }),
+	}
+}
 
 // Room is how many bytes the line of a message of n bytes can have.
 func Room(n int) int { return 2*n + 64 }
@@ -25,12 +40,114 @@ func Room(n int) int { return 2*n + 64 }
 // its text. A message that is not one of syslog is the line as it is.
 func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels) {
 	msg = trimEnd(msg)
-	_, size := ingest.Priority(msg)
-	return wire.AppendRecord(dst, msg[size:]), wire.Labels{Host: from.Host, Source: x.s.Source}
+	m := &x.m
+	m.parse(msg, x.s.Any, x.s.Local)
+	if m.form == plain {
+		return wire.AppendRecord(dst, msg), wire.Labels{Host: from.Host, Source: x.s.Source}
+	}
+	if m.numbered && x.s.Gaps != nil {
+		x.s.Gaps.see(m, from)
+	}
+	x.line.begin(dst, x.s.JSON)
+	if x.s.KeepPRI {
+		x.line.head(m.head)
+	}
+	x.placePriority()
+	labels.Host = x.placeHost(from)
+	labels.Source = x.placeSource(from)
+	if !bytes.Equal(m.msgid, m.app) {
+		x.line.keep("msgid", m.msgid)
+	}
+	x.placeData()
+	x.line.add(m.text)
+	if x.s.SenderTime {
+		labels.Time = x.clock.show(&m.time, from.Now)
+	}
+	if len(x.line.attributes) > 0 {
+		all, _ := x.attributes.get(x.line.attributes)
+		labels.Attributes = wire.Attributes(all)
+	}
+	return x.line.out, labels
 }
 
-// trimEnd drops what ends a message.
+// trimEnd drops what ends a message: NULs, a newline, or NULs and a newline.
 func trimEnd(msg []byte) []byte {
-	msg = bytes.TrimSuffix(bytes.TrimRight(msg, "\x00"), []byte{'\n'})
-	return bytes.TrimRight(msg, "\x00")
+	newlines := 0
+	for n := len(msg); n > 0; n-- {
+		switch c := msg[n-1]; {
+		case c == 0:
+		case c == '\n' && newlines == 0:
+			newlines++
+		default:
+			return msg[:n]
+		}
+	}
+	return nil
+}
+
+// placePriority puts facility and severity into attributes.
+func (x *Scanner) placePriority() {
+	if x.s.JSON && len(x.m.head) > 0 {
+		x.line.attribute("facility", []byte(ingest.FacilityName(x.m.pri/8)))
+		x.line.attribute("severity", []byte(ingest.SeverityName(x.m.pri%8)))
+	}
+}
+
+// placeHost returns the host of the line. That of the header stays with the line if it is another,
+// or no name that the log can have.
+func (x *Scanner) placeHost(from *Origin) string {
+	host, same := from.Host, false
+	if x.s.TrustHost && x.m.host != nil {
+		host, same = x.hosts.get(x.m.host)
+	}
+	if !same && string(x.m.host) != host {
+		x.line.keep("host", x.m.host)
+	}
+	return host
+}
+
+// placeSource returns the source of the line: app[pid], where the pid is the kernel's, if it is
+// known. What the log cannot have in a name stays with the line.
+func (x *Scanner) placeSource(from *Origin) string {
+	m := &x.m
+	b := append(x.scratch[:0], m.app...)
+	if m.app == nil {
+		b = append(b, x.s.Source...)
+	}
+	header := m.pid
+	switch {
+	case from.PID > 0:
+		b = append(b, '[')
+		n := len(b)
+		b = append(strconv.AppendInt(b, int64(from.PID), 10), ']')
+		if bytes.Equal(b[n:len(b)-1], header) {
+			header = nil
+		}
+	case m.pid != nil:
+		b = append(append(append(b, '['), m.pid...), ']')
+		header = nil
+	}
+	x.scratch = b
+	source, same := x.sources.get(b)
+	if !same {
+		x.line.keep("app", m.app)
+		if header == nil && wire.CleanSource(string(m.pid)) != string(m.pid) || len(b) > wire.MaxName {
+			header = m.pid
+		}
+	}
+	x.line.keep("pid", header)
+	return source
+}
+
+// placeData keeps structured data.
+func (x *Scanner) placeData() {
+	if len(x.m.data) == 0 {
+		return
+	}
+	var data []byte
+	data, x.scratch = x.m.keptData(x.scratch[:0])
+	if x.s.JSON && len(data) > 0 && x.line.attribute("structured_data", data) {
+		return
+	}
+	x.line.add(data)
 }
