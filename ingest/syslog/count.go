@@ -16,10 +16,11 @@ type count struct {
 	next uint32
 	seen uint64 // bit i: next-1-i came, or was before the first
 
-	run     int    // numbers in a row at another place
-	runNext uint32 // the one that continues them
-	odd     int    // how much out of order the numbers were lately
-	mixed   bool   // they are of several senders: they say nothing
+	run      int    // numbers in a row at another place
+	runNext  uint32 // the one that continues them
+	lateNext uint32 // the one behind a late one that was the last to come; 0: none was
+	odd      int    // how much out of order the numbers were lately
+	mixed    bool   // they are of several senders: they say nothing
 
 	lost  int       // missing for good, and not reported yet
 	since time.Time // when the oldest of lost was noticed
@@ -47,28 +48,32 @@ func (c *count) see(n uint32, now time.Time) (restarted bool) {
 	if n == 1 && c.next == wraps+1 {
 		c.next = n
 	}
-	d := int64(n) - int64(c.next)
+	d := int64(int32(n - c.next)) // across the wrap of 32 bits
 	switch {
 	case d >= 0 && d <= maxGap:
 		c.advance(int(d), now)
+		return false
 	case d < 0 && d >= -window:
 		if late := uint64(1) << (-d - 1); c.seen&late == 0 {
 			c.seen |= late
-			c.disorder()
+			if n != c.lateNext { // else the network held several back, which is one disorder
+				c.disorder()
+			}
+			c.lateNext = n + 1
 			return false
 		}
-		fallthrough
-	default:
-		return c.jump(n, d, now)
 	}
-	return false
+	return c.jump(n, d, now)
 }
 
 // advance takes the number behind the next missing ones.
 func (c *count) advance(missing int, now time.Time) {
+	c.lateNext = 0
 	if c.run > 0 { // the numbers elsewhere were accidents
 		c.run = 0
-		c.disorder()
+		if c.disorder(); c.mixed {
+			return
+		}
 	} else if c.odd > 0 {
 		c.odd--
 	}

@@ -59,7 +59,7 @@ func (m *message) cutData(b []byte) []byte {
 		}
 		end += n
 	}
-	if end < len(b) && b[end] != ' ' {
+	if end == 0 || end < len(b) && b[end] != ' ' {
 		return b
 	}
 	m.data = b[:end]
@@ -90,10 +90,7 @@ func (m *message) keptData(buf []byte) (kept, newBuf []byte) {
 //
 //	[id name="value" name="value"]    in a value, \ is before each of " \ ]
 func element(b []byte) int {
-	i := 1
-	for i < len(b) && isIDByte(b[i]) {
-		i++
-	}
+	i := 1 + idSize(b[1:])
 	if i == 1 {
 		return 0
 	}
@@ -105,17 +102,24 @@ func element(b []byte) int {
 			i++
 			continue
 		}
-		n := bytes.IndexByte(b[i:], '=')
-		if n <= 0 || i+n+1 >= len(b) || b[i+n+1] != '"' || bytes.IndexByte(b[i:i+n], ' ') >= 0 {
+		n := idSize(b[i:])
+		if i += n; n == 0 || i+1 >= len(b) || b[i] != '=' || b[i+1] != '"' {
 			return 0
 		}
-		i += n + 2
-		if n = quoted(b[i:]); n == 0 {
+		if n = quoted(b[i+2:]); n == 0 {
 			return 0
 		}
-		i += n
+		i += 2 + n
 	}
 	return 0
+}
+
+// idSize is how many bytes an id or a name has that b begins with.
+func idSize(b []byte) (n int) {
+	for n < len(b) && isIDByte(b[n]) {
+		n++
+	}
+	return n
 }
 
 // quoted is how many bytes a value has with its quote behind it; 0: it does not end.
@@ -143,13 +147,7 @@ func isNoise(b []byte) bool {
 }
 
 // idOf is the id of the element with which b begins.
-func idOf(b []byte) []byte {
-	n := 1
-	for n < len(b) && isIDByte(b[n]) {
-		n++
-	}
-	return b[1:n]
-}
+func idOf(b []byte) []byte { return b[1 : 1+idSize(b[1:])] }
 
 // readMeta reads the number that the sender gives the message, if the data has one.
 func (m *message) readMeta() {
