@@ -22,8 +22,11 @@ import (
 
 // TestManual runs the scripts in testdata with the built programs. They are to
 // be read: each shows how one thing is done, and what comes of it.
-func TestManual(t *testing.T) {
-	testscript.Run(t, testscript.Params{
+func TestManual(t *testing.T) { testscript.Run(t, manual()) }
+
+// manual is how scripts are run.
+func manual() testscript.Params {
+	return testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", programs.Dir+string(os.PathListSeparator)+os.Getenv("PATH"))
@@ -56,7 +59,7 @@ func TestManual(t *testing.T) {
 			"eventually": eventually,
 			"rsyslog":    rsyslog,
 		},
-	})
+	}
 }
 
 // freePort sets a variable to a port that no process listens on: port NAME.

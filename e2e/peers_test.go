@@ -28,23 +28,40 @@ func have(name string) (bool, error) {
 	case "msgpack": // a Python that can be a worker
 		return exec.Command(python, "-c", "import msgpack").Run() == nil, nil
 	case "nodezmq":
-		_, ok := rig.NodeModules()
+		_, ok := rig.NodeModules("zeromq")
+		return ok, nil
+	case "winston":
+		_, ok := rig.NodeModules("winston", "winston-syslog")
+		return ok, nil
+	case "pino":
+		_, ok := rig.NodeModules("pino", "pino-syslog", "pino-socket")
+		return ok, nil
+	case "syslog-client":
+		_, ok := rig.NodeModules("syslog-client")
+		return ok, nil
+	case "logback":
+		_, ok := rig.Jars(logback...)
 		return ok, nil
 	case "journal": // the means to write one and to read it
 		_, werr := os.Stat("/lib/systemd/systemd-journal-remote")
 		_, rerr := exec.LookPath("journalctl")
 		return werr == nil && rerr == nil, nil
-	case "rsyslog": // with its modules for ZeroMQ and Redis
+	case "rsyslog": // with its modules for ZeroMQ, Redis, TLS and RELP
 		_, _, err := rig.Rsyslog("", "")
 		return err == nil, nil
 	}
 	return false, fmt.Errorf("no such condition: %s", name)
 }
 
-// foreign lets a script name what is not on the path: $PYTHON, and $NODE_PATH, where
-// node looks for packages.
+// logback is what a Java program needs to log with it.
+var logback = []string{"logback-classic.jar", "logback-core.jar", "slf4j-api.jar"}
+
+// foreign lets a script name what is not on the path: $PYTHON; $NODE_PATH, where node
+// looks for packages; and $CLASSPATH, where java does.
 func foreign(env *testscript.Env) {
 	env.Setenv("PYTHON", python)
+	jars, _ := rig.Jars(logback...)
+	env.Setenv("CLASSPATH", ".:"+jars)
 	dir, _ := rig.NodeModules()
 	env.Setenv("NODE_PATH", dir)
 }

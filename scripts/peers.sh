@@ -1,8 +1,9 @@
 #!/bin/sh
-# Unpacks Debian's rsyslog and syslog-ng into build/peers, side by side: installed
-# they would exclude each other, and take over the machine's own logging. Downloads
-# with them what they link and the machine does not have. Needs apt, but not root.
-# scripts/peers.sh [rsyslog] [syslog-ng]: without arguments both.
+# Unpacks programs of Debian into build/peers, side by side: installed, some would
+# exclude each other, and some would start as services of this machine. Downloads with
+# them what they link and the machine does not have. Needs apt, but not root.
+# scripts/peers.sh [rsyslog] [syslog-ng] [nginx] [haproxy] [logback]: without arguments
+# the first two.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD/build/peers
@@ -15,23 +16,27 @@ closure() {
 	} | sort -u
 }
 
-# unpack NAME PACKAGE...: once; build/peers/NAME.complete says that it was done.
+# unpack NAME PACKAGE...: once; build/peers/NAME.complete says of which packages it was done.
 unpack() {
 	name=$1
 	shift
-	[ ! -e "$root/$name.complete" ] || return 0
-	mkdir -p "$root/debs"
+	[ "$(cat "$root/$name.complete" 2>/dev/null)" != "$*" ] || return 0
+	rm -rf "$root/$name.debs"
+	mkdir -p "$root/$name.debs"
 	# shellcheck disable=SC2046 # a list of words
-	(cd "$root/debs" && apt-get download -qq $(closure "$@"))
-	for deb in "$root"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done
-	touch "$root/$name.complete"
+	(cd "$root/$name.debs" && apt-get download -qq $(closure "$@"))
+	for deb in "$root/$name.debs"/*.deb; do dpkg-deb -x "$deb" "$root"; done
+	echo "$*" >"$root/$name.complete"
 }
 
 [ $# -gt 0 ] || set -- rsyslog syslog-ng
 for peer; do
 	case $peer in
-	rsyslog) unpack rsyslog rsyslog rsyslog-czmq rsyslog-hiredis ;;
+	rsyslog) unpack rsyslog rsyslog rsyslog-czmq rsyslog-hiredis rsyslog-gnutls rsyslog-relp ;;
 	syslog-ng) unpack syslog-ng syslog-ng-core ;;
+	nginx) unpack nginx nginx ;;
+	haproxy) unpack haproxy haproxy ;;
+	logback) unpack logback liblogback-java libslf4j-java ;;
 	*) echo "peers: no such peer: $peer" >&2; exit 1 ;;
 	esac
 done

@@ -9,9 +9,10 @@ wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openss
 	redis-server:redis-server redis-cli:redis-tools logrotate:logrotate
 	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci'
 # module:package, of Debian's Python: a worker needs msgpack, peers the others.
-modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq'
-# A package of npm that ships its binary, where there is npm.
-zeromq=zeromq@6.8.0
+modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq graypy:python3-graypy'
+# Packages of npm: a libzmq of another version with a binding of its own, and libraries
+# that send syslog.
+npm='zeromq@6.8.0 winston@3.19.0 winston-syslog@2.7.1 pino@10.4.0 pino-syslog@4.0.0 pino-socket@8.0.0 syslog-client@1.1.1'
 
 cd "$(dirname "$0")/.." || exit 0
 
@@ -63,26 +64,47 @@ apt() {
 	case " $* " in *" redis-server "*) update-rc.d redis-server disable >/dev/null 2>&1 ;; esac
 }
 
-# rsyslog with its modules for ZeroMQ and Redis: as it is installed, else unpacked.
-rsyslog() {
-	command -v rsyslogd >/dev/null 2>&1 && ls /usr/lib/*/rsyslog/omczmq.so /usr/lib/*/rsyslog/omhiredis.so >/dev/null 2>&1 && return
-	[ -e build/peers/rsyslog.complete ] && return
-	command -v apt-get >/dev/null 2>&1 && scripts/peers.sh rsyslog >/dev/null 2>&1 && return
-	echo "setup: missing: rsyslog with rsyslog-czmq and rsyslog-hiredis; tests that need them are skipped. On Debian: scripts/peers.sh rsyslog" >&2
+# unpacked PEER...: what of them scripts/peers.sh cannot bring.
+unpacked() {
+	for peer; do
+		scripts/peers.sh "$peer" >/dev/null 2>&1 || printf ' %s' "$peer"
+	done
 }
 
-# npm's zeromq, a libzmq of another version with a binding of its own.
-zeromq() {
+# Programs of Debian that send lines, unpacked beside what is installed; logback where
+# there is Java.
+peers() {
+	programs='syslog-ng nginx haproxy'
+	ls /usr/lib/*/rsyslog/omczmq.so /usr/lib/*/rsyslog/omhiredis.so /usr/lib/*/rsyslog/lmnsd_gtls.so /usr/lib/*/rsyslog/omrelp.so >/dev/null 2>&1 ||
+		programs="$programs rsyslog"
+	! command -v java >/dev/null 2>&1 || programs="$programs logback"
+	# shellcheck disable=SC2086 # a list of words
+	lacking=$(unpacked $programs)
+	[ -n "$lacking" ] || return 0
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && apt-get update >/dev/null 2>&1; then
+		# shellcheck disable=SC2086 # a list of words
+		lacking=$(unpacked $lacking)
+	fi
+	[ -z "$lacking" ] || echo "setup: missing:$lacking; tests that need them are skipped. On Debian: scripts/peers.sh$lacking" >&2
+}
+
+# Packages of npm, where there is npm.
+nodejs() {
 	command -v npm >/dev/null 2>&1 || return
-	[ -e build/peers/npm/node_modules/zeromq/package.json ] && return
+	lacking=''
+	for package in $npm; do
+		[ -e "build/peers/npm/node_modules/${package%@*}/package.json" ] || lacking="$lacking $package"
+	done
+	[ -n "$lacking" ] || return
 	mkdir -p build/peers/npm
-	npm install --prefix build/peers/npm --ignore-scripts --no-audit --no-fund --silent "$zeromq" >/dev/null 2>&1 ||
-		echo "setup: missing: npm's $zeromq; tests that need it are skipped" >&2
+	# shellcheck disable=SC2086 # a list of words
+	npm install --prefix build/peers/npm --ignore-scripts --no-audit --no-fund --silent $lacking >/dev/null 2>&1 ||
+		echo "setup: missing, of npm:$lacking; tests that need them are skipped" >&2
 }
 
 finish() {
-	rsyslog
-	zeromq
+	peers
+	nodejs
 	exit 0
 }
 
