@@ -61,3 +61,14 @@ func Lost(in *counters.Input, lines int, err error) {
 		in.Unsure(lines)
 	}
 }
+
+// LostReason is the reason for which a connection ends whose lines may not be written.
+func LostReason(err error) string {
+	switch {
+	case errors.Is(err, wire.ErrRefused):
+		return "refused"
+	case errors.Is(err, wire.ErrDraining):
+		return "draining"
+	}
+	return "unknown"
+}

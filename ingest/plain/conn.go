@@ -11,7 +11,6 @@ import (
 	"fanin/ingest"
 	"fanin/ingest/stream"
 	"fanin/internal/lines"
-	"fanin/internal/wire"
 )
 
 // conn is a connection that sends lines. While it is busy it has two blocks: one is
@@ -56,13 +55,8 @@ func (c *conn) serve() error {
 	switch {
 	case c.http:
 		c.answerHTTP()
-	case lost != nil:
-	case displaced:
-		c.Reject("displaced", "a connection that was silent for long was closed for a new one: "+
-			"raise max_conns if both are wanted", "limit", c.Limits.MaxConns)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.Reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted",
-			"after", c.Limits.IdleTimeout)
+	case lost == nil:
+		c.ReportSilence(err)
 	}
 	return nil
 }
@@ -190,15 +184,8 @@ func (c *conn) finish(err error) (lost *appendError) {
 // reportLost counts and logs lines that may not be written: they cannot be sent again.
 func (c *conn) reportLost(lost *appendError) {
 	unread := lines.Count(c.in.Bytes())
-	reason := "unknown"
-	switch {
-	case errors.Is(lost, wire.ErrRefused):
-		reason = "refused"
-	case errors.Is(lost, wire.ErrDraining):
-		reason = "draining"
-	}
 	ingest.Lost(c.p.lines, lost.lines, lost.error)
-	c.Reject(reason, "a plain connection was closed because its lines were not written; its sender cannot know which",
+	c.Reject(ingest.LostReason(lost.error), "a plain connection was closed because its lines were not written; its sender cannot know which",
 		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unread)
 }
 

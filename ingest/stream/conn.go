@@ -3,10 +3,12 @@ package stream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -152,6 +154,19 @@ func (c *Conn) Sleep(d time.Duration) {
 func (c *Conn) Reject(reason, text string, args ...any) {
 	c.l.metrics.reject(reason)
 	c.Warn(reason, text, args...)
+}
+
+// ReportSilence counts and logs that the connection ends because it was silent, if err, which
+// ended its reading, means that. The reasons are "displaced" and "idle".
+func (c *Conn) ReportSilence(err error) {
+	switch {
+	case c.Displaced():
+		c.Reject("displaced", "a connection that was silent for long was closed for a new one: "+
+			"raise max_conns if both are wanted", "limit", c.Limits.MaxConns)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted",
+			"after", c.Limits.IdleTimeout)
+	}
 }
 
 // Warn logs a warning with the peer's address, at a limited rate for each reason.

@@ -1,0 +1,72 @@
+package gelf
+
+import "bytes"
+
+// framer finds the ends of the messages of a connection. GELF over TCP ends each with a NUL;
+// several senders end them with a newline instead. What ends the first message ends them
+// all: a NUL, or a newline outside of its braces. So a JSON text with newlines inside is one
+// message where NULs end messages.
+type framer struct {
+	end   byte // what ends messages, if that is known
+	known bool
+	at    int // bytes that were looked at
+
+	depth  int // of braces, as long as nothing is known
+	quoted bool
+	escape bool // the last byte of a string is a backslash
+}
+
+// next returns the length of the message at the beginning of b, and of the message with what
+// ends it; ok is false if its end has not come. b begins where the last message ended, or
+// has more of what it had.
+func (f *framer) next(b []byte) (length, size int, ok bool) {
+	if !f.known {
+		f.look(b)
+		if !f.known {
+			return 0, 0, false
+		}
+	}
+	n := bytes.IndexByte(b[f.at:], f.end)
+	if n < 0 {
+		f.at = len(b)
+		return 0, 0, false
+	}
+	length, f.at = f.at+n, 0
+	return length, length + 1, true
+}
+
+// settle decides what ends messages, of which the first one does not end: a newline, if it
+// has any. again reports that messages have ended by that.
+func (f *framer) settle(b []byte) (again bool) {
+	if f.known {
+		return false
+	}
+	f.known, f.at = true, 0
+	if again = bytes.IndexByte(b, '\n') >= 0; again {
+		f.end = '\n'
+	}
+	return again
+}
+
+// look looks for the end of the first message.
+func (f *framer) look(b []byte) {
+	for ; f.at < len(b); f.at++ {
+		switch c := b[f.at]; {
+		case c == 0 || c == '\n' && f.depth <= 0 && !f.quoted:
+			if len(trimStart(b[:f.at])) > 0 { // what precedes a message does not end one
+				f.end, f.known, f.at = c, true, 0
+				return
+			}
+		case f.escape:
+			f.escape = false
+		case f.quoted:
+			f.escape, f.quoted = c == '\\', c != '"'
+		case c == '"':
+			f.quoted = true
+		case c == '{':
+			f.depth++
+		case c == '}':
+			f.depth--
+		}
+	}
+}

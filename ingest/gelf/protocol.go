@@ -1,0 +1,63 @@
+package gelf
+
+import (
+	"cmp"
+	"context"
+	"sync"
+
+	"fanin/ingest/stream"
+	"fanin/internal/counters"
+	"fanin/internal/wire"
+)
+
+// Protocol serves connections that send messages. Set the fields, then make its Format. Zero
+// fields have the defaults named.
+type Protocol struct {
+	Settings Settings
+	Out      wire.Appender // commits the lines; required
+	Inputs   *counters.Set // counts lines; shared by all inputs of a process; nil: its own
+
+	lines   *counters.Input
+	metrics metrics
+	workers sync.Pool // of *worker: a connection has one while it reads messages
+}
+
+// Format returns the row of p in a listener's table. It matches every connection.
+func (p *Protocol) Format() stream.Format {
+	p.Inputs = cmp.Or(p.Inputs, new(counters.Set))
+	p.Settings.prepare()
+	p.metrics = metrics{p.Settings.Metrics}
+	p.metrics.prepare()
+	p.lines = p.Inputs.New(inputName, counters.None)
+	p.workers.New = func() any {
+		w := &worker{scanner: p.Settings.New()}
+		w.scanner.lines = p.lines
+		return w
+	}
+	return stream.Format{Name: inputName, Serve: p.serve, Reasons: []string{
+		"displaced", "idle", "refused", "draining", "unknown",
+	}}
+}
+
+// worker is what a connection needs to read messages.
+type worker struct {
+	scanner *Scanner
+	line    []byte
+	marks   []wire.Mark
+}
+
+func (p *Protocol) release(w *worker) {
+	w.scanner.trim()
+	w.line = trim(w.line)
+	clear(w.marks)
+	p.workers.Put(w)
+}
+
+// blockSize is the largest read.
+const blockSize = 256 << 10
+
+// serve reads messages until the peer ends, or the listener drains.
+func (p *Protocol) serve(ctx context.Context, sc *stream.Conn) error {
+	c := &conn{Conn: sc, p: p, appending: ctx, in: stream.NewIntake(sc, blockSize)}
+	return c.serve()
+}
