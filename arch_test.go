@@ -61,6 +61,7 @@ var direction = map[string][]string{
 	"fanin/ingest/ingesttest":          {"fanin/ingest", "fanin/ingest/stream", "fanin/ingest/datagram", "fanin/ingest/agent", "fanin/ingest/plain", "fanin/internal/counters", "fanin/internal/waittest", "fanin/internal/wire"},
 	"fanin/ingest/key":                 {"fanin/internal/lines", "fanin/internal/wire"},
 	"fanin/internal/sequence":          {"fanin/internal/lines", "fanin/internal/wire"},
+	"fanin/ingest/gelf":                {"fanin/ingest", "fanin/ingest/stream", "fanin/ingest/datagram", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/origin"},
 	"fanin/ingest/nats":                {"fanin/ingest", "fanin/internal/sequence", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/natsconn", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/ingest/redis":               {"fanin/ingest", "fanin/internal/sequence", "fanin/ingest/key", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/redisconn", "fanin/internal/retry", "fanin/internal/wire"},
 	"fanin/ingest/syslog":              {"fanin/ingest", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire"},

@@ -6,6 +6,7 @@
 //	ingest/datagram    reads datagrams, and finds out of which format each is
 //	ingest/agent       fanin's own agents, over connections and in datagrams
 //	ingest/plain       plain lines, over connections and in datagrams
+//	ingest/gelf        messages of GELF, over connections and in datagrams
 //	ingest/nats        agents and plain lines over a NATS server
 //	ingest/zmq         lines from ZeroMQ peers
 //

@@ -115,6 +115,25 @@ func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *
 			}
 			waittest.Until(t, "both messages", func() bool { return c.inputs.Of("zmq").Counts().Received == 3 })
 		},
+		"gelf": func(t *testing.T, c *server) {
+			for _, network := range []string{"udp", "tcp"} {
+				nc, err := net.Dial(network, c.address(t, "gelf"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer nc.Close()
+				if _, err := io.WriteString(nc, "{\"short_message\":\"one\\ntwo\"}\x00"); err != nil {
+					t.Fatal(err)
+				}
+				if network == "udp" {
+					_, err = io.WriteString(nc, "\x78\x9c not zlib")
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			waittest.Until(t, "the messages", func() bool { return c.inputs.Of("gelf").Counts().Received == 3 })
+		},
 	}
 }
 
@@ -126,7 +145,7 @@ func TestInputsConserve(t *testing.T) {
 	rs := redistest.New(t)
 	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n"+
 		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\nstreams = [\"entries\"]\nlists = [\"queue\"]\n"+
-		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n", url, rs.URL()))
+		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n", url, rs.URL()))
 	all := senders(url, rs)
 	for _, k := range inputKinds() {
 		send := all[k.name]
@@ -149,13 +168,13 @@ func TestInputsConserve(t *testing.T) {
 		name                         string
 		received, written, duplicate uint64
 	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"redis-stream", 2, 2, 0}, {"redis-list", 2, 2, 0},
-		{"zmq", 3, 3, 0}, {"nats-agent", 9, 3, 3}} {
+		{"zmq", 3, 3, 0}, {"nats-agent", 9, 3, 3}, {"gelf", 3, 2, 0}} {
 		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
 			t.Errorf("%s: %+v; want %+v", row.name, n, row)
 		}
 	}
 	st, err := c.status(t.Context())
-	if err != nil || len(st.Inputs) != 11 {
+	if err != nil || len(st.Inputs) != 12 {
 		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
 	}
 	for _, x := range st.Inputs {

@@ -24,9 +24,9 @@ func TestDivideDescriptors(t *testing.T) {
 	}{
 		"defaults":  {tcp: []tcpTable{{}}, http: &httpTable{}, work: &workTable{}, want: 48 + 1 + 193 + 10_128 + 1200 + 1000 + 1000},
 		"tcp alone": {tcp: []tcpTable{{}}, want: 48 + 1 + 10_128 + 1000},
-		"small":     {tcp: []tcpTable{{MaxConns: n(200)}, {MaxConns: n(10)}}, http: &httpTable{MaxConns: n(20), MaxWatchers: n(5)}, work: &workTable{MaxWorkers: n(30), MaxGroups: n(4)}, want: 48 + 2 + 13 + 224 + 15 + 20 + 5 + 30},
-		"no bounds": {tcp: []tcpTable{{MaxConns: n(-1)}, {}}, http: &httpTable{MaxConns: n(-1)}, want: 1 << 30},
-		"greedy":    {tcp: []tcpTable{{MaxConns: n(100_000)}, {MaxConns: n(20)}, {MaxConns: n(1)}}, http: &httpTable{MaxConns: n(7)}, work: &workTable{MaxWorkers: n(9)}, want: 1 << 30},
+		"small":     {tcp: []tcpTable{{streamTable: streamTable{MaxConns: n(200)}}, {streamTable: streamTable{MaxConns: n(10)}}}, http: &httpTable{MaxConns: n(20), MaxWatchers: n(5)}, work: &workTable{MaxWorkers: n(30), MaxGroups: n(4)}, want: 48 + 2 + 13 + 224 + 15 + 20 + 5 + 30},
+		"no bounds": {tcp: []tcpTable{{streamTable: streamTable{MaxConns: n(-1)}}, {}}, http: &httpTable{MaxConns: n(-1)}, want: 1 << 30},
+		"greedy":    {tcp: []tcpTable{{streamTable: streamTable{MaxConns: n(100_000)}}, {streamTable: streamTable{MaxConns: n(20)}}, {streamTable: streamTable{MaxConns: n(1)}}}, http: &httpTable{MaxConns: n(7)}, work: &workTable{MaxWorkers: n(9)}, want: 1 << 30},
 		"carried":   {tcp: []tcpTable{{}}, nats: []natsTable{{Work: &natsWorkTable{}}}, want: 48 + 2 + 193 + 10_128 + 1000},
 	} {
 		for _, limit := range []int{384, 1024, 4096, x.want - 1, x.want, 65_536} {

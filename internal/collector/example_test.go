@@ -38,7 +38,8 @@ func TestExampleLoads(t *testing.T) {
 	}
 	// These are instead of others.
 	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster|plain|pub|sequence|list|channel) = .*$`).ReplaceAll(b, nil)
-	out := bytes.Index(b, []byte("[collector.zmq.output]")) // from here on, sockets of the example bind
+	b = bytes.ReplaceAll(b, []byte(`network = "udp"`), []byte(`network = "both"`)) // tls is for connections
+	out := bytes.Index(b, []byte("[collector.zmq.output]"))                        // from here on, sockets of the example bind
 	b = append(b[:out], regexp.MustCompile(`server_key = "[^"]*", `).ReplaceAll(b[out:], nil)...)
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
@@ -74,6 +75,7 @@ func TestExampleDefaults(t *testing.T) {
 	same("nats", natsFields(with, n), natsFields(with, &natsTable{}))
 	same("redis", redisFields(with, firstTable[*redisTable](b.Inputs)), redisFields(with, &redisTable{}))
 	same("zmq", zmqFields(with, firstTable[*zmqTable](b.Inputs)), zmqFields(with, &zmqTable{}))
+	same("gelf", gelfFields(with, firstTable[*gelfTable](b.Inputs)), gelfFields(with, &gelfTable{}))
 	same("tcp insecure", firstTable[*tcpTable](a.Inputs).Insecure, firstTable[*tcpTable](b.Inputs).Insecure)
 	same("udp insecure", firstTable[*udpTable](a.Inputs).Insecure, firstTable[*udpTable](b.Inputs).Insecure)
 }
@@ -122,6 +124,22 @@ func zmqFields(s *settings, t *zmqTable) []any {
 	x := t.input(bare(s), zmtp.Pull, new(zmqEndpoints))
 	x.Shutdown(context.Background()) // fills in the defaults
 	return []any{x.Lines, x.Sub, config.Or(t.MaxConns, zmtp.DefaultMaxConns), t.Insecure}
+}
+
+func gelfFields(s *settings, t *gelfTable) []any {
+	l, err := t.connections(bare(s))
+	if err != nil {
+		return []any{err}
+	}
+	d := t.datagrams(bare(s))
+	p, h := t.protocol(bare(s)), t.handler(bare(s))
+	p.Format() // these fill in the defaults
+	h.Format()
+	l.Shutdown(context.Background())
+	d.Shutdown(context.Background())
+	messages := p.Settings
+	messages.Metrics, l.MaxRate = nil, 0 // off is not the same as nothing
+	return []any{t.udp(), t.tcp(), messages, h.MaxIncomplete, l.Limits, d.ReadBuffer, d.QueueBytes, t.Insecure}
 }
 
 func udpFields(s *settings) []any {

@@ -16,6 +16,7 @@ func inputKinds() []inputKind {
 		kind[natsTable]("nats"),
 		kind[redisTable]("redis"),
 		kind[zmqTable]("zmq"),
+		kind[gelfTable]("gelf"),
 	}
 }
 

@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"time"
 
 	"fanin/ingest/agent"
 	"fanin/ingest/plain"
 	"fanin/ingest/stream"
-	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
 	"fanin/internal/daemon"
@@ -17,19 +15,15 @@ import (
 
 // tcpTable is [[collector.tcp]]: agents and plain lines on one port.
 type tcpTable struct {
-	Listen           string            `toml:"listen"`
-	TLS              *tables.ServerTLS `toml:"tls"`
-	Insecure         bool              `toml:"insecure"`
-	Source           string            `toml:"source"`
-	TrustHost        bool              `toml:"trust_host"`
-	MaxConns         *int              `toml:"max_conns"`
-	MaxConnsPerIP    *int              `toml:"max_conns_per_ip"`
-	MaxRate          *config.Size      `toml:"max_rate"`
-	MaxLine          *config.Size      `toml:"max_line"`
-	HandshakeTimeout *config.Duration  `toml:"handshake_timeout"`
-	FrameTimeout     *config.Duration  `toml:"frame_timeout"`
-	IdleTimeout      *config.Duration  `toml:"idle_timeout"`
-	ClientNames      []string          `toml:"client_names"`
+	Listen      string            `toml:"listen"`
+	TLS         *tables.ServerTLS `toml:"tls"`
+	Insecure    bool              `toml:"insecure"`
+	Source      string            `toml:"source"`
+	TrustHost   bool              `toml:"trust_host"`
+	MaxRate     *config.Size      `toml:"max_rate"`
+	MaxLine     *config.Size      `toml:"max_line"`
+	ClientNames []string          `toml:"client_names"`
+	streamTable
 	access
 }
 
@@ -42,8 +36,7 @@ func (t *tcpTable) check(c *checks) {
 }
 
 func (t *tcpTable) needs() needs {
-	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: &connNeed{t.MaxConns,
-		defaultMaxConns, stream.Beyond}}
+	return needs{ports: []port{{network: "tcp", listen: t.Listen, tls: t.TLS}}, conns: t.streamTable.needs()}
 }
 
 func (t *tcpTable) open(_ context.Context, s *server, conns int) (*listener, error) {
@@ -77,21 +70,11 @@ func (c *server) streamListener(kind, listen string, insecure bool, l *stream.Li
 func (t *tcpTable) listener(s *server) (*stream.Listener, error) {
 	l := &stream.Listener{
 		Formats: []stream.Format{t.agents(s).Format(), t.lines(s).Format()},
-		Limits: stream.Limits{
-			MaxConns: config.OrZero(t.MaxConns), MaxConnsPerIP: config.OrZero(t.MaxConnsPerIP),
-			MaxRate:          int64(config.OrZero(t.MaxRate)),
-			HandshakeTimeout: time.Duration(config.OrZero(t.HandshakeTimeout)),
-			FrameTimeout:     time.Duration(config.OrZero(t.FrameTimeout)),
-			IdleTimeout:      time.Duration(config.OrZero(t.IdleTimeout)),
-		},
-		Peers: t.peers(), Budget: s.room, Metrics: s.counters, Log: s.log,
+		Limits:  t.limits(t.MaxRate),
+		Peers:   t.peers(), Budget: s.room, Metrics: s.counters, Log: s.log,
 	}
-	if t.TLS == nil {
-		return l, nil
-	}
-	files := t.TLS.Files(s.log)
-	server, err := files.Server()
-	l.TLS = &stream.TLS{Config: server, Explain: files.ExplainServer, Allowed: certs.Named(t.ClientNames)}
+	var err error
+	l.TLS, err = s.streamTLS(t.TLS, t.ClientNames)
 	return l, err
 }
 
