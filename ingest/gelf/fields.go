@@ -33,7 +33,8 @@ func fieldName(name []byte) []byte {
 		return name
 	}
 	switch string(plain) {
-	case "", "version", "host", "short_message", "full_message", "timestamp", "level", "severity", "facility", "line", "file":
+	case "", "version", "host", "short_message", "full_message", "timestamp", "level", "facility", "line", "file",
+		"severity":
 		return name
 	}
 	return plain

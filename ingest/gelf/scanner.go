@@ -102,8 +102,7 @@ func hasText(members []member) bool {
 // isNull reports whether a member is there to say that it is not.
 func (m *member) isNull() bool { return m.kind == scalar && string(m.value) == "null" }
 
-// read takes the members for the fields that they are. A field that comes twice is of the
-// others the second time, and a text that comes twice is one more part of the text.
+// read takes the members for the fields that they are.
 func (x *Scanner) read(now time.Time) {
 	g := &x.msg
 	g.reset()
@@ -119,38 +118,46 @@ func (x *Scanner) read(now time.Time) {
 		if m.escaped {
 			m.value = unquote(m.value)
 		}
-		switch string(m.name) {
-		case "short_message":
-			g.short = join(g.short, m.value)
+		if x.take(m, now) {
 			continue
-		case "full_message":
-			g.full = join(g.full, m.value)
-			continue
-		case "version":
-			if v := string(m.value); v == "1.1" || v == "1.0" {
-				continue
-			}
-		case "level":
-			if g.severity == "" {
-				if g.severity = severity(m.value); g.severity != "" {
-					continue
-				}
-			}
-		case "timestamp":
-			if x.takeTime(m, now) {
-				continue
-			}
-		case "host":
-			if g.host == nil && len(m.value) > 0 {
-				g.host = m
-				continue
-			}
 		}
 		if r := sourceRank(m); r < rank {
 			rank, g.source = r, m
 		}
 		g.fields = append(g.fields, m)
 	}
+}
+
+// take reports whether a member is a field with a place of its own, and takes it. One that
+// comes twice is of the others the second time; a text that does is one more part of it.
+func (x *Scanner) take(m *member, now time.Time) bool {
+	g := &x.msg
+	switch string(m.name) {
+	case "short_message":
+		g.short = join(g.short, m.value)
+		return true
+	case "full_message":
+		g.full = join(g.full, m.value)
+		return true
+	case "version":
+		return string(m.value) == "1.1" || string(m.value) == "1.0"
+	case "level":
+		name := severity(m.value)
+		if g.severity != "" || name == "" {
+			return false
+		}
+		g.severity = name
+		return true
+	case "timestamp":
+		return x.takeTime(m, now)
+	case "host":
+		if g.host != nil || len(m.value) == 0 {
+			return false
+		}
+		g.host = m
+		return true
+	}
+	return false
 }
 
 // join is a text with another part of it.

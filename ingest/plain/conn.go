@@ -185,7 +185,8 @@ func (c *conn) finish(err error) (lost *appendError) {
 func (c *conn) reportLost(lost *appendError) {
 	unread := lines.Count(c.in.Bytes())
 	ingest.Lost(c.p.lines, lost.lines, lost.error)
-	c.Reject(ingest.LostReason(lost.error), "a plain connection was closed because its lines were not written; its sender cannot know which",
+	c.Reject(ingest.LostReason(lost.error),
+		"a plain connection was closed because its lines were not written; its sender cannot know which",
 		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unread)
 }
 
