@@ -121,6 +121,9 @@ func (x *said) read() {
 	}
 }
 
+// params finds the parameters of an element.
+var params = regexp.MustCompile(`([^ =\]"]+)="((?:[^"\\]|\\(?s:.))*)"`)
+
 // elements finds the elements of structured data.
 var elements = regexp.MustCompile(`\[([^ =\]"]+)(?: *[^ =\]"]+="(?:[^"\\]|\\(?s:.))*")* *\]`)
 
@@ -262,6 +265,11 @@ func FuzzFields(f *testing.F) {
 			got := []string{string(m.host), string(m.app), string(m.pid), string(m.msgid), string(m.data), string(m.text)}
 			if m.form != form || m.pri != int(pri)%192 || !m.time.known || !slices.Equal(got, fields) {
 				t.Fatalf("%q has the form %s and the fields %q; want %q", msg, m.form, got, fields)
+			}
+			if a := theirs(form, []byte(msg)); form == rfc5424 && a != nil {
+				if d := different(a, ours([]byte(msg))); d != "" {
+					t.Fatalf("%q: go-syslog has another %s: %+v", msg, d, a)
+				}
 			}
 		}
 		bare := strings.TrimPrefix(text, "\xef\xbb\xbf")
