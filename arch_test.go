@@ -65,6 +65,7 @@ var direction = map[string][]string{
 	"fanin/ingest/nats":                {"fanin/ingest", "fanin/internal/sequence", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/natsconn", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},
 	"fanin/ingest/redis":               {"fanin/ingest", "fanin/internal/sequence", "fanin/ingest/key", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/redisconn", "fanin/internal/retry", "fanin/internal/wire"},
 	"fanin/ingest/syslog":              {"fanin/ingest", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire"},
+	"fanin/ingest/relp":                {"fanin/ingest", "fanin/ingest/stream", "fanin/ingest/syslog", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/wire"},
 	"fanin/ingest/zmq":                 {"fanin/ingest", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/zmtp"},
 	"fanin/internal/unixsock":          {"fanin/internal/retry", "fanin/internal/wire"},
 	"fanin/internal/spool":             {"fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk"},

@@ -32,6 +32,7 @@ func TestMetricsDocument(t *testing.T) {
 	config := filepath.Join(dir, "collector.toml")
 	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n"+
 		"[[collector.nats]]\nurl = %q\ntail = \"fanin.tail\"\n[collector.nats.work]\nstream = \"WORK\"\ngroup = \"g\"\ncreate = true\n"+
+		"[[collector.relp]]\nlisten = \"127.0.0.1:0\"\n"+
 		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nchannels = [\"c\"]\nstreams = [\"s\"]\nlists = [\"l\"]\n"+
 		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nchannel = \"fanin.{source}\"\n"+
 		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[collector.zmq.output]\npush = \"tcp://127.0.0.1:0\"\ngroup = \"g\"\n"+

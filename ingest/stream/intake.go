@@ -18,6 +18,7 @@ import (
 type Intake struct {
 	Block []byte // nil, or a block whose first Have bytes are filled
 	Have  int
+	Until time.Time // no Read waits for longer; zero: no bound besides those of the listener
 
 	c      *Conn
 	conn   net.Conn
@@ -125,10 +126,14 @@ func (in *Intake) pin() int {
 
 // deadline returns until when the next read may wait; zero: for ever.
 func (in *Intake) deadline() time.Time {
+	at := in.c.IdleDeadline()
 	if !in.heldSince.IsZero() {
-		return in.heldSince.Add(in.c.Limits.FrameTimeout)
+		at = in.heldSince.Add(in.c.Limits.FrameTimeout)
 	}
-	return in.c.IdleDeadline()
+	if !in.Until.IsZero() && (at.IsZero() || in.Until.Before(at)) {
+		return in.Until
+	}
+	return at
 }
 
 // Bytes returns what was read and not handed over yet.

@@ -73,6 +73,10 @@ type Listener struct {
 	Metrics *ingest.Metrics // shared by all inputs of a process; nil: its own
 	Log     *slog.Logger    // nil: discard
 
+	// MaxSegment is how large TCP segments peers are told to send; 0: as the system has it. Other
+	// systems than Linux leave it out.
+	MaxSegment int
+
 	once      sync.Once
 	limited   *retry.Log
 	metrics   metrics
@@ -116,6 +120,7 @@ func (l *Listener) Serve(ln net.Listener) error {
 		return ingest.ErrServerClosed
 	}
 	defer l.unregister(ln)
+	limitSegments(ln, l.MaxSegment)
 	backoff := retry.Backoff{Min: 5 * time.Millisecond, Max: time.Second}
 	for {
 		nc, err := ln.Accept()

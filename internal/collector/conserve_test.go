@@ -96,6 +96,20 @@ func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *
 				waittest.Until(t, "lines of "+input, func() bool { return c.inputs.Of(input).Counts().Received > 0 })
 			}
 		},
+		"relp": func(t *testing.T, c *server) {
+			open, messages := "1 open 30 relp_version=0\ncommands=syslog\n", "2 syslog 3 one\n3 syslog 3 two\n"
+			for i, want := range []uint64{2, 4} { // a break, and the same again
+				nc, err := net.Dial("tcp", c.address(t, "relp"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.WriteString(nc, open+messages); err != nil {
+					t.Fatal(err)
+				}
+				waittest.UntilEqual(t, fmt.Sprint("messages of session ", i), want, func() uint64 { return c.inputs.Of("relp").Counts().Received })
+				nc.Close()
+			}
+		},
 		"zmq": func(t *testing.T, c *server) {
 			addresses := strings.Split(c.address(t, "zmq"), ", ") // pull tcp://..., sub tcp://...
 			for i, kind := range []zmtp.SocketType{zmtp.Push, zmtp.Pub} {
@@ -145,6 +159,7 @@ func TestInputsConserve(t *testing.T) {
 	rs := redistest.New(t)
 	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n"+
 		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\nstreams = [\"entries\"]\nlists = [\"queue\"]\n"+
+		"[[collector.relp]]\nlisten = \"127.0.0.1:0\"\n"+
 		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n", url, rs.URL()))
 	all := senders(url, rs)
 	for _, k := range inputKinds() {
@@ -168,18 +183,18 @@ func TestInputsConserve(t *testing.T) {
 		name                         string
 		received, written, duplicate uint64
 	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"redis-stream", 2, 2, 0}, {"redis-list", 2, 2, 0},
-		{"zmq", 3, 3, 0}, {"nats-agent", 9, 3, 3}, {"gelf", 3, 2, 0}} {
+		{"zmq", 3, 3, 0}, {"relp", 4, 2, 2}, {"nats-agent", 9, 3, 3}, {"gelf", 3, 2, 0}} {
 		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
 			t.Errorf("%s: %+v; want %+v", row.name, n, row)
 		}
 	}
 	st, err := c.status(t.Context())
-	if err != nil || len(st.Inputs) != 12 {
+	if err != nil || len(st.Inputs) != 13 {
 		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
 	}
 	for _, x := range st.Inputs {
 		if want := map[string]string{"agent": "A sequence", "nats-agent": "A sequence",
-			"redis-stream": "A sequence", "redis-list": "B key"}[x.Input]; x.Class != want && (want != "" || x.Class != "D none") {
+			"redis-stream": "A sequence", "redis-list": "B key", "relp": "C run"}[x.Input]; x.Class != want && (want != "" || x.Class != "D none") {
 			t.Errorf("the class of %s is %s", x.Input, x.Class)
 		}
 	}

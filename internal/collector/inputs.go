@@ -17,6 +17,7 @@ func inputKinds() []inputKind {
 		kind[redisTable]("redis"),
 		kind[zmqTable]("zmq"),
 		kind[gelfTable]("gelf"),
+		kind[relpTable]("relp"),
 	}
 }
 

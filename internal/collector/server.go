@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/ingest"
+	"fanin/ingest/relp"
 	"fanin/internal/config"
 	"fanin/internal/counters"
 	"fanin/internal/daemon"
@@ -43,6 +44,7 @@ type server struct {
 	log      *slog.Logger
 	sink     *sink.Sink
 	sessions *ingest.Sessions
+	relp     *relp.Sessions
 	room     *ingest.Budget
 	inputs   *counters.Set   // what became of the lines of each input
 	counters *ingest.Metrics // what the inputs count besides lines
@@ -115,6 +117,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 		opened: make(chan struct{}),
 		leave:  make(chan struct{}),
 	}
+	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
 	if h := s.Collector.HTTP; h != nil {

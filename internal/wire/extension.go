@@ -25,6 +25,7 @@ const FirstExtensionKind ExtensionKind = 16
 const (
 	ExtensionRedisStream = FirstExtensionKind + iota // the id of a stream's latest entry
 	ExtensionRedisList                               // the number of a list's latest batch
+	ExtensionRELP                                    // hashes of the last frames of a session
 )
 
 // Limits of extensions. A batch that has some is committed in one frame, never

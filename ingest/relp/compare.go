@@ -1,0 +1,137 @@
+package relp
+
+import (
+	"slices"
+	"time"
+)
+
+// How long the first frames of a session are held while it is not clear whether they are
+// repeats. A client that repeats sends all that it holds at once, so a silence shows that it
+// waits for an answer.
+const (
+	quietTime  = 200 * time.Millisecond // without a frame
+	steadyTime = 2 * time.Second        // the same, once steadyRun frames matched: the network may be slow
+	steadyRun  = 8
+	brokenTime = 5 * time.Second // for an older session of the peer whose answers do not arrive
+	deadAfter  = 2               // so many attempts of the kernel to send them show that the session broke
+	pollTime   = 10 * time.Millisecond
+)
+
+// opening is the beginning of a session, until it is decided which of its frames are repeats.
+type opening struct {
+	began, last time.Time // the first frame that is held, and the last one
+	full        bool      // no more can be held
+}
+
+// quiet reports whether the peer is silent, with n frames held.
+func (o *opening) quiet(n int) bool {
+	limit := quietTime
+	if n >= steadyRun {
+		limit = steadyTime
+	}
+	return o.full || time.Since(o.last) >= limit
+}
+
+// verdict is what became of an opening.
+type verdict struct {
+	wait  bool     // undecided: ask again with the next frame, or after pollTime
+	after *session // that it goes on with; nil: none
+	run   int      // so many frames are repeats
+	maybe int      // so many frames are written, and equal frames of a session that broke
+	doubt *doubt   // whether more frames are repeats; nil: none
+}
+
+// decide compares the first frames of s, which are not empty, with the last ones of the older
+// sessions of its peer. If s goes on with one of them, that one is live from then on, and s is
+// gone.
+func (m *Sessions) decide(s *session, first []uint64, o *opening) (v verdict) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var best overlap
+	ahead := m.peers[s.peer]
+	ahead = ahead[:slices.Index(ahead, s)]
+	more := false
+	for _, old := range ahead {
+		x := overlapOf(first, old.hashes)
+		if old.conn != nil {
+			v.wait = v.wait || old.conn.mayBreak(x, len(first), o)
+			continue
+		}
+		more = more || x.more
+		if x.shortest > 0 && (v.after == nil || x.shortest < best.shortest ||
+			x.shortest == best.shortest && old.ended.After(v.after.ended)) {
+			v.after, best = old, x
+		}
+	}
+	switch {
+	case v.wait:
+		return verdict{wait: true}
+	case v.after != nil:
+		v.run = best.shortest
+		v.doubt = newDoubt(ahead, first, v.run)
+		m.dropLocked(s)
+		v.after.conn = s.conn
+	case more && o.quiet(len(first)):
+		v.maybe = len(first)
+	case more:
+		v.wait = true
+	}
+	return v
+}
+
+// mayBreak reports whether to wait for the connection, of an older session of the same peer: if
+// it has broken, or breaks now, the first frames of a new session may be its last ones. x is how
+// these overlap what it has committed, and n how many are held.
+func (c *conn) mayBreak(x overlap, n int, o *opening) bool {
+	p := c.probe()
+	if p.ended || c.Woken() {
+		return true // its end is known soon
+	}
+	held := time.Since(o.began)
+	switch {
+	case o.full:
+		return false
+	case c.pending.Load() > 0 || p.unread > 0: // what it has committed is not all
+		return held < quietTime
+	case x.shortest == 0 && !x.more:
+		return false
+	case p.retransmits >= deadAfter: // the peer answers here, and not there
+		c.Cut()
+		return true
+	case p.unacked > 0:
+		return held < brokenTime
+	}
+	return !o.quiet(n)
+}
+
+// doubt is about frames that were written although they may be repeats: a longer run matched, too.
+type doubt struct {
+	run   int
+	first []uint64
+	lasts [][]uint64 // of sessions in which a longer run may go on
+	found int        // frames beyond run that are in one of them
+}
+
+// newDoubt returns the doubt that is left when the first frames of a session are a run.
+func newDoubt(ended []*session, first []uint64, run int) *doubt {
+	d := &doubt{run: run, first: slices.Clone(first)}
+	for _, s := range ended {
+		if x := overlapOf(first, s.hashes); s.conn == nil && (x.more || x.longest > run) {
+			d.lasts = append(d.lasts, slices.Clone(s.hashes))
+		}
+	}
+	if len(d.lasts) == 0 {
+		return nil
+	}
+	return d
+}
+
+// open counts what was found until now, and reports whether more may be.
+func (d *doubt) open() (open bool) {
+	for _, last := range d.lasts {
+		x := overlapOf(d.first, last)
+		d.found = max(d.found, x.longest-d.run)
+		open = open || x.more
+	}
+	return open
+}

@@ -1,0 +1,175 @@
+package relp
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"fanin/ingest/ingesttest"
+	"fanin/internal/waittest"
+	"fanin/internal/wire"
+)
+
+// One session: what is answered, in order, and what becomes of each message.
+func TestSession(t *testing.T) {
+	s := start(t, &Protocol{})
+	c := &client{address: s.address, window: 128}
+	must(t, c.open(), c.send(several(0, 1000)...), c.settle())
+	for _, x := range []struct{ command, data, want string }{
+		{"open", "relp_version=0\ncommands=syslog", answerOpen},
+		{"open", "relp_version=1\ncommands=eventlog", answerOffers},
+		{"rotate", "", answerUnknown},
+		{"rotate", "now", answerUnknown},
+		{"syslog", "", answerOK},
+		{"syslog", "two\nlines", answerOK},
+		{"close", "", answerClose},
+	} {
+		must(t, c.write(x.command, x.data))
+		if n, text, err := c.read(); err != nil || n != c.number || text != x.want {
+			t.Errorf("%s is answered with %d %q, %v; want %d %q", x.command, n, text, err, c.number, x.want)
+		}
+	}
+	if _, _, err := c.read(); err != errServerClose {
+		t.Error(err)
+	}
+	must(t, c.nc.Close())
+	s.recorder.WaitText(t, linesOf(append(several(0, 1000), "two\xc0\x8alines")...))
+	if n := s.metric(t, "unknown_commands"); n != 2 {
+		t.Errorf("%d unknown commands", n)
+	}
+	if n := s.lines.Counts(); n.Received != 1001 || n.Duplicate != 0 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// After a break, what the client sends again is recognized: with the same process and with the next
+// one, at every length of the run, and again if the session breaks again.
+func TestRepeats(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		s := start(t, &Protocol{})
+		c := &client{address: s.address, window: 100}
+		want := []string{}
+		next := 0
+		for _, held := range []int{0, 1, 2, 7, 8, 50, 99, 100} {
+			must(t, c.open())
+			lines := several(next, next+100+held)
+			want, next = append(want, lines...), next+len(lines)
+			must(t, c.send(lines[:len(lines)-held]...), c.settle(), c.send(lines[len(lines)-held:]...))
+			s.recorder.WaitText(t, linesOf(want...))
+			for range 2 { // nothing is read of the answers
+				c.cut()
+				if restart {
+					s = s.again(t)
+					c.address = s.address
+				}
+				must(t, c.open())
+			}
+			must(t, c.settle())
+			if n := s.lines.Counts(); n.Duplicate < uint64(held) {
+				t.Errorf("%d messages were sent again, and %d lines are duplicates", held, n.Duplicate)
+			}
+			c.cut()
+		}
+		s.recorder.WaitText(t, linesOf(want...))
+		if n := s.metric(t, "maybe_doubled"); n > 0 {
+			t.Errorf("%d messages may be doubled", n)
+		}
+	}
+}
+
+// A client that does not wait for the answer to its open.
+func TestRepeatsBehindOpen(t *testing.T) {
+	s := start(t, &Protocol{})
+	for i := range 2 {
+		nc := ingesttest.Dial(t, s.address)
+		_, err := io.WriteString(nc, "1 open 30 relp_version=0\ncommands=syslog\n2 syslog 3 one\n3 syslog 3 two\n")
+		must(t, err)
+		waittest.UntilEqual(t, "messages", uint64(2*i+2), func() uint64 { return s.lines.Counts().Received })
+		must(t, nc.Close())
+	}
+	if n := s.lines.Counts(); n.Duplicate != 2 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// A client that held messages which the log does not have sends them behind those that it has.
+func TestRepeatsAndMore(t *testing.T) {
+	s := start(t, &Protocol{})
+	c := &client{address: s.address, window: 100}
+	must(t, c.open(), c.send(several(0, 50)...))
+	s.recorder.WaitText(t, linesOf(several(0, 50)...))
+	c.cut()
+	c.held = append(c.held, several(50, 80)...)
+	must(t, c.open(), c.settle(), c.send(several(80, 90)...), c.settle())
+	s.recorder.WaitText(t, linesOf(several(0, 90)...))
+}
+
+// A close in order forgets the session: the same lines are new ones then, for the next process too.
+func TestCloseForgets(t *testing.T) {
+	s := start(t, &Protocol{})
+	c := &client{address: s.address, window: 100}
+	must(t, c.open(), c.send("a", "b"), c.close())
+	if n := len(remembered(s.batches(t))(0)); n != 0 {
+		t.Errorf("the log remembers %d blocks", n)
+	}
+	must(t, c.open(), c.send("a", "b"), c.close())
+	s = s.again(t)
+	c.address = s.address
+	must(t, c.open(), c.send("b"), c.settle())
+	s.recorder.WaitText(t, linesOf("a", "b", "a", "b", "b"))
+}
+
+// Several sessions of a peer: each that broke is continued once.
+func TestSeveralSessions(t *testing.T) {
+	s := start(t, &Protocol{})
+	names := []string{"a", "b", "c", "d"}
+	var all []*client
+	for _, name := range names {
+		c := &client{address: s.address, window: 10}
+		must(t, c.open(), c.send(name+"1", name+"2"), c.settle(), c.send(name+"3", name+"4"))
+		s.recorder.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, name+"4") })
+		all = append(all, c)
+	}
+	for _, c := range all {
+		c.cut()
+	}
+	slices.Reverse(all)
+	for _, c := range all {
+		must(t, c.open(), c.settle())
+	}
+	other := &client{address: s.address, window: 10}
+	must(t, other.open(), other.send("a4"), other.settle()) // its session is live
+	if n := s.lines.Counts(); n.Duplicate != 8 || n.Received-n.Duplicate != 17 {
+		t.Errorf("%+v", n)
+	}
+}
+
+// Equal lines: the shortest run counts, and the rest is counted as maybe doubled.
+func TestEqualLines(t *testing.T) {
+	s := start(t, &Protocol{})
+	c := &client{address: s.address, window: 10}
+	must(t, c.open(), c.send("a", "x", "x", "x", "x"))
+	s.recorder.WaitText(t, linesOf("a", "x", "x", "x", "x"))
+	c.cut()
+	c.held = c.held[1:] // the client read one answer
+	must(t, c.open(), c.settle(), c.send("b"), c.settle())
+	s.recorder.WaitText(t, linesOf("a", "x", "x", "x", "x", "x", "x", "x", "b"))
+	waittest.UntilEqual(t, "messages that may be doubled", 3, func() int { return s.metric(t, "maybe_doubled") })
+}
+
+// A client with a small window waits for an answer: what equals lines inside an old session is written
+// after a moment.
+func TestSmallWindow(t *testing.T) {
+	s := start(t, &Protocol{})
+	c := &client{address: s.address, window: 10}
+	must(t, c.open(), c.send("a", "b", "c", "d"))
+	s.recorder.WaitText(t, linesOf("a", "b", "c", "d"))
+	c.cut()
+	again := &client{address: s.address, window: 1}
+	must(t, again.open(), again.send("b", "c"), again.settle())
+	s.recorder.WaitText(t, linesOf("a", "b", "c", "d", "b", "c"))
+	if n := s.metric(t, "maybe_doubled"); n != 1 {
+		t.Errorf("%d messages may be doubled", n)
+	}
+}

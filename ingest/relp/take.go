@@ -1,0 +1,157 @@
+package relp
+
+import (
+	"fmt"
+	"time"
+
+	"fanin/ingest/syslog"
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// take adds a frame to the batch. full reports that the batch has no space for it.
+func (c *conn) take(f *frame) (full bool, err error) {
+	if !f.is("syslog") {
+		return c.takeOther(f)
+	}
+	switch {
+	case !c.opened:
+		return false, &fault{"no_open", "the peer sent a message before it opened a session"}
+	case f.number == 0:
+		return false, &fault{"protocol", "a message has the number 0, to which there is no answer"}
+	}
+	if full, err = c.takeMessage(f); !full && err == nil {
+		c.see(f.number)
+	}
+	return full, err
+}
+
+// takeOther adds a frame that is no message.
+func (c *conn) takeOther(f *frame) (full bool, err error) {
+	if len(c.next.answers) >= maxAnswers {
+		return true, nil
+	}
+	c.see(f.number)
+	text := answerUnknown
+	switch {
+	case f.is("close"):
+		c.closing = f.number
+		return false, errClose
+	case f.is("open") && clientOffers(f.data):
+		c.opened, text = true, answerOpen
+	case f.is("open"):
+		text = answerOffers
+	case f.number == 0: // a hint
+		return false, nil
+	default:
+		c.p.counts.unknown.Inc()
+		c.Warn("unknown_command", "a RELP client sent a command that is not known, and was refused it",
+			"command", string(f.command))
+	}
+	c.next.answers = append(c.next.answers, answer{f.number, text})
+	return false, nil
+}
+
+const maxNumber = 999_999_999
+
+// see counts frames whose numbers do not follow each other. An answer has the number of its frame, so
+// nothing depends on it.
+func (c *conn) see(number uint32) {
+	if want := c.number%maxNumber + 1; c.number != 0 && number != 0 && number != want {
+		c.p.counts.jumps.Inc()
+		c.Warn("jump", "the numbers of a RELP client's frames do not follow each other", "number", number, "want", want)
+	}
+	if number != 0 {
+		c.number = number
+	}
+}
+
+// takeMessage adds a message to the batch.
+func (c *conn) takeMessage(f *frame) (full bool, err error) {
+	b := c.next
+	room := syslog.Room(len(f.data))
+	room = lines.SplitSize(room, c.limit(room)) + 1
+	if !b.fits(room, c.p.Window) {
+		return true, nil
+	}
+	if err := c.makeRoom(room); err != nil {
+		return false, err
+	}
+	if c.session == nil {
+		c.session = c.p.Sessions.begin(peerOf(c.Conn), c)
+	}
+	if !c.decided {
+		if c.opening.last = c.from.Now; len(b.hashes) == 0 {
+			c.opening.began = c.opening.last
+		}
+	}
+	hash := hashOf(f.data)
+	if len(f.data) > 0 {
+		if err := c.addLine(f.data); err != nil {
+			return false, err
+		}
+	}
+	b.hashes, b.ends = append(b.hashes, hash), append(b.ends, len(b.Text))
+	b.answers = append(b.answers, answer{f.number, answerOK})
+	if c.pending.Add(1) > int64(c.p.Window) && !c.exceeded {
+		c.exceeded = true
+		c.p.counts.exceeded.Inc()
+		c.Warn("window", "a RELP client has more messages without an answer than window; "+
+			"after a break those beyond it would be doubled: raise window to the client's windowSize",
+			"window", c.p.Window)
+	}
+	if c.doubt != nil {
+		c.doubt.first = append(c.doubt.first, hash)
+	}
+	return false, nil
+}
+
+// limit returns how long a line may be of which there are n bytes at most. What is too long for a cut
+// stays whole: its parts would have to be committed apart.
+func (c *conn) limit(n int) int {
+	if n > maxText/2 {
+		return wire.MaxLine
+	}
+	return c.p.MaxLine
+}
+
+// makeRoom makes room for n bytes in the batch.
+func (c *conn) makeRoom(n int) error {
+	b := c.next
+	if n <= cap(b.block)-len(b.Text) {
+		return nil
+	}
+	c.Budget.Release(b.block) // it is empty
+	b.block = c.Budget.TryAcquire(max(n, min(3*c.in.Have, maxText)))
+	if b.block == nil {
+		var err error
+		if b.block, err = c.Budget.Extend(c.Context(), n); err != nil {
+			return errMemory
+		}
+	}
+	b.Batch = wire.Batch{Input: c.p.lines.Name(), Host: c.Host, Source: c.p.Messages.Source,
+		Time: time.Now().UnixMicro(), Text: b.block[:0], Marks: b.Marks[:0]}
+	return nil
+}
+
+// addLine adds the line of a message to the batch, for which there is room.
+func (c *conn) addLine(data []byte) error {
+	b, at := c.next, len(c.next.Text)
+	text, labels := c.scanner.Scan(b.Text, data, &c.from)
+	if !b.Label(labels) {
+		return fmt.Errorf("%d labels in a batch of %d messages", len(b.Marks), len(b.hashes)) // a message has one
+	}
+	b.Joined = b.Joined || wire.IsRecord(text[at:])
+	if limit := c.limit(syslog.Room(len(data))); len(text)-at >= limit {
+		long, err := c.Budget.Extend(c.Context(), len(text)-at)
+		if err != nil {
+			return errMemory
+		}
+		defer c.Budget.Release(long)
+		text, _ = lines.SplitRecord(b.Text, long[:copy(long, text[at:])], limit)
+		c.p.lines.Split(1)
+	}
+	b.Text = append(text, '\n')
+	b.laid += len(b.Text) - at + len(labels.Host) + len(labels.Source) + len(labels.Attributes) + layout
+	return nil
+}
