@@ -32,7 +32,7 @@ help:
 	@echo "make clean              remove $(BUILD)/"
 
 setup:
-	@scripts/setup.sh
+	@GO="$(GO)" scripts/setup.sh
 
 build:
 	@$(GOBUILD) -o $(BUILD)/fanin-collector ./cmd/collector

@@ -39,6 +39,14 @@ func have(name string) (bool, error) {
 	case "syslog-client":
 		_, ok := rig.NodeModules("syslog-client")
 		return ok, nil
+	case "gelf-pro":
+		_, ok := rig.NodeModules("gelf-pro")
+		return ok, nil
+	case "graypy":
+		return exec.Command(python, "-c", "import graypy").Run() == nil, nil
+	case "docker":
+		_, ok := rig.Docker()
+		return ok, nil
 	case "logback":
 		_, ok := rig.Jars(logback...)
 		return ok, nil

@@ -11,8 +11,9 @@ wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openss
 # module:package, of Debian's Python: a worker needs msgpack, peers the others.
 modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq graypy:python3-graypy'
 # Packages of npm: a libzmq of another version with a binding of its own, and libraries
-# that send syslog.
-npm='zeromq@6.8.0 winston@3.19.0 winston-syslog@2.7.1 pino@10.4.0 pino-syslog@4.0.0 pino-socket@8.0.0 syslog-client@1.1.1'
+# that send syslog and GELF.
+npm='zeromq@6.8.0 winston@3.19.0 winston-syslog@2.7.1 pino@10.4.0 pino-syslog@4.0.0 pino-socket@8.0.0 syslog-client@1.1.1
+	gelf-pro@1.4.0'
 
 cd "$(dirname "$0")/.." || exit 0
 
@@ -102,9 +103,16 @@ nodejs() {
 		echo "setup: missing, of npm:$lacking; tests that need them are skipped" >&2
 }
 
+# Docker's drivers for logging, of a module of its own: see e2e/docker.
+drivers() {
+	"${GO:-go}" -C e2e/docker build -o ../../build/peers/docker . >/dev/null 2>&1 ||
+		echo "setup: missing: Docker's drivers; tests that need them are skipped. For more: go -C e2e/docker build ." >&2
+}
+
 finish() {
 	peers
 	nodejs
+	drivers
 	exit 0
 }
 

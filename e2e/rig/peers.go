@@ -58,6 +58,11 @@ func Peers(dir string) error {
 			return err
 		}
 	}
+	if program, ok := Docker(); ok {
+		if err := shim(dir, program, nil); err != nil {
+			return err
+		}
+	}
 	root := unpacked()
 	libs, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-*"))
 	more, _ := filepath.Glob(filepath.Join(root, "lib/*-linux-*"))
@@ -73,6 +78,14 @@ func Peers(dir string) error {
 		}
 	}
 	return nil
+}
+
+// Docker is a program that logs as docker run does, with Docker's own drivers: e2e/docker,
+// which make setup builds.
+func Docker() (program string, ok bool) {
+	program = filepath.Join(unpacked(), "docker")
+	_, err := os.Stat(program)
+	return program, err == nil
 }
 
 // shim writes a script that runs a program with these arguments and its own.
