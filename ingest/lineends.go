@@ -28,20 +28,15 @@ func (e *LineEnds) NULs() bool { return e.nuls }
 // Detect decides, if it can, what ends the lines of a text from its beginning on, of
 // which the last n bytes are new.
 func (e *LineEnds) Detect(text []byte, n int) {
+	_, priority := Priority(text)
 	switch {
-	case hasPriority(text):
+	case priority > 0:
 		e.known, e.nuls = true, true
 	case bytes.IndexByte(text[len(text)-n:], '\n') >= 0:
 		e.known = true
 	case len(text) > 0 && text[len(text)-1] == 0:
 		e.known, e.nuls = true, true
 	}
-}
-
-// hasPriority reports whether text begins as a message of syslog does: <0> to <191>.
-func hasPriority(text []byte) bool {
-	_, size := Priority(text)
-	return size > 0
 }
 
 // Normalize returns text with newlines only, made in place, where NULs end lines. With

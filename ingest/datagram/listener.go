@@ -34,6 +34,7 @@ type Datagram struct {
 	Peer netip.Addr
 	Data []byte
 	Time int64 // when it was read, in microseconds since 1970 (UTC)
+	PID  int   // of the process that sent it, on a unix socket; 0: not known
 }
 
 // Handler puts the lines of a datagram into the queue of its socket. It reports false,

@@ -14,6 +14,7 @@ import (
 	"fanin/ingest/agent"
 	"fanin/ingest/plain"
 	"fanin/ingest/stream"
+	"fanin/ingest/syslog"
 	"fanin/internal/counters"
 	"fanin/internal/wire"
 )
@@ -37,6 +38,8 @@ type TCP struct {
 	AgentTimeout time.Duration
 	Source       string
 	MaxLine      int
+	Syslog       *syslog.Settings
+	Notice       func(format string, args ...any)
 
 	once     sync.Once
 	listener *stream.Listener
@@ -49,7 +52,8 @@ func (s *TCP) setUp() {
 		s.Inputs, s.Metrics = cmp.Or(s.Inputs, new(counters.Set)), cmp.Or(s.Metrics, new(ingest.Metrics))
 		agents := &agent.Protocol{Out: s.Out, Welcome: s.Welcome, Sessions: s.Sessions, Inputs: s.Inputs,
 			RequireCert: s.RequireCert, TrustHost: s.TrustHost, Timeout: s.AgentTimeout}
-		lines := &plain.Protocol{Out: s.Out, Inputs: s.Inputs, Source: s.Source, MaxLine: s.MaxLine}
+		lines := &plain.Protocol{Out: s.Out, Inputs: s.Inputs, Source: s.Source, MaxLine: s.MaxLine,
+			Syslog: s.Syslog, Metrics: s.Metrics, Notice: s.Notice}
 		s.listener = &stream.Listener{Formats: []stream.Format{agents.Format(), lines.Format()}, Limits: s.Limits,
 			Budget: s.Budget, Metrics: s.Metrics, Log: s.Log}
 		if s.TLS != nil {

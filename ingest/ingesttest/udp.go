@@ -12,6 +12,7 @@ import (
 	"fanin/ingest/agent"
 	"fanin/ingest/datagram"
 	"fanin/ingest/plain"
+	"fanin/ingest/syslog"
 	"fanin/internal/counters"
 	"fanin/internal/waittest"
 )
@@ -22,6 +23,7 @@ type UDP struct {
 	Inputs  *counters.Set
 	Source  string
 	MaxLine int
+	Syslog  *syslog.Settings
 
 	once sync.Once
 }
@@ -33,7 +35,7 @@ func (u *UDP) setUp() {
 			return
 		}
 		agents := &agent.Datagrams{Inputs: u.Inputs}
-		lines := &plain.Datagrams{Inputs: u.Inputs, Source: u.Source, MaxLine: u.MaxLine}
+		lines := &plain.Datagrams{Inputs: u.Inputs, Source: u.Source, MaxLine: u.MaxLine, Syslog: u.Syslog}
 		u.Formats = []datagram.Format{agents.Format(), lines.Format()}
 	})
 }

@@ -5,6 +5,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/ingest/stream"
+	"fanin/ingest/syslog"
 	"fanin/internal/lines"
 	"fanin/internal/wire"
 )
@@ -22,7 +23,7 @@ func (c *conn) awaitOutcome() error {
 	return <-c.outcome
 }
 
-// handOver has the whole lines appended and keeps what follows them.
+// handOver has the whole messages appended and keeps what follows them.
 func (c *conn) handOver() error {
 	if err := c.awaitOutcome(); err != nil {
 		return err
@@ -30,20 +31,38 @@ func (c *conn) handOver() error {
 	if err := c.inspectFirst(false); err != nil {
 		return err
 	}
-	n, tail := c.whole, c.in.Block[c.whole:c.in.Have]
-	c.whole = 0
+	b := whole{c.in.Block[:c.whole], c.frames.special, c.ends.NULs(), c.first}
+	tail := c.in.Block[c.whole:c.in.Have]
+	c.whole, c.frames.special, c.first = 0, false, 0
 	c.in.Adapt()
 	if len(tail) > stream.RestSize {
-		return c.appendHere(n, tail)
+		return c.appendHere(b, tail)
 	}
 	c.handed = true
-	go c.appendBlock(c.in.Detach(tail), n) // ends with its Append; awaitOutcome waits for it
+	go c.appendBlock(c.in.Detach(tail), b) // ends with its Append; awaitOutcome waits for it
 	return nil
 }
 
-// appendBlock appends the first n bytes of block, and releases it.
-func (c *conn) appendBlock(block []byte, n int) {
-	err := c.appendLines(block[:n])
+// whole is whole messages.
+type whole struct {
+	text    []byte
+	special bool // they are not lines to be taken as they are
+	nuls    bool // NULs ended lines before there was a priority
+	first   int  // bytes of the first one; 0: it begins like any other
+}
+
+// append appends whole messages.
+func (c *conn) append(b whole) error {
+	if b.special {
+		return c.messages.append(b)
+	}
+	c.messages.trailer = false
+	return c.appendLines(b.text)
+}
+
+// appendBlock appends what block begins with, and releases it.
+func (c *conn) appendBlock(block []byte, b whole) {
+	err := c.append(b)
 	c.Budget.Release(block)
 	c.outcome <- err
 	if err != nil {
@@ -51,14 +70,14 @@ func (c *conn) appendBlock(block []byte, n int) {
 	}
 }
 
-// appendHere appends the lines before a tail that is too long to be moved aside.
-func (c *conn) appendHere(n int, tail []byte) error {
-	err := c.appendLines(c.in.Block[:n])
+// appendHere appends the messages before a tail that is too long to be moved aside.
+func (c *conn) appendHere(b whole, tail []byte) error {
+	err := c.append(b)
 	c.in.Have = copy(c.in.Block, tail)
 	return err
 }
 
-// appendLines appends whole lines.
+// appendLines appends whole lines as they are.
 func (c *conn) appendLines(text []byte) error {
 	if lines.FirstLong(text, c.p.MaxLine) < len(text) {
 		return c.appendLong(text)
@@ -94,21 +113,21 @@ func (c *conn) unreceived(err error, text []byte) error {
 	return &appendError{err, n}
 }
 
-// makeSpace makes the block able to hold more of a line that fills it.
+// makeSpace makes the block able to hold more of a message that fills it.
 func (c *conn) makeSpace() error {
 	if c.whole > 0 || c.in.Block == nil {
 		return nil
 	}
-	if c.in.Have >= c.p.MaxLine {
+	if c.frames.size == 0 && c.in.Have >= c.p.MaxLine {
 		return c.splitOpen(c.p.MaxLine)
 	}
-	if c.in.Full() && !c.in.Grow(int(ingest.BlockSize(c.p.MaxLine))) {
+	if c.in.Full() && !c.in.Grow(int(ingest.BlockSize(c.p.MaxLine+syslog.MaxCountHead))) {
 		return c.splitOpen(c.in.Have)
 	}
 	return nil
 }
 
-// splitOpen appends parts of the line that has begun and not ended yet.
+// splitOpen appends parts of the message that has begun and not ended yet.
 func (c *conn) splitOpen(limit int) error {
 	if err := c.awaitOutcome(); err != nil {
 		return err
@@ -116,19 +135,48 @@ func (c *conn) splitOpen(limit int) error {
 	if err := c.inspectFirst(true); err != nil {
 		return err
 	}
+	if !c.continued {
+		c.continued = true
+		c.p.lines.Split(1)
+	}
+	c.in.Progress()
+	if c.frames.size > 0 {
+		return c.splitCounted()
+	}
 	buf, err := c.Budget.Extend(c.appending, lines.SplitSize(c.in.Have, limit))
 	if err != nil {
 		return c.unreceived(err, nil)
 	}
 	defer c.Budget.Release(buf)
 	out, rest, _ := lines.SplitFirst(buf[:0], c.in.Block[:c.in.Have], limit)
-	if !c.continued {
-		c.continued = true
-		c.p.lines.Split(1)
+	c.keepRest(rest)
+	if c.frames.syslog {
+		c.frames.special = true // the parts to come have the labels of this one
 	}
-	c.in.Progress()
+	return c.append(whole{text: out, special: c.frames.syslog})
+}
+
+// splitCounted is splitOpen for a message with a count: there is no memory for all of it, or it
+// does not come in time.
+func (c *conn) splitCounted() error {
+	f := &c.frames
+	text := c.in.Block[f.head:c.in.Have]
+	cut := wire.CutLine(text, len(text)-1)
+	buf, err := c.Budget.Extend(c.appending, cut+len(wire.SplitMark))
+	if err != nil {
+		return c.unreceived(err, nil)
+	}
+	defer c.Budget.Release(buf)
+	out := append(append(buf[:0], text[:cut]...), wire.SplitMark...)
+	f.size += len(wire.SplitGoesOn) - f.head - cut
+	f.head, c.first = 0, f.size
+	c.keepRest(text[cut:])
+	return c.messages.append(whole{text: out, first: len(out)})
+}
+
+// keepRest begins the block with the rest of a message of which parts were appended.
+func (c *conn) keepRest(rest []byte) {
 	n := copy(c.in.Block[len(wire.SplitGoesOn):], rest)
 	copy(c.in.Block, wire.SplitGoesOn)
 	c.in.Have = n + len(wire.SplitGoesOn)
-	return c.appendLines(out)
 }

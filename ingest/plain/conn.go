@@ -24,14 +24,24 @@ type conn struct {
 	appending context.Context // of every Append
 
 	in        *stream.Intake
-	whole     int        // bytes of the intake's block that are whole lines
+	ends      ingest.LineEnds
+	frames    frames
+	whole     int        // bytes of the intake's block that are whole messages
+	first     int        // bytes of the first message in the block, if it is the rest of a counted one that was divided
+	continued bool       // the message being read is the next part of a divided one
 	handed    bool       // a block is being appended
 	outcome   chan error // its outcome
-	ends      ingest.LineEnds
-	continued bool // the line being read is the next part of a split one
+	messages  messages   // belongs to what is being appended
 
 	firstSeen bool // the first line was looked at
 	http      bool // and it is an HTTP request
+}
+
+// begin makes ready for the first message.
+func (c *conn) begin() {
+	s := c.p.Syslog
+	c.frames = frames{syslog: s != nil, every: s != nil && s.Any, limit: c.p.MaxLine, wrong: c.wrongFrame}
+	c.messages = messages{c: c, limit: c.p.MaxLine}
 }
 
 // serve reads and appends lines until the connection ends.
@@ -49,6 +59,9 @@ func (c *conn) serve() error {
 		err = nil
 	}
 	lost := c.finish(err)
+	if c.Draining() {
+		c.countUnread()
+	}
 	if lost != nil {
 		c.reportLost(lost)
 	}
@@ -59,6 +72,29 @@ func (c *conn) serve() error {
 		c.ReportSilence(err)
 	}
 	return nil
+}
+
+// countUnread counts what a stop leaves in the socket.
+func (c *conn) countUnread() {
+	if n := c.Unread(); n > 0 {
+		c.p.unread.Add(n)
+		c.Warn("unread", "a stop left bytes unread in the socket of a connection; its sender cannot know", "bytes", n)
+	}
+}
+
+// wrongFrame counts and logs a frame with which something is wrong.
+func (c *conn) wrongFrame(what string, bytes int) {
+	c.p.wrong[what].Inc()
+	switch what {
+	case wrongNumber:
+		c.Warn(what, "a line begins with a number that cannot be an octet count; it is kept as it is")
+	case wrongLength:
+		c.Warn(what, "an octet count is too small: what follows the message begins no other one, and is kept as a line")
+	case tooLong:
+		c.Warn(what, "a message with an octet count is longer than max_line: its end is left out", "bytes", bytes)
+	case cutShort:
+		c.Warn(what, "a connection ended within a message with an octet count; what came of it is kept", "missing", bytes)
+	}
 }
 
 // appendError is an error of Append, not of the connection.
@@ -105,28 +141,39 @@ func (c *conn) read() (int, error) {
 	return n, err
 }
 
-// findEnds looks for line ends in the last n bytes that were read, and makes newlines of
-// NULs that are line ends.
+// findEnds looks for the ends of messages in the last n bytes that were read.
 func (c *conn) findEnds(n int) {
 	if c.in.Block == nil || n <= 0 {
 		return
 	}
+	seen := c.in.Have - n
 	if !c.ends.Known() {
 		c.ends.Detect(c.in.Block[:c.in.Have], n)
 		if c.ends.NULs() {
-			n = c.in.Have // none was looked for before
+			c.frames.nuls, seen = true, 0 // none was looked for before
 		}
 	}
-	before := c.in.Have - n
-	unseen := c.in.Block[before:c.in.Have]
-	if c.ends.NULs() {
-		unseen = c.ends.Normalize(unseen, before > 0 && c.in.Block[before-1] != '\n')
-		c.in.Have = before + len(unseen)
+	before := c.whole
+	for {
+		c.skip()
+		c.whole = c.frames.advance(c.in.Block[:c.in.Have], c.whole, seen)
+		if c.frames.skip == 0 || c.whole == c.in.Have {
+			break
+		}
+		seen = c.whole
 	}
-	if i := bytes.LastIndexByte(unseen, '\n'); i >= 0 {
-		c.whole = before + i + 1
+	if c.whole > before {
 		c.continued = false
 		c.in.Progress()
+	}
+}
+
+// skip removes bytes that are of no message.
+func (c *conn) skip() {
+	if n := min(c.frames.skip, c.in.Have-c.whole); n > 0 {
+		c.p.skipped.Add(n)
+		c.in.Have = c.whole + copy(c.in.Block[c.whole:], c.in.Block[c.whole+n:c.in.Have])
+		c.frames.skip -= n
 	}
 }
 
@@ -174,11 +221,25 @@ func (c *conn) finish(err error) (lost *appendError) {
 	if err == nil {
 		err = c.makeSpace()
 	}
-	if err == nil && len(c.in.Bytes()) > 0 {
-		err = c.appendLines(append(c.in.Bytes(), '\n'))
+	if rest := c.in.Bytes(); err == nil && len(rest) > 0 {
+		err = c.appendRest(rest)
 	}
 	errors.As(err, &lost)
 	return lost
+}
+
+// appendRest appends a message whose end did not come.
+func (c *conn) appendRest(rest []byte) error {
+	f := &c.frames
+	switch {
+	case f.size > 0:
+		f.wrong(cutShort, f.size+f.beyond-len(rest))
+		rest = rest[f.head:]
+		return c.messages.append(whole{text: rest, first: len(rest)})
+	case f.syslog || f.nuls:
+		return c.messages.append(whole{text: append(rest, '\n'), nuls: c.ends.NULs()})
+	}
+	return c.appendLines(append(rest, '\n'))
 }
 
 // reportLost counts and logs lines that may not be written: they cannot be sent again.
@@ -194,6 +255,7 @@ func (c *conn) reportLost(lost *appendError) {
 // there; with long it is too long to wait for that. Blank lines do not count.
 func (c *conn) inspectFirst(long bool) error {
 	head := c.in.Bytes()
+	c.firstSeen = c.firstSeen || c.frames.special || c.frames.size > 0 // that is no HTTP
 	if c.firstSeen || !long && bytes.IndexByte(bytes.TrimLeft(head, "\r\n"), '\n') < 0 {
 		return nil
 	}

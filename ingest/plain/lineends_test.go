@@ -23,6 +23,19 @@ func endedByNewlines(text string) string {
 // inPieces is text as a connection makes it that brings it in pieces of these sizes.
 func inPieces(text, sizes []byte) string {
 	c := &conn{in: &stream.Intake{Block: make([]byte, len(text)+1)}}
+	var out []byte
+	add := func(text []byte, whole bool) {
+		c.messages.nuls = c.ends.NULs()
+		for len(text) > 0 {
+			msg, n := c.messages.next(text, 0, true)
+			if text = text[n:]; msg != nil {
+				out = append(out, msg...)
+				if whole || len(text) > 0 {
+					out = append(out, '\n')
+				}
+			}
+		}
+	}
 	for i := 0; len(text) > 0; i++ {
 		n := len(text)
 		if i < len(sizes) {
@@ -31,8 +44,14 @@ func inPieces(text, sizes []byte) string {
 		c.in.Have += copy(c.in.Block[c.in.Have:], text[:n])
 		c.findEnds(n)
 		text = text[n:]
+		add(c.in.Block[:c.whole], true)
+		c.in.Have = copy(c.in.Block, c.in.Block[c.whole:c.in.Have])
+		c.whole = 0
 	}
-	return string(c.in.Bytes())
+	if rest := c.in.Bytes(); len(rest) > 0 {
+		add(append(rest, '\n'), false)
+	}
+	return string(out)
 }
 
 func FuzzEnds(f *testing.F) {

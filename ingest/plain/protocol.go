@@ -16,9 +16,13 @@ package plain
 import (
 	"cmp"
 	"context"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fanin/ingest"
 	"fanin/ingest/stream"
+	"fanin/ingest/syslog"
 	"fanin/internal/counters"
 	"fanin/internal/lines"
 	"fanin/internal/wire"
@@ -34,7 +38,15 @@ type Protocol struct {
 	MaxLine   int    // longer lines are split; default wire.MaxLine, from 256 bytes to 2 MiB
 	BlockSize int    // the largest read; default 256 KiB
 
-	lines *counters.Input
+	Syslog  *syslog.Settings                 // how messages of syslog are understood; nil: each is a line as it is
+	Metrics *ingest.Metrics                  // counts what is wrong with frames; nil: its own
+	Notice  func(format string, args ...any) // reports in the log of lines what was lost; nil: nothing does
+
+	lines   *counters.Input
+	wrong   map[string]prometheus.Counter // frames, by what is wrong
+	skipped *ingest.Losses                // bytes of messages that were too long
+	unread  *ingest.Losses                // bytes that a stop left in sockets
+	marks   sync.Pool                     // of []wire.Mark, to be used again
 }
 
 // Format returns the row of p in a listener's table. It matches every connection, so it
@@ -46,14 +58,58 @@ func (p *Protocol) Format() stream.Format {
 	block := min(max(cmp.Or(p.BlockSize, 256<<10), stream.FirstBlock), wire.MaxText/2)
 	p.BlockSize = int(ingest.BlockSize(block))
 	p.lines = p.Inputs.New("tcp", counters.None)
-	return stream.Format{Name: "plain", Serve: p.serve, Reasons: []string{
+	p.prepare()
+	return stream.Format{Name: "plain", Serve: p.serve, Stopped: p.stopped, Reasons: []string{
 		"http", "displaced", "idle", "refused", "draining", "unknown",
 	}}
+}
+
+// prepare makes what counts losses.
+func (p *Protocol) prepare() {
+	p.Metrics = cmp.Or(p.Metrics, new(ingest.Metrics))
+	p.wrong = p.Metrics.Counters("fanin_syslog_wrong_frames_total", "Messages with a wrong octet count, or that are too "+
+		"long, by what is wrong.", "reason", wrongNumber, wrongLength, tooLong, cutShort)
+	if p.Notice == nil {
+		p.Notice = func(string, ...any) {}
+	}
+	p.skipped = &ingest.Losses{Counter: p.Metrics.Counter("fanin_syslog_skipped_bytes_total", "Bytes of messages with an "+
+		"octet count that were left out: the message was longer than max_line.", "", ""), Report: func(n int64) {
+		p.Notice("LOST n=%d unit=bytes reason=too-long input=%s: messages with an octet count were longer than max_line",
+			n, p.lines.Name())
+	}}
+	p.unread = &ingest.Losses{Counter: p.Metrics.Counter("fanin_unread_bytes_total", "Bytes that a stop left unread in "+
+		"sockets: their senders cannot know.", "", ""), Report: func(n int64) {
+		p.Notice("LOST n=%d unit=bytes reason=unread input=%s: they were in sockets when the collector stopped",
+			n, p.lines.Name())
+	}}
+}
+
+// stopped reports what was lost and not reported yet.
+func (p *Protocol) stopped() {
+	p.skipped.Flush()
+	p.unread.Flush()
 }
 
 // serve reads lines until the peer ends, or the listener drains.
 func (p *Protocol) serve(ctx context.Context, sc *stream.Conn) error {
 	c := &conn{Conn: sc, p: p, appending: ctx, outcome: make(chan error, 1)}
 	c.in = stream.NewIntake(sc, p.BlockSize)
+	c.begin()
 	return c.serve()
+}
+
+// takeMarks returns an empty list of marks.
+func (p *Protocol) takeMarks() []wire.Mark {
+	if marks, ok := p.marks.Get().(*[]wire.Mark); ok {
+		return *marks
+	}
+	return nil
+}
+
+// keepMarks keeps a list of marks, which has nothing but zeros, for another batch.
+func (p *Protocol) keepMarks(marks []wire.Mark) {
+	if cap(marks) > 0 {
+		marks = marks[:0]
+		p.marks.Put(&marks)
+	}
 }

@@ -174,6 +174,9 @@ func (c *Conn) Warn(reason, text string, args ...any) {
 	c.l.limited.Warn(reason, text, append(args, "peer", c.Remote())...)
 }
 
+// Unread returns how many bytes the kernel holds for the connection, encrypted ones with TLS.
+func (c *Conn) Unread() int { return unread(rawConn(c.raw)) }
+
 // HangUp closes the connection so that what was written still arrives.
 func (c *Conn) HangUp() { HangUp(c.nc) }
 

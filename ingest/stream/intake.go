@@ -104,6 +104,9 @@ func (in *Intake) Read(ctx context.Context, wait bool) (int, error) {
 	return n, err
 }
 
+// Unread returns how many bytes the kernel holds that can be read as they are.
+func (in *Intake) Unread() int { return unread(in.raw) }
+
 // Progress tells that a message has ended: the time for which the next one may hold its
 // block begins anew.
 func (in *Intake) Progress() { in.heldSince = time.Time{} }

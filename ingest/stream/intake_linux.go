@@ -12,11 +12,11 @@ import (
 
 // rawConn returns conn's descriptor if bytes can be read from it as they are.
 func rawConn(conn net.Conn) syscall.RawConn {
-	tcp, ok := conn.(*net.TCPConn)
+	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := sc.SyscallConn()
 	if err != nil {
 		return nil
 	}
@@ -86,11 +86,11 @@ func readRetry(fd int, p []byte) (int, error) {
 	}
 }
 
-// Unread returns how many bytes the kernel holds for the connection.
-func (in *Intake) Unread() (n int) {
-	if in.raw == nil {
+// unread returns how many bytes the kernel holds for a connection.
+func unread(raw syscall.RawConn) (n int) {
+	if raw == nil {
 		return 0
 	}
-	in.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
 	return n
 }

@@ -44,6 +44,7 @@ type Format struct {
 	Refuse func(nc net.Conn, why string)
 
 	Reasons []string // for which Serve rejects connections, see Conn.Reject
+	Stopped func()   // called when Shutdown has ended the connections, or gives up; nil: nothing is
 }
 
 // Limits bound what peers may do. Zero fields have the defaults named.
@@ -182,6 +183,11 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 
 	defer l.giveUp()
 	err := ingest.Await(ctx, &l.serving)
+	for _, f := range l.Formats {
+		if f.Stopped != nil {
+			f.Stopped()
+		}
+	}
 	if err == nil {
 		return nil
 	}

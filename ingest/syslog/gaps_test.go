@@ -9,8 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"fanin/ingest"
-	"fanin/ingest/ingesttest"
 )
 
 // numbers sees numbers, one each millisecond, and returns what is missing when all has settled,
@@ -173,7 +174,7 @@ func TestGaps(t *testing.T) {
 			t.Errorf("at the end %q", notices)
 		}
 		for label, want := range map[string]int{ciscoCounter: 5, sequenceID: 40} {
-			if n := ingesttest.Metric(t, g.Metrics, "fanin_syslog_missing_messages_total", label); n != want {
+			if n := int(testutil.ToFloat64(g.missing[label])); n != want {
 				t.Errorf("%s: %d missing; want %d", label, n, want)
 			}
 		}
@@ -190,11 +191,11 @@ func TestGapsOfPrograms(t *testing.T) {
 	}
 	seen(g, "192.0.2.3", `<13>1 - web1 cart 5 - [meta sequenceId="%d"] text`, 9060)
 	g.flush(time.Now().Add(2*settled), true)
-	if n := ingesttest.Metric(t, g.Metrics, "fanin_syslog_missing_messages_total", sequenceID); n != 10 {
+	if n := int(testutil.ToFloat64(g.missing[sequenceID])); n != 10 {
 		t.Errorf("%d missing; want 10", n)
 	}
-	if n := ingesttest.Metric(t, g.Metrics, "fanin_syslog_uncountable_senders_total", ""); n != 1 {
-		t.Errorf("%d senders with several counters; want 1", n)
+	if n := testutil.ToFloat64(g.uncountable); n != 1 {
+		t.Errorf("%v senders with several counters; want 1", n)
 	}
 }
 
@@ -221,7 +222,7 @@ func TestGapsBounded(t *testing.T) {
 	if notices > 2*(mostNotices+1) || total != 100*2+1 {
 		t.Errorf("%d notices of %d missing", notices, total)
 	}
-	if n := ingesttest.Metric(t, g.Metrics, "fanin_syslog_forgotten_senders_total", ""); n < mostSenders {
-		t.Errorf("%d senders forgotten", n)
+	if n := testutil.ToFloat64(g.forgotten); n < mostSenders {
+		t.Errorf("%v senders forgotten", n)
 	}
 }

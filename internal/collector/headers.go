@@ -35,9 +35,6 @@ func (t *headerTable) check(c *checks) {
 		c.Problem("timezone", "timezone is %q, which is not known; want a name as in \"UTC\" or \"Europe/Berlin\"",
 			t.Timezone)
 	}
-	if t.Time != timeSender {
-		c.Problem("timezone", "timezone has no effect without time = \"sender\"")
-	}
 }
 
 // scanning is how messages are understood; source is that of lines without a program's name. The

@@ -21,7 +21,7 @@ func TestHeaders(t *testing.T) {
 	}
 	for want, table := range map[string]headerTable{
 		"time is \"now\"; want one of": {Time: "now"}, "pri is \"no\"; want one of": {PRI: "no"},
-		"timezone is \"Here\", which is not known": {Time: "sender", Timezone: "Here"}, "has no effect without time": {Timezone: "UTC"},
+		"timezone is \"Here\", which is not known": {Time: "sender", Timezone: "Here"},
 	} {
 		f, err := config.Parse("a.toml", "", new(struct{}))
 		if err != nil {

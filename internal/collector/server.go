@@ -57,9 +57,15 @@ type server struct {
 
 	listeners listeners
 	sockets   sockets
-	opened    chan struct{} // closed when everything is open
-	leave     chan struct{} // closed when a request to the control socket asked for it
-	leaving   sync.Once
+	gaps      gaps
+	moments
+}
+
+// moments of a server's life.
+type moments struct {
+	opened  chan struct{} // closed when everything is open
+	leave   chan struct{} // closed when a request to the control socket asked for it
+	leaving sync.Once
 }
 
 // run is the life of a collector, until ctx ends. again reads the configuration again.
@@ -97,6 +103,7 @@ func (c *server) run(ctx context.Context) (err error) {
 		return err
 	}
 	c.sockets.close(c.log)
+	c.gaps.watch()
 	c.listeners.serve()
 	c.printStart()
 	daemon.Notify("READY=1", "STATUS=receiving lines")
@@ -114,10 +121,10 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
 		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(), sockets: newSockets(activation.Files(true)),
-		opened: make(chan struct{}),
-		leave:  make(chan struct{}),
+		moments: moments{opened: make(chan struct{}), leave: make(chan struct{})},
 	}
 	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}
+	c.gaps.Metrics, c.gaps.Notice = c.counters, c.sink.Notice
 	c.most = c.divideDescriptors(disk.OpenLimit())
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
 	if h := s.Collector.HTTP; h != nil {
@@ -190,6 +197,7 @@ func (c *server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.settings.Collector.DrainTimeout))
 	defer cancel()
 	c.listeners.shutdown(ctx, c.log)
+	c.gaps.end()
 	c.tail.Close()
 	c.listeners.stopOut()
 	if c.work != nil {

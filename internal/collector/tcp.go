@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -8,29 +9,31 @@ import (
 	"fanin/ingest/agent"
 	"fanin/ingest/plain"
 	"fanin/ingest/stream"
+	"fanin/ingest/syslog"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
 	"fanin/internal/daemon"
 )
 
-// tcpTable is [[collector.tcp]]: agents and plain lines on one port.
+// tcpTable is [[collector.tcp]]: agents, syslog and plain lines on one port.
 type tcpTable struct {
 	Listen      string            `toml:"listen"`
 	TLS         *tables.ServerTLS `toml:"tls"`
 	Insecure    bool              `toml:"insecure"`
 	Source      string            `toml:"source"`
-	TrustHost   bool              `toml:"trust_host"`
 	MaxRate     *config.Size      `toml:"max_rate"`
 	MaxLine     *config.Size      `toml:"max_line"`
 	ClientNames []string          `toml:"client_names"`
 	streamTable
 	access
+	messageTable
 }
 
 func (t *tcpTable) check(c *checks) {
 	c.listen(t.Listen, t.Insecure, t.TLS != nil)
 	t.TLS.CheckDevices(c.Table, t.ClientNames)
 	t.access.check(c)
+	t.messageTable.check(c)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 }
@@ -86,7 +89,13 @@ func (t *tcpTable) agents(s *server) *agent.Protocol {
 	}
 }
 
-// lines returns the protocol of plain lines.
+// scanner is how messages of syslog are understood.
+func (t *tcpTable) scanner(s *settings) *syslog.Settings {
+	return t.scanning(s, cmp.Or(t.Source, "tcp"))
+}
+
+// lines returns the protocol of syslog and of plain lines.
 func (t *tcpTable) lines(s *server) *plain.Protocol {
-	return &plain.Protocol{Out: s.sink, Inputs: s.inputs, Source: t.Source, MaxLine: int(config.OrZero(t.MaxLine))}
+	return &plain.Protocol{Out: s.sink, Inputs: s.inputs, Source: t.Source, MaxLine: int(config.OrZero(t.MaxLine)),
+		Syslog: s.counted(t.scanner(s.settings)), Metrics: s.counters, Notice: s.sink.Notice}
 }

@@ -1,12 +1,14 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
 	"fanin/ingest/agent"
 	"fanin/ingest/datagram"
 	"fanin/ingest/plain"
+	"fanin/ingest/syslog"
 	"fanin/internal/config"
 )
 
@@ -20,6 +22,7 @@ type udpTable struct {
 	MaxRate    *config.Size `toml:"max_rate"`
 	MaxLine    *config.Size `toml:"max_line"`
 	access
+	messageTable
 }
 
 func (t *udpTable) check(c *checks) {
@@ -27,6 +30,10 @@ func (t *udpTable) check(c *checks) {
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 	t.access.check(c)
+	t.messageTable.check(c)
+	if t.TrustHost && t.Format == formatPlain {
+		c.Problem("trust_host", "trust_host has no effect with format = \"plain\"")
+	}
 }
 
 func (t *udpTable) needs() needs {
@@ -54,7 +61,17 @@ func (t *udpTable) listener(s *server) *datagram.Listener {
 	}
 }
 
-// lines returns the handler of plain lines.
+// scanner is how messages of syslog are understood.
+func (t *udpTable) scanner(s *settings) *syslog.Settings {
+	x := t.scanning(s, cmp.Or(t.Source, "udp"))
+	if x != nil {
+		x.NameBytes = 1 << 20 // of all senders
+	}
+	return x
+}
+
+// lines returns the handler of syslog and of plain lines.
 func (t *udpTable) lines(s *server) *plain.Datagrams {
-	return &plain.Datagrams{Inputs: s.inputs, Source: t.Source, MaxLine: int(config.OrZero(t.MaxLine))}
+	return &plain.Datagrams{Inputs: s.inputs, Source: t.Source, MaxLine: int(config.OrZero(t.MaxLine)),
+		Syslog: s.counted(t.scanner(s.settings))}
 }

@@ -91,6 +91,9 @@ func hasEveryKey(t *testing.T, path string, tree map[string]any, settings reflec
 		if _, ok := inner.Addr().Interface().(config.Short); ok {
 			return // its text describes the keys: the example has one form of several
 		}
+		if inner.Kind() == reflect.Map {
+			return // its keys are the reader's choice
+		}
 		switch value := value.(type) {
 		case map[string]any:
 			if inner.Kind() == reflect.Map {

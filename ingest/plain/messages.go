@@ -1,0 +1,183 @@
+package plain
+
+import (
+	"bytes"
+	"time"
+
+	"fanin/ingest"
+	"fanin/ingest/syslog"
+	"fanin/internal/lines"
+	"fanin/internal/wire"
+)
+
+// messages appends the messages of a connection that are more than lines as they are. It goes
+// over the bytes that frames has seen, and finds the same messages.
+type messages struct {
+	c     *conn
+	scan  *syslog.Scanner // nil: each message is a line as it is
+	limit int             // as that of frames
+
+	nuls    bool        // NULs end lines
+	raw     bool        // the message is no syslog
+	trailer bool        // a newline that comes next belongs to the end of the message before
+	last    wire.Labels // of the message before
+	goesOn  bool        // which was the beginning of a line that was divided
+
+	origin     syslog.Origin
+	batch      wire.Batch
+	count      int // lines of the batch
+	taken      int // bytes of the connection that became the batch
+	labelBytes int // that its marks take
+}
+
+// maxLabelBytes is how much the marks of a batch may take beside its text.
+const maxLabelBytes = 512 << 10
+
+// append appends whole messages.
+func (m *messages) append(b whole) error {
+	c, text, first := m.c, b.text, b.first
+	m.nuls = m.nuls || b.nuls
+	m.origin = syslog.Origin{Host: c.Host, Now: time.Now()}
+	m.batch = wire.Batch{Time: m.origin.Now.UnixMicro(), Input: c.p.lines.Name(), Host: c.Host, Source: c.p.Source,
+		Marks: c.p.takeMarks()}
+	defer m.release()
+	if m.scan == nil && c.p.Syslog != nil {
+		m.scan = c.p.Syslog.New()
+	}
+	nuls := bytes.IndexByte(text, 0) >= 0
+	for len(text) > 0 {
+		msg, n := m.next(text, first, nuls)
+		first = 0
+		if msg != nil {
+			if err := m.add(msg, len(text)); err != nil {
+				return err
+			}
+			m.taken += n
+		}
+		text = text[n:]
+	}
+	return m.flush()
+}
+
+// next returns the message that text begins with, and how many bytes it takes: nil if they are
+// only the end of the message before.
+func (m *messages) next(text []byte, first int, nuls bool) (msg []byte, n int) {
+	if first > 0 {
+		m.trailer, m.raw = true, false
+		return text[:first], first
+	}
+	m.raw = m.scan == nil
+	if !m.raw {
+		if head, size, _ := syslog.Count(text); head > 0 {
+			m.trailer = true
+			n = head + min(size, m.limit)
+			return text[head:n], n
+		}
+		_, size := ingest.Priority(text)
+		m.nuls = m.nuls || size > 0
+		m.raw = size == 0 && !m.c.p.Syslog.Any
+	}
+	end := lineEnd(text, m.nuls && nuls)
+	nul, trailer := text[end] == 0, m.trailer
+	m.trailer = nul && (trailer || end > 0)
+	if end == 0 && (nul || trailer) {
+		return nil, 1
+	}
+	return text[:end], end + 1
+}
+
+// add adds the line of a message to the batch. left is about how much is to be added, this
+// message included.
+func (m *messages) add(msg []byte, left int) error {
+	c, b := m.c, &m.batch
+	need := lines.SplitSize(syslog.Room(len(msg)), c.p.MaxLine) + 1
+	if err := m.makeRoom(need, left); err != nil {
+		return err
+	}
+	out, labels := m.line(msg)
+	line := out[len(b.Text):]
+	m.label(labels)
+	if m.scan != nil && !b.Joined {
+		b.Joined = wire.IsRecord(line)
+	}
+	m.count++
+	if len(line) >= c.p.MaxLine {
+		before := len(b.Text)
+		out, _ = lines.SplitRecord(b.Text, bytes.Clone(line), c.p.MaxLine)
+		m.count += lines.Count(out[before:])
+		c.p.lines.Split(1)
+	}
+	b.Text = append(out, '\n')
+	m.goesOn = bytes.HasSuffix(msg, []byte(wire.SplitMark))
+	return nil
+}
+
+// line appends the line of a message to the text of the batch.
+func (m *messages) line(msg []byte) (out []byte, labels wire.Labels) {
+	switch {
+	case m.scan == nil:
+		return append(m.batch.Text, msg...), wire.Labels{Host: m.batch.Host, Source: m.batch.Source}
+	case m.goesOn && bytes.HasPrefix(msg, []byte(wire.SplitGoesOn)):
+		return wire.AppendRecord(m.batch.Text, msg), m.last
+	case m.raw:
+		return wire.AppendRecord(m.batch.Text, msg), wire.Labels{Host: m.batch.Host, Source: m.batch.Source}
+	}
+	return m.scan.Scan(m.batch.Text, msg, &m.origin)
+}
+
+// label sets the labels of the next line: makeRoom has made room for a mark.
+func (m *messages) label(labels wire.Labels) {
+	before := len(m.batch.Marks)
+	m.batch.Label(labels)
+	m.last = labels
+	if len(m.batch.Marks) > before {
+		m.labelBytes += wire.MarkBytes + len(labels.Host) + len(labels.Source) + len(labels.Attributes)
+	}
+}
+
+// makeRoom makes the batch able to hold need more bytes of text, and a mark.
+func (m *messages) makeRoom(need, left int) error {
+	b := &m.batch
+	if cap(b.Text)-len(b.Text) >= need && len(b.Marks) < wire.MaxMarks && m.labelBytes < maxLabelBytes {
+		return nil
+	}
+	if err := m.flush(); err != nil || cap(b.Text) >= need {
+		return err
+	}
+	if b.Text != nil {
+		m.c.Budget.Release(b.Text)
+		b.Text = nil
+	}
+	block, err := m.c.Budget.Extend(m.c.appending, max(need, min(left, m.c.p.BlockSize)))
+	if err != nil {
+		return m.c.unreceived(err, nil)
+	}
+	b.Text = block[:0]
+	return nil
+}
+
+// flush appends the batch, and empties it.
+func (m *messages) flush() (err error) {
+	b, n := &m.batch, m.count
+	if n == 0 {
+		return nil
+	}
+	m.c.p.lines.Received(n, m.taken)
+	if aerr := m.c.p.Out.Append(m.c.appending, *b); aerr != nil {
+		err = &appendError{aerr, n}
+	}
+	clear(b.Marks)
+	b.Text, b.Marks, b.Joined = b.Text[:0], b.Marks[:0], false
+	m.count, m.taken, m.labelBytes = 0, 0, 0
+	return err
+}
+
+// release releases the memory of the batch, which nothing needs any more.
+func (m *messages) release() {
+	clear(m.batch.Marks)
+	m.c.p.keepMarks(m.batch.Marks)
+	if m.batch.Text != nil {
+		m.c.Budget.Release(m.batch.Text)
+	}
+	m.batch, m.count, m.taken, m.labelBytes = wire.Batch{}, 0, 0, 0
+}
