@@ -77,7 +77,7 @@ func (m *message) cutCiscoTime(b []byte) ([]byte, bool) {
 		m.time = stamp{}
 		return b, false
 	}
-	m.time.unsure = unsure
+	m.time.unsure, m.time.text = unsure, b[:len(b)-len(rest)+n]
 	return skipBlanks(rest[n+1:]), true
 }
 

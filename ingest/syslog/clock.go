@@ -107,12 +107,11 @@ func newClock(zone *time.Location, m *ingest.Metrics) clock {
 	return c
 }
 
-// show is the time that a line shows; zero: when it was read.
-func (c *clock) show(s *stamp, now time.Time) time.Time {
+// show is the time that a line shows; zero: when it was read, and why.
+func (c *clock) show(s *stamp, now time.Time) (t time.Time, why unused) {
 	if !s.known {
-		return time.Time{}
+		return time.Time{}, taken
 	}
-	why := taken
 	switch {
 	case s.unsure:
 		why = unsure
@@ -123,13 +122,13 @@ func (c *clock) show(s *stamp, now time.Time) time.Time {
 			c.last = civil{}
 		}
 	}
-	t := c.was.Add(time.Duration(s.micros) * time.Microsecond)
+	t = c.was.Add(time.Duration(s.micros) * time.Microsecond)
 	if why == taken && t.Sub(now).Abs() > farthest {
 		why = far
 	}
 	if why != taken {
 		c.counts[why].Inc()
-		return time.Time{}
+		return time.Time{}, why
 	}
-	return t
+	return t, taken
 }

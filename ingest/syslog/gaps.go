@@ -53,12 +53,12 @@ func (g *Gaps) setUp() {
 		g.Metrics = cmp.Or(g.Metrics, new(ingest.Metrics))
 		g.seed = maphash.MakeSeed()
 		g.fresh, g.old = make(map[uint64]*sender), make(map[uint64]*sender)
-		g.missing = g.Metrics.Counters("fanin_syslog_missing_messages_total", "Messages of syslog that did not arrive, as "+
-			"the numbers in those of their sender show.", "counter", ciscoCounter, sequenceID)
+		g.missing = g.Metrics.Counters("fanin_syslog_missing_messages_total", "Messages of syslog that did "+
+			"not arrive, as the numbers in those of their sender show.", "counter", ciscoCounter, sequenceID)
 		g.restarts = g.Metrics.Counter("fanin_syslog_counter_restarts_total", "Senders of syslog that numbered their "+
 			"messages anew: they were started again.", "", "")
-		g.uncountable = g.Metrics.Counter("fanin_syslog_uncountable_senders_total", "Senders of syslog whose messages are "+
-			"numbered by several counters, so that gaps cannot be seen.", "", "")
+		g.uncountable = g.Metrics.Counter("fanin_syslog_uncountable_senders_total", "Senders of syslog whose "+
+			"messages are numbered by several counters, so that gaps cannot be seen.", "", "")
 		g.forgotten = g.Metrics.Counter("fanin_syslog_forgotten_senders_total", "Senders of syslog whose numbers were "+
 			"forgotten because there were too many others: a gap before their next message is not seen.", "", "")
 		if g.Notice == nil {
@@ -94,7 +94,8 @@ func (g *Gaps) seeLocked(key uint64, m *message, from *Origin) bool {
 	s := g.fresh[key]
 	if s == nil {
 		if s = g.old[key]; s == nil {
-			s = &sender{count: newCount(m.number), kind: sequenceID, peer: from.Host, host: wire.CleanHost(string(m.host))}
+			s = &sender{count: newCount(m.number), kind: sequenceID, peer: from.Host,
+				host: wire.CleanHost(string(m.host))}
 			if m.form == cisco {
 				s.kind = ciscoCounter
 			}
@@ -163,8 +164,8 @@ func (g *Gaps) flushLocked(now time.Time, senders map[uint64]*sender, all bool) 
 			continue
 		}
 		if notices++; notices <= mostNotices {
-			g.Notice("LOST n=%d unit=messages reason=syslog-gap peer=%s host=%s: they did not arrive, as the numbers in "+
-				"the messages of this sender show", s.unreported, s.peer, cmp.Or(s.host, "-"))
+			g.Notice("LOST n=%d unit=messages reason=syslog-gap peer=%s host=%s: they did not arrive, as the "+
+				"numbers in the messages of this sender show", s.unreported, s.peer, cmp.Or(s.host, "-"))
 		} else {
 			others, ofOthers = others+1, ofOthers+s.unreported
 		}

@@ -14,7 +14,7 @@ func (m *message) parse3164(b []byte, local bool) bool {
 		return false
 	}
 	n += m.time.parseZone(b[n:])
-	b = b[n:]
+	m.time.text, b = b[:n], b[n:]
 	m.form = rfc3164
 	switch {
 	case len(b) == 0:

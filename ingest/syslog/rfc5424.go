@@ -21,7 +21,7 @@ func (m *message) parse5424(b []byte) bool {
 		if n == 0 || n == len(b) || b[n] != ' ' {
 			return false
 		}
-		b = b[n+1:]
+		time.text, b = b[:n], b[n+1:]
 	} else {
 		b = b[2:]
 	}

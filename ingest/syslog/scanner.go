@@ -17,6 +17,8 @@ type Scanner struct {
 	m     message
 	line  line
 
+	unused unused // why the line does not show the time of the header
+
 	scratch                    []byte
 	sources, hosts, attributes names
 }
@@ -42,6 +44,7 @@ func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.L
 	msg = trimEnd(msg)
 	m := &x.m
 	m.parse(msg, x.s.Any, x.s.Local)
+	x.unused = taken
 	if m.form == plain {
 		return wire.AppendRecord(dst, msg), wire.Labels{Host: from.Host, Source: x.s.Source}
 	}
@@ -61,7 +64,7 @@ func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.L
 	x.placeData()
 	x.line.add(m.text)
 	if x.s.SenderTime {
-		labels.Time = x.clock.show(&m.time, from.Now)
+		labels.Time, x.unused = x.clock.show(&m.time, from.Now)
 	}
 	if len(x.line.attributes) > 0 {
 		all, _ := x.attributes.get(x.line.attributes)

@@ -6,7 +6,8 @@ type stamp struct {
 	civil
 	micros int    // what is behind them is dropped
 	name   []byte // zoneNamed: of the zone
-	known  bool   // there is a time
+	text   []byte // the whole time
+	known  bool   // there is one
 	unsure bool   // the sender says that its clock is not synchronised
 }
 
