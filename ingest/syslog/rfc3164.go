@@ -83,26 +83,31 @@ func (m *message) cutForwarded(b []byte) (rest []byte, ok bool) {
 // isHost reports whether a word can be the name or the address of a host. A word of digits alone
 // cannot.
 func isHost(w []byte) bool {
-	letters, colons, hexadecimal := false, 0, true
+	letters, colons := false, 0
 	for _, c := range w {
 		switch {
 		case isLetter(c):
 			letters = true
-			hexadecimal = hexadecimal && c|0x20 <= 'f'
 		case c == ':':
 			colons++
-		case c >= '0' && c <= '9':
-		case c == '.':
-		case c == '-' || c == '_' || c == '/' || c == '@':
-			hexadecimal = false
-		default:
+		case !isNameByte(c) && c != '@':
 			return false
 		}
 	}
-	if colons > 0 { // an address of IPv6, or a tag
-		return colons > 1 && hexadecimal && w[len(w)-1] != ':'
+	if colons > 0 {
+		return colons > 1 && isIPv6(w)
 	}
 	return letters || isIPv4(w)
+}
+
+// isIPv6 reports whether a word with colons is an address, and no tag.
+func isIPv6(w []byte) bool {
+	for _, c := range w {
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') && c != ':' && c != '.' {
+			return false
+		}
+	}
+	return w[len(w)-1] != ':'
 }
 
 func isIPv4(w []byte) bool {
@@ -116,23 +121,13 @@ const longestTag = 255
 // what is behind it. Without a time before it, a word and a colon are a tag only if they look
 // very much like one.
 func (m *message) parseTag(b []byte, timed bool) {
-	end, careful := 0, true
-	for end < len(b) && end <= longestTag && isTagByte(b[end]) {
-		careful = careful && isNameByte(b[end])
-		end++
-	}
-	if end == 0 || end > longestTag || end == len(b) || !isTag(b[:end]) || !timed && !careful {
+	n := tagSize(b, timed)
+	if n == 0 {
 		return
 	}
-	tag, rest := b[:end], b[end:]
-	var pid []byte
-	if rest[0] == '[' {
-		n := bytes.IndexByte(rest[:min(len(rest), longestTag)], ']')
-		if n < 2 || !isPID(rest[1:n]) {
-			return
-		}
-		pid, rest = rest[1:n], rest[n+1:]
-	}
+	tag, rest := b[:n], b[n:]
+	pid, size := bracketed(rest)
+	rest = rest[size:]
 	if len(rest) == 0 || rest[0] != ':' {
 		return
 	}
@@ -144,21 +139,40 @@ func (m *message) parseTag(b []byte, timed bool) {
 	m.text = cutBOM(cutSpace(rest))
 }
 
+// tagSize is how many bytes the name of a program has that b begins with; 0: with none, or with a
+// text only.
+func tagSize(b []byte, timed bool) (n int) {
+	letter, careful := false, true
+	for n < len(b) && n <= longestTag && isTagByte(b[n]) {
+		letter = letter || isLetter(b[n]) || b[n] >= 0x80
+		careful = careful && isNameByte(b[n])
+		n++
+	}
+	if n > longestTag || !letter || !timed && !careful {
+		return 0
+	}
+	return n
+}
+
+// bracketed is the pid in brackets with which b begins, and the bytes that it has with them; nil:
+// it begins with none.
+func bracketed(b []byte) (pid []byte, size int) {
+	if len(b) == 0 || b[0] != '[' {
+		return nil, 0
+	}
+	n := bytes.IndexByte(b[:min(len(b), longestTag)], ']')
+	if n < 2 || !isPID(b[1:n]) {
+		return nil, 0
+	}
+	return b[1:n], n + 1
+}
+
 // endsTag reports whether a colon, with rest behind it, ends a tag without a pid.
 func endsTag(tag, rest []byte, timed bool) bool {
 	if len(rest) == 0 || rest[0] == ' ' {
 		return timed || !isLevel(tag)
 	}
 	return timed && rest[0] != '/' && rest[0] != '\\' && rest[0] != ':' // as in http://, C:\, std::string
-}
-
-// isTag reports whether a word may be the name of a program.
-func isTag(w []byte) bool {
-	letter := false
-	for _, c := range w {
-		letter = letter || isLetter(c) || c >= 0x80
-	}
-	return letter
 }
 
 // isTagByte reports whether a tag may have c. Quotes, braces, = and % at the beginning of words

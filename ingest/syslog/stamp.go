@@ -165,14 +165,14 @@ func (s *stamp) parseZone(b []byte) int {
 	for n < len(b) && n <= 6 && b[n] >= 'A' && b[n] <= 'Z' {
 		n++
 	}
-	name := b[1:n]
+	name, rest := b[1:n], b[n:]
 	switch {
-	case n < len(b) && b[n] != ' ' && b[n] != ':':
+	case len(name) == 0 || len(rest) > 0 && rest[0] != ' ' && rest[0] != ':':
 		return 0
 	case string(name) == "UTC" || string(name) == "GMT":
 		s.zone = zoneOffset
 		return n
-	case len(name) > 0 && len(b) > n+2 && b[n] == ':' && isMnemonic(skipBlanks(b[n+1:])):
+	case len(rest) > 0 && rest[0] == ':' && isMnemonic(skipBlanks(rest[1:])):
 		s.zone, s.name = zoneNamed, name
 		return n
 	}
