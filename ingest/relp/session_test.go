@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fanin/ingest/ingesttest"
+	"fanin/ingest/relp/relptest"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
@@ -14,8 +15,8 @@ import (
 // One session: what is answered, in order, and what becomes of each message.
 func TestSession(t *testing.T) {
 	s := start(t, &Protocol{})
-	c := &client{address: s.address, window: 128}
-	must(t, c.open(), c.send(several(0, 1000)...), c.settle())
+	c := &relptest.Client{Address: s.address, Window: 128}
+	must(t, c.Open(), c.Send(several(0, 1000)...), c.Settle())
 	for _, x := range []struct{ command, data, want string }{
 		{"open", "relp_version=0\ncommands=syslog", answerOpen},
 		{"open", "relp_version=1\ncommands=eventlog", answerOffers},
@@ -25,15 +26,15 @@ func TestSession(t *testing.T) {
 		{"syslog", "two\nlines", answerOK},
 		{"close", "", answerClose},
 	} {
-		must(t, c.write(x.command, x.data))
-		if n, text, err := c.read(); err != nil || n != c.number || text != x.want {
-			t.Errorf("%s is answered with %d %q, %v; want %d %q", x.command, n, text, err, c.number, x.want)
+		must(t, c.Write(x.command, x.data))
+		if n, text, err := c.Read(); err != nil || n != c.Number || text != x.want {
+			t.Errorf("%s is answered with %d %q, %v; want %d %q", x.command, n, text, err, c.Number, x.want)
 		}
 	}
-	if _, _, err := c.read(); err != errServerClose {
+	if _, _, err := c.Read(); err != relptest.ErrServerClose {
 		t.Error(err)
 	}
-	must(t, c.nc.Close())
+	must(t, c.Conn.Close())
 	s.recorder.WaitText(t, linesOf(append(several(0, 1000), "two\xc0\x8alines")...))
 	if n := s.metric(t, "unknown_commands"); n != 2 {
 		t.Errorf("%d unknown commands", n)
@@ -48,28 +49,28 @@ func TestSession(t *testing.T) {
 func TestRepeats(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		s := start(t, &Protocol{})
-		c := &client{address: s.address, window: 100}
+		c := &relptest.Client{Address: s.address, Window: 100}
 		want := []string{}
 		next := 0
 		for _, held := range []int{0, 1, 2, 7, 8, 50, 99, 100} {
-			must(t, c.open())
+			must(t, c.Open())
 			lines := several(next, next+100+held)
 			want, next = append(want, lines...), next+len(lines)
-			must(t, c.send(lines[:len(lines)-held]...), c.settle(), c.send(lines[len(lines)-held:]...))
+			must(t, c.Send(lines[:len(lines)-held]...), c.Settle(), c.Send(lines[len(lines)-held:]...))
 			s.recorder.WaitText(t, linesOf(want...))
 			for range 2 { // nothing is read of the answers
-				c.cut()
+				c.Cut()
 				if restart {
 					s = s.again(t)
-					c.address = s.address
+					c.Address = s.address
 				}
-				must(t, c.open())
+				must(t, c.Open())
 			}
-			must(t, c.settle())
+			must(t, c.Settle())
 			if n := s.lines.Counts(); n.Duplicate < uint64(held) {
 				t.Errorf("%d messages were sent again, and %d lines are duplicates", held, n.Duplicate)
 			}
-			c.cut()
+			c.Cut()
 		}
 		s.recorder.WaitText(t, linesOf(want...))
 		if n := s.metric(t, "maybe_doubled"); n > 0 {
@@ -96,27 +97,27 @@ func TestRepeatsBehindOpen(t *testing.T) {
 // A client that held messages which the log does not have sends them behind those that it has.
 func TestRepeatsAndMore(t *testing.T) {
 	s := start(t, &Protocol{})
-	c := &client{address: s.address, window: 100}
-	must(t, c.open(), c.send(several(0, 50)...))
+	c := &relptest.Client{Address: s.address, Window: 100}
+	must(t, c.Open(), c.Send(several(0, 50)...))
 	s.recorder.WaitText(t, linesOf(several(0, 50)...))
-	c.cut()
-	c.held = append(c.held, several(50, 80)...)
-	must(t, c.open(), c.settle(), c.send(several(80, 90)...), c.settle())
+	c.Cut()
+	c.Held = append(c.Held, several(50, 80)...)
+	must(t, c.Open(), c.Settle(), c.Send(several(80, 90)...), c.Settle())
 	s.recorder.WaitText(t, linesOf(several(0, 90)...))
 }
 
 // A close in order forgets the session: the same lines are new ones then, for the next process too.
 func TestCloseForgets(t *testing.T) {
 	s := start(t, &Protocol{})
-	c := &client{address: s.address, window: 100}
-	must(t, c.open(), c.send("a", "b"), c.close())
+	c := &relptest.Client{Address: s.address, Window: 100}
+	must(t, c.Open(), c.Send("a", "b"), c.Close())
 	if n := len(remembered(s.batches(t))(0)); n != 0 {
 		t.Errorf("the log remembers %d blocks", n)
 	}
-	must(t, c.open(), c.send("a", "b"), c.close())
+	must(t, c.Open(), c.Send("a", "b"), c.Close())
 	s = s.again(t)
-	c.address = s.address
-	must(t, c.open(), c.send("b"), c.settle())
+	c.Address = s.address
+	must(t, c.Open(), c.Send("b"), c.Settle())
 	s.recorder.WaitText(t, linesOf("a", "b", "a", "b", "b"))
 }
 
@@ -124,22 +125,22 @@ func TestCloseForgets(t *testing.T) {
 func TestSeveralSessions(t *testing.T) {
 	s := start(t, &Protocol{})
 	names := []string{"a", "b", "c", "d"}
-	var all []*client
+	var all []*relptest.Client
 	for _, name := range names {
-		c := &client{address: s.address, window: 10}
-		must(t, c.open(), c.send(name+"1", name+"2"), c.settle(), c.send(name+"3", name+"4"))
+		c := &relptest.Client{Address: s.address, Window: 10}
+		must(t, c.Open(), c.Send(name+"1", name+"2"), c.Settle(), c.Send(name+"3", name+"4"))
 		s.recorder.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, name+"4") })
 		all = append(all, c)
 	}
 	for _, c := range all {
-		c.cut()
+		c.Cut()
 	}
 	slices.Reverse(all)
 	for _, c := range all {
-		must(t, c.open(), c.settle())
+		must(t, c.Open(), c.Settle())
 	}
-	other := &client{address: s.address, window: 10}
-	must(t, other.open(), other.send("a4"), other.settle()) // its session is live
+	other := &relptest.Client{Address: s.address, Window: 10}
+	must(t, other.Open(), other.Send("a4"), other.Settle()) // its session is live
 	if n := s.lines.Counts(); n.Duplicate != 8 || n.Received-n.Duplicate != 17 {
 		t.Errorf("%+v", n)
 	}
@@ -148,12 +149,12 @@ func TestSeveralSessions(t *testing.T) {
 // Equal lines: the shortest run counts, and the rest is counted as maybe doubled.
 func TestEqualLines(t *testing.T) {
 	s := start(t, &Protocol{})
-	c := &client{address: s.address, window: 10}
-	must(t, c.open(), c.send("a", "x", "x", "x", "x"))
+	c := &relptest.Client{Address: s.address, Window: 10}
+	must(t, c.Open(), c.Send("a", "x", "x", "x", "x"))
 	s.recorder.WaitText(t, linesOf("a", "x", "x", "x", "x"))
-	c.cut()
-	c.held = c.held[1:] // the client read one answer
-	must(t, c.open(), c.settle(), c.send("b"), c.settle())
+	c.Cut()
+	c.Held = c.Held[1:] // the client read one answer
+	must(t, c.Open(), c.Settle(), c.Send("b"), c.Settle())
 	s.recorder.WaitText(t, linesOf("a", "x", "x", "x", "x", "x", "x", "x", "b"))
 	waittest.UntilEqual(t, "messages that may be doubled", 3, func() int { return s.metric(t, "maybe_doubled") })
 }
@@ -162,12 +163,12 @@ func TestEqualLines(t *testing.T) {
 // after a moment.
 func TestSmallWindow(t *testing.T) {
 	s := start(t, &Protocol{})
-	c := &client{address: s.address, window: 10}
-	must(t, c.open(), c.send("a", "b", "c", "d"))
+	c := &relptest.Client{Address: s.address, Window: 10}
+	must(t, c.Open(), c.Send("a", "b", "c", "d"))
 	s.recorder.WaitText(t, linesOf("a", "b", "c", "d"))
-	c.cut()
-	again := &client{address: s.address, window: 1}
-	must(t, again.open(), again.send("b", "c"), again.settle())
+	c.Cut()
+	again := &relptest.Client{Address: s.address, Window: 1}
+	must(t, again.Open(), again.Send("b", "c"), again.Settle())
 	s.recorder.WaitText(t, linesOf("a", "b", "c", "d", "b", "c"))
 	if n := s.metric(t, "maybe_doubled"); n != 1 {
 		t.Errorf("%d messages may be doubled", n)
