@@ -49,7 +49,7 @@ const maxPeak = 128
 // two processors, even if each is closed at once: then it keeps its rate, and its
 // lines may be late.
 func (r result) good(quiet time.Duration) bool {
-	if strings.HasPrefix(r.name, "ZeroMQ") {
+	if strings.HasPrefix(r.name, "ZeroMQ") || strings.HasPrefix(r.name, "GELF") {
 		return r.rate >= 0.9 && r.peak <= maxPeak && r.errors == 0 && r.trouble == ""
 	}
 	return r.rate >= 0.95 && r.p99 <= 100*time.Millisecond+4*quiet && r.errors == 0 && r.trouble == ""
@@ -109,7 +109,11 @@ func (a attack) against(program, dir string, d time.Duration) (r result, err err
 	if err != nil {
 		return r, err
 	}
-	c, err := rig.NewCollector(program, dir, dir, "sync = \"none\"\n"+zeromq)
+	gelf, gelfAt, err := gelfTable()
+	if err != nil {
+		return r, err
+	}
+	c, err := rig.NewCollector(program, dir, dir, "sync = \"none\"\n"+zeromq+gelf)
 	if err != nil {
 		return r, err
 	}
@@ -129,7 +133,7 @@ func (a attack) against(program, dir string, d time.Duration) (r result, err err
 	if _, err := v.run(ctx, 200*time.Millisecond); err != nil { // it was there before
 		return r, err
 	}
-	t := &target{lines: c.Addr, http: address(c.Output(), "http"), zeromq: sockets}
+	t := &target{lines: c.Addr, http: address(c.Output(), "http"), zeromq: sockets, gelf: gelfAt}
 	done := make(chan struct{})
 	attacking, stop := context.WithCancel(ctx)
 	go func() { // ends by stop

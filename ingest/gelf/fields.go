@@ -8,11 +8,11 @@ import (
 )
 
 // keepBefore keeps what does not fit a label: as an attribute, or before the message.
-func (x *Scanner) keepBefore(name string, value []byte) {
-	if x.s.JSON && x.addAttribute([]byte(name), value) {
+func (x *Scanner) keepBefore(name, value []byte) {
+	if x.s.JSON && x.addAttribute(name, value) {
 		return
 	}
-	x.text = append(appendField(x.text, []byte(name), value), ' ')
+	x.text = append(appendField(x.text, name, value), ' ')
 }
 
 // keep keeps another field: as an attribute; where it does not fit, at the end of the text.
@@ -80,8 +80,11 @@ func appendQuoted(dst, word []byte) []byte {
 
 // appendText appends a text as a line, or as several.
 func (x *Scanner) appendText(dst, text []byte) []byte {
-	x.record = wire.AppendRecord(x.record[:0], text)
-	dst, divided := lines.SplitRecord(dst, x.record, x.s.MaxLine)
+	if bytes.IndexByte(text, '\n') >= 0 || bytes.IndexByte(text, 0xc0) >= 0 { // else it is its own record
+		x.record = wire.AppendRecord(x.record[:0], text)
+		text = x.record
+	}
+	dst, divided := lines.SplitRecord(dst, text, x.s.MaxLine)
 	if divided {
 		x.lines.Split(1)
 	}

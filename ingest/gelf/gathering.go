@@ -96,6 +96,7 @@ func (g *gathering) append() error {
 	}
 	n := lines.Count(text)
 	g.c.p.lines.Received(n, len(text))
+	g.w.trim() // it may be long before the lines are written
 	err := g.c.p.Out.Append(g.c.appending, g.batch)
 	g.c.Budget.Release(text)
 	g.w.marks, g.batch = g.batch.Marks, wire.Batch{}

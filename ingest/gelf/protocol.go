@@ -46,9 +46,14 @@ type worker struct {
 	marks   []wire.Mark
 }
 
-func (p *Protocol) release(w *worker) {
+// trim releases the memory that one large message needed.
+func (w *worker) trim() {
 	w.scanner.trim()
 	w.line = trim(w.line)
+}
+
+func (p *Protocol) release(w *worker) {
+	w.trim()
 	clear(w.marks)
 	p.workers.Put(w)
 }

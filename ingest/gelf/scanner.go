@@ -22,6 +22,8 @@ type Scanner struct {
 	text    []byte // of the line, as the message has it
 	record  []byte // the same, on one line
 	names   names
+
+	severity []byte // the name of an attribute
 }
 
 // split counts lines that were longer than allowed.
@@ -50,7 +52,7 @@ const maxAttributes = 64
 // New returns a scanner. Its settings must not change any more.
 func (s *Settings) New() *Scanner {
 	s.prepare()
-	return &Scanner{s: s, metrics: metrics{s.Metrics}, lines: noSplit{}}
+	return &Scanner{s: s, metrics: metrics{s.Metrics}, lines: noSplit{}, severity: []byte("severity")}
 }
 
 type noSplit struct{}
@@ -198,22 +200,33 @@ func (x *Scanner) takeTime(m *member, now time.Time) bool {
 // seconds reads a time in seconds since 1970, to the microsecond.
 func seconds(b []byte) (t time.Time, ok bool) {
 	whole, fraction, _ := bytes.Cut(b, []byte{'.'})
-	sec, err := strconv.ParseInt(string(whole), 10, 64)
-	if err == nil && len(whole) <= 12 && sec >= 0 && len(fraction) <= 18 && bytes.Trim(fraction, "0123456789") == nil {
+	if digits(whole) && digits(fraction) && 0 < len(whole) && len(whole) <= 12 {
 		micros := int64(0)
+		for _, c := range whole {
+			micros = 10*micros + int64(c-'0')
+		}
 		for i := range 6 {
 			micros *= 10
 			if i < len(fraction) {
 				micros += int64(fraction[i] - '0')
 			}
 		}
-		return time.UnixMicro(sec*1e6 + micros), true
+		return time.UnixMicro(micros), true
 	}
 	f, err := strconv.ParseFloat(string(b), 64) // with an exponent
 	if err != nil || !(0 <= f && f < 1e12) {
 		return t, false
 	}
 	return time.UnixMicro(int64(math.Round(f * 1e6))), true
+}
+
+func digits(b []byte) bool {
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // sources are the fields that may be the source of a line, the best first.
@@ -242,19 +255,19 @@ func (x *Scanner) label(labels *wire.Labels) {
 			labels.Host = host
 		}
 		if string(g.host.value) != labels.Host {
-			x.keepBefore("host", g.host.value)
+			x.keepBefore(g.host.name, g.host.value)
 		}
 	}
 	if g.source != nil {
 		value := bytes.TrimPrefix(g.source.value, []byte{'/'}) // as Docker names containers
 		labels.Source = x.names.source(value)
 		if string(value) != labels.Source {
-			x.keepBefore(string(bytes.TrimPrefix(g.source.name, []byte{'_'})), g.source.value)
+			x.keepBefore(bytes.TrimPrefix(g.source.name, []byte{'_'}), g.source.value)
 		}
 	}
 	x.text = appendMessage(x.text, g.short, g.full)
 	if g.severity != "" {
-		x.keep([]byte("severity"), []byte(g.severity))
+		x.keep(x.severity, []byte(g.severity))
 	}
 	for _, m := range g.fields {
 		if m != g.source {
