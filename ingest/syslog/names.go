@@ -3,27 +3,26 @@ package syslog
 import "hash/maphash"
 
 // names keeps names that lines had lately, so that those of the next lines cost no memory. It is
-// a table in which a name can be at one place only, and takes it from the one that is there.
-// It grows while names take places from one another, and begins anew when its names have
-// more bytes than they may.
+// a table in which a name can be at two places only, next to each other: it takes the first, and
+// the one that is there the second. The table grows while names push others out, and begins
+// anew when its names have more bytes than they may.
 type names struct {
-	most  int // bytes of names
+	most  int // bytes of names, and of slots
 	clean func(raw string) string
 
-	seed  maphash.Seed
-	slots []name
-	bytes int // of the names
-	lost  int // names that lost their places since the table grew
+	seed   maphash.Seed
+	slots  []name
+	bytes  int // of the names
+	pushed int // names that were pushed out since the table grew
 }
 
 // name is a name as senders write it, and as the log can have it.
 type name struct{ raw, clean string }
 
 const (
-	firstSlots   = 16
-	mostSlots    = 16 << 10
-	nameOverhead = 32   // bytes of a slot
-	longestKept  = 1024 // bytes; longer ones are not worth a place
+	firstSlots  = 16
+	slotBytes   = 32
+	longestKept = 1024 // bytes; longer ones are not worth a place
 )
 
 func newNames(most int, clean func(string) string) names {
@@ -35,34 +34,46 @@ func (n *names) get(raw []byte) (clean string, same bool) {
 	if n.slots == nil {
 		n.slots = make([]name, firstSlots)
 	}
-	slot := &n.slots[maphash.Bytes(n.seed, raw)&uint64(len(n.slots)-1)]
-	if slot.raw == string(raw) {
-		return slot.clean, slot.clean == slot.raw
+	at := maphash.Bytes(n.seed, raw) & uint64(len(n.slots)-1)
+	x := &n.slots[at]
+	if x.raw != string(raw) {
+		if x = &n.slots[at^1]; x.raw != string(raw) {
+			return n.add(at, raw)
+		}
 	}
+	return x.clean, x.clean == x.raw
+}
+
+// add adds a name at its place.
+func (n *names) add(at uint64, raw []byte) (clean string, same bool) {
 	x := name{raw: string(raw)}
 	x.clean = n.clean(x.raw)
 	if len(raw) > longestKept {
 		return x.clean, x.clean == x.raw
 	}
-	if slot.raw != "" {
-		n.lost++
+	n.put(at, x)
+	switch {
+	case n.bytes > n.most:
+		n.slots, n.bytes, n.pushed = nil, 0, 0
+	case n.pushed > len(n.slots) && 4*len(n.slots)*slotBytes <= n.most:
+		old := n.slots
+		n.slots, n.bytes, n.pushed = make([]name, 4*len(old)), 0, 0
+		for _, x := range old {
+			n.put(maphash.String(n.seed, x.raw)&uint64(len(n.slots)-1), x)
+		}
 	}
-	n.bytes += len(x.raw) + nameOverhead - len(slot.raw)
-	*slot = x
-	n.resize()
 	return x.clean, x.clean == x.raw
 }
 
-// resize makes the table larger if its names are too many for it, or begins anew.
-func (n *names) resize() {
-	switch {
-	case n.bytes > n.most:
-		n.slots, n.bytes, n.lost = nil, 0, 0
-	case n.lost > 2*len(n.slots) && len(n.slots) < mostSlots:
-		old := n.slots
-		n.slots, n.lost = make([]name, 4*len(old)), 0
-		for _, x := range old {
-			n.slots[maphash.String(n.seed, x.raw)&uint64(len(n.slots)-1)] = x
-		}
+func (n *names) put(at uint64, x name) {
+	first, second := &n.slots[at], &n.slots[at^1]
+	if second.raw != "" && first.raw != "" {
+		n.pushed++
+		n.bytes -= len(second.raw)
 	}
+	if first.raw != "" {
+		*second = *first
+	}
+	*first = x
+	n.bytes += len(x.raw)
 }

@@ -100,7 +100,11 @@ func (o *options) parseSettings(name string) (*syslog.Settings, error) {
 		return nil, daemon.Exitf(daemon.ExitUsage, "name one of several listeners with --listener: %s",
 			strings.Join(fit, ", "))
 	}
-	return found.scanner(s), nil
+	x := found.scanner(s)
+	if x == nil {
+		return nil, daemon.Exitf(daemon.ExitUsage, "%s has format = \"plain\": each message is a line as it is", fit[0])
+	}
+	return x, nil
 }
 
 // names are those by which commands know a table: "udp[0]", "udp" and its addresses.
@@ -144,8 +148,9 @@ func (p *parser) run(in io.Reader) error {
 // readMessage reads messages as far as the end of the first, and those that end with NULs before
 // it. Empty lines are none.
 func readMessage(r *bufio.Reader) (all [][]byte, err error) {
-	if size, digits := octets(r); size > 0 {
-		r.Discard(digits)
+	begin, _ := r.Peek(syslog.MaxCountHead) // an error shows below
+	if head, size, _ := syslog.Count(begin); head > 0 {
+		r.Discard(head)
 		msg := make([]byte, min(size, wire.MaxLine))
 		n, err := io.ReadFull(r, msg)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -171,20 +176,6 @@ func readMessage(r *bufio.Reader) (all [][]byte, err error) {
 		}
 	}
 	return all, err
-}
-
-// octets is the length with which a message begins, and how many bytes that has with the space
-// behind it (RFC 6587, 3.4.1); 0: it begins with none.
-func octets(r *bufio.Reader) (size, digits int) {
-	head, _ := r.Peek(10)
-	for digits < len(head) && head[digits] >= '0' && head[digits] <= '9' {
-		size = 10*size + int(head[digits]-'0')
-		digits++
-	}
-	if digits == 0 || digits > 7 || head[0] == '0' || !bytes.HasPrefix(head[digits:], []byte(" <")) {
-		return 0, 0
-	}
-	return size, digits + 1
 }
 
 // show shows one message.
