@@ -162,6 +162,45 @@ func TestReadmeRedis(t *testing.T) {
 	}
 }
 
+// What the README says of syslog and GELF works, as it stands there.
+func TestReadmeSyslog(t *testing.T) {
+	for _, tool := range []string{"logger", "nc", "bash"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	script := strings.Join(blocks(t, "README.md", "test syslog"), "")
+	// Who types waits for "listening", and looks whether the lines are there.
+	for begun, wait := range map[string]string{
+		"fanin-collector --config syslog.toml &\n": "until fanin-collector status --config syslog.toml; do sleep 0.05; done\n",
+		"127.0.0.1 12201\n":                        "until [ \"$(grep -c 'disk full$' all.log)\" = 3 ]; do sleep 0.05; done\n",
+	} {
+		script = strings.Replace(script, begun, begun+wait, 1)
+	}
+	for _, port := range []string{"5514", "2514", "12201"} {
+		script = strings.ReplaceAll(script, port, freePort(t))
+	}
+	dir := t.TempDir()
+	out, err := shell(t, dir, script)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	log, err := os.ReadFile(filepath.Join(dir, "all.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{" web-1 backup[4711]: ", " 127.0.0.1 backup: ", " gelf: host=web-2 disk full\n"} {
+		if n := bytes.Count(log, []byte(text)); n != 1 {
+			t.Errorf("%d lines with %q; want 1\n%s", n, text, log)
+		}
+	}
+	for _, text := range []string{": ok: 3 lines", "%SYS-5-CONFIG_I: Configured from console"} {
+		if !strings.Contains(out, text) {
+			t.Errorf("%q is not printed:\n%s", text, out)
+		}
+	}
+}
+
 // What the README says of an agent's sources works, as it stands there.
 func TestReadmeAgent(t *testing.T) {
 	for _, tool := range []string{"logger", "bash"} {
