@@ -169,7 +169,7 @@ func TestReadmeSyslog(t *testing.T) {
 			t.Skipf("%s is not installed", tool)
 		}
 	}
-	script := strings.Join(blocks(t, "README.md", "test syslog"), "")
+	script := strings.Join(append(blocks(t, "README.md", "test syslog"), blocks(t, "docs/clients.md", "test clients")...), "")
 	// Who types waits for "listening", and looks whether the lines are there.
 	for begun, wait := range map[string]string{
 		"fanin-collector --config syslog.toml &\n": "until fanin-collector status --config syslog.toml; do sleep 0.05; done\n",
@@ -194,9 +194,9 @@ func TestReadmeSyslog(t *testing.T) {
 			t.Errorf("%d lines with %q; want 1\n%s", n, text, log)
 		}
 	}
-	for _, text := range []string{": ok: 3 lines", "%SYS-5-CONFIG_I: Configured from console"} {
-		if !strings.Contains(out, text) {
-			t.Errorf("%q is not printed:\n%s", text, out)
+	for text, want := range map[string]int{": ok: 3 lines": 1, "host=router-1 %SYS-5-CONFIG_I: Configured from console\n": 2} {
+		if n := strings.Count(out, text); n != want {
+			t.Errorf("%d times %q in what is printed, want %d:\n%s", n, text, want, out)
 		}
 	}
 }
