@@ -214,7 +214,7 @@ func FuzzScan(f *testing.F) {
 		before := bytes.Clone(msg)
 		scanner := s.New()
 		for range 2 { // the second time, the names are known
-			out, labels := scanner.Scan(nil, msg, from)
+			out, labels := scanner.scan(nil, msg, from)
 			if !bytes.Equal(msg, before) {
 				t.Fatalf("the message %q became %q", before, msg)
 			}

@@ -22,15 +22,19 @@ type name struct{ raw, clean string }
 const (
 	firstSlots  = 16
 	slotBytes   = 32
-	longestKept = 1024 // bytes; longer ones are not worth a place
+	longestKept = 1024 // bytes of a name
 )
 
 func newNames(most int, clean func(string) string) names {
 	return names{most: most, clean: clean, seed: maphash.MakeSeed()}
 }
 
-// get is the name as the log can have it, and whether that is the name as it is.
+// get is the name as the log can have it, and whether that is the name as it is. Of a name that
+// is much longer than any in the log, only the beginning is looked at.
 func (n *names) get(raw []byte) (clean string, same bool) {
+	if len(raw) > longestKept {
+		return n.clean(string(raw[:longestKept])), false
+	}
 	if n.slots == nil {
 		n.slots = make([]name, firstSlots)
 	}
@@ -48,9 +52,6 @@ func (n *names) get(raw []byte) (clean string, same bool) {
 func (n *names) add(at uint64, raw []byte) (clean string, same bool) {
 	x := name{raw: string(raw)}
 	x.clean = n.clean(x.raw)
-	if len(raw) > longestKept {
-		return x.clean, x.clean == x.raw
-	}
 	n.put(at, x)
 	switch {
 	case n.bytes > n.most:
@@ -69,11 +70,18 @@ func (n *names) put(at uint64, x name) {
 	first, second := &n.slots[at], &n.slots[at^1]
 	if second.raw != "" && first.raw != "" {
 		n.pushed++
-		n.bytes -= len(second.raw)
+		n.bytes -= second.bytes()
 	}
 	if first.raw != "" {
 		*second = *first
 	}
 	*first = x
-	n.bytes += len(x.raw)
+	n.bytes += x.bytes()
+}
+
+func (x *name) bytes() int {
+	if x.clean == x.raw {
+		return len(x.raw)
+	}
+	return len(x.raw) + len(x.clean)
 }

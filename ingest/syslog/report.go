@@ -1,6 +1,9 @@
 package syslog
 
-import "fanin/ingest"
+import (
+	"fanin/ingest"
+	"fanin/internal/wire"
+)
 
 // Report is what a scanner found in a message, besides what its line shows.
 type Report struct {
@@ -12,8 +15,13 @@ type Report struct {
 	Numbered           bool
 }
 
-// Report is what the last message is.
-func (x *Scanner) Report() Report {
+// Explain is Scan for those who want to know what the message is, too.
+func (x *Scanner) Explain(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels, r Report) {
+	out, labels = x.scan(dst, msg, from)
+	return out, labels, x.report()
+}
+
+func (x *Scanner) report() Report {
 	m := &x.m
 	r := Report{Form: m.form.String(), Time: string(m.time.text), Number: m.number, Numbered: m.numbered}
 	if len(m.head) > 0 {

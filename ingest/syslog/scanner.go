@@ -25,7 +25,7 @@ type Scanner struct {
 
 // New returns a scanner for one connection or socket.
 func (s *Settings) New() *Scanner {
-	most := cmp.Or(s.NameBytes, 16<<10)
+	most := cmp.Or(s.NameBytes, 8<<10)
 	return &Scanner{
 		s: s, clock: newClock(s.Zone, cmp.Or(s.Metrics, new(ingest.Metrics))),
 		sources: newNames(most, wire.CleanSource), hosts: newNames(most, wire.CleanHost),
@@ -41,6 +41,12 @@ func Room(n int) int { return 2*n + 64 }
 // which wire.IsRecord is true must be Joined. NULs and a newline at the message's end are not of
 // its text. A message that is not one of syslog is the line as it is.
 func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels) {
+	out, labels = x.scan(dst, msg, from)
+	x.m, x.line.out = message{}, nil // they would keep the caller's memory alive
+	return out, labels
+}
+
+func (x *Scanner) scan(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels) {
 	msg = trimEnd(msg)
 	m := &x.m
 	m.parse(msg, x.s.Any, x.s.Local)
@@ -66,11 +72,27 @@ func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.L
 	if x.s.SenderTime {
 		labels.Time, x.unused = x.clock.show(&m.time, from.Now)
 	}
-	if len(x.line.attributes) > 0 {
-		all, _ := x.attributes.get(x.line.attributes)
-		labels.Attributes = wire.Attributes(all)
+	labels.Attributes = x.attributesOf()
+	if cap(x.scratch) > keptScratch {
+		x.scratch = nil
 	}
 	return x.line.out, labels
+}
+
+// keptScratch is how much memory a scanner keeps from one message to the next.
+const keptScratch = 4 << 10
+
+// attributesOf are the attributes of the line.
+func (x *Scanner) attributesOf() wire.Attributes {
+	switch b := x.line.attributes; {
+	case len(b) == 0:
+		return ""
+	case len(b) > longestKept:
+		return wire.Attributes(b)
+	default:
+		all, _ := x.attributes.get(b)
+		return wire.Attributes(all)
+	}
 }
 
 // trimEnd drops what ends a message: NULs, a newline, or NULs and a newline.

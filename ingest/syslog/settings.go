@@ -20,7 +20,7 @@ type Settings struct {
 	KeepPRI    bool           // <PRI> stays before the text
 	JSON       bool           // the log has attributes: what fits no label is there, and not in the text
 
-	NameBytes int // of names that a scanner remembers; default 16 KiB, and a socket of many senders needs more
+	NameBytes int // of names that a scanner remembers; default 8 KiB, and a socket of many senders needs more
 
 	Gaps    *Gaps           // counts missing messages; nil: they are not counted
 	Metrics *ingest.Metrics // counts times that are not taken; nil: its own

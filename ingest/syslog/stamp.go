@@ -161,22 +161,29 @@ func (s *stamp) parseZone(b []byte) int {
 	if s.zone != zoneNone || len(b) < 2 || b[0] != ' ' {
 		return 0
 	}
-	n := 1
-	for n < len(b) && n <= 6 && b[n] >= 'A' && b[n] <= 'Z' {
-		n++
-	}
-	name, rest := b[1:n], b[n:]
+	name := capitals(b[1:])
+	rest := b[1+len(name):]
+	colon := len(rest) > 0 && rest[0] == ':'
 	switch {
-	case len(name) == 0 || len(rest) > 0 && rest[0] != ' ' && rest[0] != ':':
+	case len(name) == 0 || len(rest) > 0 && rest[0] != ' ' && !colon:
 		return 0
 	case string(name) == "UTC" || string(name) == "GMT":
 		s.zone = zoneOffset
-		return n
-	case len(rest) > 0 && rest[0] == ':' && isMnemonic(skipBlanks(rest[1:])):
+	case colon && isMnemonic(skipBlanks(rest[1:])):
 		s.zone, s.name = zoneNamed, name
-		return n
+	default:
+		return 0
 	}
-	return 0
+	return 1 + len(name)
+}
+
+// capitals is the capital letters that b begins with, up to six.
+func capitals(b []byte) []byte {
+	n := 0
+	for n < len(b) && n < 6 && b[n] >= 'A' && b[n] <= 'Z' {
+		n++
+	}
+	return b[:n]
 }
 
 // month is the number of a month by its name in English; 0: b does not begin with one.

@@ -30,8 +30,7 @@ type understood struct {
 
 // understand is what becomes of message n, which was read now.
 func understand(n int, x *syslog.Scanner, msg []byte, from *syslog.Origin) *understood {
-	line, labels := x.Scan(nil, msg, from)
-	r := x.Report()
+	line, labels, r := x.Explain(nil, msg, from)
 	m := &understood{Message: n, Form: r.Form, Facility: r.Facility, Severity: r.Severity, TimeOf: timeRead,
 		SenderTime: r.Time, Unused: r.Unused, Host: labels.Host, Source: labels.Source, attributes: labels.Attributes,
 		Text: string(wire.AppendRecordText(nil, line))}
