@@ -30,7 +30,7 @@ var metricsTable = regexp.MustCompile(`(?s)(<!-- table: [^\n]* -->\n)(.*)(<!-- /
 func TestMetricsDocument(t *testing.T) {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "collector.toml")
-	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n"+
+	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.unix]]\npath = %q\n"+
 		"[[collector.nats]]\nurl = %q\ntail = \"fanin.tail\"\n[collector.nats.work]\nstream = \"WORK\"\ngroup = \"g\"\ncreate = true\n"+
 		"[[collector.relp]]\nlisten = \"127.0.0.1:0\"\n"+
 		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nchannels = [\"c\"]\nstreams = [\"s\"]\nlists = [\"l\"]\n"+
@@ -38,7 +38,7 @@ func TestMetricsDocument(t *testing.T) {
 		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[collector.zmq.output]\npush = \"tcp://127.0.0.1:0\"\ngroup = \"g\"\n"+
 		"[collector.zmq.status]\nrep = \"tcp://127.0.0.1:0\"\n[[collector.zmq]]\n[collector.zmq.output]\npub = \"tcp://127.0.0.1:0\"\n"+
 		"[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n",
-		filepath.Join(dir, "state"), filepath.Join(dir, "all.log"), natstest.New(t).ClientURL())
+		filepath.Join(dir, "state"), filepath.Join(dir, "all.log"), filepath.Join(dir, "log.sock"), natstest.New(t).ClientURL())
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"fanin/ingest"
@@ -55,9 +56,10 @@ type Listener struct {
 	Notice  func(format string, args ...any) // reports in the log of lines what was lost; nil: only Log does
 	Peers   origin.Peers                     // which addresses may send, and what they are called; default: all, by address
 
-	ReadBuffer int   // receive buffer to ask the kernel for; default 8 MiB
-	QueueBytes int64 // memory for lines that wait to be appended; default 32 MiB, used only when needed
-	MaxRate    int64 // bytes a second from one address, beyond which its datagrams are dropped; default no bound
+	Kind       string // of the sockets, in metrics: udp, or unix for unix sockets; default udp
+	ReadBuffer int    // receive buffer to ask the kernel for; default 8 MiB
+	QueueBytes int64  // memory for lines that wait to be appended; default 32 MiB, used only when needed
+	MaxRate    int64  // bytes a second from one address, beyond which its datagrams are dropped; default no bound
 
 	once      sync.Once
 	limited   *retry.Log
@@ -76,7 +78,8 @@ type Listener struct {
 func (l *Listener) setUp() {
 	l.once.Do(func() {
 		l.Metrics = cmp.Or(l.Metrics, new(ingest.Metrics))
-		l.metrics = metrics{l.Metrics}
+		l.Kind = cmp.Or(l.Kind, "udp")
+		l.metrics = metrics{l.Metrics, l.Kind}
 		l.metrics.prepare()
 		l.Log = cmp.Or(l.Log, slog.New(slog.DiscardHandler))
 		if l.Notice == nil {
@@ -90,9 +93,15 @@ func (l *Listener) setUp() {
 	})
 }
 
+// Conn is a socket of datagrams: *net.UDPConn, or *net.UnixConn.
+type Conn interface {
+	net.PacketConn
+	syscall.Conn
+}
+
 // Serve reads datagrams from conn until Shutdown, appends all it read, and closes conn.
 // The socket belongs to Serve alone from the beginning.
-func (l *Listener) Serve(conn *net.UDPConn) error {
+func (l *Listener) Serve(conn Conn) error {
 	l.setUp()
 	defer conn.Close()
 	if !l.enter() {
@@ -134,7 +143,7 @@ func (l *Listener) enter() bool {
 func (l *Listener) isDraining() bool { return l.reading.Err() != nil }
 
 // askBuffer asks for the receive buffer, and returns what the kernel granted.
-func (l *Listener) askBuffer(conn *net.UDPConn) (got int) {
+func (l *Listener) askBuffer(conn Conn) (got int) {
 	got, err := setReceiveBuffer(conn, l.ReadBuffer)
 	l.metrics.receiveBuffer().Set(float64(got))
 	address := conn.LocalAddr().String()
@@ -172,7 +181,11 @@ func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
 		s.tick(now)
 		for i := range n {
 			d := Datagram{Time: now.UnixMicro()}
-			d.Peer, d.Data = r.datagram(i)
+			if r.datagram(i, &d) {
+				l.metrics.truncated().Inc()
+				l.limited.Warn("truncated", "a datagram was too large, and its end is lost", "listener", address,
+					"peer", d.Peer, "pid", d.PID, "kept", len(d.Data))
+			}
 			if draining {
 				left -= len(d.Data) + 1
 			}

@@ -22,10 +22,13 @@ type reader struct {
 	flags int
 	last  int // datagrams of the last read
 
-	memory []byte // mapped: of its 64 KiB for each datagram only touched pages are ever there
+	memory []byte // mapped: of its space for each datagram only touched pages are ever there
 	heads  [readAtOnce]mmsghdr
 	iovecs [readAtOnce]unix.Iovec
 	names  [readAtOnce]unix.RawSockaddrInet6
+
+	stride      int                     // bytes from one datagram to the next
+	credentials [][credentialsSize]byte // of each datagram, on a unix socket; nil: there are none
 }
 
 // mmsghdr is the kernel's struct mmsghdr.
@@ -36,21 +39,29 @@ type mmsghdr struct {
 
 const (
 	readAtOnce  = 128
-	maxDatagram = 64 << 10
-	stride      = maxDatagram + 5*64 // not a power of two, or all would share a few lines of the cache
+	maxUDP      = 64 << 10
+	maxUnix     = 256 << 10 // the system allows 208 KiB by default
+	strideMore  = 5 * 64    // or all datagrams would share a few lines of the cache
 	readTimeout = 200 * time.Millisecond
 	mostPause   = time.Millisecond
 )
 
 // newReader returns a reader of conn's socket, and closes conn, so that the poller
 // forgets the socket. buffer is the size of its receive buffer.
-func newReader(conn *net.UDPConn, buffer int) (*reader, error) {
-	r := &reader{flags: unix.MSG_WAITFORONE}
+func newReader(conn Conn, buffer int) (*reader, error) {
+	r := &reader{flags: unix.MSG_WAITFORONE, stride: maxUDP + strideMore}
 	var err error
 	if r.fd, err = takeOver(conn); err != nil {
 		return nil, fmt.Errorf("take over the socket of %v: %w", conn.LocalAddr(), err)
 	}
-	if r.memory, err = mapMemory(readAtOnce * stride); err != nil {
+	if _, ok := conn.(*net.UnixConn); ok {
+		r.credentials, r.stride = make([][credentialsSize]byte, readAtOnce), maxUnix+strideMore
+		if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+			unix.Close(r.fd)
+			return nil, os.NewSyscallError("setsockopt SO_PASSCRED", err)
+		}
+	}
+	if r.memory, err = mapMemory(readAtOnce * r.stride); err != nil {
 		unix.Close(r.fd)
 		return nil, fmt.Errorf("map memory for datagrams: %w", err)
 	}
@@ -61,8 +72,8 @@ func newReader(conn *net.UDPConn, buffer int) (*reader, error) {
 	}
 	for i := range r.heads {
 		h := &r.heads[i]
-		r.iovecs[i].Base = &r.memory[i*stride]
-		r.iovecs[i].SetLen(maxDatagram)
+		r.iovecs[i].Base = &r.memory[i*r.stride]
+		r.iovecs[i].SetLen(r.stride - strideMore)
 		h.Iov, h.Name = &r.iovecs[i], (*byte)(unsafe.Pointer(&r.names[i]))
 		h.SetIovlen(1)
 	}
@@ -75,7 +86,7 @@ func mapMemory(n int) ([]byte, error) {
 
 // takeOver closes conn and returns its socket as a descriptor whose reads block for at
 // most readTimeout.
-func takeOver(conn *net.UDPConn) (fd int, err error) {
+func takeOver(conn Conn) (fd int, err error) {
 	defer conn.Close()
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -115,6 +126,10 @@ func (r *reader) read() (int, error) {
 	for i := range r.heads {
 		r.heads[i].Namelen = unix.SizeofSockaddrInet6
 	}
+	for i := range r.credentials {
+		r.heads[i].Control = &r.credentials[i][0]
+		r.heads[i].SetControllen(credentialsSize)
+	}
 	r.last = 0
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.heads)), readAtOnce,
 		uintptr(r.flags), 0, 0)
@@ -130,22 +145,42 @@ func (r *reader) read() (int, error) {
 	return r.last, nil
 }
 
-// datagram returns the i-th datagram of the last read, which is valid until the next
-// read.
-func (r *reader) datagram(i int) (from netip.Addr, data []byte) {
-	data = r.memory[i*stride:][:r.heads[i].n]
+// datagram sets the i-th datagram of the last read, which is valid until the next read. It
+// reports whether the end of it is lost.
+func (r *reader) datagram(i int, d *Datagram) (truncated bool) {
+	h := &r.heads[i]
+	d.Data = r.memory[i*r.stride:][:h.n]
+	if r.credentials != nil {
+		d.PID = sender(r.credentials[i][:h.Controllen])
+		return h.Flags&unix.MSG_TRUNC != 0
+	}
 	switch name := &r.names[i]; name.Family {
 	case unix.AF_INET:
-		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr), data
+		d.Peer = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr)
 	case unix.AF_INET6:
-		return netip.AddrFrom16(name.Addr).Unmap(), data
+		d.Peer = netip.AddrFrom16(name.Addr).Unmap()
 	}
-	return netip.Addr{}, data
+	return h.Flags&unix.MSG_TRUNC != 0
+}
+
+// credentialsSize is room for the credentials of a sender, and 8 more bytes.
+const credentialsSize = unix.SizeofCmsghdr + unix.SizeofUcred + 12
+
+// sender returns the process that sent a datagram, as the kernel says (unix(7), SCM_CREDENTIALS);
+// 0: it is not known here, as one in another container.
+func sender(control []byte) int {
+	if len(control) < unix.SizeofCmsghdr+unix.SizeofUcred {
+		return 0
+	}
+	if h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0])); h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_CREDENTIALS {
+		return 0
+	}
+	return int((*unix.Ucred)(unsafe.Pointer(&control[unix.SizeofCmsghdr])).Pid)
 }
 
 // setReceiveBuffer asks for n bytes, beyond the system's limit if we may, and
 // returns what the kernel granted. (It reports the double, for its own books.)
-func setReceiveBuffer(conn *net.UDPConn, n int) (got int, err error) {
+func setReceiveBuffer(conn Conn, n int) (got int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, fmt.Errorf("receive buffer of %v: %w", conn.LocalAddr(), err)

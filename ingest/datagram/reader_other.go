@@ -3,14 +3,15 @@
 package datagram
 
 import (
-	"net"
 	"net/netip"
 	"time"
+
+	"fanin/internal/origin"
 )
 
 // reader reads datagrams one by one.
 type reader struct {
-	conn *net.UDPConn
+	conn Conn
 	from netip.Addr
 	data [maxDatagram]byte
 	n    int
@@ -19,7 +20,7 @@ type reader struct {
 
 const maxDatagram = 64 << 10
 
-func newReader(conn *net.UDPConn, _ int) (*reader, error) {
+func newReader(conn Conn, _ int) (*reader, error) {
 	return &reader{conn: conn, wait: 200 * time.Millisecond}, nil
 }
 
@@ -29,17 +30,22 @@ func (r *reader) drain() { r.wait = 10 * time.Millisecond }
 
 func (r *reader) read() (int, error) {
 	r.conn.SetReadDeadline(time.Now().Add(r.wait))
-	n, from, err := r.conn.ReadFromUDPAddrPort(r.data[:])
+	n, from, err := r.conn.ReadFrom(r.data[:])
 	if err != nil {
 		return 0, err
 	}
-	r.n, r.from = n, from.Addr().Unmap()
+	r.n, r.from = n, origin.Parse(from.String())
 	return 1, nil
 }
 
-func (r *reader) datagram(int) (netip.Addr, []byte) { return r.from, r.data[:r.n] }
+func (r *reader) datagram(_ int, d *Datagram) bool {
+	d.Peer, d.Data = r.from, r.data[:r.n]
+	return false
+}
 
-func setReceiveBuffer(conn *net.UDPConn, n int) (int, error) { return n, conn.SetReadBuffer(n) }
+func setReceiveBuffer(conn Conn, n int) (int, error) {
+	return n, conn.(interface{ SetReadBuffer(int) error }).SetReadBuffer(n)
+}
 
 // drops returns 0: they are not known here.
 func (r *reader) drops() (uint32, error) { return 0, nil }

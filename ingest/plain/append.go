@@ -85,7 +85,7 @@ func (c *conn) appendLines(text []byte) error {
 	n := lines.Count(text)
 	c.p.lines.Received(n, len(text))
 	err := c.p.Out.Append(c.appending, wire.Batch{
-		Time: time.Now().UnixMicro(), Input: c.p.lines.Name(), Host: c.Host, Source: c.p.Source, Text: text,
+		Time: time.Now().UnixMicro(), Input: c.p.lines.Name(), Host: c.Host, Source: c.source, Text: text,
 	})
 	if err != nil {
 		return &appendError{err, n}

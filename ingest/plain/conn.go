@@ -21,6 +21,7 @@ import (
 type conn struct {
 	*stream.Conn
 	p         *Protocol
+	source    string          // of lines that name none
 	appending context.Context // of every Append
 
 	in        *stream.Intake
@@ -40,6 +41,7 @@ type conn struct {
 // begin makes ready for the first message.
 func (c *conn) begin() {
 	s := c.p.Syslog
+	c.source = withPID(c.p.Source, c.PID)
 	c.frames = frames{syslog: s != nil, every: s != nil && s.Any, limit: c.p.MaxLine, wrong: c.wrongFrame}
 	c.messages = messages{c: c, limit: c.p.MaxLine}
 }

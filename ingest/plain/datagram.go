@@ -45,6 +45,8 @@ func (p *Datagrams) Format() datagram.Format {
 type handler struct {
 	*Datagrams
 	scan  *syslog.Scanner // nil: all are lines as they are
+	pid   int             // of the datagram before
+	named string          // the source with it
 	text  []byte          // memory for a line
 	parts []byte          // and for its parts, if it is too long
 }
@@ -64,13 +66,21 @@ func (h *handler) handle(s *datagram.Socket, d *datagram.Datagram) bool {
 	if len(text) >= h.MaxLine {
 		text = h.split(text)
 	}
-	labels := wire.Labels{Host: s.Names(d.Peer).Host, Source: h.Source}
+	labels := wire.Labels{Host: s.Names(d.Peer).Host, Source: h.source(d.PID)}
 	if h.scan == nil {
 		s.AddLines(h.lines, d, labels, text)
 		return true
 	}
 	s.AddRecords(h.lines, d, labels, h.records(text))
 	return true
+}
+
+// source is that of lines of a process; 0: it is not known.
+func (h *handler) source(pid int) string {
+	if h.named == "" || pid != h.pid {
+		h.pid, h.named = pid, withPID(h.Source, pid)
+	}
+	return h.named
 }
 
 // message adds the line of a message of syslog.

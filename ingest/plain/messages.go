@@ -37,8 +37,8 @@ const maxLabelBytes = 512 << 10
 func (m *messages) append(b whole) error {
 	c, text, first := m.c, b.text, b.first
 	m.nuls = m.nuls || b.nuls
-	m.origin = syslog.Origin{Host: c.Host, Now: time.Now()}
-	m.batch = wire.Batch{Time: m.origin.Now.UnixMicro(), Input: c.p.lines.Name(), Host: c.Host, Source: c.p.Source,
+	m.origin = syslog.Origin{Host: c.Host, PID: c.PID, Now: time.Now()}
+	m.batch = wire.Batch{Time: m.origin.Now.UnixMicro(), Input: c.p.lines.Name(), Host: c.Host, Source: c.source,
 		Marks: c.p.takeMarks()}
 	defer m.release()
 	if m.scan == nil && c.p.Syslog != nil {

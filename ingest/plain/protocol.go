@@ -16,6 +16,7 @@ package plain
 import (
 	"cmp"
 	"context"
+	"strconv"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,7 @@ type Protocol struct {
 	Out    wire.Appender // commits the lines; required
 	Inputs *counters.Set // counts lines; shared by all inputs of a process; nil: its own
 
+	Input     string // the input's name; default "tcp"
 	Source    string // of the lines; default "tcp"
 	MaxLine   int    // longer lines are split; default wire.MaxLine, from 256 bytes to 2 MiB
 	BlockSize int    // the largest read; default 256 KiB
@@ -57,7 +59,7 @@ func (p *Protocol) Format() stream.Format {
 	p.MaxLine = min(max(cmp.Or(p.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxText/2)
 	block := min(max(cmp.Or(p.BlockSize, 256<<10), stream.FirstBlock), wire.MaxText/2)
 	p.BlockSize = int(ingest.BlockSize(block))
-	p.lines = p.Inputs.New("tcp", counters.None)
+	p.lines = p.Inputs.New(cmp.Or(p.Input, "tcp"), counters.None)
 	p.prepare()
 	return stream.Format{Name: "plain", Serve: p.serve, Stopped: p.stopped, Reasons: []string{
 		"http", "displaced", "idle", "refused", "draining", "unknown",
@@ -112,4 +114,12 @@ func (p *Protocol) keepMarks(marks []wire.Mark) {
 		marks = marks[:0]
 		p.marks.Put(&marks)
 	}
+}
+
+// withPID returns a source with the process that its lines are from; 0: it is not known.
+func withPID(source string, pid int) string {
+	if pid <= 0 {
+		return source
+	}
+	return source + "[" + strconv.Itoa(pid) + "]"
 }

@@ -20,6 +20,7 @@ import (
 type Conn struct {
 	Peer   netip.Addr     // the peer's address
 	Host   string         // of its lines: the name in its certificate, or else its own, or else Peer
+	PID    int            // of the process that connected, on a unix socket; 0: not known
 	Budget *ingest.Budget // memory for what is read
 	Log    *slog.Logger
 	Limits *Limits // those of the listener
@@ -42,7 +43,7 @@ type Conn struct {
 
 func newConn(l *Listener, nc net.Conn, peer netip.Addr) *Conn {
 	c := &Conn{
-		Peer: peer, Host: l.Peers.Host(peer), Budget: l.Budget, Log: l.Log, Limits: &l.Limits,
+		Peer: peer, Host: l.Peers.Host(peer), PID: connector(nc), Budget: l.Budget, Log: l.Log, Limits: &l.Limits,
 		l: l, raw: nc, nc: nc, from: origin.Network(peer),
 	}
 	c.ctx, c.stop = context.WithCancel(l.appending)

@@ -86,6 +86,25 @@ func readRetry(fd int, p []byte) (int, error) {
 	}
 }
 
+// connector returns the process that made a connection, as the kernel says (unix(7),
+// SO_PEERCRED); 0: it is none on a unix socket, or of a process that cannot be seen here.
+func connector(nc net.Conn) (pid int) {
+	c, ok := nc.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	raw.Control(func(fd uintptr) { // on an error the process is not known
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid
+}
+
 // unread returns how many bytes the kernel holds for a connection.
 func unread(raw syscall.RawConn) (n int) {
 	if raw == nil {

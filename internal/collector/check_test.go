@@ -191,30 +191,34 @@ func (p *place) generate(r *rapid.T, dir string) string {
 	return b.String()
 }
 
+// refuses tests that check refuses a text, and whether a collector starts with it.
+func (p *place) refuses(t *testing.T, name, text, want string, starts bool) {
+	t.Helper()
+	port := func(i int) string { return fmt.Sprint(p.free[i]) }
+	t.Run(name, func(t *testing.T) {
+		dir := p.fresh(t)
+		if !strings.Contains(text, "[collector.log]") {
+			text = "[collector.log]\nsync = \"none\"\npath = \"DIR/all.log\"\n" + text
+		}
+		text = strings.NewReplacer("DIR", dir, "P0", port(0), "P1", port(1), "BUSY", p.busy.Addr().String()).Replace(text)
+		s, err := check(t, dir, text)
+		if err == nil || !strings.Contains(err.Error(), want) || daemon.Code(err) != daemon.ExitConfig {
+			t.Errorf("check says %v, with code %d; want %q", err, daemon.Code(err), want)
+		}
+		if s == nil { // not even loaded, by the start neither
+			return
+		}
+		if err := start(s); (err == nil) != starts {
+			t.Errorf("the start says %v", err)
+		}
+	})
+}
+
 // TestCheckRefuses: each of these is found by check, with its place; and the start
 // refuses it too, as a mistake of the configuration, but for what may pass by itself.
 func TestCheckRefuses(t *testing.T) {
 	p := newPlace(t)
-	port := func(i int) string { return fmt.Sprint(p.free[i]) }
-	f := func(name, text, want string, starts bool) {
-		t.Run(name, func(t *testing.T) {
-			dir := p.fresh(t)
-			if !strings.Contains(text, "[collector.log]") {
-				text = "[collector.log]\nsync = \"none\"\npath = \"DIR/all.log\"\n" + text
-			}
-			text = strings.NewReplacer("DIR", dir, "P0", port(0), "P1", port(1), "BUSY", p.busy.Addr().String()).Replace(text)
-			s, err := check(t, dir, text)
-			if err == nil || !strings.Contains(err.Error(), want) || daemon.Code(err) != daemon.ExitConfig {
-				t.Errorf("check says %v, with code %d; want %q", err, daemon.Code(err), want)
-			}
-			if s == nil { // not even loaded, by the start neither
-				return
-			}
-			if err := start(s); (err == nil) != starts {
-				t.Errorf("the start says %v", err)
-			}
-		})
-	}
+	f := func(name, text, want string, starts bool) { p.refuses(t, name, text, want, starts) }
 	tcp := func(more string) string { return "[[collector.tcp]]\nlisten = \"127.0.0.1:P0\"\n" + more }
 	tls := func(ca, cert, key string) string {
 		return tcp(fmt.Sprintf("tls = {cert = %q, key = %q, client_ca = %q}\n", cert, key, ca))
@@ -275,6 +279,14 @@ func TestCheckRefuses(t *testing.T) {
 	f("own list", redis+"lists = [\"q\"]\n[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nlist = \"q\"\n", "received again, for ever", false)
 	f("a stream of two tables", strings.Repeat(redis+"streams = [\"logs\"]\n", 2), "is read by collector.redis[0], too", false)
 	f("too large messages", redis+"channels = [\"a\"]\nmax_message = \"1GiB\"\n", "max_message is 1GiB", false)
+	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "received twice", false)
+}
+
+// TestCheckRefusesListeners: the same, for what all listeners have.
+func TestCheckRefusesListeners(t *testing.T) {
+	p := newPlace(t)
+	f := func(name, text, want string, starts bool) { p.refuses(t, name, text, want, starts) }
+	tcp := func(more string) string { return "[[collector.tcp]]\nlisten = \"127.0.0.1:P0\"\n" + more }
 	f("a network that is none", tcp("allow = [\"router-1\"]\n"), "collector.toml:6: allow: \"router-1\" is no network", false)
 	f("no network", tcp("allow = []\n"), "allow is empty", false)
 	f("a name for a name", tcp("names = {\"router-1\" = \"a\"}\n"), "collector.toml:6: names: \"router-1\" is no address", false)
@@ -287,7 +299,15 @@ func TestCheckRefuses(t *testing.T) {
 	f("a TLS that is none", tcp("tls = {cert = \"a\", key = \"b\", min_version = \"1.1\"}\n"), "min_version is \"1.1\"; want one of", false)
 	f("no name of systemd's", "[[collector.tcp]]\nlisten = \"systemd:\"\n", "want the FileDescriptorName= of a .socket unit", false)
 	f("a socket of systemd's twice", strings.Repeat("[[collector.tcp]]\nlisten = \"systemd:a\"\n", 2), "which collector.tcp[0] has already", false)
-	f("subjects twice", nats+"subjects = [\"logs.>\", \"logs.a\"]\n", "received twice", false)
+	unix := "[[collector.unix]]\npath = \"DIR/log.sock\"\n"
+	f("a socket twice", unix+unix, "which collector.unix[0] has already", false)
+	f("a socket without a path", "[[collector.unix]]\n", "path is missing", false)
+	f("a socket of no type", unix+"type = \"seqpacket\"\n", "type is \"seqpacket\"; want one of", false)
+	f("a socket with an address", "[[collector.unix]]\nlisten = \"127.0.0.1:514\"\n", "want path for a socket to be made", false)
+	f("a path that is too long", "[[collector.unix]]\npath = \"/"+strings.Repeat("s", 110)+"\"\n", "an absolute path of at most 107 bytes", false)
+	f("a format that is none", tcp("format = \"rfc3164\"\n"), "format is \"rfc3164\"; want one of", false)
+	f("a time of plain lines", tcp("format = \"plain\"\ntime = \"sender\"\n"), "time has no effect with format", false)
+	f("a zone that is none", tcp("time = \"sender\"\ntimezone = \"Mars\"\n"), "timezone is \"Mars\", which is not known", false)
 }
 
 // TestCheckAccepts: what looks like a clash and is none.

@@ -55,6 +55,28 @@ func hello(id string) wire.Hello {
 	return wire.Hello{Agent: id, Instance: wire.NewStreamID(), Run: 1, Host: id}
 }
 
+// sendUnix sends a message to each unix socket.
+func (c *server) sendUnix(t *testing.T) {
+	t.Helper()
+	for _, x := range c.listeners.serving() {
+		if x.kind != "unix" {
+			continue
+		}
+		network := "unixgram"
+		if strings.HasSuffix(x.address, "stream") {
+			network = "unix"
+		}
+		nc, err := net.Dial(network, x.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := io.WriteString(nc, "<13>Oct 11 22:14:15 app[1]: over "+network+"\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // senders send lines over each kind of input, in every form that it has: some new ones,
 // and where the form has repeats, some that are repeated, and some that are rejected.
 func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *server) {
@@ -74,6 +96,10 @@ func senders(url string, rs *redistest.Server) map[string]func(t *testing.T, c *
 				t.Fatal(err)
 			}
 			agentLines(t, &ship.UDP{Addr: c.address(t, "udp"), Agent: "b", Host: "b"}, true)
+		},
+		"unix": func(t *testing.T, c *server) {
+			c.sendUnix(t)
+			waittest.Until(t, "both messages", func() bool { return c.inputs.Of("unix").Counts().Received == 2 })
 		},
 		"nats": func(t *testing.T, c *server) {
 			nc, err := nats.Connect(url)
@@ -160,7 +186,8 @@ func TestInputsConserve(t *testing.T) {
 	c, _ := configured(t, fmt.Sprintf("[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\n"+
 		"[[collector.redis]]\nurl = %q\nchannels = [\"logs.*\"]\nstreams = [\"entries\"]\nlists = [\"queue\"]\n"+
 		"[[collector.relp]]\nlisten = \"127.0.0.1:0\"\n"+
-		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n", url, rs.URL()))
+		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n"+
+		"[[collector.unix]]\npath = %q\n[[collector.unix]]\npath = %q\ntype = \"stream\"\n", url, rs.URL(), t.TempDir()+"/log", t.TempDir()+"/stream"))
 	all := senders(url, rs)
 	for _, k := range inputKinds() {
 		send := all[k.name]
@@ -182,14 +209,14 @@ func TestInputsConserve(t *testing.T) {
 	for _, row := range []struct {
 		name                         string
 		received, written, duplicate uint64
-	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"redis-stream", 2, 2, 0}, {"redis-list", 2, 2, 0},
+	}{{"tcp", 1, 1, 0}, {"agent", 9, 3, 3}, {"udp", 2, 2, 0}, {"unix", 2, 2, 0}, {"nats", 1, 1, 0}, {"redis", 2, 2, 0}, {"redis-stream", 2, 2, 0}, {"redis-list", 2, 2, 0},
 		{"zmq", 3, 3, 0}, {"relp", 4, 2, 2}, {"nats-agent", 9, 3, 3}, {"gelf", 3, 2, 0}} {
 		if n := c.inputs.Of(row.name).Counts(); n.Received != row.received || n.Written != row.written || n.Duplicate != row.duplicate {
 			t.Errorf("%s: %+v; want %+v", row.name, n, row)
 		}
 	}
 	st, err := c.status(t.Context())
-	if err != nil || len(st.Inputs) != 13 {
+	if err != nil || len(st.Inputs) != 14 {
 		t.Fatalf("the status has %d inputs, %v", len(st.Inputs), err)
 	}
 	for _, x := range st.Inputs {

@@ -13,6 +13,7 @@ func inputKinds() []inputKind {
 	return []inputKind{
 		kind[tcpTable]("tcp"),
 		kind[udpTable]("udp"),
+		kind[unixTable]("unix"),
 		kind[natsTable]("nats"),
 		kind[redisTable]("redis"),
 		kind[zmqTable]("zmq"),

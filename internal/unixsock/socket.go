@@ -5,15 +5,12 @@ package unixsock
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"fanin/internal/retry"
@@ -50,7 +47,7 @@ type Socket struct {
 	held     atomic.Int64 // bytes of the blocks of connections beyond the first, see mostHeld
 
 	mu    sync.Mutex
-	inode os.FileInfo // of the socket at Path
+	place Place
 	conn  *net.UnixConn
 	ln    *net.UnixListener
 	conns map[*net.UnixConn]bool
@@ -67,24 +64,13 @@ func Listen(settings Settings) (*Socket, error) {
 	return s, nil
 }
 
-func (s *Socket) listen() error {
-	if err := removeStale(s.Path); err != nil {
-		return err
-	}
+func (s *Socket) listen() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.bindLocked(); err != nil {
-		return fmt.Errorf("listen on the socket %s: %w", s.Path, err)
-	}
-	err := os.Chmod(s.Path, s.Mode)
-	if err == nil {
-		s.inode, err = os.Lstat(s.Path)
-	}
-	if err != nil {
+	if s.place, err = Make(s.Path, s.Mode, s.bindLocked); err != nil {
 		s.closeLocked()
-		return fmt.Errorf("make the socket %s: %w", s.Path, err)
 	}
-	return nil
+	return err
 }
 
 func (s *Settings) defaults() {
@@ -124,43 +110,6 @@ func (s *Socket) bindLocked() (err error) {
 // receiveBuffer is how much the kernel may hold for the socket.
 const receiveBuffer = 8 << 20
 
-// Free reports why no socket can be made at path: a process listens on one there, or it is
-// something else. It changes nothing.
-func Free(path string) error {
-	fi, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case fi.Mode()&fs.ModeSocket == 0:
-		return fmt.Errorf("%s exists and is no socket: remove it, or set another path", path)
-	}
-	for _, network := range []string{"unix", "unixgram"} {
-		conn, err := net.Dial(network, path)
-		switch {
-		case err == nil:
-			conn.Close()
-			return fmt.Errorf("another process listens on the socket %s: stop it, or set another path", path)
-		case errors.Is(err, syscall.EPROTOTYPE): // it is of the other type
-		case !errors.Is(err, syscall.ECONNREFUSED):
-			return fmt.Errorf("find out whether a process listens on %s: %w", path, err)
-		}
-	}
-	return nil
-}
-
-// removeStale removes a socket to which no process listens.
-func removeStale(path string) error {
-	if err := Free(path); err != nil {
-		return err
-	}
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 // Serve receives until ctx ends. Then it removes the socket, lets nothing more be sent to it,
 // takes what was sent before, for drainFor at most, and returns. A socket that another
 // process removes meanwhile is made again.
@@ -170,7 +119,7 @@ func (s *Socket) Serve(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.unlinkLocked()
+		s.place.Remove()
 		s.drainLocked()
 		for c := range s.conns {
 			c.CloseRead()
@@ -200,16 +149,11 @@ const (
 func (s *Socket) watch(ctx context.Context) {
 	for retry.Pause(ctx, watchEvery) == nil {
 		s.mu.Lock()
-		if !s.inPlaceLocked() {
+		if !s.place.Ours() {
 			s.drainLocked()
 		}
 		s.mu.Unlock()
 	}
-}
-
-func (s *Socket) inPlaceLocked() bool {
-	fi, err := os.Lstat(s.Path)
-	return err == nil && os.SameFile(fi, s.inode)
 }
 
 // again makes the socket again; false: ctx ended first.
@@ -234,13 +178,6 @@ func (s *Socket) again(ctx context.Context) bool {
 	return false
 }
 
-// unlinkLocked removes the socket's name, unless it is another socket's by now.
-func (s *Socket) unlinkLocked() {
-	if s.inode != nil && s.inPlaceLocked() {
-		os.Remove(s.Path)
-	}
-}
-
 // drainLocked lets nothing more be sent to the socket. What is there can be read, to its end.
 func (s *Socket) drainLocked() {
 	if s.ln != nil {
@@ -254,7 +191,7 @@ func (s *Socket) drainLocked() {
 }
 
 func (s *Socket) closeLocked() {
-	s.unlinkLocked()
+	s.place.Remove()
 	if s.ln != nil {
 		s.ln.Close()
 	}
