@@ -11,7 +11,8 @@ type framer struct {
 	known bool
 	at    int // bytes that were looked at
 
-	depth  int // of braces, as long as nothing is known
+	begun  bool // as long as nothing is known: there was more than blanks
+	depth  int  // of braces
 	quoted bool
 	escape bool // the last byte of a string is a backslash
 }
@@ -42,21 +43,27 @@ func (f *framer) settle(b []byte) (again bool) {
 		return false
 	}
 	f.known, f.at = true, 0
-	if again = bytes.IndexByte(b, '\n') >= 0; again {
+	if bytes.IndexByte(b, '\n') >= 0 {
 		f.end = '\n'
 	}
-	return again
+	return bytes.IndexByte(b, f.end) >= 0
 }
 
-// look looks for the end of the first message.
+// look looks for the end of the first message. What precedes it, blanks and ends, does not
+// end it.
 func (f *framer) look(b []byte) {
 	for ; f.at < len(b); f.at++ {
-		switch c := b[f.at]; {
-		case c == 0 || c == '\n' && f.depth <= 0 && !f.quoted:
-			if len(trimStart(b[:f.at])) > 0 { // what precedes a message does not end one
-				f.end, f.known, f.at = c, true, 0
-				return
+		c := b[f.at]
+		if !f.begun {
+			if isBlank(c) {
+				continue
 			}
+			f.begun = true
+		}
+		switch {
+		case c == 0 || c == '\n' && f.depth <= 0 && !f.quoted:
+			f.end, f.known, f.at = c, true, 0
+			return
 		case f.escape:
 			f.escape = false
 		case f.quoted:
@@ -69,4 +76,8 @@ func (f *framer) look(b []byte) {
 			f.depth--
 		}
 	}
+}
+
+func isBlank(c byte) bool {
+	return c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == 0)
 }

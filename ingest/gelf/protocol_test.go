@@ -97,6 +97,8 @@ func TestConnections(t *testing.T) {
 		"no end":               {said("one"), "one\n"},
 		"nothing":              {"", ""},
 		"only ends":            {"\x00\x00\n\x00", ""},
+		"many ends":            {strings.Repeat("\x00", 3<<20) + said("one"), "one\n"},
+		"many newlines":        {strings.Repeat("\n", 3<<20) + said("one"), "one\n"},
 		"two between two NULs": {said("one") + said("two") + "\x00" + said("three") + "\x00", "one\ntwo\nthree\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

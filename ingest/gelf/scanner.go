@@ -31,7 +31,7 @@ type split interface{ Split(lines int) }
 
 // message is what a message says. Its fields are members, whose strings are resolved.
 type message struct {
-	short, full []byte
+	short, full texts
 	host        *member
 	source      *member
 	severity    string
@@ -43,7 +43,7 @@ type message struct {
 
 // reset makes g a message that says nothing.
 func (g *message) reset() {
-	*g = message{fields: g.fields[:0], attributes: g.attributes[:0], attributed: g.attributed[:0]}
+	*g = message{short: g.short[:0], full: g.full[:0], fields: g.fields[:0], attributes: g.attributes[:0], attributed: g.attributed[:0]}
 }
 
 // maxAttributes bounds the attributes of a line. What is beyond it stays in the text.
@@ -136,10 +136,10 @@ func (x *Scanner) take(m *member, now time.Time) bool {
 	g := &x.msg
 	switch string(m.name) {
 	case "short_message":
-		g.short = join(g.short, m.value)
+		g.short = append(g.short, m.value)
 		return true
 	case "full_message":
-		g.full = join(g.full, m.value)
+		g.full = append(g.full, m.value)
 		return true
 	case "version":
 		return string(m.value) == "1.1" || string(m.value) == "1.0"
@@ -162,13 +162,15 @@ func (x *Scanner) take(m *member, now time.Time) bool {
 	return false
 }
 
-// join is a text with another part of it.
-func join(text, part []byte) []byte {
-	if len(text) == 0 {
-		return part
+// texts are the parts of a text: more than one if its name comes again.
+type texts [][]byte
+
+// text is all parts.
+func (t texts) text() []byte {
+	if len(t) == 1 {
+		return t[0]
 	}
-	text = append(text[:len(text):len(text)], '\n') // not in place: other members follow it
-	return append(text, part...)
+	return bytes.Join(t, []byte{'\n'})
 }
 
 // severity is the name of a level, "" if it is none of syslog's.
@@ -265,7 +267,7 @@ func (x *Scanner) label(labels *wire.Labels) {
 			x.keepBefore(bytes.TrimPrefix(g.source.name, []byte{'_'}), g.source.value)
 		}
 	}
-	x.text = appendMessage(x.text, g.short, g.full)
+	x.text = appendMessage(x.text, g.short.text(), g.full.text())
 	if g.severity != "" {
 		x.keep(x.severity, []byte(g.severity))
 	}
