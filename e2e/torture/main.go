@@ -71,6 +71,8 @@ func trials(kills, cuts int) []trial {
 		{"hand-out", kills * 8, (*scenario.Programs).HandOut},
 		{"redis-out", kills / 2, (*scenario.Programs).RedisOut},
 		{"redis-in", kills / 2, (*scenario.Programs).RedisIn},
+		{"relp", kills / 10, (*scenario.Programs).RELP},
+		{"relp-client", kills / 20, (*scenario.Programs).RELPClient},
 		{"records", kills, (*scenario.Programs).RecordKills},
 		{"utf-16", kills, (*scenario.Programs).WideKills},
 		{"utf-16-records", kills / 2, (*scenario.Programs).WideRecordKills},

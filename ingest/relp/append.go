@@ -25,15 +25,33 @@ func (c *conn) await() error {
 }
 
 // handOver has the batch appended.
-func (c *conn) handOver() error {
-	if err := c.await(); err != nil {
-		return err
-	}
+func (c *conn) handOver() (err error) {
 	b := c.next
-	c.next, c.spare, c.flying = c.spare, nil, b
+	c.next, err = c.start(b)
+	return err
+}
+
+// start has a batch appended, and returns an empty one.
+func (c *conn) start(b *batch) (empty *batch, err error) {
+	if err := c.await(); err != nil {
+		return b, err
+	}
+	empty, c.spare, c.flying = c.spare, nil, b
 	c.followDoubt(false)
 	go c.commit(b) // ends with its Append and the answers; await waits for it
-	return nil
+	return empty, nil
+}
+
+// hold sets a full batch aside while it is not decided which messages are repeats. It reports false
+// if no more may be held.
+func (c *conn) hold() bool {
+	o := &c.opening
+	if o.full || len(o.hashes) > c.p.Window || o.size > maxHeld {
+		return false
+	}
+	o.held, o.size = append(o.held, c.next), o.size+len(c.next.block)
+	c.next = new(batch)
+	return true
 }
 
 // commit appends a batch, answers its frames, and releases it.
@@ -114,11 +132,9 @@ func (c *conn) answer(all []answer) error {
 func (c *conn) decide(full bool) error {
 	c.opening.full = c.opening.full || full
 	for c.undecided() {
-		v := c.p.Sessions.decide(c.session, c.next.hashes, &c.opening)
+		v := c.p.Sessions.decide(c.session, &c.opening)
 		if !v.wait {
-			c.decided = true
-			c.skipRepeats(&v)
-			return nil
+			return c.settle(&v)
 		}
 		if !full {
 			return nil
@@ -130,19 +146,32 @@ func (c *conn) decide(full bool) error {
 	return nil
 }
 
-// skipRepeats leaves out the messages that the log has.
-func (c *conn) skipRepeats(v *verdict) {
+// settle leaves the messages out that the log has, and has those appended that were held.
+func (c *conn) settle(v *verdict) error {
+	held := c.opening.held
+	c.decided, c.opening = true, opening{}
 	if v.after != nil {
 		c.session = v.after
-		n, bytes := c.next.dropFirst(v.run)
+		c.Log.Debug("a RELP client sent messages again after a break", "peer", c.Remote(), "messages", v.run)
+	}
+	run := v.run
+	for _, b := range append(held, c.next) {
+		messages := min(run, len(b.hashes))
+		n, bytes := b.dropFirst(messages)
 		c.p.lines.Received(n, bytes)
 		c.p.lines.Duplicate(n)
-		c.pending.Add(-int64(v.run))
-		c.Log.Debug("a RELP client sent messages again after a break", "peer", c.Remote(), "messages", v.run)
+		c.pending.Add(-int64(messages))
+		run -= messages
 	}
 	c.doubt = v.doubt
 	c.countDoubled(v.maybe)
-	c.followDoubt(false)
+	for i, b := range held {
+		if _, err := c.start(b); err != nil {
+			c.opening.held = held[i:]
+			return err
+		}
+	}
+	return nil
 }
 
 // followDoubt ends a doubt if it is resolved, or if the session ends.
@@ -171,8 +200,10 @@ func (c *conn) finish(err error) error {
 	} else if errors.Is(err, errClose) || !c.undecided() {
 		err = c.appendRest(err)
 	}
-	c.pending.Add(-int64(len(c.next.hashes)))
-	c.release(c.next) // what is held was not answered
+	for _, b := range append(c.opening.held, c.next) { // what is held was not answered
+		c.pending.Add(-int64(len(b.hashes)))
+		c.release(b)
+	}
 	c.followDoubt(true)
 	closes := errors.Is(err, errClose)
 	if c.session != nil {

@@ -26,16 +26,16 @@ type answer struct {
 const (
 	maxText = wire.MaxCutText
 	maxLaid = 1 << 20 // far less than the write-ahead log
+	maxHeld = 4 << 20 // of the lines at the beginning of a session
 	// maxAnswers of frames that are no messages, too.
 	maxAnswers = 2 * wire.MaxCutLines
 	// layout is what the log adds to a line besides its labels, at most.
 	layout = 64
 )
 
-// fits reports whether the batch has space for a message of which the line can have n bytes. Without
-// text it can get a larger block.
+// fits reports whether the batch may have a message more of which the line can have n bytes.
 func (b *batch) fits(n, window int) bool {
-	space := len(b.Text) == 0 || len(b.Text)+n <= min(cap(b.block), maxText) && b.laid+n < maxLaid
+	space := len(b.Text) == 0 || len(b.Text)+n <= maxText && b.laid+n < maxLaid
 	return space && len(b.hashes) < min(window, wire.MaxCutLines/2) && len(b.answers) < maxAnswers
 }
 
@@ -46,7 +46,7 @@ func (b *batch) reset() {
 
 // dropFirst removes the lines of the first messages, and returns how many lines and bytes they have.
 func (b *batch) dropFirst(messages int) (n, bytes int) {
-	if messages == 0 {
+	if messages = min(messages, len(b.hashes)); messages == 0 {
 		return 0, 0
 	}
 	at := b.ends[messages-1]

@@ -19,14 +19,17 @@ const (
 
 // opening is the beginning of a session, until it is decided which of its frames are repeats.
 type opening struct {
+	hashes      []uint64
+	held        []*batch  // before the one that is being filled
+	size        int       // of the lines in held
 	began, last time.Time // the first frame that is held, and the last one
 	full        bool      // no more can be held
 }
 
-// quiet reports whether the peer is silent, with n frames held.
-func (o *opening) quiet(n int) bool {
+// quiet reports whether the peer is silent.
+func (o *opening) quiet() bool {
 	limit := quietTime
-	if n >= steadyRun {
+	if len(o.hashes) >= steadyRun {
 		limit = steadyTime
 	}
 	return o.full || time.Since(o.last) >= limit
@@ -44,7 +47,8 @@ type verdict struct {
 // decide compares the first frames of s, which are not empty, with the last ones of the older
 // sessions of its peer. If s goes on with one of them, that one is live from then on, and s is
 // gone.
-func (m *Sessions) decide(s *session, first []uint64, o *opening) (v verdict) {
+func (m *Sessions) decide(s *session, o *opening) (v verdict) {
+	first := o.hashes
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var best overlap
@@ -54,7 +58,7 @@ func (m *Sessions) decide(s *session, first []uint64, o *opening) (v verdict) {
 	for _, old := range ahead {
 		x := overlapOf(first, old.hashes)
 		if old.conn != nil {
-			v.wait = v.wait || old.conn.mayBreak(x, len(first), o)
+			v.wait = v.wait || old.conn.mayBreak(x, o)
 			continue
 		}
 		more = more || x.more
@@ -71,7 +75,7 @@ func (m *Sessions) decide(s *session, first []uint64, o *opening) (v verdict) {
 		v.doubt = newDoubt(ahead, first, v.run)
 		m.dropLocked(s)
 		v.after.conn = s.conn
-	case more && o.quiet(len(first)):
+	case more && o.quiet():
 		v.maybe = len(first)
 	case more:
 		v.wait = true
@@ -81,8 +85,8 @@ func (m *Sessions) decide(s *session, first []uint64, o *opening) (v verdict) {
 
 // mayBreak reports whether to wait for the connection, of an older session of the same peer: if
 // it has broken, or breaks now, the first frames of a new session may be its last ones. x is how
-// these overlap what it has committed, and n how many are held.
-func (c *conn) mayBreak(x overlap, n int, o *opening) bool {
+// these overlap what it has committed.
+func (c *conn) mayBreak(x overlap, o *opening) bool {
 	p := c.probe()
 	if p.ended || c.Woken() {
 		return true // its end is known soon
@@ -101,7 +105,7 @@ func (c *conn) mayBreak(x overlap, n int, o *opening) bool {
 	case p.unacked > 0:
 		return held < brokenTime
 	}
-	return !o.quiet(n)
+	return !o.quiet()
 }
 
 // doubt is about frames that were written although they may be repeats: a longer run matched, too.

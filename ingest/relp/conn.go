@@ -103,14 +103,15 @@ func (c *conn) run() error {
 		if err != nil {
 			return err
 		}
-		if full || c.undecided() {
-			if err := c.decide(full); err != nil {
+		if c.undecided() {
+			if err := c.decide(full && !c.hold()); err != nil {
 				return err
 			}
 		}
 		switch {
-		case full:
+		case full && !c.undecided():
 			err = c.handOver()
+		case full: // another batch is filled
 		case c.ready() && c.idle():
 			err = c.handOver()
 		default:
@@ -123,7 +124,7 @@ func (c *conn) run() error {
 }
 
 // undecided reports whether messages are held because they may be repeats.
-func (c *conn) undecided() bool { return !c.decided && len(c.next.hashes) > 0 }
+func (c *conn) undecided() bool { return !c.decided && len(c.opening.hashes) > 0 }
 
 // ready reports whether the batch may be handed over.
 func (c *conn) ready() bool { return len(c.next.answers) > 0 && !c.undecided() }

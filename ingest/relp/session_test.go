@@ -94,6 +94,27 @@ func TestRepeatsBehindOpen(t *testing.T) {
 	}
 }
 
+// A whole window is sent again, of more bytes and messages than a batch has.
+func TestRepeatsOfAWindow(t *testing.T) {
+	s := start(t, &Protocol{})
+	c := &relptest.Client{Address: s.address, Window: DefaultWindow}
+	want := several(0, DefaultWindow)
+	for i := range want {
+		want[i] += strings.Repeat(" long", 50)
+	}
+	must(t, c.Open(), c.Send(want...))
+	s.recorder.WaitText(t, linesOf(want...))
+	for range 2 {
+		c.Cut()
+		must(t, c.Open())
+	}
+	must(t, c.Settle(), c.Send("more"), c.Settle())
+	s.recorder.WaitText(t, linesOf(append(want, "more")...))
+	if n := s.metric(t, "window_exceeded") + s.metric(t, "maybe_doubled"); n != 0 {
+		t.Errorf("%d messages may be doubled, or are beyond the window", n)
+	}
+}
+
 // A client that held messages which the log does not have sends them behind those that it has.
 func TestRepeatsAndMore(t *testing.T) {
 	s := start(t, &Protocol{})

@@ -77,15 +77,16 @@ func (c *conn) takeMessage(f *frame) (full bool, err error) {
 	if err := c.makeRoom(room); err != nil {
 		return false, err
 	}
+	hash := hashOf(f.data)
 	if c.session == nil {
 		c.session = c.p.Sessions.begin(peerOf(c.Conn), c)
 	}
 	if !c.decided {
-		if c.opening.last = c.from.Now; len(b.hashes) == 0 {
+		if c.opening.last = c.from.Now; len(c.opening.hashes) == 0 {
 			c.opening.began = c.opening.last
 		}
+		c.opening.hashes = append(c.opening.hashes, hash)
 	}
-	hash := hashOf(f.data)
 	if len(f.data) > 0 {
 		if err := c.addLine(f.data); err != nil {
 			return false, err
@@ -118,19 +119,24 @@ func (c *conn) limit(n int) int {
 // makeRoom makes room for n bytes in the batch.
 func (c *conn) makeRoom(n int) error {
 	b := c.next
-	if n <= cap(b.block)-len(b.Text) {
+	if n <= cap(b.Text)-len(b.Text) {
 		return nil
 	}
-	c.Budget.Release(b.block) // it is empty
-	b.block = c.Budget.TryAcquire(max(n, min(3*c.in.Have, maxText)))
-	if b.block == nil {
+	n += len(b.Text)
+	block := c.Budget.TryAcquire(max(n, min(max(3*c.in.Have, 2*len(b.block)), maxText)))
+	if block == nil {
 		var err error
-		if b.block, err = c.Budget.Extend(c.Context(), n); err != nil {
+		if block, err = c.Budget.Extend(c.Context(), n); err != nil {
 			return errMemory
 		}
 	}
-	b.Batch = wire.Batch{Input: c.p.lines.Name(), Host: c.Host, Source: c.p.Messages.Source,
-		Time: time.Now().UnixMicro(), Text: b.block[:0], Marks: b.Marks[:0]}
+	if b.block == nil {
+		b.Batch = wire.Batch{Input: c.p.lines.Name(), Host: c.Host, Source: c.p.Messages.Source,
+			Time: time.Now().UnixMicro(), Marks: b.Marks[:0]}
+	}
+	b.Text = block[:copy(block, b.Text)]
+	c.Budget.Release(b.block)
+	b.block = block
 	return nil
 }
 
