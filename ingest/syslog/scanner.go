@@ -51,11 +51,11 @@ func (x *Scanner) scan(dst, msg []byte, from *Origin) (out []byte, labels wire.L
 	m := &x.m
 	m.parse(msg, x.s.Any, x.s.Local)
 	x.unused = taken
-	if m.form == plain {
-		return wire.AppendRecord(dst, msg), wire.Labels{Host: from.Host, Source: x.s.Source}
-	}
 	if m.numbered && x.s.Gaps != nil {
 		x.s.Gaps.see(m, from)
+	}
+	if m.form == plain || x.s.Raw {
+		return wire.AppendRecord(dst, msg), wire.Labels{Host: from.Host, Source: x.s.Source}
 	}
 	x.line.begin(dst, x.s.JSON)
 	if x.s.KeepPRI {

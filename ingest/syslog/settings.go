@@ -19,6 +19,7 @@ type Settings struct {
 	Zone       *time.Location // of times without a zone; nil: these are not taken
 	KeepPRI    bool           // <PRI> stays before the text
 	JSON       bool           // the log has attributes: what fits no label is there, and not in the text
+	Raw        bool           // the log shows no labels: a message is the line as it is
 
 	NameBytes int // of names that a scanner remembers; default 8 KiB, and a socket of many senders needs more
 

@@ -172,3 +172,16 @@ func TestTable(t *testing.T) {
 		}
 	}
 }
+
+// TestRaw: in a log that shows no labels, each message is the line as it is.
+func TestRaw(t *testing.T) {
+	all, _ := examples(t)
+	for _, x := range all {
+		s := x.settings
+		s.Raw = true
+		out, labels := s.New().Scan(nil, x.message, &x.from)
+		if text := wire.AppendRecordText(nil, out); !bytes.Equal(text, trimEnd(x.message)) || labels.Host != x.from.Host {
+			t.Errorf("%s: %q becomes %q of %s", x.title, x.message, text, labels.Host)
+		}
+	}
+}

@@ -41,7 +41,8 @@ func (t *headerTable) check(c *checks) {
 // table was checked.
 func (t *headerTable) scanning(s *settings, source string) *syslog.Settings {
 	x := &syslog.Settings{Source: source, TrustHost: t.TrustHost, SenderTime: t.Time == timeSender,
-		KeepPRI: t.PRI == priKeep, JSON: s.Collector.Log.Format == "json"}
+		KeepPRI: t.PRI == priKeep, JSON: s.Collector.Log.Format == "json",
+		Raw: s.Collector.Log.Format == "raw"}
 	if t.Timezone != "" {
 		x.Zone, _ = time.LoadLocation(t.Timezone)
 	}
