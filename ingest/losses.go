@@ -43,3 +43,12 @@ func (l *Losses) Flush() {
 		l.Report(n)
 	}
 }
+
+// NewUnread returns what counts the bytes that a stop leaves unread in the sockets of an
+// input's connections.
+func NewUnread(m *Metrics, notice func(format string, args ...any), input string) *Losses {
+	return &Losses{Counter: m.Counter("fanin_unread_bytes_total", "Bytes that a stop left unread in "+
+		"sockets: their senders cannot know.", "", ""), Report: func(n int64) {
+		notice("LOST n=%d unit=bytes reason=unread input=%s: they were in sockets when the collector stopped", n, input)
+	}}
+}

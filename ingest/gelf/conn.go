@@ -43,6 +43,9 @@ func (c *conn) serve() error {
 	if !errors.As(err, &lost) {
 		errors.As(c.takeLast(), &lost)
 	}
+	if c.Draining() {
+		c.CountUnread(c.p.unread)
+	}
 	if lost != nil {
 		c.reportLost(lost)
 		return nil

@@ -65,7 +65,7 @@ func appendField(dst, name, value []byte) []byte {
 }
 
 func appendQuoted(dst, word []byte) []byte {
-	if len(word) > 0 && bytes.IndexAny(word, " \t\r\n\"=\\") < 0 {
+	if len(word) > 0 && !bytes.ContainsAny(word, " \t\r\n\"=\\") {
 		return append(dst, word...)
 	}
 	dst = append(dst, '"')

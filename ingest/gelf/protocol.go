@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 
+	"fanin/ingest"
 	"fanin/ingest/stream"
 	"fanin/internal/counters"
 	"fanin/internal/wire"
@@ -14,12 +15,14 @@ import (
 // fields have the defaults named.
 type Protocol struct {
 	Settings Settings
-	Out      wire.Appender // commits the lines; required
-	Inputs   *counters.Set // counts lines; shared by all inputs of a process; nil: its own
+	Out      wire.Appender                    // commits the lines; required
+	Inputs   *counters.Set                    // counts lines; shared by all inputs of a process; nil: its own
+	Notice   func(format string, args ...any) // reports in the log of lines what was lost; nil: nothing does
 
 	lines   *counters.Input
 	metrics metrics
-	workers sync.Pool // of *worker: a connection has one while it reads messages
+	unread  *ingest.Losses // bytes that a stop left in sockets
+	workers sync.Pool      // of *worker: a connection has one while it reads messages
 }
 
 // Format returns the row of p in a listener's table. It matches every connection.
@@ -29,12 +32,16 @@ func (p *Protocol) Format() stream.Format {
 	p.metrics = metrics{p.Settings.Metrics}
 	p.metrics.prepare()
 	p.lines = p.Inputs.New(inputName, counters.None)
+	if p.Notice == nil {
+		p.Notice = func(string, ...any) {}
+	}
+	p.unread = ingest.NewUnread(p.Settings.Metrics, p.Notice, inputName)
 	p.workers.New = func() any {
 		w := &worker{scanner: p.Settings.New()}
 		w.scanner.lines = p.lines
 		return w
 	}
-	return stream.Format{Name: inputName, Serve: p.serve, Reasons: []string{
+	return stream.Format{Name: inputName, Serve: p.serve, Stopped: p.unread.Flush, Reasons: []string{
 		"displaced", "idle", "refused", "draining", "unknown",
 	}}
 }

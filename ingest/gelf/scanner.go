@@ -43,7 +43,8 @@ type message struct {
 
 // reset makes g a message that says nothing.
 func (g *message) reset() {
-	*g = message{short: g.short[:0], full: g.full[:0], fields: g.fields[:0], attributes: g.attributes[:0], attributed: g.attributed[:0]}
+	*g = message{short: g.short[:0], full: g.full[:0], fields: g.fields[:0],
+		attributes: g.attributes[:0], attributed: g.attributed[:0]}
 }
 
 // maxAttributes bounds the attributes of a line. What is beyond it stays in the text.

@@ -62,7 +62,7 @@ func (c *conn) serve() error {
 	}
 	lost := c.finish(err)
 	if c.Draining() {
-		c.countUnread()
+		c.CountUnread(c.p.unread)
 	}
 	if lost != nil {
 		c.reportLost(lost)
@@ -74,14 +74,6 @@ func (c *conn) serve() error {
 		c.ReportSilence(err)
 	}
 	return nil
-}
-
-// countUnread counts what a stop leaves in the socket.
-func (c *conn) countUnread() {
-	if n := c.Unread(); n > 0 {
-		c.p.unread.Add(n)
-		c.Warn("unread", "a stop left bytes unread in the socket of a connection; its sender cannot know", "bytes", n)
-	}
 }
 
 // wrongFrame counts and logs a frame with which something is wrong.

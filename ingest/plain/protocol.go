@@ -79,11 +79,7 @@ func (p *Protocol) prepare() {
 		p.Notice("LOST n=%d unit=bytes reason=too-long input=%s: messages with an octet count were longer than max_line",
 			n, p.lines.Name())
 	}}
-	p.unread = &ingest.Losses{Counter: p.Metrics.Counter("fanin_unread_bytes_total", "Bytes that a stop left unread in "+
-		"sockets: their senders cannot know.", "", ""), Report: func(n int64) {
-		p.Notice("LOST n=%d unit=bytes reason=unread input=%s: they were in sockets when the collector stopped",
-			n, p.lines.Name())
-	}}
+	p.unread = ingest.NewUnread(p.Metrics, p.Notice, p.lines.Name())
 }
 
 // stopped reports what was lost and not reported yet.

@@ -178,6 +178,14 @@ func (c *Conn) Warn(reason, text string, args ...any) {
 // Unread returns how many bytes the kernel holds for the connection, encrypted ones with TLS.
 func (c *Conn) Unread() int { return unread(rawConn(c.raw)) }
 
+// CountUnread counts and logs what a stop leaves in the connection's socket.
+func (c *Conn) CountUnread(losses *ingest.Losses) {
+	if n := c.Unread(); n > 0 {
+		losses.Add(n)
+		c.Warn("unread", "a stop left bytes unread in the socket of a connection; its sender cannot know", "bytes", n)
+	}
+}
+
 // HangUp closes the connection so that what was written still arrives.
 func (c *Conn) HangUp() { HangUp(c.nc) }
 

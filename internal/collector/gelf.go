@@ -80,7 +80,7 @@ func (t *gelfTable) connections(s *server) (*stream.Listener, error) {
 }
 
 func (t *gelfTable) protocol(s *server) *gelf.Protocol {
-	p := &gelf.Protocol{Settings: t.messages(s.settings), Out: s.sink, Inputs: s.inputs}
+	p := &gelf.Protocol{Settings: t.messages(s.settings), Out: s.sink, Inputs: s.inputs, Notice: s.sink.Notice}
 	p.Settings.Metrics = s.counters
 	return p
 }
