@@ -120,8 +120,11 @@ func (t *unixTable) peers() origin.Peers {
 // scanner is how messages of syslog are understood.
 func (t *unixTable) scanner(s *settings) *syslog.Settings {
 	x := t.scanning(s, cmp.Or(t.Source, "unix"))
-	if x != nil {
-		x.Local, x.NameBytes = true, 1<<20 // of all programs
+	if x == nil {
+		return nil
+	}
+	if x.Local = true; t.Type != typeStream {
+		x.NameBytes = 1 << 20 // of all programs
 	}
 	return x
 }
