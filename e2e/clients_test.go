@@ -31,6 +31,10 @@ func TestClients(t *testing.T) {
 	if err := rig.Peers(peers); err != nil {
 		t.Fatal(err)
 	}
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	params := manual()
 	params.Dir = filepath.Join("testdata", "clients")
 	setup := params.Setup
@@ -39,6 +43,8 @@ func TestClients(t *testing.T) {
 			return err
 		}
 		env.Setenv("PATH", peers+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
+		env.Setenv("GOCACHE", strings.TrimSpace(string(cache))) // of the programs' own build
+		env.Setenv("CGO_ENABLED", "0")                          // likewise
 		env.Values[collectorKey{}] = new(rig.Process)
 		return settle(env)
 	}
