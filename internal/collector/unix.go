@@ -104,12 +104,11 @@ func (u *unixSocket) bind() (err error) {
 	path := u.table.Path
 	var b endpoint
 	u.place, err = unixsock.Make(path, u.table.mode(), func() error {
-		addr := &net.UnixAddr{Name: path, Net: u.table.network()}
 		if u.table.Type != typeStream {
-			b.conn, err = net.ListenUnixgram(addr.Net, addr)
+			b.conn, err = unixsock.ListenDatagrams(path)
 			return err
 		}
-		if b.ln, err = net.ListenUnix(addr.Net, addr); err == nil {
+		if b.ln, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err == nil {
 			b.ln.SetUnlinkOnClose(false) // place removes it
 		}
 		return err

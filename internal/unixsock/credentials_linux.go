@@ -1,7 +1,10 @@
 package unixsock
 
 import (
+	"cmp"
 	"net"
+	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,18 +12,14 @@ import (
 // controlSize is more room than the credentials of a datagram need.
 const controlSize = 64
 
-// passCredentials has the kernel add to each datagram which process sent it.
-func passCredentials(c *net.UnixConn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
+// passCredentials has the kernel add to each datagram which process sent it, from the first one on:
+// it is called before the socket has a name.
+func passCredentials(_, _ string, c syscall.RawConn) error {
 	var serr error
-	err = raw.Control(func(fd uintptr) { serr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
-	if err != nil {
-		return err
-	}
-	return serr
+	err := c.Control(func(fd uintptr) {
+		serr = os.NewSyscallError("setsockopt SO_PASSCRED", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
+	})
+	return cmp.Or(err, serr)
 }
 
 // senderOf returns the process that sent a datagram, 0 if it is not known.

@@ -2,11 +2,14 @@
 
 package unixsock
 
-import "net"
+import (
+	"net"
+	"syscall"
+)
 
 const controlSize = 0
 
-func passCredentials(*net.UnixConn) error { return nil }
-func senderOf([]byte) int                 { return 0 }
-func peerOf(*net.UnixConn) int            { return 0 }
-func truncated(int) bool                  { return false }
+func passCredentials(_, _ string, _ syscall.RawConn) error { return nil }
+func senderOf([]byte) int                                  { return 0 }
+func peerOf(*net.UnixConn) int                             { return 0 }
+func truncated(int) bool                                   { return false }

@@ -100,11 +100,22 @@ func (s *Socket) bindLocked() (err error) {
 		}
 		return err
 	}
-	if s.conn, err = net.ListenUnixgram("unixgram", addr); err != nil {
+	if s.conn, err = ListenDatagrams(s.Path); err != nil {
 		return err
 	}
 	s.conn.SetReadBuffer(receiveBuffer) // as much as the kernel allows
-	return passCredentials(s.conn)
+	return nil
+}
+
+// ListenDatagrams makes a socket for datagrams, which come with the id of the process that sent
+// them.
+func ListenDatagrams(path string) (*net.UnixConn, error) {
+	c := net.ListenConfig{Control: passCredentials}
+	conn, err := c.ListenPacket(context.Background(), "unixgram", path)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil // as all of this network are
 }
 
 // receiveBuffer is how much the kernel may hold for the socket.
