@@ -20,6 +20,7 @@ func (b *bench) tables() string {
 	b.natsTable(&out)
 	b.redisTable(&out)
 	b.zmqTable(&out)
+	b.relpTable(&out)
 	b.sourcesTable(&out)
 	b.goalTable(&out)
 	return out.String()
