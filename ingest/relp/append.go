@@ -20,7 +20,7 @@ func (c *conn) await() error {
 		return nil
 	}
 	err := <-c.outcome
-	c.spare = c.flying
+	c.spare, c.failed = c.flying, c.failed || err != nil
 	return err
 }
 
@@ -197,7 +197,7 @@ func (c *conn) finish(err error) error {
 	defer c.in.Release(nil)
 	if lost := c.await(); lost != nil {
 		err = lost
-	} else if errors.Is(err, errClose) || !c.undecided() {
+	} else if !c.failed && (errors.Is(err, errClose) || !c.undecided()) {
 		err = c.appendRest(err)
 	}
 	for _, b := range append(c.opening.held, c.next) { // what is held was not answered
@@ -211,9 +211,6 @@ func (c *conn) finish(err error) error {
 	}
 	if closes {
 		err = c.forget()
-	}
-	if err != nil && !c.broken(err) {
-		c.sayLast()
 	}
 	return err
 }
@@ -261,8 +258,11 @@ func (c *conn) broken(err error) bool {
 }
 
 // sayLast tells the client that the session ends, and reads until it has closed: what it has not read of
-// its answers would be lost else.
-func (c *conn) sayLast() {
+// its answers would be lost else. err is why the session ends.
+func (c *conn) sayLast(err error) {
+	if err == nil || c.broken(err) {
+		return
+	}
 	if c.opened {
 		c.hurry()
 		io.WriteString(c.Net(), serverClose)

@@ -27,13 +27,19 @@ type server struct {
 // start serves p until the test ends, or stop is called. Zero fields of p are filled.
 func start(t testing.TB, p *Protocol) *server {
 	t.Helper()
+	return startWithin(t, p, stream.Limits{})
+}
+
+func startWithin(t testing.TB, p *Protocol, limits stream.Limits) *server {
+	t.Helper()
 	s := &server{Protocol: p, recorder: ingesttest.NewRecorder()}
 	if r, ok := p.Out.(*ingesttest.Recorder); ok {
 		s.recorder = r
 	} else if p.Out == nil {
 		p.Out = s.recorder
 	}
-	s.listener = &stream.Listener{Formats: []stream.Format{p.Format()}, Budget: new(ingest.Budget), Metrics: p.Metrics}
+	s.listener = &stream.Listener{Formats: []stream.Format{p.Format()}, Budget: new(ingest.Budget),
+		Metrics: p.Metrics, Limits: limits}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

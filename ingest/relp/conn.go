@@ -30,6 +30,7 @@ type conn struct {
 	spare   *batch // nil: flying is being appended
 	flying  *batch
 	outcome chan error // of the batch that is being appended
+	failed  bool       // a batch was not appended, or not answered
 	pending atomic.Int64
 	out     []byte // answers
 
@@ -90,6 +91,7 @@ func (c *conn) serve() error {
 	}
 	err = c.finish(err)
 	c.report(err)
+	c.sayLast(err)
 	return err
 }
 
