@@ -131,14 +131,16 @@ const (
 	timeForms = `(?:\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d|(?:\d{4} )?[A-Z][a-z][a-z] {1,2}\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d)(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)?`
 	zoneForms = `(?: [A-Z]{1,6})?`
 	bomForm   = `(?:\x{feff})?`
+	hostForm  = `(?:(?:Message forwarded from |From )H: |H[ \t](?:: )?)`
+	tagForm   = `A(?:\[P\])?: ?` + bomForm
 )
 
 // forms are what a message has around its fields: H, A, P, M, D and T stand for those.
 var forms = map[form]*regexp.Regexp{
 	plain:   regexp.MustCompile(`^T$`),
-	bare:    regexp.MustCompile(`^` + bomForm + ` *(?:A(?:\[P\])?: ?` + bomForm + `)?T$`),
-	rfc3164: regexp.MustCompile(`^` + bomForm + ` *` + timeForms + zoneForms + `(?:: | *(?:(?:Message forwarded from |From )H: |H[ \t](?:: )?)? *(?:A(?:\[P\])?: ?` + bomForm + `)?)?T$`),
-	rfc5424: regexp.MustCompile(`^` + bomForm + `1 (?:-|` + timeForms + `) (?:-|H) (?:-|A) (?:-|P) (?:-|M)(?: (?:-|D)?)? ?` + bomForm + `T$`),
+	bare:    regexp.MustCompile(`^` + bomForm + `(?: *` + tagForm + `)?T$`),
+	rfc3164: regexp.MustCompile(`^` + bomForm + ` *` + timeForms + zoneForms + `(?:|: | | +` + hostForm + `| +(?:` + hostForm + `)? *` + tagForm + `)T$`),
+	rfc5424: regexp.MustCompile(`^` + bomForm + `1 (?:-|` + timeForms + `) (?:-|H) (?:-|A) (?:-|P) (?:-|M)(?:| (?:-|D)| (?:-|D) ` + bomForm + `| ` + bomForm + `)T$`),
 	cisco: regexp.MustCompile(`^` + bomForm + ` *(?:` + timeForms + zoneForms + `: |` + timeForms + zoneForms + ` +H[ \t]: |` +
 		`:? *(?:D: )?(?:\d{1,10}: +){0,2}(?:H: *)?(?:[*.]?` + timeForms + zoneForms + `: *)?)T$`),
 }

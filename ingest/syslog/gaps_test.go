@@ -83,6 +83,23 @@ func TestCount(t *testing.T) {
 	}
 }
 
+// TestCountWaits: a gap is believed when it is some time old, and what came late is not of it.
+func TestCountWaits(t *testing.T) {
+	c := newCount(1)
+	c.see(2, readAt)
+	c.see(6, readAt)
+	if n := c.take(readAt.Add(settled / 2)); n != 0 {
+		t.Errorf("%d are missing at once", n)
+	}
+	c.see(4, readAt.Add(settled/2))
+	if n := c.take(readAt.Add(settled)); n != 2 {
+		t.Errorf("%d are missing; want 2", n)
+	}
+	if n := c.take(readAt.Add(2 * settled)); n != 0 {
+		t.Errorf("%d are missing again", n)
+	}
+}
+
 // FuzzCount: of messages that come a little late, twice, or not at all, those that did not come
 // are counted, each once.
 func FuzzCount(f *testing.F) {

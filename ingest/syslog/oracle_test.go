@@ -113,7 +113,8 @@ var otherViews = map[string]string{
 	"IPv6 as the host":                       "host", // nor is 2001 an app
 	"a load balancer without a tag, in JSON": "app",  // {"status" is none
 	"a URL is no tag":                        "app",  // nor is https
-	"no text":                                "text", // it has 4]: as the text
+	"a host without a tag, and a text with blanks before it": "text", // it drops them
+	"no text": "text", // it has 4]: as the text
 }
 
 // TestOracle: where go-syslog understands a message of the table, it reads the same fields.
