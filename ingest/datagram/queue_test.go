@@ -75,6 +75,32 @@ func TestContinuedBy(t *testing.T) {
 	f(func(b *wire.Batch) { b.Source = "t" }, 2)
 }
 
+// A batch is joined as soon as one of its lines is a record, and its space is for its
+// attributes, too.
+func TestQueueRecords(t *testing.T) {
+	q := newQueue(setUp(new(Listener)))
+	in := new(counters.Set).New("gelf", counters.None)
+	add := func(text string, attributes wire.Attributes) {
+		q.add(&addition{key: key{host: netip.AddrFrom4([4]byte{192, 0, 2, 1})}, in: in, lines: 1, labels: wire.Labels{Attributes: attributes},
+			batch: wire.Batch{Text: []byte(text), Joined: wire.IsRecord([]byte(text))}})
+	}
+	add("plain", "")
+	add("two\xc0\x8alines", "")
+	batches := q.filling.last.batches
+	if len(batches) != 1 || !batches[0].Joined || string(batches[0].Text) != "plain\ntwo\xc0\x8alines\n" {
+		t.Errorf("%d batches, the first %+v", len(batches), batches[0].Batch)
+	}
+	for i := range 10 {
+		value, _ := wire.AppendAttribute(nil, "n", bytes.Repeat([]byte{'0' + byte(i)}, 2000))
+		add("x", wire.Attributes(value))
+	}
+	for _, b := range q.filling.last.batches {
+		if held := len(b.Text) + b.LabelBytes(); held > cap(b.Text) {
+			t.Errorf("a batch of %d bytes has a block of %d", held, cap(b.Text))
+		}
+	}
+}
+
 // The lines of each host stay in order while hosts take turns and blocks fill up.
 func TestQueueOrder(t *testing.T) {
 	r := new(recorder)

@@ -111,7 +111,8 @@ func TestDatagrams(t *testing.T) {
 	u.send(t, inChunks("only one", []byte(said("one chunk\nof two lines")), 1000)...)
 	u.send(t, []byte(said("two")+"\n"+said("at once")+"\x00"))
 	u.stop()
-	u.r.WaitText(t, "plain\nzlib\ngzip\nchunks\n"+long+"\none chunk\xc0\x8aof two lines\ntwo\nat once\n")
+	batches := u.r.WaitText(t, "plain\nzlib\ngzip\nchunks\n"+long+"\none chunk\xc0\x8aof two lines\ntwo\nat once\n")
+	joined(t, batches)
 	n := u.Counts("gelf")
 	if n.Received != 8 || n.Dropped != 0 || u.reported() != "" {
 		t.Errorf("%+v, reported %q", n, u.reported())

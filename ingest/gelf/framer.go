@@ -62,7 +62,7 @@ func (f *framer) look(b []byte) {
 		}
 		switch {
 		case c == 0 || c == '\n' && f.depth <= 0 && !f.quoted:
-			f.end, f.known, f.at = c, true, 0
+			f.end, f.known = c, true
 			return
 		case f.escape:
 			f.escape = false

@@ -106,11 +106,39 @@ func TestConnections(t *testing.T) {
 			s.sent(t, x.sent)
 			s.r.WaitText(t, x.want)
 			s.stop()
-			s.r.WaitText(t, x.want)
+			joined(t, s.r.WaitText(t, x.want))
 			if n := s.inputs.Of("gelf").Counts(); n.Received != uint64(strings.Count(x.want, "\n")) {
 				t.Errorf("%+v", n)
 			}
 		})
+	}
+}
+
+// The first message shows what ends messages: a newline within its braces or its strings
+// does not.
+func TestFramer(t *testing.T) {
+	for text, want := range map[string]string{
+		"{}\n{}\n":                `["{}" "{}" ""]`,
+		"{\n}\x00{\n}\x00x":       `["{\n}" "{\n}" "x"]`,
+		`{"a":"\"{"}` + "\n{}\n":  `["{\"a\":\"\\\"{\"}" "{}" ""]`,
+		`{"a":"\\"}` + "\n{}\n":   `["{\"a\":\"\\\\\"}" "{}" ""]`,
+		"{\"a\":\"\n\"}\n{}\n":    `["{\"a\":\"\n\"}" "{}" ""]`,
+		"{\"a\":\"}\"\n}\x00{}\n": `["{\"a\":\"}\"\n}" "{}\n"]`,
+		" \n\x00{}\n":             `[" \n\x00{}" ""]`,
+	} {
+		if got := fmt.Sprintf("%q", messages(new(framer), []byte(text))); got != want {
+			t.Errorf("%q is %s, want %s", text, got, want)
+		}
+	}
+}
+
+// joined fails the test if a batch with records of several lines is not Joined.
+func joined(t *testing.T, batches []wire.Batch) {
+	t.Helper()
+	for _, b := range batches {
+		if wire.IsRecord(b.Text) != b.Joined {
+			t.Errorf("a batch with the text %q is joined: %v", b.Text, b.Joined)
+		}
 	}
 }
 
