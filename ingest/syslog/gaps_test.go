@@ -153,8 +153,8 @@ func seen(g *Gaps, peer string, format string, args ...any) {
 // once it has settled.
 func TestGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var notices []string
-		g := &Gaps{Metrics: new(ingest.Metrics), Notice: func(format string, args ...any) { notices = append(notices, fmt.Sprintf(format, args...)) }}
+		reported := make(chan string, 100)
+		g := &Gaps{Metrics: new(ingest.Metrics), Notice: func(format string, args ...any) { reported <- fmt.Sprintf(format, args...) }}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { // ends by stop
@@ -168,10 +168,15 @@ func TestGaps(t *testing.T) {
 			seen(g, "192.0.2.3", `<13>1 - web2 app 4 - [meta sequenceId="%d"] text`, 10*n)
 		}
 		synctest.Wait()
-		if len(notices) > 0 {
-			t.Errorf("reported before it settled: %q", notices)
+		if len(reported) > 0 {
+			t.Errorf("reported before it settled: %q", <-reported)
 		}
 		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		var notices []string
+		for len(reported) > 0 {
+			notices = append(notices, <-reported)
+		}
 		slices.Sort(notices)
 		want := []string{"LOST n=2 unit=messages reason=syslog-gap peer=192.0.2.1 host=-", "LOST n=2 unit=messages reason=syslog-gap peer=192.0.2.3 host=web1",
 			"LOST n=38 unit=messages reason=syslog-gap peer=192.0.2.3 host=web2"}
@@ -183,12 +188,11 @@ func TestGaps(t *testing.T) {
 		if len(notices) != len(want) {
 			t.Errorf("%d notices", len(notices))
 		}
-		notices = nil
 		seen(g, "192.0.2.1", "<189>9: *Nov 26 12:00:01.123: %%SYS-5-CONFIG_I: text")
 		stop()
 		<-done
-		if len(notices) != 1 || !strings.HasPrefix(notices[0], "LOST n=3 ") {
-			t.Errorf("at the end %q", notices)
+		if n := len(reported); n != 1 || !strings.HasPrefix(<-reported, "LOST n=3 ") {
+			t.Errorf("%d notices at the end", n)
 		}
 		for label, want := range map[string]int{ciscoCounter: 5, sequenceID: 40} {
 			if n := int(testutil.ToFloat64(g.missing[label])); n != want {
