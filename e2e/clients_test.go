@@ -71,7 +71,7 @@ func collectorOf(ts *testscript.TestScript) *rig.Process {
 // documentedPorts are the ports of docs/clients.md, and the variables with which a script
 // names those that they become.
 var documentedPorts = []struct{ port, name string }{
-	{"514", "SYSLOG"}, {"6514", "TLS"}, {"6515", "MTLS"}, {"2514", "RELP"}, {"2515", "RELPTLS"}, {"12201", "GELF"},
+	{"514", "SYSLOG"}, {"6514", "TLS"}, {"6515", "MTLS"}, {"2514", "RELP"}, {"2515", "RELPTLS"}, {"1514", "RELAY"}, {"12201", "GELF"},
 }
 
 // settle makes the script's files, and the collector's configuration of docs/clients.md,
@@ -92,7 +92,7 @@ func settle(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	replace := []string{"0.0.0.0:", "127.0.0.1:", "192.0.2.10", "127.0.0.1", "/etc/fanin/", env.WorkDir + "/", "/run/fanin/", env.WorkDir + "/",
+	replace := []string{"0.0.0.0:", "127.0.0.1:", "192.0.2.10", "127.0.0.1", "192.0.2.20", "127.0.0.1", "/etc/fanin/", env.WorkDir + "/", "/run/fanin/", env.WorkDir + "/",
 		"/var/lib/fanin", env.WorkDir + "/state", "/var/log/fanin/", env.WorkDir + "/"}
 	ports := make(map[string]string)
 	for i, p := range documentedPorts {
