@@ -14,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"fanin/internal/counters"
 	"fanin/internal/daemon"
 	"fanin/sink"
 	"fanin/sink/distribute"
@@ -183,4 +184,19 @@ func TestTailPrintsNothingHostile(t *testing.T) {
 		}
 	}
 	wantHarmless(t, "tail", said.String(), strings.Repeat("\n", len(hostile)))
+}
+
+// TestStatusShowsClasses: the class of an input shows before lines come.
+func TestStatusShowsClasses(t *testing.T) {
+	st := status{Inputs: []inputStatus{
+		{Input: "relp", Class: counters.Run.String()},
+		{Input: "udp", Class: counters.None.String(), Counts: counters.Counts{Received: 2, Written: 2}},
+	}}
+	var out bytes.Buffer
+	st.print(&out)
+	for _, want := range []string{"input relp, class C run: nothing received\n", "input udp, class D none: received=2 written=2 "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
 }

@@ -47,9 +47,10 @@ type inputStatus struct {
 	counters.Counts
 }
 
-// print prints one line, if lines have come.
+// print prints one line.
 func (i *inputStatus) print(w io.Writer) {
 	if i.Received == 0 && i.Written == 0 {
+		escape.Fprintf(w, "input %s, class %s: nothing received\n", i.Input, i.Class)
 		return
 	}
 	var rejected uint64
