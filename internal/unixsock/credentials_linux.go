@@ -17,7 +17,8 @@ const controlSize = 64
 func passCredentials(_, _ string, c syscall.RawConn) error {
 	var serr error
 	err := c.Control(func(fd uintptr) {
-		serr = os.NewSyscallError("setsockopt SO_PASSCRED", unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
+		serr = os.NewSyscallError("setsockopt SO_PASSCRED",
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1))
 	})
 	return cmp.Or(err, serr)
 }
