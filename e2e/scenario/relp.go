@@ -151,16 +151,19 @@ func (d *relpDay) feed(n int) error {
 	return err
 }
 
-// settle waits until all lines are there, and compares.
+// settle waits until all lines are there, or for long no more came, and compares.
 func (d *relpDay) settle(name string, n int) (*Result, error) {
 	e := check.Expect{Written: map[int]int{1: d.sent}}
 	r := &Result{Name: name, Rounds: n}
-	for end := time.Now().Add(3 * time.Minute); ; time.Sleep(time.Duration(500+rand.IntN(100)) * time.Millisecond) {
+	for last := time.Now(); ; time.Sleep(time.Duration(500+rand.IntN(100)) * time.Millisecond) {
 		got, err := e.Log(d.collector.Log, d.collector.State)
 		if err != nil {
 			return nil, err
 		}
-		if r.Result = *got; r.Lost == 0 || time.Now().After(end) {
+		if got.Lines > r.Lines {
+			last = time.Now()
+		}
+		if r.Result = *got; r.Lost == 0 || time.Since(last) > 30*time.Second {
 			break
 		}
 	}
