@@ -20,16 +20,20 @@ import (
 // Line appends line to dst, with the harmful bytes escaped. It adds no line end and leaves
 // none.
 func Line(dst, line []byte) []byte {
+	del := -1 // where the next 0x7f is; < 0: that is not known
 	for {
 		n := skipASCII(line)
 		if n < len(line) {
-			n = skipMore(line, n)
+			if del < n { // looked for once, and not behind each byte that is escaped
+				del = indexDEL(line, n)
+			}
+			n = skipMore(line[:del], n)
 		}
 		dst = append(dst, line[:n]...)
 		if n == len(line) {
 			return dst
 		}
-		line = line[n:]
+		line, del = line[n:], del-n
 		n = 1
 		if _, size := utf8.DecodeRune(line); size > 1 {
 			n = size // a rune that is escaped is escaped as a whole
@@ -37,7 +41,7 @@ func Line(dst, line []byte) []byte {
 		for _, c := range line[:n] {
 			dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
 		}
-		line = line[n:]
+		line, del = line[n:], del-n
 	}
 }
 
@@ -61,13 +65,22 @@ const (
 // line stays as a whole, and besides copying this is the only work done for every byte of
 // the log. So it examines many bytes at a time, and single runes only where a byte is
 // unusual.
-func Harmless(line []byte) int { return skipMore(line, skipASCII(line)) }
+func Harmless(line []byte) int {
+	n := skipASCII(line)
+	return skipMore(line[:indexDEL(line, n)], n)
+}
 
-// skipMore is Harmless for a line whose first n bytes are harmless ASCII.
-func skipMore(line []byte, n int) int {
+// indexDEL returns where the first 0x7f is in line, from n on; its length if there is none.
+func indexDEL(line []byte, n int) int {
 	if del := bytes.IndexByte(line[n:], 0x7f); del >= 0 {
-		line = line[:n+del] // the functions that skip many bytes need not check for it
+		return n + del
 	}
+	return len(line)
+}
+
+// skipMore is Harmless for a line without 0x7f, whose first n bytes are harmless ASCII: the
+// functions that skip many bytes need not check for it.
+func skipMore(line []byte, n int) int {
 	for n < len(line) {
 		begin := n
 		if line[n] < 0xe0 {
