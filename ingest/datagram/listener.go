@@ -54,25 +54,30 @@ type Listener struct {
 	Metrics *ingest.Metrics                  // shared by all inputs of a process; nil: its own
 	Log     *slog.Logger                     // nil: discard
 	Notice  func(format string, args ...any) // reports in the log of lines what was lost; nil: only Log does
-	Peers   origin.Peers                     // which addresses may send, and what they are called; default: all, by address
+	Peers   origin.Peers                     // who may send, and their names; default: all, by address
 
 	Kind       string // of the sockets, in metrics: udp, or unix for unix sockets; default udp
 	ReadBuffer int    // receive buffer to ask the kernel for; default 8 MiB
 	QueueBytes int64  // memory for lines that wait to be appended; default 32 MiB, used only when needed
 	MaxRate    int64  // bytes a second from one address, beyond which its datagrams are dropped; default no bound
 
-	once      sync.Once
-	limited   *retry.Log
-	metrics   metrics
-	rates     *ingest.Rates
-	overRate  atomic.Int64    // datagrams dropped for their rate and not reported yet
+	once     sync.Once
+	limited  *retry.Log
+	metrics  metrics
+	rates    *ingest.Rates
+	overRate atomic.Int64 // datagrams dropped for their rate and not reported yet
+	phases
+
+	mu      sync.Mutex
+	serving sync.WaitGroup
+}
+
+// phases of a listener's life.
+type phases struct {
 	appending context.Context // of every Append: ends when a Shutdown is given up
 	giveUp    context.CancelFunc
 	reading   context.Context // ends with Shutdown
 	stop      context.CancelFunc
-
-	mu      sync.Mutex
-	serving sync.WaitGroup
 }
 
 func (l *Listener) setUp() {

@@ -31,7 +31,7 @@ func (c *conn) handOver() error {
 	if err := c.inspectFirst(false); err != nil {
 		return err
 	}
-	b := whole{c.in.Block[:c.whole], c.frames.special, c.ends.NULs(), c.first}
+	b := whole{text: c.in.Block[:c.whole], special: c.frames.special, nuls: c.ends.NULs(), first: c.first}
 	tail := c.in.Block[c.whole:c.in.Have]
 	c.whole, c.frames.special, c.first = 0, false, 0
 	c.in.Adapt()
@@ -49,6 +49,8 @@ type whole struct {
 	special bool // they are not lines to be taken as they are
 	nuls    bool // NULs ended lines before there was a priority
 	first   int  // bytes of the first one; 0: it begins like any other
+	line    bool // the first one is a line, and not one with a count
+	goesOn  bool // it is only the beginning of a message, whose rest comes later
 }
 
 // append appends whole messages.
@@ -140,8 +142,8 @@ func (c *conn) splitOpen(limit int) error {
 		c.p.lines.Split(1)
 	}
 	c.in.Progress()
-	if c.frames.size > 0 {
-		return c.splitCounted()
+	if c.frames.syslog {
+		return c.splitMessage(min(limit, c.in.Have))
 	}
 	buf, err := c.Budget.Extend(c.appending, lines.SplitSize(c.in.Have, limit))
 	if err != nil {
@@ -150,28 +152,22 @@ func (c *conn) splitOpen(limit int) error {
 	defer c.Budget.Release(buf)
 	out, rest, _ := lines.SplitFirst(buf[:0], c.in.Block[:c.in.Have], limit)
 	c.keepRest(rest)
-	if c.frames.syslog {
-		c.frames.special = true // the parts to come have the labels of this one
-	}
-	return c.append(whole{text: out, special: c.frames.syslog})
+	return c.appendLines(out)
 }
 
-// splitCounted is splitOpen for a message with a count: there is no memory for all of it, or it
-// does not come in time.
-func (c *conn) splitCounted() error {
+// splitMessage is splitOpen where messages of syslog are looked for: of limit bytes, most become
+// the first part. The parts to come have its labels.
+func (c *conn) splitMessage(limit int) error {
 	f := &c.frames
 	text := c.in.Block[f.head:c.in.Have]
-	cut := wire.CutLine(text, len(text)-1)
-	buf, err := c.Budget.Extend(c.appending, cut+len(wire.SplitMark))
-	if err != nil {
-		return c.unreceived(err, nil)
+	cut := wire.CutLine(text, max(min(limit, len(text))-1-len(wire.SplitMark), 1))
+	err := c.messages.append(whole{text: text[:cut], first: cut, line: f.size == 0, nuls: c.ends.NULs(), goesOn: true})
+	if f.special = true; f.size > 0 {
+		f.size += len(wire.SplitGoesOn) - f.head - cut
+		f.head, c.first = 0, f.size
 	}
-	defer c.Budget.Release(buf)
-	out := append(append(buf[:0], text[:cut]...), wire.SplitMark...)
-	f.size += len(wire.SplitGoesOn) - f.head - cut
-	f.head, c.first = 0, f.size
 	c.keepRest(text[cut:])
-	return c.messages.append(whole{text: out, first: len(out)})
+	return err
 }
 
 // keepRest begins the block with the rest of a message of which parts were appended.

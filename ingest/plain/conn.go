@@ -87,7 +87,8 @@ func (c *conn) wrongFrame(what string, bytes int) {
 	case tooLong:
 		c.Warn(what, "a message with an octet count is longer than max_line: its end is left out", "bytes", bytes)
 	case cutShort:
-		c.Warn(what, "a connection ended within a message with an octet count; what came of it is kept", "missing", bytes)
+		c.Warn(what, "a connection ended within a message with an octet count; what came of it is kept",
+			"missing", bytes)
 	}
 }
 

@@ -157,10 +157,11 @@ func (f *frames) find(b []byte) int {
 		}
 		i += at
 		if i == 0 || b[i-1] == '\n' {
-			if _, size := ingest.Priority(b[i:]); size > 0 {
-				if !f.nuls {
-					return i
-				}
+			switch _, size := ingest.Priority(b[i:]); {
+			case size == 0:
+			case !f.nuls:
+				return i
+			default:
 				f.special = true
 			}
 		} else if begin := countBegin(b, i); begin >= 0 {

@@ -61,7 +61,7 @@ func inBlocks(t testing.TB, text, sizes []byte, s *syslog.Settings, limit int) (
 		c.findEnds(n)
 		text = text[n:]
 		if c.whole > 0 && (i >= len(sizes) || sizes[i]%2 == 1 || len(text) == 0) {
-			b := whole{c.in.Block[:c.whole], c.frames.special, c.ends.NULs(), 0}
+			b := whole{text: c.in.Block[:c.whole], special: c.frames.special, nuls: c.ends.NULs()}
 			if err := c.append(b); err != nil {
 				t.Fatal(err)
 			}

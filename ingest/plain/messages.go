@@ -19,6 +19,7 @@ type messages struct {
 
 	nuls    bool        // NULs end lines
 	raw     bool        // the message is no syslog
+	cut     bool        // it is only the beginning of one
 	trailer bool        // a newline that comes next belongs to the end of the message before
 	last    wire.Labels // of the message before
 	goesOn  bool        // which was the beginning of a line that was divided
@@ -47,7 +48,10 @@ func (m *messages) append(b whole) error {
 	nuls := bytes.IndexByte(text, 0) >= 0
 	for len(text) > 0 {
 		msg, n := m.next(text, first, nuls)
-		first = 0
+		if first > 0 {
+			m.raw = b.line && m.isRaw(msg)
+		}
+		first, m.cut = 0, b.goesOn
 		if msg != nil {
 			if err := m.add(msg, len(text)); err != nil {
 				return err
@@ -63,20 +67,17 @@ func (m *messages) append(b whole) error {
 // only the end of the message before.
 func (m *messages) next(text []byte, first int, nuls bool) (msg []byte, n int) {
 	if first > 0 {
-		m.trailer, m.raw = true, false
+		m.trailer = true
 		return text[:first], first
 	}
-	m.raw = m.scan == nil
-	if !m.raw {
+	if m.scan != nil {
 		if head, size, _ := syslog.Count(text); head > 0 {
-			m.trailer = true
+			m.trailer, m.raw = true, false
 			n = head + min(size, m.limit)
 			return text[head:n], n
 		}
-		_, size := ingest.Priority(text)
-		m.nuls = m.nuls || size > 0
-		m.raw = size == 0 && !m.c.p.Syslog.Any
 	}
+	m.raw = m.isRaw(text)
 	end := lineEnd(text, m.nuls && nuls)
 	nul, trailer := text[end] == 0, m.trailer
 	m.trailer = nul && (trailer || end > 0)
@@ -86,11 +87,21 @@ func (m *messages) next(text []byte, first int, nuls bool) (msg []byte, n int) {
 	return text[:end], end + 1
 }
 
+// isRaw reports whether a message without a count is no syslog.
+func (m *messages) isRaw(text []byte) bool {
+	if m.scan == nil {
+		return true
+	}
+	_, size := ingest.Priority(text)
+	m.nuls = m.nuls || size > 0
+	return size == 0 && !m.c.p.Syslog.Any
+}
+
 // add adds the line of a message to the batch. left is about how much is to be added, this
 // message included.
 func (m *messages) add(msg []byte, left int) error {
 	c, b := m.c, &m.batch
-	need := lines.SplitSize(syslog.Room(len(msg)), c.p.MaxLine) + 1
+	need := lines.SplitSize(syslog.Room(len(msg)), c.p.MaxLine) + len(wire.SplitMark) + 1
 	if err := m.makeRoom(need, left); err != nil {
 		return err
 	}
@@ -101,14 +112,20 @@ func (m *messages) add(msg []byte, left int) error {
 		b.Joined = wire.IsRecord(line)
 	}
 	m.count++
-	if len(line) >= c.p.MaxLine {
+	limit := c.p.MaxLine
+	if m.cut {
+		limit -= len(wire.SplitMark)
+	}
+	if len(line) >= limit {
 		before := len(b.Text)
-		out, _ = lines.SplitRecord(b.Text, bytes.Clone(line), c.p.MaxLine)
+		out, _ = lines.SplitRecord(b.Text, bytes.Clone(line), limit)
 		m.count += lines.Count(out[before:])
 		c.p.lines.Split(1)
 	}
+	if m.goesOn = m.cut; m.cut {
+		out = append(out, wire.SplitMark...)
+	}
 	b.Text = append(out, '\n')
-	m.goesOn = bytes.HasSuffix(msg, []byte(wire.SplitMark))
 	return nil
 }
 

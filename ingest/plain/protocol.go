@@ -69,15 +69,16 @@ func (p *Protocol) Format() stream.Format {
 // prepare makes what counts losses.
 func (p *Protocol) prepare() {
 	p.Metrics = cmp.Or(p.Metrics, new(ingest.Metrics))
-	p.wrong = p.Metrics.Counters("fanin_syslog_wrong_frames_total", "Messages with a wrong octet count, or that are too "+
-		"long, by what is wrong.", "reason", wrongNumber, wrongLength, tooLong, cutShort)
+	p.wrong = p.Metrics.Counters("fanin_syslog_wrong_frames_total", "Messages with a wrong octet count, or that are "+
+		"too long, by what is wrong.", "reason", wrongNumber, wrongLength, tooLong, cutShort)
 	if p.Notice == nil {
 		p.Notice = func(string, ...any) {}
 	}
-	p.skipped = &ingest.Losses{Counter: p.Metrics.Counter("fanin_syslog_skipped_bytes_total", "Bytes of messages with an "+
-		"octet count that were left out: the message was longer than max_line.", "", ""), Report: func(n int64) {
-		p.Notice("LOST n=%d unit=bytes reason=too-long input=%s: messages with an octet count were longer than max_line",
-			n, p.lines.Name())
+	skipped := p.Metrics.Counter("fanin_syslog_skipped_bytes_total", "Bytes of messages with an octet count that were "+
+		"left out: the message was longer than max_line.", "", "")
+	p.skipped = &ingest.Losses{Counter: skipped, Report: func(n int64) {
+		p.Notice("LOST n=%d unit=bytes reason=too-long input=%s: messages with an octet count were longer than "+
+			"max_line", n, p.lines.Name())
 	}}
 	p.unread = ingest.NewUnread(p.Metrics, p.Notice, p.lines.Name())
 }

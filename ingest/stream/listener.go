@@ -78,20 +78,25 @@ type Listener struct {
 	// systems than Linux leave it out.
 	MaxSegment int
 
-	once      sync.Once
-	limited   *retry.Log
-	metrics   metrics
-	table     []Format
-	rates     *ingest.Rates
-	appending context.Context // of every Append: ends when a Shutdown is given up
-	giveUp    context.CancelFunc
-	accepting context.Context // ends with Shutdown
-	drain     context.CancelFunc
+	once    sync.Once
+	limited *retry.Log
+	metrics metrics
+	table   []Format
+	rates   *ingest.Rates
+	phases
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     connTable
 	serving   sync.WaitGroup
+}
+
+// phases of a listener's life.
+type phases struct {
+	appending context.Context // of every Append: ends when a Shutdown is given up
+	giveUp    context.CancelFunc
+	accepting context.Context // ends with Shutdown
+	drain     context.CancelFunc
 }
 
 func (l *Listener) setUp() {

@@ -11,7 +11,8 @@ type metrics struct{ *ingest.Metrics }
 
 // reasons for which a listener itself closes connections.
 func reasons() []string {
-	return []string{"not_allowed", "max_conns", "max_conns_per_ip", "tls", "not_tls", "handshake", "certificate", "protocol"}
+	return []string{"not_allowed",
+		"max_conns", "max_conns_per_ip", "tls", "not_tls", "handshake", "certificate", "protocol"}
 }
 
 // prepare makes all metrics that connections of these formats can have, so that they

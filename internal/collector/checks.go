@@ -19,8 +19,8 @@ func (c *checks) listen(address string, insecure, encrypted bool) {
 func (c *checks) listenPlain(address string, insecure bool, remedy string) {
 	if name, ok := systemdName(address); ok { // its address is known at the start
 		if !goodSystemdName.MatchString(name) {
-			c.Problem("listen", "listen is %q; want the FileDescriptorName= of a .socket unit, as in \"systemd:syslog\"",
-				address)
+			c.Problem("listen", "listen is %q; want the FileDescriptorName= of a .socket unit, as in "+
+				"\"systemd:syslog\"", address)
 		}
 		return
 	}

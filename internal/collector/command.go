@@ -131,7 +131,8 @@ func (o *options) checkCommand() *cobra.Command {
 			escape.Fprintf(c.OutOrStdout(), "%s: ok\n", o.config)
 			for _, p := range cfg.ports() {
 				if name, ok := systemdName(p.listen); ok {
-					escape.Fprintf(c.OutOrStdout(), "%s: not tried: systemd passes the socket %q at the start\n", p.path(), name)
+					escape.Fprintf(c.OutOrStdout(), "%s: not tried: systemd passes the socket %q at the start\n",
+						p.path(), name)
 				}
 			}
 			return nil

@@ -120,7 +120,8 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c := &server{
 		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
-		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(), sockets: newSockets(activation.Files(true)),
+		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(),
+		sockets: newSockets(activation.Files(true)),
 		moments: moments{opened: make(chan struct{}), leave: make(chan struct{})},
 	}
 	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}

@@ -81,7 +81,8 @@ func (t *unixTable) needs() needs {
 		}
 		dir := filepath.Dir(t.Path)
 		if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-			return fmt.Errorf("the socket %s cannot be made: %s is no directory; make it, or set another path", t.Path, dir)
+			return fmt.Errorf("the socket %s cannot be made: %s is no directory; make it, or set another path", t.Path,
+				dir)
 		}
 		return nil
 	}}
@@ -144,6 +145,7 @@ func (t *unixTable) connections(s *server, conns int) *stream.Listener {
 func (t *unixTable) datagrams(s *server) *datagram.Listener {
 	lines := &plain.Datagrams{Inputs: s.inputs, Input: "unix", Source: cmp.Or(t.Source, "unix"),
 		MaxLine: int(config.OrZero(t.MaxLine)), Syslog: s.counted(t.scanner(s.settings))}
-	return &datagram.Listener{Kind: "unix", Formats: []datagram.Format{lines.Format()}, Out: s.sink, Metrics: s.counters,
-		Log: s.log, Notice: s.sink.Notice, Peers: t.peers(), QueueBytes: int64(config.OrZero(t.Queue))}
+	return &datagram.Listener{Kind: "unix", Formats: []datagram.Format{lines.Format()}, Out: s.sink,
+		Metrics: s.counters, Log: s.log, Notice: s.sink.Notice, Peers: t.peers(),
+		QueueBytes: int64(config.OrZero(t.Queue))}
 }
