@@ -35,7 +35,7 @@ type attack struct {
 // attacks are all, each bounded in what it opens and sends.
 func attacks() []attack {
 	claim, bomb, lineBomb := frame(wire.MaxText), zstdFrame(onlyLine()), zstdFrame(bytes.Repeat([]byte("\n"), wire.MaxText))
-	return append(append(zeromqAttacks(), gelfAttacks()...), []attack{
+	return append(append(append(zeromqAttacks(), gelfAttacks()...), syslogAttacks()...), []attack{
 		{"frames that announce 4 MiB and stall", swarm(func(t *target, c net.Conn) { stall(t, c, claim[:200]) })},
 		{"frames that stall after 1 MiB", swarm(func(t *target, c net.Conn) { stall(t, c, claim[:1<<20]) })},
 		{"frames at 8 KiB/s", swarm(func(t *target, c net.Conn) { drip(t, c, claim, 8<<10) })},

@@ -20,9 +20,10 @@ var padding = bytes.Repeat([]byte("the quick brown fox jumps over the lazy dog "
 // block is about 256 KiB of one source's lines. The same block is sent again and
 // again; only the numbers in it move on, which costs the sender nearly nothing.
 type block struct {
-	text []byte
-	ends []int // where each line ends
-	next int   // number of the first line
+	text  []byte
+	ends  []int // where each line ends
+	heads []int // how many bytes of a protocol each begins with; nil: none has any
+	next  int   // number of the first line
 }
 
 func newBlock(source int) *block {
@@ -38,13 +39,21 @@ func newMessages() *block {
 	return makeBlock(0, func() int { return messageSize })
 }
 
-func makeBlock(source int, next func() int) *block {
+func makeBlock(source int, next func() int) *block { return makeHeaded(source, next, nil) }
+
+// makeHeaded is makeBlock with what a protocol has before each line; nil: nothing.
+func makeHeaded(source int, next func() int, head func(i int) string) *block {
 	b := &block{text: make([]byte, 0, blockSize)}
 	for {
-		length := next()
-		if len(b.text)+length+1 > blockSize {
+		before, length := "", next()
+		if head != nil {
+			before = head(len(b.ends))
+			b.heads = append(b.heads, len(before))
+		}
+		if len(b.text)+len(before)+length+1 > blockSize {
 			break
 		}
+		b.text = append(b.text, before...)
 		b.text = append(b.text, '@', byte('0'+source/10), byte('0'+source%10), '.')
 		b.text = append(b.text, "00000000 "...)
 		b.text = append(b.text, padding[:length-headSize]...)
@@ -58,7 +67,8 @@ func makeBlock(source int, next func() int) *block {
 // number writes the lines' numbers into the text.
 func (b *block) number() {
 	at, n := 0, b.next
-	for _, end := range b.ends {
+	for line, end := range b.ends {
+		at += b.head(line)
 		for i, v := at+11, n; i > at+3; i-- {
 			b.text[i] = byte('0' + v%10)
 			v /= 10
@@ -66,6 +76,14 @@ func (b *block) number() {
 		at = end
 		n++
 	}
+}
+
+// head is how many bytes of a protocol line i begins with.
+func (b *block) head(i int) int {
+	if b.heads == nil {
+		return 0
+	}
+	return b.heads[i]
 }
 
 // take returns the text of the next lines, at most n of them.
@@ -85,7 +103,7 @@ func (b *block) line(n int) []byte {
 	if i > 0 {
 		begin = b.ends[i-1]
 	}
-	return b.text[begin+headSize : b.ends[i]-1]
+	return b.text[begin+b.head(i)+headSize : b.ends[i]-1]
 }
 
 // size is how many bytes the first n lines have.

@@ -74,6 +74,11 @@ func (b *bench) goals() (list []goal) {
 	add("sync commit: p99 ms", of("latency", "fanin-commit", (*sample).p99), 4, false)
 	add("sync commit, by agent: p99 ms", of("latency by agent", "fanin-commit", (*sample).p99), 6, false)
 	add("UDP 200,000 a second: lost %", of("udp 200k/s", "fanin-none", (*sample).lostPercent), 0, false)
+	for _, form := range []string{"syslog 3164", "syslog 5424"} {
+		add(form+", sync none, 8 connections: times rsyslog", ratio(form, "fanin-none", "rsyslog"), 3, true)
+		add(form+", sync none, 8 connections: CPU s per M", of(form, "fanin-none", (*sample).cpuPerM), 0.5, false)
+	}
+	add("syslog over UDP, 200,000 a second: lost %", of("syslog udp 200k/s", "fanin-none", (*sample).lostPercent), 0, false)
 	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
 	to := func(workload, subject, other string) float64 {
 		if r := b.results.find(workload, subject); r != nil {

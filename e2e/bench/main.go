@@ -48,7 +48,7 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,idle,work,nats,redis,zmq,relp,sources,disk; backlog is left out unless it is named: it writes 20 GiB")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,disk; backlog is left out unless it is named: it writes 20 GiB")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -140,6 +140,7 @@ func (b *bench) workloads() (list []workload) {
 		func(s subject) (sample, error) { return b.datagrams(s, paced, 200_000) })
 	add("udp", "udp burst", func(s subject) bool { return s.udp },
 		func(s subject) (sample, error) { return b.datagrams(s, 500_000, 0) })
+	b.syslogs(add, paced)
 	add("idle", "idle 1000", func(s subject) bool { return s.idle },
 		func(s subject) (sample, error) { return b.idle(s, 1000) })
 	ours := func(s subject) bool { return s.ours }
@@ -163,6 +164,18 @@ func (b *bench) workloads() (list []workload) {
 		add("backlog", "backlog", none, b.backlog)
 	}
 	return list
+}
+
+// syslogs are the measurements of messages of syslog.
+func (b *bench) syslogs(add func(kind, name string, fits func(subject) bool, measure func(subject) (sample, error)), paced int) {
+	for _, form := range []string{"3164", "5424"} {
+		add("syslog", "syslog "+form, parses, func(s subject) (sample, error) {
+			return b.overTCP(b.parsing(s), 8, syslogBlock(form), "syslog", "syslog-"+form, form)
+		})
+	}
+	add("syslog", "syslog udp 200k/s", parses, func(s subject) (sample, error) {
+		return b.asDatagrams(b.parsing(s), paced, 200_000, syslogBlock("3164")(0), "syslog-datagrams", "3164")
+	})
 }
 
 // foreign are the measurements over other programs' protocols, and of an agent's sources.

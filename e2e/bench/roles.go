@@ -17,11 +17,15 @@ import (
 func role(args []string) error {
 	switch args[0] {
 	case "send":
-		return sendLines(args[1], number(args[2]), number(args[3]))
+		return sendLines(args[1], number(args[2]), number(args[3]), newBlock)
 	case "relp-send":
 		return relpSend(args[1], number(args[2]), number(args[3]))
 	case "datagrams":
-		return sendDatagrams(args[1], number(args[2]), number(args[3]))
+		return sendDatagrams(args[1], number(args[2]), number(args[3]), newBlock(0))
+	case "syslog":
+		return sendLines(args[1], number(args[2]), number(args[3]), syslogBlock(args[4]))
+	case "syslog-datagrams":
+		return sendDatagrams(args[1], number(args[2]), number(args[3]), syslogBlock(args[4])(0))
 	case "work":
 		return takeLines(args[1], args[2], number(args[3]), number(args[4]), number(args[5]))
 	case "beanstalkd-send":
@@ -55,11 +59,11 @@ func onWord() error {
 }
 
 // sendLines sends lines over conns connections, as fast as they are taken.
-func sendLines(address string, conns, each int) error {
+func sendLines(address string, conns, each int, of func(source int) *block) error {
 	blocks := make([]*block, conns)
 	peers := make([]net.Conn, conns)
 	for i := range conns {
-		blocks[i] = newBlock(i)
+		blocks[i] = of(i)
 		var err error
 		if peers[i], err = net.Dial("tcp", address); err != nil {
 			return err
@@ -92,7 +96,7 @@ func sendAll(peer net.Conn, b *block, left int) error {
 }
 
 // sendDatagrams sends a line a datagram, so many a second; 0: as fast as it goes.
-func sendDatagrams(address string, lines, perSecond int) error {
+func sendDatagrams(address string, lines, perSecond int, b *block) error {
 	peer, err := net.Dial("udp", address)
 	if err != nil {
 		return err
@@ -103,7 +107,6 @@ func sendDatagrams(address string, lines, perSecond int) error {
 	for i := range messages {
 		messages[i].Buffers = make([][]byte, 1)
 	}
-	b := newBlock(0)
 	if err := onWord(); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ func (b *bench) tables() string {
 	b.chainTable(&out)
 	b.latencyTable(&out)
 	b.udpTable(&out)
+	b.syslogTable(&out)
 	b.idleTable(&out)
 	b.diskTable(&out)
 	b.workTable(&out)

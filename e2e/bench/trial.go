@@ -128,38 +128,50 @@ func (t *trial) verify() error {
 
 // plainTCP sends lines over connections, as fast as they are taken.
 func (b *bench) plainTCP(s subject, conns int) (r sample, err error) {
+	return b.overTCP(s, conns, newBlock, "send", fmt.Sprintf("tcp-%d", conns))
+}
+
+// overTCP sends lines as blocks of a kind have them.
+func (b *bench) overTCP(s subject, conns int, of func(source int) *block, role, name string, more ...any) (r sample, err error) {
 	t, err := b.begin(s, conns)
 	if err != nil {
 		return r, err
 	}
 	defer t.stop()
 	each := b.lines / conns
-	h, err := prepare("send", address(t.port), conns, each)
+	h, err := prepare(append([]any{role, address(t.port), conns, each}, more...)...)
 	if err != nil {
 		return r, err
 	}
-	profiled := b.profile(t, fmt.Sprintf("tcp-%d", conns), each*conns)
+	profiled := b.profile(t, name, each*conns)
 	cpu, begun := t.cpu(), time.Now()
 	if err := h.begin(); err != nil {
 		return r, err
 	}
-	r.Seconds = t.landed(each*conns, newBlock(0).size(each)*int64(conns)).Sub(begun).Seconds()
+	r.Seconds = t.landed(each*conns, of(0).size(each)*int64(conns)).Sub(begun).Seconds()
 	r.CPU, r.Peak = t.cpu()-cpu, t.memory("VmHWM")
 	if err := h.end(); err != nil {
 		return r, fmt.Errorf("sender: %w", err)
 	}
 	<-profiled
-	return r, t.end(conns, each, &r)
+	c := newCounter(conns, each)
+	c.block = of(0)
+	return r, t.endAs(c, &r)
 }
 
 // datagrams sends a line a datagram.
 func (b *bench) datagrams(s subject, lines, perSecond int) (r sample, err error) {
+	return b.asDatagrams(s, lines, perSecond, newBlock(0), "datagrams")
+}
+
+// asDatagrams is datagrams of the lines of a block.
+func (b *bench) asDatagrams(s subject, lines, perSecond int, of *block, role string, more ...any) (r sample, err error) {
 	t, err := b.begin(s, 1)
 	if err != nil {
 		return r, err
 	}
 	defer t.stop()
-	h, err := prepare("datagrams", address(t.port), lines, perSecond)
+	h, err := prepare(append([]any{role, address(t.port), lines, perSecond}, more...)...)
 	if err != nil {
 		return r, err
 	}
@@ -167,7 +179,7 @@ func (b *bench) datagrams(s subject, lines, perSecond int) (r sample, err error)
 	if err := h.begin(); err != nil {
 		return r, err
 	}
-	r.Seconds = t.landed(lines, newBlock(0).size(lines)).Sub(begun).Seconds()
+	r.Seconds = t.landed(lines, of.size(lines)).Sub(begun).Seconds()
 	r.CPU, r.Peak = t.cpu()-cpu, t.memory("VmHWM")
 	if err := h.end(); err != nil {
 		return r, fmt.Errorf("sender: %w", err)
@@ -177,7 +189,9 @@ func (b *bench) datagrams(s subject, lines, perSecond int) (r sample, err error)
 			return r, err
 		}
 	}
-	return r, t.end(1, lines, &r)
+	c := newCounter(1, lines)
+	c.block = of
+	return r, t.endAs(c, &r)
 }
 
 // idle asks what connections cost that have said something once.

@@ -41,6 +41,10 @@ func Line(dst, line []byte) []byte {
 		for _, c := range line[:n] {
 			dst = append(dst, '#', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
 		}
+		for n < len(line) && line[n] < 0x20 && line[n] != '\t' { // they often come together
+			dst = append(dst, '#', '0', '0'+line[n]>>3, '0'+line[n]&7)
+			n++
+		}
 		line, del = line[n:], del-n
 	}
 }
