@@ -16,6 +16,8 @@ func syslogAttacks() []attack {
 		{"syslog messages without an end", plain(240, func(t *target, c net.Conn) {
 			stall(t, c, []byte("<13>Oct 11 22:14:15 a: "+strings.Repeat("x", 300<<10)))
 		})},
-		{"syslog counts that stall", plain(240, func(t *target, c net.Conn) { stall(t, c, []byte("900000 <13>"+strings.Repeat(strings.Repeat("x", 99)+"\n", 3<<10))) })},
+		{"syslog counts that stall", plain(240, func(t *target, c net.Conn) {
+			stall(t, c, []byte("900000 <13>"+strings.Repeat(strings.Repeat("x", 99)+"\n", 3<<10)))
+		})},
 	}
 }
