@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"fanin/internal/config"
+	"fanin/internal/wire"
 )
 
 // listen refuses an address where lines would leave this machine unencrypted, unless
@@ -35,6 +36,16 @@ func (c *checks) listenPlain(address string, insecure bool, remedy string) {
 	}
 	c.Problem("listen", "listen is %q, which other machines can reach, and is not encrypted: %s, "+
 		"or set insecure = true (or --insecure) if you trust the network", address, remedy)
+}
+
+// source refuses a source that no line of the log can have: the sink would refuse all lines.
+func (c *checks) source(name string) {
+	switch {
+	case name == wire.SourceNotice:
+		c.Problem("source", "source is %q, which marks the collector's own lines: set another one", name)
+	case name != wire.CleanSource(name):
+		c.Problem("source", "source is %q; want 1 to %d of A-Z a-z 0-9 . _ / - [ ]", name, wire.MaxName)
+	}
 }
 
 func (c *checks) maxLine(n *config.Size) { c.SizeBetween("max_line", n, 256, 1<<20) }

@@ -67,6 +67,7 @@ func (t *gelfTable) check(c *checks) {
 	c.OneOf("fields", cmp.Or(t.Fields, fieldsDrop), fieldsDrop, fieldsKeep)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, gelf.MaxMessage)
 	c.SizeBetween("max_incomplete", t.MaxIncomplete, 4<<20, 1<<30)
+	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 	t.access.check(c)

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -30,6 +31,22 @@ func TestHeaders(t *testing.T) {
 		table.check(&checks{Table: f.Table("x")})
 		if err := f.Err(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v; want %q", table, err, want)
+		}
+	}
+}
+
+// TestSourceOfListeners: a source with which the log would refuse every line is refused before the start.
+func TestSourceOfListeners(t *testing.T) {
+	for _, table := range []string{"tcp", "udp", "relp", "gelf", "unix"} {
+		for source, want := range map[string]string{"fanin": "the collector's own lines", "a b: c": "want 1 to 255 of", "app[7]": ""} {
+			where := `listen = "127.0.0.1:0"`
+			if table == "unix" {
+				where = `path = "/run/none/log.sock"`
+			}
+			_, err := loadText(t, t.TempDir(), fmt.Sprintf("[collector.log]\npath = \"/run/none/all.log\"\n[[collector.%s]]\n%s\nsource = %q\n", table, where, source))
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s, source %q: %v", table, source, err)
+			}
 		}
 	}
 }

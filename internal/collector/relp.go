@@ -39,6 +39,7 @@ func (t *relpTable) check(c *checks) {
 	t.TLS.CheckDevices(c.Table, t.ClientNames)
 	t.headerTable.check(c)
 	t.access.check(c)
+	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, relp.MaxMessage)

@@ -34,6 +34,7 @@ func (t *tcpTable) check(c *checks) {
 	t.TLS.CheckDevices(c.Table, t.ClientNames)
 	t.access.check(c)
 	t.messageTable.check(c)
+	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 }

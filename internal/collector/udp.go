@@ -27,6 +27,7 @@ type udpTable struct {
 
 func (t *udpTable) check(c *checks) {
 	c.listenPlain(t.Listen, t.Insecure, "datagrams are never encrypted: use tcp")
+	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 	t.access.check(c)

@@ -45,6 +45,7 @@ func (t *unixTable) check(c *checks) {
 	if t.Host != wire.CleanHost(t.Host) {
 		c.Problem("host", "host is %q; want A-Z a-z 0-9 . _ / : -", t.Host)
 	}
+	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	t.messageTable.check(c)
 	if t.TrustHost && t.Format == formatPlain {
