@@ -33,6 +33,7 @@ type conn struct {
 	handed    bool       // a block is being appended
 	outcome   chan error // its outcome
 	messages  messages   // belongs to what is being appended
+	dropped   int        // lines that were read and not handed over; belongs to what is being appended
 
 	firstSeen bool // the first line was looked at
 	http      bool // and it is an HTTP request
@@ -67,6 +68,7 @@ func (c *conn) serve() error {
 	if lost != nil {
 		c.reportLost(lost)
 	}
+	c.in.Release(nil)
 	switch {
 	case c.http:
 		c.answerHTTP()
@@ -197,7 +199,6 @@ func (c *conn) readRest() error {
 // finish appends what is left, a newline added, and waits for the outcome. err is what
 // ended the reading.
 func (c *conn) finish(err error) (lost *appendError) {
-	defer c.in.Release(nil)
 	if errors.As(err, &lost) {
 		c.awaitOutcome()
 		return lost
@@ -237,13 +238,38 @@ func (c *conn) appendRest(rest []byte) error {
 	return c.appendLines(append(rest, '\n'))
 }
 
+// drop counts lines that were read, and are lost because those before them were not written.
+func (c *conn) drop(lines, bytes int) {
+	c.p.lines.Received(lines, bytes)
+	c.p.lines.Dropped(lines)
+	c.dropped += lines
+}
+
+// dropRest drops what was read and not handed over.
+func (c *conn) dropRest() {
+	rest := c.in.Bytes()
+	if c.http || len(rest) == 0 {
+		return
+	}
+	text, begun := rest[:c.whole], 0
+	if c.whole < len(rest) {
+		begun = 1
+	}
+	if !c.frames.special {
+		c.drop(lines.Count(text)+begun, len(rest))
+		return
+	}
+	c.messages.nuls = c.messages.nuls || c.ends.NULs()
+	c.messages.drop(begun, text, c.first, len(rest))
+}
+
 // reportLost counts and logs lines that may not be written: they cannot be sent again.
 func (c *conn) reportLost(lost *appendError) {
-	unread := lines.Count(c.in.Bytes())
+	c.dropRest()
 	ingest.Lost(c.p.lines, lost.lines, lost.error)
 	c.Reject(ingest.LostReason(lost.error),
 		"a plain connection was closed because its lines were not written; its sender cannot know which",
-		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", unread)
+		"error", lost.error, "lines_unsure", lost.lines, "lines_read_not_given", c.dropped)
 }
 
 // inspectFirst finds out whether the first line is an HTTP request, once its end is

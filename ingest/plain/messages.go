@@ -54,6 +54,7 @@ func (m *messages) append(b whole) error {
 		first, m.cut = 0, b.goesOn
 		if msg != nil {
 			if err := m.add(msg, len(text)); err != nil {
+				m.drop(1, text[n:], 0, len(text))
 				return err
 			}
 			m.taken += n
@@ -61,6 +62,21 @@ func (m *messages) append(b whole) error {
 		text = text[n:]
 	}
 	return m.flush()
+}
+
+// drop counts messages that are lost because those before them were not written: so many, and those
+// in text, of bytes in all.
+func (m *messages) drop(dropped int, text []byte, first, bytesInAll int) {
+	nuls := bytes.IndexByte(text, 0) >= 0
+	for len(text) > 0 {
+		msg, n := m.next(text, first, nuls)
+		first = 0
+		if msg != nil {
+			dropped++
+		}
+		text = text[n:]
+	}
+	m.c.drop(dropped, bytesInAll)
 }
 
 // next returns the message that text begins with, and how many bytes it takes: nil if they are

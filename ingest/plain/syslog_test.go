@@ -1,6 +1,7 @@
 package plain_test
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"fanin/ingest/stream"
 	"fanin/ingest/syslog"
 	"fanin/internal/certs/certstest"
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
 
@@ -191,5 +193,62 @@ func TestSyslogDatagrams(t *testing.T) {
 	}
 	if n := u.Counts("udp"); n.Received != 7 || n.Split != 1 {
 		t.Errorf("%+v", n)
+	}
+}
+
+// TestLostCount: when lines are not written, those that were read behind them are counted, too.
+func TestLostCount(t *testing.T) {
+	for name, line := range map[string]func(i int) string{
+		"syslog":  func(i int) string { return fmt.Sprintf("<13>app%d: x\n", i) },
+		"counted": func(i int) string { return counted(fmt.Sprintf("<13>app%d: x\ny", i)) },
+		"plain":   func(i int) string { return fmt.Sprintf("line %d\n", i) },
+	} {
+		const more = 100 // they fit the first block
+		k, appending, goOn := ingesttest.NewRecorder(), make(chan bool, 9), make(chan bool)
+		k.Outcome = func(context.Context, wire.Batch) error {
+			appending <- true
+			<-goOn
+			return wire.ErrDraining
+		}
+		s := &ingesttest.TCP{Out: k, Syslog: &syslog.Settings{Source: "tcp"}}
+		nc := ingesttest.Dial(t, ingesttest.Start(t, s))
+		io.WriteString(nc, line(0))
+		<-appending
+		text := ""
+		for i := range more {
+			text += line(1 + i)
+		}
+		io.WriteString(nc, text+"<13>begun")
+		nc.CloseWrite() // so that no end of a message is waited for
+		time.Sleep(100 * time.Millisecond)
+		close(goOn)
+		waittest.Until(t, "the connection ends", func() bool { return s.Rejected(t, "draining") == 1 })
+		if c := s.Counts("tcp"); c.Unsure != 1 || c.Received != more+2 || c.Dropped != more+1 {
+			t.Errorf("%s: counted are %+v", name, c)
+		}
+	}
+}
+
+// TestLostCountOfBatches: what a read brought becomes several batches, of which one is not written:
+// the lines behind it are counted.
+func TestLostCountOfBatches(t *testing.T) {
+	k := ingesttest.NewRecorder()
+	k.Outcome = func(_ context.Context, b wire.Batch) error {
+		if len(b.Marks) == wire.MaxMarks {
+			return wire.ErrDraining
+		}
+		return nil
+	}
+	s := &ingesttest.TCP{Out: k, Syslog: &syslog.Settings{Source: "tcp"}}
+	nc := ingesttest.Dial(t, ingesttest.Start(t, s))
+	var text strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&text, "<13>app%d: x\n", i)
+	}
+	io.WriteString(nc, text.String())
+	waittest.Until(t, "the connection ends", func() bool { return s.Rejected(t, "draining") == 1 })
+	written := strings.Count(k.Text(), "\n")
+	if c := s.Counts("tcp"); c.Dropped == 0 || int(c.Received) != written+int(c.Unsure+c.Dropped) {
+		t.Errorf("counted are %+v, written %d", c, written)
 	}
 }
