@@ -29,6 +29,7 @@ type Intake struct {
 	rest  []byte // the bytes before the next ones, while Block is nil
 	next  int    // how large the next block should be
 	small []byte // without raw: where the connection is read to
+	left  int    // without raw: bytes of the kernel that are to be read yet
 
 	heldSince time.Time // since when a long beginning of a message holds its block
 
@@ -47,6 +48,9 @@ const (
 	FirstBlock = 4 << 10  // what a connection that was idle gets
 	crowdBlock = 64 << 10 // the largest block when many want one
 	smallSize  = 16 << 10 // holds what one TLS record does
+
+	mostDecrypted = 64 << 10               // more than package tls reads ahead
+	recordWait    = 100 * time.Millisecond // for the rest of a record of which the kernel has a part
 )
 
 // NewIntake returns the intake of a connection, with blocks of at most most bytes. It
@@ -104,8 +108,15 @@ func (in *Intake) Read(ctx context.Context, wait bool) (int, error) {
 	return n, err
 }
 
-// Unread returns how many bytes the kernel holds that can be read as they are.
-func (in *Intake) Unread() int { return unread(in.raw) }
+// Unread returns how many bytes can be read at most that came already. Once the connection is to
+// end, Fill without a wait reads them.
+func (in *Intake) Unread() int {
+	if in.raw != nil {
+		return unread(in.raw)
+	}
+	in.left = in.c.Unread()
+	return in.left + mostDecrypted
+}
 
 // Progress tells that a message has ended: the time for which the next one may hold its
 // block begins anew.
@@ -223,8 +234,11 @@ func (in *Intake) Grow(most int) bool {
 // fillBlocking is fill for a connection that cannot be asked whether bytes are
 // there: it waits in a small buffer of its own.
 func (in *Intake) fillBlocking(ctx context.Context, wait bool) (int, error) {
-	if !wait {
+	if !wait && !in.c.Woken() {
 		return 0, nil
+	}
+	if !wait {
+		in.readAhead()
 	}
 	if in.small == nil {
 		in.small = make([]byte, smallSize)
@@ -237,6 +251,10 @@ func (in *Intake) fillBlocking(ctx context.Context, wait bool) (int, error) {
 		space = min(space, len(in.Block)-in.Have)
 	}
 	n, err := in.conn.Read(in.small[:space])
+	in.left -= n
+	if !wait && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil // there is no more
+	}
 	if n == 0 {
 		return 0, err
 	}
@@ -249,4 +267,14 @@ func (in *Intake) fillBlocking(ctx context.Context, wait bool) (int, error) {
 	}
 	in.Have += copy(in.Block[in.Have:], in.small[:n])
 	return n, nil // an error comes again with the next read
+}
+
+// readAhead makes the next read one of what came already: what the kernel had when the connection
+// was to end, and what was taken from there before and not asked for yet.
+func (in *Intake) readAhead() {
+	until := past
+	if in.left > 0 && in.c.Unread() > 0 {
+		until = time.Now().Add(recordWait)
+	}
+	in.c.raw.SetReadDeadline(until)
 }
