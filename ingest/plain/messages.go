@@ -31,8 +31,10 @@ type messages struct {
 	labelBytes int // that its marks take
 }
 
-// maxLabelBytes is how much the marks of a batch may take beside its text.
-const maxLabelBytes = 512 << 10
+const (
+	maxLabelBytes = 512 << 10 // that the marks of a batch may take beside its text
+	mostOfMark    = wire.MarkBytes + 2*wire.MaxName + wire.MaxAttributes
+)
 
 // append appends whole messages.
 func (m *messages) append(b whole) error {
@@ -171,7 +173,8 @@ func (m *messages) label(labels wire.Labels) {
 // makeRoom makes the batch able to hold need more bytes of text, and a mark.
 func (m *messages) makeRoom(need, left int) error {
 	b := &m.batch
-	if cap(b.Text)-len(b.Text) >= need && len(b.Marks) < wire.MaxMarks && m.labelBytes < maxLabelBytes {
+	if cap(b.Text)-len(b.Text) >= need && len(b.Marks) < wire.MaxMarks && m.labelBytes < maxLabelBytes &&
+		len(b.Text)+need+m.labelBytes+mostOfMark <= wire.MaxText {
 		return nil
 	}
 	if err := m.flush(); err != nil || cap(b.Text) >= need {
