@@ -83,13 +83,14 @@ func (c *conn) append(b *batch) error {
 		c.p.counts.unremembered.Add(float64(len(b.hashes)))
 	}
 	if len(b.Text)+len(x.extensions) == 0 {
+		c.p.Sessions.committed(c.session, &x)
 		return nil
 	}
 	if b.Extensions = x.extensions; b.Input == "" {
 		b.Input, b.Time = c.p.lines.Name(), time.Now().UnixMicro()
 	}
 	if err := ingest.Offer(c.appending, c.p.Out, c.p.lines, b.Batch); err != nil {
-		c.p.Sessions.failed(&x)
+		c.p.Sessions.failed(c.session, &x)
 		return &appendError{err}
 	}
 	c.p.Sessions.committed(c.session, &x)
@@ -182,6 +183,17 @@ func (c *conn) followDoubt(ended bool) {
 	}
 }
 
+// countForgotten counts and reports sessions whose repeats are not recognized any more.
+func (c *conn) countForgotten() {
+	n := c.p.Sessions.forgotten()
+	if n == 0 {
+		return
+	}
+	c.p.counts.forgotten.Add(float64(n))
+	c.Warn("forgotten", "sessions of RELP clients that broke are not remembered any more, because they are old or too "+
+		"many; what their clients send again is in the log twice", "sessions", n)
+}
+
 // countDoubled counts and reports messages that are written and may be repeats.
 func (c *conn) countDoubled(n int) {
 	if n == 0 {
@@ -212,6 +224,7 @@ func (c *conn) finish(err error) error {
 	if closes {
 		err = c.forget()
 	}
+	c.countForgotten()
 	return err
 }
 
@@ -239,7 +252,7 @@ func (c *conn) forget() error {
 			b := wire.Batch{Input: c.p.lines.Name(), Time: time.Now().UnixMicro()}
 			b.Extensions = x.extensions
 			if err := c.p.Out.Append(c.appending, b); err != nil {
-				c.p.Sessions.failed(&x)
+				c.p.Sessions.failed(c.session, &x)
 				return &appendError{err}
 			}
 			c.p.Sessions.committed(c.session, &x)

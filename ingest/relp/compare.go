@@ -24,6 +24,8 @@ type opening struct {
 	size        int       // of the lines in held
 	began, last time.Time // the first frame that is held, and the last one
 	full        bool      // no more can be held
+
+	flights map[*session]int // of each older session, the commit that was going on at the first frame
 }
 
 // quiet reports whether the peer is silent.
@@ -58,7 +60,7 @@ func (m *Sessions) decide(s *session, o *opening) (v verdict) {
 	for _, old := range ahead {
 		x := overlapOf(first, old.hashes)
 		if old.conn != nil {
-			v.wait = v.wait || old.conn.mayBreak(x, o)
+			v.wait = o.awaitsCommit(old) || old.conn.mayBreak(x, o) || v.wait
 			continue
 		}
 		more = more || x.more
@@ -83,6 +85,28 @@ func (m *Sessions) decide(s *session, o *opening) (v verdict) {
 	return v
 }
 
+// awaitsCommit reports whether to wait for a commit of a live session, from which the first frames may
+// be. If its connection was lost without a word, only the answers that follow the commit show that.
+func (o *opening) awaitsCommit(old *session) bool {
+	if _, known := o.flights[old]; !known {
+		if o.flights == nil {
+			o.flights = make(map[*session]int)
+		}
+		if o.flights[old] = 0; old.flying != nil {
+			o.flights[old] = old.flight
+		}
+	}
+	if old.flying == nil || o.flights[old] != old.flight {
+		return false
+	}
+	x := overlapOf(o.hashes, slices.Concat(old.hashes, old.flying))
+	if x.shortest == 0 && !x.more {
+		return false
+	}
+	o.began = time.Now()
+	return true
+}
+
 // mayBreak reports whether to wait for the connection, of an older session of the same peer: if
 // it has broken, or breaks now, the first frames of a new session may be its last ones. x is how
 // these overlap what it has committed.
@@ -95,14 +119,12 @@ func (c *conn) mayBreak(x overlap, o *opening) bool {
 	switch {
 	case o.full:
 		return false
-	case c.pending.Load() > 0 || p.unread > 0: // what it has committed is not all
-		return held < quietTime
 	case x.shortest == 0 && !x.more:
-		return false
+		return held < quietTime && (c.pending.Load() > 0 || p.unread > 0) // what it has committed is not all
 	case p.retransmits >= deadAfter: // the peer answers here, and not there
 		c.Cut()
 		return true
-	case p.unacked > 0:
+	case p.unacked > 0 || c.pending.Load() > 0 || p.unread > 0:
 		return held < brokenTime
 	}
 	return !o.quiet()

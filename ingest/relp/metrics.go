@@ -8,7 +8,7 @@ import (
 
 // metrics count what is no line.
 type metrics struct {
-	maybeDoubled, jumps, unknown, exceeded, unremembered prometheus.Counter
+	maybeDoubled, jumps, unknown, exceeded, unremembered, forgotten prometheus.Counter
 }
 
 func newMetrics(m *ingest.Metrics) metrics {
@@ -21,6 +21,8 @@ func newMetrics(m *ingest.Metrics) metrics {
 		exceeded: count("window_exceeded_total", "Sessions that had more messages without an answer than window."),
 		unremembered: count("unremembered_total", "Messages whose repeats would not be recognized, "+
 			"because too many sessions are remembered."),
+		forgotten: count("forgotten_sessions_total", "Sessions that broke and whose repeats are not recognized "+
+			"any more, because of their number or age."),
 	}
 }
 

@@ -32,6 +32,8 @@ type session struct {
 	hashes []uint64 // of the frames from there on
 	conn   *conn    // nil: the session has ended
 	ended  time.Time
+	flying []uint64 // of the frames that are being committed
+	flight int      // number of their commit
 }
 
 type sessionID [16]byte

@@ -32,7 +32,8 @@ import (
 //     finds a run in it again. If it commits more, these hashes follow those of the run.
 //   - While a session is live, or what it sent is not committed yet, it is not compared: its end
 //     is not known. A new session of the peer therefore waits for each older one that has broken,
-//     and for a moment for those that may be about to.
+//     for a moment for those that may be about to, and, if its first frames may be among those that
+//     an older one is committing, for the end of that.
 //   - After a close, the client has given up what it holds. The log forgets the session before the
 //     close is answered.
 //   - What was read and not committed was not answered. It may be dropped at any time.
@@ -50,11 +51,8 @@ type Sessions struct {
 	blocks  int                   // that the log has
 	deletes []string              // names of blocks that the log is to forget
 	swept   time.Time
-	lost    forgotten
+	lost    int // sessions that are forgotten, which a repeat could have continued
 }
-
-// forgotten counts sessions that a repeat could have continued.
-type forgotten struct{ old, crowded int }
 
 // Bounds of what is remembered.
 const (
@@ -128,6 +126,15 @@ func (m *Sessions) begin(peer string, c *conn) *session {
 	return s
 }
 
+// forgotten returns how many sessions were forgotten since the last call.
+func (m *Sessions) forgotten() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.lost
+	m.lost = 0
+	return n
+}
+
 // finish ends a session. Without a close its peer may continue it.
 func (m *Sessions) finish(s *session, closed bool) {
 	m.mu.Lock()
@@ -148,7 +155,7 @@ func (m *Sessions) finish(s *session, closed bool) {
 		}
 	}
 	if ended > maxEnded {
-		m.lost.crowded++
+		m.lost++
 		m.forgetLocked(oldest)
 	}
 }
@@ -178,7 +185,7 @@ func (m *Sessions) forgetOldLocked(now time.Time) {
 		}
 	}
 	for _, s := range old {
-		m.lost.old++
+		m.lost++
 		m.forgetLocked(s)
 	}
 }
@@ -196,6 +203,7 @@ func (m *Sessions) change(s *session, hashes []uint64, window int) (x change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(hashes) > 0 {
+		s.flying, s.flight = hashes, s.flight+1
 		more := 1 + len(hashes)/blockFrames
 		for m.blocks+more > maxBlocks && m.evictLocked() {
 		}
@@ -219,15 +227,17 @@ func (m *Sessions) change(s *session, hashes []uint64, window int) (x change) {
 func (m *Sessions) committed(s *session, x *change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s.flying = nil
 	m.blocks -= s.blocks()
 	s.committed(x.hashes, x.window)
 	m.blocks += s.blocks()
 }
 
 // failed notes that the log may not have a change.
-func (m *Sessions) failed(x *change) {
+func (m *Sessions) failed(s *session, x *change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	s.flying = nil
 	m.deletes = append(m.deletes, x.deleted...)
 }
 
@@ -244,7 +254,7 @@ func (m *Sessions) evictLocked() bool {
 	if oldest == nil {
 		return false
 	}
-	m.lost.crowded++
+	m.lost++
 	m.forgetLocked(oldest)
 	return true
 }
