@@ -2,6 +2,7 @@ package relp
 
 import (
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -162,6 +163,7 @@ func TestSeveralSessions(t *testing.T) {
 	}
 	other := &relptest.Client{Address: s.address, Window: 10}
 	must(t, other.Open(), other.Send("a4"), other.Settle()) // its session is live
+	runtime.KeepAlive(all)                                  // else the collector of garbage closes their connections
 	if n := s.lines.Counts(); n.Duplicate != 8 || n.Received-n.Duplicate != 17 {
 		t.Errorf("%+v", n)
 	}
