@@ -56,6 +56,7 @@ type Listener struct {
 	Notice  func(format string, args ...any) // reports in the log of lines what was lost; nil: only Log does
 	Peers   origin.Peers                     // who may send, and their names; default: all, by address
 
+	Private    bool   // unix sockets are of no other process: a stop refuses what is sent from then on
 	Kind       string // of the sockets, in metrics: udp, or unix for unix sockets; default udp
 	ReadBuffer int    // receive buffer to ask the kernel for; default 8 MiB
 	QueueBytes int64  // memory for lines that wait to be appended; default 32 MiB, used only when needed
@@ -171,6 +172,9 @@ func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
 	for left := 2 * buffer; left > 0; {
 		if !draining && l.isDraining() {
 			draining = true
+			if l.Private {
+				r.refuse()
+			}
 			r.drain()
 		}
 		n, err := r.read()

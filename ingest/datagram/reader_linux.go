@@ -109,6 +109,10 @@ func (r *reader) close() {
 	unix.Munmap(r.memory)
 }
 
+// refuse makes the kernel refuse what is sent to a unix socket from now on. What it holds can still
+// be read, so that nothing is in the socket when it is closed: its sender could not know.
+func (r *reader) refuse() { unix.Shutdown(r.fd, unix.SHUT_RD) }
+
 // drain makes further reads return os.ErrDeadlineExceeded when nothing is there.
 func (r *reader) drain() {
 	r.flags = unix.MSG_DONTWAIT

@@ -26,6 +26,8 @@ func newReader(conn Conn, _ int) (*reader, error) {
 
 func (r *reader) close() { r.conn.Close() }
 
+func (r *reader) refuse() {}
+
 func (r *reader) drain() { r.wait = 10 * time.Millisecond }
 
 func (r *reader) read() (int, error) {

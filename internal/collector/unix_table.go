@@ -146,7 +146,7 @@ func (t *unixTable) connections(s *server, conns int) *stream.Listener {
 func (t *unixTable) datagrams(s *server) *datagram.Listener {
 	lines := &plain.Datagrams{Inputs: s.inputs, Input: "unix", Source: cmp.Or(t.Source, "unix"),
 		MaxLine: int(config.OrZero(t.MaxLine)), Syslog: s.counted(t.scanner(s.settings))}
-	return &datagram.Listener{Kind: "unix", Formats: []datagram.Format{lines.Format()}, Out: s.sink,
-		Metrics: s.counters, Log: s.log, Notice: s.sink.Notice, Peers: t.peers(),
+	return &datagram.Listener{Kind: "unix", Private: t.Listen == "", Formats: []datagram.Format{lines.Format()},
+		Out: s.sink, Metrics: s.counters, Log: s.log, Notice: s.sink.Notice, Peers: t.peers(),
 		QueueBytes: int64(config.OrZero(t.Queue))}
 }
