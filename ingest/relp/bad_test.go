@@ -91,7 +91,8 @@ func TestNeverRefused(t *testing.T) {
 	broken.Store(false)
 	must(t, c.Open(), c.Settle(), c.Send("d"), c.Settle())
 	s.recorder.WaitText(t, linesOf("a", "b", "c", "d"))
-	if n := s.lines.Counts(); n.Received != 6 { // b and c twice
+	// b came twice, and so did c, unless b was refused before c was read.
+	if n := s.lines.Counts(); n.Received != 5 && n.Received != 6 {
 		t.Errorf("%+v", n)
 	}
 }
@@ -100,11 +101,15 @@ func TestNeverRefused(t *testing.T) {
 func TestUnreadAnswers(t *testing.T) {
 	s := startWithin(t, &Protocol{}, stream.Limits{FrameTimeout: time.Second})
 	nc := ingesttest.Dial(t, s.address)
-	must(t, nc.SetReadBuffer(4<<10))
 	nc.SetDeadline(time.Now().Add(waittest.Limit))
 	_, err := io.WriteString(nc, helloFrame)
-	for n := 2; err == nil; n++ { // until the collector closes the connection
-		_, err = fmt.Fprintf(nc, "%d syslog 1 x\n", n%999_999_999)
+	for n := 2; err == nil; { // until the collector closes the connection
+		var frames []byte
+		for range 1000 {
+			frames = fmt.Appendf(frames, "%d syslog 1 x\n", n)
+			n++
+		}
+		_, err = nc.Write(frames)
 	}
 	if errors.Is(err, io.EOF) {
 		t.Fatal(err)
