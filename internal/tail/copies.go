@@ -176,7 +176,9 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy",
 		"path", f.path, "copy", copied.name(), "sent", sent.Offset)
 	f.t.mu.Lock()
-	f.earlier = append(f.earlier, f.t.followers[copied.key]) // what the copy has is older
+	if g := f.t.followers[copied.key]; g != nil { // it may have ended: the agent stops
+		f.earlier = append(f.earlier, g) // what the copy has is older
+	}
 	f.t.noteReusedLocked(f.path, since)                      // it may have been copied more than once meanwhile
 	f.t.mu.Unlock()
 	f.reading.final = false
