@@ -187,6 +187,7 @@ func (t *zmqTable) check(c *checks) {
 	t.zmqAccess.check(c)
 	t.zmqAccess.checkEffect(c, t.sharing(sockets))
 	t.checkOuts(c)
+	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.SizeBetween("max_message", t.MaxMessage, 1<<10, zmq.MaxMessage)
 }
