@@ -46,6 +46,12 @@ type verdict struct {
 	doubt *doubt   // whether more frames are repeats; nil: none
 }
 
+// prefers reports whether a session of which run frames are repeats goes before the one that was found:
+// the shortest run does, and then the session that ended last.
+func (v *verdict) prefers(s *session, run int) bool {
+	return v.after == nil || run < v.run || run == v.run && s.ended.After(v.after.ended)
+}
+
 // decide compares the first frames of s, which are not empty, with the last ones of the older
 // sessions of its peer. If s goes on with one of them, that one is live from then on, and s is
 // gone.
@@ -53,7 +59,6 @@ func (m *Sessions) decide(s *session, o *opening) (v verdict) {
 	first := o.hashes
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var best overlap
 	ahead := m.peers[s.peer]
 	ahead = ahead[:slices.Index(ahead, s)]
 	more := false
@@ -64,16 +69,14 @@ func (m *Sessions) decide(s *session, o *opening) (v verdict) {
 			continue
 		}
 		more = more || x.more
-		if x.shortest > 0 && (v.after == nil || x.shortest < best.shortest ||
-			x.shortest == best.shortest && old.ended.After(v.after.ended)) {
-			v.after, best = old, x
+		if x.shortest > 0 && v.prefers(old, x.shortest) {
+			v.after, v.run = old, x.shortest
 		}
 	}
 	switch {
 	case v.wait:
 		return verdict{wait: true}
 	case v.after != nil:
-		v.run = best.shortest
 		v.doubt = newDoubt(ahead, first, v.run)
 		m.dropLocked(s)
 		v.after.conn = s.conn

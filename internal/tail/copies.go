@@ -179,7 +179,7 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	if g := f.t.followers[copied.key]; g != nil { // it may have ended: the agent stops
 		f.earlier = append(f.earlier, g) // what the copy has is older
 	}
-	f.t.noteReusedLocked(f.path, since)                      // it may have been copied more than once meanwhile
+	f.t.noteReusedLocked(f.path, since) // it may have been copied more than once meanwhile
 	f.t.mu.Unlock()
 	f.reading.final = false
 	f.mu.Lock()
