@@ -134,12 +134,12 @@ func (f *follower) identity() []byte {
 // position returns the follower's place as a saved position.
 func (f *follower) position() *savedPosition {
 	f.mu.Lock()
-	sent, begun, seen := f.place.sent.Offset, int64(0), f.modified.UnixNano()
+	stream, sent, begun, seen := f.place.stream, f.place.sent.Offset, int64(0), f.modified.UnixNano()
 	if f.size > 0 {
 		begun = f.begun.UnixNano()
 	}
 	f.mu.Unlock()
-	m := f.positionOf(f.place.stream, &f.place.local, sent)
+	m := f.positionOf(stream, &f.place.local, sent)
 	if m.Offset == 0 {
 		m.Begun, m.Seen = begun, seen
 	}
