@@ -116,7 +116,7 @@ func TestUnixReplaces(t *testing.T) {
 	}
 }
 
-// TestUnixAgain: a socket that another process removed is made again, and who is connected to
+// TestUnixAgain: a socket that another process removed is made again, and a peer connected to
 // the old one goes on.
 func TestUnixAgain(t *testing.T) {
 	c, path := unixCollector(t, "")
