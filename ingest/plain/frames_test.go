@@ -128,7 +128,7 @@ func byTheBook(text string, s *syslog.Settings, limit int) (k taken) {
 func FuzzFrames(f *testing.F) {
 	for _, s := range []string{"", "a\nb\n", "16 <34>hello\nworld!!17 <34>again, hello!x\n", "5 <34>1 hello\n", "999999999 <34>never\nends", "1234567890 <34>x\n",
 		"-5 <34>x\n05 <34>x\n", "<34>a\x0016 <34>counted text\n\n<34>b\n", "2026-11-25 <34>no count\n7 <34>abc\n\n\n", "9 <999>abcd<34>x\n", "83 <34>", "8", "83 ",
-		"line <b>\n<b>bold</b>\n7 apples\n 7 <34>\n", "a\n<34>b\x00c\n", "4 <34>\x00\n4 <1>\n\x00\nx", "12 <34>\xc0\xc1 \xff\n.<1>\xc0\xc0\n", "<3", "<34"} {
+		"line <b>\n<b>bold</b>\n7 apples\n 7 <34>\n", "a\n<34>b\x00c\n", "4 <34>\x00\n4 <1>\n\x00\nx", "12 <34>\xc0\xc1 \xff\n.<1>\xc0\xc0\n", "<3", "<34", "1 <0>", "a\n2 <34>"} {
 		f.Add([]byte(s), []byte{3}, byte(40), false)
 		f.Add([]byte(s), []byte{5, 4, 3}, byte(3), true)
 	}

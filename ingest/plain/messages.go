@@ -89,7 +89,12 @@ func (m *messages) next(text []byte, first int, nuls bool) (msg []byte, n int) {
 		return text[:first], first
 	}
 	if m.scan != nil {
-		if head, size, _ := syslog.Count(text); head > 0 {
+		head, size, more := syslog.Count(text)
+		if more { // the count is so small that it leaves out what showed that it is one
+			head = bytes.IndexByte(text, ' ') + 1
+			size = len(text) - head
+		}
+		if head > 0 {
 			m.trailer, m.raw = true, false
 			n = head + min(size, m.limit)
 			return text[head:n], n
