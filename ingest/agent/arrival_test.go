@@ -163,6 +163,33 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
+// TestUnreadArrival: a frame that does not end holds nothing from when it is given up, however long the
+// answers to others wait for an agent that does not read.
+func TestUnreadArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &ingesttest.TCP{Out: ingesttest.NewRecorder(), Welcome: ingesttest.Welcome, AgentTimeout: 10 * time.Second}
+		s.FrameTimeout = time.Hour
+		p := ingesttest.StartPipes(t, s)
+		nc := p.Dial(ingesttest.Addr(1), 1)
+		nc.Write(ingesttest.Hello("a", ingesttest.InstanceA, 1))
+		var f wire.Frame
+		if err := wire.NewDecoder(nc).Next(&f); err != nil || f.Kind != wire.KindWelcome {
+			t.Fatal(f.Kind, err)
+		}
+		nc.Write(ingesttest.Data(1, 0, "abc\n"))
+		nc.Write(ingesttest.Frame(1, 2, wire.MaxText)[:1<<20])
+		synctest.Wait()
+		if s.Budget.Arriving() == 0 {
+			t.Error("no frame has begun")
+		}
+		time.Sleep(20 * time.Second)
+		if n := s.Budget.Arriving(); n > 0 || s.Open(t) != 1 {
+			t.Errorf("%d bytes are held for it by %d connections", n, s.Open(t))
+		}
+		nc.Close()
+	})
+}
+
 // TestEveryFrameEnds: frames of any size at any rate, over connections of any
 // past, with all the memory used up: each becomes complete or is ended.
 func TestEveryFrameEnds(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 // then reports to the agent why the connection ends: a connection that takes over need
 // not wait for that. err is what ended the reading.
 func (c *conn) finish(err error) error {
+	c.arrival.Done(false) // the answers may wait for an agent that does not read
 	c.flying.Wait()
 	if c.claim != nil {
 		c.p.Sessions.Release(c.claim)
