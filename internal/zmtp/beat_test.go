@@ -173,6 +173,19 @@ func TestPongBehindWrite(t *testing.T) {
 	})
 }
 
+// A reader does not wait for a peer that sends PINGs and reads nothing.
+func TestPongUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		peer, c := quietPeer(t, &Options{Type: Pull})
+		b := appendCommand(nil, ping, []byte{0, 0}, []byte("ctx"))
+		go peer.Write(append(append(b, b...), AppendMessage(nil, []byte("y"))...)) // ends when it is read
+		began := time.Now()
+		if frames, err := c.Receive(); err != nil || string(frames[0]) != "y" || time.Since(began) > 0 {
+			t.Fatal(frames, err, time.Since(began))
+		}
+	})
+}
+
 // A peer that does not read is left after the write timeout, and Taken tells what it has.
 func TestUnread(t *testing.T) {
 	for _, m := range mechanisms(t) {

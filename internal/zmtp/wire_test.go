@@ -80,6 +80,8 @@ func TestWire(t *testing.T) {
 				if got := meaning(t, c); got != w.want {
 					t.Errorf("it means %q; want %q", got, w.want)
 				}
+				c.out.mu.Lock() // when the answers to PINGs are written
+				defer c.out.mu.Unlock()
 				if got := hex.EncodeToString(s.out.Bytes()); got != w.out {
 					t.Errorf("sent\n%s; want\n%s", got, w.out)
 				}

@@ -15,6 +15,8 @@ const (
 	maxEnds  = 256      // encrypted messages in it
 
 	writePiece = 64 << 10 // bytes that must be taken within the timeout
+
+	maxOwed = 8 // of more PINGs that wait, the last are answered
 )
 
 // writer writes frames. Its buffer has whole frames, so commands may follow it at any time.
@@ -31,7 +33,7 @@ type writer struct {
 	err   error // of the write that failed
 
 	owes sync.Mutex
-	owed []byte // the context of a PING to be answered; nil: none
+	owed [][]byte // the contexts of PINGs to be answered, at most maxOwed
 }
 
 // append appends one frame to the buffer, or writes a large one.
@@ -160,13 +162,13 @@ func (w *writer) command(name string, data ...[]byte) error {
 	return w.flush()
 }
 
-// unlock ends the use of the buffer, after it paid the answer to a PING that came meanwhile.
+// unlock ends the use of the buffer, after it paid the answers to PINGs that came meanwhile.
 func (w *writer) unlock() {
 	for {
 		err := w.pay()
 		w.mu.Unlock()
 		w.owes.Lock()
-		owed := w.owed != nil
+		owed := len(w.owed) > 0
 		w.owes.Unlock()
 		if err != nil || !owed || !w.mu.TryLock() {
 			return // if another one holds mu, it pays
@@ -174,25 +176,30 @@ func (w *writer) unlock() {
 	}
 }
 
-// pay answers the PING that came while another one held mu.
+// pay answers the PINGs that came while another one held mu.
 func (w *writer) pay() error {
 	w.owes.Lock()
-	context := w.owed
+	contexts := w.owed
 	w.owed = nil
 	w.owes.Unlock()
-	if context == nil {
-		return w.err
+	for _, context := range contexts {
+		if err := w.command(pong, context); err != nil {
+			return err
+		}
 	}
-	return w.command(pong, context)
+	return w.err
 }
 
-// answer answers a PING, now or when the one that writes is done: a peer that reads nothing does
-// not keep the reader waiting.
+// answer answers a PING, now or when the one that writes is done. The reader does not wait for a peer
+// that reads nothing: it may hold memory that others need.
 func (w *writer) answer(context []byte) {
 	w.owes.Lock()
-	w.owed = append(make([]byte, 0, maxContext), context...)
+	if len(w.owed) == maxOwed {
+		w.owed = w.owed[1:]
+	}
+	w.owed = append(w.owed, append(make([]byte, 0, maxContext), context...))
 	w.owes.Unlock()
 	if w.mu.TryLock() {
-		w.unlock()
+		go w.unlock() // ends with its writes, at the latest when the connection is closed
 	}
 }
