@@ -10,7 +10,7 @@ import (
 // does not grow by more than what was sent may stand for.
 func TestAttacks(t *testing.T) {
 	var quiet result
-	err := measure(2*time.Second, "", func(r result, good bool) {
+	err := measure(2*time.Second, "", defaultDescriptors, func(r result, good bool) {
 		t.Log(r)
 		if r.name == "none" {
 			quiet = r

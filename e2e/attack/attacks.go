@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +21,7 @@ import (
 type target struct {
 	lines, http string
 	zeromq      [3]string // by zeromqSocket
-	gelf        string
+	gelf, relp  string
 	sent        atomic.Int64
 	connected   atomic.Int64
 	ended       atomic.Int64 // connections that the collector closed
@@ -35,7 +36,7 @@ type attack struct {
 // attacks are all, each bounded in what it opens and sends.
 func attacks() []attack {
 	claim, bomb, lineBomb := frame(wire.MaxText), zstdFrame(onlyLine()), zstdFrame(bytes.Repeat([]byte("\n"), wire.MaxText))
-	return append(append(append(zeromqAttacks(), gelfAttacks()...), syslogAttacks()...), []attack{
+	return append(slices.Concat(zeromqAttacks(), gelfAttacks(), syslogAttacks(), relpAttacks()), []attack{
 		{"frames that announce 4 MiB and stall", swarm(func(t *target, c net.Conn) { stall(t, c, claim[:200]) })},
 		{"frames that stall after 1 MiB", swarm(func(t *target, c net.Conn) { stall(t, c, claim[:1<<20]) })},
 		{"frames at 8 KiB/s", swarm(func(t *target, c net.Conn) { drip(t, c, claim, 8<<10) })},

@@ -3,7 +3,7 @@
 // stays on this machine's loopback, where addresses of 127.0.0.0/8 stand for many
 // machines, and is bounded.
 //
-//	go run ./e2e/attack [-for 10s] [-only frames]
+//	go run ./e2e/attack [-for 10s] [-only frames] [-descriptors 2048]
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,12 +22,16 @@ import (
 func main() {
 	d := flag.Duration("for", 10*time.Second, "how long each attack lasts")
 	only := flag.String("only", "", "attacks whose name contains this")
+	descriptors := flag.Int("descriptors", defaultDescriptors, "how many the collector may have open")
 	flag.Parse()
-	if err := measure(*d, *only, func(r result, _ bool) { fmt.Println(r) }); err != nil {
+	if err := measure(*d, *only, *descriptors, func(r result, _ bool) { fmt.Println(r) }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
+
+// defaultDescriptors is less than the connections of the attacks with most of them.
+const defaultDescriptors = 2048
 
 // tries is how often an attack is tried again whose victim did not fare well.
 const tries = 2
@@ -49,7 +54,8 @@ const maxPeak = 128
 // two processors, even if each is closed at once: then it keeps its rate, and its
 // lines may be late.
 func (r result) good(quiet time.Duration) bool {
-	if strings.HasPrefix(r.name, "ZeroMQ") || strings.HasPrefix(r.name, "GELF") || strings.HasPrefix(r.name, "syslog") {
+	kind, _, _ := strings.Cut(r.name, " ")
+	if slices.Contains([]string{"ZeroMQ", "GELF", "syslog", "RELP"}, kind) {
 		return r.rate >= 0.9 && r.peak <= maxPeak && r.errors == 0 && r.trouble == ""
 	}
 	return r.rate >= 0.95 && r.p99 <= 100*time.Millisecond+4*quiet && r.errors == 0 && r.trouble == ""
@@ -62,7 +68,7 @@ func (r result) String() string {
 
 // measure runs the attacks one after the other, each with a collector of its own, and
 // before them a quiet time.
-func measure(d time.Duration, only string, tell func(r result, good bool)) error {
+func measure(d time.Duration, only string, descriptors int, tell func(r result, good bool)) error {
 	dir, err := os.MkdirTemp("", "fanin-attack-")
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func measure(d time.Duration, only string, tell func(r result, good bool)) error
 			continue
 		}
 		for try := 0; ; try++ { // other work of this machine may be in the way
-			r, err := a.against(collector, filepath.Join(dir, fmt.Sprint(i, "-", try)), d)
+			r, err := a.against(collector, filepath.Join(dir, fmt.Sprint(i, "-", try)), descriptors, d)
 			if err != nil {
 				return fmt.Errorf("%s: %w", a.name, err)
 			}
@@ -90,7 +96,7 @@ func measure(d time.Duration, only string, tell func(r result, good bool)) error
 				tell(r, r.good(quiet))
 				break
 			}
-			again, err := all[0].against(collector, filepath.Join(dir, fmt.Sprint("quiet-", i, "-", try)), d)
+			again, err := all[0].against(collector, filepath.Join(dir, fmt.Sprint("quiet-", i, "-", try)), descriptors, d)
 			if err != nil {
 				return err
 			}
@@ -101,7 +107,7 @@ func measure(d time.Duration, only string, tell func(r result, good bool)) error
 }
 
 // against runs the attack against a collector, for as long as d.
-func (a attack) against(program, dir string, d time.Duration) (r result, err error) {
+func (a attack) against(program, dir string, descriptors int, d time.Duration) (r result, err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return r, err
 	}
@@ -113,11 +119,15 @@ func (a attack) against(program, dir string, d time.Duration) (r result, err err
 	if err != nil {
 		return r, err
 	}
-	c, err := rig.NewCollector(program, dir, dir, "sync = \"none\"\n"+zeromq+gelf)
+	relp, relpAt, err := relpTable()
 	if err != nil {
 		return r, err
 	}
-	c.Descriptors = 2048
+	c, err := rig.NewCollector(program, dir, dir, "sync = \"none\"\n"+zeromq+gelf+relp)
+	if err != nil {
+		return r, err
+	}
+	c.Descriptors = descriptors
 	c.Args = append(c.Args, "--http", "127.0.0.1:0")
 	if err := c.Start(); err != nil {
 		return r, err
@@ -133,7 +143,7 @@ func (a attack) against(program, dir string, d time.Duration) (r result, err err
 	if _, err := v.run(ctx, 200*time.Millisecond); err != nil { // it was there before
 		return r, err
 	}
-	t := &target{lines: c.Addr, http: address(c.Output(), "http"), zeromq: sockets, gelf: gelfAt}
+	t := &target{lines: c.Addr, http: address(c.Output(), "http"), zeromq: sockets, gelf: gelfAt, relp: relpAt}
 	done := make(chan struct{})
 	attacking, stop := context.WithCancel(ctx)
 	go func() { // ends by stop

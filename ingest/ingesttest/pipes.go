@@ -57,10 +57,13 @@ func (p *Pipes) Dial(from netip.Addr, port int) net.Conn {
 // StartPipes serves s on connections in memory until the test ends.
 func StartPipes(t testing.TB, s *TCP) *Pipes {
 	t.Helper()
-	p := &Pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	p := NewPipes()
 	StartOn(t, s, p)
 	return p
 }
+
+// NewPipes returns a listener without connections.
+func NewPipes() *Pipes { return &Pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
 
 // Sender is an agent's side of a connection that counts what it reads.
 type Sender struct {

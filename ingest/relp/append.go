@@ -38,31 +38,24 @@ func (c *conn) start(b *batch) (empty *batch, err error) {
 	}
 	empty, c.spare, c.flying = c.spare, nil, b
 	c.followDoubt(false)
-	go c.commit(b) // ends with its Append and the answers; await waits for it
+	go c.commit(b) // ends with its Append and the answers; await waits for the one, finish for the others
 	return empty, nil
 }
 
-// hold sets a full batch aside while it is not decided which messages are repeats. It reports false
-// if no more may be held.
-func (c *conn) hold() bool {
-	o := &c.opening
-	if o.full || len(o.hashes) > c.p.Window || o.size > maxHeld {
-		return false
-	}
-	o.held, o.size = append(o.held, c.next), o.size+len(c.next.block)
-	c.next = new(batch)
-	return true
-}
-
-// commit appends a batch, answers its frames, and releases it.
+// commit appends a batch and releases it. It then writes the answers, if no other goroutine does: how
+// long that takes is the client's to decide, so the next batch does not wait for it.
 func (c *conn) commit(b *batch) {
 	err := c.append(b)
 	if err == nil {
-		err = c.answer(b.answers)
+		c.answers.add(b.answers)
+	} else {
+		c.pending.Add(-int64(len(b.hashes)))
 	}
-	c.pending.Add(-int64(len(b.hashes)))
 	c.release(b)
 	c.outcome <- err
+	if err == nil {
+		err = c.writeAnswers()
+	}
 	if err != nil {
 		c.Wake() // the reader may wait for bytes
 	}
@@ -102,30 +95,30 @@ type appendError struct{ error }
 
 func (e *appendError) Unwrap() error { return e.error }
 
-// writeSize is how many bytes of answers are written at a time.
-const writeSize = 8 << 10
-
-// answer writes answers.
-func (c *conn) answer(all []answer) error {
-	c.Net().SetWriteDeadline(time.Now().Add(c.Limits.FrameTimeout))
-	if c.Woken() {
-		c.hurry()
-	}
-	for i := range all {
-		c.out = appendAnswer(c.out, all[i].number, all[i].text)
-		if len(c.out) < writeSize && i+1 < len(all) {
-			continue
+// writeAnswers writes the answers that are due, unless another goroutine does.
+func (c *conn) writeAnswers() error {
+	for {
+		out, acks := c.answers.next()
+		if out == nil {
+			return nil
 		}
-		_, err := c.Net().Write(c.out)
-		c.out = c.out[:0]
+		c.Net().SetWriteDeadline(time.Now().Add(c.Limits.FrameTimeout))
+		if c.Woken() {
+			c.hurry()
+		}
+		_, err := c.Net().Write(out)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && !c.Woken():
-			return &fault{"unread", fmt.Sprintf("its client does not read the answers, for %v", c.Limits.FrameTimeout)}
+			err = &fault{"unread", fmt.Sprintf("its client does not read the answers, for %v", c.Limits.FrameTimeout)}
 		case err != nil:
-			return fmt.Errorf("write answers: %w", err)
+			err = fmt.Errorf("write answers: %w", err)
+		}
+		c.pending.Add(-int64(acks))
+		c.answers.written(out, err)
+		if err != nil {
+			return err
 		}
 	}
-	return nil
 }
 
 // decide decides which messages at the beginning of a session are repeats, if that is clear. With full it
@@ -140,7 +133,10 @@ func (c *conn) decide(full bool) error {
 		if !full {
 			return nil
 		}
-		if c.Sleep(pollTime); c.Woken() {
+		if err := c.waitForClient(func() { c.Sleep(pollTime) }); err != nil {
+			return err
+		}
+		if c.Woken() {
 			return os.ErrDeadlineExceeded
 		}
 	}
@@ -149,10 +145,15 @@ func (c *conn) decide(full bool) error {
 
 // settle leaves the messages out that the log has, and has those appended that were held.
 func (c *conn) settle(v *verdict) error {
-	held := c.opening.held
-	c.decided, c.opening = true, opening{}
 	if v.after != nil {
 		c.session = v.after
+	}
+	held := c.opening.held
+	if !allRepeats(held, v.run) {
+		return c.giveUp(v)
+	}
+	c.decided, c.opening = true, opening{}
+	if v.after != nil {
 		c.Log.Debug("a RELP client sent messages again after a break", "peer", c.Remote(), "messages", v.run)
 	}
 	run := v.run
@@ -161,7 +162,6 @@ func (c *conn) settle(v *verdict) error {
 		n, bytes := b.dropFirst(messages)
 		c.p.lines.Received(n, bytes)
 		c.p.lines.Duplicate(n)
-		c.pending.Add(-int64(messages))
 		run -= messages
 	}
 	c.doubt = v.doubt
@@ -206,7 +206,10 @@ func (c *conn) countDoubled(n int) {
 
 // finish appends what is left, and ends the session. err is what ended the reading.
 func (c *conn) finish(err error) error {
-	defer c.in.Release(nil)
+	c.in.Release(nil)
+	if _, failed := c.answers.idle(); failed != nil {
+		c.failed = true
+	}
 	if lost := c.await(); lost != nil {
 		err = lost
 	} else if !c.failed && (errors.Is(err, errClose) || !c.undecided()) {
@@ -217,9 +220,12 @@ func (c *conn) finish(err error) error {
 		c.release(b)
 	}
 	c.followDoubt(true)
+	if failed := c.answers.settle(); failed != nil && !errors.As(err, new(*appendError)) {
+		err = failed
+	}
 	closes := errors.Is(err, errClose)
-	if c.session != nil {
-		c.p.Sessions.finish(c.session, closes)
+	if c.session != nil && !closes {
+		c.p.Sessions.finish(c.session)
 	}
 	if closes {
 		err = c.forget()
@@ -248,17 +254,17 @@ func (c *conn) appendRest(err error) error {
 // forget has the log forget a session that its client closes, and answers the close.
 func (c *conn) forget() error {
 	if c.session != nil {
-		if x := c.p.Sessions.change(c.session, nil, c.p.Window); len(x.extensions) > 0 {
+		if x := c.p.Sessions.close(c.session); len(x.extensions) > 0 {
 			b := wire.Batch{Input: c.p.lines.Name(), Time: time.Now().UnixMicro()}
 			b.Extensions = x.extensions
 			if err := c.p.Out.Append(c.appending, b); err != nil {
 				c.p.Sessions.failed(c.session, &x)
 				return &appendError{err}
 			}
-			c.p.Sessions.committed(c.session, &x)
 		}
 	}
-	if err := c.answer([]answer{{c.closing, answerClose}}); err != nil {
+	c.answers.add([]answer{{c.closing, 1, replyClose}})
+	if err := c.writeAnswers(); err != nil {
 		return err
 	}
 	return errClose

@@ -19,6 +19,7 @@ import (
 type server struct {
 	*Protocol
 	listener *stream.Listener
+	budget   *ingest.Budget
 	recorder *ingesttest.Recorder
 	address  string
 	stop     func()
@@ -32,18 +33,30 @@ func start(t testing.TB, p *Protocol) *server {
 
 func startWithin(t testing.TB, p *Protocol, limits stream.Limits) *server {
 	t.Helper()
-	s := &server{Protocol: p, recorder: ingesttest.NewRecorder()}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startOn(t, p, limits, ln)
+}
+
+// startPipes is startWithin with connections in memory: no kernel holds a part of what is written.
+func startPipes(t testing.TB, p *Protocol, limits stream.Limits) (*server, *ingesttest.Pipes) {
+	t.Helper()
+	pipes := ingesttest.NewPipes()
+	return startOn(t, p, limits, pipes), pipes
+}
+
+func startOn(t testing.TB, p *Protocol, limits stream.Limits, ln net.Listener) *server {
+	t.Helper()
+	s := &server{Protocol: p, recorder: ingesttest.NewRecorder(), budget: new(ingest.Budget)}
 	if r, ok := p.Out.(*ingesttest.Recorder); ok {
 		s.recorder = r
 	} else if p.Out == nil {
 		p.Out = s.recorder
 	}
-	s.listener = &stream.Listener{Formats: []stream.Format{p.Format()}, Budget: new(ingest.Budget),
+	s.listener = &stream.Listener{Formats: []stream.Format{p.Format()}, Budget: s.budget,
 		Metrics: p.Metrics, Limits: limits}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s.address = ln.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- s.listener.Serve(ln) }() // ends by stop
@@ -59,7 +72,7 @@ func startWithin(t testing.TB, p *Protocol, limits stream.Limits) *server {
 			t.Error(err)
 		}
 		<-served
-		if n := s.listener.Budget.Used(); n != 0 {
+		if n := s.budget.Used(); n != 0 {
 			t.Errorf("%d bytes of memory were not released", n)
 		}
 	}

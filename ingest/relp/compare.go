@@ -24,17 +24,28 @@ type opening struct {
 	size        int       // of the lines in held
 	began, last time.Time // the first frame that is held, and the last one
 	full        bool      // no more can be held
+	live        bool      // it depends on older sessions that are live
 
 	flights map[*session]int // of each older session, the commit that was going on at the first frame
 }
 
 // quiet reports whether the peer is silent.
-func (o *opening) quiet() bool {
-	limit := quietTime
-	if len(o.hashes) >= steadyRun {
-		limit = steadyTime
+func (o *opening) quiet() bool { return o.full || time.Since(o.last) >= o.patience() }
+
+// again returns when to decide again if no frame comes.
+func (o *opening) again() time.Time {
+	if o.live {
+		return time.Now().Add(pollTime)
 	}
-	return o.full || time.Since(o.last) >= limit
+	return o.last.Add(o.patience())
+}
+
+// patience is for how long the peer must be silent.
+func (o *opening) patience() time.Duration {
+	if len(o.hashes) >= steadyRun {
+		return steadyTime
+	}
+	return quietTime
 }
 
 // verdict is what became of an opening.
@@ -63,6 +74,10 @@ func (m *Sessions) decide(s *session, o *opening) (v verdict) {
 	ahead = ahead[:slices.Index(ahead, s)]
 	more := false
 	for _, old := range ahead {
+		if old.refutation.holds(first[0]) {
+			v.maybe = len(first)
+			continue
+		}
 		x := overlapOf(first, old.hashes)
 		if old.conn != nil {
 			v.wait = o.awaitsCommit(old) || old.conn.mayBreak(x, o) || v.wait
@@ -75,17 +90,30 @@ func (m *Sessions) decide(s *session, o *opening) (v verdict) {
 	}
 	switch {
 	case v.wait:
+		o.live = true
 		return verdict{wait: true}
 	case v.after != nil:
+		v.maybe = 0
 		v.doubt = newDoubt(ahead, first, v.run)
 		m.dropLocked(s)
 		v.after.conn = s.conn
 	case more && o.quiet():
 		v.maybe = len(first)
 	case more:
-		v.wait = true
+		o.live, v.wait = false, true
 	}
 	return v
+}
+
+// refute notes that the frames with which s began are no repeats of older sessions.
+func (m *Sessions) refute(s *session, first uint64, votes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, old := range m.peers[s.peer] {
+		if old != s {
+			old.vote(first, votes)
+		}
+	}
 }
 
 // awaitsCommit reports whether to wait for a commit of a live session, from which the first frames may

@@ -32,7 +32,7 @@ type conn struct {
 	outcome chan error // of the batch that is being appended
 	failed  bool       // a batch was not appended, or not answered
 	pending atomic.Int64
-	out     []byte // answers
+	answers answers
 
 	session *session // nil: no message came yet
 	opening opening
@@ -53,7 +53,8 @@ type state struct {
 const readSize = 64 << 10
 
 func newConn(ctx context.Context, p *Protocol, sc *stream.Conn) *conn {
-	c := &conn{Conn: sc, p: p, appending: ctx, outcome: make(chan error, 1), next: new(batch), spare: new(batch)}
+	c := &conn{Conn: sc, p: p, appending: ctx, outcome: make(chan error, 1), answers: newAnswers(),
+		next: new(batch), spare: new(batch)}
 	c.raw = rawConn(sc.Net())
 	c.in = stream.NewIntake(sc, readSize)
 	c.scanner = p.Messages.New()
@@ -101,6 +102,9 @@ func (c *conn) hurry() { c.Net().SetWriteDeadline(time.Now().Add(stream.LingerTi
 // run takes frames until an error ends it.
 func (c *conn) run() error {
 	for {
+		if err := c.awaitAnswers(); err != nil {
+			return err
+		}
 		full, err := c.takeFrames()
 		if err != nil {
 			return err
@@ -135,12 +139,16 @@ func (c *conn) ready() bool { return len(c.next.answers) > 0 && !c.undecided() }
 func (c *conn) read() error {
 	wait := !c.ready()
 	if c.in.Until = (time.Time{}); c.undecided() {
-		c.in.Until = time.Now().Add(pollTime)
+		c.in.Until = c.opening.again()
 	} else if !c.begun.IsZero() {
 		c.in.Until = c.begun.Add(c.Limits.FrameTimeout)
 	}
+	unpin, err := c.pinHeld()
+	if err != nil {
+		return err
+	}
 	n, err := c.in.Read(c.appending, wait)
-	if n > 0 {
+	if unpin(); n > 0 {
 		if c.from.Now = time.Now(); c.begun.IsZero() {
 			c.begun = c.from.Now
 		}

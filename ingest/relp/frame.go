@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // frame is one message of the protocol, in either direction:
@@ -119,25 +118,4 @@ func clientOffers(data []byte) bool {
 		}
 	}
 	return true
-}
-
-// Answers to frames. A 200 is an acknowledgement.
-const (
-	answerOK      = "200 OK"
-	answerOpen    = "200 OK\nrelp_version=0\nrelp_software=fanin\ncommands=syslog"
-	answerOffers  = "500 this server has the command syslog only, which the client does not offer"
-	answerUnknown = "500 unknown command"
-	answerClose   = ""
-	serverClose   = "0 serverclose 0\n" // a hint: the session ends
-)
-
-// appendAnswer appends the answer to a frame.
-func appendAnswer(dst []byte, number uint32, text string) []byte {
-	dst = strconv.AppendUint(dst, uint64(number), 10)
-	dst = append(dst, " rsp "...)
-	dst = strconv.AppendInt(dst, int64(len(text)), 10)
-	if text != "" {
-		dst = append(append(dst, ' '), text...)
-	}
-	return append(dst, '\n')
 }

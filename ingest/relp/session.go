@@ -34,7 +34,28 @@ type session struct {
 	ended  time.Time
 	flying []uint64 // of the frames that are being committed
 	flight int      // number of their commit
+	refutation
 }
+
+// refutation is what showed that a session which began with a certain frame is no repeat of another one, when the
+// text of its frames was gone: the client sends them again, and then they must not be compared.
+type refutation struct {
+	first uint64 // hash of the frame
+	votes int
+}
+
+// refuted is how many votes decide. That the frames differ has as many. That no more came has one: they may have
+// been late.
+const refuted = 2
+
+func (r *refutation) vote(first uint64, n int) {
+	if r.first != first {
+		*r = refutation{first: first}
+	}
+	r.votes += n
+}
+
+func (r *refutation) holds(first uint64) bool { return r.first == first && r.votes >= refuted }
 
 type sessionID [16]byte
 

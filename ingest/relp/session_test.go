@@ -19,13 +19,13 @@ func TestSession(t *testing.T) {
 	c := &relptest.Client{Address: s.address, Window: 128}
 	must(t, c.Open(), c.Send(several(0, 1000)...), c.Settle())
 	for _, x := range []struct{ command, data, want string }{
-		{"open", "relp_version=0\ncommands=syslog", answerOpen},
-		{"open", "relp_version=1\ncommands=eventlog", answerOffers},
-		{"rotate", "", answerUnknown},
-		{"rotate", "now", answerUnknown},
-		{"syslog", "", answerOK},
-		{"syslog", "two\nlines", answerOK},
-		{"close", "", answerClose},
+		{"open", "relp_version=0\ncommands=syslog", replyOpen.text()},
+		{"open", "relp_version=1\ncommands=eventlog", replyOffers.text()},
+		{"rotate", "", replyUnknown.text()},
+		{"rotate", "now", replyUnknown.text()},
+		{"syslog", "", replyOK.text()},
+		{"syslog", "two\nlines", replyOK.text()},
+		{"close", "", replyClose.text()},
 	} {
 		must(t, c.Write(x.command, x.data))
 		if n, text, err := c.Read(); err != nil || n != c.Number || text != x.want {
@@ -141,6 +141,22 @@ func TestCloseForgets(t *testing.T) {
 	c.Address = s.address
 	must(t, c.Open(), c.Send("b"), c.Settle())
 	s.recorder.WaitText(t, linesOf("a", "b", "a", "b", "b"))
+}
+
+// However much else the log is to forget, it has forgotten a session when its close is answered.
+func TestCloseForgetsFirst(t *testing.T) {
+	s := start(t, &Protocol{Sessions: &Sessions{}})
+	c := &relptest.Client{Address: s.address, Window: 100}
+	must(t, c.Open(), c.Send("a", "b"), c.Settle())
+	s.Sessions.mu.Lock()
+	for n := range uint64(2 * maxDeletes) {
+		s.Sessions.deletes = append(s.Sessions.deletes, newSession("other").blockName(n))
+	}
+	s.Sessions.mu.Unlock()
+	must(t, c.Close())
+	if n := len(remembered(s.batches(t))(0)); n != 0 {
+		t.Errorf("the log remembers %d blocks", n)
+	}
 }
 
 // Several sessions of a peer: each that broke is continued once.

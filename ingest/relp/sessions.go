@@ -135,12 +135,22 @@ func (m *Sessions) forgotten() int {
 	return n
 }
 
-// finish ends a session. Without a close its peer may continue it.
-func (m *Sessions) finish(s *session, closed bool) {
+// close ends a session that its peer closes, and returns what the log is to forget with it.
+func (m *Sessions) close(s *session) (x change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x.delete(s.names(nil))
+	m.blocks -= s.blocks()
+	m.dropLocked(s)
+	return x
+}
+
+// finish ends a session that its peer may continue.
+func (m *Sessions) finish(s *session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.conn, s.ended = nil, time.Now()
-	if closed || len(s.hashes) == 0 {
+	if len(s.hashes) == 0 {
 		m.forgetLocked(s)
 		return
 	}
@@ -215,12 +225,17 @@ func (m *Sessions) change(s *session, hashes []uint64, window int) (x change) {
 		}
 	}
 	n := min(len(m.deletes), maxDeletes)
-	x.deleted = slices.Clone(m.deletes[:n])
+	x.delete(slices.Clone(m.deletes[:n]))
 	m.deletes = slices.Delete(m.deletes, 0, n)
-	for _, name := range x.deleted {
+	return x
+}
+
+// delete makes the log forget blocks.
+func (x *change) delete(names []string) {
+	x.deleted = names
+	for _, name := range names {
 		x.extensions = append(x.extensions, wire.Extension{Kind: wire.ExtensionRELP, Name: name})
 	}
-	return x
 }
 
 // committed notes that the log has a change.

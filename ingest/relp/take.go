@@ -28,19 +28,19 @@ func (c *conn) take(f *frame) (full bool, err error) {
 
 // takeOther adds a frame that is no message.
 func (c *conn) takeOther(f *frame) (full bool, err error) {
-	if len(c.next.answers) >= maxAnswers {
+	if c.next.crowded() {
 		return true, nil
 	}
 	c.see(f.number)
-	text := answerUnknown
+	r := replyUnknown
 	switch {
 	case f.is("close"):
 		c.closing = f.number
 		return false, errClose
 	case f.is("open") && clientOffers(f.data):
-		c.opened, text = true, answerOpen
+		c.opened, r = true, replyOpen
 	case f.is("open"):
-		text = answerOffers
+		r = replyOffers
 	case f.number == 0: // a hint
 		return false, nil
 	default:
@@ -48,7 +48,7 @@ func (c *conn) takeOther(f *frame) (full bool, err error) {
 		c.Warn("unknown_command", "a RELP client sent a command that is not known, and was refused it",
 			"command", string(f.command))
 	}
-	c.next.answers = append(c.next.answers, answer{f.number, text})
+	c.next.answers = addAnswer(c.next.answers, f.number, r)
 	return false, nil
 }
 
@@ -92,8 +92,8 @@ func (c *conn) takeMessage(f *frame) (full bool, err error) {
 			return false, err
 		}
 	}
-	b.hashes, b.ends = append(b.hashes, hash), append(b.ends, len(b.Text))
-	b.answers = append(b.answers, answer{f.number, answerOK})
+	b.hashes, b.ends, b.laid = append(b.hashes, hash), append(b.ends, len(b.Text)), b.laid+layout
+	b.answers = addAnswer(b.answers, f.number, replyOK)
 	if c.pending.Add(1) > int64(c.p.Window) && !c.exceeded {
 		c.exceeded = true
 		c.p.counts.exceeded.Inc()
@@ -116,13 +116,14 @@ func (c *conn) limit(n int) int {
 	return c.p.MaxLine
 }
 
-// makeRoom makes room for n bytes in the batch.
+// makeRoom makes room for n bytes in the batch. The block of many small lines is larger than they need,
+// so that what they take besides their text is in proportion to what the budget counts.
 func (c *conn) makeRoom(n int) error {
 	b := c.next
-	if n <= cap(b.Text)-len(b.Text) {
+	if n += len(b.Text); n <= cap(b.Text) && b.laid <= 2*len(b.block) {
 		return nil
 	}
-	n += len(b.Text)
+	n = max(n, min(b.laid, maxText))
 	block := c.Budget.TryAcquire(max(n, min(max(3*c.in.Have, 2*len(b.block)), maxText)))
 	if block == nil {
 		var err error
@@ -158,6 +159,6 @@ func (c *conn) addLine(data []byte) error {
 		c.p.lines.Split(1)
 	}
 	b.Text = append(text, '\n')
-	b.laid += len(b.Text) - at + len(labels.Host) + len(labels.Source) + len(labels.Attributes) + layout
+	b.laid += len(b.Text) - at + len(labels.Host) + len(labels.Source) + len(labels.Attributes)
 	return nil
 }

@@ -138,6 +138,23 @@ func (in *Intake) pin() int {
 	return len(in.Block)
 }
 
+// Pause runs wait, in which the protocol waits for its peer, but not for bytes: as in a Read, what was
+// read is laid aside or pinned. It reports false, and does not wait, if the budget does not allow that.
+// Settle must follow.
+func (in *Intake) Pause(wait func()) bool {
+	if in.Block != nil && in.Have <= RestSize {
+		in.Release(in.Block[:in.Have])
+	}
+	if n := len(in.Block); n > 0 {
+		if !in.budget.Pin(in.c.Peer, n) {
+			return false
+		}
+		defer in.budget.Unpin(in.c.Peer, n)
+	}
+	wait()
+	return true
+}
+
 // deadline returns until when the next read may wait; zero: for ever.
 func (in *Intake) deadline() time.Time {
 	at := in.c.IdleDeadline()

@@ -17,8 +17,9 @@ import (
 // that it holds again behind the next open.
 type Client struct {
 	Address string
-	Window  int           // so many messages may be without an answer
-	Timeout time.Duration // for a session; default: a minute
+	Window  int             // so many messages may be without an answer
+	Timeout time.Duration   // for a session; default: a minute
+	Dial    func() net.Conn // instead of a connection to Address
 
 	Conn   net.Conn
 	Number int      // of the last frame
@@ -29,7 +30,9 @@ type Client struct {
 
 // Open connects, opens a session, and sends what is held again.
 func (c *Client) Open() (err error) {
-	if c.Conn, err = net.Dial("tcp", c.Address); err != nil {
+	if c.Dial != nil {
+		c.Conn = c.Dial()
+	} else if c.Conn, err = net.Dial("tcp", c.Address); err != nil {
 		return err
 	}
 	c.Conn.SetDeadline(time.Now().Add(cmp.Or(c.Timeout, time.Minute)))
@@ -129,7 +132,9 @@ func (c *Client) Settle() error {
 
 // Cut breaks the session as librelp does, with a reset: what was answered and not read is gone.
 func (c *Client) Cut() {
-	c.Conn.(*net.TCPConn).SetLinger(0)
+	if tc, ok := c.Conn.(*net.TCPConn); ok {
+		tc.SetLinger(0)
+	}
 	c.Conn.Close()
 }
 
