@@ -180,6 +180,17 @@ func (p *place) generate(r *rapid.T, dir string) string {
 	for range rapid.IntRange(0, 2).Draw(r, "udp") {
 		b.WriteString("[[collector.udp]]\n" + listen())
 	}
+	for range rapid.IntRange(0, 1).Draw(r, "gelf") {
+		b.WriteString("[[collector.gelf]]\n" + listen())
+		if rapid.Bool().Draw(r, "datagrams") {
+			b.WriteString("network = \"udp\"\n")
+		} else {
+			b.WriteString("network = \"tcp\"\n" + tls())
+		}
+	}
+	for range rapid.IntRange(0, 1).Draw(r, "relp") {
+		b.WriteString("[[collector.relp]]\n" + listen() + tls())
+	}
 	for _, table := range []string{"http", "work"} {
 		if rapid.Bool().Draw(r, table) {
 			b.WriteString("[collector." + table + "]\n" + listen() + tls())
