@@ -1,7 +1,5 @@
 package ingest
 
-import "bytes"
-
 // maxPriority is the priority of severity debug and facility local7: 8 facility + severity.
 const maxPriority = 191
 
@@ -12,20 +10,17 @@ func Priority(b []byte) (priority, size int) {
 	if len(b) < 3 || b[0] != '<' {
 		return 0, 0
 	}
-	end := bytes.IndexByte(b[:min(len(b), 5)], '>')
-	if end < 2 || end > 2 && b[1] == '0' {
-		return 0, 0
-	}
-	for _, c := range b[1:end] {
-		if c < '0' || c > '9' {
+	for i, c := range b[1:min(len(b), len("<191>"))] {
+		switch {
+		case '0' <= c && c <= '9':
+			priority = 10*priority + int(c-'0')
+		case c != '>', i == 0, i > 1 && b[1] == '0', priority > maxPriority:
 			return 0, 0
+		default:
+			return priority, i + 2
 		}
-		priority = 10*priority + int(c-'0')
 	}
-	if priority > maxPriority {
-		return 0, 0
-	}
-	return priority, end + 1
+	return 0, 0
 }
 
 // SeverityName is the name of a severity, 0 to 7, as in syslog.conf(5).

@@ -18,6 +18,8 @@ type messages struct {
 	limit int             // as that of frames
 
 	nuls    bool        // NULs end lines
+	plain   bool        // no message has a byte 0xC0
+	inner   bool        // the message may have newlines inside
 	raw     bool        // the message is no syslog
 	cut     bool        // it is only the beginning of one
 	trailer bool        // a newline that comes next belongs to the end of the message before
@@ -48,6 +50,7 @@ func (m *messages) append(b whole) error {
 		m.scan = c.p.Syslog.New()
 	}
 	nuls := bytes.IndexByte(text, 0) >= 0
+	m.plain = !wire.IsRecord(text)
 	for len(text) > 0 {
 		msg, n := m.next(text, first, nuls)
 		if first > 0 {
@@ -85,7 +88,7 @@ func (m *messages) drop(dropped int, text []byte, first, bytesInAll int) {
 // only the end of the message before.
 func (m *messages) next(text []byte, first int, nuls bool) (msg []byte, n int) {
 	if first > 0 {
-		m.trailer = true
+		m.trailer, m.inner = true, true // it may be one with a count
 		return text[:first], first
 	}
 	if m.scan != nil {
@@ -95,12 +98,13 @@ func (m *messages) next(text []byte, first int, nuls bool) (msg []byte, n int) {
 			size = len(text) - head
 		}
 		if head > 0 {
-			m.trailer, m.raw = true, false
 			n = head + min(size, m.limit)
-			return text[head:n], n
+			msg = text[head:n]
+			m.trailer, m.raw, m.inner = true, false, bytes.IndexByte(msg, '\n') >= 0
+			return msg, n
 		}
 	}
-	m.raw = m.isRaw(text)
+	m.raw, m.inner = m.isRaw(text), false
 	end := lineEnd(text, m.nuls && nuls)
 	nul, trailer := text[end] == 0, m.trailer
 	m.trailer = nul && (trailer || end > 0)
@@ -131,7 +135,7 @@ func (m *messages) add(msg []byte, left int) error {
 	out, labels := m.line(msg)
 	line := out[len(b.Text):]
 	m.label(labels)
-	if m.scan != nil && !b.Joined {
+	if m.scan != nil && !m.verbatim() && !b.Joined {
 		b.Joined = wire.IsRecord(line)
 	}
 	m.count++
@@ -162,14 +166,20 @@ func (m *messages) line(msg []byte) (out []byte, labels wire.Labels) {
 	case m.raw:
 		return wire.AppendRecord(m.batch.Text, msg), wire.Labels{Host: m.batch.Host, Source: m.batch.Source}
 	}
+	m.scan.Verbatim = m.verbatim()
 	return m.scan.Scan(m.batch.Text, msg, &m.origin)
 }
+
+// verbatim reports whether the message stands in its line as it is: most often.
+func (m *messages) verbatim() bool { return m.plain && !m.inner }
 
 // label sets the labels of the next line: makeRoom has made room for a mark.
 func (m *messages) label(labels wire.Labels) {
 	before := len(m.batch.Marks)
 	m.batch.Label(labels)
-	m.last = labels
+	if m.cut {
+		m.last = labels
+	}
 	if len(m.batch.Marks) > before {
 		m.labelBytes += wire.MarkBytes + len(labels.Host) + len(labels.Source) + len(labels.Attributes)
 	}

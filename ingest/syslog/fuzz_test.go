@@ -3,6 +3,7 @@ package syslog
 import (
 	"bytes"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -215,12 +216,18 @@ func FuzzScan(f *testing.F) {
 		from := &Origin{Host: "192.0.2.1", PID: int(pid), Now: readAt}
 		before := bytes.Clone(msg)
 		scanner := s.New()
-		for range 2 { // the second time, the names are known
+		scanner.Scan(nil, append(bytes.Clone(msg[:len(msg)/2]), " x: y"...), from) // it may begin as msg does
+		for range 2 {                                                              // the second time, the names are known
+			scanner.m = message{}
 			out, labels := scanner.scan(nil, msg, from)
 			if !bytes.Equal(msg, before) {
 				t.Fatalf("the message %q became %q", before, msg)
 			}
 			m := &scanner.m
+			var alone message
+			if alone.parse(trimEnd(msg), s.Any, s.Local, new(stem)); !reflect.DeepEqual(&alone, m) {
+				t.Fatalf("%q behind a similar message is %+v; alone it is %+v", msg, m, alone)
+			}
 			checkWhole(t, msg, m)
 			x := &said{m: m, s: s, from: from}
 			x.read()
@@ -263,7 +270,7 @@ func FuzzFields(f *testing.F) {
 		head := "<" + strconv.Itoa(int(pri)%192) + ">"
 		check := func(form form, msg string, fields ...string) {
 			var m message
-			m.parse([]byte(msg), false, false)
+			m.parse([]byte(msg), false, false, new(stem))
 			got := []string{string(m.host), string(m.app), string(m.pid), string(m.msgid), string(m.data), string(m.text)}
 			if m.form != form || m.pri != int(pri)%192 || !m.time.known || !slices.Equal(got, fields) {
 				t.Fatalf("%q has the form %s and the fields %q; want %q", msg, m.form, got, fields)

@@ -5,13 +5,22 @@ import "fanin/internal/wire"
 // line is the line that becomes of a message: its text, and attributes if the log has them.
 type line struct {
 	json       bool
+	verbatim   bool
 	out        []byte
 	empty      int // bytes of out before any text of the line, besides <PRI>
 	attributes []byte
 }
 
-func (l *line) begin(dst []byte, json bool) {
-	l.out, l.empty, l.attributes, l.json = dst, len(dst), l.attributes[:0], json
+func (l *line) begin(dst []byte, json, verbatim bool) {
+	l.out, l.empty, l.attributes, l.json, l.verbatim = dst, len(dst), l.attributes[:0], json, verbatim
+}
+
+// appendText appends a part of a message to a line.
+func appendText(line, text []byte, verbatim bool) []byte {
+	if verbatim {
+		return append(line, text...)
+	}
+	return wire.AppendRecord(line, text)
 }
 
 // head puts <PRI> before the text.
@@ -28,7 +37,7 @@ func (l *line) add(b []byte) {
 	if len(l.out) > l.empty {
 		l.out = append(l.out, ' ')
 	}
-	l.out = wire.AppendRecord(l.out, b)
+	l.out = appendText(l.out, b, l.verbatim)
 }
 
 // keep keeps a field of the header that is in no label: as an attribute, or in the text as
@@ -40,7 +49,7 @@ func (l *line) keep(name string, value []byte) {
 	if len(l.out) > l.empty {
 		l.out = append(l.out, ' ')
 	}
-	l.out = wire.AppendRecord(append(append(l.out, name...), '='), value)
+	l.out = appendText(append(append(l.out, name...), '='), value, l.verbatim)
 }
 
 // attribute adds an attribute; false: there is no room for it.

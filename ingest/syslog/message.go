@@ -38,10 +38,10 @@ type message struct {
 	text []byte
 }
 
-// parse takes a message apart. With any, it need not begin with <PRI>. With local, its header has
-// no host.
-func (m *message) parse(msg []byte, anyText, local bool) {
-	*m = message{text: msg}
+// parse takes a message apart; m is empty. With anyText, it need not begin with <PRI>. With local,
+// its header has no host. last is of the message before.
+func (m *message) parse(msg []byte, anyText, local bool, last *stem) {
+	m.text = msg
 	pri, size := ingest.Priority(msg)
 	if size == 0 && !anyText {
 		return
@@ -53,7 +53,7 @@ func (m *message) parse(msg []byte, anyText, local bool) {
 		return
 	}
 	at := skipBlanks(rest)
-	if m.parse3164(at, local) || m.parseCisco(at) {
+	if m.parse3164(at, local, last) || m.parseCisco(at) {
 		return
 	}
 	m.parseTag(at, false)

@@ -60,7 +60,7 @@ func theirs(form form, msg []byte) *verdicts {
 // ours is what the scanner reads, as the oracle shows it.
 func ours(msg []byte) *verdicts {
 	var m message
-	m.parse(msg, false, false)
+	m.parse(msg, false, false, new(stem))
 	v := &verdicts{Pri: m.pri, Host: string(m.host), App: string(m.app), PID: string(m.pid), MsgID: string(m.msgid), Text: string(m.text)}
 	if t, why := m.time.resolve(time.UTC, readAt); why == taken && m.time.known {
 		v.Time = t.Add(time.Duration(m.time.micros) * time.Microsecond)
@@ -126,7 +126,7 @@ func TestOracle(t *testing.T) {
 			continue
 		}
 		var m message
-		m.parse(x.message, false, false)
+		m.parse(x.message, false, false, new(stem))
 		a, b := theirs(m.form, trimEnd(x.message)), ours(trimEnd(x.message))
 		if a == nil || m.form == plain {
 			continue

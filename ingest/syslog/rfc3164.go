@@ -8,7 +8,13 @@ import "bytes"
 //	time[ zone]: text                     Cisco's: neither host nor tag
 //
 // A time of RFC 3339 will do, too.
-func (m *message) parse3164(b []byte, local bool) bool {
+func (m *message) parse3164(b []byte, local bool, last *stem) bool {
+	if !local && last.begins(b) {
+		last.fill(m, b)
+		m.parseTag(skipBlanks(m.text), true)
+		return true
+	}
+	begin := b
 	n := m.time.parse(b)
 	if n == 0 {
 		return false
@@ -33,6 +39,7 @@ func (m *message) parse3164(b []byte, local bool) bool {
 	b = skipBlanks(b)
 	if !local {
 		b = m.cutHost(b)
+		last.keep(begin, m)
 	}
 	m.parseTag(b, true)
 	return true
@@ -160,11 +167,15 @@ func bracketed(b []byte) (pid []byte, size int) {
 	if len(b) == 0 || b[0] != '[' {
 		return nil, 0
 	}
-	n := bytes.IndexByte(b[:min(len(b), longestTag)], ']')
-	if n < 2 || !isPID(b[1:n]) {
-		return nil, 0
+	for i, c := range b[1:min(len(b), longestTag)] {
+		switch {
+		case c == ']' && i > 0:
+			return b[1 : i+1], i + 2
+		case c <= ' ', c == '[', c == ':', c == ']':
+			return nil, 0
+		}
 	}
-	return b[1:n], n + 1
+	return nil, 0
 }
 
 // endsTag reports whether a colon, with rest behind it, ends a tag without a pid.
@@ -188,15 +199,6 @@ func isTagByte(c byte) bool {
 // isNameByte reports whether nearly all names of programs have such bytes.
 func isNameByte(c byte) bool {
 	return isLetter(c) || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' || c == '/'
-}
-
-func isPID(w []byte) bool {
-	for _, c := range w {
-		if c <= ' ' || c == '[' || c == ':' {
-			return false
-		}
-	}
-	return true
 }
 
 // isLevel reports whether a word names how bad something is, and so begins a text, as in

@@ -12,9 +12,14 @@ import (
 // Scanner understands the messages of one connection or socket, one at a time. It allocates
 // nothing for a message whose names it has seen lately.
 type Scanner struct {
+	// Verbatim says that the messages have neither a newline nor a byte 0xC0 inside, so their text
+	// stands in the line as it is.
+	Verbatim bool
+
 	s     *Settings
 	clock clock
 	m     message
+	stem  stem
 	line  line
 
 	unused unused // why the line does not show the time of the header
@@ -49,15 +54,15 @@ func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.L
 func (x *Scanner) scan(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels) {
 	msg = trimEnd(msg)
 	m := &x.m
-	m.parse(msg, x.s.Any, x.s.Local)
+	m.parse(msg, x.s.Any, x.s.Local, &x.stem)
 	x.unused = taken
 	if m.numbered && x.s.Gaps != nil {
 		x.s.Gaps.see(m, from)
 	}
 	if m.form == plain || x.s.Raw {
-		return wire.AppendRecord(dst, msg), wire.Labels{Host: from.Host, Source: x.s.Source}
+		return appendText(dst, msg, x.Verbatim), wire.Labels{Host: from.Host, Source: x.s.Source}
 	}
-	x.line.begin(dst, x.s.JSON)
+	x.line.begin(dst, x.s.JSON, x.Verbatim)
 	if x.s.KeepPRI {
 		x.line.head(m.head)
 	}
