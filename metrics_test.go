@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -42,7 +43,15 @@ func TestMetricsDocument(t *testing.T) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, exec.Command(filepath.Join(programDir(t), "fanin-collector"), "--config", config, "--work", "127.0.0.1:0", "--http", "127.0.0.1:0"))
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(programDir(t), "fanin-collector")
+	if out, err := exec.Command(program, "pki", "init", "--config", config, "--name", "127.0.0.1", "--listen", "127.0.0.1:0", "--user", u.Username, "--no-service").CombinedOutput(); err != nil {
+		t.Fatalf("pki init: %v\n%s", err, out)
+	}
+	c := start(t, exec.Command(program, "--config", config, "--work", "127.0.0.1:0", "--http", "127.0.0.1:0"))
 	address := strings.TrimPrefix(c.wait("^listening work .*"), "listening work ")
 	c.wait("^writing")
 	joinGroup(t, address)

@@ -62,6 +62,7 @@ type TLS struct {
 	Config  *tls.Config
 	Explain func(error) error               // adds to an error of TLS what it means and what to do; nil: nothing
 	Allowed func(tls.ConnectionState) error // why a peer with this certificate is refused; nil: none is
+	ByALPN  map[string]Protocol             // serves connections that agreed on this protocol, whatever they send
 }
 
 // Listener accepts connections. Set the fields, then Serve.

@@ -57,6 +57,23 @@ func (c *Conn) nameByCertificate() {
 	c.Host = cmp.Or(wire.CleanHost(name), c.Host)
 }
 
+// agreed serves a connection whose peer and the listener agreed on a protocol in the handshake. It
+// reports whether it did.
+func (c *Conn) agreed() bool {
+	state, _ := c.TLS()
+	if state.NegotiatedProtocol == "" || c.l.TLS.ByALPN == nil {
+		return false
+	}
+	serve := c.l.TLS.ByALPN[state.NegotiatedProtocol]
+	if serve == nil {
+		return false
+	}
+	if err := serve(c.l.appending, c); err != nil {
+		c.Log.Debug("a connection ended", "protocol", state.NegotiatedProtocol, "peer", c.Remote(), "error", err)
+	}
+	return true
+}
+
 // allowed reports whether the peer's certificate is one that may connect. A peer whose
 // format can express it learns why not.
 func (c *Conn) allowed() bool {

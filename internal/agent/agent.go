@@ -37,8 +37,9 @@ type agent struct {
 	log      *slog.Logger
 	level    *slog.LevelVar // of log
 	tailer   *tail.Tailer
-	inputs   []input // beside the tailer
-	shipper  shipper // nil over udp
+	inputs   []input  // beside the tailer
+	shipper  shipper  // nil over udp
+	renewer  *renewer // nil: the certificate is renewed by others
 	lock     *disk.File
 	control  net.Listener
 	started  time.Time
@@ -158,6 +159,9 @@ func (a *agent) follow(ctx context.Context) (err error) {
 	defer shipping.Wait()
 	defer disconnect()
 	sending, stop := context.WithCancel(ctx)
+	if a.renewer != nil {
+		shipping.Go(func() { a.renewer.run(connected) }) // ends by disconnect
+	}
 	defer a.sendInputs(sending)()
 	defer stop()
 	return a.tailer.Run(ctx)

@@ -61,7 +61,7 @@ func TestAgentMetricsDocument(t *testing.T) {
 		st.Counts[name] = 0
 	}
 	known := make(map[string]bool)
-	for _, m := range st.metrics() {
+	for _, m := range append(st.metrics(), new(renewer).metrics()...) {
 		known[m.name] = true
 		count := strings.TrimSuffix(strings.TrimPrefix(m.name, "fanin_agent_"), "_total")
 		if row := "| `" + m.name + "` | " + m.kind + " | "; countHelp[count] == "" && (!strings.Contains(text, row) || !strings.Contains(text, " | "+m.help+" |")) {

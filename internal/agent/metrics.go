@@ -86,7 +86,7 @@ var gauges = []string{"missing_files", "ignored_files", "waiting_files", "read_d
 func (a *agent) metrics(w http.ResponseWriter, _ *http.Request) {
 	st := a.status()
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	io.WriteString(w, metricsText(st.metrics())) // the client may be gone
+	io.WriteString(w, metricsText(append(st.metrics(), a.renewer.metrics()...))) // the client may be gone
 }
 
 // metrics makes the metrics of a status.

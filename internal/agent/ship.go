@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -36,8 +37,11 @@ func (a *agent) ship() error {
 	if a.instance, a.run, err = nextRun(a.instancePath()); err != nil {
 		return err
 	}
+	if a.renewer, err = newRenewer(a.settings, a.log); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
 	session := session{settings: a.settings, log: a.log, hello: a.settings.hello(a.instance, a.run),
-		onWelcome: a.welcomed, known: a.tailer.Known, connected: a.serveNATS}
+		onWelcome: a.welcomed, known: a.tailer.Known, connected: a.serveNATS, renewer: a.renewer}
 	if a.shipper, err = session.shipper(); err != nil {
 		return err
 	}
@@ -62,6 +66,7 @@ type session struct {
 	onWelcome ship.OnWelcome
 	known     func() wire.Welcome
 	connected func(*nats.Conn) // may be nil
+	renewer   *renewer         // learns of another authority; nil: none does
 }
 
 // shipper makes the one for the addresses of the settings, which are not udp.
@@ -96,7 +101,9 @@ func (s *session) tcp() (*ship.TCP, error) {
 	if s.settings.to.scheme == "tls" {
 		files := c.TLS.Files(s.log)
 		t.Explain = files.ExplainClient
-		t.TLS, err = files.Client()
+		var client func() *tls.Config
+		client, err = files.Client()
+		t.TLS = s.renewer.watch(client)
 	}
 	return t, err
 }

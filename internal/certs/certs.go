@@ -24,6 +24,8 @@ type Files struct {
 	Cert, Key, CA string
 	ServerName    string       // client: the name that the server's certificate must have; default: the host dialled
 	TLS12         bool         // server: accept TLS 1.2, too, for devices that know nothing newer
+	Gate          *Gate        // server, with CA: refuses certificates that were revoked; nil: none is
+	Joins         string       // server: with this protocol (ALPN), a peer may come without a certificate; "": none may
 	Log           *slog.Logger // for changed files that cannot be used; nil: not logged
 }
 
@@ -41,6 +43,7 @@ type reloader struct {
 	mu    sync.Mutex
 	now   pair
 	seen  time.Time
+	asked uint64 // see Gate.changed
 }
 
 func (f Files) reloader() (*reloader, error) {
@@ -48,7 +51,7 @@ func (f Files) reloader() (*reloader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reloader{files: f, now: p, seen: time.Now()}, nil
+	return &reloader{files: f, now: p, seen: time.Now(), asked: f.Gate.changed()}, nil
 }
 
 func (f Files) read() (p pair, err error) {
@@ -141,12 +144,15 @@ func (f Files) times() (times []time.Time) {
 func (r *reloader) current() pair {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.seen) < time.Second {
+	asked := r.files.Gate.changed()
+	if time.Since(r.seen) < time.Second && asked == r.asked {
 		return r.now
 	}
 	r.seen = time.Now()
 	times := r.files.times()
-	if slices.EqualFunc(times, r.now.times, time.Time.Equal) {
+	if asked != r.asked {
+		r.asked = asked
+	} else if slices.EqualFunc(times, r.now.times, time.Time.Equal) {
 		return r.now
 	}
 	p, err := r.files.read()
@@ -177,15 +183,29 @@ func (f Files) Server() (*tls.Config, error) {
 	}
 	return &tls.Config{
 		MinVersion: least,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			p := r.current()
 			c := &tls.Config{MinVersion: least, Certificates: []tls.Certificate{*p.cert}}
 			if p.roots != nil {
 				c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, p.roots
 			}
+			f.join(c, hello)
 			return c, nil
 		},
 	}, nil
+}
+
+// join sets what a handshake needs for Joins and Gate.
+func (f Files) join(c *tls.Config, hello *tls.ClientHelloInfo) {
+	if f.Joins != "" && slices.Contains(hello.SupportedProtos, f.Joins) {
+		c.MinVersion, c.NextProtos = tls.VersionTLS13, []string{f.Joins}
+		if c.ClientCAs != nil {
+			c.ClientAuth = tls.VerifyClientCertIfGiven
+		}
+	}
+	if f.Gate != nil {
+		c.VerifyConnection = func(state tls.ConnectionState) error { return f.Gate.admit(hello.Conn, &state) }
+	}
 }
 
 // Client is a configuration to dial with. It is made anew for each connection.

@@ -74,7 +74,8 @@ func (f Files) clientMeaning(err error) string {
 				"that its client_ca signed"
 		}
 		return "the other side does not accept " + mine +
-			": it must be signed by the authority in the listener's client_ca"
+			": it must be signed by the authority in the listener's client_ca, and not be revoked. If it was " +
+			"revoked: fanin-collector pki invite NAME on the collector, and fanin-agent join TOKEN here"
 	case expiredCertificate:
 		return "the other side reports that " + mine +
 			" has expired or is not valid yet: renew it, or correct the clocks"

@@ -15,10 +15,16 @@ import (
 	"fanin/sink/distribute"
 )
 
-// handler answers every request.
-func (c *server) handler() *http.ServeMux {
+// handler answers every request; local: as the control socket does.
+func (c *server) handler(local bool) *http.ServeMux {
 	mux := http.NewServeMux()
-	for pattern, h := range c.routes() {
+	routes := c.routes()
+	for _, r := range c.requests() {
+		if r.local && !local {
+			delete(routes, r.pattern())
+		}
+	}
+	for pattern, h := range routes {
 		mux.Handle(pattern, h)
 	}
 	return mux
@@ -110,7 +116,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 	if err != nil {
 		code := http.StatusServiceUnavailable
 		switch {
-		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork):
+		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork), errors.Is(err, errNoAuthority):
 			code = http.StatusNotFound
 		case errors.Is(err, sink.ErrNoPosition):
 			code = http.StatusGone

@@ -74,7 +74,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 		o.rotateCommand(), o.reopenCommand(),
 		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(),
 		o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
-		o.tailCommand(), o.workCommand(), o.curveKeyCommand(), o.parseCommand())
+		o.tailCommand(), o.workCommand(), o.curveKeyCommand(), o.parseCommand(), o.pkiCommand())
 	return root
 }
 

@@ -11,7 +11,7 @@ import (
 
 // Every flag that takes a duration or a size accepts the units of the configuration.
 func TestFlagUnits(t *testing.T) {
-	if durations, sizes := configtest.FlagsHaveUnits(t, Command()); durations != 2 || sizes != 1 {
+	if durations, sizes := configtest.FlagsHaveUnits(t, Command()); durations != 4 || sizes != 1 {
 		t.Errorf("%d durations and %d sizes were tried", durations, sizes)
 	}
 }

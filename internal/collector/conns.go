@@ -128,6 +128,9 @@ type countedConn struct {
 	closed func()
 }
 
+// NetConn is the connection that is counted.
+func (c *countedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *countedConn) Close() error {
 	defer c.closed()
 	return c.Conn.Close()

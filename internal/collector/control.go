@@ -36,7 +36,7 @@ func (c *server) serveControl() (*control, error) {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
 	os.Remove(k.socket) // it is ours: we hold the lock on the directory
-	own := c.handler()
+	own := c.handler(true)
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	k.own, k.log = own, c.log
@@ -52,7 +52,7 @@ func (c *server) serveControl() (*control, error) {
 		return nil, fmt.Errorf("listen on http %s: %w", c.web.table.Listen, err)
 	}
 	escape.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
-	c.web.serve(k, ln, c.handler())
+	c.web.serve(k, ln, c.handler(false))
 	return k, nil
 }
 

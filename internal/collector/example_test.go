@@ -171,7 +171,7 @@ func workFields(t *testing.T, s *settings) []any {
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	d, err := s.Collector.Work.distributor(k, config.Or(s.Collector.Work.MaxWorkers, defaultWorkers), nil)
+	d, err := s.Collector.Work.distributor(k, config.Or(s.Collector.Work.MaxWorkers, defaultWorkers), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

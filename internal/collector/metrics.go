@@ -23,7 +23,7 @@ func (c *server) registry() *prometheus.Registry {
 	for _, x := range c.listeners.all() {
 		r.MustRegister(x.metrics...)
 	}
-	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, &c.fleet,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }

@@ -32,7 +32,7 @@ func (c *server) prepareWork() (err error) {
 		return nil
 	}
 	w = cmp.Or(w, &workTable{})
-	if c.work, err = w.distributor(c.sink, c.most.workers, c.log); err != nil {
+	if c.work, err = w.distributor(c.sink, c.most.workers, c.log, &c.fleet.gate); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", w.Listen, err)}
 	}
 	c.sink.Retention.AwaitConsumers = true

@@ -61,7 +61,7 @@ func (t *relpTable) open(_ context.Context, s *server, conns int) (*listener, er
 	l.FrameTimeout = time.Duration(config.OrZero(t.FrameTimeout))
 	l.IdleTimeout = time.Duration(config.OrZero(t.IdleTimeout))
 	if t.TLS != nil {
-		files := t.TLS.Files(s.log)
+		files := s.tlsFiles(t.TLS)
 		server, err := files.Server()
 		if err != nil {
 			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen on relp %s: %w", t.Listen, err)}

@@ -28,6 +28,7 @@ type request struct {
 	name     string
 	changes  bool
 	messages bool   // messages may ask it: its answer is short
+	local    bool   // only the control socket answers it
 	waits    string // what its answer waits for
 	answer   answer
 
@@ -65,6 +66,7 @@ func (c *server) requests() []request {
 		{name: "forget", changes: true, waits: groups, answer: c.forget},
 		{name: "refused/replay", changes: true, waits: "the NATS server", answer: get(c.replayRefused)},
 	}
+	list = append(list, c.pkiRequests()...)
 	for i := range list {
 		r := &list[i]
 		r.answer = within(answerTime, r.name, func() string { return c.waits(r.waits) }, r.answer)

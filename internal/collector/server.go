@@ -53,7 +53,7 @@ type server struct {
 	work     *distribute.Distributor // nil: not configured
 	metrics  *prometheus.Registry
 	control  *control
-	started  time.Time
+	fleet    fleet
 
 	listeners listeners
 	sockets   sockets
@@ -63,6 +63,7 @@ type server struct {
 
 // moments of a server's life.
 type moments struct {
+	started time.Time
 	opened  chan struct{} // closed when everything is open
 	leave   chan struct{} // closed when a request to the control socket asked for it
 	leaving sync.Once
@@ -92,6 +93,12 @@ func (c *server) run(ctx context.Context) (err error) {
 			return asConfig(err)
 		}
 	}
+	if err := c.openAuthority(); err != nil {
+		return err
+	}
+	upkeep, stop := context.WithCancel(ctx)
+	defer stop()
+	go c.keepAuthority(upkeep) // ends by stop
 	if err := c.openInputs(ctx); err != nil {
 		return err
 	}
@@ -118,11 +125,11 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	}
 	daemon.LimitMemory(256 << 20)
 	c := &server{
-		settings: s, again: again, log: s.logger(), sink: s.sink(), started: time.Now(),
+		settings: s, again: again, log: s.logger(), sink: s.sink(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
 		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(),
 		sockets: newSockets(activation.Files(true)),
-		moments: moments{opened: make(chan struct{}), leave: make(chan struct{})},
+		moments: moments{started: time.Now(), opened: make(chan struct{}), leave: make(chan struct{})},
 	}
 	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}
 	c.gaps.Metrics, c.gaps.Notice = c.counters, c.sink.Notice
@@ -131,7 +138,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	if h := s.Collector.HTTP; h != nil {
 		c.tail.MaxLookbacks = config.OrZero(h.MaxLookbacks)
 		var err error
-		if c.web, err = newWeb(h, c.most.http, c.log); err != nil {
+		if c.web, err = newWeb(h, c.most.http, c.log, &c.fleet.gate); err != nil {
 			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 		}
 	}

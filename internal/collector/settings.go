@@ -18,6 +18,7 @@ type settings struct {
 	Collector collectorTable `toml:"collector"`
 	file      *config.File
 	insecure  bool // the flag --insecure
+	implied   bool // neither file nor flags name an input: the default ones are used
 }
 
 type collectorTable struct {
@@ -116,7 +117,8 @@ func (s *settings) apply(o *options) {
 	if o.nats != "" {
 		c.Inputs.replace("nats", &natsTable{URL: o.nats})
 	}
-	if o.listen != "" || len(c.Inputs) == 0 {
+	s.implied = o.listen == "" && len(c.Inputs) == 0
+	if o.listen != "" || s.implied {
 		address := cmp.Or(o.listen, defaultListen)
 		c.Inputs.replace("tcp", &tcpTable{Listen: address})
 		c.Inputs.replace("udp", &udpTable{Listen: address})

@@ -7,6 +7,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
+	"fanin/internal/join"
 )
 
 // streamTable bounds the connections of a listener. Tables whose inputs accept connections
@@ -37,7 +38,13 @@ func (c *server) streamTLS(t *tables.ServerTLS, clientNames []string) (*stream.T
 	if t == nil {
 		return nil, nil
 	}
-	files := t.Files(c.log)
+	files := c.tlsFiles(t)
+	var byALPN map[string]stream.Protocol
+	if c.fleet.own() != nil && c.settings.joinsAt(t) {
+		files.Joins = join.Protocol
+		byALPN = map[string]stream.Protocol{join.Protocol: newJoins(c).serve}
+	}
 	config, err := files.Server()
-	return &stream.TLS{Config: config, Explain: files.ExplainServer, Allowed: certs.Named(clientNames)}, err
+	return &stream.TLS{Config: config, Explain: files.ExplainServer, Allowed: certs.Named(clientNames),
+		ByALPN: byALPN}, err
 }

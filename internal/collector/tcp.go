@@ -57,6 +57,9 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*listener, err
 	if err == nil {
 		_, s.sockets.anyPort, _ = net.SplitHostPort(x.address)
 	}
+	if err == nil && l.TLS != nil && l.TLS.ByALPN != nil {
+		s.fleet.joinsOn(x.address)
+	}
 	return x, err
 }
 

@@ -41,7 +41,7 @@ type web struct {
 	log     *retry.Log
 }
 
-func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
+func newWeb(h *httpTable, maxConns int, log *slog.Logger, gate *certs.Gate) (*web, error) {
 	x := &web{table: h, log: retry.NewLog(log), allowed: certs.Named(h.ClientNames),
 		cross:   http.NewCrossOriginProtection(),
 		refused: make(map[string]prometheus.Counter)}
@@ -69,7 +69,9 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger) (*web, error) {
 			ConstLabels: prometheus.Labels{"reason": reason}})
 	}
 	if h.TLS != nil {
-		if x.tls, err = h.TLS.Files(log).Server(); err != nil {
+		files := h.TLS.Files(log)
+		files.Gate = gate
+		if x.tls, err = files.Server(); err != nil {
 			return nil, err
 		}
 	}

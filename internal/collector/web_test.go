@@ -33,7 +33,7 @@ func newTestWeb(t *testing.T, h *httpTable) *web {
 	if h.Listen == "" {
 		h.Listen = "127.0.0.1:0"
 	}
-	x, err := newWeb(h, config.Or(h.MaxConns, defaultHTTPConns), slog.New(slog.DiscardHandler))
+	x, err := newWeb(h, config.Or(h.MaxConns, defaultHTTPConns), slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

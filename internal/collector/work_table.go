@@ -51,7 +51,8 @@ func (t *workTable) check(c *checks) {
 }
 
 // distributor makes the work distributor that the table describes.
-func (t *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger) (*distribute.Distributor, error) {
+func (t *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger, gate *certs.Gate) (
+	*distribute.Distributor, error) {
 	s := distribute.Settings{
 		Log: log, Lease: time.Duration(config.OrZero(t.Lease)), Retry: time.Duration(config.OrZero(t.Retry)),
 		Attempts:   config.OrZero(t.Attempts),
@@ -60,8 +61,10 @@ func (t *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger) 
 		MaxCredit: config.OrZero(t.MaxCredit), DeadLetterBytes: int64(config.OrZero(t.DeadLetters)),
 	}
 	if t.TLS != nil {
+		files := t.TLS.Files(log)
+		files.Gate = gate
 		var err error
-		if s.TLS, err = t.TLS.Files(log).Server(); err != nil {
+		if s.TLS, err = files.Server(); err != nil {
 			return nil, err
 		}
 		s.Allowed = certs.Named(t.ClientNames)
