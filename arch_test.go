@@ -77,6 +77,7 @@ var direction = map[string][]string{
 	"fanin/sink":                       {"fanin/internal/msgpack", "fanin/internal/units", "fanin/internal/counters", "fanin/internal/lines", "fanin/internal/retry", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/escape"},
 	"fanin/sink/line":                  {"fanin/internal/escape", "fanin/internal/lines", "fanin/internal/wire"},
 	"fanin/sink/archive":               {"fanin/internal/disk", "fanin/internal/retry"},
+	"fanin/sink/summary":               {"fanin/internal/disk"},
 	"fanin/sink/distribute":            {"fanin/internal/msgpack", "fanin/internal/retry", "fanin/sink", "fanin/sink/line", "fanin/internal/wire", "fanin/internal/disk", "fanin/internal/origin"},
 	"fanin/sink/distribute/protocol":   {},
 	"fanin/sink/distribute/worker":     {"fanin/internal/retry", "fanin/sink/distribute/protocol", "fanin/internal/escape"},

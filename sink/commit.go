@@ -175,6 +175,7 @@ func (w *writer) appendToFile(f *frame) (readable bool, err error) {
 		return false, nil
 	}
 	w.s.publishSize(w.file)
+	w.s.summarizer.live.add(w.group.counts, w.file.size, len(f.text))
 	if shifted != 0 {
 		w.shiftLedger(len(f.records), shifted)
 		return true, w.replace("appended to or truncated")

@@ -62,7 +62,7 @@ func (l *life) make() *Sink {
 	if l.apart {
 		s.State = filepath.Join(l.disk.Dir, "lib", "state")
 	}
-	s.Retention.AwaitConsumers, s.Alive = true, l.alive
+	s.Retention.AwaitConsumers, s.Alive, s.env.fresh = true, l.alive, true
 	if l.held {
 		s.Retention.HoldBytes = 1 << 30
 	}
@@ -206,6 +206,7 @@ func (l *life) hold(s *Sink) {
 	if err := s.Checkpoint(context.Background()); err != nil { // the text follows the ack
 		l.fail("checkpoint: %v", err)
 	}
+	l.histogram(s)
 	var got []byte
 	r := s.Reader(Position{})
 	for buf := make([]byte, 64<<10); ; {
@@ -246,7 +247,7 @@ func (l *life) leftovers(s *Sink, all []Generation) {
 	l.Helper()
 	var known []string
 	for _, g := range all {
-		known = append(known, g.Name, filepath.Base(ledgerName("", g.Number)))
+		known = append(known, g.Name, filepath.Base(ledgerName("", g.Number)), filepath.Base(summaryName("", g.Number)))
 	}
 	for _, dir := range []string{filepath.Dir(s.Path), s.State} {
 		entries, err := os.ReadDir(dir)
@@ -362,4 +363,10 @@ func TestPowerCutWithoutSync(t *testing.T) {
 		}
 		return ended
 	})
+}
+
+// histogram holds the histogram of the log against the log itself.
+func (l *life) histogram(s *Sink) {
+	l.Helper()
+	conserved(l.T, s, l.where)
 }

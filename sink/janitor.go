@@ -293,13 +293,29 @@ func (j *janitor) live() Generation {
 
 // remove removes the files of a generation that the catalog has as removed.
 func (j *janitor) remove(ctx context.Context, g Generation) error {
-	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number)} {
+	if err := j.removeArchive(ctx, g); err != nil {
+		return err
+	}
+	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number), summaryName(j.s.State, g.Number)} {
 		if err := j.s.Disk.Remove(path); err != nil {
 			return err
 		}
 	}
 	j.s.view.counted.Delete(g.Number)
 	return j.change(ctx, g.Number, func(c *catalog, g *generation) { c.drop(g) })
+}
+
+// removeArchive removes the archive of a plain file that is about to be removed, if a pass that
+// was not done has made one.
+func (j *janitor) removeArchive(ctx context.Context, g Generation) error {
+	plain := j.file(g.Name)
+	if strings.HasSuffix(plain, archive.Suffix) || !exists(plain) {
+		return nil
+	}
+	if made, err := j.archived(ctx, plain); !made || err != nil {
+		return ctx.Err() // what has that name is not ours
+	}
+	return j.s.Disk.Remove(plain + archive.Suffix)
 }
 
 // clockGuard distrusts a wall clock that jumped by more than a day: no file is

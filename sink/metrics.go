@@ -33,6 +33,8 @@ type rotationCounts struct{ bySize, byTime, byDemand, errors atomic.Uint64 }
 
 type upkeepCounts struct{ removed, compressed, errors atomic.Uint64 }
 
+type summaryCounts struct{ written, errors atomic.Uint64 }
+
 type noticeCounts struct{ posted, dropped atomic.Uint64 }
 
 // ownInput names the log's own lines.
@@ -132,6 +134,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 		healthy = 1
 	}
 	s.collectKeys(send)
+	s.summarizer.collect(counter)
 	send(prometheus.GaugeValue, "fanin_healthy", "1 while lines are accepted.", healthy)
 	send(prometheus.GaugeValue, "fanin_file_size_bytes", "Size of the live file.", float64(st.Size))
 	send(prometheus.GaugeValue, "fanin_generation", "Number of the live file.", float64(st.Generation))

@@ -271,10 +271,13 @@ func (r *recovery) sweep() {
 	known := map[string]bool{filepath.Base(catalogLogName("", r.w.checkpointer.catalogLogNumber)): true}
 	for _, g := range r.w.catalog.generations {
 		known[filepath.Base(ledgerName("", g.number))] = true
+		known[filepath.Base(summaryName("", g.number))] = true
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if (strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-")) && !known[name] ||
+		ours := strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-") ||
+			strings.HasPrefix(name, "summary-")
+		if ours && !known[name] ||
 			strings.HasSuffix(name, ".new") {
 			os.Remove(filepath.Join(r.s.State, name)) // tried again at the next start
 		}

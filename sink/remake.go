@@ -136,6 +136,7 @@ func (w *writer) remakeState() error {
 		return err
 	}
 	w.s.janitor.wakeUp()
+	w.s.summarizer.wakeUp()
 	return nil
 }
 

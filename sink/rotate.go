@@ -102,6 +102,7 @@ func (w *writer) nextGeneration() (began bool, err error) {
 		return false, err
 	}
 	w.s.janitor.wakeUp()
+	w.s.summarizer.wakeUp()
 	return true, nil
 }
 
@@ -157,6 +158,7 @@ func (w *writer) begin() (began bool, err error) {
 	w.file, next.generation, w.nextFile.err = next, number, nil
 	w.ledger.size = 0
 	w.s.publishSize(w.file)
+	w.s.summarizer.live.begin(number, next.size)
 	return true, nil
 }
 

@@ -39,12 +39,19 @@ type Sink struct {
 	Alive func()       // called by the writer itself, at least once a second while it can work
 	Disk  *disk.Disk   // nil: the real one
 
-	env     environment
-	own     ownership
-	queue   queue
-	counts  *counts
-	janitor *janitor
-	view    view
+	env    environment
+	own    ownership
+	queue  queue
+	counts *counts
+	view   view
+
+	background
+}
+
+// background is what looks after the files beside the writer.
+type background struct {
+	janitor    *janitor
+	summarizer *summarizer
 }
 
 // environment is what tests replace.
@@ -52,6 +59,7 @@ type environment struct {
 	walSize int64            // of the write-ahead log
 	boot    string           // boot id of the machine
 	now     func() time.Time // the clock that keys age by
+	fresh   bool             // histograms have the live file as it is, and not as it was a second ago
 
 	recovered func(outcome string) // is called with the row of outcomes that decided
 }
@@ -152,7 +160,7 @@ func (s *Sink) Open(ctx context.Context) error {
 	s.queue.requests, s.queue.calls = make(chan *request), make(chan func(*writer) error)
 	s.queue.quit, s.queue.ended, s.queue.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.queue.notices.wake = make(chan struct{}, 1)
-	s.counts = newCounts(s.Inputs)
+	s.counts, s.summarizer = newCounts(s.Inputs), newSummarizer(s)
 	s.queue.idle.New = func() any { return &request{outcome: make(chan error, 1)} }
 	if err := s.lock(); err != nil {
 		return err
@@ -172,8 +180,10 @@ func (s *Sink) Open(ctx context.Context) error {
 	s.markLock(s.own.locks[0], w.catalog.log)
 	w.keyClock = newKeyClock(w.checkpoints.before, s.env.now)
 	s.janitor = newJanitor(s, w.mover, w.checkpoints.before)
+	s.summarizer.live.begin(w.file.generation, w.file.size)
 	go s.work(w) // ends by Close, or by a failed disk; closes ended
 	s.janitor.start()
+	s.summarizer.start()
 	return nil
 }
 
@@ -255,6 +265,7 @@ func (s *Sink) Failed() <-chan struct{} { return s.queue.failed }
 func (s *Sink) Close(ctx context.Context) error {
 	s.refuseMore()
 	s.janitor.stop()
+	s.summarizer.stop()
 	select {
 	case <-s.queue.ended:
 	case <-ctx.Done():

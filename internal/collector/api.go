@@ -13,6 +13,7 @@ import (
 	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/distribute"
+	"fanin/sink/livetail"
 )
 
 // handler answers every request; local: as the control socket does.
@@ -33,10 +34,11 @@ func (c *server) handler(local bool) *http.ServeMux {
 // routes are the handlers by method and path: all requests, and what is no JSON.
 func (c *server) routes() map[string]http.Handler {
 	routes := map[string]http.Handler{
-		"GET /tail":    c.tail,
-		"GET /healthz": http.HandlerFunc(alive),
-		"GET /readyz":  http.HandlerFunc(c.ready),
-		"GET /metrics": promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}),
+		"GET /tail":     c.tail,
+		"GET /download": livetail.Download{Tail: c.tail},
+		"GET /healthz":  http.HandlerFunc(alive),
+		"GET /readyz":   http.HandlerFunc(c.ready),
+		"GET /metrics":  promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}),
 	}
 	for _, r := range c.requests() {
 		routes[r.pattern()] = overHTTP(r.answer)
@@ -115,12 +117,14 @@ func (c *server) ready(w http.ResponseWriter, _ *http.Request) {
 func reply(w http.ResponseWriter, v any, err error) {
 	if err != nil {
 		code := http.StatusServiceUnavailable
+		var gone *sink.GoneError
 		switch {
 		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork), errors.Is(err, errNoAuthority):
 			code = http.StatusNotFound
-		case errors.Is(err, sink.ErrNoPosition):
+		case errors.Is(err, sink.ErrNoPosition), errors.As(err, &gone):
 			code = http.StatusGone
-		case errors.Is(err, sink.ErrNotInLog), errors.Is(err, errFilter):
+		case errors.Is(err, sink.ErrNotInLog), errors.Is(err, errFilter), errors.Is(err, livetail.ErrQuery),
+			errors.Is(err, sink.ErrHistogram):
 			code = http.StatusBadRequest
 		case errors.Is(err, sink.ErrBusy):
 			code = http.StatusConflict

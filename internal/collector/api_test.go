@@ -137,6 +137,11 @@ func TestRequests(t *testing.T) {
 		{"GET /metrics", "error: "}, // it is no JSON
 		{"GET /healthz", "error: "},
 		{"GET /tail?follow=0", "error: "},
+		{"GET /histogram?step=60", `"complete":`},
+		{"GET /histogram?step=1", "error: the collector answered: wrong request: "},
+		{"GET /context?at=1:0&after=0", `{"lines":[{"at":"1:0","next":"1:`},
+		{"GET /context?at=77:0", "error: the collector answered: no such position"},
+		{"GET /download?include=hello", "error: "}, // it is no JSON
 		{"GET /none", "404"},
 		{"PUT /rotate", "Method Not Allowed"},
 		{"POST /drain", `{}`},

@@ -55,6 +55,8 @@ func (c *server) requests() []request {
 		{name: "rotate", messages: true, changes: true, waits: writer, answer: get(c.sink.Rotate)},
 		{name: "workers", waits: groups, answer: get(c.workers)},
 		{name: "refused", waits: nothing, answer: get(c.refusedMessages)},
+		{name: "histogram", waits: nothing, answer: history(c.tail.Histogram)},
+		{name: "context", waits: nothing, answer: history(c.tail.Context)},
 		{name: "streams/forget", changes: true, waits: writer, answer: c.forgetStreams},
 		{name: "streams/give", changes: true, waits: writer, answer: c.giveStreams},
 		{name: "reopen", changes: true, waits: writer, answer: do(c.sink.Reopen)},
@@ -114,6 +116,11 @@ func get[T any](f func(ctx context.Context) (T, error)) answer {
 // do is an answer without parameters that is {}.
 func do(f func(ctx context.Context) error) answer {
 	return func(ctx context.Context, _ url.Values) (any, error) { return struct{}{}, f(ctx) }
+}
+
+// history is an answer about the lines that the log has.
+func history[T any](f func(ctx context.Context, q url.Values) (T, error)) answer {
+	return func(ctx context.Context, q url.Values) (any, error) { return f(ctx, q) }
 }
 
 // pong is the answer to ping.

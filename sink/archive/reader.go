@@ -3,7 +3,6 @@ package archive
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"sort"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -31,7 +29,7 @@ type Reader struct {
 	mu      sync.Mutex
 	members []member // where members begin, and where the last one ends; nil: no table
 	zip     gzip.Reader
-	raw     []byte // the member that text holds, packed
+	decoder Decoder
 	text    []byte
 	held    int   // the member that text holds; -1: none
 	at      int64 // without a table: how far zip is in the text; -1: nowhere
@@ -187,7 +185,7 @@ func (a *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 func (a *Reader) readMembersLocked(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		at := off + int64(n)
-		i := sort.Search(len(a.members), func(i int) bool { return a.members[i].text > at }) - 1
+		i := a.MemberAt(at)
 		if err := a.holdLocked(i); err != nil {
 			return n, err
 		}
@@ -202,24 +200,11 @@ func (a *Reader) holdLocked(i int) error {
 		return nil
 	}
 	a.held = -1
-	from, to := a.members[i], a.members[i+1]
-	a.raw = slices.Grow(a.raw[:0], int(to.packed-from.packed))[:to.packed-from.packed]
-	if _, err := a.file.ReadAt(a.raw, from.packed); err != nil {
+	text, err := a.decoder.Decode(a, i, a.text)
+	if err != nil {
 		return err
 	}
-	if err := a.zip.Reset(bytes.NewReader(a.raw)); err != nil {
-		return a.damage(from.text, err)
-	}
-	a.text = slices.Grow(a.text[:0], int(to.text-from.text))[:to.text-from.text]
-	if _, err := io.ReadFull(&a.zip, a.text); err != nil {
-		return a.damage(from.text, err)
-	}
-	// The end of the member, and with it the checksum, comes one read later.
-	var more [1]byte
-	if n, err := a.zip.Read(more[:]); n > 0 || !errors.Is(err, io.EOF) {
-		return a.damage(from.text, cmp.Or(err, errLength))
-	}
-	a.held = i
+	a.text, a.held = text, i
 	return nil
 }
 

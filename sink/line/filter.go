@@ -28,6 +28,7 @@ type Matcher struct {
 	host, source     *regexp.Regexp // nil: all
 	include, exclude []*regexp.Regexp
 	since            []byte // as lines have it; nil: all
+	literal          []byte // every line that is chosen contains it; nil: none is known
 }
 
 // NewMatcher compiles f for a log of this format. Lines of the raw format have no
@@ -52,6 +53,7 @@ func NewMatcher(format string, f Filter) (m *Matcher, err error) {
 	if !f.Since.IsZero() {
 		m.since = []byte(Stamp(f.Since))
 	}
+	m.literal = []byte(requiredIn(format, &f))
 	return m, nil
 }
 
@@ -118,12 +120,12 @@ func (m *Matcher) Match(line []byte) bool {
 	return true
 }
 
+// MatchNames reports whether the filter chooses lines of a host and a source, as far as these
+// two decide.
+func (m *Matcher) MatchNames(host, source []byte) bool {
+	return (m.host == nil || m.host.Match(host)) && (m.source == nil || m.source.Match(source))
+}
+
 func (m *Matcher) matchFields(f Fields) bool {
-	switch {
-	case m.host != nil && !m.host.Match(f.Host):
-		return false
-	case m.source != nil && !m.source.Match(f.Source):
-		return false
-	}
-	return f.Read == nil || bytes.Compare(f.Read, m.since) >= 0
+	return m.MatchNames(f.Host, f.Source) && (f.Read == nil || bytes.Compare(f.Read, m.since) >= 0)
 }

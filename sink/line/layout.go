@@ -35,6 +35,13 @@ type Layout struct {
 	at     int         // bytes of the batch's text that were laid out
 	joined bool        // its lines may be records of several lines
 	record []byte      // the last of these
+	counts []Count     // of the last Append
+}
+
+// Count is how many neighbouring lines show the same names.
+type Count struct {
+	Host, Source string
+	Lines        int
 }
 
 // NewLayout returns the layout of a format.
@@ -64,10 +71,13 @@ func (l *Layout) BeginBatch(b *wire.Batch, host, source string) {
 // Append lays the next lines of the batch's text out behind dst and counts them.
 // Text is whole lines, each ending in a newline.
 func (l *Layout) Append(dst, text []byte) ([]byte, int) {
-	if l.format == "raw" {
-		return l.appendRaw(dst, text), lines.Count(text)
-	}
+	l.counts = l.counts[:0]
 	count := 0
+	if l.format == "raw" {
+		count = lines.Count(text)
+		l.counts = append(l.counts, Count{Lines: count})
+		return l.appendRaw(dst, text), count
+	}
 	for len(text) > 0 {
 		if len(l.marks) > 0 && l.marks[0].Text <= l.at {
 			l.prefix.change(&l.marks[0].Labels)
@@ -80,11 +90,26 @@ func (l *Layout) Append(dst, text []byte) ([]byte, int) {
 		var n int
 		dst, n = l.appendRun(dst, run)
 		count += n
+		l.count(n)
 		l.at += len(run)
 		text = text[len(run):]
 	}
 	return dst, count
 }
+
+// count counts lines that show the present names.
+func (l *Layout) count(n int) {
+	now := &l.prefix.now
+	if last := len(l.counts) - 1; last >= 0 && l.counts[last].Host == now.host && l.counts[last].Source == now.source {
+		l.counts[last].Lines += n
+		return
+	}
+	l.counts = append(l.counts, Count{now.host, now.source, n})
+}
+
+// Counts returns how many lines the last Append laid out, by the names that they show; raw
+// lines show none. It is valid until the next Append.
+func (l *Layout) Counts() []Count { return l.counts }
 
 // appendRun lays lines with the same labels out.
 func (l *Layout) appendRun(dst, text []byte) ([]byte, int) {

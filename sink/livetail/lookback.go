@@ -24,15 +24,12 @@ func looksBack(r *http.Request) bool {
 	v := r.URL.Query()
 	from, n := v.Get("from"), v.Get("n")
 	atEnd := (from == "" || from == "end") && (n == "" || n == "0")
-	return !atEnd || v.Get("since") != "" || r.Header.Get("Last-Event-ID") != ""
+	return !atEnd || v.Get("since") != "" || v.Get("to") != "" || r.Header.Get("Last-Event-ID") != ""
 }
 
-// lookBack waits until a watcher may look back, if it asks to. It calls arrived, perhaps
-// twice, when it has reached the end. ok is false if there was no place in time.
+// lookBack waits until a request may look back. It calls arrived, perhaps twice, when it has
+// reached the end. ok is false if there was no place in time.
 func (t *Tail) lookBack(r *http.Request) (arrived func(), ok bool) {
-	if !looksBack(r) {
-		return func() {}, true
-	}
 	peer := origin.Name(origin.Parse(r.RemoteAddr))
 	ctx, cancel := context.WithTimeout(r.Context(), t.Patience)
 	defer cancel()

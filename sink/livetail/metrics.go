@@ -24,5 +24,9 @@ func (t *Tail) Collect(out chan<- prometheus.Metric) {
 		int64(t.lookbacks.now()))
 	counter("fanin_tail_lookbacks_refused_total", "Requests to look back that were refused because of max_lookbacks.",
 		c.refusedLookback.Load())
+	gauge("fanin_history_requests", "Histograms and contexts that are being made now.", int64(len(t.answers)))
+	counter("fanin_history_refused_total", "Histograms and contexts that were refused because too many were being "+
+		"made for too long.", c.refusedAnswers.Load())
+	counter("fanin_downloads_cut_off_total", "Downloads that ended before their end.", c.cutOff.Load())
 	counter("fanin_tail_timeouts_total", "Watchers disconnected because they received nothing.", c.timeouts.Load())
 }

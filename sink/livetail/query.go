@@ -16,21 +16,29 @@ import (
 // query is what a watcher asks for.
 type query struct {
 	at     sink.Position
+	to     sink.Position // zero: no bound
 	match  *line.Matcher
 	follow bool
 	format string
 	lag    int64
 }
 
-// query reads the parameters of a request.
-func (t *Tail) query(r *http.Request) (q query, err error) {
+// tailParameters are those of Tail.
+var tailParameters = []string{"from", "to", "n", "host", "source", "include", "exclude", "follow", "format", "lag",
+	"since"}
+
+// query reads the parameters of a request, of which these are known. It begins at a place if
+// they name none.
+func (t *Tail) query(r *http.Request, begin string, parameters ...string) (q query, err error) {
 	v := r.URL.Query()
-	err = known(v, "from", "n", "host", "source", "include", "exclude", "follow", "format", "lag", "since")
-	if err != nil {
+	if err = known(v, parameters...); err != nil {
 		return q, err
 	}
 	f := line.Filter{Host: v["host"], Source: v["source"], Include: v["include"], Exclude: v["exclude"]}
 	from := v.Get("from")
+	if from == "" && v.Get("n") == "" {
+		from = begin
+	}
 	if since := v.Get("since"); since != "" {
 		if f.Since, err = sink.ParseTime(since, time.Now()); err != nil {
 			return q, err
@@ -53,12 +61,18 @@ func (t *Tail) query(r *http.Request) (q query, err error) {
 	default:
 		return q, fmt.Errorf("format %q: want line, body or json", q.format)
 	}
-	q.at, err = t.begin(r, v, from, q.match)
+	if to := v.Get("to"); to != "" {
+		q.follow = false
+		if q.to, err = t.Sink.Resolve(r.Context(), to); err != nil {
+			return q, err
+		}
+	}
+	q.at, err = t.begin(r, from, &q)
 	return q, err
 }
 
 // begin returns the position where a watcher begins.
-func (t *Tail) begin(r *http.Request, v url.Values, from string, match *line.Matcher) (sink.Position, error) {
+func (t *Tail) begin(r *http.Request, from string, q *query) (sink.Position, error) {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		at, err := sink.ParsePosition(id)
 		if err != nil {
@@ -66,12 +80,16 @@ func (t *Tail) begin(r *http.Request, v url.Values, from string, match *line.Mat
 		}
 		return t.Sink.Resolve(r.Context(), at.String())
 	}
-	n, err := number(v, "n", 0, maxN)
+	n, err := number(r.URL.Query(), "n", 0, maxN)
 	if err != nil {
 		return sink.Position{}, err
 	}
 	if n > 0 && from == "" {
-		return t.Sink.Back(r.Context(), t.Sink.End(), int(n), match, maxBack)
+		end := q.to
+		if end == (sink.Position{}) {
+			end = t.Sink.End()
+		}
+		return t.Sink.Back(r.Context(), end, int(n), q.match, maxBack)
 	}
 	return t.Sink.Resolve(r.Context(), from)
 }

@@ -7,7 +7,6 @@ package livetail
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -25,8 +24,8 @@ import (
 //
 //	GET /tail?from=10m&host=web*&include=error&n=100&follow=0&format=json&lag=0
 //
-// from is as in sink.Sink.Place. With n instead, a watcher begins that many (matching)
-// lines before the end. host, source, include and exclude may be repeated, see
+// from is as in sink.Sink.Resolve. With to, which is like it, the answer ends there. With n
+// instead of from, a watcher begins that many (matching) lines before the end. host, source, include and exclude may be repeated, see
 // line.Filter. follow=0 ends at the end of the log. format is line (as in the file), body
 // or json. lag is how many bytes a watcher may be behind before lines are skipped; 0:
 // none are. The header Last-Event-ID, which is a position, takes precedence over from
@@ -48,6 +47,7 @@ type Tail struct {
 	reading   chan struct{} // holds one element for each watcher that is reading now
 	quit      chan struct{} // closed by Close
 	closing   sync.Once
+	answers   chan struct{} // holds one element for each histogram and context that is being made
 	bufs      sync.Pool
 	lookbacks lookbacks
 	counts    counts
@@ -62,6 +62,8 @@ type counts struct {
 	refused         atomic.Uint64
 	refusedLookback atomic.Uint64
 	timeouts        atomic.Uint64
+	refusedAnswers  atomic.Uint64
+	cutOff          atomic.Uint64 // downloads
 }
 
 func (t *Tail) setUp() {
@@ -76,6 +78,7 @@ func (t *Tail) setUp() {
 		l := &t.lookbacks
 		l.max, l.byPeer, l.fewer = t.MaxLookbacks, make(map[string]int), make(chan struct{})
 		t.reading = make(chan struct{}, runtime.GOMAXPROCS(0))
+		t.answers = make(chan struct{}, maxAnswers)
 		t.quit = make(chan struct{})
 	})
 }
@@ -101,6 +104,7 @@ const (
 	allBuffers = 16 << 20
 	maxBuffer  = 256 << 10
 	maxBack    = 256 << 20 // how far n looks back, bytes of text
+	allAhead   = 16        // members of archives, of 1 MiB of text, that all who look back may hold; one each at least
 	maxN       = 1_000_000
 )
 
@@ -129,34 +133,49 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer t.counts.watchers.Add(-1)
 	rc := http.NewResponseController(w)
 	rc.SetReadDeadline(time.Time{}) // a watcher sends nothing as long as it watches
-	arrived, ok := t.lookBack(r)
-	if !ok {
-		t.counts.refusedLookback.Add(1)
-		later(w, fmt.Sprintf("too many watchers look back into the log already, "+
-			"%d in all or half of that from one address; "+
-			"try again later, watch from the end, or raise collector.http.max_lookbacks", t.MaxLookbacks))
-		return
+	arrived, back := func() {}, looksBack(r)
+	if back {
+		var ok bool
+		if arrived, ok = t.lookBack(r); !ok {
+			t.refuseLookback(w)
+			return
+		}
+		defer arrived()
 	}
-	defer arrived()
-	q, err := t.query(r)
+	q, err := t.query(r, "", tailParameters...)
 	if err != nil {
 		t.counts.refused.Add(1)
-		code := http.StatusBadRequest
-		if errors.Is(err, sink.ErrNoPosition) {
-			code = http.StatusGone
-		}
-		http.Error(w, escape.Lines(err.Error()), code)
+		http.Error(w, escape.Lines(err.Error()), statusOf(err))
 		return
 	}
 	t.header(w.Header())
 	out := &events{w: w, rc: rc, patience: t.Patience}
 	wa := &watcher{tail: t, query: q, arrived: arrived, out: out, reader: t.Sink.Reader(q.at)}
-	defer wa.reader.Close()
+	if back {
+		wa.search = t.search(q)
+	}
+	defer wa.close()
 	if err := wa.run(r.Context()); err != nil && r.Context().Err() == nil {
 		t.counts.timeouts.Add(1)
 		t.Log.Info("a watcher was disconnected because it received too slowly; it may resume where it was",
-			"peer", r.RemoteAddr, "at", wa.reader.At().String(), "err", err)
+			"peer", r.RemoteAddr, "at", wa.at().String(), "err", err)
 	}
+}
+
+// search begins to look back into the log. The more do so at a time, the less memory each
+// may have.
+func (t *Tail) search(q query) *sink.Search {
+	ahead := allAhead / max(1, t.lookbacks.now())
+	return t.Sink.Search(q.at, sink.SearchOptions{Match: q.match, To: q.to, Gate: t.reading,
+		Ahead: min(max(ahead, 1), 2*runtime.GOMAXPROCS(0)), Buffer: bufferSize(t.counts.watchers.Load())})
+}
+
+// refuseLookback refuses a request that looks back into the log.
+func (t *Tail) refuseLookback(w http.ResponseWriter) {
+	t.counts.refusedLookback.Add(1)
+	later(w, fmt.Sprintf("too many requests look back into the log already, "+
+		"%d in all or half of that from one address; "+
+		"try again later, watch from the end, or raise collector.http.max_lookbacks", t.MaxLookbacks))
 }
 
 // later refuses a watcher for now.

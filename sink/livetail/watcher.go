@@ -1,7 +1,6 @@
 package livetail
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +23,7 @@ type watcher struct {
 	tail   *Tail
 	query  query
 	reader *sink.Reader
+	search *sink.Search // until it has reached the end of the log; nil: reader reads
 	out    *events
 	live   bool // it has reached the end of the log once
 
@@ -37,7 +37,7 @@ const keepAlive = 15 * time.Second
 // run sends lines until the end that was asked for, or an error of the connection. It
 // holds no buffer while it waits.
 func (w *watcher) run(ctx context.Context) error {
-	if err := w.out.comment("fanin tail from " + w.reader.At().String()); err != nil {
+	if err := w.out.comment("fanin tail from " + w.at().String()); err != nil {
 		return err
 	}
 	for {
@@ -53,12 +53,37 @@ func (w *watcher) run(ctx context.Context) error {
 		case !w.query.follow:
 			return w.out.end()
 		}
-		w.live = true
-		w.arrived()
+		w.arrive()
 		if err := w.wait(ctx, grown); err != nil {
 			return err
 		}
 	}
+}
+
+// at is the position that was reached.
+func (w *watcher) at() sink.Position {
+	if w.search != nil {
+		return w.search.At()
+	}
+	return w.reader.At()
+}
+
+// arrive notes that the end of the log was reached.
+func (w *watcher) arrive() {
+	if w.search != nil {
+		w.reader.Seek(w.search.At())
+		w.search.Close()
+		w.search = nil
+	}
+	w.live = true
+	w.arrived()
+}
+
+func (w *watcher) close() {
+	if w.search != nil {
+		w.search.Close()
+	}
+	w.reader.Close()
 }
 
 // wait waits for more lines, and then a moment longer: many small commits are cheaper to
@@ -84,6 +109,9 @@ func (w *watcher) wait(ctx context.Context, grown <-chan struct{}) error {
 
 // step reads once and sends what matches; more reports whether there may be more.
 func (w *watcher) step(ctx context.Context) (more bool, err error) {
+	if w.search != nil {
+		return w.look(ctx)
+	}
 	if w.live && w.query.lag > 0 {
 		if err := w.skip(ctx); err != nil {
 			return false, err
@@ -106,34 +134,56 @@ func (w *watcher) step(ctx context.Context) (more bool, err error) {
 	return true, w.lines(text, at, w.reader.At())
 }
 
-// lines sends the lines of text, which is between two positions.
-func (w *watcher) lines(text []byte, at, end sink.Position) error {
+// look searches once and sends what was found; more reports whether there may be more.
+func (w *watcher) look(ctx context.Context) (more bool, err error) {
+	b, err := w.search.Next(ctx)
+	var gone *sink.GoneError
+	if errors.As(err, &gone) {
+		return true, w.out.skipped(gone.From, gone.To, 0, false)
+	}
+	if err != nil || b == nil {
+		return false, err
+	}
 	sent := uint64(0)
-	for len(text) > 0 {
-		n := bytes.IndexByte(text, '\n') + 1
-		line := text[:n]
-		text = text[n:]
-		from := at
-		at.Offset = min(at.Offset+int64(n), end.Offset)
-		if !w.query.match.Match(line) {
-			continue
+	for at, text := range b.Lines() {
+		if err := w.line(text, at, b.End); err != nil {
+			return false, err
 		}
 		sent++
-		if err := w.out.line(at, w.data(line[:n-1], from)); err != nil {
-			return err
-		}
 	}
 	w.tail.counts.lines.Add(sent)
-	return w.out.flush(at)
+	return true, w.out.flush(b.End)
 }
 
-// data returns the data of a line's event.
-func (w *watcher) data(line []byte, at sink.Position) []byte {
-	switch w.query.format {
+// lines sends the lines of text, which is between two positions.
+func (w *watcher) lines(text []byte, at, end sink.Position) (err error) {
+	sent := uint64(0)
+	w.query.match.Find(text, func(lo, hi int) bool {
+		sent++
+		from := sink.Position{Generation: at.Generation, Offset: at.Offset + int64(lo)}
+		err = w.line(text[lo:hi], from, end)
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	w.tail.counts.lines.Add(sent)
+	return w.out.flush(end)
+}
+
+// line sends one line, which is at a position, of text that ends at another.
+func (w *watcher) line(text []byte, at, end sink.Position) error {
+	next := sink.Position{Generation: at.Generation, Offset: min(at.Offset+int64(len(text)), end.Offset)}
+	return w.out.line(next, w.tail.data(w.query.format, text[:len(text)-1], at))
+}
+
+// data returns a line as a format has it.
+func (t *Tail) data(format string, line []byte, at sink.Position) []byte {
+	switch format {
 	case formatBody:
-		return w.tail.Sink.Parts(line).Body
+		return t.Sink.Parts(line).Body
 	case formatJSON:
-		f := w.tail.Sink.Parts(line)
+		f := t.Sink.Parts(line)
 		b, err := json.Marshal(struct {
 			Position string `json:"position"`
 			Time     string `json:"time,omitempty"`
