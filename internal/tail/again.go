@@ -30,6 +30,10 @@ func (f *follower) reportAgain() {
 			return
 		}
 	}
+	if m := f.alike; m != nil && f.has(m) {
+		f.countAgain(m.path, m.Offset)
+		return
+	}
 	if f.origin == "" {
 		return
 	}
@@ -58,6 +62,9 @@ func (f *follower) mayHaveSent(g *follower, size int64) int64 {
 	f.mu.Lock()
 	lost := f.former
 	f.mu.Unlock()
+	if lost.past == nil && f.shrunk() { // its follower does not know yet what the collector has
+		lost = lostText{f.past(localState{}), time.Now()}
+	}
 	if lost.past == nil || size >= lost.end || g.file.modified(lost.seen).After(lost.seen) {
 		return 0
 	}
@@ -72,7 +79,10 @@ func (f *follower) mayHaveSent(g *follower, size int64) int64 {
 // same bytes where the shorter one ends.
 func (f *file) sharesText(g *file, size int64) bool {
 	b := f.begins.Load() // first what costs nothing: there may be thousands of files
-	if b == nil || len(b.sums) < headBits || !headOf(b.sums).begins(g.headSums()) {
+	if b == nil || !headOf(b.sums).begins(g.headSums()) {
+		return false
+	}
+	if own := f.headSums(); len(own) < headBits || !headOf(own).begins(g.headSums()) { // it may have grown since
 		return false
 	}
 	end, err := f.cursorAt(min(f.size(), size), 0)

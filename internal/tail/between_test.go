@@ -155,6 +155,23 @@ func TestStopAfterTruncation(t *testing.T) {
 	}
 }
 
+// TestStopAfterTwoTruncations: the collector has text of a file that was truncated before its answer came. What
+// was written then was copied and truncated just before the agent stopped.
+func TestStopAfterTwoTruncations(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpData {
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", "1\n2\n").look().away(true).cut("a.log").write("a.log", "3\n").look().look()
+		r.copy("a.log", "a.log.1").cut("a.log").stopped()
+		r.collector.failing = nil
+		r.write("a.log", "4\n").away(false).started().keeps("1 2 3 4")
+	})
+}
+
 // TestLateLineOfARotatedFile: a line was written to a rotated file after the new one was created. It is not
 // taken for one that no agent saw, once it was let go.
 func TestLateLineOfARotatedFile(t *testing.T) {
@@ -165,6 +182,10 @@ func TestLateLineOfARotatedFile(t *testing.T) {
 			r.write("a.log", text).move("a.log", "old").started().keeps("1 2 " + text)
 		})
 	}
+	onClock(t, func(r *clocked) { // while the agent runs
+		r.write("a.log", "1\n").look().move("a.log", "a.log.1").write("a.log", "").write("a.log.1", "2\n")
+		r.pass(2*machineLetGo).move("a.log", "b.log").write("a.log", "3\n").keeps("1 2 3")
+	})
 }
 
 // TestLongerVersionOfAnUnsentFile: a longer version is written beside a file of which nothing was sent,
@@ -202,6 +223,43 @@ func TestReplacedThenRenamed(t *testing.T) {
 		text := numbered("line", 300)
 		r.write("a.log", text).look().look().write("b.log", text+"more\n").look().move("b.log", "a.log").look().look()
 		r.stopped().move("a.log", "old").started().keeps(text + "more").keeps(text + "more")
+	})
+}
+
+// TestReplacedAndNotYetSent: a longer version replaced a file, and nothing of it was sent when the agent stopped. It is
+// found under another name and with another text, also if the collector knows of a stream that no position was saved of.
+func TestReplacedAndNotYetSent(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().away(true)
+		r.write("new.log", text).look().move("new.log", "a.log").pass(2 * machineSettle).stopped().away(false)
+		r.collector.watermarks[wire.NewStreamID()] = &wire.Watermark{Epoch: 1}
+		r.cut("a.log").write("a.log", "1\n").move("a.log", "old").write("a.log", "2\n").started().keeps(text + "1 2")
+	})
+}
+
+// TestReplacedTwice: a file is replaced by a longer version, and that by another one before a look saw it there.
+func TestReplacedTwice(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().write("new.log", text+"more\n").look()
+		r.move("new.log", "a.log").write("new", text+"more\n").move("new", "a.log").keeps(text + "more")
+	})
+}
+
+// TestReplacedAndEndNotAnswered: the end of a replaced file's stream is not answered. The next version but one goes on
+// where the one before it stopped.
+func TestReplacedAndEndNotAnswered(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpEnd {
+				return errConnection
+			}
+			return nil
+		}
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().write("new", text+"more\n").move("new", "a.log").pass(2 * machineSettle)
+		r.write("new", text+"more\nmost\n").move("new", "a.log").keeps(text + "more most")
 	})
 }
 
@@ -278,6 +336,11 @@ func TestSentAgainIsReported(t *testing.T) {
 	onClock(t, func(r *clocked) { // another file with the same text
 		r.write("a.log", text).look().look().copy("a.log", "b.log").keeps(text + text)
 		r.counts("unsure_files", 1).counts("maybe_doubled_bytes", size)
+	})
+	onClock(t, func(r *clocked) { // the file was little when it was last compared
+		r.write("a.log", "1\n").look().look().away(true).write("a.log", text).copy("a.log", "b.log").write("b.log", "2\n")
+		r.look().away(false).keeps("1 1 2 " + text + text)
+		r.counts("unsure_files", 1).counts("maybe_doubled_bytes", size+2)
 	})
 	onClock(t, func(r *clocked) { // the copy lacks more of the end than is remembered
 		more := numbered("more", 1000)

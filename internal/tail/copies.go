@@ -77,7 +77,7 @@ func (t *Tailer) shrunkBeside(dir string) bool {
 		beside := t.beside[dir]
 		t.mu.Unlock()
 		for _, g := range beside {
-			if g.shrunk() {
+			if !g.mayBeCopy() && g.shrunk() { // else it would wake itself, again and again
 				g.notify()
 				some = true
 			}
@@ -153,8 +153,8 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	if sent.Offset == 0 {
 		return false
 	}
-	copied := f.t.findCopy(f, func(c candidate) bool { return c.info.Size() >= sent.Offset },
-		func(g *follower) bool { return g.file.holds(sent.Point) })
+	may := func(c candidate) bool { return c.info.Size() >= sent.Offset && !f.isOlder(c.info.ModTime()) }
+	copied := f.t.findCopy(f, may, func(g *follower) bool { return g.file.holds(sent.Point) })
 	p := f.past(sent)
 	if copied == nil {
 		copied, sent = f.findShorterCopy(p, sent)
@@ -179,13 +179,22 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	if g := f.t.followers[copied.key]; g != nil { // it may have ended: the agent stops
 		f.earlier = append(f.earlier, g) // what the copy has is older
 	}
-	f.t.noteReusedLocked(f.path, since) // it may have been copied more than once meanwhile
 	f.t.mu.Unlock()
+	f.t.reused.note(f.path, since) // it may have been copied more than once meanwhile
 	f.reading.final = false
-	f.mu.Lock()
-	f.place.start(wire.NewStreamID(), newLocalState())
-	f.mu.Unlock()
 	return true
+}
+
+// isOlder reports whether a file that was written to last at some time is older than the text that was sent
+// of this one, and so no copy of it. Some tools keep whole seconds only.
+func (f *follower) isOlder(modified time.Time) bool {
+	f.mu.Lock()
+	since := f.sentSince
+	f.mu.Unlock()
+	if modified.Nanosecond() == 0 {
+		since = since.Truncate(time.Second)
+	}
+	return modified.Before(since)
 }
 
 // list lists the files of a directory that may be copies.
@@ -272,34 +281,4 @@ func (t *Tailer) openCopy(f *follower, holds func(*follower) bool) *follower {
 		return nil
 	}
 	return beside[i]
-}
-
-// handOver hands f's stream to g, the follower of the copy, unless g has begun to send. g may
-// not have been started yet; if the tailer found the same file meanwhile, that follower gets
-// the stream.
-func (t *Tailer) handOver(ctx context.Context, f, g *follower, sent localState) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	running := t.followers[g.key]
-	if running != nil && running != g {
-		g.file.close()
-		g = running
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.maybeCopy || g.place.handover != nil {
-		return false
-	}
-	if own := g.place.stream; !own.IsZero() { // nothing was sent in it, see savedPosition.Copy
-		delete(t.claims, own)
-		t.positions.remove(own)
-	}
-	g.place.stream, g.place.handover = f.place.stream, &sent
-	delete(t.claims, f.place.stream)
-	t.positions.put(g.positionOf(f.place.stream, &sent, 0)) // in case this process ends before g reads
-	if running == nil {
-		t.startLocked(ctx, g)
-	}
-	g.notify()
-	return true
 }

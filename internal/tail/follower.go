@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -67,22 +66,6 @@ func (l *location) target() string {
 		return l.path
 	}
 	return l.real
-}
-
-// sighting is what the last looks saw of a file's names. Under follower.mu.
-type sighting struct {
-	visible  bool      // some table names it
-	now      string    // its name when it was last seen
-	hidden   time.Time // since when no table names it
-	lost     time.Time // since when it has another name than before; zero: it has not
-	modified time.Time // its modification time when it was last seen
-	begun    time.Time // the same when its text was first seen: since it was created, or shrank
-	empty    time.Time // when it was last seen without text
-	begins   head      // how it began when it was last seen, and nothing was sent
-	size     int64     // its size when it was last seen
-	shrinks  int       // how often it was seen to have lost its text ...
-	placed   int       // ... when the place in it was last agreed on
-	former   lostText
 }
 
 // attempts is what a follower remembers of attempts that failed.
@@ -152,7 +135,7 @@ func (f *follower) ends(ctx context.Context, err error, p *pauses, met <-chan st
 		return true // the next look reports it
 	case errors.Is(err, errVanished) && f.vanished():
 		return true
-	case errors.Is(err, errTruncated): // resume sees it
+	case errors.Is(err, errTruncated), errors.Is(err, errGiven): // resume sees it
 	case errors.Is(err, wire.ErrRefused):
 		f.pauseRefused(ctx, err, p.refused.Next(), met)
 	default:
@@ -241,92 +224,6 @@ func (f *follower) name() string {
 	return f.now
 }
 
-// see is called at each look with whether some table names the file, and as what. shrank is as in
-// noteShrink.
-func (f *follower) see(c candidate, visible bool) (copied reused, shrank bool) {
-	f.mu.Lock()
-	if f.visible && !visible {
-		f.hidden = time.Now()
-	}
-	renamed, changed := false, false
-	if f.visible = visible; visible {
-		copied, shrank = f.textLocked(&c)
-		if renamed = f.now != c.path && !f.isChained(); renamed {
-			f.lost = time.Now() // another file may have its old name now
-		}
-		f.now = c.path
-		f.file.f.seen(c.path)
-		changed = !f.modified.Equal(c.info.ModTime()) // also when it is as long as before
-		f.modified = c.info.ModTime()
-	}
-	if changed && f.place.local.Offset == 0 {
-		f.file.begins.Store(nil) // it may begin otherwise, which no place shows
-	}
-	f.noteRotatedLocked()
-	f.mu.Unlock()
-	if renamed || changed || !visible || c.info.Size() != f.reading.eof.Load() {
-		f.notify()
-	}
-	return copied, shrank
-}
-
-// mostSkew is by how much the clock of a file system may differ from this machine's.
-const mostSkew = 2 * time.Second
-
-// textLocked notes how large the file is, and how its text begins. Its text began after the last look
-// that saw none. The results are those of shrinkLocked.
-func (f *follower) textLocked(c *candidate) (copied reused, unplaced bool) {
-	if c.info.Size() < f.size || c.begins != nil && !f.begins.begins(c.begins) {
-		copied, unplaced = f.shrinkLocked(c.info)
-	}
-	if c.begins != nil {
-		f.begins = headOf(c.begins)
-	}
-	if f.size = c.info.Size(); f.size == 0 {
-		f.empty = time.Now()
-		return copied, unplaced
-	}
-	f.begun, f.empty = later(f.begun, f.empty.Add(-mostSkew)), time.Time{}
-	return copied, unplaced
-}
-
-// shrinkLocked notes that the file lost its text. The stream's place shows which file is a copy of
-// that, unless it is no place in that text: nothing of it was acknowledged, or the text before it was
-// lost just now, too. Then what was lost may be in a copy that only its name and its time show.
-func (f *follower) shrinkLocked(fi fs.FileInfo) (copied reused, unplaced bool) {
-	copied, unplaced = reused{f.now, f.begun}, f.place.local.Offset == 0 || f.shrinks != f.placed
-	f.begun, f.size = fi.ModTime(), fi.Size()
-	f.shrinks++
-	return copied, unplaced
-}
-
-// countShrinks returns how often the file was seen to have lost its text.
-func (f *follower) countShrinks() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.shrinks
-}
-
-// noteShrink notes that the file does not hold what was sent of it, unless a look saw that.
-func (f *follower) noteShrink() {
-	fi, err := f.file.f.statRaw()
-	if err != nil {
-		return
-	}
-	var copied reused
-	unplaced := false
-	f.mu.Lock()
-	if f.shrinks == f.placed || fi.Size() < f.size {
-		copied, unplaced = f.shrinkLocked(fi)
-	}
-	f.mu.Unlock()
-	if unplaced {
-		f.t.mu.Lock()
-		f.t.noteReusedLocked(copied.path, copied.since)
-		f.t.mu.Unlock()
-	}
-}
-
 // notify wakes the follower if it is idle.
 func (f *follower) notify() {
 	select {
@@ -360,6 +257,9 @@ func (f *follower) vanished() bool {
 
 // end ends the stream: all of the file is acknowledged, and it is gone.
 func (f *follower) end(ctx context.Context) {
+	if !f.keep() {
+		return
+	}
 	local := &f.place.local
 	err := f.t.Out.Append(ctx, wire.Batch{Op: wire.OpEnd, Stream: f.place.stream, Epoch: local.epoch,
 		Offset: local.Offset, End: local.Offset, Before: local.Tail, After: local.Tail})

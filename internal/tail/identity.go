@@ -118,8 +118,11 @@ func parseIdentity(b []byte) (id identity, err error) {
 }
 
 func (f *follower) id() identity {
+	f.mu.Lock()
+	path, real := f.label(), f.target()
+	f.mu.Unlock()
 	return identity{handle: f.file.handle, device: f.key.device, inode: f.key.inode, system: f.file.system,
-		head: headOf(f.file.headSums()), path: f.label(), real: f.target()}
+		head: headOf(f.file.headSums()), path: path, real: real}
 }
 
 func (f *follower) identity() []byte {
@@ -134,21 +137,26 @@ func (f *follower) identity() []byte {
 // position returns the follower's place as a saved position.
 func (f *follower) position() *savedPosition {
 	f.mu.Lock()
-	stream, sent, begun, seen := f.place.stream, f.place.sent.Offset, int64(0), f.modified.UnixNano()
-	if f.size > 0 {
-		begun = f.begun.UnixNano()
+	stream, local, sent := f.place.stream, f.place.local, f.place.sent.Offset
+	local.trail = slices.Clone(local.trail)
+	text := unsentText{}
+	switch {
+	case local.Offset == 0 && f.size > 0:
+		text = unsentText{Seen: f.modified.UnixNano(), Begun: f.begun.UnixNano()}
+	case local.Offset == 0:
+		text.Seen = f.modified.UnixNano()
+	case !f.sentSince.IsZero():
+		text.Begun = f.sentSince.UnixNano()
 	}
 	f.mu.Unlock()
-	m := f.positionOf(stream, &f.place.local, sent)
-	if m.Offset == 0 {
-		m.Begun, m.Seen = begun, seen
-	}
+	m := f.positionOf(stream, &local, sent)
+	m.Seen, m.Begun = text.Seen, text.Begun
 	return m
 }
 
-// positionOf returns a saved position of a stream in this follower's file.
+// positionOf returns a saved position of a stream in this follower's file, which keeps the trail.
 func (f *follower) positionOf(id wire.StreamID, b *localState, sent int64) *savedPosition {
-	return &savedPosition{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: slices.Clone(b.trail), Lines: b.lines,
+	return &savedPosition{Stream: id, Epoch: b.epoch, Point: b.Point, Trail: b.trail, Lines: b.lines,
 		Log: b.log, Agent: f.t.Agent, Sent: max(sent, b.Offset), identity: f.id(),
 		unsentText: unsentText{Start: b.unsent}}
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"os"
 	"slices"
+	"time"
 
 	"fanin/internal/disk"
 	"fanin/internal/wire"
@@ -177,6 +178,8 @@ func (r *registry) sameContent(f *follower) (found []*savedPosition) {
 			return true
 		case m.Offset >= leastProof && m.path == f.path:
 			f.reportAlike(m.Offset)
+		case m.Offset < leastProof && (f.alike == nil || m.Offset > f.alike.Offset) && r.gone(m):
+			f.alike = m
 		}
 		return false
 	}
@@ -238,6 +241,9 @@ func (f *follower) assign(m *savedPosition) {
 		f.place.sent = w.Point // the last acknowledgement was lost
 	}
 	f.was, f.checks.saved = m.path, m.head
+	if m.Seen == 0 { // else the collector knows a place in a text that may have been lost before
+		f.sentSince = timeOf(m.Begun, time.Time{})
+	}
 	f.t.mu.Lock()
 	f.t.claims[m.Stream] = f
 	f.t.mu.Unlock()

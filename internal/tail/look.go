@@ -32,7 +32,10 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	fresh := f.fresh()
 	f.report(s)
 	t.followNew(ctx, fresh)
-	t.readBeginnings(f.found)
+	t.seeTexts(f.found)
+	if t.since = f.began; s.cut {
+		t.since = time.Time{}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, g := range t.followers {
@@ -40,9 +43,7 @@ func (t *Tailer) look(ctx context.Context) *sight {
 		if !visible && s.cut {
 			c, visible = t.stillNamed(g)
 		}
-		if copied, shrank := g.see(c, visible); shrank {
-			t.noteReusedLocked(copied.path, copied.since)
-		}
+		g.see(c, visible)
 		if reloaded {
 			g.settle(c, visible)
 		}
@@ -55,20 +56,19 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	return s
 }
 
-// readBeginnings reads how files begin that have changed, and of which nothing was sent: no place in them
-// shows that they were written anew.
-func (t *Tailer) readBeginnings(found map[fileKey]candidate) {
+// seeTexts notes what became of the texts of all files that are followed, also of those that no table names
+// any more: they may have been truncated before they were renamed.
+func (t *Tailer) seeTexts(found map[fileKey]candidate) {
 	t.mu.Lock()
 	all := t.allLocked()
 	t.mu.Unlock()
 	for _, g := range all {
 		c, visible := found[g.key]
-		g.mu.Lock()
-		unsent := visible && g.place.local.Offset == 0 && !g.modified.Equal(c.info.ModTime())
-		g.mu.Unlock()
-		if unsent {
-			c.begins = headsOf(g.file.head(headSize))
-			found[g.key] = c
+		if visible && g.looksAs(c.info) {
+			continue // without asking again, since most files are idle
+		}
+		if g.seeText(c.path, false) {
+			g.notify()
 		}
 	}
 }
@@ -90,8 +90,6 @@ type candidate struct {
 	info  fs.FileInfo
 	rank  int  // of its pattern, among all patterns of all tables
 	begun bool // it is followed, or something was sent of it, or it must be
-
-	begins []wire.Hash // how the file begins, as in headsOf; nil: it was not read
 }
 
 // before reports whether a candidate precedes another name of the same file.

@@ -222,6 +222,9 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		}
 	}
 	for _, m := range s.inOrder(known) {
+		if t.isClaimed(m.Stream) {
+			continue // meanwhile
+		}
 		x := s.find(m)
 		if x != nil && x.by != nil && x.by.sameFile(m) && m.Offset > 0 && !x.by.has(m) {
 			x = cmp.Or(s.holding(m), x) // it was truncated, and is followed as another stream
@@ -239,6 +242,13 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		t.absent(ctx, s, m, x)
 	}
 	t.counts.missing.Store(uint64(len(t.missing)))
+}
+
+// isClaimed reports whether a stream has a follower.
+func (t *Tailer) isClaimed(id wire.StreamID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.claims[id] != nil
 }
 
 // renamedMeanwhile makes followers of files that no table names: they were renamed while no process

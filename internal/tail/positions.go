@@ -44,7 +44,7 @@ type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
 	Seen  int64 `json:"seen,omitempty"`       // its modification time when it was last seen, in ns ...
-	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen; 0: it had none
+	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen, also if some was sent; 0: none
 }
 
 // savedPositions holds all saved positions and writes them to one file, "marks", which is
@@ -56,6 +56,8 @@ type unsentText struct {
 type savedPositions struct {
 	disk *disk.Disk
 	path string
+
+	writing sync.Mutex // for one write at a time
 
 	mu    sync.Mutex
 	list  map[wire.StreamID]*savedPosition
@@ -114,6 +116,17 @@ func (m *savedPositions) put(x *savedPosition) {
 	m.list[x.Stream], m.dirty = x, true
 }
 
+// replace sets saved positions in the place of one, all at once.
+func (m *savedPositions) replace(old wire.StreamID, all ...*savedPosition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.list, old)
+	for _, x := range all {
+		m.list[x.Stream] = x
+	}
+	m.dirty = true
+}
+
 // update sets the saved position of a stream in which nothing was sent. If something may have been, it
 // changes what is known of the file alone.
 func (m *savedPositions) update(x *savedPosition) {
@@ -130,6 +143,13 @@ func (m *savedPositions) update(x *savedPosition) {
 		x = &mine
 	}
 	m.put(x)
+}
+
+// refresh is update for a stream that has a saved position: another one has ended, or was never begun.
+func (m *savedPositions) refresh(x *savedPosition) {
+	if m.get(x.Stream) != nil {
+		m.update(x)
+	}
 }
 
 // remove removes the saved position of a stream that ended.
@@ -184,8 +204,10 @@ func (m *savedPositions) save() error {
 }
 
 // write writes the saved positions if they changed or were deleted; last: nothing is sent any
-// more, and writes them in any case.
+// more, and writes them in any case. Of many calls at a time, few write.
 func (m *savedPositions) write(last bool) error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	m.mu.Lock()
 	m.dirty = m.dirty || m.deletedLocked()
 	if m.left || !m.dirty && !last {
@@ -211,12 +233,13 @@ func (m *savedPositions) write(last bool) error {
 	return nil
 }
 
-// dropStarts removes the saved positions of files of which nothing was sent.
+// dropStarts removes the saved positions of files of which nothing was sent. Those where another version of
+// the file stopped stay: they name the log that has it.
 func (m *savedPositions) dropStarts() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, x := range m.list {
-		if x.Start {
+		if x.Start && x.Log == (logID{}) {
 			delete(m.list, id)
 			m.dirty = true
 		}

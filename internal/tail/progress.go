@@ -65,8 +65,7 @@ func (l *localState) leaveTrail(next int64) {
 //   - Once agreed is set, the collector confirmed local in this process, the file was read
 //     there, and local.tail holds the bytes before it.
 //   - The stream's saved position is local with sent. Whatever moves local puts the saved position.
-//   - One follower has the stream. A handover first moves it to the other follower, with its
-//     saved position; then this one begins a new stream.
+//   - One follower has the stream, see handover.go.
 type progress struct {
 	stream   wire.StreamID
 	local    localState
@@ -74,6 +73,7 @@ type progress struct {
 	agreed   bool
 	expected *wire.Expected // the collector's answer that the stream is elsewhere; the goroutine's own
 	handover *localState    // the stream that a truncated file's follower handed to this one
+	given    bool           // the stream is no longer this file's, or is going to end
 }
 
 // start sets the place from which the stream resumes, before anything is agreed.
@@ -100,7 +100,13 @@ func (f *follower) advance(c cursor) {
 // savePosition notes the place as the agent's own record. An archive has none: its stream is
 // known by its content.
 func (f *follower) savePosition() {
-	if !f.isArchive() {
-		f.t.positions.put(f.position())
+	if f.isArchive() {
+		return
+	}
+	m := f.position() // it reads the file: without a lock
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.place.given {
+		f.t.positions.put(m)
 	}
 }

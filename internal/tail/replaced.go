@@ -128,11 +128,7 @@ func (f *follower) replace(ctx context.Context, before *follower, livesOn bool) 
 	case found && livesOn:
 		f.reportAlike(sent.Offset)
 	case found && longer:
-		f.startAt(from)
-		before.supersede(f, sent.Offset)
-		f.t.counts.replaced.Add(1)
-		f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent",
-			"path", f.path, "from", sent.Offset)
+		f.goOn(before, from)
 	case found:
 		f.startAt(from)
 		f.t.counts.replaced.Add(1)
@@ -145,12 +141,24 @@ func (f *follower) replace(ctx context.Context, before *follower, livesOn bool) 
 	}
 }
 
+// goOn has a longer version of the file before it go on where that one stopped.
+func (f *follower) goOn(before *follower, from wire.Point) {
+	if !f.t.takeOver(f, before, from) {
+		f.startAt(from)
+	}
+	before.supersede(f, from.Offset)
+	f.t.counts.replaced.Add(1)
+	f.t.Log.Info("file was replaced by a longer version of itself; only what is new is sent",
+		"path", f.path, "from", from.Offset)
+}
+
 // startAt sets where a file of which nothing was sent begins. A stream that is handed over
 // meanwhile begins where its handover says.
 func (f *follower) startAt(p wire.Point) {
+	id, _ := f.t.session.watermark(f.place.stream) // the log that has what is before this place
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.place.local.cursor, f.place.sent = cursor{Point: p}, p
+	f.place.local.cursor, f.place.local.log, f.place.sent = cursor{Point: p}, id, p
 }
 
 // reportAlike counts and reports a file that holds what was sent of the one before it

@@ -3,6 +3,7 @@ package tail
 import (
 	"context"
 	"slices"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -110,7 +111,7 @@ func (f *follower) resume(ctx context.Context) error {
 		return err
 	}
 	if !s.holds(sent.Point) {
-		f.noteShrink()
+		f.seeText("", true)
 		if f.continueInCopy(ctx, sent) {
 			return errTruncated
 		}
@@ -179,22 +180,10 @@ func (f *follower) open(ctx context.Context, p plan) error {
 }
 
 // noteBeginning notes how the file begins when its stream is opened. A file of which nothing was
-// sent, and that began otherwise, was written anew: what it held may be in a copy.
+// sent may have been written anew since the last look: what it held may be in a copy.
 func (f *follower) noteBeginning() {
-	sums := f.file.headSums()
-	if f.place.local.Offset == 0 && !f.checks.opened.begins(sums) {
-		f.mu.Lock()
-		found, now, since := f.path, f.now, f.begun
-		f.begun = f.modified
-		f.mu.Unlock()
-		f.t.mu.Lock()
-		f.t.noteReusedLocked(now, since)
-		if found != now { // it was renamed since
-			f.t.noteReusedLocked(found, since)
-		}
-		f.t.mu.Unlock()
-	}
-	f.checks.opened = headOf(sums)
+	f.seeText("", false)
+	f.checks.opened = headOf(f.file.headSums())
 }
 
 // agree makes the planned place the acknowledged one.
@@ -224,6 +213,12 @@ func (f *follower) agree(p plan, id logID) error {
 	}
 	local.trail = slices.DeleteFunc(local.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
 	local.cursor, local.epoch, local.log, local.unsent = c, p.epoch, id, false
+	if f.placed != f.checks.shrinks || f.was == "" {
+		f.sentSince = time.Time{}
+		if f.shrinks == f.checks.shrinks {
+			f.sentSince = f.begun
+		}
+	}
 	f.placed = f.checks.shrinks
 	f.mu.Unlock()
 	f.advance(c)
@@ -245,28 +240,59 @@ func (f *follower) resumeLossy() error {
 
 // claim registers this follower as that of its stream, and makes one if it has none. The next start
 // then finds the file, whatever its name is, also if nothing of it was ever sent.
+//
+// A stream that was handed over is saved at once: when it is opened for this file, the collector knows no more
+// of the other one, which may be renamed while no process runs. If it cannot be written, the loop reports it.
 func (f *follower) claim() {
 	f.mu.Lock()
-	f.acceptHandoverLocked()
+	received := f.acceptHandoverLocked()
 	f.mu.Unlock()
 	m := f.position() // it reads the file: without a lock
 	f.t.mu.Lock()
-	defer f.t.mu.Unlock()
 	f.mu.Lock()
-	f.acceptHandoverLocked() // meanwhile
+	received = f.acceptHandoverLocked() || received // meanwhile
 	if f.place.stream.IsZero() {
 		f.place.stream = wire.NewStreamID()
 	}
-	m.Stream, m.Copy, m.Start = f.place.stream, f.maybeCopy, m.Start && m.Offset > 0
+	f.completeLocked(m)
 	f.mu.Unlock()
 	f.t.claims[m.Stream] = f
 	f.t.positions.update(m)
+	f.t.mu.Unlock()
+	if received {
+		f.t.positions.write(false)
+	}
 }
 
-// acceptHandoverLocked makes the stream that was handed over this file's, if one was.
-func (f *follower) acceptHandoverLocked() {
-	if f.place.handover != nil {
-		f.place.start(f.place.stream, *f.place.handover)
-		f.maybeCopy = false
+// remember saves what is known of a file of which nothing was sent. The goroutine that looks calls it, too.
+func (f *follower) remember() {
+	m := f.position()
+	f.t.mu.Lock()
+	defer f.t.mu.Unlock()
+	f.mu.Lock()
+	unsent := f.place.local.Offset == 0 && f.place.handover == nil && f.place.stream == m.Stream
+	f.completeLocked(m)
+	f.mu.Unlock()
+	if unsent && m.Offset == 0 {
+		f.t.positions.refresh(m)
 	}
+}
+
+// completeLocked adds what decides whether a saved position, which was made just before, is believed.
+func (f *follower) completeLocked(m *savedPosition) {
+	m.Stream, m.Copy, m.Start = f.place.stream, f.maybeCopy, m.Start && m.Offset > 0
+}
+
+// acceptHandoverLocked makes the stream that was handed over this file's, and reports whether one was. A file
+// whose stream was given away goes on with a new one.
+func (f *follower) acceptHandoverLocked() (received bool) {
+	switch p := &f.place; {
+	case p.handover != nil:
+		p.start(p.stream, *p.handover)
+		f.maybeCopy = false
+		return true
+	case p.given:
+		p.start(wire.StreamID{}, localState{cursor: p.local.cursor, epoch: 1, log: p.local.log, unsent: true})
+	}
+	return false
 }

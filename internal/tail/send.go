@@ -237,10 +237,9 @@ func (f *follower) append(ctx context.Context, r *read) error {
 			return fmt.Errorf("sync %s: %w", f.path, &fileError{err})
 		}
 	}
-	f.mu.Lock()
-	f.place.sent = r.to.Point
-	f.report.waits = "waits for the collector's answer"
-	f.mu.Unlock()
+	if !f.mayAppend(r) {
+		return errGiven
+	}
 	f.checkEncoding()
 	b := wire.Batch{Kind: wire.StreamAgent, Stream: f.place.stream, Epoch: f.place.local.epoch,
 		Offset: r.from.Offset, End: r.to.Offset, Before: r.from.Tail, After: r.to.Tail}
@@ -254,6 +253,18 @@ func (f *follower) append(ctx context.Context, r *read) error {
 		b.Text, b.Cuts, b.Marks, b.Joined = r.text, r.cuts, r.marks, r.joined
 	}
 	return f.t.Out.Append(ctx, b)
+}
+
+// mayAppend notes that a batch is sent, unless the stream was given away.
+func (f *follower) mayAppend(r *read) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.place.given {
+		return false
+	}
+	f.place.sent = r.to.Point
+	f.report.waits = "waits for the collector's answer"
+	return true
 }
 
 // acknowledge notes that the collector has a batch.

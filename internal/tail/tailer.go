@@ -25,7 +25,7 @@ import (
 // Tailer follows all files of its tables. Set the Settings, then call Run. Welcome may
 // be called before Run and at any time after.
 //
-//   - mu guards the index, positions, reused, echoes and lost. It is locked before
+//   - mu guards the index, positions, echoes and lost. It is locked before
 //     follower.mu and session.mu, never after them.
 //   - Only Run's goroutine looks for files. lookout is its own.
 //   - Each file that is followed is in the index, and each stream has at most one
@@ -39,6 +39,7 @@ type Tailer struct {
 	lookout
 	reloads
 	strayed atomic.Bool // a file vanished, and its stream has no follower
+	reused  reusedPaths
 	rounds
 	unpacking chan struct{} // a place for each archive that is read now
 	running   sync.WaitGroup
@@ -47,8 +48,7 @@ type Tailer struct {
 	mu sync.Mutex
 	index
 	positions  *savedPositions
-	began      time.Time // when Run did; before that, there are no positions
-	reused     []reused
+	began      time.Time         // when Run did; before that, there are no positions
 	echoes     map[fileKey]bool  // files that grew only when their own lines were sent
 	lost       []Lost            // by the stop
 	unfollowed map[string]string // why files are not followed, by path
@@ -65,6 +65,7 @@ type lookout struct {
 	limited *retry.Log
 	first   bool                       // the very first run: nothing was ever followed
 	looked  bool                       // the first look is done
+	since   time.Time                  // when the last look began that saw everything; zero: none did
 	skipped map[string]bool            // paths that were reported
 	missing map[wire.StreamID]*absence // streams whose files cannot be found
 	late    map[fileKey]int            // files of chains that are not followed yet, and for how many looks

@@ -48,18 +48,26 @@ func TestBackwardsWithoutTrail(t *testing.T) {
 }
 
 // TestHandOverIsSaved: a stream that continues in a copy is marked as the copy's at
-// once: a process that ends before the copy is read finds it there.
+// once, and the file's new stream with it: a process that ends before either is read finds both. Until the copy's
+// follower has taken it, the stream is not one of a missing file.
 func TestHandOverIsSaved(t *testing.T) {
 	tailer, f := still(t, "one\ntwo\n")
 	_, g := still(t, "one\ntwo\n")
 	g.t, g.maybeCopy, g.key, g.place.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
 	tailer.followers[g.key] = g
 	sent := localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 1}
+	stream := f.place.stream
 	if !tailer.handOver(t.Context(), f, g, sent) {
 		t.Fatal("the copy was not taken")
 	}
-	if m := tailer.positions.all()[f.place.stream]; m == nil || m.path != g.path || m.Point != sent.Point {
+	if m := tailer.positions.all()[stream]; m == nil || m.path != g.path || m.Point != sent.Point {
 		t.Errorf("the mark is %+v", m)
+	}
+	if m := tailer.positions.all()[f.place.stream]; f.place.stream == stream || m == nil || m.path != f.path || m.Offset != 0 {
+		t.Errorf("the mark of the file that was copied is %+v", m)
+	}
+	if known := tailer.known(); len(known) > 0 {
+		t.Errorf("%+v have no follower", known)
 	}
 }
 
@@ -71,12 +79,13 @@ func TestHandoverWhileReplaced(t *testing.T) {
 	g.t, g.maybeCopy, g.key, g.place.stream = tailer, true, fileKey{1, 2}, wire.StreamID{}
 	tailer.followers[g.key] = g
 	sent := localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 3}
+	stream := f.place.stream
 	if !tailer.handOver(t.Context(), f, g, sent) {
 		t.Fatal("the handover was refused")
 	}
 	g.startAt(wire.Point{Offset: 8})
 	g.claim()
-	if g.place.stream != f.place.stream || g.place.local.Point != sent.Point || g.place.local.epoch != 3 || g.place.sent != sent.Point {
+	if g.place.stream != stream || g.place.local.Point != sent.Point || g.place.local.epoch != 3 || g.place.sent != sent.Point {
 		t.Errorf("the stream resumes at %+v, want %+v", g.place.local, sent)
 	}
 }

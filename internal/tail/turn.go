@@ -11,9 +11,10 @@ import (
 // original was truncated after it was copied.
 type succession struct {
 	lineage
-	number    uint64    // in the order in which files were found
-	before    *follower // had the same name: its lines come first
-	original  *follower // that this file looks like a copy of; the goroutine's own
+	number    uint64         // in the order in which files were found
+	before    *follower      // had the same name: its lines come first
+	alike     *savedPosition // of a file that is gone, whose text this one has; too little to prove that it is a copy
+	original  *follower      // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
 	drainOnce sync.Once
 
@@ -21,6 +22,7 @@ type succession struct {
 	maybeCopy  bool      // it may be a copy in the making: nothing of it was sent
 	ousted     *follower // had the name that this file got while it was followed
 	superseded bool      // the file that replaced this one has its last line, too
+	successor  *follower // longer version that replaced this one, and has its stream
 	openEnd    openEnd   // of a file of a chain
 	rotated    time.Time // since when it is known as rotated; zero: it is not
 }
@@ -88,11 +90,16 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 	}
 	if ousted := f.tookPlace(); ousted != nil {
 		before, livesOn = ousted, ousted.livesOn()
-	} else if before == nil {
-		before = f.succeeds()
+	} else if next := f.succeeds(); next != nil {
+		before, livesOn = next, false
 	}
 	if !f.awaitBefore(ctx, before) {
 		return false
+	}
+	for next := before.replacedBy(); next != nil; next = next.replacedBy() { // it was not seen under that name
+		if before, livesOn = next, next.livesOn(); !f.awaitBefore(ctx, before) {
+			return false
+		}
 	}
 	if before != nil && !f.wasHandedOver() {
 		f.replace(ctx, before, livesOn)
@@ -210,10 +217,10 @@ func (f *follower) tookPlace() *follower {
 	return f.ousted
 }
 
-// succeeds returns the file that this one is a longer version of, if both have lost their names: this one
-// took the other's, and lost it before it was seen there. Otherwise nil.
+// succeeds returns the file that is gone and that this one is a longer version of, whatever their names: this
+// one may have taken the other's before that was seen there. Otherwise nil.
 func (f *follower) succeeds() *follower {
-	if f.original == nil || !f.isHidden() || !f.original.isDrained() {
+	if f.original == nil || !f.original.isDrained() {
 		return nil
 	}
 	var last *follower

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -45,17 +46,30 @@ func (h *reused) mayBe(x *sibling) bool {
 		rotatedFrom(filepath.Base(h.path), filepath.Base(x.path))
 }
 
-// noteReusedLocked notes that another file has a path now.
-func (t *Tailer) noteReusedLocked(path string, since time.Time) {
-	t.reused = append(t.reused, reused{path, since})
+// reusedPaths are the paths that got another file since the last search.
+type reusedPaths struct {
+	mu   sync.Mutex
+	list []reused
+}
+
+// note notes that another file, or another text, has a path now.
+func (p *reusedPaths) note(path string, since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, reused{path, since})
+}
+
+// take returns what was noted since the last call.
+func (p *reusedPaths) take() (list []reused) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list, p.list = p.list, nil
+	return list
 }
 
 // seekUnseen searches at all paths that got another file since the last search.
 func (t *Tailer) seekUnseen(ctx context.Context) {
-	t.mu.Lock()
-	list := t.reused
-	t.reused = nil
-	t.mu.Unlock()
+	list := t.reused.take()
 	if len(list) == 0 {
 		return
 	}
@@ -85,7 +99,8 @@ func (t *Tailer) reusedBy(fresh []*follower) (list []reused) {
 	defer t.mu.Unlock()
 	for _, f := range fresh {
 		if g := t.byPath[f.path]; g != nil && !g.isArchive() && !f.isArchive() {
-			list = append(list, reused{f.path, g.file.modified(g.modified)})
+			since := later(g.file.modified(g.modified), t.since.Add(-mostSkew)) // it was there at the last look
+			list = append(list, reused{f.path, since})
 		}
 	}
 	return list
@@ -130,7 +145,7 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 		case m.path == "", f == nil && written.IsZero(): // the collector does not know which rotated files were sent
 		case f == nil:
 			list = append(list, reused{m.path, looked})
-		case m.Offset == 0 && f.changedSince(timeOf(m.Seen, written)):
+		case (m.Offset == 0 || m.Seen > 0 && !f.file.holds(m.Point)) && f.changedSince(timeOf(m.Seen, written)):
 			// no place shows whether it was copied and truncated
 			list = append(list, reused{m.path, timeOf(m.Begun, looked)})
 		case f != at[m.path]:
@@ -157,9 +172,7 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 			switch {
 			case f == nil, slices.ContainsFunc(all, f.mayContinue):
 			case s.isLikeNew(f):
-				t.mu.Lock()
-				t.noteReusedLocked(h.path, h.since) // the next search compares it with what is followed
-				t.mu.Unlock()
+				t.reused.note(h.path, h.since) // the next search compares it with what is followed
 			case t.looksLikeCopy(f) && f.original != nil && f.isWithin(f.original):
 				t.reportUnsent(x.path)
 			default:

@@ -1,0 +1,49 @@
+//go:build !windows
+
+package tail
+
+import (
+	"os"
+	"testing"
+)
+
+// TestStreamGoesToTheLongerVersion: a longer version takes the stream of the file that it replaced, so that no version
+// after it goes on where that one stopped: also if the agent stops before the old file is let go.
+func TestStreamGoesToTheLongerVersion(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().write("new", text+"more\n").move("new", "a.log").look().look()
+		if n := len(r.collector.welcome().Streams); n != 1 {
+			t.Errorf("%d streams have the text", n)
+		}
+		r.stopped().started().write("new.log", text+"more\n").look().move("new.log", "a.log").keeps(text + "more")
+	})
+}
+
+// TestReplacedFileGrows: a program writes to a file that a longer version replaced. That has its stream, and what is
+// written is sent in a new one.
+func TestReplacedFileGrows(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		old, err := os.OpenFile(r.write("a.log", text).path("a.log"), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		r.look().look().write("new", text+"more\n").move("new", "a.log").look().look().tick()
+		if _, err := old.WriteString("late\n"); err != nil {
+			t.Fatal(err)
+		}
+		r.keeps(text + "more late")
+	})
+}
+
+// TestLongerVersionUnderAnotherName: a file with little text is replaced by a longer version that was sent as a new
+// file, and that by a longer one still before a look saw it there.
+func TestLongerVersionUnderAnotherName(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := "1\n" + numbered("line", 300)
+		r.write("a.log", "1\n").look().look().write("new.log", text).pass(2 * machineSettle).look()
+		r.move("new.log", "a.log").write("new", text+"more\n").move("new", "a.log").keeps("1 " + text + "more")
+	})
+}

@@ -1,0 +1,161 @@
+//go:build !windows
+
+package tail
+
+import (
+	"os"
+	"testing"
+
+	"fanin/internal/wire"
+)
+
+// What becomes of texts that are lost before anything of them is acknowledged: only a look shows them.
+
+// gated starts an agent whose first batch with a text is held, until the function that is returned is called.
+func (r *clocked) gated(text string) (release func()) {
+	gate := newGate(r.collector, text)
+	follow := r.change
+	r.change = func(t *Tailer) {
+		follow(t)
+		t.Out = gate
+	}
+	r.stopped().started()
+	return func() {
+		close(gate.released)
+		r.tick()
+	}
+}
+
+// TestTruncatedAndRenamed: a file of which nothing was sent is copied, truncated and renamed between two looks, so
+// that no table names it at the next one.
+func TestTruncatedAndRenamed(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		release := r.gated("0\n")
+		r.write("a.log", "0\n").look().move("a.log", "old").write("a.log", "").look().write("a.log", "1\n2\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n").move("a.log", "b").look()
+		release()
+		r.keeps("0 1 2 3")
+	})
+}
+
+// TestSecondTextIsLost: the text that was sent is lost, and then another one, which no look saw shrink.
+func TestSecondTextIsLost(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "10\n20\n").look().look().away(true)
+		r.cut("a.log").write("a.log", "3\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "4\n5\n").look().away(false).keeps("10 20 3 4 5")
+	})
+}
+
+// TestTextIsLostBeforeTheOpen: the text changes between the last look and the open of the stream.
+func TestTextIsLostBeforeTheOpen(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		release := r.gated("0\n")
+		r.write("a.log", "0\n").look().move("a.log", "old").write("a.log", "").look().write("a.log", "1\n2\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n4\n5\n")
+		release()
+		r.look().keeps("0 1 2 3 4 5")
+	})
+}
+
+// TestCopyIsNotFoundAgain: a copy, which was let go, is not sent again when the file gets its next text.
+func TestCopyIsNotFoundAgain(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.away(true).write("a.log", "1\n").look().away(false).pass(machineGrace).keeps("1")
+		r.copy("a.log", "a.log.1").cut("a.log").follower("a.log").notify() // it sees the truncation before the look
+		r.pass(2*machineLetGo).write("a.log", "2\n").keeps("1 2")
+	})
+}
+
+// TestUnsentTextIsRemembered: the saved position of a file of which nothing was sent says which text it has now,
+// so that the next agent does not search for a copy that was sent and let go.
+func TestUnsentTextIsRemembered(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		release := r.gated("0\n")
+		r.write("a.log", "0\n").look().move("a.log", "old").write("a.log", "1\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").look()
+		release()
+		r.pass(2 * machineLetGo).keeps("0 1").stopped()
+		r.write("a.log", "2\n").started().keeps("0 1 2")
+	})
+}
+
+// TestHandoverIsDurable: when a stream goes on in a copy, the saved positions on the disk say that, and know the
+// stream of the file that was copied: it may be renamed while no process runs.
+func TestHandoverIsDurable(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().look().stopped()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "2\n")
+		opened := false
+		r.collector.refuse(func(b wire.Batch) error {
+			if opened || b.Offset == 0 {
+				return errConnection // nothing arrives but the open of the stream in the copy
+			}
+			opened = true
+			return nil
+		})
+		r.state = t.TempDir()
+		r.started().killed().move("a.log", "old").away(false).started().keeps("1 2")
+	})
+}
+
+// TestOlderFileIsNoCopy: a file that was written to last before the text began that was sent is no copy of
+// that, though it begins alike.
+func TestOlderFileIsNoCopy(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		onClock(t, func(r *clocked) {
+			r.write("a.log", "1\n2\n").look().look().link("a.log", "link").write("new", "1\n").move("new", "a.log")
+			r.pass(2 * machineLetGo).keeps("1 1 2")
+			if restarted {
+				r.stopped().started()
+			}
+			r.look().cut("a.log").write("a.log", "3\n").keeps("1 1 2 3")
+		})
+	}
+}
+
+// TestLittleTextAgainIsReported: a copy of little text, whose original is gone, is sent again by an agent that lost its
+// state, which is counted.
+func TestLittleTextAgainIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look().away(true)
+		r.copy("a.log", "a-1.log").cut("a.log").look().stopped().away(false)
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.state = t.TempDir()
+		r.started().keeps("1 1 2 2").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}
+
+// TestUnansweredTextAgainIsReported: the collector does not answer whether it has the text of a file that was
+// truncated. A copy that lacks the end of that is sent, which is counted.
+func TestUnansweredTextAgainIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpData && b.Offset == 0 && b.End > 4 {
+				r.collector.fail = func(wire.Batch) error { return errConnection }
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", "1\n2\n3\n").look().write("a-1.log", "1\n").cut("a.log").look().pass(2*machineSettle).away(false).keeps("1 1 2 3").counts("unsure_files", 1).counts("maybe_doubled_bytes", 2)
+	})
+}
+
+// TestUnansweredTextIsInACopy: the collector has text of a file whose answer was lost. The file was copied and
+// truncated, and a look saw its next text, before the agent stopped.
+func TestUnansweredTextIsInACopy(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpData {
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", "1\n2\n").look().away(true).write("a.log", "3\n").copy("a.log", "copy").cut("a.log").write("a.log", "4\n")
+		r.look().look().stopped()
+		r.collector.failing = nil
+		r.away(false).started().keeps("1 2 3 4")
+	})
+}
