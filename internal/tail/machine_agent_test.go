@@ -13,13 +13,19 @@ import (
 
 // What happens to the agent, to its collector and to the clock.
 
+// offBeat is how much later than everything else in a sequence the agent's clock strikes: it never looks at a
+// file in the middle of a change, such as between a write and the setting of the file's time.
+const offBeat = 137 * time.Microsecond
+
 // launch starts an agent.
 func (m *machine) launch() {
 	m.did("the agent starts")
 	m.unwelcome = m.away
+	time.Sleep(offBeat)
 	m.run()
 	m.running, m.since = true, time.Now()
 	synctest.Wait()
+	time.Sleep(time.Millisecond - offBeat)
 }
 
 // startAgent starts an agent, perhaps without its state, perhaps after a reboot that gave
@@ -196,7 +202,10 @@ func (m *machine) comeBack() {
 			m.since = time.Now()
 		}
 		m.unwelcome = false
+		time.Sleep(offBeat)
 		m.tailer.Welcome(m.collector.welcome(), 1<<20)
+		synctest.Wait()
+		time.Sleep(time.Millisecond - offBeat)
 	}
 }
 

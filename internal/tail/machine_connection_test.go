@@ -66,6 +66,9 @@ func (c *connection) fate(b *wire.Batch) (x fate) {
 
 // Append is wire.Appender's. What is on its way when the agent ends may arrive all the same.
 func (c *connection) Append(ctx context.Context, b wire.Batch) error {
+	if c.isDead() { // what had not been sent when the agent was killed is never sent
+		return errConnection
+	}
 	x := c.fate(&b)
 	ended := retry.Pause(ctx, x.latency) != nil || c.isDead()
 	if x.lost || ended && !x.unanswered {

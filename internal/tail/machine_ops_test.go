@@ -245,8 +245,12 @@ func (m *machine) copyAndTruncate(draw *rapid.T) {
 	b := m.content(s)
 	to := m.rotated(draw, path)
 	x := m.newInode(to)
-	x.lines, x.known = slices.Clone(s.lines), s.sent || s.settled && rotatedFrom(path, to)
-	x.original, x.inherited, x.stored, s.copied = s, len(s.lines), s.sent, true
+	// Where the device has another number, and maybe no handles, the next agent does not know the file again once
+	// it is truncated. Only the text that was sent shows then that this is a copy of it, and less than 1 KiB proves
+	// nothing: under a name that is not followed, or by date and name a rotated one, it is any file.
+	proven := s.sent && !(s.foreign && !m.looks() && !m.inLog(s, leastProof))
+	x.lines, x.known = slices.Clone(s.lines), proven || s.settled && rotatedFrom(path, to)
+	x.original, x.inherited, x.stored, s.copied = s, len(s.lines), proven, true
 	m.maybeTwice(s.lines, s.version)
 	m.did("copy %s to %s", path, m.title(x))
 	if len(b) > 1 && rapid.IntRange(0, 3).Draw(draw, "slowly") == 0 {
