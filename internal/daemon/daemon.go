@@ -121,32 +121,6 @@ func Watchdog() func() {
 	}
 }
 
-// Version describes the program, for --version.
-func Version(name string) string {
-	info, _ := debug.ReadBuildInfo()
-	if info == nil {
-		return name
-	}
-	revision, at := "unknown", "unknown"
-	goos, goarch := "", ""
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
-		case "vcs.time":
-			at = s.Value
-		case "GOOS":
-			goos = s.Value
-		case "GOARCH":
-			goarch = s.Value
-		}
-	}
-	return fmt.Sprintf("%s %s (%s, %s, %s, %s/%s)", name, Release, revision, at, info.GoVersion, goos, goarch)
-}
-
-// Release is the version of this source.
-const Release = "0.1.0"
-
 // LimitMemory sets the garbage collector to keep the process small: below
 // limit where that can be, and below the control group's limit, if it has one.
 func LimitMemory(limit int64) {
