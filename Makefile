@@ -15,12 +15,14 @@ DUPL     := github.com/mibk/dupl@v1.1.0
 # Tests look for races where there is a C compiler, which the race detector needs.
 RACE = $(shell CGO_ENABLED=1 $(GO) env CC | xargs -n1 2>/dev/null | head -n1 | xargs -I{} sh -c 'command -v {} >/dev/null 2>&1 && echo -race')
 
-.PHONY: help setup build image run test check measure bench torture install clean
+.PHONY: help setup build image packages vulncheck run test check measure bench torture install clean
 
 help:
 	@echo "make setup              install what the tests need (apt, as root; otherwise say what is missing)"
 	@echo "make build              build $(BIN)"
 	@echo "make image              container images for amd64 and arm64, as OCI layouts in $(BUILD)/image, without Docker"
+	@echo "make packages           deb, rpm and apk for amd64 and arm64, in $(BUILD)/packages"
+	@echo "make vulncheck          known vulnerabilities that the programs call"
 	@echo "make run [FOR=15s]      (NATS=1: over a NATS server between them)"
 	@echo "                        start a collector and an agent on this machine's own logs, and look on"
 	@echo "make test               setup, then all tests, with the race detector"
@@ -40,6 +42,12 @@ build:
 
 image:
 	@cd deploy && $(GO) run ./image ../$(BUILD)/image
+
+packages:
+	@cd deploy && $(GO) run ./package ../$(BUILD)/packages
+
+vulncheck:
+	@cd deploy && $(GO) run ./vulncheck
 
 run: setup build
 	@NATS="$(NATS)" GO="$(GO)" scripts/demo.sh $(FOR)
@@ -65,18 +73,21 @@ torture: build
 	$(if $(FOR),,FANIN_SEQUENCES=20000) $(GO) test -count=1 -timeout 120m -run '^TestFileOperations$$' ./internal/tail
 
 install: build
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" "$(DESTDIR)$(PREFIX)/share/doc/fanin/docs" "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd" "$(DESTDIR)/etc/fanin"
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/systemd/system" "$(DESTDIR)$(PREFIX)/lib/sysusers.d" \
+		"$(DESTDIR)$(PREFIX)/lib/tmpfiles.d" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)/etc/fanin"
 	install -m 0755 $(BIN) "$(DESTDIR)$(PREFIX)/bin"
-	for unit in fanin-collector fanin-agent; do \
-		sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/$$unit.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" && \
-		chmod 0644 "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" || exit 1; \
-	done
 	install -m 0644 systemd/fanin.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/fanin.conf"
-	install -m 0644 $(DOCS) config.example.toml "$(DESTDIR)$(PREFIX)/share/doc/fanin"
-	install -m 0644 docs/*.md "$(DESTDIR)$(PREFIX)/share/doc/fanin/docs"
-	install -m 0644 systemd/*.example systemd/*.d/*.example "$(DESTDIR)$(PREFIX)/share/doc/fanin/systemd"
 	for name in collector agent; do \
-		test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml" || exit 1; \
+		unit=fanin-$$name doc="$(DESTDIR)$(PREFIX)/share/doc/fanin-$$name" && \
+		sed 's|/usr/bin/|$(PREFIX)/bin/|' systemd/$$unit.service > "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" && \
+		chmod 0644 "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" && \
+		install -m 0644 systemd/$$unit.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/$$unit.conf" && \
+		$(BUILD)/$$unit completion bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$unit" && \
+		install -d "$$doc/docs" "$$doc/systemd" && \
+		install -m 0644 $(DOCS) config.example.toml "$$doc" && \
+		install -m 0644 docs/*.md "$$doc/docs" && \
+		install -m 0644 systemd/$$unit*.example systemd/$$unit.service.d/*.example "$$doc/systemd" && \
+		{ test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml"; } || exit 1; \
 	done
 
 clean:

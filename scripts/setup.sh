@@ -7,7 +7,8 @@ set -u
 wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openssl socat:socat
 	mkfs.ext4:e2fsprogs chattr:e2fsprogs ps:procps gzip:gzip curl:curl systemd-analyze:systemd strace:strace
 	redis-server:redis-server redis-cli:redis-tools logrotate:logrotate
-	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci'
+	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci
+	lintian:lintian rpmlint:rpmlint rpm:rpm mandoc:mandoc man:man-db zsh:zsh fish:fish mmdebstrap:mmdebstrap nsenter:util-linux'
 # module:package, of Debian's Python: a worker needs msgpack, peers the others.
 modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq graypy:python3-graypy'
 # Packages of npm: a libzmq of another version with a binding of its own, and libraries
@@ -109,8 +110,16 @@ drivers() {
 		echo "setup: missing: Docker's drivers; tests that need them are skipped. For more: go -C e2e/docker build ." >&2
 }
 
+# A small Debian, in which packages are installed and removed.
+root() {
+	[ ! -e build/peers/root.tar ] && [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null 2>&1 || return
+	scripts/root.sh >/dev/null 2>&1 ||
+		echo "setup: missing: build/peers/root.tar; tests that need it are skipped. For more: scripts/root.sh" >&2
+}
+
 finish() {
 	peers
+	root
 	nodejs
 	drivers
 	exit 0

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -65,7 +66,7 @@ func write(t *testing.T, path, text string) {
 
 func TestUnitsVerify(t *testing.T) {
 	for unit := range units {
-		t.Run(unit, func(t *testing.T) { analyze(t, "verify", stage(t, unit)) })
+		t.Run(unit, func(t *testing.T) { analyze(t, "verify", "--man=no", stage(t, unit)) })
 	}
 }
 
@@ -87,7 +88,7 @@ func TestDropIns(t *testing.T) {
 		for _, example := range examples {
 			t.Run(filepath.Base(example), func(t *testing.T) {
 				staged := stage(t, unit, example)
-				analyze(t, "verify", staged)
+				analyze(t, "verify", "--man=no", staged)
 				analyze(t, "security", "--offline=yes", "--no-pager", "--threshold="+most, staged)
 			})
 		}
@@ -103,9 +104,48 @@ func TestSocketExample(t *testing.T) {
 	}
 	path := filepath.Join(filepath.Dir(stage(t, "fanin-collector.service")), strings.TrimSuffix(example, ".example"))
 	write(t, path, string(b))
-	analyze(t, "verify", path)
+	analyze(t, "verify", "--man=no", path)
 	if !strings.Contains(string(b), "\nService=fanin-collector.service\n") || !strings.Contains(string(b), "\nFileDescriptorName=syslog\n") {
 		t.Error("the socket is of another service, or has another name than docs/listeners.md says")
+	}
+}
+
+// A command may run before the first start of a service: tmpfiles makes the same directories.
+func TestTmpfiles(t *testing.T) {
+	directory := regexp.MustCompile(`(?m)^(State|Logs|Runtime)Directory(Mode)?=(.*)$`)
+	for unit := range units {
+		b, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		above := map[string]string{"State": "/var/lib/", "Logs": "/var/log/", "Runtime": "/run/"}
+		paths, modes := make(map[string]string), make(map[string]string)
+		for _, m := range directory.FindAllStringSubmatch(string(b), -1) {
+			if m[2] == "" {
+				paths[m[1]] = above[m[1]] + m[3]
+			} else {
+				modes[m[1]] = m[3]
+			}
+		}
+		var want []string
+		for kind, path := range paths {
+			want = append(want, "d "+path+" "+modes[kind]+" fanin adm -")
+		}
+		b, err = os.ReadFile(strings.TrimSuffix(unit, ".service") + ".tmpfiles")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, line := range strings.Split(string(b), "\n") {
+			if line != "" && !strings.HasPrefix(line, "#") {
+				got = append(got, strings.Join(strings.Fields(line), " "))
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if len(want) < 2 || !slices.Equal(got, want) {
+			t.Errorf("%s makes %q; tmpfiles makes %q", unit, want, got)
+		}
 	}
 }
 

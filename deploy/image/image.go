@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"fanin/deploy/build"
 )
 
 // user runs the programs: it exists in no file of the image.
@@ -98,7 +100,8 @@ func archive(list []file, made time.Time) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), w.Close()
+	err := w.Close() // writes the end of the archive
+	return b.Bytes(), err
 }
 
 // image makes the image of one architecture.
@@ -153,7 +156,7 @@ func (s *spec) config(img v1.Image, arch, version string, made time.Time) *v1.Co
 // index makes one index of the images of all architectures, from the program of each.
 func (s *spec) index(programs map[string][]byte, version string, made time.Time) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, arch := range architectures() {
+	for _, arch := range build.Architectures() {
 		img, err := s.image(programs[arch], arch, version, made)
 		if err != nil {
 			return nil, fmt.Errorf("%s for %s: %w", s.name, arch, err)
@@ -163,9 +166,6 @@ func (s *spec) index(programs map[string][]byte, version string, made time.Time)
 	}
 	return index, nil
 }
-
-// architectures are those of the images.
-func architectures() []string { return []string{"amd64", "arm64"} }
 
 // store writes an index into a new directory, as the only content of an OCI layout, with a tag.
 func store(dir, tag string, index v1.ImageIndex) error {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"fanin/deploy/build"
 )
 
 // made stores the image of the agent, with a few bytes in the place of its programs.
@@ -64,7 +66,7 @@ func TestImages(t *testing.T) {
 	if err != nil || len(list.Manifests) != 2 {
 		t.Fatalf("the index has %+v, %v", list, err)
 	}
-	for i, arch := range architectures() {
+	for i, arch := range build.Architectures() {
 		if p := list.Manifests[i].Platform; p == nil || p.OS != "linux" || p.Architecture != arch {
 			t.Errorf("image %d is for %v", i, p)
 		}
@@ -96,7 +98,7 @@ func TestOtherTools(t *testing.T) {
 		}
 		return out
 	}
-	for _, arch := range architectures() {
+	for _, arch := range build.Architectures() {
 		var got struct {
 			Architecture, Digest string
 			Labels               map[string]string
