@@ -26,12 +26,16 @@ type janitor struct {
 	clock    clockGuard
 	reported string // the last file of others that was in the way
 
+	retention atomic.Pointer[RetentionPolicy]
 	consumers atomic.Pointer[Consumers] // nil: none registered
 }
 
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
 	now := time.Now()
-	return &janitor{s: s, mover: m, wake: make(chan struct{}, 1), began: now, clock: newClockGuard(before, now)}
+	j := &janitor{s: s, mover: m, wake: make(chan struct{}, 1), began: now, clock: newClockGuard(before, now)}
+	retention := s.Retention
+	j.retention.Store(&retention)
+	return j
 }
 
 func (j *janitor) start() {
@@ -83,7 +87,7 @@ func (j *janitor) pass(ctx context.Context, now time.Time) error {
 	if err := j.retain(ctx, now); err != nil {
 		return err
 	}
-	if j.s.Retention.Compress != "gzip" {
+	if j.retention.Load().Compress != "gzip" {
 		return nil
 	}
 	closed := j.closed()
@@ -221,7 +225,7 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 			total += fi.Size()
 		}
 	}
-	j.s.watchShares(total)
+	j.s.watchShares(total, j.retention.Load().Bytes)
 	for i, g := range closed {
 		fi, err := os.Stat(j.file(g.Name))
 		if err != nil {
@@ -249,7 +253,7 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 // exceeds reports whether the oldest of so many rotated files is one too many: by their
 // number, its age, or the bytes of all.
 func (j *janitor) exceeds(oldest Generation, files int, total int64, now time.Time) bool {
-	p := &j.s.Retention
+	p := j.retention.Load()
 	return p.Files > 0 && files > p.Files ||
 		p.Age > 0 && now.Sub(oldest.Closed) > p.Age && j.clock.trusted() ||
 		p.Bytes > 0 && total > p.Bytes
@@ -257,14 +261,14 @@ func (j *janitor) exceeds(oldest Generation, files int, total int64, now time.Ti
 
 // held reports whether a reader needs a file, and may still have it kept.
 func (j *janitor) held(g Generation, total int64, now time.Time) bool {
-	c := j.consumers.Load()
+	c, p := j.consumers.Load(), j.retention.Load()
 	if c == nil {
-		return j.s.Retention.AwaitConsumers
+		return p.AwaitConsumers
 	}
-	if c.Needed == nil || j.s.Retention.HoldBytes <= 0 || total > j.s.Retention.HoldBytes {
+	if c.Needed == nil || p.HoldBytes <= 0 || total > p.HoldBytes {
 		return false
 	}
-	if j.s.Retention.HoldAge > 0 && now.Sub(g.Closed) > j.s.Retention.HoldAge && j.clock.trusted() {
+	if p.HoldAge > 0 && now.Sub(g.Closed) > p.HoldAge && j.clock.trusted() {
 		return false
 	}
 	at, any := c.Needed()

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"fanin/internal/waittest"
+	"fanin/internal/wire"
 	"fanin/sink/archive"
 )
 
@@ -213,6 +215,34 @@ func TestClockGuard(t *testing.T) {
 	}
 	if g.observe(now.Add(25*hour), 25*hour); !g.trusted() {
 		t.Error("not trusted after a day")
+	}
+}
+
+// TestUse: other policies are in force at once, for what comes and for what is there.
+func TestUse(t *testing.T) {
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
+	rotated(t, s, 5)
+	use := func(p Policies) {
+		t.Helper()
+		p.Retention.Compress = "none"
+		if err := s.Use(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use(Policies{Retention: RetentionPolicy{Files: 2}})
+	waittest.UntilEqual(t, "files that are kept", "plain plain live", func() string { return states(s) })
+	use(Policies{Rotation: RotationPolicy{Size: 1000}})
+	src := newSource()
+	for range 3 {
+		src.send(t, s, strings.Repeat("y", 600))
+	}
+	if n := s.counts.rotations.bySize.Load(); n < 2 {
+		t.Errorf("%d rotations by the new size", n)
+	}
+	use(Policies{Limits: Limits{StreamsPerAgent: 1}})
+	var refused *wire.Refused
+	if err := s.Append(t.Context(), wire.Batch{Op: wire.OpOpen, Stream: wire.NewStreamID(), Epoch: 1, Agent: "a"}); !errors.As(err, &refused) {
+		t.Errorf("another stream of the agent: %v, want that the new limit refuses it", err)
 	}
 }
 

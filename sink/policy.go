@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"io/fs"
 	"time"
@@ -44,6 +45,36 @@ type Consumers struct {
 func (s *Sink) SetConsumers(c Consumers) {
 	s.janitor.consumers.Store(&c)
 	s.janitor.wakeUp()
+}
+
+// Policies are what may change while a log is open. Zero fields take the same defaults as
+// those of Sink.
+type Policies struct {
+	Rotation  RotationPolicy
+	Retention RetentionPolicy
+	Limits    Limits
+}
+
+// Use puts other policies into force: between two commits, and for all files that are there.
+// Rotated files that the new ones do not keep are removed soon after.
+func (s *Sink) Use(ctx context.Context, p Policies) error {
+	p.defaults()
+	err := s.do(ctx, func(w *writer) error {
+		w.s.Rotation, w.s.Limits = p.Rotation, p.Limits
+		return nil
+	})
+	if err == nil {
+		s.janitor.retention.Store(&p.Retention)
+		s.janitor.wakeUp()
+	}
+	return err
+}
+
+func (p *Policies) defaults() {
+	p.Rotation.Size = cmp.Or(p.Rotation.Size, 256<<20)
+	p.Retention.Bytes = cmp.Or(p.Retention.Bytes, 10<<30)
+	p.Retention.Compress = cmp.Or(p.Retention.Compress, "gzip")
+	p.Limits.defaults()
 }
 
 // FileModes are the permissions of what the log makes, whatever the umask is.

@@ -137,9 +137,9 @@ func (s *Sink) Senders() []Sender {
 
 // watchShares reports once when one sender has more than half of what may be kept:
 // retention then removes what others wrote earlier. kept is the size of the files as
-// they are, compressed or not.
-func (s *Sink) watchShares(kept int64) {
-	if s.Retention.Bytes <= 0 {
+// they are, compressed or not; keepBytes is how many may be kept.
+func (s *Sink) watchShares(kept, keepBytes int64) {
+	if keepBytes <= 0 {
 		return
 	}
 	files := s.files()
@@ -149,7 +149,7 @@ func (s *Sink) watchShares(kept int64) {
 	}
 	var above senderKey
 	list := s.counts.shares.list(s.start().Generation)
-	if len(list) > 0 && float64(list[0].Bytes)/float64(text)*float64(kept) > float64(s.Retention.Bytes)/2 {
+	if len(list) > 0 && float64(list[0].Bytes)/float64(text)*float64(kept) > float64(keepBytes)/2 {
 		above = senderKey{list[0].Agent, list[0].Host}
 	}
 	s.counts.shares.mu.Lock()

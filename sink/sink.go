@@ -28,7 +28,7 @@ type Sink struct {
 
 	Rotation  RotationPolicy
 	Retention RetentionPolicy
-	Limits    Limits        // of streams
+	Limits    Limits        // of streams; these three may change while the log is open, see Use
 	Keys      KeyLimits     // of requests with a key
 	Inputs    *counters.Set // counts what becomes of each input's lines; nil: its own
 
@@ -121,16 +121,15 @@ func (s *Sink) defaults() error {
 	if s.State, err = filepath.Abs(cmp.Or(s.State, StateDir(path))); err != nil {
 		return fmt.Errorf("state of the log: %w", err)
 	}
-	s.Limits.defaults()
+	p := Policies{s.Rotation, s.Retention, s.Limits}
+	p.defaults()
+	s.Rotation, s.Retention, s.Limits = p.Rotation, p.Retention, p.Limits
 	s.Keys.defaults()
 	if s.env.now == nil {
 		s.env.now = time.Now
 	}
 	s.Format = cmp.Or(s.Format, "syslog")
 	s.Sync = cmp.Or(s.Sync, syncCommit)
-	s.Rotation.Size = cmp.Or(s.Rotation.Size, 256<<20)
-	s.Retention.Bytes = cmp.Or(s.Retention.Bytes, 10<<30)
-	s.Retention.Compress = cmp.Or(s.Retention.Compress, "gzip")
 	s.Modes.File = cmp.Or(s.Modes.File, 0o640)
 	s.Modes.Dir = cmp.Or(s.Modes.Dir, 0o750)
 	if s.Sync != syncCommit && s.Sync != syncNone {

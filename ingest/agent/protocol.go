@@ -49,9 +49,10 @@ func (p *Protocol) Format() stream.Format {
 	p.Timeout = cmp.Or(p.Timeout, 15*time.Second)
 	p.lines = p.Inputs.New("agent", counters.Sequence)
 	p.unpack = sync.OnceValues(ingest.NewUnpacker)
-	return stream.Format{Name: "agent", Matches: wire.IsHello, Serve: p.serve, Refuse: refuse, Reasons: []string{
-		"timeout", "protocol", "version", "agent_id", "certificate", "host", "room",
-	}}
+	return stream.Format{Name: "agent", Resumes: true, Matches: wire.IsHello, Serve: p.serve, Refuse: refuse,
+		Reasons: []string{
+			"timeout", "protocol", "version", "agent_id", "certificate", "host", "room",
+		}}
 }
 
 // refuse reports to an agent why its connection is refused.

@@ -13,7 +13,7 @@ type dropCounter struct {
 	l       *Listener
 	reader  *reader
 	address string
-	last    uint32 // as the kernel counts, modulo 2^32
+	socket  *Shared
 }
 
 // watch asks once a second, and a last time when stop is closed.
@@ -45,8 +45,8 @@ func (d *dropCounter) poll() {
 
 // countKernel counts datagrams that the kernel dropped: it has dropped now in all.
 func (d *dropCounter) countKernel(now uint32) {
-	n := now - d.last // right across the wrap
-	if d.last = now; n == 0 {
+	n := now - d.socket.drops // right across the wrap
+	if d.socket.drops = now; n == 0 {
 		return
 	}
 	d.l.metrics.dropped("kernel").Add(float64(n))

@@ -71,14 +71,23 @@ type Listener struct {
 
 	mu      sync.Mutex
 	serving sync.WaitGroup
+	readers sync.WaitGroup // of serving, those that may still read
+}
+
+// Shared is what listeners share that serve one socket, one after another: see Retire. Its zero
+// value is of a new socket.
+type Shared struct {
+	drops    uint32        // of the kernel, that were counted
+	appended chan struct{} // closed when the listener before has appended all it read; nil: there was none
 }
 
 // phases of a listener's life.
 type phases struct {
 	appending context.Context // of every Append: ends when a Shutdown is given up
 	giveUp    context.CancelFunc
-	reading   context.Context // ends with Shutdown
+	reading   context.Context // ends with Retire or Shutdown
 	stop      context.CancelFunc
+	retired   atomic.Bool // what the kernel holds is another listener's
 }
 
 func (l *Listener) setUp() {
@@ -105,15 +114,20 @@ type Conn interface {
 	syscall.Conn
 }
 
-// Serve reads datagrams from conn until Shutdown, appends all it read, and closes conn.
+// Serve reads datagrams from conn until Retire or Shutdown, appends all it read, and closes conn.
 // The socket belongs to Serve alone from the beginning.
-func (l *Listener) Serve(conn Conn) error {
+func (l *Listener) Serve(conn Conn) error { return l.ServeAfter(conn, new(Shared)) }
+
+// ServeAfter is Serve for a socket that another listener may have served, and retired from.
+func (l *Listener) ServeAfter(conn Conn, shared *Shared) error {
 	l.setUp()
 	defer conn.Close()
 	if !l.enter() {
 		return ingest.ErrServerClosed
 	}
 	defer l.serving.Done()
+	haveRead := sync.OnceFunc(l.readers.Done)
+	defer haveRead()
 	address := conn.LocalAddr().String()
 	buffer := l.askBuffer(conn)
 	r, err := newReader(conn, buffer)
@@ -122,18 +136,33 @@ func (l *Listener) Serve(conn Conn) error {
 	}
 	defer r.close()
 	q := newQueue(l)
-	drops := &dropCounter{l: l, reader: r, address: address}
+	before, appended := shared.appended, make(chan struct{})
+	shared.appended = appended
+	defer close(appended)
+	drops := &dropCounter{l: l, reader: r, address: address, socket: shared}
 	stop := make(chan struct{})
-	var helpers sync.WaitGroup
-	helpers.Go(q.run)                        // ends when the queue is closed and empty
-	helpers.Go(func() { drops.watch(stop) }) // ends with stop
+	var appending, watching sync.WaitGroup
+	appending.Go(func() { // ends when the queue is closed and empty
+		awaitBefore(before)
+		q.run()
+	})
+	watching.Go(func() { drops.watch(stop) }) // ends with stop
 	s := newSocket(l, q)
 	l.read(r, s, address, buffer)
 	s.tickAll(time.Time{})
 	close(stop)
+	watching.Wait()
+	haveRead()
 	q.close()
-	helpers.Wait()
+	appending.Wait()
 	return ingest.ErrServerClosed
+}
+
+// awaitBefore waits until the listener before has appended what it read: lines stay in order.
+func awaitBefore(before <-chan struct{}) {
+	if before != nil {
+		<-before
+	}
 }
 
 func (l *Listener) enter() bool {
@@ -143,6 +172,7 @@ func (l *Listener) enter() bool {
 		return false
 	}
 	l.serving.Add(1)
+	l.readers.Add(1)
 	return true
 }
 
@@ -165,17 +195,17 @@ func (l *Listener) askBuffer(conn Conn) (got int) {
 	return max(got, 64<<10)
 }
 
-// read hands datagrams to the handlers until Shutdown, and then what the kernel still
-// holds: no more than its buffer, as a sender may never pause.
+// read hands datagrams to the handlers until Retire, or until Shutdown, and then what the kernel
+// still holds: no more than its buffer, as a sender may never pause.
 func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
 	draining := false
 	for left := 2 * buffer; left > 0; {
 		if !draining && l.isDraining() {
-			draining = true
-			if l.Private {
-				r.refuse()
+			if l.retired.Load() { // what the kernel holds is another listener's
+				return
 			}
-			r.drain()
+			draining = true
+			l.beginDrain(r)
 		}
 		n, err := r.read()
 		if err != nil && draining {
@@ -198,22 +228,46 @@ func (l *Listener) read(r *reader, s *Socket, address string, buffer int) {
 			if draining {
 				left -= len(d.Data) + 1
 			}
-			switch {
-			case !l.Peers.Allowed(d.Peer):
-				l.metrics.dropped("not_allowed").Inc()
-				l.limited.Warn("not_allowed", "datagrams of an address that is not in allow were dropped: "+
-					"add it if its lines are wanted", "listener", address, "peer", d.Peer)
-			case l.rates.Allow(d.Peer, len(d.Data), now):
-				s.handle(&d)
-			default:
-				l.overRate.Add(1)
-			}
+			l.take(s, &d, address, now)
 		}
 		if n > 0 {
 			l.metrics.read().Add(float64(n))
 			s.q.wake()
 		}
 	}
+}
+
+func (l *Listener) beginDrain(r *reader) {
+	if l.Private {
+		r.refuse()
+	}
+	r.drain()
+}
+
+// take hands a datagram to the handlers, if its sender may send it.
+func (l *Listener) take(s *Socket, d *Datagram, address string, now time.Time) {
+	switch {
+	case !l.Peers.Allowed(d.Peer):
+		l.metrics.dropped("not_allowed").Inc()
+		l.limited.Warn("not_allowed", "datagrams of an address that is not in allow were dropped: "+
+			"add it if its lines are wanted", "listener", address, "peer", d.Peer)
+	case l.rates.Allow(d.Peer, len(d.Data), now):
+		s.handle(d)
+	default:
+		l.overRate.Add(1)
+	}
+}
+
+// Retire stops reading, and returns when another listener may read from the socket, to which it
+// leaves what the kernel holds. What was read is appended in the background, for which Shutdown
+// waits; the other listener appends nothing before that, if both have the same Shared.
+func (l *Listener) Retire() {
+	l.setUp()
+	l.mu.Lock()
+	l.retired.Store(true)
+	l.stop()
+	l.mu.Unlock()
+	l.readers.Wait()
 }
 
 // Shutdown stops reading, appends what was read and what the kernel still holds, and

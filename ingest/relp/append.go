@@ -308,7 +308,7 @@ func (c *conn) report(err error) {
 			"error", lost.error)
 	case c.Displaced():
 		c.Reject("displaced", "a RELP session that was silent for long was ended for a new connection: "+
-			"raise max_conns if both are wanted", "limit", c.Limits.MaxConns)
+			"raise max_conns if both are wanted", "limit", c.MaxConns())
 	case c.Woken() || !errors.Is(err, os.ErrDeadlineExceeded):
 	case !c.begun.IsZero():
 		c.Reject("timeout", "a RELP session was ended because a frame had begun and did not end in time",

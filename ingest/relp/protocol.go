@@ -69,7 +69,7 @@ func (p *Protocol) Format() stream.Format {
 	p.MaxLine = min(max(cmp.Or(p.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxLine)
 	p.lines = p.Inputs.New("relp", counters.Run)
 	p.counts = newMetrics(p.Metrics)
-	return stream.Format{Name: "relp", Serve: p.serve, Reasons: reasons()}
+	return stream.Format{Name: "relp", Resumes: true, Serve: p.serve, Reasons: reasons()}
 }
 
 // serve serves a session until the peer ends it, or the listener drains.

@@ -74,7 +74,7 @@ func (l *Listener) accept(nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.isDraining():
+	case l.isClosed():
 		c.stop()
 		nc.Close()
 		return
@@ -87,14 +87,21 @@ func (l *Listener) accept(nc net.Conn) {
 		l.refuseLocked(c, "max_conns_per_ip",
 			"too many connections from one address: raise max_conns_per_ip if they are wanted", l.MaxConnsPerIP)
 		return
-	case l.MaxConns > 0 && len(l.conns.all)-l.conns.displaced >= l.MaxConns && !l.yieldLocked():
+	case l.MaxConns > 0 && len(l.conns.all)-l.conns.displaced+l.others() >= l.MaxConns && !l.yieldLocked():
 		l.refuseLocked(c, "max_conns", "too many connections: raise max_conns if they are wanted", l.MaxConns)
 		return
 	}
 	l.conns.add(c)
 	l.metrics.open().Inc()
-	l.serving.Add(1)
-	go c.serve() // owned by l.serving; ends with the connection, at the latest when Shutdown closes it
+	l.connections.Add(1)
+	go c.serve() // owned by l.connections; ends with the connection, at the latest when Shutdown closes it
+}
+
+func (l *Listener) others() int {
+	if l.Others == nil {
+		return 0
+	}
+	return l.Others()
 }
 
 // Beyond returns how many connections a listener may have beyond maxConns until they
@@ -135,8 +142,8 @@ func (l *Listener) refuseLocked(c *Conn, reason, why string, limit int) {
 		return
 	}
 	l.conns.refused[c] = struct{}{}
-	l.serving.Add(1)
-	go c.refuse(why) // owned by l.serving; ends in refuseTime, or when Shutdown closes the connection
+	l.connections.Add(1)
+	go c.refuse(why) // owned by l.connections; ends in refuseTime, or when Shutdown closes the connection
 }
 
 // refuse reports to the peer why it is refused.
@@ -147,7 +154,7 @@ func (c *Conn) refuse(why string) {
 		c.l.mu.Lock()
 		delete(c.l.conns.refused, c)
 		c.l.mu.Unlock()
-		c.l.serving.Done()
+		c.l.connections.Done()
 	}()
 	end := time.AfterFunc(refuseTime, func() { c.raw.Close() })
 	defer end.Stop()
@@ -163,5 +170,5 @@ func (l *Listener) gone(c *Conn) {
 	l.conns.remove(c)
 	l.mu.Unlock()
 	l.metrics.open().Dec()
-	l.serving.Done()
+	l.connections.Done()
 }

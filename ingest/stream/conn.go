@@ -30,15 +30,22 @@ type Conn struct {
 	nc   net.Conn     // raw, or TLS over it
 	from netip.Prefix // what counts as the peer's address
 
-	head      []byte // read to recognize the format
-	ended     error  // what ended that reading
-	timed     bool   // a read deadline is set
+	head    []byte // read to recognize the format
+	ended   error  // what ended that reading
+	timed   bool   // a read deadline is set
+	resumes bool   // see Format; belongs to the listener's mu
+	fate
+	heard atomic.Int64    // when bytes came last, or the connection, UnixNano
+	ctx   context.Context // ends when the connection is to end
+	stop  context.CancelFunc
+}
+
+// fate is whether a connection is to end, and why.
+type fate struct {
 	woken     atomic.Bool
-	kept      atomic.Bool     // it never yields
-	displaced atomic.Bool     // it ends for another one
-	heard     atomic.Int64    // when bytes came last, or the connection, UnixNano
-	ctx       context.Context // ends when the connection is to end
-	stop      context.CancelFunc
+	kept      atomic.Bool // it never yields
+	displaced atomic.Bool // it ends for another one
+	retired   atomic.Bool // it ends because its listener is retired
 }
 
 func newConn(l *Listener, nc net.Conn, peer netip.Addr) *Conn {
@@ -59,6 +66,13 @@ func (c *Conn) Head() []byte { return c.head }
 
 // Ended returns what ended the reading of Head: nil while more can be read.
 func (c *Conn) Ended() error { return c.ended }
+
+// MaxConns returns how many connections the listener may have now.
+func (c *Conn) MaxConns() int {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	return c.l.MaxConns
+}
 
 // Remote returns the peer's address and port.
 func (c *Conn) Remote() string { return c.raw.RemoteAddr().String() }
@@ -86,8 +100,8 @@ func (c *Conn) Heard() { c.heard.Store(time.Now().UnixNano()) }
 // takes its place.
 func (c *Conn) Displaced() bool { return c.displaced.Load() }
 
-// Draining reports whether the listener shuts down.
-func (c *Conn) Draining() bool { return c.l.isDraining() }
+// Draining reports whether the listener shuts down, or is retired with this connection.
+func (c *Conn) Draining() bool { return c.l.isDraining() || c.retired.Load() }
 
 // Wake makes a blocked read return, and a wait for memory to read into, so that the
 // connection ends. It does not wait.
@@ -163,7 +177,7 @@ func (c *Conn) ReportSilence(err error) {
 	switch {
 	case c.Displaced():
 		c.Reject("displaced", "a connection that was silent for long was closed for a new one: "+
-			"raise max_conns if both are wanted", "limit", c.Limits.MaxConns)
+			"raise max_conns if both are wanted", "limit", c.MaxConns())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.Reject("idle", "a silent connection was closed: raise idle_timeout if it is wanted",
 			"after", c.Limits.IdleTimeout)

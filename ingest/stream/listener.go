@@ -43,6 +43,10 @@ type Format struct {
 	// Without it the connection is closed without a word.
 	Refuse func(nc net.Conn, why string)
 
+	// Resumes reports that peers send again what was not acknowledged to them. Retire ends their
+	// connections; where it is false, that could lose what is on the way.
+	Resumes bool
+
 	Reasons []string // for which Serve rejects connections, see Conn.Reject
 	Stopped func()   // called when Shutdown has ended the connections, or gives up; nil: nothing is
 }
@@ -75,6 +79,10 @@ type Listener struct {
 	Metrics *ingest.Metrics // shared by all inputs of a process; nil: its own
 	Log     *slog.Logger    // nil: discard
 
+	// Others returns how many connections other listeners have that accept from the same socket, or
+	// did until they were retired: they count toward MaxConns, too. Nil: there are none.
+	Others func() int
+
 	// MaxSegment is how large TCP segments peers are told to send; 0: as the system has it. Other
 	// systems than Linux leave it out.
 	MaxSegment int
@@ -89,14 +97,17 @@ type Listener struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     connTable
-	serving   sync.WaitGroup
+
+	connections sync.WaitGroup
 }
 
 // phases of a listener's life.
 type phases struct {
 	appending context.Context // of every Append: ends when a Shutdown is given up
 	giveUp    context.CancelFunc
-	accepting context.Context // ends with Shutdown
+	accepting context.Context // ends with Retire or Shutdown
+	close     context.CancelFunc
+	serving   context.Context // ends with Shutdown
 	drain     context.CancelFunc
 }
 
@@ -111,7 +122,8 @@ func (l *Listener) setUp() {
 		l.table = l.rows()
 		l.rates = ingest.NewRates(l.MaxRate)
 		l.appending, l.giveUp = context.WithCancel(context.Background())
-		l.accepting, l.drain = context.WithCancel(context.Background())
+		l.serving, l.drain = context.WithCancel(context.Background())
+		l.accepting, l.close = context.WithCancel(l.serving)
 		l.listeners = make(map[net.Listener]struct{})
 		l.conns = newConnTable()
 		l.metrics = metrics{l.Metrics}
@@ -119,7 +131,7 @@ func (l *Listener) setUp() {
 	})
 }
 
-// Serve accepts connections from ln until Shutdown, and closes ln.
+// Serve accepts connections from ln until Retire or Shutdown, and closes ln.
 func (l *Listener) Serve(ln net.Listener) error {
 	l.setUp()
 	defer ln.Close()
@@ -135,7 +147,7 @@ func (l *Listener) Serve(ln net.Listener) error {
 		case err == nil:
 			backoff.Reset()
 			l.accept(nc)
-		case l.isDraining():
+		case l.isClosed():
 			return ingest.ErrServerClosed
 		case errors.Is(err, net.ErrClosed):
 			return err
@@ -154,7 +166,7 @@ func (l *Listener) Serve(ln net.Listener) error {
 func (l *Listener) register(ln net.Listener) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.isDraining() {
+	if l.isClosed() {
 		return false
 	}
 	l.listeners[ln] = struct{}{}
@@ -167,7 +179,49 @@ func (l *Listener) unregister(ln net.Listener) {
 	delete(l.listeners, ln)
 }
 
-func (l *Listener) isDraining() bool { return l.accepting.Err() != nil }
+// isClosed reports whether no more connections are accepted.
+func (l *Listener) isClosed() bool { return l.accepting.Err() != nil }
+
+func (l *Listener) isDraining() bool { return l.serving.Err() != nil }
+
+// Retire stops accepting, so that another listener may serve the same address. Connections whose
+// peers send again what was not acknowledged end, as with Shutdown. All others stay as they are
+// until they end by themselves: what is on the way to them would be lost. Wait waits for that.
+func (l *Listener) Retire() {
+	l.setUp()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopAcceptingLocked()
+	for c := range l.conns.all {
+		c.retireLocked()
+	}
+}
+
+// Wait waits, after Retire, until the last connection has ended, or for ctx.
+func (l *Listener) Wait(ctx context.Context) error { return ingest.Await(ctx, &l.connections) }
+
+func (l *Listener) stopAcceptingLocked() {
+	l.close()
+	for ln := range l.listeners {
+		ln.Close()
+	}
+}
+
+// SetMaxConns changes MaxConns. Connections that are open stay.
+func (l *Listener) SetMaxConns(n int) {
+	l.setUp()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.MaxConns = cmp.Or(n, 10_000)
+}
+
+// Connections returns how many are open, displaced ones left out.
+func (l *Listener) Connections() int {
+	l.setUp()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns.all) - l.conns.displaced
+}
 
 // Shutdown stops accepting and ends all connections: each protocol finishes what it
 // has read, waits for every outcome, and reports it to peers that expect it. When ctx
@@ -176,9 +230,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	l.setUp()
 	l.mu.Lock()
 	l.drain()
-	for ln := range l.listeners {
-		ln.Close()
-	}
+	l.stopAcceptingLocked()
 	for c := range l.conns.all {
 		c.Wake()
 	}
@@ -188,7 +240,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	l.mu.Unlock()
 
 	defer l.giveUp()
-	err := ingest.Await(ctx, &l.serving)
+	err := ingest.Await(ctx, &l.connections)
 	for _, f := range l.Formats {
 		if f.Stopped != nil {
 			f.Stopped()

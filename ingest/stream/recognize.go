@@ -29,11 +29,30 @@ func (c *Conn) serve() {
 		return
 	}
 	c.ended = err
+	c.recognized(f)
 	if f.Name != "" {
 		c.l.metrics.connections(f.Name).Inc()
 	}
 	if err := f.Serve(c.l.appending, c); err != nil {
 		c.Log.Debug("a connection ended", "format", f.Name, "peer", c.Remote(), "error", err)
+	}
+}
+
+// recognized notes of which format the connection is.
+func (c *Conn) recognized(f *Format) {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.resumes = f.Resumes
+	if c.l.isClosed() {
+		c.retireLocked()
+	}
+}
+
+// retireLocked ends the connection, if its peer sends again what was not acknowledged.
+func (c *Conn) retireLocked() {
+	if c.resumes {
+		c.retired.Store(true)
+		c.Wake()
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -66,6 +67,9 @@ type SocketOptions struct {
 	Bind     []zmtp.Endpoint
 	Connect  []zmtp.Endpoint
 	MaxConns int // default zmtp.DefaultMaxConns
+
+	// Bound binds an endpoint, see zmtp.Socket; nil: as usual.
+	Bound func(e zmtp.Endpoint, bind func() (net.Listener, error)) (net.Listener, error)
 }
 
 // LineOptions are how messages become lines.
@@ -131,7 +135,7 @@ func (n *Input) newSocket() *zmtp.Socket {
 	return &zmtp.Socket{
 		Options: zmtp.Options{Type: n.Socket.Type, Security: n.Socket.Security, MaxMessage: n.Lines.MaxMessage,
 			Heartbeat: heartbeat, HeartbeatTimeout: 2 * heartbeat, Counts: &n.wire},
-		Bind: n.Socket.Bind, Connect: n.Socket.Connect, Handle: n.serve,
+		Bind: n.Socket.Bind, Bound: n.Socket.Bound, Connect: n.Socket.Connect, Handle: n.serve,
 		Lend:     func(l *zmtp.Link) zmtp.Memory { return &loan{n: n, l: l} },
 		MaxConns: n.Socket.MaxConns, ReadRest: true, Metrics: n.Metrics, Log: n.Log,
 	}

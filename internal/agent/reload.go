@@ -18,7 +18,7 @@ func (a *agent) reloadOnHangup(hangups <-chan os.Signal, done <-chan struct{}, a
 		case <-done:
 			return
 		case <-hangups:
-			daemon.Notify("RELOADING=1")
+			daemon.Reloading()
 			inForce = a.reload(inForce, again)
 			daemon.Notify("READY=1")
 		}

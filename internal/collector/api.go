@@ -70,35 +70,47 @@ type replayed struct {
 
 var errNoWork = errors.New("there are no groups of workers: the configuration has no [collector.work]")
 
+// distributor hands out the lines; an error: nothing does.
+func (c *server) distributor() (*distribute.Distributor, error) {
+	if d := c.work.Load(); d != nil {
+		return d, nil
+	}
+	return nil, errNoWork
+}
+
 // replay moves a group to another position of the log.
 func (c *server) replay(ctx context.Context, q url.Values) (any, error) {
-	if c.work == nil {
-		return nil, errNoWork
+	d, err := c.distributor()
+	if err != nil {
+		return nil, err
 	}
-	at, err := c.work.Replay(ctx, q.Get("group"), q.Get("from"))
+	at, err := d.Replay(ctx, q.Get("group"), q.Get("from"))
 	return replayed{q.Get("group"), at.String()}, err
 }
 
 // forget removes a group.
 func (c *server) forget(ctx context.Context, q url.Values) (any, error) {
-	if c.work == nil {
-		return nil, errNoWork
+	d, err := c.distributor()
+	if err != nil {
+		return nil, err
 	}
-	return struct{}{}, c.work.Forget(ctx, q.Get("group"))
+	return struct{}{}, d.Forget(ctx, q.Get("group"))
 }
 
 func (c *server) workers(context.Context) ([]distribute.WorkerStatus, error) {
-	if c.work == nil {
-		return nil, errNoWork
+	d, err := c.distributor()
+	if err != nil {
+		return nil, err
 	}
-	return c.work.Workers(), nil
+	return d.Workers(), nil
 }
 
 func (c *server) groups(ctx context.Context) ([]distribute.GroupStatus, error) {
-	if c.work == nil {
-		return nil, errNoWork
+	d, err := c.distributor()
+	if err != nil {
+		return nil, err
 	}
-	return c.work.Groups(ctx)
+	return d.Groups(ctx)
 }
 
 // ready answers whether lines are accepted, and if not, why.

@@ -293,7 +293,7 @@ func (o *options) reloadCommand() *cobra.Command {
 			if err := o.ask(ctx, "POST", "/reload", &r); err != nil {
 				return err
 			}
-			escape.Fprintf(c.OutOrStdout(), "%s\n", r.Outcome)
+			r.print(c.OutOrStdout())
 			return nil
 		})
 }

@@ -15,13 +15,11 @@ import (
 
 	"fanin/internal/config"
 	"fanin/internal/daemon"
-	"fanin/internal/escape"
 )
 
 const controlName = "control.sock"
 
-// control serves HTTP on a socket in the state directory, and over TCP if that is
-// configured.
+// control serves HTTP on a socket in the state directory.
 type control struct {
 	servers []*http.Server
 	socket  string
@@ -29,7 +27,7 @@ type control struct {
 	log     *slog.Logger
 }
 
-// serveControl opens the control socket, and the HTTP listener if there is one.
+// serveControl opens the control socket.
 func (c *server) serveControl() (*control, error) {
 	k := &control{socket: filepath.Join(c.settings.state(), controlName)}
 	if err := fitsSocket(k.socket); err != nil {
@@ -43,16 +41,6 @@ func (c *server) serveControl() (*control, error) {
 	if err := k.openSocket(); err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
-	if c.web == nil {
-		return k, nil
-	}
-	ln, err := c.sockets.listen(c.web.table.Listen, c.web.table.Insecure || c.settings.insecure || c.web.tls != nil)
-	if err != nil {
-		k.close()
-		return nil, fmt.Errorf("listen on http %s: %w", c.web.table.Listen, err)
-	}
-	escape.Fprintf(os.Stderr, "listening http %s\n", ln.Addr())
-	c.web.serve(k, ln, c.handler(false))
 	return k, nil
 }
 
@@ -91,9 +79,14 @@ const (
 
 // serve answers on ln until close, on a goroutine that ends with it.
 func (k *control) serve(ln net.Listener, s *http.Server) {
-	s.ReadTimeout, s.WriteTimeout, s.MaxHeaderBytes = 10*time.Second, 2*time.Minute, 16<<10
-	k.servers = append(k.servers, s)
+	k.servers = append(k.servers, bounded(s))
 	go s.Serve(ln)
+}
+
+// bounded bounds what a request and its answer may take.
+func bounded(s *http.Server) *http.Server {
+	s.ReadTimeout, s.WriteTimeout, s.MaxHeaderBytes = 10*time.Second, 2*time.Minute, 16<<10
+	return s
 }
 
 func (k *control) close() {

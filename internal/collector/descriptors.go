@@ -29,8 +29,8 @@ type connLimits struct {
 // can take what the log needs, or what another kind has. A connection over TCP is one
 // descriptor, and a few may be there beyond max_conns. One over HTTP is one, and a watcher
 // needs one more for the log's file. A worker is one; its group's files count as our own.
-func (c *server) divideDescriptors(limit int) connLimits {
-	s := &c.settings.Collector
+func (c *server) divideDescriptors(of *settings, limit int) connLimits {
+	s := &of.Collector
 	var all []*share
 	add := func(configured *int, value int, beyond func(int) int) *share {
 		n := cmp.Or(config.OrZero(configured), value)
@@ -58,7 +58,7 @@ func (c *server) divideDescriptors(limit int) connLimits {
 	if w := s.Work; w != nil {
 		workers = add(w.MaxWorkers, defaultWorkers, none)
 	}
-	own := c.settings.ownDescriptors()
+	own := of.ownDescriptors()
 	wanted := own + sum(all)
 	scarce := divide(limit-own, all)
 	most := connLimits{make(map[input]int), http.most, watchers.most, workers.most}

@@ -45,7 +45,7 @@ func TestDivideDescriptors(t *testing.T) {
 			}
 			s.Collector.HTTP, s.Collector.Work = x.http, x.work
 			c := &server{settings: s, log: slog.New(slog.NewTextHandler(&said, nil))}
-			got := c.divideDescriptors(limit)
+			got := c.divideDescriptors(s, limit)
 			scarce := limit < x.want
 			in := got.watchers + got.http + s.ownDescriptors()
 			within := func(kind string, got int, configured *int, value int) {
@@ -93,7 +93,7 @@ func TestDescriptorsOfListeners(t *testing.T) {
 			add(&s.Collector)
 		}
 		c := &server{settings: s, log: slog.New(slog.DiscardHandler)}
-		return s.ownDescriptors(), c.divideDescriptors(limit).inputs[tcp]
+		return s.ownDescriptors(), c.divideDescriptors(s, limit).inputs[tcp]
 	}
 	own, none := divided(nil)
 	if own != ownDescriptors+1 {

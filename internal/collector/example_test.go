@@ -17,6 +17,7 @@ import (
 	"fanin/internal/redisconn"
 	"fanin/internal/zmtp"
 	"fanin/sink"
+	"fanin/sink/distribute"
 	"fanin/sink/livetail"
 )
 
@@ -171,17 +172,19 @@ func workFields(t *testing.T, s *settings) []any {
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	d, err := s.Collector.Work.distributor(k, config.Or(s.Collector.Work.MaxWorkers, defaultWorkers), nil, nil)
+	w, err := s.Collector.Work.settings(config.Or(s.Collector.Work.MaxWorkers, defaultWorkers), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	d := distribute.New(k, w)
 	if err := d.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return []any{d.Lease, d.Attempts, d.Retry, d.MaxWorkers, d.MaxWorkersPerIP, d.MaxGroups, d.MaxGroupsPerIP, d.MaxCredit, d.DeadLetterBytes}
+	f := d.Settings()
+	return []any{f.Lease, f.Attempts, f.Retry, f.MaxWorkers, f.MaxWorkersPerIP, f.MaxGroups, f.MaxGroupsPerIP, f.MaxCredit, f.DeadLetterBytes}
 }
 
 // A key that the program knows and the example lacks is a key that no reader finds.

@@ -289,13 +289,17 @@ func opened(t *testing.T, address, kind string, config *tls.Config) *tls.Conn {
 // httpAddress is where the collector answers HTTP.
 func httpAddress(t *testing.T, c *server) string {
 	t.Helper()
-	return c.web.conns.Addr().String()
+	return c.address(t, "http")
 }
 
 // TestPKINotOverHTTP: the authority answers on the control socket only.
 func TestPKINotOverHTTP(t *testing.T) {
 	c := fleetCollector(t)
-	c.web.table.Control = true
+	for _, x := range c.listeners.serving() {
+		if h, ok := x.table.(*httpTable); ok {
+			h.Control = true
+		}
+	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.joined(t, "ops-1")}}
 	defer client.CloseIdleConnections()
 	for _, r := range c.pkiRequests() {

@@ -49,10 +49,7 @@ func (t *gelfTable) openDatagrams(s *server, listen string) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on gelf %s: %w", listen, err)
 	}
-	l := t.datagrams(s)
-	return &listener{kind: "gelf", address: conn.LocalAddr().String(),
-		serve:    func() error { return l.Serve(conn) },
-		shutdown: l.Shutdown, close: func() { conn.Close() }}, nil
+	return packetListener("gelf", conn, t.datagrams(s)), nil
 }
 
 func (t *gelfTable) datagrams(s *server) *datagram.Listener {
@@ -93,7 +90,20 @@ func (p parts) listener() *listener {
 	if len(p) == 1 {
 		return p[0]
 	}
-	return &listener{kind: p[0].kind, address: p[0].address, serve: p.serve, shutdown: p.shutdown, close: p.close}
+	return &listener{kind: p[0].kind, address: p[0].address, serve: p.serve, shutdown: p.shutdown, close: p.close,
+		handover: handover{p.retire, p.rest}, limit: p[0].limit} // the first one has connections
+}
+
+func (p parts) retire() {
+	for _, x := range p {
+		x.retire()
+	}
+}
+
+func (p parts) rest(ctx context.Context) {
+	for _, x := range p {
+		x.rest(ctx)
+	}
 }
 
 func (p parts) close() {

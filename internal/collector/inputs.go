@@ -1,10 +1,6 @@
 package collector
 
-import (
-	"context"
-
-	"fanin/internal/config"
-)
+import "fanin/internal/config"
 
 // inputKinds lists every input that the program has, in the order in which they open.
 // A new input is a package below ingest/, a file here with its table, and a line in
@@ -38,12 +34,9 @@ func kind[T any, P interface {
 
 // input is a table of the configuration that brings lines.
 type input interface {
+	opener
 	// check reports the mistakes in the table.
 	check(c *checks)
-	// needs is what the input needs from the machine.
-	needs() needs
-	// open binds or connects. No lines are accepted before listener.serve is called.
-	open(ctx context.Context, s *server, conns int) (*listener, error)
 }
 
 // checks is what a table is checked with.
@@ -57,6 +50,8 @@ type checks struct {
 // anything opens.
 type needs struct {
 	ports    []port
+	path     string // of a unix socket that it makes; "": it makes none
+	alone    bool   // of tables that read again what others have read: one of the kind works at a time
 	memory   []memoryNeed
 	conns    *connNeed    // nil: it accepts no connections
 	files    func() error // tries the certificates and secrets that it reads; nil: it reads none

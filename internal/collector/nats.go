@@ -37,11 +37,10 @@ type natsServer struct {
 	stop  context.CancelFunc // of the ways out
 }
 
-// open connects to the server, which may be absent, and begins with the ways out: a
-// group must be there before the first line.
-func (t *natsTable) open(ctx context.Context, s *server, _ int) (*listener, error) {
+// open connects to the server, which may be absent.
+func (t *natsTable) open(_ context.Context, s *server, _ int) (*listener, error) {
 	x := &natsServer{s: s, table: t, in: t.listener(s), stop: func() {}}
-	if err := x.connect(ctx); err != nil {
+	if err := x.connect(); err != nil {
 		x.stopOut()
 		x.close()
 		return nil, err
@@ -51,17 +50,19 @@ func (t *natsTable) open(ctx context.Context, s *server, _ int) (*listener, erro
 	if t.agents() != "" || len(t.Subjects) > 0 {
 		src.serve, src.shutdown = x.in.Serve, x.in.Shutdown
 	}
+	x.prepareOut()
 	if x.work != nil {
 		src.metrics = append(src.metrics, x.work)
 	}
 	if x.tail != nil {
 		src.metrics = append(src.metrics, x.tail)
 	}
+	src.begin = x.begin
 	return src, nil
 }
 
-// connect makes the connections, and serves the requests of the micro service.
-func (x *natsServer) connect(ctx context.Context) (err error) {
+// connect makes the connections.
+func (x *natsServer) connect() (err error) {
 	if x.conn, err = x.dial("fanin-collector " + x.s.id()); err != nil {
 		return err
 	}
@@ -70,8 +71,14 @@ func (x *natsServer) connect(ctx context.Context) (err error) {
 		if x.out, err = x.dial("fanin-collector " + x.s.id() + " out"); err != nil {
 			return err
 		}
-		x.sendOut(ctx)
 	}
+	return nil
+}
+
+// begin starts the ways out, as a group must be there before the first line, and serves the
+// requests of the micro service.
+func (x *natsServer) begin(ctx context.Context) error {
+	x.sendOut(ctx)
 	return x.service().Serve(x.conn)
 }
 
@@ -131,13 +138,24 @@ func (x *natsServer) forbidden(f *natsconn.ForbiddenError) {
 	x.in.Forbidden(f)
 }
 
+// prepareOut makes what goes out to a server.
+func (x *natsServer) prepareOut() {
+	if x.table.Tail != "" {
+		x.tail = &livetail.Publisher{Sink: x.s.sink, Conn: x.out, Prefix: x.table.Tail, Token: natsout.Token,
+			Log: x.s.log}
+	}
+	if w := x.table.Work; w != nil {
+		x.work = &natsout.Output{Dial: x.s.work.Load().Connect, Conn: x.out, Parts: x.s.sink.Parts,
+			ID: x.s.sink.Status().Log, Log: x.s.log, Group: w.Group, From: w.From, Stream: w.Stream,
+			Subject: w.Subject, Create: w.Create, Replicas: config.OrZero(w.Replicas)}
+	}
+}
+
 // sendOut starts what goes out to a server.
 func (x *natsServer) sendOut(ctx context.Context) {
 	var going context.Context
 	going, x.stop = context.WithCancel(context.Background())
-	if x.table.Tail != "" {
-		x.tail = &livetail.Publisher{Sink: x.s.sink, Conn: x.out, Prefix: x.table.Tail, Token: natsout.Token,
-			Log: x.s.log}
+	if x.tail != nil {
 		x.going.Go(func() { x.tail.Run(going) }) // ends by stop
 		escape.Fprintf(os.Stderr, "publishing %s.> nats %s\n", x.table.Tail, x.table.URL)
 	}
@@ -146,11 +164,7 @@ func (x *natsServer) sendOut(ctx context.Context) {
 		return
 	}
 	joined := make(chan struct{})
-	x.work = &natsout.Output{Dial: x.s.work.Connect, Conn: x.out, Parts: x.s.sink.Parts, ID: x.s.sink.Status().Log,
-		Log:   x.s.log,
-		Group: w.Group, From: w.From, Stream: w.Stream, Subject: w.Subject, Create: w.Create,
-		Replicas: config.OrZero(w.Replicas),
-		Joined:   sync.OnceFunc(func() { close(joined) })}
+	x.work.Joined = sync.OnceFunc(func() { close(joined) })
 	x.going.Go(func() { // ends by stop
 		if err := x.work.Run(going); err != nil {
 			x.s.log.Error("lines are not published to the stream", "stream", w.Stream, "err", err)

@@ -82,7 +82,8 @@ func (t *natsTable) tryFiles() error {
 }
 
 func (t *natsTable) needs() needs {
-	return needs{memory: []memoryNeed{{"pending", t.Pending}}, files: t.tryFiles, handsOut: t.Work != nil}
+	return needs{memory: []memoryNeed{{"pending", t.Pending}}, files: t.tryFiles, handsOut: t.Work != nil,
+		alone: true}
 }
 
 var (

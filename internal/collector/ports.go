@@ -23,17 +23,20 @@ func (p *port) name() string { return cmp.Or(p.key, "listen") }
 
 func (s *settings) ports() (all []port) {
 	c := &s.Collector
-	for _, x := range c.Inputs {
-		for _, p := range x.table.needs().ports {
-			p.at = x.at
+	add := func(at string, t opener) {
+		for _, p := range t.needs().ports {
+			p.at = at
 			all = append(all, p)
 		}
 	}
+	for _, x := range c.Inputs {
+		add(x.at, x.table)
+	}
 	if c.HTTP != nil {
-		all = append(all, port{at: "collector.http", network: "tcp", listen: c.HTTP.Listen, tls: c.HTTP.TLS})
+		add("collector.http", c.HTTP)
 	}
 	if c.Work != nil {
-		all = append(all, port{at: "collector.work", network: "tcp", listen: c.Work.Listen, tls: c.Work.TLS})
+		add("collector.work", c.Work)
 	}
 	return all
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // open connects to nothing yet: the server may be absent.
-func (t *redisTable) open(ctx context.Context, s *server, _ int) (*listener, error) {
+func (t *redisTable) open(_ context.Context, s *server, _ int) (*listener, error) {
 	l := &listener{kind: "redis", address: strings.Join(t.URL, ","), close: func() {}}
 	if len(t.Channels)+len(t.Streams)+len(t.Lists) > 0 {
 		client, err := t.client(s, "in")
@@ -26,7 +26,7 @@ func (t *redisTable) open(ctx context.Context, s *server, _ int) (*listener, err
 	if t.Output == nil {
 		return l, nil
 	}
-	return l, t.openOutput(ctx, s, l)
+	return l, t.openOutput(s, l)
 }
 
 // client makes a client of the server; purpose is "in" or "out", and is in its name.

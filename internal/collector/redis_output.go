@@ -21,54 +21,58 @@ type redisOutput struct {
 	failed  atomic.Pointer[error] // why it ended by itself; nil: it has not
 	running sync.WaitGroup
 	cancel  context.CancelFunc
+	joined  chan struct{} // closed when the group is there
+	to      string
 }
 
-// openOutput begins to carry lines, and has the listener end it. The server may be absent.
-func (t *redisTable) openOutput(ctx context.Context, s *server, l *listener) error {
+// openOutput makes the output, which the listener begins and ends. The server may be absent.
+func (t *redisTable) openOutput(s *server, l *listener) error {
 	client, err := t.client(s, "out")
 	if err != nil {
 		return err
 	}
 	client.MaxBulk = 0 // max_message is of what is received
-	o, joined, x := t.Output, make(chan struct{}), new(redisOutput)
-	to := ""
+	o, x := t.Output, &redisOutput{joined: make(chan struct{}), cancel: func() {}}
 	if o.Channel != "" {
 		p := &redistail.Publisher{Sink: s.sink, Server: client, Channel: redistail.Channel(o.Channel), Log: s.log}
 		x.run, x.trouble = p.Run, p.Trouble
 		l.metrics = append(l.metrics, p)
-		to = "channel " + o.Channel
-		close(joined)
+		x.to = "channel " + o.Channel
+		close(x.joined)
 	} else {
-		out := &redisout.Output{Sink: s.sink, Work: s.work, Server: client, Stream: o.Stream, List: o.List,
+		out := &redisout.Output{Sink: s.sink, Work: s.work.Load(), Server: client, Stream: o.Stream, List: o.List,
 			Group: o.Group, From: o.From, MaxLen: int64(config.OrZero(o.MaxLen)), Log: s.log,
-			Joined: sync.OnceFunc(func() { close(joined) })}
+			Joined: sync.OnceFunc(func() { close(x.joined) })}
 		x.run, x.trouble = out.Run, out.Trouble
 		l.metrics = append(l.metrics, out)
-		to = strings.TrimSpace("stream " + o.Stream)
+		x.to = strings.TrimSpace("stream " + o.Stream)
 		if o.List != "" {
-			to = "list " + o.List
+			x.to = "list " + o.List
 		}
 	}
-	x.start(s, to)
 	l.stopOut = x.stop
 	l.trouble = both(l.trouble, x.reason)
-	select { // the group must be there before the first line
-	case <-joined:
-	case <-ctx.Done():
-	case <-time.After(5 * time.Second):
+	l.begin = func(ctx context.Context) error {
+		x.start(s)
+		select { // the group must be there before the first line
+		case <-x.joined:
+		case <-ctx.Done():
+		case <-time.After(5 * time.Second):
+		}
+		escape.Fprintf(os.Stderr, "publishing to the %s redis %s\n", x.to, strings.Join(t.URL, ","))
+		return nil
 	}
-	escape.Fprintf(os.Stderr, "publishing to the %s redis %s\n", to, strings.Join(t.URL, ","))
 	return nil
 }
 
 // start runs the output until stop.
-func (x *redisOutput) start(s *server, to string) {
+func (x *redisOutput) start(s *server) {
 	var ctx context.Context
 	ctx, x.cancel = context.WithCancel(context.Background())
 	x.running.Go(func() { // ends by stop
 		if err := x.run(ctx); err != nil && ctx.Err() == nil {
 			x.failed.Store(&err)
-			s.log.Error("lines are not carried to the Redis server", "to", to, "err", err)
+			s.log.Error("lines are not carried to the Redis server", "to", x.to, "err", err)
 		}
 	})
 }

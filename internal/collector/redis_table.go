@@ -74,7 +74,7 @@ func (t *redisLogin) tryFiles() error {
 
 func (t *redisTable) needs() needs {
 	return needs{memory: []memoryNeed{{"pending", t.Pending}, {"max_message", t.MaxMessage}}, files: t.tryFiles,
-		handsOut: t.Output.group() != ""}
+		handsOut: t.Output.group() != "", alone: true}
 }
 
 func (t *redisTable) check(c *checks) {

@@ -62,7 +62,7 @@ func (c *server) requests() []request {
 		{name: "reopen", changes: true, waits: writer, answer: do(c.sink.Reopen)},
 		{name: "checkpoint", changes: true, waits: writer, answer: do(c.sink.Checkpoint)},
 		{name: "reload", changes: true, waits: nothing,
-			answer: get(func(context.Context) (reloaded, error) { return c.reload() })},
+			answer: get(c.reload)},
 		{name: "drain", changes: true, waits: nothing, answer: do(c.askToDrain)},
 		{name: "replay", changes: true, waits: groups, answer: c.replay},
 		{name: "forget", changes: true, waits: groups, answer: c.forget},

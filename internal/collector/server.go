@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,7 +18,6 @@ import (
 
 	"fanin/ingest"
 	"fanin/ingest/relp"
-	"fanin/internal/config"
 	"fanin/internal/counters"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
@@ -36,11 +36,13 @@ import (
 //	watchers <--- livetail.Tail ----------- reads the file by position
 //	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
 //
-// It starts with the sink and stops with the inputs.
+// It starts with the sink and stops with the inputs. What listens, connects or answers is a part
+// of the configuration (see part), and while it is open a listener; a reload puts other listeners
+// in the place of those whose tables have changed.
 type server struct {
-	settings *settings
-	again    func() (*settings, error) // reads the configuration again
-	most     connLimits
+	settings *settings // of the start: what a reload cannot change, see reloads for the others
+	reloads  *reloads
+	most     connLimits // of the start
 	log      *slog.Logger
 	sink     *sink.Sink
 	sessions *ingest.Sessions
@@ -49,14 +51,13 @@ type server struct {
 	inputs   *counters.Set   // what became of the lines of each input
 	counters *ingest.Metrics // what the inputs count besides lines
 	tail     *livetail.Tail
-	web      *web                    // nil: not configured
-	work     *distribute.Distributor // nil: not configured
+	work     atomic.Pointer[distribute.Distributor] // nil: nothing has been handed out since the start
 	metrics  *prometheus.Registry
 	control  *control
 	fleet    fleet
 
 	listeners listeners
-	sockets   sockets
+	sockets   *sockets
 	gaps      gaps
 	moments
 }
@@ -88,10 +89,8 @@ func (c *server) run(ctx context.Context) (err error) {
 		return asConfig(err)
 	}
 	defer c.drain()
-	if c.work != nil {
-		if err := c.work.Open(ctx); err != nil {
-			return asConfig(err)
-		}
+	if err := c.openWork(ctx); err != nil {
+		return asConfig(err)
 	}
 	if err := c.openAuthority(); err != nil {
 		return err
@@ -99,14 +98,10 @@ func (c *server) run(ctx context.Context) (err error) {
 	upkeep, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.keepAuthority(upkeep) // ends by stop
-	if err := c.openInputs(ctx); err != nil {
+	if err := c.openAll(ctx); err != nil {
 		return err
 	}
-	c.metrics = c.registry()
 	if c.control, err = c.serveControl(); err != nil {
-		return err
-	}
-	if err := c.openWork(); err != nil {
 		return err
 	}
 	c.sockets.close(c.log)
@@ -124,8 +119,10 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 		return nil, err
 	}
 	daemon.LimitMemory(256 << 20)
+	level := new(slog.LevelVar)
+	level.Set(s.level())
 	c := &server{
-		settings: s, again: again, log: s.logger(), sink: s.sink(),
+		settings: s, reloads: newReloads(s, again, level), log: daemon.Logger(level), sink: s.sink(),
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
 		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(),
 		sockets: newSockets(activation.Files(true)),
@@ -133,15 +130,9 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	}
 	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}
 	c.gaps.Metrics, c.gaps.Notice = c.counters, c.sink.Notice
-	c.most = c.divideDescriptors(disk.OpenLimit())
-	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers}
-	if h := s.Collector.HTTP; h != nil {
-		c.tail.MaxLookbacks = config.OrZero(h.MaxLookbacks)
-		var err error
-		if c.web, err = newWeb(h, c.most.http, c.log, &c.fleet.gate); err != nil {
-			return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-		}
-	}
+	c.most = c.divideDescriptors(s, disk.OpenLimit())
+	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers, MaxLookbacks: s.maxLookbacks()}
+	c.metrics = c.registry()
 	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.inputs
 	return c, c.prepareWork()
 }
@@ -194,22 +185,25 @@ func (c *server) signal(ctx context.Context, sig os.Signal) {
 		}
 		return
 	}
-	daemon.Notify("RELOADING=1")
-	c.reload()
-	daemon.Notify("READY=1")
+	c.reloads.running.Go(func() { // ends by drain
+		daemon.Reloading()
+		c.reload(ctx)
+		daemon.Notify("READY=1")
+	})
 }
 
 // drain stops in the order the lines flow: every line that was received is written.
 func (c *server) drain() {
 	daemon.Notify("STOPPING=1", "STATUS=draining")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.settings.Collector.DrainTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), c.reloads.stop())
 	defer cancel()
 	c.listeners.shutdown(ctx, c.log)
+	c.reloads.leaving.Wait()
 	c.gaps.end()
 	c.tail.Close()
 	c.listeners.stopOut()
-	if c.work != nil {
-		if err := c.work.Shutdown(ctx); err != nil {
+	if d := c.work.Load(); d != nil {
+		if err := d.Shutdown(ctx); err != nil {
 			c.log.Error("cannot save the positions of the groups; some lines are handed out again", "err", err)
 		}
 	}

@@ -189,32 +189,47 @@ func (s *settings) state() string {
 	return cmp.Or(s.Collector.State, sink.StateDir(s.Collector.Log.Path))
 }
 
-// logger is the log of the program itself.
-func (s *settings) logger() *slog.Logger {
-	var level slog.Level
+// level is that of the log of the program itself.
+func (s *settings) level() (level slog.Level) {
 	level.UnmarshalText([]byte(s.Collector.LogLevel)) // checked
-	return daemon.Logger(level)
+	return level
+}
+
+// maxLookbacks is how many watchers may look back into the log at a time; 0: as many as usual.
+func (s *settings) maxLookbacks() int {
+	if h := s.Collector.HTTP; h != nil {
+		return config.OrZero(h.MaxLookbacks)
+	}
+	return 0
 }
 
 // sink makes the sink that the settings describe.
 func (s *settings) sink() *sink.Sink {
-	l := &s.Collector.Log
-	k := &sink.Sink{
+	l, p := &s.Collector.Log, s.policies()
+	return &sink.Sink{
 		Path: l.Path, State: s.state(), Format: l.Format, Sync: l.Sync,
+		Rotation: p.Rotation, Retention: p.Retention, Limits: p.Limits,
+		Modes: sink.FileModes{File: fs.FileMode(l.Mode), Dir: fs.FileMode(l.DirMode)},
+	}
+}
+
+// policies are what may change while the log is open.
+func (s *settings) policies() sink.Policies {
+	l := &s.Collector.Log
+	p := sink.Policies{
 		Rotation: sink.RotationPolicy{Size: orOff(int64(l.RotateSize)), Every: time.Duration(l.RotateEvery)},
 		Retention: sink.RetentionPolicy{
 			Files: l.KeepFiles, Age: time.Duration(l.KeepAge), Bytes: orOff(int64(l.KeepBytes)), Compress: l.Compress,
 		},
-		Limits: s.Collector.Limits.limits(), Modes: sink.FileModes{File: fs.FileMode(l.Mode),
-			Dir: fs.FileMode(l.DirMode)},
+		Limits: s.Collector.Limits.limits(),
 	}
 	if w := s.Collector.Work; w != nil {
-		k.Retention.HoldBytes, k.Retention.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
+		p.Retention.HoldBytes, p.Retention.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
 	}
 	if l.RotateAt != nil {
-		k.Rotation.At, k.Rotation.AtSet = l.RotateAt.After, true
+		p.Rotation.At, p.Rotation.AtSet = l.RotateAt.After, true
 	}
-	return k
+	return p
 }
 
 // orOff turns 0 into "no limit": a zero field would be the default.

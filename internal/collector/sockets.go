@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -10,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -19,16 +22,24 @@ import (
 // sockets opens the sockets of listeners. Where the configuration has "systemd:NAME" in the
 // place of an address, systemd opened the socket before the start, and passed it with that
 // name (sd_listen_fds(3), FileDescriptorName= in systemd.socket(5)).
+//
+// While a reload builds its listeners, sharing is set: they get the sockets of those that they
+// replace.
 type sockets struct {
 	anyPort string // the number that the last TCP listener got
 
 	passed []*os.File // by systemd, and not taken yet; nil elements were taken
 	names  []string   // of all that were passed
+
+	mu      sync.Mutex
+	held    map[string]*socket // by network and address, as the configuration has them
+	sharing bool
+	started bool // what systemd passed was taken, or closed
 }
 
 // newSockets returns the sockets of a process to which systemd passed some.
-func newSockets(passed []*os.File) (s sockets) {
-	s.passed = passed
+func newSockets(passed []*os.File) *sockets {
+	s := &sockets{passed: passed, held: make(map[string]*socket)}
 	for _, f := range passed {
 		s.names = append(s.names, f.Name())
 	}
@@ -47,50 +58,153 @@ var goodSystemdName = regexp.MustCompile(`^[!-9;-~]{1,255}$`)
 
 // listen returns the socket of a listener of connections over TCP. A socket of systemd's that
 // is not private may be one that only this machine can reach.
-func (s *sockets) listen(listen string, private bool) (net.Listener, error) {
-	name, ok := systemdName(listen)
-	if !ok {
-		return net.Listen("tcp", listen)
-	}
-	f, err := s.take(name, "tcp")
+func (s *sockets) listen(listen string, private bool) (*heldListener, error) {
+	u, err := s.use("tcp", listen, func() (io.Closer, net.Addr, error) {
+		ln, err := net.Listen("tcp", listen)
+		if err != nil {
+			return nil, nil, err
+		}
+		return ln, ln.Addr(), nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	ln, err := net.FileListener(f)
-	if err == nil && !private {
-		if err = onlyHere(name, ln.Addr()); err != nil {
-			ln.Close()
-		}
+	ln, err := u.socket.listener()
+	if err == nil {
+		err = onlyHere(listen, ln.Addr(), private)
 	}
-	return ln, err
+	if err != nil {
+		u.leave()
+		return nil, err
+	}
+	return &heldListener{ln, u}, nil
 }
 
 // listenPacket is listen for datagrams. Asked for any port, it prefers the number that TCP got.
-func (s *sockets) listenPacket(listen string, private bool) (*net.UDPConn, error) {
-	name, ok := systemdName(listen)
-	if !ok {
+func (s *sockets) listenPacket(listen string, private bool) (heldPackets, error) {
+	u, err := s.use("udp", listen, func() (io.Closer, net.Addr, error) {
 		conn, err := s.bindPacket(listen)
+		if err != nil {
+			return nil, nil, err
+		}
+		return conn, conn.LocalAddr(), nil
+	})
+	if err != nil {
+		return heldPackets{}, err
+	}
+	if err := onlyHere(listen, u.socket.addr, private); err != nil {
+		u.leave()
+		return heldPackets{}, err
+	}
+	return heldPackets{u}, nil
+}
+
+// use returns the socket of an address: systemd's, or one that bind makes; or while sharing, the
+// one that is held.
+func (s *sockets) use(network, listen string, bind func() (io.Closer, net.Addr, error)) (*user, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := network + " " + listen
+	x := s.held[key]
+	if x == nil || !s.sharing {
+		made, err := s.make(network, listen, bind)
 		if err != nil {
 			return nil, err
 		}
-		return conn.(*net.UDPConn), nil
-	}
-	f, err := s.take(name, "udp")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	conn, err := net.FilePacketConn(f)
-	if err == nil && !private {
-		if err = onlyHere(name, conn.LocalAddr()); err != nil {
-			conn.Close()
+		if x = made; !strings.HasSuffix(listen, ":0") { // each of these gets a port of its own
+			s.held[key] = x
 		}
 	}
-	if err != nil {
-		return nil, err
+	x.users++
+	return &user{x, sync.OnceFunc(func() { s.leave(key, x) })}, nil
+}
+
+// make makes the socket of an address.
+func (s *sockets) make(network, listen string, bind func() (io.Closer, net.Addr, error)) (*socket, error) {
+	var c io.Closer
+	var addr net.Addr
+	name, ok := systemdName(listen)
+	if ok {
+		f, err := s.take(name, network)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		c, addr, err = fileSocket(f, network)
+		if err != nil {
+			return nil, fmt.Errorf("listen on the socket %q of systemd: %w", name, err)
+		}
+	} else {
+		var err error
+		if c, addr, err = bind(); err != nil {
+			return nil, s.explain(network, listen, err)
+		}
 	}
-	return conn.(*net.UDPConn), nil // what take returns is one
+	defer c.Close()
+	return newSocket(c.(syscall.Conn), addr)
+}
+
+// fileSocket is a socket that systemd passed.
+func fileSocket(f *os.File, network string) (io.Closer, net.Addr, error) {
+	if network == "udp" || network == "unixgram" {
+		conn, err := net.FilePacketConn(f)
+		if err != nil {
+			return nil, nil, err
+		}
+		return conn, conn.LocalAddr(), nil
+	}
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ln, ln.Addr(), nil
+}
+
+// explain adds to an error of a bind what to do if another listener of this process has the port,
+// which a reload would end.
+func (s *sockets) explain(network, listen string, err error) error {
+	if !s.sharing || !errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	p := port{network: network, listen: listen}
+	host, number, perr := p.split()
+	for key := range s.held {
+		of, other, _ := strings.Cut(key, " ")
+		q := port{network: of, listen: other}
+		otherHost, n, qerr := q.split()
+		if perr == nil && qerr == nil && of == network && n == number && sameHost(host, otherHost) {
+			return fmt.Errorf("%w: this collector has the port at %s, which cannot change while it runs: restart it, "+
+				"or remove the listener with one reload and add it with another", err, other)
+		}
+	}
+	return err
+}
+
+// leave ends one use of a socket.
+func (s *sockets) leave(key string, x *socket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.users--; x.users > 0 {
+		return
+	}
+	x.close()
+	if s.held[key] == x {
+		delete(s.held, key)
+	}
+}
+
+// setAnyPort notes the port that a TCP listener got.
+func (s *sockets) setAnyPort(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, s.anyPort, _ = net.SplitHostPort(address)
+}
+
+// share sets whether listeners get sockets that others have.
+func (s *sockets) share(sharing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sharing = sharing
 }
 
 func (s *sockets) bindPacket(listen string) (net.PacketConn, error) {
@@ -102,8 +216,12 @@ func (s *sockets) bindPacket(listen string) (net.PacketConn, error) {
 	return net.ListenPacket("udp", listen)
 }
 
-// onlyHere returns an error if other machines can reach an address.
-func onlyHere(name string, at net.Addr) error {
+// onlyHere returns an error if other machines can reach a socket of systemd's that is not private.
+func onlyHere(listen string, at net.Addr, private bool) error {
+	name, ok := systemdName(listen)
+	if !ok || private {
+		return nil
+	}
 	if a, err := netip.ParseAddrPort(at.String()); err == nil && a.Addr().Unmap().IsLoopback() {
 		return nil
 	}
@@ -141,6 +259,8 @@ func (s *sockets) take(name, kind string) (*os.File, error) {
 	case len(others) > 0:
 		return nil, s.refuse(name, fmt.Errorf("is a socket for %s, and this listener needs one for %s: see "+
 			"ListenStream= and ListenDatagram= in the .socket unit", strings.Join(others, " and "), kind))
+	case s.started:
+		return nil, s.refuse(name, errors.New("is passed at a start only: restart the collector"))
 	case len(s.names) == 0:
 		return nil, s.refuse(name, errors.New("was not passed, and no other socket either: enable and start the "+
 			".socket unit, which starts the service with it"))
@@ -186,4 +306,5 @@ func (s *sockets) close(log *slog.Logger) {
 		}
 	}
 	s.passed = slices.Delete(s.passed, 0, len(s.passed))
+	s.started = true
 }

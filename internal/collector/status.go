@@ -29,6 +29,7 @@ type status struct {
 	Redis    []serverStatus   `json:"redis,omitempty"`
 	ZMQ      []serverStatus   `json:"zmq,omitempty"` // the sockets of one table
 	Inputs   []inputStatus    `json:"inputs"`
+	Config   configStatus     `json:"config"`
 	Sink     sink.Status      `json:"log"`
 	Agents   []ingest.Session `json:"agents"`
 	InFlight int64            `json:"in_flight_bytes"`
@@ -98,12 +99,13 @@ func (c *server) status(ctx context.Context) (status, error) {
 	st := status{Version: daemon.Release, Since: c.started, PID: os.Getpid(), Sink: c.sink.Status(),
 		Agents:   c.sessions.List(),
 		InFlight: c.room.Used(), Stalled: c.stalled(), Senders: c.sink.Senders(), NATS: c.servers("nats"),
-		Redis: c.servers("redis"), ZMQ: c.servers("zmq"), Subscribers: c.subscribers(), Inputs: c.inputStatus()}
+		Redis: c.servers("redis"), ZMQ: c.servers("zmq"), Subscribers: c.subscribers(), Inputs: c.inputStatus(),
+		Config: c.reloads.status()}
 	for _, l := range c.listeners.serving() {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
 	var err error
-	if c.work != nil {
+	if c.work.Load() != nil {
 		st.Groups, err = c.groups(ctx)
 	}
 	return st, err
@@ -120,6 +122,7 @@ func (st *status) print(w io.Writer) {
 	}
 	escape.Fprintf(w, "%s\n%s, generation %d, %d bytes, sync %s\n", health, l.Path, l.Generation, l.Size, l.Sync)
 	escape.Fprintf(w, "%d lines in %d commits since %s\n", l.Lines, l.Commits, st.Since.Format(time.RFC3339))
+	st.Config.print(w)
 	for _, a := range st.Listen {
 		escape.Fprintf(w, "listening %s\n", a)
 	}

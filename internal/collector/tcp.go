@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
 
 	"fanin/ingest/agent"
 	"fanin/ingest/plain"
@@ -55,7 +54,7 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*listener, err
 	}
 	x, err := s.streamListener(kind, t.Listen, t.Insecure, l)
 	if err == nil {
-		_, s.sockets.anyPort, _ = net.SplitHostPort(x.address)
+		s.sockets.setAnyPort(x.address)
 	}
 	if err == nil && l.TLS != nil && l.TLS.ByALPN != nil {
 		s.fleet.joinsOn(x.address)
@@ -70,8 +69,18 @@ func (c *server) streamListener(kind, listen string, insecure bool, l *stream.Li
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s %s: %w", kind, listen, err)
 	}
+	ln.socket.accepts(l)
 	return &listener{kind: kind, address: ln.Addr().String(), serve: func() error { return l.Serve(ln) },
-		shutdown: l.Shutdown, close: func() { ln.Close() }}, nil
+		shutdown: l.Shutdown, handover: streamHandover(l), limit: l.SetMaxConns,
+		close: func() {
+			ln.socket.left(l)
+			ln.Close()
+		}}, nil
+}
+
+// streamHandover leaves the place of a listener of connections to another one.
+func streamHandover(l *stream.Listener) handover {
+	return handover{l.Retire, func(ctx context.Context) { l.Wait(ctx) }}
 }
 
 func (t *tcpTable) listener(s *server) (*stream.Listener, error) {

@@ -46,10 +46,22 @@ func (t *udpTable) open(_ context.Context, s *server, _ int) (*listener, error) 
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
-	l := t.listener(s)
-	return &listener{kind: "udp", address: conn.LocalAddr().String(),
-		serve:    func() error { return l.Serve(conn) },
-		shutdown: l.Shutdown, close: func() { conn.Close() }}, nil
+	return packetListener("udp", conn, t.listener(s)), nil
+}
+
+// packetListener reads the datagrams of a socket.
+func packetListener(kind string, conn heldPackets, l *datagram.Listener) *listener {
+	return &listener{kind: kind, address: conn.LocalAddr().String(),
+		serve: func() error { return conn.serve(l) }, handover: packetHandover(l),
+		shutdown: func(ctx context.Context) error {
+			conn.Close() // what is sent from now on is refused when the rest was read
+			return l.Shutdown(ctx)
+		}, close: conn.Close}
+}
+
+// packetHandover leaves a socket of datagrams to another listener.
+func packetHandover(l *datagram.Listener) handover {
+	return handover{l.Retire, func(ctx context.Context) { l.Shutdown(ctx) }}
 }
 
 func (t *udpTable) listener(s *server) *datagram.Listener {

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -19,81 +19,57 @@ import (
 // one is made and served, too: programs that are connected to the old one go on.
 type unixSocket struct {
 	table    *unixTable
-	serve    func(endpoint) error // ends by shutdown
+	sockets  *sockets
+	serve    func(*socket) error // ends by shutdown
 	shutdown func(context.Context) error
-	log      *slog.Logger
+	handover
+	log *slog.Logger
 
 	running sync.WaitGroup
 	ended   chan error // of a serve that ended by itself
 
-	mu    sync.Mutex
-	now   endpoint
-	place unixsock.Place // none of a socket that systemd made
-	stop  chan struct{}  // closed by end
-}
-
-// endpoint is a socket: one of these.
-type endpoint struct {
-	conn *net.UnixConn
-	ln   *net.UnixListener
-}
-
-func (b endpoint) close() {
-	if b.conn != nil {
-		b.conn.Close()
-	}
-	if b.ln != nil {
-		b.ln.Close()
-	}
+	mu   sync.Mutex
+	now  *user
+	stop chan struct{} // closed when the socket is left
 }
 
 func (t *unixTable) open(_ context.Context, s *server, conns int) (*listener, error) {
-	u := &unixSocket{table: t, log: s.log, ended: make(chan error, 1), stop: make(chan struct{})}
-	if t.Type == typeStream {
-		l := t.connections(s, conns)
-		u.serve, u.shutdown = func(b endpoint) error { return l.Serve(b.ln) }, l.Shutdown
-	} else {
+	u := &unixSocket{table: t, sockets: s.sockets, log: s.log, ended: make(chan error, 1), stop: make(chan struct{})}
+	x := &listener{kind: "unix", address: cmp.Or(t.Path, t.Listen), serve: u.run, shutdown: u.end,
+		handover: handover{u.leaveTo, u.rest}, close: u.leave}
+	if t.Type != typeStream {
 		l := t.datagrams(s)
-		u.serve, u.shutdown = func(b endpoint) error { return l.Serve(b.conn) }, l.Shutdown
+		u.serve = func(x *socket) error { return x.packets(l) }
+		u.shutdown, u.handover = l.Shutdown, packetHandover(l)
+		if err := u.open(); err != nil {
+			return nil, err
+		}
+		return x, nil
 	}
-	if err := u.open(&s.sockets); err != nil {
+	l := t.connections(s, conns)
+	u.serve = func(x *socket) error {
+		ln, err := x.listener()
+		if err != nil {
+			return err
+		}
+		return l.Serve(ln)
+	}
+	u.shutdown, u.handover = l.Shutdown, streamHandover(l)
+	if err := u.open(); err != nil {
 		return nil, err
 	}
-	return &listener{kind: "unix", address: cmp.Or(t.Path, t.Listen), serve: u.run, shutdown: u.end, close: func() {
-		u.place.Remove()
-		u.now.close()
-	}}, nil
+	x.limit = l.SetMaxConns
+	first := u.now.socket
+	first.accepts(l)
+	x.close = func() {
+		first.left(l)
+		u.leave()
+	}
+	return x, nil
 }
 
-// open makes the socket, or takes systemd's.
-func (u *unixSocket) open(passed *sockets) error {
-	name, ok := systemdName(u.table.Listen)
-	if !ok {
-		return u.bind()
-	}
-	f, err := passed.take(name, u.table.network())
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if u.table.Type == typeStream {
-		ln, err := net.FileListener(f)
-		if err != nil {
-			return fmt.Errorf("listen on the socket %q of systemd: %w", name, err)
-		}
-		u.now = endpoint{ln: ln.(*net.UnixListener)} // what take returns is one
-		return nil
-	}
-	conn, err := net.FilePacketConn(f)
-	if err != nil {
-		return fmt.Errorf("listen on the socket %q of systemd: %w", name, err)
-	}
-	u.now = endpoint{conn: conn.(*net.UnixConn)}
-	return nil
-}
-
-// bind makes the socket.
-func (u *unixSocket) bind() (err error) {
+// open makes the socket, or takes systemd's, or that of the listener before in a reload.
+func (u *unixSocket) open() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	select {
@@ -101,24 +77,42 @@ func (u *unixSocket) bind() (err error) {
 		return ingest.ErrServerClosed
 	default:
 	}
+	var place unixsock.Place
+	t := u.table
+	now, err := u.sockets.use(t.network(), cmp.Or(t.Listen, t.Path), func() (io.Closer, net.Addr, error) {
+		return u.bind(&place)
+	})
+	if err != nil {
+		return err
+	}
+	if u.now = now; t.Listen == "" {
+		now.socket.own(place, t.mode())
+	}
+	return nil
+}
+
+// bind makes the socket, and its file.
+func (u *unixSocket) bind(place *unixsock.Place) (c io.Closer, addr net.Addr, err error) {
 	path := u.table.Path
-	var b endpoint
-	u.place, err = unixsock.Make(path, u.table.mode(), func() error {
+	*place, err = unixsock.Make(path, u.table.mode(), func() error {
 		if u.table.Type != typeStream {
-			b.conn, err = unixsock.ListenDatagrams(path)
+			conn, err := unixsock.ListenDatagrams(path)
+			if err == nil {
+				c, addr = conn, conn.LocalAddr()
+			}
 			return err
 		}
-		if b.ln, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"}); err == nil {
-			b.ln.SetUnlinkOnClose(false) // place removes it
+		ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err == nil {
+			ln.SetUnlinkOnClose(false) // the socket removes it
+			c, addr = ln, ln.Addr()
 		}
 		return err
 	})
-	if err != nil {
-		b.close()
-		return err
+	if err != nil && c != nil {
+		c.Close()
 	}
-	u.now = b
-	return nil
+	return c, addr, err
 }
 
 // run serves until end.
@@ -140,10 +134,10 @@ func (u *unixSocket) run() error {
 
 func (u *unixSocket) serveNow() {
 	u.mu.Lock()
-	b := u.now
+	x := u.now.socket
 	u.mu.Unlock()
 	u.running.Go(func() { // ends by shutdown
-		if err := u.serve(b); err != nil && !errors.Is(err, ingest.ErrServerClosed) {
+		if err := u.serve(x); err != nil && !errors.Is(err, ingest.ErrServerClosed) {
 			select {
 			case u.ended <- err:
 			default: // one is enough
@@ -169,10 +163,10 @@ func (u *unixSocket) watch() {
 			return
 		case <-tick.C:
 		}
-		if u.place.Ours() {
+		if u.there() {
 			continue
 		}
-		if err := u.bind(); err != nil {
+		if err := u.open(); err != nil {
 			limited.Error("again", "the socket was removed by another process and cannot be made again; trying again",
 				"path", u.table.Path, "err", err)
 			continue
@@ -182,11 +176,42 @@ func (u *unixSocket) watch() {
 	}
 }
 
+// there reports whether the socket is at its path. Else it is left, so that another one is made.
+func (u *unixSocket) there() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.now.socket.atPath() {
+		return true
+	}
+	u.now.leave()
+	return false
+}
+
+// leave removes the socket, unless another listener has it.
+func (u *unixSocket) leave() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	select {
+	case <-u.stop:
+		return
+	default:
+	}
+	close(u.stop)
+	if u.now != nil {
+		u.now.leave()
+	}
+}
+
+// leaveTo leaves the socket to another listener.
+func (u *unixSocket) leaveTo() {
+	u.leave()
+	u.handover.retire()
+}
+
+func (u *unixSocket) rest(ctx context.Context) { u.handover.rest(ctx) }
+
 // end removes the socket, so that nothing more is sent to it, and takes what was sent before.
 func (u *unixSocket) end(ctx context.Context) error {
-	close(u.stop)
-	u.mu.Lock()
-	u.place.Remove()
-	u.mu.Unlock()
+	u.leave()
 	return u.shutdown(ctx)
 }

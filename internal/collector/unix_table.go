@@ -90,6 +90,7 @@ func (t *unixTable) needs() needs {
 	if _, ok := systemdName(t.Listen); ok {
 		n.ports = []port{{network: t.network(), listen: t.Listen}}
 	}
+	n.path = t.Path
 	if t.Type == typeStream {
 		n.conns = &connNeed{t.MaxConns, defaultUnixConns, stream.Beyond}
 	} else {

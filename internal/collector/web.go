@@ -140,16 +140,21 @@ func (x *web) rejected(reason, text string, args ...any) {
 	x.log.Warn(reason, text, args...)
 }
 
-// serve answers on ln until the control is closed.
-func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
+// listener accepts the connections of ln that may be there.
+func (x *web) listener(ln net.Listener) net.Listener {
 	x.conns.Listener = x.table.filter(ln, func(peer string) {
 		x.rejected("not_allowed", "an address that is not in allow of [collector.http] was refused", "peer", peer)
 	})
-	ln = &x.conns
 	if x.tls != nil {
-		ln = tls.NewListener(ln, x.tls)
+		return tls.NewListener(&x.conns, x.tls)
 	}
-	k.serve(ln, &http.Server{Handler: x.guard(h), ConnState: x.conns.state, ErrorLog: stdlog.New(serverLog{x}, "", 0),
+	return &x.conns
+}
+
+// server answers with h what is allowed.
+func (x *web) server(h http.Handler) *http.Server {
+	return bounded(&http.Server{Handler: x.guard(h), ConnState: x.conns.state,
+		ErrorLog:          stdlog.New(serverLog{x}, "", 0),
 		ReadHeaderTimeout: time.Duration(config.Or(x.table.HeaderTimeout, defaultHeaderTimeout)),
 		IdleTimeout:       time.Duration(config.Or(x.table.IdleTimeout, defaultIdleTimeout))})
 }

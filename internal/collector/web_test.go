@@ -165,6 +165,11 @@ func TestHTTPClientNames(t *testing.T) {
 	}
 }
 
+// serve answers on ln until k is closed.
+func (x *web) serve(k *control, ln net.Listener, h http.Handler) {
+	k.serve(x.listener(ln), x.server(h))
+}
+
 func serveWeb(t *testing.T, x *web, h http.Handler) (*control, string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,13 +1,14 @@
 package collector
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
-	"fanin/sink"
+	"fanin/internal/daemon"
 	"fanin/sink/distribute"
 )
 
@@ -50,24 +51,23 @@ func (t *workTable) check(c *checks) {
 	}
 }
 
-// distributor makes the work distributor that the table describes.
-func (t *workTable) distributor(k *sink.Sink, maxWorkers int, log *slog.Logger, gate *certs.Gate) (
-	*distribute.Distributor, error) {
-	s := distribute.Settings{
+// settings are those of the distributor that the table describes.
+func (t *workTable) settings(maxWorkers int, log *slog.Logger, gate *certs.Gate) (s distribute.Settings, err error) {
+	s = distribute.Settings{
 		Log: log, Lease: time.Duration(config.OrZero(t.Lease)), Retry: time.Duration(config.OrZero(t.Retry)),
 		Attempts:   config.OrZero(t.Attempts),
 		MaxWorkers: maxWorkers, MaxWorkersPerIP: config.OrZero(t.MaxWorkersPerIP),
 		MaxGroups: config.OrZero(t.MaxGroups), MaxGroupsPerIP: config.OrZero(t.MaxGroupsPerIP),
 		MaxCredit: config.OrZero(t.MaxCredit), DeadLetterBytes: int64(config.OrZero(t.DeadLetters)),
 	}
-	if t.TLS != nil {
-		files := t.TLS.Files(log)
-		files.Gate = gate
-		var err error
-		if s.TLS, err = files.Server(); err != nil {
-			return nil, err
-		}
-		s.Allowed = certs.Named(t.ClientNames)
+	if t.TLS == nil {
+		return s, nil
 	}
-	return distribute.New(k, s), nil
+	files := t.TLS.Files(log)
+	files.Gate = gate
+	if s.TLS, err = files.Server(); err != nil {
+		return s, &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("listen for workers on %s: %w", t.Listen, err)}
+	}
+	s.Allowed = certs.Named(t.ClientNames)
+	return s, nil
 }

@@ -3,11 +3,14 @@ package collector
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"sync"
 
 	"fanin/ingest"
 	"fanin/internal/daemon"
+	"fanin/internal/unixsock"
 	"fanin/internal/zmtp"
 )
 
@@ -19,6 +22,34 @@ type zmqSocket interface {
 	Shutdown(ctx context.Context) error
 	Close()
 	Trouble() string
+}
+
+// bindZMQ returns the socket of an endpoint, as use does.
+func (s *sockets) bindZMQ(e zmtp.Endpoint, bind func() (net.Listener, error)) (net.Listener, error) {
+	made := false
+	u, err := s.use(e.Network, e.Listen(), func() (io.Closer, net.Addr, error) {
+		ln, err := bind()
+		if err != nil {
+			return nil, nil, err
+		}
+		if file, ok := ln.(*net.UnixListener); ok {
+			file.SetUnlinkOnClose(false) // the socket removes it
+		}
+		made = true
+		return ln, ln.Addr(), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if made && e.Network == "unix" {
+		u.socket.own(unixsock.PlaceOf(e.Address), 0)
+	}
+	ln, err := u.socket.listener()
+	if err != nil {
+		u.leave()
+		return nil, err
+	}
+	return &heldListener{ln, u}, nil
 }
 
 // zmqSockets are those of one table.
@@ -42,8 +73,8 @@ func (t *zmqTable) open(_ context.Context, s *server, conns int) (*listener, err
 		out.stopOut()
 		return nil, err
 	}
-	l := &listener{kind: "zmq", address: strings.Join(append(at, out.at...), ", "), stopOut: out.stopOut,
-		close: all.close, subscribers: out.subscribers,
+	l := &listener{kind: "zmq", address: strings.Join(append(at, out.at...), ", "), begin: out.begin,
+		stopOut: out.stopOut, close: all.close, subscribers: out.subscribers,
 		trouble: func() string { return strings.Join(append(all.troubles(), out.troubles()...), "; ") }}
 	if len(all) > 0 {
 		l.serve, l.shutdown = all.serve, all.shutdown

@@ -21,6 +21,7 @@ type zmqOuts struct {
 	at      []string // "push tcp://..."
 	sockets zmqSockets
 	push    *zmqpush.Output   // nil: none
+	from    string            // where its group begins
 	pub     *zmqpub.Publisher // nil: none
 
 	end       context.CancelFunc // of the publisher
@@ -48,19 +49,17 @@ func (x *zmqOut) socket(s *server) (*zmtp.Socket, error) {
 		o.MaxMessage = zmqpush.MaxMessage
 		o.WriteTimeout = -1 // peers may be busy for any time
 	}
-	return &zmtp.Socket{Options: o, Bind: x.endpoints.bound(), Connect: x.endpoints.connected(),
+	return &zmtp.Socket{Options: o, Bind: x.endpoints.bound(), Bound: s.sockets.bindZMQ,
+		Connect:  x.endpoints.connected(),
 		MaxConns: config.OrZero(x.access.MaxConns), Sends: x.key != "rep", Metrics: s.counters, Log: s.log}, nil
 }
 
-// open binds a socket, and begins to send: a group must be there before the first line.
+// open binds a socket.
 func (z *zmqOuts) open(o *zmqOutput, key string, socket *zmtp.Socket) error {
 	if key == "push" {
-		z.push = &zmqpush.Output{Dial: z.s.work.Connect, Group: o.Group, From: o.From, HWM: config.OrZero(o.HWM),
-			Metrics: z.s.counters, Log: z.s.log}
-		socket.Handle = z.push.Handle
-		if err := z.s.work.Create(z.push.Name(), o.From); err != nil {
-			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-		}
+		z.push = &zmqpush.Output{Dial: z.s.work.Load().Connect, Group: o.Group, From: o.From,
+			HWM: config.OrZero(o.HWM), Metrics: z.s.counters, Log: z.s.log}
+		socket.Handle, z.from = z.push.Handle, o.From
 	} else {
 		z.pub = &zmqpub.Publisher{Sink: z.s.sink, HWM: config.OrZero(o.HWM), Sequence: o.Sequence,
 			Metrics: z.s.counters, Log: z.s.log}
@@ -71,13 +70,25 @@ func (z *zmqOuts) open(o *zmqOutput, key string, socket *zmtp.Socket) error {
 	}
 	z.sockets = append(z.sockets, socket)
 	z.at = append(z.at, key+" "+strings.Join(socket.Addrs(), " "))
-	z.served.Go(func() { socket.Serve() }) // ends by stopOut
+	return nil
+}
+
+// begin begins to send: a group must be there before the first line.
+func (z *zmqOuts) begin(context.Context) error {
+	if z.push != nil {
+		if err := z.s.work.Load().Create(z.push.Name(), z.from); err != nil {
+			return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+		}
+	}
+	for i, socket := range z.sockets {
+		z.served.Go(func() { socket.Serve() }) // ends by stopOut
+		escape.Fprintf(os.Stderr, "publishing zmq %s\n", z.at[i])
+	}
 	if z.pub != nil {
 		var ctx context.Context
 		ctx, z.end = context.WithCancel(context.Background())
 		z.published.Go(func() { z.pub.Run(ctx) }) // ends by stopOut
 	}
-	escape.Fprintf(os.Stderr, "publishing zmq %s\n", z.at[len(z.at)-1])
 	return nil
 }
 

@@ -135,7 +135,7 @@ func (t *zmqTable) sockets() (keys []string, all []*zmqEndpoints) {
 }
 
 func (t *zmqTable) needs() needs {
-	n := needs{files: t.readKeys, secrets: t.readKeys}
+	n := needs{files: t.readKeys, secrets: t.readKeys, alone: true}
 	keys, sockets := t.sockets()
 	binding, connecting := 0, 0
 	for i, x := range sockets {
@@ -285,7 +285,8 @@ func (a *zmqAccess) checkEffect(c *checks, sockets []*zmqEndpoints) {
 func (t *zmqTable) input(s *server, kind zmtp.SocketType, e *zmqEndpoints) *zmq.Input {
 	return &zmq.Input{
 		Out: s.sink, Budget: s.room, Metrics: s.counters, Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
-		Socket: zmq.SocketOptions{Type: kind, Bind: e.bound(), Connect: e.connected()},
+		Socket: zmq.SocketOptions{Type: kind, Bind: e.bound(), Bound: s.sockets.bindZMQ,
+			Connect: e.connected()},
 		Lines: zmq.LineOptions{Source: t.Source, Host: t.Host, MaxLine: int(config.OrZero(t.MaxLine)),
 			MaxMessage: int(config.OrZero(t.MaxMessage))},
 		Sub: zmq.SubOptions{Topics: cmp.Or(t.Sub, new(zmqSub)).Topics, Sequence: t.Sequence,

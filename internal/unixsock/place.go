@@ -35,6 +35,16 @@ func Make(path string, mode fs.FileMode, bind func() error) (Place, error) {
 	return Place{path, inode}, nil
 }
 
+// PlaceOf returns the place of a socket that this process has made at path; none, if nothing is
+// there.
+func PlaceOf(path string) Place {
+	inode, err := os.Lstat(path)
+	if err != nil {
+		return Place{}
+	}
+	return Place{path, inode}
+}
+
 // Ours reports whether the file is there, and is still the one that was made.
 func (p Place) Ours() bool {
 	if p.inode == nil {
@@ -42,6 +52,14 @@ func (p Place) Ours() bool {
 	}
 	fi, err := os.Lstat(p.path)
 	return err == nil && os.SameFile(fi, p.inode)
+}
+
+// SetMode sets the permissions of the file, if it is still the one that was made.
+func (p Place) SetMode(mode fs.FileMode) error {
+	if !p.Ours() {
+		return nil
+	}
+	return os.Chmod(p.path, mode)
 }
 
 // Remove removes the file, unless it is another socket's by now.

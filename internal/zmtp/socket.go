@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -46,6 +47,14 @@ type Socket struct {
 	acceptors []*acceptor
 	troubles  troubles
 
+	// Bound binds an endpoint, with bind or in a way of its own; nil: bind does.
+	Bound func(e Endpoint, bind func() (net.Listener, error)) (net.Listener, error)
+
+	peers
+}
+
+// peers are the connections of a socket.
+type peers struct {
 	mu      sync.Mutex
 	links   map[*Link]struct{}
 	taken   int // accepted connections among links
@@ -80,7 +89,7 @@ func (s *Socket) setUp() {
 func (s *Socket) Listen() error {
 	s.setUp()
 	for _, e := range s.Bind {
-		ln, err := e.bind()
+		ln, err := s.bind(e)
 		if err != nil {
 			s.Close()
 			return err
@@ -88,6 +97,13 @@ func (s *Socket) Listen() error {
 		s.acceptors = append(s.acceptors, &acceptor{s: s, ln: ln})
 	}
 	return nil
+}
+
+func (s *Socket) bind(e Endpoint) (net.Listener, error) {
+	if s.Bound == nil {
+		return e.bind()
+	}
+	return s.Bound(e, e.bind)
 }
 
 // Addrs returns the endpoints of the socket: first those it is bound to, with the port

@@ -73,6 +73,9 @@ func (a *acceptor) run() {
 
 func (a *acceptor) accept(nc net.Conn) {
 	s := a.s
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		tcp.SetKeepAliveConfig(keepAlive()) // the listener may have been made elsewhere
+	}
 	l := newLink(s, nc, true)
 	ok, crowded := s.admit(l)
 	if crowded {

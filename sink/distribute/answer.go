@@ -33,8 +33,8 @@ func (g *group) answer(m *member, f *protocol.Frame) error {
 func (g *group) applyLocked(m *member, f *protocol.Frame) error {
 	switch f.Kind {
 	case protocol.KindCredit:
-		if f.Credit < 0 || f.Credit > int64(g.d.MaxCredit) {
-			return breach("credit of %d lines: want 0 to %d", f.Credit, g.d.MaxCredit)
+		if f.Credit < 0 || f.Credit > int64(g.d.now().MaxCredit) {
+			return breach("credit of %d lines: want 0 to %d", f.Credit, g.d.now().MaxCredit)
 		}
 		m.credit = int(f.Credit)
 		return nil
@@ -89,7 +89,7 @@ func (g *group) ackLocked(m *member, d *delivery, lines lineRange) {
 func (g *group) nackLocked(m *member, d *delivery, lines lineRange, why string) {
 	g.d.counts.nacks.Add(uint64(lines.to - lines.from))
 	g.retakeLocked(m, d, lines, retake{blame: true, delay: true, reason: why})
-	if d.attempts+1 < g.d.Attempts {
+	if d.attempts+1 < g.d.now().Attempts {
 		g.retakeFollowingLocked(m, d, lines)
 	}
 	g.confirmReturnLocked(m, d, lines)

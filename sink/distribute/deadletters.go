@@ -131,7 +131,7 @@ func (g *group) written(done []*deadSpan, end int64, gone int) {
 	g.dead.end = end
 	g.dead.pending = slices.DeleteFunc(g.dead.pending, func(l *deadSpan) bool { return l.saved }) // those in done
 	g.changedLocked()
-	g.d.Log.Warn("lines failed for the last time and were written to the dead letters",
+	g.d.log.Warn("lines failed for the last time and were written to the dead letters",
 		"group", g.name, "lines", lines-gone, "reason", done[0].Reason, "file", g.deadPath())
 }
 
@@ -213,7 +213,7 @@ func (g *group) appendDead(end int64, text []byte) (int64, error) {
 func (g *group) rotateDead() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.dead.end < g.d.DeadLetterBytes || len(g.dead.pending) > 0 {
+	if g.dead.end < g.d.now().DeadLetterBytes || len(g.dead.pending) > 0 {
 		return
 	}
 	if err := g.d.sink.Disk.Rename(g.deadPath(), g.deadPath()+".1"); err != nil && !disk.IsFull(err) {

@@ -14,6 +14,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fanin/internal/retry"
@@ -66,8 +67,9 @@ func (s *Settings) defaults() {
 // Distributor hands out the lines of one log. Make it with New, Open it, Serve
 // listeners, Shutdown.
 type Distributor struct {
-	Settings
-	sink *sink.Sink
+	sink     *sink.Sink
+	log      *slog.Logger
+	settings atomic.Pointer[Settings] // see Use
 
 	door     door
 	groups   groups
@@ -94,12 +96,25 @@ var ErrNoGroup = errors.New("no such group")
 // is open, k's policy sets AwaitConsumers.
 func New(k *sink.Sink, s Settings) *Distributor {
 	s.defaults()
-	d := &Distributor{Settings: s, sink: k, door: newDoor(), groups: newGroups(),
+	d := &Distributor{sink: k, log: s.Log, door: newDoor(), groups: newGroups(),
 		warnings: retry.NewLog(s.Log), seed: maphash.MakeSeed()}
+	d.settings.Store(&s)
 	d.governor.worked, d.governor.idle = k.Worked, processors
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d
 }
+
+// Use puts other settings into force, but for Log. Workers that are connected keep the lease that
+// they were welcomed with.
+func (d *Distributor) Use(s Settings) {
+	s.defaults()
+	d.settings.Store(&s)
+}
+
+// Settings returns the settings in force, with their defaults.
+func (d *Distributor) Settings() Settings { return *d.now() }
+
+func (d *Distributor) now() *Settings { return d.settings.Load() }
 
 // Open loads the positions of the groups and starts their dispatchers.
 func (d *Distributor) Open(ctx context.Context) error {

@@ -97,7 +97,7 @@ func (d *Distributor) Serve(ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause.Reset()
-			d.accept(nc, d.TLS)
+			d.accept(nc, d.now().TLS)
 		case d.draining():
 			return ErrClosed
 		case errors.Is(err, net.ErrClosed):
@@ -145,10 +145,10 @@ func (d *Distributor) mayConnectLocked(ip netip.Addr) error {
 	switch from := origin.Network(ip); {
 	case o.isClosed():
 		return &refusal{"draining", errors.New("the collector is shutting down; try again later")}
-	case len(o.conns) >= d.MaxWorkers:
+	case len(o.conns) >= d.now().MaxWorkers:
 		return &refusal{"max_workers",
 			fmt.Errorf("%d workers are connected already, the bound max_workers; try again later", len(o.conns))}
-	case d.MaxWorkersPerIP > 0 && bounded(ip) && o.perIP[from] >= d.MaxWorkersPerIP:
+	case d.now().MaxWorkersPerIP > 0 && bounded(ip) && o.perIP[from] >= d.now().MaxWorkersPerIP:
 		return &refusal{"max_workers_per_ip", fmt.Errorf("%d workers of %s are connected already, "+
 			"the bound max_workers_per_ip; try again later", o.perIP[from], origin.Name(ip))}
 	}

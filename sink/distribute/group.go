@@ -234,11 +234,11 @@ func (g *group) retakeLocked(m *member, d *delivery, lines lineRange, how retake
 	for _, fresh := range d.answer(lines.from, lines.to) {
 		g.answeredLocked(m, fresh.to-fresh.from)
 		for _, s := range d.spans(fresh, attempts) {
-			if attempts >= g.d.Attempts {
+			if attempts >= g.d.now().Attempts {
 				g.dead.add(s, how.reason, m.hello.Name)
 				continue
 			}
-			due := time.Now().Add(min(g.d.Retry<<min(d.attempts, 16), maxRetry))
+			due := time.Now().Add(min(g.d.now().Retry<<min(d.attempts, 16), maxRetry))
 			switch {
 			case g.terms.key != "" && m.active && !m.suspended:
 				m.behind.add(s)

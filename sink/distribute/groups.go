@@ -50,10 +50,10 @@ func (d *Distributor) existing(name string) (*group, error) {
 func (d *Distributor) mayCreateLocked(name string, ip netip.Addr) error {
 	const remedy = "remove one with `fanin-collector forget --group NAME`"
 	all := d.groups.byName
-	if len(all) >= d.MaxGroups {
+	if len(all) >= d.now().MaxGroups {
 		return &refusal{"max_groups",
 			fmt.Errorf("group %s is new, and there are %d already, the bound max_groups; %s",
-				name, d.MaxGroups, remedy)}
+				name, d.now().MaxGroups, remedy)}
 	}
 	created := 0
 	for _, g := range all {
@@ -61,7 +61,7 @@ func (d *Distributor) mayCreateLocked(name string, ip netip.Addr) error {
 			created++
 		}
 	}
-	if d.MaxGroupsPerIP > 0 && bounded(ip) && created >= d.MaxGroupsPerIP {
+	if d.now().MaxGroupsPerIP > 0 && bounded(ip) && created >= d.now().MaxGroupsPerIP {
 		return &refusal{"max_groups_per_ip", fmt.Errorf("group %s is new, and %s created %d already, "+
 			"the bound max_groups_per_ip; %s", name, origin.Name(ip), created, remedy)}
 	}
@@ -110,6 +110,6 @@ func (d *Distributor) findOrCreate(name, from string, ip netip.Addr) (*group, er
 	x.byName[name] = g
 	d.start(g)
 	d.saveSoon()
-	d.Log.Info("a new group", "group", name, "from", at.String())
+	d.log.Info("a new group", "group", name, "from", at.String())
 	return g, nil
 }

@@ -54,7 +54,7 @@ const leastLease = 100 * time.Millisecond
 
 func newMember(g *group, nc net.Conn, h *protocol.Hello, id uint64) *member {
 	return &member{group: g, nc: nc, hello: *h, id: id, since: time.Now(), credit: h.Credit,
-		lease: max(min(h.Lease, g.d.Lease), leastLease), out: outbox{wake: make(chan struct{}, 1)}}
+		lease: max(min(h.Lease, g.d.now().Lease), leastLease), out: outbox{wake: make(chan struct{}, 1)}}
 }
 
 // roomLocked returns how many lines may be handed to it now.

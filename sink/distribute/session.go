@@ -18,7 +18,7 @@ import (
 func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 	defer raw.Close()
 	nc := raw
-	raw.SetDeadline(time.Now().Add(d.HandshakeTimeout))
+	raw.SetDeadline(time.Now().Add(d.now().HandshakeTimeout))
 	if config != nil {
 		nc = tls.Server(raw, config)
 	}
@@ -54,8 +54,8 @@ func (d *Distributor) greet(nc net.Conn, r *protocol.Reader) (m *member, welcome
 	if err != nil {
 		return nil, nil, fmt.Errorf("greeting: %w", err)
 	}
-	if tc, ok := nc.(*tls.Conn); ok && d.Allowed != nil {
-		if err := d.Allowed(tc.ConnectionState()); err != nil {
+	if tc, ok := nc.(*tls.Conn); ok && d.now().Allowed != nil {
+		if err := d.now().Allowed(tc.ConnectionState()); err != nil {
 			return nil, nil, &refusal{"certificate", err}
 		}
 	}
@@ -98,7 +98,7 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	h.Credit = cmp.Or(h.Credit, 1000)
 	h.Weight = cmp.Or(h.Weight, 1)
 	h.Batch = cmp.Or(h.Batch, h.Credit)
-	h.Lease = cmp.Or(h.Lease, d.Lease)
+	h.Lease = cmp.Or(h.Lease, d.now().Lease)
 	h.Name = cmp.Or(h.Name, nc.RemoteAddr().String())
 	if err := d.checkHello(h); err != nil {
 		return nil, nil, err
@@ -110,8 +110,8 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 	m = newMember(g, nc, h, d.counts.members.Add(1))
 	g.mu.Lock()
 	welcome = protocol.AppendWelcome(nil, &protocol.Welcome{Log: d.sink.Status().Log, Group: g.name,
-		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.MaxCredit, Lease: m.lease,
-		Attempts: d.Attempts})
+		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.now().MaxCredit, Lease: m.lease,
+		Attempts: d.now().Attempts})
 	g.mu.Unlock()
 	if err := g.join(m); err != nil {
 		return nil, nil, err
@@ -133,8 +133,8 @@ func (d *Distributor) checkHello(h *protocol.Hello) error {
 		return err
 	}
 	switch {
-	case h.Credit < 1 || h.Credit > d.MaxCredit:
-		return fmt.Errorf("credit of %d lines: want 1 to %d", h.Credit, d.MaxCredit)
+	case h.Credit < 1 || h.Credit > d.now().MaxCredit:
+		return fmt.Errorf("credit of %d lines: want 1 to %d", h.Credit, d.now().MaxCredit)
 	case h.Weight < 1 || h.Weight > 100:
 		return fmt.Errorf("weight %d: want 1 to 100", h.Weight)
 	case h.Batch < 1:

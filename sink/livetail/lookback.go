@@ -11,12 +11,32 @@ import (
 // lookbacks bounds how many watchers look back into the log at a time: until such a
 // watcher has reached the end, it may have to read the whole log.
 type lookbacks struct {
-	max int // in all; half of that for one address
-
 	mu     sync.Mutex
+	max    int            // in all; half of that for one address
 	byPeer map[string]int // by address; the control socket is one
 	total  int
 	fewer  chan struct{} // closed when one has reached the end
+}
+
+// use sets how many there may be.
+func (l *lookbacks) use(most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.max = most
+	l.wakeLocked()
+}
+
+// most returns how many there may be.
+func (l *lookbacks) most() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.max
+}
+
+// wakeLocked has those that wait look again.
+func (l *lookbacks) wakeLocked() {
+	close(l.fewer)
+	l.fewer = make(chan struct{})
 }
 
 // looksBack reports whether a request begins before the end of the log.
@@ -68,8 +88,7 @@ func (l *lookbacks) leave(peer string) {
 	if l.byPeer[peer]--; l.byPeer[peer] == 0 {
 		delete(l.byPeer, peer)
 	}
-	close(l.fewer)
-	l.fewer = make(chan struct{})
+	l.wakeLocked()
 }
 
 // now returns how many watchers look back.

@@ -34,7 +34,7 @@ type Tail struct {
 	Sink *sink.Sink
 	Log  *slog.Logger // nil: discard
 
-	MaxWatchers int // at a time; default 1,000
+	MaxWatchers int // at a time; default 1,000. Use changes this and the next while it works
 
 	// MaxLookbacks is how many watchers at a time may search for their position or have not
 	// reached the end yet; half as many from one address. Default 32.
@@ -44,6 +44,7 @@ type Tail struct {
 	Patience time.Duration // with a watcher that receives nothing; it may come back and resume; default 30 s
 
 	once      sync.Once
+	most      atomic.Int64  // watchers
 	reading   chan struct{} // holds one element for each watcher that is reading now
 	quit      chan struct{} // closed by Close
 	closing   sync.Once
@@ -71,8 +72,9 @@ func (t *Tail) setUp() {
 		if t.Log == nil {
 			t.Log = slog.New(slog.DiscardHandler)
 		}
-		t.MaxWatchers = cmp.Or(t.MaxWatchers, 1000)
-		t.MaxLookbacks = cmp.Or(t.MaxLookbacks, 32)
+		t.MaxWatchers = cmp.Or(t.MaxWatchers, defaultWatchers)
+		t.MaxLookbacks = cmp.Or(t.MaxLookbacks, defaultLookbacks)
+		t.most.Store(int64(t.MaxWatchers))
 		t.MaxLag = cmp.Or(t.MaxLag, 256<<20)
 		t.Patience = cmp.Or(t.Patience, 30*time.Second)
 		l := &t.lookbacks
@@ -82,6 +84,18 @@ func (t *Tail) setUp() {
 		t.quit = make(chan struct{})
 	})
 }
+
+// Use puts other limits into force; 0 is the default. Watchers that are there stay.
+func (t *Tail) Use(maxWatchers, maxLookbacks int) {
+	t.setUp()
+	t.most.Store(int64(cmp.Or(maxWatchers, defaultWatchers)))
+	t.lookbacks.use(cmp.Or(maxLookbacks, defaultLookbacks))
+}
+
+const (
+	defaultWatchers  = 1000
+	defaultLookbacks = 32
+)
 
 // Close ends all requests; the watchers may resume at the next collector of the log.
 func (t *Tail) Close() {
@@ -123,11 +137,11 @@ func pace(watchers int64) time.Duration {
 // that was asked for.
 func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.setUp()
-	if n := t.counts.watchers.Add(1); n > int64(t.MaxWatchers) {
+	if n, most := t.counts.watchers.Add(1), t.most.Load(); n > most {
 		t.counts.watchers.Add(-1)
 		t.counts.refused.Add(1)
 		later(w, fmt.Sprintf("%d watchers are connected already; try again later, or raise collector.http.max_watchers",
-			t.MaxWatchers))
+			most))
 		return
 	}
 	defer t.counts.watchers.Add(-1)
@@ -175,7 +189,7 @@ func (t *Tail) refuseLookback(w http.ResponseWriter) {
 	t.counts.refusedLookback.Add(1)
 	later(w, fmt.Sprintf("too many requests look back into the log already, "+
 		"%d in all or half of that from one address; "+
-		"try again later, watch from the end, or raise collector.http.max_lookbacks", t.MaxLookbacks))
+		"try again later, watch from the end, or raise collector.http.max_lookbacks", t.lookbacks.most()))
 }
 
 // later refuses a watcher for now.

@@ -1,0 +1,117 @@
+package collector
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"fanin/sink/distribute"
+)
+
+// prepareGroups makes the distributor ready for what x has.
+func (c *server) prepareGroups(x *change) error {
+	if !x.settings.handsOut() {
+		return nil
+	}
+	w, err := x.settings.work(x.most.workers, c)
+	if err != nil || c.work.Load() != nil {
+		return err
+	}
+	d := distribute.New(c.sink, w)
+	if err := d.Open(c.reloads.ctx); err != nil {
+		return err
+	}
+	c.work.Store(d)
+	return nil
+}
+
+// apply puts a change into force. It waits until all that is new has begun.
+func (c *server) apply(x *change) {
+	s := x.settings
+	c.reloads.level.Set(s.level())
+	c.usePolicies(s)
+	if d := c.work.Load(); d != nil && s.handsOut() {
+		if w, err := s.work(x.most.workers, c); err == nil { // it was tried
+			d.Use(w)
+		}
+	}
+	c.tail.Use(x.most.watchers, s.maxLookbacks())
+	for _, k := range x.kept {
+		k.use()
+	}
+	c.listeners.set(x.all)
+	c.reloads.success(s)
+	free := make(map[*listener]chan struct{})
+	for _, y := range x.gone {
+		free[y] = make(chan struct{})
+		replaced := slices.ContainsFunc(x.added, y.replacedBy)
+		if !replaced {
+			y.endAll()
+		}
+		c.reloads.leaving.Go(func() { c.retire(y, replaced, free[y]) }) // ends by reloads.stop, at the latest
+	}
+	var beginning sync.WaitGroup
+	for _, y := range x.added {
+		for _, z := range x.gone {
+			if z.replacedBy(y) {
+				y.replaces(z)
+			}
+		}
+		beginning.Go(func() { // ends by reloads.stop, at the latest
+			for _, z := range x.gone {
+				if z.replacedBy(y) {
+					<-free[z]
+				}
+			}
+			c.begin(y)
+		})
+	}
+	beginning.Wait()
+}
+
+// usePolicies puts rotation, retention and the limits of streams into force.
+func (c *server) usePolicies(s *settings) {
+	p := s.policies()
+	p.Retention.AwaitConsumers = c.work.Load() != nil
+	if err := c.sink.Use(c.reloads.ctx, p); err != nil && c.reloads.ctx.Err() == nil {
+		c.log.Error("the new bounds of the log are not in force; reload again", "err", err)
+	}
+}
+
+// begin begins a new listener, unless the collector stops.
+func (c *server) begin(y *listener) {
+	if c.reloads.ctx.Err() != nil {
+		close(y.ended)
+		return
+	}
+	if y.begin != nil {
+		if err := y.begin(c.reloads.ctx); err != nil {
+			c.log.Error("nothing goes out through a listener that a reload has opened; correct its table and reload",
+				"listener", y.name(), "err", err)
+		}
+	}
+	c.listeners.start(y)
+}
+
+// retire ends a listener whose table is gone, or has changed. free is closed when another one may
+// begin in its place.
+func (c *server) retire(y *listener, replaced bool, free chan struct{}) {
+	if replaced && y.retire != nil {
+		y.retire()
+		close(free)
+		y.rest(y.staying)
+		free = nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.reloads.now().Collector.DrainTimeout))
+	defer cancel()
+	y.finish(ctx, c.log)
+	y.endOut()
+	y.close()
+	<-y.ended
+	close(y.gone)
+	y.end()
+	if free != nil {
+		close(free)
+	}
+}

@@ -1,0 +1,76 @@
+package collector
+
+import (
+	"context"
+	"reflect"
+	"strings"
+)
+
+// part is a table of the configuration that is opened as one.
+type part struct {
+	at    string // as in "collector.tcp[0]"
+	table opener
+	conns int // how many connections it may accept
+}
+
+// opener is a table that is opened: an input, [collector.http] or [collector.work].
+type opener interface {
+	// needs is what it needs from the machine.
+	needs() needs
+	// open binds or connects. Nothing is accepted before listener.serve is called, and nothing
+	// goes out before listener.begin.
+	open(ctx context.Context, s *server, conns int) (*listener, error)
+}
+
+// parts are all that the configuration has, in the order in which they open.
+func (s *settings) parts(most connLimits) (all []part) {
+	c := &s.Collector
+	for _, x := range c.Inputs.inOrder() {
+		all = append(all, part{x.at, x.table, most.inputs[x.table]})
+	}
+	if c.HTTP != nil {
+		all = append(all, part{"collector.http", c.HTTP, most.http})
+	}
+	if c.Work != nil {
+		all = append(all, part{"collector.work", c.Work, most.workers})
+	}
+	return all
+}
+
+// same reports whether two parts would be the same listener.
+func (p *part) same(q *part) bool { return reflect.DeepEqual(p.table, q.table) }
+
+// kind is the table's name, as in "tcp".
+func (p *part) tableKind() string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(p.at, "collector."), "[")
+	return name
+}
+
+// claims are what only one listener can have at a time: addresses; and the kind of tables of
+// which one may read again what another one has read.
+func (p *part) claims() (all []string) {
+	n := p.table.needs()
+	for _, x := range n.ports {
+		if !strings.HasSuffix(x.listen, ":0") {
+			all = append(all, x.network+" "+x.listen)
+		}
+	}
+	if n.path != "" {
+		all = append(all, "path "+n.path)
+	}
+	if n.alone {
+		all = append(all, p.tableKind())
+	}
+	return all
+}
+
+// open opens a part.
+func (c *server) open(ctx context.Context, p part) (*listener, error) {
+	x, err := p.table.open(ctx, c, p.conns)
+	if err != nil {
+		return nil, err
+	}
+	x.part, x.ended, x.gone = p, make(chan struct{}), make(chan struct{})
+	x.staying, x.end = context.WithCancel(c.reloads.ctx)
+	return x, nil
+}
