@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 )
@@ -41,7 +42,7 @@ func (a *Answer) Append(b []byte) []byte {
 	b = append(b, 0, 0, version)
 	if a.Certificate == nil {
 		reason := a.Reason[:min(len(a.Reason), maxReason)]
-		seconds := min(max(a.Wait.Seconds(), 0), 1<<31)
+		seconds := min(max(a.Wait.Seconds(), 0), math.MaxUint32)
 		b = binary.BigEndian.AppendUint32(append(b, outcomeRefused), uint32(seconds))
 		b = append(b, strings.ToValidUTF8(reason, "")...)
 	} else {

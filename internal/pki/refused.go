@@ -24,10 +24,10 @@ func (a *Authority) publish() {
 		x.authorities[string(c.SubjectKeyId)] = true
 	}
 	if before := a.refused.Load(); before != nil {
+		maps.Copy(x.ended, before.ended)
 		for id := range before.authorities {
 			x.ended[id] = !x.authorities[id]
 		}
-		maps.Copy(x.ended, before.ended)
 	}
 	for _, r := range a.register.Revoked {
 		x.through[r.Name] = r.Through
