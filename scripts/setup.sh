@@ -8,7 +8,7 @@ wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openss
 	mkfs.ext4:e2fsprogs chattr:e2fsprogs ps:procps gzip:gzip curl:curl systemd-analyze:systemd strace:strace
 	redis-server:redis-server redis-cli:redis-tools logrotate:logrotate
 	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci
-	lintian:lintian rpmlint:rpmlint rpm:rpm mandoc:mandoc man:man-db zsh:zsh fish:fish mmdebstrap:mmdebstrap nsenter:util-linux'
+	lintian:lintian rpmlint:rpmlint rpm:rpm cpio:cpio mandoc:mandoc man:man-db zsh:zsh fish:fish mmdebstrap:mmdebstrap nsenter:util-linux'
 # module:package, of Debian's Python: a worker needs msgpack, peers the others.
 modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq graypy:python3-graypy'
 # Packages of npm: a libzmq of another version with a binding of its own, and libraries

@@ -25,8 +25,9 @@ func older(t *testing.T, format string) map[string]string {
 	tmp, paths := t.TempDir(), make(map[string]string)
 	s := &settings{version: previous, maintainer: "The fanin maintainers <fanin@example.net>"}
 	for _, p := range products() {
-		program, err := build.Program(root, tmp, p.name, arch(t))
-		if err != nil {
+		_, data := deb(t, newer(t, "deb")[p.name]) // it has the same program
+		program := filepath.Join(tmp, p.name)
+		if err := os.WriteFile(program, data["/usr/bin/"+p.name].data, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		j := job{p, s, root, tmp, program, arch(t), build.Made(root)}

@@ -65,20 +65,25 @@ func tool(t *testing.T, name string) string {
 	return path
 }
 
-// TestReproducible: a second build in another directory gives the same bytes.
+// TestReproducible: a second build, in another directory and at another time, gives the same bytes.
 func TestReproducible(t *testing.T) {
-	built(t, "deb")
+	first, err := packages()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("TMPDIR", t.TempDir())
 	dir := t.TempDir()
-	s := settings{release, "The fanin maintainers <fanin@example.net>", formats(), build.Architectures()}
+	s := settings{release, "The fanin maintainers <fanin@example.net>", formats(), build.Architectures()[:1]}
 	if err := s.write(dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, format := range formats() {
-		for _, path := range built(t, format) {
-			if first, second := digest(t, path), digest(t, filepath.Join(dir, filepath.Base(path))); first != second {
-				t.Errorf("%s differs from build to build", filepath.Base(path))
-			}
+	paths, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(paths) != len(products())*len(formats()) {
+		t.Fatalf("the packages are %q, %v", paths, err)
+	}
+	for _, path := range paths {
+		if digest(t, path) != digest(t, filepath.Join(first, filepath.Base(path))) {
+			t.Errorf("%s differs from build to build", filepath.Base(path))
 		}
 	}
 }
