@@ -56,6 +56,8 @@ test: setup
 	@test -n "$(RACE)" || echo "no C compiler: tests run without the race detector"
 	$(GO) test $(RACE) -timeout 15m ./...
 	cd deploy && $(GO) test ./...
+	@command -v chromium chromium-browser google-chrome >/dev/null || echo "e2e/page: not run: there is no Chromium (make setup installs it, as root)"
+	cd e2e/page && $(GO) test -timeout 30m .
 
 check:
 	@GO="$(GO)" STATICCHECK="$(STATICCHECK)" DUPL="$(DUPL)" scripts/check.sh

@@ -7,14 +7,14 @@ set -u
 wanted='gcc:gcc nc:netcat-openbsd logger:bsdutils python3:python3 openssl:openssl socat:socat
 	mkfs.ext4:e2fsprogs chattr:e2fsprogs ps:procps gzip:gzip curl:curl systemd-analyze:systemd strace:strace
 	redis-server:redis-server redis-cli:redis-tools logrotate:logrotate
-	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci
+	/lib/systemd/systemd-journal-remote:systemd-journal-remote skopeo:skopeo umoci:umoci chromium:chromium
 	lintian:lintian rpmlint:rpmlint rpm:rpm cpio:cpio mandoc:mandoc man:man-db zsh:zsh fish:fish mmdebstrap:mmdebstrap nsenter:util-linux'
 # module:package, of Debian's Python: a worker needs msgpack, peers the others.
 modules='msgpack:python3-msgpack redis:python3-redis zmq:python3-zmq graypy:python3-graypy'
 # Packages of npm: a libzmq of another version with a binding of its own, and libraries
-# that send syslog and GELF.
+# that send syslog and GELF; what looks for pages that keep people out.
 npm='zeromq@6.8.0 winston@3.19.0 winston-syslog@2.7.1 pino@10.4.0 pino-syslog@4.0.0 pino-socket@8.0.0 syslog-client@1.1.1
-	gelf-pro@1.4.0'
+	gelf-pro@1.4.0 axe-core@4.14.1'
 
 cd "$(dirname "$0")/.." || exit 0
 

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fanin/internal/escape"
+	"fanin/internal/page"
 	"fanin/sink"
 	"fanin/sink/distribute"
 	"fanin/sink/livetail"
@@ -31,7 +33,8 @@ func (c *server) handler(local bool) *http.ServeMux {
 	return mux
 }
 
-// routes are the handlers by method and path: all requests, and what is no JSON.
+// routes are the handlers by method and path: all requests, what is no JSON, and the
+// files of the page.
 func (c *server) routes() map[string]http.Handler {
 	routes := map[string]http.Handler{
 		"GET /tail":     c.tail,
@@ -40,6 +43,7 @@ func (c *server) routes() map[string]http.Handler {
 		"GET /readyz":   http.HandlerFunc(c.ready),
 		"GET /metrics":  promhttp.HandlerFor(c.metrics, promhttp.HandlerOpts{}),
 	}
+	maps.Copy(routes, page.Routes())
 	for _, r := range c.requests() {
 		routes[r.pattern()] = overHTTP(r.answer)
 		if r.long != nil {

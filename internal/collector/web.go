@@ -18,6 +18,7 @@ import (
 
 	"fanin/internal/certs"
 	"fanin/internal/config"
+	"fanin/internal/page"
 	"fanin/internal/retry"
 )
 
@@ -81,6 +82,7 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger, gate *certs.Gate) (*we
 // guard lets allowed requests pass to next.
 func (x *web) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page.Headers(w.Header())
 		reason, err := x.check(r)
 		if err == nil {
 			next.ServeHTTP(w, r)

@@ -1,0 +1,169 @@
+// Package page has the tests of the collector's web page in a real browser. It is a module
+// of its own, since the driver of the browser is large. Without Chromium nothing runs, and
+// each test says so.
+package page
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for what must happen. It is no pace: what happens
+// sooner is seen sooner.
+var patience = flag.Duration("patience", 4*time.Minute, "how long to wait for what must happen")
+
+// program builds the collector, once.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "fanin-page")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "fanin-collector")
+	c := exec.Command("go", "build", "-o", path, "./cmd/collector")
+	c.Dir = filepath.Join("..", "..")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the collector: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// collector is a running collector. It keeps its addresses over its lives.
+type collector struct {
+	t         *testing.T
+	dir       string
+	tcp, http string // addresses
+	cmd       *exec.Cmd
+}
+
+// newCollector starts a collector that takes syslog with hosts of its own; more are lines of
+// the table [collector.log].
+func newCollector(t *testing.T, more string) *collector {
+	t.Helper()
+	c := &collector{t: t, dir: t.TempDir(), tcp: freePort(t), http: freePort(t)}
+	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\nsync = \"none\"\n%s\n"+
+		"[[collector.tcp]]\nlisten = %q\ntrust_host = true\n[collector.http]\nlisten = %q\n",
+		filepath.Join(c.dir, "state"), filepath.Join(c.dir, "all.log"), more, c.tcp, c.http)
+	if err := os.WriteFile(filepath.Join(c.dir, "collector.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.kill)
+	c.start()
+	return c
+}
+
+func freePort(t *testing.T) string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func (c *collector) start() {
+	c.t.Helper()
+	path, err := program()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	log, err := os.OpenFile(filepath.Join(c.dir, "collector.out"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer log.Close()
+	c.cmd = exec.Command(path, "--config", filepath.Join(c.dir, "collector.toml"))
+	c.cmd.Stdout, c.cmd.Stderr = log, log
+	if err := c.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	wait(c.t, "the collector answers", func() bool {
+		_, err := c.get("/status")
+		return err == nil
+	})
+}
+
+// kill is kill -9.
+func (c *collector) kill() {
+	if c.cmd != nil {
+		c.cmd.Process.Kill()
+		c.cmd.Wait()
+		c.cmd = nil
+	}
+}
+
+func (c *collector) get(path string) (string, error) {
+	resp, err := http.Get("http://" + c.http + path)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, b)
+	}
+	return string(b), err
+}
+
+// has reports whether the log has lines with this text, and answers them.
+func (c *collector) has(text string) string {
+	b, err := c.get("/tail?from=start&follow=0&include=" + url.QueryEscape(text))
+	if err != nil {
+		return ""
+	}
+	return b
+}
+
+// send sends lines over one connection, which ends when they are in the kernel. The log has them
+// when the last one is there.
+func (c *collector) send(lines ...string) {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", c.tcp)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer conn.Close()
+	w := bufio.NewWriter(conn)
+	for _, line := range lines {
+		fmt.Fprintf(w, "%s\n", line)
+	}
+	if err := w.Flush(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// syslog is a message in the form of RFC 5424, without its time.
+func syslog(host, source, text string) string {
+	return fmt.Sprintf("<134>1 - %s %s - - - %s", host, source, text)
+}
+
+func wait(t *testing.T, what string, f func() bool, explain ...func() string) {
+	t.Helper()
+	for end := time.Now().Add(*patience); !f(); time.Sleep(30 * time.Millisecond) {
+		if time.Now().After(end) {
+			for _, f := range explain {
+				t.Log(f())
+			}
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// numbered are lines "line N" from a number on.
+func numbered(from, n int) (lines []string) {
+	for i := from; i < from+n; i++ {
+		lines = append(lines, syslog(fmt.Sprintf("web-%d", i%3), []string{"nginx", "app", "sshd"}[i%3], fmt.Sprintf("line %07d", i)))
+	}
+	return lines
+}
