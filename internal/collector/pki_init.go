@@ -39,7 +39,7 @@ func (o *options) pkiInitCommand() *cobra.Command {
 	p := &pkiInit{o: o}
 	c := &cobra.Command{Use: "init --name NAME", Short: "make the authority, and listen for hosts that were invited",
 		Long: `Makes the collector's own authority and certificate, adds a TLS listener to the
-configuration, and starts or restarts the service. Run it once, as root. A name is what hosts
+configuration, and starts or reloads the service. Run it once, as root. A name is what hosts
 reach the collector as: a host name or an address. The first one is in the tokens.
 
 The files are in STATE/pki, and belong to the user of the service. Keep a copy of them as safe
@@ -207,34 +207,61 @@ func (p *pkiInit) write(path, text string, replace bool) error {
 	return err
 }
 
-// service makes the service use the new configuration.
+// service makes a collector that runs read the new configuration, or starts the service.
 func (p *pkiInit) service(ctx context.Context, s *settings) error {
 	next := fmt.Sprintf("next: fanin-collector pki invite NAME, with the name of a host (firewalls must let %s in)\n",
 		portOf(p.listen))
 	systemctl, err := exec.LookPath("systemctl")
 	if p.noService || err != nil {
-		escape.Fprintf(p.out, "start the collector, or restart it: fanin-collector --config %s\n%s", p.o.config, next)
-		return nil
+		systemctl = ""
 	}
-	args := []string{"enable", "--now", serviceName}
-	if exec.CommandContext(ctx, systemctl, "is-active", "--quiet", serviceName).Run() == nil {
-		args = []string{"restart", serviceName}
+	var r reloaded
+	err = ask(ctx, s.state(), "POST", "/reload", &r)
+	switch running := !errors.Is(err, errNotRunning); {
+	case running && err != nil:
+		return fmt.Errorf("the configuration is in place, and the collector that runs does not use it: %w", err)
+	case running:
+		r.print(p.out)
+		if systemctl != "" {
+			err = p.systemctl(ctx, systemctl, "enable", serviceName)
+		}
+	case systemctl == "":
+		escape.Fprintf(p.out, "start the collector: fanin-collector --config %s\n", p.o.config)
+		err = nil
+	default:
+		err = p.start(ctx, systemctl, s)
 	}
-	if out, err := exec.CommandContext(ctx, systemctl, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("the configuration is in place, and the service was not started: systemctl %s: %w\n%s"+
-			"see: journalctl -u %s", strings.Join(args, " "), err, escape.Lines(string(out)), serviceName)
+	if err == nil {
+		escape.Fprintf(p.out, "%s", next)
+	}
+	return err
+}
+
+// start starts the service, now and with the machine, and waits until it answers.
+func (p *pkiInit) start(ctx context.Context, systemctl string, s *settings) error {
+	if err := p.systemctl(ctx, systemctl, "enable", "--now", serviceName); err != nil {
+		return err
 	}
 	for until := time.Now().Add(serviceTime); ; time.Sleep(100 * time.Millisecond) {
 		err := ask(ctx, s.state(), "GET", "/pki/list", nil)
 		if err == nil {
-			break
+			return nil
 		}
 		if time.Now().After(until) {
 			return fmt.Errorf("the service was started, and does not answer yet: %w; see: journalctl -u "+
 				"%s", err, serviceName)
 		}
 	}
-	escape.Fprintf(p.out, "the service runs (systemctl %s)\n%s", strings.Join(args, " "), next)
+}
+
+// systemctl runs it.
+func (p *pkiInit) systemctl(ctx context.Context, path string, args ...string) error {
+	text := "systemctl " + strings.Join(args, " ")
+	if out, err := exec.CommandContext(ctx, path, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("the configuration is in place, and this failed: %s: %w\n%ssee: journalctl -u %s", text, err,
+			escape.Lines(string(out)), serviceName)
+	}
+	escape.Fprintf(p.out, "%s\n", text)
 	return nil
 }
 
