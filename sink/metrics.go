@@ -105,6 +105,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 			"limit", limit)
 	}
 	counter("fanin_commits_total", "Group commits.", &c.commits)
+	s.summarizer.collect(counter)
 	counter("fanin_checkpoints_total", "Checkpoints.", &c.checkpoints)
 	counter("fanin_skips_total", "Times a source left out something for good: each has a notice.", &c.streams.skips)
 	counter("fanin_skipped_bytes_total", "Bytes of sources that agents will never send; an entry of a journal "+
@@ -128,13 +129,17 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	counter("fanin_notices_total", "Notices: lines that the collector wrote into the log itself.", &c.notices.posted)
 	counter("fanin_notices_dropped_total", "Notices dropped because there were too many at once.", &c.notices.dropped)
 	c.syncTime.Collect(out)
+	s.collectStatus(send)
+}
+
+// collectStatus sends the present state of the log.
+func (s *Sink) collectStatus(send func(prometheus.ValueType, string, string, float64, ...string)) {
 	st := s.Status()
 	healthy := 0.0
 	if st.Healthy {
 		healthy = 1
 	}
 	s.collectKeys(send)
-	s.summarizer.collect(counter)
 	send(prometheus.GaugeValue, "fanin_healthy", "1 while lines are accepted.", healthy)
 	send(prometheus.GaugeValue, "fanin_file_size_bytes", "Size of the live file.", float64(st.Size))
 	send(prometheus.GaugeValue, "fanin_generation", "Number of the live file.", float64(st.Generation))

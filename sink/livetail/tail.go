@@ -25,11 +25,11 @@ import (
 //	GET /tail?from=10m&host=web*&include=error&n=100&follow=0&format=json&lag=0
 //
 // from is as in sink.Sink.Resolve. With to, which is like it, the answer ends there. With n
-// instead of from, a watcher begins that many (matching) lines before the end. host, source, include and exclude may be repeated, see
-// line.Filter. follow=0 ends at the end of the log. format is line (as in the file), body
-// or json. lag is how many bytes a watcher may be behind before lines are skipped; 0:
-// none are. The header Last-Event-ID, which is a position, takes precedence over from
-// and n.
+// instead of from, a watcher begins that many (matching) lines before the end. host, source,
+// include and exclude may be repeated, see line.Filter. follow=0 ends at the end of the log.
+// format is line (as in the file), body or json. lag is how many bytes a watcher may be behind
+// before lines are skipped; 0: none are. The header Last-Event-ID, which is a position, takes
+// precedence over from and n.
 type Tail struct {
 	Sink *sink.Sink
 	Log  *slog.Logger // nil: discard
