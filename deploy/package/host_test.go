@@ -108,14 +108,23 @@ func (h *host) inside(args ...string) *exec.Cmd {
 	return c
 }
 
-// run runs a command on the host and returns what it prints.
+// run runs a command on the host and returns what it prints, with its complaints behind.
 func (h *host) run(args ...string) string {
 	h.Helper()
-	out, err := h.inside(append([]string{"chroot", h.root}, args...)...).CombinedOutput()
-	if err != nil {
-		h.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	out, errs := h.outputs(args...)
+	return out + errs
+}
+
+// outputs runs a command on the host and returns what it prints, and its complaints.
+func (h *host) outputs(args ...string) (string, string) {
+	h.Helper()
+	c := h.inside(append([]string{"chroot", h.root}, args...)...)
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		h.Fatalf("%s: %v\n%s%s", strings.Join(args, " "), err, out.Bytes(), errs.Bytes())
 	}
-	return string(out)
+	return out.String(), errs.String()
 }
 
 // start starts a service's program as its unit does: as the user fanin, with group adm.

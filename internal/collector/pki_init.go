@@ -110,7 +110,7 @@ func (p *pkiInit) configuration() (*settings, error) {
 
 // newCollectorConfig is a configuration where there was none.
 const newCollectorConfig = `# fanin-collector, as fanin-collector pki init has written it.
-# All keys: /usr/share/doc/fanin/config.example.toml
+# All keys: /usr/share/doc/fanin-collector/config.example.toml
 [collector]
 state = "/var/lib/fanin"
 
