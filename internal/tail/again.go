@@ -30,8 +30,8 @@ func (f *follower) reportAgain() {
 			return
 		}
 	}
-	if m := f.alike; m != nil && f.has(m) {
-		f.countAgain(m.path, m.Offset)
+	if m := f.alike; m != nil && m.head.begins(f.file.headSums()) {
+		f.countAgain(m.path, min(size, m.Offset))
 		return
 	}
 	if f.origin == "" {

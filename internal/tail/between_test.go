@@ -140,6 +140,20 @@ func TestCopyOfASecondStream(t *testing.T) {
 	})
 }
 
+// TestTwoStreamsOfOneFile: the same, and the file that was truncated was renamed while no agent ran. Its next stream
+// is the one that goes on in it.
+func TestTwoStreamsOfOneFile(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("old", 300)
+		r.write("a.log", text).look().look()
+		first := r.collector.welcome().Streams[0]
+		r.copy("a.log", "a-1.log").cut("a.log").write("a.log", "1\n").look().look().stopped()
+		r.collector.ident[first.Stream] = first.Identity // what it was told of the copy is lost
+		r.state = t.TempDir()
+		r.move("a.log", "old").started().keeps(text + "1")
+	})
+}
+
 // TestStopAfterTruncation: the agent stops before it can see that a file, of which nothing was sent, was
 // copied and truncated.
 func TestStopAfterTruncation(t *testing.T) {
@@ -172,6 +186,14 @@ func TestStopAfterTwoTruncations(t *testing.T) {
 	})
 }
 
+// TestStopAfterASecondText: the text that was sent is lost, and then another one, just before the agent stops.
+func TestStopAfterASecondText(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "10\n20\n").look().look().away(true).cut("a.log").write("a.log", "3\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").stopped().write("a.log", "4\n").away(false).started().keeps("10 20 3 4")
+	})
+}
+
 // TestLateLineOfARotatedFile: a line was written to a rotated file after the new one was created. It is not
 // taken for one that no agent saw, once it was let go.
 func TestLateLineOfARotatedFile(t *testing.T) {
@@ -182,6 +204,11 @@ func TestLateLineOfARotatedFile(t *testing.T) {
 			r.write("a.log", text).move("a.log", "old").started().keeps("1 2 " + text)
 		})
 	}
+	onClock(t, func(r *clocked) { // while the agent runs, and the new file gets its text much later
+		r.write("a.log", "1\n").look().move("a.log", "a.log.1").write("a.log", "").look().write("a.log.1", "2\n")
+		r.pass(2*machineLetGo).away(true).write("a.log", "3\n").look().copy("a.log", "a.log.2").cut("a.log").look()
+		r.away(false).keeps("1 2 3")
+	})
 	onClock(t, func(r *clocked) { // while the agent runs
 		r.write("a.log", "1\n").look().move("a.log", "a.log.1").write("a.log", "").write("a.log.1", "2\n")
 		r.pass(2*machineLetGo).move("a.log", "b.log").write("a.log", "3\n").keeps("1 2 3")
@@ -223,6 +250,20 @@ func TestReplacedThenRenamed(t *testing.T) {
 		text := numbered("line", 300)
 		r.write("a.log", text).look().look().write("b.log", text+"more\n").look().move("b.log", "a.log").look().look()
 		r.stopped().move("a.log", "old").started().keeps(text + "more").keeps(text + "more")
+	})
+}
+
+// TestLetGoIsNotUnseen: a file that no look saw before it was rotated is sent, and let go. It is not sent again
+// when files are searched for at its path that may be as old.
+func TestLetGoIsNotUnseen(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		began := time.Now()
+		r.write("a.log", "1\n").look().look().write("a.log.1", "2\n")
+		for range 2 {
+			r.tailer.reused.note(r.path("a.log"), began)
+			r.pass(2 * machineLetGo)
+		}
+		r.keeps("1 2")
 	})
 }
 

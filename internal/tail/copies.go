@@ -186,15 +186,20 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 }
 
 // isOlder reports whether a file that was written to last at some time is older than the text that was sent
-// of this one, and so no copy of it. Some tools keep whole seconds only.
+// of this one, and so no copy of it.
 func (f *follower) isOlder(modified time.Time) bool {
 	f.mu.Lock()
 	since := f.sentSince
 	f.mu.Unlock()
+	return wasBefore(modified, since)
+}
+
+// wasBefore reports whether a file was written to last before some time. Some tools keep whole seconds only.
+func wasBefore(modified, at time.Time) bool {
 	if modified.Nanosecond() == 0 {
-		since = since.Truncate(time.Second)
+		at = at.Truncate(time.Second)
 	}
-	return modified.Before(since)
+	return modified.Before(at)
 }
 
 // list lists the files of a directory that may be copies.
@@ -247,7 +252,10 @@ func (t *Tailer) copyAt(f *follower, c candidate, may func(candidate) bool, hold
 	g := t.followers[c.key]
 	t.mu.Unlock()
 	own := g == nil
-	if !own && !g.mayBeCopy() || !may(c) { // in this order: almost all files are followed, and no copies
+	if !own && !g.mayBeCopy() || own && t.wasLetGo(c.info) { // first what almost all files are
+		return nil
+	}
+	if !may(c) {
 		return nil
 	}
 	if own {

@@ -128,6 +128,7 @@ func (f *follower) ends(ctx context.Context, err error, p *pauses, met <-chan st
 			"path", f.path, "offset", f.place.local.Offset)
 		return true
 	case errors.Is(err, errDone):
+		f.t.noteLetGo(f)
 		f.end(ctx)
 		return true
 	case errors.Is(err, errReloaded): // the next attempt adopts the table

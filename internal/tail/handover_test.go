@@ -4,7 +4,9 @@ package tail
 
 import (
 	"os"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestStreamGoesToTheLongerVersion: a longer version takes the stream of the file that it replaced, so that no version
@@ -45,5 +47,36 @@ func TestLongerVersionUnderAnotherName(t *testing.T) {
 		text := "1\n" + numbered("line", 300)
 		r.write("a.log", "1\n").look().look().write("new.log", text).pass(2 * machineSettle).look()
 		r.move("new.log", "a.log").write("new", text+"more\n").move("new", "a.log").keeps("1 " + text + "more")
+	})
+}
+
+// TestVersionReplacesASendingOne: a line of a file is on its way, which had another name before, when a longer version
+// replaces it.
+func TestVersionReplacesASendingOne(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		release := r.gated("more\n")
+		r.write("new.log", text).look().look().move("new.log", "a.log").look().look().write("a.log", "more\n").look()
+		r.write("new", text+"more\nmost\n").move("new", "a.log").look().look()
+		release()
+		r.keeps(text + "more most")
+	})
+}
+
+// TestVersionBesideACopy: a longer version replaces a file, and is deleted before it is seen there. A copy
+// of an earlier text of the file is of the same second.
+func TestVersionBesideACopy(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.pass(time.Until(time.Now().Truncate(time.Second).Add(time.Second)))
+		r.write("a.log", "1\n").write("a.log.1", "1\n").cut("a.log").write("a.log", text).look().look()
+		r.write("new.log", text+"more\n").look().move("new.log", "a.log").tick()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(machineForget)
+		if got := r.collector.lines(); strings.Count(got, "line.7 ") != 1 || !strings.HasSuffix(got, "more") {
+			t.Errorf("%.300q is kept", got)
+		}
 	})
 }

@@ -137,13 +137,13 @@ func (f *follower) identity() []byte {
 // position returns the follower's place as a saved position.
 func (f *follower) position() *savedPosition {
 	f.mu.Lock()
-	stream, local, sent := f.place.stream, f.place.local, f.place.sent.Offset
+	stream, local, sent, agreed := f.place.stream, f.place.local, f.place.sent.Offset, f.place.agreed
 	local.trail = slices.Clone(local.trail)
 	text := unsentText{}
 	switch {
-	case local.Offset == 0 && f.size > 0:
+	case f.unplacedLocked() && f.size > 0:
 		text = unsentText{Seen: f.modified.UnixNano(), Begun: f.begun.UnixNano()}
-	case local.Offset == 0:
+	case f.unplacedLocked():
 		text.Seen = f.modified.UnixNano()
 	case !f.sentSince.IsZero():
 		text.Begun = f.sentSince.UnixNano()
@@ -151,6 +151,9 @@ func (f *follower) position() *savedPosition {
 	f.mu.Unlock()
 	m := f.positionOf(stream, &local, sent)
 	m.Seen, m.Begun = text.Seen, text.Begun
+	if m.Offset > 0 && !agreed && f.checks.saved.bits > 0 {
+		m.head = f.checks.saved // the file may have been truncated since
+	}
 	return m
 }
 

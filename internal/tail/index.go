@@ -3,6 +3,7 @@ package tail
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"fanin/internal/wire"
 )
@@ -13,12 +14,13 @@ type index struct {
 	claims    map[wire.StreamID]*follower // the follower of each stream
 	byPath    map[string]*follower        // the newest file that had the name
 	beside    map[string][]*follower      // by directory; a list is replaced, or grows, but never changes
+	letGo     map[fileKey]time.Time       // modification times of files that were let go
 	added     uint64                      // followers so far
 }
 
 func newIndex() index {
 	return index{followers: make(map[fileKey]*follower), claims: make(map[wire.StreamID]*follower),
-		byPath: make(map[string]*follower), beside: make(map[string][]*follower)}
+		byPath: make(map[string]*follower), beside: make(map[string][]*follower), letGo: make(map[fileKey]time.Time)}
 }
 
 // allLocked returns the followers as they are now.

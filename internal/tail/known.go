@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -171,6 +172,9 @@ func (r *registry) sameContent(f *follower) (found []*savedPosition) {
 	fits := func(m *savedPosition) bool {
 		switch {
 		case !f.has(m):
+			if f.mayBePartOf(m) && r.gone(m) {
+				f.alike = m
+			}
 			return false
 		case r.displaced(m):
 			return true
@@ -190,6 +194,14 @@ func (r *registry) sameContent(f *follower) (found []*savedPosition) {
 	return found
 }
 
+// mayBePartOf reports whether the file may be a copy of what was sent of a saved position's file, without the
+// end of that: by its name, and by how it begins.
+func (f *follower) mayBePartOf(m *savedPosition) bool {
+	size := f.file.size()
+	return f.alike == nil && size > 0 && size < m.Offset && m.head.bits > 0 && m.head.begins(f.file.headSums()) &&
+		rotatedFrom(filepath.Base(m.path), filepath.Base(f.path))
+}
+
 // leastProof is how many equal bytes prove that one file is another one's copy.
 const leastProof = 1 << 10
 
@@ -203,9 +215,12 @@ func (r *registry) rewritten(f *follower) []*savedPosition {
 
 // displaced reports whether a saved position's file exists and no longer holds what was sent of it.
 func (r *registry) displaced(m *savedPosition) bool {
-	return slices.ContainsFunc(r.present[m.inode], func(f *follower) bool {
-		return f.sameFile(m) && !f.file.holds(m.Point)
-	})
+	lacks := func(f *follower) bool { return f.sameFile(m) && !f.file.holds(m.Point) }
+	if slices.ContainsFunc(r.present[m.inode], lacks) {
+		return true
+	}
+	x := r.search.same(m) // no table names it
+	return x != nil && r.search.isAnothers(x, m, r.free)
 }
 
 // gone reports whether a saved position's file is neither where it was, nor in the same directory under
@@ -241,7 +256,7 @@ func (f *follower) assign(m *savedPosition) {
 		f.place.sent = w.Point // the last acknowledgement was lost
 	}
 	f.was, f.checks.saved = m.path, m.head
-	if m.Seen == 0 { // else the collector knows a place in a text that may have been lost before
+	if m.Seen == 0 { // else the place is not in the text that was seen, or the collector knows one that may not be
 		f.sentSince = timeOf(m.Begun, time.Time{})
 	}
 	f.t.mu.Lock()

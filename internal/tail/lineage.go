@@ -193,23 +193,31 @@ func namesNow(live string, files []*follower) (names map[fileKey]string) {
 func (f *follower) awaitEarlier(ctx context.Context) error {
 	f.setWaits("waits until the file that was rotated before it is sent")
 	f.file.f.release(false)
-	defer f.waitsFor.Store(nil)
 	for _, g := range f.earlier {
-		f.waitsFor.Store(g)
-		answer := g.ask()
-		for waits := true; waits && !g.hasNoMore() && !g.awaits(f); {
-			select {
-			case <-answer:
-				waits = false
-			case <-time.After(f.t.Poll):
-				g.notify()
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if err := f.awaitSent(ctx, g); err != nil {
+			return err
 		}
 	}
 	f.earlier = nil
 	return f.file.f.hold(ctx, f.isHidden())
+}
+
+// awaitSent waits until another file's follower has sent all that its file has now.
+func (f *follower) awaitSent(ctx context.Context, g *follower) error {
+	f.waitsFor.Store(g)
+	defer f.waitsFor.Store(nil)
+	answer := g.ask()
+	for !g.hasNoMore() && !g.awaits(f) {
+		select {
+		case <-answer:
+			return nil
+		case <-time.After(f.t.Poll):
+			g.notify()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // ask asks the follower to send all that its file has now. The answer is that the channel is closed.

@@ -64,7 +64,7 @@ func (t *Tailer) seeTexts(found map[fileKey]candidate) {
 	t.mu.Unlock()
 	for _, g := range all {
 		c, visible := found[g.key]
-		if visible && g.looksAs(c.info) {
+		if visible && g.isAsSeen(c.info) {
 			continue // without asking again, since most files are idle
 		}
 		if g.seeText(c.path, false) {

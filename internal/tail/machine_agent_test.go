@@ -42,6 +42,7 @@ func (m *machine) startAgent(draw *rapid.T) {
 		os.Mkdir(m.state, 0o750)
 		m.did("the agent's state is lost")
 		for _, s := range m.inodes {
+			m.maybeAgain(s.lines, s.seen.IsZero()) // the collector forgot those that were sent and let go
 			if s.known = s.stored && m.inLog(s, 0); !m.reachable(s) {
 				m.lose(s)
 			}

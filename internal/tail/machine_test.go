@@ -400,12 +400,17 @@ func (m *machine) maybeUnproven(s *inode) {
 		if x.original != s {
 			continue
 		}
-		for _, line := range x.lines { // less than 1 KiB of text proves nothing, and is sent again
-			line.again = line.again || !m.looks()
-		}
+		m.maybeAgain(x.lines, !m.looks()) // less than 1 KiB of text proves nothing, and is sent again
 		if x.seen.IsZero() && !m.looks() && !x.gone {
 			m.forget(x)
 		}
+	}
+}
+
+// maybeAgain notes that lines may come again, which must be counted.
+func (m *machine) maybeAgain(lines []*writtenLine, so bool) {
+	for _, line := range lines {
+		line.again = line.again || so
 	}
 }
 

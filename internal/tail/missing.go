@@ -266,6 +266,7 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 			switch {
 			case x == nil, x.shut:
 				left = append(left, m)
+			case s.isAnothers(x, m, known): // its text is in a copy
 			case x.by == nil && !t.chains(x.path):
 				f := t.takeFound(s, m, x)
 				found, s.fresh[f.key] = append(found, f), f
@@ -283,6 +284,21 @@ func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 		s.dirs = make(map[string]*siblings)
 	}
 	return found
+}
+
+// isAnothers reports whether a file is that of another saved position, whose place it holds, and no longer of m:
+// the collector knows a stream by its file until it is opened for the copy.
+func (s *search) isAnothers(x *sibling, m *savedPosition, known map[wire.StreamID]*savedPosition) bool {
+	f := x.open(s.t)
+	if f == nil || f.file.holds(m.Point) {
+		return false
+	}
+	for _, o := range known {
+		if o != m && o.inode == m.inode && f.sameFile(o) && f.file.holds(o.Point) {
+			return true
+		}
+	}
+	return false
 }
 
 // chains reports whether a path is one at which a look finds a file of a container: it must come behind

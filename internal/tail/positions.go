@@ -39,7 +39,7 @@ type savedPosition struct {
 	told *identity
 }
 
-// unsentText is what is known of a file of which nothing was sent, beside its identity.
+// unsentText is what is known of a file's text of which nothing was sent, beside the file's identity.
 type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one

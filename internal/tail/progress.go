@@ -73,6 +73,7 @@ type progress struct {
 	agreed   bool
 	expected *wire.Expected // the collector's answer that the stream is elsewhere; the goroutine's own
 	handover *localState    // the stream that a truncated file's follower handed to this one
+	doubt    int64          // bytes that may come twice, by a plan that is not agreed on; the goroutine's own
 	given    bool           // the stream is no longer this file's, or is going to end
 }
 

@@ -36,13 +36,13 @@ func (f *follower) livesOn() bool {
 	if fi, err := f.file.f.Stat(); err == nil && disk.Links(fi) > 0 {
 		return true // in another directory
 	}
-	written := f.file.modified(modified).Truncate(time.Second) // some compressors keep whole seconds only
+	written := f.file.modified(modified)
 	rotated := nameIn(f.dir, func(e os.DirEntry) bool {
 		if !rotatedFrom(filepath.Base(label), e.Name()) {
 			return false
 		}
 		fi, err := e.Info()
-		return err == nil && !fi.ModTime().Before(written)
+		return err == nil && !wasBefore(fi.ModTime(), written)
 	})
 	return rotated != ""
 }

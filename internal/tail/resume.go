@@ -122,6 +122,7 @@ func (f *follower) resume(ctx context.Context) error {
 	}
 	s.size = f.file.size()
 	p := s.decide()
+	f.place.doubt = max(f.place.doubt, p.possibleDuplicates) // the open may be answered at the next attempt
 	if err := f.open(ctx, p); err != nil {
 		return err
 	}
@@ -192,11 +193,12 @@ func (f *follower) agree(p plan, id logID) error {
 	if p.skip != nil {
 		at = *p.skip
 	}
-	if p.possibleDuplicates > 0 {
-		f.t.counts.doubled.Add(uint64(p.possibleDuplicates))
+	if again := f.place.doubt; again > 0 {
+		f.place.doubt = 0
+		f.t.counts.doubled.Add(uint64(again))
 		f.t.Log.Warn("the file lost bytes that were sent; sending resumes at the last unchanged place, "+
 			"so lines may be in the log twice",
-			"path", f.path, "from", at.Offset, "bytes", p.possibleDuplicates)
+			"path", f.path, "from", at.Offset, "bytes", again)
 	}
 	f.file.chooseAgain()
 	c, err := f.file.cursorAt(at.Offset, f.place.local.lines)
@@ -264,16 +266,18 @@ func (f *follower) claim() {
 	}
 }
 
-// remember saves what is known of a file of which nothing was sent. The goroutine that looks calls it, too.
+// remember saves what is known of a file's text in which the stream has no place. The goroutine that looks
+// calls it, too.
 func (f *follower) remember() {
 	m := f.position()
 	f.t.mu.Lock()
 	defer f.t.mu.Unlock()
 	f.mu.Lock()
-	unsent := f.place.local.Offset == 0 && f.place.handover == nil && f.place.stream == m.Stream
+	p := &f.place
+	same := f.unplacedLocked() && p.handover == nil && !p.given && p.stream == m.Stream && p.local.Point == m.Point
 	f.completeLocked(m)
 	f.mu.Unlock()
-	if unsent && m.Offset == 0 {
+	if same {
 		f.t.positions.refresh(m)
 	}
 }

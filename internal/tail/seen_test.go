@@ -4,6 +4,7 @@ package tail
 
 import (
 	"os"
+	"sync/atomic"
 	"testing"
 
 	"fanin/internal/wire"
@@ -157,5 +158,61 @@ func TestUnansweredTextIsInACopy(t *testing.T) {
 		r.look().look().stopped()
 		r.collector.failing = nil
 		r.away(false).started().keeps("1 2 3 4")
+	})
+}
+
+// TestPartAgainIsReported: a copy that lacks the end of what was sent is sent again after the file itself was deleted
+// while no process ran, which is counted.
+func TestPartAgainIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look().stopped().copy("a.log", "a-1.log").started().write("a.log", "3\n")
+		r.tick().follower("a.log").notify()
+		r.tick().stopped()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.started().keeps("1 1 2 2 3").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}
+
+// TestLostBytesAreReported: a copy lacks the end of what was sent, whose answer was lost. What may come twice is
+// counted once, also if the open of the copy's stream in a new epoch is not answered at first.
+func TestLostBytesAreReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		var lose atomic.Bool // the next answer that matters
+		r.collector.failing = func(b wire.Batch) error {
+			matters := b.Op == wire.OpData && b.Epoch == 1 || b.Op == wire.OpOpen && b.Epoch == 2
+			if matters && lose.Swap(false) {
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", text).look().look()
+		lose.Store(true)
+		r.write("a.log", "1\n2\n").copy("a.log", "a.log.1").write("a.log", "3\n").look().cut("a.log")
+		lose.Store(true)
+		r.keeps(text+"1 1 2 2 3").counts("maybe_doubled_bytes", 4)
+	})
+}
+
+// TestLostStateTwice: an agent that lost its state stops before the collector answers where a file goes on that was
+// copied and truncated; then the file is gone. The copy goes on where the collector says.
+func TestLostStateTwice(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().stopped().copy("a.log", "a-1.log").cut("a.log").write("a.log", "1\n")
+		r.state = t.TempDir()
+		gone := func() {
+			r.collector.refuse(func(wire.Batch) error { return errConnection })
+			r.started()
+			r.tailer.positions.remove(r.follower("a-1.log").place.stream)
+			r.stopped()
+		}
+		gone()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.away(false).started().keeps(text)
 	})
 }

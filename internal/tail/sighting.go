@@ -49,11 +49,17 @@ func (f *follower) see(c candidate, visible bool) {
 // mostSkew is by how much the clock of a file system may differ from this machine's.
 const mostSkew = 2 * time.Second
 
-// looksAs reports whether the file looks as when it was last seen.
-func (f *follower) looksAs(fi fs.FileInfo) bool {
+// isAsSeen reports whether the file looks as when it was last seen, which is now.
+func (f *follower) isAsSeen(fi fs.FileInfo) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return fi.Size() == f.size && fi.ModTime().Equal(f.modified)
+	if fi.Size() != f.size || !fi.ModTime().Equal(f.modified) {
+		return false
+	}
+	if f.size == 0 {
+		f.empty = time.Now()
+	}
+	return true
 }
 
 // unplacedLocked reports whether the stream has no place in the file's text: nothing of it was acknowledged.
@@ -66,28 +72,27 @@ func (f *follower) unplacedLocked() bool { return f.place.local.Offset == 0 || f
 // the beginning shows that the text is another one, and only names and times which file may be a copy.
 func (f *follower) seeText(name string, lost bool) (changed bool) {
 	fi, err := f.file.f.statRaw()
-	if err != nil {
+	if err != nil || f.isAsSeen(fi) && !lost {
 		return false
 	}
 	f.mu.Lock()
-	changed = lost || fi.Size() != f.size || !fi.ModTime().Equal(f.modified)
-	compare := changed && (f.unplacedLocked() || lost || fi.Size() < f.size)
+	compare := f.unplacedLocked() || lost || fi.Size() < f.size
 	f.mu.Unlock()
 	var begins []wire.Hash
 	if compare {
 		begins = headsOf(f.file.head(headSize))
 	}
-	if changed && f.noteText(fi, begins, name, lost) {
+	if f.noteText(fi, begins, name, lost) {
 		f.remember()
 	}
-	return changed
+	return true
 }
 
-// noteText notes how the file's text looks now, and reports whether nothing of the file was sent.
-func (f *follower) noteText(fi fs.FileInfo, begins []wire.Hash, name string, lost bool) (unsent bool) {
+// noteText notes how the file's text looks now, and reports whether the stream has no place in it.
+func (f *follower) noteText(fi fs.FileInfo, begins []wire.Hash, name string, lost bool) (unplaced bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	unplaced := f.unplacedLocked()
+	unplaced = f.unplacedLocked()
 	if lost && f.shrinks == f.placed || fi.Size() < f.size || unplaced && len(begins) > 0 && !f.begins.begins(begins) {
 		if unplaced {
 			f.t.reused.note(f.now, f.begun)
@@ -106,10 +111,10 @@ func (f *follower) noteText(fi fs.FileInfo, begins []wire.Hash, name string, los
 	} else { // its text began after the last look that saw none
 		f.begun, f.empty = later(f.begun, f.empty.Add(-mostSkew)), time.Time{}
 	}
-	if unsent = f.place.local.Offset == 0; unsent {
+	if f.place.local.Offset == 0 {
 		f.file.begins.Store(nil) // it may begin otherwise, which no place shows
 	}
-	return unsent
+	return f.unplacedLocked()
 }
 
 // countShrinks returns how often the file was seen to have lost its text.

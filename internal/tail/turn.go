@@ -13,7 +13,7 @@ type succession struct {
 	lineage
 	number    uint64         // in the order in which files were found
 	before    *follower      // had the same name: its lines come first
-	alike     *savedPosition // of a file that is gone, whose text this one has; too little to prove that it is a copy
+	alike     *savedPosition // of a file that is gone, whose text this one may have; too little proves it
 	original  *follower      // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
 	drainOnce sync.Once
@@ -88,11 +88,17 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 	if !f.awaitBefore(ctx, before) || !f.awaitOriginal(ctx) {
 		return false
 	}
-	if ousted := f.tookPlace(); ousted != nil {
-		before, livesOn = ousted, ousted.livesOn()
+	if next := f.tookPlace(); next != nil {
+		before, livesOn = next, next.livesOn()
 	} else if next := f.succeeds(); next != nil {
 		before, livesOn = next, false
 	}
+	return f.follows(ctx, before, livesOn) && f.begin()
+}
+
+// follows waits until the file before this one is sent, nil if there is none, and goes on where it stopped if this
+// is another version of it.
+func (f *follower) follows(ctx context.Context, before *follower, livesOn bool) bool {
 	if !f.awaitBefore(ctx, before) {
 		return false
 	}
@@ -101,10 +107,14 @@ func (f *follower) waitTurn(ctx context.Context) bool {
 			return false
 		}
 	}
-	if before != nil && !f.wasHandedOver() {
-		f.replace(ctx, before, livesOn)
+	if before == nil || f.wasHandedOver() {
+		return true
 	}
-	return f.begin()
+	if f.continues(before) && f.awaitSent(ctx, before) != nil { // it may have grown since it was drained
+		return false
+	}
+	f.replace(ctx, before, livesOn)
+	return true
 }
 
 // begin notes that the file is no copy in the making: it is sent. It returns true.

@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -165,7 +166,7 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 	for _, h := range list {
 		var at []*follower
 		for _, x := range s.in(filepath.Dir(h.path)).files {
-			if !h.mayBe(x) || !t.mayBeUnseen(x, h) {
+			if !h.mayBe(x) || t.wasLetGo(x.info) || !t.mayBeUnseen(x, h) {
 				continue
 			}
 			f := x.open(t)
@@ -179,6 +180,9 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 				x.f, x.by = nil, f
 				t.inherit(f, h.path)
 				f.maybeCopy = true
+				if !t.looked && t.positions.written.IsZero() { // the collector forgot those that were sent and let go
+					f.countAgain(h.path, f.file.size())
+				}
 				at = append(at, f)
 			}
 		}
@@ -191,6 +195,29 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 		found = append(found, at...)
 	}
 	return found
+}
+
+// noteLetGo notes that all of a file was sent that still exists: it is neither one that no look saw, nor a copy
+// of what is sent later.
+func (t *Tailer) noteLetGo(f *follower) {
+	fi, err := f.file.f.statRaw()
+	if err != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.letGo) >= mostBeside {
+		clear(t.letGo) // names and times are then all that is known of them
+	}
+	t.letGo[f.key] = fi.ModTime()
+}
+
+// wasLetGo reports whether a file was let go, and not written to since.
+func (t *Tailer) wasLetGo(fi fs.FileInfo) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, known := t.letGo[keyOf(fi)]
+	return known && at.Equal(fi.ModTime())
 }
 
 // reportUnsent reports once a file that is not sent because it may be a copy.
