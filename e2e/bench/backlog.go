@@ -29,19 +29,7 @@ func (b *bench) backlog(s subject) (r sample, err error) {
 	if err != nil {
 		return r, err
 	}
-	s.command = withWork(s.command, port)
-	plain := s.command
-	s.command = func(dir string, port, conns int) (args, env []string, err error) {
-		if args, env, err = plain(dir, port, conns); err != nil {
-			return nil, nil, err
-		}
-		config := filepath.Join(dir, "collector.toml")
-		text, err := os.ReadFile(config)
-		if err != nil {
-			return nil, nil, err
-		}
-		return args, env, os.WriteFile(config, []byte(strings.Replace(string(text), `rotate_size = "off"`, `rotate_size = "256MiB"`, 1)), 0o640)
-	}
+	s.command = rotating(withWork(s.command, port))
 	t, err := b.begin(s, 1)
 	if err != nil {
 		return r, err
@@ -93,6 +81,21 @@ func (b *bench) backlog(s subject) (r sample, err error) {
 	return r, nil
 }
 
+// rotating is a command of fanin that rotates its log.
+func rotating(plain func(string, int, int) (args, env []string, err error)) func(string, int, int) (args, env []string, err error) {
+	return func(dir string, port, conns int) (args, env []string, err error) {
+		if args, env, err = plain(dir, port, conns); err != nil {
+			return nil, nil, err
+		}
+		config := filepath.Join(dir, "collector.toml")
+		text, err := os.ReadFile(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return args, env, os.WriteFile(config, []byte(strings.Replace(string(text), `rotate_size = "off"`, `rotate_size = "256MiB"`, 1)), 0o640)
+	}
+}
+
 // sendNow sends lines over eight connections.
 func sendNow(port, lines int) error {
 	h, err := prepare("send", address(port), 8, lines/8)
@@ -111,14 +114,18 @@ func makeGroup(address string) error {
 	return w.Run(ctx)
 }
 
+// control is a client of a control socket.
+func control(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+}
+
 // firstLine asks for the lines since a time, and says how many milliseconds the
 // first one took.
 func firstLine(socket string, at time.Time) (float64, error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
 	begun := time.Now()
-	resp, err := client.Get("http://collector/tail?follow=0&since=" + url.QueryEscape(at.UTC().Format(time.RFC3339Nano)))
+	resp, err := control(socket).Get("http://collector/tail?follow=0&since=" + url.QueryEscape(at.UTC().Format(time.RFC3339Nano)))
 	if err != nil {
 		return 0, err
 	}

@@ -79,6 +79,9 @@ func (b *bench) goals() (list []goal) {
 		add(form+", sync none, 8 connections: CPU s per M", of(form, "fanin-none", (*sample).cpuPerM), 0.5, false)
 	}
 	add("syslog over UDP, 200,000 a second: lost %", of("syslog udp 200k/s", "fanin-none", (*sample).lostPercent), 0, false)
+	add("search: MB/s of text", of("search", "fanin-none", (*sample).rate), 1000, true)
+	add("search: MB of text per CPU s", of("search", "fanin-none", (*sample).ratePerCPU), 500, true)
+	add("histogram: ms", of("search", "fanin-none", (*sample).p50), 300, false)
 	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
 	to := func(workload, subject, other string) float64 {
 		if r := b.results.find(workload, subject); r != nil {

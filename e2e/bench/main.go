@@ -48,7 +48,7 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,disk; backlog is left out unless it is named: it writes 20 GiB")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,search,disk; backlog is left out unless it is named: it writes 20 GiB")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -159,6 +159,7 @@ func (b *bench) workloads() (list []workload) {
 			list[i].subjects = q
 		}
 	}
+	add("search", "search", none, b.search)
 	list = append(list, b.foreign()...)
 	if b.work != "" {
 		add("backlog", "backlog", none, b.backlog)

@@ -77,6 +77,8 @@ func (s *sample) line(kind string) string {
 		return fmt.Sprintf("p50 %.2f ms  p99 %.2f ms", s.P50, s.P99)
 	case "backlog":
 		return fmt.Sprintf("%.2f M/s  %.1f MiB more  first line p50 %.0f ms  worst %.0f ms", s.speed(), s.More, s.P50, s.P99)
+	case "search":
+		return fmt.Sprintf("%.0f MB/s  %.0f MB per CPU s  histogram %.1f ms  %.0f MiB", s.rate(), s.ratePerCPU(), s.P50, s.Peak)
 	case "idle":
 		return fmt.Sprintf("%.1f MiB more", s.More)
 	}

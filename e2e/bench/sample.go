@@ -14,8 +14,11 @@ type sample struct {
 	Counted  int     // datagrams that the collector says were dropped
 }
 
-func (s *sample) speed() float64     { return float64(s.Lines) / s.Seconds / 1e6 }
-func (s *sample) rate() float64      { return float64(s.Bytes) / s.Seconds / 1e6 }
+func (s *sample) speed() float64 { return float64(s.Lines) / s.Seconds / 1e6 }
+func (s *sample) rate() float64  { return float64(s.Bytes) / s.Seconds / 1e6 }
+func (s *sample) ratePerCPU() float64 {
+	return float64(s.Bytes) / s.CPU / 1e6
+}
 func (s *sample) cpuPerM() float64   { return s.CPU / float64(max(s.Lines, 1)) * 1e6 }
 func (s *sample) agentPerM() float64 { return s.AgentCPU / float64(max(s.Lines, 1)) * 1e6 }
 func (s *sample) peak() float64      { return s.Peak }

@@ -17,6 +17,7 @@ func (b *bench) tables() string {
 	b.syslogTable(&out)
 	b.idleTable(&out)
 	b.diskTable(&out)
+	b.searchTable(&out)
 	b.workTable(&out)
 	b.natsTable(&out)
 	b.redisTable(&out)
