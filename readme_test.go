@@ -58,7 +58,7 @@ func TestReadmeCommands(t *testing.T) {
 			t.Errorf("%d lines with %q; want %d\n%s", n, text, want, out)
 		}
 	}
-	if !strings.Contains(out, ": ok: 100002 lines") {
+	if !strings.Contains(out, ": ok: 100003 lines") { // the notice of the rotation included
 		t.Errorf("verify does not say ok:\n%s", out)
 	}
 }
@@ -241,7 +241,7 @@ func TestReadmeAgent(t *testing.T) {
 func TestDocumentsConfigurations(t *testing.T) {
 	block := regexp.MustCompile("(?s)```toml\n(.*?)```")
 	found := 0
-	for _, document := range []string{"README.md", "docs/certificates.md", "docs/nats.md", "docs/patterns.md", "docs/redis.md", "docs/sockets.md"} {
+	for _, document := range []string{"README.md", "docs/access.md", "docs/certificates.md", "docs/nats.md", "docs/patterns.md", "docs/redis.md", "docs/sockets.md"} {
 		b, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)

@@ -15,15 +15,25 @@ type Rotation struct {
 }
 
 // Rotate closes the live file and begins a new one, unless it is empty.
-func (s *Sink) Rotate(ctx context.Context) (Rotation, error) {
+func (s *Sink) Rotate(ctx context.Context) (Rotation, error) { return s.RotateNoted(ctx, func() {}) }
+
+// RotateNoted is Rotate, with a note in the file that is closed: post is called if there is
+// something to rotate, and the notices that it posts are the file's last lines. So a file with
+// nothing but such a note is never made.
+func (s *Sink) RotateNoted(ctx context.Context, post func()) (Rotation, error) {
 	var r Rotation
 	var blocked error
 	err := s.do(ctx, func(w *writer) error {
-		old := w.catalog.live()
 		if w.file.size == 0 {
-			r.Generation = old.number
+			r.Generation = w.catalog.live().number
 			return nil
 		}
+		post()
+		w.acceptNotices()
+		if err := w.commit(); err != nil {
+			return err
+		}
+		old := w.catalog.live()
 		w.nextFile.rotateAfter = time.Time{}
 		if err := w.rotate("demand"); err != nil {
 			return err

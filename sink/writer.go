@@ -147,6 +147,7 @@ func (w *writer) tick() error {
 
 // finish commits what was accepted, so that the next start has nothing to redo.
 func (w *writer) finish() error {
+	w.acceptNotices()
 	err := w.commit()
 	if err == nil {
 		err = w.checkpointAs(func(c *checkpoint) {

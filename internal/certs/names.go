@@ -20,6 +20,19 @@ func CheckPatterns(patterns []string) error {
 	return nil
 }
 
+// PeerNames returns the names of a peer whose certificate was verified: the common name, if there
+// is one, and the DNS names. Without such a certificate there are none.
+func PeerNames(state tls.ConnectionState) (names []string) {
+	if len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	leaf := state.VerifiedChains[0][0]
+	if cn := leaf.Subject.CommonName; cn != "" {
+		names = append(names, cn)
+	}
+	return append(names, leaf.DNSNames...)
+}
+
 // Named returns a function that reports why a peer whose certificate was verified may not
 // connect: none of its names, the common name and the DNS names, matches one of the
 // patterns, which are path.Match's. Without patterns all may connect.
@@ -32,8 +45,7 @@ func Named(patterns []string) func(tls.ConnectionState) error {
 			return fmt.Errorf("this listener requires a certificate with a name that matches %q, and the peer has none",
 				patterns)
 		}
-		leaf := state.VerifiedChains[0][0]
-		names := append([]string{leaf.Subject.CommonName}, leaf.DNSNames...)
+		names := PeerNames(state)
 		for _, name := range names {
 			for _, p := range patterns {
 				if ok, _ := path.Match(p, name); ok && name != "" {

@@ -31,6 +31,7 @@ func (c *server) apply(x *change) {
 	s := x.settings
 	c.reloads.level.Set(s.level())
 	c.usePolicies(s)
+	c.useAccess(s)
 	if d := c.work.Load(); d != nil && s.handsOut() {
 		if w, err := s.work(x.most.workers, c); err == nil { // it was tried
 			d.Use(w)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"fanin/internal/access"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
@@ -68,6 +69,7 @@ func (s *settings) checkEnvironment(ctx context.Context) error {
 			problems = append(problems, prefix(x.at, files()))
 		}
 	}
+	problems = append(problems, prefix("collector.access", access.Check(s.accessRules())))
 	problems = append(problems, s.tryPorts()...)
 	if err := errors.Join(problems...); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"fanin/internal/certs"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 )
@@ -29,12 +30,33 @@ const patience = answerTime + 5*time.Second
 
 // ask sends a request to the collector with this state directory; into may be nil.
 func ask(ctx context.Context, state, method, path string, into any) error {
+	return socketOf(state).ask(ctx, method, path, into)
+}
+
+// target is a running collector, and a way to send it requests.
+type target struct {
+	name   string // as messages show it
+	where  string // the same, after "no collector is running"
+	base   string // of the URLs
+	client *http.Client
+	tls    certs.Files
+}
+
+// socketOf is the collector with a state directory, over its control socket.
+func socketOf(state string) *target {
+	socket := filepath.Join(state, controlName)
+	return &target{name: socket, where: "with the state " + state, base: "http://collector", client: &http.Client{
+		Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: dialSocket(socket)}}}
+}
+
+// ask sends a request; into may be nil.
+func (t *target) ask(ctx context.Context, method, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return askFor(ctx, state, method, path, func(answer io.Reader) error {
+	return t.askFor(ctx, method, path, func(answer io.Reader) error {
 		b, err := io.ReadAll(io.LimitReader(answer, 64<<20))
 		if err != nil {
-			return noAnswer(err, filepath.Join(state, controlName), path)
+			return t.noAnswer(err, path)
 		}
 		if into == nil {
 			return nil
@@ -44,20 +66,18 @@ func ask(ctx context.Context, state, method, path string, into any) error {
 }
 
 // askFor is ask for an answer that is read as it comes.
-func askFor(ctx context.Context, state, method, path string, read func(io.Reader) error) error {
-	socket := filepath.Join(state, controlName)
-	client := &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: patience, DialContext: dialSocket(socket)}}
-	defer client.CloseIdleConnections()
-	r, err := http.NewRequestWithContext(ctx, method, "http://collector"+path, nil)
+func (t *target) askFor(ctx context.Context, method, path string, read func(io.Reader) error) error {
+	defer t.client.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, method, t.base+path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(r)
+	resp, err := t.client.Do(r)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w with the state %s", errNotRunning, state)
+		return fmt.Errorf("%w %s", errNotRunning, t.where)
 	}
 	if err != nil {
-		return noAnswer(err, socket, path)
+		return t.noAnswer(t.tls.ExplainClient(err), path)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -75,7 +95,8 @@ func dialSocket(socket string) func(ctx context.Context, network, address string
 }
 
 // noAnswer explains why the collector did not answer.
-func noAnswer(err error, socket, path string) error {
+func (t *target) noAnswer(err error, path string) error {
+	socket := t.name
 	var timeout interface{ Timeout() bool }
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():

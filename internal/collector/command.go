@@ -21,6 +21,7 @@ import (
 type options struct {
 	config, out, nats, listen, work, http, state, format, sync string
 	insecure, json, noEnvironment                              bool
+	remote                                                     collectorURL // of commands that ask a running collector
 }
 
 // Command is the command line of the program. Without a sub-command it runs.
@@ -70,11 +71,14 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 			root.AddCommand(c)
 		}
 	}
-	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.statusCommand(),
-		o.rotateCommand(), o.reopenCommand(),
-		o.reloadCommand(), o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(),
-		o.replayCommand(), o.forgetCommand(), o.refusedCommand(),
-		o.tailCommand(), o.workCommand(), o.curveKeyCommand(), o.parseCommand(), o.pkiCommand())
+	for _, c := range []*cobra.Command{o.statusCommand(), o.rotateCommand(), o.reopenCommand(), o.reloadCommand(),
+		o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(),
+		o.forgetCommand(), o.refusedCommand()} {
+		o.remote.flags(c)
+		root.AddCommand(c)
+	}
+	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.tailCommand(),
+		o.workCommand(), o.curveKeyCommand(), o.parseCommand(), o.tokenCommand(), o.pkiCommand())
 	return root
 }
 
@@ -122,6 +126,9 @@ func (o *options) checkCommand() *cobra.Command {
 				return daemon.Exitf(daemon.ExitUsage, "no configuration to check: set --config FILE")
 			}
 			cfg, err := o.load()
+			if err == nil {
+				err = cfg.checkMisgrants()
+			}
 			if err == nil && !o.noEnvironment {
 				err = cfg.checkEnvironment(ctx)
 			}
@@ -315,13 +322,25 @@ func (o *options) drainCommand() *cobra.Command {
 	})
 }
 
-// ask sends a request to the running collector over its control socket.
-func (o *options) ask(ctx context.Context, method, path string, into any) error {
+// target returns the running collector: at --connect, or else over its control socket.
+func (o *options) target() (*target, error) {
+	if o.remote.connect != "" {
+		return o.remote.target()
+	}
 	_, state, err := o.log()
+	if err != nil {
+		return nil, err
+	}
+	return socketOf(state), nil
+}
+
+// ask sends a request to the running collector.
+func (o *options) ask(ctx context.Context, method, path string, into any) error {
+	to, err := o.target()
 	if err != nil {
 		return err
 	}
-	return running(ask(ctx, state, method, path, into))
+	return running(to.ask(ctx, method, path, into))
 }
 
 // running sets the exit code of the error that no collector is running.

@@ -17,7 +17,10 @@ import (
 	"fanin/internal/daemon"
 )
 
-const controlName = "control.sock"
+const (
+	controlName    = "control.sock"
+	sessionKeyName = "session-key"
+)
 
 // control serves HTTP on a socket in the state directory.
 type control struct {
@@ -54,7 +57,7 @@ func (k *control) openSocket() error {
 		ln.Close()
 		return err
 	}
-	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own),
+	k.serve(ln, &http.Server{Handler: http.NewCrossOriginProtection().Handler(k.own), ConnContext: ofSocket,
 		ReadHeaderTimeout: time.Duration(defaultHeaderTimeout),
 		IdleTimeout:       time.Duration(defaultIdleTimeout),
 		ErrorLog:          slog.NewLogLogger(k.log.Handler(), slog.LevelWarn)})

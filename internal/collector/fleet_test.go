@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/access"
 	"fanin/internal/disk"
 	"fanin/internal/join"
 	"fanin/internal/pki"
@@ -127,7 +128,7 @@ func TestJoinOverTheNetwork(t *testing.T) {
 	}
 	fmt.Fprintln(nc, "a line")
 	nc.Close()
-	waittest.UntilEqual(t, "lines", 1, func() uint64 { return c.sink.Status().Lines })
+	waittest.UntilEqual(t, "lines", 1, func() uint64 { return c.peerLines(t) })
 	if b, err := os.ReadFile(c.sink.Status().Path); err != nil || !strings.Contains(string(b), " web-1 tcp: a line") {
 		t.Errorf("%q, %v", b, err)
 	}
@@ -200,7 +201,7 @@ func TestJoinDoesNothingElse(t *testing.T) {
 	for _, kind := range []string{"work"} { // other listeners give none, also with the protocol
 		wantRefused(t, c.address(t, kind), join.Pinned(token.Authority, "127.0.0.1", time.Now))
 	}
-	if n := c.sink.Status().Lines; n != 0 {
+	if n := c.peerLines(t); n != 0 {
 		t.Errorf("%d lines came in", n)
 	}
 }
@@ -241,13 +242,13 @@ func TestRevokeCloses(t *testing.T) {
 		nc := opened(t, address, kind, stolen)
 		if kind == "tcp" {
 			fmt.Fprintln(nc, "web-1 is there")
-			waittest.UntilEqual(t, "lines", 1, func() uint64 { return c.sink.Status().Lines })
+			waittest.UntilEqual(t, "lines", 1, func() uint64 { return c.peerLines(t) })
 		}
 		open[kind] = ended(nc)
 	}
 	stays := opened(t, addresses["tcp"], "tcp", other)
 	fmt.Fprintln(stays, "web-2 is there")
-	waittest.UntilEqual(t, "lines", 2, func() uint64 { return c.sink.Status().Lines })
+	waittest.UntilEqual(t, "lines", 2, func() uint64 { return c.peerLines(t) })
 	var done revoked // the handshake of work may still go on: then it fails
 	if err := json.Unmarshal([]byte(c.asked(t, "POST", "/pki/revoke?name=web-1")), &done); err != nil || done.Certificates != 1 || done.Connections < 2 {
 		t.Errorf("revoke answers %+v, %v", done, err)
@@ -259,10 +260,10 @@ func TestRevokeCloses(t *testing.T) {
 	stolen.NextProtos = []string{join.Protocol} // it cannot renew itself either
 	wantRefused(t, addresses["tcp"], stolen)
 	fmt.Fprintln(stays, "web-2 is still there")
-	waittest.UntilEqual(t, "lines", 3, func() uint64 { return c.sink.Status().Lines })
+	waittest.UntilEqual(t, "lines", 3, func() uint64 { return c.peerLines(t) })
 	fresh := opened(t, addresses["tcp"], "tcp", c.joined(t, "web-1"))
 	fmt.Fprintln(fresh, "web-1 is back")
-	waittest.UntilEqual(t, "lines", 4, func() uint64 { return c.sink.Status().Lines })
+	waittest.UntilEqual(t, "lines", 4, func() uint64 { return c.peerLines(t) })
 	if got := c.asked(t, "POST", "/pki/revoke?name=web-7"); !strings.Contains(got, `no certificate was made for "web-7"`) {
 		t.Errorf("%s", got)
 	}
@@ -299,6 +300,9 @@ func TestPKINotOverHTTP(t *testing.T) {
 		if h, ok := x.table.(*httpTable); ok {
 			h.Control = true
 		}
+	}
+	if err := c.access.Use([]access.Rule{{Role: access.All, Networks: access.Local()[0].Networks}}); err != nil {
+		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.joined(t, "ops-1")}}
 	defer client.CloseIdleConnections()

@@ -18,7 +18,7 @@ type gelfTable struct {
 	gelfMessages
 	gelfMemory
 	streamTable
-	access
+	peerTable
 }
 
 // gelfMessages is how messages become lines.
@@ -70,7 +70,7 @@ func (t *gelfTable) check(c *checks) {
 	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
-	t.access.check(c)
+	t.peerTable.check(c)
 }
 
 func (t *gelfTable) needs() (n needs) {

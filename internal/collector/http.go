@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,11 +24,15 @@ func (t *httpTable) open(_ context.Context, s *server, conns int) (*listener, er
 	if err != nil {
 		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
+	x.access, x.id = s.access, s.id
+	s.access.OpenKey(filepath.Join(s.settings.state(), sessionKeyName), s.log)
 	ln, err := s.sockets.listen(t.Listen, t.Insecure || s.settings.insecure || x.tls != nil)
 	if err != nil {
 		return nil, fmt.Errorf("listen on http %s: %w", t.Listen, err)
 	}
-	answering := &webServer{x.server(s.handler(false)), x.listener(ln)}
+	mux := s.handler(false)
+	x.handleLogin(mux)
+	answering := &webServer{x.server(mux), x.listener(ln)}
 	return &listener{kind: "http", address: ln.Addr().String(), lasts: true, serve: answering.serve,
 		handover: handover{answering.retire, answering.rest},
 		shutdown: func(context.Context) error { return nil }, // healthz is answered to the end: see close

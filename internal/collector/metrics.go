@@ -4,8 +4,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"fanin/internal/access"
 	"fanin/internal/daemon"
 )
+
+// accessMetrics are about the tokens that are accepted.
+func accessMetrics(p *access.Policy) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "fanin_access_tokens",
+			Help: "Tokens of [[collector.access]] that are accepted now."}, func() float64 {
+			tokens, _ := p.Tokens()
+			return float64(tokens)
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "fanin_access_broken_files",
+			Help: "Files of tokens that cannot be used as they are now; their last good content counts."},
+			func() float64 {
+				_, broken := p.Tokens()
+				return float64(broken)
+			}),
+	}
+}
 
 // registry has the metrics of every part.
 func (c *server) registry() *prometheus.Registry {
@@ -16,6 +34,7 @@ func (c *server) registry() *prometheus.Registry {
 	info.Set(1)
 	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, &c.fleet, c.reloads, openMetrics{c},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(accessMetrics(c.access)...)
 	return r
 }
 

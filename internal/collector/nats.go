@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	natsin "fanin/ingest/nats"
+	"fanin/internal/access"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
@@ -196,7 +197,9 @@ func (x *natsServer) service() *natsconn.Service {
 func (c *server) endpoints() map[string]func(context.Context) (any, error) {
 	all := make(map[string]func(context.Context) (any, error))
 	for _, r := range c.messageRequests() {
-		all[r.name] = func(ctx context.Context) (any, error) { return r.answer(ctx, nil) }
+		all[r.name] = func(ctx context.Context) (any, error) {
+			return r.answer(access.With(ctx, access.Caller{Kind: "NATS"}), nil)
+		}
 	}
 	return all
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"fanin/internal/access"
 	"fanin/internal/config"
 	"fanin/internal/disk"
 	"fanin/internal/escape"
@@ -116,7 +117,7 @@ func (c *server) prepare(s *settings) (*change, error) {
 	if err := c.refuseRestart(s); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(s.checkMachine(), s.readSecrets()); err != nil {
+	if err := errors.Join(s.checkMachine(), s.readSecrets(), access.Check(s.accessRules())); err != nil {
 		return nil, err
 	}
 	if err := c.openAuthority(); err != nil {

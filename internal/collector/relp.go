@@ -31,14 +31,14 @@ type relpTable struct {
 	FrameTimeout  *config.Duration  `toml:"frame_timeout"`
 	IdleTimeout   *config.Duration  `toml:"idle_timeout"`
 	headerTable
-	access
+	peerTable
 }
 
 func (t *relpTable) check(c *checks) {
 	c.listen(t.Listen, t.Insecure, t.TLS != nil)
 	t.TLS.CheckDevices(c.Table, t.ClientNames)
 	t.headerTable.check(c)
-	t.access.check(c)
+	t.peerTable.check(c)
 	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)

@@ -22,11 +22,13 @@ type answer func(ctx context.Context, q url.Values) (any, error)
 //	NATS                   the endpoint NAME of the micro service, if messages may ask it
 //	ZeroMQ                 the text NAME, or NAME?QUERY, if messages may ask it
 //
-// Over HTTP and ZeroMQ, what changes something needs control = true; over NATS, the
-// permissions of the server decide.
+// Over HTTP and ZeroMQ, what changes something needs control = true, and over HTTP a caller
+// with the role admin; everything else needs the role read there. Over NATS, the permissions
+// of the server decide. What was changed, and by whom, becomes a notice in the log.
 type request struct {
 	name     string
 	changes  bool
+	silent   bool   // it changes nothing that anyone would ask about, or writes its notice itself
 	messages bool   // messages may ask it: its answer is short
 	local    bool   // only the control socket answers it
 	waits    string // what its answer waits for
@@ -52,7 +54,8 @@ func (c *server) requests() []request {
 		{name: "status", messages: true, waits: groups, answer: get(c.status)},
 		{name: "streams", messages: true, waits: nothing, answer: c.fewStreams, long: c.listStreams},
 		{name: "groups", messages: true, waits: groups, answer: get(c.groups)},
-		{name: "rotate", messages: true, changes: true, waits: writer, answer: get(c.sink.Rotate)},
+		{name: "rotate", messages: true, changes: true, silent: true, waits: writer, answer: get(c.rotate)},
+		{name: "whoami", waits: nothing, answer: c.whoami},
 		{name: "workers", waits: groups, answer: get(c.workers)},
 		{name: "refused", waits: nothing, answer: get(c.refusedMessages)},
 		{name: "histogram", waits: nothing, answer: history(c.tail.Histogram)},
@@ -60,10 +63,10 @@ func (c *server) requests() []request {
 		{name: "streams/forget", changes: true, waits: writer, answer: c.forgetStreams},
 		{name: "streams/give", changes: true, waits: writer, answer: c.giveStreams},
 		{name: "reopen", changes: true, waits: writer, answer: do(c.sink.Reopen)},
-		{name: "checkpoint", changes: true, waits: writer, answer: do(c.sink.Checkpoint)},
+		{name: "checkpoint", changes: true, silent: true, waits: writer, answer: do(c.sink.Checkpoint)},
 		{name: "reload", changes: true, waits: nothing,
 			answer: get(c.reload)},
-		{name: "drain", changes: true, waits: nothing, answer: do(c.askToDrain)},
+		{name: "drain", changes: true, silent: true, waits: nothing, answer: do(c.askToDrain)},
 		{name: "replay", changes: true, waits: groups, answer: c.replay},
 		{name: "forget", changes: true, waits: groups, answer: c.forget},
 		{name: "refused/replay", changes: true, waits: "the NATS server", answer: get(c.replayRefused)},
@@ -72,6 +75,9 @@ func (c *server) requests() []request {
 	for i := range list {
 		r := &list[i]
 		r.answer = within(answerTime, r.name, func() string { return c.waits(r.waits) }, r.answer)
+		if r.changes && !r.silent {
+			r.answer = c.audited(r.name, r.answer)
+		}
 	}
 	return list
 }
@@ -135,7 +141,8 @@ func (c *server) ping(context.Context) (pong, error) {
 }
 
 // askToDrain ends the collector.
-func (c *server) askToDrain(context.Context) error {
+func (c *server) askToDrain(ctx context.Context) error {
+	c.audit(ctx, "drain", nil, nil) // before the log closes
 	c.leaving.Do(func() { close(c.leave) })
 	return nil
 }

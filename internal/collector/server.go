@@ -18,6 +18,7 @@ import (
 
 	"fanin/ingest"
 	"fanin/ingest/relp"
+	"fanin/internal/access"
 	"fanin/internal/counters"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
@@ -51,6 +52,7 @@ type server struct {
 	inputs   *counters.Set   // what became of the lines of each input
 	counters *ingest.Metrics // what the inputs count besides lines
 	tail     *livetail.Tail
+	access   *access.Policy                         // who may do what over the network
 	work     atomic.Pointer[distribute.Distributor] // nil: nothing has been handed out since the start
 	metrics  *prometheus.Registry
 	control  *control
@@ -131,6 +133,11 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}
 	c.gaps.Metrics, c.gaps.Notice = c.counters, c.sink.Notice
 	c.most = c.divideDescriptors(s, disk.OpenLimit())
+	var err error
+	if c.access, err = s.newPolicy(c.log); err != nil {
+		return nil, &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	c.access.Failed = c.loginFailed
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers, MaxLookbacks: s.maxLookbacks()}
 	c.metrics = c.registry()
 	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.inputs
@@ -172,6 +179,7 @@ func (c *server) wait(ctx context.Context) error {
 			c.signal(ctx, sig)
 		case <-socketTick.C:
 			c.keepSocket()
+			c.access.Look()
 		case <-statusTick.C:
 			daemon.Notify("STATUS=" + escape.String(c.line()))
 		}
@@ -187,7 +195,8 @@ func (c *server) signal(ctx context.Context, sig os.Signal) {
 	}
 	c.reloads.running.Go(func() { // ends by drain
 		daemon.Reloading()
-		c.reload(ctx)
+		_, err := c.reload(ctx)
+		c.audit(bySignal(ctx, syscall.SIGHUP), "reload", nil, err)
 		daemon.Notify("READY=1")
 	})
 }

@@ -31,6 +31,7 @@ type collectorTable struct {
 	Inputs       inputTables     `toml:"*"`
 	HTTP         *httpTable      `toml:"http"`
 	Work         *workTable      `toml:"work"`
+	Access       []accessTable   `toml:"access"`
 }
 
 // limitsTable bounds how many streams the log knows.
@@ -150,6 +151,7 @@ func (s *settings) check() {
 	if c.Work != nil {
 		c.Work.check(&checks{Table: at.Sub("work"), insecure: s.insecure})
 	}
+	s.checkAccess()
 	s.checkPorts()
 }
 

@@ -157,12 +157,12 @@ func (o *options) changeStreams(c *cobra.Command, did, path string) error {
 
 // printStreams prints the list as it arrives.
 func (o *options) printStreams(c *cobra.Command, path string) error {
-	_, state, err := o.log()
+	to, err := o.target()
 	if err != nil {
 		return err
 	}
 	out := c.OutOrStdout()
-	return running(askFor(c.Context(), state, "GET", path, func(answer io.Reader) error {
+	return running(to.askFor(c.Context(), "GET", path, func(answer io.Reader) error {
 		if o.json {
 			return escape.CopyJSON(out, answer)
 		}

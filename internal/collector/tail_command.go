@@ -7,13 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
@@ -22,22 +20,20 @@ import (
 
 // tailOptions are the flags of the command `tail`.
 type tailOptions struct {
-	connect, since, from, output   string
+	collectorURL
+	since, from, output            string
 	color, highlight               string
 	host, source, include, exclude []string
 	n                              int
 	noFollow                       bool
 	lag                            int64
-	tls                            certs.Files
 }
 
 // tailer is the command `tail`: a watcher of the live tail.
 type tailer struct {
 	tailOptions
 	o         *options
-	client    *http.Client
-	socket    string // "" with --connect
-	base      string
+	to        *target
 	out       *painter
 	log, last string // the log's id, and the last event's
 	stderr    io.Writer
@@ -51,8 +47,6 @@ func (o *options) tailCommand() *cobra.Command {
 			return t.run(daemon.Terminated(), c.OutOrStdout())
 		})
 	f := c.Flags()
-	f.StringVar(&t.connect, "connect", "",
-		"the collector's HTTP `URL`, such as http://collector:6790 (default: the control socket of --out or --config)")
 	f.IntVarP(&t.n, "lines", "n", 10, "start with the last `N` lines that match")
 	f.StringVar(&t.since, "since", "", "start with lines of this `time` or duration before now (10m, 2d)")
 	f.StringVar(&t.from, "from", "",
@@ -69,9 +63,7 @@ func (o *options) tailCommand() *cobra.Command {
 	config.BytesVar(f, &t.lag, "lag", -1,
 		"skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
 	f.StringVar(&t.color, "color", "auto", "auto: on a terminal, unless NO_COLOR is set; always; never")
-	f.StringVar(&t.tls.CA, "ca", "", "with https: the `file` with the authority's certificate")
-	f.StringVar(&t.tls.Cert, "cert", "", "with https: the `file` with the client certificate")
-	f.StringVar(&t.tls.Key, "key", "", "with https: its key `file`")
+	t.collectorURL.flags(c)
 	return c
 }
 
@@ -117,38 +109,15 @@ func (t *tailer) prepare(stdout io.Writer) (err error) {
 		return daemon.Exitf(daemon.ExitUsage, "--output %q: want default, raw or json", t.output)
 	}
 	if t.connect != "" {
-		return t.overTCP()
-	}
-	return t.overSocket()
-}
-
-// overTCP prepares for the collector's HTTP listener.
-func (t *tailer) overTCP() error {
-	u, err := url.Parse(t.connect)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return daemon.Exitf(daemon.ExitUsage, "--connect %q: want a URL such as http://collector:6790", t.connect)
-	}
-	transport := &http.Transport{}
-	t.client, t.base = &http.Client{Transport: transport}, t.connect
-	if u.Scheme == "https" {
-		config, err := t.tls.Client()
-		if err != nil {
-			return daemon.Exitf(daemon.ExitConfig, "%w", err)
-		}
-		transport.TLSClientConfig = config()
-	}
-	return nil
-}
-
-// overSocket prepares for the control socket.
-func (t *tailer) overSocket() error {
-	_, state, err := t.o.log()
-	if err != nil {
+		t.to, err = t.target()
 		return err
 	}
-	t.socket, t.base = filepath.Join(state, controlName), "http://collector"
-	t.client = &http.Client{Transport: &http.Transport{DialContext: dialSocket(t.socket)}}
-	return nil
+	_, state, err := t.o.log()
+	if err == nil {
+		t.to = socketOf(state)
+		t.to.client.Transport = &http.Transport{DialContext: dialSocket(t.to.name)} // its header may wait for the log
+	}
+	return err
 }
 
 func (t *tailer) query() url.Values {

@@ -32,7 +32,7 @@ func streamOf(t *testing.T, parts ...string) (url string, asked *[]*http.Request
 func tailed(t *testing.T, url string, set func(*tailer)) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	x := &tailer{tailOptions: tailOptions{connect: url, output: "default", color: "never", lag: -1, n: 10}, stderr: &errs}
+	x := &tailer{tailOptions: tailOptions{collectorURL: collectorURL{connect: url}, output: "default", color: "never", lag: -1, n: 10}, stderr: &errs}
 	if set != nil {
 		set(x)
 	}

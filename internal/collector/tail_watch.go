@@ -19,19 +19,19 @@ import (
 
 // watch is one connection; ended reports that there will be no more lines.
 func (t *tailer) watch(ctx context.Context) (ended bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, "GET", t.base+"/tail?"+t.query().Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, "GET", t.to.base+"/tail?"+t.query().Encode(), nil)
 	if err != nil {
 		return false, err
 	}
 	if t.last != "" {
 		r.Header.Set("Last-Event-ID", t.last)
 	}
-	resp, err := t.client.Do(r)
+	resp, err := t.to.client.Do(r)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return false, daemon.Exitf(daemon.ExitUnreachable, "%w at %s", errNotRunning, cmp.Or(t.connect, t.socket))
+		return false, daemon.Exitf(daemon.ExitUnreachable, "%w at %s", errNotRunning, t.to.name)
 	}
 	if err != nil {
-		return false, daemon.Exitf(daemon.ExitUnreachable, "%w", t.tls.ExplainClient(err))
+		return false, daemon.Exitf(daemon.ExitUnreachable, "%w", t.to.tls.ExplainClient(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

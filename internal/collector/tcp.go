@@ -24,14 +24,14 @@ type tcpTable struct {
 	MaxLine     *config.Size      `toml:"max_line"`
 	ClientNames []string          `toml:"client_names"`
 	streamTable
-	access
+	peerTable
 	messageTable
 }
 
 func (t *tcpTable) check(c *checks) {
 	c.listen(t.Listen, t.Insecure, t.TLS != nil)
 	t.TLS.CheckDevices(c.Table, t.ClientNames)
-	t.access.check(c)
+	t.peerTable.check(c)
 	t.messageTable.check(c)
 	c.source(t.Source)
 	c.maxLine(t.MaxLine)

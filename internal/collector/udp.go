@@ -21,7 +21,7 @@ type udpTable struct {
 	Queue      *config.Size `toml:"queue"`
 	MaxRate    *config.Size `toml:"max_rate"`
 	MaxLine    *config.Size `toml:"max_line"`
-	access
+	peerTable
 	messageTable
 }
 
@@ -30,7 +30,7 @@ func (t *udpTable) check(c *checks) {
 	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
-	t.access.check(c)
+	t.peerTable.check(c)
 	t.messageTable.check(c)
 	if t.TrustHost && t.Format == formatPlain {
 		c.Problem("trust_host", "trust_host has no effect with format = \"plain\"")

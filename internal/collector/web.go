@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fanin/internal/access"
 	"fanin/internal/certs"
 	"fanin/internal/config"
 	"fanin/internal/page"
@@ -29,9 +31,13 @@ import (
 //   - the Host header must be an address or one of our own names: a page of another
 //     site can have its own name lead to this listener, and then read what it likes,
 //     but it cannot have the browser send another name than that;
-//   - a request that changes something must not come from a page of another site;
-//   - and only with control = true may anything be changed at all.
+//   - no page of another site may send requests, except that it may link to ours, and none
+//     may have ours in a frame;
+//   - only with control = true may anything be changed at all;
+//   - and the caller needs the role, see roleFor.
 type web struct {
+	access  *access.Policy
+	id      func() string // of the log
 	table   *httpTable
 	tls     *tls.Config // nil: plain
 	allowed func(tls.ConnectionState) error
@@ -60,7 +66,8 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger, gate *certs.Gate) (*we
 	for _, name := range append([]string{host, "localhost"}, h.Hosts...) { // no page can make localhost lead elsewhere
 		x.hosts = append(x.hosts, strings.ToLower(name))
 	}
-	for _, reason := range []string{"certificate", "host", "cross_site", "read_only"} {
+	for _, reason := range []string{"certificate", "host", "cross_site", "frame", "read_only", access.ReasonRole,
+		access.ReasonToken, access.ReasonLimited, access.ReasonUnencrypted} {
 		x.refused[reason] = prometheus.NewCounter(prometheus.CounterOpts{Name: "fanin_http_refused_requests_total",
 			Help: "Requests over HTTP that were refused, by reason.", ConstLabels: prometheus.Labels{"reason": reason}})
 	}
@@ -83,15 +90,12 @@ func newWeb(h *httpTable, maxConns int, log *slog.Logger, gate *certs.Gate) (*we
 func (x *web) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		page.Headers(w.Header())
-		reason, err := x.check(r)
-		if err == nil {
-			next.ServeHTTP(w, r)
+		if reason, err := x.check(r); err != nil {
+			x.count(r, reason, err)
+			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
-		x.refused[reason].Inc()
-		x.log.Warn(reason, "a request over HTTP was refused", "err", err, "method", r.Method, "path", r.URL.Path,
-			"peer", r.RemoteAddr)
-		http.Error(w, err.Error(), http.StatusForbidden)
+		x.answer(w, r, next)
 	})
 }
 
@@ -110,11 +114,38 @@ func (x *web) check(r *http.Request) (reason string, err error) {
 	if err := x.cross.Check(r); err != nil {
 		return "cross_site", fmt.Errorf("a page of another site must not change anything here: %w", err)
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead && !x.table.Control {
+	if err := foreign(r); err != nil {
+		return "cross_site", err
+	}
+	if framed(r) {
+		return "frame", errors.New("a page must not have this one in a frame")
+	}
+	if _, open := roleFor(r); !reads(r) && !open && !x.table.Control {
 		return "read_only", errors.New("this collector is read-only over HTTP: use its control socket " +
 			"(fanin-collector with --config or --out), or set control = true in [collector.http]")
 	}
 	return "", nil
+}
+
+// foreign refuses what a page of another site has its browser send, by the headers that browsers
+// add (Fetch Metadata; Origin). It may link to a page here, and nothing else.
+func foreign(r *http.Request) error {
+	h := r.Header
+	linked := h.Get("Sec-Fetch-Mode") == "navigate" && h.Get("Sec-Fetch-Dest") == "document" && reads(r)
+	if site := h.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && !linked {
+		return fmt.Errorf("a page of another site must not read anything here (Sec-Fetch-Site is %s)", site)
+	}
+	if origin := h.Get("Origin"); origin != "" {
+		if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
+			return fmt.Errorf("a page of another site must not read anything here (Origin is %.100q)", origin)
+		}
+	}
+	return nil
+}
+
+// framed reports whether a browser asks for something to show within a page.
+func framed(r *http.Request) bool {
+	return slices.Contains([]string{"frame", "iframe", "object", "embed"}, r.Header.Get("Sec-Fetch-Dest"))
 }
 
 // known reports whether host, with or without a port, is an address or a name of this

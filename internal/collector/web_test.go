@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"fanin/internal/access"
 	"fanin/internal/certs/certstest"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
@@ -33,10 +34,16 @@ func newTestWeb(t *testing.T, h *httpTable) *web {
 	if h.Listen == "" {
 		h.Listen = "127.0.0.1:0"
 	}
+	anyone := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	p, err := access.New([]access.Rule{{Role: access.All, Networks: anyone}}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
 	x, err := newWeb(h, config.Or(h.MaxConns, defaultHTTPConns), slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	x.access, x.id = p, func() string { return "01234567" }
 	return x
 }
 

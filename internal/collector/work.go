@@ -20,7 +20,9 @@ func (s *settings) handsOut() bool { return s.Collector.Work != nil || s.Collect
 
 // work are the settings of the distributor.
 func (s *settings) work(maxWorkers int, c *server) (distribute.Settings, error) {
-	return cmp.Or(s.Collector.Work, &workTable{}).settings(maxWorkers, c.log, &c.fleet.gate)
+	w, err := cmp.Or(s.Collector.Work, &workTable{}).settings(maxWorkers, c.log, &c.fleet.gate)
+	w.Admit = c.admitWorker
+	return w, err
 }
 
 // prepareWork makes the distributor, which the sink asks before it removes a file.

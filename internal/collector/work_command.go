@@ -32,6 +32,7 @@ type commandWorker struct {
 	lines     bool
 	stopTime  time.Duration
 	secure    bool
+	tokenFile string
 	files     certs.Files
 	argv      []string
 	log       *slog.Logger
@@ -87,6 +88,7 @@ process group is ended, and lines without an answer are released without an atte
 	f.StringArrayVarP(&w.options.Include, "include", "i", nil,
 		"only lines that match this `expression` (RE2); if repeated, all of them")
 	f.StringArrayVarP(&w.options.Exclude, "exclude", "e", nil, "no lines that match this `expression`")
+	tokenFlag(c, &w.tokenFile)
 	f.BoolVar(&w.secure, "tls", false, "use TLS")
 	f.StringVar(&w.files.CA, "ca", "",
 		"with --tls: the `file` with the authority's certificate (default: the system's authorities)")
@@ -108,6 +110,9 @@ func (w *commandWorker) run(ctx context.Context) error {
 	}
 	tlsConfig, err := w.tls()
 	if err != nil {
+		return err
+	}
+	if w.options.Token, err = readToken(w.tokenFile, hostOf(w.connect), w.secure, "--tls"); err != nil {
 		return err
 	}
 	w.options.Batch, w.options.Credit = w.batch, 2*w.batch

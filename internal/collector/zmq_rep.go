@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fanin/internal/access"
 	"fanin/internal/zmtp"
 )
 
@@ -58,6 +59,7 @@ func newZMQRep(s *server, control bool) *zmqRep {
 
 // Handle answers one peer until its connection ends. It is a zmtp.Handler.
 func (x *zmqRep) Handle(ctx context.Context, l *zmtp.Link) error {
+	ctx = access.With(ctx, access.Caller{Kind: "ZeroMQ", Peer: access.Peer{Address: l.Addr}})
 	for {
 		frames, err := l.Receive()
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,12 @@ type Settings struct {
 	// Allowed, with TLS, returns why a worker with this certificate may not connect. Nil:
 	// every worker may.
 	Allowed func(tls.ConnectionState) error
+
+	// Admit decides whether a worker may join, by its connection, which is a *tls.Conn with
+	// TLS, and by the token in its greeting. leave is called when the connection has ended;
+	// before that, whoever admitted it may close it. reason is "role", "token", "token_limited"
+	// or "unencrypted". Nil: every worker may. Workers within this process are not asked about.
+	Admit func(nc net.Conn, token string) (leave func(), reason string, err error)
 
 	Lease    time.Duration // longest time for an answer; default 1 min
 	Attempts int           // for each line; default 8

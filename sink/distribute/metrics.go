@@ -20,6 +20,7 @@ type counts struct {
 // refusals are the reasons why workers are refused.
 var refusals = [...]string{
 	"certificate", "draining", "greeting", "max_groups", "max_groups_per_ip", "max_workers", "max_workers_per_ip",
+	"role", "token", "token_limited", "unencrypted",
 }
 
 func (c *counts) refuse(reason string) { c.refused[slices.Index(refusals[:], reason)].Add(1) }

@@ -23,7 +23,13 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 		nc = tls.Server(raw, config)
 	}
 	r := protocol.NewReader(nc, 4096)
-	m, welcome, err := d.greet(nc, r)
+	hello, leave, err := d.greet(nc, r)
+	defer leave()
+	var m *member
+	var welcome []byte
+	if err == nil {
+		m, welcome, err = d.admit(nc, &hello)
+	}
 	if err != nil {
 		d.countRefused(nc, err)
 		sendFault(nc, err)
@@ -48,18 +54,26 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 	writing.Wait()
 }
 
-// greet reads a worker's greeting and makes it a member of its group.
-func (d *Distributor) greet(nc net.Conn, r *protocol.Reader) (m *member, welcome []byte, err error) {
-	hello, err := r.Hello()
-	if err != nil {
-		return nil, nil, fmt.Errorf("greeting: %w", err)
+// greet reads a worker's greeting, and asks whether it may join. leave, which is never nil, is to be
+// called when the connection has ended.
+func (d *Distributor) greet(nc net.Conn, r *protocol.Reader) (hello protocol.Hello, leave func(), err error) {
+	leave = func() {}
+	if hello, err = r.Hello(); err != nil {
+		return hello, leave, fmt.Errorf("greeting: %w", err)
 	}
 	if tc, ok := nc.(*tls.Conn); ok && d.now().Allowed != nil {
 		if err := d.now().Allowed(tc.ConnectionState()); err != nil {
-			return nil, nil, &refusal{"certificate", err}
+			return hello, leave, &refusal{"certificate", err}
 		}
 	}
-	return d.admit(nc, &hello)
+	if d.now().Admit == nil || !peerOf(nc).IsValid() {
+		return hello, leave, nil
+	}
+	admitted, reason, err := d.now().Admit(nc, hello.Token)
+	if err != nil {
+		return hello, leave, &refusal{reason, err}
+	}
+	return hello, admitted, nil
 }
 
 // refusal is why a worker is refused, with one of the reasons that are counted.

@@ -57,6 +57,8 @@ func (r *Reader) Hello() (h Hello, err error) {
 			return r.texts(&h.Include)
 		case "exclude":
 			return r.texts(&h.Exclude)
+		case "token":
+			return r.text(&h.Token)
 		}
 		return errorf("unknown option %q", key)
 	})

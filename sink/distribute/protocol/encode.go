@@ -23,6 +23,7 @@ func AppendHello(b []byte, h *Hello) []byte {
 	o.texts("source", h.Source)
 	o.texts("include", h.Include)
 	o.texts("exclude", h.Exclude)
+	o.text("token", h.Token)
 	return o.append(b)
 }
 

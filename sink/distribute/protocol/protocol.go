@@ -80,6 +80,7 @@ type Hello struct {
 	Source  []string
 	Include []string // "include", "exclude": regular expressions; all, and none, must match
 	Exclude []string
+	Token   string // "token": proves that it may have the role of a worker, see docs/access.md
 }
 
 // Welcome is the options of the collector's answer.

@@ -65,13 +65,13 @@ func (l *filtered) Accept() (net.Conn, error) {
 	}
 }
 
-// access is which addresses may send to an input, and what they are called in the log.
-type access struct {
+// peerTable is which addresses may send to an input, and what they are called in the log.
+type peerTable struct {
 	allowed
 	Names map[string]string `toml:"names"`
 }
 
-func (a *access) check(c *checks) {
+func (a *peerTable) check(c *checks) {
 	a.allowed.check(c)
 	seen := make(map[netip.Addr]bool)
 	for _, text := range slices.Sorted(maps.Keys(a.Names)) {
@@ -91,7 +91,7 @@ func (a *access) check(c *checks) {
 }
 
 // peers is the table as listeners use it. It was checked.
-func (a *access) peers() origin.Peers {
+func (a *peerTable) peers() origin.Peers {
 	p := a.allowed.peers()
 	for text, name := range a.Names {
 		if address, err := netip.ParseAddr(text); err == nil {
