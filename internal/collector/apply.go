@@ -43,11 +43,13 @@ func (c *server) apply(x *change) {
 	}
 	c.listeners.set(x.all)
 	c.reloads.success(s)
+	c.reloads.removed = slices.DeleteFunc(c.reloads.removed, func(y *listener) bool { return y.isGone() })
 	free := make(map[*listener]chan struct{})
 	for _, y := range x.gone {
 		free[y] = make(chan struct{})
 		replaced := slices.ContainsFunc(x.added, y.replacedBy)
 		if !replaced {
+			c.reloads.removed = append(c.reloads.removed, y)
 			y.endAll()
 		}
 		c.reloads.leaving.Go(func() { c.retire(y, replaced, free[y]) }) // ends by reloads.stop, at the latest

@@ -46,11 +46,18 @@ type life struct {
 // replaces notes the listeners that this one replaces.
 func (l *life) replaces(x *listener) {
 	for _, y := range append(x.before, x) {
-		select {
-		case <-y.gone:
-		default:
+		if !y.isGone() {
 			l.before = append(l.before, y)
 		}
+	}
+}
+
+func (l *life) isGone() bool {
+	select {
+	case <-l.gone:
+		return true
+	default:
+		return false
 	}
 }
 

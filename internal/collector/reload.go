@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 
 	"fanin/internal/access"
 	"fanin/internal/config"
@@ -136,7 +137,7 @@ func (c *server) prepare(s *settings) (*change, error) {
 			x.all, old = append(x.all, old[i]), slices.Delete(old, i, i+1)
 			continue
 		}
-		y, err := c.open(c.reloads.ctx, p)
+		y, err := c.openFree(p)
 		if err != nil {
 			x.abandon()
 			s.file.Problem(p.at, "%v", err)
@@ -147,6 +148,22 @@ func (c *server) prepare(s *settings) (*change, error) {
 	x.gone = old
 	x.describe(c.reloads.now())
 	return x, nil
+}
+
+// openFree opens a part. If its address is that of a listener which an earlier reload removed, and
+// which has not read all yet, it waits for that.
+func (c *server) openFree(p part) (*listener, error) {
+	y, err := c.open(c.reloads.ctx, p)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return y, err
+	}
+	claims := p.claims()
+	for _, z := range c.reloads.removed {
+		if z.claimsAny(claims) {
+			<-z.gone // ends with its drain_timeout
+		}
+	}
+	return c.open(c.reloads.ctx, p)
 }
 
 // refuseRestart refuses changes of keys that a reload cannot apply.
@@ -190,7 +207,8 @@ func (x *change) describe(before *settings) {
 }
 
 // replacedBy reports whether y has what only one can have, and x had.
-func (x *listener) replacedBy(y *listener) bool {
-	theirs := y.claims()
-	return x.at == y.at || slices.ContainsFunc(x.claims(), func(c string) bool { return slices.Contains(theirs, c) })
+func (x *listener) replacedBy(y *listener) bool { return x.claimsAny(y.claims()) }
+
+func (x *listener) claimsAny(claims []string) bool {
+	return slices.ContainsFunc(x.claims(), func(c string) bool { return slices.Contains(claims, c) })
 }

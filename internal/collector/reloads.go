@@ -24,6 +24,7 @@ type reloads struct {
 	end     context.CancelFunc // by stop
 	running sync.WaitGroup     // of reloads
 	leaving sync.WaitGroup     // of listeners that a reload ended, and that have lines or connections
+	removed []*listener        // of these, those that nothing replaces, since the last reload
 
 	mu      sync.Mutex
 	inForce *settings
