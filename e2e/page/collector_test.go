@@ -125,22 +125,30 @@ func (c *collector) has(text string) string {
 	return b
 }
 
-// send sends lines over one connection, which ends when they are in the kernel. The log has them
-// when the last one is there.
+// send sends lines over a connection of its own. Connections overtake each other in the log.
 func (c *collector) send(lines ...string) {
+	c.t.Helper()
+	send, end := c.connect()
+	defer end()
+	send(lines...)
+}
+
+// connect opens a connection, whose lines stay in order.
+func (c *collector) connect() (send func(lines ...string), end func()) {
 	c.t.Helper()
 	conn, err := net.Dial("tcp", c.tcp)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	defer conn.Close()
 	w := bufio.NewWriter(conn)
-	for _, line := range lines {
-		fmt.Fprintf(w, "%s\n", line)
-	}
-	if err := w.Flush(); err != nil {
-		c.t.Fatal(err)
-	}
+	return func(lines ...string) {
+		for _, line := range lines {
+			fmt.Fprintf(w, "%s\n", line)
+		}
+		if err := w.Flush(); err != nil {
+			c.t.Fatal(err)
+		}
+	}, func() { conn.Close() }
 }
 
 // syslog is a message in the form of RFC 5424, without its time.

@@ -218,9 +218,9 @@ function element(r) {
 }
 
 // slide moves the part of the rows that is in the document. What stays does not move.
-function slide(lo, hi) {
-	lo = Math.max(0, lo);
-	hi = Math.max(lo, Math.min(hi, v.rows.length));
+function slide(lo) {
+	lo = Math.max(0, Math.min(lo, v.rows.length - WINDOW));
+	const hi = Math.min(v.rows.length, lo + WINDOW);
 	const keepLo = Math.max(lo, v.lo), keepHi = Math.min(hi, v.hi), make = (a, b) => v.rows.slice(a, b).map(element);
 	if (keepLo >= keepHi) {
 		list.replaceChildren(...make(lo, hi));
@@ -263,9 +263,9 @@ function flush() {
 	list.style.setProperty('--sw', v.sw + 'ch');
 	trim();
 	if (v.follow) {
-		slide(v.rows.length - WINDOW, v.rows.length);
+		slide(v.rows.length);
 		list.scrollTop = list.scrollHeight;
-	} else if (end) slide(v.lo, Math.max(v.hi, v.lo + WINDOW));
+	} else if (end) slide(v.lo);
 	feet();
 }
 
@@ -376,6 +376,7 @@ function start() {
 
 async function context(x, at, before, after) {
 	const {format} = (status || await askStatus()).log, c = await askJSON('context?' + new URLSearchParams({at, before, after}), {signal: x.stop.signal});
+	trouble('tail');
 	if (before) x.before = c.more_before;
 	if (after) x.after = c.more_after;
 	return c.lines.map(r => row(r.at, r.next, r, format));
@@ -389,7 +390,6 @@ async function around(x) {
 				r.at = compare(r.p, state.at) <= 0 && compare(state.at, r.n) < 0;
 				push(x, r);
 			}
-			trouble('tail');
 			flush();
 			choose(Math.max(0, x.rows.findIndex(r => r.at)));
 			const e = list.children[v.cur - v.lo];
@@ -421,12 +421,13 @@ async function more(x, before) {
 			for (const r of rows) r.q = ++serial;
 			x.rows.unshift(...rows);
 			for (const i of ['lo', 'hi', 'cur', 'from']) x[i] += rows.length;
-			slide(x.lo - SHIFT, x.lo - SHIFT + WINDOW);
+			slide(x.lo - SHIFT);
 		} else for (const r of rows) push(x, r);
 	} catch (e) {
-		if (!x.stop.signal.aborted) set('say', whyNot(e));
+		if (e.status < 500) x.before = x.after = false; else await retryIn('tail', e, 3, x.stop.signal);
 	}
 	x.reading = false;
+	feet();
 }
 
 // follow continues the live tail at its end.
@@ -478,7 +479,7 @@ function choose(i, extend) {
 	v.cur = Math.max(0, Math.min(i, v.rows.length - 1));
 	if (!extend || v.from < 0) v.from = v.cur;
 	v.follow = false;
-	if (v.cur < v.lo + 5 && v.lo > 0 || v.cur >= v.hi - 5 && v.hi < v.rows.length) slide(v.cur - SHIFT, v.cur + SHIFT);
+	if (v.cur < v.lo + 5 && v.lo > 0 || v.cur >= v.hi - 5 && v.hi < v.rows.length) slide(v.cur - SHIFT);
 	else mark();
 	list.children[v.cur - v.lo].scrollIntoView({block: 'nearest'});
 	if (v.cur === 0) more(v, true);
@@ -524,6 +525,7 @@ function feetNow() {
 	set('count', (v.dropped ? count(v.dropped) + ' above not kept · ' : '') + lines(n) + ' here');
 	set('empty', v.error || (n ? '' : nothing()));
 	$('empty').hidden = !$('empty').textContent;
+	edges();
 }
 
 function mode(kept) {
@@ -871,9 +873,9 @@ function zone() {
 	utc = !utc;
 	store.faninUTC = Number(utc);
 	list.replaceChildren();
-	const {lo, hi} = v;
+	const {lo} = v;
 	v.lo = v.hi = 0;
-	slide(lo, hi);
+	slide(lo);
 	toggles();
 	draw();
 }
@@ -929,9 +931,14 @@ function scrolled() {
 	lastTop = list.scrollTop;
 	if (v.follow && up && end > 8) { v.follow = false; feet(); }
 	if (v.mode === 'live' && v.reading && !v.held && v.cur < 0 && !up && end <= 8 && v.hi === v.rows.length) { v.follow = true; v.unseen = 0; feet(); }
+	edges();
+}
+
+// edges brings more rows where the reader is near the first or the last one.
+function edges() {
 	if (v.follow) return;
-	if (up && list.scrollTop < 400) v.lo > 0 ? slide(v.lo - SHIFT, v.lo - SHIFT + WINDOW) : more(v, true);
-	else if (end < 400) v.hi < v.rows.length ? slide(v.hi + SHIFT - WINDOW, v.hi + SHIFT) : more(v, false);
+	if (list.scrollTop < 400 && (v.lo || v.before)) v.lo ? slide(v.lo - SHIFT) : more(v, true);
+	else if (list.scrollHeight - list.scrollTop - list.clientHeight < 400) v.hi < v.rows.length ? slide(v.lo + SHIFT) : more(v, false);
 }
 
 function clicked(e) {
