@@ -93,9 +93,9 @@ type answers struct {
 
 // Bounds of answers.
 const (
-	maxAnswers  = 64      // of a batch, and of a session until it is not read any more
+	maxAnswers  = 16      // of a batch, and of a session until it is not read any more
 	maxDue      = 4 << 10 // frames without an answer, the same
-	writeSize   = 4 << 10 // bytes to write at a time
+	writeSize   = 2 << 10 // bytes to write at a time
 	outSize     = 256     // a larger block is not kept
 	largeAnswer = 128     // at most
 )

@@ -46,6 +46,8 @@ type state struct {
 	opened   bool      // it has sent an open
 	closing  uint32    // number of its close; 0: it sent none
 	exceeded bool      // it had more messages without an answer than the window
+	jumped   bool      // the numbers of its frames did not follow each other
+	unknown  bool      // it sent a command that is not known
 	begun    time.Time // when the frame began that is not complete; zero: there is none
 }
 
@@ -143,6 +145,9 @@ func (c *conn) read() error {
 	} else if !c.begun.IsZero() {
 		c.in.Until = c.begun.Add(c.Limits.FrameTimeout)
 	}
+	if !wait && !c.in.TryBlock() {
+		return c.handOver()
+	}
 	unpin, err := c.pinHeld()
 	if err != nil {
 		return err
@@ -190,7 +195,7 @@ func (c *conn) takeFrames() (full bool, err error) {
 				"%d; its client sends it again and again: raise max_message", size, c.p.MaxMessage)}
 		case size == 0 || size > len(b)-at:
 			c.keep(at)
-			return false, c.makeSpace(size)
+			return c.makeSpace(size)
 		default:
 			if full, err = c.take(&f); !full {
 				at += size
@@ -218,17 +223,23 @@ func (c *conn) keep(at int) {
 }
 
 // makeSpace makes space for the frame at the beginning of what was read, which has size bytes; 0:
-// that is not known yet.
-func (c *conn) makeSpace(size int) error {
+// that is not known yet. full reports that the batch must be handed over before, as in makeRoom.
+func (c *conn) makeSpace(size int) (full bool, err error) {
 	if c.in.Block == nil || size <= len(c.in.Block) {
-		return nil
+		return false, nil
 	}
-	b, err := c.Budget.Extend(c.Context(), size)
-	if err != nil {
-		return os.ErrDeadlineExceeded
+	b := c.Budget.TryAcquire(size)
+	if b == nil {
+		if len(c.next.answers) > 0 {
+			return true, nil
+		}
+		c.dropHeld()
+		if b, err = c.Budget.Extend(c.Context(), size); err != nil {
+			return false, os.ErrDeadlineExceeded
+		}
 	}
 	copy(b, c.in.Block[:c.in.Have])
 	c.Budget.Release(c.in.Block)
 	c.in.Block = b
-	return nil
+	return false, nil
 }

@@ -77,8 +77,11 @@ func (c *conn) pinHeld() (unpin func(), err error) {
 	return func() { c.Budget.Unpin(c.Peer, size+messages) }, nil
 }
 
-// dropHeld gives up the text of all messages that are held.
+// dropHeld gives up the text of all messages that are held, if any are.
 func (c *conn) dropHeld() {
+	if !c.undecided() {
+		return
+	}
 	o := &c.opening
 	if len(c.next.hashes) > 0 {
 		c.setAside()

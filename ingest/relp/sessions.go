@@ -51,7 +51,8 @@ type Sessions struct {
 	blocks  int                   // that the log has
 	deletes []string              // names of blocks that the log is to forget
 	swept   time.Time
-	lost    int // sessions that are forgotten, which a repeat could have continued
+	allLive bool // none has ended since the last search for one to forget
+	lost    int  // sessions that are forgotten, which a repeat could have continued
 }
 
 // Bounds of what is remembered.
@@ -149,7 +150,7 @@ func (m *Sessions) close(s *session) (x change) {
 func (m *Sessions) finish(s *session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.conn, s.ended = nil, time.Now()
+	s.conn, s.ended, m.allLive = nil, time.Now(), false
 	if len(s.hashes) == 0 {
 		m.forgetLocked(s)
 		return
@@ -258,6 +259,9 @@ func (m *Sessions) failed(s *session, x *change) {
 
 // evictLocked forgets the session that ended first.
 func (m *Sessions) evictLocked() bool {
+	if m.allLive {
+		return false
+	}
 	var oldest *session
 	for _, list := range m.peers {
 		for _, s := range list {
@@ -267,6 +271,7 @@ func (m *Sessions) evictLocked() bool {
 		}
 	}
 	if oldest == nil {
+		m.allLive = true
 		return false
 	}
 	m.lost++

@@ -1,6 +1,7 @@
 package relp
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -45,8 +46,11 @@ func (c *conn) takeOther(f *frame) (full bool, err error) {
 		return false, nil
 	default:
 		c.p.counts.unknown.Inc()
-		c.Warn("unknown_command", "a RELP client sent a command that is not known, and was refused it",
-			"command", string(f.command))
+		if !c.unknown { // a warning costs far more than the frame
+			c.unknown = true
+			c.Warn("unknown_command", "a RELP client sent a command that is not known, and was refused it",
+				"command", string(f.command))
+		}
 	}
 	c.next.answers = addAnswer(c.next.answers, f.number, r)
 	return false, nil
@@ -59,7 +63,11 @@ const maxNumber = 999_999_999
 func (c *conn) see(number uint32) {
 	if want := c.number%maxNumber + 1; c.number != 0 && number != 0 && number != want {
 		c.p.counts.jumps.Inc()
-		c.Warn("jump", "the numbers of a RELP client's frames do not follow each other", "number", number, "want", want)
+		if !c.jumped {
+			c.jumped = true
+			c.Warn("jump", "the numbers of a RELP client's frames do not follow each other", "number", number,
+				"want", want)
+		}
 	}
 	if number != 0 {
 		c.number = number
@@ -74,8 +82,8 @@ func (c *conn) takeMessage(f *frame) (full bool, err error) {
 	if !b.fits(room, c.p.Window) {
 		return true, nil
 	}
-	if err := c.makeRoom(room); err != nil {
-		return false, err
+	if full, err := c.makeRoom(room); full || err != nil {
+		return full, err
 	}
 	hash := hashOf(f.data)
 	if c.session == nil {
@@ -117,18 +125,22 @@ func (c *conn) limit(n int) int {
 }
 
 // makeRoom makes room for n bytes in the batch. The block of many small lines is larger than they need,
-// so that what they take besides their text is in proportion to what the budget counts.
-func (c *conn) makeRoom(n int) error {
+// so that what they take besides their text is in proportion to what the budget counts. full reports that
+// the batch must make do with what it has: sessions with blocks that wait for larger ones would wait for each other.
+func (c *conn) makeRoom(n int) (full bool, err error) {
 	b := c.next
 	if n += len(b.Text); n <= cap(b.Text) && b.laid <= 2*len(b.block) {
-		return nil
+		return false, nil
 	}
 	n = max(n, min(b.laid, maxText))
 	block := c.Budget.TryAcquire(max(n, min(max(3*c.in.Have, 2*len(b.block)), maxText)))
 	if block == nil {
-		var err error
+		if len(b.hashes) > 0 {
+			return true, nil
+		}
+		c.dropHeld()
 		if block, err = c.Budget.Extend(c.Context(), n); err != nil {
-			return errMemory
+			return false, errMemory
 		}
 	}
 	if b.block == nil {
@@ -138,7 +150,7 @@ func (c *conn) makeRoom(n int) error {
 	b.Text = block[:copy(block, b.Text)]
 	c.Budget.Release(b.block)
 	b.block = block
-	return nil
+	return false, nil
 }
 
 // addLine adds the line of a message to the batch, for which there is room.
@@ -150,12 +162,7 @@ func (c *conn) addLine(data []byte) error {
 	}
 	b.Joined = b.Joined || wire.IsRecord(text[at:])
 	if limit := c.limit(syslog.Room(len(data))); len(text)-at >= limit {
-		long, err := c.Budget.Extend(c.Context(), len(text)-at)
-		if err != nil {
-			return errMemory
-		}
-		defer c.Budget.Release(long)
-		text, _ = lines.SplitRecord(b.Text, long[:copy(long, text[at:])], limit)
+		text, _ = lines.SplitRecord(b.Text, bytes.Clone(text[at:]), limit)
 		c.p.lines.Split(1)
 	}
 	b.Text = append(text, '\n')

@@ -146,6 +146,42 @@ func TestUndecidedHoldNoMemory(t *testing.T) {
 	})
 }
 
+// A session that has messages does not wait for more memory: sessions that all did would wait for each other.
+func TestMemoryIsNotWaitedForWithMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Protocol{}
+		p.Format()
+		budget := &ingest.Budget{Limit: 8 << 20}
+		c := newConn(t.Context(), p, &stream.Conn{Budget: budget})
+		if full, err := c.takeMessage(&frame{number: 1, data: []byte("a")}); full || err != nil {
+			t.Fatal(full, err)
+		}
+		others, err := budget.Extend(t.Context(), 4<<20) // all that there is
+		must(t, err)
+		more, err := budget.Extend(t.Context(), 4<<20)
+		must(t, err)
+		large := make([]byte, 50_000)
+		if full, err := c.takeMessage(&frame{number: 2, data: large}); !full || err != nil {
+			t.Error("a message: ", full, err)
+		}
+		c.in.Block = make([]byte, 4<<10)
+		if full, err := c.makeSpace(50_000); !full || err != nil {
+			t.Error("a frame: ", full, err)
+		}
+		c.in.Block = nil
+		if c.in.TryBlock() {
+			t.Error("a read has memory")
+		}
+		c.decided = false
+		c.dropHeld()
+		budget.Release(others)
+		budget.Release(more)
+		if n := budget.Used(); n != 0 {
+			t.Errorf("%d bytes of a text that may be repeats are held", n)
+		}
+	})
+}
+
 // A batch has few answers that are not one run, and none is set aside for more of them.
 func TestAnswersAreBounded(t *testing.T) {
 	for name, take := range map[string]func(c *conn, n int) (bool, error){

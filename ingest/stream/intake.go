@@ -197,6 +197,9 @@ func (in *Intake) tryBlock() bool {
 	return true
 }
 
+// TryBlock reports whether a Fill has a block to read into: it need not wait for memory.
+func (in *Intake) TryBlock() bool { return in.Block != nil || in.tryBlock() }
+
 func (in *Intake) begin(block []byte) {
 	in.Block = block
 	in.Have = copy(block, in.rest)
