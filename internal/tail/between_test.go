@@ -154,6 +154,24 @@ func TestTwoStreamsOfOneFile(t *testing.T) {
 	})
 }
 
+// TestUndecidedIsAnotherFiles: the saved position of a file says that it may be a copy, and the collector knows that its
+// stream went on in another file since. The file waits, and does not wake itself again and again.
+func TestUndecidedIsAnotherFiles(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look()
+		stream := r.collector.welcome().Streams[0].Stream
+		r.cut("a.log").write("a.log", "3\n").stopped() // and the other file is gone
+		r.changePositions(func(m *savedPosition) { m.Point, m.Sent, m.Copy = wire.Point{}, 0, true })
+		id, err := parseIdentity(r.collector.ident[stream])
+		if err != nil {
+			t.Fatal(err)
+		}
+		id.inode, id.handle = id.inode+1_000_000, nil
+		r.collector.ident[stream] = id.append(nil)
+		r.started().keeps("1 2 3")
+	})
+}
+
 // TestStopAfterTruncation: the agent stops before it can see that a file, of which nothing was sent, was
 // copied and truncated.
 func TestStopAfterTruncation(t *testing.T) {

@@ -91,6 +91,20 @@ func TestRefusedOnce(t *testing.T) {
 	r.expect("1 2")
 }
 
+// TestUnfollowedIsGone: a file that was refused and is gone is not listed any more.
+func TestUnfollowedIsGone(t *testing.T) {
+	r := newRig(t).append("a.log", "\x1f\x8b\x08\x00\x00").append("b.log", "1\n").run().expect("1")
+	if n := len(r.tailer.Unfollowed()); n != 1 {
+		t.Errorf("%d files are not followed", n)
+	}
+	if err := os.Remove(r.path("a.log")); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.tailer.Unfollowed()); n != 0 {
+		t.Errorf("%d files are not followed, and gone", n)
+	}
+}
+
 // TestCutLook: a look that cannot read all directories finds no file twice and loses none that is
 // followed, and one that is ended concludes nothing.
 func TestCutLook(t *testing.T) {

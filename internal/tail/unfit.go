@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -90,11 +92,18 @@ func (t *Tailer) noteRefusal(path, reason string) {
 	}
 }
 
-// Unfollowed returns why files are not followed that a table names, by path.
+// Unfollowed returns why files are not followed that a table names and that exist, by path.
 func (t *Tailer) Unfollowed() map[string]string {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.unfollowed)
+	all := maps.Clone(t.unfollowed)
+	t.mu.Unlock()
+	for path := range all {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			t.noteRefusal(path, "")
+			delete(all, path)
+		}
+	}
+	return all
 }
 
 func isUnfit(err error) bool {
