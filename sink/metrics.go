@@ -90,13 +90,7 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	if c == nil {
 		return // not open
 	}
-	send := func(kind prometheus.ValueType, name, help string, v float64, labels ...string) {
-		var names, values []string
-		for i := 0; i < len(labels); i += 2 {
-			names, values = append(names, labels[i]), append(values, labels[i+1])
-		}
-		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
-	}
+	send := sender(out)
 	counter := func(name, help string, v *atomic.Uint64, labels ...string) {
 		send(prometheus.CounterValue, name, help, float64(v.Load()), labels...)
 	}
@@ -130,6 +124,17 @@ func (s *Sink) Collect(out chan<- prometheus.Metric) {
 	counter("fanin_notices_dropped_total", "Notices dropped because there were too many at once.", &c.notices.dropped)
 	c.syncTime.Collect(out)
 	s.collectStatus(send)
+}
+
+// sender returns a function that sends a metric; labels are names and values in turn.
+func sender(out chan<- prometheus.Metric) func(prometheus.ValueType, string, string, float64, ...string) {
+	return func(kind prometheus.ValueType, name, help string, v float64, labels ...string) {
+		var names, values []string
+		for i := 0; i < len(labels); i += 2 {
+			names, values = append(names, labels[i]), append(values, labels[i+1])
+		}
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, v, values...)
+	}
 }
 
 // collectStatus sends the present state of the log.

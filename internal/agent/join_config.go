@@ -56,7 +56,8 @@ func (j *joinJob) lines(i *identity, t *join.Token, name string) []string {
 
 // newConfig is a configuration where there was none.
 func newConfig(lines []string) string {
-	return "# fanin-agent, as fanin-agent join has written it. All keys: /usr/share/doc/fanin-agent/config.example.toml\n" +
+	return "# fanin-agent, as fanin-agent join has written it. All keys: " +
+		"/usr/share/doc/fanin-agent/config.example.toml\n" +
 		"# After a change: fanin-agent check --config /etc/fanin/agent.toml --no-environment\n" +
 		"[agent]\n" + strings.Join(lines, "\n") + "\n\n[[agent.file]]\n" +
 		"paths = [\"/var/log/*.log\", \"/var/log/syslog\", \"/var/log/messages\"]\n"

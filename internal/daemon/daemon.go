@@ -16,7 +16,6 @@ import (
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
 
 	"fanin/internal/escape"
 )
@@ -104,13 +103,6 @@ func Terminated() context.Context {
 // Notify sends states to the service manager, if there is one.
 func Notify(states ...string) {
 	sd.SdNotify(false, strings.Join(states, "\n")) // it is no error if there is none
-}
-
-// Reloading tells the service manager that the configuration is read again. READY=1 ends that.
-func Reloading() {
-	var now unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // which units of Type=notify-reload ask for
-	Notify("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
 // Watchdog returns a function that, called often by the goroutine whose life
