@@ -125,7 +125,7 @@ func (l *remote) example() string {
 // misgrant is a role that the rest of the configuration expects, and that nothing grants.
 type misgrant struct{ path, text string }
 
-// misgrants are what a person would wonder about: listeners whose peers are all refused, and
+// misgrants are what an operator would wonder about: listeners whose peers are all refused, and
 // control without an admin. The collector runs with them all the same: it must not stop to collect
 // because of who may look.
 func (s *settings) misgrants() (all []misgrant) {

@@ -33,7 +33,7 @@ type Settings struct {
 
 	// Admit decides whether a worker may join, by its connection, which is a *tls.Conn with
 	// TLS, and by the token in its greeting. leave is called when the connection has ended;
-	// before that, whoever admitted it may close it. reason is "role", "token", "token_limited"
+	// before that, the connection may be closed from outside. reason is "role", "token", "token_limited"
 	// or "unencrypted". Nil: every worker may. Workers within this process are not asked about.
 	Admit func(nc net.Conn, token string) (leave func(), reason string, err error)
 
