@@ -28,7 +28,7 @@ type authority struct {
 	address string
 	lose    atomic.Int32 // so many answers are lost
 	asked   atomic.Int32 // requests
-	config  *tls.Config
+	config  atomic.Pointer[tls.Config]
 	ahead   atomic.Int64 // how far its clock is ahead of this machine's
 }
 
@@ -66,16 +66,17 @@ func newAuthority(t *testing.T) *authority {
 func (a *authority) read(t *testing.T) {
 	t.Helper()
 	paths := a.Paths()
-	var err error
-	if a.config, err = (certs.Files{Cert: paths.Server, Key: paths.Server, CA: paths.CA, Joins: join.Protocol}).Server(); err != nil {
+	config, err := certs.Files{Cert: paths.Server, Key: paths.Server, CA: paths.CA, Joins: join.Protocol}.Server()
+	if err != nil {
 		t.Fatal(err)
 	}
+	a.config.Store(config)
 }
 
 // serve answers one request.
 func (a *authority) serve(raw net.Conn) {
 	defer raw.Close()
-	nc := tls.Server(raw, a.config)
+	nc := tls.Server(raw, a.config.Load())
 	r, err := join.ReadRequest(nc)
 	if err != nil {
 		return
