@@ -215,8 +215,9 @@ func wantRefused(t *testing.T, address string, config *tls.Config) {
 	}
 	defer nc.Close()
 	fmt.Fprintln(nc, "a line")
-	if _, err := nc.Read(make([]byte, 1)); err == nil {
-		t.Errorf("%s talks to a peer that it must refuse", address)
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second))
+	if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%s keeps a peer that it must refuse", address)
 	}
 }
 
@@ -254,7 +255,9 @@ func TestRevokeCloses(t *testing.T) {
 		t.Errorf("revoke answers %+v, %v", done, err)
 	}
 	for kind, done := range open {
-		<-done
+		if err := <-done; errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a connection to %s stays open", kind)
+		}
 		wantRefused(t, addresses[kind], stolen)
 	}
 	stolen.NextProtos = []string{join.Protocol} // it cannot renew itself either
@@ -277,6 +280,7 @@ func opened(t *testing.T, address, kind string, config *tls.Config) *tls.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
+	nc.SetReadDeadline(time.Now().Add(30 * time.Second)) // an end is waited for, and not for ever
 	if kind == "http" {
 		fmt.Fprintf(nc, "GET /tail HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
