@@ -30,7 +30,7 @@ func deflated(t testing.TB, text []byte, level int) []byte {
 
 // texts are of all kinds: random bytes, words, repeats at each distance, all the same.
 func texts(rnd *rand.Rand) (list [][]byte) {
-	for range 200 {
+	for range 60 {
 		n := rnd.IntN(1 << (4 + rnd.IntN(14)))
 		text := make([]byte, 0, n+300)
 		letters, far := 1+rnd.IntN(256), 1+rnd.IntN(40000)
