@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -87,7 +88,7 @@ func shown(t *testing.T, document string, blocks int) []string {
 	return commands
 }
 
-// TestFourCommands: on two hosts with packages, the four commands of docs/certificates.md bring the
+// TestFourCommands: on two hosts with packages, the four commands of README.md bring the
 // lines of one into the file of the other, over mutual TLS.
 func TestFourCommands(t *testing.T) {
 	collector, web := newHost(t), newHost(t)
@@ -104,9 +105,9 @@ func TestFourCommands(t *testing.T) {
 		h.run("dpkg", "--install", "/package.deb")
 	}
 	web.write("/var/log/app.log", "line 1 of the host\n", 0o644)
-	commands := shown(t, "docs/certificates.md", 2)
-	if len(commands) != 4 {
-		t.Fatalf("the commands are %q", commands)
+	commands := shown(t, "README.md", 2)
+	if also := shown(t, "docs/certificates.md", 2); len(commands) != 4 || !slices.Equal(commands, also) {
+		t.Fatalf("the commands are %q in README.md, and %q in docs/certificates.md", commands, also)
 	}
 	begun, token := time.Now(), ""
 	for i, command := range commands {
