@@ -55,19 +55,17 @@ type Policies struct {
 	Limits    Limits
 }
 
-// Use puts other policies into force: between two commits, and for all files that are there.
-// Rotated files that the new ones do not keep are removed soon after.
+// Use puts other policies into force. Rotated files that the new ones do not keep are removed soon
+// after, also while the log waits for space. Rotation and limits change between two commits: Use
+// waits for that as long as ctx allows.
 func (s *Sink) Use(ctx context.Context, p Policies) error {
 	p.defaults()
-	err := s.do(ctx, func(w *writer) error {
+	s.janitor.retention.Store(&p.Retention)
+	s.janitor.wakeUp()
+	return s.do(ctx, func(w *writer) error {
 		w.s.Rotation, w.s.Limits = p.Rotation, p.Limits
 		return nil
 	})
-	if err == nil {
-		s.janitor.retention.Store(&p.Retention)
-		s.janitor.wakeUp()
-	}
-	return err
 }
 
 func (p *Policies) defaults() {

@@ -44,15 +44,13 @@ func (c *server) apply(x *change) {
 	c.listeners.set(x.all)
 	c.reloads.success(s)
 	c.reloads.removed = slices.DeleteFunc(c.reloads.removed, func(y *listener) bool { return y.isGone() })
-	free := make(map[*listener]chan struct{})
 	for _, y := range x.gone {
-		free[y] = make(chan struct{})
 		replaced := slices.ContainsFunc(x.added, y.replacedBy)
 		if !replaced {
 			c.reloads.removed = append(c.reloads.removed, y)
 			y.endAll()
 		}
-		c.reloads.leaving.Go(func() { c.retire(y, replaced, free[y]) }) // ends by reloads.stop, at the latest
+		c.reloads.leaving.Go(func() { c.retire(y, replaced) }) // ends by reloads.stop, at the latest
 	}
 	var beginning sync.WaitGroup
 	for _, y := range x.added {
@@ -64,7 +62,7 @@ func (c *server) apply(x *change) {
 		beginning.Go(func() { // ends by reloads.stop, at the latest
 			for _, z := range x.gone {
 				if z.replacedBy(y) {
-					<-free[z]
+					<-z.free
 				}
 			}
 			c.begin(y)
@@ -77,8 +75,10 @@ func (c *server) apply(x *change) {
 func (c *server) usePolicies(s *settings) {
 	p := s.policies()
 	p.Retention.AwaitConsumers = c.work.Load() != nil
-	if err := c.sink.Use(c.reloads.ctx, p); err != nil && c.reloads.ctx.Err() == nil {
-		c.log.Error("the new bounds of the log are not in force; reload again", "err", err)
+	ctx, cancel := context.WithTimeout(c.reloads.ctx, 5*time.Second)
+	defer cancel()
+	if err := c.sink.Use(ctx, p); err != nil && c.reloads.ctx.Err() == nil {
+		c.log.Error("the new rotation and limits of streams are not in force; reload again", "err", err)
 	}
 }
 
@@ -97,14 +97,13 @@ func (c *server) begin(y *listener) {
 	c.listeners.start(y)
 }
 
-// retire ends a listener whose table is gone, or has changed. free is closed when another one may
-// begin in its place.
-func (c *server) retire(y *listener, replaced bool, free chan struct{}) {
-	if replaced && y.retire != nil {
+// retire ends a listener whose table is gone, or has changed.
+func (c *server) retire(y *listener, replaced bool) {
+	handsOver := replaced && y.retire != nil
+	if handsOver {
 		y.retire()
-		close(free)
+		close(y.free)
 		y.rest(y.staying)
-		free = nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.reloads.now().Collector.DrainTimeout))
 	defer cancel()
@@ -114,7 +113,7 @@ func (c *server) retire(y *listener, replaced bool, free chan struct{}) {
 	<-y.ended
 	close(y.gone)
 	y.end()
-	if free != nil {
-		close(free)
+	if !handsOver {
+		close(y.free)
 	}
 }

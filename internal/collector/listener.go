@@ -39,6 +39,7 @@ type listener struct {
 type life struct {
 	staying context.Context    // ends when its last connections are to end
 	end     context.CancelFunc // ends staying
+	free    chan struct{}      // closed when another one may begin in its place
 	gone    chan struct{}      // closed when nothing of it is left
 	before  []*listener        // those that it replaced, and that may still be there
 }

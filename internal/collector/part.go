@@ -70,7 +70,8 @@ func (c *server) open(ctx context.Context, p part) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.part, x.ended, x.gone = p, make(chan struct{}), make(chan struct{})
+	x.part, x.ended = p, make(chan struct{})
+	x.free, x.gone = make(chan struct{}), make(chan struct{})
 	x.staying, x.end = context.WithCancel(c.reloads.ctx)
 	return x, nil
 }

@@ -97,8 +97,13 @@ func TestReloadHTTP(t *testing.T) {
 	at := free(t, 4)
 	tcp := listenTable("tcp", at[0], "")
 	r := newReloading(t, tcp+"[collector.http]\nlisten = \""+at[1]+"\"\n")
-	post := func() int {
-		resp, err := http.Post("http://"+at[1]+"/checkpoint", "", nil)
+	named := func() int {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+at[1]+"/status", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Host = "logs.example.net"
+		resp, err := http.DefaultClient.Do(q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,14 +115,14 @@ func TestReloadHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tail.Body.Close()
-	if code := post(); code != http.StatusForbidden {
-		t.Errorf("a request that changes something: %d", code)
+	if code := named(); code != http.StatusForbidden {
+		t.Errorf("a request for a name that is none: %d", code)
 	}
 	work := "[collector.work]\nlisten = \"" + at[2] + "\"\n"
-	r.takes(t, tcp+work+"[collector.http]\nlisten = \""+at[1]+"\"\ncontrol = true\nmax_lookbacks = 3\n", "collector.http (http "+at[1]+"): changed", "collector.work (work "+at[2]+"): new")
+	r.takes(t, tcp+work+"[collector.http]\nlisten = \""+at[1]+"\"\nhosts = [\"logs.example.net\"]\nmax_lookbacks = 3\n", "collector.http (http "+at[1]+"): changed", "collector.work (work "+at[2]+"): new")
 	io.Copy(io.Discard, tail.Body) // ends: it may go on where it was
-	if code := post(); code != http.StatusOK {
-		t.Errorf("a request that may change something now: %d", code)
+	if code := named(); code != http.StatusOK {
+		t.Errorf("a request for a name that is one now: %d", code)
 	}
 	d, err := r.distributor()
 	if err != nil {
