@@ -154,6 +154,10 @@ func (f *follower) position() *savedPosition {
 	if m.Offset > 0 && !agreed && f.checks.saved.bits > 0 {
 		m.head = f.checks.saved // the file may have been truncated since
 	}
+	was := f.t.positions.get(stream) // likewise
+	if m.Offset > 0 && was != nil && was.Offset > 0 && was.Epoch == m.Epoch && !was.head.begins(f.file.headSums()) {
+		m.head = was.head
+	}
 	return m
 }
 

@@ -216,3 +216,19 @@ func TestLostStateTwice(t *testing.T) {
 		r.away(false).started().keeps(text)
 	})
 }
+
+// TestHeadOfWhatWasSent: a batch fails after its file was copied and truncated. The saved position keeps how the text
+// began that was sent, which shows that the copy holds it.
+func TestHeadOfWhatWasSent(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		release := r.gated("3\n")
+		r.write("a.log", "1\n2\n").look().look().write("a.log", "3\n").look()
+		r.copy("a.log", "a-1.log").cut("a.log").write("a.log", "9\n").away(true)
+		release()
+		r.stopped()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.away(false).started().keeps("1 1 2 2 3").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}
