@@ -33,6 +33,24 @@ type Status struct {
 	Commits     uint64       `json:"commits"`
 	Streams     int          `json:"streams"`
 	Generations []Generation `json:"generations"`
+
+	Retention RetentionStatus `json:"retention"`
+}
+
+// RetentionStatus is which rotated files are kept, see RetentionPolicy; 0: no bound.
+type RetentionStatus struct {
+	Files      int     `json:"files"`
+	AgeSeconds float64 `json:"age_seconds"`
+	Bytes      int64   `json:"bytes"` // of the live file, too
+}
+
+// retentionStatus is what the status shows of the policy in force.
+func (s *Sink) retentionStatus() RetentionStatus {
+	if s.janitor == nil {
+		return RetentionStatus{} // not open
+	}
+	p := s.janitor.retention.Load()
+	return RetentionStatus{Files: p.Files, AgeSeconds: p.Age.Seconds(), Bytes: max(p.Bytes, 0)}
 }
 
 // Status never waits for the writer.
@@ -49,6 +67,7 @@ func (s *Sink) Status() Status {
 		Generation: live.number, Size: s.view.size,
 		Lines: lines, Bytes: bytes, Commits: c.commits.Load(),
 		Streams: len(s.view.catalog.streams), Generations: s.view.catalog.list(),
+		Retention: s.retentionStatus(),
 	}
 }
 

@@ -128,7 +128,10 @@ func eval[T any](p *tab, expression string) T {
 // until waits until an expression is true.
 func (p *tab) until(expression string) {
 	p.t.Helper()
-	wait(p.t, expression, func() bool { return eval[bool](p, "!!("+expression+")") }, p.explain)
+	wait(p.t, expression, func() bool {
+		ok, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+		return ok && err == nil // an error: the page is being left
+	}, p.explain)
 }
 
 // keys presses keys, one after the other.
@@ -163,5 +166,5 @@ func (p *tab) clean() {
 
 // explain is what the page says about itself, for a test that waited in vain.
 func (p *tab) explain() string {
-	return eval[string](p, `['health-text', 'trouble', 'mode', 'count', 'jump', 'empty', 'chart-note'].map(id => id + ': ' + document.getElementById(id).textContent).join('\n') + '\n' + [...document.querySelectorAll('#list > *')].slice(-5).map(e => e.textContent).join('\n')`)
+	return eval[string](p, `document.body.innerText.slice(0, 300) + ['health-text', 'trouble', 'mode', 'count', 'jump', 'empty', 'chart-note'].map(id => id + ': ' + document.getElementById(id)?.textContent).join('\n') + '\n' + [...document.querySelectorAll('#list > *')].slice(-5).map(e => e.textContent).join('\n')`)
 }

@@ -89,7 +89,7 @@ func (c *collector) start() {
 		c.t.Fatal(err)
 	}
 	wait(c.t, "the collector answers", func() bool {
-		_, err := c.get("/status")
+		_, err := c.get("/healthz")
 		return err == nil
 	})
 }

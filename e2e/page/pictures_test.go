@@ -52,6 +52,7 @@ func TestPictures(t *testing.T) {
 		p.until(`document.querySelectorAll('#list .row').length > 100`)
 		p.picture("page-live-" + scheme)
 		p.keys("k", "k", "k", "k", "Enter")
+		p.until(`document.getElementById('pause').textContent === 'Continue'`)
 		p.picture("page-line-" + scheme)
 		for _, view := range []string{"agents", "groups", "inputs", "log"} {
 			p.do(chromedp.Navigate(p.url + "/?view=" + view))

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -291,4 +293,29 @@ func TestSkipped(t *testing.T) {
 		}
 	}
 	p.clean()
+}
+
+// Without a login the page leads to the form, and back to the place of the link.
+func TestLogin(t *testing.T) {
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := filepath.Join(t.TempDir(), "readers")
+	out, err := exec.Command(path, "token", "reader", "--add", tokens).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCollector(t, fmt.Sprintf("[[collector.access]]\nrole = \"read\"\ntokens_file = %q", tokens))
+	c.send(numbered(0, 10)...)
+	p := open(t, startBrowser(t), c, "/#at=1:0", 1200, 800)
+	p.until(`location.pathname === '/login' && document.activeElement.id === 'token'`)
+	p.do(chromedp.SendKeys("#token", strings.TrimSpace(string(out))+"\r"))
+	p.until(`location.hash === '#at=1:0' && document.querySelector('.row.at') && !document.getElementById('logout').hidden`)
+	if who := eval[string](p, `document.getElementById('who').textContent`); who != "reader" {
+		t.Errorf("logged in as %q", who)
+	}
+	p.clean()
+	p.do(chromedp.Click("#logout button"))
+	p.until(`location.pathname === '/login'`)
 }

@@ -1006,7 +1006,7 @@ function login() { // and back to the place of a link
 async function who() {
 	try {
 		const w = await askJSON('whoami');
-		set('who', w.name ? plain(w.name) : '');
+		set('who', w.session ? plain(w.name) : '');
 		$('logout').hidden = !w.session;
 		if (w.login && !w.roles?.includes('read')) { login(); return; }
 		const back = store.faninBack;

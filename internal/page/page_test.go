@@ -98,7 +98,7 @@ func TestHeaders(t *testing.T) {
 		if strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: %s", path, policy)
 		}
-		for header, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+		for header, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin",
 			"X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"} {
 			if got := w.Header().Get(header); got != want {
 				t.Errorf("%s: %s is %q", path, header, got)
