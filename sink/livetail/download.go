@@ -23,6 +23,8 @@ type Download struct{ Tail *Tail }
 func (d Download) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := d.Tail
 	t.setUp()
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Time{}) // the client sends nothing more, however long the answer takes
 	arrived, ok := t.lookBack(r)
 	if !ok {
 		t.refuseLookback(w)
@@ -38,7 +40,7 @@ func (d Download) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if q.to == (sink.Position{}) {
 		q.to = t.Sink.End()
 	}
-	s := &download{tail: t, query: q, w: w, rc: http.NewResponseController(w), search: t.search(q)}
+	s := &download{tail: t, query: q, w: w, rc: rc, search: t.search(q)}
 	defer s.search.Close()
 	s.run(r.Context())
 }
@@ -60,7 +62,7 @@ func (d *download) run(ctx context.Context) {
 	if err == nil {
 		err = d.write()
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil {
 		return
 	}
 	if !d.begun {
