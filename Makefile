@@ -88,7 +88,7 @@ install: build
 		install -d "$$doc/docs" "$$doc/systemd" && \
 		install -m 0644 $(DOCS) config.example.toml "$$doc" && \
 		install -m 0644 docs/*.md "$$doc/docs" && \
-		install -m 0644 systemd/$$unit*.example systemd/$$unit.service.d/*.example "$$doc/systemd" && \
+		install -m 0644 $$(find systemd -path "systemd/$$unit*.example") "$$doc/systemd" && \
 		{ test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml"; } || exit 1; \
 	done
 
