@@ -38,8 +38,8 @@ func (f *follower) reportAgain() {
 		return
 	}
 	for _, m := range f.t.known() { // it was rotated before it was seen
-		if m.path == f.origin && f.has(m) {
-			f.countAgain(m.path, m.Offset)
+		if m.path == f.origin && (f.has(m) || f.mayBePartOf(m)) {
+			f.countAgain(m.path, min(size, m.Offset))
 			return
 		}
 	}

@@ -232,3 +232,15 @@ func TestHeadOfWhatWasSent(t *testing.T) {
 		r.away(false).started().keeps("1 1 2 2 3").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
 	})
 }
+
+// TestUnseenPartIsReported: the same as TestPartAgainIsReported with a copy that no table names.
+func TestUnseenPartIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look().write("a.log", "3\n").tick().follower("a.log").notify()
+		r.tick().write("a.log.1", "1\n2\n").stopped()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.started().keeps("1 1 2 2 3").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}
