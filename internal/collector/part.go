@@ -25,11 +25,11 @@ type opener interface {
 // parts are all that the configuration has, in the order in which they open.
 func (s *settings) parts(most connLimits) (all []part) {
 	c := &s.Collector
-	for _, x := range c.Inputs.inOrder() {
-		all = append(all, part{x.at, x.table, most.inputs[x.table]})
-	}
 	if c.HTTP != nil {
 		all = append(all, part{"collector.http", c.HTTP, most.http})
+	}
+	for _, x := range c.Inputs.inOrder() {
+		all = append(all, part{x.at, x.table, most.inputs[x.table]})
 	}
 	if c.Work != nil {
 		all = append(all, part{"collector.work", c.Work, most.workers})

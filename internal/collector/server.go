@@ -69,6 +69,7 @@ type moments struct {
 	started time.Time
 	opened  chan struct{} // closed when everything is open
 	leave   chan struct{} // closed when a request to the control socket asked for it
+	signals chan os.Signal
 	leaving sync.Once
 }
 
@@ -83,6 +84,8 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 
 // run opens everything, from the log to the inputs, and serves until ctx ends.
 func (c *server) run(ctx context.Context) (err error) {
+	signal.Notify(c.signals, syscall.SIGHUP, syscall.SIGUSR1) // from the start: they would end the process
+	defer signal.Stop(c.signals)
 	daemon.Notify("STATUS=recovering after the last stop")
 	if err := c.sink.Open(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -128,7 +131,8 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 		sessions: new(ingest.Sessions), room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
 		inputs: new(counters.Set), counters: new(ingest.Metrics), listeners: newListeners(),
 		sockets: newSockets(activation.Files(true)),
-		moments: moments{started: time.Now(), opened: make(chan struct{}), leave: make(chan struct{})},
+		moments: moments{started: time.Now(), opened: make(chan struct{}), leave: make(chan struct{}),
+			signals: make(chan os.Signal, 4)},
 	}
 	c.relp = &relp.Sessions{Remembered: c.sink.Extensions}
 	c.gaps.Metrics, c.gaps.Notice = c.counters, c.sink.Notice
@@ -156,9 +160,6 @@ func asConfig(err error) error {
 
 // wait handles signals until it is time to stop.
 func (c *server) wait(ctx context.Context) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
-	defer signal.Stop(signals)
 	statusTick := time.NewTicker(5 * time.Second)
 	defer statusTick.Stop()
 	socketTick := time.NewTicker(time.Second)
@@ -175,7 +176,7 @@ func (c *server) wait(ctx context.Context) error {
 			return err
 		case <-c.sink.Failed():
 			return fmt.Errorf("%w; a restart fixes this", c.sink.Err())
-		case sig := <-signals:
+		case sig := <-c.signals:
 			c.signal(ctx, sig)
 		case <-socketTick.C:
 			c.keepSocket()
