@@ -276,9 +276,9 @@ func (m *Budget) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(name, help string, v float64) {
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, v)
 	}
-	gauge("fanin_room_bytes", "Memory of lines in flight.", float64(m.Used()))
-	gauge("fanin_room_arriving_bytes",
+	gauge("fanin_budget_bytes", "Memory of lines in flight.", float64(m.Used()))
+	gauge("fanin_budget_arriving_bytes",
 		"Memory of agents' texts that have begun to arrive and are incomplete.", float64(m.Arriving()))
-	gauge("fanin_room_waiting_seconds",
+	gauge("fanin_budget_waiting_seconds",
 		"How long the connection that has waited longest for memory has waited.", m.Stalled().Seconds())
 }

@@ -1,11 +1,15 @@
 package collector
 
 import (
+	"path/filepath"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"fanin/internal/access"
 	"fanin/internal/daemon"
+	"fanin/internal/disk"
 )
 
 // accessMetrics are about the tokens that are accepted.
@@ -33,7 +37,7 @@ func (c *server) registry() *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": l.Sync, "format": l.Format}})
 	info.Set(1)
 	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, &c.fleet, c.reloads, openMetrics{c},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		logMetrics{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(accessMetrics(c.access)...)
 	return r
 }
@@ -54,4 +58,29 @@ func (m openMetrics) Collect(out chan<- prometheus.Metric) {
 			of.Collect(out)
 		}
 	}
+}
+
+// silence is for how long no line of an agent came that is not connected, until it counts as silent: a
+// restart, of the agent or of its machine, is over by then.
+const silence = 10 * time.Minute
+
+// logMetrics are those that need more than one part of the collector, or its disk.
+type logMetrics struct{ c *server }
+
+// Describe sends nothing: what is collected describes itself.
+func (logMetrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect sends how many agents are silent, and the space on the log's file system where it is known.
+func (m logMetrics) Collect(out chan<- prometheus.Metric) {
+	gauge := func(name, help string, value float64) {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value)
+	}
+	gauge("fanin_silent_agents", "Agents that the log knows, that are not connected, and of which no line came for 10 "+
+		"minutes.", float64(m.c.sink.Silent(time.Now().Add(-silence), m.c.sessions.Has)))
+	available, size, err := disk.Space(filepath.Dir(m.c.sink.Path))
+	if err != nil {
+		return // the directory is gone, which fanin_healthy shows
+	}
+	gauge("fanin_disk_available_bytes", "Bytes that can still be written to the log's file system.", float64(available))
+	gauge("fanin_disk_size_bytes", "Size of the log's file system.", float64(size))
 }
