@@ -95,7 +95,7 @@ func (x *summarizer) run(ctx context.Context) {
 // collect sends the metrics of summaries.
 func (x *summarizer) collect(counter func(name, help string, v *atomic.Uint64, labels ...string)) {
 	counter("fanin_summaries_total", "Summaries of files of the log that were written.", &x.made.written)
-	counter("fanin_summary_errors_total", "Summaries that could not be written; they are retried.", &x.made.errors)
+	counter("fanin_summaries_failed_total", "Summaries that could not be written; they are retried.", &x.made.errors)
 }
 
 // pass makes all summaries that are missing.

@@ -55,7 +55,7 @@ func (g *Gaps) setUp() {
 		g.fresh, g.old = make(map[uint64]*sender), make(map[uint64]*sender)
 		g.missing = g.Metrics.Counters("fanin_syslog_missing_messages_total", "Messages of syslog that did "+
 			"not arrive, as the numbers in those of their sender show.", "counter", ciscoCounter, sequenceID)
-		g.restarts = g.Metrics.Counter("fanin_syslog_counter_restarts_total", "Senders of syslog that numbered their "+
+		g.restarts = g.Metrics.Counter("fanin_syslog_restarts_total", "Senders of syslog that numbered their "+
 			"messages anew: they were started again.", "", "")
 		g.uncountable = g.Metrics.Counter("fanin_syslog_uncountable_senders_total", "Senders of syslog whose "+
 			"messages are numbered by several counters, so that gaps cannot be seen.", "", "")
