@@ -1,11 +1,11 @@
 package fanin_test
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -29,33 +29,7 @@ var metricsTable = regexp.MustCompile(`(?s)(<!-- table: [^\n]* -->\n)(.*)(<!-- /
 
 // The table in docs/metrics.md lists the metrics of a running collector.
 func TestMetricsDocument(t *testing.T) {
-	dir := t.TempDir()
-	config := filepath.Join(dir, "collector.toml")
-	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.unix]]\npath = %q\n"+
-		"[[collector.nats]]\nurl = %q\ntail = \"fanin.tail\"\n[collector.nats.work]\nstream = \"WORK\"\ngroup = \"g\"\ncreate = true\n"+
-		"[[collector.relp]]\nlisten = \"127.0.0.1:0\"\n"+
-		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nchannels = [\"c\"]\nstreams = [\"s\"]\nlists = [\"l\"]\n"+
-		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nchannel = \"fanin.{source}\"\n"+
-		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[collector.zmq.output]\npush = \"tcp://127.0.0.1:0\"\ngroup = \"g\"\n"+
-		"[collector.zmq.status]\nrep = \"tcp://127.0.0.1:0\"\n[[collector.zmq]]\n[collector.zmq.output]\npub = \"tcp://127.0.0.1:0\"\n"+
-		"[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n",
-		filepath.Join(dir, "state"), filepath.Join(dir, "all.log"), filepath.Join(dir, "log.sock"), natstest.New(t).ClientURL())
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	u, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(programDir(t), "fanin-collector")
-	if out, err := exec.Command(program, "pki", "init", "--config", config, "--name", "127.0.0.1", "--listen", "127.0.0.1:0", "--user", u.Username, "--no-service").CombinedOutput(); err != nil {
-		t.Fatalf("pki init: %v\n%s", err, out)
-	}
-	c := start(t, exec.Command(program, "--config", config, "--work", "127.0.0.1:0", "--http", "127.0.0.1:0"))
-	address := strings.TrimPrefix(c.wait("^listening work .*"), "listening work ")
-	c.wait("^writing")
-	joinGroup(t, address)
-	want := describe(t, filepath.Join(dir, "state", "control.sock"))
+	want := describe(scrape(t, startWhole(t)))
 	const path = "docs/metrics.md"
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -81,6 +55,39 @@ func TestMetricsDocument(t *testing.T) {
 			t.Errorf("%s names %s, which is no metric", path, name)
 		}
 	}
+}
+
+// startWhole starts a collector with every kind of table, an authority and a group of workers, and
+// returns its directory, which has collector.toml and the directory state.
+func startWhole(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	config := filepath.Join(dir, "collector.toml")
+	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n[[collector.udp]]\nlisten = \"127.0.0.1:0\"\n[[collector.unix]]\npath = %q\n"+
+		"[[collector.nats]]\nurl = %q\ntail = \"fanin.tail\"\n[collector.nats.work]\nstream = \"WORK\"\ngroup = \"g\"\ncreate = true\n"+
+		"[[collector.relp]]\nlisten = \"127.0.0.1:0\"\n"+
+		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\nchannels = [\"c\"]\nstreams = [\"s\"]\nlists = [\"l\"]\n"+
+		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nchannel = \"fanin.{source}\"\n"+
+		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[collector.zmq.output]\npush = \"tcp://127.0.0.1:0\"\ngroup = \"g\"\n"+
+		"[collector.zmq.status]\nrep = \"tcp://127.0.0.1:0\"\n[[collector.zmq]]\n[collector.zmq.output]\npub = \"tcp://127.0.0.1:0\"\n"+
+		"[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n",
+		filepath.Join(dir, "state"), filepath.Join(dir, "all.log"), filepath.Join(dir, "log.sock"), natstest.New(t).ClientURL())
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(programDir(t), "fanin-collector")
+	if out, err := exec.Command(program, "pki", "init", "--config", config, "--name", "127.0.0.1", "--listen", "127.0.0.1:0", "--user", u.Username, "--no-service").CombinedOutput(); err != nil {
+		t.Fatalf("pki init: %v\n%s", err, out)
+	}
+	c := start(t, exec.Command(program, "--config", config, "--work", "127.0.0.1:0", "--http", "127.0.0.1:0"))
+	address := strings.TrimPrefix(c.wait("^listening work .*"), "listening work ")
+	c.wait("^writing")
+	joinGroup(t, address)
+	return dir
 }
 
 // joinGroup makes a group, which has metrics of its own.
@@ -118,21 +125,41 @@ type metric struct {
 	labels     map[string]map[string]bool // name -> values
 }
 
-// describe requests the metrics of a collector and makes a table of them.
-func describe(t *testing.T, socket string) string {
+// scrape requests the metrics of a collector over its control socket.
+func scrape(t *testing.T, dir string) string {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(dir, "state", "control.sock"))
 	}}}
-	resp, err := client.Get("http://collector/metrics")
+	return get(t, client, "http://collector/metrics")
+}
+
+func get(t *testing.T, client *http.Client, url string) string {
+	t.Helper()
+	resp, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	all := make(map[string]*metric)
-	for in := bufio.NewScanner(resp.Body); in.Scan(); {
-		note(all, in.Text())
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", url, resp.Status, err)
 	}
+	return string(text)
+}
+
+// metricsOf reads metrics in the text format.
+func metricsOf(text string) map[string]*metric {
+	all := make(map[string]*metric)
+	for line := range strings.Lines(text) {
+		note(all, strings.TrimSuffix(line, "\n"))
+	}
+	return all
+}
+
+// describe makes a table of metrics.
+func describe(text string) string {
+	all := metricsOf(text)
 	var b strings.Builder
 	b.WriteString("| name | kind | labels | meaning |\n|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(all)) {
