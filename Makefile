@@ -85,8 +85,9 @@ install: build
 		chmod 0644 "$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service" && \
 		install -m 0644 systemd/$$unit.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/$$unit.conf" && \
 		$(BUILD)/$$unit completion bash > "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$unit" && \
-		install -d "$$doc/docs" "$$doc/systemd" && \
+		install -d "$$doc/docs" "$$doc/systemd" "$$doc/monitoring" && \
 		install -m 0644 $(DOCS) config.example.toml "$$doc" && \
+		install -m 0644 deploy/monitoring/* "$$doc/monitoring" && \
 		install -m 0644 docs/*.md "$$doc/docs" && \
 		install -m 0644 $$(find systemd -path "systemd/$$unit*.example") "$$doc/systemd" && \
 		{ test -e "$(DESTDIR)/etc/fanin/$$name.toml" || install -m 0644 systemd/$$name.toml "$(DESTDIR)/etc/fanin/$$name.toml"; } || exit 1; \

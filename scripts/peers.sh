@@ -2,8 +2,8 @@
 # Unpacks programs of Debian into build/peers, side by side: installed, some would
 # exclude each other, and some would start as services of this machine. Downloads with
 # them what they link and the machine does not have. Needs apt, but not root.
-# scripts/peers.sh [rsyslog] [syslog-ng] [nginx] [haproxy] [logback]: without arguments
-# the first two.
+# scripts/peers.sh [rsyslog] [syslog-ng] [nginx] [haproxy] [logback] [promtool]: without
+# arguments the first two.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD/build/peers
@@ -29,6 +29,16 @@ unpack() {
 	echo "$*" >"$root/$name.complete"
 }
 
+# promtool unpacks this one program of the package prometheus, which links nothing else.
+promtool() {
+	[ ! -x "$root/usr/bin/promtool" ] || return 0
+	rm -rf "$root/promtool.debs"
+	mkdir -p "$root/promtool.debs"
+	(cd "$root/promtool.debs" && apt-get download -qq prometheus)
+	dpkg-deb --fsys-tarfile "$root/promtool.debs"/prometheus_*.deb | tar -x -C "$root" ./usr/bin/promtool
+	rm -rf "$root/promtool.debs"
+}
+
 [ $# -gt 0 ] || set -- rsyslog syslog-ng
 for peer; do
 	case $peer in
@@ -37,6 +47,7 @@ for peer; do
 	nginx) unpack nginx nginx ;;
 	haproxy) unpack haproxy haproxy ;;
 	logback) unpack logback liblogback-java libslf4j-java ;;
+	promtool) promtool ;;
 	*) echo "peers: no such peer: $peer" >&2; exit 1 ;;
 	esac
 done

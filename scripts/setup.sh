@@ -73,13 +73,14 @@ unpacked() {
 	done
 }
 
-# Programs of Debian that send lines, unpacked beside what is installed; logback where
-# there is Java.
+# Programs of Debian that send lines, and Prometheus' promtool, unpacked beside what is
+# installed; logback where there is Java.
 peers() {
 	programs='syslog-ng nginx haproxy'
 	ls /usr/lib/*/rsyslog/omczmq.so /usr/lib/*/rsyslog/omhiredis.so /usr/lib/*/rsyslog/lmnsd_gtls.so /usr/lib/*/rsyslog/omrelp.so >/dev/null 2>&1 ||
 		programs="$programs rsyslog"
 	! command -v java >/dev/null 2>&1 || programs="$programs logback"
+	command -v promtool >/dev/null 2>&1 || programs="$programs promtool"
 	# shellcheck disable=SC2086 # a list of words
 	lacking=$(unpacked $programs)
 	[ -n "$lacking" ] || return 0

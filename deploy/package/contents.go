@@ -131,14 +131,15 @@ func (j *job) docs(string) ([]file, error) {
 		paths = append(paths, name, j.doc(name))
 	}
 	unit := "systemd/" + j.name
-	for _, pattern := range []string{"docs/*.md", unit + "*.example", unit + ".service.d/*.example"} {
+	for _, pattern := range []string{"docs/*.md", unit + "*.example", unit + ".service.d/*.example", "deploy/monitoring/*"} {
 		found, err := filepath.Glob(filepath.Join(j.root, pattern))
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range found {
 			name := strings.TrimPrefix(f, j.root+"/")
-			paths = append(paths, name, j.doc(filepath.Join(strings.SplitN(name, "/", 2)[0], filepath.Base(name))))
+			dir, _, _ := strings.Cut(strings.TrimPrefix(name, "deploy/"), "/")
+			paths = append(paths, name, j.doc(filepath.Join(dir, filepath.Base(name))))
 		}
 	}
 	return j.copied(paths...)

@@ -202,7 +202,8 @@ func TestContents(t *testing.T) {
 					"/usr/lib/sysusers.d/" + p.name + ".conf", "/usr/lib/tmpfiles.d/" + p.name + ".conf", "/etc/fanin/" + p.config + ".toml",
 					"/usr/share/man/man1/" + p.name + ".1.gz", "/usr/share/man/man1/" + p.name + "-check.1.gz",
 					"/usr/share/bash-completion/completions/" + p.name, "/usr/share/fish/vendor_completions.d/" + p.name + ".fish",
-					"/usr/share/doc/" + p.name + "/" + p.name + ".cdx.json", "/usr/share/doc/" + p.name + "/docs/install.md"} {
+					"/usr/share/doc/" + p.name + "/" + p.name + ".cdx.json", "/usr/share/doc/" + p.name + "/docs/install.md",
+					"/usr/share/doc/" + p.name + "/monitoring/alerts.yml", "/usr/share/doc/" + p.name + "/monitoring/dashboard.json"} {
 					if e, ok := data[want]; !ok || len(e.data) == 0 {
 						t.Errorf("%s does not have %s", name, want)
 					}
