@@ -137,6 +137,7 @@ func TestDashboard(t *testing.T) {
 		}
 		ids[p.ID] = true
 	}
+	promtool(t, "", "check", "rules", asRules(t, list))
 	if len(list) < 15 {
 		t.Errorf("only %d panels", len(list))
 	}
@@ -183,6 +184,23 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 			}
 		}
 	})
+}
+
+// asRules writes a file of rules with all queries of panels, as Grafana sends them.
+func asRules(t *testing.T, list []panel) (path string) {
+	t.Helper()
+	text := "groups:\n  - name: dashboard\n    rules:\n"
+	for _, p := range list {
+		for i, q := range p.Targets {
+			expr := strings.NewReplacer("$__rate_interval", "5m", "$instance", ".*", "$agent", ".*").Replace(q.Expr)
+			text += fmt.Sprintf("      - {record: 'panel_%d:%d', expr: '%s'}\n", p.ID, i, expr)
+		}
+	}
+	path = filepath.Join(t.TempDir(), "dashboard.yml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 var (
