@@ -49,7 +49,7 @@ func TestAlerts(t *testing.T) {
 
 var (
 	alertName   = regexp.MustCompile(`(?m)^ +- alert: (\w+)$`)
-	fanInName   = regexp.MustCompile(`\bfanin_\w+`)
+	metricName  = regexp.MustCompile(`\bfanin_\w+`)
 	runbookLink = regexp.MustCompile(`(?m)^ +runbook: docs/monitoring\.md#(\w+)$`)
 )
 
@@ -75,7 +75,7 @@ func TestAlertsAreTested(t *testing.T) {
 		t.Errorf("docs/monitoring.md describes %d alerts of %d", want, len(names))
 	}
 	_, normal, _ := strings.Cut(tests, "- name: normal load\n")
-	for _, name := range fanInName.FindAllString(rules, -1) {
+	for _, name := range metricName.FindAllString(rules, -1) {
 		if !strings.Contains(normal, name+"{") {
 			t.Errorf("the normal load has no %s", name)
 		}
@@ -159,8 +159,8 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 	dir := startWhole(t)
 	ofAgent := scrapeAgent(t, dir)
 	ofCollector := scrape(t, dir)
-	real := metricsOf(ofCollector)
-	maps.Copy(real, metricsOf(ofAgent))
+	known := metricsOf(ofCollector)
+	maps.Copy(known, metricsOf(ofAgent))
 	texts := map[string]string{alertsFile: readText(t, alertsFile), alertsTests: readText(t, alertsTests), "docs/monitoring.md": readText(t, "docs/monitoring.md")}
 	for _, p := range dashboard(t) {
 		for _, q := range p.Targets {
@@ -168,12 +168,12 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 		}
 	}
 	for of, text := range texts {
-		for _, name := range fanInName.FindAllString(text, -1) {
-			if real[name] == nil && (!strings.HasSuffix(name, "_bucket") || real[strings.TrimSuffix(name, "_bucket")] == nil) {
+		for _, name := range metricName.FindAllString(text, -1) {
+			if known[name] == nil && (!strings.HasSuffix(name, "_bucket") || known[strings.TrimSuffix(name, "_bucket")] == nil) {
 				t.Errorf("%s names %s, which no program has", of, name)
 			}
 		}
-		for _, problem := range strangeLabels(text, real) {
+		for _, problem := range strangeLabels(text, known) {
 			t.Errorf("%s: %s", of, problem)
 		}
 	}
@@ -210,10 +210,10 @@ var (
 )
 
 // strangeLabels are the labels and values in a text with queries that no metric has.
-func strangeLabels(text string, real map[string]*metric) (problems []string) {
+func strangeLabels(text string, known map[string]*metric) (problems []string) {
 	all := map[string]bool{"job": true, "instance": true, "le": true, "alertname": true} // Prometheus' own
 	for _, m := range selector.FindAllStringSubmatch(text, -1) {
-		of := real[m[1]]
+		of := known[m[1]]
 		if of == nil {
 			continue
 		}
@@ -224,7 +224,7 @@ func strangeLabels(text string, real map[string]*metric) (problems []string) {
 			}
 		}
 	}
-	for _, m := range real {
+	for _, m := range known {
 		for label := range m.labels {
 			all[label] = true
 		}

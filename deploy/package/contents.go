@@ -131,7 +131,8 @@ func (j *job) docs(string) ([]file, error) {
 		paths = append(paths, name, j.doc(name))
 	}
 	unit := "systemd/" + j.name
-	for _, pattern := range []string{"docs/*.md", unit + "*.example", unit + ".service.d/*.example", "deploy/monitoring/*"} {
+	for _, pattern := range []string{"docs/*.md", "deploy/monitoring/*", unit + "*.example",
+		unit + ".service.d/*.example"} {
 		found, err := filepath.Glob(filepath.Join(j.root, pattern))
 		if err != nil {
 			return nil, err
