@@ -17,6 +17,10 @@ const relpOpen = "1 open 30 relp_version=0\ncommands=syslog\n"
 // relpConns is how many hostile connections of RELP there are at a time, from 40 addresses.
 const relpConns = 10_000
 
+// unreadConns is how many of them send as many frames as they can and read no answer. More of them
+// would measure the processors and not the memory: each of their frames is answered.
+const unreadConns = 1000
+
 // relpAttacks are what hostile clients of RELP do. Each text is sent by an equal part of the connections.
 func relpAttacks() []attack {
 	answers := strings.Repeat("1 open 0\n", 60)
@@ -35,7 +39,7 @@ func relpAttacks() []attack {
 		{"RELP lengths that are wrong", relp(relpConns, stall, relpOpen+"2 syslog 5 longer than that\n",
 			relpOpen+"2 syslog 999999999 x",
 			relpOpen+"2 syslog 4294967296 x\n", relpOpen+"2 syslog -1 x\n", relpOpen+"2 syslog 9 x\n")},
-		{"RELP clients that do not read", relp(relpConns, fillUnread, relpOpen+strings.Repeat("1 open 0\n", 7000),
+		{"RELP clients that do not read", relp(unreadConns, fillUnread, relpOpen+strings.Repeat("1 open 0\n", 7000),
 			relpOpen+strings.Repeat("2 no 0\n", 9000))},
 	}
 }

@@ -18,7 +18,9 @@ type Report struct {
 // Explain is Scan for those who want to know what the message is, too.
 func (x *Scanner) Explain(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels, r Report) {
 	out, labels = x.scan(dst, msg, from)
-	return out, labels, x.report()
+	r = x.report()
+	x.forget()
+	return out, labels, r
 }
 
 func (x *Scanner) report() Report {

@@ -47,9 +47,13 @@ func Room(n int) int { return 2*n + 64 }
 // its text. A message that is not one of syslog is the line as it is.
 func (x *Scanner) Scan(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels) {
 	out, labels = x.scan(dst, msg, from)
-	x.m, x.line.out = message{}, nil // they would keep the caller's memory alive
+	x.forget()
 	return out, labels
 }
+
+// forget makes the scanner ready for the next message. What it has would keep the caller's memory
+// alive, too.
+func (x *Scanner) forget() { x.m, x.line.out = message{}, nil }
 
 func (x *Scanner) scan(dst, msg []byte, from *Origin) (out []byte, labels wire.Labels) {
 	msg = trimEnd(msg)

@@ -149,8 +149,11 @@ func TestHTTPWithoutAccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := *c.openWeb() // for a peer on another machine
-	x.access = p
+	x, err := newWeb(c.settings.Collector.HTTP, 1, c.log, nil) // for a peer on another machine
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.access, x.id = p, c.id
 	r := httptest.NewRequest("GET", "/status", nil)
 	r.RemoteAddr, r.Host = "192.0.2.1:1", "127.0.0.1"
 	w := httptest.NewRecorder()
