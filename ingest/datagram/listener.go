@@ -46,6 +46,9 @@ type Handler func(s *Socket, d *Datagram) bool
 // keep state.
 type Format func() Handler
 
+// DefaultReadBuffer is the receive buffer that a Listener asks for by default, in bytes.
+const DefaultReadBuffer = 8 << 20
+
 // Listener reads datagrams. Set the fields, then Serve. Zero fields have the defaults
 // named.
 type Listener struct {
@@ -101,7 +104,7 @@ func (l *Listener) setUp() {
 			l.Notice = func(string, ...any) {}
 		}
 		l.limited = retry.NewLog(l.Log)
-		l.ReadBuffer, l.QueueBytes = cmp.Or(l.ReadBuffer, 8<<20), cmp.Or(l.QueueBytes, 32<<20)
+		l.ReadBuffer, l.QueueBytes = cmp.Or(l.ReadBuffer, DefaultReadBuffer), cmp.Or(l.QueueBytes, 32<<20)
 		l.rates = ingest.NewRates(l.MaxRate)
 		l.appending, l.giveUp = context.WithCancel(context.Background())
 		l.reading, l.stop = context.WithCancel(context.Background())

@@ -70,7 +70,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 65 damaged data, 69 not reachable, 75 try
 		c.Flags().Var(config.NewDuration(&o.wait), "wait", "at the end of standard input, give up when nothing was "+
 			"committed for this `duration` (default 30s)")
 	}
-	root.AddCommand(run, o.checkCommand(), o.sendCommand(), o.statusCommand(), o.joinCommand())
+	root.AddCommand(run, o.checkCommand(), o.sendCommand(), o.statusCommand(), o.joinCommand(), o.doctorCommand())
 	return root
 }
 

@@ -77,20 +77,32 @@ func (f Files) read() (p pair, err error) {
 	return p, nil
 }
 
-// Names returns the names in a certificate file: the subject's common name, if there is one,
-// and the DNS names.
-func Names(path string) ([]string, error) {
+// Leaf returns the first certificate of a file.
+func Leaf(path string) (*x509.Certificate, error) {
 	b, err := disk.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	block, _ := pem.Decode(b)
+	block, rest := pem.Decode(b)
+	for block != nil && block.Type != "CERTIFICATE" { // a key may be in the same file
+		block, rest = pem.Decode(rest)
+	}
 	if block == nil {
 		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
 	}
 	leaf, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s: %w", path, err)
+	}
+	return leaf, nil
+}
+
+// Names returns the names in a certificate file: the subject's common name, if there is one,
+// and the DNS names.
+func Names(path string) ([]string, error) {
+	leaf, err := Leaf(path)
+	if err != nil {
+		return nil, err
 	}
 	names := slices.Clone(leaf.DNSNames)
 	if cn := leaf.Subject.CommonName; cn != "" {

@@ -59,6 +59,17 @@ func (s *settings) readSecrets() error {
 // ports. What it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(ctx context.Context) error {
 	problems := []error{s.checkMachine(), cmp.Or(s.sink().Check(ctx), s.checkState())}
+	problems = append(problems, s.checkFiles()...)
+	problems = append(problems, s.tryPorts()...)
+	if err := errors.Join(problems...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
+// checkFiles is the part of checkEnvironment that can be tried while a collector has the log and
+// the ports.
+func (s *settings) checkFiles() (problems []error) {
 	for _, p := range s.ports() {
 		if p.tls != nil {
 			problems = append(problems, prefix(p.at+".tls", p.tls.Files(nil).CheckServer(time.Now(), p.names()...)))
@@ -69,12 +80,7 @@ func (s *settings) checkEnvironment(ctx context.Context) error {
 			problems = append(problems, prefix(x.at, files()))
 		}
 	}
-	problems = append(problems, prefix("collector.access", access.Check(s.accessRules())))
-	problems = append(problems, s.tryPorts()...)
-	if err := errors.Join(problems...); err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-	}
-	return nil
+	return append(problems, prefix("collector.access", access.Check(s.accessRules())))
 }
 
 func prefix(at string, err error) error {

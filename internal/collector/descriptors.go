@@ -30,40 +30,12 @@ type connLimits struct {
 // descriptor, and a few may be there beyond max_conns. One over HTTP is one, and a watcher
 // needs one more for the log's file. A worker is one; its group's files count as our own.
 func (c *server) divideDescriptors(of *settings, limit int) connLimits {
-	s := &of.Collector
-	var all []*share
-	add := func(configured *int, value int, beyond func(int) int) *share {
-		n := cmp.Or(config.OrZero(configured), value)
-		if n < 0 {
-			n = limit // no bound of its own
-		}
-		x := &share{most: n, beyond: beyond}
-		all = append(all, x)
-		return x
-	}
-	inputs := make(map[input]*share)
-	for _, x := range s.Inputs {
-		if n := x.table.needs().conns; n != nil {
-			inputs[x.table] = add(n.configured, n.usual, n.beyond)
-		}
-	}
-	none := func(int) int { return 0 }
-	http, watchers, workers := &share{}, &share{}, &share{most: defaultWorkers} // work queues need none
-	if h := s.HTTP; h != nil {
-		http = add(h.MaxConns, defaultHTTPConns, none)
-		watchers = add(h.MaxWatchers, defaultWatchers, none)
-	} else {
-		watchers = add(nil, defaultWatchers, none) // over the control socket
-	}
-	if w := s.Work; w != nil {
-		workers = add(w.MaxWorkers, defaultWorkers, none)
-	}
-	own := of.ownDescriptors()
-	wanted := own + sum(all)
-	scarce := divide(limit-own, all)
-	most := connLimits{make(map[input]int), http.most, watchers.most, workers.most}
+	own, x := of.ownDescriptors(), of.shares(limit)
+	wanted := own + sum(x.all)
+	scarce := divide(limit-own, x.all)
+	most := connLimits{make(map[input]int), x.http.most, x.watchers.most, x.workers.most}
 	taken := 0
-	for t, x := range inputs {
+	for t, x := range x.inputs {
 		most.inputs[t] = x.most
 		taken += x.most
 	}
@@ -75,6 +47,45 @@ func (c *server) divideDescriptors(of *settings, limit int) connLimits {
 				"and max_workers")
 	}
 	return most
+}
+
+// shares are what each kind of connection wants.
+type shares struct {
+	inputs                  map[input]*share
+	http, watchers, workers *share
+	all                     []*share
+}
+
+// shares are those of the configuration, before they are divided.
+func (s *settings) shares(limit int) *shares {
+	c := &s.Collector
+	x := &shares{inputs: make(map[input]*share), http: &share{}, watchers: &share{},
+		workers: &share{most: defaultWorkers}} // work queues need none
+	add := func(configured *int, value int, beyond func(int) int) *share {
+		n := cmp.Or(config.OrZero(configured), value)
+		if n < 0 {
+			n = limit // no bound of its own
+		}
+		y := &share{most: n, beyond: beyond}
+		x.all = append(x.all, y)
+		return y
+	}
+	for _, t := range c.Inputs {
+		if n := t.table.needs().conns; n != nil {
+			x.inputs[t.table] = add(n.configured, n.usual, n.beyond)
+		}
+	}
+	none := func(int) int { return 0 }
+	if h := c.HTTP; h != nil {
+		x.http = add(h.MaxConns, defaultHTTPConns, none)
+		x.watchers = add(h.MaxWatchers, defaultWatchers, none)
+	} else {
+		x.watchers = add(nil, defaultWatchers, none) // over the control socket
+	}
+	if w := c.Work; w != nil {
+		x.workers = add(w.MaxWorkers, defaultWorkers, none)
+	}
+	return x
 }
 
 // ownDescriptors is what is not to be divided. A group reads the log in two places at most,

@@ -79,7 +79,7 @@ func (t *gelfTable) needs() (n needs) {
 		n.conns = t.streamTable.needs()
 	}
 	if t.udp() {
-		n.ports = append(n.ports, port{network: "udp", listen: t.Listen})
+		n.ports = append(n.ports, port{network: "udp", listen: t.Listen, buffer: t.ReadBuffer})
 		n.memory = []memoryNeed{{"queue", t.Queue}, {"max_incomplete", t.MaxIncomplete}}
 	}
 	return n

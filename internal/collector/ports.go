@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 
+	"fanin/internal/config"
 	"fanin/internal/config/tables"
 )
 
@@ -13,7 +14,8 @@ import (
 type port struct {
 	at, network, listen string // at is the path of the table
 	tls                 *tables.ServerTLS
-	key                 string // where the port is in the table; "": listen
+	key                 string       // where the port is in the table; "": listen
+	buffer              *config.Size // udp: read_buffer
 }
 
 // path is the path of the key.

@@ -38,7 +38,8 @@ func (t *udpTable) check(c *checks) {
 }
 
 func (t *udpTable) needs() needs {
-	return needs{ports: []port{{network: "udp", listen: t.Listen}}, memory: []memoryNeed{{"queue", t.Queue}}}
+	return needs{ports: []port{{network: "udp", listen: t.Listen, buffer: t.ReadBuffer}},
+		memory: []memoryNeed{{"queue", t.Queue}}}
 }
 
 func (t *udpTable) open(_ context.Context, s *server, _ int) (*listener, error) {
