@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"fanin/internal/certs"
+	"fanin/internal/certs/certstest"
 )
 
 // The agent's doctor finds a pattern that matches nothing, and a collector that is not there.
@@ -39,5 +43,39 @@ func TestDoctor(t *testing.T) {
 	ln.Close()
 	if out := examine(); !strings.Contains(out, "WRONG  "+ln.Addr().String()+": the collector cannot be reached") || !strings.Contains(out, "findings are wrong") {
 		t.Errorf("without a collector it printed\n%s", out)
+	}
+}
+
+// The agent's doctor shakes hands as the agent does: a collector's certificate of another
+// authority is found, and so is one that the collector refuses; a certificate that ends soon is a
+// risk.
+func TestDoctorTLS(t *testing.T) {
+	ours, theirs := certstest.New(t), certstest.New(t)
+	ca, cert, key := ours.Files(t.TempDir(), ours.Sign("collector"))
+	config, err := certs.Files{Cert: cert, Key: key, CA: ca}.Server()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, addr := collectTLS(t, config, nil)
+	otherCA, otherCert, otherKey := theirs.Files(t.TempDir(), theirs.Sign("a"))
+	now := time.Now()
+	_, soonCert, soonKey := ours.Files(t.TempDir(), ours.SignFor(now.Add(-100*time.Hour), now.Add(time.Hour), nil, "a", "a"))
+	dir := fresh(t)
+	for _, row := range []struct{ ca, cert, key, want, not string }{
+		{ca, soonCert, soonKey, "risk   " + soonCert + ": the certificate expires on ", "cannot be reached"},
+		{otherCA, soonCert, soonKey, "is not signed by an authority in " + otherCA, ""},
+		{ca, otherCert, otherKey, "does not accept this side's certificate " + otherCert, ""},
+	} {
+		path := filepath.Join(dir, "agent.toml")
+		text := "[agent]\nid = \"a\"\nto = [\"tls://" + addr + "\"]\nstate = \"" + dir + "/state\"\ntls = {ca = \"" + row.ca +
+			"\", cert = \"" + row.cert + "\", key = \"" + row.key + "\"}\n[[agent.file]]\npaths = [\"" + dir + "/logs/*.log\"]\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		(&options{config: path}).doctor(&out)
+		if got := out.String(); !strings.Contains(got, row.want) || row.not != "" && strings.Contains(got, row.not) {
+			t.Errorf("it printed\n%s\nwant %q", got, row.want)
+		}
 	}
 }

@@ -68,3 +68,13 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("with a mistake, code %d and %+v", code, r)
 	}
 }
+
+// Doctor asks a running collector, and does not take what that holds for a fault.
+func TestDoctorOfRunning(t *testing.T) {
+	_, path := configured(t, "")
+	var out strings.Builder
+	(&options{config: path}).doctor(t.Context(), &out) // the disk of the machine may be wrong
+	if got := out.String(); !strings.Contains(got, "fine:  configuration, collector (running), ") {
+		t.Errorf("it printed\n%s", got)
+	}
+}

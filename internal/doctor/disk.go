@@ -76,7 +76,7 @@ func Syncs(dir string, times []time.Duration, err error) []Finding {
 	}
 	times = slices.Sorted(slices.Values(times))
 	median := times[len(times)/2]
-	text := fmt.Sprintf("a sync takes %v", median.Round(time.Microsecond))
+	text := fmt.Sprintf("a sync takes %v", median.Round(10*time.Nanosecond))
 	switch {
 	case median < fastSync:
 		return risk(dir, "use a disk that syncs; look at the file system's mount options and at the settings of the "+
