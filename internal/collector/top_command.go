@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/signal"
@@ -23,8 +24,8 @@ func (o *options) topCommand() *cobra.Command {
 			ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 			defer stop()
 			w := &topWatch{target: to}
-			if err := running(w.ask(ctx)); err != nil {
-				return err
+			if err := running(w.ask(ctx)); err != nil || w.listErr != nil {
+				return cmp.Or(err, w.listErr)
 			}
 			terminal, err := top.Open(os.Stdin, os.Stdout)
 			if once || err != nil {

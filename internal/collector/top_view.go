@@ -24,6 +24,8 @@ func (w *topWatch) show(order top.Order) (head []string, tables []top.Table) {
 		health = "NOT TAKING LINES: " + st.Sink.Trouble
 	case st.Stalled != "":
 		health = "INTAKE IS STALLED: " + st.Stalled
+	case w.listErr != nil:
+		health = "AGENTS AND STREAMS ARE NOT LISTED: " + w.listErr.Error()
 	}
 	head = []string{
 		fmt.Sprintf("%s  %d agents, %d streams, %d lines  %s  [q] end [l] lag [n] name", filepath.Base(st.Sink.Path),

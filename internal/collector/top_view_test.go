@@ -1,6 +1,9 @@
 package collector
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +13,31 @@ import (
 	"fanin/sink"
 	"fanin/sink/distribute"
 )
+
+// Where the streams cannot be listed, everything else is shown, with the reason, and they are asked
+// for less often.
+func TestTopWithoutStreams(t *testing.T) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/streams" {
+			http.Error(w, "too busy", http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, `{"log": {"path": "/l/all.log", "healthy": true, "lines": 7}}`)
+	}))
+	t.Cleanup(web.Close)
+	to, err := (&collectorURL{connect: web.URL}).target()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &topWatch{target: to}
+	head, _ := w.frame(t.Context(), top.ByLag)
+	if got := strings.Join(head, "\n"); !strings.Contains(got, "7 lines") || !strings.Contains(got, "NOT LISTED: the collector answered: too busy") {
+		t.Errorf("the head is %q", got)
+	}
+	if w.listing < time.Second {
+		t.Errorf("they are asked for again after %v", 10*w.listing)
+	}
+}
 
 // The tables begin with what is silent or behind, or are sorted by name.
 func TestTopOrder(t *testing.T) {

@@ -28,6 +28,7 @@ type topWatch struct {
 	asked     time.Time          // when the status was
 	lineRates map[string]float64 // lines/s by input; nil: not known yet
 	err       error              // why the last answer did not come
+	listErr   error              // why the last list of streams did not
 }
 
 // topAgent is an agent, connected or known by its streams.
@@ -47,9 +48,35 @@ func (w *topWatch) frame(ctx context.Context, order top.Order) ([]string, []top.
 	return w.show(order)
 }
 
-// ask asks for everything. Lists of many streams take long: these are asked for less often.
+// The time that answers have: keys wait for them.
+const (
+	topPatience     = 3 * time.Second
+	topListPatience = 10 * time.Second
+)
+
+// ask asks for everything. A list of many streams takes long: it is asked for less often, and
+// without it everything else is shown.
 func (w *topWatch) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	if err := w.askStatus(ctx); err != nil {
+		return err
+	}
+	start := time.Now()
+	if start.Sub(w.listed) < 10*w.listing {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, topListPatience)
+	defer cancel()
+	w.listErr = w.list(ctx)
+	w.listed, w.listing = time.Now(), time.Since(start)
+	if w.listErr != nil {
+		w.listing = max(w.listing, time.Second)
+	}
+	return nil
+}
+
+// askStatus asks for what is answered at once.
+func (w *topWatch) askStatus(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, topPatience)
 	defer cancel()
 	var st status
 	if err := w.target.ask(ctx, "GET", "/status", &st); err != nil {
@@ -59,19 +86,10 @@ func (w *topWatch) ask(ctx context.Context) error {
 	w.rates(&st, now.Sub(w.asked))
 	w.status, w.asked = st, now
 	w.workers = nil
-	if st.Groups != nil {
-		if err := w.target.ask(ctx, "GET", "/workers", &w.workers); err != nil {
-			return err
-		}
-	}
-	if now.Sub(w.listed) < 10*w.listing {
+	if st.Groups == nil {
 		return nil
 	}
-	if err := w.list(ctx); err != nil {
-		return err
-	}
-	w.listed, w.listing = time.Now(), time.Since(now)
-	return nil
+	return w.target.ask(ctx, "GET", "/workers", &w.workers)
 }
 
 // rates compares the inputs with those of the status before. A collector that started again has
