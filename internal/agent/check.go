@@ -154,6 +154,14 @@ const maxSocket = 107
 // checkEnvironment tries everything that the settings name, and prints what it finds. What
 // it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(w io.Writer) error {
+	if err := errors.Join(append(s.checkHost(w), s.checkNames()...)...); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return nil
+}
+
+// checkHost is the part of checkEnvironment that needs no network.
+func (s *settings) checkHost(w io.Writer) []error {
 	problems := []error{s.checkPaths(), s.checkJournalctl(false), s.checkState()}
 	if err := disk.Locked(filepath.Join(s.Agent.State, "lock")); err != nil {
 		escape.Fprintf(w, "note: an agent is running with the state %s, so what it may hold was not tried: sockets "+
@@ -162,11 +170,7 @@ func (s *settings) checkEnvironment(w io.Writer) error {
 		problems = append(problems, s.checkSockets(), s.Agent.HTTP.free())
 	}
 	problems = append(problems, s.checkFound(w)...)
-	problems = append(problems, s.checkReach()...)
-	if err := errors.Join(problems...); err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-	}
-	return nil
+	return append(problems, s.checkSecrets()...)
 }
 
 // mostFound is how many files are tried for one pattern.
@@ -231,8 +235,8 @@ func (s *settings) checkState() error {
 	return errors.Join(problems...)
 }
 
-// checkReach tries names, certificates and secrets.
-func (s *settings) checkReach() (problems []error) {
+// checkNames looks up the collector's names.
+func (s *settings) checkNames() (problems []error) {
 	for _, addr := range s.to.addrs {
 		host, _, _ := net.SplitHostPort(strings.TrimPrefix(addr, "nats://"))
 		if s.to.scheme == "nats" && host == "" {
@@ -242,6 +246,11 @@ func (s *settings) checkReach() (problems []error) {
 			problems = append(problems, fmt.Errorf("collector %s: %w", addr, err))
 		}
 	}
+	return problems
+}
+
+// checkSecrets tries certificates and secrets.
+func (s *settings) checkSecrets() (problems []error) {
 	if t := s.Agent.TLS; t != nil {
 		var names []string
 		if s.to.scheme == "tls" && t.Cert != "" {

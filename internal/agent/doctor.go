@@ -46,7 +46,7 @@ func (o *options) doctor(w io.Writer) error {
 	s, err := o.load(nil)
 	if err == nil {
 		checks = append(checks, s.examination()...)
-		err = s.checkEnvironment(io.Discard)
+		err = errors.Join(s.checkHost(io.Discard)...) // names are looked up below
 	}
 	checks[0].Run = func() []doctor.Finding {
 		return doctor.Usable(o.config, "see fanin-agent check", err)
@@ -66,7 +66,7 @@ func (o *options) doctor(w io.Writer) error {
 }
 
 // examination lists the checks of this host. The configuration's own finds files that cannot be
-// read, names that do not resolve and a journalctl that is too old.
+// read, and a journalctl that is missing or too old.
 func (s *settings) examination() []doctor.Check {
 	a := &s.Agent
 	patterns, count, files, directories := s.matched()

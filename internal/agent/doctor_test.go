@@ -41,6 +41,13 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("fine is\n%s", fine)
 	}
 	ln.Close()
+	text = strings.Replace(text, "to = [", "to = [\"tcp://none.invalid:1\", ", 1)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := examine(); strings.Count(out, "none.invalid:1: ") != 1 || !strings.Contains(out, "fine:  configuration") {
+		t.Errorf("without a name it printed\n%s", out)
+	}
 	if out := examine(); !strings.Contains(out, "WRONG  "+ln.Addr().String()+": the collector cannot be reached") || !strings.Contains(out, "findings are wrong") {
 		t.Errorf("without a collector it printed\n%s", out)
 	}
