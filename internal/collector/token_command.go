@@ -72,11 +72,16 @@ func addLine(path, line string) error {
 	if _, err := access.ParseTokens(string(before) + line); err != nil {
 		return daemon.Exitf(daemon.ExitConfig, "add to the tokens %s: %w", path, err)
 	}
-	f, err := new(disk.Disk).Open(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	f, err := new(disk.Disk).Open(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("add to the tokens: %w", err)
 	}
 	defer f.Close()
+	if len(before) == 0 { // root makes it, and the collector's user must read it; it holds no secret
+		if err := f.HaveMode(0o644); err != nil {
+			return fmt.Errorf("add to the tokens: %w", err)
+		}
+	}
 	if _, err := f.Write([]byte(line + "\n")); err != nil {
 		return fmt.Errorf("add to the tokens: %w", err)
 	}

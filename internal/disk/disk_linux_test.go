@@ -145,6 +145,31 @@ func TestOwnAs(t *testing.T) {
 	}
 }
 
+// TestWriteTriedKeepsOwner: a service can still read its configuration after root has changed it.
+func TestWriteTriedKeepsOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 12, 34); err != nil {
+		t.Fatal(err)
+	}
+	if err := new(Disk).WriteTried(path, []byte("new"), 0o640, true, func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	f, err := new(Disk).Open(path, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if st := stat(t, f); st.Uid != 12 || st.Gid != 34 || st.Mode&0o777 != 0o640 {
+		t.Errorf("owner %d:%d, mode %o", st.Uid, st.Gid, st.Mode)
+	}
+}
+
 func TestCloseOnExec(t *testing.T) {
 	f := create(t, nil, filepath.Join(t.TempDir(), "file"))
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
