@@ -77,6 +77,7 @@ func (c *server) keepAuthority(ctx context.Context) {
 			if err := a.Upkeep(); err != nil {
 				c.reportUpkeep(err)
 			}
+			c.fleet.gate.Enforce(a.Refuses) // the overlap of an older authority may be over
 		}
 	}
 }

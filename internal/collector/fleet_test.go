@@ -272,6 +272,25 @@ func TestRevokeCloses(t *testing.T) {
 	}
 }
 
+// TestRotateClosesOnAFullDisk: a rotation that cannot write all files is in force all the same, and
+// connections with what it ended are closed.
+func TestRotateClosesOnAFullDisk(t *testing.T) {
+	c := fleetCollector(t)
+	nc := opened(t, c.address(t, "tls"), "tcp", c.joined(t, "web-1"))
+	fmt.Fprintln(nc, "web-1 is there")
+	waittest.UntilEqual(t, "lines", 1, func() uint64 { return c.peerLines(t) })
+	done := ended(nc)
+	if err := os.Mkdir(filepath.Join(c.settings.pkiDir(), ".ca.crt.new"), 0o700); err != nil { // it is in the way
+		t.Fatal(err)
+	}
+	if got := c.asked(t, "POST", "/pki/rotate?overlap=0s"); !strings.Contains(got, "error: ") {
+		t.Fatal(got)
+	}
+	if err := <-done; errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection stays open")
+	}
+}
+
 // opened is a connection that the listener has admitted.
 func opened(t *testing.T, address, kind string, config *tls.Config) *tls.Conn {
 	t.Helper()

@@ -101,10 +101,10 @@ func (c *server) pkiRotate(_ context.Context, q url.Values) (any, error) {
 		}
 	}
 	done, err := a.Rotate(overlap)
+	closed := c.fleet.gate.Enforce(a.Refuses) // also if not all files could be written: it may be in force
 	if err != nil {
 		return nil, err
 	}
-	closed := c.fleet.gate.Enforce(a.Refuses)
 	c.log.Info("the authority was "+
 		"replaced", "authority", done.Authority, "older", done.Older, "older_until", done.Until,
 		"connections_closed", closed)

@@ -115,6 +115,10 @@ func Create(d *disk.Disk, dir string, names []string, now time.Time, own func(pa
 func Open(d *disk.Disk, dir string, now func() time.Time) (*Authority, error) {
 	a := &Authority{dir: dir, disk: d, now: now}
 	text, err := disk.ReadFile(filepath.Join(dir, authorityName))
+	if errors.Is(err, fs.ErrNotExist) && exists(filepath.Join(dir, registerName)) {
+		return nil, fmt.Errorf("the authority has lost its key, and without it would accept revoked certificates; "+
+			"restore %s, or move %s away to begin anew", filepath.Join(dir, authorityName), dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +138,11 @@ func Open(d *disk.Disk, dir string, now func() time.Time) (*Authority, error) {
 		return a, &notStored{err}
 	}
 	return a, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // NamesIn returns the names of the collector whose authority is in a directory.

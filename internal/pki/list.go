@@ -28,7 +28,8 @@ type CertificateStatus struct {
 	Renews  time.Time `json:"renews"`
 }
 
-// HostStatus is the newest certificate of a host. State is "valid", "expired" or "revoked".
+// HostStatus is the newest certificate of a host. State is "valid", "expired" or "revoked", which it also
+// is when its authority is no longer trusted.
 type HostStatus struct {
 	Name      string    `json:"name"`
 	State     string    `json:"state"`
@@ -71,11 +72,19 @@ func (a *Authority) List() List {
 	if leaf := a.server.leaf; leaf != nil {
 		l.Server = CertificateStatus{a.register.Names, leaf.NotAfter, RenewAt(leaf)}
 	}
+	trusted := make(map[string]bool)
+	for _, x := range l.Authorities {
+		trusted[x.ID] = true
+	}
 	seen := make(map[string]bool)
 	for _, c := range slices.Backward(a.register.Certificates) {
 		if !seen[c.Name] {
 			seen[c.Name] = true
-			l.Hosts = append(l.Hosts, a.register.host(&c, now))
+			h := a.register.host(&c, now)
+			if h.State == Valid && !trusted[c.Authority] {
+				h.State = Stopped
+			}
+			l.Hosts = append(l.Hosts, h)
 		}
 	}
 	slices.SortFunc(l.Hosts, func(x, y HostStatus) int { return cmp.Compare(x.Name, y.Name) })

@@ -15,7 +15,7 @@ type Rotation struct {
 
 // Rotate replaces the authority. The one before is trusted for a while: hosts get certificates of
 // the new one at their next connection or renewal. With an overlap of 0 every certificate made so
-// far is worthless, and every host needs an invitation.
+// far is worthless, open invitations are withdrawn, and every host needs a new one.
 func (a *Authority) Rotate(overlap time.Duration) (done Rotation, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -31,6 +31,11 @@ func (a *Authority) Rotate(overlap time.Duration) (done Rotation, err error) {
 	text, err := next.text()
 	if err != nil {
 		return done, err
+	}
+	if !until.After(now) { // invitations pin the authority that ends; who stole its key may know them, too
+		if err := a.change(func(r *register) error { r.Invitations = nil; return nil }); err != nil {
+			return done, err
+		}
 	}
 	if err := a.disk.WriteFile(filepath.Join(a.dir, authorityName), text, 0o600); err != nil {
 		return done, &notStored{err}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"fanin/internal/certs"
 	"fanin/internal/join"
 )
 
@@ -122,6 +123,11 @@ func (a *Authority) renews(r *join.Request, holder *x509.Certificate) (from stri
 		return "", &join.Refused{Reason: fmt.Sprintf("the certificate is that of %q, and cannot be renewed for %q",
 			holder.Subject.CommonName, r.Name)}
 	}
+	// It was not revoked when the connection began, and may have been since.
+	if err := a.Refuses(certs.Peer{Name: holder.Subject.CommonName, Serial: holder.SerialNumber,
+		Authority: string(holder.AuthorityKeyId)}); err != nil {
+		return "", &join.Refused{Reason: err.Error()}
+	}
 	last := a.register.last(r.Name)
 	if last == nil {
 		return "", nil // made before the register was restored
@@ -158,7 +164,9 @@ func (r *register) admit(q *join.Request, key string, now time.Time) (id string,
 	if err := i.names(q.Name); err != nil {
 		return "", "", err
 	}
-	if slices.Contains(i.Used, use{q.Name, key}) {
+	// A token for many outlives a revocation, and whoever took the certificate's key may know it.
+	revoked := i.Pattern != "" && r.through(q.Name) > 0
+	if slices.Contains(i.Used, use{q.Name, key}) && !revoked {
 		return i.ID, Repeated, nil
 	}
 	if err := r.unused(i, q.Name); err != nil {
