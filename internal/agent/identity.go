@@ -28,12 +28,9 @@ import (
 type identity struct {
 	dir  string
 	disk disk.Disk
-	own  func(path string) error // gives a file to the user that the agent runs as
 }
 
-func newIdentity(state string, own func(string) error) *identity {
-	return &identity{dir: filepath.Join(state, "tls"), own: own}
-}
+func newIdentity(state string) *identity { return &identity{dir: filepath.Join(state, "tls")} }
 
 func (i *identity) path() string    { return filepath.Join(i.dir, "identity.pem") }
 func (i *identity) ca() string      { return filepath.Join(i.dir, "ca.crt") }
@@ -54,24 +51,6 @@ func marked(path, mark string) ([]byte, error) {
 		return nil, nil
 	}
 	return text, err
-}
-
-// prepare makes the directory.
-func (i *identity) prepare() error {
-	state := filepath.Dir(i.dir)
-	_, err := os.Stat(state)
-	if err := i.disk.MkdirAll(state, 0o750); err != nil {
-		return err
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := i.own(state); err != nil {
-			return err
-		}
-	}
-	if err := i.disk.Mkdir(i.dir, 0o700); err != nil {
-		return err
-	}
-	return i.own(i.dir)
 }
 
 // key returns the key with which to join: that of an attempt with the same token, or a new one,
@@ -139,10 +118,7 @@ func (i *identity) store(mark string, issued *join.Issued, key crypto.Signer) er
 }
 
 func (i *identity) write(path string, text []byte) error {
-	if err := i.disk.WriteFile(path, text, 0o600); err != nil {
-		return err
-	}
-	return i.own(path)
+	return i.disk.WriteFile(path, text, 0o600)
 }
 
 // certificate reads the certificate.

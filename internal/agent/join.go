@@ -104,7 +104,7 @@ func (j *joinJob) token(stdin io.Reader, args []string) (*join.Token, error) {
 
 // run joins. Each step is done only if it is not done yet, so it can be repeated.
 func (j *joinJob) run(ctx context.Context, t *join.Token) error {
-	own, err := daemon.Owner(j.user)
+	as, err := daemon.UserOf(j.user)
 	if err != nil {
 		return err
 	}
@@ -112,24 +112,19 @@ func (j *joinJob) run(ctx context.Context, t *join.Token) error {
 	if err != nil {
 		return err
 	}
-	i := newIdentity(j.state, own)
+	i := newIdentity(j.state)
 	i.disk = j.disk
-	if err := i.prepare(); err != nil {
+	if err := as.Mkdir(j.state, func() error { return i.disk.MkdirAll(j.state, 0o750) }); err != nil {
 		return j.explain(err)
 	}
-	if err := j.certify(ctx, i, t, name); err != nil {
+	// What is below, the agent's user could replace by links: root must not write there.
+	if err := as.Do(func() error { return j.identify(ctx, i, t, name) }); err != nil {
 		return j.explain(err)
 	}
-	leaf, err := i.certificate()
-	if err != nil {
-		return err
-	}
-	escape.Fprintf(j.out, "%s has a certificate until %s, and will renew it by itself\n", name,
-		leaf.NotAfter.UTC().Format(time.DateOnly))
 	if err := j.configure(i, t, name); err != nil {
 		return err
 	}
-	if err := i.disk.Remove(i.joining()); err != nil {
+	if err := as.Do(func() error { return i.disk.Remove(i.joining()) }); err != nil {
 		return err
 	}
 	if j.config == serviceConfig {
@@ -137,6 +132,23 @@ func (j *joinJob) run(ctx context.Context, t *join.Token) error {
 	} else {
 		escape.Fprintf(j.out, "next: fanin-agent --config %s\n", j.config)
 	}
+	return nil
+}
+
+// identify makes the files of the identity.
+func (j *joinJob) identify(ctx context.Context, i *identity, t *join.Token, name string) error {
+	if err := i.disk.Mkdir(i.dir, 0o700); err != nil {
+		return err
+	}
+	if err := j.certify(ctx, i, t, name); err != nil {
+		return err
+	}
+	leaf, err := i.certificate()
+	if err != nil {
+		return err
+	}
+	escape.Fprintf(j.out, "%s has a certificate until %s, and will renew it by itself\n", name,
+		leaf.NotAfter.UTC().Format(time.DateOnly))
 	return nil
 }
 
@@ -167,7 +179,7 @@ func (j *joinJob) certify(ctx context.Context, i *identity, t *join.Token, name 
 	}
 	if have != nil {
 		escape.Fprintf(j.out, "this token was used on this host already\n")
-		return cmp.Or(i.own(i.path()), i.own(i.ca()))
+		return nil
 	}
 	key, err := i.key(first)
 	if err != nil {
@@ -214,7 +226,7 @@ func (j *joinJob) unjoined(t *join.Token, err error) error {
 
 // explain adds what to do to an error of permissions.
 func (j *joinJob) explain(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return fmt.Errorf("%w: run this as root, or set --state and --config to where you may write", err)
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -80,7 +81,11 @@ func installed(old string, lines []string) (text string, ok bool) {
 
 // write writes the configuration, if it has no mistakes.
 func (j *joinJob) write(i *identity, path, text string, replace bool) error {
-	err := i.disk.WriteTried(path, []byte(text), 0o644, replace, func(trial string) error {
+	mode := fs.FileMode(0o644)
+	if fi, err := os.Stat(path); err == nil {
+		mode = fi.Mode().Perm()
+	}
+	err := i.disk.WriteTried(path, []byte(text), mode, replace, func(trial string) error {
 		if _, err := (&options{config: trial}).load(nil); err != nil {
 			return fmt.Errorf("the certificate is there, and %s was not changed: %w", path, err)
 		}

@@ -36,7 +36,7 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := new(authority)
 	dir := filepath.Join(t.TempDir(), "pki")
-	if err := pki.Create(new(disk.Disk), dir, []string{"127.0.0.1"}, time.Now(), nil); err != nil {
+	if err := pki.Create(new(disk.Disk), dir, []string{"127.0.0.1"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	var err error

@@ -38,7 +38,7 @@ type renewer struct {
 // newRenewer returns the renewer of an agent; nil: its certificate is renewed by others.
 func newRenewer(s *settings, log *slog.Logger) (*renewer, error) {
 	t := s.Agent.TLS
-	i := newIdentity(s.Agent.State, func(string) error { return nil })
+	i := newIdentity(s.Agent.State)
 	if t == nil || s.to.scheme != "tls" || t.Cert != i.path() || t.Key != i.path() || t.CA != i.ca() {
 		return nil, nil
 	}

@@ -35,7 +35,7 @@ func fleetCollector(t *testing.T) *server {
 	if err := os.Mkdir(state, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := pki.Create(new(disk.Disk), filepath.Join(state, "pki"), []string{"127.0.0.1"}, time.Now(), nil); err != nil {
+	if err := pki.Create(new(disk.Disk), filepath.Join(state, "pki"), []string{"127.0.0.1"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	files := pki.PathsIn(filepath.Join(state, "pki"))

@@ -61,7 +61,7 @@ func (p *pkiInit) run(ctx context.Context) error {
 	if err := p.checkNames(); err != nil {
 		return err
 	}
-	own, err := daemon.Owner(p.user)
+	as, err := daemon.UserOf(p.user)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (p *pkiInit) run(ctx context.Context) error {
 	if err != nil {
 		return p.explain(err)
 	}
-	if err := p.authority(s, own); err != nil {
+	if err := p.authority(s, as); err != nil {
 		return p.explain(err)
 	}
 	if err := p.addListener(s); err != nil {
@@ -118,32 +118,28 @@ state = "/var/lib/fanin"
 path = "/var/log/fanin/all.log"
 `
 
-// authority makes the authority, unless there is one.
-func (p *pkiInit) authority(s *settings, own func(string) error) error {
+// authority makes the authority, unless there is one: as the user of the service, who owns the
+// directory, and could lead root elsewhere with links in it.
+func (p *pkiInit) authority(s *settings, as *daemon.User) error {
 	state := s.state()
-	_, err := os.Stat(state)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if err := p.disk.MkdirAll(state, 0o750); err != nil {
+	if err := as.Mkdir(state, func() error { return p.disk.MkdirAll(state, 0o750) }); err != nil {
 		return err
 	}
-	if missing {
-		if err := own(state); err != nil {
-			return err
+	var names []string
+	err := as.Do(func() error {
+		err := pki.Create(&p.disk, s.pkiDir(), p.names, time.Now())
+		if errors.Is(err, pki.ErrExists) {
+			names, err = pki.NamesIn(s.pkiDir())
 		}
-	}
-	err = pki.Create(&p.disk, s.pkiDir(), p.names, time.Now(), own)
-	if err == nil {
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case names == nil:
 		escape.Fprintf(p.out, "made the authority in %s\n", s.pkiDir())
 		return nil
-	}
-	if !errors.Is(err, pki.ErrExists) {
-		return err
-	}
-	names, err := pki.NamesIn(s.pkiDir())
-	if err != nil {
-		return err
-	}
-	if !slices.Equal(names, p.names) {
+	case !slices.Equal(names, p.names):
 		return fmt.Errorf("there is an authority already, for %s: to keep it, set --name accordingly; to begin "+
 			"anew, stop the "+
 			"collector and move %s away (every host must then join again)", strings.Join(names, ", "), s.pkiDir())
@@ -280,7 +276,7 @@ func portOf(listen string) string {
 
 // explain adds what to do to an error of permissions.
 func (p *pkiInit) explain(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return fmt.Errorf("%w: run this as root", err)
 	}
 	return err

@@ -76,8 +76,8 @@ type Authority struct {
 var ErrExists = errors.New("there is an authority already")
 
 // Create makes an authority, in a directory that must not be there, for a collector with these
-// names and addresses. own, if not nil, gives each file to the user that the collector runs as.
-func Create(d *disk.Disk, dir string, names []string, now time.Time, own func(path string) error) error {
+// names and addresses.
+func Create(d *disk.Disk, dir string, names []string, now time.Time) error {
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %s", ErrExists, dir)
 	}
@@ -99,13 +99,6 @@ func Create(d *disk.Disk, dir string, names []string, now time.Time, own func(pa
 	}
 	if err := a.follow(); err != nil {
 		return err
-	}
-	if own != nil {
-		for _, name := range []string{"", authorityName, registerName, serverName, caName} {
-			if err := own(filepath.Join(fresh, name)); err != nil {
-				return err
-			}
-		}
 	}
 	return d.RenameNew(fresh, dir)
 }

@@ -40,7 +40,7 @@ const address = "collector.example:6793"
 func create(t testing.TB) (*Authority, *clock) {
 	t.Helper()
 	c, dir := newClock(), filepath.Join(t.TempDir(), "pki")
-	if err := Create(new(disk.Disk), dir, []string{"collector.example", "192.0.2.1"}, c.now(), nil); err != nil {
+	if err := Create(new(disk.Disk), dir, []string{"collector.example", "192.0.2.1"}, c.now()); err != nil {
 		t.Fatal(err)
 	}
 	return reopen(t, dir, c), c
@@ -126,7 +126,7 @@ func TestCreate(t *testing.T) {
 			t.Errorf("%s: %v, %v; want mode %v", name, fi, err, mode)
 		}
 	}
-	if err := Create(new(disk.Disk), a.dir, []string{"other"}, c.now(), nil); !errors.Is(err, ErrExists) {
+	if err := Create(new(disk.Disk), a.dir, []string{"other"}, c.now()); !errors.Is(err, ErrExists) {
 		t.Errorf("a second authority: %v", err)
 	}
 	files := certs.Files{Cert: a.Paths().Server, Key: a.Paths().Server, CA: a.Paths().CA}

@@ -27,12 +27,12 @@ func TestCreateKilled(t *testing.T) {
 	c := newClock()
 	for n := 0; ; n++ {
 		dir := filepath.Join(t.TempDir(), "pki")
-		err := Create(failing(n), dir, []string{"collector.example"}, c.now(), nil)
+		err := Create(failing(n), dir, []string{"collector.example"}, c.now())
 		if err != nil && !errors.Is(err, errKilled) {
 			t.Fatal(err)
 		}
 		if _, serr := os.Stat(dir); err != nil && serr != nil {
-			if err := Create(new(disk.Disk), dir, []string{"collector.example"}, c.now(), nil); err != nil {
+			if err := Create(new(disk.Disk), dir, []string{"collector.example"}, c.now()); err != nil {
 				t.Fatalf("after %d steps: %v", n, err)
 			}
 		}
