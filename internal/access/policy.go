@@ -206,8 +206,11 @@ type hold struct {
 func (p *Policy) Hold(c Caller, need Role, end func()) (release func()) {
 	h := &hold{c, need, end}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.held[h] = struct{}{}
+	p.mu.Unlock()
+	if !p.granted.Load().caller(c.Peer, c.token).Roles.Has(need) { // it was lost since c was identified
+		end()
+	}
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -306,3 +306,21 @@ func TestHold(t *testing.T) {
 		is("with other rules", "token b", "local")
 	})
 }
+
+// TestHoldTooLate: a role that is lost after its caller was identified, and before what it opens is
+// held, does not stay in use.
+func TestHoldTooLate(t *testing.T) {
+	p := newPolicy(t, Rule{Role: Read, Names: []string{"ops-*"}})
+	c := p.Anonymous(overTLS("192.0.2.1", "ops-1"))
+	if err := Require(c, Read); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Use(nil); err != nil {
+		t.Fatal(err)
+	}
+	ended := false
+	defer p.Hold(c, Read, func() { ended = true })()
+	if p.Look(); !ended {
+		t.Error("what was opened goes on")
+	}
+}
