@@ -44,6 +44,17 @@ func mark(t *join.Token) string {
 	return invitationMark + hex.EncodeToString(hash[:8]) + "\n"
 }
 
+// mark is the first line of identity.pem if it is a mark, else "". A renewed certificate is of the same
+// invitation.
+func (i *identity) mark() (string, error) {
+	text, err := disk.ReadFile(i.path())
+	first, _, _ := strings.Cut(string(text), "\n")
+	if err != nil || !strings.HasPrefix(first, invitationMark) {
+		return "", err
+	}
+	return first + "\n", nil
+}
+
 // marked returns a file that begins with a mark; nil: there is none.
 func marked(path, mark string) ([]byte, error) {
 	text, err := disk.ReadFile(path)

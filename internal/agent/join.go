@@ -178,6 +178,10 @@ func (j *joinJob) certify(ctx context.Context, i *identity, t *join.Token, name 
 		return err
 	}
 	if have != nil {
+		if leaf, err := i.certificate(); err == nil && j.now().After(leaf.NotAfter) {
+			return fmt.Errorf("this token was used on this host already, and the certificate expired on %s; for a "+
+				"new token: fanin-collector pki invite %s", leaf.NotAfter.UTC().Format(time.DateOnly), name)
+		}
 		escape.Fprintf(j.out, "this token was used on this host already\n")
 		return nil
 	}

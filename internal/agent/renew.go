@@ -143,7 +143,11 @@ func (r *renewer) renewAt(ctx context.Context, address, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.identity.store("", issued, key); err != nil {
+	mark, err := r.identity.mark()
+	if err != nil {
+		return err
+	}
+	if err := r.identity.store(mark, issued, key); err != nil {
 		return err
 	}
 	r.expires.Store(issued.Leaf.NotAfter.Unix())
