@@ -74,7 +74,7 @@ func (l *Listener) accept(nc net.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.isClosed():
+	case l.isDraining():
 		c.stop()
 		nc.Close()
 		return

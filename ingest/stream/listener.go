@@ -96,6 +96,7 @@ type Listener struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
+	acceptors sync.WaitGroup // one of each of them
 	conns     connTable
 
 	connections sync.WaitGroup
@@ -170,6 +171,7 @@ func (l *Listener) register(ln net.Listener) bool {
 		return false
 	}
 	l.listeners[ln] = struct{}{}
+	l.acceptors.Add(1)
 	return true
 }
 
@@ -177,6 +179,7 @@ func (l *Listener) unregister(ln net.Listener) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.listeners, ln)
+	l.acceptors.Done()
 }
 
 // isClosed reports whether no more connections are accepted.
@@ -186,15 +189,17 @@ func (l *Listener) isDraining() bool { return l.serving.Err() != nil }
 
 // Retire stops accepting, so that another listener may serve the same address. Connections whose
 // peers send again what was not acknowledged end, as with Shutdown. All others stay as they are
-// until they end by themselves: what is on the way to them would be lost. Wait waits for that.
+// until they end by themselves: what is on the way to them would be lost. Wait waits for that. A
+// connection that was accepted in this moment is one of them; none comes after Retire.
 func (l *Listener) Retire() {
 	l.setUp()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.stopAcceptingLocked()
 	for c := range l.conns.all {
 		c.retireLocked()
 	}
+	l.mu.Unlock()
+	l.acceptors.Wait()
 }
 
 // Wait waits, after Retire, until the last connection has ended, or for ctx.
