@@ -91,6 +91,9 @@ type phases struct {
 	reading   context.Context // ends with Retire or Shutdown
 	stop      context.CancelFunc
 	retired   atomic.Bool // what the kernel holds is another listener's
+
+	begun     chan struct{} // closed when a Serve reads
+	beginning sync.Once
 }
 
 func (l *Listener) setUp() {
@@ -108,6 +111,7 @@ func (l *Listener) setUp() {
 		l.rates = ingest.NewRates(l.MaxRate)
 		l.appending, l.giveUp = context.WithCancel(context.Background())
 		l.reading, l.stop = context.WithCancel(context.Background())
+		l.begun = make(chan struct{})
 	})
 }
 
@@ -176,7 +180,14 @@ func (l *Listener) enter() bool {
 	}
 	l.serving.Add(1)
 	l.readers.Add(1)
+	l.beginning.Do(func() { close(l.begun) })
 	return true
+}
+
+// Begun is closed when Serve has begun: a Shutdown from then on reads what the kernel holds.
+func (l *Listener) Begun() <-chan struct{} {
+	l.setUp()
+	return l.begun
 }
 
 func (l *Listener) isDraining() bool { return l.reading.Err() != nil }

@@ -60,12 +60,11 @@ func (c *server) apply(x *change) {
 			}
 		}
 		beginning.Go(func() { // ends by reloads.stop, at the latest
+			placed := true
 			for _, z := range x.gone {
-				if z.replacedBy(y) {
-					<-z.free
-				}
+				placed = placed && (!z.replacedBy(y) || c.awaitPlace(z))
 			}
-			c.begin(y)
+			c.begin(y, placed)
 		})
 	}
 	beginning.Wait()
@@ -82,32 +81,63 @@ func (c *server) usePolicies(s *settings) {
 	}
 }
 
-// begin begins a new listener, unless the collector stops.
-func (c *server) begin(y *listener) {
-	if c.reloads.ctx.Err() != nil {
+// leaveTime is how long a stop waits for listeners to leave their sockets, which takes them a moment,
+// unless the log accepts nothing.
+const leaveTime = 2 * time.Second
+
+// awaitPlace waits until another listener may begin in the place of z. False: the collector stops before
+// that. To finish lines may take z all the time that a stop has.
+func (c *server) awaitPlace(z *listener) bool {
+	select {
+	case <-z.free:
+		return true
+	case <-c.reloads.ctx.Done():
+	}
+	if z.retire == nil {
+		return false
+	}
+	select {
+	case <-z.free:
+		return true
+	case <-time.After(leaveTime):
+		return false
+	}
+}
+
+// begin begins a new listener, and returns when a stop reads what waits in its socket. If the collector
+// stops already, it begins only one with such a socket, if the listener before has left that to it.
+func (c *server) begin(y *listener, placed bool) {
+	stopping := c.reloads.ctx.Err() != nil
+	if stopping && (!placed || y.begun == nil) {
 		close(y.ended)
 		return
 	}
-	if y.begin != nil {
+	if y.begin != nil && !stopping {
 		if err := y.begin(c.reloads.ctx); err != nil {
 			c.log.Error("nothing goes out through a listener that a reload has opened; correct its table and reload",
 				"listener", y.name(), "err", err)
 		}
 	}
 	c.listeners.start(y)
+	if y.begun != nil {
+		select {
+		case <-y.begun:
+		case <-y.ended:
+		}
+	}
 }
 
 // retire ends a listener whose table is gone, or has changed.
 func (c *server) retire(y *listener, replaced bool) {
 	handsOver := replaced && y.retire != nil
+	left := func() {}
 	if handsOver {
-		y.retire()
-		close(y.free)
-		y.rest(y.staying)
+		left = c.leavePlace(y)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(c.reloads.now().Collector.DrainTimeout))
 	defer cancel()
 	y.finish(ctx, c.log)
+	left()
 	y.endOut()
 	y.close()
 	<-y.ended
@@ -116,4 +146,21 @@ func (c *server) retire(y *listener, replaced bool) {
 	if !handsOver {
 		close(y.free)
 	}
+}
+
+// leavePlace has a listener leave its sockets to another one, and waits for what it still has then. If the
+// collector stops before it has left, the listener is to end, and wait returns when it has left.
+func (c *server) leavePlace(y *listener) (wait func()) {
+	left := make(chan struct{})
+	go func() { // ends by finish, at the latest
+		defer close(left)
+		y.retire()
+		close(y.free)
+	}()
+	select {
+	case <-left:
+		y.rest(y.staying)
+	case <-c.reloads.ctx.Done():
+	}
+	return func() { <-left }
 }

@@ -91,7 +91,17 @@ func (p parts) listener() *listener {
 		return p[0]
 	}
 	return &listener{kind: p[0].kind, address: p[0].address, serve: p.serve, shutdown: p.shutdown, close: p.close,
-		handover: handover{p.retire, p.rest}, limit: p[0].limit} // the first one has connections
+		handover: handover{p.retire, p.rest, p.begun()}, limit: p[0].limit} // the first one has connections
+}
+
+// begun is that of the part that reads datagrams: there is one at most.
+func (p parts) begun() <-chan struct{} {
+	for _, x := range p {
+		if x.begun != nil {
+			return x.begun
+		}
+	}
+	return nil
 }
 
 func (p parts) retire() {

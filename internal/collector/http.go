@@ -34,7 +34,7 @@ func (t *httpTable) open(_ context.Context, s *server, conns int) (*listener, er
 	x.handleLogin(mux)
 	answering := &webServer{x.server(mux), x.listener(ln)}
 	return &listener{kind: "http", address: ln.Addr().String(), lasts: true, serve: answering.serve,
-		handover: handover{answering.retire, answering.rest},
+		handover: handover{retire: answering.retire, rest: answering.rest},
 		shutdown: func(context.Context) error { return nil }, // healthz is answered to the end: see close
 		close:    answering.close, metrics: []prometheus.Collector{x}}, nil
 }

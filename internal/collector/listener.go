@@ -16,7 +16,7 @@ type listener struct {
 	part
 	kind, address string
 
-	begin    func(context.Context) error // starts what goes out, before the first line comes; nil: nothing does
+	begin    func(context.Context) error // starts what goes out, before the first line comes; nil: nothing is to do
 	serve    func() error                // nil: it brings no lines
 	shutdown func(context.Context) error // ends serve: what was taken is finished
 	stopOut  func()                      // ends what goes out through it; nil: nothing does
@@ -74,6 +74,7 @@ func (l *life) endAll() {
 type handover struct {
 	retire func()                // returns when the other one may serve; nil: only shutdown ends it
 	rest   func(context.Context) // waits for what it still has then, such as connections
+	begun  <-chan struct{}       // closed when its shutdown reads what waits in a socket; nil: nothing does
 }
 
 // reason is why it brings no lines, "" while it does.

@@ -160,7 +160,10 @@ func (c *server) openFree(p part) (*listener, error) {
 	claims := p.claims()
 	for _, z := range c.reloads.removed {
 		if z.claimsAny(claims) {
-			<-z.gone // ends with its drain_timeout
+			select {
+			case <-z.gone: // ends with its drain_timeout
+			case <-c.reloads.ctx.Done():
+			}
 		}
 	}
 	return c.open(c.reloads.ctx, p)

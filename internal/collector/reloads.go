@@ -65,12 +65,15 @@ var errReloading = errors.New("another reload is under way: try again")
 func (r *reloads) begin(ctx context.Context) (end func(), err error) {
 	select {
 	case r.one <- struct{}{}:
-		return sync.OnceFunc(func() { <-r.one }), nil
+		if r.ctx.Err() == nil {
+			return sync.OnceFunc(func() { <-r.one }), nil
+		}
+		<-r.one
 	case <-r.ctx.Done():
-		return nil, errors.New("the collector is stopping")
 	case <-ctx.Done():
 		return nil, errReloading
 	}
+	return nil, errors.New("the collector is stopping")
 }
 
 // stop ends a reload that is under way, and allows no other. It returns how long a stop may take.

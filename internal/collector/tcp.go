@@ -57,7 +57,10 @@ func (t *tcpTable) open(_ context.Context, s *server, conns int) (*listener, err
 		s.sockets.setAnyPort(x.address)
 	}
 	if err == nil && l.TLS != nil && l.TLS.ByALPN != nil {
-		s.fleet.joinsOn(x.address)
+		x.begin = func(context.Context) error { // a reload that fails opens it, too
+			s.fleet.joinsOn(x.address)
+			return nil
+		}
 	}
 	return x, err
 }
@@ -80,7 +83,7 @@ func (c *server) streamListener(kind, listen string, insecure bool, l *stream.Li
 
 // streamHandover leaves the place of a listener of connections to another one.
 func streamHandover(l *stream.Listener) handover {
-	return handover{l.Retire, func(ctx context.Context) { l.Wait(ctx) }}
+	return handover{retire: l.Retire, rest: func(ctx context.Context) { l.Wait(ctx) }}
 }
 
 func (t *tcpTable) listener(s *server) (*stream.Listener, error) {

@@ -62,7 +62,7 @@ func packetListener(kind string, conn heldPackets, l *datagram.Listener) *listen
 
 // packetHandover leaves a socket of datagrams to another listener.
 func packetHandover(l *datagram.Listener) handover {
-	return handover{l.Retire, func(ctx context.Context) { l.Shutdown(ctx) }}
+	return handover{retire: l.Retire, rest: func(ctx context.Context) { l.Shutdown(ctx) }, begun: l.Begun()}
 }
 
 func (t *udpTable) listener(s *server) *datagram.Listener {

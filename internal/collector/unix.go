@@ -35,12 +35,12 @@ type unixSocket struct {
 
 func (t *unixTable) open(_ context.Context, s *server, conns int) (*listener, error) {
 	u := &unixSocket{table: t, sockets: s.sockets, log: s.log, ended: make(chan error, 1), stop: make(chan struct{})}
-	x := &listener{kind: "unix", address: cmp.Or(t.Path, t.Listen), serve: u.run, shutdown: u.end,
-		handover: handover{u.leaveTo, u.rest}, close: u.leave}
+	x := &listener{kind: "unix", address: cmp.Or(t.Path, t.Listen), begin: u.begin, serve: u.run, shutdown: u.end,
+		handover: handover{retire: u.leaveTo, rest: u.rest}, close: u.leave}
 	if t.Type != typeStream {
 		l := t.datagrams(s)
 		u.serve = func(x *socket) error { return x.packets(l) }
-		u.shutdown, u.handover = l.Shutdown, packetHandover(l)
+		u.shutdown, u.handover, x.begun = l.Shutdown, packetHandover(l), l.Begun()
 		if err := u.open(); err != nil {
 			return nil, err
 		}
@@ -86,7 +86,17 @@ func (u *unixSocket) open() error {
 		return err
 	}
 	if u.now = now; t.Listen == "" {
-		now.socket.own(place, t.mode())
+		now.socket.own(place, 0)
+	}
+	return nil
+}
+
+// begin sets the mode of the socket, which may have been another listener's until now.
+func (u *unixSocket) begin(context.Context) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.table.Listen == "" {
+		u.now.socket.own(unixsock.Place{}, u.table.mode())
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (t *workTable) open(_ context.Context, s *server, _ int) (*listener, error)
 			}
 			return distribute.ErrClosed
 		},
-		handover: handover{end, func(context.Context) {}},
+		handover: handover{retire: end, rest: func(context.Context) {}},
 		shutdown: func(context.Context) error { return nil }, // drain does it, after all inputs
 	}, nil
 }
