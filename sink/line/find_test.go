@@ -61,7 +61,7 @@ func found(m *Matcher, text []byte) (got, want []string) {
 func TestFind(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	words := []string{"error", "err", " ", "web-1", "order", "nginx", ":", "x", "ör", "\xff", "4711", "\"", "\n"}
-	expressions := []string{"error", "err.r", "(?i)ERROR", "order.*4711", "^2026", "x$", "ö", "[0-9]+", "", "a|x", "(err)+or", "\uFFFD"}
+	expressions := []string{`x\n`, `\nerr`, "r\no", "error", "err.r", "(?i)ERROR", "order.*4711", "^2026", "x$", "ö", "[0-9]+", "", "a|x", "(err)+or", "\uFFFD"}
 	for range 3000 {
 		format := []string{"syslog", "json", "raw"}[rnd.IntN(3)]
 		var text []byte

@@ -55,13 +55,14 @@ func longestOf(subs []*syntax.Regexp) (longest string) {
 }
 
 // textOf returns the text of a literal. One that matches in either case has none; nor has one
-// with U+FFFD, which matches every byte that is not UTF-8.
+// with U+FFFD, which matches every byte that is not UTF-8, or with a newline: it is in no line,
+// and would be found where one line ends and the next one begins.
 func textOf(re *syntax.Regexp) string {
 	if re.Flags&syntax.FoldCase != 0 {
 		return ""
 	}
 	for _, r := range re.Rune {
-		if r == utf8.RuneError {
+		if r == utf8.RuneError || r == '\n' {
 			return ""
 		}
 	}
@@ -76,7 +77,7 @@ func requiredName(before string, names []string, behind string) (longest string)
 		return ""
 	}
 	for _, text := range strings.FieldsFunc(before+names[0]+behind, func(r rune) bool { return r == '*' || r == '?' }) {
-		if len(text) > len(longest) && !strings.ContainsRune(text, utf8.RuneError) {
+		if len(text) > len(longest) && !strings.ContainsAny(text, "\uFFFD\n") {
 			longest = text
 		}
 	}
