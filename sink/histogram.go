@@ -197,6 +197,8 @@ func (b *histogram) buckets() error {
 	step := int64(b.q.Step / time.Minute)
 	if b.q.Step == 0 {
 		step = usualStep((hi - lo + usualBuckets - 1) / usualBuckets)
+		cell := b.longest(lo, hi)
+		step = (step + cell - 1) / cell * cell
 	}
 	start := floorTo(lo, step)
 	n := (hi - start + step - 1) / step
@@ -207,6 +209,18 @@ func (b *histogram) buckets() error {
 	b.h.Total, b.h.Other = make([]uint64, n), make([]uint64, n)
 	b.lo, b.hi = lo, hi
 	return nil
+}
+
+// longest returns how long the longest cell in a range is, in minutes. No bucket should be a part of one:
+// it would have all lines of the cell, and its neighbours none.
+func (b *histogram) longest(lo, hi int64) int64 {
+	longest := int64(1)
+	for _, p := range b.parts {
+		if p.first < hi && p.last+p.step > lo {
+			longest = max(longest, p.step)
+		}
+	}
+	return longest
 }
 
 // usualStep returns a length that is easy to read on an axis, at least so many minutes.

@@ -293,3 +293,28 @@ func TestHistogramRange(t *testing.T) {
 		}
 	}
 }
+
+// TestHistogramOfLongCells: a bucket is no part of a cell: the lines of one cell would all be in one of
+// its buckets, and the others would look empty.
+func TestHistogramOfLongCells(t *testing.T) {
+	tally := summary.NewTally()
+	begin := minuteOf(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
+	for i := range int64(100_000) {
+		tally.Add(summary.Series{Host: fmt.Sprint("web-", i%4), Source: "app"}, begin+i, 10)
+	}
+	at := time.Unix((begin+50_000)*60, 0)
+	b := &histogram{q: HistogramQuery{From: at, To: at.Add(time.Hour)}}
+	if err := b.add(part{memory: tally.Append(nil, summary.File{}), opened: at}); err != nil {
+		t.Fatal(err)
+	}
+	cell := b.parts[0].step
+	if cell < 2 {
+		t.Fatal("the cells are short")
+	}
+	if err := b.buckets(); err != nil {
+		t.Fatal(err)
+	}
+	if b.h.Step%(cell*60) != 0 {
+		t.Errorf("buckets of %d s, cells of %d min", b.h.Step, cell)
+	}
+}

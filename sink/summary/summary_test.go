@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -176,4 +177,36 @@ func FuzzParse(f *testing.F) {
 			r.Each(func(int64, uint64) {})
 		}
 	})
+}
+
+// TestTallyOfScatteredTimes: lines of any times cost the writer little, which waits while they are added
+// and while a summary is made: agents say when they read their lines.
+func TestTallyOfScatteredTimes(t *testing.T) {
+	of := func(minute func(i int) int64) (took time.Duration, sum *Summary) {
+		tally := NewTally()
+		for i := range 250_000 {
+			tally.Add(Series{fmt.Sprint("host", i%maxTallied), "app"}, minute(i), 1)
+		}
+		if n := len(tally.all.cells); n > maxRow || tally.cells > maxCells {
+			t.Errorf("%d cells of all lines, %d of series", n, tally.cells)
+		}
+		began := time.Now()
+		b := tally.Append(nil, File{})
+		return time.Since(began), parsed(t, b)
+	}
+	dense, _ := of(func(i int) int64 { return int64(i / maxTallied) })
+	scattered, sum := of(func(i int) int64 { return int64(i) })
+	if scattered > 50*dense {
+		t.Errorf("the summary of scattered times takes %v, %v otherwise", scattered, dense)
+	}
+	lines, last := uint64(0), int64(-1)
+	sum.Other.Each(func(minute int64, n uint64) {
+		if minute <= last {
+			t.Fatalf("a cell of minute %d follows that of %d", minute, last)
+		}
+		lines, last = lines+n, minute
+	})
+	if lines != sum.Other.Lines || sum.Lines != 250_000 {
+		t.Errorf("%d lines in cells, %d in the row, %d in all", lines, sum.Other.Lines, sum.Lines)
+	}
 }

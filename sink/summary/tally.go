@@ -15,6 +15,7 @@ import (
 const (
 	maxTallied = 4096
 	maxCells   = 1 << 18
+	maxRow     = 1 << 16 // cells of all lines: to add one in between moves half of them
 )
 
 // Tally counts lines, in bounded memory. Make one with NewTally; one goroutine at a time may
@@ -96,7 +97,7 @@ func (t *Tally) add(r *row, minute int64, lines uint64) {
 	number := floor(min(max(minute, earliest), latest), t.step)
 	t.all.add(number, lines)
 	t.cells += r.add(number, lines)
-	for t.cells > maxCells {
+	for t.cells > maxCells || len(t.all.cells) > maxRow {
 		t.coarsen()
 	}
 }
@@ -233,14 +234,38 @@ func (r *row) append(dst []byte, first int64) []byte {
 
 // others returns the row of the lines of these series, and of those that have no row.
 func (t *Tally) others(list []Series) *row {
-	others := new(row)
-	for _, c := range t.other.cells {
-		others.add(c.number, c.lines)
-	}
+	others, rows := &row{lines: t.other.lines}, [][]cell{t.other.cells}
 	for _, s := range list {
-		for _, c := range t.series[s].cells {
-			others.add(c.number, c.lines)
+		others.lines += t.series[s].lines
+		rows = append(rows, t.series[s].cells)
+	}
+	for len(rows) > 1 { // in pairs, so that each cell is copied a few times, whatever the times are
+		merged := rows[:0]
+		for pair := range slices.Chunk(rows, 2) {
+			if len(pair) == 2 {
+				pair[0] = mergeCells(pair[0], pair[1])
+			}
+			merged = append(merged, pair[0])
+		}
+		rows = merged
+	}
+	others.cells = rows[0]
+	return others
+}
+
+// mergeCells returns the cells of two rows, in the order of time.
+func mergeCells(a, b []cell) []cell {
+	merged := make([]cell, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch order := cmp.Compare(a[0].number, b[0].number); {
+		case order < 0:
+			merged, a = append(merged, a[0]), a[1:]
+		case order > 0:
+			merged, b = append(merged, b[0]), b[1:]
+		default:
+			merged = append(merged, cell{a[0].number, a[0].lines + b[0].lines})
+			a, b = a[1:], b[1:]
 		}
 	}
-	return others
+	return append(append(merged, a...), b...)
 }
