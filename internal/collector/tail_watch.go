@@ -78,6 +78,10 @@ func (t *tailer) event(kind string, data []byte) (ended bool, err error) {
 	switch {
 	case kind == "end":
 		return true, nil
+	case kind == "failed":
+		t.out.flush()
+		return false, daemon.Exitf(daemon.ExitFailure, "the log cannot be read behind %s: %s; --from shows what "+
+			"follows", cmp.Or(t.last, "the beginning"), escape.String(string(data)))
 	case kind == "skipped":
 		var s livetail.Skipped
 		if err := json.Unmarshal(data, &s); err != nil {

@@ -293,6 +293,7 @@ function take(x, events, format) {
 	for (const e of events) {
 		if (full(x)) return;
 		if (e.kind === 'end') { x.ended = true; return; }
+		if (e.kind === 'failed') throw new Refused(400, e.data);
 		if (e.kind === 'skipped') {
 			const s = JSON.parse(e.data);
 			push(x, s.exact ? {note: 'Skipped ' + lines(s.lines) + ': this page could not keep up. Show them', go: {from: s.from, to: s.to}, b: ''} :
@@ -324,7 +325,7 @@ async function read(x) {
 			tries = 0;
 			x.connected = true;
 			await receive(x, r, signal);
-			if (x.mode === 'live' && !full(x)) await sleep(300, signal); // the collector closed it
+			if (!x.ended && !full(x)) await sleep(300, signal); // the collector closed it
 		} catch (e) {
 			x.connected = false;
 			if (signal.aborted || !await refused(x, e, ++tries, signal)) break;

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"fanin/internal/escape"
 	"fanin/sink"
 )
 
@@ -23,12 +24,16 @@ import (
 //	event: end           the end of the log, when follow=0
 //	id: 5:812
 //	data:
+//
+//	event: failed        the log cannot be read behind the last id: to ask again there is of no use
+//	data: the reason
 type events struct {
 	w        io.Writer
 	rc       *http.ResponseController
 	patience time.Duration
 	buf      []byte
 	last     sink.Position // of the last id
+	broken   error         // of the connection
 }
 
 // full is how many bytes are collected for a write.
@@ -92,6 +97,12 @@ func (e *events) end() error {
 	return e.write()
 }
 
+// failed sends the event of a log that cannot be read.
+func (e *events) failed(why error) error {
+	e.buf = append(append(append(e.buf, "event: failed\ndata: "...), escape.String(why.Error())...), "\n\n"...)
+	return e.write()
+}
+
 // comment sends a comment, which programs ignore. It keeps the connection alive.
 func (e *events) comment(text string) error {
 	e.buf = append(append(append(e.buf, ": "...), text...), "\n\n"...)
@@ -118,6 +129,7 @@ func (e *events) write() error {
 	if err == nil {
 		err = e.rc.Flush()
 	}
+	e.broken = err
 	e.buf = e.buf[:0]
 	if cap(e.buf) > 2*full {
 		e.buf = nil

@@ -170,6 +170,12 @@ func (t *Tail) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer wa.close()
 	if err := wa.run(r.Context()); err != nil && r.Context().Err() == nil {
+		if out.broken == nil {
+			t.Log.Error("a watcher has ended: the log cannot be read where it was", "peer", r.RemoteAddr,
+				"at", wa.at().String(), "err", err)
+			out.failed(err)
+			return
+		}
 		t.counts.timeouts.Add(1)
 		t.Log.Info("a watcher was disconnected because it received too slowly; it may resume where it was",
 			"peer", r.RemoteAddr, "at", wa.at().String(), "err", err)
