@@ -423,7 +423,10 @@ async function more(x, before) {
 			x.rows.unshift(...rows);
 			for (const i of ['lo', 'hi', 'cur', 'from']) x[i] += rows.length;
 			slide(x.lo - SHIFT);
-		} else for (const r of rows) push(x, r);
+		} else {
+			for (const r of rows) push(x, r);
+			if (x === v) flush(); // or they come twice
+		}
 	} catch (e) {
 		if (e.status < 500) x.before = x.after = false; else await retryIn('tail', e, 3, x.stop.signal);
 	}
