@@ -30,7 +30,7 @@ func (f *follower) reportAgain() {
 			return
 		}
 	}
-	if m := f.alike; m != nil && m.head.begins(f.file.headSums()) {
+	if m := f.alike; m != nil && m.head.mayBegin(f.file.headSums()) {
 		f.countAgain(m.path, min(size, m.Offset))
 		return
 	}

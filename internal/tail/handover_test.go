@@ -80,3 +80,20 @@ func TestVersionBesideACopy(t *testing.T) {
 		}
 	})
 }
+
+// TestRenameOutOfSight: a file was renamed so that no table names it, and its last line has no end. The file that
+// has its name now waits for that line, but not for as long as the grace.
+func TestRenameOutOfSight(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		follow := r.change
+		r.change = func(t *Tailer) {
+			follow(t)
+			t.Grace = 3 * t.holeAge() // the file waits twice for holeAge: to be begun, and to be sent
+		}
+		r.stopped().started()
+		r.write("a.log", "1\n").look().look().expect("1")
+		r.write("a.log", "2\n3").move("a.log", "old").write("a.log", "4\n")
+		r.expect("1 2 4 3") // the unfinished line gets its end after the grace
+		r.await(func() bool { return r.ended() == 1 })
+	})
+}

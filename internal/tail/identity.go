@@ -60,6 +60,12 @@ func (h head) begins(sums []wire.Hash) bool {
 	return h.bits == 0 || int(h.bits) <= len(sums) && sums[h.bits-1] == h.sum
 }
 
+// exceeds reports whether h is of more bytes than a file with these hashes has.
+func (h head) exceeds(sums []wire.Hash) bool { return int(h.bits) > len(sums) }
+
+// mayBegin reports whether a file with these hashes begins like h, or is too short to tell.
+func (h head) mayBegin(sums []wire.Hash) bool { return h.exceeds(sums) || h.begins(sums) }
+
 // The collector keeps the identity for agents that lose their state:
 //
 //	0 version, 2 · 1 length of the handle, 1 byte · handle ·

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -232,6 +233,9 @@ func TestRotatedNames(t *testing.T) {
 	} {
 		if got := rotatedFrom("app.log", name); got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+		if got := slices.Contains(liveNames("dir/"+name), "dir/app.log"); got != want {
+			t.Errorf("%s: the name that rotation made it of is found: %v, want %v", name, got, want)
 		}
 	}
 	if !rotatedFrom("syslog", "syslog.1") || rotatedFrom("syslog", "syslog") || rotatedFrom("syslog", "syslog-ng") {

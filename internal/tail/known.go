@@ -191,14 +191,19 @@ func (r *registry) sameContent(f *follower) (found []*savedPosition) {
 	for n := range len(sums) + 1 {
 		found = append(found, r.filter(r.byHead[headOf(sums[:n])], fits)...)
 	}
+	if len(sums) < headBits {
+		for _, live := range liveNames(f.path) {
+			r.filter(r.byPath[live], func(m *savedPosition) bool { return m.head.exceeds(sums) && fits(m) })
+		}
+	}
 	return found
 }
 
 // mayBePartOf reports whether the file may be a copy of what was sent of a saved position's file, without the
-// end of that: by its name, and by how it begins.
+// end of that: by its name, and by how it begins. If it is too short to be compared, its name alone decides.
 func (f *follower) mayBePartOf(m *savedPosition) bool {
 	size := f.file.size()
-	return f.alike == nil && size > 0 && size < m.Offset && m.head.bits > 0 && m.head.begins(f.file.headSums()) &&
+	return f.alike == nil && size > 0 && size < m.Offset && m.head.bits > 0 && m.head.mayBegin(f.file.headSums()) &&
 		rotatedFrom(filepath.Base(m.path), filepath.Base(f.path))
 }
 

@@ -244,3 +244,16 @@ func TestUnseenPartIsReported(t *testing.T) {
 		r.started().keeps("1 1 2 2 3").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
 	})
 }
+
+// TestShortPartIsReported: the same as TestPartAgainIsReported with a copy that is too short for a comparison with how
+// the text began that was sent: its name alone shows that it may be one.
+func TestShortPartIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look().copy("a.log", "a-1.log").write("a.log", "3\n4\n").look().look()
+		r.cut("a.log").stopped()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.started().keeps("1 1 2 2 3 4").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}

@@ -267,13 +267,6 @@ func TestRenameRotation(t *testing.T) {
 	r.expectSet("1 2 3 4 5 6 7 8 9 10 11") // of several files: each in its order
 }
 
-func TestRenameOutOfSight(t *testing.T) {
-	r := newRig(t).append("a.log", "1\n").run().expect("1")
-	r.append("a.log", "2\n3").rename("a.log", "old").append("a.log", "4\n")
-	r.expect("1 2 4 3") // the unfinished line gets its end after the grace
-	r.await(func() bool { return r.ended() == 1 })
-}
-
 // TestRotatedWhileDown: the rest of a file that was rotated while no agent ran is sent
 // once, and before the file that has its name now.
 func TestRotatedWhileDown(t *testing.T) {

@@ -35,6 +35,22 @@ func rotatedFrom(live, name string) bool {
 	return ok && rotatedName.MatchString(rest)
 }
 
+// liveNames returns the paths of which rotation makes a path, by its name.
+func liveNames(path string) (all []string) {
+	if ext := filepath.Ext(path); slices.Contains(packed, ext) {
+		path = strings.TrimSuffix(path, ext)
+	}
+	dir, name := filepath.Split(path)
+	for i := 1; i < len(name); i++ {
+		for _, live := range []string{name[:i], name[:i] + filepath.Ext(name)} {
+			if rotatedFrom(live, name) {
+				all = append(all, dir+live)
+			}
+		}
+	}
+	return all
+}
+
 // reused is a path that another file has now.
 type reused struct {
 	path  string
