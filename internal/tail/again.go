@@ -1,14 +1,12 @@
 package tail
 
-import (
-	"path/filepath"
-	"time"
-)
+import "time"
 
 // lostText is what was sent of a file that was truncated, where no copy of it was found.
 type lostText struct {
 	*past
-	seen time.Time // when the truncation was
+	seen  time.Time // when the truncation was
+	epoch uint32    // of the stream in that text
 }
 
 // reportAgain reports a new file of which all is sent, though some of it may be in the log: nothing
@@ -63,13 +61,12 @@ func (f *follower) mayHaveSent(g *follower, size int64) int64 {
 	lost := f.former
 	f.mu.Unlock()
 	if lost.past == nil && f.shrunk() { // its follower does not know yet what the collector has
-		lost = lostText{f.past(localState{}), time.Now()}
+		lost = lostText{past: f.past(localState{}), seen: time.Now()}
 	}
 	if lost.past == nil || size >= lost.end || g.file.modified(lost.seen).After(lost.seen) {
 		return 0
 	}
-	named := rotatedFrom(filepath.Base(lost.path), filepath.Base(g.path))
-	if named || lost.head.bits > 0 && lost.head.begins(g.file.headSums()) {
+	if lost.namesCopy(g.path) || lost.head.bits > 0 && lost.head.begins(g.file.headSums()) {
 		return size
 	}
 	return 0

@@ -150,7 +150,7 @@ func (f *follower) shrunk() bool {
 // copy it returns false: the stream continues here, in a new epoch.
 func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.counts.truncated.Add(1)
-	if sent.Offset == 0 {
+	if sent.Offset == 0 || f.resumedAfter(sent) {
 		return false
 	}
 	may := func(c candidate) bool { return c.info.Size() >= sent.Offset && !f.isOlder(c.info.ModTime()) }
@@ -169,7 +169,7 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 		f.t.Log.Info("file was truncated; sending resumes at the last unchanged place, or at its start",
 			"path", f.path, "sent", sent.Offset)
 		f.mu.Lock()
-		f.former = lostText{p, time.Now()}
+		f.former = lostText{p, time.Now(), sent.epoch}
 		f.mu.Unlock()
 		return false
 	}
@@ -183,6 +183,14 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	f.t.reused.note(f.path, since) // it may have been copied more than once meanwhile
 	f.reading.final = false
 	return true
+}
+
+// resumedAfter reports whether it was decided that the stream goes on here in a new epoch, when more was known to be
+// sent than now: the collector may have answered that to an open that failed, and may have the new epoch.
+func (f *follower) resumedAfter(sent localState) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.former.past != nil && f.former.epoch == sent.epoch && sent.Offset < f.former.end
 }
 
 // isOlder reports whether a file that was written to last at some time is older than the text that was sent

@@ -13,7 +13,8 @@ import (
 // copy of its file and the truncation is in neither of the two. If it was sent all the same, the
 // copy ends before the place that was sent last.
 type past struct {
-	path  string // of the file
+	path  string // of the file, by which a table knew it ...
+	now   string // ... and as it was called last
 	end   int64  // behind all that was sent
 	at    cursor // a place before that, perhaps with the bytes before it
 	trail []wire.Point
@@ -24,7 +25,7 @@ type past struct {
 func (f *follower) past(remote localState) *past {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &past{path: cmp.Or(f.was, f.label()), end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
+	p := &past{path: cmp.Or(f.was, f.label()), now: f.now, end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
 		trail: slices.Concat(f.place.local.trail, remote.trail, []wire.Point{f.place.sent, remote.Point})}
 	switch b := f.file.begins.Load(); {
 	case !f.place.agreed && f.checks.saved.bits == headBits: // the file may have been truncated before it was read
@@ -35,6 +36,12 @@ func (f *follower) past(remote localState) *past {
 	return p
 }
 
+// namesCopy reports whether a path is one that rotation makes of the file's.
+func (p *past) namesCopy(path string) bool {
+	name := filepath.Base(path)
+	return rotatedFrom(filepath.Base(p.path), name) || rotatedFrom(filepath.Base(p.now), name)
+}
+
 // within returns the place up to which a file holds what was sent, if it is a copy that ends
 // before. Of the bytes behind that place it is not known whether they were sent.
 func (p *past) within(f *follower) (at wire.Point, found bool) {
@@ -42,7 +49,7 @@ func (p *past) within(f *follower) (at wire.Point, found bool) {
 	if size == 0 || size >= p.end {
 		return at, false
 	}
-	rotated := rotatedFrom(filepath.Base(p.path), filepath.Base(f.path))
+	rotated := p.namesCopy(f.path)
 	if n := size - (p.at.Offset - int64(len(p.at.tail))); n > 0 && n <= int64(len(p.at.tail)) {
 		proven := n >= leastProof && p.head.begins(f.file.headSums()) || n == size && rotated
 		if proven && bytes.Equal(f.file.at(size-n, int(n)), p.at.tail[:n]) {

@@ -257,3 +257,50 @@ func TestShortPartIsReported(t *testing.T) {
 		r.started().keeps("1 1 2 2 3 4").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
 	})
 }
+
+// TestCopyOfDeletedText: a file of which nothing was sent is replaced by another version. A copy of that is left to it,
+// which has all of the copy; but then the agent stops, and the copy is all that there is of the text.
+func TestCopyOfDeletedText(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.away(true).write("a.log", "1\n2\n").look().look()
+		r.write("new", "1\n").move("new", "a.log").look().look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n").look().look().pass(machineSettle)
+		r.stopped().away(false).started().keeps("1 3")
+	})
+}
+
+// TestCopyOfRenamedFile: a copy is named after the name that a file got since it was found.
+func TestCopyOfRenamedFile(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("new.log", "1\n").look().look().move("new.log", "a.log").look()
+		r.copy("a.log", "a-1.log").write("a.log", "2\n").look().cut("a.log").write("a.log", "3\n").keeps("1 2 3")
+	})
+}
+
+// TestResumedOnce: it is decided that the stream of a truncated file goes on there in a new epoch, since its copy lacks
+// the end of what the collector has. The answer to the open is lost, and with it what the collector has: the stream does
+// not go on in the copy then.
+func TestResumedOnce(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n").look().look()
+		var cut, lost bool
+		r.collector.fail = func(b wire.Batch) error {
+			if b.Op == wire.OpOpen && b.Offset == 4 && !cut { // it is answered with what the collector has
+				cut = true
+				if err := os.WriteFile(r.path("a.log"), []byte("5\n"), 0o640); err != nil {
+					return err
+				}
+				r.touch("a.log")
+			}
+			return nil
+		}
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpData && b.Offset == 4 || b.Op == wire.OpOpen && b.Epoch == 2 && !lost {
+				lost = lost || b.Op == wire.OpOpen
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", "3\n").copy("a.log", "old").write("a.log", "4\n").keeps("1 2 3 4 5")
+	})
+}

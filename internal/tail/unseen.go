@@ -160,6 +160,8 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 		t.mu.Unlock()
 		switch {
 		case m.path == "", f == nil && written.IsZero(): // the collector does not know which rotated files were sent
+		case f == nil && m.Offset == 0: // a copy, which was left to it, may be all that there is of its text
+			list = append(list, reused{m.path, timeOf(m.Begun, looked)})
 		case f == nil:
 			list = append(list, reused{m.path, looked})
 		case (m.Offset == 0 || m.Seen > 0 && !f.file.holds(m.Point)) && f.changedSince(timeOf(m.Seen, written)):
