@@ -1,12 +1,17 @@
 package tail
 
-import "time"
+import (
+	"time"
+
+	"fanin/internal/wire"
+)
 
 // lostText is what was sent of a file that was truncated, where no copy of it was found.
 type lostText struct {
 	*past
-	seen  time.Time // when the truncation was
-	epoch uint32    // of the stream in that text
+	seen   time.Time // when the truncation was
+	stream wire.StreamID
+	epoch  uint32 // of the stream in that text
 }
 
 // reportAgain reports a new file of which all is sent, though some of it may be in the log: nothing

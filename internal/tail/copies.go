@@ -169,7 +169,7 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 		f.t.Log.Info("file was truncated; sending resumes at the last unchanged place, or at its start",
 			"path", f.path, "sent", sent.Offset)
 		f.mu.Lock()
-		f.former = lostText{p, time.Now(), sent.epoch}
+		f.former = lostText{p, time.Now(), f.place.stream, sent.epoch}
 		f.mu.Unlock()
 		return false
 	}
@@ -190,7 +190,8 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 func (f *follower) resumedAfter(sent localState) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.former.past != nil && f.former.epoch == sent.epoch && sent.Offset < f.former.end
+	x := &f.former
+	return x.past != nil && x.stream == f.place.stream && x.epoch == sent.epoch && sent.Offset < x.end
 }
 
 // isOlder reports whether a file that was written to last at some time is older than the text that was sent

@@ -304,3 +304,13 @@ func TestResumedOnce(t *testing.T) {
 		r.write("a.log", "3\n").copy("a.log", "old").write("a.log", "4\n").keeps("1 2 3 4 5")
 	})
 }
+
+// TestShorterTextOfNewStream: a file is truncated where no copy of it is found. Later its stream goes on in a copy, and
+// its new stream, in the same epoch, has less text than was lost then: that goes on in its copy, too.
+func TestShorterTextOfNewStream(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n3\n").look().look().cut("a.log").write("a.log", "4\n5\n").look().look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "6\n").look().look()
+		r.copy("a.log", "a-2.log").cut("a.log").write("a.log", "7\n").keeps("1 2 3 4 5 6 7")
+	})
+}
