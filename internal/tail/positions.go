@@ -44,6 +44,7 @@ type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
 	Seen  int64 `json:"seen,omitempty"`       // its modification time when it was last seen, in ns ...
+	Lost  bool  `json:"lost,omitempty"`       // the file had no name when the process stopped, and nothing of it was sent
 	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen, also if some was sent; 0: none
 }
 
@@ -149,6 +150,15 @@ func (m *savedPositions) update(x *savedPosition) {
 func (m *savedPositions) refresh(x *savedPosition) {
 	if m.get(x.Stream) != nil {
 		m.update(x)
+	}
+}
+
+// noteLost notes whether a stream's file was lost, and no start has searched for a copy of it.
+func (m *savedPositions) noteLost(id wire.StreamID, lost bool) {
+	if was := m.get(id); was != nil {
+		mine := *was // saved positions are replaced, never changed
+		mine.Lost = lost
+		m.put(&mine)
 	}
 }
 

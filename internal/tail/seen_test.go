@@ -269,6 +269,17 @@ func TestCopyOfDeletedText(t *testing.T) {
 	})
 }
 
+// TestCopyOfDeletedTextIsSentOnce: the same with copies that were sent, and let go, before the next start, of a file
+// that is still missing.
+func TestCopyOfDeletedTextIsSentOnce(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.away(true).write("a.log", "1\n2\n").look().look()
+		r.write("new", "1\n").move("new", "a.log").look().look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "3\n").look().look().pass(machineSettle)
+		r.stopped().away(false).started().pass(2 * machineLetGo).stopped().started().keeps("1 3")
+	})
+}
+
 // TestCopyOfRenamedFile: a copy is named after the name that a file got since it was found.
 func TestCopyOfRenamedFile(t *testing.T) {
 	onClock(t, func(r *clocked) {

@@ -154,6 +154,10 @@ func (f *follower) leave() {
 			f.t.lost = append(f.t.lost, l)
 			f.t.mu.Unlock()
 		}
+		if from == 0 {
+			f.claim()
+			f.t.positions.noteLost(f.place.stream, true)
+		}
 	}
 }
 

@@ -55,6 +55,7 @@ func liveNames(path string) (all []string) {
 type reused struct {
 	path  string
 	since time.Time // when the previous file was last written to
+	head  head      // how the text begins that is searched for; zero: it is not known
 }
 
 // mayBe reports whether a file may have had the path, by its name and its time.
@@ -73,7 +74,7 @@ type reusedPaths struct {
 func (p *reusedPaths) note(path string, since time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.list = append(p.list, reused{path, since})
+	p.list = append(p.list, reused{path: path, since: since})
 }
 
 // take returns what was noted since the last call.
@@ -117,7 +118,7 @@ func (t *Tailer) reusedBy(fresh []*follower) (list []reused) {
 	for _, f := range fresh {
 		if g := t.byPath[f.path]; g != nil && !g.isArchive() && !f.isArchive() {
 			since := later(g.file.modified(g.modified), t.since.Add(-mostSkew)) // it was there at the last look
-			list = append(list, reused{f.path, since})
+			list = append(list, reused{path: f.path, since: since})
 		}
 	}
 	return list
@@ -160,16 +161,17 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 		t.mu.Unlock()
 		switch {
 		case m.path == "", f == nil && written.IsZero(): // the collector does not know which rotated files were sent
-		case f == nil && m.Offset == 0: // a copy, which was left to it, may be all that there is of its text
-			list = append(list, reused{m.path, timeOf(m.Begun, looked)})
+		case f == nil && m.Lost: // a copy, which was left to it, may be all that there is of its text
+			list = append(list, reused{path: m.path, since: timeOf(m.Begun, looked), head: m.head})
+			t.positions.noteLost(m.Stream, false) // what is found is followed from now on
 		case f == nil:
-			list = append(list, reused{m.path, looked})
+			list = append(list, reused{path: m.path, since: looked})
 		case (m.Offset == 0 || m.Seen > 0 && !f.file.holds(m.Point)) && f.changedSince(timeOf(m.Seen, written)):
 			// no place shows whether it was copied and truncated
-			list = append(list, reused{m.path, timeOf(m.Begun, looked)})
+			list = append(list, reused{path: m.path, since: timeOf(m.Begun, looked)})
 		case f != at[m.path]:
 			f.mu.Lock()
-			list = append(list, reused{m.path, later(looked, f.modified)})
+			list = append(list, reused{path: m.path, since: later(looked, f.modified)})
 			f.mu.Unlock()
 		}
 	}
@@ -189,7 +191,7 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 			}
 			f := x.open(t)
 			switch {
-			case f == nil, slices.ContainsFunc(all, f.mayContinue):
+			case f == nil, !h.head.mayBegin(f.file.headSums()), slices.ContainsFunc(all, f.mayContinue):
 			case s.isLikeNew(f):
 				t.reused.note(h.path, h.since) // the next search compares it with what is followed
 			case t.looksLikeCopy(f) && f.original != nil && f.isWithin(f.original):
