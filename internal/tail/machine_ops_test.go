@@ -321,6 +321,11 @@ func (m *machine) replaceFile(draw *rapid.T) {
 		m.rename(name, path)
 		break
 	}
+	// Under a name that no table names, the old version is let go and forgotten once it is sent. When the new one is
+	// gone, too, the old one holds what was sent of it, as a copy of it would: the rest is sent, which is counted.
+	for _, line := range s.lines {
+		line.unsure = line.unsure || len(s.names) > 0 && s.seen.IsZero()
+	}
 	x.began, x.settled = time.Now(), false
 	m.did("which replaces %s", path)
 	m.pause(draw)

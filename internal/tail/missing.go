@@ -368,6 +368,7 @@ func inodeAt(path string) uint64 {
 func (t *Tailer) takeFound(s *search, m *savedPosition, x *sibling) *follower {
 	f := x.f
 	x.f, x.by = nil, f
+	f.reportRest(m)
 	if m.Copy {
 		m = s.continuedIn(f, m)
 	}
@@ -376,6 +377,19 @@ func (t *Tailer) takeFound(s *search, m *savedPosition, x *sibling) *follower {
 	delete(t.missing, m.Stream)
 	t.Log.Info("file was renamed; the rest of it is read", "was", m.path, "path", f.path)
 	return f
+}
+
+// reportRest reports a file that was found by its text alone, which its name does not confirm: it may have been sent
+// as itself, let go and forgotten, and a version of it that was shorter is what is gone.
+func (f *follower) reportRest(m *savedPosition) {
+	rest := f.file.size() - m.Offset
+	if rest <= 0 || f.sameFile(m) || rotatedFrom(filepath.Base(m.path), filepath.Base(f.path)) {
+		return
+	}
+	f.t.counts.unsure.Add(1)
+	f.t.counts.doubled.Add(uint64(rest))
+	f.t.Log.Warn("file holds what was sent of one that is gone, and more; the rest of it is sent, so lines may be in "+
+		"the log twice", "path", f.path, "of", m.path, "bytes", rest)
 }
 
 // continuedIn returns the saved position whose file is gone, and whose text is in a file that was undecided

@@ -325,3 +325,18 @@ func TestShorterTextOfNewStream(t *testing.T) {
 		r.copy("a.log", "a-2.log").cut("a.log").write("a.log", "7\n").keeps("1 2 3 4 5 6 7")
 	})
 }
+
+// TestOldVersionIsReported: a file has another name, which no table names, when a shorter version replaces it. It is
+// let go, and the version is deleted while no process runs. The file holds what was sent of that: its rest is sent
+// again, which is counted.
+func TestOldVersionIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text+"1\n2\n").look().look().link("a.log", "link").look()
+		r.write("new", text).move("new", "a.log").pass(2 * machineLetGo).stopped()
+		if err := os.Remove(r.path("a.log")); err != nil {
+			t.Fatal(err)
+		}
+		r.started().keeps(text+text+"1 1 2 2").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}
