@@ -191,12 +191,20 @@ func (r *registry) sameContent(f *follower) (found []*savedPosition) {
 	for n := range len(sums) + 1 {
 		found = append(found, r.filter(r.byHead[headOf(sums[:n])], fits)...)
 	}
-	if len(sums) < headBits {
-		for _, live := range liveNames(f.path) {
-			r.filter(r.byPath[live], func(m *savedPosition) bool { return m.head.exceeds(sums) && fits(m) })
-		}
-	}
+	r.longerThan(f, fits)
 	return found
+}
+
+// longerThan calls fits with the saved positions whose files have more text than can be compared with this one's,
+// and may be what it is a rotated copy of, by its name.
+func (r *registry) longerThan(f *follower, fits func(*savedPosition) bool) {
+	sums := f.file.headSums()
+	if len(sums) == headBits {
+		return
+	}
+	for _, live := range liveNames(f.path) {
+		r.filter(r.byPath[live], func(m *savedPosition) bool { return m.head.exceeds(sums) && fits(m) })
+	}
 }
 
 // mayBePartOf reports whether the file may be a copy of what was sent of a saved position's file, without the

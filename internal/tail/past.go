@@ -25,7 +25,8 @@ type past struct {
 func (f *follower) past(remote localState) *past {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &past{path: cmp.Or(f.was, f.label()), now: f.now, end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
+	p := &past{path: cmp.Or(f.was, f.label()), now: f.now,
+		end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
 		trail: slices.Concat(f.place.local.trail, remote.trail, []wire.Point{f.place.sent, remote.Point})}
 	switch b := f.file.begins.Load(); {
 	case !f.place.agreed && f.checks.saved.bits == headBits: // the file may have been truncated before it was read

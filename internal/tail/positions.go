@@ -44,7 +44,7 @@ type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
 	Seen  int64 `json:"seen,omitempty"`       // its modification time when it was last seen, in ns ...
-	Lost  bool  `json:"lost,omitempty"`       // the file had no name when the process stopped, and nothing of it was sent
+	Lost  bool  `json:"lost,omitempty"`       // the file had no name when the process stopped, which sent nothing of it
 	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen, also if some was sent; 0: none
 }
 
