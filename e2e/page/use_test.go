@@ -196,6 +196,7 @@ func TestDownload(t *testing.T) {
 	p.until(rows + ` === 30`)
 	download := func() string {
 		t.Helper()
+		eval[any](p, `document.querySelectorAll('.menu a').forEach(a => a.removeAttribute('href'))`) // those of the last time
 		p.do(chromedp.Click("summary"))
 		p.until(`document.querySelector('.menu a').getAttribute('href')`)
 		text, err := c.get("/" + eval[string](p, `document.querySelector('.menu a[data-format=body]').getAttribute('href')`))
