@@ -113,10 +113,12 @@ func TestPublisher(t *testing.T) {
 	if n, exact := skipped(); !(n == 2000 && exact) && !(n == 2002 && !exact) { // the server may not have confirmed the first two
 		t.Errorf("told of %d lines, exact %v", n, exact)
 	}
+	before := p.lines.Load()
 	put(t, s, "web", "app", "after")
 	if m, err := all.NextMsg(10 * time.Second); err != nil || !strings.HasSuffix(string(m.Data), "after") {
 		t.Errorf("then %v, %v", m, err)
 	}
+	until("the line to be counted, too", func() bool { return p.lines.Load() == before+1 })
 
 	// The connection is lost with lines on their way.
 	link.deaf.Store(true)
