@@ -17,7 +17,7 @@ type Peer struct {
 // way.
 func (p *Peer) mayShow() bool { return p.Encrypted || !p.Address.IsValid() || p.Address.IsLoopback() }
 
-// Caller is who asks for something, and what it may do.
+// Caller is the origin of a request, and what it may do.
 type Caller struct {
 	Peer
 	Kind  string // what proves it: "certificate", "token", "address", or the way: "uid", "NATS"

@@ -7,7 +7,7 @@ import "strings"
 // Role is what a peer may do. Several are one value: Read | Work.
 type Role uint8
 
-// The roles. Who has Admin by the configuration has All.
+// The roles. A caller that the configuration gives Admin has All.
 const (
 	Read  Role = 1 << iota // ask and watch: every GET
 	Work                   // be a worker of a group

@@ -40,7 +40,7 @@ func (x *web) peer(r *http.Request) access.Peer {
 	return p
 }
 
-// caller is who sends a request: by its token, or else by its cookie, or else by its connection.
+// caller returns the caller of a request: by its token, or else by its cookie, or else by its connection.
 // The cookie of another collector, or of a session that is over, is none.
 func (x *web) caller(r *http.Request) (access.Caller, error) {
 	p := x.peer(r)
@@ -132,7 +132,7 @@ type whoami struct {
 	Session bool     `json:"session"` // it is logged in
 }
 
-// whoami answers who asks.
+// whoami answers with the caller itself.
 func (c *server) whoami(ctx context.Context, _ url.Values) (any, error) {
 	who := access.From(ctx)
 	return whoami{Name: who.Name, Kind: who.Kind, Roles: who.Roles.Names(),

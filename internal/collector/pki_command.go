@@ -180,9 +180,8 @@ func (o *options) pkiRotateCommand() *cobra.Command {
 				return nil
 			}
 			escape.Fprintf(c.OutOrStdout(), "authority %s replaces %s, which is trusted until %s; hosts change "+
-				"at their next "+
-				"connection or renewal (fanin-collector pki list shows who has not)\n", done.Authority, done.Older,
-				day(done.Until))
+				"at their next connection or renewal (fanin-collector pki list shows the hosts that "+
+				"have not)\n", done.Authority, done.Older, day(done.Until))
 			return nil
 		})
 	config.DurationVar(c.Flags(), &overlap, "overlap", overlap,

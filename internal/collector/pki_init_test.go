@@ -24,7 +24,7 @@ func newInit(t *testing.T, config string) *pkiInit {
 	return &pkiInit{o: &options{config: config}, names: []string{"127.0.0.1"}, listen: "127.0.0.1:0", user: u.Username, noService: true, out: io.Discard}
 }
 
-// initConfig writes a configuration whose collector nobody runs.
+// initConfig writes a configuration whose collector does not run.
 func initConfig(t *testing.T, more string) (path string) {
 	t.Helper()
 	dir := t.TempDir()
