@@ -109,8 +109,12 @@ func (a *agent) serveStatus() error {
 		}
 		return fmt.Errorf("open the control socket %s: %w", path, err)
 	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		ln.Close()
+		return fmt.Errorf("open the control socket: %w", err)
+	}
 	a.control = ln
-	go func() {
+	go func() { // ends when ln is closed
 		for {
 			conn, err := ln.Accept()
 			if err != nil {
@@ -121,7 +125,7 @@ func (a *agent) serveStatus() error {
 			conn.Close()
 		}
 	}()
-	return os.Chmod(path, 0o660)
+	return nil
 }
 
 // askStatus reads the status that a running agent sends to each connection to its socket.

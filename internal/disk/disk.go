@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Op is a kind of access to the disk, as Disk.Fault gets it.
@@ -311,13 +312,25 @@ func (d *Disk) Lock(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f.File); err != nil {
+	if err := lockPatiently(f.File); err != nil {
 		defer f.Close()
 		return nil, lockError(f.File, err)
 	}
 	f.Truncate(0)
 	fmt.Fprintf(f.File, "%d", os.Getpid())
 	return f, nil
+}
+
+// lockPatiently tries for a fifth of a second: Locked has the lock for a moment while it asks, and a check beside
+// a start must not stop the start.
+func lockPatiently(f *os.File) (err error) {
+	for range 10 {
+		if err = lock(f); !errors.Is(err, ErrLocked) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 // LockFile takes the lock on an open file itself, whatever its name is, until it is

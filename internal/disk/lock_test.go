@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -83,4 +85,26 @@ func hold(path string) {
 	fmt.Println("held")
 	io.Copy(io.Discard, os.Stdin)
 	os.Exit(0)
+}
+
+// TestLockBesideLocked: a process that only asks whether a lock is held does not keep another one from taking it.
+func TestLockBesideLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	ctx, stop := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() { // ends by stop
+		for ctx.Err() == nil {
+			Locked(path)
+		}
+	})
+	for range 200 {
+		f, err := new(Disk).Lock(path)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		f.Close()
+	}
+	stop()
+	asking.Wait()
 }

@@ -145,7 +145,9 @@ func (t *Tailer) prepare() error {
 	err := t.positions.write(true)
 	if errors.Is(err, fs.ErrNotExist) && t.Alive != nil { // the directory was deleted just now
 		t.Alive() // makes it again
-		err = t.positions.write(true)
+		if err = t.positions.write(true); errors.Is(err, fs.ErrNotExist) {
+			return nil // it is being deleted still: each look makes it again and writes them
+		}
 	}
 	if disk.IsFull(err) && !t.first && streams == 0 {
 		return nil // those that are there still hold; sending may make room, if a spool fills the disk
