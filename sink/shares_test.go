@@ -54,6 +54,7 @@ func TestSenderAboveHalf(t *testing.T) {
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.janitor.stop() // it works when it is told
 	put := func(host string, n int) {
 		t.Helper()
 		text := strings.Repeat(strings.Repeat("x", 99)+"\n", 100)

@@ -10,7 +10,7 @@ import (
 // TestNames: names that come again cost no memory, also many of them, and how much is remembered
 // is bounded.
 func TestNames(t *testing.T) {
-	const most = 64 << 10
+	const most = 256 << 10
 	n := newNames(most, wire.CleanSource)
 	var raw [][]byte
 	for i := range 200 {
@@ -23,7 +23,7 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	for range 50 {
+	for range 500 {
 		all()
 	}
 	if pushed := n.pushed; testing.AllocsPerRun(10, all) > 20 {

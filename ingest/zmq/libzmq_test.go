@@ -2,13 +2,13 @@ package zmq
 
 import (
 	"fmt"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"fanin/ingest/ingesttest"
+	"fanin/internal/freeport"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/internal/zmtp"
@@ -18,12 +18,11 @@ import (
 // freeEndpoint is a TCP port that nothing is bound to.
 func freeEndpoint(t *testing.T) zmtp.Endpoint {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.One()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return endpoint(t, "tcp://"+ln.Addr().String())
+	return endpoint(t, fmt.Sprint("tcp://127.0.0.1:", port))
 }
 
 func numbered(n int) string {

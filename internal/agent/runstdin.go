@@ -25,7 +25,7 @@ func (s *settings) readStdin(ctx context.Context) error {
 	}
 	daemon.Notify("READY=1", "STATUS=reading standard input")
 	defer daemon.Notify("STOPPING=1")
-	return j.run(ctx, os.Stdin)
+	return j.run(ctx, pollable(os.Stdin))
 }
 
 // stdinJob makes the job of this process. If the disk is full, what earlier runs left may fill it: then that is
@@ -83,7 +83,7 @@ func (x *spooled) run(ctx context.Context) {
 	if x.stdin == nil {
 		return
 	}
-	if err := x.stdin.run(ctx, os.Stdin); err != nil {
+	if err := x.stdin.run(ctx, pollable(os.Stdin)); err != nil {
 		x.log.Warn("standard input has ended; lines of it are not acknowledged yet", "err", err)
 		return
 	}

@@ -195,12 +195,7 @@ func TestSendRefuses(t *testing.T) {
 // TestSendGivesUp: it ends by itself when nothing goes on, and says what it waited for.
 func TestSendGivesUp(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "a.log"), "one\n")
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := ln.Addr().String()
-	ln.Close()
+	closed := nowhere(t)
 	code, text := sendFiles(t, closed, t.TempDir(), "--wait", "300ms", path)
 	if code != daemon.ExitUnreachable || !strings.Contains(text, "connection refused") {
 		t.Errorf("without a collector: exit %d: %s", code, text)

@@ -2,7 +2,11 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"syscall"
 	"time"
 
 	"fanin/internal/spool"
@@ -36,4 +40,20 @@ func readInput(ctx context.Context, in *spool.Input, r io.Reader, stop, end cont
 		case <-time.After(lastWords - silent):
 		}
 	}
+}
+
+// pollable returns a pipe opened once more, so that a read that waits holds no thread: a blocking read takes one of
+// the runtime's processors away from the spool and the sender, until the runtime notices. The pipe's own
+// descriptor stays as it is, because its mode is that of all processes that share it. What is no pipe, and a pipe
+// that may not be opened, as where the system has no /proc, is returned as it is.
+func pollable(f *os.File) *os.File {
+	fi, err := f.Stat()
+	if err != nil || fi.Mode()&fs.ModeNamedPipe == 0 {
+		return f
+	}
+	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return f
+	}
+	return again
 }

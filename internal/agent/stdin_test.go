@@ -2,10 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,10 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fanin/internal/certs"
 	"fanin/internal/certs/certstest"
 	"fanin/internal/config"
 	"fanin/internal/daemon"
+	"fanin/internal/freeport"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 )
@@ -78,17 +81,44 @@ func runs(t *testing.T, state string) []string {
 // nowhere is an address at which nothing listens.
 func nowhere(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.One()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return fmt.Sprint("127.0.0.1:", port)
 }
 
 func soon(s *settings, d time.Duration) *settings {
 	s.Agent.Stdin.Wait = (*config.Duration)(&d)
 	return s
+}
+
+// TestPollable: a read of a pipe can be given up, the pipe's own descriptor still blocks, and a file is left alone.
+func TestPollable(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	r.Fd() // from now on it blocks, as standard input does
+	p := pollable(r)
+	defer p.Close()
+	p.SetReadDeadline(time.Now())
+	if n, err := p.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	if flags, err := unix.FcntlInt(r.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+		t.Errorf("the pipe's own descriptor has flags %#x, %v", flags, err)
+	}
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if pollable(f) != f {
+		t.Error("a file is opened again")
+	}
 }
 
 // A run ends when all of its input is committed, a last line without a newline too, and

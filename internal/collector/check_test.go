@@ -18,6 +18,7 @@ import (
 
 	"fanin/internal/certs/certstest"
 	"fanin/internal/daemon"
+	"fanin/internal/freeport"
 	"fanin/internal/waittest"
 )
 
@@ -39,14 +40,11 @@ func newPlace(t testing.TB) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.busy.Close() })
-	for i := range p.free {
-		ln, err := net.Listen("tcp", "0.0.0.0:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.free[i] = ln.Addr().(*net.TCPAddr).Port
-		ln.Close()
+	free, err := freeport.Find(len(p.free))
+	if err != nil {
+		t.Fatal(err)
 	}
+	copy(p.free[:], free)
 	a := certstest.New(t)
 	files := func(name string, c x509.Certificate) [3]string {
 		dir := filepath.Join(p.dir, name)
