@@ -95,6 +95,7 @@ func (b *bench) goals() (list []goal) {
 	}
 	add("one stalled worker of 8: times without it", to("8, one stalled", "fanin-none", "7 workers"), 0.95, true)
 	foreignGoals(add, of, ratio)
+	b.linkGoals(add, of)
 	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
 	add("20 GiB: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 200, false)
 	return list

@@ -48,7 +48,7 @@ func run() error {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,search,disk; backlog is left out unless it is named: it writes 20 GiB")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,link,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,search,disk; backlog is left out unless it is named: it writes 20 GiB")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -184,7 +184,7 @@ func (b *bench) foreign() (list []workload) {
 	for _, f := range []struct {
 		kind      string
 		workloads func() []workload
-	}{{"nats", b.natsWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}, {"relp", b.relpWorkloads}, {"sources", b.sourcesWorkloads}} {
+	}{{"nats", b.natsWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}, {"relp", b.relpWorkloads}, {"link", b.linkWorkloads}, {"sources", b.sourcesWorkloads}} {
 		if (b.work == "" && b.only == "") || strings.Contains(","+b.work+",", ","+f.kind+",") {
 			list = append(list, f.workloads()...)
 		}

@@ -112,7 +112,7 @@ func (p *process) listening(network string, port int) error {
 	}
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		for _, table := range []string{network, network + "6"} {
-			b, _ := os.ReadFile("/proc/net/" + table)
+			b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", p.pid(), table)) // its namespace may be another one
 			for line := range strings.Lines(string(b)) {
 				fields := strings.Fields(line)
 				if len(fields) > 3 && strings.HasSuffix(fields[1], ":"+want) && " "+fields[3]+" " == state {

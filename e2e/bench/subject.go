@@ -20,6 +20,8 @@ type subject struct {
 	command func(dir string, port, conns int) (args, env []string, err error)
 	// agent, if it has one, follows a file and sends it to the port.
 	agent func(dir, file string, port int) (args, env []string, err error)
+	// inside runs the command in a network namespace; nil: it runs beside the bench.
+	inside []string
 }
 
 func (b *bench) subjects() []subject {

@@ -38,7 +38,7 @@ func (b *bench) begin(s subject, conns int) (*trial, error) {
 		return nil, err
 	}
 	t := &trial{subject: s, args: args, dir: dir, log: filepath.Join(dir, "all.log"), port: port}
-	if t.process, err = start(dir, env, args...); err != nil {
+	if t.process, err = start(dir, env, append(s.inside, args...)...); err != nil {
 		return nil, err
 	}
 	if err = t.listening("tcp", port); err == nil && s.udp {

@@ -25,6 +25,7 @@ type conn struct {
 	origin  string // see address
 	answers answers
 	evicted atomic.Pointer[string] // why another connection took over
+	broken  atomic.Pointer[error]  // why a text could not be decompressed
 
 	memory
 	slots  chan struct{} // one for each frame in flight
@@ -39,7 +40,7 @@ func newConn(ctx context.Context, p *Protocol, sc *stream.Conn) *conn {
 	c.frames = &frameReader{c: sc, head: c.Head(), charge: c.chargeOrDefer}
 	c.memory.begin(c)
 	c.dec = wire.NewDecoder(c.frames)
-	c.dec.Grow, c.dec.Room, c.dec.Free = c.grow, c.unpackInto, c.free
+	c.dec.Grow, c.dec.Room, c.dec.Free, c.dec.Defer = c.grow, c.unpackInto, c.free, true
 	return c
 }
 
@@ -59,7 +60,7 @@ func (c *conn) readFrames() error {
 		c.claim.Frames.Add(1)
 		switch f.Kind {
 		case wire.KindBatch, wire.KindOpen, wire.KindSkip, wire.KindEnd:
-			if err := c.submit(f.Batch); err != nil {
+			if err := c.submit(f); err != nil {
 				return err
 			}
 		case wire.KindPing:
@@ -74,10 +75,11 @@ func (c *conn) readFrames() error {
 	}
 }
 
-// submit appends a frame's batch, on a goroutine of its own.
-func (c *conn) submit(b wire.Batch) error {
-	b.Input, b.Address = c.p.lines.Name(), c.origin
-	ingest.SetSession(&b, &c.claim.Hello, c.p.TrustHost, time.Now())
+// submit decompresses a frame's text and appends its batch, on a goroutine of its own: the
+// next frame is read meanwhile.
+func (c *conn) submit(f wire.Frame) error {
+	b, came := &f.Batch, time.Now()
+	b.Input, b.Address, b.Agent = c.p.lines.Name(), c.origin, c.claim.Hello.Owner()
 	if b.Stream.IsZero() || !c.p.Sessions.StartFrame(b.Agent, b.Stream) {
 		c.free(b.Text)
 		return &ingest.Fault{Reason: "protocol",
@@ -88,12 +90,18 @@ func (c *conn) submit(b wire.Batch) error {
 	default:
 		c.wait(func() error { c.slots <- struct{}{}; return nil })
 	}
+	c.holdUnpacked(&f.Packing)
 	c.flying.Go(func() { // owned by flying; ends with its Append
-		err := ingest.Offer(c.appending, c.p.Out, c.p.lines, b)
+		defer func() { <-c.slots }()
+		if !c.unpack(&f) {
+			c.p.Sessions.FinishFrame(b.Agent, b.Stream)
+			return
+		}
+		ingest.SetSession(b, &c.claim.Hello, c.p.TrustHost, came) // its labels need the text
+		err := ingest.Offer(c.appending, c.p.Out, c.p.lines, *b)
 		c.free(b.Text)
 		c.p.Sessions.FinishFrame(b.Agent, b.Stream) // before the answer: the next frame may come right after it
 		c.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
-		<-c.slots
 	})
 	return nil
 }

@@ -15,6 +15,9 @@ import (
 func (c *conn) finish(err error) error {
 	c.arrival.Done(false) // the answers may wait for an agent that does not read
 	c.flying.Wait()
+	if broken := c.broken.Load(); broken != nil {
+		err = *broken
+	}
 	if c.claim != nil {
 		c.p.Sessions.Release(c.claim)
 	}

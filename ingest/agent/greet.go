@@ -34,7 +34,9 @@ func (c *conn) greet() error {
 	if c.dec.Zstd, err = c.p.unpack(); err != nil {
 		return fmt.Errorf("prepare to decompress texts: %w", err)
 	}
-	for frame := range wire.WelcomeFrames(c.p.Welcome(h.Owner()), 0) {
+	welcome := c.p.Welcome(h.Owner())
+	welcome.About.Encodings = wire.Encodings
+	for frame := range wire.WelcomeFrames(welcome, 0) {
 		if !c.answers.write(frame) {
 			return errors.New("the agent does not read its welcome")
 		}

@@ -37,16 +37,37 @@ func (c *conn) grow(have []byte, n int) ([]byte, error) {
 	return c.arrival.Grow(c.Context(), have, n, c.wait)
 }
 
-// unpackInto returns a block for the content of a compressed text, which is complete
-// and still held.
-func (c *conn) unpackInto(n int) (b []byte, err error) {
-	c.arrival.Done(true)
-	c.hold(ingest.BlockSize(n))
-	c.wait(func() error {
-		b, err = c.Budget.Extend(c.Context(), n)
-		return err
-	})
+// holdUnpacked waits until the connection may have a compressed text in flight twice, as it
+// came and decompressed.
+func (c *conn) holdUnpacked(p *wire.Packing) {
+	if p.Encoding != wire.Plain {
+		c.hold(ingest.BlockSize(p.Size()))
+	}
+}
+
+// unpackInto returns a block for the content of a compressed text, which is complete and
+// still held. holdUnpacked came before it.
+func (c *conn) unpackInto(n int) ([]byte, error) {
+	b, err := c.Budget.Extend(c.Context(), n)
+	if err != nil {
+		c.held.remove(ingest.BlockSize(n))
+	}
 	return b, err
+}
+
+// unpack decompresses a frame's text, beside the reading of other frames. If it cannot, the
+// connection ends without an answer to the frame.
+func (c *conn) unpack(f *wire.Frame) bool {
+	if f.Packing.Encoding == wire.Plain {
+		return true
+	}
+	err := c.dec.Unpack(f)
+	if err == nil {
+		return true
+	}
+	c.broken.CompareAndSwap(nil, &err)
+	c.Wake()
+	return false
 }
 
 // hold waits until the connection may have n more bytes in flight.

@@ -56,7 +56,8 @@ func agentDocument(t *testing.T) (metrics, counts string) {
 // The metrics in docs/metrics.md are those of an agent.
 func TestAgentMetricsDocument(t *testing.T) {
 	text, _ := agentDocument(t)
-	st := status{Sources: []sourceStatus{{Kind: "file", State: current}}, Counts: make(map[string]uint64)}
+	st := status{Sources: []sourceStatus{{Kind: "file", State: current}}, Counts: make(map[string]uint64),
+		Compression: new(compressionStatus)}
 	for name := range countHelp {
 		st.Counts[name] = 0
 	}

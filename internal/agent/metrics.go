@@ -103,7 +103,7 @@ func (st *status) metrics() []metric {
 		{"fanin_agent_start_time_seconds", "gauge", "When the agent started, in seconds since 1970.",
 			[]sample{{float64(st.Since.UnixMilli()) / 1000, nil}}},
 	}
-	all = append(all, sourceMetrics(st.Sources)...)
+	all = append(append(all, sourceMetrics(st.Sources)...), st.Compression.metrics()...)
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		m := metric{"fanin_agent_" + name, "gauge", countHelp[name], []sample{{float64(st.Counts[name]), nil}}}
 		if !slices.Contains(gauges, name) {

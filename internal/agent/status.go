@@ -33,12 +33,14 @@ type status struct {
 	Sources []sourceStatus    `json:"sources"`
 	Counts  map[string]uint64 `json:"counts"`
 
+	Compression *compressionStatus `json:"compression,omitempty"`
+
 	NotFollowed []fileNote `json:"not_followed,omitempty"` // files that a table names, and why not
 }
 
 func (a *agent) status() status {
 	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.addrs, Since: a.started,
-		Files: a.tailer.Status(), Counts: a.counts()}
+		Files: a.tailer.Status(), Counts: a.counts(), Compression: a.compression()}
 	if a.shipper != nil {
 		st.Trouble = a.shipper.Trouble()
 	}
@@ -63,6 +65,7 @@ func (st *status) print(w io.Writer) {
 	}
 	escape.Fprintf(w, "%s to %s as %s\n%d lines acknowledged since %s\n", connection, strings.Join(st.To, ","), st.ID,
 		st.Counts["lines"]+st.Counts["spool_acknowledged_lines"], st.Since.Format(time.RFC3339))
+	st.Compression.print(w)
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		if n := st.Counts[name]; n > 0 && !slices.Contains(usual, name) {
 			escape.Fprintf(w, "%s=%d\n", name, n)

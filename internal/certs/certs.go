@@ -34,6 +34,8 @@ type pair struct {
 	cert  *tls.Certificate
 	roots *x509.CertPool
 	times []time.Time
+
+	sessions
 }
 
 // reloader reads the files again when they have changed, at most once a second, and keeps
@@ -73,7 +75,7 @@ func (f Files) read() (p pair, err error) {
 			return p, fmt.Errorf("%s holds no certificate in PEM form", f.CA)
 		}
 	}
-	p.times = f.times()
+	p.times, p.sessions = f.times(), newSessions()
 	return p, nil
 }
 
@@ -193,14 +195,17 @@ func (f Files) Server() (*tls.Config, error) {
 	if f.TLS12 {
 		least = tls.VersionTLS12
 	}
+	tickets := new(tls.Config) // its keys seal the tickets of sessions; package tls renews them
 	return &tls.Config{
 		MinVersion: least,
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			p := r.current()
-			c := &tls.Config{MinVersion: least, Certificates: []tls.Certificate{*p.cert}}
+			c := &tls.Config{MinVersion: least, Certificates: []tls.Certificate{*p.cert},
+				DynamicRecordSizingDisabled: true}
 			if p.roots != nil {
 				c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, p.roots
 			}
+			p.offer(c, tickets)
 			f.join(c, hello)
 			return c, nil
 		},
@@ -220,7 +225,8 @@ func (f Files) join(c *tls.Config, hello *tls.ClientHelloInfo) {
 	}
 }
 
-// Client is a configuration to dial with. It is made anew for each connection.
+// Client is a configuration to dial with. It is made anew for each connection. All of them
+// share the sessions that can be resumed.
 func (f Files) Client() (func() *tls.Config, error) {
 	r, err := f.reloader()
 	if err != nil {
@@ -229,7 +235,8 @@ func (f Files) Client() (func() *tls.Config, error) {
 	f.warn(f.CheckClient(time.Now()))
 	return func() *tls.Config {
 		p := r.current()
-		c := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: p.roots, ServerName: f.ServerName}
+		c := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: p.roots, ServerName: f.ServerName,
+			ClientSessionCache: p.resumable, DynamicRecordSizingDisabled: true}
 		if p.cert != nil {
 			c.Certificates = []tls.Certificate{*p.cert}
 		}

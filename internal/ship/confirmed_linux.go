@@ -1,7 +1,6 @@
 package ship
 
 import (
-	"crypto/tls"
 	"net"
 
 	"golang.org/x/sys/unix"
@@ -10,23 +9,35 @@ import (
 // confirmed returns how many bytes the peer's kernel has acknowledged, and whether others
 // wait for that.
 func confirmed(conn net.Conn) (bytes uint64, pending, known bool) {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
+	info := tcpInfo(conn)
+	if info == nil {
+		return 0, false, false
+	}
+	return info.Bytes_acked, info.Unacked > 0 || info.Notsent_bytes > 0, true
+}
+
+// tcpInfo returns what the kernel knows of a connection, with or without TLS; nil: nothing.
+func tcpInfo(conn net.Conn) (info *unix.TCPInfo) {
+	for {
+		outer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		conn = outer.NetConn()
 	}
 	c, ok := conn.(*net.TCPConn)
 	if !ok {
-		return 0, false, false
+		return nil
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0, false, false
+		return nil
 	}
-	var info *unix.TCPInfo
 	cerr := raw.Control(func(fd uintptr) {
 		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	})
 	if cerr != nil || err != nil {
-		return 0, false, false
+		return nil
 	}
-	return info.Bytes_acked, info.Unacked > 0 || info.Notsent_bytes > 0, true
+	return info
 }

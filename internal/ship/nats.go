@@ -38,7 +38,7 @@ type NATS struct {
 
 	connState[*natsSession]
 	latest     *natsSession // guarded by mu: the latest session, welcomed or not
-	compressor *compressor
+	encoder    *encoder
 	hello      []byte        // the frame that begins each message
 	slots      chan struct{} // one for each batch in flight
 	acks       commitAcks
@@ -51,7 +51,7 @@ var _ wire.Appender = (*NATS)(nil)
 // maxInFlight is how many batches an agent has in flight.
 const maxInFlight = 16
 
-func (n *NATS) defaults() error {
+func (n *NATS) defaults() {
 	n.setDefaults(Timing{GreetWithin: 5 * time.Second, MaxBackoff: 10 * time.Second})
 	n.Subject = cmp.Or(n.Subject, "fanin")
 	n.Ack = cmp.Or(n.Ack, "commit")
@@ -61,19 +61,12 @@ func (n *NATS) defaults() error {
 	n.Hello.Version = wire.Version
 	n.hello = wire.AppendHello(nil, n.Hello)
 	n.slots = make(chan struct{}, maxInFlight)
-	if n.Compress == "none" {
-		return nil
-	}
-	var err error
-	n.compressor, err = newCompressor()
-	return err
+	n.encoder = newEncoder(n.Compress, false) // the link to the server is not measured
 }
 
 // Run keeps a session with a collector until ctx ends.
 func (n *NATS) Run(ctx context.Context) error {
-	if err := n.defaults(); err != nil {
-		return err
-	}
+	n.defaults()
 	nc, err := n.dial()
 	if err != nil {
 		return err

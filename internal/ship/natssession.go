@@ -212,10 +212,11 @@ func (s *natsSession) collectorIsBack(ctx context.Context) bool {
 
 // message is a batch as one message: hello, frame, text.
 func (s *natsSession) message(b *wire.Batch) []byte {
-	text, encoding := b.Text, uint8(0)
-	if packed := s.n.compressor.pack(text); packed != nil {
-		defer s.n.compressor.free(packed)
-		text, encoding = *packed, 1
+	text := b.Text
+	packed, encoding := s.n.encoder.pack(text)
+	if packed != nil {
+		defer s.n.encoder.free(packed)
+		text = *packed
 	}
 	m := make([]byte, 0, len(s.n.hello)+len(text)+256+32*len(b.Cuts)+len(b.Identity)+len(b.Reason))
 	m = append(m, s.n.hello...)

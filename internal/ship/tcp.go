@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,12 +32,12 @@ type TCP struct {
 	Explain   func(error) error  // adds what an error of TLS means, and what to do; nil: it stays as it is
 	Hello     wire.Hello         // the agent; Version is filled in
 	OnWelcome OnWelcome          // may be nil
-	Compress  string             // "auto" (default): zstd unless the collector is on this machine; "zstd"; "none"
+	Compress  string             // "auto" (default): what suits the link, see choice; "zstd"; "none"
 	Log       *slog.Logger       // nil: discard
 	Timing
 
 	connState[*tcpSession]
-	shared *compressor // of all sessions
+	encoder atomic.Pointer[encoder] // of all sessions; nil before the first one
 }
 
 var _ wire.Appender = (*TCP)(nil)
@@ -122,24 +123,11 @@ func (t *TCP) dial(ctx context.Context, address string) (*tcpSession, wire.Welco
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
-	local := conn.RemoteAddr().(*net.TCPAddr).IP.IsLoopback()
+	s := newTCPSession(conn, t)
 	if t.TLS != nil {
-		c := t.TLS()
-		if c.ServerName == "" {
-			c.ServerName, _, _ = net.SplitHostPort(address)
-		}
-		tc := tls.Client(conn, c)
-		if err := tc.HandshakeContext(ctx); err != nil {
+		if err := s.handshake(ctx, address); err != nil {
 			conn.Close()
 			return nil, wire.Welcome{}, t.handshakeError(err)
-		}
-		conn = tc
-	}
-	s := newTCPSession(conn, t)
-	if t.Compress == "zstd" || t.Compress != "none" && !local {
-		if s.compressor, err = t.compressor(); err != nil {
-			conn.Close()
-			return nil, wire.Welcome{}, err
 		}
 	}
 	w, err := s.greet(ctx)
@@ -147,7 +135,27 @@ func (t *TCP) dial(ctx context.Context, address string) (*tcpSession, wire.Welco
 		conn.Close()
 		err = t.explain(err) // a client learns after the handshake that it was rejected
 	}
+	s.encoder.begin(w.About.Encodings)
 	return s, w, err
+}
+
+// encoderFor returns the encoder of all sessions, of which conn may be the first.
+func (t *TCP) encoderFor(conn net.Conn) *encoder {
+	e := t.encoder.Load()
+	if e == nil {
+		address, ok := conn.RemoteAddr().(*net.TCPAddr)
+		e = newEncoder(t.Compress, ok && address.IP.IsLoopback())
+		t.encoder.Store(e)
+	}
+	return e
+}
+
+// Compression returns how texts are compressed now.
+func (t *TCP) Compression() (c Compression) {
+	if e := t.encoder.Load(); e != nil {
+		c = e.state()
+	}
+	return c
 }
 
 func (t *TCP) explain(err error) error {
@@ -168,13 +176,4 @@ func (t *TCP) handshakeError(err error) error {
 			"does that port speak TLS? If not, write tcp:// (%w)", t.GreetWithin, err)
 	}
 	return fmt.Errorf("TLS handshake: %w", t.explain(err))
-}
-
-// compressor returns the one that all sessions share. Only the goroutine that dials calls it.
-func (t *TCP) compressor() (*compressor, error) {
-	var err error
-	if t.shared == nil {
-		t.shared, err = newCompressor()
-	}
-	return t.shared, err
 }

@@ -17,10 +17,11 @@ import (
 
 // tcpSession is one connection to a collector.
 type tcpSession struct {
-	t          *TCP
-	conn       net.Conn
-	decoder    *wire.Decoder
-	compressor *compressor // nil: texts are sent as they are
+	t       *TCP
+	conn    net.Conn
+	records *records // between TLS and conn; nil: there is no TLS
+	decoder *wire.Decoder
+	encoder *encoder
 	pending[wire.StreamID]
 	live   liveness
 	served atomic.Bool // the greeting is over
@@ -30,7 +31,8 @@ type tcpSession struct {
 }
 
 func newTCPSession(conn net.Conn, t *TCP) *tcpSession {
-	s := &tcpSession{t: t, conn: conn, pending: newPending[wire.StreamID](), live: liveness{deadAfter: t.DeadAfter}}
+	s := &tcpSession{t: t, conn: conn, encoder: t.encoderFor(conn), pending: newPending[wire.StreamID](),
+		live: liveness{deadAfter: t.DeadAfter}}
 	s.decoder = wire.NewDecoder(liveReader{s})
 	return s
 }
@@ -212,10 +214,11 @@ func (s *tcpSession) start(b *wire.Batch) (chan wire.Answer, error) {
 
 // send writes a batch's frame, compressed where that pays.
 func (s *tcpSession) send(b *wire.Batch) error {
-	text, encoding := b.Text, uint8(0)
-	if packed := s.compressor.pack(text); packed != nil {
-		defer s.compressor.free(packed)
-		text, encoding = *packed, 1
+	text := b.Text
+	packed, encoding := s.encoder.pack(text)
+	if packed != nil {
+		defer s.encoder.free(packed)
+		text = *packed
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -227,17 +230,4 @@ func (s *tcpSession) write(frame []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	return s.writeLocked(frame, nil)
-}
-
-// writeLocked writes both parts at once where the connection can. It has no deadline:
-// liveReader decides whether the connection lives.
-func (s *tcpSession) writeLocked(head, text []byte) error {
-	parts := net.Buffers{head}
-	if len(text) > 0 {
-		parts = append(parts, text)
-	}
-	if _, err := parts.WriteTo(s.conn); err != nil {
-		return fmt.Errorf("send to the collector: %w", err)
-	}
-	return nil
 }

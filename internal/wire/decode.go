@@ -28,8 +28,11 @@ type Decoder struct {
 	Grow func(have []byte, n int) ([]byte, error)
 	// Free releases a block of Room or Grow that no batch carries away. May be nil.
 	Free func([]byte)
-	// Zstd decompresses texts, by DecodeAll. Nil: they are a protocol error.
+	// Zstd decompresses texts, by DecodeAll. Nil: compressed texts are a protocol error.
 	Zstd *zstd.Decoder
+	// Defer leaves texts compressed: Frame.Packing says so, and Unpack decompresses them. Then
+	// Room is called by Unpack alone, and Free by both.
+	Defer bool
 
 	in    *msgpack.Stream
 	block []byte // of Grow, for the text of the frame that is being read
@@ -115,7 +118,7 @@ func (d *Decoder) frame(f *Frame) {
 	}
 	switch f.Kind {
 	case KindBatch:
-		d.data(n, &f.Batch)
+		d.data(n, f)
 	case KindOpen, KindSkip, KindEnd:
 		d.operation(f.Kind, &f.Batch)
 	case KindLossy:
@@ -166,7 +169,8 @@ func (d *Decoder) operation(k Kind, b *Batch) {
 }
 
 // data reads a batch of n elements.
-func (d *Decoder) data(n uint32, b *Batch) {
+func (d *Decoder) data(n uint32, f *Frame) {
+	b := &f.Batch
 	d.head(b)
 	b.End = d.in.Int()
 	b.Before, b.After, b.Time = d.hash(), d.hash(), d.in.Int()
@@ -176,13 +180,21 @@ func (d *Decoder) data(n uint32, b *Batch) {
 		labels = d.marks(b)
 	}
 	encoding, raw := d.in.Int(), d.in.Int()
-	if raw < 0 || raw > int64(MaxText-labels) || encoding < 0 || encoding > 3 {
-		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, in encoding 0 to 3",
+	p := Packing{Encoding(encoding &^ encodingJoined), int(raw), labels}
+	if raw < 0 || raw > int64(MaxText-labels) || encoding != int64(Encoding(encoding)) || !p.Encoding.known() {
+		d.in.Fail("a text of %d bytes in encoding %d; at most %d with its labels, in an encoding of this release",
 			raw, encoding, MaxText)
 	}
-	if d.in.Err == nil {
-		b.Text, d.in.Err = d.packedText(encoding&encodingZstd != 0, raw, labels)
-		b.Joined = encoding&encodingJoined != 0
+	if d.in.Err != nil {
+		return
+	}
+	b.Joined = encoding&encodingJoined != 0
+	if p.Encoding == Plain {
+		b.Text, d.in.Err = d.rawText(raw, labels)
+		return
+	}
+	if f.Packing = p; d.packedText(f) && !d.Defer {
+		d.in.Err = d.unpack(f)
 	}
 }
 

@@ -16,6 +16,8 @@ func (d *Decoder) about(a *About) {
 			a.Boot = d.text()
 		case "files":
 			a.Files = d.logFiles()
+		case "encodings":
+			a.Encodings = Encoding(d.in.Uint()) & Encodings // those of a later release mean nothing here
 		default:
 			d.in.Skip()
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"reflect"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 	"github.com/tinylib/msgp/msgp"
 )
@@ -89,7 +91,7 @@ func brokenFrames(t testing.TB) map[string][]byte {
 	bomb := packedOf(t, bin(64<<20))
 	lying := bytes.Clone(packedOf(t, bin(1<<20), zstd.WithSingleSegment(true))) // FCS of 4 bytes at 5
 	lying[5], lying[6], lying[7], lying[8] = 100, 0, 0, 0
-	return map[string][]byte{
+	all := map[string][]byte{
 		"a prefix that MessagePack never uses":   {0xc1},
 		"a number":                               pack(t, 7),
 		"a map":                                  pack(t, map[string]any{"a": 1}),
@@ -143,25 +145,22 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"a text that is longer than it says":     data(none, 0, 8, bin(9)),
 		"a text of a negative length":            data(none, 0, -1, bin(9)),
 		"a text that is a string":                data(none, 0, 5, "text\n"),
-		"an unknown encoding":                    data(none, 4, 9, bin(9)),
+		"an unknown encoding":                    data(none, 8, 9, bin(9)),
 		"a negative encoding":                    data(none, -1, 9, bin(9)),
 		"cuts without end":                       data([]any{raw("\xdd\xff\xff\xff\xff")}, 0, 9, bin(9)),
 		"more cuts than limits need":             data([]any{head(tooMany), raw(strings.Repeat("\x93\x01\x01\x00", tooMany))}, 0, 9, bin(9)),
 		"a cut of 2":                             data([]any{head(1), head(2), 1, 1}, 0, 9, bin(9)),
 		"a cut that is a number":                 data([]any{head(1), 1}, 0, 9, bin(9)),
 		"zstd: no such thing":                    data(none, 1, 9, bin(9)),
-		"zstd: empty":                            data(none, 1, 9, bin(0)),
 		"zstd: no length in the header":          data(none, 1, 16, packedOf(t, nil)),
 		"zstd: another length than announced":    data(none, 1, 17, zstdFrame()),
 		"zstd: 64 MiB announced":                 data(none, 1, 64<<20, bomb),
 		"zstd: 64 MiB, another length announced": data(none, 1, 100, bomb),
 		"zstd: 3 MiB, another length announced":  data(none, 1, 100, packedOf(t, bin(3<<20))),
 		"zstd: 1 MiB, header and frame lie":      data(none, 1, 100, lying),
-		"zstd: cut off":                          data(none, 1, 16, zstdFrame()[:12]),
 		"zstd: a second frame behind it":         data(none, 1, 16, append(zstdFrame(), packedOf(t, bin(3<<20))...)),
 		"zstd: a bomb behind it":                 data(none, 1, 16, append(zstdFrame(), bomb...)),
 		"zstd: rubbish behind it":                data(none, 1, 16, append(zstdFrame(), "rubbish"...)),
-		"zstd: 4 GiB packed":                     data(none, 1, 9, raw("\xc6\xff\xff\xff\xff")),
 		"a lossy text of 4 GiB":                  pack(t, head(11), 6, "a", "h", "s", bin(16), 0, 0, 9, 0, 0, raw("\xc6\xff\xff\xff\xff")),
 		"too many streams":                       pack(t, head(2), 17, head(streamsPerFrame+1), raw(strings.Repeat(state, streamsPerFrame+1))),
 		"streams without end":                    pack(t, head(2), 17, raw("\xdd\xff\xff\xff\xff")),
@@ -169,6 +168,28 @@ func brokenFrames(t testing.TB) map[string][]byte {
 		"a trail beyond its limit":               pack(t, head(7), 19, bin(16), true, 0, 0, 0, head(MaxTrail+1), raw(strings.Repeat("\x92\x00\x00", MaxTrail+1))),
 		"a point of 3":                           pack(t, head(7), 19, bin(16), true, 0, 0, 0, head(1), head(3), 0, 0, 0),
 		"known that is a number":                 pack(t, head(7), 19, bin(16), 1, 0, 0, 0, head(0)),
+	}
+	maps.Copy(all, brokenTexts(data))
+	return all
+}
+
+// brokenTexts are batches whose texts are not compressed as they say.
+func brokenTexts(data func(cuts []any, encoding, length any, text ...any) []byte) map[string][]byte {
+	none := []any{head(0)}
+	return map[string][]byte{
+		"zstd: empty":                       data(none, 1, 9, bin(0)),
+		"zstd: cut off":                     data(none, 1, 16, zstdFrame()[:12]),
+		"zstd: 4 GiB packed":                data(none, 1, 9, raw("\xc6\xff\xff\xff\xff")),
+		"zstd and S2 at once":               data(none, 5, 16, zstdFrame()),
+		"an encoding that wraps around":     data(none, 256+1, 16, zstdFrame()),
+		"S2: no such thing":                 data(none, 4, 9, bin(9)),
+		"S2: empty":                         data(none, 4, 9, bin(0)),
+		"S2: another length than announced": data(none, 4, 17, s2Block()),
+		"S2: 4 GiB announced":               data(none, 4, 16, []byte("\xff\xff\xff\xff\x0f\x00")),
+		"S2: a bomb":                        data(none, 4, MaxText, s2.Encode(nil, bin(MaxText))),
+		"S2: cut off":                       data(none, 4, 16, s2Block()[:12]),
+		"S2: rubbish behind it":             data(none, 4, 16, append(s2Block(), "rubbish"...)),
+		"S2: a copy from before the text":   data(none, 4, 16, []byte("\x10\x0ea\x01\x05")),
 	}
 }
 

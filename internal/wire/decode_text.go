@@ -5,55 +5,96 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
 	"fanin/internal/msgpack"
 )
 
-// packedText reads a batch's text, whose length before compression is raw. Its block
-// also pays for labels bytes of labels.
-func (d *Decoder) packedText(packed bool, raw int64, labels int) ([]byte, error) {
-	if !packed {
-		return d.rawText(raw, labels)
-	}
+// packedText reads a compressed text. It reports whether that may be decompressed.
+func (d *Decoder) packedText(f *Frame) bool {
+	p := &f.Packing
 	if d.Zstd == nil {
-		return nil, msgpack.Errorf("a compressed text was not agreed on")
+		d.in.Fail("a compressed text was not agreed on")
+		return false
 	}
-	text, err := d.rawText(-1, labels)
+	packed, err := d.rawText(-1, p.labels)
 	if err != nil {
-		return nil, err
+		d.in.Err = err
+		return false
 	}
-	defer d.free(text)
-	return d.unpack(text, int(raw), labels)
+	if d.in.Err = p.check(packed); d.in.Err != nil {
+		d.free(packed)
+		return false
+	}
+	f.Batch.Text = packed
+	return true
 }
 
-// unpack decompresses packed into a block for raw bytes and never for more: the zstd
-// header must announce the same length before any of it is decompressed.
-func (d *Decoder) unpack(packed []byte, raw, labels int) ([]byte, error) {
+// check refuses a text before any of it is decompressed: its own header must announce the
+// length that the frame does.
+func (p *Packing) check(packed []byte) error {
+	announced, ok := p.announced(packed)
+	if !ok || announced != uint64(p.Length) {
+		return msgpack.Errorf("a compressed text whose header does not announce %d bytes", p.Length)
+	}
+	if p.Length > MaxExpansion*len(packed) {
+		return msgpack.Errorf("%d bytes of compressed text that expand to %d; at most %d times as many",
+			len(packed), p.Length, MaxExpansion)
+	}
+	return nil
+}
+
+// announced returns the length of the text in the header of a compressed one.
+func (p *Packing) announced(packed []byte) (n uint64, ok bool) {
+	if p.Encoding == S2 {
+		n, err := s2.DecodedLen(packed)
+		return uint64(n), err == nil
+	}
 	var h zstd.Header
-	if err := h.Decode(packed); err != nil || !h.HasFCS || h.FrameContentSize != uint64(raw) {
-		return nil, msgpack.Errorf("a compressed text whose header does not announce %d bytes", raw)
-	}
-	if raw > MaxExpansion*len(packed) {
-		return nil, msgpack.Errorf("%d bytes of compressed text that expand to %d; at most %d times as many",
-			len(packed), raw, MaxExpansion)
-	}
-	room, err := d.room(raw, labels)
+	err := h.Decode(packed)
+	return h.FrameContentSize, err == nil && h.HasFCS
+}
+
+// Unpack decompresses the text of a frame that Next left compressed, into a block of Room
+// for that text and never for more, and frees the other one. It may run beside Next and
+// beside other calls. After an error, which is an ErrProtocol or that of Room, the frame
+// has no text.
+func (d *Decoder) Unpack(f *Frame) error { return classify(f.Kind, d.unpack(f)) }
+
+func (d *Decoder) unpack(f *Frame) error {
+	p, packed := f.Packing, f.Batch.Text
+	f.Packing, f.Batch.Text = Packing{}, nil
+	defer d.free(packed)
+	room, err := d.room(p.Length, p.labels)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	text, err := d.Zstd.DecodeAll(packed, room[:0])
-	if err != nil || len(text) != raw {
-		d.free(room)
-		return nil, msgpack.Errorf("a compressed text that does not expand to %d bytes: %v", raw, err)
+	text, err := d.decompress(p.Encoding, packed, room)
+	if err == nil && len(text) != p.Length {
+		err = fmt.Errorf("it has %d", len(text))
 	}
-	if Expands(len(packed), text) {
-		d.free(room)
-		return nil, msgpack.Errorf("%d bytes of compressed text with %d bytes in %d lines, "+
+	switch {
+	case err != nil:
+		err = msgpack.Errorf("a compressed text that does not expand to %d bytes: %v", p.Length, err)
+	case Expands(len(packed), text):
+		err = msgpack.Errorf("%d bytes of compressed text with %d bytes in %d lines, "+
 			"each line counted as %d bytes more; at most %d times as many: send it uncompressed",
-			len(packed), raw, bytes.Count(text, []byte{'\n'}), LineCost, MaxExpansion)
+			len(packed), p.Length, bytes.Count(text, []byte{'\n'}), LineCost, MaxExpansion)
+	default:
+		f.Batch.Text = text
+		return nil
 	}
-	return text, nil
+	d.free(room)
+	return err
+}
+
+// decompress fills room, or a part of it.
+func (d *Decoder) decompress(e Encoding, packed, room []byte) ([]byte, error) {
+	if e == S2 {
+		return s2.Decode(room, packed)
+	}
+	return d.Zstd.DecodeAll(packed, room[:0])
 }
 
 // rawText reads a bin of n bytes into a block of its own, which also pays for labels

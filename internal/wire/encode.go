@@ -18,9 +18,8 @@ func AppendHello(dst []byte, h Hello) []byte {
 }
 
 // AppendBatch appends the frame for b's operation to dst, without the text: the caller
-// writes text directly after it. That is b.Text unchanged, or compressed and then with
-// encoding 1. A Joined batch has 2 more.
-func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
+// writes text directly after it. That is b.Text in the encoding.
+func AppendBatch(dst []byte, b *Batch, encoding Encoding, text []byte) []byte {
 	switch b.Op {
 	case OpOpen:
 		dst = appendHead(dst, 7, KindOpen, b)
@@ -53,7 +52,7 @@ func AppendBatch(dst []byte, b *Batch, encoding uint8, text []byte) []byte {
 	if b.Joined {
 		encoding |= encodingJoined
 	}
-	dst = msgp.AppendUint8(dst, encoding)
+	dst = msgp.AppendUint8(dst, uint8(encoding))
 	dst = msgp.AppendInt(dst, len(b.Text))
 	return msgp.AppendBytesHeader(dst, uint32(len(text)))
 }
@@ -163,12 +162,19 @@ func appendWelcome(dst []byte, w *Welcome) []byte {
 
 // appendAbout appends a description of the log's files: about 2 KiB at most.
 func appendAbout(dst []byte, a *About) []byte {
-	dst = msgp.AppendMapHeader(dst, 2)
+	keys := uint32(2)
+	if a.Encodings != 0 {
+		keys++
+	}
+	dst = msgp.AppendMapHeader(dst, keys)
 	dst = msgp.AppendString(msgp.AppendString(dst, "boot"), a.Boot)
 	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, "files"), uint32(len(a.Files)))
 	for _, f := range a.Files {
 		dst = msgp.AppendUint64(msgp.AppendUint64(msgp.AppendArrayHeader(dst, 4), f.Device), f.Inode)
 		dst = msgp.AppendUint64(msgp.AppendInt64(dst, f.Offset), uint64(f.Tail))
+	}
+	if a.Encodings != 0 {
+		dst = msgp.AppendUint8(msgp.AppendString(dst, "encodings"), uint8(a.Encodings))
 	}
 	return dst
 }

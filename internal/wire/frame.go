@@ -25,9 +25,9 @@ const Magic = "\x97\xa5fanin"
 //	          agent is the agent's id, or ID/SESSION for a session beside the agent's own one.
 //	          A collector of a release without such sessions refuses that as an id
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
-//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, within MaxExpansion, and 2
-//	          more where the lines are written as AppendRecord does; text is last, so that memory for
-//	          it can be reserved before it is read.
+//	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, 4 S2, within MaxExpansion,
+//	          and 2 more where the lines are written as AppendRecord does; text is last, so that
+//	          memory for it can be reserved before it is read.
 //	          marks = [[text, host, source, time], ...]: labels of the lines from that byte of the
 //	          text on. A name is nil if it is that of the mark before, and "" if it is the batch's
 //	          own; time is nil or in microseconds since 1970 (UTC). A fifth element are Attributes, if
@@ -41,8 +41,9 @@ const Magic = "\x97\xa5fanin"
 //	          alone in a UDP datagram, never answered, and without marks
 //	collector -> agent
 //	  welcome [16, version, log id, incarnation, number of streams, about]
-//	          about = {"boot": text, "files": [[device, inode, offset, tail], ...]};
-//	          other keys are skipped
+//	          about = {"boot": text, "files": [[device, inode, offset, tail], ...],
+//	          "encodings": bits}; other keys are skipped. encodings are those of batches that the
+//	          collector reads besides 0 and 1; without the key there are none
 //	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
 //	          trail = [[offset, tail], ...]; pages of at most 512 streams each follow the
 //	          welcome
@@ -57,12 +58,6 @@ const Magic = "\x97\xa5fanin"
 // For one stream an agent has one unanswered frame at a time; answers to different
 // streams arrive in any order.
 type Kind uint8
-
-// The bits of a batch's encoding.
-const (
-	encodingZstd   = 1
-	encodingJoined = 2
-)
 
 // The kinds of frames. Hello has no number on the wire.
 const (
@@ -87,13 +82,14 @@ const (
 
 // Frame is a frame as it was read. Which fields are set follows from its kind:
 //
-//	hello: Hello · batch, open, skip, end, lossy: Batch · ping, pong: N
+//	hello: Hello · batch, open, skip, end, lossy: Batch, and Packing · ping, pong: N
 //	welcome: Welcome without its streams, N of which follow · streams: Streams
 //	ack, nack, refuse, later: Answer · fault: Reason, and N seconds
 type Frame struct {
 	Kind    Kind
 	Hello   Hello
 	Batch   Batch
+	Packing Packing // of Batch.Text; zero but after a Decoder with Defer
 	Welcome Welcome
 	Streams []StreamState
 	Answer  Answer

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // FuzzDecoder: whatever comes, frames or an error, rooms bounded and given back;
@@ -31,35 +33,48 @@ func FuzzDecoder(f *testing.F) {
 	}
 	zstd := unpacker(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d := NewDecoder(bytes.NewReader(b))
-		d.Zstd = zstd
-		rooms := 0
-		d.Room = func(n int) ([]byte, error) {
-			if n < 0 || n > MaxText {
-				t.Fatalf("room for %d bytes", n)
-			}
-			rooms++
-			return make([]byte, n), nil
-		}
-		d.Free = func([]byte) { rooms-- }
-		for {
-			var frame Frame
-			err := d.Next(&frame)
-			if err == nil && frame.Batch.Text != nil {
-				rooms-- // the caller's now
-			}
-			if rooms != 0 {
-				t.Fatalf("%d rooms not given back, %v", rooms, err)
-			}
-			if err != nil {
-				if err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, ErrProtocol) {
-					t.Fatal(err)
-				}
-				return
-			}
-			again(t, frame)
+		for _, deferred := range []bool{false, true} {
+			decodeAll(t, b, zstd, deferred)
 		}
 	})
+}
+
+// decodeAll reads all frames of b.
+func decodeAll(t *testing.T, b []byte, zstd *zstd.Decoder, deferred bool) {
+	d := NewDecoder(bytes.NewReader(b))
+	d.Zstd, d.Defer = zstd, deferred
+	rooms := 0
+	d.Room = func(n int) ([]byte, error) {
+		if n < 0 || n > MaxText {
+			t.Fatalf("room for %d bytes", n)
+		}
+		rooms++
+		return make([]byte, n), nil
+	}
+	d.Free = func([]byte) { rooms-- }
+	for {
+		var frame Frame
+		err := d.Next(&frame)
+		if err == nil && frame.Packing.Encoding != Plain {
+			if !deferred || frame.Packing.Length > MaxExpansion*len(frame.Batch.Text) {
+				t.Fatalf("left compressed: %+v, %d bytes", frame.Packing, len(frame.Batch.Text))
+			}
+			err = d.Unpack(&frame)
+		}
+		if err == nil && frame.Batch.Text != nil {
+			rooms-- // the caller's now
+		}
+		if rooms != 0 {
+			t.Fatalf("%d rooms not given back, %v", rooms, err)
+		}
+		if err != nil {
+			if err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, ErrProtocol) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again(t, frame)
+	}
 }
 
 // again writes a frame, reads it, and compares.

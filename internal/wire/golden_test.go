@@ -42,6 +42,9 @@ func zstdFrame() []byte {
 	return append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0x20, 16, 16<<3 | 1, 0, 0}, "packed as it is\n"...)
 }
 
+// s2Block is the same text as a block of S2: its length, and one literal. No encoder made it.
+func s2Block() []byte { return append([]byte{16, 15 << 2}, "packed as it is\n"...) }
+
 func examples() []example {
 	mark := Watermark{Epoch: 2, Point: Point{70000, 0x1122334455667788}, Trail: []Point{{100, 5}, {4096, 0xffffffffffffffff}}}
 	streams := []StreamState{
@@ -70,7 +73,7 @@ func examples() []example {
 		a.Stream = id(0x10)
 		return example{name, "kind, stream" + fields, AppendAnswer(nil, a), []Frame{{Kind: a.Kind, Answer: a}}}
 	}
-	batch := func(name, fields string, kind Kind, b Batch, encoding uint8, text []byte) example {
+	batch := func(name, fields string, kind Kind, b Batch, encoding Encoding, text []byte) example {
 		return example{name, fields, append(AppendBatch(nil, &b, encoding, text), text...), []Frame{{Kind: kind, Batch: b}}}
 	}
 	const batchFields = "kind, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text"
@@ -86,6 +89,8 @@ func examples() []example {
 	}}
 	full := w
 	full.Streams = streams
+	reads := w
+	reads.About.Encodings = S2
 	return []example{
 		{"hello", "the word, version, agent, instance id, run, host, software", AppendHello(nil, hello), []Frame{{Hello: hello}}},
 		{"hello-session", "the word, version, agent and session, instance id, run, host, software", AppendHello(nil, session), []Frame{{Hello: session}}},
@@ -93,7 +98,8 @@ func examples() []example {
 		batch("batch-with-cuts", cutFields, KindBatch, cut, 0, cut.Text),
 		batch("batch-with-marks", markFields, KindBatch, marked, 0, marked.Text),
 		batch("batch-with-attributes", attributeFields, KindBatch, attributed, 0, attributed.Text),
-		batch("batch-zstd", batchFields, KindBatch, packed, 1, zstdFrame()),
+		batch("batch-zstd", batchFields, KindBatch, packed, Zstd, zstdFrame()),
+		batch("batch-s2", batchFields, KindBatch, packed, S2, s2Block()),
 		batch("batch-joined", batchFields, KindBatch, joined, 0, joined.Text),
 		batch("open", "kind, stream, epoch, base, tail, source, identity", KindOpen, open, 0, nil),
 		batch("skip", "kind, stream, epoch, from, to, before, after, reason", KindSkip, skip, 0, nil),
@@ -101,6 +107,7 @@ func examples() []example {
 		{"ping", "kind, n", AppendPing(nil, KindPing, 77), []Frame{{Kind: KindPing, N: 77}}},
 		{"lossy", "kind, agent, host, source, stream, epoch, offset, end, first line, time, text", AppendLossy(nil, &lossy), []Frame{{Kind: KindLossy, Batch: lossy}}},
 		{"welcome", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail", AppendWelcome(nil, w), []Frame{{Kind: KindWelcome, Welcome: w}}},
+		{"welcome-encodings", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, encodings", AppendWelcome(nil, reads), []Frame{{Kind: KindWelcome, Welcome: reads}}},
 		{"streams", streamFields, AppendWelcome(nil, full)[len(AppendWelcome(nil, w)):], []Frame{{Kind: KindStreams, Streams: streams}}},
 		answer("ack", "", Answer{Kind: KindAck}),
 		answer("nack", ", known, epoch, offset, tail, trail, point, offset, tail, point, offset, tail", Answer{Kind: KindNack, Expected: Expected{Known: true, Watermark: mark}}),

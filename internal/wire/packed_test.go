@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // TestPackedTextWithLabels: a compressed text and the labels together take no more than
@@ -35,6 +39,60 @@ func TestPackedTextWithLabels(t *testing.T) {
 		var f Frame
 		if err := d.Next(&f); !errors.Is(err, ErrProtocol) {
 			t.Errorf("grows %v: %v", grows, err)
+		}
+	}
+}
+
+// TestUnpackBesideNext: with Defer, texts are decompressed on other goroutines while frames are
+// read, in any order, and no block is lost.
+func TestUnpackBesideNext(t *testing.T) {
+	var stream []byte
+	var texts []string
+	for i := range 40 {
+		text := strings.Repeat(fmt.Sprintf("line %d of many\n", i), 50)
+		b := Batch{Stream: StreamID{1}, End: 1, Text: []byte(text)}
+		packed, e := s2.Encode(nil, b.Text), S2
+		if i%2 == 0 {
+			packed, e = packedOf(t, b.Text), Zstd
+		}
+		stream = append(append(stream, AppendBatch(nil, &b, e, packed)...), packed...)
+		texts = append(texts, text)
+	}
+	var rooms atomic.Int64
+	d := NewDecoder(bytes.NewReader(stream))
+	d.Zstd, d.Defer = unpacker(t), true
+	d.Room = func(n int) ([]byte, error) { rooms.Add(1); return make([]byte, n), nil }
+	d.Free = func([]byte) { rooms.Add(-1) }
+	var all sync.WaitGroup
+	for _, want := range texts {
+		var f Frame
+		if err := d.Next(&f); err != nil || f.Packing.Encoding == Plain || f.Packing.Size() != len(want) {
+			t.Fatalf("%+v, %v", f.Packing, err)
+		}
+		all.Go(func() {
+			if err := d.Unpack(&f); err != nil || string(f.Batch.Text) != want || f.Packing != (Packing{}) {
+				t.Errorf("%d bytes of %d, %v", len(f.Batch.Text), len(want), err)
+			}
+		})
+	}
+	all.Wait()
+	if n := rooms.Load(); n != int64(len(texts)) {
+		t.Errorf("%d blocks, want %d", n, len(texts))
+	}
+}
+
+// TestUnpackRefuses: a text whose header is true and whose rest is not gives its blocks back.
+func TestUnpackRefuses(t *testing.T) {
+	for e, packed := range map[Encoding][]byte{Zstd: append(zstdFrame()[:20], "another..."...), S2: append(s2Block()[:3], 0xfe)} {
+		b := Batch{Stream: StreamID{1}, End: 1, Text: make([]byte, 16)}
+		d := newCounted(t, bytes.NewReader(append(AppendBatch(nil, &b, e, packed), packed...)))
+		d.Defer = true
+		var f Frame
+		if err := d.Next(&f); err != nil {
+			t.Fatalf("%v: %v", e, err)
+		}
+		if err := d.Unpack(&f); !errors.Is(err, ErrProtocol) || f.Batch.Text != nil || d.given != d.taken || d.given != 2 {
+			t.Errorf("%v: %v; %d blocks taken, %d given back", e, err, d.given, d.taken)
 		}
 	}
 }

@@ -33,10 +33,11 @@ func (w *Welcome) Listed() Listing {
 }
 
 // About identifies the log's own files, so that an agent on the same machine does not
-// follow them: each line would come back as another line.
+// follow them: each line would come back as another line. And it says what the collector can.
 type About struct {
-	Boot  string    // boot id of the collector's machine; on another machine, device and inode numbers mean nothing
-	Files []LogFile // of the log, the newest first; at most MaxAbout
+	Boot      string    // boot id of the collector's machine; on another machine, device and inode numbers mean nothing
+	Files     []LogFile // of the log, the newest first; at most MaxAbout
+	Encodings Encoding  // bits: which ones of batches it reads, besides Plain and Zstd
 }
 
 // LogFile is a file of the log. The numbers alone do not prove it, since a cloned

@@ -1,0 +1,65 @@
+package ship
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+)
+
+// handshake makes the session's connection a TLS connection to the collector at an address.
+func (s *tcpSession) handshake(ctx context.Context, address string) error {
+	c := s.t.TLS()
+	if c.ServerName == "" {
+		c.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	s.records = &records{Conn: s.conn}
+	tc := tls.Client(s.records, c)
+	s.conn = tc
+	return tc.HandshakeContext(ctx)
+}
+
+// writeLocked writes a frame, at once where the connection can. It has no deadline:
+// liveReader decides whether the connection lives. Then it measures the link.
+func (s *tcpSession) writeLocked(head, text []byte) error {
+	write := s.writeParts
+	if s.records != nil {
+		write = s.writeRecords
+	}
+	if err := write(head, text); err != nil {
+		return fmt.Errorf("send to the collector: %w", err)
+	}
+	if len(text) >= minMeasured {
+		s.encoder.measured(linkSpeed(s.conn))
+	}
+	return nil
+}
+
+func (s *tcpSession) writeParts(head, text []byte) error {
+	parts := net.Buffers{head}
+	if len(text) > 0 {
+		parts = append(parts, text)
+	}
+	_, err := parts.WriteTo(s.conn)
+	return err
+}
+
+// writeRecords writes a frame in full records, and in few writes.
+func (s *tcpSession) writeRecords(head, text []byte) error {
+	first := min(len(text), max(recordText-len(head), 0))
+	if first > 0 {
+		s.head = append(head, text[:first]...)
+		head = s.head
+	}
+	if len(head) <= recordText && first == len(text) {
+		_, err := s.conn.Write(head)
+		return err
+	}
+	s.records.begin()
+	_, err := s.conn.Write(head)
+	if err == nil {
+		_, err = s.conn.Write(text[first:])
+	}
+	return cmp.Or(err, s.records.end())
+}
