@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"fanin/sink/line"
@@ -58,7 +59,7 @@ var ErrHistogram = errors.New("no such histogram")
 // query has no From or To, lines whose clock was wrong by years count in the first or the
 // last bucket.
 func (s *Sink) Histogram(ctx context.Context, q HistogramQuery) (*Histogram, error) {
-	b := &histogram{s: s, q: q, totals: make(map[summary.Series]uint64)}
+	b := &histogram{s: s, q: q, totals: make(map[summary.Series]uint64), missing: make(map[uint64]bool)}
 	if err := b.files(ctx); err != nil {
 		return nil, err
 	}
@@ -67,6 +68,9 @@ func (s *Sink) Histogram(ctx context.Context, q HistogramQuery) (*Histogram, err
 	}
 	b.choose()
 	b.fill()
+	if n := len(b.missing); n > 0 {
+		b.lacks(fmt.Sprintf("the lines of %d files are not counted yet", n))
+	}
 	b.h.Complete = len(b.reasons) == 0
 	b.h.Reason = strings.Join(b.reasons, "; ")
 	return &b.h, nil
@@ -78,6 +82,7 @@ type histogram struct {
 	s       *Sink
 	q       HistogramQuery
 	parts   []part
+	missing map[uint64]bool // files whose lines are not counted
 	reasons []string
 	h       Histogram
 	lo, hi  int64 // minutes since 1970 that it shows
@@ -89,6 +94,7 @@ type histogram struct {
 // part is a summary that counts.
 type part struct {
 	file   summary.File
+	name   string // of the file
 	memory []byte // nil: it is read from the disk
 	opened time.Time
 	first  int64 // minutes since 1970
@@ -102,7 +108,6 @@ func (b *histogram) files(ctx context.Context) error {
 	if !complete {
 		b.lacks("the lines that were in the live file at the start are being counted")
 	}
-	missing := 0
 	for _, g := range b.s.files() {
 		switch {
 		case g.Number == generation:
@@ -112,18 +117,12 @@ func (b *histogram) files(ctx context.Context) error {
 				}
 			}
 		case !g.readable() || g.State == stateLive: // gone, or begun since
-		case !b.addClosed(g):
-			missing++
-			if err := b.s.summarizer.makeAgain(g.Number); err != nil {
-				b.lacks(fmt.Sprintf("%s cannot be counted: %v", g.Name, err))
-			}
+		default:
+			b.addClosed(g)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-	}
-	if missing > 0 {
-		b.lacks(fmt.Sprintf("the lines of %d files are not counted yet", missing))
 	}
 	return nil
 }
@@ -135,29 +134,38 @@ func (b *histogram) lacks(reason string) {
 	}
 }
 
-// addClosed adds the summary of a closed file. False: the file is there, and its summary is not.
-func (b *histogram) addClosed(g Generation) bool {
+// addClosed adds the summary of a closed file.
+func (b *histogram) addClosed(g Generation) {
 	f, ok := b.s.summaryFile(g.Number)
-	if !ok || b.add(part{file: f, opened: g.Opened}) == nil {
-		return true
+	if ok && b.add(part{file: f, opened: g.Opened, name: g.Name}) != nil {
+		b.misses(f.Generation, g.Name)
 	}
-	_, ok = b.s.summaryFile(g.Number)
-	return !ok // retention removed it just now
 }
 
-// add adds a summary.
+// misses notes that the summary of a file cannot be read, unless retention has just removed both.
+func (b *histogram) misses(generation uint64, name string) {
+	if _, ok := b.s.summaryFile(generation); !ok || b.missing[generation] {
+		return
+	}
+	b.missing[generation] = true
+	if err := b.s.summarizer.makeAgain(generation); err != nil {
+		b.lacks(fmt.Sprintf("%s cannot be counted: %v", name, err))
+	}
+}
+
+// add adds a summary. Of a file's, it reads the beginning only: most histograms are of a short time.
 func (b *histogram) add(p part) error {
-	sum, err := b.read(&p)
+	read := b.read
+	if p.memory == nil {
+		read = func(p *part) (*summary.Summary, error) { return b.s.readSummaryHead(p.file) }
+	}
+	sum, err := read(&p)
 	if err != nil {
 		return err
 	}
 	p.first, p.last, p.step = sum.First, sum.Last, sum.Step
 	if sum.Lines > 0 {
 		b.parts = append(b.parts, p)
-	}
-	if b.q.Names != nil && sum.Other.Lines > 0 {
-		b.lacks(fmt.Sprintf("a file has lines of more than %d hosts and sources, and those of the others cannot be "+
-			"chosen", summary.MaxSeries))
 	}
 	return nil
 }
@@ -194,11 +202,14 @@ func (b *histogram) buckets() error {
 	if lo >= hi {
 		return fmt.Errorf("%w: it would end before it begins", ErrHistogram)
 	}
-	step := int64(b.q.Step / time.Minute)
+	step, cell := int64(b.q.Step/time.Minute), b.longest(lo, hi)
 	if b.q.Step == 0 {
 		step = usualStep((hi - lo + usualBuckets - 1) / usualBuckets)
-		cell := b.longest(lo, hi)
 		step = (step + cell - 1) / cell * cell
+	}
+	if step%cell != 0 {
+		return fmt.Errorf("%w: lines of this time are counted by %d minutes: choose a step that is a multiple of "+
+			"that, or none", ErrHistogram, cell)
 	}
 	start := floorTo(lo, step)
 	n := (hi - start + step - 1) / step
@@ -259,16 +270,33 @@ func (b *histogram) within(p *part) bool {
 	return b.bucket(p.first) >= 0 && b.bucket(p.last) >= 0
 }
 
+// atOnce is how many summaries are read at the same time: a disk that has to look for each is asked for several.
+const atOnce = 8
+
 // rows calls f with each part of which cells may be in the range, and its summary. What was
 // removed since the first look is left out.
 func (b *histogram) rows(f func(p *part, sum *summary.Summary)) {
+	var within []*part
 	for i := range b.parts {
 		p := &b.parts[i]
 		if !b.q.From.IsZero() && p.last < b.lo || !b.q.To.IsZero() && p.first >= b.hi {
 			continue
 		}
-		if sum, err := b.read(p); err == nil {
-			f(p, sum)
+		within = append(within, p)
+	}
+	for some := range slices.Chunk(within, atOnce) {
+		sums, errs := make([]*summary.Summary, len(some)), make([]error, len(some))
+		var reading sync.WaitGroup
+		for i, p := range some {
+			reading.Go(func() { sums[i], errs[i] = b.read(p) }) // ends with the file
+		}
+		reading.Wait()
+		for i, p := range some {
+			if errs[i] != nil {
+				b.misses(p.file.Generation, p.name)
+				continue
+			}
+			f(p, sums[i])
 		}
 	}
 }
@@ -280,6 +308,10 @@ func (b *histogram) selects(r *summary.Row) bool {
 // choose chooses the series that get buckets of their own.
 func (b *histogram) choose() {
 	b.rows(func(p *part, sum *summary.Summary) {
+		if b.q.Names != nil && sum.Other.Lines > 0 {
+			b.lacks(fmt.Sprintf("a file has lines of more than %d hosts and sources, and those of the others cannot "+
+				"be chosen", summary.MaxSeries))
+		}
 		whole := b.within(p)
 		for i := range sum.Series {
 			r := &sum.Series[i]

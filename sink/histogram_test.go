@@ -317,4 +317,10 @@ func TestHistogramOfLongCells(t *testing.T) {
 	if b.h.Step%(cell*60) != 0 {
 		t.Errorf("buckets of %d s, cells of %d min", b.h.Step, cell)
 	}
+	for minutes, ok := range map[int64]bool{cell: true, 3 * cell: true, cell / 2: false, cell + 1: false, 1: false} {
+		b.q.Step = time.Duration(minutes) * time.Minute
+		if err := b.buckets(); (err == nil) != ok || err != nil && (!errors.Is(err, ErrHistogram) || !strings.Contains(err.Error(), fmt.Sprint(cell, " minutes"))) {
+			t.Errorf("a step of %d minutes, cells of %d: %v", minutes, cell, err)
+		}
+	}
 }

@@ -264,6 +264,17 @@ func (s *Sink) writeSummary(path string, b []byte) error {
 
 // readSummary reads the summary of a file, and no other's.
 func (s *Sink) readSummary(of summary.File) (*summary.Summary, error) {
+	return s.parseSummary(of, maxSummary, summary.Parse)
+}
+
+// readSummaryHead reads the beginning of a summary.
+func (s *Sink) readSummaryHead(of summary.File) (*summary.Summary, error) {
+	return s.parseSummary(of, summary.HeadSize, summary.ParseHead)
+}
+
+// parseSummary reads at most so many bytes of the summary of a file.
+func (s *Sink) parseSummary(of summary.File, most int64, parse func([]byte) (*summary.Summary, error)) (
+	*summary.Summary, error) {
 	f, err := os.Open(summaryName(s.State, of.Generation))
 	if err != nil {
 		return nil, err
@@ -276,11 +287,11 @@ func (s *Sink) readSummary(of summary.File) (*summary.Summary, error) {
 	if fi.Size() > maxSummary {
 		return nil, summary.ErrDamaged
 	}
-	b := make([]byte, fi.Size())
+	b := make([]byte, min(fi.Size(), most))
 	if _, err := io.ReadFull(f, b); err != nil {
 		return nil, err
 	}
-	sum, err := summary.Parse(b)
+	sum, err := parse(b)
 	if err == nil && sum.File != of {
 		err = fmt.Errorf("%w: it is of another file", summary.ErrDamaged)
 	}

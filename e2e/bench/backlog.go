@@ -43,7 +43,7 @@ func (b *bench) backlog(s subject) (r sample, err error) {
 	lines := int(backlogBytes / (int64(len(first.text))/int64(len(first.ends)) + 45))
 	lines -= lines % 8
 	for range 2 { // who takes lines at all needs some memory for that
-		if err := sendNow(t.port, 2_000_000); err != nil {
+		if err := sendNow("send", t.port, 2_000_000); err != nil {
 			return r, err
 		}
 	}
@@ -96,9 +96,9 @@ func rotating(plain func(string, int, int) (args, env []string, err error)) func
 	}
 }
 
-// sendNow sends lines over eight connections.
-func sendNow(port, lines int) error {
-	h, err := prepare("send", address(port), 8, lines/8)
+// sendNow sends lines over eight connections, as a role does.
+func sendNow(role string, port, lines int) error {
+	h, err := prepare(role, address(port), 8, lines/8)
 	if err != nil {
 		return err
 	}

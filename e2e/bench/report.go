@@ -78,7 +78,7 @@ func (s *sample) line(kind string) string {
 	case "backlog":
 		return fmt.Sprintf("%.2f M/s  %.1f MiB more  first line p50 %.0f ms  worst %.0f ms", s.speed(), s.More, s.P50, s.P99)
 	case "search":
-		return fmt.Sprintf("%.0f MB/s  %.0f MB per CPU s  histogram %.1f ms  %.0f MiB", s.rate(), s.ratePerCPU(), s.P50, s.Peak)
+		return fmt.Sprintf("%.0f MB/s  %.0f MB per CPU s  text : gzip %.1f  histogram %.1f ms  %.0f MiB", s.rate(), s.ratePerCPU(), s.Ratio, s.P50, s.Peak)
 	case "idle":
 		return fmt.Sprintf("%.1f MiB more", s.More)
 	}

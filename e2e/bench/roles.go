@@ -18,6 +18,10 @@ func role(args []string) error {
 	switch args[0] {
 	case "send":
 		return sendLines(args[1], number(args[2]), number(args[3]), newBlock)
+	case "story":
+		return sendLines(args[1], number(args[2]), number(args[3]), storyBlock)
+	case "history":
+		return makeHistory(args[1], number(args[2]), number(args[3]))
 	case "relp-send":
 		return relpSend(args[1], number(args[2]), number(args[3]))
 	case "datagrams":

@@ -12,6 +12,7 @@ type sample struct {
 	P50, P99 float64 // milliseconds
 	More     float64 // MiB for idle connections
 	Counted  int     // datagrams that the collector says were dropped
+	Ratio    float64 // bytes of text for each byte that is compressed
 }
 
 func (s *sample) speed() float64 { return float64(s.Lines) / s.Seconds / 1e6 }
@@ -26,6 +27,7 @@ func (s *sample) agentPeak() float64 { return s.AgentRSS }
 func (s *sample) p50() float64       { return s.P50 }
 func (s *sample) p99() float64       { return s.P99 }
 func (s *sample) more() float64      { return s.More }
+func (s *sample) ratio() float64     { return s.Ratio }
 func (s *sample) uncounted() float64 { return float64(s.Lost - s.Counted) }
 func (s *sample) lostPercent() float64 {
 	return 100 * float64(s.Lost) / float64(max(s.Lost+s.Lines, 1))

@@ -16,8 +16,8 @@ import (
 const searchBytes = 2 << 30
 
 // search looks for what a log of compressed files does not have, and asks for its histogram. Bytes
-// is the text that was searched, P50 how long the histogram took, Peak the most memory since the
-// start, in which the files were compressed.
+// is the text that was searched, Ratio how often its compressed files go into it, P50 how long the histogram
+// took, Peak the most memory since the start, in which the files were compressed.
 func (b *bench) search(s subject) (r sample, err error) {
 	s.command = rotating(s.command)
 	t, err := b.begin(s, 1)
@@ -26,19 +26,19 @@ func (b *bench) search(s subject) (r sample, err error) {
 	}
 	defer os.RemoveAll(t.dir)
 	defer t.stop()
-	first, size := newBlock(0), int64(searchBytes)
+	first, size := storyBlock(0), int64(searchBytes)
 	if b.quick {
 		size = searchBytes / 4
 	}
 	r.Lines = int(size / (int64(len(first.text))/int64(len(first.ends)) + 45) / 8 * 8)
-	if err := sendNow(t.port, r.Lines); err != nil {
+	if err := sendNow("story", t.port, r.Lines); err != nil {
 		return r, err
 	}
 	socket := filepath.Join(t.dir, "state", "control.sock")
 	if _, err := control(socket).Post("http://collector/rotate", "", nil); err != nil {
 		return r, err
 	}
-	if r.Bytes, err = t.compressed(socket); err != nil {
+	if r.Bytes, r.Ratio, err = t.compressed(socket); err != nil {
 		return r, err
 	}
 	for range 2 { // the first time, files are read from the disk
@@ -60,22 +60,14 @@ func (b *bench) search(s subject) (r sample, err error) {
 	return r, nil
 }
 
-// compressed waits until all files but the newest are compressed and all are counted, and returns
-// how much text they have.
-func (t *trial) compressed(socket string) (size int64, err error) {
+// compressed waits until all files but the newest are compressed and all are counted. It returns how much
+// text they have, and how often the compressed ones go into theirs.
+func (t *trial) compressed(socket string) (size int64, ratio float64, err error) {
 	for range 3000 {
 		time.Sleep(100 * time.Millisecond)
 		files, err := sink.Generations(t.log, filepath.Join(t.dir, "state"))
 		if err != nil {
-			return 0, err
-		}
-		plain := 0
-		size = 0
-		for _, g := range files {
-			size += g.Size
-			if g.State == "plain" {
-				plain++
-			}
+			return 0, 0, err
 		}
 		var h sink.Histogram
 		text, err := asked(socket, "histogram")
@@ -83,13 +75,37 @@ func (t *trial) compressed(socket string) (size int64, err error) {
 			err = json.Unmarshal(text, &h)
 		}
 		if err != nil {
-			return 0, err
+			return 0, 0, err
+		}
+		plain := 0
+		size, ratio, err = sizes(t.dir, files)
+		for _, g := range files {
+			if g.State == "plain" {
+				plain++
+			}
 		}
 		if plain < 2 && h.Complete {
-			return size, nil
+			return size, ratio, err
 		}
 	}
-	return 0, fmt.Errorf("%s: its files are not compressed", t.log)
+	return 0, 0, fmt.Errorf("%s: its files are not compressed", t.log)
+}
+
+// sizes returns how much text files of a log have, and how often the compressed ones go into theirs; 0: none is.
+func sizes(dir string, files []sink.Generation) (text int64, ratio float64, err error) {
+	var unpacked, packed int64
+	for _, g := range files {
+		text += g.Size
+		if g.State != "gzip" {
+			continue
+		}
+		fi, err := os.Stat(filepath.Join(dir, g.Name))
+		if err != nil {
+			return text, 0, err
+		}
+		unpacked, packed = unpacked+g.Size, packed+fi.Size()
+	}
+	return text, float64(unpacked) / float64(max(packed, 1)), nil
 }
 
 // asked returns the answer to a GET request.
@@ -109,7 +125,7 @@ func asked(socket, request string) ([]byte, error) {
 func (b *bench) searchTable(out *strings.Builder) {
 	var rows [][]string
 	for _, r := range b.results.of("search") {
-		rows = append(rows, []string{r.subject, r.text((*sample).rate, "%.0f"), r.text((*sample).ratePerCPU, "%.0f"), r.text((*sample).p50, "%.0f")})
+		rows = append(rows, []string{r.subject, r.text((*sample).rate, "%.0f"), r.text((*sample).ratePerCPU, "%.0f"), r.text((*sample).ratio, "%.1f"), r.text((*sample).p50, "%.0f")})
 	}
-	table(out, "Search in compressed files, for what they do not have, and a histogram", []string{"", "MB of text/s", "MB per CPU s", "histogram ms"}, rows)
+	table(out, "Search in compressed files, for what they do not have, and a histogram", []string{"", "MB of text/s", "MB per CPU s", "text : gzip", "histogram ms"}, rows)
 }

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -23,20 +24,21 @@ import (
 // sooner is seen sooner.
 var patience = flag.Duration("patience", 4*time.Minute, "how long to wait for what must happen")
 
-// program builds the collector, once.
-var program = sync.OnceValues(func() (string, error) {
+// programs builds both programs, once, and returns their directory.
+var programs = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "fanin-page")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "fanin-collector")
-	c := exec.Command("go", "build", "-o", path, "./cmd/collector")
-	c.Dir = filepath.Join("..", "..")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the collector: %w\n%s", err, out)
+	for _, name := range []string{"collector", "agent"} {
+		c := exec.Command("go", "build", "-o", filepath.Join(dir, "fanin-"+name), "./cmd/"+name)
+		c.Dir = filepath.Join("..", "..")
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build the %s: %w\n%s", name, err, out)
+		}
 	}
-	return path, nil
+	return dir, nil
 })
 
 // collector is a running collector. It keeps its addresses over its lives.
@@ -51,7 +53,15 @@ type collector struct {
 // the table [collector.log].
 func newCollector(t *testing.T, more string) *collector {
 	t.Helper()
-	c := &collector{t: t, dir: t.TempDir(), tcp: freePort(t), http: freePort(t)}
+	c := configure(t, t.TempDir(), more)
+	c.start()
+	return c
+}
+
+// configure makes the configuration of a collector in a directory, which may have a log.
+func configure(t *testing.T, dir, more string) *collector {
+	t.Helper()
+	c := &collector{t: t, dir: dir, tcp: freePort(t), http: freePort(t)}
 	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\nsync = \"none\"\n%s\n"+
 		"[[collector.tcp]]\nlisten = %q\ntrust_host = true\n[collector.http]\nlisten = %q\n",
 		filepath.Join(c.dir, "state"), filepath.Join(c.dir, "all.log"), more, c.tcp, c.http)
@@ -59,8 +69,20 @@ func newCollector(t *testing.T, more string) *collector {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.kill)
-	c.start()
 	return c
+}
+
+// append appends lines to the configuration: they are of [collector.http].
+func (c *collector) append(text string) {
+	c.t.Helper()
+	f, err := os.OpenFile(filepath.Join(c.dir, "collector.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString(text)
+		f.Close()
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func freePort(t *testing.T) string {
@@ -74,7 +96,7 @@ func freePort(t *testing.T) string {
 
 func (c *collector) start() {
 	c.t.Helper()
-	path, err := program()
+	dir, err := programs()
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -83,7 +105,7 @@ func (c *collector) start() {
 		c.t.Fatal(err)
 	}
 	defer log.Close()
-	c.cmd = exec.Command(path, "--config", filepath.Join(c.dir, "collector.toml"))
+	c.cmd = exec.Command(filepath.Join(dir, "fanin-collector"), "--config", filepath.Join(c.dir, "collector.toml"))
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
@@ -101,6 +123,16 @@ func (c *collector) kill() {
 		c.cmd.Wait()
 		c.cmd = nil
 	}
+}
+
+// stop has the collector finish and end.
+func (c *collector) stop() {
+	c.t.Helper()
+	c.cmd.Process.Signal(syscall.SIGTERM)
+	if err := c.cmd.Wait(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.cmd = nil
 }
 
 func (c *collector) get(path string) (string, error) {

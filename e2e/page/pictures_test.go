@@ -44,8 +44,8 @@ func story() (lines []string) {
 // TestPictures makes the pictures of the documents, and of everything else that is worth to look at.
 func TestPictures(t *testing.T) {
 	c := newCollector(t, "[collector.work]\nlisten = \"127.0.0.1:0\"")
-	c.send(story()...)
 	browser := startBrowser(t)
+	startFleet(t, c)
 	for _, scheme := range []string{"light", "dark"} {
 		p := open(t, browser, c, "/", 1280, 760)
 		p.scheme(scheme)
@@ -68,9 +68,11 @@ func TestPictures(t *testing.T) {
 		q.scheme(scheme)
 		q.until(`document.querySelectorAll('#list .row').length > 100`)
 		q.picture("page-phone-" + scheme)
-		q.do(chromedp.Navigate(q.url + "/?view=log"))
-		q.until(`document.querySelector('#tables h2')`)
-		q.picture("page-phone-log-" + scheme)
+		for _, view := range []string{"agents", "groups", "inputs", "log"} {
+			q.do(chromedp.Navigate(q.url + "/?view=" + view))
+			q.until(`document.querySelector('#tables h2')`)
+			q.picture("page-phone-" + view + "-" + scheme)
+		}
 	}
 }
 

@@ -298,12 +298,12 @@ func TestSkipped(t *testing.T) {
 
 // Without a login the page leads to the form, and back to the place of the link.
 func TestLogin(t *testing.T) {
-	path, err := program()
+	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)
 	}
 	tokens := filepath.Join(t.TempDir(), "readers")
-	out, err := exec.Command(path, "token", "reader", "--add", tokens).Output()
+	out, err := exec.Command(filepath.Join(dir, "fanin-collector"), "token", "reader", "--add", tokens).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,7 +87,7 @@ func (e *events) skipped(from, to sink.Position, lines uint64, exact bool) error
 type Skipped struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
-	Lines uint64 `json:"lines"`
+	Lines uint64 `json:"lines"` // of the log: those that the filters match are not counted apart
 	Exact bool   `json:"exact"` // false: they are gone, and not all can be counted
 }
 

@@ -127,44 +127,71 @@ const (
 // ErrDamaged is wrapped by every error of Parse.
 var ErrDamaged = errors.New("a damaged summary")
 
-// Parse reads a summary. It checks everything but the cells, which the last checksum covers.
-func Parse(b []byte) (*Summary, error) {
+// HeadSize is how many bytes of a summary ParseHead reads.
+const HeadSize = headerSize
+
+// ParseHead reads the beginning of a summary: all but its rows.
+func ParseHead(b []byte) (*Summary, error) {
 	switch le := binary.LittleEndian; {
-	case len(b) < headerSize+4 || string(b[:len(magic)]) != magic:
+	case len(b) < headerSize || string(b[:len(magic)]) != magic:
 		return nil, fmt.Errorf("%w: it does not begin like one", ErrDamaged)
-	case disk.Checksum(b[:76]) != le.Uint32(b[76:]), disk.Checksum(b[:len(b)-4]) != le.Uint32(b[len(b)-4:]):
+	case disk.Checksum(b[:76]) != le.Uint32(b[76:]):
 		return nil, fmt.Errorf("%w: a checksum does not match", ErrDamaged)
 	}
-	return parse(b)
+	return parseHead(b)
 }
 
-// parse reads a summary whose checksums match.
-func parse(b []byte) (*Summary, error) {
+// Parse reads a summary. It checks everything but the cells, which the last checksum covers.
+func Parse(b []byte) (*Summary, error) {
+	s, err := ParseHead(b)
+	if err != nil {
+		return nil, err
+	}
+	switch n := len(b) - 4; {
+	case n < headerSize:
+		return nil, fmt.Errorf("%w: it ends early", ErrDamaged)
+	case disk.Checksum(b[:n]) != binary.LittleEndian.Uint32(b[n:]):
+		return nil, fmt.Errorf("%w: a checksum does not match", ErrDamaged)
+	}
+	if err := s.parseRows(b); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// parseHead reads the beginning of a summary whose checksums match.
+func parseHead(b []byte) (*Summary, error) {
 	le := binary.LittleEndian
 	s := &Summary{
 		File: File{le.Uint64(b[8:]), le.Uint64(b[16:]), int64(le.Uint64(b[24:])), int64(le.Uint64(b[32:]))},
 		Step: int64(le.Uint32(b[64:])), Lines: le.Uint64(b[40:]),
 	}
 	first, last := int64(le.Uint64(b[48:])), int64(le.Uint64(b[56:]))
-	rows, directory := int(le.Uint32(b[68:])), int64(le.Uint32(b[72:]))
-	switch {
-	case s.Step < 1 || s.Step&(s.Step-1) != 0 || first > last || first < earliest || last > latest:
+	if s.Step < 1 || s.Step&(s.Step-1) != 0 || first > last || first < earliest || last > latest {
 		return nil, fmt.Errorf("%w: its times are wrong", ErrDamaged)
-	case rows < ownRows || rows > ownRows+MaxSeries || directory > int64(len(b)-headerSize-4):
-		return nil, fmt.Errorf("%w: its directory is wrong", ErrDamaged)
 	}
 	s.First, s.Last = first*s.Step, last*s.Step
+	return s, nil
+}
+
+// parseRows reads the rows of a summary.
+func (s *Summary) parseRows(b []byte) error {
+	le := binary.LittleEndian
+	rows, directory := int(le.Uint32(b[68:])), int64(le.Uint32(b[72:]))
+	if rows < ownRows || rows > ownRows+MaxSeries || directory > int64(len(b)-headerSize-4) {
+		return fmt.Errorf("%w: its directory is wrong", ErrDamaged)
+	}
 	d := directoryReader{b: b[headerSize : headerSize+directory], cells: b[headerSize+directory : len(b)-4],
-		first: first, step: s.Step}
+		first: int64(le.Uint64(b[48:])), step: s.Step}
 	s.All, s.Other = d.row(), d.row()
 	s.Series = make([]Row, rows-ownRows)
 	for i := range s.Series {
 		s.Series[i] = d.row()
 	}
 	if d.bad || len(d.b) > 0 || len(d.cells) > 0 || s.All.Lines != s.Lines {
-		return nil, fmt.Errorf("%w: its rows do not fit", ErrDamaged)
+		return fmt.Errorf("%w: its rows do not fit", ErrDamaged)
 	}
-	return s, nil
+	return nil
 }
 
 // directoryReader takes rows off a directory, and their cells off all cells.
