@@ -126,8 +126,8 @@ func (l *remote) example() string {
 type misgrant struct{ path, text string }
 
 // misgrants are what an operator would wonder about: listeners whose peers are all refused, and
-// control without an admin. The collector runs with them all the same: it must not stop to collect
-// because of who may look.
+// control without an admin. Every key is right by itself, and what an earlier release took may have come to
+// this: so the collector runs with them, and warns. A tokens_file that cannot be used is a mistake, and refused.
 func (s *settings) misgrants() (all []misgrant) {
 	c, rules := &s.Collector, s.accessRules()
 	for _, l := range c.remotes() {
@@ -157,8 +157,7 @@ func (s *settings) checkMisgrants() error {
 	return nil
 }
 
-// newPolicy is who may do what, as the configuration says. Whatever it refuses in the start is
-// logged.
+// newPolicy is who may do what, as the configuration says. The error is that of a tokens_file.
 func (s *settings) newPolicy(log *slog.Logger) (*access.Policy, error) {
 	s.warnMisgrants(log)
 	return access.New(s.accessRules(), log)

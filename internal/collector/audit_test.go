@@ -3,12 +3,17 @@ package collector
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
+	"fanin/internal/access"
+	"fanin/internal/natstest"
 	"fanin/internal/waittest"
 )
 
@@ -84,6 +89,33 @@ func TestAudit(t *testing.T) {
 	}()
 	for i, got := range c.audits(t) {
 		if !strings.HasPrefix(got, want[i]) {
+			t.Errorf("notice %d is %s, want %s", i, got, want[i])
+		}
+	}
+}
+
+// TestAuditAuthors: what is asked for over NATS and ZeroMQ, and by a signal, has its author, too.
+func TestAuditAuthors(t *testing.T) {
+	server := natstest.New(t)
+	c, _ := configured(t, fmt.Sprintf("[[collector.nats]]\nurl = %q\n", server.ClientURL()))
+	nc := server.Connect()
+	defer nc.Close()
+	c.send(t, "hello")
+	waittest.Until(t, "a rotation over NATS", func() bool {
+		m, err := nc.Request("fanin.svc.collector."+c.id()+".rotate", nil, time.Minute)
+		return err == nil && strings.Contains(string(m.Data), `"generation":1`)
+	})
+	c.send(t, "again")
+	x := newZMQRep(c, true)
+	over := access.With(t.Context(), access.Caller{Kind: "ZeroMQ", Peer: access.Peer{Address: netip.MustParseAddr("192.0.2.7")}})
+	if got := string(x.answer(over, [][]byte{[]byte("rotate")})); !strings.Contains(got, `"generation":2`) {
+		t.Errorf("over ZeroMQ: %s", got)
+	}
+	c.signals <- syscall.SIGHUP
+	want := []string{`request=rotate by="NATS"`, `request=rotate by="ZeroMQ at 192.0.2.7"`, `request=reload by="signal hangup"`}
+	waittest.UntilEqual(t, "notices", len(want), func() int { return len(c.audits(t)) })
+	for i, got := range c.audits(t) {
+		if got != want[i] {
 			t.Errorf("notice %d is %s, want %s", i, got, want[i])
 		}
 	}

@@ -3,9 +3,11 @@ package collector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"fanin/internal/access"
@@ -139,7 +141,33 @@ func (c *server) whoami(ctx context.Context, _ url.Values) (any, error) {
 		Login: who.Address.IsValid() && c.access.LogsIn(who.Peer), Session: who.InSession()}, nil
 }
 
-// ofSocket returns the context of a connection to the control socket: its caller has all roles.
+// ofSocket returns the context of a connection to the control socket. Its caller may read. Root and the
+// collector's own user have all roles: both could change the files of the state as well.
 func ofSocket(ctx context.Context, nc net.Conn) context.Context {
-	return access.With(ctx, access.Caller{Kind: "uid", Name: credentials(nc), Roles: access.All})
+	uid, name := credentials(nc)
+	return access.With(ctx, access.Caller{Kind: "uid", Name: name, Roles: rolesOf(uid)})
+}
+
+func rolesOf(uid int) access.Role {
+	if uid == 0 || uid == os.Geteuid() {
+		return access.All
+	}
+	return access.Read
+}
+
+// ownerOnly lets callers of the control socket change something, ask the authority or look into the process only
+// if they have the role admin.
+func ownerOnly(next *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		role := access.Read
+		if !reads(r) || strings.HasPrefix(r.URL.Path, "/pki/") || strings.HasPrefix(r.URL.Path, "/debug/") {
+			role = access.Admin
+		}
+		if c := access.From(r.Context()); !c.Roles.Has(role) {
+			http.Error(w, fmt.Sprintf("%s may only look: run this as root, or as the user of the collector (uid %d)",
+				c.String(), os.Geteuid()), http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

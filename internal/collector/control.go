@@ -40,7 +40,7 @@ func (c *server) serveControl() (*control, error) {
 	own := c.handler(true)
 	own.HandleFunc("/debug/pprof/", pprof.Index)
 	own.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	k.own, k.log = own, c.log
+	k.own, k.log = ownerOnly(own), c.log
 	if err := k.openSocket(); err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
@@ -53,7 +53,7 @@ func (k *control) openSocket() error {
 	if err != nil {
 		return err
 	}
-	if err := os.Chmod(k.socket, 0o660); err != nil {
+	if err := os.Chmod(k.socket, controlMode); err != nil {
 		ln.Close()
 		return err
 	}

@@ -49,7 +49,7 @@ func (t *gelfTable) openDatagrams(s *server, listen string) (*listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on gelf %s: %w", listen, err)
 	}
-	return packetListener("gelf", conn, t.datagrams(s)), nil
+	return packetListener("gelf", conn, t.datagrams(s))
 }
 
 func (t *gelfTable) datagrams(s *server) *datagram.Listener {

@@ -66,7 +66,7 @@ func (j *joins) answer(c *stream.Conn) *join.Answer {
 	}
 	failed := true
 	defer func() { j.limits.end(c.Peer, failed, time.Now()) }()
-	if !c.SetReadDeadline(time.Now().Add(join.Timeout)) {
+	if !c.SetReadDeadline(time.Now().Add(joinPatience)) {
 		return nil
 	}
 	r, err := join.ReadRequest(c.Net())
@@ -101,11 +101,12 @@ func holder(c *stream.Conn) *x509.Certificate {
 
 // Bounds of requests for certificates.
 const (
-	maxJoins        = 64              // at a time
-	maxJoinsPerIP   = 8               // of one address, see package origin
+	maxJoins        = 256             // at a time
+	maxJoinsPerIP   = 8               // of one address, see package origin; 1 while failures of it are remembered
 	maxJoinFailures = 10              // of one address at once; then one each joinFailureEvery
 	maxJoinPeers    = 1 << 12         // addresses that are remembered
 	joinBusy        = 5 * time.Second // until another attempt
+	joinPatience    = 3 * time.Second // for a request: it is short, and is sent as soon as the connection is there
 
 	joinFailureEvery = 6 * time.Second
 )
@@ -134,10 +135,14 @@ func (l *joinLimits) begin(peer netip.Addr, now time.Time) (wait time.Duration) 
 		p = new(joinPeer)
 	}
 	const allowed = (maxJoinFailures - 1) * joinFailureEvery
-	switch owed := p.failed.Sub(now); {
+	owed, most := p.failed.Sub(now), maxJoinsPerIP
+	if owed > 0 {
+		most = 1 // addresses that only hold places are soon down to this one, half of the time
+	}
+	switch {
 	case owed > allowed:
 		return owed - allowed
-	case l.open >= maxJoins, p.open >= maxJoinsPerIP && !origin.Local(peer), len(l.of) >= maxJoinPeers:
+	case l.open >= maxJoins, p.open >= most && !origin.Local(peer), len(l.of) >= maxJoinPeers:
 		return joinBusy
 	}
 	if l.of == nil {

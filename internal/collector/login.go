@@ -101,10 +101,13 @@ func sentence(err error) string {
 		"replace the token."
 }
 
-// logout ends the session, and all that it has open.
+// logout ends the sessions of all cookies, and all that they have open: a browser may send several of this name,
+// of different paths.
 func (x *web) logout(w http.ResponseWriter, r *http.Request) {
-	if c, err := x.caller(r); err == nil {
-		x.access.Finish(c)
+	for _, cookie := range r.CookiesNamed(x.cookie(r)) {
+		if c, ok := x.access.Resume(x.peer(r), cookie.Value); ok {
+			x.access.Finish(c)
+		}
 	}
 	x.setCookie(w, r, "", -1)
 	http.Redirect(w, r, "/login", http.StatusSeeOther)

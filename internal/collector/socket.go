@@ -114,13 +114,29 @@ func (x *socket) conn() (datagram.Conn, error) {
 	return conn.(datagram.Conn), nil // of UDP, or of a unix socket
 }
 
-// packets reads datagrams with a listener, until that is shut down or retired.
-func (x *socket) packets(l *datagram.Listener) error {
+// reader is a copy of a socket, to be served. It is made when a listener is opened, and not when it begins: then
+// there may be no descriptor left, and a reload could not be refused any more.
+type reader struct {
+	serve func() error // until the listener is shut down or retired; it closes the copy
+	close func()       // instead of serve
+}
+
+// packets returns a copy from which a listener reads datagrams.
+func (x *socket) packets(l *datagram.Listener) (reader, error) {
 	conn, err := x.conn()
 	if err != nil {
-		return err
+		return reader{}, err
 	}
-	return l.ServeAfter(conn, &x.datagrams)
+	return reader{func() error { return l.ServeAfter(conn, &x.datagrams) }, func() { conn.Close() }}, nil
+}
+
+// accepting returns a copy from which a listener accepts connections.
+func (x *socket) accepting(l *stream.Listener) (reader, error) {
+	ln, err := x.listener()
+	if err != nil {
+		return reader{}, err
+	}
+	return reader{func() error { return l.Serve(ln) }, func() { ln.Close() }}, nil
 }
 
 // accepts notes a listener of connections, and has it count those of the others.
@@ -170,9 +186,6 @@ func (l *heldListener) Close() error {
 
 // heldPackets are the datagrams of a socket.
 type heldPackets struct{ *user }
-
-// serve reads them with a listener.
-func (p heldPackets) serve(l *datagram.Listener) error { return p.socket.packets(l) }
 
 // LocalAddr returns the address of the socket.
 func (p heldPackets) LocalAddr() net.Addr { return p.socket.addr }

@@ -47,17 +47,24 @@ func (t *udpTable) open(_ context.Context, s *server, _ int) (*listener, error) 
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s: %w", t.Listen, err)
 	}
-	return packetListener("udp", conn, t.listener(s)), nil
+	return packetListener("udp", conn, t.listener(s))
 }
 
 // packetListener reads the datagrams of a socket.
-func packetListener(kind string, conn heldPackets, l *datagram.Listener) *listener {
-	return &listener{kind: kind, address: conn.LocalAddr().String(),
-		serve: func() error { return conn.serve(l) }, handover: packetHandover(l),
+func packetListener(kind string, conn heldPackets, l *datagram.Listener) (*listener, error) {
+	r, err := conn.socket.packets(l)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("listen on %s %s: %w", kind, conn.LocalAddr(), err)
+	}
+	return &listener{kind: kind, address: conn.LocalAddr().String(), serve: r.serve, handover: packetHandover(l),
 		shutdown: func(ctx context.Context) error {
 			conn.Close() // what is sent from now on is refused when the rest was read
 			return l.Shutdown(ctx)
-		}, close: conn.Close}
+		}, close: func() {
+			conn.Close()
+			r.close()
+		}}, nil
 }
 
 // packetHandover leaves a socket of datagrams to another listener.

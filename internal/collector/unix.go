@@ -20,7 +20,7 @@ import (
 type unixSocket struct {
 	table    *unixTable
 	sockets  *sockets
-	serve    func(*socket) error // ends by shutdown
+	copy     func(*socket) (reader, error) // which ends by shutdown
 	shutdown func(context.Context) error
 	handover
 	log *slog.Logger
@@ -30,6 +30,7 @@ type unixSocket struct {
 
 	mu   sync.Mutex
 	now  *user
+	next reader        // of now, until it is served
 	stop chan struct{} // closed when the socket is left
 }
 
@@ -39,7 +40,7 @@ func (t *unixTable) open(_ context.Context, s *server, conns int) (*listener, er
 		handover: handover{retire: u.leaveTo, rest: u.rest}, close: u.leave}
 	if t.Type != typeStream {
 		l := t.datagrams(s)
-		u.serve = func(x *socket) error { return x.packets(l) }
+		u.copy = func(x *socket) (reader, error) { return x.packets(l) }
 		u.shutdown, u.handover, x.begun = l.Shutdown, packetHandover(l), l.Begun()
 		if err := u.open(); err != nil {
 			return nil, err
@@ -47,13 +48,7 @@ func (t *unixTable) open(_ context.Context, s *server, conns int) (*listener, er
 		return x, nil
 	}
 	l := t.connections(s, conns)
-	u.serve = func(x *socket) error {
-		ln, err := x.listener()
-		if err != nil {
-			return err
-		}
-		return l.Serve(ln)
-	}
+	u.copy = func(x *socket) (reader, error) { return x.accepting(l) }
 	u.shutdown, u.handover = l.Shutdown, streamHandover(l)
 	if err := u.open(); err != nil {
 		return nil, err
@@ -85,9 +80,14 @@ func (u *unixSocket) open() error {
 	if err != nil {
 		return err
 	}
-	if u.now = now; t.Listen == "" {
+	if t.Listen == "" {
 		now.socket.own(place, 0)
 	}
+	if u.next, err = u.copy(now.socket); err != nil {
+		now.leave()
+		return err
+	}
+	u.now = now
 	return nil
 }
 
@@ -144,10 +144,14 @@ func (u *unixSocket) run() error {
 
 func (u *unixSocket) serveNow() {
 	u.mu.Lock()
-	x := u.now.socket
+	next := u.next
+	u.next = reader{}
 	u.mu.Unlock()
+	if next.serve == nil {
+		return // it was left before
+	}
 	u.running.Go(func() { // ends by shutdown
-		if err := u.serve(x); err != nil && !errors.Is(err, ingest.ErrServerClosed) {
+		if err := next.serve(); err != nil && !errors.Is(err, ingest.ErrServerClosed) {
 			select {
 			case u.ended <- err:
 			default: // one is enough
@@ -209,6 +213,10 @@ func (u *unixSocket) leave() {
 	close(u.stop)
 	if u.now != nil {
 		u.now.leave()
+	}
+	if u.next.close != nil {
+		u.next.close()
+		u.next = reader{}
 	}
 }
 

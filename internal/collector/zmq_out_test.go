@@ -92,6 +92,9 @@ wait()
 			t.Errorf("the answer is %s, want %s", answer, want)
 		}
 	}
+	if got := c.audits(t); len(got) != 1 || got[0] != `request=rotate by="ZeroMQ at 127.0.0.1"` {
+		t.Errorf("the audit has %q", got)
+	}
 }
 
 // TestZMQOutput: a group is pushed, and the log is published, with CURVE and PLAIN, to

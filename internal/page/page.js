@@ -296,7 +296,7 @@ function take(x, events, format) {
 		if (e.kind === 'failed') throw new Refused(400, e.data);
 		if (e.kind === 'skipped') {
 			const s = JSON.parse(e.data);
-			push(x, s.exact ? {note: 'Skipped ' + lines(s.lines) + ': this page could not keep up. Show them', go: {from: s.from, to: s.to}, b: ''} :
+			push(x, s.exact ? {note: 'Skipped ' + lines(s.lines) + (filters().size ? ', of which some may match' : '') + ': this page could not keep up. Show them', go: {from: s.from, to: s.to}, b: ''} :
 				{note: 'Lines from ' + s.from + ' to ' + s.to + ' are no longer in the log', b: ''});
 		} else if (e.data !== null) {
 			const r = JSON.parse(e.data);
@@ -780,7 +780,7 @@ function note() {
 }
 
 function legend() {
-	$('legend').replaceChildren(...c.data.series.slice(0, 10).map(s => el('li', null, el('button', {type: 'button', hue: hue(s.source),
+	$('legend').replaceChildren(...c.data.series.slice(0, 10).map(s => el('li', null, el('button', {hue: hue(s.source),
 		click: () => filter('source', s.source)}, el('i'), plain(s.source), ' ', el('b', null, count(s.sum))))));
 }
 
@@ -843,7 +843,7 @@ function bar() {
 	$('to').value = state.to;
 	$('chips').hidden = state.at || !FILTERS.some(k => state[k].length);
 	$('chips').replaceChildren(...FILTERS.flatMap(k => state[k].map(x => el('li', {class: 'chip ' + k}, el('button', {
-		type: 'button', title: 'Remove this filter', click: () => { go({[k]: state[k].filter(y => y !== x)}); $('text').focus(); },
+		title: 'Remove this filter', click: () => { go({[k]: state[k].filter(y => y !== x)}); $('text').focus(); },
 	}, el('span', {class: 'k'}, k), el('span', {class: 'v'}, ...visible(x)), el('span', {'aria-hidden': 'true'}, '×'))))));
 }
 
