@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -137,7 +138,7 @@ func (l *Listener) ServeAfter(conn Conn, shared *Shared) error {
 	defer haveRead()
 	address := conn.LocalAddr().String()
 	buffer := l.askBuffer(conn)
-	r, err := newReader(conn, buffer)
+	r, err := l.reader(conn, buffer, address)
 	if err != nil {
 		return err
 	}
@@ -163,6 +164,22 @@ func (l *Listener) ServeAfter(conn Conn, shared *Shared) error {
 	q.close()
 	appending.Wait()
 	return ingest.ErrServerClosed
+}
+
+// reader takes over the socket. While there is no descriptor for that, datagrams wait in the kernel.
+func (l *Listener) reader(conn Conn, buffer int, address string) (*reader, error) {
+	backoff := retry.Backoff{Min: 10 * time.Millisecond, Max: time.Second}
+	for {
+		r, err := newReader(conn, buffer)
+		switch {
+		case !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE):
+			return r, err
+		case l.isDraining():
+			return nil, fmt.Errorf("%w before it could read: %w", ingest.ErrServerClosed, err)
+		}
+		l.limited.Warn("udp_read", "cannot read datagrams, trying again", "listener", address, "error", err)
+		retry.Pause(l.reading, backoff.Next())
+	}
 }
 
 // awaitBefore waits until the listener before has appended what it read: lines stay in order.

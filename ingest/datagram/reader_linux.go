@@ -47,7 +47,7 @@ const (
 )
 
 // newReader returns a reader of conn's socket, and closes conn, so that the poller
-// forgets the socket. buffer is the size of its receive buffer.
+// forgets the socket. After an error, conn is open. buffer is the size of its receive buffer.
 func newReader(conn Conn, buffer int) (*reader, error) {
 	r := &reader{flags: unix.MSG_WAITFORONE, stride: maxUDP + strideMore}
 	var err error
@@ -87,7 +87,6 @@ func mapMemory(n int) ([]byte, error) {
 // takeOver closes conn and returns its socket as a descriptor whose reads block for at
 // most readTimeout.
 func takeOver(conn Conn) (fd int, err error) {
-	defer conn.Close()
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -100,8 +99,10 @@ func takeOver(conn Conn) (fd int, err error) {
 	err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout)
 	if err = errors.Join(err, unix.SetNonblock(fd, false)); err != nil {
 		unix.Close(fd)
+		return 0, err
 	}
-	return fd, err
+	conn.Close()
+	return fd, nil
 }
 
 func (r *reader) close() {

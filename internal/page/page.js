@@ -655,22 +655,22 @@ function agentTables(s, streams) {
 	const bySeen = (a, b) => Date.parse(a.seen || 0) - Date.parse(b.seen || 0);
 	table('Agents', 'silent ones first', [...agents.values()].sort((a, b) => !!a.since - !!b.since || bySeen(a, b)),
 		'No agent has connected yet. On a host: fanin-agent --to THIS-ADDRESS /var/log/app.log', {
-			Agent: 'id m', Host: 'host m', State: a => a.since ? ['connected', 'good'] : ['not connected', 'bad'], '#Last line': a => silence(a.seen),
-			Streams: 'streams n', 'Connected for': 'since a', Address: 'address m'});
+			Agent: 'id m', State: a => a.since ? ['connected', 'good'] : ['not connected', 'bad'], '#Last line': a => silence(a.seen),
+			Streams: 'streams n', 'Connected for': 'since a', Address: 'address m', Host: 'host m'});
 	table('Streams', 'silent ones first', streams.sort(bySeen), 'No streams: nothing has come from a file, a journal or a pipe.', {
-		Source: 'source m', Host: 'host m', Agent: 'agent m', Kind: 'kind', '#Last line': t => silence(t.seen), Offset: 'offset n'});
+		Source: 'source m', '#Last line': t => silence(t.seen), Host: 'host m', Agent: 'agent m', Kind: 'kind', Offset: 'offset n'});
 }
 
 function groupTables(s, workers) {
 	table('Groups', 'farthest behind first', [...s.groups || []].sort((a, b) => b.lag_seconds - a.lag_seconds),
 		'There are no groups of workers. With [collector.work] in the configuration, workers take lines.', {
-			Group: 'group m', '#Workers': g => [count(g.workers), g.workers ? '' : 'bad'], '#Behind': g => lines(g.lag_lines), Bytes: 'lag_bytes b',
+			Group: 'group m', '#Workers': g => [count(g.workers), g.workers ? '' : 'bad'], 'Lines behind': 'lag_lines n', Bytes: 'lag_bytes b',
 			'#Oldest': g => g.lag_seconds ? [span(g.lag_seconds), g.lag_seconds > 300 ? 'warn' : ''] : '–', 'In flight': 'in_flight n', Waiting: 'waiting n',
 			Accepted: 'accepted n', Redelivered: 'redelivered n', Dead: 'dead e', Expired: 'expired e', Position: 'position m',
 			Problems: g => g.problems ? [g.problems.join('; '), 'bad'] : '–'});
 	if (s.groups) table('Workers', '', workers, 'No worker is connected.', {
-		Worker: 'name m', Group: 'group m', State: w => w.suspended ? ['suspended', 'bad'] : ['connected', 'good'], 'Connected for': 'since a',
-		Credit: 'credit n', 'In flight': 'in_flight n', 'Handed out': 'handed n', Accepted: 'acked n', Address: 'address m'});
+		Worker: 'name m', Group: 'group m', State: w => w.suspended ? ['suspended', 'bad'] : ['connected', 'good'], 'In flight': 'in_flight n',
+		Credit: 'credit n', 'Handed out': 'handed n', Accepted: 'acked n', 'Connected for': 'since a', Address: 'address m'});
 }
 
 const PROMISES = {A: 'exactly once, in order', B: 'once within the key window', C: 'once across a crash', D: 'what arrives'};
