@@ -19,6 +19,7 @@ import (
 func (t *Tailer) look(ctx context.Context) *sight {
 	s := &sight{dirs: make(map[string]bool), whole: true, ctx: ctx, alive: t.Alive, lived: time.Now()}
 	reloaded := t.reloaded.Swap(false)
+	t.renewed = t.looked && reloaded
 	tables := t.tables()
 	f := t.newFinding(tables)
 	for i := range tables {
@@ -32,6 +33,9 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	fresh := f.fresh()
 	f.report(s)
 	t.followNew(ctx, fresh)
+	if t.renewed {
+		t.strayed.Store(true) // files that a table names again may have other names
+	}
 	t.seeTexts(f.found)
 	if t.since = f.began; s.cut {
 		t.since = time.Time{}

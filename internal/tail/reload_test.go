@@ -3,8 +3,11 @@ package tail
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,11 +112,34 @@ func TestReloadRemovedAndDeleted(t *testing.T) {
 	r.await(func() bool { return len(r.tailer.Status()) == 0 })
 }
 
+// seed returns the seed of a random test, which FANIN_SEED sets. A test that fails says it, and what it did.
+func (r *rig) seed() (seed uint64, did func(format string, args ...any)) {
+	seed = rand.Uint64()
+	if s, err := strconv.ParseUint(os.Getenv("FANIN_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	log := &record{}
+	follow := r.change
+	r.change = func(t *Tailer) {
+		follow(t)
+		t.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	r.Cleanup(func() {
+		if r.Failed() {
+			r.Logf("FANIN_SEED=%d\n%s", seed, log.text.String())
+		}
+	})
+	return seed, func(format string, args ...any) { fmt.Fprintf(log, "   "+format+"\n", args...) }
+}
+
 // TestReloads: over a hundred reloads that add, remove and change tables, with files that grow and
 // are rotated meanwhile, and restarts, each line is sent once and in order.
 func TestReloads(t *testing.T) {
 	r := newRig(t)
-	random := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
+	var set []Table
+	r.change = func(t *Tailer) { t.Tables = set }
+	seed, did := r.seed()
+	random := rand.New(rand.NewPCG(1, seed))
 	sets := [][]Table{
 		r.tables("a.log*", "b.log*", "c.log*"), r.tables("b.log*"), r.tables("none"), r.tables("*.log*"), r.tables("{a,c}.log*"),
 	}
@@ -122,7 +148,7 @@ func TestReloads(t *testing.T) {
 		x[0].Source, x[0].Settings = fmt.Sprint("s", i), fmt.Sprint(i)
 		sets = append(sets, x)
 	}
-	r.change = func(t *Tailer) { t.Tables = sets[0] }
+	set = sets[0]
 	r.run()
 	var want []string
 	rotated := map[string]int{}
@@ -132,18 +158,21 @@ func TestReloads(t *testing.T) {
 			line := fmt.Sprintf("%s%d", name, len(want))
 			want = append(want, line)
 			r.append(name+".log", line[:1]).append(name+".log", line[1:]+"\n")
+			did("write %s", line)
 			if random.IntN(6) == 0 {
 				rotated[name]++
+				did("rotate %s.log to %d", name, rotated[name])
 				r.rename(name+".log", fmt.Sprintf("%s.log.%d", name, rotated[name]))
 			}
 		}
-		set := sets[random.IntN(len(sets))]
+		set = sets[random.IntN(len(sets))]
+		did("reload %s %s", filepath.Base(set[0].Paths[0]), set[0].Source)
 		r.tailer.Reload(set)
 		if random.IntN(3) > 0 {
 			r.polled(int64(random.IntN(4)))
 		}
 		if i%25 == 24 {
-			r.change = func(t *Tailer) { t.Tables = set }
+			did("restart")
 			r.run()
 		}
 	}

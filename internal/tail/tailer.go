@@ -65,6 +65,7 @@ type lookout struct {
 	limited *retry.Log
 	first   bool                       // the very first run: nothing was ever followed
 	looked  bool                       // the first look is done
+	renewed bool                       // this look is the first one with its tables
 	since   time.Time                  // when the last look began that saw everything; zero: none did
 	skipped map[string]bool            // paths that were reported
 	missing map[wire.StreamID]*absence // streams whose files cannot be found

@@ -160,7 +160,7 @@ func (f *follower) awaitOriginal(ctx context.Context) bool {
 			look = nil
 		}
 		select {
-		case <-f.wake: // perhaps by the follower that reused its stream over
+		case <-f.wake: // perhaps by the follower that handed its stream over
 		case <-look:
 		case <-ctx.Done():
 			return false
@@ -192,7 +192,7 @@ func (f *follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 	return noCopy
 }
 
-// wasHandedOver reports whether another file's follower reused its stream over.
+// wasHandedOver reports whether another file's follower handed its stream over.
 func (f *follower) wasHandedOver() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -97,12 +97,16 @@ func (t *Tailer) seekUnseen(ctx context.Context) {
 }
 
 // withRenamed adds the files that no table names to new ones that are about to be followed: those that
-// were renamed while no process followed them, and those that were created and renamed since.
+// were renamed while no process followed them, or no table named them, and those that were created and
+// renamed since.
 func (t *Tailer) withRenamed(fresh []*follower) []*follower {
 	s := t.newSearch()
 	defer s.close()
 	for _, f := range fresh {
 		s.fresh[f.key] = f
+	}
+	if !t.looked || t.renewed {
+		fresh = append(fresh, t.renamedMeanwhile(s)...)
 	}
 	if t.looked {
 		return append(fresh, t.unseen(s, t.reusedBy(fresh))...)
@@ -184,6 +188,9 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 	all := t.registered()
 	for _, h := range list {
+		if t.namedBy(h.path) == nil {
+			continue // its files are let go, and what was sent of them is known by their saved positions
+		}
 		var at []*follower
 		for _, x := range s.in(filepath.Dir(h.path)).files {
 			if !h.mayBe(x) || t.wasLetGo(x.info) || !t.mayBeUnseen(x, h) {

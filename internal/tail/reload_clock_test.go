@@ -1,0 +1,45 @@
+//go:build !windows
+
+package tail
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestRotatedWithoutTable: a file whose table was removed is rotated, and the agent starts without the table. The
+// file is not one that was rotated before it was seen: its rest is sent when the table is back.
+func TestRotatedWithoutTable(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		both := r.tables("b.log*", "a.log*")
+		r.tailer.Reload(both)
+		r.look().write("a.log", "1\n").look()
+		r.tailer.Reload(both[:1])
+		r.look().write("a.log", "2\n").move("a.log", "a.log.1")
+		follow := r.change
+		r.change = func(t *Tailer) {
+			follow(t)
+			t.Tables = both[:1]
+		}
+		r.stopped().started().keeps("1")
+		r.tailer.Reload(both)
+		r.keeps("1 2")
+	})
+}
+
+// TestRenamedWithoutTable: a file whose table was removed gets a name that no table names, and another one gets its
+// name. When the table is back, the rest of the file is sent before the other one.
+func TestRenamedWithoutTable(t *testing.T) {
+	for _, next := range []string{"", "3"} {
+		onClock(t, func(r *clocked) {
+			r.write("a.log", "1\n").look()
+			r.tailer.Reload(nil)
+			r.look().write("a.log", "2\n").move("a.log", "old")
+			if next != "" {
+				r.write("a.log", next+"\n")
+			}
+			r.look().tailer.Reload(r.tables("*.log"))
+			r.keeps("1 2 " + next).expect(strings.TrimSpace("1 2 " + next))
+		})
+	}
+}
