@@ -143,7 +143,9 @@ func (f *follower) replace(ctx context.Context, before *follower, livesOn bool) 
 
 // goOn has a longer version of the file before it go on where that one stopped.
 func (f *follower) goOn(before *follower, from wire.Point) {
-	if !f.t.takeOver(f, before, from) {
+	if f.t.takeOver(f, before, from) {
+		f.t.positions.write(false) // at once, as in claim
+	} else {
 		f.startAt(from)
 	}
 	before.supersede(f, from.Offset)

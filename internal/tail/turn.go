@@ -102,8 +102,9 @@ func (f *follower) follows(ctx context.Context, before *follower, livesOn bool) 
 	if !f.awaitBefore(ctx, before) {
 		return false
 	}
-	for next := before.replacedBy(); next != nil; next = next.replacedBy() { // it was not seen under that name
-		if before, livesOn = next, next.livesOn(); !f.awaitBefore(ctx, before) {
+	for next := before.replacedBy(); next != nil; next = next.replacedBy() {
+		// It was not seen under that name, and may keep another one: then it is never drained.
+		if before, livesOn = next, next.livesOn(); f.awaitSent(ctx, before) != nil {
 			return false
 		}
 	}
