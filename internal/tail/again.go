@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"slices"
 	"time"
 
 	"fanin/internal/wire"
@@ -37,16 +38,44 @@ func (f *follower) reportAgain() {
 		f.countAgain(m.path, min(size, m.Offset))
 		return
 	}
-	if f.origin == "" {
-		return
+	switch {
+	case f.lostOf != "":
+		f.countAgain(f.lostOf, size)
+	case f.origin != "":
+		f.reportRotated(size)
 	}
-	for _, m := range f.t.known() { // it was rotated before it was seen
+}
+
+// reportRotated is reportAgain for a file that was rotated before it was seen.
+func (f *follower) reportRotated(size int64) {
+	for _, m := range f.t.known() {
 		if m.path == f.origin && (f.has(m) || f.mayBePartOf(m)) {
 			f.countAgain(m.path, min(size, m.Offset))
 			return
 		}
 	}
 }
+
+// noteLostTexts notes, at a start without saved positions, which new files may be copies of texts that were lost before
+// that: with the positions it is lost how much of those was sent.
+func (t *Tailer) noteLostTexts(fresh []*follower) {
+	if t.looked || !t.lostState() {
+		return
+	}
+	lost := make(map[string]bool)
+	for _, m := range t.registered() {
+		lost[m.path] = lost[m.path] || m.Epoch > 1
+	}
+	for _, f := range fresh {
+		all := liveNames(f.path)
+		if i := slices.IndexFunc(all, func(path string) bool { return lost[path] }); i >= 0 && f.place.stream.IsZero() {
+			f.lostOf = all[i]
+		}
+	}
+}
+
+// lostState reports whether the process began without saved positions, though it is not the very first one.
+func (t *Tailer) lostState() bool { return !t.first && t.positions.written.IsZero() }
 
 func (f *follower) countAgain(of string, bytes int64) {
 	f.checks.alike = true

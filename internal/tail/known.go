@@ -99,6 +99,7 @@ func (t *Tailer) identify(fresh []*follower) {
 			f.maybeCopy = !t.first || t.looked
 		}
 	}
+	t.noteLostTexts(fresh)
 }
 
 // pair is a file and a saved position that fits it; a higher rank fits better.

@@ -340,3 +340,23 @@ func TestOldVersionIsReported(t *testing.T) {
 		r.started().keeps(text+text+"1 1 2 2").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
 	})
 }
+
+// TestSecondLossOfStateIsReported: a copy lacks the end of what was sent of a file. The agent loses its state, finds the
+// file truncated and has its stream go on in a new epoch; then it loses its state again. The copy is sent, which is
+// counted.
+func TestSecondLossOfStateIsReported(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n2\n3\n").look().look().stopped()
+		r.write("a-1.log", "1\n2\n").cut("a.log").write("a.log", "9\n")
+		r.collector.refuse(func(b wire.Batch) error {
+			if b.Source == "a-1" {
+				return errConnection
+			}
+			return nil
+		})
+		r.state = t.TempDir()
+		r.started().stopped().away(false)
+		r.state = t.TempDir()
+		r.started().keeps("1 1 2 2 3 9").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}

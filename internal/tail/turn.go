@@ -14,6 +14,7 @@ type succession struct {
 	number    uint64         // in the order in which files were found
 	before    *follower      // had the same name: its lines come first
 	alike     *savedPosition // of a file that is gone, whose text this one may have; too little proves it
+	lostOf    string         // path of a file that lost a text which this one may have, see noteLostTexts; "": none
 	original  *follower      // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
 	drainOnce sync.Once

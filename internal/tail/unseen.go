@@ -207,7 +207,7 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 				x.f, x.by = nil, f
 				t.inherit(f, h.path)
 				f.maybeCopy = true
-				if !t.looked && t.positions.written.IsZero() { // the collector forgot those that were sent and let go
+				if !t.looked && t.lostState() { // the collector forgot those that were sent and let go
 					f.countAgain(h.path, f.file.size())
 				}
 				at = append(at, f)
