@@ -278,7 +278,7 @@ func TestLetGoIsNotUnseen(t *testing.T) {
 		began := time.Now()
 		r.write("a.log", "1\n").look().look().write("a.log.1", "2\n")
 		for range 2 {
-			r.tailer.reused.note(r.path("a.log"), began)
+			r.tailer.reused.note(reused{path: r.path("a.log"), since: began})
 			r.pass(2 * machineLetGo)
 		}
 		r.keeps("1 2")

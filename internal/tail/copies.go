@@ -159,12 +159,6 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	if copied == nil {
 		copied, sent = f.findShorterCopy(p, sent)
 	}
-	var since time.Time
-	if copied != nil {
-		copied.mu.Lock()
-		since = copied.modified
-		copied.mu.Unlock()
-	}
 	if copied == nil || !f.t.handOver(ctx, f, copied, sent) {
 		f.t.Log.Info("file was truncated; sending resumes at the last unchanged place, or at its start",
 			"path", f.path, "sent", sent.Offset)
@@ -180,7 +174,6 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 		f.earlier = append(f.earlier, g) // what the copy has is older
 	}
 	f.t.mu.Unlock()
-	f.t.reused.note(f.path, since) // it may have been copied more than once meanwhile
 	f.reading.final = false
 	return true
 }

@@ -95,9 +95,6 @@ var (
 
 // follow is the life of a follower.
 func (f *follower) follow(ctx context.Context) {
-	if !f.isArchive() && !f.isChained() {
-		f.claim() // at once: it may wait for long, and be renamed while no process runs
-	}
 	if !f.waitTurn(ctx) {
 		return
 	}

@@ -28,8 +28,12 @@ func (t *Tailer) handOver(ctx context.Context, f, g *follower, sent localState) 
 	if !ok {
 		return false
 	}
+	g.mu.Lock()
+	since := g.modified
+	g.mu.Unlock()
 	f.mu.Lock()
 	f.place.start(wire.NewStreamID(), newLocalState())
+	f.noteReusedLocked(f.path, since) // it may have been copied more than once meanwhile
 	f.mu.Unlock()
 	sent.trail = slices.Clone(sent.trail)
 	mine := f.position()

@@ -154,9 +154,12 @@ func (f *follower) position() *savedPosition {
 	case !f.sentSince.IsZero():
 		text.Begun = f.sentSince.UnixNano()
 	}
+	if !f.unsought.IsZero() {
+		text.Unsought = f.unsought.UnixNano()
+	}
 	f.mu.Unlock()
 	m := f.positionOf(stream, &local, sent)
-	m.Seen, m.Begun = text.Seen, text.Begun
+	m.Seen, m.Begun, m.Unsought = text.Seen, text.Begun, text.Unsought
 	if m.Offset > 0 && !agreed && f.checks.saved.bits > 0 {
 		m.head = f.checks.saved // the file may have been truncated since
 	}

@@ -205,11 +205,13 @@ func (t *Tailer) start(ctx context.Context, all ...*follower) {
 	for _, f := range all {
 		f.begins = headOf(f.file.headSums())
 		f.checks.opened = f.begins
+		f.claimFirst()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range all {
 		if t.followers[f.key] != nil {
+			t.unclaimLocked(f)
 			f.file.close()
 			continue
 		}

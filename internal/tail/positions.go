@@ -39,13 +39,16 @@ type savedPosition struct {
 	told *identity
 }
 
-// unsentText is what is known of a file's text of which nothing was sent, beside the file's identity.
+// unsentText is what is known of a file's texts of which nothing was sent, beside the file's identity.
 type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
 	Seen  int64 `json:"seen,omitempty"`       // its modification time when it was last seen, in ns ...
 	Lost  bool  `json:"lost,omitempty"`       // the file had no name when the process stopped, which sent nothing of it
 	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen, also if some was sent; 0: none
+
+	// Unsought is since when, in ns, an earlier text may be in a copy that was not searched for yet; 0: there is none.
+	Unsought int64 `json:"unsought,omitempty"`
 }
 
 // savedPositions holds all saved positions and writes them to one file, "marks", which is
@@ -153,11 +156,14 @@ func (m *savedPositions) refresh(x *savedPosition) {
 	}
 }
 
-// noteLost notes whether a stream's file was lost, and no start has searched for a copy of it.
-func (m *savedPositions) noteLost(id wire.StreamID, lost bool) {
-	if was := m.get(id); was != nil {
-		mine := *was // saved positions are replaced, never changed
-		mine.Lost = lost
+// amend changes what a saved position says of its file's text, if there is one.
+func (m *savedPositions) amend(id wire.StreamID, change func(*savedPosition)) {
+	was := m.get(id)
+	if was == nil {
+		return
+	}
+	mine := *was // saved positions are replaced, never changed
+	if change(&mine); mine.unsentText != was.unsentText {
 		m.put(&mine)
 	}
 }

@@ -266,6 +266,23 @@ func (f *follower) claim() {
 	}
 }
 
+// claimFirst is claim before the follower runs: it may wait for long, and its file be renamed while no process runs.
+func (f *follower) claimFirst() {
+	if !f.isArchive() && !f.isChained() {
+		f.claim()
+	}
+}
+
+// unclaimLocked is for a follower that does not run, since its file is followed by now.
+func (t *Tailer) unclaimLocked(f *follower) {
+	if id := f.place.stream; t.claims[id] == f {
+		delete(t.claims, id)
+		if m := t.positions.get(id); m != nil && m.Offset == 0 {
+			t.positions.remove(id)
+		}
+	}
+}
+
 // remember saves what is known of a file's text in which the stream has no place. The goroutine that looks
 // calls it, too.
 func (f *follower) remember() {

@@ -341,6 +341,36 @@ func TestOldVersionIsReported(t *testing.T) {
 	})
 }
 
+// TestTextsAreLostWhileItWaits: the text that was sent is lost, and then another one, while the collector does not
+// answer where the file goes on. A look sees the second text, which is longer than the first one.
+func TestTextsAreLostWhileItWaits(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().look().stopped()
+		gate, follow := newGate(r.collector, ""), r.change // it holds the open of the stream
+		r.change = func(t *Tailer) {
+			follow(t)
+			t.Out = gate
+		}
+		r.started().cut("a.log").write("a.log", "2\n3\n").look()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "4\n").look()
+		close(gate.released)
+		r.keeps("1 2 3 4")
+	})
+}
+
+// TestSearchIsDue: a text is lost, and its follower sees that when the agent is about to end, so that no search finds
+// the copy. The next agent does.
+func TestSearchIsDue(t *testing.T) {
+	for _, how := range []func(*clocked) *clocked{(*clocked).stopped, (*clocked).killed} {
+		onClock(t, func(r *clocked) {
+			r.write("a.log", "1\n").look().look().away(true).cut("a.log").write("a.log", "2\n3\n").look().look()
+			r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "4\n").follower("a.log").seeText("", false)
+			r.tailer.positions.write(false)
+			how(r).move("a.log", "b.log").away(false).started().keeps("1 2 3 4")
+		})
+	}
+}
+
 // TestSecondLossOfStateIsReported: a copy lacks the end of what was sent of a file. The agent loses its state, finds the
 // file truncated and has its stream go on in a new epoch; then it loses its state again. The copy is sent, which is
 // counted.

@@ -16,12 +16,13 @@ type sighting struct {
 
 	modified  time.Time // its modification time when it was last seen
 	size      int64     // its size then
-	begins    head      // how it began then, as long as the stream has no place in its text
+	begins    head      // how it began when that was last read
 	begun     time.Time // its modification time when its text was first seen: since it was created, or shrank
 	empty     time.Time // when it was last seen without text
 	shrinks   int       // how often it was seen to have lost its text ...
 	placed    int       // ... when the place in it was last agreed on
 	sentSince time.Time // begun, of the text in which the place is; zero: not known
+	unsought  time.Time // since when an earlier text may be in a copy that was not searched for; zero: there is none
 	former    lostText
 }
 
@@ -69,14 +70,16 @@ func (f *follower) unplacedLocked() bool { return f.place.local.Offset == 0 || f
 // says that it does not hold what was sent of it; name is what the file is called now, "" if that is not known.
 //
 // The stream's place shows which file is a copy of a text that was lost. Where it had no place in that, only
-// the beginning shows that the text is another one, and only names and times which file may be a copy.
+// the beginning shows that the text is another one, and only names and times which file may be a copy. The
+// beginning is compared, too, while the follower waits for something else than lines, for then it does not see
+// that the place is lost, and further texts may be lost meanwhile.
 func (f *follower) seeText(name string, lost bool) (changed bool) {
 	fi, err := f.file.f.statRaw()
 	if err != nil || f.isAsSeen(fi) && !lost {
 		return false
 	}
 	f.mu.Lock()
-	compare := f.unplacedLocked() || lost || fi.Size() < f.size
+	compare := f.unplacedLocked() || lost || fi.Size() < f.size || f.report.waits != ""
 	f.mu.Unlock()
 	var begins []wire.Hash
 	if compare {
@@ -93,11 +96,11 @@ func (f *follower) noteText(fi fs.FileInfo, begins []wire.Hash, name string, los
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	unplaced = f.unplacedLocked()
-	if lost && f.shrinks == f.placed || fi.Size() < f.size || unplaced && len(begins) > 0 && !f.begins.begins(begins) {
+	if lost && f.shrinks == f.placed || fi.Size() < f.size || len(begins) > 0 && !f.begins.begins(begins) {
 		if unplaced {
-			f.t.reused.note(f.now, f.begun)
+			f.noteReusedLocked(f.now, f.begun)
 			if name != "" && name != f.now { // it was renamed before, or since
-				f.t.reused.note(name, f.begun)
+				f.noteReusedLocked(name, f.begun)
 			}
 		}
 		f.begun, f.begins = fi.ModTime(), head{}

@@ -156,7 +156,7 @@ func (f *follower) leave() {
 		}
 		if from == 0 {
 			f.claim()
-			f.t.positions.noteLost(f.place.stream, true)
+			f.t.positions.amend(f.place.stream, func(m *savedPosition) { m.Lost = true })
 		}
 	}
 }

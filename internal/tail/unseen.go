@@ -56,6 +56,7 @@ type reused struct {
 	path  string
 	since time.Time // when the previous file was last written to
 	head  head      // how the text begins that is searched for; zero: it is not known
+	by    *follower // whose saved position says that the search is due; nil: it is done before positions are saved
 }
 
 // mayBe reports whether a file may have had the path, by its name and its time.
@@ -71,10 +72,36 @@ type reusedPaths struct {
 }
 
 // note notes that another file, or another text, has a path now.
-func (p *reusedPaths) note(path string, since time.Time) {
+func (p *reusedPaths) note(h reused) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.list = append(p.list, reused{path: path, since: since})
+	p.list = append(p.list, h)
+}
+
+// isDue reports whether something that a follower noted was not taken yet.
+func (p *reusedPaths) isDue(f *follower) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.list, func(h reused) bool { return h.by == f })
+}
+
+// noteReusedLocked notes that the file's path has another text now. A process may end before the search: until that is
+// done, the file's saved position says that it is due.
+func (f *follower) noteReusedLocked(path string, since time.Time) {
+	if f.unsought.IsZero() || since.Before(f.unsought) {
+		f.unsought = since
+	}
+	f.t.reused.note(reused{path: path, since: since, by: f})
+}
+
+// sought notes that a search is done which the follower asked for. What was found has saved positions of its own.
+func (f *follower) sought() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.t.reused.isDue(f) {
+		f.unsought = time.Time{}
+		f.t.positions.amend(f.place.stream, func(m *savedPosition) { m.Unsought = 0 })
+	}
 }
 
 // take returns what was noted since the last call.
@@ -94,6 +121,11 @@ func (t *Tailer) seekUnseen(ctx context.Context) {
 	s := t.newSearch()
 	defer s.close()
 	t.start(ctx, t.unseen(s, list)...)
+	for _, h := range list {
+		if h.by != nil {
+			h.by.sought()
+		}
+	}
 }
 
 // withRenamed adds the files that no table names to new ones that are about to be followed: those that
@@ -111,7 +143,6 @@ func (t *Tailer) withRenamed(fresh []*follower) []*follower {
 	if t.looked {
 		return append(fresh, t.unseen(s, t.reusedBy(fresh))...)
 	}
-	fresh = append(fresh, t.renamedMeanwhile(s)...)
 	return append(fresh, t.unseen(s, t.reusedMeanwhile(fresh))...)
 }
 
@@ -163,11 +194,17 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 		t.mu.Lock()
 		f := t.claims[m.Stream]
 		t.mu.Unlock()
+		if m.Unsought > 0 {
+			list = append(list, reused{path: m.path, since: timeOf(m.Unsought, looked), by: f})
+			if f == nil { // else its follower saves that
+				t.positions.amend(m.Stream, func(m *savedPosition) { m.Unsought = 0 })
+			}
+		}
 		switch {
 		case m.path == "", f == nil && written.IsZero(): // the collector does not know which rotated files were sent
 		case f == nil && m.Lost: // a copy, which was left to it, may be all that there is of its text
 			list = append(list, reused{path: m.path, since: timeOf(m.Begun, looked), head: m.head})
-			t.positions.noteLost(m.Stream, false) // what is found is followed from now on
+			t.positions.amend(m.Stream, func(m *savedPosition) { m.Lost = false }) // what is found is followed
 		case f == nil:
 			list = append(list, reused{path: m.path, since: looked})
 		case (m.Offset == 0 || m.Seen > 0 && !f.file.holds(m.Point)) && f.changedSince(timeOf(m.Seen, written)):
@@ -200,7 +237,7 @@ func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 			switch {
 			case f == nil, !h.head.mayBegin(f.file.headSums()), slices.ContainsFunc(all, f.mayContinue):
 			case s.isLikeNew(f):
-				t.reused.note(h.path, h.since) // the next search compares it with what is followed
+				t.reused.note(h) // the next search compares it with what is followed
 			case t.looksLikeCopy(f) && f.original != nil && f.isWithin(f.original):
 				t.reportUnsent(x.path)
 			default:
