@@ -161,6 +161,15 @@ func isFrame(b []byte) bool {
 	return magic == frameMagic || magic == frameMagicV1
 }
 
+// frameMarks is what a frame's first bytes claim of its epoch, and of what was durable before it; of
+// other bytes, nothing.
+func frameMarks(head []byte) (epoch, durable uint64) {
+	if !isFrame(head) {
+		return 0, 0
+	}
+	return binary.LittleEndian.Uint64(head[8:]), binary.LittleEndian.Uint64(head[24:])
+}
+
 // frameSize is the length that a frame's first bytes claim, 0 where none begins.
 func frameSize(head []byte) int64 {
 	le := binary.LittleEndian

@@ -10,15 +10,19 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/pace"
 	"fanin/sink/archive"
 )
 
 // janitor compresses and removes rotated files, on a goroutine of its own: it may be
-// slow, and its failures delay nothing but itself. What it does is always first in the
-// catalog, durably.
+// slow, and its failures delay nothing but itself. Compression leaves the processors to the
+// writer: it pauses, and not its thread has a low priority, because a goroutine that the
+// kernel does not let run would keep one of Go's processors from the writer. What the
+// janitor does is always first in the catalog, durably.
 type janitor struct {
 	s        *Sink
 	mover    mover
+	governor *pace.Governor
 	wake     chan struct{}
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
@@ -32,7 +36,8 @@ type janitor struct {
 
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
 	now := time.Now()
-	j := &janitor{s: s, mover: m, wake: make(chan struct{}, 1), began: now, clock: newClockGuard(before, now)}
+	j := &janitor{s: s, mover: m, governor: pace.New(s.Worked), wake: make(chan struct{}, 1), began: now,
+		clock: newClockGuard(before, now)}
 	retention := s.Retention
 	j.retention.Store(&retention)
 	return j
@@ -177,7 +182,7 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 		return ctx.Err()
 	case made:
 	default:
-		if _, err := archive.Compress(ctx, j.s.Disk, plain, j.s.Modes.File); err != nil {
+		if _, err := archive.Compress(ctx, j.s.Disk, plain, j.s.Modes.File, j.governor.Yield); err != nil {
 			return fmt.Errorf("compress %s: %w", g.Name, err)
 		}
 	}
@@ -200,7 +205,7 @@ func (j *janitor) archived(ctx context.Context, plain string) (bool, error) {
 		return false, err
 	}
 	defer src.Close()
-	return true, archive.Verify(ctx, j.s.Disk, src, plain+".gz")
+	return true, archive.Verify(ctx, j.s.Disk, src, plain+".gz", j.governor.Yield)
 }
 
 // reportForeign reports once that a foreign file keeps the log's from being compressed.

@@ -69,7 +69,7 @@ func TestCompressionCutOff(t *testing.T) {
 	rotated(t, s, 3)
 	s.Close(context.Background())
 	old := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
-	if _, err := archive.Compress(context.Background(), nil, old, 0o640); err != nil { // done, and the catalog does not say so
+	if _, err := archive.Compress(context.Background(), nil, old, 0o640, nil); err != nil { // done, and the catalog does not say so
 		t.Fatal(err)
 	}
 	os.WriteFile(archive.TempName(old), []byte("another half"), 0o640)

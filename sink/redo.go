@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -42,9 +43,9 @@ func (r *recovery) readFrames() error {
 				"checkpoint of generation %d", fr.generation, r.slot.Generation)}
 		}
 		r.unsynced = slices.DeleteFunc(r.unsynced, func(l unsyncedFrame) bool { return l.lsn <= fr.durable })
-		r.unsynced = append(r.unsynced, unsyncedFrame{fr.lsn, wr.offset, slices.Clone(wr.buf)})
-		fr.text = append([]byte(nil), fr.text...)
+		r.unsynced = append(r.unsynced, unsyncedFrame{fr.lsn, wr.offset, wr.buf})
 		r.redo = append(r.redo, *fr)
+		wr.buf = nil // the frame's text is in it
 	}
 }
 
@@ -94,8 +95,10 @@ func (r *recovery) rewrite(path string) (size int64, complete bool, err error) {
 		return fi.Size(), false, nil // truncated
 	}
 	at := r.slot.Size
+	var have []byte
 	for i := range r.redo {
-		if same, err := holdsPartOf(f, r.redo[i].text, at); err != nil {
+		have = slices.Grow(have[:0], len(r.redo[i].text))[:len(r.redo[i].text)]
+		if same, err := holdsPartOf(f, r.redo[i].text, at, have); err != nil {
 			return 0, false, err
 		} else if !same {
 			landed, err := r.writtenBehind(f)
@@ -129,12 +132,15 @@ func (r *recovery) writeWithRoom(f *disk.File, text []byte, at int64) error {
 	}
 }
 
-// holdsPartOf reports whether the file holds, at a place, a part of text or zeros.
-func holdsPartOf(f io.ReaderAt, text []byte, at int64) (bool, error) {
-	have := make([]byte, len(text))
+// holdsPartOf reports whether the file holds, at a place, a part of text or zeros. It reads into have,
+// which is as long as text.
+func holdsPartOf(f io.ReaderAt, text []byte, at int64, have []byte) (bool, error) {
 	n, err := f.ReadAt(have, at)
 	if err != nil && err != io.EOF {
 		return false, fmt.Errorf("read the log: %w", err)
+	}
+	if bytes.Equal(have[:n], text[:n]) {
+		return true, nil
 	}
 	for i, c := range have[:n] {
 		if c != text[i] && c != 0 {

@@ -48,11 +48,10 @@ type Block struct {
 	found []lineSpan
 	to    Position
 
-	whole bool          // it ends where its member ends
-	index int           // of the member
-	skip  int           // bytes of its text that are not searched
-	err   error         // in place of text
-	ready chan struct{} // closed when it was searched
+	whole bool  // it ends where its member ends
+	index int   // of the member
+	skip  int   // bytes of its text that are not searched
+	err   error // in place of text
 }
 
 // lineSpan is where a line begins and ends in the text of a block, its newline included.

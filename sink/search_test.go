@@ -89,7 +89,7 @@ func oldLog(t *testing.T, rnd *rand.Rand, path string) {
 			t.Fatal(err)
 		}
 		if rnd.IntN(4) > 0 {
-			if _, err := archive.Compress(context.Background(), nil, name, 0o640); err != nil {
+			if _, err := archive.Compress(context.Background(), nil, name, 0o640, nil); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Remove(name); err != nil {
@@ -140,7 +140,7 @@ func TestSearchDamaged(t *testing.T) {
 	if err := os.WriteFile(name, text, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := archive.Compress(context.Background(), nil, name, 0o640); err != nil {
+	if _, err := archive.Compress(context.Background(), nil, name, 0o640, nil); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(name + ".gz")
@@ -179,7 +179,7 @@ func TestSearchCancelled(t *testing.T) {
 	if err := os.WriteFile(name, bytes.Repeat([]byte("2026-11-22T17:00:00.123456Z web app: a line\n"), 400_000), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := archive.Compress(context.Background(), nil, name, 0o640); err != nil {
+	if _, err := archive.Compress(context.Background(), nil, name, 0o640, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(name); err != nil {

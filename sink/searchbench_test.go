@@ -41,7 +41,7 @@ func BenchmarkSearch(b *testing.B) {
 	if err := os.WriteFile(name, webLog(128<<20), 0o640); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := archive.Compress(context.Background(), nil, name, 0o640); err != nil {
+	if _, err := archive.Compress(context.Background(), nil, name, 0o640, nil); err != nil {
 		b.Fatal(err)
 	}
 	os.Remove(name)

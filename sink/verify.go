@@ -2,11 +2,13 @@ package sink
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -208,7 +210,7 @@ func (v *verifier) files(ctx context.Context) error {
 
 // generation holds one file against its ledger.
 func (v *verifier) generation(ctx context.Context, g *generation) error {
-	size, records := g.size, int64(-1)
+	size, records := g.size, int64(math.MaxInt64)
 	switch g.state {
 	case stateLost:
 		v.note("generation %d is gone: another process deleted it or moved it away", g.number)
@@ -223,7 +225,7 @@ func (v *verifier) generation(ctx context.Context, g *generation) error {
 		return err
 	}
 	defer text.Close()
-	ledger, err := os.ReadFile(ledgerName(v.state, g.number))
+	ledger, err := os.Open(ledgerName(v.state, g.number))
 	if errors.Is(err, fs.ErrNotExist) && g.state != stateLive {
 		v.note("%s was found without state: its lines cannot be verified", g.name)
 		return nil
@@ -231,11 +233,14 @@ func (v *verifier) generation(ctx context.Context, g *generation) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if records >= 0 && int64(len(ledger)) >= records {
-		ledger = ledger[:records]
+	f := &verifiedFile{v: v, g: g, text: text, size: size}
+	if err == nil {
+		defer ledger.Close()
+		err = f.against(ctx, io.LimitReader(ledger, records))
+	} else {
+		err = f.against(ctx, bytes.NewReader(nil)) // the live file has no records yet
 	}
-	f := &verifiedFile{v: v, g: g, text: bufio.NewReaderSize(text, 1<<20), size: size}
-	if err := f.against(ledger); err != nil {
+	if err != nil {
 		return fmt.Errorf("read %s: %w", g.name, err)
 	}
 	return v.behind(now, size)
@@ -257,23 +262,30 @@ func (v *verifier) behind(g *generation, size int64) error {
 type verifiedFile struct {
 	v    *verifier
 	g    *generation
-	text *bufio.Reader
+	text *fileText
+	rest []byte // of text, from byte at on
 	size int64
 	at   int64
-	buf  []byte
 
 	cut  bool   // the file ends at byte at, before its ledger does
 	gone uint64 // lines behind that
 }
 
-func (f *verifiedFile) against(ledger []byte) error {
-	for i := 0; i+recordSize <= len(ledger); i += recordSize {
+// against reads the file along its ledger.
+func (f *verifiedFile) against(ctx context.Context, ledger io.Reader) error {
+	in, entry := bufio.NewReaderSize(ledger, 1<<16), make([]byte, recordSize)
+	for i := 0; ; i++ {
+		if _, err := io.ReadFull(in, entry); err == io.EOF || err == io.ErrUnexpectedEOF {
+			break
+		} else if err != nil {
+			return err
+		}
 		var r record
-		if r.parse(ledger[i:]) != nil {
-			f.v.problem(f.g.name, "record %d of the ledger of generation %d is damaged", i/recordSize, f.g.number)
+		if r.parse(entry) != nil {
+			f.v.problem(f.g.name, "record %d of the ledger of generation %d is damaged", i, f.g.number)
 			return nil
 		}
-		if err := f.record(&r); err != nil {
+		if err := f.record(ctx, &r); err != nil {
 			return err
 		}
 	}
@@ -289,7 +301,7 @@ func (f *verifiedFile) against(ledger []byte) error {
 }
 
 // record checks one record's text, and its place in its stream.
-func (f *verifiedFile) record(r *record) error {
+func (f *verifiedFile) record(ctx context.Context, r *record) error {
 	f.v.checkOrder(f.g, r)
 	if r.length == 0 {
 		return nil
@@ -302,37 +314,59 @@ func (f *verifiedFile) record(r *record) error {
 		f.v.problem(f.g.name, "a record claims byte %d, which an earlier one has", r.position)
 		return nil
 	}
-	if r.position > f.at {
-		n, err := io.CopyN(io.Discard, f.text, r.position-f.at)
-		if f.at += n; err != nil {
-			return f.short(r, 0, err)
+	if from := f.at; r.position > from {
+		if _, whole, err := f.read(ctx, r.position-from); err != nil {
+			return err
+		} else if !whole {
+			f.short(r, 0)
+			return nil
 		}
-		f.v.problem(f.g.name, unknownBytes, f.at-n, r.position)
+		f.v.problem(f.g.name, unknownBytes, from, r.position)
 	}
-	f.buf = slices.Grow(f.buf[:0], int(r.length))[:r.length]
-	if n, err := io.ReadFull(f.text, f.buf); err != nil {
-		f.at += int64(n)
-		return f.short(r, lines.Count(f.buf[:n]), err)
-	}
-	f.at = r.position + int64(r.length)
-	switch lines := lines.Count(f.buf); {
-	case disk.Checksum(f.buf) != r.sum:
+	got, whole, err := f.read(ctx, int64(r.length))
+	switch {
+	case err != nil:
+		return err
+	case !whole:
+		f.short(r, got.lines)
+		return nil
+	case got.sum != r.sum:
 		f.v.problem(f.g.name, "the %d lines from byte %d are not what was committed", r.lines, r.position)
-	case lines != int(r.lines) || f.buf[len(f.buf)-1] != '\n':
-		f.v.problem(f.g.name, "torn: %d lines from byte %d, but %d were committed", lines, r.position, r.lines)
+	case got.lines != int(r.lines) || got.last != '\n':
+		f.v.problem(f.g.name, "torn: %d lines from byte %d, but %d were committed", got.lines, r.position, r.lines)
 	}
 	f.v.report.Lines += uint64(r.lines)
 	return nil
 }
 
-// short notes that the file ends within a record, of which some lines are there.
-func (f *verifiedFile) short(r *record, lines int, err error) error {
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return err
+// summed is what was read of a text.
+type summed struct {
+	sum   uint32
+	lines int
+	last  byte
+}
+
+// read reads the next n bytes of the file. It is not whole if the file ends before.
+func (f *verifiedFile) read(ctx context.Context, n int64) (got summed, whole bool, err error) {
+	for n > 0 {
+		if len(f.rest) == 0 {
+			if f.rest, err = f.text.next(ctx); err != nil || len(f.rest) == 0 {
+				return got, false, err
+			}
+		}
+		part := f.rest[:min(n, int64(len(f.rest)))]
+		got.sum = disk.UpdateChecksum(got.sum, part)
+		got.lines += lines.Count(part)
+		got.last = part[len(part)-1]
+		f.rest, f.at, n = f.rest[len(part):], f.at+int64(len(part)), n-int64(len(part))
 	}
+	return got, true, nil
+}
+
+// short notes that the file ends within a record, of which some lines are there.
+func (f *verifiedFile) short(r *record, lines int) {
 	f.cut, f.gone = true, uint64(r.lines)-uint64(lines)
 	f.v.report.Lines += uint64(lines)
-	return nil
 }
 
 const unknownBytes = "bytes %d to %d are in no record: another program wrote them"

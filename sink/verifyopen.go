@@ -5,14 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"fanin/internal/disk"
 	"fanin/internal/retry"
@@ -27,9 +24,9 @@ const (
 // open opens a generation's text, decompressed. A running collector rotates, compresses
 // and removes files meanwhile, so one that is not there is looked up again: it may have
 // another name by now. The text is nil if the file was removed.
-func (v *verifier) open(ctx context.Context, g *generation) (text io.ReadCloser, now *generation, err error) {
+func (v *verifier) open(ctx context.Context, g *generation) (text *fileText, now *generation, err error) {
 	for looks := 0; ; looks++ {
-		text, err := v.openFile(g)
+		text, err := v.openFile(ctx, g)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return text, g, err
 		}
@@ -69,8 +66,12 @@ func (v *verifier) lookUp(number uint64) (*generation, error) {
 
 // openFile opens a generation's text under the name that g has. The inode distinguishes
 // the live file from one that has its name by now.
-func (v *verifier) openFile(g *generation) (io.ReadCloser, error) {
-	f, err := os.Open(filepath.Join(filepath.Dir(v.path), g.name))
+func (v *verifier) openFile(ctx context.Context, g *generation) (*fileText, error) {
+	path := filepath.Join(filepath.Dir(v.path), g.name)
+	if g.state == stateGzip {
+		return archivedText(ctx, path)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -82,16 +83,5 @@ func (v *verifier) openFile(g *generation) (io.ReadCloser, error) {
 		f.Close()
 		return nil, err
 	}
-	if g.state != stateGzip {
-		return f, nil
-	}
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("open %s: %w", g.name, err)
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{z, f}, nil
+	return plainText(ctx, f), nil
 }

@@ -158,7 +158,7 @@ func (r *walReader) next() (*frame, error) {
 func (r *walReader) at(place int64) (*frame, int, error) {
 	head := make([]byte, frameHeader)
 	if _, err := r.f.ReadAt(head, place); err != nil {
-		return nil, 0, fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
+		return nil, 0, r.failed(place, err)
 	}
 	size := frameSize(head)
 	if size == 0 || place+size > r.size {
@@ -169,7 +169,7 @@ func (r *walReader) at(place int64) (*frame, int, error) {
 	}
 	b := r.buf[:size]
 	if _, err := r.f.ReadAt(b, place); err != nil {
-		return nil, 0, fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
+		return nil, 0, r.failed(place, err)
 	}
 	f, n, err := parseFrame(b)
 	if errors.Is(err, errNewerRelease) && f.walEpoch == r.epoch {
@@ -181,11 +181,22 @@ func (r *walReader) at(place int64) (*frame, int, error) {
 	return f, n, nil
 }
 
+func (r *walReader) failed(place int64, err error) error {
+	return fmt.Errorf("read the write-ahead log %s at byte %d: %w", r.path, place, err)
+}
+
 // checkEnd makes sure that the log really ends here: a later frame of this epoch
 // that was written after the missing one was durable proves damage.
 func (r *walReader) checkEnd() error {
 	end, lsn := r.head, r.lsn
+	head := make([]byte, frameHeader)
 	for place := int64(0); place+blockSize <= r.size; place += blockSize {
+		if _, err := r.f.ReadAt(head, place); err != nil {
+			return r.failed(place, err)
+		}
+		if epoch, durable := frameMarks(head); epoch != r.epoch || durable <= lsn {
+			continue // most are: reading only their heads makes a start fast
+		}
 		f, _, err := r.at(place)
 		if err != nil {
 			return err

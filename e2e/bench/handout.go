@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,16 +84,25 @@ func withWork(plain commander, port int) commander {
 
 // withTable adds tables to the collector's configuration.
 func withTable(plain commander, tables string) commander {
-	return func(dir string, p, conns int) (args, env []string, err error) {
-		if args, env, err = plain(dir, p, conns); err != nil {
+	return edited(plain, func(config string) string { return config + tables })
+}
+
+// adjusted is a command of fanin with other text in its configuration.
+func adjusted(plain commander, old, new string) commander {
+	return edited(plain, func(config string) string { return strings.Replace(config, old, new, 1) })
+}
+
+// edited is a command of fanin with another configuration.
+func edited(plain commander, edit func(config string) string) commander {
+	return func(dir string, port, conns int) (args, env []string, err error) {
+		if args, env, err = plain(dir, port, conns); err != nil {
 			return nil, nil, err
 		}
-		config := filepath.Join(dir, "collector.toml")
-		b, err := os.ReadFile(config)
+		config, err := os.ReadFile(filepath.Join(dir, "collector.toml"))
 		if err != nil {
 			return nil, nil, err
 		}
-		return args, env, os.WriteFile(config, append(b, tables...), 0o640)
+		return args, env, write(dir, "collector.toml", edit(string(config)))
 	}
 }
 

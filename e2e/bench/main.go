@@ -21,6 +21,8 @@ type bench struct {
 	only, work       string
 	conns            []int
 	dir, out, pprof  string
+	figure           string
+	sizes            []int
 	collector, agent string
 	natsServer       string // built when it is needed
 	peers            *peers
@@ -42,13 +44,16 @@ func main() {
 	}
 }
 
-func run() error {
+func run() (err error) {
 	b := &bench{}
 	flag.IntVar(&b.lines, "lines", 8_000_000, "lines in all, for each trial")
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,link,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,search,disk; backlog is left out unless it is named: it writes 20 GiB")
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,link,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,waits,cost,search,disk; "+
+		"backlog is left out unless it is named: it writes 20 GiB")
+	sizes := flag.String("sizes", "1e6,1e7,1e8", "for -work cost: how many lines; 1e9 takes minutes for each number of connections")
+	flag.StringVar(&b.figure, "figure", "", "write the figure of -work cost to this file (default: docs/cost.svg, if the tables go to docs/benchmarks.md)")
 	conns := flag.String("conns", "1,8,64", "numbers of plain TCP connections")
 	flag.StringVar(&b.pprof, "profile", "", "write CPU profiles of the collector to this directory")
 	flag.StringVar(&b.dir, "dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
@@ -66,6 +71,12 @@ func run() error {
 	}
 	if b.out == "" && !b.quick && b.only == "" && b.work == "" {
 		b.out = filepath.Join(rig.Root(), "docs", "benchmarks.md")
+	}
+	if b.sizes, err = wholeNumbers(*sizes); err != nil {
+		return fmt.Errorf("-sizes: %w", err)
+	}
+	if b.out != "" && b.figure == "" {
+		b.figure = filepath.Join(filepath.Dir(b.out), figureName)
 	}
 	if err := b.prepare(); err != nil {
 		return err
@@ -184,7 +195,8 @@ func (b *bench) foreign() (list []workload) {
 	for _, f := range []struct {
 		kind      string
 		workloads func() []workload
-	}{{"nats", b.natsWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}, {"relp", b.relpWorkloads}, {"link", b.linkWorkloads}, {"sources", b.sourcesWorkloads}} {
+	}{{"nats", b.natsWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}, {"relp", b.relpWorkloads}, {"link", b.linkWorkloads}, {"sources", b.sourcesWorkloads},
+		{"waits", b.waitsWorkloads}, {"cost", b.costWorkloads}} {
 		if (b.work == "" && b.only == "") || strings.Contains(","+b.work+",", ","+f.kind+",") {
 			list = append(list, f.workloads()...)
 		}
@@ -249,7 +261,8 @@ func (b *bench) tidy() {
 	os.RemoveAll(filepath.Join(b.dir, "trial"))
 	sources, _ := filepath.Glob(filepath.Join(b.dir, "in-*.log"))
 	journals, _ := filepath.Glob(filepath.Join(b.dir, "journal-*"))
-	for _, s := range append(sources, journals...) {
+	kept, _ := filepath.Glob(filepath.Join(b.dir, "kept-*"))
+	for _, s := range slices.Concat(sources, journals, kept) {
 		os.RemoveAll(s)
 	}
 }

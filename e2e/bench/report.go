@@ -78,7 +78,11 @@ func (s *sample) line(kind string) string {
 	case "backlog":
 		return fmt.Sprintf("%.2f M/s  %.1f MiB more  first line p50 %.0f ms  worst %.0f ms", s.speed(), s.More, s.P50, s.P99)
 	case "search":
-		return fmt.Sprintf("%.0f MB/s  %.0f MB per CPU s  text : gzip %.1f  histogram %.1f ms  %.0f MiB", s.rate(), s.ratePerCPU(), s.Ratio, s.P50, s.Peak)
+		return fmt.Sprintf("%.0f MB/s  %.0f MB per CPU s  text : gzip %.1f  histogram %.1f ms  first line since a time %.1f ms  %.0f MiB",
+			s.rate(), s.ratePerCPU(), s.Ratio, s.P50, s.P99, s.Peak)
+	case "waits":
+		return fmt.Sprintf("%.3f s  %.2f CPU s  %.0f MB/s  %.0f MB per CPU s  %.2f M/s  %.0f MiB", s.Seconds, s.CPU, s.rate(),
+			s.ratePerCPU(), s.speed(), s.Peak)
 	case "idle":
 		return fmt.Sprintf("%.1f MiB more", s.More)
 	}
@@ -102,6 +106,9 @@ const (
 func (b *bench) report() error {
 	tables := b.tables()
 	fmt.Print("\n" + tables)
+	if err := b.draw(); err != nil {
+		return err
+	}
 	if b.out == "" {
 		return nil
 	}

@@ -44,6 +44,12 @@ func role(args []string) error {
 		return redisRead(args[1], number(args[2]))
 	case "redis-length":
 		return redisLength(args[1], args[2], number(args[3]))
+	case "read":
+		return readFiles(args[1])
+	case "fill-ring":
+		return fillRing(args[1], number(args[2]))
+	case "send-many":
+		return sendMany(args[1], number(args[2]), number(args[3]), args[4])
 	case "copy":
 		return copyLines(args[1], args[2])
 	}

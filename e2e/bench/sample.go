@@ -15,8 +15,10 @@ type sample struct {
 	Ratio    float64 // bytes of text for each byte that is compressed
 }
 
-func (s *sample) speed() float64 { return float64(s.Lines) / s.Seconds / 1e6 }
-func (s *sample) rate() float64  { return float64(s.Bytes) / s.Seconds / 1e6 }
+func (s *sample) seconds() float64 { return s.Seconds }
+func (s *sample) cpu() float64     { return s.CPU }
+func (s *sample) speed() float64   { return float64(s.Lines) / s.Seconds / 1e6 }
+func (s *sample) rate() float64    { return float64(s.Bytes) / s.Seconds / 1e6 }
 func (s *sample) ratePerCPU() float64 {
 	return float64(s.Bytes) / s.CPU / 1e6
 }

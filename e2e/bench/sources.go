@@ -32,7 +32,7 @@ func (b *bench) sourcesWorkloads() (list []workload) {
 		}
 		list = append(list, w)
 	}
-	add(sourcePipe, b.untilExit, "pipe", "send")
+	add(sourcePipe, b.untilExit, "pipe", "send", "follow")
 	add(sourceCRI, b.formatted, "cri", "plain")
 	_, err := exec.LookPath("journalctl")
 	_, rerr := os.Stat(journalRemote)
@@ -45,8 +45,13 @@ func (b *bench) sourcesWorkloads() (list []workload) {
 }
 
 // untilExit measures an agent that ends with its input, from its start until it ends with 0:
-// fanin-agent -, with a pipe, or fanin-agent send, with a file. Its state is new.
+// fanin-agent -, with a pipe, or fanin-agent send, with a file. Its state is new. Beside them, an agent
+// follows the file.
 func (b *bench) untilExit(s subject) (r sample, err error) {
+	if s.name == "follow" {
+		s.chain, s.agent = 1, b.faninAgent
+		return b.chain(s)
+	}
 	file, err := b.source(b.lines)
 	if err != nil {
 		return r, err
@@ -191,7 +196,7 @@ func (b *bench) fromJournal(s subject) (r sample, err error) {
 func (b *bench) sourcesTable(out *strings.Builder) {
 	ways := []struct{ workload, title, other string }{
 		{sourcePipe, "A pipe into `fanin-agent -`, from its start to its exit; " + million(b.lines) +
-			" lines (send: `fanin-agent send` of the same file)", "send"},
+			" lines (send: `fanin-agent send` of the same file; follow: an agent that follows it)", "send"},
 		{sourceCRI, "File of a container runtime, each record with a time of its own, agent, collector, file; " +
 			million(b.lines) + " lines (plain: a file of the same lines)", "plain"},
 		{sourceJournal, "Journal, agent, collector, file; " + million(min(journalEntries, b.lines)) +

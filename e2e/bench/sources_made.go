@@ -71,7 +71,7 @@ func exportHead(before []byte, number int) []byte {
 func (b *bench) journal(entries int) (string, error) {
 	dir := filepath.Join(b.dir, fmt.Sprintf("journal-%d", entries))
 	if _, err := os.Stat(dir); err == nil {
-		return dir, cachedAll(dir)
+		return dir, cachedAll(filepath.Join(dir, "*"))
 	}
 	making := dir + ".making"
 	if err := errors.Join(os.RemoveAll(making), os.MkdirAll(making, 0o750)); err != nil {
@@ -94,12 +94,12 @@ func (b *bench) journal(entries int) (string, error) {
 	if err := os.Rename(making, dir); err != nil {
 		return "", err
 	}
-	return dir, cachedAll(dir)
+	return dir, cachedAll(filepath.Join(dir, "*"))
 }
 
-// cachedAll reads the files of a directory.
-func cachedAll(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
+// cachedAll reads the files of a pattern.
+func cachedAll(pattern string) error {
+	files, err := filepath.Glob(pattern)
 	for _, f := range files {
 		err = errors.Join(err, cached(f))
 	}

@@ -25,6 +25,8 @@ func (b *bench) tables() string {
 	b.zmqTable(&out)
 	b.relpTable(&out)
 	b.sourcesTable(&out)
+	b.waitsTable(&out)
+	b.costTable(&out)
 	b.goalTable(&out)
 	return out.String()
 }

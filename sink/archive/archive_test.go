@@ -46,7 +46,7 @@ func writeText(t testing.TB, text []byte) (path string) {
 func compressed(t testing.TB, text []byte) (path, archive string) {
 	t.Helper()
 	path = writeText(t, text)
-	archive, err := Compress(context.Background(), nil, path, 0o640)
+	archive, err := Compress(context.Background(), nil, path, 0o640, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestArchiveTargetExists(t *testing.T) {
 	if err := os.WriteFile(path+".gz", []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Compress(context.Background(), nil, path, 0o640); !errors.Is(err, fs.ErrExist) {
+	if _, err := Compress(context.Background(), nil, path, 0o640, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v, want fs.ErrExist", err)
 	}
 	// It appears while the work is done.
@@ -292,7 +292,7 @@ func TestArchiveTargetExists(t *testing.T) {
 		}
 		return 0, nil
 	}}
-	if _, err := Compress(context.Background(), d, path, 0o640); !errors.Is(err, fs.ErrExist) {
+	if _, err := Compress(context.Background(), d, path, 0o640, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("%v, want fs.ErrExist", err)
 	}
 	if got, _ := os.ReadFile(path + ".gz"); string(got) != "precious" {
@@ -332,7 +332,7 @@ func TestArchiveFaults(t *testing.T) {
 			failed = op
 			return 1000, syscall.ENOSPC
 		}}
-		_, err := Compress(context.Background(), d, path, 0o640)
+		_, err := Compress(context.Background(), d, path, 0o640, nil)
 		if failed == "" {
 			if err != nil {
 				t.Fatal(err)
@@ -352,7 +352,7 @@ func TestArchiveFaults(t *testing.T) {
 			continue // the directory's sync failed
 		}
 		onlyNames(t, path, filepath.Base(path))
-		if _, err := Compress(context.Background(), nil, path, 0o640); err != nil {
+		if _, err := Compress(context.Background(), nil, path, 0o640, nil); err != nil {
 			t.Fatalf("after access %d, a %s: %v", fail, failed, err)
 		}
 	}
@@ -373,7 +373,7 @@ func TestArchiveLeftover(t *testing.T) {
 			t.Errorf("%q is taken for a half archive", other)
 		}
 	}
-	archive, err := Compress(context.Background(), nil, path, 0o640)
+	archive, err := Compress(context.Background(), nil, path, 0o640, nil)
 	if err != nil || !bytes.Equal(readAll(t, opened(t, archive)), archiveText(1000)) {
 		t.Errorf("a half archive is in the way: %v", err)
 	}
@@ -391,7 +391,7 @@ func TestArchiveKeepsAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	archive, err := Compress(context.Background(), nil, path, 0o604)
+	archive, err := Compress(context.Background(), nil, path, 0o604, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -434,7 +434,7 @@ func TestArchiveCancelled(t *testing.T) {
 			}
 			return 0, nil
 		}}
-		if _, err := Compress(ctx, d, path, 0o640); !errors.Is(err, context.Canceled) {
+		if _, err := Compress(ctx, d, path, 0o640, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled at write %d: %v", after, err)
 		}
 		if late > 0 {
@@ -466,7 +466,7 @@ func TestArchiveOfChangingFile(t *testing.T) {
 			}
 			return 0, err
 		}}
-		if _, err := Compress(context.Background(), d, path, 0o640); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Compress(context.Background(), d, path, 0o640, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("it %s meanwhile: %v", what, err)
 		}
 		onlyNames(t, path, filepath.Base(path))

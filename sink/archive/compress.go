@@ -22,8 +22,9 @@ import (
 // returns nil, the archive is durable and was read back and compared with path,
 // which is still there: removing it is the caller's, after its own checkpoint.
 // Else path is as it was and there is no archive that was not there before,
-// unless the last sync alone failed. It takes no more than two thirds of a core.
-func Compress(ctx context.Context, d *disk.Disk, path string, mode fs.FileMode) (archive string, err error) {
+// unless the last sync alone failed. It takes no more than two thirds of a core, and less
+// if rest pauses, see Rest.
+func Compress(ctx context.Context, d *disk.Disk, path string, mode fs.FileMode, rest Rest) (archive string, err error) {
 	archive, temp := path+Suffix, TempName(path)
 	if _, err := os.Lstat(archive); !errors.Is(err, fs.ErrNotExist) { // RenameNew looks again; this saves the work
 		return "", &fs.PathError{Op: "make archive", Path: archive, Err: fs.ErrExist}
@@ -36,9 +37,9 @@ func Compress(ctx context.Context, d *disk.Disk, path string, mode fs.FileMode) 
 	if err := d.Remove(temp); err != nil {
 		return "", fmt.Errorf("remove a half archive: %w", err)
 	}
-	err = write(ctx, d, src, temp, mode)
+	err = write(ctx, d, src, temp, mode, rest)
 	if err == nil {
-		err = Verify(ctx, d, src, temp)
+		err = Verify(ctx, d, src, temp, rest)
 	}
 	if err == nil {
 		err = d.RenameNew(temp, archive)
@@ -49,8 +50,21 @@ func Compress(ctx context.Context, d *disk.Disk, path string, mode fs.FileMode) 
 	return archive, nil
 }
 
+// Rest is called after each piece of work with how long that took. It may pause, for others that need the
+// processor. Nil: it never does.
+type Rest func(ctx context.Context, took time.Duration)
+
+// after pauses after work that began at a time.
+func (r Rest) after(ctx context.Context, began time.Time) error {
+	took := time.Since(began)
+	if r != nil {
+		r(ctx, took)
+	}
+	return retry.Pause(ctx, took/2)
+}
+
 // write writes src's archive to temp and makes it durable.
-func write(ctx context.Context, d *disk.Disk, src *disk.File, temp string, mode fs.FileMode) error {
+func write(ctx context.Context, d *disk.Disk, src *disk.File, temp string, mode fs.FileMode, rest Rest) error {
 	fi, err := src.Stat()
 	if err != nil {
 		return err
@@ -64,7 +78,7 @@ func write(ctx context.Context, d *disk.Disk, src *disk.File, temp string, mode 
 	if p.zip, err = gzip.NewWriterLevel(io.Discard, gzip.BestSpeed); err != nil {
 		return err
 	}
-	if err := p.pack(ctx); err != nil {
+	if err := p.pack(ctx, rest); err != nil {
 		return err
 	}
 	if err := cmp.Or(f.OwnAs(fi), f.Chmod(mode), os.Chtimes(temp, time.Time{}, fi.ModTime())); err != nil {
@@ -84,7 +98,7 @@ type compressor struct {
 	at, read int64 // bytes of data members, and of text
 }
 
-func (p *compressor) pack(ctx context.Context) error {
+func (p *compressor) pack(ctx context.Context, rest Rest) error {
 	for {
 		began := time.Now()
 		n, err := p.next()
@@ -98,7 +112,7 @@ func (p *compressor) pack(ctx context.Context) error {
 		if err := p.member(p.text[:n]); err != nil {
 			return err
 		}
-		if err := retry.Pause(ctx, time.Since(began)/2); err != nil {
+		if err := rest.after(ctx, began); err != nil {
 			return err
 		}
 	}
@@ -138,8 +152,9 @@ func (p *compressor) member(text []byte) error {
 	return nil
 }
 
-// Verify reads the archive back through its table and compares it with src.
-func Verify(ctx context.Context, d *disk.Disk, src *disk.File, temp string) error {
+// Verify reads the archive back through its table and compares it with src. It takes no more of a core
+// than Compress.
+func Verify(ctx context.Context, d *disk.Disk, src *disk.File, temp string, rest Rest) error {
 	a, err := Open(ctx, d, temp)
 	if err != nil {
 		return err
@@ -158,9 +173,7 @@ func Verify(ctx context.Context, d *disk.Disk, src *disk.File, temp string) erro
 	}
 	want, got := make([]byte, memberText/4), make([]byte, memberText/4)
 	for at := int64(0); at < fi.Size(); at += int64(len(want)) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
+		began := time.Now()
 		n := int(min(int64(len(want)), fi.Size()-at))
 		if _, err := src.ReadAt(want[:n], at); err != nil {
 			return err
@@ -170,6 +183,9 @@ func Verify(ctx context.Context, d *disk.Disk, src *disk.File, temp string) erro
 		}
 		if !bytes.Equal(want[:n], got[:n]) {
 			return fmt.Errorf("it differs from %s between bytes %d and %d", src.Name(), at, at+int64(n))
+		}
+		if err := rest.after(ctx, began); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -41,6 +41,20 @@ type member struct{ packed, text int64 }
 // Open opens the archive at path. One without a table is read through
 // once, for its size; ctx bounds that.
 func Open(ctx context.Context, d *disk.Disk, path string) (*Reader, error) {
+	a, err := OpenMembers(d, path)
+	if err != nil || a.members != nil {
+		return a, err
+	}
+	if err := a.measure(ctx); err != nil {
+		a.Close()
+		return nil, fmt.Errorf("open archive %s: %w", path, err)
+	}
+	return a, nil
+}
+
+// OpenMembers opens the archive at path to decompress its members. Nothing of its text is read:
+// one without a table has no members and no size, and is good for Text alone.
+func OpenMembers(d *disk.Disk, path string) (*Reader, error) {
 	f, err := d.Open(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
@@ -51,14 +65,19 @@ func Open(ctx context.Context, d *disk.Disk, path string) (*Reader, error) {
 		a.packed = fi.Size()
 		err = a.readTable()
 	}
-	if err == nil && a.members == nil {
-		err = a.measure(ctx)
-	}
 	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open archive %s: %w", path, err)
 	}
 	return a, nil
+}
+
+// Text reads the text from its beginning. Nothing else may read the archive meanwhile.
+func (a *Reader) Text() (io.Reader, error) {
+	if err := a.rewind(); err != nil {
+		return nil, err
+	}
+	return &a.zip, nil
 }
 
 // Size is how many bytes of text the archive holds.

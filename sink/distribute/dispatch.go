@@ -38,7 +38,7 @@ func (g *group) run(ctx context.Context) {
 			continue
 		}
 		if found == handed {
-			g.d.governor.yield(ctx, time.Since(begun))
+			g.d.governor.Yield(ctx, time.Since(begun)*time.Duration(g.d.served.Load()))
 			continue
 		}
 		if found == idle {

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/pace"
 	"fanin/internal/retry"
 	"fanin/sink"
 )
@@ -83,7 +84,8 @@ type Distributor struct {
 	cursors  *cursors
 	counts   counts
 	warnings *retry.Log // with a bound on repeated messages
-	governor governor
+	governor *pace.Governor
+	served   atomic.Int64 // groups with workers
 	buffers  buffers
 	seed     maphash.Seed // of the keys' hashes
 
@@ -106,7 +108,7 @@ func New(k *sink.Sink, s Settings) *Distributor {
 	d := &Distributor{sink: k, log: s.Log, door: newDoor(), groups: newGroups(),
 		warnings: retry.NewLog(s.Log), seed: maphash.MakeSeed()}
 	d.settings.Store(&s)
-	d.governor.worked, d.governor.idle = k.Worked, processors
+	d.governor = pace.New(k.Worked)
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d
 }

@@ -128,7 +128,7 @@ func (g *group) join(m *member) error {
 			g.name, len(g.members), g.terms.describe(), t.describe())
 	}
 	if g.members = append(g.members, m); len(g.members) == 1 {
-		g.d.governor.groups.Add(1)
+		g.d.served.Add(1)
 	}
 	g.d.counts.workers.Add(1)
 	g.activateLocked(m)
@@ -182,7 +182,7 @@ func (g *group) leave(m *member, blame bool) {
 	g.dealJoiningLocked()
 	if len(g.members) == 0 {
 		g.ahead = lookahead{} // not needed soon
-		g.d.governor.groups.Add(-1)
+		g.d.served.Add(-1)
 	}
 	g.changedLocked()
 	g.kick()

@@ -23,7 +23,7 @@ func damaged(t *testing.T) *sink.Sink {
 	if err := os.WriteFile(name, bytes.Repeat([]byte("2026-11-22T17:00:00.123456Z web app: a line\n"), 200_000), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	packed, err := archive.Compress(context.Background(), nil, name, 0o640)
+	packed, err := archive.Compress(context.Background(), nil, name, 0o640, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

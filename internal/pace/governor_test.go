@@ -1,4 +1,4 @@
-package distribute
+package pace
 
 import (
 	"os"
@@ -12,7 +12,7 @@ func TestGovernor(t *testing.T) {
 	var worked time.Duration
 	var idle, all int64
 	known := true
-	g := governor{worked: func() time.Duration { return worked }, idle: func() (int64, int64, bool) { return idle, all, known }}
+	g := Governor{worked: func() time.Duration { return worked }, idle: func() (int64, int64, bool) { return idle, all, known }}
 	now := time.Now()
 	// for a second: the share of its time that the writer works, and that
 	// processors are idle.

@@ -1,4 +1,6 @@
-package distribute
+// Package pace leaves the processors to the writer of a log while there are not enough for it
+// and for work that can wait.
+package pace
 
 import (
 	"bytes"
@@ -6,22 +8,20 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fanin/internal/retry"
 )
 
-// governor leaves the processors to the writer when there are not enough for both: lines
-// that are not received may be lost, lines that are not handed out wait in the file.
-// While the writer is busy and few processors are idle, dispatchers pause longer and
-// longer; when some are idle, shorter and shorter. The longest pause grows with the square
-// of the share of time in which the writer is busy, so that the writer wins in a flood, and
-// an ordinary stream is handed out as it comes.
-type governor struct {
+// Governor leaves the processors to the writer when there are not enough for both: lines
+// that are not received may be lost, lines that are not handed out wait in the file, and so
+// do files that are not compressed. While the writer is busy and few processors are idle,
+// what yields pauses longer and longer; when some are idle, shorter and shorter. The longest
+// pause grows with the square of the share of time in which the writer is busy, so that the
+// writer wins in a flood, and an ordinary stream is handed out as it comes.
+type Governor struct {
 	worked func() time.Duration              // how long the writer has been busy, in all
 	idle   func() (idle, all int64, ok bool) // how long all processors were idle, of how long
-	groups atomic.Int64                      // with workers
 
 	mu         sync.Mutex
 	last       time.Time
@@ -30,6 +30,9 @@ type governor struct {
 	lastAll    int64
 	pace       float64 // a pause is so many times as long as the work before it
 }
+
+// New returns the governor of a writer. worked is how long that has been busy, in all.
+func New(worked func() time.Duration) *Governor { return &Governor{worked: worked, idle: processors} }
 
 const (
 	governEvery = 50 * time.Millisecond
@@ -40,15 +43,16 @@ const (
 // maxYield bounds one pause.
 const maxYield = 100 * time.Millisecond
 
-// yield pauses after some work, if the writer needs the processors.
-func (g *governor) yield(ctx context.Context, worked time.Duration) {
+// Yield pauses after some work, if the writer needs the processors. It returns early when ctx
+// ends.
+func (g *Governor) Yield(ctx context.Context, worked time.Duration) {
 	if p := g.look(time.Now()); p > 0 {
-		retry.Pause(ctx, min(time.Duration(float64(worked)*p*float64(g.groups.Load())), maxYield))
+		retry.Pause(ctx, min(time.Duration(float64(worked)*p), maxYield))
 	}
 }
 
 // look returns the pace for now.
-func (g *governor) look(now time.Time) float64 {
+func (g *Governor) look(now time.Time) float64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	passed := now.Sub(g.last)
