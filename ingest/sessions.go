@@ -22,6 +22,7 @@ import (
 type Sessions struct {
 	frames    atomic.Int64 // frames of streams accepted so far, of all agents
 	takenOver atomic.Int64 // sessions that ended because the agent connected again
+	pace      answerPace
 
 	mu      sync.Mutex
 	byOwner map[string]*Claim
@@ -185,15 +186,17 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Lock()
 	agents, sessions := len(s.byAgent), len(s.byOwner)
 	s.mu.Unlock()
-	send := func(kind prometheus.ValueType, name, help string, v int64) {
-		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, float64(v))
+	send := func(kind prometheus.ValueType, name, help string, v float64) {
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, v)
 	}
 	takenOver := prometheus.NewDesc("fanin_rejected_connections_total",
 		"Connections that the collector closed, by reason.", nil, prometheus.Labels{"reason": "taken_over"})
 	ch <- prometheus.MustNewConstMetric(takenOver, prometheus.CounterValue, float64(s.takenOver.Load()))
-	send(prometheus.GaugeValue, "fanin_connected_agents", "Agents connected now.", int64(agents))
+	send(prometheus.GaugeValue, "fanin_connected_agents", "Agents connected now.", float64(agents))
 	send(prometheus.GaugeValue, "fanin_agent_sessions", "Sessions of agents now: an agent has its own one, and one "+
-		"for each run that reads standard input.", int64(sessions))
+		"for each run that reads standard input.", float64(sessions))
+	send(prometheus.GaugeValue, "fanin_agent_answer_delay_seconds", "For how long answers to small batches wait now, "+
+		"so that an agent's lines travel together.", s.pace.now(time.Now()).Seconds())
 	send(prometheus.CounterValue, "fanin_agent_frames_total", "Batches, opens, skips and ends accepted from agents.",
-		s.frames.Load())
+		float64(s.frames.Load()))
 }

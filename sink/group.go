@@ -34,12 +34,6 @@ type answer struct {
 	err     error
 }
 
-// request is one Append on its way through the writer.
-type request struct {
-	batch   *wire.Batch
-	outcome chan error
-}
-
 func (g *group) reply() {
 	for i := range g.answers {
 		g.answers[i].request.outcome <- g.answers[i].err

@@ -73,7 +73,7 @@ type ownership struct {
 
 // queue is what goroutines hand to the writer, and how they learn that it ended.
 type queue struct {
-	requests chan *request
+	requests requests
 	calls    chan func(*writer) error
 	notices  notices
 	quit     chan struct{} // closed by Close: no more batches
@@ -156,7 +156,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		return err
 	}
 	s.env.boot = cmp.Or(s.env.boot, disk.BootID())
-	s.queue.requests, s.queue.calls = make(chan *request), make(chan func(*writer) error)
+	s.queue.requests.wake, s.queue.calls = make(chan struct{}, 1), make(chan func(*writer) error)
 	s.queue.quit, s.queue.ended, s.queue.failed = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	s.queue.notices.wake = make(chan struct{}, 1)
 	s.counts, s.summarizer = newCounts(s.Inputs), newSummarizer(s)
@@ -196,6 +196,7 @@ func (s *Sink) work(w *writer) {
 		s.Log.Error("the log accepts no more lines; restart the collector", "err", err)
 		close(s.queue.failed)
 	}
+	s.queue.requests.close(err)
 	close(s.queue.ended)
 }
 
@@ -209,16 +210,7 @@ func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
 	}
 	r := s.queue.idle.Get().(*request)
 	r.batch = &b
-	select {
-	case s.queue.requests <- r:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.queue.quit:
-		return wire.ErrDraining
-	case <-s.queue.ended:
-		return s.Err()
-	}
-	err := <-r.outcome
+	err := s.queue.requests.append(ctx, r)
 	r.batch = nil
 	s.queue.idle.Put(r)
 	return err
@@ -275,7 +267,10 @@ func (s *Sink) Close(ctx context.Context) error {
 }
 
 // refuseMore has the writer take no more.
-func (s *Sink) refuseMore() { s.queue.closing.Do(func() { close(s.queue.quit) }) }
+func (s *Sink) refuseMore() {
+	s.queue.requests.close(wire.ErrDraining)
+	s.queue.closing.Do(func() { close(s.queue.quit) })
+}
 
 func (s *Sink) alive() {
 	if s.Alive != nil {

@@ -44,6 +44,7 @@ type writer struct {
 	warnings    *retry.Log
 	lastExpiry  time.Time // when lossy streams that expired were last looked for
 	keyClock    keyClock
+	gathering   gathering
 }
 
 // ledgerTail is what the next checkpoint appends to the live generation's ledger.
@@ -62,9 +63,10 @@ func (w *writer) run() error {
 		w.stopBusy()
 		w.s.alive()
 		select {
-		case r := <-w.s.queue.requests:
+		case <-w.s.queue.requests.sleep(0):
+			w.gathering.begin(&w.s.queue.requests, w.s.queue.quit)
 			w.startBusy()
-			err = w.gather(r)
+			err = w.gather()
 		case call := <-w.s.queue.calls:
 			err = call(w)
 		case err = <-w.checkpoints.done:
@@ -94,21 +96,18 @@ func (w *writer) stopBusy() {
 	}
 }
 
-// gather takes r and all that waits behind it, up to a full group.
-func (w *writer) gather(r *request) error {
-	for {
+// gather takes all requests that wait, up to a full group.
+func (w *writer) gather() error {
+	for !w.group.full() {
+		r := w.s.queue.requests.pop()
+		if r == nil {
+			break
+		}
 		if err := w.accept(r); err != nil {
 			return err
 		}
-		if w.group.full() {
-			return nil
-		}
-		select {
-		case r = <-w.s.queue.requests:
-		default:
-			return nil
-		}
 	}
+	return nil
 }
 
 // fail answers all requests that their outcome is unknown, and ends the writer. The

@@ -38,7 +38,11 @@ func main() {
 		}
 		return
 	}
-	if err := run(); err != nil {
+	do := run
+	if len(os.Args) > 1 && os.Args[1] == "crowd" {
+		do = func() error { return crowd(os.Args[2:]) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,8 +20,9 @@ type Process struct {
 	Path        string
 	Args        []string
 	Env         []string
-	Wait        string // a line of stderr that begins so says that it runs; "" does not wait
-	Descriptors int    // how many it may have open; 0: as many as this program
+	Wait        string   // a line of stderr that begins so says that it runs; "" does not wait
+	Descriptors int      // how many it may have open; 0: as many as this program
+	Under       []string // a program and its first arguments, which runs this one; nil: none
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -30,11 +32,11 @@ type Process struct {
 
 // Start starts the program and waits until it runs.
 func (p *Process) Start() error {
-	c := exec.Command(p.Path, p.Args...)
+	args := slices.Concat(p.Under, []string{p.Path}, p.Args)
 	if p.Descriptors > 0 {
-		limited := []string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(p.Descriptors), p.Path}
-		c = exec.Command("/bin/sh", append(limited, p.Args...)...)
+		args = append([]string{"/bin/sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(p.Descriptors)}, args...)
 	}
+	c := exec.Command(args[0], args[1:]...)
 	c.Env = append(os.Environ(), p.Env...)
 	pipe, err := c.StderrPipe()
 	if err != nil {

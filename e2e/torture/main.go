@@ -85,6 +85,7 @@ func trials(kills, cuts int) []trial {
 		{"daemon-set", kills / 20, scenario.DaemonSet},
 		{"pipes", kills / 10, (*scenario.Programs).Pipes},
 		{"sockets", kills, (*scenario.Programs).Sockets},
+		{"crowd", kills / 20, (*scenario.Programs).CrowdKills},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 		{"cut-pipes", cuts / 2, (*scenario.Programs).PipeCuts},

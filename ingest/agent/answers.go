@@ -20,6 +20,8 @@ type answers struct {
 	spare   []byte // the block of pending before, for the next
 	writing bool
 	failed  bool
+	later   *time.Timer // writes what is pending; nil: none was delayed yet
+	delayed bool        // later runs
 }
 
 // maxPending bounds the memory that an agent can take that does not read.
@@ -28,9 +30,12 @@ const maxPending = 64 << 10
 // write writes or queues a frame. It reports false when the connection can no longer
 // take answers.
 func (a *answers) write(frame []byte) bool {
-	if !a.queue(frame) {
-		return false
-	}
+	return a.queue(frame) && a.flush()
+}
+
+// flush writes all frames that wait, unless another goroutine does. It reports false when the
+// connection can no longer take answers.
+func (a *answers) flush() bool {
 	for {
 		out, end := a.next()
 		if out == nil {
@@ -39,6 +44,42 @@ func (a *answers) write(frame []byte) bool {
 		a.nc.SetWriteDeadline(end)
 		_, err := a.nc.Write(out)
 		a.written(out, err)
+	}
+}
+
+// flushAfter is flush after a delay, or before, with the next frame that is written. Frames that wait
+// for this travel together.
+func (a *answers) flushAfter(delay time.Duration) {
+	if delay <= 0 {
+		a.flush()
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.delayed:
+		return // what waits goes out by then
+	case a.later == nil:
+		a.later = time.AfterFunc(delay, a.flushLater) // ends with its one write
+	default:
+		a.later.Reset(delay)
+	}
+	a.delayed = true
+}
+
+func (a *answers) flushLater() {
+	a.mu.Lock()
+	a.delayed = false
+	a.mu.Unlock()
+	a.flush()
+}
+
+// stop lets no delay write any more: the connection ends.
+func (a *answers) stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.later != nil {
+		a.later.Stop()
 	}
 }
 

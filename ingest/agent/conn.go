@@ -101,7 +101,19 @@ func (c *conn) submit(f wire.Frame) error {
 		err := ingest.Offer(c.appending, c.p.Out, c.p.lines, *b)
 		c.free(b.Text)
 		c.p.Sessions.FinishFrame(b.Agent, b.Stream) // before the answer: the next frame may come right after it
-		c.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
+		c.answer(b, err)
 	})
 	return nil
+}
+
+// answer writes the outcome of a batch, or after a while, so that an agent's next lines travel
+// together.
+func (c *conn) answer(b *wire.Batch, err error) {
+	delay := c.p.Sessions.AnswerDelay(len(b.Text), time.Now())
+	if err != nil {
+		delay = 0
+	}
+	if c.answers.queue(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err))) {
+		c.answers.flushAfter(delay)
+	}
 }

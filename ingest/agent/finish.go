@@ -18,6 +18,7 @@ func (c *conn) finish(err error) error {
 	if broken := c.broken.Load(); broken != nil {
 		err = *broken
 	}
+	c.answers.stop()
 	if c.claim != nil {
 		c.p.Sessions.Release(c.claim)
 	}

@@ -22,11 +22,13 @@ type connTable struct {
 	displaced int       // of all: they end when their lines are written
 	searched  time.Time // when a connection was searched for that can yield
 	refused   map[*Conn]struct{}
+	handshakes
 }
 
 func newConnTable() connTable {
 	return connTable{
 		all: make(map[*Conn]struct{}), perIP: make(map[netip.Prefix]int), refused: make(map[*Conn]struct{}),
+		handshakes: newHandshakes(),
 	}
 }
 

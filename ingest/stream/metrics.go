@@ -19,6 +19,7 @@ func reasons() []string {
 // are there before they count.
 func (m metrics) prepare(formats []Format) {
 	m.open()
+	m.waitingHandshakes()
 	m.acceptErrors()
 	m.slowed()
 	for _, reason := range reasons() {
@@ -38,6 +39,10 @@ func (m metrics) connections(format string) prometheus.Counter {
 
 func (m metrics) open() prometheus.Gauge {
 	return m.Gauge("fanin_open_connections", "Connections open now.")
+}
+
+func (m metrics) waitingHandshakes() prometheus.Gauge {
+	return m.Gauge("fanin_waiting_handshakes", "TLS handshakes that wait until others have ended.")
 }
 
 func (m metrics) acceptErrors() prometheus.Counter {

@@ -13,6 +13,11 @@ import (
 
 // handshake makes nc a TLS connection.
 func (c *Conn) handshake() bool {
+	waiting := c.l.metrics.waitingHandshakes()
+	waiting.Inc()
+	leave := c.l.conns.handshakes.enter(c.ctx, c.Limits.HandshakeTimeout/2)
+	waiting.Dec()
+	defer leave()
 	if !c.SetReadDeadline(time.Now().Add(c.Limits.HandshakeTimeout)) {
 		return false
 	}

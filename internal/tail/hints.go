@@ -2,21 +2,21 @@ package tail
 
 import (
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 // hints are the kernel's reports of changes in the directories that decide what the patterns
-// match. They only save time: only a look is reliable.
+// match, and of writes to the files that are followed. They only save time: only a look is reliable.
 type hints struct {
-	watcher *fsnotify.Watcher // nil: there are no hints
+	watcher *watcher // nil: there are no hints
 	watched map[string]bool
-	whole   bool // all these directories are watched
-	stale   bool // files were created or removed since the last look
+	apart   map[string]bool // directories whose followed files are watched one by one
+	whole   bool            // all these directories are watched
+	stale   bool            // files were created or removed since the last look
 }
 
-func newHints() *hints {
-	w, err := fsnotify.NewWatcher()
+// newHints returns the hints of t; wrote is called with the path of a file that was written to.
+func newHints(wrote func(path string)) *hints {
+	w, err := newWatcher(wrote)
 	if err != nil {
 		return &hints{}
 	}
@@ -34,7 +34,7 @@ func (h *hints) watch(s *sight) {
 	before := h.watched
 	h.watched = make(map[string]bool, len(s.dirs))
 	for dir := range s.dirs {
-		if h.watcher.Add(dir) != nil { // it does not exist, or too many are watched
+		if h.watcher.watchDir(dir, !h.apart[dir]) != nil { // it does not exist, or too many are watched
 			h.whole = false
 			continue
 		}
@@ -43,40 +43,66 @@ func (h *hints) watch(s *sight) {
 	}
 }
 
-func (h *hints) events() chan fsnotify.Event {
+// fewFiles is how many files of a directory are followed, at most, if each of them is watched by
+// itself. Then a write to another file of the directory wakes nothing. More of them would need too
+// much of the kernel's memory, of which it gives each user a part.
+const fewFiles = 64
+
+// choose decides which files are watched by themselves, and watches them.
+func (h *hints) choose(byDir map[string][]*follower) {
 	if h.watcher == nil {
-		return nil
+		return
 	}
-	return h.watcher.Events
+	h.apart = make(map[string]bool, len(byDir))
+	files := make(map[*follower]bool)
+	for dir, all := range byDir {
+		if h.apart[dir] = len(all) <= fewFiles && h.watcher.watchFiles(all); h.apart[dir] {
+			for _, f := range all {
+				files[f] = true
+			}
+		}
+	}
+	h.watcher.keep(files)
 }
 
-// errors reports that events were lost.
-func (h *hints) errors() chan error {
-	if h.watcher == nil {
-		return nil
+// hear notes what was reported since it was called last.
+func (h *hints) hear() {
+	if h.watcher != nil && h.watcher.changed.Swap(false) {
+		h.stale = true
 	}
-	return h.watcher.Errors
+	if h.watcher != nil && h.watcher.lost() {
+		h.close()
+	}
 }
 
 func (h *hints) close() {
 	if h.watcher != nil {
-		h.watcher.Close()
+		h.watcher.close()
 	}
 	h.watcher, h.whole = nil, false
 }
 
-// hint wakes the follower of a file that was written to.
-func (t *Tailer) hint(h *hints, e fsnotify.Event) {
-	if !e.Has(fsnotify.Write) {
-		h.stale = h.stale || !e.Has(fsnotify.Chmod)
-		return
-	}
+// wrote wakes the follower of a file that was written to.
+func (t *Tailer) wrote(path string) {
 	t.mu.Lock()
-	f := t.byPath[e.Name]
+	f := t.byPath[path]
 	t.mu.Unlock()
 	if f != nil {
 		f.notify()
 	}
+}
+
+// shownByDir returns the followers of files that some table names, by directory.
+func (t *Tailer) shownByDir() map[string][]*follower {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make(map[string][]*follower)
+	for _, f := range t.followers {
+		if !f.isArchive() && !f.isHidden() {
+			all[f.dir] = append(all[f.dir], f)
+		}
+	}
+	return all
 }
 
 // pace decides when to look again, by what a look costs: however many files there are, idle

@@ -5,7 +5,7 @@ import "testing"
 // TestWatchingBegins: what changes in a directory between a look and the moment from
 // which the directory is watched is found at once, by another look.
 func TestWatchingBegins(t *testing.T) {
-	h := newHints()
+	h := newHints(func(string) {})
 	defer h.close()
 	if h.watcher == nil {
 		t.Skip("this machine gives no hints")

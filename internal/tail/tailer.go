@@ -197,7 +197,7 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 	defer tick.Stop()
 	hints := new(hints)
 	if !t.noHints {
-		hints = newHints()
+		hints = newHints(t.wrote)
 	}
 	defer hints.close()
 	pace, searched := pace{poll: t.Poll}, time.Now()
@@ -205,20 +205,12 @@ func (t *Tailer) loop(ctx, following context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case e, ok := <-hints.events():
-			if !ok {
-				hints.close()
-			}
-			t.hint(hints, e)
-			continue
-		case <-hints.errors():
-			hints.stale = true
-			continue
 		case <-tick.C:
 		}
 		if t.Alive != nil {
 			t.Alive()
 		}
+		hints.hear()
 		t.lookWhenDue(following, &pace, hints)
 		t.seekUnseen(following)
 		again := min(missingEvery, t.Forget/4, t.LetGo/8)
@@ -240,7 +232,9 @@ func (t *Tailer) lookWhenDue(ctx context.Context, pace *pace, hints *hints) {
 		return
 	}
 	hints.stale = false
-	pace.looked(t.look(ctx), hints)
+	s := t.look(ctx)
+	hints.choose(t.shownByDir())
+	pace.looked(s, hints)
 	t.counts.watched.Store(uint64(len(hints.watched)))
 	hints.stale = hints.stale || len(t.late) > 0
 }
