@@ -64,6 +64,7 @@ func (w *writer) commit() error {
 	}
 	g.reply()
 	g.reset()
+	w.layout.ResetCounts()
 	w.trimKeys()
 	if w.wal.used() > w.wal.size/2 && w.checkpoints.pending == nil {
 		w.startCheckpoint(w.capture())
@@ -175,7 +176,7 @@ func (w *writer) appendToFile(f *frame) (readable bool, err error) {
 		return false, nil
 	}
 	w.s.publishSize(w.file)
-	w.s.summarizer.live.add(w.group.counts, w.file.size, len(f.text))
+	w.s.summarizer.live.add(w.layout.Counts(), w.file.size, len(f.text))
 	if shifted != 0 {
 		w.shiftLedger(len(f.records), shifted)
 		return true, w.replace("appended to or truncated")

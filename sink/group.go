@@ -14,7 +14,6 @@ type group struct {
 	streams map[wire.StreamID]bool // those that it moves, by the ids of records
 	added   map[scope]int          // streams that it adds, less those that it ends
 	answers []answer
-	counts  []minuteCount // of text
 
 	extensions    []extension
 	extensionSize int  // in bytes
@@ -48,8 +47,6 @@ func (g *group) reset() {
 	g.names = g.names[:0]
 	clear(g.extensions)
 	g.extensions, g.extensionSize = g.extensions[:0], 0
-	clear(g.counts)
-	g.counts = g.counts[:0]
 	clear(g.streams)
 	clear(g.added)
 	if cap(g.text) > 4*groupBytes {

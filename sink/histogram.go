@@ -179,10 +179,10 @@ func (b *histogram) read(p *part) (*summary.Summary, error) {
 
 // buckets lays the buckets out.
 func (b *histogram) buckets() error {
-	now := minuteOf(time.Now().UnixMicro())
+	now := line.Minute(time.Now().UnixMicro())
 	lo, hi := now, now+1
 	for i, p := range b.parts {
-		first := max(p.first, minuteOf(p.opened.Add(-longestPast).UnixMicro()))
+		first := max(p.first, line.Minute(p.opened.Add(-longestPast).UnixMicro()))
 		last := min(p.last+p.step, now+24*60)
 		if i == 0 {
 			lo, hi = first, last
@@ -190,11 +190,11 @@ func (b *histogram) buckets() error {
 		lo, hi = min(lo, first), max(hi, last)
 	}
 	if !b.q.From.IsZero() {
-		lo = minuteOf(b.q.From.UnixMicro())
+		lo = line.Minute(b.q.From.UnixMicro())
 		hi = max(hi, lo+1)
 	}
 	if !b.q.To.IsZero() {
-		hi = minuteOf(b.q.To.UnixMicro() + 59_999_999)
+		hi = line.Minute(b.q.To.UnixMicro() + 59_999_999)
 		if b.q.From.IsZero() {
 			lo = min(lo, hi-1)
 		}

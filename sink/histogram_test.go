@@ -298,7 +298,7 @@ func TestHistogramRange(t *testing.T) {
 // its buckets, and the others would look empty.
 func TestHistogramOfLongCells(t *testing.T) {
 	tally := summary.NewTally()
-	begin := minuteOf(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
+	begin := line.Minute(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro())
 	for i := range int64(100_000) {
 		tally.Add(summary.Series{Host: fmt.Sprint("web-", i%4), Source: "app"}, begin+i, 10)
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 // liveSummary counts the lines of the live file as the writer appends them. The writer lays
-// out every line with its names, so that costs one addition for each run of lines with equal
-// names: a goroutine that read the file behind the writer would have to parse each of them.
+// out every line with its names and counts them as it does, so that costs one addition for each
+// series of a group: a goroutine that read the file behind the writer would have to parse each line.
 //
 // Its counts are in memory alone. After a start, the text that was in the file before is
 // counted from the file (see summarizer); until then, before is nil and a histogram is
@@ -39,35 +39,6 @@ type closedTally struct {
 // is counted again from the file.
 const maxClosedTallies = 4
 
-// minuteCount is how many lines of a group have the same names, and were read in one minute.
-type minuteCount struct {
-	series summary.Series
-	minute int64
-	lines  uint64
-}
-
-// tally adds what the layout counted in the last batch, which was read at that time.
-func (g *group) tally(counts []line.Count, micros int64) {
-	minute := minuteOf(micros)
-	for _, c := range counts {
-		s := summary.Series{Host: c.Host, Source: c.Source}
-		if last := len(g.counts) - 1; last >= 0 && g.counts[last].series == s && g.counts[last].minute == minute {
-			g.counts[last].lines += uint64(c.Lines)
-			continue
-		}
-		g.counts = append(g.counts, minuteCount{s, minute, uint64(c.Lines)})
-	}
-}
-
-// minuteOf returns the minute of a time in microseconds, both since 1970.
-func minuteOf(micros int64) int64 {
-	const minute = 60_000_000
-	if micros < 0 {
-		micros -= minute - 1
-	}
-	return micros / minute
-}
-
 // begin begins another live file, which holds size bytes already.
 func (l *liveSummary) begin(generation uint64, size int64) {
 	l.mu.Lock()
@@ -81,14 +52,14 @@ func (l *liveSummary) begin(generation uint64, size int64) {
 
 // add counts lines that are in the file now, which ends at byte to with these n bytes. If
 // they do not follow what was counted before, the file is counted again when it is closed.
-func (l *liveSummary) add(counts []minuteCount, to int64, n int) {
+func (l *liveSummary) add(counts []line.Count, to int64, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if to-int64(n) == l.to {
 		l.to = to
 	}
 	for _, c := range counts {
-		l.tally.Add(c.series, c.minute, c.lines)
+		l.tally.Add(summary.Series{Host: c.Host, Source: c.Source}, c.Minute, uint64(c.Lines))
 	}
 }
 

@@ -88,7 +88,7 @@ func BenchmarkHistogram(b *testing.B) {
 	}
 	defer s.Close(context.Background())
 	s.summarizer.stop()
-	now := minuteOf(time.Now().UnixMicro())
+	now := line.Minute(time.Now().UnixMicro())
 	s.view.mu.Lock()
 	live := s.view.catalog.generations
 	s.view.catalog.generations = nil
@@ -129,26 +129,19 @@ func BenchmarkHistogram(b *testing.B) {
 	b.ReportMetric(float64(size)/1e6, "MB-of-summaries")
 }
 
-// BenchmarkCounts is what the writer does for the summary of a group commit of plain lines.
+// BenchmarkCounts is what the writer does for the summary when a group of plain lines is committed.
 func BenchmarkCounts(b *testing.B) {
 	var l liveSummary
-	var g group
 	l.begin(1, 0)
 	layout, err := line.NewLayout("syslog")
 	if err != nil {
 		b.Fatal(err)
 	}
-	text := block(1)[:16<<10]
-	text = text[:strings.LastIndexByte(string(text), '\n')+1]
 	layout.Begin(1, "web", "app", nil)
-	layout.Append(nil, text)
+	layout.Append(nil, block(1))
 	to := int64(0)
 	for b.Loop() {
-		for range 60 { // a group of a mebibyte, in slices
-			g.tally(layout.Counts(), 1_740_000_000_000_000)
-		}
 		to += 1 << 20
-		l.add(g.counts, to, 1<<20)
-		g.counts = g.counts[:0]
+		l.add(layout.Counts(), to, 1<<20)
 	}
 }

@@ -231,7 +231,6 @@ func (w *writer) layOut(r record, text []byte) (lines, length int) {
 	g := &w.group
 	at := len(g.text)
 	g.text, lines = w.layout.Append(g.text, text)
-	g.tally(w.layout.Counts(), r.time)
 	laid := g.text[at:]
 	if last := len(g.records) - 1; r.stream.IsZero() && last >= 0 && g.records[last].stream.IsZero() &&
 		g.records[last].time == r.time {

@@ -18,14 +18,14 @@ import (
 // state, counts by the time that it shows, or else when its file was opened.
 func (s *Sink) tally(ctx context.Context, g Generation, to int64) (*summary.Tally, error) {
 	c := &recount{s: s, g: g, to: to, tally: summary.NewTally(), r: s.Reader(Position{g.Number, 0}),
-		buf: make([]byte, 256<<10), opened: minuteOf(g.Opened.UnixMicro())}
+		buf: make([]byte, 256<<10), opened: line.Minute(g.Opened.UnixMicro())}
 	defer c.r.Close()
 	err := s.ledger(ctx, g.Number, func(r *record) bool {
 		if r.length == 0 {
 			return true
 		}
 		c.unknown(ctx, min(r.position, to))
-		c.known(ctx, min(r.position+int64(r.length), to), minuteOf(r.time))
+		c.known(ctx, min(r.position+int64(r.length), to), line.Minute(r.time))
 		return c.at < to && c.err == nil
 	})
 	c.unknown(ctx, to)
@@ -101,7 +101,7 @@ func (c *recount) shown(text []byte) int64 {
 		return c.opened
 	}
 	copy(c.stamp[:], text)
-	c.minute = minuteOf(t.UnixMicro())
+	c.minute = line.Minute(t.UnixMicro())
 	return c.minute
 }
 

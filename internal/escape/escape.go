@@ -22,7 +22,7 @@ import (
 func Line(dst, line []byte) []byte {
 	del := -1 // where the next 0x7f is; < 0: that is not known
 	for {
-		n := skipASCII(line)
+		n := Printable(line)
 		if n < len(line) {
 			if del < n { // looked for once, and not behind each byte that is escaped
 				del = indexDEL(line, n)
@@ -70,7 +70,7 @@ const (
 // the log. So it examines many bytes at a time, and single runes only where a byte is
 // unusual.
 func Harmless(line []byte) int {
-	n := skipASCII(line)
+	n := Printable(line)
 	return skipMore(line[:indexDEL(line, n)], n)
 }
 
@@ -103,7 +103,7 @@ func skipMore(line []byte, n int) int {
 			return n
 		}
 		n += size
-		n += skipASCII(line[n:])
+		n += Printable(line[n:])
 	}
 	return n
 }
@@ -126,32 +126,34 @@ func harmless(line []byte) int {
 
 const window = 32
 
-// skipASCII skips printable ASCII.
-func skipASCII(line []byte) int {
+// Printable returns how many bytes at the beginning of text are printable ASCII, which Line leaves as
+// they are. Most lines are nothing else, so it finds their ends, too.
+func Printable(text []byte) int {
 	le := binary.LittleEndian
-	rest := line
+	rest := text
 	for len(rest) >= window {
 		a, b, c, d := le.Uint64(rest), le.Uint64(rest[8:]), le.Uint64(rest[16:]), le.Uint64(rest[24:])
 		if (strange(a)|strange(b)|strange(c)|strange(d))&highs != 0 {
-			return len(line) - len(rest)
+			break
 		}
 		rest = rest[window:]
 	}
 	for len(rest) >= 8 {
-		if strange(le.Uint64(rest))&highs != 0 {
-			return len(line) - len(rest)
+		if found := strange(le.Uint64(rest)) & highs; found != 0 {
+			return len(text) - len(rest) + bits.TrailingZeros64(found)/8
 		}
 		rest = rest[8:]
 	}
 	for i, c := range rest {
 		if c < 0x20 || c >= 0x7f {
-			return len(line) - len(rest) + i
+			return len(text) - len(rest) + i
 		}
 	}
-	return len(line)
+	return len(text)
 }
 
-// strange has a high bit set if one of the eight bytes of w is not printable ASCII.
+// strange has a high bit set if one of the eight bytes of w is not printable ASCII. The lowest of
+// these bits is that of the first such byte; those above say nothing.
 func strange(w uint64) uint64 { return (w - 0x20*ones) | (w + ones) }
 
 // skipPairs skips windows, from n on, of printable ASCII and of runes of two bytes
@@ -215,7 +217,7 @@ func skipTriples(line []byte, n int) int {
 }
 
 // skipRunes skips up to four words of eight bytes, from n on, with any mixture of what
-// skipASCII, skipPairs and skipTriples skip. The line's last word is padded with spaces.
+// Printable, skipPairs and skipTriples skip. The line's last word is padded with spaces.
 func skipRunes(line []byte, n int) int {
 	le := binary.LittleEndian
 	begin := n

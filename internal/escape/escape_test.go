@@ -30,8 +30,29 @@ func slowly(line []byte) string {
 	return b.String()
 }
 
+// slowlyJSON is JSON by the rules alone, rune by rune.
+func slowlyJSON(line []byte) string {
+	var b strings.Builder
+	for len(line) > 0 {
+		r, n := utf8.DecodeRune(line)
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteString("\\" + string(r))
+		case r == '\t' || Rune(r):
+			fmt.Fprintf(&b, "\\u%04x", r)
+		default:
+			b.WriteRune(r) // U+FFFD of a byte that is not UTF-8
+		}
+		line = line[n:]
+	}
+	return b.String()
+}
+
 func same(t *testing.T, line string) {
 	t.Helper()
+	if got, want := string(JSON(nil, []byte(line))), slowlyJSON([]byte(line)); got != want {
+		t.Fatalf("%q became, in JSON,\n%q, want\n%q", line, got, want)
+	}
 	if got, want := string(Line(nil, []byte(line))), slowly([]byte(line)); got != want {
 		t.Fatalf("%q became\n%q, want\n%q", line, got, want)
 	}
@@ -41,6 +62,7 @@ func same(t *testing.T, line string) {
 var fillers = []string{
 	strings.Repeat("a", 80), strings.Repeat("ж", 40), "x" + strings.Repeat("ж", 40), strings.Repeat("語", 32),
 	strings.Repeat("a語", 20), strings.Repeat("ж語", 20), strings.Repeat("\xff", 80), strings.Repeat("é", 40),
+	strings.Repeat("a\"", 40), strings.Repeat("\U0001f600", 20),
 }
 
 // Every byte at every place of what is looked at together, between texts of each

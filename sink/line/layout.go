@@ -30,27 +30,21 @@ type Layout struct {
 	format string
 	suffix string
 
-	prefix prefix
-	marks  []wire.Mark // of the batch, those ahead
-	at     int         // bytes of the batch's text that were laid out
-	joined bool        // its lines may be records of several lines
-	record []byte      // the last of these
-	counts []Count     // of the last Append
-}
-
-// Count is how many neighbouring lines show the same names.
-type Count struct {
-	Host, Source string
-	Lines        int
+	prefixes *prefixes
+	marks    []wire.Mark // of the batch, those ahead
+	at       int         // bytes of the batch's text that were laid out
+	joined   bool        // its lines may be records of several lines
+	record   []byte      // the last of these
+	counts               // of what was laid out
 }
 
 // NewLayout returns the layout of a format.
 func NewLayout(format string) (*Layout, error) {
 	switch format {
 	case "syslog", "raw":
-		return &Layout{format: format, suffix: "\n", prefix: prefix{format: format}}, nil
+		return &Layout{format: format, suffix: "\n", prefixes: newPrefixes(format)}, nil
 	case "json":
-		return &Layout{format: format, suffix: "\"}\n", prefix: prefix{format: format}}, nil
+		return &Layout{format: format, suffix: "\"}\n", prefixes: newPrefixes(format)}, nil
 	}
 	return nil, fmt.Errorf("format %q: want \"syslog\", \"json\" or \"raw\"", format)
 }
@@ -58,7 +52,11 @@ func NewLayout(format string) (*Layout, error) {
 // Begin begins a batch that was read at micros, in microseconds since 1970. Its
 // labels are host and source, but for its marks.
 func (l *Layout) Begin(micros int64, host, source string, marks []wire.Mark) {
-	l.prefix.begin(micros, host, source)
+	l.setMinute(Minute(micros))
+	if l.format == "raw" {
+		host, source = "", ""
+	}
+	l.prefixes.begin(micros, host, source)
 	l.marks, l.at, l.joined = marks, 0, false
 }
 
@@ -71,16 +69,15 @@ func (l *Layout) BeginBatch(b *wire.Batch, host, source string) {
 // Append lays the next lines of the batch's text out behind dst and counts them.
 // Text is whole lines, each ending in a newline.
 func (l *Layout) Append(dst, text []byte) ([]byte, int) {
-	l.counts = l.counts[:0]
 	count := 0
 	if l.format == "raw" {
 		count = lines.Count(text)
-		l.counts = append(l.counts, Count{Lines: count})
+		l.add(l.prefixes.now, count)
 		return l.appendRaw(dst, text), count
 	}
 	for len(text) > 0 {
 		if len(l.marks) > 0 && l.marks[0].Text <= l.at {
-			l.prefix.change(&l.marks[0].Labels)
+			l.prefixes.change(&l.marks[0].Labels)
 			l.marks = l.marks[1:]
 		}
 		run := text
@@ -90,47 +87,50 @@ func (l *Layout) Append(dst, text []byte) ([]byte, int) {
 		var n int
 		dst, n = l.appendRun(dst, run)
 		count += n
-		l.count(n)
+		l.add(l.prefixes.now, n)
 		l.at += len(run)
 		text = text[len(run):]
 	}
 	return dst, count
 }
 
-// count counts lines that show the present names.
-func (l *Layout) count(n int) {
-	now := &l.prefix.now
-	if last := len(l.counts) - 1; last >= 0 && l.counts[last].Host == now.host && l.counts[last].Source == now.source {
-		l.counts[last].Lines += n
-		return
-	}
-	l.counts = append(l.counts, Count{now.host, now.source, n})
-}
-
-// Counts returns how many lines the last Append laid out, by the names that they show; raw
-// lines show none. It is valid until the next Append.
-func (l *Layout) Counts() []Count { return l.counts }
-
-// appendRun lays lines with the same labels out.
-func (l *Layout) appendRun(dst, text []byte) ([]byte, int) {
-	lines := 0
-	for len(text) > 0 {
-		n := bytes.IndexByte(text, '\n')
-		line := text[:n]
-		text = text[n+1:]
-		if n > 0 && line[n-1] == '\r' {
-			line = line[:n-1]
+// appendRun lays lines with the same labels out. Most lines are printable, and need no escaping:
+// what finds that finds their ends, too.
+func (l *Layout) appendRun(dst, text []byte) (out []byte, lines int) {
+	prefix := l.prefixes.now.text
+	for ; len(text) > 0; lines++ {
+		n := l.unescaped(text)
+		dst = append(append(dst, prefix...), text[:n]...)
+		if text[n] != '\n' {
+			rest := text[n : n+bytes.IndexByte(text[n:], '\n')]
+			dst = l.appendEscaped(dst, rest)
+			n += len(rest)
 		}
-		dst = append(dst, l.prefix.text...)
-		if l.joined {
-			l.record = wire.AppendRecordText(l.record[:0], line)
-			line = l.record
-		}
-		dst = l.appendLine(dst, line)
 		dst = append(dst, l.suffix...)
-		lines++
+		text = text[n+1:]
 	}
 	return dst, lines
+}
+
+// unescaped is how many bytes at the beginning of text certainly stay as they are.
+func (l *Layout) unescaped(text []byte) int {
+	if l.format == "json" {
+		return escape.Unquoted(text)
+	}
+	return escape.Printable(text)
+}
+
+// appendEscaped appends the rest of a line, of which something may have to be escaped.
+func (l *Layout) appendEscaped(dst, rest []byte) []byte {
+	rest = bytes.TrimSuffix(rest, carriageReturn)
+	if l.joined {
+		l.record = wire.AppendRecordText(l.record[:0], rest)
+		rest = l.record
+	}
+	if l.format == "json" {
+		return escape.JSON(dst, rest)
+	}
+	return escape.Line(dst, rest)
 }
 
 // appendRaw adds lines as they are, each record of several lines as one line.
@@ -146,11 +146,4 @@ func (l *Layout) appendRaw(dst, text []byte) []byte {
 	return dst
 }
 
-var newline = []byte{'\n'}
-
-func (l *Layout) appendLine(dst, line []byte) []byte {
-	if l.format == "json" {
-		return escape.JSON(dst, line)
-	}
-	return escape.Line(dst, line)
-}
+var newline, carriageReturn = []byte{'\n'}, []byte{'\r'}

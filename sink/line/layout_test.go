@@ -136,6 +136,9 @@ func FuzzLayout(f *testing.F) {
 				}
 				continue
 			}
+			if want := slowly(format, text); out != want {
+				t.Fatalf("%s: %q became\n%q, want\n%q", format, text, out, want)
+			}
 			rest := out
 			for line := range strings.Lines(text) {
 				var laid string
@@ -160,6 +163,22 @@ func FuzzLayout(f *testing.F) {
 			}
 		}
 	})
+}
+
+// slowly is the layout of each line by itself, all of which goes through package escape.
+func slowly(format, text string) string {
+	var out []byte
+	for line := range strings.Lines(text) {
+		body := []byte(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"))
+		if format == "json" {
+			out = append(out, `{"ObservedTimestamp":"2025-11-22T17:00:00.123456Z","host.name":"web01","service.name":"nginx","Body":"`...)
+			out = append(escape.JSON(out, body), "\"}\n"...)
+		} else {
+			out = append(out, "2025-11-22T17:00:00.123456Z web01 nginx: "...)
+			out = append(escape.Line(out, body), '\n')
+		}
+	}
+	return string(out)
 }
 
 // harmful is where the first character of a laid-out line is that layouts escape,

@@ -1,83 +1,67 @@
 package line
 
 import (
-	"cmp"
+	"slices"
 
 	"fanin/internal/escape"
 	"fanin/internal/wire"
 )
 
-// prefix is what precedes the text of lines with the same labels. From one line
-// to the next most often the time alone changes, and then only that is written.
+// prefix is what precedes the text of lines that show the same names.
 type prefix struct {
-	format string
-	read   clock  // when the batch was read
-	host   string // of lines whose mark names no other
-	source string // likewise
-
-	text []byte // as the lines have it
-	now  labels // that it shows
-	at   int    // where the shown time is in it; -1: nowhere
+	names
+	text   []byte // as the lines have it
+	read   int    // where the time is in it at which lines were read; -1: nowhere
+	shown  int    // where the time is that they show
+	period int    // in which count is valid, see Layout.count
+	count  int
 }
 
-// labels are the labels that lines show.
-type labels struct {
+// names are what lines show besides times.
+type names struct {
 	host, source string
-	shown        clock
 	attributes   wire.Attributes
+	both         bool // they show two times
 }
 
-// begin makes the prefix that of a batch's own labels.
-func (p *prefix) begin(read int64, host, source string) {
-	p.read.set(read)
-	p.host, p.source = host, source
-	p.now = labels{host: host, source: source, shown: p.read}
-	p.write()
-}
+const usualPrefix = 64 // bytes
 
-// change makes the prefix that of a mark.
-func (p *prefix) change(m *wire.Labels) {
-	host, source := cmp.Or(m.Host, p.host), cmp.Or(m.Source, p.source)
-	own := p.now.shown.micros != p.read.micros
-	if m.Time.IsZero() {
-		p.now.shown = p.read
-	} else {
-		p.now.shown.set(m.Time.UnixMicro())
-	}
-	same := m.Attributes == p.now.attributes && p.at >= 0
-	p.now.attributes = m.Attributes
-	if !same || host != p.now.host || source != p.now.source || own != (p.now.shown.micros != p.read.micros) {
-		p.now.host, p.now.source = host, source
-		p.write()
-		return
-	}
-	copy(p.text[p.at:], p.now.shown.text[:])
-}
-
-func (p *prefix) write() {
-	t := p.text[:0]
-	l := &p.now
-	p.at = -1
-	switch p.format {
+// write makes p the prefix of lines that show n, without their times.
+func (p *prefix) write(format string, n names) {
+	t := slices.Grow(p.text[:0], usualPrefix)
+	p.names, p.read, p.shown, p.period = n, -1, -1, 0
+	var time [timeSize]byte
+	switch format {
 	case "syslog":
-		p.at = 0
-		t = append(t, l.shown.text[:]...)
-		t = append(append(t, ' '), l.host...)
-		t = append(append(t, ' '), l.source...)
+		p.shown = 0
+		t = append(t, time[:]...)
+		t = append(append(t, ' '), n.host...)
+		t = append(append(t, ' '), n.source...)
 		t = append(t, ": "...)
 	case "json":
 		t = append(t, `{"ObservedTimestamp":"`...)
-		t = append(t, p.read.text[:]...)
-		if l.shown.micros != p.read.micros {
+		p.read = len(t)
+		t = append(t, time[:]...)
+		if n.both {
 			t = append(t, `","Timestamp":"`...)
-			p.at = len(t)
-			t = append(t, l.shown.text[:]...)
+			p.shown = len(t)
+			t = append(t, time[:]...)
 		}
-		t = append(append(t, `","host.name":"`...), l.host...)
-		t = append(append(t, `","service.name":"`...), l.source...)
-		t = append(appendAttributes(append(t, '"'), l.attributes), `,"Body":"`...)
+		t = append(append(t, `","host.name":"`...), n.host...)
+		t = append(append(t, `","service.name":"`...), n.source...)
+		t = append(appendAttributes(append(t, '"'), n.attributes), `,"Body":"`...)
 	}
 	p.text = t
+}
+
+// setTimes writes the times of the next lines.
+func (p *prefix) setTimes(read, shown *clock) {
+	if p.read >= 0 {
+		copy(p.text[p.read:], read.text[:])
+	}
+	if p.shown >= 0 {
+		copy(p.text[p.shown:], shown.text[:])
+	}
 }
 
 // appendAttributes appends a member with the attributes, nothing if there are none. Their names
