@@ -150,12 +150,15 @@ func (f *frames) lines(b []byte) int {
 // priority of the connection. All lines with a priority or a count have their first '<' there,
 // so it looks at no other.
 func (f *frames) find(b []byte) int {
-	for at := 0; ; {
-		i := bytes.IndexByte(b[at:], '<')
-		if i < 0 {
-			return len(b)
+	for at := 0; at < len(b); {
+		i := at
+		if b[at] != '<' {
+			n := bytes.IndexByte(b[at:], '<')
+			if n < 0 {
+				break
+			}
+			i += n
 		}
-		i += at
 		if i == 0 || b[i-1] == '\n' {
 			switch _, size := ingest.Priority(b[i:]); {
 			case size == 0:
@@ -169,10 +172,11 @@ func (f *frames) find(b []byte) int {
 		}
 		end := bytes.IndexByte(b[i:], '\n')
 		if end < 0 {
-			return len(b)
+			break
 		}
 		at = i + end + 1
 	}
+	return len(b)
 }
 
 // countBegin returns the beginning of a line that has nothing but a number before the '<' at i;

@@ -31,6 +31,8 @@ type message struct {
 
 	host, app, pid, msgid []byte
 
+	tag []byte // app[pid], or app SP pid, or app alone, if the header has it in one piece
+
 	data     []byte // structured data: elements as they are
 	numbered bool   // the sender counts its messages
 	number   uint32 // of this one
@@ -49,8 +51,11 @@ func (m *message) parse(msg []byte, anyText, local bool, last *stem) {
 	m.form, m.pri, m.head = bare, pri, msg[:size]
 	rest := cutBOM(msg[size:])
 	m.text = rest
-	if size > 0 && m.parse5424(rest) {
-		return
+	if size > 0 && bytes.HasPrefix(rest, []byte("1 ")) {
+		if m.parse5424(rest[2:], last) {
+			return
+		}
+		m.time = stamp{}
 	}
 	at := skipBlanks(rest)
 	if m.parse3164(at, local, last) || m.parseCisco(at) {

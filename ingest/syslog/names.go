@@ -7,8 +7,8 @@ import "hash/maphash"
 // the one that is there the second. The table grows while names push others out, and begins
 // anew when its names have more bytes than they may.
 type names struct {
-	most  int // bytes of names, and of slots
-	clean func(raw string) string
+	most  int                                        // bytes of names, and of slots
+	clean func(raw string) (clean string, same bool) // as the log can have it; same: it shows all of raw
 
 	seed   maphash.Seed
 	slots  []name
@@ -17,7 +17,10 @@ type names struct {
 }
 
 // name is a name as senders write it, and as the log can have it.
-type name struct{ raw, clean string }
+type name struct {
+	raw, clean string
+	less       bool // clean does not show all of raw
+}
 
 const (
 	firstSlots  = 16
@@ -25,15 +28,16 @@ const (
 	longestKept = 1024 // bytes of a name
 )
 
-func newNames(most int, clean func(string) string) names {
+func newNames(most int, clean func(string) (string, bool)) names {
 	return names{most: most, clean: clean, seed: maphash.MakeSeed()}
 }
 
-// get is the name as the log can have it, and whether that is the name as it is. Of a name that
+// get is the name as the log can have it, and whether that shows all of it. Of a name that
 // is much longer than any in the log, only the beginning is looked at.
 func (n *names) get(raw []byte) (clean string, same bool) {
 	if len(raw) > longestKept {
-		return n.clean(string(raw[:longestKept])), false
+		clean, _ = n.clean(string(raw[:longestKept]))
+		return clean, false
 	}
 	if n.slots == nil {
 		n.slots = make([]name, firstSlots)
@@ -45,13 +49,14 @@ func (n *names) get(raw []byte) (clean string, same bool) {
 			return n.add(at, raw)
 		}
 	}
-	return x.clean, x.clean == x.raw
+	return x.clean, !x.less
 }
 
 // add adds a name at its place.
 func (n *names) add(at uint64, raw []byte) (clean string, same bool) {
 	x := name{raw: string(raw)}
-	x.clean = n.clean(x.raw)
+	clean, same = n.clean(x.raw)
+	x.clean, x.less = clean, !same
 	n.put(at, x)
 	switch {
 	case n.bytes > n.most:
@@ -63,7 +68,7 @@ func (n *names) add(at uint64, raw []byte) (clean string, same bool) {
 			n.put(maphash.String(n.seed, x.raw)&uint64(len(n.slots)-1), x)
 		}
 	}
-	return x.clean, x.clean == x.raw
+	return clean, same
 }
 
 func (n *names) put(at uint64, x name) {

@@ -11,7 +11,10 @@ import (
 // is bounded.
 func TestNames(t *testing.T) {
 	const most = 256 << 10
-	n := newNames(most, wire.CleanSource)
+	n := newNames(most, func(raw string) (string, bool) {
+		clean := wire.CleanSource(raw)
+		return clean, clean == raw
+	})
 	var raw [][]byte
 	for i := range 200 {
 		raw = append(raw, fmt.Appendf(nil, "app-%d[%d]", i, i))

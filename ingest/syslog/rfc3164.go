@@ -97,7 +97,7 @@ func isHost(w []byte) bool {
 			letters = true
 		case c == ':':
 			colons++
-		case !isNameByte(c) && c != '@':
+		case classes[c]&inName == 0 && c != '@':
 			return false
 		}
 	}
@@ -142,20 +142,20 @@ func (m *message) parseTag(b []byte, timed bool) {
 	if pid == nil && !endsTag(tag, rest, timed) {
 		return
 	}
-	m.app, m.pid = tag, pid
+	m.app, m.pid, m.tag = tag, pid, b[:n+size]
 	m.text = cutBOM(cutSpace(rest))
 }
 
 // tagSize is how many bytes the name of a program has that b begins with; 0: with none, or with a
 // text only.
 func tagSize(b []byte, timed bool) (n int) {
-	letter, careful := false, true
-	for n < len(b) && n <= longestTag && isTagByte(b[n]) {
-		letter = letter || isLetter(b[n]) || b[n] >= 0x80
-		careful = careful && isNameByte(b[n])
+	some, all := class(0), inName
+	for n < len(b) && n <= longestTag && classes[b[n]]&inTag != 0 {
+		some |= classes[b[n]]
+		all &= classes[b[n]]
 		n++
 	}
-	if n > longestTag || !letter || !timed && !careful {
+	if n > longestTag || some&letter == 0 || !timed && all == 0 {
 		return 0
 	}
 	return n
@@ -167,15 +167,14 @@ func bracketed(b []byte) (pid []byte, size int) {
 	if len(b) == 0 || b[0] != '[' {
 		return nil, 0
 	}
-	for i, c := range b[1:min(len(b), longestTag)] {
-		switch {
-		case c == ']' && i > 0:
-			return b[1 : i+1], i + 2
-		case c <= ' ', c == '[', c == ':', c == ']':
-			return nil, 0
-		}
+	n := 1
+	for n < len(b) && n < longestTag && classes[b[n]]&inPID != 0 {
+		n++
 	}
-	return nil, 0
+	if n == 1 || n == len(b) || n == longestTag || b[n] != ']' {
+		return nil, 0
+	}
+	return b[1:n], n + 1
 }
 
 // endsTag reports whether a colon, with rest behind it, ends a tag without a pid.
@@ -184,21 +183,6 @@ func endsTag(tag, rest []byte, timed bool) bool {
 		return timed || !isLevel(tag)
 	}
 	return timed && rest[0] != '/' && rest[0] != '\\' && rest[0] != ':' // as in http://, C:\, std::string
-}
-
-// isTagByte reports whether a tag may have c. Quotes, braces, = and % at the beginning of words
-// are of texts: of JSON, of key=value, of Cisco's.
-func isTagByte(c byte) bool {
-	switch c {
-	case '(', ')', '+', ',', '@', '$', '#', '~', '\\':
-		return true
-	}
-	return isNameByte(c) || c >= 0x80
-}
-
-// isNameByte reports whether nearly all names of programs have such bytes.
-func isNameByte(c byte) bool {
-	return isLetter(c) || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' || c == '/'
 }
 
 // isLevel reports whether a word names how bad something is, and so begins a text, as in

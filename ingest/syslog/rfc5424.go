@@ -5,28 +5,27 @@ import (
 	"math"
 )
 
-// parse5424 reads a header of RFC 5424, 6, behind <PRI>:
+// parse5424 reads a header of RFC 5424, 6, behind <PRI>1 and a space:
 //
-//	1 SP time SP host SP app SP pid SP msgid SP data [SP text]
+//	time SP host SP app SP pid SP msgid SP data [SP text]
 //
 // Each field may be "-". Data that is malformed or missing is of the text.
-func (m *message) parse5424(b []byte) bool {
-	b, ok := bytes.CutPrefix(b, []byte("1 "))
-	if !ok {
-		return false
-	}
-	var time stamp
+func (m *message) parse5424(b []byte, last *stem) bool {
 	if !bytes.HasPrefix(b, []byte("- ")) {
-		n := time.parse3339(b)
+		n := last.parse3339(&m.time, b)
 		if n == 0 || n == len(b) || b[n] != ' ' {
 			return false
 		}
-		time.text, b = b[:n], b[n+1:]
+		m.time.text, b = b[:n], b[n+1:]
 	} else {
 		b = b[2:]
 	}
 	var fields [4][]byte // host, app, pid, msgid
+	var tag []byte
 	for i := range fields {
+		if i == 1 {
+			tag = b
+		}
 		end := bytes.IndexByte(b, ' ')
 		if end < 0 && i == len(fields)-1 {
 			end = len(b) // neither data nor text
@@ -39,8 +38,11 @@ func (m *message) parse5424(b []byte) bool {
 		}
 		b = b[min(end+1, len(b)):]
 	}
-	m.form, m.time = rfc5424, time
+	m.form = rfc5424
 	m.host, m.app, m.pid, m.msgid = fields[0], fields[1], fields[2], fields[3]
+	if m.app != nil && m.pid != nil {
+		m.tag = tag[:len(m.app)+1+len(m.pid)]
+	}
 	m.text = cutBOM(m.cutData(b))
 	m.readMeta()
 	return true

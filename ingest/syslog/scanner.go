@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"strconv"
+	"strings"
 
 	"fanin/ingest"
 	"fanin/internal/wire"
@@ -33,9 +34,23 @@ func (s *Settings) New() *Scanner {
 	most := cmp.Or(s.NameBytes, 8<<10)
 	return &Scanner{
 		s: s, clock: newClock(s.Zone, cmp.Or(s.Metrics, new(ingest.Metrics))),
-		sources: newNames(most, wire.CleanSource), hosts: newNames(most, wire.CleanHost),
-		attributes: newNames(most, func(raw string) string { return raw }),
+		sources: newNames(most, cleanSource), hosts: newNames(most, cleanHost),
+		attributes: newNames(most, func(raw string) (string, bool) { return raw, true }),
 	}
+}
+
+func cleanHost(raw string) (clean string, same bool) {
+	clean = wire.CleanHost(raw)
+	return clean, clean == raw
+}
+
+// cleanSource is the source of app[pid], or of app SP pid.
+func cleanSource(raw string) (clean string, same bool) {
+	if app, pid, ok := strings.Cut(raw, " "); ok {
+		raw = app + "[" + pid + "]"
+	}
+	clean = wire.CleanSource(raw)
+	return clean, clean == raw
 }
 
 // Room is how many bytes the line of a message of n bytes can have.
@@ -73,7 +88,7 @@ func (x *Scanner) scan(dst, msg []byte, from *Origin) (out []byte, labels wire.L
 	x.placePriority()
 	labels.Host = x.placeHost(from)
 	labels.Source = x.placeSource(from)
-	if !bytes.Equal(m.msgid, m.app) {
+	if len(m.msgid) > 0 && !bytes.Equal(m.msgid, m.app) {
 		x.line.keep("msgid", m.msgid)
 	}
 	x.placeData()
@@ -144,6 +159,11 @@ func (x *Scanner) placeHost(from *Origin) string {
 // known. What the log cannot have in a name stays with the line.
 func (x *Scanner) placeSource(from *Origin) string {
 	m := &x.m
+	if m.tag != nil && from.PID == 0 { // most often, the header has all of it in one piece
+		if source, same := x.sources.get(m.tag); same {
+			return source
+		}
+	}
 	b := append(x.scratch[:0], m.app...)
 	if m.app == nil {
 		b = append(b, x.s.Source...)

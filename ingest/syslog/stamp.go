@@ -54,7 +54,15 @@ func (s *stamp) parse3339(b []byte) int {
 	if s.month < 1 || s.month > 12 || s.day < 1 || s.day > 31 || !s.setClock(b[11:]) {
 		return 0
 	}
-	n := len(form)
+	return s.parseRest(b)
+}
+
+const secondSize = len("2026-11-26T06:40:00")
+
+// parseRest reads what is behind the second of a time of RFC 3339, and returns how many bytes all of
+// it has.
+func (s *stamp) parseRest(b []byte) int {
+	n := secondSize
 	n += s.parseFraction(b[n:])
 	return n + s.parseOffset(b[n:])
 }

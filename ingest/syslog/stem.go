@@ -2,13 +2,17 @@ package syslog
 
 import "bytes"
 
-// stem is the beginning of a header of RFC 3164, "time SP host SP". The messages of a connection
-// that come in the same second have it in common, so it is taken apart once.
+// stem is the beginning of a header of RFC 3164, "time SP host SP", and the second of one of RFC
+// 5424. The messages of a connection that come in the same second have it in common, so it is taken
+// apart once.
 type stem struct {
 	text []byte // a copy, up to the last space
 	time stamp
 	when int // bytes of the time
 	host int // where the host begins
+
+	second [secondSize]byte // of RFC 3339, without its fraction
+	civil  civil            // the same
 }
 
 // longestStem is how long a stem may be to be remembered.
@@ -51,4 +55,19 @@ func (s *stem) fill(m *message, b []byte) {
 	m.form, m.time = rfc3164, s.time
 	m.time.text = b[:s.when]
 	m.host, m.text = b[s.host:end-1], b[end:]
+}
+
+// parse3339 is that of t, but for a second like the last one.
+func (s *stem) parse3339(t *stamp, b []byte) int {
+	if s.civil.day == 0 || len(b) <= secondSize || string(b[:secondSize]) != string(s.second[:]) {
+		n := t.parse3339(b)
+		if n > 0 {
+			copy(s.second[:], b)
+			s.civil = t.civil
+			s.civil.zone, s.civil.offset = zoneNone, 0
+		}
+		return n
+	}
+	*t = stamp{known: true, civil: s.civil}
+	return t.parseRest(b)
 }

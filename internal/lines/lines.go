@@ -99,7 +99,11 @@ func PartLimit(limit int) int { return limit - marks }
 
 // SplitSize returns how many bytes n bytes of text have at most after Split.
 func SplitSize(n, limit int) int {
-	return n + (n/(limit-marks-utf8.UTFMax)+1)*marks
+	part := limit - marks - utf8.UTFMax
+	if n < part { // most often, and a division takes as long as all else for a line
+		return n + marks
+	}
+	return n + (n/part+1)*marks
 }
 
 // Chunks divides whole lines into chunks that need no cut: at most wire.MaxCutText

@@ -35,7 +35,7 @@ func goodAttribute(name string) bool {
 		return false
 	}
 	for i := range len(name) {
-		if c := name[i]; !nameBytes[c] && c != '_' || c == '/' {
+		if c := name[i]; places[c] != inHost|inSource || c == '/' {
 			return false
 		}
 	}

@@ -24,9 +24,9 @@ func (l *Labels) check() error {
 	switch {
 	case len(l.Host) > MaxName || len(l.Source) > MaxName:
 		return refuse("a name is longer than %d bytes", MaxName)
-	case !isClean(l.Host, true):
+	case !isClean(l.Host, inHost):
 		return refuse("the host %q has bytes that a name may not have", l.Host)
-	case !isClean(l.Source, false):
+	case !isClean(l.Source, inSource):
 		return refuse("the source %q has bytes that a name may not have", l.Source)
 	case l.Source == SourceNotice:
 		return refuse("the source %q is the collector's own", SourceNotice)
@@ -89,15 +89,14 @@ func (b *Batch) Label(l Labels) bool {
 	if l.Source == b.Source {
 		l.Source = ""
 	}
-	marks := b.Marks
+	marks, now := b.Marks, new(Labels)
 	if last := len(marks) - 1; last >= 0 && marks[last].Text == len(b.Text) {
 		marks = marks[:last] // no line has had these labels
 	}
-	var now Labels
 	if last := len(marks) - 1; last >= 0 {
-		now = marks[last].Labels
+		now = &marks[last].Labels
 	}
-	if l.equal(&now) {
+	if l.equal(now) {
 		b.Marks = marks
 		return true
 	}
