@@ -23,6 +23,7 @@ type block struct {
 	text  []byte
 	ends  []int // where each line ends
 	heads []int // how many bytes of a protocol each begins with; nil: none has any
+	tail  int   // how many bytes of a protocol each has behind its text
 	next  int   // number of the first line
 }
 
@@ -39,24 +40,25 @@ func newMessages() *block {
 	return makeBlock(0, func() int { return messageSize })
 }
 
-func makeBlock(source int, next func() int) *block { return makeHeaded(source, next, nil) }
+func makeBlock(source int, next func() int) *block { return makeHeaded(source, next, nil, "") }
 
-// makeHeaded is makeBlock with what a protocol has before each line; nil: nothing.
-func makeHeaded(source int, next func() int, head func(i int) string) *block {
-	b := &block{text: make([]byte, 0, blockSize)}
+// makeHeaded is makeBlock with what a protocol has before each line, and behind it; nil: nothing.
+func makeHeaded(source int, next func() int, head func(i int) string, tail string) *block {
+	b := &block{text: make([]byte, 0, blockSize), tail: len(tail)}
 	for {
 		before, length := "", next()
 		if head != nil {
 			before = head(len(b.ends))
 			b.heads = append(b.heads, len(before))
 		}
-		if len(b.text)+len(before)+length+1 > blockSize {
+		if len(b.text)+len(before)+length+len(tail)+1 > blockSize {
 			break
 		}
 		b.text = append(b.text, before...)
 		b.text = append(b.text, '@', byte('0'+source/10), byte('0'+source%10), '.')
 		b.text = append(b.text, "00000000 "...)
 		b.text = append(b.text, padding[:length-headSize]...)
+		b.text = append(b.text, tail...)
 		b.text = append(b.text, '\n')
 		b.ends = append(b.ends, len(b.text))
 	}
@@ -103,7 +105,7 @@ func (b *block) line(n int) []byte {
 	if i > 0 {
 		begin = b.ends[i-1]
 	}
-	return b.text[begin+b.head(i)+headSize : b.ends[i]-1]
+	return b.text[begin+b.head(i)+headSize : b.ends[i]-1-b.tail]
 }
 
 // size is how many bytes the first n lines have.

@@ -28,7 +28,7 @@ func tallyBlock(path string, c *counter) (tally, error) {
 	for {
 		line, err := r.ReadSlice('\n')
 		if len(line) > 0 {
-			c.line(bytes.TrimSuffix(line, []byte{'\n'}))
+			c.line(bytes.TrimSuffix(bytes.TrimSuffix(line, jsonEnd), []byte{'\n'}))
 		}
 		switch err {
 		case nil, bufio.ErrBufferFull: // a longer line than any of ours is torn, twice

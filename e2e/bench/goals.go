@@ -79,16 +79,19 @@ func (b *bench) goals() (list []goal) {
 		add(form+", sync none, 8 connections: CPU s per M", of(form, "fanin-none", (*sample).cpuPerM), 0.5, false)
 	}
 	add("syslog over UDP, 200,000 a second: lost %", of("syslog udp 200k/s", "fanin-none", (*sample).lostPercent), 0, false)
-	add("search: MB/s of text", of("search", "fanin-none", (*sample).rate), 1000, true)
-	add("search: MB of text per CPU s", of("search", "fanin-none", (*sample).ratePerCPU), 500, true)
-	add("histogram: ms", of("search", "fanin-none", (*sample).p50), 300, false)
-	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
 	to := func(workload, subject, other string) float64 {
 		if r := b.results.find(workload, subject); r != nil {
 			return b.ratioTo(*r, other)
 		}
 		return math.NaN()
 	}
+	add("layout syslog: times raw", to(layoutWorkload("syslog"), "fanin-none", layoutWorkload("raw")), 0.8, true)
+	add("layout json: times syslog", to(layoutWorkload("json"), "fanin-none", layoutWorkload("syslog")), 0.7, true)
+	add("GELF over UDP, 100,000 a second: lost %", of("gelf udp 100k/s", "fanin-none", (*sample).lostPercent), 0, false)
+	add("search: MB/s of text", of("search", "fanin-none", (*sample).rate), 1000, true)
+	add("search: MB of text per CPU s", of("search", "fanin-none", (*sample).ratePerCPU), 500, true)
+	add("histogram: ms", of("search", "fanin-none", (*sample).p50), 300, false)
+	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
 	for _, s := range []string{"fanin-none", "fanin-commit"} {
 		add(s+", handed out to 4 workers: M lines/s", of("hand out", s, (*sample).speed), 1, true)
 		add(s+", taken while 4 groups read: times without", to("ingest, 4 groups", s, "ingest, 0 groups"), 0.8, true)

@@ -54,7 +54,7 @@ func run() (err error) {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,link,latency,udp,syslog,idle,work,nats,redis,zmq,relp,sources,waits,cost,search,disk; "+
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,link,latency,udp,syslog,layouts,gelf,idle,work,nats,redis,zmq,relp,sources,waits,cost,search,disk; "+
 		"backlog is left out unless it is named: it writes 20 GiB")
 	sizes := flag.String("sizes", "1e6,1e7,1e8", "for -work cost: how many lines; 1e9 takes minutes for each number of connections")
 	flag.StringVar(&b.figure, "figure", "", "write the figure of -work cost to this file (default: docs/cost.svg, if the tables go to docs/benchmarks.md)")
@@ -156,6 +156,11 @@ func (b *bench) workloads() (list []workload) {
 	add("udp", "udp burst", func(s subject) bool { return s.udp },
 		func(s subject) (sample, error) { return b.datagrams(s, 500_000, 0) })
 	b.syslogs(add, paced)
+	none := func(s subject) bool { return s.name == "fanin-none" }
+	for _, name := range layoutNames {
+		add("layouts", layoutWorkload(name), none, func(s subject) (sample, error) { return b.inLayout(s, name) })
+	}
+	add("gelf", "gelf udp 100k/s", none, func(s subject) (sample, error) { return b.gelf(s, paced/2) })
 	add("idle", "idle 1000", func(s subject) bool { return s.idle },
 		func(s subject) (sample, error) { return b.idle(s, 1000) })
 	ours := func(s subject) bool { return s.ours }
@@ -164,7 +169,6 @@ func (b *bench) workloads() (list []workload) {
 			func(s subject) (sample, error) { return b.handOut(s, groups, 4, 0, true) })
 	}
 	add("work", "hand out", ours, func(s subject) (sample, error) { return b.handOut(s, 1, 4, 0, false) })
-	none := func(s subject) bool { return s.name == "fanin-none" }
 	add("work", "7 workers", none, func(s subject) (sample, error) { return b.handOut(s, 1, 7, 0, false) })
 	add("work", "8, one stalled", none, func(s subject) (sample, error) { return b.handOut(s, 1, 7, 1, false) })
 	if q := b.queues(); len(q) > 0 && (b.only == "" || b.only == "queue") {

@@ -30,6 +30,8 @@ func role(args []string) error {
 		return sendLines(args[1], number(args[2]), number(args[3]), syslogBlock(args[4]))
 	case "syslog-datagrams":
 		return sendDatagrams(args[1], number(args[2]), number(args[3]), syslogBlock(args[4])(0))
+	case "gelf-datagrams":
+		return sendDatagrams(args[1], number(args[2]), number(args[3]), gelfBlock())
 	case "work":
 		return takeLines(args[1], args[2], number(args[3]), number(args[4]), number(args[5]))
 	case "beanstalkd-send":

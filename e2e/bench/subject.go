@@ -64,11 +64,12 @@ func (b *bench) socat(_ string, port, _ int) (args, env []string, err error) {
 	return []string{"socat", "-u", "-b", "262144", fmt.Sprintf("TCP-LISTEN:%d,bind=127.0.0.1,reuseaddr,fork,backlog=128", port), "OPEN:all.log,creat,append"}, nil, nil
 }
 
-func (b *bench) fanin(sync string) func(string, int, int) (args, env []string, err error) {
+// fanin is the collector; more are further keys of its log.
+func (b *bench) fanin(sync string, more ...string) func(string, int, int) (args, env []string, err error) {
 	return func(dir string, port, _ int) (args, env []string, err error) {
 		// The others rotate nothing, so this does not either.
-		config := fmt.Sprintf("[collector]\nstate = \"state\"\n[collector.log]\npath = \"all.log\"\nsync = %q\nrotate_size = \"off\"\nkeep_bytes = \"off\"\n"+
-			"[[collector.tcp]]\nlisten = %q\n[[collector.udp]]\nlisten = %[2]q\n", sync, address(port))
+		config := fmt.Sprintf("[collector]\nstate = \"state\"\n[collector.log]\npath = \"all.log\"\nsync = %q\nrotate_size = \"off\"\nkeep_bytes = \"off\"\n%s\n"+
+			"[[collector.tcp]]\nlisten = %q\n[[collector.udp]]\nlisten = %[3]q\n", sync, strings.Join(more, "\n"), address(port))
 		return []string{b.collector, "--config", "collector.toml"}, nil, write(dir, "collector.toml", config)
 	}
 }

@@ -19,7 +19,7 @@ func syslogBlock(form string) func(source int) *block {
 				return fmt.Sprintf("<%d>1 2026-10-11T22:14:15.003Z web%02d app%d %d - - ", 8+i%8, source, app, pid)
 			}
 			return fmt.Sprintf("<%d>Oct 11 22:14:15 web%02d app%d[%d]: ", 8+i%8, source, app, pid)
-		})
+		}, "")
 	}
 }
 

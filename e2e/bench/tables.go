@@ -16,6 +16,8 @@ func (b *bench) tables() string {
 	b.latencyTable(&out)
 	b.udpTable(&out)
 	b.syslogTable(&out)
+	b.layoutTable(&out)
+	b.gelfTable(&out)
 	b.idleTable(&out)
 	b.diskTable(&out)
 	b.searchTable(&out)

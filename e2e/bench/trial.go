@@ -75,6 +75,9 @@ func (t *trial) landed(lines int, size int64) (last time.Time) {
 	}
 }
 
+// jsonEnd is what the layout json puts behind a line.
+var jsonEnd = []byte("\"}\n")
+
 // layout reads the first lines of the file: how many bytes come before a line,
 // and how large the file becomes.
 func layout(path string, lines int, size int64) (before int, whole int64) {
@@ -88,7 +91,11 @@ func layout(path string, lines int, size int64) (before int, whole int64) {
 	notices := 0
 	for line := range bytes.Lines(head[:n]) {
 		if at := bytes.IndexByte(line, '@'); at >= 0 {
-			return at, int64(notices) + size + int64(lines)*int64(at)
+			around := at
+			if bytes.HasSuffix(line, jsonEnd) {
+				around += len(jsonEnd) - 1
+			}
+			return at, int64(notices) + size + int64(lines)*int64(around)
 		}
 		notices += len(line)
 	}
