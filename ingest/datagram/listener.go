@@ -50,6 +50,9 @@ type Format func() Handler
 // DefaultReadBuffer is the receive buffer that a Listener asks for by default, in bytes.
 const DefaultReadBuffer = 8 << 20
 
+// DefaultQueue is the default of Listener.QueueBytes.
+const DefaultQueue = 32 << 20
+
 // Listener reads datagrams. Set the fields, then Serve. Zero fields have the defaults
 // named.
 type Listener struct {
@@ -108,7 +111,7 @@ func (l *Listener) setUp() {
 			l.Notice = func(string, ...any) {}
 		}
 		l.limited = retry.NewLog(l.Log)
-		l.ReadBuffer, l.QueueBytes = cmp.Or(l.ReadBuffer, DefaultReadBuffer), cmp.Or(l.QueueBytes, 32<<20)
+		l.ReadBuffer, l.QueueBytes = cmp.Or(l.ReadBuffer, DefaultReadBuffer), cmp.Or(l.QueueBytes, DefaultQueue)
 		l.rates = ingest.NewRates(l.MaxRate)
 		l.appending, l.giveUp = context.WithCancel(context.Background())
 		l.reading, l.stop = context.WithCancel(context.Background())

@@ -52,3 +52,24 @@ func (c *checks) maxLine(n *config.Size) { c.SizeBetween("max_line", n, 256, 1<<
 
 // maxRate checks how many bytes a second an address may send.
 func (c *checks) maxRate(n *config.Size) { c.SizeOrOff("max_rate", n, 64<<10) }
+
+// changedKey is a key of a table, and whether it has another value than the default.
+type changedKey struct {
+	name    string
+	changed bool
+}
+
+// changed is a key with a default.
+func changed[T comparable](name string, value *T, byDefault T) changedKey {
+	return changedKey{name, config.Or(value, byDefault) != byDefault}
+}
+
+// unused refuses keys that have no effect with the value of another one. That they have their
+// default is no mistake: it is as if they were not there.
+func (c *checks) unused(with string, keys ...changedKey) {
+	for _, key := range keys {
+		if key.changed {
+			c.Problem(key.name, "%s has no effect with %s: remove one of the two", key.name, with)
+		}
+	}
+}

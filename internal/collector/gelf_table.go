@@ -3,6 +3,7 @@ package collector
 import (
 	"cmp"
 
+	"fanin/ingest/datagram"
 	"fanin/ingest/gelf"
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
@@ -71,6 +72,15 @@ func (t *gelfTable) check(c *checks) {
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
 	t.peerTable.check(c)
+	if !t.tcp() {
+		c.unused("network = \"udp\"", changed("max_conns", t.MaxConns, defaultMaxConns),
+			changed("idle_timeout", t.IdleTimeout, 0))
+	}
+	if !t.udp() {
+		c.unused("network = \"tcp\"", changed("max_incomplete", t.MaxIncomplete, gelf.DefaultMaxIncomplete),
+			changed("read_buffer", t.ReadBuffer, datagram.DefaultReadBuffer),
+			changed("queue", t.Queue, datagram.DefaultQueue))
+	}
 }
 
 func (t *gelfTable) needs() (n needs) {

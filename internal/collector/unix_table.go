@@ -51,6 +51,12 @@ func (t *unixTable) check(c *checks) {
 	if t.TrustHost && t.Format == formatPlain {
 		c.Problem("trust_host", "trust_host has no effect with format = \"plain\"")
 	}
+	if t.Type == typeStream {
+		c.unused("type = \"stream\"", changed("queue", t.Queue, datagram.DefaultQueue))
+	} else {
+		c.unused("type = \"datagram\"", changed("max_conns", t.MaxConns, defaultUnixConns),
+			changed("idle_timeout", t.IdleTimeout, 0))
+	}
 }
 
 func (t *unixTable) checkPath(c *checks) {
