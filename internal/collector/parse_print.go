@@ -3,6 +3,7 @@ package collector
 import (
 	"encoding/json"
 	"io"
+	"time"
 
 	"fanin/ingest/syslog"
 	"fanin/internal/escape"
@@ -28,19 +29,28 @@ type understood struct {
 	attributes wire.Attributes // Keys, in their order
 }
 
+// formNone is the form of what is not a message.
+const formNone = "plain"
+
 // understand is what becomes of message n, which was read now.
 func understand(n int, x *syslog.Scanner, msg []byte, from *syslog.Origin) *understood {
 	line, labels, r := x.Explain(nil, msg, from)
-	m := &understood{Message: n, Form: r.Form, Facility: r.Facility, Severity: r.Severity, TimeOf: timeRead,
-		SenderTime: r.Time, Unused: r.Unused, Host: labels.Host, Source: labels.Source, attributes: labels.Attributes,
-		Text: string(wire.AppendRecordText(nil, line))}
-	shown := from.Now
-	if !labels.Time.IsZero() {
-		shown, m.TimeOf = labels.Time, timeSender
-	}
-	m.Time = shown.UTC().Format("2006-01-02T15:04:05.000000Z")
+	m := &understood{Message: n, Form: r.Form, Facility: r.Facility, Severity: r.Severity, SenderTime: r.Time,
+		Unused: r.Unused}
+	m.setLine(line, &labels, from.Now)
 	if r.Numbered {
 		m.Number = &r.Number
+	}
+	return m
+}
+
+// setLine sets what the line of the message shows, which was read now.
+func (m *understood) setLine(line []byte, labels *wire.Labels, now time.Time) {
+	m.Host, m.Source, m.attributes = labels.Host, labels.Source, labels.Attributes
+	m.Text = string(wire.AppendRecordText(nil, line))
+	m.Time, m.TimeOf = shownTime(now), timeRead
+	if !labels.Time.IsZero() {
+		m.Time, m.TimeOf = shownTime(labels.Time), timeSender
 	}
 	for name, value := range labels.Attributes.All() {
 		if m.Keys == nil {
@@ -48,8 +58,10 @@ func understand(n int, x *syslog.Scanner, msg []byte, from *syslog.Origin) *unde
 		}
 		m.Keys[name] = value
 	}
-	return m
 }
+
+// shownTime is a time as lines have it.
+func shownTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 // print prints the message:
 //
@@ -61,7 +73,7 @@ func understand(n int, x *syslog.Scanner, msg []byte, from *syslog.Origin) *unde
 func (m *understood) print(w io.Writer, peer string) {
 	title := m.Form
 	switch {
-	case m.Form == "plain":
+	case m.Form == formNone:
 		title = "not a message of syslog: a line as it is"
 	case m.Severity != "":
 		title += ", " + m.Facility + "." + m.Severity
@@ -93,6 +105,8 @@ func printField(w io.Writer, name, value, remark string) {
 // timeRemark says whose time it is, and why.
 func (m *understood) timeRemark() string {
 	switch {
+	case m.TimeOf == timeSender && m.SenderTime == "":
+		return "of the message"
 	case m.TimeOf == timeSender:
 		return "of the message: " + m.SenderTime
 	case m.SenderTime == "":
