@@ -107,14 +107,14 @@ func (f *follower) startBehindOriginal(late bool) bool {
 	return true
 }
 
-// provenCopy reports whether a file beside f no longer holds what was sent of it, and f does,
-// or a part of it. Then f is its copy, and the other file's follower will find that out, however
-// long the collector or a lack of descriptors delays it.
-func (t *Tailer) provenCopy(f *follower) bool {
+// provenCopy returns the follower of a file beside f that no longer holds what was sent of it, while f
+// does, or a part of it; nil if there is none. Then f is its copy, and the other file's follower will find
+// that out, however long the collector or a lack of descriptors delays it.
+func (t *Tailer) provenCopy(f *follower) *follower {
 	t.mu.Lock()
 	beside := t.beside[f.dir]
 	t.mu.Unlock()
-	return slices.ContainsFunc(beside, func(g *follower) bool {
+	i := slices.IndexFunc(beside, func(g *follower) bool {
 		sent := g.lastSent()
 		if g == f || sent.Offset == 0 || g.file.holds(sent) {
 			return false
@@ -122,6 +122,10 @@ func (t *Tailer) provenCopy(f *follower) bool {
 		_, part := g.past(localState{}).within(f)
 		return part || f.file.holds(sent)
 	})
+	if i < 0 {
+		return nil
+	}
+	return beside[i]
 }
 
 // acknowledged returns how much of the file is acknowledged.
@@ -178,13 +182,13 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	return true
 }
 
-// resumedAfter reports whether it was decided that the stream goes on here in a new epoch, when more was known to be
-// sent than now: the collector may have answered that to an open that failed, and may have the new epoch.
+// resumedAfter reports whether it was decided that the stream goes on here in a new epoch. An open that failed may have
+// arrived: the collector may have that epoch, in which the stream cannot go on in a copy that is found since.
 func (f *follower) resumedAfter(sent localState) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	x := &f.former
-	return x.past != nil && x.stream == f.place.stream && x.epoch == sent.epoch && sent.Offset < x.end
+	return x.past != nil && x.stream == f.place.stream && x.epoch == sent.epoch
 }
 
 // isOlder reports whether a file that was written to last at some time is older than the text that was sent

@@ -390,3 +390,31 @@ func TestSecondLossOfStateIsReported(t *testing.T) {
 		r.started().keeps("1 1 2 2 3 9").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
 	})
 }
+
+// TestCopyAheadOfItsOriginal: a file is copied and truncated while no agent runs. By its name the copy was rotated before
+// the file, which got its name before that. The two do not wait for each other.
+func TestCopyAheadOfItsOriginal(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().link("a.log", "link").look().write("new.log", "2\n").look().look()
+		r.move("new.log", "a.log").look().look().stopped()
+		r.copy("a.log", "a-20000101.log").cut("a.log").write("a.log", "3\n").started().keeps("1 2 3")
+	})
+}
+
+// TestCopyIsFoundLate: the stream of a truncated file goes on there in a new epoch. The answer to the open is lost, and a
+// copy that lacks the end of what was sent gets a name that is followed: it is a file of its own, which is counted.
+func TestCopyIsFoundLate(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		lost := 0
+		r.collector.failing = func(b wire.Batch) error {
+			if b.Op == wire.OpOpen && b.Epoch == 2 && lost < 2 {
+				lost++
+				return errConnection
+			}
+			return nil
+		}
+		r.write("a.log", "1\n2\n").look().look().write("a.log", "3\n").look()
+		r.write("a.log.1", "1\n2\n").cut("a.log").write("a.log", "4\n").look().move("a.log.1", "a-1.log")
+		r.keeps("1 1 2 2 3 4").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}

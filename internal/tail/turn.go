@@ -143,6 +143,7 @@ const (
 // when ctx ends first. Copying much takes long, so the time begins anew whenever the file
 // grew.
 func (f *follower) awaitOriginal(ctx context.Context) bool {
+	defer f.waitsFor.Store(nil)
 	var end time.Time // none while it is empty and has a name
 	var grown int64
 	for f.mayBeCopy() {
@@ -188,7 +189,14 @@ func (f *follower) judgeCopy(size int64, unnamed, late bool) copyVerdict {
 		return awaitContent
 	case f.tookPlace() != nil, f.succeeds() != nil, f.startBehindOriginal(late):
 		return noCopy
-	case late && f.t.provenCopy(f), !late && f.t.looksLikeCopy(f):
+	case late:
+		g := f.t.provenCopy(f)
+		f.waitsFor.Store(g) // which does not wait for this one then, as for one that was rotated before it
+		if g == nil {
+			return noCopy
+		}
+		return perhapsCopy
+	case f.t.looksLikeCopy(f):
 		return perhapsCopy
 	}
 	return noCopy
