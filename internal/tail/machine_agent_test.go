@@ -173,6 +173,31 @@ func (m *machine) reachable(s *inode) bool {
 	return false
 }
 
+// reload changes the settings of the table, removes it, or has it be back.
+func (m *machine) reload(draw *rapid.T) {
+	if !m.running {
+		draw.Skip()
+	}
+	m.putIntoForce(m.tables + rapid.IntRange(1, 2).Draw(draw, "tables"))
+	m.pause(draw)
+}
+
+func (m *machine) putIntoForce(tables int) {
+	removed := m.tables%2 == 0 && tables%2 == 1
+	if m.tables = tables; removed {
+		m.observe()
+	}
+	m.did("the tables are %v", m.inForce())
+	time.Sleep(offBeat)
+	m.tailer.Reload(m.inForce())
+	synctest.Wait()
+	time.Sleep(time.Millisecond - offBeat)
+	if removed {
+		m.stopped(true)
+	}
+	m.since = time.Now()
+}
+
 // goAway has the collector be away.
 func (m *machine) goAway(draw *rapid.T) {
 	if m.away {

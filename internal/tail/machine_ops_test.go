@@ -26,7 +26,7 @@ func (m *machine) operations() map[string]func(*rapid.T) {
 		"copy and truncate": m.copyAndTruncate, "copy and truncate again": m.copyAndTruncate,
 		"replace": m.replaceFile, "compress": m.compress, "link": m.hardLink, "symlink": m.symlink, "switch": m.switchLink,
 		"start": m.startAgent, "stop": m.stop, "kill": m.kill, "go away": m.goAway, "come back": m.comeBackAgain,
-		"wait": m.wait, "wait more": m.wait,
+		"reload": m.reload, "wait": m.wait, "wait more": m.wait,
 	}
 }
 

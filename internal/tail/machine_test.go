@@ -110,6 +110,7 @@ type machine struct {
 	story   []string
 
 	running, away bool
+	tables        int               // that were put into force so far; odd: none names a file
 	since         time.Time         // of the run
 	counted       map[string]uint64 // by the runs before
 	told          int               // names and numbers that were given away
@@ -155,13 +156,21 @@ func stateDir(t *testing.T) string {
 }
 
 func (m *machine) settings(t *Tailer) {
-	t.Tables = []Table{{Paths: []string{m.path(m.pattern)}}}
+	t.Tables = m.inForce()
 	t.Poll, t.Grace, t.Settle = machinePoll, machineGrace, machineSettle
 	t.LetGo, t.Forget, t.StopWait = machineLetGo, machineForget, machineStop
 	t.noHints = true
 	t.Log = slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m.link = &connection{to: m.collector, log: m.log, seed: m.seed, attempts: make(map[string]uint64), away: m.away}
 	t.Out = m.link
+}
+
+// inForce returns the tables.
+func (m *machine) inForce() []Table {
+	if m.tables%2 == 1 {
+		return nil
+	}
+	return []Table{{Paths: []string{m.path(m.pattern)}, Settings: fmt.Sprint(m.tables)}}
 }
 
 // play plays one sequence.
@@ -208,7 +217,7 @@ func (m *machine) observe() {
 		if slices.ContainsFunc(s.lines[s.inherited:], func(x *writtenLine) bool { return m.kept[x.text] > 0 }) && (!s.copied || m.inLog(s, 1)) {
 			s.known, s.sent, s.stored = true, true, true
 		}
-		if !m.running || m.unwelcome || s.seen.IsZero() {
+		if !m.looks() || s.seen.IsZero() {
 			continue
 		}
 		since := s.seen
@@ -304,6 +313,9 @@ func (m *machine) end() {
 		m.launch()
 	}
 	m.link.set(func() { m.link.seed = 0 })
+	if m.tables%2 == 1 {
+		m.putIntoForce(m.tables + 1)
+	}
 	for _, s := range m.inodes {
 		m.complete(s)
 	}
@@ -414,9 +426,9 @@ func (m *machine) maybeAgain(lines []*writtenLine, so bool) {
 	}
 }
 
-// looks reports whether an agent looks at the files. One that no collector answered yet does not: what
-// happens meanwhile is to it as if it did not run.
-func (m *machine) looks() bool { return m.running && !m.unwelcome }
+// looks reports whether an agent looks at the files. One that no collector answered yet does not, or whose tables name
+// none: what happens meanwhile is to it as if it did not run.
+func (m *machine) looks() bool { return m.running && !m.unwelcome && m.tables%2 == 0 }
 
 // lose notes that nothing finds a file any more.
 func (m *machine) lose(s *inode) {
