@@ -3,6 +3,7 @@ package syslog
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +20,11 @@ func TestStem(t *testing.T) {
 			"forwarded from web2: text", "web2: text"} {
 			messages = append(messages, []byte("<13>"+head+rest))
 		}
+	}
+	const second = "2026-11-06T12:00:01"
+	for _, time := range []string{second + "Z", second + ".25Z", second + "+01:00", second + ".123456-0230", second, second + "x", "2026-11-06t12:00:01z", "2026-13-06T12:00:01Z",
+		strings.Repeat("\x00", secondSize) + "Z", "-"} {
+		messages = append(messages, []byte("<13>1 "+time+" web1 app 7 - - text"), []byte("<13>1 "+time), []byte("<13>"+time+" web1 app[7]: text"))
 	}
 	used := 0
 	for _, first := range messages {
