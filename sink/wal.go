@@ -68,11 +68,16 @@ var errNoRoom = errors.New("the write-ahead log waits for a checkpoint")
 // nextOffset returns where a frame of n bytes would begin and where the next one could.
 func (w *wal) nextOffset(n int64) (at, next int64, err error) {
 	n = (n + blockSize - 1) / blockSize * blockSize
+	if n > w.size {
+		return 0, 0, fmt.Errorf("a frame of %d bytes does not fit into the write-ahead log, which has %d", n, w.size)
+	}
 	at = w.head
 	if in := at % w.size; in+n > w.size {
 		at += w.size - in
 	}
-	if at+n-w.tail > w.size {
+	// The end of the ring that a frame leaves out takes room, unless nothing else does: then a checkpoint frees
+	// no more, and a frame of more than half of the ring would wait for ever.
+	if w.used() > 0 && at+n-w.tail > w.size {
 		return 0, 0, errNoRoom
 	}
 	return at, at + n, nil
@@ -87,12 +92,15 @@ func (w *wal) append(f *frame) error {
 	if err != nil {
 		return err
 	}
-	at %= w.size
-	if _, err := w.f.WriteAt(f.text, at+int64(len(w.buf))); err != nil {
+	place := at % w.size
+	if _, err := w.f.WriteAt(f.text, place+int64(len(w.buf))); err != nil {
 		return fmt.Errorf("write the write-ahead log: %w", err)
 	}
-	if _, err := w.f.WriteAt(w.buf, at); err != nil {
+	if _, err := w.f.WriteAt(w.buf, place); err != nil {
 		return fmt.Errorf("write the write-ahead log: %w", err)
+	}
+	if w.used() == 0 {
+		w.tail = at
 	}
 	w.lsn, w.head = f.lsn, next
 	return nil

@@ -261,6 +261,35 @@ func TestShortLinesWithLongLabels(t *testing.T) {
 	}
 }
 
+// TestLargeFrameAnywhere: a frame of more than half of the smallest write-ahead log finds room wherever the one
+// before it ended, and a crash that kept its text from the file does not lose it.
+func TestLargeFrameAnywhere(t *testing.T) {
+	for before := 1; before <= 7; before++ {
+		var stop atomic.Bool
+		s := &Sink{Path: filepath.Join(t.TempDir(), "all.log"), Format: "json"}
+		s.Disk = &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+			if stop.Load() && op == disk.OpWrite && path == s.Path {
+				return 0, errCrash
+			}
+			return 0, nil
+		}}
+		open(t, s)
+		ctx, cancel := context.WithTimeout(t.Context(), waittest.Limit)
+		for range before {
+			must(t, s.Append(ctx, wire.Batch{Text: append(bytes.Repeat([]byte{'x'}, 1<<20-1), '\n')}))
+		}
+		must(t, s.do(ctx, func(*writer) error { stop.Store(true); return nil }))
+		s.Append(ctx, wire.Batch{Text: append(bytes.Repeat([]byte{1}, 1<<20-1), '\n')}) // perhaps the crash is faster
+		cancel()
+		<-s.Failed()
+		s.Close(context.Background())
+		s = open(t, &Sink{Path: s.Path, Format: "json"})
+		if lines := strings.Count(logText(t, s), "\n"); lines != before+1 {
+			t.Errorf("%d lines after %d and a large one", lines, before)
+		}
+	}
+}
+
 // TestManyOpens: streams that begin at once, with names as long as they may be, do not
 // make a frame larger than the smallest write-ahead log.
 func TestManyOpens(t *testing.T) {
