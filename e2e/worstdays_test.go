@@ -68,6 +68,12 @@ func TestWorstDays(t *testing.T) {
 	f("state restored", func() (*scenario.Result, error) { return p.StateRestored(2) })
 	f("log deleted", func() (*scenario.Result, error) { return p.LogDeleted(2) })
 	f("power cuts", func() (*scenario.Result, error) { return p.PowerCuts(4, "") })
+	f("chains, agent and collector killed", func() (*scenario.Result, error) { return p.ChainKills(10) })
+	f("chains, network cut", func() (*scenario.Result, error) { return p.ChainCuts(10) })
+	f("chains, power cuts", func() (*scenario.Result, error) { return p.ChainPowerCuts(3) })
+	for _, day := range scenario.NATSChainDays() {
+		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 4) })
+	}
 	for _, day := range scenario.NATSDays() {
 		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 2) })
 	}

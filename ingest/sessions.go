@@ -21,13 +21,14 @@ import (
 // one Sessions. Its zero value is ready. It is a prometheus.Collector.
 type Sessions struct {
 	frames    atomic.Int64 // frames of streams accepted so far, of all agents
+	chained   atomic.Int64 // those of them that came before the answer to the one before
 	takenOver atomic.Int64 // sessions that ended because the agent connected again
 	pace      answerPace
 
 	mu      sync.Mutex
 	byOwner map[string]*Claim
-	byAgent map[string]int             // sessions by agent id
-	busy    map[wire.StreamID]struct{} // streams with a frame in flight, by wire.StreamID.Owned
+	byAgent map[string]int         // sessions by agent id
+	lanes   map[wire.StreamID]lane // streams with frames in flight, by wire.StreamID.Owned
 }
 
 // Session describes an agent that is connected, for people to read.
@@ -130,30 +131,6 @@ func (s *Sessions) Release(c *Claim) {
 	close(c.done)
 }
 
-// StartFrame marks an owner's stream as having a frame in flight, until
-// FinishFrame. It reports false if one is in flight already.
-func (s *Sessions) StartFrame(owner string, stream wire.StreamID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	id := stream.Owned(wire.StreamAgent, owner)
-	if _, is := s.busy[id]; is {
-		return false
-	}
-	if s.busy == nil {
-		s.busy = make(map[wire.StreamID]struct{})
-	}
-	s.busy[id] = struct{}{}
-	s.frames.Add(1)
-	return true
-}
-
-// FinishFrame ends what StartFrame began: the outcome is known.
-func (s *Sessions) FinishFrame(owner string, stream wire.StreamID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.busy, stream.Owned(wire.StreamAgent, owner))
-}
-
 // Has reports whether an owner of streams is connected.
 func (s *Sessions) Has(owner string) bool {
 	s.mu.Lock()
@@ -199,4 +176,6 @@ func (s *Sessions) Collect(ch chan<- prometheus.Metric) {
 		"so that an agent's lines travel together.", s.pace.now(time.Now()).Seconds())
 	send(prometheus.CounterValue, "fanin_agent_frames_total", "Batches, opens, skips and ends accepted from agents.",
 		float64(s.frames.Load()))
+	send(prometheus.CounterValue, "fanin_agent_chained_frames_total", "Frames of agents that came before the answer "+
+		"to the one before them in their stream, because much was to be sent.", float64(s.chained.Load()))
 }

@@ -24,12 +24,16 @@ func NewAgent(program, dir, to, id string, patterns ...string) *Agent {
 	return a
 }
 
-// NewTextAgent is NewAgent with more keys of the table of files, each in a line.
-func NewTextAgent(program, dir, to, id, keys string, patterns ...string) *Agent {
+// Keys are more keys of an agent and of its table of files, each in a line.
+type Keys struct{ Agent, File string }
+
+// NewTextAgent is NewAgent with more keys.
+func NewTextAgent(program, dir, to, id string, keys Keys, patterns ...string) *Agent {
 	a := &Agent{State: filepath.Join(dir, "agent-"+id)}
 	config := filepath.Join(dir, "agent-"+id+".toml")
 	paths, _ := json.Marshal(patterns)
-	text := fmt.Sprintf("[agent]\nid = %q\nstate = %q\nto = [%q]\n[[agent.file]]\npaths = %s\n%s", id, a.State, "tcp://"+to, paths, keys)
+	text := fmt.Sprintf("[agent]\nid = %q\nstate = %q\nto = [%q]\n%s[[agent.file]]\npaths = %s\n%s", id, a.State, "tcp://"+to,
+		keys.Agent, paths, keys.File)
 	if err := os.WriteFile(config, []byte(text), 0o640); err != nil {
 		panic(err) // a test's own directory
 	}
@@ -81,13 +85,14 @@ func (a *Agent) Drained(files int, patience time.Duration) error {
 	return fmt.Errorf("%w after %v: %v %+v\n%s", errBehind, patience, err, list, a.Output())
 }
 
-// NewNATSAgent is NewAgent over NATS, through a stream if one is named.
-func NewNATSAgent(program, dir, url, stream, id string, patterns ...string) *Agent {
+// NewNATSAgent is NewTextAgent over NATS, through a stream if one is named.
+func NewNATSAgent(program, dir, url, stream, id string, keys Keys, patterns ...string) *Agent {
 	a := &Agent{State: filepath.Join(dir, "agent-"+id)}
 	config := filepath.Join(dir, "agent-"+id+".toml")
 	to, _ := json.Marshal(strings.Split(url, ","))
 	paths, _ := json.Marshal(patterns)
-	text := fmt.Sprintf("[agent]\nid = %q\nstate = %q\nto = %s\n[agent.nats]\nstream = %q\nanswer_within = \"3s\"\n[[agent.file]]\npaths = %s\n", id, a.State, to, stream, paths)
+	text := fmt.Sprintf("[agent]\nid = %q\nstate = %q\nto = %s\n%s[agent.nats]\nstream = %q\nanswer_within = \"3s\"\n"+
+		"[[agent.file]]\npaths = %s\n%s", id, a.State, to, keys.Agent, stream, paths, keys.File)
 	if err := os.WriteFile(config, []byte(text), 0o640); err != nil {
 		panic(err) // a test's own directory
 	}

@@ -49,6 +49,7 @@ type day struct {
 	dir       string
 	collector *rig.Collector
 	agent     *rig.Agent
+	network   *rig.Cuts // between the two; nil: nothing is
 	writers   []*load.Writer
 	plain     *load.Sender
 	publisher *publisher // nil without NATS
@@ -96,19 +97,32 @@ func (p *Programs) begin(pl plan) (d *day, err error) {
 			return nil, err
 		}
 	}
-	d.agent = rig.NewAgent(p.Agent, d.agentDir, d.collector.Addr, "one", filepath.Join(sources, "*.log*"))
-	if d.nats != nil {
-		d.agent = rig.NewNATSAgent(p.Agent, d.agentDir, d.nats.URL, d.via, "one", filepath.Join(sources, "*.log*"))
-	}
-	if d.text.keys != "" {
-		d.agent = rig.NewTextAgent(p.Agent, d.agentDir, d.collector.Addr, "one", d.text.keys, filepath.Join(sources, "*.log*"))
-	}
-	if err := d.agent.Start(); err != nil {
+	if err := d.follow(p, filepath.Join(sources, "*.log*")); err != nil {
 		d.collector.Kill()
 		return nil, err
 	}
 	d.send(sources)
 	return d, d.look()
+}
+
+// follow starts the agent.
+func (d *day) follow(p *Programs, pattern string) (err error) {
+	keys, to := rig.Keys{Agent: d.text.agent, File: d.text.keys}, d.collector.Addr
+	if d.text.agent != "" {
+		if d.network, err = rig.NewCuts(to); err != nil {
+			return err
+		}
+		to = d.network.Addr
+	}
+	switch {
+	case d.nats != nil:
+		d.agent = rig.NewNATSAgent(p.Agent, d.agentDir, d.nats.URL, d.via, "one", keys, pattern)
+	case keys != rig.Keys{}:
+		d.agent = rig.NewTextAgent(p.Agent, d.agentDir, to, "one", keys, pattern)
+	default:
+		d.agent = rig.NewAgent(p.Agent, d.agentDir, to, "one", pattern)
+	}
+	return d.agent.Start()
 }
 
 // send begins to write and to send lines.
@@ -177,6 +191,9 @@ func (d *day) fail(err error) {
 // end lets everything come to rest, and checks the log.
 func (d *day) end(rounds int) (*Result, error) {
 	r, err := d.rest()
+	if d.network != nil {
+		defer d.network.Close()
+	}
 	defer d.agent.Kill()
 	defer d.collector.Kill()
 	for _, c := range d.crews {

@@ -87,7 +87,7 @@ func (d *day) muster(program string) error {
 			via = natsStream
 		}
 		c := &crew{
-			agent:  rig.NewNATSAgent(program, d.dir, d.nats.URL, via, fmt.Sprintf("host-%d", i), filepath.Join(sources, "*.log*")),
+			agent:  rig.NewNATSAgent(program, d.dir, d.nats.URL, via, fmt.Sprintf("host-%d", i), rig.Keys{}, filepath.Join(sources, "*.log*")),
 			writer: &load.Writer{Dir: sources, Name: "app.log", First: (10 + i) * writerSources, Burst: 2, Pause: 10 * time.Millisecond, Rotate: 500},
 		}
 		d.crews = append(d.crews, c)

@@ -29,6 +29,7 @@ type NATSDay struct {
 	Wiped     bool // the fault destroys what the stream held
 	Calm      bool // little is written
 	Forgetful bool // the stream remembers message ids for a moment only
+	Text      text // how lines are read
 }
 
 // NATSDays are all of them.
@@ -113,7 +114,7 @@ func (p *Programs) OverNATS(x NATSDay, n int) (*Result, error) {
 		return nil, err
 	}
 	defer cluster.Kill()
-	pl := plan{name: x.Name, nats: cluster, slow: true, calm: x.Calm, wiped: x.Wiped, log: rotating + fmt.Sprintf(
+	pl := plan{name: x.Name, nats: cluster, slow: x.Text.agent == "", text: x.Text, calm: x.Calm, wiped: x.Wiped, log: rotating + fmt.Sprintf(
 		"[[collector.nats]]\nurl = %q\nsubjects = [\"logs.>\"]\nstream = %q\ncreate = true\nreplicas = %d\n", cluster.URL, natsStream, x.Servers)}
 	if x.Via {
 		pl.via = natsStream

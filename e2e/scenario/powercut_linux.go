@@ -18,8 +18,18 @@ func (p *Programs) PowerCuts(n int, options string) (*Result, error) {
 	if options != "" {
 		name += ", " + options
 	}
+	return p.powerCuts(plan{name: name}, n, options)
+}
+
+// ChainPowerCuts is PowerCuts with two batches of a stream on their way.
+func (p *Programs) ChainPowerCuts(n int) (*Result, error) {
+	return p.powerCuts(plan{name: "chains, power cut", text: inChains}, n, "")
+}
+
+func (p *Programs) powerCuts(pl plan, n int, options string) (*Result, error) {
 	return p.onCutDisk(options, func(c *cutDisk) (*Result, error) {
-		d, err := p.begin(plan{name: name, logDir: filepath.Join(c.dir, "log"), log: rotating})
+		pl.logDir, pl.log = filepath.Join(c.dir, "log"), rotating
+		d, err := p.begin(pl)
 		if err != nil {
 			return nil, err
 		}

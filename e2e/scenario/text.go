@@ -10,6 +10,7 @@ import (
 
 // text is how the lines of a day's sources are written and read.
 type text struct {
+	agent  string              // keys of the agent; "": none
 	keys   string              // of the agent's table of files; "": none
 	encode func([]byte) []byte // nil: UTF-8
 }

@@ -86,9 +86,15 @@ func trials(kills, cuts int) []trial {
 		{"pipes", kills / 10, (*scenario.Programs).Pipes},
 		{"sockets", kills, (*scenario.Programs).Sockets},
 		{"crowd", kills / 20, (*scenario.Programs).CrowdKills},
+		{"chain", kills / 2, (*scenario.Programs).ChainKills},
+		{"chain-network", cuts, (*scenario.Programs).ChainCuts},
+		{"chain-cut", cuts / 2, (*scenario.Programs).ChainPowerCuts},
 		{"cut-writeback", cuts / 4, cut("data=writeback,noauto_da_alloc")},
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 		{"cut-pipes", cuts / 2, (*scenario.Programs).PipeCuts},
+	}
+	for _, day := range scenario.NATSChainDays() {
+		list = append(list, trial{day.Name, kills / 2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})
 	}
 	for _, day := range scenario.NATSDays() {
 		list = append(list, trial{day.Name, kills + kills/2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})

@@ -83,11 +83,13 @@ func (a *answers) stop() {
 	}
 }
 
-// queue adds a frame to those that wait.
+// queue adds a frame to those that wait. When one does not find room, none is sent any more:
+// the answer to a later frame of the stream would be taken for it.
 func (a *answers) queue(frame []byte) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.failed || a.writing && len(a.pending)+len(frame) > maxPending {
+	a.failed = a.failed || a.writing && len(a.pending)+len(frame) > maxPending
+	if a.failed {
 		return false
 	}
 	a.pending = append(a.pending, frame...)
@@ -111,7 +113,7 @@ func (a *answers) next() (out []byte, end time.Time) {
 func (a *answers) written(block []byte, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.writing, a.failed = false, err != nil
+	a.writing, a.failed = false, a.failed || err != nil
 	if a.spare = block; cap(block) > maxPending {
 		a.spare = nil
 	}

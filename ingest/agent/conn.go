@@ -12,8 +12,9 @@ import (
 	"fanin/internal/wire"
 )
 
-// conn is the connection of an agent. One goroutine reads frames, each frame waits for
-// its outcome on a goroutine of its own, and whichever has an answer writes it.
+// conn is the connection of an agent. One goroutine reads frames, each frame waits for its
+// turn in its stream and for its outcome on a goroutine of its own, and whichever has an
+// answer writes it.
 type conn struct {
 	*stream.Conn
 	p         *Protocol
@@ -27,12 +28,13 @@ type conn struct {
 	evicted atomic.Pointer[string] // why another connection took over
 	broken  atomic.Pointer[error]  // why a text could not be decompressed
 
+	dismissed wire.StreamID // of the frame in which the reading ended
 	memory
 	slots  chan struct{} // one for each frame in flight
 	flying sync.WaitGroup
 }
 
-const maxFlying = 16 // frames of one connection in Append at once
+const maxFlying = 16 * wire.MaxChain // frames of one connection without an answer
 
 func newConn(ctx context.Context, p *Protocol, sc *stream.Conn) *conn {
 	c := &conn{Conn: sc, p: p, appending: ctx, slots: make(chan struct{}, maxFlying)}
@@ -51,9 +53,7 @@ func (c *conn) readFrames() error {
 		c.frames.expect(c.p.Timeout, c.Limits.FrameTimeout)
 		err := c.dec.Next(&f)
 		if err != nil {
-			if c.arrival.Dismissed() {
-				c.answers.write(wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, ingest.ErrCrowded)))
-			}
+			c.dismissed = f.Batch.Stream
 			return err
 		}
 		c.arrival.Done(true)
@@ -75,15 +75,20 @@ func (c *conn) readFrames() error {
 	}
 }
 
-// submit decompresses a frame's text and appends its batch, on a goroutine of its own: the
-// next frame is read meanwhile.
+// submit decompresses a frame's text and appends its batch when it is its turn, on a goroutine of
+// its own: the next frame is read meanwhile.
 func (c *conn) submit(f wire.Frame) error {
 	b, came := &f.Batch, time.Now()
 	b.Input, b.Address, b.Agent = c.p.lines.Name(), c.origin, c.claim.Hello.Owner()
-	if b.Stream.IsZero() || !c.p.Sessions.StartFrame(b.Agent, b.Stream) {
+	if b.Stream.IsZero() {
+		c.free(b.Text)
+		return &ingest.Fault{Reason: "protocol", Text: "a frame is of no stream"}
+	}
+	turn, ok := c.p.Sessions.StartFrame(b.Agent, b.Stream)
+	if !ok {
 		c.free(b.Text)
 		return &ingest.Fault{Reason: "protocol",
-			Text: fmt.Sprintf("stream %v: a frame without an answer is in flight, or it is no stream", b.Stream)}
+			Text: fmt.Sprintf("stream %v: a frame comes while %d are without an answer", b.Stream, wire.MaxChain)}
 	}
 	select {
 	case c.slots <- struct{}{}:
@@ -93,27 +98,38 @@ func (c *conn) submit(f wire.Frame) error {
 	c.holdUnpacked(&f.Packing)
 	c.flying.Go(func() { // owned by flying; ends with its Append
 		defer func() { <-c.slots }()
-		if !c.unpack(&f) {
-			c.p.Sessions.FinishFrame(b.Agent, b.Stream)
-			return
-		}
-		ingest.SetSession(b, &c.claim.Hello, c.p.TrustHost, came) // its labels need the text
-		err := ingest.Offer(c.appending, c.p.Out, c.p.lines, *b)
-		c.free(b.Text)
-		c.p.Sessions.FinishFrame(b.Agent, b.Stream) // before the answer: the next frame may come right after it
-		c.answer(b, err)
+		err := c.offer(&f, came, turn)
+		turn.Decided()
+		delay := c.answer(b, err)
+		turn.Answered()
+		c.answers.flushAfter(delay)
 	})
 	return nil
 }
 
-// answer writes the outcome of a batch, or after a while, so that an agent's next lines travel
-// together.
-func (c *conn) answer(b *wire.Batch, err error) {
-	delay := c.p.Sessions.AnswerDelay(len(b.Text), time.Now())
+// offer decompresses a frame's text, and appends its batch when it is its turn.
+func (c *conn) offer(f *wire.Frame, came time.Time, turn *ingest.Turn) error {
+	err := c.unpack(f)
+	turn.Wait()
 	if err != nil {
-		delay = 0
+		return err
 	}
-	if c.answers.queue(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err))) {
-		c.answers.flushAfter(delay)
+	ingest.SetSession(&f.Batch, &c.claim.Hello, c.p.TrustHost, came) // its labels need the text
+	defer c.free(f.Batch.Text)
+	return ingest.Offer(c.appending, c.p.Out, c.p.lines, f.Batch)
+}
+
+// answer queues the outcome of a batch, and returns when to write it: after a while, so that an
+// agent's next lines travel together. Once a text could not be decompressed, whose frame gets no
+// answer, it queues none: that to the next frame of the stream would be taken for it.
+func (c *conn) answer(b *wire.Batch, err error) (delay time.Duration) {
+	if c.broken.Load() != nil {
+		return 0
 	}
+	c.answers.queue(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
+	delay = c.p.Sessions.AnswerDelay(len(b.Text), time.Now())
+	if err != nil {
+		return 0
+	}
+	return delay
 }

@@ -44,8 +44,9 @@ func (c *conn) lastWord(err error) []byte {
 		return wire.AppendFault(nil, *evicted, ingest.FaultPause)
 	case c.Draining():
 		return wire.AppendDrain(nil)
-	case c.arrival.Dismissed():
-		return c.fault("room", ingest.ErrCrowded.Error())
+	case c.arrival.Dismissed(): // after the answers to the frames before it, which may be of its stream
+		later := wire.AppendAnswer(nil, wire.AnswerTo(c.dismissed, ingest.ErrCrowded))
+		return append(later, c.fault("room", ingest.ErrCrowded.Error())...)
 	case errors.As(err, &f):
 		return c.fault(f.Reason, f.Text)
 	case errors.Is(err, wire.ErrProtocol):

@@ -35,7 +35,7 @@ func (c *conn) greet() error {
 		return fmt.Errorf("prepare to decompress texts: %w", err)
 	}
 	welcome := c.p.Welcome(h.Owner())
-	welcome.About.Encodings = wire.Encodings
+	welcome.About.Encodings, welcome.Chain = wire.Encodings, wire.MaxChain
 	for frame := range wire.WelcomeFrames(welcome, 0) {
 		if !c.answers.write(frame) {
 			return errors.New("the agent does not read its welcome")

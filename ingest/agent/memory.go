@@ -56,18 +56,17 @@ func (c *conn) unpackInto(n int) ([]byte, error) {
 }
 
 // unpack decompresses a frame's text, beside the reading of other frames. If it cannot, the
-// connection ends without an answer to the frame.
-func (c *conn) unpack(f *wire.Frame) bool {
+// connection ends.
+func (c *conn) unpack(f *wire.Frame) error {
 	if f.Packing.Encoding == wire.Plain {
-		return true
+		return nil
 	}
 	err := c.dec.Unpack(f)
-	if err == nil {
-		return true
+	if err != nil {
+		c.broken.CompareAndSwap(nil, &err)
+		c.Wake()
 	}
-	c.broken.CompareAndSwap(nil, &err)
-	c.Wake()
-	return false
+	return err
 }
 
 // hold waits until the connection may have n more bytes in flight.

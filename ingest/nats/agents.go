@@ -146,32 +146,46 @@ func (r *responder) listen() (subs []*nats.Subscription, err error) {
 	if err := r.findOther(); err != nil {
 		return subs, err
 	}
-	if err := subscribe(r.subjects.AllOfLog(r.me.Log), func(m *nats.Msg) { r.work(m, r.ask) }); err != nil {
+	turns := newTurns(r.n)
+	inTurn := func(m *nats.Msg) { r.workInTurn(m, turns.next(m)) }
+	if err := subscribe(r.subjects.AllOfLog(r.me.Log), inTurn); err != nil {
 		return subs, err
 	}
 	err = subscribe(r.subjects.AllHellos(), func(m *nats.Msg) { r.work(m, r.hello) })
 	return subs, err
 }
 
-// work handles one message on a goroutine of its own.
-func (r *responder) work(m *nats.Msg, handle func(m *nats.Msg, agent string)) {
+// workInTurn handles a message of a session.
+func (r *responder) workInTurn(m *nats.Msg, turn *ingest.Turn) {
+	begun := r.work(m, func(m *nats.Msg, agent string) {
+		r.ask(m, agent, turn)
+		turn.Answered()
+	})
+	if !begun {
+		turn.Answered()
+	}
+}
+
+// work handles one message on a goroutine of its own, unless it is not to be handled.
+func (r *responder) work(m *nats.Msg, handle func(m *nats.Msg, agent string)) (begun bool) {
 	agent := natsconn.AgentOf(m.Subject)
 	if !strings.HasPrefix(m.Reply, r.subjects.Answer(agent, "")) {
 		r.n.reject("subject", "an agent's message asks for its answer on a subject that is not the agent's",
 			"subject", m.Subject, "reply", m.Reply)
-		return
+		return false
 	}
 	r.slots <- struct{}{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ending {
 		<-r.slots
-		return
+		return false
 	}
 	r.busy.Go(func() { // ends with its answer
 		defer func() { <-r.slots }()
 		handle(m, agent)
 	})
+	return true
 }
 
 // answerWho answers another collector with our log. It answers to inboxes only: on a subject of
@@ -229,7 +243,9 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		return
 	}
 	r.setSession(a, session)
-	for frame := range wire.WelcomeFrames(r.n.Welcome(f.Hello.Owner()), int(r.n.Conn.MaxPayload())-64) {
+	w := r.n.Welcome(f.Hello.Owner())
+	w.Chain = wire.MaxChain
+	for frame := range wire.WelcomeFrames(w, int(r.n.Conn.MaxPayload())-64) {
 		r.reply(m.Reply, frame)
 	}
 	r.n.Log.Debug("agent greeted over NATS", "agent", f.Hello.Owner(), "run", f.Hello.Run, "software", f.Hello.Software)
@@ -309,7 +325,7 @@ func (r *responder) removeSilent(now time.Time) {
 }
 
 // ask handles a batch or a ping of an agent that sent a hello.
-func (r *responder) ask(m *nats.Msg, agent string) {
+func (r *responder) ask(m *nats.Msg, agent string, turn *ingest.Turn) {
 	d, f, fault := r.n.openMessage(m.Data, agent)
 	if fault != nil {
 		r.fault(m.Reply, fault)
@@ -326,6 +342,7 @@ func (r *responder) ask(m *nats.Msg, agent string) {
 	switch err := d.Next(&f); {
 	case errors.Is(err, errNoBudget):
 		answer := wire.Answer{Kind: wire.KindLater, Stream: f.Batch.Stream, Reason: err.Error()}
+		turn.Decided()
 		r.reply(m.Reply, wire.AppendAnswer(nil, answer))
 	case err != nil:
 		r.fault(m.Reply, protocolFault("%v", err))
@@ -336,7 +353,8 @@ func (r *responder) ask(m *nats.Msg, agent string) {
 		r.removeLocked(a, nil)
 		r.mu.Unlock()
 	case isOfStream(f.Kind):
-		outcome := r.n.offer(&f.Batch, &a.session.Hello, time.Now())
+		outcome := r.n.offer(&f.Batch, &a.session.Hello, time.Now(), turn)
+		turn.Decided()
 		r.reply(m.Reply, wire.AppendAnswer(nil, wire.AnswerTo(f.Batch.Stream, outcome)))
 	default:
 		r.n.freeText(f.Batch.Text)

@@ -105,7 +105,9 @@ func (s *streamReader) appendOne(b *batchMessage) (wire.Answer, error) {
 			return nil
 		}
 		b.epoch, b.from, b.to, b.read = f.Batch.Epoch, f.Batch.Offset, f.Batch.End, true
-		return s.n.offer(&f.Batch, &b.hello, b.time) // it may have waited in the stream for days
+		turn, _ := s.n.Sessions.StartFrame(b.hello.Owner(), b.stream) // nil: an agent asks directly, too
+		defer turn.Answered()
+		return s.n.offer(&f.Batch, &b.hello, b.time, turn) // it may have waited in the stream for days
 	})
 	if !known {
 		return wire.Answer{}, outcome

@@ -17,7 +17,7 @@ func isOfStream(k wire.Kind) bool {
 }
 
 var (
-	errBusy     = errors.New("the previous batch is still being written")
+	errBusy     = errors.New("the batches before it are still being written")
 	errNoBudget = errors.New("too many lines wait to be written; send again later")
 )
 
@@ -111,17 +111,18 @@ func (n *Input) freeText(text []byte) {
 	}
 }
 
-// offer appends an agent's batch that arrived at a time, and releases its text.
-func (n *Input) offer(b *wire.Batch, h *wire.Hello, arrived time.Time) error {
+// offer appends an agent's batch that arrived at a time, when it is its turn, and releases its
+// text.
+func (n *Input) offer(b *wire.Batch, h *wire.Hello, arrived time.Time, turn *ingest.Turn) error {
 	defer n.freeText(b.Text)
 	b.Input = n.lines.agents.Name()
 	ingest.SetSession(b, h, n.Agents.TrustHost, arrived)
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch without a stream"}
-	case !n.Sessions.StartFrame(b.Agent, b.Stream):
+	case turn == nil:
 		return errBusy
 	}
-	defer n.Sessions.FinishFrame(b.Agent, b.Stream)
+	turn.Wait()
 	return ingest.Offer(n.life.Appending, n.Out, n.lines.agents, *b)
 }

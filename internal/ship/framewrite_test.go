@@ -66,10 +66,14 @@ func TestFrameInFullRecords(t *testing.T) {
 	}
 	raw.writes = nil
 	var want []byte
-	for _, n := range []int{100, 5000, recordText - 200, recordText, 100_000, 1 << 20, wire.MaxText} {
+	for i, n := range []int{100, 5000, recordText - 200, recordText, 100_000, 1 << 20, wire.MaxText} {
 		text := bytes.Repeat([]byte("0123456\n"), n/8)
-		b := wire.Batch{Stream: wire.StreamID{1}, Text: text}
-		if err := s.send(&b); err != nil {
+		b := wire.Batch{Stream: wire.StreamID{byte(i), 1}, Text: text}
+		x, err := s.start(&b)
+		if err == nil {
+			err = s.send(x, &b)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		frame := append(wire.AppendBatch(nil, &b, wire.Plain, text), text...)

@@ -49,7 +49,7 @@ type NATS struct {
 var _ wire.Appender = (*NATS)(nil)
 
 // maxInFlight is how many batches an agent has in flight.
-const maxInFlight = 16
+const maxInFlight = 16 * wire.MaxChain
 
 func (n *NATS) defaults() {
 	n.setDefaults(Timing{GreetWithin: 5 * time.Second, MaxBackoff: 10 * time.Second})

@@ -98,6 +98,7 @@ func (s *natsSession) greet(ctx context.Context) (w wire.Welcome, err error) {
 		silence.Reset(s.n.GreetWithin)
 	}
 	in.report(s.n.Log)
+	s.setLongest(in.Chain)
 	s.heard.Store(time.Now().UnixNano())
 	return in.Welcome, nil
 }
@@ -250,25 +251,26 @@ func (s *natsSession) ask(ctx context.Context, b *wire.Batch) error {
 	}
 	defer release()
 	token := strconv.FormatUint(s.count.Add(1), 10)
-	c, err := s.add(token)
+	x, err := s.add(token)
 	if err != nil {
 		return err
 	}
-	defer s.remove(token, c)
+	defer s.remove(token)
 	if err := s.nc.PublishRequest(s.n.Subject.Log(s.log, s.n.Hello.Agent), s.answerTo(token), m); err != nil {
 		return fmt.Errorf("send to the collector: %w", err)
 	}
-	return s.await(ctx, c, s.n.AnswerWithin)
+	s.next(b) // the connection keeps the order
+	return s.await(ctx, x, s.n.AnswerWithin)
 }
 
 // await waits for an answer.
-func (s *natsSession) await(ctx context.Context, c chan wire.Answer, timeout time.Duration) error {
+func (s *natsSession) await(ctx context.Context, x *flight, timeout time.Duration) error {
 	late := time.NewTimer(timeout)
 	defer late.Stop()
 	abandoned := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(s.n.Linger, func() { close(abandoned) }) })
 	defer stop()
-	return s.wait(ctx, c, abandoned, late.C)
+	return s.wait(ctx, x, abandoned, late.C)
 }
 
 // publish puts b into the JetStream stream. With Ack "stream" it returns after the stream's
@@ -285,16 +287,19 @@ func (s *natsSession) publish(ctx context.Context, b *wire.Batch) error {
 		return s.publishMessage(m, id, pushedToken(id, b))
 	}
 	token := strconv.FormatUint(id, 10)
-	c, err := s.add(token)
+	x, err := s.add(token)
 	if err != nil {
 		return err
 	}
-	defer s.remove(token, c)
+	defer s.remove(token)
 	if err := s.publishMessage(m, id, token); err != nil {
 		return err
 	}
+	if s.n.Ack == "commit" { // what the JetStream stream acknowledges needs no chain
+		s.next(b)
+	}
 	timeout := s.n.acks.timeout(b.Stream, s.n.AnswerWithin)
-	err = s.await(ctx, c, timeout)
+	err = s.await(ctx, x, timeout)
 	s.n.acks.answered(b.Stream, timeout, !errors.Is(err, errNoAnswer))
 	if err == nil {
 		s.n.acks.setNeeded(b.Stream, false)

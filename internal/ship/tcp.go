@@ -24,8 +24,9 @@ import (
 type OnWelcome func(w wire.Welcome, maxText int)
 
 // TCP is an Appender whose nil means that the collector committed the batch. It keeps one
-// connection, over which any number of streams have one batch each in flight. Set the
-// fields, Run it, Append to it. Zero fields take the defaults named.
+// connection, over which any number of streams have batches in flight: one each, or as many
+// as the collector allows. Set the fields, Run it, Append to it. Zero fields take the
+// defaults named.
 type TCP struct {
 	Addrs     []string           // of one log, as host:port; tried in turn; required
 	TLS       func() *tls.Config // for each connection anew; nil: plain TCP

@@ -67,6 +67,7 @@ func (s *tcpSession) greet(ctx context.Context) (w wire.Welcome, err error) {
 		s.conn.SetDeadline(time.Now().Add(s.t.GreetWithin)) // a long list over a slow line
 	}
 	in.report(s.t.Log)
+	s.setLongest(in.Chain)
 	return in.Welcome, s.conn.SetDeadline(time.Time{})
 }
 
@@ -184,41 +185,48 @@ func (s *tcpSession) ping() {
 // session, even one that is still being written: a late answer must not be taken for that
 // of a later batch.
 func (s *tcpSession) append(ctx context.Context, b *wire.Batch) error {
-	c, err := s.start(b)
+	x, err := s.start(b)
 	if err != nil {
 		return err
 	}
 	defer s.live.finish()
 	stop := context.AfterFunc(ctx, func() {
 		time.AfterFunc(s.t.Linger, func() {
-			if s.remove(b.Stream, c) {
+			if s.waits(b.Stream, x) {
 				s.close(errors.New("a batch in flight was abandoned"))
 			}
 		})
 	})
 	defer stop()
-	if err := s.send(b); err != nil {
+	if err := s.send(x, b); err != nil {
 		s.close(err)
 	}
-	return s.wait(ctx, c, nil, nil)
+	return s.wait(ctx, x, nil, nil)
 }
 
-// start registers a batch that is about to be sent.
-func (s *tcpSession) start(b *wire.Batch) (chan wire.Answer, error) {
-	c, err := s.add(b.Stream)
+// start registers a batch that is about to be sent. From then on the order of it and the
+// next batch of its stream is kept.
+func (s *tcpSession) start(b *wire.Batch) (*flight, error) {
+	x, err := s.add(b.Stream)
 	if err == nil {
 		s.live.start(len(b.Text))
+		s.next(b)
 	}
-	return c, err
+	return x, err
 }
 
-// send writes a batch's frame, compressed where that pays.
-func (s *tcpSession) send(b *wire.Batch) error {
+// send writes a batch's frame, compressed where that pays, behind that of the batch before it.
+func (s *tcpSession) send(x *flight, b *wire.Batch) error {
+	defer x.unsent.Done()
 	text := b.Text
 	packed, encoding := s.encoder.pack(text)
 	if packed != nil {
 		defer s.encoder.free(packed)
 		text = *packed
+	}
+	if x.before != nil {
+		x.before.unsent.Wait()
+		x.before = nil
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()

@@ -19,8 +19,8 @@ import (
 //   - mu guards what other goroutines read: table, place, sighting, report, and the second part of
 //     succession. Only the follower's goroutine writes place, except for a handover.
 //   - A file is sent by one follower, and nothing of it before waitTurn has returned.
-//   - Each batch begins at place.local. The next batch is read, but not sent, before the
-//     answer.
+//   - The first batch on its way begins at place.local, and the next one where that ends, see
+//     flight. While wire.MaxChain are on their way, one more is read.
 type follower struct {
 	t     *Tailer
 	table *Table
@@ -36,8 +36,8 @@ type follower struct {
 	settlement
 	report report
 
-	reading   reading
-	blocks    blockSizes
+	reading reading
+	outgoing
 	attempts  attempts
 	checks    checks
 	carried   carried

@@ -61,7 +61,8 @@ func (l *localState) leaveTrail(next int64) {
 // changes it, and it locks follower.mu for that; it reads without the lock, and all others
 // read with it. Only a handover comes from another goroutine.
 //
-//   - local.Offset <= sent.Offset. The bytes between them may be in the log.
+//   - local.Offset <= sent.Offset. The bytes between them may be in the log: one batch, or as many
+//     as are on their way.
 //   - Once agreed is set, the collector confirmed local in this process, the file was read
 //     there, and local.tail holds the bytes before it.
 //   - The stream's saved position is local with sent. Whatever moves local puts the saved position.
@@ -82,17 +83,24 @@ func (p *progress) start(stream wire.StreamID, from localState) {
 	*p = progress{stream: stream, local: from, sent: from.Point}
 }
 
-// advance makes c the acknowledged place.
-func (p *progress) advance(c cursor) {
+// advance makes c the acknowledged place. If no batch is on its way, nothing behind it was sent.
+func (p *progress) advance(c cursor, onItsWay bool) {
 	p.local.leaveTrail(c.Offset)
-	p.local.cursor, p.sent, p.agreed = c, c.Point, true
+	p.local.cursor, p.agreed = c, true
+	if !onItsWay {
+		p.sent = c.Point
+	}
 }
 
 // advance makes c the acknowledged place, and saves it.
 func (f *follower) advance(c cursor) {
+	onItsWay := len(f.flights) > 0
 	f.mu.Lock()
-	f.place.advance(c)
-	f.report.trouble, f.report.waits, f.report.moved, f.report.stuck = "", "", time.Now(), false
+	f.place.advance(c, onItsWay)
+	f.report.trouble, f.report.moved, f.report.stuck = "", time.Now(), false
+	if !onItsWay {
+		f.report.waits = ""
+	}
 	f.mu.Unlock()
 	f.reading.grown = time.Now()
 	f.savePosition()

@@ -71,8 +71,8 @@ func (f *follower) send(ctx context.Context) error {
 	}
 }
 
-// sendAll sends batch after batch until there are no more lines. While one is on its way, the
-// next is read.
+// sendAll sends batch after batch until there are no more lines. While some are on their way, the
+// next is read. It returns when none is on its way.
 func (f *follower) sendAll(ctx context.Context) error {
 	next, err := f.read(ctx, f.place.local.cursor, true)
 	if err == nil && !next.isEmpty() && len(f.earlier) > 0 {
@@ -86,51 +86,19 @@ func (f *follower) sendAll(ctx context.Context) error {
 		if err = f.checkFit(next.text); err != nil {
 			break
 		}
-		f.holdEcho(ctx)
-		var ahead read
-		if ahead, err = f.sendOne(ctx, &next); err != nil {
-			return err
+		if f.echo.round > 0 {
+			if err = f.landAll(ctx); err != nil {
+				break
+			}
+			f.holdEcho(ctx)
 		}
-		if next, err = ahead, f.settled(false); err != nil {
-			break
-		}
-		if next.block == nil {
+		f.launch(ctx, &next)
+		if next, err = f.readAhead(ctx); err == nil && next.block == nil && len(f.flights) == 0 {
 			next, err = f.read(ctx, f.place.local.cursor, true)
 		}
 	}
 	f.t.pool.put(next.block)
-	return err
-}
-
-// sendOne sends a batch, reads the next one meanwhile, and gives the block back.
-func (f *follower) sendOne(ctx context.Context, r *read) (ahead read, err error) {
-	size := f.file.size()
-	done := make(chan error, 1)
-	go func() { done <- f.append(ctx, r) }() // ends with the outcome, which is waited for
-	begun := time.Now()
-	ahead, rerr := f.read(ctx, r.to, false)
-	if err = <-done; err == nil {
-		f.acknowledge(r)
-		err = f.awaitEcho(ctx, size)
-	}
-	f.t.pool.put(r.block)
-	if err != nil {
-		f.t.pool.put(ahead.block)
-		f.savePosition() // it notes what may be in the log
-		f.blocks.failed(len(r.block)/f.scale(), err)
-		return read{}, err
-	}
-	f.blocks.acknowledged(r, time.Since(begun), f.largest())
-	if rerr == nil && f.file.f.hadItsTurn(4*f.t.Poll) && !f.isHidden() {
-		f.t.pool.put(ahead.block) // first: those that have descriptors may wait for memory
-		f.file.f.release(false)
-		return read{}, f.file.f.hold(ctx, false)
-	}
-	if rerr != nil {
-		f.t.pool.put(ahead.block)
-		return read{}, rerr
-	}
-	return ahead, nil
+	return cmp.Or(f.landAll(ctx), err)
 }
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
@@ -230,8 +198,8 @@ func (f *follower) beginsAsOpened() bool {
 	return f.checks.opened.begins(f.file.headSums())
 }
 
-// append sends one batch.
-func (f *follower) append(ctx context.Context, r *read) error {
+// append sends one batch. It calls next when the next one may follow.
+func (f *follower) append(ctx context.Context, r *read, next func()) error {
 	if f.table.SyncSource {
 		if err := f.file.f.sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", f.path, &fileError{err})
@@ -246,6 +214,7 @@ func (f *follower) append(ctx context.Context, r *read) error {
 	if f.t.Lossy {
 		b.Kind = wire.StreamLossy
 	}
+	b.Next = next
 	if r.skip {
 		b.Op, b.Reason = wire.OpSkip, r.reason
 	} else {

@@ -16,8 +16,12 @@ import (
 //   - any other error: the outcome is unknown. A batch of a stream may be sent again,
 //     and is kept once; an anonymous batch may have been kept already.
 //
-// Append may be called from many goroutines, but for one stream by one at a time. It
-// retains no reference to b.Text, b.Cuts and b.Marks after it has returned.
+// Append may be called from many goroutines, but for one stream by one at a time, with one
+// exception: an Appender that keeps the order of a stream's batches may call b.Next once it
+// has b, and the caller may then append the batch that begins where b ends, before the
+// outcome of b is known. That batch is accepted only if b was. At most MaxChain of one
+// stream are on their way. Append retains no reference to b.Text, b.Cuts and b.Marks after
+// it has returned.
 //
 // A batch with OpOpen asks for the stream's position: nil means exactly that of the
 // batch.

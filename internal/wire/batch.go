@@ -28,6 +28,7 @@ const (
 	MaxTrail    = 8         // points of a trail
 	MaxStreams  = 1 << 17   // streams in a welcome that an agent reads: far more files than one follows
 	MaxAbout    = 64        // files in a welcome
+	MaxChain    = 2         // batches of one stream that are on their way at a time
 )
 
 // A line longer than allowed is cut into pieces: all but the last end in
@@ -70,8 +71,9 @@ type Control struct {
 	Reason   string // OpSkip
 }
 
-// Local is the part of a batch that inputs of the collector set and that is never sent.
+// Local is the part of a batch that is never sent: what inputs of the collector set, and Next.
 type Local struct {
+	Next       func()      // see Appender; may be nil
 	Address    string      // of the peer, without a port; "" if the input does not see it
 	Key        *Key        // of a request with a key
 	Extensions []Extension // to remember with the lines

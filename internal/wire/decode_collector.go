@@ -6,18 +6,20 @@ func (d *Decoder) welcome(f *Frame) {
 	d.in.Int() // the version: a collector of another one refuses the hello
 	f.Welcome.Log, f.Welcome.Incarnation = d.id(), d.id()
 	f.N = d.in.Int()
-	d.about(&f.Welcome.About)
+	d.about(&f.Welcome)
 }
 
-func (d *Decoder) about(a *About) {
+func (d *Decoder) about(w *Welcome) {
 	for n := d.in.Map(); n > 0 && d.in.Err == nil; n-- {
 		switch d.text() {
 		case "boot":
-			a.Boot = d.text()
+			w.About.Boot = d.text()
 		case "files":
-			a.Files = d.logFiles()
+			w.About.Files = d.logFiles()
 		case "encodings":
-			a.Encodings = Encoding(d.in.Uint()) & Encodings // those of a later release mean nothing here
+			w.About.Encodings = Encoding(d.in.Uint()) & Encodings // those of a later release mean nothing here
+		case "chain":
+			w.Chain = int(max(0, min(d.in.Int(), MaxChain)))
 		default:
 			d.in.Skip()
 		}

@@ -157,13 +157,17 @@ func appendWelcome(dst []byte, w *Welcome) []byte {
 	dst = msgp.AppendBytes(dst, w.Log[:])
 	dst = msgp.AppendBytes(dst, w.Incarnation[:])
 	dst = msgp.AppendInt(dst, w.Listed().Count)
-	return appendAbout(dst, &w.About)
+	return appendAbout(dst, &w.About, w.Chain)
 }
 
-// appendAbout appends a description of the log's files: about 2 KiB at most.
-func appendAbout(dst []byte, a *About) []byte {
+// appendAbout appends a description of the log's files, about 2 KiB at most, the encodings that the
+// collector reads, and the length of chains.
+func appendAbout(dst []byte, a *About, chain int) []byte {
 	keys := uint32(2)
 	if a.Encodings != 0 {
+		keys++
+	}
+	if chain > 0 {
 		keys++
 	}
 	dst = msgp.AppendMapHeader(dst, keys)
@@ -175,6 +179,9 @@ func appendAbout(dst []byte, a *About) []byte {
 	}
 	if a.Encodings != 0 {
 		dst = msgp.AppendUint8(msgp.AppendString(dst, "encodings"), uint8(a.Encodings))
+	}
+	if chain > 0 {
+		dst = msgp.AppendInt(msgp.AppendString(dst, "chain"), chain)
 	}
 	return dst
 }

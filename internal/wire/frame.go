@@ -42,8 +42,9 @@ const Magic = "\x97\xa5fanin"
 //	collector -> agent
 //	  welcome [16, version, log id, incarnation, number of streams, about]
 //	          about = {"boot": text, "files": [[device, inode, offset, tail], ...],
-//	          "encodings": bits}; other keys are skipped. encodings are those of batches that the
-//	          collector reads besides 0 and 1; without the key there are none
+//	          "encodings": bits, "chain": n}; other keys are skipped. encodings are those of batches
+//	          that the collector reads besides 0 and 1; without the key there are none. Without
+//	          chain it is 1
 //	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
 //	          trail = [[offset, tail], ...]; pages of at most 512 streams each follow the
 //	          welcome
@@ -55,8 +56,12 @@ const Magic = "\x97\xa5fanin"
 //	  pong    [23, n]
 //	  drain   [24]                   the collector shuts down: finish and reconnect
 //
-// For one stream an agent has one unanswered frame at a time; answers to different
-// streams arrive in any order.
+// For one stream an agent has at most as many unanswered frames as the welcome's chain
+// says. They are a chain: each begins where the one before it ends, and is compared with
+// the stream's position only when the outcome of that one is known. Answers to frames of
+// one stream arrive in the order of the frames, which is how an agent tells them apart;
+// answers to different streams arrive in any order. An older agent has one unanswered
+// frame at a time.
 type Kind uint8
 
 // The kinds of frames. Hello has no number on the wire.

@@ -87,10 +87,11 @@ func examples() []example {
 		Boot:  "3c1b0a6e-5d8e-4a3c-9f57-0d0f6a2b7c11",
 		Files: []LogFile{{Device: 0xfd01, Inode: 1234567, Point: Point{1 << 28, 0x1122334455667788}}, {Device: 0xfd01, Inode: 99}},
 	}}
-	full := w
+	full, chain := w, w
 	full.Streams = streams
 	reads := w
 	reads.About.Encodings = S2
+	chain.Chain = 2
 	return []example{
 		{"hello", "the word, version, agent, instance id, run, host, software", AppendHello(nil, hello), []Frame{{Hello: hello}}},
 		{"hello-session", "the word, version, agent and session, instance id, run, host, software", AppendHello(nil, session), []Frame{{Hello: session}}},
@@ -108,6 +109,7 @@ func examples() []example {
 		{"lossy", "kind, agent, host, source, stream, epoch, offset, end, first line, time, text", AppendLossy(nil, &lossy), []Frame{{Kind: KindLossy, Batch: lossy}}},
 		{"welcome", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail", AppendWelcome(nil, w), []Frame{{Kind: KindWelcome, Welcome: w}}},
 		{"welcome-encodings", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, encodings", AppendWelcome(nil, reads), []Frame{{Kind: KindWelcome, Welcome: reads}}},
+		{"welcome-chain", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, chain", AppendWelcome(nil, chain), []Frame{{Kind: KindWelcome, Welcome: chain}}},
 		{"streams", streamFields, AppendWelcome(nil, full)[len(AppendWelcome(nil, w)):], []Frame{{Kind: KindStreams, Streams: streams}}},
 		answer("ack", "", Answer{Kind: KindAck}),
 		answer("nack", ", known, epoch, offset, tail, trail, point, offset, tail, point, offset, tail", Answer{Kind: KindNack, Expected: Expected{Known: true, Watermark: mark}}),

@@ -14,6 +14,7 @@ type Welcome struct {
 	About       About
 	Streams     []StreamState // as an agent has read them
 	Listing     Listing       // as a collector sends them, in place of Streams
+	Chain       int           // batches of one stream that an agent may have without an answer; 0: one
 	MaxText     int           // how many bytes of text and labels a batch may have on this path; 0: MaxText. Never sent
 }
 

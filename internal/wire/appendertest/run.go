@@ -41,6 +41,9 @@ func Run(t *testing.T, new func(t *testing.T) wire.Appender) {
 		{"streams do not disturb each other", concurrent},
 		{"a batch that was cancelled may be sent again", cancelled},
 		{"anonymous lines are kept or refused", anonymous},
+		{"batches may be sent as chains", chains},
+		{"nothing is accepted behind what is not", chainBroken},
+		{"a chain may be repeated", chainRepeated},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, new(t)) })
 	}

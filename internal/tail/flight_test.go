@@ -1,0 +1,247 @@
+package tail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fanin/internal/waittest"
+	"fanin/internal/wire"
+)
+
+// ordered is a way out that keeps the order of a stream's batches, as a connection does. The next batch of
+// a stream may follow at once, and waits here for the outcome of the one before.
+type ordered struct {
+	*collector
+	pairs bool // the first batch of a file waits until another one has come
+
+	mu      sync.Mutex
+	last    map[wire.StreamID]chan struct{} // closed when the last one has its outcome
+	flying  map[wire.StreamID]int
+	most    int           // of one stream at a time
+	another chan struct{} // closed when there were two
+}
+
+// chained makes a rig send batches of a few kibibytes over a way out that keeps their order.
+func chained(r *rig) *ordered {
+	o := &ordered{collector: r.collector, last: make(map[wire.StreamID]chan struct{}),
+		flying: make(map[wire.StreamID]int), another: make(chan struct{})}
+	r.change = func(t *Tailer) {
+		t.Out, t.MaxLine, t.BatchBytes, t.Refused = o, 2<<10, 2<<10, time.Millisecond
+	}
+	return o
+}
+
+func (o *ordered) Append(ctx context.Context, b wire.Batch) error {
+	done := make(chan struct{})
+	defer close(done)
+	before := o.begin(b.Stream, done)
+	defer o.end(b.Stream)
+	if b.Next != nil {
+		b.Next()
+	}
+	if before != nil {
+		<-before
+	}
+	if o.pairs && b.Op == wire.OpData && b.Offset == 0 {
+		select {
+		case <-o.another:
+		case <-ctx.Done():
+		}
+	}
+	return o.collector.Append(ctx, b)
+}
+
+func (o *ordered) begin(id wire.StreamID, done chan struct{}) (before chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before, o.last[id] = o.last[id], done
+	o.flying[id]++
+	if o.flying[id] == 2 && o.most < 2 {
+		close(o.another)
+	}
+	o.most = max(o.most, o.flying[id])
+	return before
+}
+
+func (o *ordered) end(id wire.StreamID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.flying[id]--
+}
+
+// atMost returns how many batches of a file were on their way at a time.
+func (o *ordered) atMost() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.most
+}
+
+// manyLines is n lines of 100 bytes, about 60 to a batch.
+func manyLines(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%06d-%s\n", i, strings.Repeat(string(rune('a'+i%26)), 92))
+	}
+	return b.String()
+}
+
+// spaced is a text as collector.lines has it.
+func spaced(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// TestTwoOnTheirWay: the second batch of a file is sent before the first one has an answer, where the file has
+// more than one.
+func TestTwoOnTheirWay(t *testing.T) {
+	r := newRig(t)
+	o := chained(r)
+	o.pairs = true
+	text := manyLines(1000)
+	r.append("a.log", text).run().expect(spaced(text)).append("a.log", "more\n").expect(spaced(text) + " more")
+	if n := o.atMost(); n != wire.MaxChain {
+		t.Errorf("%d batches were on their way", n)
+	}
+}
+
+// TestFewLinesAreNotChained: a batch that is not full waits for the answer, and takes along what comes meanwhile.
+func TestFewLinesAreNotChained(t *testing.T) {
+	r := newRig(t)
+	o := chained(r)
+	want := ""
+	r.run()
+	for i := range 200 {
+		want += fmt.Sprintf(" %d", i)
+		r.append("a.log", fmt.Sprintf("%d\n", i))
+	}
+	r.expect(want[1:])
+	if n := o.atMost(); n != 1 {
+		t.Errorf("%d batches were on their way", n)
+	}
+}
+
+// TestOneBlockOfMemory: a file for which there is memory for one batch only is sent, one batch at a time.
+func TestOneBlockOfMemory(t *testing.T) {
+	r := newRig(t)
+	o := chained(r)
+	change := r.change
+	r.change = func(t *Tailer) { change(t); t.Memory = 6 << 10 }
+	text := manyLines(1000)
+	r.append("a.log", text).run().expect(spaced(text))
+	if n := o.atMost(); n != 1 {
+		t.Errorf("%d batches were on their way", n)
+	}
+}
+
+// TestTwoFailAtEachCall: one of the calls to the collector fails, before the batch is kept or after it, with another
+// batch behind it on its way. Each line is kept once, in order.
+func TestTwoFailAtEachCall(t *testing.T) {
+	text := manyLines(700)
+	for _, stored := range []bool{true, false} {
+		for at := 1; ; at++ {
+			r, calls, failed := newRig(t), 0, false
+			chained(r)
+			fail := func(now bool) func(wire.Batch) error {
+				return func(b wire.Batch) error {
+					if !now {
+						return nil
+					}
+					if calls++; calls == at {
+						failed = true
+						return errors.New("no answer")
+					}
+					return nil
+				}
+			}
+			r.collector.fail, r.collector.failing = fail(!stored), fail(stored)
+			r.append("a.log", text).run().expect(spaced(text))
+			r.halt()
+			if !failed {
+				break
+			}
+		}
+	}
+}
+
+// TestTwoKilledAtEachCall: the agent is killed at each of its calls to the collector, with two batches on their way,
+// with its state or without. The next agent sends the rest.
+func TestTwoKilledAtEachCall(t *testing.T) {
+	text := manyLines(700)
+	for _, lost := range []bool{true, false} {
+		for _, stored := range []bool{true, false} {
+			for at := 1; ; at++ {
+				k := &killed{rig: newRig(t), at: at, stored: stored}
+				chained(k.rig)
+				k.arm()
+				k.append("a.log", text).run()
+				k.settle(text)
+				if !k.dead {
+					k.halt()
+					break
+				}
+				if lost {
+					k.state = t.TempDir()
+				}
+				k.collector.fail, k.collector.failing = nil, nil
+				k.run().expect(spaced(text))
+				k.halt()
+			}
+		}
+	}
+}
+
+// TestTwoRefused: what is behind a refused batch is sent when that one is accepted, and not before.
+func TestTwoRefused(t *testing.T) {
+	r := newRig(t)
+	chained(r)
+	text := manyLines(700)
+	refused := 0
+	r.collector.fail = func(b wire.Batch) error {
+		if strings.Contains(string(b.Text), "000200-") && refused < 3 {
+			refused++
+			return &wire.Refused{Reason: "not now"}
+		}
+		return nil
+	}
+	r.append("a.log", text).run().expect(spaced(text))
+	if refused != 3 {
+		t.Errorf("refused %d times", refused)
+	}
+}
+
+// TestTruncatedUnderTwo: a file is copied and truncated while two of its batches are on their way. Each line is kept
+// once, those that were not sent from the copy.
+func TestTruncatedUnderTwo(t *testing.T) {
+	r := newRig(t)
+	o := chained(r)
+	hold := make(chan struct{})
+	text := manyLines(700)
+	o.collector.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpData {
+			<-hold
+		}
+		return nil
+	}
+	r.append("a.log", text).run()
+	select {
+	case <-o.another:
+	case <-time.After(waittest.Limit):
+		t.Fatal("no two batches were on their way")
+	}
+	b, err := os.ReadFile(r.path("a.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.path("a.log.1"), b, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(r.path("a.log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	r.append("a.log", "after the truncation\n")
+	close(hold)
+	r.expectSet(text + "after the truncation\n")
+}
