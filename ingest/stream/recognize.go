@@ -13,7 +13,7 @@ func (c *Conn) serve() {
 	defer c.l.gone(c)
 	defer c.stop()
 	defer c.raw.Close()
-	if c.l.TLS != nil && !c.handshake() || c.agreed() || !c.allowed() {
+	if c.l.TLS != nil && !c.handshakeApart() || c.agreed() || !c.allowed() {
 		return
 	}
 	f, err := c.recognize()

@@ -11,6 +11,14 @@ import (
 	"fanin/internal/wire"
 )
 
+// handshakeApart is handshake on a goroutine of its own. It needs a deep stack, which then ends with
+// it: that of the connection's goroutine would stay so large, for as long as an agent is connected.
+func (c *Conn) handshakeApart() bool {
+	done := make(chan bool)
+	go func() { done <- c.handshake() }() // ends with the handshake, which has a deadline
+	return <-done
+}
+
 // handshake makes nc a TLS connection.
 func (c *Conn) handshake() bool {
 	waiting := c.l.metrics.waitingHandshakes()

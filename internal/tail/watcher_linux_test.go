@@ -82,7 +82,10 @@ func TestBusyDirectory(t *testing.T) {
 				t.Error("a file was renamed, and no other look is due")
 			}
 			h.choose(map[string][]*follower{dir: all[:followed-1]})
-			if n := len(h.watcher.own); n != followed-1 {
+			h.watcher.mu.Lock()
+			n := len(h.watcher.own)
+			h.watcher.mu.Unlock()
+			if n != followed-1 {
 				t.Errorf("%d files are watched, want %d", n, followed-1)
 			}
 		})
