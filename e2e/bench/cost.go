@@ -51,7 +51,7 @@ func (b *bench) costTable(out *strings.Builder) {
 	for _, lines := range b.sizes {
 		for _, conns := range costConns {
 			for _, r := range b.results.of(costName(conns, lines)) {
-				rows = append(rows, []string{million(lines), strconv.Itoa(conns), r.text((*sample).speed, "%.2f"),
+				rows = append(rows, []string{million(lines), thousands(conns), r.text((*sample).speed, "%.2f"),
 					r.text((*sample).cpuPerM, "%.3f"), r.text((*sample).peak, "%.0f")})
 			}
 		}

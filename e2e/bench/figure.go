@@ -53,7 +53,7 @@ func (f *figure) svg() []byte {
 	fmt.Fprintf(&b, "<text x=\"%d\" y=\"20\">connections:</text>\n", plotLeft)
 	for i, conns := range costConns {
 		x := plotLeft + 90 + 90*i
-		fmt.Fprintf(&b, "<circle class=\"s%d\" cx=\"%d\" cy=\"16\" r=\"4\"/><text x=\"%d\" y=\"20\">%d</text>\n", i, x, x+10, conns)
+		fmt.Fprintf(&b, "<circle class=\"s%d\" cx=\"%d\" cy=\"16\" r=\"4\"/><text x=\"%d\" y=\"20\">%s</text>\n", i, x, x+10, thousands(conns))
 	}
 	for i := range f.panels {
 		f.panel(&b, &f.panels[i], i*panelWidth)
@@ -77,7 +77,8 @@ func (f *figure) panel(b *bytes.Buffer, p *panel, x int) {
 	most = step * math.Ceil(most/step)
 	y := func(v float64) float64 { return bottom - (bottom-top)*v/most }
 	for v := 0.0; v <= most*1.001; v += step {
-		fmt.Fprintf(b, "<line class=\"grid\" x1=\"%.0f\" y1=\"%.1f\" x2=\"%.0f\" y2=\"%[2]f\"/><text class=\"end\" x=\"%.0f\" y=\"%.1f\">%.4g</text>\n",
+		fmt.Fprintf(b, "<line class=\"grid\" x1=\"%.0f\" y1=\"%.1f\" x2=\"%.0f\" y2=\"%.1[2]f\"/>"+
+			"<text class=\"end\" x=\"%.0[4]f\" y=\"%.1[5]f\">%.4[6]g</text>\n",
 			left, y(v), right, left-6, y(v)+4, v)
 	}
 	at := func(i int) float64 { return left + (right-left)*(float64(i)+0.5)/float64(len(f.sizes)) }
@@ -95,6 +96,14 @@ func (f *figure) panel(b *bytes.Buffer, p *panel, x int) {
 			fmt.Fprintf(b, "<circle class=\"s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", s, at(i), y(v))
 		}
 	}
+}
+
+// thousands writes a number below a million with a comma.
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 }
 
 // roundStep is the distance of about four lines of a grid up to a value: 1, 2 or 5, times a power of ten.

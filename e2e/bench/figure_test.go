@@ -14,7 +14,7 @@ func TestFigure(t *testing.T) {
 		{title: "peak MiB", series: [][]float64{{18, 18}, {40, 41}, {200, 210}}},
 	}}
 	text := f.svg()
-	points := 0
+	points, places := 0, make(map[string]bool)
 	for d := xml.NewDecoder(bytes.NewReader(text)); ; {
 		token, err := d.Token()
 		if err == io.EOF {
@@ -23,8 +23,16 @@ func TestFigure(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
-		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "circle" {
+		e, ok := token.(xml.StartElement)
+		if ok && e.Name.Local == "circle" {
 			points++
+		}
+		if ok && e.Name.Local == "text" && e.Attr[0].Value == "end" { // what stands beside a line of the grid
+			place := e.Attr[1].Value + " " + e.Attr[2].Value
+			if places[place] || e.Attr[1].Value != "38" && e.Attr[1].Value != "298" {
+				t.Errorf("a number stands at %s", place)
+			}
+			places[place] = true
 		}
 	}
 	if want := len(costConns) + 2*2*len(costConns); points != want {
