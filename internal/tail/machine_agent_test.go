@@ -43,7 +43,9 @@ func (m *machine) startAgent(draw *rapid.T) {
 		m.did("the agent's state is lost")
 		for _, s := range m.inodes {
 			m.maybeAgain(s.lines, s.seen.IsZero()) // the collector forgot those that were sent and let go
-			if s.known = s.stored && m.inLog(s, 0); !m.reachable(s) {
+			// A stream that went on in a copy is that of the copy: which file it was before is lost with the state.
+			s.stored = s.stored && m.inLog(s, 0)
+			if s.known = s.stored; !m.reachable(s) {
 				m.lose(s)
 			}
 		}

@@ -43,3 +43,26 @@ func TestRenamedWithoutTable(t *testing.T) {
 		})
 	}
 }
+
+// TestSearchIsDueWithoutTable: a text is lost when no table names its file any more. Its copy is searched for when the
+// table is back, also by another agent.
+func TestSearchIsDueWithoutTable(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		onClock(t, func(r *clocked) {
+			all := r.tables("*.log")
+			r.away(true).write("a.log", "1\n").look().look().copy("a.log", "a.log.1").cut("a.log").write("a.log", "2\n")
+			r.tailer.Reload(nil)
+			r.look().look()
+			if restarted {
+				follow := r.change
+				r.change = func(t *Tailer) {
+					follow(t)
+					t.Tables = nil
+				}
+				r.stopped().started().look()
+			}
+			r.tailer.Reload(all)
+			r.away(false).keeps("1 2")
+		})
+	}
+}

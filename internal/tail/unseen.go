@@ -114,7 +114,7 @@ func (p *reusedPaths) take() (list []reused) {
 
 // seekUnseen searches at all paths that got another file since the last search.
 func (t *Tailer) seekUnseen(ctx context.Context) {
-	list := t.reused.take()
+	list := slices.DeleteFunc(t.reused.take(), t.staysDue)
 	if len(list) == 0 {
 		return
 	}
@@ -128,6 +128,18 @@ func (t *Tailer) seekUnseen(ctx context.Context) {
 	}
 }
 
+// staysDue reports whether no table names a path: its files are let go, and saved positions show what was sent of them.
+// What a follower noted is searched for when a table names the path again.
+func (t *Tailer) staysDue(h reused) bool {
+	if t.namedBy(h.path) != nil {
+		return false
+	}
+	if h.by != nil {
+		t.reused.note(h)
+	}
+	return true
+}
+
 // withRenamed adds the files that no table names to new ones that are about to be followed: those that
 // were renamed while no process followed them, or no table named them, and those that were created and
 // renamed since.
@@ -137,13 +149,17 @@ func (t *Tailer) withRenamed(fresh []*follower) []*follower {
 	for _, f := range fresh {
 		s.fresh[f.key] = f
 	}
+	var list []reused
 	if !t.looked || t.renewed {
 		fresh = append(fresh, t.renamedMeanwhile(s)...)
+		list = t.due()
 	}
 	if t.looked {
-		return append(fresh, t.unseen(s, t.reusedBy(fresh))...)
+		list = append(list, t.reusedBy(fresh)...)
+	} else {
+		list = append(list, t.reusedMeanwhile(fresh)...)
 	}
-	return append(fresh, t.unseen(s, t.reusedMeanwhile(fresh))...)
+	return append(fresh, t.unseen(s, list)...)
 }
 
 // reusedBy lists the paths of followed files that new files have now.
@@ -181,6 +197,23 @@ func (f *follower) changedSince(then time.Time) bool {
 	return !then.IsZero() && f.modified.After(then)
 }
 
+// due lists the searches that the saved positions say are due, at paths that a table names.
+func (t *Tailer) due() (list []reused) {
+	for id, m := range t.positions.all() {
+		if m.Unsought == 0 || t.namedBy(m.path) == nil {
+			continue
+		}
+		t.mu.Lock()
+		f := t.claims[id]
+		t.mu.Unlock()
+		list = append(list, reused{path: m.path, since: timeOf(m.Unsought, time.Time{}), by: f})
+		if f == nil { // else its follower saves that
+			t.positions.amend(id, func(m *savedPosition) { m.Unsought = 0 })
+		}
+	}
+	return list
+}
+
 // reusedMeanwhile lists the paths that got another file while no process followed them, by the saved
 // positions of the last one.
 func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
@@ -194,14 +227,9 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 		t.mu.Lock()
 		f := t.claims[m.Stream]
 		t.mu.Unlock()
-		if m.Unsought > 0 {
-			list = append(list, reused{path: m.path, since: timeOf(m.Unsought, looked), by: f})
-			if f == nil { // else its follower saves that
-				t.positions.amend(m.Stream, func(m *savedPosition) { m.Unsought = 0 })
-			}
-		}
 		switch {
-		case m.path == "", f == nil && written.IsZero(): // the collector does not know which rotated files were sent
+		case t.namedBy(m.path) == nil:
+		case f == nil && written.IsZero(): // the collector does not know which rotated files were sent
 		case f == nil && m.Lost: // a copy, which was left to it, may be all that there is of its text
 			list = append(list, reused{path: m.path, since: timeOf(m.Begun, looked), head: m.head})
 			t.positions.amend(m.Stream, func(m *savedPosition) { m.Lost = false }) // what is found is followed
@@ -225,9 +253,6 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 func (t *Tailer) unseen(s *search, list []reused) (found []*follower) {
 	all := t.registered()
 	for _, h := range list {
-		if t.namedBy(h.path) == nil {
-			continue // its files are let go, and what was sent of them is known by their saved positions
-		}
 		var at []*follower
 		for _, x := range s.in(filepath.Dir(h.path)).files {
 			if !h.mayBe(x) || t.wasLetGo(x.info) || !t.mayBeUnseen(x, h) {
