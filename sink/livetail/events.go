@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"fanin/internal/escape"
@@ -34,6 +35,28 @@ type events struct {
 	buf      []byte
 	last     sink.Position // of the last id
 	broken   error         // of the connection
+	turn     chan struct{} // has an element of this watcher's until it sends, see Tail.waitTurn; nil: it has none
+}
+
+// borrow takes a buffer of a pool until it is given back, when all of it was sent.
+func (e *events) borrow(from *sync.Pool) (giveBack func()) {
+	b, _ := from.Get().(*[]byte)
+	if b == nil {
+		b = new([]byte)
+	}
+	e.buf = *b
+	return func() {
+		*b, e.buf = e.buf[:0], nil
+		from.Put(b)
+	}
+}
+
+// endTurn lets another watcher work.
+func (e *events) endTurn() {
+	if e.turn != nil {
+		<-e.turn
+		e.turn = nil
+	}
 }
 
 // full is how many bytes are collected for a write.
@@ -124,6 +147,7 @@ func (e *events) flush(at sink.Position) error {
 
 // write sends the buffer. The watcher must receive it within patience.
 func (e *events) write() error {
+	e.endTurn()
 	e.rc.SetWriteDeadline(time.Now().Add(e.patience))
 	_, err := e.w.Write(e.buf)
 	if err == nil {

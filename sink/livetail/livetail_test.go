@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -456,4 +457,25 @@ func TestTailLookbacksRefused(t *testing.T) {
 	if n := tail.counts.refusedLookback.Load(); n != 5 {
 		t.Errorf("%d counted", n)
 	}
+}
+
+// TestTurn: a watcher that sends, and waits for its peer, keeps no other one from reading.
+func TestTurn(t *testing.T) {
+	pr, pw := io.Pipe()
+	turns := make(chan struct{}, 1)
+	turns <- struct{}{}
+	e := &events{w: pw, rc: http.NewResponseController(httptest.NewRecorder()), turn: turns}
+	done := make(chan error, 1)
+	go func() { done <- e.line(sink.Position{}, []byte("a line")) }() // ends at once: it is kept
+	if err := <-done; err != nil || len(turns) != 1 {
+		t.Errorf("laying out a line ends the turn: %v", err)
+	}
+	go func() { done <- e.flush(sink.Position{}) }() // ends when it is read
+	turns <- struct{}{}                              // another one's
+	<-turns
+	io.CopyN(io.Discard, pr, int64(len("id: 0:0\ndata: a line\n\n")))
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	e.endTurn()
 }

@@ -49,7 +49,8 @@ type Tail struct {
 	quit      chan struct{} // closed by Close
 	closing   sync.Once
 	answers   chan struct{} // holds one element for each histogram and context that is being made
-	bufs      sync.Pool
+	bufs      sync.Pool     // for text
+	outs      sync.Pool     // for events
 	lookbacks lookbacks
 	counts    counts
 }
@@ -212,8 +213,8 @@ func (t *Tail) header(h http.Header) {
 	h.Set("Fanin-Format", t.Sink.Format)
 }
 
-// waitTurn waits until this watcher may read: as many read at a time as there are
-// processors. False: ctx ended.
+// waitTurn waits until this watcher may read and lay out lines: as many do at a time as there are processors. With
+// a thousand that are ready to run, the goroutines that bring lines to the writer would each wait for all of them.
 func (t *Tail) waitTurn(ctx context.Context) bool {
 	select {
 	case t.reading <- struct{}{}:
@@ -222,8 +223,6 @@ func (t *Tail) waitTurn(ctx context.Context) bool {
 		return false
 	}
 }
-
-func (t *Tail) endTurn() { <-t.reading }
 
 // buffer returns a buffer of this size; recycle takes it back.
 func (t *Tail) buffer(size int) *[]byte {

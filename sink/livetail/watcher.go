@@ -117,13 +117,15 @@ func (w *watcher) step(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	buf := w.tail.buffer(bufferSize(w.tail.counts.watchers.Load()))
-	defer w.tail.recycle(buf)
 	if !w.tail.waitTurn(ctx) {
 		return false, ctx.Err()
 	}
+	w.out.turn = w.tail.reading
+	defer w.out.endTurn()
+	buf := w.tail.buffer(bufferSize(w.tail.counts.watchers.Load())) // those that wait hold none
+	defer w.tail.recycle(buf)
+	defer w.out.borrow(&w.tail.outs)()
 	text, at, err := w.reader.Read(ctx, *buf)
-	w.tail.endTurn()
 	var gone *sink.GoneError
 	if errors.As(err, &gone) {
 		return true, w.out.skipped(gone.From, gone.To, 0, false)
