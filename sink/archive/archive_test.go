@@ -472,3 +472,27 @@ func TestArchiveOfChangingFile(t *testing.T) {
 		onlyNames(t, path, filepath.Base(path))
 	}
 }
+
+// TestCompressRests: Compress calls rest after each piece of work, when the archive is
+// written and when it is compared, and an end in a pause leaves no archive.
+func TestCompressRests(t *testing.T) {
+	path := writeText(t, archiveText(2<<20))
+	ctx, cancel := context.WithCancel(context.Background())
+	rests := 0
+	archive, err := Compress(ctx, nil, path, 0o640, func(context.Context, time.Duration) { rests++ })
+	if least := 2 + 2*4; err != nil || rests < least {
+		t.Errorf("%d pauses for 2 MiB, want %d; %v", rests, least, err)
+	}
+	if err := os.Remove(archive); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Compress(ctx, nil, path, 0o640, func(context.Context, time.Duration) {
+		if rests--; rests == 0 { // the last one
+			cancel()
+		}
+	})
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*"+Suffix+"*"))
+	if !errors.Is(err, context.Canceled) || len(left) > 0 {
+		t.Errorf("ended in a pause: %v, and there is %q", err, left)
+	}
+}
