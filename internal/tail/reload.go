@@ -12,6 +12,7 @@ import (
 //   - A file that no table names any more is sent to where it ended at the reload, up to its last
 //     whole line, and is let go. Its saved position stays, and the stream at the collector, so that
 //     it continues there if a table names it again.
+//   - A file that a table names again is found under whatever name it has in its directory, as at a start.
 //   - A file whose table has other settings is read with them from the place that is acknowledged.
 //     What was read ahead is dropped and read again.
 //
