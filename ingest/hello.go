@@ -32,7 +32,7 @@ func CheckHello(h wire.Hello, least int) *Fault {
 	case !ValidID(h.Agent):
 		return &Fault{"agent_id", fmt.Sprintf("agent id %q: want 1 to 128 of A-Z a-z 0-9 . _ - and not %q",
 			h.Agent, wire.SourceNotice)}
-	case h.Session != "" && (!ValidID(h.Session) || len(h.Session) > maxSessionName):
+	case h.Session != "" && !h.IsRelay() && (!ValidID(h.Session) || len(h.Session) > maxSessionName):
 		return &Fault{"agent_id", fmt.Sprintf("session %q of agent %q: want at most %d of A-Z a-z 0-9 . _ -",
 			h.Session, h.Agent, maxSessionName)}
 	}

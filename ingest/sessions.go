@@ -131,6 +131,21 @@ func (s *Sessions) Release(c *Claim) {
 	close(c.done)
 }
 
+// EndRelays ends the sessions of all relays, which come back and are told anew where the log goes.
+func (s *Sessions) EndRelays(reason string) {
+	s.mu.Lock()
+	var relays []*Claim
+	for c := range maps.Values(s.byOwner) {
+		if c.Hello.IsRelay() {
+			relays = append(relays, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range relays {
+		c.evict(reason)
+	}
+}
+
 // Has reports whether an owner of streams is connected.
 func (s *Sessions) Has(owner string) bool {
 	s.mu.Lock()

@@ -266,31 +266,50 @@ func (j *janitor) exceeds(oldest Generation, files int, total int64, now time.Ti
 
 // held reports whether a reader needs a file, and may still have it kept.
 func (j *janitor) held(g Generation, total int64, now time.Time) bool {
-	c, p := j.consumers.Load(), j.retention.Load()
-	if c == nil {
-		return p.AwaitConsumers
+	p, c := j.retention.Load(), j.consumers.Load()
+	if c == nil && p.AwaitConsumers {
+		return true
 	}
-	if c.Needed == nil || p.HoldBytes <= 0 || total > p.HoldBytes {
-		return false
+	age := time.Duration(0) // distrusted clocks make nothing old
+	if j.clock.trusted() {
+		age = now.Sub(g.Closed)
 	}
-	if p.HoldAge > 0 && now.Sub(g.Closed) > p.HoldAge && j.clock.trusted() {
-		return false
+	holds := func(c *Consumers, most int64, longest time.Duration) bool {
+		if c == nil || c.Needed == nil || most <= 0 || total > most || longest > 0 && age > longest {
+			return false
+		}
+		at, any := c.Needed()
+		return any && at.Generation <= g.Number
 	}
-	at, any := c.Needed()
-	return any && at.Generation <= g.Number
+	return holds(c, p.HoldBytes, p.HoldAge) || holds(j.s.relay, p.HoldRelay, p.HoldRelayAge)
+}
+
+// readers are the consumers that are registered.
+func (j *janitor) readers() (all []*Consumers) {
+	for _, c := range []*Consumers{j.s.relay, j.consumers.Load()} {
+		if c != nil {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // expire tells the consumers that a file is about to be removed.
 func (j *janitor) expire(ctx context.Context, g Generation) error {
-	c := j.consumers.Load()
-	if c == nil || c.Expire == nil {
-		return nil
-	}
 	all := j.generations()
 	for i := range all[:len(all)-1] {
-		if all[i].Number == g.Number {
-			return c.Expire(ctx, g, all[i+1])
+		if all[i].Number != g.Number {
+			continue
 		}
+		for _, c := range j.readers() {
+			if c.Expire == nil {
+				continue
+			}
+			if err := c.Expire(ctx, g, all[i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	return nil
 }

@@ -27,6 +27,9 @@ type RetentionPolicy struct {
 	HoldBytes int64
 	HoldAge   time.Duration
 
+	HoldRelay    int64         // as HoldBytes, for the relay
+	HoldRelayAge time.Duration // as HoldAge, for the relay
+
 	AwaitConsumers bool // remove no file before SetConsumers was called
 }
 
@@ -46,6 +49,9 @@ func (s *Sink) SetConsumers(c Consumers) {
 	s.janitor.consumers.Store(&c)
 	s.janitor.wakeUp()
 }
+
+// SetRelay registers the consumer that forwards the log, before the log is opened.
+func (s *Sink) SetRelay(c Consumers) { s.relay = &c }
 
 // Policies are what may change while a log is open. Zero fields take the same defaults as
 // those of Sink.

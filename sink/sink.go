@@ -52,6 +52,7 @@ type Sink struct {
 type background struct {
 	janitor    *janitor
 	summarizer *summarizer
+	relay      *Consumers // that forwards the log; nil: it is not forwarded
 }
 
 // environment is what tests replace.

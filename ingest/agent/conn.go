@@ -114,7 +114,7 @@ func (c *conn) offer(f *wire.Frame, came time.Time, turn *ingest.Turn) error {
 	if err != nil {
 		return err
 	}
-	ingest.SetSession(&f.Batch, &c.claim.Hello, c.p.TrustHost, came) // its labels need the text
+	c.p.Relays.SetSession(&f.Batch, &c.claim.Hello, c.p.TrustHost, came) // its labels need the text
 	defer c.free(f.Batch.Text)
 	return ingest.Offer(c.appending, c.p.Out, c.p.lines, f.Batch)
 }

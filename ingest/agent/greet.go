@@ -59,7 +59,15 @@ func (c *conn) checkHello(k wire.Kind, h wire.Hello) error {
 	case c.p.RequireCert:
 		return c.checkCert(h)
 	}
-	return nil
+	return orNil(c.p.Relays.Check(&h, []string{h.Agent}))
+}
+
+// orNil is f as an error, which is nil if f is.
+func orNil(f *ingest.Fault) error {
+	if f == nil {
+		return nil
+	}
+	return f
 }
 
 // checkCert requires that the agent's id, and the host that its lines name, are among
@@ -76,12 +84,12 @@ func (c *conn) checkCert(h wire.Hello) error {
 		return &ingest.Fault{Reason: "certificate",
 			Text: fmt.Sprintf("agent id %q is not a name in the agent's certificate, which has %q", h.Agent, names)}
 	}
-	if h.Host != "" && h.Host != h.Agent && !slices.Contains(names, h.Host) && !c.p.TrustHost {
+	if h.Host != "" && h.Host != h.Agent && !slices.Contains(names, h.Host) && !c.p.TrustHost && !h.IsRelay() {
 		return &ingest.Fault{Reason: "host",
 			Text: fmt.Sprintf("host %q is neither the agent's id nor a name in its certificate, which has %q: "+
 				"set host in the agent's configuration, or trust_host = true at the listener", h.Host, names)}
 	}
-	return nil
+	return orNil(c.p.Relays.Check(&h, names))
 }
 
 func certNames(leaf *x509.Certificate) []string {

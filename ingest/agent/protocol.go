@@ -39,6 +39,8 @@ type Protocol struct {
 	TrustHost   bool          // with RequireCert: an agent may name any host
 	Timeout     time.Duration // closes silent agents, which ping each 5 s; default 15 s
 
+	Relays *ingest.Relays // which peers may forward another log; nil: none
+
 	lines  *counters.Input
 	unpack func() (*zstd.Decoder, error)
 }
@@ -51,7 +53,7 @@ func (p *Protocol) Format() stream.Format {
 	p.unpack = sync.OnceValues(ingest.NewUnpacker)
 	return stream.Format{Name: "agent", Resumes: true, Matches: wire.IsHello, Serve: p.serve, Refuse: refuse,
 		Reasons: []string{
-			"timeout", "protocol", "version", "agent_id", "certificate", "host", "room",
+			"timeout", "protocol", "version", "agent_id", "certificate", "host", "relay", "room",
 		}}
 }
 

@@ -33,6 +33,7 @@ type TCP struct {
 	TLS                    *tls.Config
 	Allowed                func(tls.ConnectionState) error
 	RequireCert, TrustHost bool
+	Relays                 *ingest.Relays
 
 	stream.Limits
 	AgentTimeout time.Duration
@@ -51,7 +52,7 @@ func (s *TCP) setUp() {
 		s.Sessions, s.Budget = cmp.Or(s.Sessions, new(ingest.Sessions)), cmp.Or(s.Budget, new(ingest.Budget))
 		s.Inputs, s.Metrics = cmp.Or(s.Inputs, new(counters.Set)), cmp.Or(s.Metrics, new(ingest.Metrics))
 		agents := &agent.Protocol{Out: s.Out, Welcome: s.Welcome, Sessions: s.Sessions, Inputs: s.Inputs,
-			RequireCert: s.RequireCert, TrustHost: s.TrustHost, Timeout: s.AgentTimeout}
+			RequireCert: s.RequireCert, TrustHost: s.TrustHost, Timeout: s.AgentTimeout, Relays: s.Relays}
 		lines := &plain.Protocol{Out: s.Out, Inputs: s.Inputs, Source: s.Source, MaxLine: s.MaxLine,
 			Syslog: s.Syslog, Metrics: s.Metrics, Notice: s.Notice}
 		s.listener = &stream.Listener{Formats: []stream.Format{agents.Format(), lines.Format()}, Limits: s.Limits,

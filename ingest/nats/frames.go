@@ -37,6 +37,9 @@ func (n *Input) checkHello(f *wire.Frame, agent string, least int) *ingest.Fault
 	if f.Hello.Version == 1 && !n.Agents.TrustHost {
 		f.Hello.Host = agent // version 1 named any host; what it left in a stream is accepted
 	}
+	if f.Hello.IsRelay() {
+		return n.Agents.Relays.Check(&f.Hello, []string{agent})
+	}
 	if f.Hello.Host != "" && f.Hello.Host != agent && !n.Agents.TrustHost {
 		return &ingest.Fault{Reason: "host", Text: fmt.Sprintf("host %q is not the agent's id, %q, "+
 			"which is all that a NATS server can vouch for: set host in the agent's configuration, "+
@@ -116,7 +119,7 @@ func (n *Input) freeText(text []byte) {
 func (n *Input) offer(b *wire.Batch, h *wire.Hello, arrived time.Time, turn *ingest.Turn) error {
 	defer n.freeText(b.Text)
 	b.Input = n.lines.agents.Name()
-	ingest.SetSession(b, h, n.Agents.TrustHost, arrived)
+	n.Agents.Relays.SetSession(b, h, n.Agents.TrustHost, arrived)
 	switch {
 	case b.Stream.IsZero():
 		return &wire.Refused{Reason: "a batch without a stream"}

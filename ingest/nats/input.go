@@ -57,6 +57,7 @@ type AgentOptions struct {
 	Subjects  natsconn.Subjects // where agents are met; "": nowhere
 	TrustHost bool              // an agent may name any host, not only its id
 	Timeout   time.Duration     // removes silent agents, which ping every 5 s; default 12 s
+	Relays    *ingest.Relays    // which agent ids may forward another log; nil: none
 }
 
 // PlainOptions are which messages become lines, and how.

@@ -125,7 +125,7 @@ func newAgent(s *settings) (*agent, error) {
 	}
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{Settings: tail.Settings{
-		Tables: s.files(), State: c.State, Agent: c.ID, Log: a.log, Lossy: s.to.scheme == "udp",
+		Tables: s.files(), State: c.State, Agent: c.ID, Log: a.log, Lossy: s.to.Scheme == "udp",
 		Alive: func() { watchdog(); a.keepState(); a.observe(); a.alive.Store(time.Now().UnixNano()) },
 		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
 		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),

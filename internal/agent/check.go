@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fanin/internal/config"
+	"fanin/internal/config/tables"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
 	"fanin/internal/escape"
@@ -44,7 +45,7 @@ func (s *settings) checkFiles() {
 		if err := tail.CheckSource(f.Source); err != nil {
 			at.Problem("source", "source: %v", err)
 		}
-		f.textKeys.check(at, s.to.scheme)
+		f.textKeys.check(at, s.to.Scheme)
 	}
 }
 
@@ -109,7 +110,7 @@ func (s *settings) collectorFile(table *tail.Table, pattern string) string {
 
 // toThisMachine reports whether an address is one of this machine.
 func toThisMachine(to string) bool {
-	_, addr, err := parseTo(to)
+	_, addr, err := tables.ParseTo(to)
 	if err != nil {
 		return false
 	}
@@ -237,9 +238,9 @@ func (s *settings) checkState() error {
 
 // checkNames looks up the collector's names.
 func (s *settings) checkNames() (problems []error) {
-	for _, addr := range s.to.addrs {
+	for _, addr := range s.to.Addrs {
 		host, _, _ := net.SplitHostPort(strings.TrimPrefix(addr, "nats://"))
-		if s.to.scheme == "nats" && host == "" {
+		if s.to.Scheme == "nats" && host == "" {
 			host = strings.TrimPrefix(addr, "nats://") // the port has a default
 		}
 		if _, err := net.LookupHost(host); err != nil {
@@ -253,7 +254,7 @@ func (s *settings) checkNames() (problems []error) {
 func (s *settings) checkSecrets() (problems []error) {
 	if t := s.Agent.TLS; t != nil {
 		var names []string
-		if s.to.scheme == "tls" && t.Cert != "" {
+		if s.to.Scheme == "tls" && t.Cert != "" {
 			names = append(names, s.Agent.ID) // else the collector refuses the agent
 		}
 		if err := t.Files(nil).CheckClient(time.Now(), names...); err != nil {

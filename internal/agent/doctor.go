@@ -92,7 +92,7 @@ func (s *settings) examination() []doctor.Check {
 		{Name: "owner", Run: func() []doctor.Finding { return doctor.Owner(a.State, doctor.User) }},
 		{Name: "modes", Run: func() []doctor.Finding { return doctor.Modes(s.guarded()) }},
 		{Name: "certificates", Run: func() []doctor.Finding { return doctor.Expiry(time.Now(), s.certificates()) }},
-		{Name: "collector", Run: func() []doctor.Finding { return doctor.Reach(s.to.addrs, resolve, s.dial) }},
+		{Name: "collector", Run: func() []doctor.Finding { return doctor.Reach(s.to.Addrs, resolve, s.dial) }},
 	}
 }
 
@@ -162,7 +162,7 @@ func resolve(addr string) error {
 // dial connects to a collector, and shakes hands if the connection is encrypted. Over UDP there
 // is no answer to wait for.
 func (s *settings) dial(addr string) error {
-	if s.to.scheme == "udp" {
+	if s.to.Scheme == "udp" {
 		return nil
 	}
 	host, to := hostPort(addr)
@@ -171,7 +171,7 @@ func (s *settings) dial(addr string) error {
 		return err
 	}
 	defer conn.Close()
-	if s.to.scheme != "tls" {
+	if s.to.Scheme != "tls" {
 		return nil
 	}
 	files := s.Agent.TLS.Files(nil)

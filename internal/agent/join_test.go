@@ -119,7 +119,7 @@ func wantJoined(t *testing.T, j *joinJob, name string) *settings {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Agent.ID != name || s.to.scheme != "tls" {
+	if s.Agent.ID != name || s.to.Scheme != "tls" {
 		t.Errorf("the agent is %q and sends to %s", s.Agent.ID, s.to)
 	}
 	if err := s.Agent.TLS.Files(nil).CheckClient(time.Now(), name); err != nil {

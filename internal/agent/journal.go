@@ -39,7 +39,7 @@ func (s *settings) checkJournal(at config.Table) {
 	if err := j.Valid(); err != nil {
 		at.Problem("", "%v", err)
 	}
-	if s.to.scheme == "udp" {
+	if s.to.Scheme == "udp" {
 		at.Problem("", "[agent.journal] needs acknowledgements, which udp does not have: use tcp:// or tls://")
 	}
 }

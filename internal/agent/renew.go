@@ -39,7 +39,7 @@ type renewer struct {
 func newRenewer(s *settings, log *slog.Logger) (*renewer, error) {
 	t := s.Agent.TLS
 	i := newIdentity(s.Agent.State)
-	if t == nil || s.to.scheme != "tls" || t.Cert != i.path() || t.Key != i.path() || t.CA != i.ca() {
+	if t == nil || s.to.Scheme != "tls" || t.Cert != i.path() || t.Key != i.path() || t.CA != i.ca() {
 		return nil, nil
 	}
 	files := t.Files(log)
@@ -47,7 +47,7 @@ func newRenewer(s *settings, log *slog.Logger) (*renewer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &renewer{identity: i, addrs: s.to.addrs, client: client, explain: files.ExplainClient,
+	return &renewer{identity: i, addrs: s.to.Addrs, client: client, explain: files.ExplainClient,
 		log: retry.NewLog(log), info: log, now: time.Now, rotated: make(chan struct{}, 1)}, nil
 }
 

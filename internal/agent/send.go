@@ -30,7 +30,7 @@ type sendJob struct {
 
 // send follows the files until all that was in them is committed, and prints the result.
 func (j *sendJob) send(ctx context.Context, s *settings, stdout io.Writer) error {
-	if s.to.scheme == "udp" {
+	if s.to.Scheme == "udp" {
 		return daemon.Exitf(daemon.ExitUsage,
 			"send waits for acknowledgements, which udp does not have: use tcp:// or tls://")
 	}

@@ -3,9 +3,6 @@ package agent
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -28,7 +25,7 @@ import (
 type settings struct {
 	Agent agentTable `toml:"agent"`
 	file  *config.File
-	to    target
+	to    tables.Target
 	sends bool // files are named by the arguments of send
 }
 
@@ -83,19 +80,6 @@ type fileTable struct {
 	Source      string          `toml:"source"`
 	SyncSource  bool            `toml:"sync_source"`
 	textKeys
-}
-
-// target is where lines go: a scheme, and addresses of one log.
-type target struct {
-	scheme string
-	addrs  []string
-}
-
-func (t target) String() string {
-	if t.scheme == "nats" {
-		return strings.Join(t.addrs, ",")
-	}
-	return t.scheme + "://" + strings.Join(t.addrs, ",")
 }
 
 func defaults() *settings {
@@ -184,7 +168,7 @@ func (s *settings) onlyStdin() bool {
 func (s *settings) defaultHost() string {
 	a := &s.Agent
 	host, _ := os.Hostname()
-	accepted := s.to.scheme != "nats"
+	accepted := s.to.Scheme != "nats"
 	if a.TLS != nil && a.TLS.Cert != "" {
 		names, err := certs.Names(a.TLS.Cert)
 		accepted = accepted && (err != nil || slices.Contains(names, host)) // the error is reported when it is used
@@ -236,7 +220,6 @@ func (s *settings) check() {
 	at.AtLeast("max_files", a.MaxFiles, 1)
 	at.DurationAtLeast("forget", &a.Forget, time.Minute)
 	s.checkNATS(at.Sub("nats"))
-	a.TLS.Check(at)
 	a.HTTP.check(at.Sub("http"))
 	s.checkStdin(at.Sub("stdin"))
 	s.checkSpool(at.Sub("spool"))
@@ -250,7 +233,7 @@ func (s *settings) checkStdin(at config.Table) {
 	switch {
 	case t == nil:
 		return
-	case s.to.scheme == "udp":
+	case s.to.Scheme == "udp":
 		at.Problem("", "lines of standard input are kept until they are acknowledged, and udp acknowledges nothing: "+
 			"write tcp:// or tls://")
 	case t.Source == wire.SourceNotice:
@@ -265,43 +248,11 @@ func (s *settings) checkTo(at config.Table) {
 	if len(a.To) == 0 {
 		at.Problem("to", "to is missing: the collector's address, as in to = [\"tcp://collector:6789\"] (or --to)")
 	}
-	for _, to := range a.To {
-		scheme, addr, err := parseTo(to)
-		if err != nil {
-			at.Problem("to", "%v", err)
-			continue
-		}
-		if s.to.scheme != "" && s.to.scheme != scheme {
-			at.Problem("to", "%q does not fit %s://: all addresses must be of one kind, and lead to one log", to,
-				s.to.scheme)
-		}
-		s.to.scheme = scheme
-		s.to.addrs = append(s.to.addrs, addr)
-	}
-	if a.TLS != nil && s.to.scheme != "" && s.to.scheme != "tls" && s.to.scheme != "nats" {
-		at.Problem("tls", "tls is set, but to has %s://; write tls://", s.to.scheme)
-	}
-	if s.to.scheme == "udp" && len(s.to.addrs) > 1 {
+	s.to = tables.ReadTarget(at, a.To)
+	s.to.CheckTLS(at, a.TLS)
+	if s.to.Scheme == "udp" && len(s.to.Addrs) > 1 {
 		at.Problem("to", "udp needs one address only: without answers an agent cannot notice that a collector is gone")
 	}
-}
-
-func parseTo(to string) (scheme, addr string, err error) {
-	u, err := url.Parse(to)
-	if err != nil || u.Scheme == "" || u.Host == "" {
-		u = &url.URL{Scheme: "tcp", Host: to}
-	}
-	switch u.Scheme {
-	case "tcp", "tls", "udp":
-	case "nats":
-		return "nats", "nats://" + u.Host, natsconn.CheckURL(to)
-	default:
-		return "", "", fmt.Errorf("%q: want tcp://, tls://, udp:// or nats:// before host:port", to)
-	}
-	if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
-		return "", "", fmt.Errorf("%q: want host:port, as in \"tcp://collector:6789\"", to)
-	}
-	return u.Scheme, u.Host, nil
 }
 
 var goodSubject = regexp.MustCompile(`^[A-Za-z0-9_/-]+(\.[A-Za-z0-9_/-]+)*$`)
@@ -329,10 +280,10 @@ func (s *settings) checkNATS(at config.Table) {
 
 // login is how to connect to the NATS server; its TLS is not set.
 func (s *settings) login() natsconn.Login {
-	if s.to.scheme != "nats" {
+	if s.to.Scheme != "nats" {
 		return natsconn.Login{}
 	}
-	return s.Agent.NATS.Login(strings.Join(s.to.addrs, ","))
+	return s.Agent.NATS.Login(strings.Join(s.to.Addrs, ","))
 }
 
 // maxFiles is how many files are followed at a time. By default the memory is enough for them.

@@ -28,8 +28,8 @@ const lastAnswers = 2 * time.Second
 // ship makes the shipper and connects the tailer to it.
 func (a *agent) ship() error {
 	c := &a.settings.Agent
-	if a.settings.to.scheme == "udp" {
-		a.tailer.Out = &ship.UDP{Addr: a.settings.to.addrs[0], Agent: c.ID, Host: c.Host, Datagram: int(c.Datagram)}
+	if a.settings.to.Scheme == "udp" {
+		a.tailer.Out = &ship.UDP{Addr: a.settings.to.Addrs[0], Agent: c.ID, Host: c.Host, Datagram: int(c.Datagram)}
 		a.tailer.MaxLine = min(a.tailer.MaxLine, 60<<10)
 		return nil
 	}
@@ -71,7 +71,7 @@ type session struct {
 
 // shipper makes the one for the addresses of the settings, which are not udp.
 func (s *session) shipper() (made shipper, err error) {
-	if s.settings.to.scheme == "nats" {
+	if s.settings.to.Scheme == "nats" {
 		made, err = s.nats()
 	} else {
 		made, err = s.tcp()
@@ -94,11 +94,11 @@ func (s *session) timing() ship.Timing {
 func (s *session) tcp() (*ship.TCP, error) {
 	c := &s.settings.Agent
 	t := &ship.TCP{
-		Addrs: s.settings.to.addrs, Compress: c.Compress, Log: s.log, OnWelcome: s.onWelcome,
+		Addrs: s.settings.to.Addrs, Compress: c.Compress, Log: s.log, OnWelcome: s.onWelcome,
 		Hello: s.hello, Timing: s.timing(),
 	}
 	var err error
-	if s.settings.to.scheme == "tls" {
+	if s.settings.to.Scheme == "tls" {
 		files := c.TLS.Files(s.log)
 		t.Explain = files.ExplainClient
 		var client func() *tls.Config

@@ -39,7 +39,7 @@ type status struct {
 }
 
 func (a *agent) status() status {
-	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.addrs, Since: a.started,
+	st := status{Version: daemon.Release, ID: a.settings.Agent.ID, To: a.settings.to.Addrs, Since: a.started,
 		Files: a.tailer.Status(), Counts: a.counts(), Compression: a.compression()}
 	if a.shipper != nil {
 		st.Trouble = a.shipper.Trouble()

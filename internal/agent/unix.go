@@ -54,7 +54,7 @@ func (s *settings) checkUnix() {
 			at.Problem("path", "%q is there twice", t.Path)
 		}
 		seen[filepath.Clean(t.Path)] = true
-		if s.to.scheme == "udp" {
+		if s.to.Scheme == "udp" {
 			at.Problem("", "lines of a socket are kept until they are acknowledged, and udp acknowledges nothing: "+
 				"write tcp:// or tls://")
 		}

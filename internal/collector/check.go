@@ -80,6 +80,9 @@ func (s *settings) checkFiles() (problems []error) {
 			problems = append(problems, prefix(x.at, files()))
 		}
 	}
+	if r := s.Collector.Relay; r != nil {
+		problems = append(problems, prefix("collector.relay", r.tryFiles()))
+	}
 	return append(problems, prefix("collector.access", access.Check(s.accessRules())))
 }
 

@@ -53,6 +53,9 @@ func (m openMetrics) Collect(out chan<- prometheus.Metric) {
 	if d := m.c.work.Load(); d != nil {
 		d.Collect(out)
 	}
+	if r := m.c.relay; r != nil {
+		r.Collect(out)
+	}
 	for _, x := range m.c.listeners.all() {
 		for _, of := range x.metrics {
 			of.Collect(out)

@@ -85,9 +85,10 @@ func (x *natsServer) begin(ctx context.Context) error {
 
 func (t *natsTable) listener(s *server) *natsin.Input {
 	return &natsin.Input{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Budget: s.room,
+		Out: s.sink, Welcome: s.welcome, Sessions: s.sessions, Budget: s.room,
 		Metrics: natsin.NewMetrics(s.counters), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
-		Agents: natsin.AgentOptions{Subjects: natsconn.Subjects(t.agents()), TrustHost: t.TrustHost},
+		Agents: natsin.AgentOptions{Subjects: natsconn.Subjects(t.agents()), TrustHost: t.TrustHost,
+			Relays: t.relays(s)},
 		Plain: natsin.PlainOptions{Subjects: t.Subjects, Queue: t.Queue, Host: t.Host,
 			MaxLine: int(config.OrZero(t.MaxLine)), Pending: int(config.OrZero(t.Pending))},
 		Stream: natsin.StreamOptions{Name: t.Stream, Durable: t.Durable, Create: t.Create,

@@ -29,6 +29,7 @@ type natsTable struct {
 	Pending     *config.Size `toml:"pending"`
 	KeepRefused *config.Size `toml:"keep_refused"`
 	natsStream
+	relaysTable
 
 	Tail string         `toml:"tail"`
 	Work *natsWorkTable `toml:"work"`
@@ -108,6 +109,7 @@ func (t *natsTable) check(c *checks) {
 	t.checkServer(c)
 	t.checkSubjectNames(c)
 	t.natsStream.check(c)
+	t.relaysTable.check(c)
 	if t.Stream != "" && t.Queue != "" {
 		c.Problem("queue", "queue has no effect with a stream: each collector reads the stream with its own durable")
 	}

@@ -35,6 +35,7 @@ import (
 //	                                               +-- state: write-ahead log, checkpoints, ledger
 //	workers <---- distribute.Distributor -- reads the file by position
 //	watchers <--- livetail.Tail ----------- reads the file by position
+//	upstream <--- relay.Relay ------------- reads the file by position
 //	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
 //
 // It starts with the sink and stops with the inputs. What listens, connects or answers is a part
@@ -60,8 +61,14 @@ type server struct {
 
 	listeners listeners
 	sockets   *sockets
-	gaps      gaps
+	forwarding
 	moments
+}
+
+// forwarding is what reports, and forwards, what the log has.
+type forwarding struct {
+	gaps  gaps
+	relay *relayer // nil: the log is not forwarded
 }
 
 // moments of a server's life.
@@ -97,7 +104,7 @@ func (c *server) run(ctx context.Context) (err error) {
 	if err := c.openWork(ctx); err != nil {
 		return asConfig(err)
 	}
-	if err := c.openAuthority(); err != nil {
+	if err := cmp.Or(c.relay.begin(ctx), c.openAuthority()); err != nil {
 		return err
 	}
 	upkeep, stop := context.WithCancel(ctx)
@@ -145,7 +152,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers, MaxLookbacks: s.maxLookbacks()}
 	c.metrics = c.registry()
 	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.inputs
-	return c, c.prepareWork()
+	return c, cmp.Or(c.prepareRelay(), c.prepareWork())
 }
 
 // asConfig gives the exit code of a wrong configuration to errors that a restart would not
@@ -218,6 +225,7 @@ func (c *server) drain() {
 		}
 	}
 	c.listeners.wait()
+	c.relay.end()
 	if err := c.sink.Close(ctx); err != nil {
 		c.log.Error("cannot close the log", "err", err)
 	}

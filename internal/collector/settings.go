@@ -31,6 +31,7 @@ type collectorTable struct {
 	Inputs       inputTables     `toml:"*"`
 	HTTP         *httpTable      `toml:"http"`
 	Work         *workTable      `toml:"work"`
+	Relay        *relayTable     `toml:"relay"`
 	Access       []accessTable   `toml:"access"`
 }
 
@@ -151,6 +152,9 @@ func (s *settings) check() {
 	if c.Work != nil {
 		c.Work.check(&checks{Table: at.Sub("work"), insecure: s.insecure})
 	}
+	if c.Relay != nil {
+		c.Relay.check(&checks{Table: at.Sub("relay"), insecure: s.insecure}, c.Log.Format)
+	}
 	s.checkAccess()
 	s.checkPorts()
 }
@@ -227,6 +231,9 @@ func (s *settings) policies() sink.Policies {
 	}
 	if w := s.Collector.Work; w != nil {
 		p.Retention.HoldBytes, p.Retention.HoldAge = int64(w.KeepForGroups), time.Duration(w.KeepForGroupsAge)
+	}
+	if r := s.Collector.Relay; r != nil {
+		p.Retention.HoldRelay, p.Retention.HoldRelayAge = int64(r.KeepForUpstream), time.Duration(r.KeepAge)
 	}
 	if l.RotateAt != nil {
 		p.Rotation.At, p.Rotation.AtSet = l.RotateAt.After, true

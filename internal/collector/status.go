@@ -16,6 +16,8 @@ import (
 	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/distribute"
+	"fanin/sink/relay"
+
 	zmqpub "fanin/sink/livetail/zmq"
 )
 
@@ -38,6 +40,7 @@ type status struct {
 	Senders []sink.Sender `json:"senders"`
 
 	Groups      []distribute.GroupStatus `json:"groups,omitempty"`
+	Relay       *relay.Status            `json:"relay,omitempty"`
 	Subscribers []zmqpub.Subscriber      `json:"zmq_subscribers,omitempty"`
 }
 
@@ -104,6 +107,10 @@ func (c *server) status(ctx context.Context) (status, error) {
 	for _, l := range c.listeners.serving() {
 		st.Listen = append(st.Listen, l.kind+" "+l.address)
 	}
+	if c.relay != nil {
+		r := c.relay.Status()
+		st.Relay = &r
+	}
 	var err error
 	if c.work.Load() != nil {
 		st.Groups, err = c.groups(ctx)
@@ -142,6 +149,9 @@ func (st *status) print(w io.Writer) {
 	}
 	for i := range st.Groups {
 		printGroup(w, &st.Groups[i])
+	}
+	if st.Relay != nil {
+		printRelay(w, st.Relay)
 	}
 	for _, x := range st.Subscribers {
 		escape.Fprintf(w, "ZeroMQ subscriber %s since %s subscriptions=%d sent=%d dropped=%d waiting=%d\n", x.Peer,
@@ -193,6 +203,9 @@ func (c *server) line() string {
 		if trouble := x.reason(); trouble != "" {
 			return strings.ToUpper(x.kind) + " " + x.address + ": " + trouble
 		}
+	}
+	if c.relay != nil && c.relay.Waits() != "" {
+		return "RELAY to " + c.relay.to + ": " + c.relay.Waits()
 	}
 	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) +
 		" lines since the start, generation " +

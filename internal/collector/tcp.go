@@ -23,6 +23,7 @@ type tcpTable struct {
 	MaxRate     *config.Size      `toml:"max_rate"`
 	MaxLine     *config.Size      `toml:"max_line"`
 	ClientNames []string          `toml:"client_names"`
+	relaysTable
 	streamTable
 	peerTable
 	messageTable
@@ -33,6 +34,7 @@ func (t *tcpTable) check(c *checks) {
 	t.TLS.CheckDevices(c.Table, t.ClientNames)
 	t.peerTable.check(c)
 	t.messageTable.check(c)
+	t.relaysTable.check(c)
 	c.source(t.Source)
 	c.maxLine(t.MaxLine)
 	c.maxRate(t.MaxRate)
@@ -100,8 +102,8 @@ func (t *tcpTable) listener(s *server) (*stream.Listener, error) {
 // agents returns the protocol of agents.
 func (t *tcpTable) agents(s *server) *agent.Protocol {
 	return &agent.Protocol{
-		Out: s.sink, Welcome: s.sink.Welcome, Sessions: s.sessions, Inputs: s.inputs,
-		RequireCert: t.TLS != nil && t.TLS.ClientCA != "", TrustHost: t.TrustHost,
+		Out: s.sink, Welcome: s.welcome, Sessions: s.sessions, Inputs: s.inputs,
+		RequireCert: t.TLS != nil && t.TLS.ClientCA != "", TrustHost: t.TrustHost, Relays: t.relays(s),
 	}
 }
 

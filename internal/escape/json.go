@@ -1,8 +1,10 @@
 package escape
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -28,6 +30,33 @@ func JSON(dst, line []byte) []byte {
 			dst = utf8.AppendRune(dst, r)
 		}
 		line = line[size:]
+	}
+}
+
+// Unescape appends to dst what text, the content of a JSON string that JSON wrote, was made of.
+// What JSON does not write stays as it is.
+func Unescape(dst, text []byte) []byte {
+	for {
+		n := bytes.IndexByte(text, '\\')
+		if n < 0 || n+1 == len(text) {
+			return append(dst, text...)
+		}
+		dst, text = append(dst, text[:n]...), text[n:]
+		size := 2
+		switch c := text[1]; {
+		case c == '"' || c == '\\':
+			dst = append(dst, c)
+		case c == 'u' && len(text) >= 6:
+			r, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+			if size = 6; err != nil {
+				dst = append(dst, text[:size]...)
+				break
+			}
+			dst = utf8.AppendRune(dst, rune(r))
+		default:
+			dst = append(dst, text[:size]...)
+		}
+		text = text[size:]
 	}
 }
 

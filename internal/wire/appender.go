@@ -139,7 +139,11 @@ func (b *Batch) checkMarks() error {
 		if m.Text <= at || m.Text >= len(b.Text) || m.Text > 0 && b.Text[m.Text-1] != '\n' {
 			return refuse("the mark at byte %d of the text is out of order or not at the beginning of a line", m.Text)
 		}
-		if err := m.Labels.check(); err != nil {
+		check := m.Labels.check
+		if b.Relayed {
+			check = m.Labels.checkRelayed
+		}
+		if err := check(); err != nil {
 			return err
 		}
 		at = m.Text

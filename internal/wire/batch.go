@@ -76,6 +76,7 @@ type Local struct {
 	Next       func()      // see Appender; may be nil
 	Address    string      // of the peer, without a port; "" if the input does not see it
 	Key        *Key        // of a request with a key
+	Relayed    bool        // its lines come from another log: their marks may name its notices
 	Extensions []Extension // to remember with the lines
 }
 

@@ -20,6 +20,8 @@ func (d *Decoder) about(w *Welcome) {
 			w.About.Encodings = Encoding(d.in.Uint()) & Encodings // those of a later release mean nothing here
 		case "chain":
 			w.Chain = int(max(0, min(d.in.Int(), MaxChain)))
+		case "way":
+			w.About.Way = d.way()
 		default:
 			d.in.Skip()
 		}
@@ -32,6 +34,15 @@ func (d *Decoder) logFiles() (files []LogFile) {
 		files = append(files, LogFile{d.in.Uint(), d.in.Uint(), Point{d.in.Int(), d.hash()}})
 	}
 	return files
+}
+
+func (d *Decoder) way() (w Way) {
+	n := d.in.Array(1 + MaxWay)
+	w.Known = d.in.Bool()
+	for ; n > 1 && d.in.Err == nil; n-- {
+		w.Logs = append(w.Logs, d.id())
+	}
+	return w
 }
 
 func (d *Decoder) streams(f *Frame) {

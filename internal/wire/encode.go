@@ -170,6 +170,9 @@ func appendAbout(dst []byte, a *About, chain int) []byte {
 	if chain > 0 {
 		keys++
 	}
+	if len(a.Way.Logs) > 0 {
+		keys++
+	}
 	dst = msgp.AppendMapHeader(dst, keys)
 	dst = msgp.AppendString(msgp.AppendString(dst, "boot"), a.Boot)
 	dst = msgp.AppendArrayHeader(msgp.AppendString(dst, "files"), uint32(len(a.Files)))
@@ -182,6 +185,17 @@ func appendAbout(dst []byte, a *About, chain int) []byte {
 	}
 	if chain > 0 {
 		dst = msgp.AppendInt(msgp.AppendString(dst, "chain"), chain)
+	}
+	if len(a.Way.Logs) > 0 {
+		dst = appendWay(msgp.AppendString(dst, "way"), a.Way)
+	}
+	return dst
+}
+
+func appendWay(dst []byte, w Way) []byte {
+	dst = msgp.AppendBool(msgp.AppendArrayHeader(dst, uint32(1+len(w.Logs))), w.Known)
+	for i := range w.Logs {
+		dst = msgp.AppendBytes(dst, w.Logs[i][:])
 	}
 	return dst
 }

@@ -23,7 +23,8 @@ const Magic = "\x97\xa5fanin"
 //	agent -> collector
 //	  hello   ["fanin", version, agent, instance id, run, host, software]
 //	          agent is the agent's id, or ID/SESSION for a session beside the agent's own one.
-//	          A collector of a release without such sessions refuses that as an id
+//	          A collector of a release without such sessions refuses that as an id. The session
+//	          RelaySession is that of a relay, which releases without relays refuse likewise
 //	  batch   [1, stream, epoch, offset, end, before, after, time, cuts, marks, encoding, raw length, text]
 //	          cuts = [[text, end, after], ...]; encoding 0 plain, 1 zstd, 4 S2, within MaxExpansion,
 //	          and 2 more where the lines are written as AppendRecord does; text is last, so that
@@ -42,9 +43,9 @@ const Magic = "\x97\xa5fanin"
 //	collector -> agent
 //	  welcome [16, version, log id, incarnation, number of streams, about]
 //	          about = {"boot": text, "files": [[device, inode, offset, tail], ...],
-//	          "encodings": bits, "chain": n}; other keys are skipped. encodings are those of batches
-//	          that the collector reads besides 0 and 1; without the key there are none. Without
-//	          chain it is 1
+//	          "encodings": bits, "chain": n, "way": [known, log id, ...]}; other keys are skipped.
+//	          encodings are those of batches that the collector reads besides 0 and 1; without the
+//	          key there are none. Without chain it is 1. way is Way
 //	  streams [17, [[stream, epoch, offset, tail, trail, source, identity], ...]]
 //	          trail = [[offset, tail], ...]; pages of at most 512 streams each follow the
 //	          welcome
@@ -121,6 +122,16 @@ func (h *Hello) Owner() string {
 	}
 	return h.Agent + "/" + h.Session
 }
+
+// RelaySession is the name of a relay's session. No agent can have it: an agent's names are of
+// letters, digits, '.', '_' and '-'.
+const RelaySession = "~relay"
+
+// RelaySource is the source of a relay's streams, in lists of streams. Its lines have their own.
+const RelaySource = "relay"
+
+// IsRelay reports whether the hello is a relay's, which forwards the log of another collector.
+func (h *Hello) IsRelay() bool { return h.Session == RelaySession }
 
 // setOwner is the reverse of Owner. A name that Owner does not make becomes an id, which
 // no collector accepts.

@@ -54,6 +54,8 @@ func examples() []example {
 	hello := Hello{Version: 2, Agent: "web-1", Instance: id(0x30), Run: 7, Host: "web01.example.org", Software: "fanin-agent 0.1"}
 	session := hello
 	session.Session = "0f8fad5bd9cb"
+	relay := hello
+	relay.Session = RelaySession
 	plain := Batch{Stream: id(0x10), Epoch: 2, Offset: 70000, End: 70020, Before: 0x1122334455667788, After: 0x99aabbccddeeff00, Time: 1795366800123456, Text: []byte("a line\nanother\n")}
 	cut := plain
 	cut.Cuts = []Cut{{Text: 7, End: 70009, After: 0x42}}
@@ -88,6 +90,8 @@ func examples() []example {
 		Files: []LogFile{{Device: 0xfd01, Inode: 1234567, Point: Point{1 << 28, 0x1122334455667788}}, {Device: 0xfd01, Inode: 99}},
 	}}
 	full, chain := w, w
+	forwarded := w
+	forwarded.About.Way = Way{Known: true, Logs: []StreamID{id(0x40), id(0x60)}}
 	full.Streams = streams
 	reads := w
 	reads.About.Encodings = S2
@@ -95,6 +99,7 @@ func examples() []example {
 	return []example{
 		{"hello", "the word, version, agent, instance id, run, host, software", AppendHello(nil, hello), []Frame{{Hello: hello}}},
 		{"hello-session", "the word, version, agent and session, instance id, run, host, software", AppendHello(nil, session), []Frame{{Hello: session}}},
+		{"hello-relay", "the word, version, agent and session, instance id, run, host, software", AppendHello(nil, relay), []Frame{{Hello: relay}}},
 		batch("batch", batchFields, KindBatch, plain, 0, plain.Text),
 		batch("batch-with-cuts", cutFields, KindBatch, cut, 0, cut.Text),
 		batch("batch-with-marks", markFields, KindBatch, marked, 0, marked.Text),
@@ -110,6 +115,7 @@ func examples() []example {
 		{"welcome", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail", AppendWelcome(nil, w), []Frame{{Kind: KindWelcome, Welcome: w}}},
 		{"welcome-encodings", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, encodings", AppendWelcome(nil, reads), []Frame{{Kind: KindWelcome, Welcome: reads}}},
 		{"welcome-chain", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, chain", AppendWelcome(nil, chain), []Frame{{Kind: KindWelcome, Welcome: chain}}},
+		{"welcome-forwarded", "kind, version, log id, incarnation, number of streams, about, key, boot id, key, files, file, device, inode, offset, tail, file, device, inode, offset, tail, key, way, known, log id, log id", AppendWelcome(nil, forwarded), []Frame{{Kind: KindWelcome, Welcome: forwarded}}},
 		{"streams", streamFields, AppendWelcome(nil, full)[len(AppendWelcome(nil, w)):], []Frame{{Kind: KindStreams, Streams: streams}}},
 		answer("ack", "", Answer{Kind: KindAck}),
 		answer("nack", ", known, epoch, offset, tail, trail, point, offset, tail, point, offset, tail", Answer{Kind: KindNack, Expected: Expected{Known: true, Watermark: mark}}),

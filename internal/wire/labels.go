@@ -21,6 +21,14 @@ func (l *Labels) equal(m *Labels) bool {
 
 // check returns why l is unfit for the log, as an ErrRefused.
 func (l *Labels) check() error {
+	if l.Source == SourceNotice {
+		return refuse("the source %q is the collector's own", SourceNotice)
+	}
+	return l.checkRelayed()
+}
+
+// checkRelayed is check for a line of another log, which may be a notice of that.
+func (l *Labels) checkRelayed() error {
 	switch {
 	case len(l.Host) > MaxName || len(l.Source) > MaxName:
 		return refuse("a name is longer than %d bytes", MaxName)
@@ -28,8 +36,6 @@ func (l *Labels) check() error {
 		return refuse("the host %q has bytes that a name may not have", l.Host)
 	case !isClean(l.Source, inSource):
 		return refuse("the source %q has bytes that a name may not have", l.Source)
-	case l.Source == SourceNotice:
-		return refuse("the source %q is the collector's own", SourceNotice)
 	case !l.Time.IsZero() && (l.Time.UTC().Year() < 0 || l.Time.UTC().Year() > 9999):
 		return refuse("the year %d cannot be written", l.Time.UTC().Year())
 	}

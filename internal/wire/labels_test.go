@@ -278,3 +278,19 @@ func TestLabelsArePaid(t *testing.T) {
 		}
 	}
 }
+
+// A relayed line may be a notice of another log; no other line may.
+func TestRelayedNotice(t *testing.T) {
+	b := Batch{Host: "h", Source: "s", Text: []byte("a\n"), Marks: []Mark{{0, Labels{Host: "web", Source: SourceNotice}}}}
+	if err := b.Check(); !errors.Is(err, ErrRefused) {
+		t.Errorf("an agent's line that names the log's own source: %v", err)
+	}
+	b.Relayed = true
+	if err := b.Check(); err != nil {
+		t.Errorf("a relayed one: %v", err)
+	}
+	b.Marks[0].Labels.Host = "a b"
+	if err := b.Check(); !errors.Is(err, ErrRefused) {
+		t.Errorf("a relayed one with a host that is none: %v", err)
+	}
+}

@@ -39,7 +39,22 @@ type About struct {
 	Boot      string    // boot id of the collector's machine; on another machine, device and inode numbers mean nothing
 	Files     []LogFile // of the log, the newest first; at most MaxAbout
 	Encodings Encoding  // bits: which ones of batches it reads, besides Plain and Zstd
+	Way       Way       // of a line, from this log on
 }
+
+// MaxWay is how many logs a line may pass through.
+const MaxWay = 8
+
+// Way is the logs that a line passes through from a collector on: the collector's own one first,
+// then that to which it is forwarded, and so on. So a relay sees, before it sends a line, whether
+// the line would come back.
+type Way struct {
+	Known bool       // it is all of them: the last one is not forwarded
+	Logs  []StreamID // at most MaxWay
+}
+
+// Equal reports whether two ways are the same.
+func (w Way) Equal(v Way) bool { return w.Known == v.Known && slices.Equal(w.Logs, v.Logs) }
 
 // LogFile is a file of the log. The numbers alone do not prove it, since a cloned
 // machine has the same: the bytes before Offset do.

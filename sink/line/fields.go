@@ -7,6 +7,7 @@ type Fields struct {
 	Time         []byte // that the line shows: RFC 3339 in UTC, with microseconds
 	Read         []byte // when the line was read; in format syslog, that is Time
 	Host, Source []byte
+	Attributes   []byte // of format json: the members of the object, without its braces; nil: there are none
 	Body         []byte // as in the file: escaped
 }
 
@@ -59,7 +60,10 @@ func partsOfJSON(line []byte) (f Fields, ok bool) {
 		return f, false
 	}
 	if attributes, found := bytes.CutPrefix(rest, []byte(`","Attributes":{`)); found {
-		_, rest, ok = bytes.Cut(attributes, []byte(`"},"Body":"`)) // a quote in a value has a backslash before it
+		const end = `"},"Body":"` // a quote in a value has a backslash before it
+		if _, rest, ok = bytes.Cut(attributes, []byte(end)); ok {
+			f.Attributes = attributes[:len(attributes)-len(rest)-len(end)+1]
+		}
 	} else {
 		rest, ok = bytes.CutPrefix(rest, []byte(`","Body":"`))
 	}

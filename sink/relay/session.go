@@ -1,0 +1,233 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fanin/internal/wire"
+	"fanin/sink"
+)
+
+// session forwards lines from one decision about where to continue to the next.
+type session struct {
+	r   *Relay
+	u   *upstream
+	own wire.StreamID // of the log
+	now stream        // that is open; generation 0: none
+}
+
+// resume decides where to continue, and makes the upstream agree.
+func (s *session) resume(ctx context.Context) (*reader, error) {
+	look := &looker{ctx: ctx, log: s.r.sink}
+	p := s.situation(look).decide()
+	if look.err != nil {
+		return nil, look.err
+	}
+	if p.doubt {
+		s.r.counts.doubted.Add(1)
+		s.r.log.Warn("the upstream has a later or another state of this log; lines may be in its log twice",
+			"to", s.r.to, "from", p.at)
+	}
+	var text []byte
+	at := p.at
+	if at.Generation > 0 && !p.gone {
+		var err error
+		if text, err = s.r.sink.TailText(ctx, at); err != nil {
+			return nil, err
+		}
+		if err := s.open(ctx, at, wire.TailHash(text)); err != nil {
+			return nil, err
+		}
+		if p.skip > at.Offset {
+			at.Offset = p.skip
+			if text, err = s.r.sink.TailText(ctx, at); err != nil {
+				return nil, err
+			}
+			if err := s.skip(ctx, p.skip, wire.TailHash(text)); err != nil {
+				return nil, err
+			}
+		}
+		s.r.acknowledge(place{at, wire.TailHash(text)}, s.u)
+		s.r.save()
+	}
+	labels := labeler{format: s.r.sink.Format, host: s.r.sink.Host}
+	return newReader(s.r.sink.Reader(at), labels, s.u.limit, text), nil
+}
+
+// situation is what is known before anything is opened.
+func (s *session) situation(look *looker) *situation {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	x := &situation{presence: look.presence, remote: s.u.newest()}
+	saved := &s.r.saved
+	x.same = saved.Upstream == s.u.log.String() && saved.Incarnation == s.u.incarnation.String()
+	if s.r.known {
+		local := s.r.at
+		x.local = &local
+	} else if len(s.u.former) > 0 {
+		x.earlier = look.earlier(s.u.former)
+	}
+	return x
+}
+
+// open opens the stream of a generation at a place.
+func (s *session) open(ctx context.Context, at sink.Position, tail wire.Hash) error {
+	mark, known := s.u.streams[at.Generation]
+	switch p := (wire.Point{Offset: at.Offset, Tail: tail}); {
+	case !known:
+		mark = wire.Watermark{Epoch: 1, Point: p}
+	case mark.Point != p:
+		mark = wire.Watermark{Epoch: mark.Epoch + 1, Point: p}
+	}
+	b := wire.Batch{Op: wire.OpOpen, Epoch: mark.Epoch, Offset: at.Offset, End: at.Offset, Before: tail, After: tail,
+		Source: wire.RelaySource, Control: wire.Control{Identity: identityOf(s.own, at.Generation)}}
+	if err := s.append(ctx, at.Generation, &b); err != nil {
+		return err
+	}
+	s.now = stream{at.Generation, mark}
+	s.u.streams[at.Generation] = mark
+	return nil
+}
+
+// skip leaves out what the upstream has had in an earlier life of its log, up to an offset.
+func (s *session) skip(ctx context.Context, to int64, tail wire.Hash) error {
+	b := wire.Batch{Op: wire.OpSkip, Epoch: s.now.Epoch, Offset: s.now.Offset, End: to, Before: s.now.Tail, After: tail,
+		Control: wire.Control{Reason: "kept in an earlier life of the log"}}
+	if err := s.append(ctx, s.now.generation, &b); err != nil {
+		return err
+	}
+	s.advance(to, tail)
+	return nil
+}
+
+// append sends a batch of a generation. What the upstream answers in place of an acknowledgement
+// counts for the next decision.
+func (s *session) append(ctx context.Context, generation uint64, b *wire.Batch) error {
+	b.Stream = streamOf(s.own, generation)
+	err := s.r.Out.Append(ctx, *b)
+	var expected *wire.Expected
+	if errors.As(err, &expected) {
+		if delete(s.u.streams, generation); expected.Known {
+			s.u.streams[generation] = expected.Watermark
+		}
+	}
+	return err
+}
+
+// advance notes what was acknowledged of the open stream.
+func (s *session) advance(to int64, tail wire.Hash) {
+	s.now.Point = wire.Point{Offset: to, Tail: tail}
+	s.u.streams[s.now.generation] = s.now.Watermark
+}
+
+// saveEvery is how often the position is saved while lines are forwarded.
+const saveEvery = time.Second
+
+// run sends batch after batch. While one is on its way, the next one is read.
+func (s *session) run(ctx context.Context, in *reader) error {
+	ready, free := make(chan *batch), make(chan *batch, 2)
+	free <- new(batch)
+	free <- new(batch)
+	ctx, cancel := context.WithCancelCause(ctx)
+	read := make(chan struct{})
+	go func() { // ends with ctx, or by an error that ends ctx
+		defer close(read)
+		defer in.log.Close()
+		for b := range free {
+			if err := in.next(ctx, b); err != nil {
+				cancel(err)
+				return
+			}
+			select {
+			case ready <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	defer func() { <-read }()
+	defer close(free)
+	defer cancel(nil)
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case b := <-ready:
+			if err := s.send(ctx, b); err != nil {
+				return err
+			}
+			free <- b
+		case <-tick.C:
+			s.r.save()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// send sends a batch, and notes its outcome.
+func (s *session) send(ctx context.Context, b *batch) error {
+	if b.gap != nil {
+		s.now = stream{}
+		return s.r.lose(ctx, b.gap.To, "no longer there: retention or another process removed the file")
+	}
+	if b.empty() {
+		return nil
+	}
+	if s.now.generation != b.generation {
+		at := sink.Position{Generation: b.generation, Offset: b.Offset}
+		if err := s.open(ctx, at, b.Before); err != nil {
+			return err
+		}
+	}
+	b.Epoch, b.Time = s.now.Epoch, time.Now().UnixMicro()
+	s.r.setFlying(true)
+	err := s.append(ctx, b.generation, &b.Batch)
+	switch {
+	case err == nil, errors.As(err, new(*wire.Expected)):
+		s.r.setFlying(false)
+	case errors.Is(err, wire.ErrRefused):
+		s.r.setFlying(false)
+		s.r.counts.refused.Add(1)
+		return fmt.Errorf("the upstream refuses lines at %d:%d, and those behind them wait: %w", b.generation, b.Offset,
+			err)
+	}
+	if err != nil {
+		return err
+	}
+	s.advance(b.End, b.After)
+	s.r.acknowledge(place{sink.Position{Generation: b.generation, Offset: b.End}, b.After}, s.u)
+	s.r.counts.add(b)
+	return s.endEarlier(ctx)
+}
+
+// endEarlier has the upstream forget the generations before the present one, and those of a log
+// before this one: something of the present one was committed, so it says where to continue.
+func (s *session) endEarlier(ctx context.Context) error {
+	for generation, mark := range s.u.streams {
+		if generation >= s.now.generation {
+			continue
+		}
+		b := endOf(mark)
+		if err := s.append(ctx, generation, &b); err != nil {
+			return err
+		}
+		delete(s.u.streams, generation)
+	}
+	for _, x := range s.u.former {
+		b := endOf(x.Watermark)
+		b.Stream = x.Stream
+		if err := s.r.Out.Append(ctx, b); err != nil && !errors.As(err, new(*wire.Expected)) {
+			return err
+		}
+	}
+	s.u.former = nil
+	return nil
+}
+
+func endOf(mark wire.Watermark) wire.Batch {
+	return wire.Batch{Op: wire.OpEnd, Epoch: mark.Epoch, Offset: mark.Offset, End: mark.Offset, Before: mark.Tail,
+		After: mark.Tail}
+}
