@@ -85,8 +85,15 @@ func TestTurnsOfOneStream(t *testing.T) {
 	second.Wait()
 	second.Answered()
 	third.Wait()
+	third.Decided()
+	fourth, ok := s.StartFrame("a", id) // as a chain: it does not follow from the answer to the third
+	if !ok || fourth.before != third.answered {
+		t.Error("the fourth frame does not wait for the answer to the third")
+	}
 	third.Answered()
-	if len(s.lanes) > 0 || s.frames.Load() != 4 || s.chained.Load() != 2 {
+	fourth.Wait()
+	fourth.Answered()
+	if len(s.lanes) > 0 || s.frames.Load() != 5 || s.chained.Load() != 3 {
 		t.Errorf("%d lanes are left, %d frames, %d chained", len(s.lanes), s.frames.Load(), s.chained.Load())
 	}
 	var none *Turn

@@ -245,3 +245,32 @@ func TestTruncatedUnderTwo(t *testing.T) {
 	close(hold)
 	r.expectSet(text + "after the truncation\n")
 }
+
+// TestSentIsTheEndOfTheLast: while the second batch is on its way and the first one is acknowledged, what may be in the log ends
+// with the second one: copies and truncations are compared with that.
+func TestSentIsTheEndOfTheLast(t *testing.T) {
+	r := newRig(t)
+	chained(r).pairs = true // the first one is answered when the second one has come
+	hold := make(chan struct{})
+	r.collector.fail = func(b wire.Batch) error {
+		if b.Op == wire.OpData && b.Offset > 0 {
+			<-hold
+		}
+		return nil
+	}
+	text := manyLines(150) // two batches and a half
+	r.append("a.log", text).run()
+	r.await(func() bool {
+		list := r.tailer.Status()
+		return len(list) == 1 && list[0].Acked > 0
+	})
+	r.tailer.mu.Lock()
+	for _, f := range r.tailer.followers {
+		if acked, sent := f.acknowledged(), f.lastSent().Offset; sent <= acked {
+			t.Errorf("acknowledged up to %d, and sent up to %d", acked, sent)
+		}
+	}
+	r.tailer.mu.Unlock()
+	close(hold)
+	r.expect(spaced(text))
+}
