@@ -199,7 +199,7 @@ func TestLoops(t *testing.T) {
 		for range n {
 			ring = append(ring, open(t, t.TempDir(), "syslog", sink.RetentionPolicy{}).relay().start())
 		}
-		loops := func(x *node) bool { return strings.Contains(x.down.Waits(), "come back") }
+		loops := func(x *node) bool { return strings.Contains(x.down.Waits(), "out of the loop") }
 		for round := range n + 1 { // each is told as often as its upstream's way changes
 			for i, x := range ring {
 				x.down.Welcomed(ring[(i+1)%n].welcome(), wire.MaxText)
