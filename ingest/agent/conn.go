@@ -42,7 +42,7 @@ func newConn(ctx context.Context, p *Protocol, sc *stream.Conn) *conn {
 	c.frames = &frameReader{c: sc, head: c.Head(), charge: c.chargeOrDefer}
 	c.memory.begin(c)
 	c.dec = wire.NewDecoder(c.frames)
-	c.dec.Grow, c.dec.Room, c.dec.Free, c.dec.Defer = c.grow, c.unpackInto, c.free, true
+	c.dec.Grow, c.dec.Free, c.dec.Defer = c.grow, c.free, true
 	return c
 }
 
@@ -109,7 +109,7 @@ func (c *conn) submit(f wire.Frame) error {
 
 // offer decompresses a frame's text, and appends its batch when it is its turn.
 func (c *conn) offer(f *wire.Frame, came time.Time, turn *ingest.Turn) error {
-	err := c.unpack(f)
+	err := c.unpack(f, turn)
 	turn.Wait()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -45,23 +46,32 @@ func (c *conn) holdUnpacked(p *wire.Packing) {
 	}
 }
 
-// unpackInto returns a block for the content of a compressed text, which is complete and
-// still held. holdUnpacked came before it.
-func (c *conn) unpackInto(n int) ([]byte, error) {
-	b, err := c.Budget.Extend(c.Context(), n)
-	if err != nil {
-		c.held.remove(ingest.BlockSize(n))
+// unpackedBlock returns a block for the content of a compressed text, which is complete and still
+// in memory. holdUnpacked came before it. A block beyond the budget's limit is only for a frame
+// whose turn it is. If it had one and waited for the frame before it, that one might wait for
+// memory for ever.
+func unpackedBlock(ctx context.Context, m *ingest.Budget, n int, turn *ingest.Turn) ([]byte, error) {
+	if b := m.TryAcquire(n); b != nil {
+		return b, nil
 	}
-	return b, err
+	turn.Wait()
+	return m.Extend(ctx, n)
 }
 
-// unpack decompresses a frame's text, beside the reading of other frames. If it cannot, the
-// connection ends.
-func (c *conn) unpack(f *wire.Frame) error {
+// unpack decompresses a frame's text, beside the reading of other frames and, if there is memory,
+// before it is the frame's turn. If it cannot, the connection ends.
+func (c *conn) unpack(f *wire.Frame, turn *ingest.Turn) error {
 	if f.Packing.Encoding == wire.Plain {
 		return nil
 	}
-	err := c.dec.Unpack(f)
+	n := f.Packing.Size()
+	block, err := unpackedBlock(c.Context(), c.Budget, n, turn)
+	if err == nil {
+		err = c.dec.Unpack(f, block)
+	} else {
+		c.held.remove(ingest.BlockSize(n))
+		c.free(f.Batch.Text)
+	}
 	if err != nil {
 		c.broken.CompareAndSwap(nil, &err)
 		c.Wake()

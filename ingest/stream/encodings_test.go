@@ -2,11 +2,15 @@ package stream_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 
+	"fanin/ingest"
 	"fanin/ingest/ingesttest"
 	"fanin/internal/wire"
 )
@@ -70,4 +74,38 @@ func TestBadTexts(t *testing.T) {
 	if n := s.Rejected(t, "protocol"); n != 4 {
 		t.Errorf("%d connections were rejected, want 4", n)
 	}
+}
+
+// TestLittleMemoryForTwoInFlight: compressed texts of which each stream has two in flight all get
+// through, although memory is used up: the second of a stream does not keep it from the first.
+func TestLittleMemoryForTwoInFlight(t *testing.T) {
+	k := ingesttest.NewRecorder()
+	k.Outcome = func(context.Context, wire.Batch) error { return ingesttest.ErrForget }
+	addr := ingesttest.Start(t, &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome, Budget: &ingest.Budget{Limit: 1 << 20}})
+	text := hexLines(1 << 20)
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	packed := z.EncodeAll(text, nil)
+	const agents, streams = 10, 6
+	var all sync.WaitGroup
+	for i := range agents {
+		c := ingesttest.Greet(t, addr, fmt.Sprint("a", i), ingesttest.InstanceA, 1)
+		all.Go(func() {
+			for n := range 2 * streams {
+				b := wire.Batch{Stream: wire.StreamID{1, byte(n / 2)}, End: 5, Text: text}
+				c.Conn.Write(append(wire.AppendBatch(nil, &b, wire.Zstd, packed), packed...))
+			}
+			for range 2 * streams {
+				var f wire.Frame
+				if err := c.Dec.Next(&f); err != nil || f.Kind != wire.KindAck {
+					t.Errorf("%+v, %v", f.Kind, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

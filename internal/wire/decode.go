@@ -31,7 +31,7 @@ type Decoder struct {
 	// Zstd decompresses texts, by DecodeAll. Nil: compressed texts are a protocol error.
 	Zstd *zstd.Decoder
 	// Defer leaves texts compressed: Frame.Packing says so, and Unpack decompresses them. Then
-	// Room is called by Unpack alone, and Free by both.
+	// Room is not called for them.
 	Defer bool
 
 	in    *msgpack.Stream
@@ -194,7 +194,7 @@ func (d *Decoder) data(n uint32, f *Frame) {
 		return
 	}
 	if f.Packing = p; d.packedText(f) && !d.Defer {
-		d.in.Err = d.unpack(f)
+		d.in.Err = d.unpackHere(f)
 	}
 }
 

@@ -56,20 +56,28 @@ func (p *Packing) announced(packed []byte) (n uint64, ok bool) {
 	return h.FrameContentSize, err == nil && h.HasFCS
 }
 
-// Unpack decompresses the text of a frame that Next left compressed, into a block of Room
-// for that text and never for more, and frees the other one. It may run beside Next and
-// beside other calls. After an error, which is an ErrProtocol or that of Room, the frame
-// has no text.
-func (d *Decoder) Unpack(f *Frame) error { return classify(f.Kind, d.unpack(f)) }
+// Unpack decompresses the text of a frame that Next left compressed, into a block of at least
+// f.Packing.Size bytes, and frees the other one. It may run beside Next and beside other calls.
+// After an error, which is an ErrProtocol, the frame has no text, and both blocks are freed.
+func (d *Decoder) Unpack(f *Frame, block []byte) error {
+	return classify(f.Kind, d.unpack(f, block[:f.Packing.Length]))
+}
 
-func (d *Decoder) unpack(f *Frame) error {
+// unpackHere is Unpack into a block of Room.
+func (d *Decoder) unpackHere(f *Frame) error {
+	room, err := d.room(f.Packing.Length, f.Packing.labels)
+	if err != nil {
+		d.free(f.Batch.Text)
+		f.Packing, f.Batch.Text = Packing{}, nil
+		return err
+	}
+	return d.unpack(f, room)
+}
+
+func (d *Decoder) unpack(f *Frame, room []byte) error {
 	p, packed := f.Packing, f.Batch.Text
 	f.Packing, f.Batch.Text = Packing{}, nil
 	defer d.free(packed)
-	room, err := d.room(p.Length, p.labels)
-	if err != nil {
-		return err
-	}
 	text, err := d.decompress(p.Encoding, packed, room)
 	if err == nil && len(text) != p.Length {
 		err = fmt.Errorf("it has %d", len(text))

@@ -36,5 +36,5 @@ type Packing struct {
 	labels   int // bytes of labels for which the text's block pays, too
 }
 
-// Size is the length of the block for the text, as Decoder.Room is asked for it.
+// Size is the length of the block for the text.
 func (p *Packing) Size() int { return p.Length + p.labels }

@@ -59,7 +59,8 @@ func decodeAll(t *testing.T, b []byte, zstd *zstd.Decoder, deferred bool) {
 			if !deferred || frame.Packing.Length > MaxExpansion*len(frame.Batch.Text) {
 				t.Fatalf("left compressed: %+v, %d bytes", frame.Packing, len(frame.Batch.Text))
 			}
-			err = d.Unpack(&frame)
+			rooms++
+			err = d.Unpack(&frame, make([]byte, frame.Packing.Size()))
 		}
 		if err == nil && frame.Batch.Text != nil {
 			rooms-- // the caller's now
