@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"fanin/internal/lines"
 	"fanin/internal/wire"
 	"fanin/sink"
 )
@@ -58,6 +57,3 @@ func (b *batch) added(size int) {
 	b.piece.lines++
 	b.piece.bytes += size
 }
-
-// count is how many lines it has for the upstream.
-func (b *batch) count() int { return lines.Count(b.Text) }

@@ -96,8 +96,7 @@ func (n *node) welcome() wire.Welcome {
 
 // link carries batches to a log.
 type link struct {
-	up    *sink.Sink
-	again func() // what a new session does after a failure
+	up *sink.Sink
 
 	mu     sync.Mutex
 	faults int // how many are left
