@@ -38,7 +38,7 @@ const (
 // next counts a batch, and returns for how long its answer waits.
 func (p *answerPace) next(now time.Time) time.Duration {
 	p.batches.Add(1)
-	if now.UnixNano()-p.begun.Load() >= int64(paceWindow) {
+	if d := now.UnixNano() - p.begun.Load(); d >= int64(paceWindow) || d < 0 {
 		p.adjust(now)
 	}
 	return time.Duration(p.delay.Load())
@@ -49,10 +49,15 @@ func (p *answerPace) adjust(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	took := now.UnixNano() - p.begun.Load()
-	if took < int64(paceWindow) {
+	batches := p.batches.Load()
+	switch {
+	case took < 0: // the clock was set back
+		p.before = batches
+		p.begun.Store(now.UnixNano())
+		return
+	case took < int64(paceWindow):
 		return // another call did
 	}
-	batches := p.batches.Load()
 	load := float64(batches-p.before) / (float64(took) / float64(time.Second)) / paceRate
 	delay := time.Duration(float64(p.delay.Load()) * load)
 	switch {

@@ -84,3 +84,21 @@ func TestPaceEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestPaceClockSetBack: answers do not wait longer because the clock was set back.
+func TestPaceClockSetBack(t *testing.T) {
+	var p answerPace
+	now := time.Unix(1e9, 0)
+	for p.delay.Load() == 0 {
+		now = now.Add(paceWindow / 10_000)
+		p.next(now)
+	}
+	now = now.Add(-time.Hour)
+	for range 10 {
+		now = now.Add(2 * paceWindow)
+		p.next(now)
+	}
+	if d := p.next(now); d > 0 {
+		t.Errorf("an answer waits for %v, with five batches a second", d)
+	}
+}

@@ -1,6 +1,10 @@
 package ingest
 
-import "fanin/internal/wire"
+import (
+	"context"
+
+	"fanin/internal/wire"
+)
 
 // lane is the frames of one stream in flight.
 type lane struct {
@@ -43,9 +47,20 @@ func (s *Sessions) StartFrame(owner string, stream wire.StreamID) (*Turn, bool) 
 
 // Wait waits for the frame's turn.
 func (t *Turn) Wait() {
-	if t.before != nil {
+	if t != nil && t.before != nil {
 		<-t.before
 	}
+}
+
+// Extend returns a block of m for the content of the frame's compressed text, which is complete and still
+// in memory. A block beyond the budget's limit is only for a frame whose turn it is. If it had one
+// and waited for the frame before it, that one might wait for memory for ever.
+func (t *Turn) Extend(ctx context.Context, m *Budget, n int) ([]byte, error) {
+	if b := m.TryAcquire(n); b != nil {
+		return b, nil
+	}
+	t.Wait()
+	return m.Extend(ctx, n)
 }
 
 // Decided notes that the outcome of the frame is known. It comes before the answer: the
@@ -62,7 +77,8 @@ func (t *Turn) Decided() {
 	t.sessions.lanes[t.stream] = l
 }
 
-// Answered ends the turn: no answer to a later frame can overtake that of this one.
+// Answered ends the turn: no answer to a later frame can overtake that of this one. Call it when Wait has
+// returned, also for a frame that is not appended: else its successor would not wait for the one before.
 func (t *Turn) Answered() {
 	if t == nil {
 		return

@@ -97,6 +97,7 @@ func TestTurnsOfOneStream(t *testing.T) {
 		t.Errorf("%d lanes are left, %d frames, %d chained", len(s.lanes), s.frames.Load(), s.chained.Load())
 	}
 	var none *Turn
+	none.Wait()
 	none.Decided()
 	none.Answered()
 }

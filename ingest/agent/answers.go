@@ -22,6 +22,7 @@ type answers struct {
 	failed  bool
 	later   *time.Timer // writes what is pending; nil: none was delayed yet
 	delayed bool        // later runs
+	delays  sync.WaitGroup
 }
 
 // maxPending bounds the memory that an agent can take that does not read.
@@ -65,22 +66,26 @@ func (a *answers) flushAfter(delay time.Duration) {
 		a.later.Reset(delay)
 	}
 	a.delayed = true
+	a.delays.Add(1)
 }
 
 func (a *answers) flushLater() {
+	defer a.delays.Done()
 	a.mu.Lock()
 	a.delayed = false
 	a.mu.Unlock()
 	a.flush()
 }
 
-// stop lets no delay write any more: the connection ends.
+// stop lets no delay write any more, and waits for one that does: the connection ends.
 func (a *answers) stop() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.later != nil {
-		a.later.Stop()
+	if a.delayed && a.later.Stop() {
+		a.delayed = false
+		a.delays.Done()
 	}
+	a.mu.Unlock()
+	a.delays.Wait()
 }
 
 // queue adds a frame to those that wait. When one does not find room, none is sent any more:

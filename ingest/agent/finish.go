@@ -22,12 +22,13 @@ func (c *conn) finish(err error) error {
 	if c.claim != nil {
 		c.p.Sessions.Release(c.claim)
 	}
+	c.answers.hurry()
 	if last := c.lastWord(err); last != nil {
-		c.answers.hurry()
 		c.answers.write(last)
 		c.HangUp()
 		return nil
 	}
+	c.answers.flush() // an agent that only stopped sending still reads
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -46,18 +45,6 @@ func (c *conn) holdUnpacked(p *wire.Packing) {
 	}
 }
 
-// unpackedBlock returns a block for the content of a compressed text, which is complete and still
-// in memory. holdUnpacked came before it. A block beyond the budget's limit is only for a frame
-// whose turn it is. If it had one and waited for the frame before it, that one might wait for
-// memory for ever.
-func unpackedBlock(ctx context.Context, m *ingest.Budget, n int, turn *ingest.Turn) ([]byte, error) {
-	if b := m.TryAcquire(n); b != nil {
-		return b, nil
-	}
-	turn.Wait()
-	return m.Extend(ctx, n)
-}
-
 // unpack decompresses a frame's text, beside the reading of other frames and, if there is memory,
 // before it is the frame's turn. If it cannot, the connection ends.
 func (c *conn) unpack(f *wire.Frame, turn *ingest.Turn) error {
@@ -65,7 +52,7 @@ func (c *conn) unpack(f *wire.Frame, turn *ingest.Turn) error {
 		return nil
 	}
 	n := f.Packing.Size()
-	block, err := unpackedBlock(c.Context(), c.Budget, n, turn)
+	block, err := turn.Extend(c.Context(), c.Budget, n) // holdUnpacked came before
 	if err == nil {
 		err = c.dec.Unpack(f, block)
 	} else {

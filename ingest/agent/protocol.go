@@ -5,7 +5,7 @@
 //	                    |
 //	                  conn.readFrames <- wire.Decoder
 //	                    |  submit
-//	                  ingest.Offer -> Out.Append     up to 16 at once
+//	                  ingest.Offer -> Out.Append     up to 32 at once
 //	                    |
 //	                  answers.write                  ack, nack, ...
 //

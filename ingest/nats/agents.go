@@ -159,10 +159,11 @@ func (r *responder) listen() (subs []*nats.Subscription, err error) {
 func (r *responder) workInTurn(m *nats.Msg, turn *ingest.Turn) {
 	begun := r.work(m, func(m *nats.Msg, agent string) {
 		r.ask(m, agent, turn)
+		turn.Wait() // it may have been rejected before
 		turn.Answered()
 	})
 	if !begun {
-		turn.Answered()
+		go func() { turn.Wait(); turn.Answered() }() // ends with the outcome of the frame before, which always comes
 	}
 }
 
@@ -326,7 +327,7 @@ func (r *responder) removeSilent(now time.Time) {
 
 // ask handles a batch or a ping of an agent that sent a hello.
 func (r *responder) ask(m *nats.Msg, agent string, turn *ingest.Turn) {
-	d, f, fault := r.n.openMessage(m.Data, agent)
+	d, f, fault := r.n.openMessage(m.Data, agent, turn)
 	if fault != nil {
 		r.fault(m.Reply, fault)
 		return

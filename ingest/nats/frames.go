@@ -49,8 +49,9 @@ func (n *Input) checkHello(f *wire.Frame, agent string, least int) *ingest.Fault
 }
 
 // openMessage reads the hello of an agent's message. The next frame is the message itself.
-func (n *Input) openMessage(data []byte, agent string) (d *wire.Decoder, f wire.Frame, fault *ingest.Fault) {
-	d, err := n.newDecoder(data)
+func (n *Input) openMessage(data []byte, agent string, turn *ingest.Turn) (d *wire.Decoder, f wire.Frame,
+	fault *ingest.Fault) {
+	d, err := n.newDecoder(data, turn)
 	if err == nil {
 		err = d.Next(&f)
 	}
@@ -67,7 +68,7 @@ func (n *Input) openMessage(data []byte, agent string) (d *wire.Decoder, f wire.
 
 // openBatch reads the frame behind the hello.
 func (n *Input) openBatch(data []byte) (f wire.Frame, err error) {
-	d, err := n.newDecoder(data)
+	d, err := n.newDecoder(data, nil)
 	if err == nil {
 		err = d.Next(&f)
 	}
@@ -82,8 +83,8 @@ func (n *Input) openBatch(data []byte) (f wire.Frame, err error) {
 }
 
 // newDecoder decodes the frames of one message. Texts are in blocks of the budget, and freeText
-// releases them.
-func (n *Input) newDecoder(message []byte) (*wire.Decoder, error) {
+// releases them. turn is that of the message, nil if it has none.
+func (n *Input) newDecoder(message []byte, turn *ingest.Turn) (*wire.Decoder, error) {
 	d := wire.NewDecoder(bytes.NewReader(message))
 	var err error
 	if d.Zstd, err = n.unpack(); err != nil {
@@ -91,6 +92,12 @@ func (n *Input) newDecoder(message []byte) (*wire.Decoder, error) {
 	}
 	unpacking := false
 	d.Room = func(size int) ([]byte, error) {
+		if unpacking {
+			if block := n.Budget.TryAcquire(size); block != nil {
+				return block, nil
+			}
+			turn.Wait() // before the time for its memory begins
+		}
 		ctx, cancel := context.WithTimeout(n.life.Appending, 10*time.Second)
 		defer cancel()
 		acquire := n.Budget.Acquire

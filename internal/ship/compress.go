@@ -13,8 +13,7 @@ import (
 // minCompressed is the length from which compressing a text pays.
 const minCompressed = 1 << 10
 
-// compressor compresses texts. Any number of goroutines may share it. The zero compressor
-// is ready.
+// compressor compresses texts. Any number of goroutines may share it.
 type compressor struct {
 	zstd   func() (*zstd.Encoder, error)
 	blocks sync.Pool // of *[]byte

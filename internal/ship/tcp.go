@@ -134,10 +134,10 @@ func (t *TCP) dial(ctx context.Context, address string) (*tcpSession, wire.Welco
 	w, err := s.greet(ctx)
 	if err != nil {
 		conn.Close()
-		err = t.explain(err) // a client learns after the handshake that it was rejected
+		return s, w, t.explain(err) // a client learns after the handshake that it was rejected
 	}
 	s.encoder.begin(w.About.Encodings)
-	return s, w, err
+	return s, w, nil
 }
 
 // encoderFor returns the encoder of all sessions, of which conn may be the first.

@@ -7,7 +7,7 @@ import (
 )
 
 // pool is the memory for batches that are sent: blocks of a few sizes, together no more than
-// its bound. A follower waits for its first block, and gets a second one only if it need not
+// its bound. A follower waits for its first block, and gets more only if it need not
 // wait. So no two can wait for each other. Those that wait get blocks in the order in which
 // they asked: of thousands, one is woken and not all.
 type pool struct {

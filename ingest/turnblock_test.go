@@ -1,31 +1,30 @@
-package agent
+package ingest
 
 import (
 	"testing"
 	"testing/synctest"
 
-	"fanin/ingest"
 	"fanin/internal/wire"
 )
 
-// TestUnpackedBlockInTurn: when memory is used up, the second frame of a stream waits for its turn and
+// TestExtendInTurn: when memory is used up, the second frame of a stream waits for its turn and
 // not for memory, so that the first gets the block beyond the limit.
 func TestUnpackedBlockInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, sessions := &ingest.Budget{Limit: 8 << 20}, new(ingest.Sessions)
+		m, sessions := &Budget{Limit: 8 << 20}, new(Sessions)
 		all := [][]byte{m.TryAcquire(wire.MaxText), m.TryAcquire(wire.MaxText)}
 		one, _ := sessions.StartFrame("a", wire.StreamID{1})
 		two, _ := sessions.StartFrame("a", wire.StreamID{1})
 		done := make(chan []byte)
 		go func() { // ends with the first frame
-			b, err := unpackedBlock(t.Context(), m, wire.MaxText, two)
+			b, err := two.Extend(t.Context(), m, wire.MaxText)
 			if err != nil {
 				t.Error(err)
 			}
 			done <- b
 		}()
 		synctest.Wait()
-		first, err := unpackedBlock(t.Context(), m, wire.MaxText, one)
+		first, err := one.Extend(t.Context(), m, wire.MaxText)
 		if err != nil {
 			t.Error(err)
 		}
