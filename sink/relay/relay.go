@@ -45,12 +45,14 @@ type Relay struct {
 	saving     sync.Mutex // the file is written
 
 	mu    sync.Mutex
-	saved saved // see local
-	at    place // what was acknowledged, or has expired
-	known bool  // at is set
+	saved saved         // see local
+	at    place         // what was acknowledged, or has expired
+	known bool          // at is set
+	floor sink.Position // the lines before it were counted as lost, or acknowledged: none is sent any more
 	state struct {
 		upstream *upstream          // nil: there was no welcome yet
 		stop     context.CancelFunc // of what forwards now; nil: nothing does
+		expiring bool               // expire waits for what forwards to end
 		resumed  bool               // the upstream has confirmed at since the start
 		flying   bool               // a batch has no outcome
 		dirty    bool               // at is not saved
@@ -76,6 +78,7 @@ func New(s *sink.Sink, state, to string, log *slog.Logger) *Relay {
 	if at, ok := r.saved.position(); ok {
 		r.at, r.known = place{at, wire.Hash(r.saved.Tail)}, true
 	}
+	r.floor, _ = sink.ParsePosition(r.saved.Floor) // zero if there is none
 	s.SetRelay(sink.Consumers{Needed: r.needed, Expire: r.expire})
 	return r
 }
@@ -112,9 +115,12 @@ func (r *Relay) forward(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.mu.Lock()
-	u := r.state.upstream
+	u, expiring := r.state.upstream, r.state.expiring
 	r.state.stop = cancel
 	r.mu.Unlock()
+	if expiring {
+		return nil // it called stop before this one was there
+	}
 	s := &session{r: r, u: u, own: r.sink.LogID()}
 	in, err := s.resume(ctx)
 	if err != nil {
@@ -123,10 +129,13 @@ func (r *Relay) forward(ctx context.Context) error {
 	return s.run(ctx, in)
 }
 
-// acknowledge notes that the upstream has everything up to a place.
+// acknowledge notes that the upstream has everything up to a place. What is counted as lost stays so.
 func (r *Relay) acknowledge(p place, u *upstream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p.at.Compare(r.floor) < 0 {
+		return
+	}
 	r.at, r.known, r.state.resumed, r.state.dirty = p, true, true, true
 	r.saved.Upstream, r.saved.Incarnation = u.log.String(), u.incarnation.String()
 }
@@ -173,6 +182,7 @@ func (r *Relay) needed() (sink.Position, bool) {
 func (r *Relay) expire(ctx context.Context, g, next sink.Generation) error {
 	r.mu.Lock()
 	behind := r.at.at.Generation <= g.Number
+	r.state.expiring = behind // from now on nothing begins to forward
 	if behind && r.state.stop != nil {
 		r.state.stop()
 	}
@@ -182,6 +192,9 @@ func (r *Relay) expire(ctx context.Context, g, next sink.Generation) error {
 	}
 	r.forwarding.Lock() // what forwards has ended
 	defer r.forwarding.Unlock()
+	r.mu.Lock()
+	r.state.expiring = false
+	r.mu.Unlock()
 	return r.lose(ctx, sink.Position{Generation: next.Number}, "removed by retention before it was relayed")
 }
 
@@ -199,6 +212,7 @@ func (r *Relay) lose(ctx context.Context, to sink.Position, why string) error {
 	}
 	r.mu.Lock()
 	r.at, r.known, r.state.dirty, r.state.flying = place{at: to}, true, true, false
+	r.floor, r.saved.Floor = to, to.String()
 	r.mu.Unlock()
 	r.counts.expired.Add(n)
 	bound := ""

@@ -21,6 +21,7 @@ type saved struct {
 	Incarnation string   `json:"incarnation"` // of that log
 	At          string   `json:"at"`          // the position up to which this log was acknowledged, or expired
 	Tail        uint64   `json:"tail"`        // the tail hash there
+	Floor       string   `json:"floor"`       // the lines before it were counted as lost; "": none was
 	Known       bool     `json:"known"`       // the way is all of it
 	Way         []string `json:"way"`         // of a line, from the upstream on
 }
@@ -34,8 +35,10 @@ func load(path string) (s saved, damaged error) {
 	case err == nil:
 		err = json.Unmarshal(b, &s)
 	}
-	if err == nil && s.At != "" {
-		_, err = sink.ParsePosition(s.At)
+	for _, at := range []string{s.At, s.Floor} {
+		if err == nil && at != "" {
+			_, err = sink.ParsePosition(at)
+		}
 	}
 	if err == nil && len(s.way().Logs) != len(s.Way) {
 		err = fmt.Errorf("the way %q", s.Way)

@@ -25,6 +25,11 @@ func (s *session) resume(ctx context.Context) (*reader, error) {
 	if look.err != nil {
 		return nil, look.err
 	}
+	s.r.mu.Lock()
+	if floor := s.r.floor; p.at.Compare(floor) < 0 {
+		p.at, p.skip, p.gone = floor, 0, true
+	}
+	s.r.mu.Unlock()
 	if p.doubt {
 		s.r.counts.doubted.Add(1)
 		s.r.log.Warn("the upstream has a later or another state of this log; lines may be in its log twice",
