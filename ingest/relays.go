@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"path"
@@ -30,7 +31,7 @@ const MaxAhead = 24 * time.Hour
 // NewRelays returns which peers may relay: those with a name in their certificate, or with an id
 // where no certificate is required, that matches one of names. Their lines may name the hosts
 // that match one of hosts; all, if there are none. Patterns are path.Match's. own is the host of
-// this log's own notices, which no other log may name in its.
+// this log's own notices, which no other log may name in its, and no relay may have.
 func NewRelays(names, hosts []string, own string, m *Metrics, log *slog.Logger) *Relays {
 	return &Relays{names: names, hosts: hosts, own: own, limited: retry.NewLog(log),
 		replaced: m.Counters("fanin_relayed_replaced_lines_total",
@@ -46,6 +47,9 @@ func (r *Relays) Check(h *wire.Hello, names []string) *Fault {
 	case r == nil || !slices.ContainsFunc(names, func(n string) bool { return matches(r.names, n) }):
 		return &Fault{"relay", fmt.Sprintf("%q may not relay the log of another collector here: none of its names %q "+
 			"is in relay_names of this listener", h.Agent, names)}
+	case wire.CleanHost(cmp.Or(h.Host, h.Agent)) == r.own:
+		return &Fault{"host", fmt.Sprintf("host %q of the relay is that of this collector, whose notices it "+
+			"would seem to write: set host in [collector.relay] of the other collector", r.own)}
 	case h.Host != "" && !slices.Contains(names, h.Host) && len(r.hosts) > 0 && !matches(r.hosts, h.Host):
 		return &Fault{"host", fmt.Sprintf("host %q is neither a name of the relay, which has %q, nor in relay_hosts "+
 			"of this listener", h.Host, names)}
@@ -80,7 +84,7 @@ func (r *Relays) replaceHosts(b *wire.Batch) {
 			last = l.Host
 			may = len(r.hosts) == 0 || last == b.Host || last == "" || matches(r.hosts, last)
 		}
-		if may && (l.Source != wire.SourceNotice || l.Host != r.own || b.Host == r.own) {
+		if may && (l.Source != wire.SourceNotice || l.Host != r.own) {
 			return false
 		}
 		l.Host = ""

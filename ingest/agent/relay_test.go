@@ -77,6 +77,13 @@ func TestRelayRefused(t *testing.T) {
 	for _, row := range []struct{ addr, id, host string }{{addr, "web-1", ""}, {addr, "edge-1", "bank"}, {plain, "edge-1", ""}} {
 		greetAs(t, row.addr, row.id, wire.RelaySession, row.host).Want(wire.KindFault)
 	}
+	// None has the host of this log's notices, also where its lines may name all hosts.
+	free := ingest.NewRelays([]string{"*"}, nil, "cen_tral", new(ingest.Metrics), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	open := ingesttest.Start(t, &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome, Relays: free})
+	for _, row := range []struct{ id, host string }{{"edge-1", "cen_tral"}, {"edge-1", "cen tral"}, {"cen_tral", ""}} {
+		greetAs(t, open, row.id, wire.RelaySession, row.host).Want(wire.KindFault)
+	}
+	greetAs(t, open, "edge-1", wire.RelaySession, "").Want(wire.KindWelcome)
 	c := greetAs(t, addr, "edge-1", "", "")
 	c.Want(wire.KindWelcome)
 	if got := label(t, k, c, 1, wire.Labels{Host: "web-1", Source: "app"}); got != "edge-1 app false" {
