@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fanin/e2e/rig"
+	"fanin/internal/waittest"
 	"fanin/sink"
 )
 
@@ -94,7 +95,10 @@ func TestSystemCalls(t *testing.T) {
 	const lines = 30
 	for i := range lines { // each is a commit of its own
 		fmt.Fprintf(conn, "line %d\n", i)
-		waitStatus(t, c, func(st sink.Status) bool { return st.Lines > uint64(i) })
+		waittest.Until(t, "the line", func() bool {
+			text, err := os.ReadFile(filepath.Join(logDir, "all.log"))
+			return err == nil && strings.Contains(string(text), fmt.Sprintf("line %d\n", i))
+		})
 		if i%10 == 9 {
 			if err := c.Ask("POST", "/rotate", nil); err != nil {
 				t.Fatal(err)
