@@ -28,10 +28,11 @@ func (s *stream) at() sink.Position { return sink.Position{Generation: s.generat
 
 // situation is what decides where a relay continues.
 type situation struct {
-	local    *place  // what was saved; nil: nothing
-	same     bool    // local was acknowledged by this incarnation of this log
-	remote   *stream // the latest generation that the upstream knows; nil: none
-	earlier  *place  // where this log, before it lost its state, was acknowledged; nil: nowhere
+	local    *place   // what was saved; nil: nothing
+	same     bool     // local was acknowledged by this incarnation of this log
+	remote   *stream  // the latest generation of which the upstream has something; nil: it knows none
+	others   []stream // the others that it knows, the latest first
+	earlier  *place   // where this log, before it lost its state, was acknowledged; nil: nowhere
 	presence func(sink.Position, wire.Hash) presence
 }
 
@@ -64,7 +65,8 @@ type plan struct {
 //	known    ahead    changed  local           new epoch at local, or its generation as above
 //	known    -        -        remote          open at remote
 //	known    -        -        not any more    continue behind it: retention counted what is missing
-//	known    -        -        neither         new epoch at the last place of the trail that is held
+//	known    -        -        neither         new epoch at the last place of the trail that is held, else at the
+//	                                           mark of another generation that is held
 //	-        any      -        no place        local without its proof, or the oldest line: some lines may double
 func (s *situation) decide() plan {
 	local := differs
@@ -86,13 +88,27 @@ func (s *situation) decide() plan {
 	case remote != differs:
 		return plan{at: s.remote.at(), gone: remote == gone}
 	}
+	return s.decideOlder(local)
+}
+
+// decideOlder is decide where the log does not hold what the upstream has.
+func (s *situation) decideOlder(local presence) plan {
 	for _, p := range slices.Backward(s.remote.Trail) {
 		at := sink.Position{Generation: s.remote.generation, Offset: p.Offset}
 		if s.presence(at, p.Tail) == held {
 			return plan{at: at, doubt: true}
 		}
 	}
-	if local != differs && s.local.at.Compare(s.remote.at()) < 0 {
+	behind := local != differs && s.local.at.Compare(s.remote.at()) < 0
+	for _, x := range s.others { // there when the answer to the first batch of an older state was lost
+		if behind && s.local.at.Compare(x.at()) >= 0 {
+			break
+		}
+		if x.Offset > 0 && s.presence(x.at(), x.Tail) == held {
+			return plan{at: x.at(), doubt: true}
+		}
+	}
+	if behind {
 		return plan{at: s.local.at, gone: local == gone, doubt: true}
 	}
 	return plan{doubt: true}

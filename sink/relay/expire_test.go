@@ -2,7 +2,10 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -90,5 +93,29 @@ func TestExpiredStaysLost(t *testing.T) {
 				t.Errorf("%d lines were counted", n)
 			}
 		})
+	}
+}
+
+// The upstream has all of a file that is gone, and the relay has lost what it saved: no line is lost.
+func TestGoneIsNotLost(t *testing.T) {
+	keep := sink.RetentionPolicy{Compress: "none"}
+	edge, up := open(t, t.TempDir(), "syslog", keep).relay().start(), open(t, t.TempDir(), "syslog", keep).start()
+	edge.number(0, 10)
+	edge.connect(up, &link{})
+	edge.has(up, 0, 10)
+	edge.stop()
+	edge.stop = func() {}
+	edge.rotate()
+	edge = edge.restart(func(dir string) {
+		files, _ := filepath.Glob(filepath.Join(dir, "all-*.log"))
+		if err := errors.Join(os.Remove(files[0]), os.Remove(filepath.Join(dir, "state", fileName))); err != nil {
+			t.Fatal(err)
+		}
+	})
+	edge.number(10, 20)
+	edge.connect(up, &link{})
+	edge.has(up, 0, 20)
+	if n := edge.down.Status().Expired; n != 0 {
+		t.Errorf("%d lines are counted that the upstream has", n)
 	}
 }

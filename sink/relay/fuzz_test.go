@@ -65,6 +65,8 @@ func layOut(t *testing.T, format string, text []byte, joined bool, labels wire.L
 // FuzzSaved: a file that is torn or is none of the relay's is as if there were none.
 func FuzzSaved(f *testing.F) {
 	f.Add([]byte(`{"to":"tcp://up:1","run":3,"upstream":"","incarnation":"","at":"3:4096","tail":7,"known":true,"way":["00000000000000000000000000000001"]}`))
+	f.Add([]byte(`{"log":"00000000000000000000000000000002","to":"","run":4,"at":"4:0","tail":0,"floor":"4:0"}`))
+	f.Add([]byte(`{"run":4,"at":"4:0","floor":"4"}`))
 	f.Add([]byte(`{"at":"3:`))
 	f.Add([]byte(`{"way":["x"]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -38,6 +38,7 @@ type Relay struct {
 	log      *slog.Logger
 
 	limited *retry.Log
+	doubted string // the cause that was reported last; of what forwards
 	counts  counts
 	welcome chan struct{} // of one: there is another upstream
 
@@ -93,6 +94,9 @@ func (r *Relay) Hello(h wire.Hello) wire.Hello {
 // Run forwards until ctx ends.
 func (r *Relay) Run(ctx context.Context) {
 	backoff := retry.Backoff{Min: 20 * time.Millisecond, Max: time.Second, Jitter: true}
+	r.mu.Lock()
+	r.claimLocked()
+	r.mu.Unlock()
 	r.save() // the number of this run
 	for r.await(ctx) {
 		before := r.counts.acknowledged.Load()
@@ -175,12 +179,25 @@ func (r *Relay) save() {
 func (r *Relay) needed() (sink.Position, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.claimLocked()
 	return r.at.at, true
+}
+
+// claimLocked forgets what was acknowledged of another log, whose state was here before. The log
+// must be open.
+func (r *Relay) claimLocked() {
+	own, s := r.sink.LogID().String(), &r.saved
+	if s.Log != "" && s.Log != own {
+		r.at, r.known, r.floor = place{}, false, sink.Position{}
+		s.Upstream, s.Incarnation, s.At, s.Tail, s.Floor = "", "", "", 0, ""
+	}
+	s.Log = own
 }
 
 // expire abandons the lines of a file that is about to be removed.
 func (r *Relay) expire(ctx context.Context, g, next sink.Generation) error {
 	r.mu.Lock()
+	r.claimLocked()
 	behind := r.at.at.Generation <= g.Number
 	r.state.expiring = behind // from now on nothing begins to forward
 	if behind && r.state.stop != nil {

@@ -100,6 +100,7 @@ type link struct {
 
 	mu     sync.Mutex
 	faults int // how many are left
+	lost   int // so many answers to lines get lost
 	cut    bool
 }
 
@@ -121,7 +122,13 @@ func (l *link) Append(ctx context.Context, b wire.Batch) error {
 	}
 	b.Agent, b.Host, b.Input, b.Relayed = owner, "edge", "agent", true
 	err := l.up.Append(ctx, b)
-	if l.fails() {
+	l.mu.Lock()
+	lost := l.lost > 0 && b.Op == wire.OpData
+	if lost {
+		l.lost--
+	}
+	l.mu.Unlock()
+	if lost || l.fails() {
 		return errLink // the answer is lost
 	}
 	return err

@@ -15,6 +15,7 @@ import (
 // of what the upstream acknowledged. Without it, the upstream's watermark says where to continue;
 // it is needed where the upstream lost that, and by retention while the upstream is away.
 type saved struct {
+	Log         string   `json:"log"`         // the id of the log that the positions are of; "": none was saved
 	To          string   `json:"to"`          // where the upstream was; another one has another way
 	Run         int64    `json:"run"`         // of this relay, counted up with each start
 	Upstream    string   `json:"upstream"`    // the log that acknowledged; "": none did

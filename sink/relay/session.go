@@ -29,11 +29,12 @@ func (s *session) resume(ctx context.Context) (*reader, error) {
 	if floor := s.r.floor; p.at.Compare(floor) < 0 {
 		p.at, p.skip, p.gone = floor, 0, true
 	}
+	if p.gone && s.r.at.at.Compare(p.at) < 0 {
+		s.r.at, s.r.known = place{at: p.at}, true // the upstream has these lines: they are not lost
+	}
 	s.r.mu.Unlock()
 	if p.doubt {
-		s.r.counts.doubted.Add(1)
-		s.r.log.Warn("the upstream has a later or another state of this log; lines may be in its log twice",
-			"to", s.r.to, "from", p.at)
+		s.doubt(p.at)
 	}
 	var text []byte
 	at := p.at
@@ -61,17 +62,37 @@ func (s *session) resume(ctx context.Context) (*reader, error) {
 	return newReader(s.r.sink.Reader(at), labels, s.u.limit, text), nil
 }
 
+// doubt reports that lines may double: once for a state of the upstream, however often the relay
+// begins again before it could send something.
+func (s *session) doubt(from sink.Position) {
+	cause := fmt.Sprint(s.u.log, s.u.incarnation)
+	if all := s.u.known(); len(all) > 0 {
+		cause = fmt.Sprint(cause, all[0].generation, all[0].Epoch, all[0].Point)
+	}
+	if s.r.doubted == cause {
+		return
+	}
+	s.r.doubted = cause
+	s.r.counts.doubted.Add(1)
+	s.r.log.Warn("the upstream has a later or another state of this log; lines may be in its log twice",
+		"to", s.r.to, "from", from)
+}
+
 // situation is what is known before anything is opened.
 func (s *session) situation(look *looker) *situation {
 	s.r.mu.Lock()
 	defer s.r.mu.Unlock()
-	x := &situation{presence: look.presence, remote: s.u.newest()}
+	x := &situation{presence: look.presence}
+	if all := s.u.known(); len(all) > 0 {
+		x.remote, x.others = &all[0], all[1:]
+	}
 	saved := &s.r.saved
 	x.same = saved.Upstream == s.u.log.String() && saved.Incarnation == s.u.incarnation.String()
 	if s.r.known {
 		local := s.r.at
 		x.local = &local
-	} else if len(s.u.former) > 0 {
+	}
+	if len(s.u.former) > 0 {
 		x.earlier = look.earlier(s.u.former)
 	}
 	return x
@@ -205,14 +226,15 @@ func (s *session) send(ctx context.Context, b *batch) error {
 	s.advance(b.End, b.After)
 	s.r.acknowledge(place{sink.Position{Generation: b.generation, Offset: b.End}, b.After}, s.u)
 	s.r.counts.add(b)
-	return s.endEarlier(ctx)
+	return s.endOthers(ctx)
 }
 
-// endEarlier has the upstream forget the generations before the present one, and those of a log
-// before this one: something of the present one was committed, so it says where to continue.
-func (s *session) endEarlier(ctx context.Context) error {
+// endOthers has the upstream forget the generations other than the present one, and those of a log
+// before this one: something of the present one was committed, so it says where to continue. Later
+// ones are there when this log was put back to an older state.
+func (s *session) endOthers(ctx context.Context) error {
 	for generation, mark := range s.u.streams {
-		if generation >= s.now.generation {
+		if generation == s.now.generation {
 			continue
 		}
 		b := endOf(mark)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +71,19 @@ func (n *node) restart(change func(dir string)) *node {
 func TestLostStates(t *testing.T) {
 	removeState := func(dir string) { os.RemoveAll(filepath.Join(dir, "state")) }
 	removeSaved := func(dir string) { os.Remove(filepath.Join(dir, "state", fileName)) }
+	keepSaved := func(dir string) { // and the oldest file is gone, so numbers differ
+		saved, _ := os.ReadFile(filepath.Join(dir, "state", fileName))
+		removeState(dir)
+		os.Mkdir(filepath.Join(dir, "state"), 0o700)
+		os.WriteFile(filepath.Join(dir, "state", fileName), saved, 0o600)
+		files, _ := filepath.Glob(filepath.Join(dir, "all-*.log"))
+		os.Remove(slices.Min(files))
+	}
+	olderSaved := func(dir string) { // by a release that did not save the log's id
+		path := filepath.Join(dir, "state", fileName)
+		saved, _ := os.ReadFile(path)
+		os.WriteFile(path, regexp.MustCompile(`"(log|floor)":"[^"]*",`).ReplaceAll(saved, nil), 0o600)
+	}
 	damageSaved := func(dir string) { os.WriteFile(filepath.Join(dir, "state", fileName), []byte("{torn"), 0o600) }
 	for _, row := range []struct {
 		name      string
@@ -82,8 +96,10 @@ func TestLostStates(t *testing.T) {
 		{name: "what the relay saved, torn", down: damageSaved},
 		{name: "the state of the relay's log", down: removeState},
 		{name: "the state of the relay's log, behind a rotation", down: removeState, rotate: true},
+		{name: "the state of the relay's log, but what the relay saved", down: keepSaved},
 		{name: "the state of the upstream", up: removeState},
 		{name: "the state of the upstream, behind a rotation", up: removeState, rotate: true},
+		{name: "the state of the upstream, an older release saved", down: olderSaved, up: removeState},
 		{name: "the upstream", anotherUp: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {

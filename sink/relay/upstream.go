@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -32,14 +33,22 @@ func readUpstream(w *wire.Welcome, limit int, own wire.StreamID) *upstream {
 	return u
 }
 
-// newest is the latest generation that it knows; nil: it knows none.
-func (u *upstream) newest() (s *stream) {
+// known are the generations that it knows, the latest first; but one of which it has nothing yet is
+// behind all others, since nothing proves that it is this log's.
+func (u *upstream) known() (all []stream) {
 	for generation, mark := range u.streams {
-		if s == nil || generation > s.generation {
-			s = &stream{generation, mark}
-		}
+		all = append(all, stream{generation, mark})
 	}
-	return s
+	slices.SortFunc(all, func(a, b stream) int {
+		switch {
+		case a.Offset > 0 && b.Offset == 0:
+			return -1
+		case a.Offset == 0 && b.Offset > 0:
+			return 1
+		}
+		return cmp.Compare(b.generation, a.generation)
+	})
+	return all
 }
 
 // loops reports whether lines would come back to a log.
