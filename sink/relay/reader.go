@@ -142,8 +142,7 @@ func (r *reader) take(b *batch) (full bool) {
 		b.added(size)
 		r.at += n
 	}
-	b.End, b.After = r.position().Offset, r.hash()
-	b.Joined = r.labels.format == "json" && wire.IsRecord(b.Text)
+	r.finish(b)
 	return r.at < len(r.chunk)
 }
 
@@ -154,6 +153,12 @@ func (r *reader) skip(b *batch, n int) (full bool) {
 		b.Op, b.Reason = wire.OpSkip, "a line that is too long to be relayed"
 		b.Text, b.Marks = nil, nil
 	}
-	b.End, b.After = r.position().Offset, r.hash()
+	r.finish(b)
 	return true
+}
+
+// finish has b end at the present position.
+func (r *reader) finish(b *batch) {
+	b.End, b.After = r.position().Offset, r.hash()
+	b.Joined = r.labels.format == "json" && wire.IsRecord(b.Text)
 }

@@ -183,11 +183,13 @@ func (r *Relay) needed() (sink.Position, bool) {
 	return r.at.at, true
 }
 
-// claimLocked forgets what was acknowledged of another log, whose state was here before. The log
-// must be open.
+// claimLocked forgets what was acknowledged of another log, whose state was here before, and of a
+// later state of this log: nothing is counted or left out because of positions that are no more. The
+// log must be open.
 func (r *Relay) claimLocked() {
-	own, s := r.sink.LogID().String(), &r.saved
-	if s.Log != "" && s.Log != own {
+	own, end, s := r.sink.LogID().String(), r.sink.End(), &r.saved
+	later := r.at.at.Compare(end) > 0 || r.floor.Compare(end) > 0
+	if later || s.Log != "" && s.Log != own {
 		r.at, r.known, r.floor = place{}, false, sink.Position{}
 		s.Upstream, s.Incarnation, s.At, s.Tail, s.Floor = "", "", "", 0, ""
 	}

@@ -79,6 +79,11 @@ func TestLostStates(t *testing.T) {
 		files, _ := filepath.Glob(filepath.Join(dir, "all-*.log"))
 		os.Remove(slices.Min(files))
 	}
+	laterSaved := func(dir string) { // and the log was put back
+		path := filepath.Join(dir, "state", fileName)
+		saved, _ := os.ReadFile(path)
+		os.WriteFile(path, regexp.MustCompile(`"(at|floor)":"[^"]*"`).ReplaceAll(saved, []byte(`"$1":"9:0"`)), 0o600)
+	}
 	olderSaved := func(dir string) { // by a release that did not save the log's id
 		path := filepath.Join(dir, "state", fileName)
 		saved, _ := os.ReadFile(path)
@@ -93,6 +98,7 @@ func TestLostStates(t *testing.T) {
 	}{
 		{name: "nothing"},
 		{name: "what the relay saved", down: removeSaved},
+		{name: "what the relay saved, of a later state of its log", down: laterSaved},
 		{name: "what the relay saved, torn", down: damageSaved},
 		{name: "the state of the relay's log", down: removeState},
 		{name: "the state of the relay's log, behind a rotation", down: removeState, rotate: true},
