@@ -18,6 +18,7 @@ type labeler struct {
 
 	prefix []byte // of the line before: all before its body
 	labels wire.Labels
+	raw    bool   // the line before is another process's: nothing in it is escaped
 	value  []byte // of an attribute, or of a body
 	made   []byte // the text of the last line, where it is not its body
 }
@@ -38,7 +39,7 @@ func (l *labeler) body(text []byte) (body []byte, changed bool) {
 	}
 	f := line.Parse(l.format, text)
 	l.prefix = l.prefix[:0]
-	if f.Time == nil { // another process wrote it
+	if l.raw = f.Time == nil; l.raw { // another process wrote it
 		l.labels = wire.Labels{Host: l.host, Source: "-"}
 		return f.Body, true
 	}
@@ -119,7 +120,7 @@ const maxBody = wire.MaxLine + 255
 func (l *labeler) text(body []byte) []byte {
 	text := body
 	if l.format == "json" {
-		if bytes.IndexByte(body, '\\') >= 0 {
+		if !l.raw && bytes.IndexByte(body, '\\') >= 0 {
 			l.value = escape.Unescape(l.value[:0], body)
 			text = l.value
 		}
@@ -128,17 +129,20 @@ func (l *labeler) text(body []byte) []byte {
 			text = l.made
 		}
 	}
-	if len(text) > maxBody {
-		if text = l.shorten(text); text == nil || len(text) > maxBody {
-			return nil
+	if len(text) >= maxBody {
+		if short := l.shorten(text); short != nil {
+			text = short
 		}
 	}
+	if n := len(text); n > 0 && text[n-1] == '\r' { // the layout drops one
+		l.made = append(append(l.made[:0], text...), '\r')
+		text = l.made
+	}
 	switch n := len(text); {
+	case n > maxBody:
+		return nil
 	case n == 0:
 		return []byte{}
-	case text[n-1] == '\r': // the layout drops one
-		l.made = append(append(l.made[:0], text...), '\r')
-		return l.made
 	}
 	return text
 }

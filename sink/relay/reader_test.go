@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
 )
@@ -28,4 +29,38 @@ func TestJoinedBeforeTooLong(t *testing.T) {
 	if !got.Joined || got.lines != 1 || !bytes.Equal(append(wire.AppendRecordText(nil, bytes.TrimSuffix(got.Text, []byte("\n"))), '!'), []byte("first\nsecond!")) {
 		t.Errorf("joined=%t, %d lines: %q", got.Joined, got.lines, got.Text)
 	}
+}
+
+// Another process's line is what it is, also in a log in format json, and a line is as long as an upstream
+// takes it, with what the layout drops.
+func TestTexts(t *testing.T) {
+	l := labeler{format: "json", host: "here"}
+	shown, _ := l.body([]byte(`C:\new\table \u0041`))
+	if got := string(l.text(shown)); got != `C:\new\table \u0041` {
+		t.Errorf("another process's line became %q", got)
+	}
+	l = labeler{format: "json"}
+	for _, row := range []struct {
+		n    int
+		fits bool
+	}{{maxBody - 2, true}, {maxBody - 1, false}} {
+		if got := l.text([]byte(strings.Repeat("x", row.n) + `\u000D`)); (got != nil) != row.fits || len(got) > maxBody {
+			t.Errorf("%d bytes and CR: a text of %d bytes, at most %d", row.n, len(got), maxBody)
+		}
+	}
+}
+
+// While lines wait because of an error, the status says which.
+func TestFailedShows(t *testing.T) {
+	keep := sink.RetentionPolicy{}
+	edge, up := open(t, t.TempDir(), "syslog", keep).relay().start(), open(t, t.TempDir(), "syslog", keep).start()
+	edge.number(0, 10)
+	l := &link{cut: true}
+	edge.connect(up, l)
+	waittest.UntilEqual(t, "the error to be shown", errLink.Error(), edge.down.Waits)
+	l.mu.Lock()
+	l.cut = false
+	l.mu.Unlock()
+	edge.has(up, 0, 10)
+	waittest.UntilEqual(t, "nothing to be shown", "", edge.down.Waits)
 }

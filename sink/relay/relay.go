@@ -58,6 +58,7 @@ type Relay struct {
 		flying   bool               // a batch has no outcome
 		dirty    bool               // at is not saved
 		blocked  string             // why nothing is forwarded, although there is a connection
+		failed   string             // why the last batch was not acknowledged; "": it was
 	}
 }
 
@@ -105,6 +106,7 @@ func (r *Relay) Run(ctx context.Context) {
 			backoff.Reset()
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) && !errors.As(err, new(*wire.Expected)) {
+			r.setFailed(err.Error())
 			r.limited.Warn("forward", "the relay could not forward lines; trying again", "to", r.to, "err", err)
 		}
 		backoff.Wait(ctx)
@@ -148,6 +150,12 @@ func (r *Relay) setFlying(is bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state.flying = is
+}
+
+func (r *Relay) setFailed(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.failed = why
 }
 
 // save saves the position, if it has changed.

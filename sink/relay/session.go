@@ -225,6 +225,7 @@ func (s *session) send(ctx context.Context, b *batch) error {
 	}
 	s.advance(b.End, b.After)
 	s.r.acknowledge(place{sink.Position{Generation: b.generation, Offset: b.End}, b.After}, s.u)
+	s.r.setFailed("")
 	s.r.counts.add(b)
 	return s.endOthers(ctx)
 }

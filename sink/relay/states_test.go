@@ -185,7 +185,11 @@ func TestWays(t *testing.T) {
 		return ids
 	}
 	changed := 0
-	edge.down.Changed = func(string) { changed++ }
+	edge.down.Changed = func(reason string) {
+		if changed++; strings.Contains(reason, "up:1") {
+			t.Errorf("those below are told where this log is forwarded to: %q", reason)
+		}
+	}
 	for _, row := range []struct {
 		way    wire.Way
 		waits  string

@@ -95,7 +95,10 @@ func (r *Relay) Collect(ch chan<- prometheus.Metric) {
 // Waits is why nothing is forwarded, "" while it is.
 func (r *Relay) Waits() string {
 	r.mu.Lock()
-	blocked := r.state.blocked
+	why := r.state.blocked
+	if why == "" && r.at.at.Compare(r.sink.End()) < 0 {
+		why = r.state.failed
+	}
 	r.mu.Unlock()
-	return cmp.Or(r.Trouble(), blocked)
+	return cmp.Or(r.Trouble(), why)
 }

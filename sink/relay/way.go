@@ -29,7 +29,7 @@ func (r *Relay) Welcomed(w wire.Welcome, maxText int) {
 	}
 	r.save()
 	if changed && r.Changed != nil {
-		r.Changed("the way of the lines behind this collector has changed: " + r.to)
+		r.Changed("the way of the lines behind this collector has changed")
 	}
 	select {
 	case r.welcome <- struct{}{}:
