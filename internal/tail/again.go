@@ -1,6 +1,8 @@
 package tail
 
 import (
+	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -13,6 +15,51 @@ type lostText struct {
 	seen   time.Time // when the truncation was
 	stream wire.StreamID
 	epoch  uint32 // of the stream in that text
+}
+
+// savedText is what a saved position says of a lost text: enough to tell which files may be copies of it.
+type savedText struct {
+	End      int64  `json:"end"`           // behind all that was sent of it
+	Seen     int64  `json:"seen"`          // when it was seen that it is lost, in ns
+	Path     string `json:"path"`          // of its file, by which a table knew it ...
+	Now      string `json:"now,omitempty"` // ... and as that was called last, if otherwise
+	HeadBits uint8  `json:"head_bits,omitempty"`
+	Head     uint64 `json:"head,omitempty"` // how it began, as in positionJSON
+}
+
+// saved returns what is saved of a lost text, nothing if there is none.
+func (l *lostText) saved() savedText {
+	if l.past == nil {
+		return savedText{}
+	}
+	s := savedText{End: l.end, Seen: l.seen.UnixNano(), Path: l.path, HeadBits: l.head.bits, Head: uint64(l.head.sum)}
+	if l.now != l.path {
+		s.Now = l.now
+	}
+	return s
+}
+
+// lost is saved read back. In which stream and epoch the text was is not known: that is decided anew at a start.
+func (s *savedText) lost() lostText {
+	if s.End == 0 {
+		return lostText{}
+	}
+	return lostText{seen: time.Unix(0, s.Seen), past: &past{path: s.Path, now: cmp.Or(s.Now, s.Path), end: s.End,
+		head: head{s.HeadBits, wire.Hash(s.Head)}}}
+}
+
+// formerOf returns the text that was lost before the one in which a known stream goes on in this file. If the saved
+// position is of an earlier epoch than the collector's, the process was killed before it saved what it lost.
+func (f *follower) formerOf(m *savedPosition) lostText {
+	was := f.t.positions.get(m.Stream)
+	if was == nil || was.Epoch >= m.Epoch || was.Offset > 0 && f.file.holds(was.Point) {
+		return m.Former.lost()
+	}
+	p := &past{path: was.path, now: was.path, end: math.MaxInt64} // it is not known how much was sent after that
+	if was.Offset > 0 {
+		p.head = was.head
+	}
+	return lostText{seen: time.Now(), past: p}
 }
 
 // reportAgain reports a new file of which all is sent, though some of it may be in the log: nothing

@@ -157,9 +157,11 @@ func (f *follower) position() *savedPosition {
 	if !f.unsought.IsZero() {
 		text.Unsought = f.unsought.UnixNano()
 	}
+	text.Former = f.former.saved()
 	f.mu.Unlock()
 	m := f.positionOf(stream, &local, sent)
-	m.Seen, m.Begun, m.Unsought = text.Seen, text.Begun, text.Unsought
+	text.Start = m.Start
+	m.unsentText = text
 	if m.Offset > 0 && !agreed && f.checks.saved.bits > 0 {
 		m.head = f.checks.saved // the file may have been truncated since
 	}

@@ -263,13 +263,13 @@ func (r *registry) gone(m *savedPosition) bool {
 
 // assign makes a saved position's stream this follower's.
 func (f *follower) assign(m *savedPosition) {
-	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch, trail: m.Trail,
-		log: m.Log, unsent: m.Start || m.Copy})
+	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch,
+		trail: slices.Clone(m.Trail), log: m.Log, unsent: m.Start || m.Copy})
 	f.maybeCopy = m.Copy
 	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
 		f.place.sent = w.Point // the last acknowledgement was lost
 	}
-	f.was, f.checks.saved = m.path, m.head
+	f.was, f.checks.saved, f.former = m.path, m.head, f.formerOf(m)
 	if m.Seen == 0 { // else the place is not in the text that was seen, or the collector knows one that may not be
 		f.sentSince = timeOf(m.Begun, time.Time{})
 	}

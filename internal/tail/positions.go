@@ -39,7 +39,7 @@ type savedPosition struct {
 	told *identity
 }
 
-// unsentText is what is known of a file's texts of which nothing was sent, beside the file's identity.
+// unsentText is what is known of a file's texts that were lost, or of which nothing was sent, beside its identity.
 type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
@@ -49,6 +49,9 @@ type unsentText struct {
 
 	// Unsought is since when, in ns, an earlier text may be in a copy that was not searched for yet; 0: there is none.
 	Unsought int64 `json:"unsought,omitempty"`
+
+	// Former is the text before this one, of which some was sent, and no copy was found when it was lost.
+	Former savedText `json:"former,omitzero"`
 }
 
 // savedPositions holds all saved positions and writes them to one file, "marks", which is

@@ -60,3 +60,30 @@ func TestPositionsDeleted(t *testing.T) {
 		t.Error("marks are written into another agent's directory")
 	}
 }
+
+// TestPositionsGolden pins the file of saved positions: testdata/marks.golden has a position without the optional keys,
+// as an older version wrote it, and one with all of them.
+func TestPositionsGolden(t *testing.T) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "marks.golden"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := parsePositions(golden)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%d were read: %v", len(list), err)
+	}
+	former := savedText{End: 70, Seen: 1764000000000000002, Path: "/var/log/a.log", Now: "/var/log/b.log", HeadBits: 7, Head: 8}
+	if got := list[0].Former; got != (savedText{}) || list[0].Former.lost().past != nil {
+		t.Errorf("the older one lost %+v", got)
+	}
+	if got := list[1].Former; got != former {
+		t.Errorf("the newer one lost %+v", got)
+	}
+	lost := list[1].Former.lost()
+	if again := lost.saved(); again != former {
+		t.Errorf("it is saved as %+v", again)
+	}
+	if got := formatPositions(list, true); string(got) != string(golden) {
+		t.Errorf("they are written as\n%s", got)
+	}
+}

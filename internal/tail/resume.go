@@ -212,6 +212,8 @@ func (f *follower) agree(p plan, id logID) error {
 	local := &f.place.local
 	if p.epoch != local.epoch {
 		local.trail = nil
+	} else {
+		local.leaveTrail(at.Offset) // a copy may end where the last answer was
 	}
 	local.trail = slices.DeleteFunc(local.trail, func(p wire.Point) bool { return p.Offset >= at.Offset })
 	local.cursor, local.epoch, local.log, local.unsent = c, p.epoch, id, false

@@ -508,7 +508,8 @@ func TestDamagedPositions(t *testing.T) {
 
 func FuzzPositions(f *testing.F) {
 	m := &savedPosition{Stream: wire.NewStreamID(), Epoch: 2, Point: wire.Point{Offset: 9, Tail: 1 << 63}, Trail: []wire.Point{{Offset: 3, Tail: 4}},
-		identity: identity{handle: []byte{1, 2}, path: "/var/log/a b\n"}}
+		identity:   identity{handle: []byte{1, 2}, path: "/var/log/a b\n"},
+		unsentText: unsentText{Former: savedText{End: 9, Seen: 1, Path: "/var/log/a b\n"}}}
 	f.Add(formatPositions([]*savedPosition{m}, true))
 	f.Add([]byte(positionsHeader + "\n"))
 	f.Add([]byte("fanin-marks 1\n00000000 {}\n"))
