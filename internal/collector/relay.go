@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
@@ -20,9 +21,11 @@ type relayer struct {
 	c    *server
 	t    *relayTable
 	to   string
-	stop context.CancelFunc
-	work sync.WaitGroup
+	stop func()
 }
+
+// lastAnswer is how long a stop waits for the answer to what is on its way.
+const lastAnswer = 2 * time.Second
 
 // shipper carries batches to a collector that answers.
 type shipper interface {
@@ -52,22 +55,35 @@ func (r *relayer) begin(ctx context.Context) error {
 	if err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("collector.relay: %w", err)}
 	}
+	r.carry(ctx, out)
+	return nil
+}
+
+// carry forwards over a shipper, which ends after the forwarding: an answer may still come.
+func (r *relayer) carry(ctx context.Context, out shipper) {
 	r.Out, r.Trouble = out, out.Trouble
-	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx)) // it forwards while the inputs drain
-	r.work.Go(func() { r.Run(ctx) })                             // both end by end
-	r.work.Go(func() {
-		if err := out.Run(ctx); err != nil && ctx.Err() == nil {
+	ctx = context.WithoutCancel(ctx) // it forwards while the inputs drain
+	forwarding, stop := context.WithCancel(ctx)
+	connected, disconnect := context.WithCancel(ctx)
+	var forwards, carries sync.WaitGroup
+	forwards.Go(func() { r.Run(forwarding) }) // both end by end
+	carries.Go(func() {
+		if err := out.Run(connected); err != nil && connected.Err() == nil {
 			r.c.log.Error("the relay cannot connect; correct [collector.relay] and restart", "to", r.to, "err", err)
 		}
 	})
-	return nil
+	r.stop = func() {
+		stop()
+		forwards.Wait()
+		disconnect()
+		carries.Wait()
+	}
 }
 
 // end ends the forwarding. What was not forwarded is in the log.
 func (r *relayer) end() {
 	if r != nil {
 		r.stop()
-		r.work.Wait()
 	}
 }
 
@@ -77,7 +93,7 @@ func (r *relayer) shipper() (shipper, error) {
 	hello := r.Hello(wire.Hello{Agent: r.t.id(), Host: r.t.Host, Software: "fanin-collector " + daemon.Release})
 	if to.Scheme != "nats" {
 		t := &ship.TCP{Addrs: to.Addrs, Compress: r.t.Compress, Log: r.c.log, OnWelcome: r.Welcomed, Hello: hello,
-			Explain: files.ExplainClient}
+			Timing: ship.Timing{Linger: lastAnswer}, Explain: files.ExplainClient}
 		var err error
 		if to.Scheme == "tls" {
 			t.TLS, err = files.Client()
@@ -95,7 +111,7 @@ func (r *relayer) shipper() (shipper, error) {
 		return nil, err
 	}
 	return &ship.NATS{Login: login, Subject: natsconn.Subjects(r.t.subject()), Compress: r.t.Compress, Log: r.c.log,
-		OnWelcome: r.Welcomed, Explain: files.ExplainClient, Hello: hello}, nil
+		OnWelcome: r.Welcomed, Timing: ship.Timing{Linger: lastAnswer}, Explain: files.ExplainClient, Hello: hello}, nil
 }
 
 // welcome is the welcome of an agent or a relay that connects.
