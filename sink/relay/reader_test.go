@@ -19,6 +19,7 @@ func TestJoinedBeforeTooLong(t *testing.T) {
 	if err := n.sink.Append(context.Background(), b); err != nil {
 		t.Fatal(err)
 	}
+	waittest.Until(t, "the line to be in the file", func() bool { return n.text() != "" })
 	text := n.text() + "another process wrote " + strings.Repeat("x", maxBody) + "\n"
 	in := newReader(n.sink.Reader(sink.Position{}), labeler{format: "json", host: "here"}, wire.MaxText, nil)
 	in.chunk, in.begin = []byte(text), n.sink.End()
