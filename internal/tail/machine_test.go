@@ -412,7 +412,8 @@ func (m *machine) maybeUnproven(s *inode) {
 		if x.original != s {
 			continue
 		}
-		m.maybeAgain(x.lines, !m.looks()) // less than 1 KiB of text proves nothing, and is sent again
+		// Less than 1 KiB of text proves nothing, and is sent again, also if the first look with new tables is still due.
+		m.maybeAgain(x.lines, !m.looks() || time.Since(m.since) < machinePoll)
 		if x.seen.IsZero() && !m.looks() && !x.gone {
 			m.forget(x)
 		}
