@@ -141,7 +141,7 @@ func (f *follower) mayHaveSent(g *follower, size int64) int64 {
 	f.mu.Lock()
 	lost := f.former
 	f.mu.Unlock()
-	if lost.past == nil && f.shrunk() { // its follower does not know yet what the collector has
+	if lost.past == nil && f.shrunkAtLook() { // its follower does not know yet what the collector has
 		lost = lostText{past: f.past(localState{}), seen: time.Now()}
 	}
 	if lost.past == nil || size >= lost.end || g.file.modified(lost.seen).After(lost.seen) {

@@ -148,6 +148,20 @@ func (f *follower) shrunk() bool {
 	return sent.Offset > 0 && !f.file.holds(sent)
 }
 
+// shrunkAtLook is shrunk at the last look, or soon after it: each of thousands of new files may ask this of each.
+func (f *follower) shrunkAtLook() bool {
+	look := f.t.looks.Load()
+	if known := f.checks.shrunk.Load(); known>>1 == look {
+		return known&1 == 1
+	}
+	known := look << 1
+	if f.shrunk() {
+		known |= 1
+	}
+	f.checks.shrunk.Store(known)
+	return known&1 == 1
+}
+
 // continueInCopy is for a file that no longer holds what was acknowledged of it. A tool that
 // copies a file and truncates it leaves what was not sent yet in the copy. The stream then
 // continues there, because it names those bytes, and this file begins a new one. Without a

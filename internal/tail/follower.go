@@ -84,6 +84,7 @@ type checks struct {
 	unfit    bool         // lines that are not of the format were reported
 	alike    bool         // it was reported that the file is sent though it may be a copy
 	shrinks  int          // sighting.shrinks before the file was compared with what was sent of it
+	shrunk   atomic.Int64 // twice the number of a look, and 1 more if the file had shrunk then
 	echoes   atomic.Int64 // suspicions of an echo that proved wrong
 }
 

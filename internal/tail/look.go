@@ -18,6 +18,7 @@ import (
 // look finds new files, and notes for each follower under which name its file is now.
 func (t *Tailer) look(ctx context.Context) *sight {
 	s := &sight{dirs: make(map[string]bool), whole: true, ctx: ctx, alive: t.Alive, lived: time.Now()}
+	t.looks.Add(1)
 	reloaded := t.reloaded.Swap(false)
 	t.renewed = t.looked && reloaded
 	tables := t.tables()

@@ -58,6 +58,7 @@ type Tailer struct {
 type rounds struct {
 	shrinking shared[bool]        // see shrunkBeside
 	listings  shared[[]candidate] // of directories
+	looks     atomic.Int64        // how many looks at the files began
 }
 
 // lookout is what the search for files remembers. It belongs to Run's goroutine.
