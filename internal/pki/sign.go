@@ -164,7 +164,7 @@ func (r *register) admit(q *join.Request, key string, now time.Time) (id string,
 	if err := i.names(q.Name); err != nil {
 		return "", "", err
 	}
-	// A token for many outlives a revocation, and whoever took the certificate's key may know it.
+	// A token for many outlives a revocation, and a thief of the certificate's key may know it.
 	revoked := i.Pattern != "" && r.through(q.Name) > 0
 	if slices.Contains(i.Used, use{q.Name, key}) && !revoked {
 		return i.ID, Repeated, nil

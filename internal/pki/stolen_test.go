@@ -13,8 +13,8 @@ import (
 	"fanin/internal/join"
 )
 
-// TestStolenKeyOfMany: who has the key of a host that was revoked, and the token for many that it joined
-// with, gets no certificate for them again. Others can still repeat.
+// TestStolenKeyOfMany: the stolen key of a host that was revoked gets no certificate again with the token for many
+// by which the host joined. Other hosts can still repeat their request.
 func TestStolenKeyOfMany(t *testing.T) {
 	a, c := create(t)
 	token := invite(t, a, Invitation{Pattern: "k8s-*", Uses: 9, Valid: 24 * time.Hour})

@@ -217,7 +217,7 @@ func chained(ours net.Conn, t *TCP) *tcpSession {
 }
 
 // TestAnswersInOrder: of two batches of a stream the first answer is that of the first one, and an answer without a
-// batch is nobody's.
+// batch is delivered to none.
 func TestAnswersInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
