@@ -107,6 +107,22 @@ func (s *Stream) Skip() {
 	}
 }
 
+// Ahead is what was read from the connection before it was asked for; nil after an error.
+func (s *Stream) Ahead() []byte {
+	if s.Err != nil {
+		return nil
+	}
+	b, _ := s.R.R.Peek(s.R.Buffered()) // of what is there, it does not fail
+	return b
+}
+
+// Discard passes over n bytes of Ahead.
+func (s *Stream) Discard(n int) {
+	if s.Err == nil {
+		_, s.Err = s.R.R.Skip(n)
+	}
+}
+
 // Fixed reads as many bytes as to has.
 func (s *Stream) Fixed(to []byte) {
 	if s.Err == nil {

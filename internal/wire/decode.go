@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/tinylib/msgp/msgp"
@@ -36,6 +35,7 @@ type Decoder struct {
 
 	in    *msgpack.Stream
 	block []byte // of Grow, for the text of the frame that is being read
+	whole int    // bytes that the last frame with marks took: the next one takes about as many
 }
 
 // NewDecoder reads frames from r through a small buffer.
@@ -217,40 +217,6 @@ func (d *Decoder) cuts(b *Batch) {
 		d.in.ArrayOf(3)
 		b.Cuts = append(b.Cuts, Cut{Text: int(d.in.Int()), End: d.in.Int(), After: d.hash()})
 	}
-}
-
-// marks reads changes of labels, and returns how many bytes they take. A name that
-// stays the same takes memory once.
-func (d *Decoder) marks(b *Batch) (bytes int) {
-	var last Labels
-	for n := d.in.Array(MaxMarks); n > 0 && d.in.Err == nil; n-- {
-		elements := d.in.Array(5)
-		if elements < 4 {
-			d.in.Fail("a mark of %d elements; want 4 or 5", elements)
-			return bytes
-		}
-		m := Mark{Text: int(d.in.Int())}
-		m.Labels.Host, m.Labels.Source = d.change(last.Host), d.change(last.Source)
-		if !d.in.Nil() {
-			m.Labels.Time = time.UnixMicro(d.in.Int())
-		}
-		if m.Labels.Attributes = last.Attributes; elements > 4 {
-			m.Labels.Attributes = Attributes(d.in.StringLike(string(last.Attributes), MaxAttributes))
-		}
-		bytes += m.Labels.bytes(&last)
-		d.pay(bytes)
-		b.Marks = append(b.Marks, m)
-		last = m.Labels
-	}
-	return bytes
-}
-
-// change reads a name, which is nil if it is that of the mark before.
-func (d *Decoder) change(before string) string {
-	if d.in.Nil() {
-		return before
-	}
-	return d.in.StringLike(before, MaxName)
 }
 
 func (d *Decoder) text() string { return d.in.String(MaxName) }

@@ -130,10 +130,11 @@ func (d *Decoder) rawText(n int64, labels int) ([]byte, error) {
 }
 
 // pay makes the block of the text that is to come as large as the labels that came
-// before it, so that their memory is counted as the text's is.
-func (d *Decoder) pay(labels int) {
+// before it, so that their memory is counted as the text's is. In the end it may have expected
+// bytes.
+func (d *Decoder) pay(labels, expected int) {
 	for d.Grow != nil && d.in.Err == nil && cap(d.block) < labels {
-		d.grow(labels)
+		d.grow(max(labels, min(expected, MaxText)))
 	}
 }
 
@@ -166,7 +167,9 @@ func (d *Decoder) grown(n, labels int) ([]byte, error) {
 		return nil, d.in.Err
 	}
 	text := d.block[:min(n, len(d.block))]
-	d.block = nil
+	if d.block = nil; labels > 0 {
+		d.whole = n + labels
+	}
 	return text, nil
 }
 

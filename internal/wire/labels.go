@@ -36,10 +36,16 @@ func (l *Labels) checkRelayed() error {
 		return refuse("the host %q has bytes that a name may not have", l.Host)
 	case !isClean(l.Source, inSource):
 		return refuse("the source %q has bytes that a name may not have", l.Source)
-	case !l.Time.IsZero() && (l.Time.UTC().Year() < 0 || l.Time.UTC().Year() > 9999):
+	case !l.Time.IsZero() && !hasFourDigits(l.Time):
 		return refuse("the year %d cannot be written", l.Time.UTC().Year())
 	}
 	return l.Attributes.check()
+}
+
+// hasFourDigits reports whether the year of t, in UTC, is from 0 to 9999.
+func hasFourDigits(t time.Time) bool {
+	const year0, year10000 = -62167219200, 253402300800 // seconds since 1970
+	return t.Unix() >= year0 && t.Unix() < year10000
 }
 
 // Mark is a change of labels: they hold for the lines of a batch from byte Text

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -292,5 +294,51 @@ func TestRelayedNotice(t *testing.T) {
 	b.Marks[0].Labels.Host = "a b"
 	if err := b.Check(); !errors.Is(err, ErrRefused) {
 		t.Errorf("a relayed one with a host that is none: %v", err)
+	}
+}
+
+// TestMarksInPieces: marks of which only the time is new, and all others between them, are read
+// as they were written, in whatever pieces they come.
+func TestMarksInPieces(t *testing.T) {
+	at := time.UnixMicro(1795366800000001)
+	var b Batch
+	for i := range 3000 {
+		l := Labels{Host: "web-1", Source: "app", Time: at.Add(time.Duration(i) * 997 * time.Second)}
+		switch i % 50 {
+		case 7:
+			l.Time = time.Time{}
+		case 8, 9:
+			l.Source = "worker"
+		case 10:
+			l.Attributes = "\x08PRIORITY\x01\x003"
+		}
+		b.Marks = append(b.Marks, Mark{Text: 2 * i, Labels: l})
+		b.Text = append(b.Text, 'x', '\n')
+	}
+	b.End = int64(len(b.Text))
+	frame := append(AppendBatch(nil, &b, Plain, b.Text), b.Text...)
+	pieces := map[string]func(io.Reader) io.Reader{
+		"whole": func(r io.Reader) io.Reader { return r }, "bytes": iotest.OneByteReader, "halves": iotest.HalfReader,
+		"the end with the data": iotest.DataErrReader,
+	}
+	grow := func(have []byte, n int) ([]byte, error) {
+		return append(make([]byte, 0, max(len(have)+1, min(n, max(4*len(have), 512)))), have...), nil
+	}
+	for name, in := range pieces {
+		for _, grow := range []func([]byte, int) ([]byte, error){nil, grow} {
+			d := NewDecoder(in(bytes.NewReader(frame)))
+			d.Grow = grow
+			var f Frame
+			if err := d.Next(&f); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			same := func(x, y Mark) bool { return x.Text == y.Text && x.Labels.equal(&y.Labels) }
+			if !slices.EqualFunc(f.Batch.Marks, b.Marks, same) {
+				t.Errorf("%s: other marks", name)
+			}
+			if !bytes.Equal(f.Batch.Text, b.Text) {
+				t.Errorf("%s: another text", name)
+			}
+		}
 	}
 }

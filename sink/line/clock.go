@@ -22,6 +22,10 @@ type clock struct {
 // lastMicros is the end of the year 9999.
 const lastMicros = 253402300799_999999
 
+// pairs are the numbers from 00 to 99.
+const pairs = "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849" +
+	"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+
 func (c *clock) set(micros int64) {
 	was := c.micros
 	if micros == was && c.text[0] != 0 {
@@ -37,7 +41,8 @@ func (c *clock) set(micros int64) {
 		copy(c.text[:], t.AppendFormat(b[:0], timeLayout))
 		return
 	}
-	for i, n := fraction+5, micros%1e6; i >= fraction; i, n = i-1, n/10 {
-		c.text[i] = byte('0' + n%10)
+	digits := c.text[fraction : fraction+6]
+	for i, n := 4, uint32(micros%1e6); i >= 0; i, n = i-2, n/100 {
+		copy(digits[i:], pairs[2*(n%100):][:2])
 	}
 }

@@ -53,7 +53,10 @@ func (x *prefixes) change(m *wire.Labels) {
 }
 
 func (x *prefixes) use(n names) {
-	p := x.place(&n)
+	p := x.now
+	if p == nil || p.names != n {
+		p = x.place(&n)
+	}
 	if p.text == nil || p.names != n {
 		p.write(x.format, n)
 	}
