@@ -205,8 +205,6 @@ func (p *pkiInit) write(path, text string, replace bool) error {
 
 // service makes a collector that runs read the new configuration, or starts the service.
 func (p *pkiInit) service(ctx context.Context, s *settings) error {
-	next := fmt.Sprintf("next: fanin-collector pki invite NAME, with the name of a host (firewalls must let %s in)\n",
-		portOf(p.listen))
 	systemctl, err := exec.LookPath("systemctl")
 	if p.noService || err != nil {
 		systemctl = ""
@@ -228,7 +226,8 @@ func (p *pkiInit) service(ctx context.Context, s *settings) error {
 		err = p.start(ctx, systemctl, s)
 	}
 	if err == nil {
-		escape.Fprintf(p.out, "%s", next)
+		escape.Fprintf(p.out, "next: fanin-collector pki invite NAME, with the name of a host (firewalls must let %s in)\n",
+			portOf(p.listen))
 	}
 	return err
 }

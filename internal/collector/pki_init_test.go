@@ -158,7 +158,7 @@ func TestInitReloads(t *testing.T) {
 	if err := p.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "the new configuration is in force") {
+	if !strings.Contains(out.String(), "the new configuration is in force") || !strings.HasSuffix(out.String(), " in)\n") {
 		t.Errorf("it says %q", out.String())
 	}
 	token := c.invite(t, "web-1")
