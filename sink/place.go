@@ -62,8 +62,8 @@ func (s *Sink) files() []Generation {
 
 // Since is a position before all lines that bear this time or a later one, and
 // behind most others: that of the first batch that was read so late. It looks
-// into one ledger, whatever the log weighs. Agents whose clocks differ from the
-// collector's are found as far as those agree.
+// into one ledger, whatever the log weighs, and reads little of that (see timeIndex). Agents
+// whose clocks differ from the collector's are found as far as those agree.
 func (s *Sink) Since(ctx context.Context, t time.Time) (Position, error) {
 	all := s.files()
 	for i, g := range all {
@@ -80,18 +80,4 @@ func (s *Sink) Since(ctx context.Context, t time.Time) (Position, error) {
 		}
 	}
 	return s.End(), nil
-}
-
-// firstRecord looks into a generation's ledger for the first record of this time
-// or later, which begins at byte at; else at is where the ledger ends.
-func (s *Sink) firstRecord(ctx context.Context, generation uint64, micros int64) (at int64, ok bool, err error) {
-	err = s.ledger(ctx, generation, func(r *record) bool {
-		if r.length > 0 && r.time >= micros {
-			at, ok = r.position, true
-			return false
-		}
-		at = max(at, r.position+int64(r.length))
-		return true
-	})
-	return at, ok, err
 }

@@ -199,6 +199,9 @@ func (s *Sink) generationAt(at Position) (g Generation, next uint64, err error) 
 
 // changed reports whether a generation is another file, or none, by now.
 func (s *Sink) changed(g Generation) bool {
+	if s.view.observed != nil {
+		s.look(true) // on an error the file stays what it was
+	}
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	for _, x := range s.view.catalog.generations {

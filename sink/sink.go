@@ -95,7 +95,9 @@ type view struct {
 	trouble string        // why no batches are taken, and the remedy
 	err     error         // what ended the writer
 
-	counted sync.Map // lines of each closed file that was counted, by generation; needs no mu
+	counted  sync.Map    // lines of each closed file that was counted, by generation; needs no mu
+	times    timeIndexes // needs no mu
+	observed *observed   // nil: this process writes the log
 }
 
 // The modes of Sync.

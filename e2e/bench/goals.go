@@ -123,6 +123,7 @@ func foreignGoals(add func(what string, value, bound float64, atLeast bool),
 func waitsGoals(add func(what string, value, bound float64, atLeast bool),
 	of func(workload, subject string, figure func(*sample) float64) float64, ratio func(workload, subject, other string) float64) {
 	add("verify, plain log: MB/s", of(verifyPlain, ourVerify, (*sample).rate), 1500, true)
+	add("cat, plain log: MB/s", of(catPlain, ourCat, (*sample).rate), 1000, true)
 	add("verify, archives: times one klauspost reader", of(verifyArchives, ourVerify, (*sample).rate)/of(verifyArchives, oneReader, (*sample).rate), 1.5, true)
 	add("start after kill -9, 100,000 streams, a full ring: s", of(startAgain, "fanin-commit", (*sample).seconds), 1, false)
 	add("first line since a time in compressed files: worst ms", of("search", "fanin-none", (*sample).p99), 10, false)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ import (
 const (
 	verifyPlain    = "verify"
 	verifyArchives = "verify archives"
+	catPlain       = "cat"
 	startAgain     = "start after kill -9"
 	compressing    = "intake while files are compressed"
 )
@@ -25,6 +27,7 @@ const (
 // The subjects of these.
 const (
 	ourVerify  = "fanin-collector verify"
+	ourCat     = "fanin-collector cat"
 	oneReader  = "klauspost/gzip, one reader"
 	gzipFiles  = "gzip"
 	plainFiles = "as they are"
@@ -43,20 +46,21 @@ func (b *bench) waitsWorkloads() (list []workload) {
 		list = append(list, w)
 	}
 	add(verifyPlain, func(s subject) (sample, error) { return b.readKept(s, false) }, ourVerify)
+	add(catPlain, func(s subject) (sample, error) { return b.readKept(s, false) }, ourCat)
 	add(verifyArchives, func(s subject) (sample, error) { return b.readKept(s, true) }, ourVerify, oneReader)
 	add(startAgain, b.startAfterKill, "fanin-commit")
 	add(compressing, b.whileCompressing, plainFiles, gzipFiles)
 	return list
 }
 
-// readKept reads a log that is there: fanin verifies it, the others only decompress it.
+// readKept reads a log that is there: fanin verifies it or prints it to /dev/null, the others only decompress it.
 func (b *bench) readKept(s subject, archives bool) (r sample, err error) {
 	dir, size, err := b.keptLog(archives)
 	if err != nil {
 		return r, err
 	}
-	c := exec.Command(b.collector, "verify", "--config", "collector.toml")
-	if s.name != ourVerify {
+	c := exec.Command(b.collector, strings.TrimPrefix(s.name, "fanin-collector "), "--config", "collector.toml")
+	if s.name == oneReader {
 		self, err := os.Executable()
 		if err != nil {
 			return r, err
@@ -67,9 +71,11 @@ func (b *bench) readKept(s subject, archives bool) (r sample, err error) {
 	if err := cachedAll(filepath.Join(dir, "all*.log*")); err != nil {
 		return r, err
 	}
+	var words bytes.Buffer
+	c.Stderr = &words
 	begun := time.Now()
-	if out, err := c.CombinedOutput(); err != nil {
-		return r, fmt.Errorf("%s: %w\n%s", c.Path, err, out)
+	if err := c.Run(); err != nil {
+		return r, fmt.Errorf("%s: %w\n%s", c.Path, err, &words)
 	}
 	r.Seconds, r.Bytes = time.Since(begun).Seconds(), size
 	r.CPU = (c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Seconds()
@@ -253,7 +259,7 @@ func (b *bench) counted(s subject, conns, lines int, text string) (r sample, err
 // waitsTable has what an operator waits for.
 func (b *bench) waitsTable(out *strings.Builder) {
 	var rows [][]string
-	for _, name := range []string{verifyPlain, verifyArchives} {
+	for _, name := range []string{verifyPlain, catPlain, verifyArchives} {
 		for _, r := range b.results.of(name) {
 			rows = append(rows, []string{name, r.subject, r.text((*sample).rate, "%.0f"), r.text((*sample).ratePerCPU, "%.0f"),
 				r.text((*sample).peak, "%.0f")})

@@ -38,6 +38,7 @@ func (c *server) handler(local bool) *http.ServeMux {
 func (c *server) routes() map[string]http.Handler {
 	routes := map[string]http.Handler{
 		"GET /tail":     c.tail,
+		"GET /read":     &c.reads,
 		"GET /download": livetail.Download{Tail: c.tail},
 		"GET /healthz":  http.HandlerFunc(alive),
 		"GET /readyz":   http.HandlerFunc(c.ready),

@@ -152,6 +152,7 @@ func TestRequests(t *testing.T) {
 		{"GET /context?at=1:0&after=0", `{"lines":[{"at":"1:0","next":"1:`},
 		{"GET /context?at=77:0", "error: the collector answered: no such position"},
 		{"GET /download?include=hello", "error: "}, // it is no JSON
+		{"GET /read?from=end", "error: "},
 		{"GET /page.js", "error: "},
 		{"GET /page.css", "error: "},
 		{"GET /{$}", "404"}, // the pattern of the path / alone

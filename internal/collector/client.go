@@ -87,6 +87,14 @@ func (t *target) askFor(ctx context.Context, method, path string, read func(io.R
 	return read(resp.Body)
 }
 
+// unreachable explains why a collector cannot be reached.
+func (t *target) unreachable(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return daemon.Exitf(daemon.ExitUnreachable, "%w %s", errNotRunning, t.where)
+	}
+	return daemon.Exitf(daemon.ExitUnreachable, "%w", t.tls.ExplainClient(err))
+}
+
 // dialSocket dials a unix socket, whatever address is asked for.
 func dialSocket(socket string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {

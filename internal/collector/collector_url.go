@@ -23,9 +23,14 @@ type collectorURL struct {
 
 // flags adds the flags to a command.
 func (e *collectorURL) flags(c *cobra.Command) {
-	f := c.Flags()
-	f.StringVar(&e.connect, "connect", "",
+	c.Flags().StringVar(&e.connect, "connect", "",
 		"the collector's HTTP `URL`, such as https://collector:6790 (default: the control socket of --out or --config)")
+	e.proofFlags(c)
+}
+
+// proofFlags adds the flags that show to a collector what may be asked of it, and check which collector it is.
+func (e *collectorURL) proofFlags(c *cobra.Command) {
+	f := c.Flags()
 	tokenFlag(c, &e.tokenFile)
 	f.StringVar(&e.tls.CA, "ca", "", "with https: the `file` with the authority's certificate")
 	f.StringVar(&e.tls.Cert, "cert", "", "with https: the `file` with the client certificate")
@@ -35,14 +40,14 @@ func (e *collectorURL) flags(c *cobra.Command) {
 // tokenFlag adds the flag that names the file with the token.
 func tokenFlag(c *cobra.Command, file *string) {
 	c.Flags().StringVar(file, "token-file", os.Getenv("FANIN_TOKEN_FILE"),
-		"with --connect: the `file` with the token for the collector; also FANIN_TOKEN_FILE")
+		"with a URL: the `file` with the token for the collector; also FANIN_TOKEN_FILE")
 }
 
 // target returns the collector at the collectorURL.
 func (e *collectorURL) target() (*target, error) {
 	u, err := url.Parse(e.connect)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, daemon.Exitf(daemon.ExitUsage, "--connect %q: want a URL such as http://collector:6790", e.connect)
+		return nil, daemon.Exitf(daemon.ExitUsage, "%q: want a URL such as http://collector:6790", e.connect)
 	}
 	transport := &http.Transport{}
 	if u.Scheme == "https" {

@@ -78,7 +78,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 		root.AddCommand(c)
 	}
 	root.AddCommand(o.checkCommand(), o.verifyCommand(), o.repairCommand(), o.filesCommand(), o.tailCommand(),
-		o.workCommand(), o.curveKeyCommand(), o.parseCommand(), o.tokenCommand(), o.pkiCommand(),
+		o.catCommand(), o.workCommand(), o.curveKeyCommand(), o.parseCommand(), o.tokenCommand(), o.pkiCommand(),
 		o.doctorCommand(), o.topCommand())
 	return root
 }

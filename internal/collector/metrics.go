@@ -36,8 +36,9 @@ func (c *server) registry() *prometheus.Registry {
 		Help:        "Always 1; the labels are the version and settings of the program.",
 		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": l.Sync, "format": l.Format}})
 	info.Set(1)
-	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, &c.fleet, c.reloads, openMetrics{c},
-		logMetrics{c}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, &c.reads, &c.fleet, c.reloads,
+		openMetrics{c}, logMetrics{c},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(accessMetrics(c.access)...)
 	return r
 }

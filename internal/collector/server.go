@@ -26,6 +26,7 @@ import (
 	"fanin/sink"
 	"fanin/sink/distribute"
 	"fanin/sink/livetail"
+	"fanin/sink/merge"
 )
 
 // server is the collector, put together:
@@ -68,7 +69,8 @@ type server struct {
 // forwarding is what reports, and forwards, what the log has.
 type forwarding struct {
 	gaps  gaps
-	relay *relayer // nil: the log is not forwarded
+	relay *relayer     // nil: the log is not forwarded
+	reads merge.Server // of other machines, by position
 }
 
 // moments of a server's life.
@@ -150,6 +152,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	}
 	c.access.Failed = c.loginFailed
 	c.tail = &livetail.Tail{Sink: c.sink, Log: c.log, MaxWatchers: c.most.watchers, MaxLookbacks: s.maxLookbacks()}
+	c.reads.Sink = c.sink
 	c.metrics = c.registry()
 	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.inputs
 	return c, cmp.Or(c.prepareRelay(), c.prepareWork())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -21,12 +22,12 @@ import (
 // tailOptions are the flags of the command `tail`.
 type tailOptions struct {
 	collectorURL
-	since, from, output            string
-	color, highlight               string
-	host, source, include, exclude []string
-	n                              int
-	noFollow                       bool
-	lag                            int64
+	lineFilter
+	since, from, output string
+	color, highlight    string
+	n                   int
+	noFollow            bool
+	lag                 int64
 }
 
 // tailer is the command `tail`: a watcher of the live tail.
@@ -51,20 +52,24 @@ func (o *options) tailCommand() *cobra.Command {
 	f.StringVar(&t.since, "since", "", "start with lines of this `time` or duration before now (10m, 2d)")
 	f.StringVar(&t.from, "from", "",
 		"start at this `position`: start, end, a time, a duration before now, a position (3:4096)")
-	f.StringArrayVar(&t.host, "host", nil, "only lines of this `host`; * and ? are wildcards; may be repeated")
-	f.StringArrayVar(&t.source, "source", nil, "only lines of this `source`; * and ? are wildcards; may be repeated")
-	f.StringArrayVarP(&t.include, "include", "i", nil,
-		"only lines that match this `expression` (RE2); if repeated, all of them")
-	f.StringArrayVarP(&t.exclude, "exclude", "e", nil, "no lines that match this `expression`")
 	f.StringVarP(&t.highlight, "highlight", "H", "", "highlight what matches this `expression`")
-	f.StringVarP(&t.output, "output", "o", "default",
-		"default: lines as in the file; raw: without time, host and source; json")
+	f.StringVarP(&t.output, "output", "o", "default", outputHelp)
 	f.BoolVar(&t.noFollow, "no-follow", false, "stop at the end of the log")
 	config.BytesVar(f, &t.lag, "lag", -1,
 		"skip lines when more than this many `bytes` behind, such as 64MiB; 0: never (default 256MiB)")
 	f.StringVar(&t.color, "color", "auto", "auto: on a terminal, unless NO_COLOR is set; always; never")
+	t.lineFilter.flags(c)
 	t.collectorURL.flags(c)
 	return c
+}
+
+// outputs are what --output may be, and how the live tail calls it.
+var outputs = map[string]string{"default": "line", "raw": "body", "json": "json"}
+
+const outputHelp = "default: lines as in the file; raw: without time, host and source; json"
+
+func errOutput(output string) error {
+	return fmt.Errorf("--output %q: want default, raw or json", output)
 }
 
 func (t *tailer) run(ctx context.Context, stdout io.Writer) error {
@@ -101,12 +106,9 @@ func (t *tailer) prepare(stdout io.Writer) (err error) {
 	if t.out, err = newPainter(stdout, t.color, t.highlight); err != nil {
 		return daemon.Exitf(daemon.ExitUsage, "%w", err)
 	}
-	switch t.output {
-	case "json":
-		t.out.json = true
-	case "default", "raw":
-	default:
-		return daemon.Exitf(daemon.ExitUsage, "--output %q: want default, raw or json", t.output)
+	t.out.json = t.output == "json"
+	if outputs[t.output] == "" {
+		return daemon.Exitf(daemon.ExitUsage, "%w", errOutput(t.output))
 	}
 	if t.connect != "" {
 		t.to, err = t.target()
@@ -121,7 +123,7 @@ func (t *tailer) prepare(stdout io.Writer) (err error) {
 }
 
 func (t *tailer) query() url.Values {
-	q := url.Values{"host": t.host, "source": t.source, "include": t.include, "exclude": t.exclude}
+	q := t.lineFilter.query()
 	switch {
 	case t.since != "":
 		q.Set("since", t.since)
@@ -136,6 +138,6 @@ func (t *tailer) query() url.Values {
 	if t.lag >= 0 {
 		q.Set("lag", strconv.FormatInt(t.lag, 10))
 	}
-	q.Set("format", map[string]string{"default": "line", "raw": "body", "json": "json"}[t.output])
+	q.Set("format", outputs[t.output])
 	return q
 }

@@ -15,6 +15,11 @@ type Filter struct {
 	Since            time.Time // lines read earlier are left out; in format syslog, lines that show an earlier time
 }
 
+// Chooses reports whether f may leave lines out.
+func (f *Filter) Chooses() bool {
+	return len(f.Host)+len(f.Source)+len(f.Include)+len(f.Exclude) > 0 || !f.Since.IsZero()
+}
+
 // MaxPatterns is how many of each kind a filter may have, MaxPattern how long
 // each may be: matching takes time in proportion to both.
 const (

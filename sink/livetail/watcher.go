@@ -2,20 +2,12 @@ package livetail
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"fanin/internal/retry"
 	"fanin/sink"
-)
-
-// The formats of an event's data.
-const (
-	formatLine = "line" // as in the file
-	formatBody = "body" // without time, host and source
-	formatJSON = "json" // {"position", "time", "host", "source", "body"}
 )
 
 // watcher sends the log to one request.
@@ -180,24 +172,8 @@ func (w *watcher) line(text []byte, at, end sink.Position) error {
 }
 
 // data returns a line as a format has it.
-func (t *Tail) data(format string, line []byte, at sink.Position) []byte {
-	switch format {
-	case formatBody:
-		return t.Sink.Parts(line).Body
-	case formatJSON:
-		f := t.Sink.Parts(line)
-		b, err := json.Marshal(struct {
-			Position string `json:"position"`
-			Time     string `json:"time,omitempty"`
-			Host     string `json:"host,omitempty"`
-			Source   string `json:"source,omitempty"`
-			Body     string `json:"body"`
-		}{at.String(), string(f.Time), string(f.Host), string(f.Source), string(f.Body)})
-		if err == nil {
-			return b
-		}
-	}
-	return line
+func (t *Tail) data(format string, text []byte, at sink.Position) []byte {
+	return Data(format, t.Sink.Format, text, at)
 }
 
 // skip moves a watcher that is too far behind to the end of the log, and reports exactly

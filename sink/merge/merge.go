@@ -1,0 +1,262 @@
+// Package merge reads the partitions of a log as one: their lines by the time at which they were read.
+package merge
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"time"
+
+	"fanin/sink"
+)
+
+// Merge reads several logs at the same time, one for each partition, and returns their lines by time, earlier ones
+// first. Lines of one partition keep their order, so that of each source is kept: a line that was read before the one
+// before it in its partition is returned behind that. At equal times the partition with the smaller number is first.
+//
+// It returns pieces: rows of lines of one partition that are before all lines of the others. It never looks at single
+// lines where the ledger tells the time of many. A log that is far behind or ahead of the others costs no memory: what
+// is not yet due stays in its file. One goroutine at a time may use a Merge; it must be closed.
+type Merge struct {
+	o       Options
+	heads   []head
+	places  Places
+	full    chan *block
+	reading sync.WaitGroup
+	cancel  context.CancelFunc
+	used    *block // that Next returned a piece of, and which is used up
+}
+
+// Options are bounds of a merge. Zero fields take the defaults named.
+type Options struct {
+	Memory int64     // bytes of text that are read ahead, of all logs; default 16 MiB, at least 64 KiB for each log
+	Until  time.Time // lines that were read then or later are not returned; zero: no bound
+
+	// Follow waits for lines that are yet to come. Lines of one partition wait for those of others that have come to
+	// their end, for as long as Window at most; default 250 ms.
+	Follow bool
+	Window time.Duration
+
+	Idle func() // is called before Next waits; nil: nothing is
+}
+
+// Piece is whole lines of one partition. It is valid until the next call of the Merge.
+type Piece struct {
+	At   Place
+	Text []byte
+}
+
+// head is what is known of the next lines of a partition.
+type head struct {
+	feed  *feed
+	queue []*block
+	text  int // bytes of the first block that were returned
+	span  int // the span of it that is next
+	ended bool
+}
+
+// block is a part of a log.
+type block struct {
+	feed  int
+	buf   []byte
+	text  []byte
+	at    Place
+	spans []sink.Span
+	read  time.Time // when it was
+	end   bool      // there is no more
+	err   error
+}
+
+// The bounds of blocks. There are three for each log: one is being returned, one waits, one is being read.
+const (
+	blocks    = 3
+	minBlock  = 64 << 10 / blocks
+	maxBlock  = 256 << 10
+	maxMemory = 16 << 20
+	window    = 250 * time.Millisecond
+)
+
+// New begins to merge logs: at of each is where it begins. They are in the order of their partitions.
+func New(logs []Log, at Places, o Options) *Merge {
+	o.Memory, o.Window = cmp.Or(o.Memory, maxMemory), cmp.Or(o.Window, window)
+	size := min(max(o.Memory/int64(blocks*max(len(logs), 1)), minBlock), maxBlock)
+	m := &Merge{o: o, places: append(Places(nil), at...), full: make(chan *block, blocks*len(logs))}
+	var ctx context.Context
+	ctx, m.cancel = context.WithCancel(context.Background())
+	for i, log := range logs {
+		f := &feed{log: log, follow: o.Follow, free: make(chan *block, blocks), full: m.full}
+		for range blocks {
+			f.free <- &block{feed: i, buf: make([]byte, size)}
+		}
+		m.heads = append(m.heads, head{feed: f})
+		m.reading.Go(func() { f.run(ctx) }) // ends by Close
+	}
+	return m
+}
+
+// Close ends the reading. It does not close the logs.
+func (m *Merge) Close() {
+	m.cancel()
+	m.reading.Wait()
+}
+
+// Places are behind what was returned last: where another merge continues.
+func (m *Merge) Places() Places { return m.places }
+
+// Next returns the next lines; a piece without text: there are none. After a *sink.GoneError the next call
+// continues behind the gap; any other error is final.
+func (m *Merge) Next(ctx context.Context) (Piece, error) {
+	m.recycle()
+	for {
+		m.collect()
+		first, second, missing := m.order()
+		if first >= 0 && m.heads[first].queue[0].err != nil {
+			return Piece{}, m.failed(first)
+		}
+		var timer <-chan time.Time
+		switch {
+		case first < 0 && !missing:
+			return Piece{}, nil
+		case first >= 0 && !missing:
+			return m.piece(first, second), nil
+		case first >= 0 && m.o.Follow:
+			left := m.o.Window - time.Since(m.heads[first].queue[0].read)
+			if left <= 0 {
+				return m.piece(first, second), nil
+			}
+			timer = time.After(left)
+		}
+		if m.o.Idle != nil {
+			m.o.Idle()
+		}
+		select {
+		case b := <-m.full:
+			m.take(b)
+		case <-timer:
+		case <-ctx.Done():
+			return Piece{}, ctx.Err()
+		}
+	}
+}
+
+// recycle gives a block back that was used up by the last piece.
+func (m *Merge) recycle() {
+	if m.used != nil {
+		m.heads[m.used.feed].feed.free <- m.used
+		m.used = nil
+	}
+}
+
+// collect takes all blocks that were read by now.
+func (m *Merge) collect() {
+	for {
+		select {
+		case b := <-m.full:
+			m.take(b)
+		default:
+			return
+		}
+	}
+}
+
+func (m *Merge) take(b *block) {
+	h := &m.heads[b.feed]
+	if n := len(b.spans); n > 0 && !m.o.Until.IsZero() && b.err == nil {
+		b.spans = b.spans[:behind(b.spans, m.o.Until.UnixMicro()-1)]
+		b.end = len(b.spans) < n
+	}
+	if !h.ended && (len(b.spans) > 0 || b.err != nil) {
+		h.queue = append(h.queue, b)
+	}
+	h.ended = h.ended || b.end
+}
+
+// order returns the head with the earliest lines, and the one with the earliest of all others, -1: there is none.
+// missing: of one nothing is known. An error comes first.
+func (m *Merge) order() (first, second int, missing bool) {
+	first, second = -1, -1
+	for i := range m.heads {
+		h := &m.heads[i]
+		switch {
+		case len(h.queue) == 0:
+			missing = missing || !h.ended
+		case h.queue[0].err != nil:
+			return i, -1, false
+		case first < 0 || h.time() < m.heads[first].time():
+			first, second = i, first
+		case second < 0 || h.time() < m.heads[second].time():
+			second = i
+		}
+	}
+	return first, second, missing
+}
+
+// time is that of the next lines.
+func (h *head) time() int64 { return h.queue[0].spans[h.span].Time }
+
+// failed takes the error of a head.
+func (m *Merge) failed(i int) error {
+	h := &m.heads[i]
+	b := h.queue[0]
+	h.drop()
+	m.used = b
+	return b.err
+}
+
+// drop drops the first block.
+func (h *head) drop() {
+	h.queue = h.queue[:copy(h.queue, h.queue[1:])]
+	h.text, h.span = 0, 0
+}
+
+// piece returns the lines of one head that are before those of another; -1: there is no other.
+func (m *Merge) piece(i, other int) Piece {
+	h := &m.heads[i]
+	b := h.queue[0]
+	end := len(b.spans)
+	if other >= 0 {
+		bound := m.heads[other].time()
+		if i > other {
+			bound-- // at equal times the smaller number is first
+		}
+		end = h.span + 1 + behind(b.spans[h.span+1:], bound)
+	}
+	from, to := h.text, b.spans[end-1].End
+	p := Piece{b.at, b.text[from:to]}
+	p.At.At.Offset += int64(from)
+	h.text, h.span = to, end
+	m.passed(i, b, to)
+	if end == len(b.spans) {
+		h.drop()
+		m.used = b
+	}
+	return p
+}
+
+// behind returns how many spans, which are in the order of time, are not later than a bound. Most often these are few,
+// or all.
+func behind(spans []sink.Span, bound int64) int {
+	if n := len(spans); n == 0 || spans[n-1].Time <= bound {
+		return n
+	}
+	n := 1
+	for n < len(spans) && spans[n-1].Time <= bound {
+		n *= 2
+	}
+	lo, hi := n/2, min(n, len(spans))
+	for lo < hi {
+		if mid := (lo + hi) / 2; spans[mid].Time <= bound {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// passed notes that lines of a head were returned, up to a byte of its block.
+func (m *Merge) passed(i int, b *block, to int) {
+	p := b.at
+	p.At.Offset += int64(to)
+	m.places[i] = p
+}
