@@ -183,17 +183,36 @@ func TestVanishedDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.append("dir/a.log", "one\n").run().expect("one").append("b.log", "two\n").expect("one two")
-	r.await(func() bool { return r.closed("dir/a.log") })
-	f := r.follower("dir/a.log")
+	lines := "one two"
+	for !r.closed("dir/a.log") { // it had another turn
+		lines += " more"
+		r.append("b.log", "more\n").expect(lines)
+	}
 	away := filepath.Join(r.TempDir(), "dir")
 	if err := os.Rename(r.path("dir"), away); err != nil {
 		t.Fatal(err)
 	}
-	r.hidden(f).await(func() bool { return r.tailer.Counts()["vanished_files"] == 1 && len(r.tailer.Status()) == 1 })
+	r.await(func() bool { return r.tailer.Counts()["vanished_files"] == 1 && len(r.tailer.Status()) == 1 })
 	if err := os.Rename(away, r.path("dir")); err != nil {
 		t.Fatal(err)
 	}
-	r.append("dir/a.log", "three\n").expect("one two three")
+	r.append("dir/a.log", "three\n").expect(lines + " three")
+}
+
+// TestStreamStrays: missing files are searched for just before the follower of one is gone. They are searched for again,
+// since a search takes no stream that has a follower.
+func TestStreamStrays(t *testing.T) {
+	r := newRig(t).append("a.log", "one\n").run().expect("one")
+	f := r.follower("a.log")
+	r.halt()
+	f.attempts.away = time.Now().Add(-time.Hour)
+	if !f.vanished() {
+		t.Fatal("a file that has been away for long has not vanished")
+	}
+	r.tailer.strayed.Store(false) // by the search
+	if r.tailer.drop(f); !r.tailer.strayed.Load() {
+		t.Error("the stream strays, and no search is due")
+	}
 }
 
 // A file that cannot be found for a moment is waited for.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -73,13 +75,14 @@ type attempts struct {
 	progressed    bool      // something was acknowledged since the last failure
 	disagreements int       // answers that the stream is elsewhere, since something was acknowledged
 	away          time.Time // since when the file is closed and cannot be found; zero: it is there
+	strays        bool      // the stream is one of a missing file once it has no follower
 }
 
 // checks is the state of checks that are not repeated for each batch.
 type checks struct {
 	welcome  int64        // number of the last welcome for which checkOwn passed
 	encoding bool         // the encoding is known
-	opened   head         // how the file began when it was found, or its stream was opened
+	opened   head         // how the file began when it was found, opened, or first read since; under mu
 	saved    head         // how the file began, by the saved position that its stream goes on from
 	unfit    bool         // lines that are not of the format were reported
 	alike    bool         // it was reported that the file is sent though it may be a copy
@@ -124,6 +127,11 @@ func (f *follower) ends(ctx context.Context, err error, p *pauses, met <-chan st
 	case errors.Is(err, errReleased), errors.Is(err, errDone) && f.keepsStream():
 		f.t.Log.Info("no table names the file any more; its lines are acknowledged, and it is let go",
 			"path", f.path, "offset", f.place.local.Offset)
+		return true
+	case errors.Is(err, errDone) && f.isAway():
+		f.attempts.strays = true
+		f.t.Log.Info("the directory of the file is gone; its stream goes on when the file is found", "path", f.path,
+			"offset", f.place.local.Offset)
 		return true
 	case errors.Is(err, errDone):
 		f.t.noteLetGo(f)
@@ -247,11 +255,20 @@ func (f *follower) vanished() bool {
 	f.mu.Lock()
 	known := !f.place.stream.IsZero() && f.t.positions.get(f.place.stream) != nil
 	f.mu.Unlock()
-	if !known {
+	if f.attempts.strays = known; !known {
 		f.t.counts.vanished.Add(1) // else it is counted as missing
 	}
-	f.t.strayed.Store(known)
 	return true
+}
+
+// isAway reports whether the file exists, and the directory in which a table named it does not: it was moved, or
+// its file system is not mounted. Then the stream is one of a missing file.
+func (f *follower) isAway() bool {
+	f.mu.Lock()
+	label := f.label()
+	f.mu.Unlock()
+	_, err := os.Stat(filepath.Dir(label))
+	return errors.Is(err, fs.ErrNotExist) && !f.file.deleted()
 }
 
 // end ends the stream: all of the file is acknowledged, and it is gone.

@@ -246,6 +246,9 @@ func (t *Tailer) drop(f *follower) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.removeLocked(f)
+	if f.attempts.strays {
+		t.strayed.Store(true) // not before: a search takes no stream that has a follower
+	}
 	f.drain()
 	f.dropCarried(false)
 	f.file.close()

@@ -16,12 +16,9 @@ import (
 // removed there, and for writes to its files only where that is wanted: the kernel reports those of
 // all its files, also of files that are not followed, and each report wakes the process.
 type watcher struct {
-	changed atomic.Bool  // a file was created or removed, or reports were lost
-	heard   atomic.Int64 // reports
-
+	*listener
+	heard atomic.Int64 // reports
 	file  *os.File
-	wrote func(path string)
-	ended chan struct{} // closed when nothing more is heard
 
 	mu    sync.Mutex
 	dirs  map[int32]string    // by watch
@@ -37,7 +34,7 @@ func newWatcher(wrote func(path string)) (*watcher, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("inotify_init1", err)
 	}
-	w := &watcher{file: os.NewFile(uintptr(fd), "inotify"), wrote: wrote, ended: make(chan struct{}),
+	w := &watcher{listener: newListener(wrote), file: os.NewFile(uintptr(fd), "inotify"),
 		dirs: make(map[int32]string), files: make(map[int32]*follower), own: make(map[*follower]int32)}
 	go w.listen() // ends by close
 	return w, nil
@@ -46,16 +43,6 @@ func newWatcher(wrote func(path string)) (*watcher, error) {
 func (w *watcher) close() {
 	w.file.Close()
 	<-w.ended
-}
-
-// lost reports whether nothing more will be heard.
-func (w *watcher) lost() bool {
-	select {
-	case <-w.ended:
-		return true
-	default:
-		return false
-	}
 }
 
 // add watches a path.
@@ -92,7 +79,7 @@ func (w *watcher) watchFiles(all []*follower) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range all {
-		if _, is := w.own[f]; is {
+		if watch, is := w.own[f]; is && w.files[watch] == f { // else its name led to the file of another one
 			continue
 		}
 		watch, err := w.add(f.name(), unix.IN_MODIFY)
@@ -113,18 +100,25 @@ func (w *watcher) keep(files map[*follower]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for f, watch := range w.own {
-		if !files[f] {
-			w.forgetLocked(watch)
-			raw, err := w.file.SyscallConn()
-			if err == nil {
-				raw.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(watch)) }) // it may have ended
-			}
+		if files[f] {
+			continue
+		}
+		delete(w.own, f)
+		if w.files[watch] != f {
+			continue // it ended, or the file has another follower: the kernel has one watch for a file
+		}
+		delete(w.files, watch)
+		raw, err := w.file.SyscallConn()
+		if err == nil {
+			raw.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(watch)) }) // it may have ended
 		}
 	}
 }
 
 func (w *watcher) forgetLocked(watch int32) {
-	delete(w.own, w.files[watch])
+	if f := w.files[watch]; w.own[f] == watch {
+		delete(w.own, f)
+	}
 	delete(w.files, watch)
 	delete(w.dirs, watch)
 }

@@ -93,3 +93,30 @@ func TestBusyDirectory(t *testing.T) {
 	f(fewFiles, true)
 	f(fewFiles+1, false)
 }
+
+// TestWatchedAgain: a file has another follower before the watch of the first one ended. The kernel has one watch for
+// the file, and what is written to it is still heard.
+func TestWatchedAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.log")
+	appendLine(t, path)
+	h := newHints(func(string) {})
+	defer h.close()
+	if h.watcher == nil {
+		t.Skip("this machine gives no hints")
+	}
+	var last *follower
+	for range 3 {
+		last = &follower{wake: make(chan struct{}, 1), location: location{path: path, dir: dir}, sighting: sighting{now: path}}
+		h.choose(map[string][]*follower{dir: {last}})
+		<-last.wake // it may have been written to before it was watched
+	}
+	h.watcher.mu.Lock()
+	own, files := len(h.watcher.own), len(h.watcher.files)
+	h.watcher.mu.Unlock()
+	if own != 1 || files != 1 {
+		t.Fatalf("%d followers have a watch, %d watches have a follower; want one", own, files)
+	}
+	appendLine(t, path)
+	<-last.wake
+}

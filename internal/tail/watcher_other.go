@@ -2,19 +2,12 @@
 
 package tail
 
-import (
-	"sync/atomic"
-
-	"github.com/fsnotify/fsnotify"
-)
+import "github.com/fsnotify/fsnotify"
 
 // watcher listens to the system. It reports writes to all files of a directory.
 type watcher struct {
-	changed atomic.Bool // a file was created or removed, or reports were lost
-
+	*listener
 	system *fsnotify.Watcher
-	wrote  func(path string)
-	ended  chan struct{} // closed when nothing more is heard
 }
 
 func newWatcher(wrote func(path string)) (*watcher, error) {
@@ -22,7 +15,7 @@ func newWatcher(wrote func(path string)) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{system: system, wrote: wrote, ended: make(chan struct{})}
+	w := &watcher{listener: newListener(wrote), system: system}
 	go w.listen() // ends by close
 	return w, nil
 }
@@ -30,16 +23,6 @@ func newWatcher(wrote func(path string)) (*watcher, error) {
 func (w *watcher) close() {
 	w.system.Close()
 	<-w.ended
-}
-
-// lost reports whether nothing more will be heard.
-func (w *watcher) lost() bool {
-	select {
-	case <-w.ended:
-		return true
-	default:
-		return false
-	}
 }
 
 func (w *watcher) watchDir(dir string, _ bool) error { return w.system.Add(dir) }
