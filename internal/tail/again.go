@@ -3,6 +3,7 @@ package tail
 import (
 	"cmp"
 	"math"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -93,13 +94,18 @@ func (f *follower) reportAgain() {
 	}
 }
 
-// reportRotated is reportAgain for a file that was rotated before it was seen.
+// reportRotated is reportAgain for a file that was rotated before it was seen. Its text, not its name, shows which file
+// it is a copy of: that may have been known by an earlier name.
 func (f *follower) reportRotated(size int64) {
+	var alike *savedPosition
 	for _, m := range f.t.known() {
-		if m.path == f.origin && (f.has(m) || f.mayBePartOf(m)) {
-			f.countAgain(m.path, min(size, m.Offset))
-			return
+		more := alike == nil || m.Offset > alike.Offset
+		if more && filepath.Dir(m.path) == f.dir && (f.has(m) || f.mayBePartOf(m)) {
+			alike = m
 		}
+	}
+	if alike != nil {
+		f.countAgain(alike.path, min(size, alike.Offset))
 	}
 }
 

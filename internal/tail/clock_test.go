@@ -82,6 +82,14 @@ func (r *clocked) move(from, to string) *clocked {
 	return r
 }
 
+// remove deletes a name of a file.
+func (r *clocked) remove(name string) *clocked {
+	if err := os.Remove(r.tick().path(name)); err != nil {
+		r.Fatal(err)
+	}
+	return r
+}
+
 // stopped stops the agent. Its saved positions have the simulated time.
 func (r *clocked) stopped() *clocked {
 	r.halt()

@@ -144,32 +144,52 @@ func (f *follower) identity() []byte {
 func (f *follower) position() *savedPosition {
 	f.mu.Lock()
 	stream, local, sent, agreed := f.place.stream, f.place.local, f.place.sent.Offset, f.place.agreed
+	opened, text := f.checks.opened, f.textLocked()
 	local.trail = slices.Clone(local.trail)
-	text := unsentText{}
-	switch {
-	case f.unplacedLocked() && f.size > 0:
-		text = unsentText{Seen: f.modified.UnixNano(), Begun: f.begun.UnixNano()}
-	case f.unplacedLocked():
-		text.Seen = f.modified.UnixNano()
-	case !f.sentSince.IsZero():
-		text.Begun = f.sentSince.UnixNano()
-	}
-	if !f.unsought.IsZero() {
-		text.Unsought = f.unsought.UnixNano()
-	}
-	text.Former = f.former.saved()
 	f.mu.Unlock()
 	m := f.positionOf(stream, &local, sent)
 	text.Start = m.Start
 	m.unsentText = text
-	if m.Offset > 0 && !agreed && f.checks.saved.bits > 0 {
-		m.head = f.checks.saved // the file may have been truncated since
-	}
-	was := f.t.positions.get(stream) // likewise
-	if m.Offset > 0 && was != nil && was.Offset > 0 && was.Epoch == m.Epoch && !was.head.begins(f.file.headSums()) {
-		m.head = was.head
+	if m.Offset > 0 {
+		m.head = f.headBefore(m, agreed, opened)
 	}
 	return m
+}
+
+// textLocked returns what a saved position says of the file's text.
+func (f *follower) textLocked() unsentText {
+	x := unsentText{Former: f.former.saved(), Unsought: nanoseconds(f.unsought)}
+	switch {
+	case !f.unplacedLocked():
+		x.Begun, x.More = nanoseconds(f.sentSince), f.size > f.place.local.Offset
+	case f.size > 0:
+		x.Begun = nanoseconds(f.begun)
+		fallthrough
+	default:
+		x.Seen = nanoseconds(f.modified)
+	}
+	if f.now != f.label() {
+		x.Now = f.now
+	}
+	return x
+}
+
+// headBefore returns how the text begins in which a saved position is. The file may have been truncated since: then it
+// began as the last saved position of the epoch says, or as when the stream was opened.
+func (f *follower) headBefore(m *savedPosition, agreed bool, opened head) head {
+	now := m.head
+	if !agreed && f.checks.saved.bits > 0 {
+		now = f.checks.saved
+	}
+	if was := f.t.positions.get(m.Stream); was != nil && was.Offset > 0 && was.Epoch == m.Epoch {
+		opened = was.head
+	} else if !agreed {
+		return now
+	}
+	if opened.begins(f.file.headSums()) {
+		return now
+	}
+	return opened
 }
 
 // positionOf returns a saved position of a stream in this follower's file, which keeps the trail.

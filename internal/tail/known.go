@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -73,7 +72,9 @@ func (t *Tailer) newRegistry(fresh []*follower) *registry {
 	for _, m := range r.free {
 		r.byInode[m.inode] = append(r.byInode[m.inode], m)
 		r.byHead[m.head] = append(r.byHead[m.head], m)
-		r.byPath[m.path] = append(r.byPath[m.path], m)
+		for _, path := range m.labels() {
+			r.byPath[path] = append(r.byPath[path], m)
+		}
 	}
 	for _, f := range fresh {
 		r.present[f.key.inode] = append(r.present[f.key.inode], f)
@@ -213,7 +214,7 @@ func (r *registry) longerThan(f *follower, fits func(*savedPosition) bool) {
 func (f *follower) mayBePartOf(m *savedPosition) bool {
 	size := f.file.size()
 	return f.alike == nil && size > 0 && size < m.Offset && m.head.bits > 0 && m.head.mayBegin(f.file.headSums()) &&
-		rotatedFrom(filepath.Base(m.path), filepath.Base(f.path))
+		m.namesCopy(f.path)
 }
 
 // leastProof is how many equal bytes prove that one file is another one's copy.

@@ -5,6 +5,7 @@ package tail
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -71,4 +72,82 @@ func TestLostTextIsRemembered(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnswerAfterTruncation: the first lines of a text are acknowledged when it was copied and truncated already, and no
+// table names its file any more. The saved position says how the text began that was sent, and so the copy is known.
+func TestAnswerAfterTruncation(t *testing.T) {
+	for _, before := range []string{"", "0\n"} {
+		onClock(t, func(r *clocked) {
+			all, text := r.tables("*.log"), numbered("line", 300)
+			release := r.gated(text)
+			if before != "" {
+				r.write("a.log", before).look().look().cut("a.log").look().look() // the stream is opened without text
+			}
+			r.write("a.log", text).look().copy("a.log", "a-1.log").cut("a.log").write("a.log", "9\n").tailer.Reload(nil)
+			r.look().look()
+			release()
+			r.look().remove("a.log").tailer.Reload(all)
+			r.keeps(before + text)
+		})
+	}
+}
+
+// TestCopyOfTextThatIsGone: a file was copied, and is deleted while no agent runs. Nothing was sent of it, or too little
+// to know its copy by, under a name that no table names. The copy is sent, once.
+func TestCopyOfTextThatIsGone(t *testing.T) {
+	for _, sent := range []string{"", "1\n"} {
+		onClock(t, func(r *clocked) {
+			r.write("a.log", sent).look().look().away(true).write("a.log", "2\n3\n").look().copy("a.log", "a.log.1")
+			r.pass(4 * machinePoll).stopped().remove("a.log").away(false).started().pass(machineLetGo + machineGrace)
+			r.counts("maybe_doubled_bytes", uint64(len(sent)))
+			r.stopped().started().keeps(sent + sent + "2 3")
+		})
+	}
+}
+
+// TestCopyByTheLastName: a file is renamed before anything of it is sent, and copied and truncated while no agent runs.
+// The copy is named after the name that the file had last.
+func TestCopyByTheLastName(t *testing.T) {
+	for _, end := range []func(*clocked) *clocked{(*clocked).stopped, (*clocked).killed} {
+		onClock(t, func(r *clocked) {
+			r.away(true).write("x.log", "1\n").look().look().move("x.log", "a.log").pass(4 * machinePoll)
+			end(r).copy("a.log", "a.log.1").cut("a.log").write("a.log", "2\n").away(false).started().keeps("1 2")
+		})
+	}
+}
+
+// TestCopyOfARenamedFile: a copy of text that was sent has a rotated name of another one than its file was first known
+// by. It is too short to be known, and so sent again, which is counted.
+func TestCopyOfARenamedFile(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "0\n").look().look().move("a.log", "b.log").write("x.log", "1\n").look().look()
+		r.move("x.log", "a.log").look().look().stopped().copy("a.log", "a.log.1").remove("a.log").started()
+		r.keeps("0 1 1").counts("unsure_files", 1).counts("maybe_doubled_bytes", 2)
+	})
+}
+
+// TestDirectoryAway: a directory with an open file is moved away for longer than files are watched that no table names.
+// When it is back, the file's stream goes on.
+func TestDirectoryAway(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		follow := r.change
+		r.change = func(t *Tailer) {
+			follow(t)
+			t.Tables = r.tables("*/*.log")
+		}
+		dir, away := r.path("dir"), filepath.Join(r.TempDir(), "dir")
+		if err := os.Mkdir(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		r.stopped().started().write("dir/a.log", "1\n").look().look()
+		if err := os.Rename(dir, away); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(2*machineLetGo).counts("vanished_files", 1).counts("missing_files", 1)
+		if err := os.Rename(away, dir); err != nil {
+			t.Fatal(err)
+		}
+		r.write("dir/a.log", "2\n").keeps("1 2").counts("missing_files", 0)
+	})
 }

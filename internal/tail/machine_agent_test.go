@@ -186,6 +186,9 @@ func (m *machine) reload(draw *rapid.T) {
 
 func (m *machine) putIntoForce(tables int) {
 	removed := m.tables%2 == 0 && tables%2 == 1
+	if m.tables%2 == 1 && tables%2 == 0 {
+		m.returned = time.Now()
+	}
 	if m.tables = tables; removed {
 		m.observe()
 	}

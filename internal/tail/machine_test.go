@@ -112,6 +112,7 @@ type machine struct {
 	running, away bool
 	tables        int               // that were put into force so far; odd: none names a file
 	since         time.Time         // of the run
+	returned      time.Time         // when tables named files again
 	counted       map[string]uint64 // by the runs before
 	told          int               // names and numbers that were given away
 	inodes        []*inode
@@ -412,9 +413,8 @@ func (m *machine) maybeUnproven(s *inode) {
 		if x.original != s {
 			continue
 		}
-		// Less than 1 KiB of text proves nothing, and is sent again, also if the first look with new tables is still due.
-		m.maybeAgain(x.lines, !m.looks() || time.Since(m.since) < machinePoll)
-		if x.seen.IsZero() && !m.looks() && !x.gone {
+		m.maybeAgain(x.lines, m.blind()) // less than 1 KiB of text proves nothing, and is sent again
+		if x.seen.IsZero() && m.blind() && !x.gone {
 			m.forget(x)
 		}
 	}
@@ -430,6 +430,10 @@ func (m *machine) maybeAgain(lines []*writtenLine, so bool) {
 // looks reports whether an agent looks at the files. One that no collector answered yet does not, or whose tables name
 // none: what happens meanwhile is to it as if it did not run.
 func (m *machine) looks() bool { return m.running && !m.unwelcome && m.tables%2 == 0 }
+
+// blind reports whether the agent does not know what happens now: it looks at nothing, or its first look since tables
+// name files again is due.
+func (m *machine) blind() bool { return !m.looks() || time.Since(m.returned) < machinePoll }
 
 // lose notes that nothing finds a file any more.
 func (m *machine) lose(s *inode) {

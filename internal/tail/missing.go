@@ -128,6 +128,21 @@ func (s *search) close() {
 	}
 }
 
+// labels returns the names that a saved position's file had: copies of it may be named after each.
+func (m *savedPosition) labels() []string {
+	if m.Now == "" {
+		return []string{m.path}
+	}
+	return []string{m.path, m.Now}
+}
+
+// namesCopy reports whether a path is one that rotation makes of the file's.
+func (m *savedPosition) namesCopy(path string) bool {
+	return slices.ContainsFunc(m.labels(), func(label string) bool {
+		return rotatedFrom(filepath.Base(label), filepath.Base(path))
+	})
+}
+
 // places returns the directories where a saved position's file may be.
 func (m *savedPosition) places() []string {
 	if m.real != "" && filepath.Dir(m.real) != filepath.Dir(m.path) {
@@ -173,6 +188,21 @@ func (s *search) holding(m *savedPosition) *sibling {
 		}
 	}
 	return nil
+}
+
+// awaits reports whether a file of which nothing was sent may have text of a saved position's file, which is gone. Too
+// little proves it: all of it is sent, and the saved position says how much of that is counted. As long as no table
+// names the path, files beside it are not followed, but may be later.
+func (s *search) awaits(m *savedPosition) bool {
+	unnamed := s.t.namedBy(m.path) == nil
+	return slices.ContainsFunc(s.in(m.places()[0]).files, func(x *sibling) bool {
+		decided := x.by == nil && !unnamed || x.by != nil && !x.by.mayBeCopy()
+		if decided || slices.Contains(packed, filepath.Ext(x.path)) {
+			return false
+		}
+		f := x.open(s.t)
+		return f != nil && (f.has(m) || f.mayBePartOf(m) || f.alike != nil && f.alike.Stream == m.Stream)
+	})
 }
 
 // inOrder returns saved positions that have a path: first those whose files are there, so that none of
@@ -222,7 +252,7 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 		}
 	}
 	for _, m := range s.inOrder(known) {
-		if t.isClaimed(m.Stream) {
+		if t.claimant(m.Stream) != nil {
 			continue // meanwhile
 		}
 		x := s.find(m)
@@ -244,11 +274,11 @@ func (t *Tailer) seekMissing(ctx context.Context) {
 	t.counts.missing.Store(uint64(len(t.missing)))
 }
 
-// isClaimed reports whether a stream has a follower.
-func (t *Tailer) isClaimed(id wire.StreamID) bool {
+// claimant returns the follower of a stream, nil if there is none.
+func (t *Tailer) claimant(id wire.StreamID) *follower {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.claims[id] != nil
+	return t.claims[id]
 }
 
 // renamedMeanwhile makes followers of files that no table names: they were renamed while no process
@@ -314,13 +344,8 @@ func (t *Tailer) absent(ctx context.Context, s *search, m *savedPosition, x *sib
 	a := t.missing[m.Stream]
 	if a == nil {
 		a = new(absence)
-		t.missing[m.Stream] = a
-		if !twice {
-			t.counts.vanished.Add(1)
-		}
-		if !twice && !t.sendsFiles() {
-			t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
-				"path", m.path, "offset", m.Offset)
+		if t.missing[m.Stream] = a; !twice {
+			t.reportMissing(m)
 		}
 	}
 	covered, wait := x == nil || x.by.covers(m), t.Forget
@@ -334,8 +359,16 @@ func (t *Tailer) absent(ctx context.Context, s *search, m *savedPosition, x *sib
 		a.since = time.Time{}
 	case a.since.IsZero():
 		a.since = time.Now()
-	case time.Since(a.since) >= wait && !a.ending.Swap(true):
+	case time.Since(a.since) >= wait && !s.awaits(m) && !a.ending.Swap(true):
 		t.endMissing(ctx, m, a, "file is missing for long; its stream was ended")
+	}
+}
+
+// reportMissing counts and reports a stream whose file cannot be found.
+func (t *Tailer) reportMissing(m *savedPosition) {
+	if t.counts.vanished.Add(1); !t.sendsFiles() {
+		t.Log.Warn("file is missing; lines written to it behind this offset are not sent until it is found",
+			"path", m.path, "offset", m.Offset)
 	}
 }
 
@@ -383,7 +416,7 @@ func (t *Tailer) takeFound(s *search, m *savedPosition, x *sibling) *follower {
 // as itself, let go and forgotten, and a version of it that was shorter is what is gone.
 func (f *follower) reportRest(m *savedPosition) {
 	rest := f.file.size() - m.Offset
-	if rest <= 0 || f.sameFile(m) || rotatedFrom(filepath.Base(m.path), filepath.Base(f.path)) {
+	if rest <= 0 || f.sameFile(m) || m.namesCopy(f.path) {
 		return
 	}
 	f.t.counts.unsure.Add(1)

@@ -44,8 +44,11 @@ type unsentText struct {
 	Start bool  `json:"start,omitempty"`      // it is followed from this place
 	Copy  bool  `json:"maybe_copy,omitempty"` // it may be a copy of another one
 	Seen  int64 `json:"seen,omitempty"`       // its modification time when it was last seen, in ns ...
-	Lost  bool  `json:"lost,omitempty"`       // the file had no name when the process stopped, which sent nothing of it
 	Begun int64 `json:"begun,omitempty"`      // ... and when its text was first seen, also if some was sent; 0: none
+	More  bool  `json:"more,omitempty"`       // some was sent, and the file had more
+
+	// Now is what the file was called last, if otherwise than its path: copies may be named after either.
+	Now string `json:"now,omitempty"`
 
 	// Unsought is since when, in ns, an earlier text may be in a copy that was not searched for yet; 0: there is none.
 	Unsought int64 `json:"unsought,omitempty"`

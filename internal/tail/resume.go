@@ -184,7 +184,13 @@ func (f *follower) open(ctx context.Context, p plan) error {
 // sent may have been written anew since the last look: what it held may be in a copy.
 func (f *follower) noteBeginning() {
 	f.seeText("", false)
-	f.checks.opened = headOf(f.file.headSums())
+	f.setOpened(headOf(f.file.headSums()))
+}
+
+func (f *follower) setOpened(h head) {
+	f.mu.Lock()
+	f.checks.opened = h
+	f.mu.Unlock()
 }
 
 // agree makes the planned place the acknowledged one.

@@ -192,10 +192,16 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 
 // beginsAsOpened reports whether the file begins as the collector was told when the stream was
 // opened. A file of which nothing was sent may be truncated and written anew: no place in it
-// shows that, and an agent that lost its saved positions could not recognize the file later.
+// shows that, and an agent that lost its saved positions could not recognize the file later. What was read begins
+// like this: it may be truncated before it is acknowledged.
 func (f *follower) beginsAsOpened() bool {
 	f.file.begins.Store(nil)
-	return f.checks.opened.begins(f.file.headSums())
+	sums := f.file.headSums()
+	if !f.checks.opened.begins(sums) {
+		return false
+	}
+	f.setOpened(headOf(sums))
+	return true
 }
 
 // append sends one batch. It calls next when the next one may follow.

@@ -33,6 +33,7 @@ func (f *follower) see(c candidate, visible bool) {
 		f.hidden = time.Now()
 	}
 	renamed := false
+	stream, label := f.place.stream, f.label()
 	if f.visible = visible; visible {
 		if renamed = f.now != c.path && !f.isChained(); renamed {
 			f.lost = time.Now() // another file may have its old name now
@@ -42,6 +43,13 @@ func (f *follower) see(c candidate, visible bool) {
 	}
 	f.noteRotatedLocked()
 	f.mu.Unlock()
+	if renamed {
+		f.t.positions.amend(stream, func(m *savedPosition) {
+			if m.Now = c.path; c.path == label {
+				m.Now = ""
+			}
+		})
+	}
 	if renamed || !visible || c.info.Size() != f.reading.eof.Load() {
 		f.notify()
 	}

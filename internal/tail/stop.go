@@ -144,21 +144,19 @@ func (f *follower) leave() {
 	if n <= 0 || f.isArchive() {
 		return
 	}
-	switch f.refound() {
-	case byName, byPosition: // it may be renamed before the next start
-		f.claim()
-	case byNothing:
+	if f.refound() == byNothing {
 		l := Lost{Path: f.path, Offset: from, Bytes: n}
 		if l.Lines = f.file.countLines(from, n); l.Lines != 0 { // otherwise there are only NULs
 			f.t.mu.Lock()
 			f.t.lost = append(f.t.lost, l)
 			f.t.mu.Unlock()
 		}
-		if from == 0 {
-			f.claim()
-			f.t.positions.amend(f.place.stream, func(m *savedPosition) { m.Lost = true })
+		if from >= leastProof {
+			return // what was sent of it shows which file is a copy
 		}
 	}
+	f.seeText("", false)
+	f.claim() // it may be renamed before the next start, or be gone, and what was not sent be in a copy
 }
 
 // mostCounted is how many bytes of a file are read at most to count its lines.

@@ -152,7 +152,7 @@ func (t *Tailer) withRenamed(fresh []*follower) []*follower {
 	var list []reused
 	if !t.looked || t.renewed {
 		fresh = append(fresh, t.renamedMeanwhile(s)...)
-		list = t.due()
+		list = append(t.due(), t.lostMeanwhile(s)...)
 	}
 	if t.looked {
 		list = append(list, t.reusedBy(fresh)...)
@@ -182,6 +182,14 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
+// nanoseconds returns a time as it is saved, 0 for the zero time.
+func nanoseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
 // timeOf returns a saved time; or, if it was not saved.
 func timeOf(ns int64, or time.Time) time.Time {
 	if ns == 0 {
@@ -200,18 +208,60 @@ func (f *follower) changedSince(then time.Time) bool {
 // due lists the searches that the saved positions say are due, at paths that a table names.
 func (t *Tailer) due() (list []reused) {
 	for id, m := range t.positions.all() {
-		if m.Unsought == 0 || t.namedBy(m.path) == nil {
+		paths := t.named(m)
+		if m.Unsought == 0 || len(paths) == 0 {
 			continue
 		}
-		t.mu.Lock()
-		f := t.claims[id]
-		t.mu.Unlock()
-		list = append(list, reused{path: m.path, since: timeOf(m.Unsought, time.Time{}), by: f})
+		f := t.claimant(id)
+		for _, path := range paths {
+			list = append(list, reused{path: path, since: timeOf(m.Unsought, time.Time{}), by: f})
+		}
 		if f == nil { // else its follower saves that
 			t.positions.amend(id, func(m *savedPosition) { m.Unsought = 0 })
 		}
 	}
 	return list
+}
+
+// named returns the names of a saved position's file that tables name.
+func (t *Tailer) named(m *savedPosition) []string {
+	return slices.DeleteFunc(m.labels(), func(path string) bool { return !t.names(path) })
+}
+
+// lostMeanwhile lists the paths whose texts may be in copies alone since no process followed their files, or no table
+// named them, and no place in the texts shows that. Those of a file that is gone are searched for once: what is found
+// is followed.
+func (t *Tailer) lostMeanwhile(s *search) (list []reused) {
+	written := t.positions.written
+	for _, m := range t.registered() {
+		paths := t.named(m)
+		if len(paths) == 0 {
+			continue
+		}
+		h := reused{since: timeOf(m.Begun, written.Add(-2*t.Poll))}
+		switch f := t.claimant(m.Stream); {
+		case f == nil && s.wasLeft(m):
+			if h.head = m.head; m.Offset > 0 && m.Seen > 0 {
+				h.head = head{} // it is that of the text before
+			}
+			t.positions.amend(m.Stream, func(m *savedPosition) { m.Begun = 0 })
+		case f == nil || s.fresh[f.key] != f || !f.changedSince(timeOf(m.Seen, written)):
+			continue
+		case m.Offset > 0 && (m.Seen == 0 || f.file.holds(m.Point)):
+			continue
+		}
+		for _, h.path = range paths {
+			list = append(list, h)
+		}
+	}
+	return list
+}
+
+// wasLeft reports whether a saved position's file is gone, and copies may have been left to it: nothing of them was
+// sent, since the file had the same text, of which too little was sent to know them by, and perhaps not all.
+func (s *search) wasLeft(m *savedPosition) bool {
+	left := m.Seen > 0 || m.Offset < leastProof && (m.More || m.Live)
+	return left && m.Begun > 0 && s.in(m.places()[0]).there && s.same(m) == nil
 }
 
 // reusedMeanwhile lists the paths that got another file while no process followed them, by the saved
@@ -224,24 +274,17 @@ func (t *Tailer) reusedMeanwhile(fresh []*follower) (list []reused) {
 	written := t.positions.written
 	looked := written.Add(-2 * t.Poll) // the last process looked at the files after that
 	for _, m := range t.registered() {
-		t.mu.Lock()
-		f := t.claims[m.Stream]
-		t.mu.Unlock()
-		switch {
-		case t.namedBy(m.path) == nil:
-		case f == nil && written.IsZero(): // the collector does not know which rotated files were sent
-		case f == nil && m.Lost: // a copy, which was left to it, may be all that there is of its text
-			list = append(list, reused{path: m.path, since: timeOf(m.Begun, looked), head: m.head})
-			t.positions.amend(m.Stream, func(m *savedPosition) { m.Lost = false }) // what is found is followed
-		case f == nil:
-			list = append(list, reused{path: m.path, since: looked})
-		case (m.Offset == 0 || m.Seen > 0 && !f.file.holds(m.Point)) && f.changedSince(timeOf(m.Seen, written)):
-			// no place shows whether it was copied and truncated
-			list = append(list, reused{path: m.path, since: timeOf(m.Begun, looked)})
-		case f != at[m.path]:
-			f.mu.Lock()
-			list = append(list, reused{path: m.path, since: later(looked, f.modified)})
-			f.mu.Unlock()
+		f := t.claimant(m.Stream)
+		for _, path := range t.named(m) {
+			switch {
+			case f == nil && written.IsZero(): // the collector does not know which rotated files were sent
+			case f == nil:
+				list = append(list, reused{path: path, since: looked})
+			case f != at[path]:
+				f.mu.Lock()
+				list = append(list, reused{path: path, since: later(looked, f.modified)})
+				f.mu.Unlock()
+			}
 		}
 	}
 	return list
