@@ -59,10 +59,7 @@ func (r *recovery) adopt(ctx context.Context) {
 	if fi, err := os.Stat(r.s.Path); err == nil && fi.Size() > 0 {
 		w.mover.move(disk.Inode(fi)) // on failure openLive reports it
 	}
-	next := uint64(1)
-	for _, g := range w.catalog.generations {
-		next = max(next, g.number+1)
-	}
+	next := r.nextNumber()
 	for _, fi := range r.unknownBackups() {
 		g := &generation{number: next, name: fi.Name(), inode: disk.Inode(fi), size: fi.Size(), state: statePlain,
 			opened: fi.ModTime().UTC(), closed: fi.ModTime().UTC()}
@@ -75,6 +72,7 @@ func (r *recovery) adopt(ctx context.Context) {
 		}
 		w.catalog.add(g)
 		next++
+		r.adopted++
 	}
 }
 
@@ -119,17 +117,29 @@ func (r *recovery) openNew() error {
 	if f.size > 0 && len(tail) == 0 {
 		return errInTheWay
 	}
-	f.generation = 1
-	for _, g := range w.catalog.generations {
-		f.generation = max(f.generation, g.number+1)
-	}
-	if r.slot != nil {
-		f.generation = max(f.generation, r.slot.Generation+1)
-	}
+	f.generation = r.nextNumber()
 	w.catalog.add(&generation{number: f.generation, name: filepath.Base(r.s.Path), inode: f.inode,
 		state: stateLive, opened: f.opened.UTC()})
 	r.rebuildLedger(tail, 0, 0)
 	return nil
+}
+
+// nextNumber is the number of the next generation: behind all that this log has had, so that a
+// position never becomes that of other bytes. After a reboot in mode none, the checkpoint and the
+// catalog may be older than the log was. But the names of the ledgers are durable in each mode, and
+// a generation has no line before its ledger has its name.
+func (r *recovery) nextNumber() uint64 {
+	last := uint64(0)
+	for _, g := range r.w.catalog.generations {
+		last = max(last, g.number)
+	}
+	if r.slot != nil {
+		last = max(last, r.slot.Generation)
+	}
+	if r.rebooted {
+		last = max(last, lastLedger(r.s.State))
+	}
+	return last + 1
 }
 
 // openFile opens and locks the live file. The writer closes it.

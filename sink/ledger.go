@@ -14,6 +14,18 @@ func ledgerName(dir string, generation uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("ledger-%08d", generation))
 }
 
+// lastLedger is the highest generation that has a ledger in dir, 0 if none has.
+func lastLedger(dir string) (last uint64) {
+	entries, _ := os.ReadDir(dir) // without it, the log could not have been opened
+	for _, e := range entries {
+		var n uint64
+		if _, err := fmt.Sscanf(e.Name(), "ledger-%d", &n); err == nil && ledgerName("", n) == e.Name() {
+			last = max(last, n)
+		}
+	}
+	return last
+}
+
 // ledger calls each with the records of a generation's ledger, until it returns false.
 // Damaged records are left out. A generation without a ledger has no records.
 func (s *Sink) ledger(ctx context.Context, generation uint64, each func(r *record) bool) error {

@@ -69,6 +69,7 @@ type recovery struct {
 	unsynced []unsyncedFrame // of those, what may be in the page cache only
 	name     string          // of the checkpoint's file now; "" if it is gone
 	size     int64           // of that file
+	adopted  int             // files that no generation named
 	outcome  outcome
 }
 
@@ -200,7 +201,8 @@ func (r *recovery) postNotice(kind, name string) {
 		s.Notice("FOUND file=%s without state; its lines are kept; "+
 			"agents' saved positions decide what is sent again", base)
 	case noticeRebooted:
-		s.Notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled")
+		s.Notice("REBOOTED with sync=none: lines acknowledged in the last moments before may be lost or doubled%s",
+			r.newNumbers())
 	case noticeInterference:
 		s.Notice("INTERFERENCE file=%s generation=%d was changed or moved by another process while the "+
 			"collector was down; continuing in a new file", name, r.slot.Generation)
@@ -212,6 +214,16 @@ func (r *recovery) postNotice(kind, name string) {
 		s.Notice("GONE file=%s generation=%d was deleted or moved away while the collector was down; "+
 			"continuing in a new file", base, r.slot.Generation)
 	}
+}
+
+// newNumbers is what the notice of a reboot says of files that the catalog had lost.
+func (r *recovery) newNumbers() string {
+	if r.adopted == 0 {
+		return ""
+	}
+	live := r.w.file.generation
+	return fmt.Sprintf("; files=%d were not in the catalog that the disk kept, and are generations %d to %d now",
+		r.adopted, live-uint64(r.adopted), live-1)
 }
 
 // seal closes the checkpoint's generation in the catalog.

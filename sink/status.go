@@ -16,6 +16,10 @@ type Generation struct {
 	Closed time.Time `json:"closed,omitzero"`
 }
 
+// Found reports whether the file was found without state: its lines may have had another generation
+// before. Such a file is opened and closed in the same moment.
+func (g *Generation) Found() bool { return g.State != stateLive && g.Opened.Equal(g.Closed) }
+
 // Status is the present state of the log, for people and for metrics.
 type Status struct {
 	Path        string       `json:"path"`
