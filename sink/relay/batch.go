@@ -10,6 +10,7 @@ type batch struct {
 	wire.Batch
 	generation uint64
 	lines      int
+	full       bool            // more lines are there, behind it
 	gap        *sink.GoneError // the lines up to here cannot be read any more; nothing else is set
 
 	piece  piece // since the last cut

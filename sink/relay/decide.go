@@ -32,8 +32,16 @@ type situation struct {
 	same     bool     // local was acknowledged by this incarnation of this log
 	remote   *stream  // the latest generation of which the upstream has something; nil: it knows none
 	others   []stream // the others that it knows, the latest first
-	earlier  *place   // where this log, before it lost its state, was acknowledged; nil: nowhere
+	former   bool     // the upstream knows an earlier log of these files
+	found    bool     // behind all these are files whose lines may have had other positions
+	earlier  func() *earlier
 	presence func(sink.Position, wire.Hash) presence
+}
+
+// earlier is where this log was acknowledged when its files had other numbers, or it another id.
+type earlier struct {
+	at      sink.Position
+	further bool // the upstream had more than that, which the files do not have
 }
 
 // place is a position of the log and the tail hash there.
@@ -59,10 +67,13 @@ type plan struct {
 //
 //	remote   local    log      holds           outcome
 //	unknown  none     -        -               at what an earlier log of these files had, else at the oldest line
+//	unknown  any      -        not any more    if files were found that had other numbers: at what they have of the
+//	                                           marks, else behind it: some lines may double
 //	unknown  any      same     local           open at local
 //	unknown  any      changed  local           open at the start of its generation, skip to local
 //	known    ahead    changed  local, remote   in one generation: open at remote, skip to local; else as above
 //	known    ahead    changed  local           new epoch at local, or its generation as above
+//	known    -        -        not any more    if files were found that had other numbers: as above
 //	known    -        -        remote          open at remote
 //	known    -        -        not any more    continue behind it: retention counted what is missing
 //	known    -        -        neither         new epoch at the last place of the trail that is held, else at the
@@ -78,7 +89,13 @@ func (s *situation) decide() plan {
 	}
 	remote := s.presence(s.remote.at(), s.remote.Tail)
 	ahead := local != differs && !s.same && s.local.at.Compare(s.remote.at()) > 0
+	at, furthest := s.remote.at(), remote
+	if ahead {
+		at, furthest = s.local.at, local
+	}
 	switch {
+	case s.found && furthest == gone:
+		return s.decideFound(at)
 	case ahead && s.local.at.Generation > s.remote.generation:
 		return s.skipToLocal(local)
 	case ahead && remote == held:
@@ -117,14 +134,25 @@ func (s *situation) decideOlder(local presence) plan {
 // decideUnknown is decide where the upstream knows no stream of this log.
 func (s *situation) decideUnknown(local presence) plan {
 	switch {
+	case s.found && local == gone:
+		return s.decideFound(s.local.at)
 	case local != differs && s.same:
 		return plan{at: s.local.at, gone: local == gone}
 	case local != differs:
 		return s.skipToLocal(local)
-	case s.earlier != nil:
-		return plan{at: s.earlier.at}
 	}
-	return plan{doubt: s.local != nil}
+	if e := s.earlier(); e != nil {
+		return plan{at: e.at, doubt: e.further}
+	}
+	return plan{doubt: s.local != nil || s.former && s.found}
+}
+
+// decideFound is decide where a position is gone, perhaps because the files have other numbers now.
+func (s *situation) decideFound(at sink.Position) plan {
+	if e := s.earlier(); e != nil {
+		return plan{at: e.at, doubt: e.further}
+	}
+	return plan{at: at, gone: true, doubt: true}
 }
 
 // skipToLocal opens the generation of the saved position at its start, and skips to the position.
@@ -158,17 +186,40 @@ func (l *looker) presence(at sink.Position, tail wire.Hash) presence {
 	return held
 }
 
-// earlier returns the furthest place of the log up to which the streams of another log reach, which
-// is this log before it lost its state: its files are here under other numbers. Nil: there is none.
-func (l *looker) earlier(streams []wire.StreamState) (found *place) {
+// found reports whether a file behind a generation was found without state.
+func (l *looker) found(behind uint64) bool {
+	return slices.ContainsFunc(l.log.Status().Generations, func(g sink.Generation) bool {
+		return g.Number > behind && g.Found()
+	})
+}
+
+// earlier returns the furthest place of the log that has one of these marks: its files had other
+// numbers, or it another id, when the upstream acknowledged them. Where the files have none of them,
+// the same of what the upstream had before. Nil: there is none.
+func (l *looker) earlier(marks []wire.Watermark) *earlier {
+	var now, before []wire.Point
+	for i := range marks {
+		now, before = append(now, marks[i].Point), append(before, marks[i].Trail...)
+	}
+	if at := l.furthest(now); at != (sink.Position{}) {
+		return &earlier{at: at}
+	}
+	if at := l.furthest(before); at != (sink.Position{}) {
+		return &earlier{at: at, further: true}
+	}
+	return nil
+}
+
+// furthest returns the furthest place of the log that has one of these points; zero: there is none.
+func (l *looker) furthest(points []wire.Point) (found sink.Position) {
 	for _, g := range l.log.Status().Generations {
-		for i := range streams {
-			at := sink.Position{Generation: g.Number, Offset: streams[i].Offset}
-			if at.Offset == 0 || at.Offset > g.Size && g.State != "live" || found != nil && at.Compare(found.at) <= 0 {
+		for _, p := range points {
+			at := sink.Position{Generation: g.Number, Offset: p.Offset}
+			if at.Offset == 0 || at.Offset > g.Size && g.State != "live" || at.Compare(found) <= 0 {
 				continue
 			}
-			if l.presence(at, streams[i].Tail) == held {
-				found = &place{at, streams[i].Tail}
+			if l.presence(at, p.Tail) == held {
+				found = at
 			}
 		}
 	}

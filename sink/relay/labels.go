@@ -3,7 +3,6 @@ package relay
 import (
 	"bytes"
 	"strings"
-	"time"
 
 	"fanin/internal/escape"
 	"fanin/internal/wire"
@@ -18,6 +17,7 @@ type labeler struct {
 
 	prefix []byte // of the line before: all before its body
 	labels wire.Labels
+	clock  clock
 	raw    bool   // the line before is another process's: nothing in it is escaped
 	value  []byte // of an attribute, or of a body
 	made   []byte // the text of the last line, where it is not its body
@@ -37,6 +37,9 @@ func (l *labeler) body(text []byte) (body []byte, changed bool) {
 			return body, false
 		}
 	}
+	if l.onlyTime(text) {
+		return text[len(l.prefix):], true
+	}
 	f := line.Parse(l.format, text)
 	l.prefix = l.prefix[:0]
 	if l.raw = f.Time == nil; l.raw { // another process wrote it
@@ -52,6 +55,20 @@ func (l *labeler) body(text []byte) (body []byte, changed bool) {
 	return f.Body, true
 }
 
+// onlyTime sets the labels of a line that begins as the one before, but for its time.
+func (l *labeler) onlyTime(text []byte) bool {
+	n := len(l.prefix)
+	if l.format == "json" || n <= timeSize || len(text) < n || !bytes.Equal(text[timeSize:n], l.prefix[timeSize:]) {
+		return false
+	}
+	t, ok := l.clock.parse(text[:timeSize])
+	if ok {
+		copy(l.prefix, text[:timeSize])
+		l.labels.Time = t
+	}
+	return ok
+}
+
 // parse sets the labels. Names are cleaned, since the line may be another process's.
 func (l *labeler) parse(f *line.Fields) {
 	now := &l.labels
@@ -63,10 +80,7 @@ func (l *labeler) parse(f *line.Fields) {
 			now.Source = wire.CleanSource(now.Source)
 		}
 	}
-	var err error
-	if now.Time, err = time.Parse(time.RFC3339, string(f.Time)); err != nil {
-		now.Time = time.Time{}
-	}
+	now.Time, _ = l.clock.parse(f.Time)
 	l.parseAttributes(f.Attributes)
 }
 

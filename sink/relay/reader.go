@@ -51,7 +51,7 @@ func (r *reader) next(ctx context.Context, b *batch) error {
 		case b.empty():
 			b.begin(r.position(), r.hash())
 		}
-		if r.take(b) {
+		if b.full = r.take(b); b.full {
 			return nil
 		}
 	}

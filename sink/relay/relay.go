@@ -9,7 +9,7 @@
 //	               |
 //	             reader.next              batches of lines, read ahead
 //	               |
-//	             Out.Append               one at a time; then the position advances
+//	             Out.Append               up to two at a time, in order; then the position advances
 package relay
 
 import (
@@ -51,14 +51,15 @@ type Relay struct {
 	known bool          // at is set
 	floor sink.Position // the lines before it were counted as lost, or acknowledged: none is sent any more
 	state struct {
-		upstream *upstream          // nil: there was no welcome yet
-		stop     context.CancelFunc // of what forwards now; nil: nothing does
-		expiring bool               // expire waits for what forwards to end
-		resumed  bool               // the upstream has confirmed at since the start
-		flying   bool               // a batch has no outcome
-		dirty    bool               // at is not saved
-		blocked  string             // why nothing is forwarded, although there is a connection
-		failed   string             // why the last batch was not acknowledged; "": it was
+		upstream  *upstream          // nil: there was no welcome yet
+		stop      context.CancelFunc // of what forwards now; nil: nothing does
+		expiring  bool               // expire waits for what forwards to end
+		resumed   bool               // the upstream has confirmed at since the start
+		confirmed *upstream          // whose welcome has shown where to continue; nil: none has
+		flying    bool               // a batch has no outcome
+		dirty     bool               // at is not saved
+		blocked   string             // why nothing is forwarded, although there is a connection
+		failed    string             // why the last batch was not acknowledged; "": it was
 	}
 }
 

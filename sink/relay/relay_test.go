@@ -102,6 +102,7 @@ type link struct {
 	faults int // how many are left
 	lost   int // so many answers to lines get lost
 	cut    bool
+	last   chan struct{} // closed when the batch that came last is done
 }
 
 var errLink = errors.New("the link failed")
@@ -116,7 +117,19 @@ func (l *link) fails() bool {
 	return l.cut
 }
 
+// Append carries batches in the order in which they come, so the next one may come at once.
 func (l *link) Append(ctx context.Context, b wire.Batch) error {
+	l.mu.Lock()
+	before, done := l.last, make(chan struct{})
+	l.last = done
+	l.mu.Unlock()
+	defer close(done)
+	if b.Next != nil {
+		b.Next()
+	}
+	if before != nil {
+		<-before
+	}
 	if l.fails() {
 		return errLink
 	}

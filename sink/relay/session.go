@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ type session struct {
 	u   *upstream
 	own wire.StreamID // of the log
 	now stream        // that is open; generation 0: none
+
+	flights []*flight   // on their way, in their order
+	free    chan *batch // read again
 }
 
 // resume decides where to continue, and makes the upstream agree.
@@ -58,6 +62,9 @@ func (s *session) resume(ctx context.Context) (*reader, error) {
 		s.r.acknowledge(place{at, wire.TailHash(text)}, s.u)
 		s.r.save()
 	}
+	s.r.mu.Lock()
+	s.r.state.confirmed = s.u
+	s.r.mu.Unlock()
 	labels := labeler{format: s.r.sink.Format, host: s.r.sink.Host}
 	return newReader(s.r.sink.Reader(at), labels, s.u.limit, text), nil
 }
@@ -92,10 +99,35 @@ func (s *session) situation(look *looker) *situation {
 		local := s.r.at
 		x.local = &local
 	}
-	if len(s.u.former) > 0 {
-		x.earlier = look.earlier(s.u.former)
-	}
+	expired := x.local != nil && x.local.at == s.r.floor // what was not acknowledged up to there is counted
+	x.former, x.found = len(s.u.former) > 0, !expired && look.found(s.latest(x))
+	x.earlier = func() *earlier { return look.earlier(s.marks(x)) }
 	return x
+}
+
+// latest is the latest generation that counts as acknowledged.
+func (s *session) latest(x *situation) (generation uint64) {
+	if x.local != nil {
+		generation = x.local.at.Generation
+	}
+	if x.remote != nil {
+		generation = max(generation, x.remote.generation)
+	}
+	return generation
+}
+
+// marks are all places that were acknowledged, of this log and of one before it.
+func (s *session) marks(x *situation) (all []wire.Watermark) {
+	for _, m := range s.u.former {
+		all = append(all, m.Watermark)
+	}
+	for _, m := range s.u.streams {
+		all = append(all, m)
+	}
+	if x.local != nil {
+		all = append(all, wire.Watermark{Point: wire.Point{Offset: x.local.at.Offset, Tail: x.local.tail}})
+	}
+	return all
 }
 
 // open opens the stream of a generation at a place.
@@ -133,13 +165,18 @@ func (s *session) skip(ctx context.Context, to int64, tail wire.Hash) error {
 func (s *session) append(ctx context.Context, generation uint64, b *wire.Batch) error {
 	b.Stream = streamOf(s.own, generation)
 	err := s.r.Out.Append(ctx, *b)
+	s.note(generation, err)
+	return err
+}
+
+// note notes where the upstream says that it is with a generation, if it does.
+func (s *session) note(generation uint64, err error) {
 	var expected *wire.Expected
 	if errors.As(err, &expected) {
 		if delete(s.u.streams, generation); expected.Known {
 			s.u.streams[generation] = expected.Watermark
 		}
 	}
-	return err
 }
 
 // advance notes what was acknowledged of the open stream.
@@ -151,83 +188,90 @@ func (s *session) advance(to int64, tail wire.Hash) {
 // saveEvery is how often the position is saved while lines are forwarded.
 const saveEvery = time.Second
 
-// run sends batch after batch. While one is on its way, the next one is read.
+// run sends batch after batch. While some are on their way, the next one is read.
 func (s *session) run(ctx context.Context, in *reader) error {
-	ready, free := make(chan *batch), make(chan *batch, 2)
-	free <- new(batch)
-	free <- new(batch)
-	ctx, cancel := context.WithCancelCause(ctx)
+	ready := make(chan *batch)
+	s.free = make(chan *batch, wire.MaxChain+1)
+	for range cap(s.free) {
+		s.free <- new(batch)
+	}
+	reading, cancel := context.WithCancelCause(ctx)
 	read := make(chan struct{})
-	go func() { // ends with ctx, or by an error that ends ctx
+	go func() { // ends with reading, or by an error that ends that
 		defer close(read)
-		defer in.log.Close()
-		for b := range free {
-			if err := in.next(ctx, b); err != nil {
-				cancel(err)
-				return
-			}
-			select {
-			case ready <- b:
-			case <-ctx.Done():
-				return
-			}
-		}
+		cancel(s.readAhead(reading, in, ready))
 	}()
 	defer func() { <-read }()
-	defer close(free)
+	defer close(s.free)
+	defer s.drain()
 	defer cancel(nil)
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
 	for {
+		may, follows := s.room()
+		next := ready
+		if !may {
+			next = nil
+		}
+		var err error
 		select {
-		case b := <-ready:
-			if err := s.send(ctx, b); err != nil {
-				return err
-			}
-			free <- b
+		case b := <-next:
+			err = s.send(ctx, b)
+		case <-follows:
+			s.flights[len(s.flights)-1].follows = true
+		case outcome := <-s.landing():
+			err = s.land(ctx, outcome)
 		case <-tick.C:
 			s.r.save()
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-reading.Done():
+			return cmp.Or(s.landAll(ctx), context.Cause(reading))
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// send sends a batch, and notes its outcome.
+// readAhead fills the batches that are free, until ctx ends or the log cannot be read.
+func (s *session) readAhead(ctx context.Context, in *reader, ready chan<- *batch) error {
+	defer in.log.Close()
+	for b := range s.free {
+		if err := in.next(ctx, b); err != nil {
+			return err
+		}
+		select {
+		case ready <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// send sends a batch, or notes what cannot be sent.
 func (s *session) send(ctx context.Context, b *batch) error {
-	if b.gap != nil {
+	if !s.mayFollow(b) {
+		if err := s.landAll(ctx); err != nil {
+			return err
+		}
+	}
+	switch {
+	case b.gap != nil:
 		s.now = stream{}
-		return s.r.lose(ctx, b.gap.To, "no longer there: retention or another process removed the file")
-	}
-	if b.empty() {
+		err := s.r.lose(ctx, b.gap.To, "no longer there: retention or another process removed the file")
+		s.free <- b
+		return err
+	case b.empty():
+		s.free <- b
 		return nil
-	}
-	if s.now.generation != b.generation {
+	case s.now.generation != b.generation:
 		at := sink.Position{Generation: b.generation, Offset: b.Offset}
 		if err := s.open(ctx, at, b.Before); err != nil {
 			return err
 		}
 	}
-	b.Epoch, b.Time = s.now.Epoch, time.Now().UnixMicro()
-	s.r.setFlying(true)
-	err := s.append(ctx, b.generation, &b.Batch)
-	switch {
-	case err == nil, errors.As(err, new(*wire.Expected)):
-		s.r.setFlying(false)
-	case errors.Is(err, wire.ErrRefused):
-		s.r.setFlying(false)
-		s.r.counts.refused.Add(1)
-		return fmt.Errorf("the upstream refuses lines at %d:%d, and those behind them wait: %w", b.generation, b.Offset,
-			err)
-	}
-	if err != nil {
-		return err
-	}
-	s.advance(b.End, b.After)
-	s.r.acknowledge(place{sink.Position{Generation: b.generation, Offset: b.End}, b.After}, s.u)
-	s.r.setFailed("")
-	s.r.counts.add(b)
-	return s.endOthers(ctx)
+	s.launch(ctx, b)
+	return nil
 }
 
 // endOthers has the upstream forget the generations other than the present one, and those of a log
