@@ -136,7 +136,8 @@ func reply(w http.ResponseWriter, v any, err error) {
 		code := http.StatusServiceUnavailable
 		var gone *sink.GoneError
 		switch {
-		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork), errors.Is(err, errNoAuthority):
+		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork), errors.Is(err, errNoAuthority),
+			errors.Is(err, errNoRelay):
 			code = http.StatusNotFound
 		case errors.Is(err, sink.ErrNoPosition), errors.As(err, &gone):
 			code = http.StatusGone

@@ -142,6 +142,7 @@ func TestRequests(t *testing.T) {
 		{"POST /pki/rotate", "no authority yet"},
 		{"GET /refused", `[]`},
 		{"POST /refused/replay", `{"messages":0}`},
+		{"GET /upstream", "the configuration has no [collector.relay]"},
 		{"GET /whoami", `"kind":"uid","roles":["read","work","admin"],"login":false,"session":false}`},
 		{"GET /readyz", `{"ready":true,"reason":""}`},
 		{"GET /metrics", "error: "}, // it is no JSON

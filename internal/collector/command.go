@@ -15,12 +15,13 @@ import (
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/sink"
+	"fanin/sink/relay"
 )
 
 // options are the flags.
 type options struct {
 	config, out, nats, listen, work, http, state, format, sync string
-	insecure, json, noEnvironment                              bool
+	insecure, json, noEnvironment, upstream                    bool
 	remote                                                     collectorURL // of commands that ask a running collector
 }
 
@@ -168,27 +169,56 @@ func (o *options) jsonFlag(c *cobra.Command) *cobra.Command {
 }
 
 func (o *options) verifyCommand() *cobra.Command {
-	return o.jsonFlag(o.command("verify", "read the whole log and compare it with its ledger",
-		func(ctx context.Context, c *cobra.Command) error {
-			path, state, err := o.log()
-			if err != nil {
-				return err
-			}
-			ask(ctx, state, "POST", "/checkpoint", nil) // a running collector writes everything to the ledger
-			r, err := sink.Verify(ctx, path, state)
-			if err != nil {
-				return err
-			}
-			if o.json {
-				err = escape.PrintJSON(c.OutOrStdout(), r)
-			} else {
-				printReport(c.OutOrStdout(), &r)
-			}
-			if err == nil && !r.OK() {
-				err = daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, r.Found)
-			}
-			return err
-		}))
+	c := o.jsonFlag(o.command("verify", "read the whole log and compare it with its ledger", o.verify))
+	c.Flags().BoolVar(&o.upstream, "upstream", false,
+		"also ask the running collector whether the one that it forwards to has all of the log")
+	return c
+}
+
+// verified is what verify --upstream --json prints.
+type verified struct {
+	sink.Report
+	Upstream *relay.Report `json:"upstream,omitempty"`
+}
+
+func (o *options) verify(ctx context.Context, c *cobra.Command) error {
+	path, state, err := o.log()
+	if err != nil {
+		return err
+	}
+	ask(ctx, state, "POST", "/checkpoint", nil) // a running collector writes everything to the ledger
+	var v verified
+	if v.Report, err = sink.Verify(ctx, path, state); err != nil {
+		return err
+	}
+	var unasked error
+	if o.upstream {
+		v.Upstream = new(relay.Report)
+		if unasked = running(ask(ctx, state, "GET", "/upstream", v.Upstream)); unasked != nil {
+			v.Upstream = nil
+		}
+	}
+	out := c.OutOrStdout()
+	if o.json {
+		err = escape.PrintJSON(out, v)
+	} else {
+		printReport(out, &v.Report)
+		switch {
+		case unasked != nil:
+			escape.Fprintf(out, "PROBLEM upstream: %v\n", unasked)
+		case v.Upstream != nil:
+			printUpstream(out, v.Upstream)
+		}
+	}
+	switch {
+	case err != nil:
+		return err
+	case !v.OK():
+		return daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, v.Found)
+	case v.Upstream != nil:
+		return upstreamError(v.Upstream)
+	}
+	return unasked
 }
 
 func printReport(w io.Writer, r *sink.Report) {

@@ -1,12 +1,15 @@
 package collector
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 
+	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/internal/natsconn"
@@ -111,7 +114,8 @@ func (r *relayer) shipper() (shipper, error) {
 		return nil, err
 	}
 	return &ship.NATS{Login: login, Subject: natsconn.Subjects(r.t.subject()), Compress: r.t.Compress, Log: r.c.log,
-		OnWelcome: r.Welcomed, Timing: ship.Timing{Linger: lastAnswer}, Explain: files.ExplainClient, Hello: hello}, nil
+		OnWelcome: r.Welcomed, Explain: files.ExplainClient, Hello: hello,
+		Timing: ship.Timing{Linger: lastAnswer, AnswerWithin: time.Duration(config.OrZero(r.t.NATS.AnswerWithin))}}, nil
 }
 
 // welcome is the welcome of an agent or a relay that connects.
@@ -122,6 +126,62 @@ func (c *server) welcome(owner string) wire.Welcome {
 		w.About.Way = c.relay.Way()
 	}
 	return w
+}
+
+var errNoRelay = errors.New("the log is not forwarded: the configuration has no [collector.relay]")
+
+// verifyUpstream compares the log with what the upstream has of it.
+func (c *server) verifyUpstream(ctx context.Context) (relay.Report, error) {
+	if c.relay == nil {
+		return relay.Report{}, errNoRelay
+	}
+	return c.relay.Verify(ctx)
+}
+
+// upstreamError is the exit code of a report of both ends, nil if all is well.
+func upstreamError(r *relay.Report) error {
+	switch {
+	case len(r.Problems) > 0:
+		return daemon.Exitf(daemon.ExitFailure, "upstream %s: %d problems", r.To, len(r.Problems))
+	case !r.OK():
+		return daemon.Exitf(daemon.ExitLater, "upstream %s: it does not have all yet; ask again in a moment", r.To)
+	}
+	return nil
+}
+
+func printUpstream(w io.Writer, r *relay.Report) {
+	name := "upstream " + r.To
+	for _, p := range r.Problems {
+		escape.Fprintf(w, "PROBLEM %s: %s\n", name, p)
+	}
+	for _, n := range []struct {
+		count uint64
+		what  string
+	}{
+		{r.Unrelayed, "lines were removed before they were forwarded: see UNRELAYED in the log"},
+		{r.TooLong, "lines were too long to be forwarded"},
+		{r.Doubted, "times lines may have been forwarded twice: see the collector's own log"},
+	} {
+		if n.count > 0 {
+			escape.Fprintf(w, "note %s: since the start, %d %s\n", name, n.count, n.what)
+		}
+	}
+	has := "it has nothing of this log, which ends at " + r.End
+	switch {
+	case r.Position != "" && r.LagBytes == 0:
+		has = "it has this log up to " + r.Position + ", which was the end"
+	case r.Position != "":
+		has = "it has this log up to " + r.Position + ", which ends at " + r.End
+	}
+	word := "ok"
+	switch {
+	case len(r.Problems) > 0:
+		word = fmt.Sprintf("%d problems", len(r.Problems))
+	case !r.OK():
+		word = "not all yet"
+	}
+	escape.Fprintf(w, "%s (log %s): %s: %s; %d lines, %d bytes wait here\n", name, cmp.Or(r.Upstream, "unknown"), word,
+		has, r.LagLines, r.LagBytes)
 }
 
 func printRelay(w io.Writer, r *relay.Status) {

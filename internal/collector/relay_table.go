@@ -27,7 +27,8 @@ type relayTable struct {
 
 // relayNATS is how the upstream is met at a NATS server.
 type relayNATS struct {
-	Subject string `toml:"subject"`
+	Subject      string           `toml:"subject"`
+	AnswerWithin *config.Duration `toml:"answer_within"`
 	tables.NATSLogin
 }
 
@@ -70,6 +71,7 @@ func (t *relayTable) check(c *checks, format string) {
 		c.Sub("nats").Problem("subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts separated "+
 			"by '.', without wildcards", t.NATS.Subject)
 	}
+	c.Sub("nats").DurationAtLeast("answer_within", t.NATS.AnswerWithin, time.Second)
 	if to.Scheme == "nats" {
 		login := t.login(to)
 		if err := login.CheckSecrets(); err != nil {

@@ -58,6 +58,7 @@ func (c *server) requests() []request {
 		{name: "whoami", waits: nothing, answer: c.whoami},
 		{name: "workers", waits: groups, answer: get(c.workers)},
 		{name: "refused", waits: nothing, answer: get(c.refusedMessages)},
+		{name: "upstream", waits: "the collector that the log is forwarded to", answer: get(c.verifyUpstream)},
 		{name: "histogram", waits: nothing, answer: history(c.tail.Histogram)},
 		{name: "context", waits: nothing, answer: history(c.tail.Context)},
 		{name: "streams/forget", changes: true, waits: writer, answer: c.forgetStreams},
