@@ -463,6 +463,22 @@ func TestWelcomeFramesAreBounded(t *testing.T) {
 	}
 }
 
+// A welcome whose list of logs is longer than a way may be is an error of the protocol.
+func TestWayTooLong(t *testing.T) {
+	for n := range MaxWay + 3 {
+		w := Welcome{Log: id(1)}
+		w.About.Way.Known = true
+		for i := range n {
+			w.About.Way.Logs = append(w.About.Way.Logs, id(byte(i+1)))
+		}
+		var f Frame
+		err := NewDecoder(bytes.NewReader(AppendWelcome(nil, w))).Next(&f)
+		if want := n > MaxWay; errors.Is(err, ErrProtocol) != want || !want && err != nil {
+			t.Errorf("%d logs: %v", n, err)
+		}
+	}
+}
+
 // Only a frame of a stream names one.
 func TestPeekStream(t *testing.T) {
 	for _, e := range examples() {
