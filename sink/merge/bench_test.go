@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,9 +54,8 @@ func BenchmarkMerge(b *testing.B) {
 			defer null.Close()
 			out := bufio.NewWriterSize(null, 64<<10)
 			waittest.Until(b, "the files", func() bool { return logs[0].End().Offset > 0 })
-			read := int64(0)
+			read, began := int64(0), processorTime()
 			for b.Loop() {
-				read = 0
 				var list []Log
 				at := make(Places, parts)
 				for i, s := range logs {
@@ -76,7 +76,15 @@ func BenchmarkMerge(b *testing.B) {
 				}
 				m.Close()
 			}
-			b.SetBytes(read)
+			b.SetBytes(read / int64(b.N))
+			b.ReportMetric(float64(read)/1e6/(processorTime()-began).Seconds(), "MB/processor-s")
 		})
 	}
+}
+
+// processorTime is how much of the processors this process has used.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

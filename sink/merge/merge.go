@@ -4,6 +4,7 @@ package merge
 import (
 	"cmp"
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 type Merge struct {
 	o       Options
 	heads   []head
+	times   []int64 // of the next lines of each; none: there are none
+	missing int     // heads of which nothing is known
 	places  Places
 	full    chan *block
 	reading sync.WaitGroup
@@ -83,12 +86,13 @@ func New(logs []Log, at Places, o Options) *Merge {
 	m := &Merge{o: o, places: append(Places(nil), at...), full: make(chan *block, blocks*len(logs))}
 	var ctx context.Context
 	ctx, m.cancel = context.WithCancel(context.Background())
+	m.missing = len(logs)
 	for i, log := range logs {
 		f := &feed{log: log, follow: o.Follow, free: make(chan *block, blocks), full: m.full}
 		for range blocks {
 			f.free <- &block{feed: i, buf: make([]byte, size)}
 		}
-		m.heads = append(m.heads, head{feed: f})
+		m.heads, m.times = append(m.heads, head{feed: f}), append(m.times, none)
 		m.reading.Go(func() { f.run(ctx) }) // ends by Close
 	}
 	return m
@@ -108,16 +112,18 @@ func (m *Merge) Places() Places { return m.places }
 func (m *Merge) Next(ctx context.Context) (Piece, error) {
 	m.recycle()
 	for {
-		m.collect()
-		first, second, missing := m.order()
+		if m.missing > 0 {
+			m.collect()
+		}
+		first, second := m.order()
 		if first >= 0 && m.heads[first].queue[0].err != nil {
 			return Piece{}, m.failed(first)
 		}
 		var timer <-chan time.Time
 		switch {
-		case first < 0 && !missing:
+		case first < 0 && m.missing == 0:
 			return Piece{}, nil
-		case first >= 0 && !missing:
+		case first >= 0 && m.missing == 0:
 			return m.piece(first, second), nil
 		case first >= 0 && m.o.Follow:
 			left := m.o.Window - time.Since(m.heads[first].queue[0].read)
@@ -161,6 +167,7 @@ func (m *Merge) collect() {
 
 func (m *Merge) take(b *block) {
 	h := &m.heads[b.feed]
+	lacked := h.lacks()
 	if n := len(b.spans); n > 0 && !m.o.Until.IsZero() && b.err == nil {
 		b.spans = b.spans[:behind(b.spans, m.o.Until.UnixMicro()-1)]
 		b.end = len(b.spans) < n
@@ -169,44 +176,65 @@ func (m *Merge) take(b *block) {
 		h.queue = append(h.queue, b)
 	}
 	h.ended = h.ended || b.end
+	if lacked && !h.lacks() {
+		m.missing--
+	}
+	m.times[b.feed] = h.time()
 }
 
-// order returns the head with the earliest lines, and the one with the earliest of all others, -1: there is none.
-// missing: of one nothing is known. An error comes first.
-func (m *Merge) order() (first, second int, missing bool) {
+// lacks reports whether nothing is known of the next lines.
+func (h *head) lacks() bool { return len(h.queue) == 0 && !h.ended }
+
+// The times of a head that has no lines, and of one that has an error.
+const (
+	none   = math.MaxInt64
+	failed = math.MinInt64
+)
+
+// time is that of the next lines.
+func (h *head) time() int64 {
+	switch {
+	case len(h.queue) == 0:
+		return none
+	case h.queue[0].err != nil:
+		return failed
+	}
+	return h.queue[0].spans[h.span].Time
+}
+
+// order returns the head with the earliest lines, and the one with the earliest of all others, -1: there is none. At
+// equal times the smaller one is first.
+func (m *Merge) order() (first, second int) {
 	first, second = -1, -1
-	for i := range m.heads {
-		h := &m.heads[i]
+	for i, t := range m.times {
 		switch {
-		case len(h.queue) == 0:
-			missing = missing || !h.ended
-		case h.queue[0].err != nil:
-			return i, -1, false
-		case first < 0 || h.time() < m.heads[first].time():
+		case t == none:
+		case first < 0 || t < m.times[first]:
 			first, second = i, first
-		case second < 0 || h.time() < m.heads[second].time():
+		case second < 0 || t < m.times[second]:
 			second = i
 		}
 	}
-	return first, second, missing
+	return first, second
 }
-
-// time is that of the next lines.
-func (h *head) time() int64 { return h.queue[0].spans[h.span].Time }
 
 // failed takes the error of a head.
 func (m *Merge) failed(i int) error {
-	h := &m.heads[i]
-	b := h.queue[0]
-	h.drop()
-	m.used = b
-	return b.err
+	err := m.heads[i].queue[0].err
+	m.drop(i)
+	m.times[i] = m.heads[i].time()
+	return err
 }
 
-// drop drops the first block.
-func (h *head) drop() {
+// drop drops the first block of a head, which is given back with the next call.
+func (m *Merge) drop(i int) {
+	h := &m.heads[i]
+	m.used = h.queue[0]
 	h.queue = h.queue[:copy(h.queue, h.queue[1:])]
 	h.text, h.span = 0, 0
+	if h.lacks() {
+		m.missing++
+	}
 }
 
 // piece returns the lines of one head that are before those of another; -1: there is no other.
@@ -215,7 +243,7 @@ func (m *Merge) piece(i, other int) Piece {
 	b := h.queue[0]
 	end := len(b.spans)
 	if other >= 0 {
-		bound := m.heads[other].time()
+		bound := m.times[other]
 		if i > other {
 			bound-- // at equal times the smaller number is first
 		}
@@ -227,9 +255,9 @@ func (m *Merge) piece(i, other int) Piece {
 	h.text, h.span = to, end
 	m.passed(i, b, to)
 	if end == len(b.spans) {
-		h.drop()
-		m.used = b
+		m.drop(i)
 	}
+	m.times[i] = h.time()
 	return p
 }
 
