@@ -81,7 +81,7 @@ func (x *cat) run(ctx context.Context, stdout io.Writer) error {
 }
 
 // files are the partitions whose files are on this machine.
-func (x *cat) files(ctx context.Context) (all []partition, format string, err error) {
+func (x *cat) files(ctx context.Context) (all []catPartition, format string, err error) {
 	if _, _, err := x.o.log(); err != nil {
 		return nil, "", err
 	}
@@ -91,11 +91,11 @@ func (x *cat) files(ctx context.Context) (all []partition, format string, err er
 	}
 	format = cfg.Collector.Log.Format
 	log, err := sink.Observe(ctx, cfg.Collector.Log.Path, cfg.state(), format)
-	return []partition{{0, []merge.Tenure{{Log: merge.Observed{Sink: log}}}}}, format, err
+	return []catPartition{{0, []merge.Tenure{{Log: merge.Observed{Sink: log}}}}}, format, err
 }
 
 // collectors are the logs of other collectors, which count as partitions in the order of their URLs.
-func (x *cat) collectors(ctx context.Context) (all []partition, format string, err error) {
+func (x *cat) collectors(ctx context.Context) (all []catPartition, format string, err error) {
 	for i, u := range x.urls {
 		at := x.remote
 		at.connect = u
@@ -113,7 +113,7 @@ func (x *cat) collectors(ctx context.Context) (all []partition, format string, e
 				"they cannot be printed as one log", u, log.Format(), x.urls[0], format)
 		}
 		format = log.Format()
-		all = append(all, partition{i, []merge.Tenure{{Log: log}}})
+		all = append(all, catPartition{i, []merge.Tenure{{Log: log}}})
 	}
 	return all, format, nil
 }
@@ -144,14 +144,14 @@ func (x *cat) time(t *time.Time, flag, text string, now time.Time) (err error) {
 	return nil
 }
 
-// partition is what is read of one partition.
-type partition struct {
+// catPartition is what is read of one partition.
+type catPartition struct {
 	number  int
 	tenures []merge.Tenure
 }
 
 // partitions prints the lines of partitions, which are in their order.
-func (x *cat) partitions(ctx context.Context, all []partition) error {
+func (x *cat) partitions(ctx context.Context, all []catPartition) error {
 	var logs []merge.Log
 	var places merge.Places
 	for _, p := range all {
@@ -170,7 +170,7 @@ func (x *cat) partitions(ctx context.Context, all []partition) error {
 }
 
 // place returns where to begin in a partition.
-func (x *cat) place(ctx context.Context, p *partition) (merge.Place, error) {
+func (x *cat) place(ctx context.Context, p *catPartition) (merge.Place, error) {
 	if !x.begin.IsZero() {
 		return merge.Since(ctx, p.number, p.tenures, x.begin)
 	}

@@ -116,33 +116,49 @@ func (m *Merge) Next(ctx context.Context) (Piece, error) {
 			m.collect()
 		}
 		first, second := m.order()
-		if first >= 0 && m.heads[first].queue[0].err != nil {
-			return Piece{}, m.failed(first)
-		}
-		var timer <-chan time.Time
 		switch {
 		case first < 0 && m.missing == 0:
 			return Piece{}, nil
-		case first >= 0 && m.missing == 0:
+		case first >= 0 && m.times[first] == failed:
+			return Piece{}, m.failed(first)
+		case first >= 0 && m.due(first) <= 0:
 			return m.piece(first, second), nil
-		case first >= 0 && m.o.Follow:
-			left := m.o.Window - time.Since(m.heads[first].queue[0].read)
-			if left <= 0 {
-				return m.piece(first, second), nil
-			}
-			timer = time.After(left)
 		}
-		if m.o.Idle != nil {
-			m.o.Idle()
-		}
-		select {
-		case b := <-m.full:
-			m.take(b)
-		case <-timer:
-		case <-ctx.Done():
-			return Piece{}, ctx.Err()
+		if err := m.wait(ctx, first); err != nil {
+			return Piece{}, err
 		}
 	}
+}
+
+// due is for how long the lines of a head have to wait for others: while nothing is known of a head, they wait, and when
+// the logs are followed no longer than the window.
+func (m *Merge) due(i int) time.Duration {
+	switch {
+	case m.missing == 0:
+		return 0
+	case m.o.Follow:
+		return m.o.Window - time.Since(m.heads[i].queue[0].read)
+	}
+	return math.MaxInt64
+}
+
+// wait waits until more is known, or until the lines of a head are due; -1: there are none.
+func (m *Merge) wait(ctx context.Context, first int) error {
+	var due <-chan time.Time
+	if first >= 0 && m.o.Follow {
+		due = time.After(m.due(first))
+	}
+	if m.o.Idle != nil {
+		m.o.Idle()
+	}
+	select {
+	case b := <-m.full:
+		m.take(b)
+	case <-due:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // recycle gives a block back that was used up by the last piece.

@@ -50,6 +50,10 @@ type Tenure struct {
 // never by time: so what a source sent to one owner is before what it sent to the next one. A line that stands in two
 // logs after a takeover is in the tenure alone whose epoch owns it: From and To leave the other copy out.
 type Partition struct {
+	// More returns the tenures as they are by now; nil: as they were. It is called while the partition is at its end.
+	// Nil: there will be no others.
+	More func(ctx context.Context) ([]Tenure, error)
+
 	number  int
 	tenures []Tenure
 	now     int // the tenure
@@ -60,8 +64,7 @@ type Partition struct {
 // begin. Without a position, or with an epoch that is not there, that is where the epoch or the next one begins.
 func NewPartition(ctx context.Context, from Place, tenures []Tenure) (*Partition, error) {
 	p := &Partition{number: from.Partition, tenures: tenures}
-	byEpoch := func(t Tenure, epoch uint64) int { return cmp.Compare(t.Epoch, epoch) }
-	p.now, _ = slices.BinarySearchFunc(tenures, from.Epoch, byEpoch)
+	p.now, _ = find(tenures, from.Epoch)
 	if p.now == len(tenures) { // behind all that is known: at its end
 		p.now--
 		begin, err := tenures[p.now].end(ctx)
@@ -150,7 +153,29 @@ func (p *Partition) Spans(dst []sink.Span, text []byte, at Place) ([]sink.Span, 
 }
 
 // Wait waits until there may be more, see Log.
-func (p *Partition) Wait(ctx context.Context) error { return p.text.Wait(ctx) }
+func (p *Partition) Wait(ctx context.Context) error {
+	if p.More != nil {
+		list, err := p.More(ctx)
+		if err != nil {
+			return err
+		}
+		if list != nil {
+			p.adopt(list)
+		}
+	}
+	return p.text.Wait(ctx)
+}
+
+// adopt makes the tenures what they are now. The one that is being read stays, though it may have ended.
+func (p *Partition) adopt(list []Tenure) {
+	if i, ok := find(list, p.tenures[p.now].Epoch); ok {
+		p.tenures, p.now = list, i
+	}
+}
+
+func find(list []Tenure, epoch uint64) (i int, ok bool) {
+	return slices.BinarySearchFunc(list, epoch, func(t Tenure, e uint64) int { return cmp.Compare(t.Epoch, e) })
+}
 
 // Close ends the reading.
 func (p *Partition) Close() error { return p.text.Close() }

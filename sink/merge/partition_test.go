@@ -169,3 +169,37 @@ func TestTenures(t *testing.T) {
 		}
 	}
 }
+
+// TestMoreTenures: a partition that is followed goes on with its next owner, from where the one before has ended.
+func TestMoreTenures(t *testing.T) {
+	one, two := openLog(t, "one"), openLog(t, "two")
+	put(t, one, time.Now(), "a")
+	list := []Tenure{{Epoch: 1, Log: observe(t, one)}}
+	p := partition(t, Place{}, list)
+	more := make(chan []Tenure, 1)
+	p.More = func(context.Context) ([]Tenure, error) {
+		select {
+		case list := <-more:
+			return list, nil
+		default:
+			return nil, nil
+		}
+	}
+	m := New([]Log{p}, Places{{}}, Options{Follow: true})
+	defer m.Close()
+	next := func(want string) {
+		t.Helper()
+		if x, err := m.Next(t.Context()); err != nil || !strings.HasSuffix(string(x.Text), " app: "+want+"\n") {
+			t.Fatalf("%q, %v, want %q", x.Text, err, want)
+		}
+	}
+	next("a")
+	moved := put(t, one, time.Now(), "b")
+	next("b")
+	put(t, two, time.Now(), "c")
+	more <- []Tenure{{Epoch: 1, Log: list[0].Log, To: moved}, {Epoch: 2, Log: observe(t, two)}}
+	next("c")
+	if at := m.Places()[0]; at.Epoch != 2 {
+		t.Errorf("at %s", at)
+	}
+}

@@ -144,7 +144,7 @@ func (x *remoteText) Read(ctx context.Context, buf []byte) (text []byte, at sink
 		q.Set("from", x.at.String())
 	}
 	if x.remote.Follow {
-		q.Set("wait", "15s")
+		q.Set("wait", "2s") // then it may be at another collector
 	}
 	for tries := 1; ; tries++ {
 		if _, err = x.remote.ask(ctx, q, buf[:0], &x.answer); err == nil {

@@ -26,6 +26,9 @@ import (
 type Server struct {
 	Sink *sink.Sink
 
+	// Look, if not nil, is called at the beginning of each answer: it looks at a log that another process may write.
+	Look func(ctx context.Context) error
+
 	MaxReads int           // answers at a time that are being read or sent; default 16
 	Patience time.Duration // with a client that receives nothing; default 30 s
 
@@ -93,6 +96,11 @@ type readQuery struct {
 var errQuery = errors.New("a wrong parameter")
 
 func (x *Server) query(r *http.Request) (q readQuery, err error) {
+	if x.Look != nil {
+		if err := x.Look(r.Context()); err != nil {
+			return q, err
+		}
+	}
 	v := r.URL.Query()
 	q.most = maxRead
 	if text := v.Get("most"); text != "" {
