@@ -71,6 +71,9 @@ func TestWorstDays(t *testing.T) {
 	f("chains, agent and collector killed", func() (*scenario.Result, error) { return p.ChainKills(10) })
 	f("chains, network cut", func() (*scenario.Result, error) { return p.ChainCuts(10) })
 	f("chains, power cuts", func() (*scenario.Result, error) { return p.ChainPowerCuts(3) })
+	for i, day := range scenario.RelayDays() {
+		f(day.Name, func() (*scenario.Result, error) { return p.Relays(day, []int{10, 3, 3, 3}[i]) })
+	}
 	for _, day := range scenario.NATSChainDays() {
 		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 4) })
 	}

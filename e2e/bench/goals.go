@@ -94,6 +94,7 @@ func (b *bench) goals() (list []goal) {
 	add("UDP burst of 500,000: lost %", of("udp burst", "fanin-none", (*sample).lostPercent), 0, false)
 	for _, s := range []string{"fanin-none", "fanin-commit"} {
 		add(s+", handed out to 4 workers: M lines/s", of("hand out", s, (*sample).speed), 1, true)
+		add(s+", forwarded by a relay: times the agent chain", to(relayed, s, "chain"), 0.8, true)
 		add(s+", taken while 4 groups read: times without", to("ingest, 4 groups", s, "ingest, 0 groups"), 0.8, true)
 	}
 	add("one stalled worker of 8: times without it", to("8, one stalled", "fanin-none", "7 workers"), 0.95, true)

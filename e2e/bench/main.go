@@ -54,7 +54,7 @@ func run() (err error) {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,link,latency,udp,syslog,layouts,gelf,idle,work,nats,redis,zmq,relp,sources,waits,cost,search,disk; "+
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,relay,link,latency,udp,syslog,layouts,gelf,idle,work,nats,redis,zmq,relp,sources,waits,cost,search,disk; "+
 		"backlog is left out unless it is named: it writes 20 GiB")
 	sizes := flag.String("sizes", "1e6,1e7,1e8", "for -work cost: how many lines; 1e9 takes minutes for each number of connections")
 	flag.StringVar(&b.figure, "figure", "", "write the figure of -work cost to this file (default: docs/cost.svg, if the tables go to docs/benchmarks.md)")
@@ -147,6 +147,7 @@ func (b *bench) workloads() (list []workload) {
 			func(s subject) (sample, error) { return b.plainTCP(s, n) })
 	}
 	add("chain", "chain", func(s subject) bool { return s.chain > 0 }, b.chain)
+	add("relay", relayed, func(s subject) bool { return s.ours }, b.relay)
 	add("latency", "latency", everyone,
 		func(s subject) (sample, error) { return b.latency(s, seconds, false) })
 	add("latency", "latency by agent", func(s subject) bool { return s.chain > 0 },

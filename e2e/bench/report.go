@@ -90,7 +90,7 @@ func (s *sample) line(kind string) string {
 	if kind == "udp" {
 		wrong += fmt.Sprintf(" counted %d", s.Counted)
 	}
-	if kind == "chain" {
+	if kind == "chain" || kind == relayed {
 		return fmt.Sprintf("%.2f M/s  %.2f + %.2f CPU s/M  %.0f / %.0f MiB  %s", s.speed(), s.agentPerM(), s.cpuPerM(), s.AgentRSS, s.Peak, wrong)
 	}
 	return fmt.Sprintf("%.2f M/s  %.2f CPU s/M  %.0f MiB  %.0f MB/s  %s", s.speed(), s.cpuPerM(), s.Peak, s.rate(), wrong)

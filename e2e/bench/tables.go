@@ -12,6 +12,7 @@ func (b *bench) tables() string {
 	var out strings.Builder
 	b.tcpTable(&out)
 	b.chainTable(&out)
+	b.relayTable(&out)
 	b.linkTable(&out)
 	b.latencyTable(&out)
 	b.udpTable(&out)

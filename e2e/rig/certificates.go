@@ -43,19 +43,32 @@ func NewCertificates(dir string) (*Certificates, error) {
 		return nil, err
 	}
 	c.Pool.AddCert(c.cert)
-	server, err := c.Sign("localhost")
-	if err != nil {
+	if err := writePEM(c.CA, "CERTIFICATE", der); err != nil {
 		return nil, err
 	}
-	key, err := x509.MarshalPKCS8PrivateKey(server.PrivateKey)
+	return c, c.write(c.Server, c.Key, "localhost")
+}
+
+// WriteFiles signs a certificate of a name, and writes it and its key to dir.
+func (c *Certificates) WriteFiles(dir, name string) (cert, key string, err error) {
+	cert, key = filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	return cert, key, c.write(cert, key, name)
+}
+
+func (c *Certificates) write(cert, key, name string) error {
+	signed, err := c.Sign(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	write := func(path, kind string, der []byte) error {
-		return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+	der, err := x509.MarshalPKCS8PrivateKey(signed.PrivateKey)
+	if err != nil {
+		return err
 	}
-	return c, errors.Join(write(c.CA, "CERTIFICATE", der), write(c.Server, "CERTIFICATE", server.Certificate[0]),
-		write(c.Key, "PRIVATE KEY", key))
+	return errors.Join(writePEM(cert, "CERTIFICATE", signed.Certificate[0]), writePEM(key, "PRIVATE KEY", der))
+}
+
+func writePEM(path, kind string, der []byte) error {
+	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }
 
 // Sign makes a certificate of a name, for 127.0.0.1.

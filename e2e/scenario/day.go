@@ -27,7 +27,8 @@ type plan struct {
 	via   string    // the stream that the agent's batches go through; "": none
 	wiped bool      // what the streams held is lost now and then
 
-	before func() error // done when the collector runs, before there are lines
+	before  func() error                 // done when the collector runs, before there are lines
+	settled func(c *rig.Collector) error // done when all lines are in the log, before the collector stops
 
 	descriptors  int  // of the collector; 0: no limit of its own
 	rotate       int  // lines until a source rotates; 0: 60,000
@@ -229,6 +230,9 @@ func (d *day) rest() (*check.Result, error) {
 			errs = append(errs, c.agent.Drained(c.files(), time.Minute))
 		}
 		errs = append(errs, d.collector.Conserved(10*time.Second))
+		if d.settled != nil {
+			errs = append(errs, d.settled(d.collector))
+		}
 	}
 	for _, p := range []*rig.Process{&d.agent.Process, &d.collector.Process} {
 		if code, err := p.Stop(); code != 0 || err != nil {

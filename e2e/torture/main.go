@@ -93,6 +93,9 @@ func trials(kills, cuts int) []trial {
 		{"cut-agent", cuts / 4, (*scenario.Programs).AgentCuts},
 		{"cut-pipes", cuts / 2, (*scenario.Programs).PipeCuts},
 	}
+	for _, day := range scenario.RelayDays() {
+		list = append(list, trial{day.Name, kills + kills/2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.Relays(day, n) }})
+	}
 	for _, day := range scenario.NATSChainDays() {
 		list = append(list, trial{day.Name, kills / 2, func(p *scenario.Programs, n int) (*scenario.Result, error) { return p.OverNATS(day, n) }})
 	}
