@@ -24,21 +24,23 @@ type Timing struct {
 	AnswerWithin time.Duration // over NATS, for the answer to a batch, before it is sent again; default 15 s
 	Linger       time.Duration // for the answer to a batch in flight whose context ended; default none
 	MinBackoff   time.Duration // between sessions; default 200 ms
-	MaxBackoff   time.Duration // default 30 s over TCP, 10 s over NATS
+	MaxBackoff   time.Duration // of most of them, see backoff; default 8 s
 }
 
-// setDefaults sets the zero fields, those without a common default from t.
-func (t *Timing) setDefaults(own Timing) {
+// setDefaults sets the zero fields; greet is the default of GreetWithin.
+func (t *Timing) setDefaults(greet time.Duration) {
 	set := func(d *time.Duration, v time.Duration) { *d = cmp.Or(*d, v) }
 	set(&t.PingEvery, 5*time.Second)
 	set(&t.DeadAfter, 15*time.Second)
-	set(&t.GreetWithin, own.GreetWithin)
+	set(&t.GreetWithin, greet)
 	set(&t.AnswerWithin, 15*time.Second)
 	set(&t.MinBackoff, 200*time.Millisecond)
-	set(&t.MaxBackoff, own.MaxBackoff)
+	set(&t.MaxBackoff, 8*time.Second)
 }
 
-// backoff is the pause between sessions, with jitter: a fleet must not come back as one.
+// backoff is the pause between sessions. It has jitter: a fleet must not come back as one. The
+// longest pauses are from a half to one and a half of MaxBackoff. So a collector that was away for
+// long has all of its agents within 12 s after it is back, about as many in each second.
 func (t *Timing) backoff() retry.Backoff {
 	return retry.Backoff{Min: t.MinBackoff, Max: t.MaxBackoff, Jitter: true}
 }

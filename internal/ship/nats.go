@@ -52,7 +52,7 @@ var _ wire.Appender = (*NATS)(nil)
 const maxInFlight = 16 * wire.MaxChain
 
 func (n *NATS) defaults() {
-	n.setDefaults(Timing{GreetWithin: 5 * time.Second, MaxBackoff: 10 * time.Second})
+	n.setDefaults(5 * time.Second)
 	n.Subject = cmp.Or(n.Subject, "fanin")
 	n.Ack = cmp.Or(n.Ack, "commit")
 	if n.Log == nil {

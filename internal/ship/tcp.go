@@ -44,7 +44,7 @@ type TCP struct {
 var _ wire.Appender = (*TCP)(nil)
 
 func (t *TCP) defaults() {
-	t.setDefaults(Timing{GreetWithin: 10 * time.Second, MaxBackoff: 30 * time.Second})
+	t.setDefaults(10 * time.Second)
 	if t.Log == nil {
 		t.Log = slog.New(slog.DiscardHandler)
 	}

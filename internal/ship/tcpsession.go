@@ -37,11 +37,19 @@ func newTCPSession(conn net.Conn, t *TCP) *tcpSession {
 	return s
 }
 
+// goodbye is how long the end of a TLS connection may take to tell the peer of it. Package tls
+// would wait for 5 s while a dead link takes nothing, and the next session waits meanwhile.
+const goodbye = 100 * time.Millisecond
+
 // close ends the session; the outcome of what waits is unknown.
 func (s *tcpSession) close(err error) {
-	if s.end(err) {
-		s.conn.Close()
+	if !s.end(err) {
+		return
 	}
+	if s.records != nil {
+		defer time.AfterFunc(goodbye, func() { s.records.Conn.Close() }).Stop()
+	}
+	s.conn.Close()
 }
 
 // greet sends the hello and reads the welcome and its streams.
