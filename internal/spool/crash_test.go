@@ -71,7 +71,7 @@ func visit(t *testing.T, n int64, seed uint64) (ended bool) {
 	m := collector()
 	taken := make(map[string]bool)
 	settings := quick(filepath.Join(d.Dir, "spool"))
-	settings.Disk, settings.SegmentBytes = d.Under, 1<<10
+	settings.Disk, settings.SegmentBytes, settings.BatchBytes = d.Under, 1<<10, 300
 	for life := range 3 {
 		if life < 2 {
 			d.StopAt((n+1)/2+int64(life)*(n%5), int(seed%97))
@@ -82,7 +82,7 @@ func visit(t *testing.T, n int64, seed uint64) (ended bool) {
 			done := make(chan struct{})
 			go func() { // ends by stop
 				defer close(done)
-				s.Run(sending, m)
+				s.Run(sending, appendertest.NewOrdered(m))
 			}()
 			s.meet(m)
 			live(s, life, 60, taken)
@@ -162,7 +162,9 @@ func TestKill(t *testing.T) {
 		if life%2 == 0 {
 			continue
 		}
-		s, err := Open(quick(dir))
+		settings := quick(dir)
+		settings.BatchBytes = 2 << 10
+		s, err := Open(settings)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +180,7 @@ func TestKill(t *testing.T) {
 			}
 			return ctx.Err()
 		}
-		if err := s.Run(sending, m); err != nil && !errors.Is(err, context.Canceled) {
+		if err := s.Run(sending, appendertest.NewOrdered(m)); err != nil && !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
 		}
 		stop()

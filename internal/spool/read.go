@@ -59,7 +59,10 @@ func (b *batch) reset(c cursor) {
 func (b *batch) isLarge() bool { return max(cap(b.own), cap(b.Text)) > keep }
 
 // isEmpty reports whether there is nothing to send.
-func (b *batch) isEmpty() bool { return len(b.Text) == 0 && b.damaged == 0 && b.gap == nil }
+func (b *batch) isEmpty() bool { return len(b.Text) == 0 && !b.isSkip() }
+
+// isSkip reports whether it has no lines, and says which bytes will never be sent.
+func (b *batch) isSkip() bool { return b.damaged > 0 || b.gap != nil }
 
 // segmentReader reads the records of a segment.
 type segmentReader struct {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type sender struct {
 	refusal string         // the last reason for which it refused lines
 	saved   place          // in the file
 	savedAt time.Time
-	blocks  [2]batch // one is on its way while the other is read
+	outgoing
 }
 
 // Run sends the segments to out until ctx ends, or until the spool is closed and all of it
@@ -166,40 +167,37 @@ func (r *sender) attempt(ctx context.Context) error {
 			return err
 		}
 	}
-	now, next := &r.blocks[0], &r.blocks[1]
-	err = r.read(now, r.from)
-	for err == nil {
-		if now.isEmpty() {
-			more, err := r.awaitMore(ctx)
-			if err != nil || !more {
-				return err
-			}
-			if err := r.read(now, r.from); err != nil {
-				return err
-			}
-			continue
+	r.ready = nil
+	for {
+		step, err := r.await(ctx)
+		switch {
+		case err != nil:
+		case step == stepDone:
+			return nil
+		case step == stepLand:
+			err = r.land()
+		case step == stepSend:
+			r.launch(ctx)
+		default:
+			err = r.readNext()
 		}
-		done := make(chan error, 1)
-		go func() { done <- r.append(ctx, now) }() // ends with the outcome, which is waited for
-		rerr := r.read(next, now.to)
-		if err = <-done; err == nil {
-			r.acknowledge(now)
-			now, next, err = next, now, rerr
+		if err != nil {
+			return cmp.Or(r.landAll(), err)
 		}
 	}
-	return err
 }
 
-// read reads the next batch.
-func (r *sender) read(b *batch, c cursor) error {
-	s := r.s
+// readNext reads the next batch, while others are on their way.
+func (r *sender) readNext() error {
+	s, c, b := r.s, r.readTo(), &r.batches[r.turn]
 	_, maxText, _ := s.session.log()
 	s.mu.Lock()
 	end := r.g.size
 	r.block = s.queue.recent.hold(r.g, max(c.offset, firstByte))
 	s.mu.Unlock()
-	err := r.segmentReader.read(b, c, end, min(s.BatchBytes, maxText))
+	err := r.read(b, c, end, min(s.BatchBytes, maxText))
 	if err == nil && !b.isEmpty() {
+		r.ready, r.turn = b, (r.turn+1)%len(r.batches)
 		b.End = b.to.at()
 		b.After = b.hash(b.End)
 	}
@@ -212,49 +210,9 @@ func (r *sender) read(b *batch, c cursor) error {
 	return err
 }
 
-// awaitMore waits until the segment has more; false: it is sealed, and all of it is
-// acknowledged.
-func (r *sender) awaitMore(ctx context.Context) (bool, error) {
-	s := r.s
-	for {
-		s.mu.Lock()
-		s.oldest = 0
-		more, sealed := r.g.size > max(r.from.offset, firstByte), r.g.sealed
-		if more || sealed {
-			s.mu.Unlock()
-			return more, nil
-		}
-		soon, cancel := ctx, func() {}
-		unsaved := s.place != r.saved
-		switch {
-		case unsaved:
-			soon, cancel = context.WithTimeout(ctx, saveEvery)
-		case r.blocks[0].isLarge() || r.blocks[1].isLarge():
-			soon, cancel = context.WithTimeout(ctx, idle)
-		}
-		err := s.waitLocked(soon)
-		s.mu.Unlock()
-		cancel()
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		switch {
-		case err == nil:
-		case unsaved:
-			r.savePlace(true)
-		default:
-			r.blocks = [2]batch{}
-		}
-	}
-}
-
-// append sends one batch.
-func (r *sender) append(ctx context.Context, b *batch) error {
-	r.s.mu.Lock()
-	at := r.s.place
-	r.s.oldest = b.arrived
-	r.s.mu.Unlock()
-	b.Kind, b.Stream, b.Epoch = wire.StreamAgent, r.stream, at.epoch
+// describe completes a batch that begins at a point.
+func (r *sender) describe(b *batch, at wire.Point, epoch uint32) {
+	b.Kind, b.Stream, b.Epoch = wire.StreamAgent, r.stream, epoch
 	b.Offset, b.Before = at.Offset, at.Tail
 	switch {
 	case b.gap != nil:
@@ -266,7 +224,6 @@ func (r *sender) append(ctx context.Context, b *batch) error {
 	default:
 		b.Source, b.Time = r.s.Source, time.Now().UnixMicro()
 	}
-	return r.out.Append(ctx, b.Batch)
 }
 
 // acknowledge notes that the collector has a batch.

@@ -54,14 +54,14 @@ func fill(t *testing.T, s *Spool, from, to int) {
 	}
 }
 
-// drain closes the spool, and sends all of it.
+// drain closes the spool, and sends all of it, over a way out that keeps the order.
 func drain(t *testing.T, s *Spool, m *appendertest.Memory) {
 	t.Helper()
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.meet(m)
-	if err := s.Run(t.Context(), m); err != nil {
+	if err := s.Run(t.Context(), appendertest.NewOrdered(m)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,85 +1,25 @@
 package tail
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
 )
 
-// ordered is a way out that keeps the order of a stream's batches, as a connection does. The next batch of
-// a stream may follow at once, and waits here for the outcome of the one before.
-type ordered struct {
-	*collector
-	pairs bool // the first batch of a file waits until another one has come
-
-	mu      sync.Mutex
-	last    map[wire.StreamID]chan struct{} // closed when the last one has its outcome
-	flying  map[wire.StreamID]int
-	most    int           // of one stream at a time
-	another chan struct{} // closed when there were two
-}
-
 // chained makes a rig send batches of a few kibibytes over a way out that keeps their order.
-func chained(r *rig) *ordered {
-	o := &ordered{collector: r.collector, last: make(map[wire.StreamID]chan struct{}),
-		flying: make(map[wire.StreamID]int), another: make(chan struct{})}
+func chained(r *rig) *appendertest.Ordered {
+	o := appendertest.NewOrdered(r.collector)
 	r.change = func(t *Tailer) {
 		t.Out, t.MaxLine, t.BatchBytes, t.Refused = o, 2<<10, 2<<10, time.Millisecond
 	}
 	return o
-}
-
-func (o *ordered) Append(ctx context.Context, b wire.Batch) error {
-	done := make(chan struct{})
-	defer close(done)
-	before := o.begin(b.Stream, done)
-	defer o.end(b.Stream)
-	if b.Next != nil {
-		b.Next()
-	}
-	if before != nil {
-		<-before
-	}
-	if o.pairs && b.Op == wire.OpData && b.Offset == 0 {
-		select {
-		case <-o.another:
-		case <-ctx.Done():
-		}
-	}
-	return o.collector.Append(ctx, b)
-}
-
-func (o *ordered) begin(id wire.StreamID, done chan struct{}) (before chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	before, o.last[id] = o.last[id], done
-	o.flying[id]++
-	if o.flying[id] == 2 && o.most < 2 {
-		close(o.another)
-	}
-	o.most = max(o.most, o.flying[id])
-	return before
-}
-
-func (o *ordered) end(id wire.StreamID) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.flying[id]--
-}
-
-// atMost returns how many batches of a file were on their way at a time.
-func (o *ordered) atMost() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.most
 }
 
 // manyLines is n lines of 100 bytes, about 60 to a batch.
@@ -99,10 +39,10 @@ func spaced(text string) string { return strings.Join(strings.Fields(text), " ")
 func TestTwoOnTheirWay(t *testing.T) {
 	r := newRig(t)
 	o := chained(r)
-	o.pairs = true
+	o.Pairs = true
 	text := manyLines(1000)
 	r.append("a.log", text).run().expect(spaced(text)).append("a.log", "more\n").expect(spaced(text) + " more")
-	if n := o.atMost(); n != wire.MaxChain {
+	if n := o.AtMost(); n != wire.MaxChain {
 		t.Errorf("%d batches were on their way", n)
 	}
 }
@@ -118,7 +58,7 @@ func TestFewLinesAreNotChained(t *testing.T) {
 		r.append("a.log", fmt.Sprintf("%d\n", i))
 	}
 	r.expect(want[1:])
-	if n := o.atMost(); n != 1 {
+	if n := o.AtMost(); n != 1 {
 		t.Errorf("%d batches were on their way", n)
 	}
 }
@@ -131,7 +71,7 @@ func TestOneBlockOfMemory(t *testing.T) {
 	r.change = func(t *Tailer) { change(t); t.Memory = 6 << 10 }
 	text := manyLines(1000)
 	r.append("a.log", text).run().expect(spaced(text))
-	if n := o.atMost(); n != 1 {
+	if n := o.AtMost(); n != 1 {
 		t.Errorf("%d batches were on their way", n)
 	}
 }
@@ -219,7 +159,7 @@ func TestTruncatedUnderTwo(t *testing.T) {
 	o := chained(r)
 	hold := make(chan struct{})
 	text := manyLines(700)
-	o.collector.fail = func(b wire.Batch) error {
+	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData {
 			<-hold
 		}
@@ -227,7 +167,7 @@ func TestTruncatedUnderTwo(t *testing.T) {
 	}
 	r.append("a.log", text).run()
 	select {
-	case <-o.another:
+	case <-o.Another():
 	case <-time.After(waittest.Limit):
 		t.Fatal("no two batches were on their way")
 	}
@@ -250,7 +190,7 @@ func TestTruncatedUnderTwo(t *testing.T) {
 // with the second one: copies and truncations are compared with that.
 func TestSentIsTheEndOfTheLast(t *testing.T) {
 	r := newRig(t)
-	chained(r).pairs = true // the first one is answered when the second one has come
+	chained(r).Pairs = true // the first one is answered when the second one has come
 	hold := make(chan struct{})
 	r.collector.fail = func(b wire.Batch) error {
 		if b.Op == wire.OpData && b.Offset > 0 {
