@@ -70,7 +70,8 @@ func startWhole(t *testing.T) (dir string) {
 		"[[collector.redis]]\nurl = \"redis://127.0.0.1:1\"\n[collector.redis.output]\nchannel = \"fanin.{source}\"\n"+
 		"[[collector.zmq]]\npull = \"tcp://127.0.0.1:0\"\nsub = {bind = [\"tcp://127.0.0.1:0\"]}\n[collector.zmq.output]\npush = \"tcp://127.0.0.1:0\"\ngroup = \"g\"\n"+
 		"[collector.zmq.status]\nrep = \"tcp://127.0.0.1:0\"\n[[collector.zmq]]\n[collector.zmq.output]\npub = \"tcp://127.0.0.1:0\"\n"+
-		"[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nrelay_names = [\"edge\"]\n[collector.relay]\nto = [\"tcp://127.0.0.1:1\"]\n",
+		"[[collector.gelf]]\nlisten = \"127.0.0.1:0\"\nnetwork = \"both\"\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\nrelay_names = [\"edge\"]\n[collector.relay]\nto = [\"tcp://127.0.0.1:1\"]\n"+
+		"[collector.archive]\nto = \"file:///nowhere\"\n",
 		filepath.Join(dir, "state"), filepath.Join(dir, "all.log"), filepath.Join(dir, "log.sock"), natstest.New(t).ClientURL())
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

@@ -111,6 +111,12 @@ drivers() {
 		echo "setup: missing: Docker's drivers; tests that need them are skipped. For more: go -C e2e/docker build ." >&2
 }
 
+# An S3-compatible server, of a module of its own: see e2e/s3.
+s3() {
+	"${GO:-go}" -C e2e/s3 build -o ../../build/peers/s3 . >/dev/null 2>&1 ||
+		echo "setup: missing: an S3 server; tests that need it are skipped. For more: go -C e2e/s3 build ." >&2
+}
+
 # A small Debian, in which packages are installed and removed.
 root() {
 	[ ! -e build/peers/root.tar ] && [ "$(id -u)" = 0 ] && command -v mmdebstrap >/dev/null 2>&1 || return
@@ -123,6 +129,7 @@ finish() {
 	root
 	nodejs
 	drivers
+	s3
 	exit 0
 }
 

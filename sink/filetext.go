@@ -132,7 +132,12 @@ func streamedText(ctx context.Context, a *archive.Reader) (*fileText, error) {
 		a.Close()
 		return nil, err
 	}
-	return readText(ctx, a, 1, func() func(*textBlock) {
+	return streamText(ctx, a, text), nil
+}
+
+// streamText reads a text that can be read only from its beginning.
+func streamText(ctx context.Context, file io.Closer, text io.Reader) *fileText {
+	return readText(ctx, file, 1, func() func(*textBlock) {
 		return func(b *textBlock) {
 			b.buf = slices.Grow(b.buf[:0], plainBlock)[:plainBlock]
 			n, err := io.ReadFull(text, b.buf)
@@ -142,5 +147,5 @@ func streamedText(ctx context.Context, a *archive.Reader) (*fileText, error) {
 				b.err = err
 			}
 		}
-	}), nil
+	})
 }

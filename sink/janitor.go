@@ -80,6 +80,11 @@ func (j *janitor) run(ctx context.Context) {
 			j.s.counts.upkeep.errors.Add(1)
 			j.s.Log.Error("cannot compress or remove rotated files; trying again in a minute", "err", err)
 		}
+		for _, c := range j.readers() {
+			if c.Looked != nil {
+				c.Looked()
+			}
+		}
 	}
 }
 
@@ -97,7 +102,8 @@ func (j *janitor) pass(ctx context.Context, now time.Time) error {
 	}
 	closed := j.closed()
 	for i, g := range closed {
-		if g.State == statePlain && i < len(closed)-1 { // readers may still be in the newest
+		// Readers may still be in the newest. But the sooner it is elsewhere, the better.
+		if g.State == statePlain && (i < len(closed)-1 || j.s.archive != nil) {
 			if err := j.compress(ctx, g); err != nil {
 				return err
 			}
@@ -281,12 +287,13 @@ func (j *janitor) held(g Generation, total int64, now time.Time) bool {
 		at, any := c.Needed()
 		return any && at.Generation <= g.Number
 	}
-	return holds(c, p.HoldBytes, p.HoldAge) || holds(j.s.relay, p.HoldRelay, p.HoldRelayAge)
+	return holds(c, p.HoldBytes, p.HoldAge) || holds(j.s.relay, p.HoldRelay, p.HoldRelayAge) ||
+		holds(j.s.archive, p.HoldArchive, p.HoldArchiveAge)
 }
 
 // readers are the consumers that are registered.
 func (j *janitor) readers() (all []*Consumers) {
-	for _, c := range []*Consumers{j.s.relay, j.consumers.Load()} {
+	for _, c := range []*Consumers{j.s.relay, j.s.archive, j.consumers.Load()} {
 		if c != nil {
 			all = append(all, c)
 		}

@@ -30,6 +30,9 @@ type RetentionPolicy struct {
 	HoldRelay    int64         // as HoldBytes, for the relay
 	HoldRelayAge time.Duration // as HoldAge, for the relay
 
+	HoldArchive    int64         // as HoldBytes, for what copies files elsewhere
+	HoldArchiveAge time.Duration // as HoldAge, for what copies files elsewhere
+
 	AwaitConsumers bool // remove no file before SetConsumers was called
 }
 
@@ -42,6 +45,10 @@ type Consumers struct {
 	// Expire is called before g is removed, with the file that follows it. After an
 	// error the removal is tried again later. Nil: no call.
 	Expire func(ctx context.Context, g, next Generation) error
+
+	// Looked is called after each look at the files: some may be closed, or compressed, by now.
+	// It must not wait. Nil: no call.
+	Looked func()
 }
 
 // SetConsumers registers the consumers of an open log. It is called once.
@@ -52,6 +59,13 @@ func (s *Sink) SetConsumers(c Consumers) {
 
 // SetRelay registers the consumer that forwards the log, before the log is opened.
 func (s *Sink) SetRelay(c Consumers) { s.relay = &c }
+
+// SetArchive registers the consumer that copies closed files elsewhere, before the log is opened. The
+// newest closed file is then compressed at once, too.
+func (s *Sink) SetArchive(c Consumers) { s.archive = &c }
+
+// LookAgain has retention look at the files soon: a consumer needs less than before.
+func (s *Sink) LookAgain() { s.janitor.wakeUp() }
 
 // Policies are what may change while a log is open. Zero fields take the same defaults as
 // those of Sink.

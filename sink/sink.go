@@ -53,6 +53,7 @@ type background struct {
 	janitor    *janitor
 	summarizer *summarizer
 	relay      *Consumers // that forwards the log; nil: it is not forwarded
+	archive    *Consumers // that copies closed files elsewhere; nil: they are not copied
 }
 
 // environment is what tests replace.

@@ -172,12 +172,17 @@ func (v *verifier) run(ctx context.Context) (err error) {
 	v.watermarks()
 	v.keyMarks()
 	v.waiting()
+	v.finish()
+	return nil
+}
+
+// finish completes the report.
+func (v *verifier) finish() {
 	v.summarize()
 	for _, st := range v.streams {
 		v.report.Streams = append(v.report.Streams, *st)
 	}
 	slices.SortFunc(v.report.Streams, func(a, b StreamReport) int { return strings.Compare(a.Stream, b.Stream) })
-	return nil
 }
 
 // read reads the newest checkpoint and its catalog.

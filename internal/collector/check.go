@@ -83,6 +83,9 @@ func (s *settings) checkFiles() (problems []error) {
 	if r := s.Collector.Relay; r != nil {
 		problems = append(problems, prefix("collector.relay", r.tryFiles()))
 	}
+	if a := s.Collector.Archive; a != nil {
+		problems = append(problems, prefix("collector.archive", a.tryFiles()))
+	}
 	return append(problems, prefix("collector.access", access.Check(s.accessRules())))
 }
 

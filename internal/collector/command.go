@@ -15,7 +15,6 @@ import (
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/sink"
-	"fanin/sink/relay"
 )
 
 // options are the flags.
@@ -166,59 +165,6 @@ func (o *options) log() (path, state string, err error) {
 func (o *options) jsonFlag(c *cobra.Command) *cobra.Command {
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
-}
-
-func (o *options) verifyCommand() *cobra.Command {
-	c := o.jsonFlag(o.command("verify", "read the whole log and compare it with its ledger", o.verify))
-	c.Flags().BoolVar(&o.upstream, "upstream", false,
-		"also ask the running collector whether the one that it forwards to has all of the log")
-	return c
-}
-
-// verified is what verify --upstream --json prints.
-type verified struct {
-	sink.Report
-	Upstream *relay.Report `json:"upstream,omitempty"`
-}
-
-func (o *options) verify(ctx context.Context, c *cobra.Command) error {
-	path, state, err := o.log()
-	if err != nil {
-		return err
-	}
-	ask(ctx, state, "POST", "/checkpoint", nil) // a running collector writes everything to the ledger
-	var v verified
-	if v.Report, err = sink.Verify(ctx, path, state); err != nil {
-		return err
-	}
-	var unasked error
-	if o.upstream {
-		v.Upstream = new(relay.Report)
-		if unasked = running(ask(ctx, state, "GET", "/upstream", v.Upstream)); unasked != nil {
-			v.Upstream = nil
-		}
-	}
-	out := c.OutOrStdout()
-	if o.json {
-		err = escape.PrintJSON(out, v)
-	} else {
-		printReport(out, &v.Report)
-		switch {
-		case unasked != nil:
-			escape.Fprintf(out, "PROBLEM upstream: %v\n", unasked)
-		case v.Upstream != nil:
-			printUpstream(out, v.Upstream)
-		}
-	}
-	switch {
-	case err != nil:
-		return err
-	case !v.OK():
-		return daemon.Exitf(daemon.ExitFailure, "%s: %d problems", path, v.Found)
-	case v.Upstream != nil:
-		return upstreamError(v.Upstream)
-	}
-	return unasked
 }
 
 func printReport(w io.Writer, r *sink.Report) {

@@ -57,6 +57,9 @@ func (m openMetrics) Collect(out chan<- prometheus.Metric) {
 	if r := m.c.relay; r != nil {
 		r.Collect(out)
 	}
+	if a := m.c.archive; a != nil {
+		a.Collect(out)
+	}
 	for _, x := range m.c.listeners.all() {
 		for _, of := range x.metrics {
 			of.Collect(out)

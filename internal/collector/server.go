@@ -37,6 +37,7 @@ import (
 //	workers <---- distribute.Distributor -- reads the file by position
 //	watchers <--- livetail.Tail ----------- reads the file by position
 //	upstream <--- relay.Relay ------------- reads the file by position
+//	archive <---- depot.Copier ------------ copies closed files
 //	status, rotate, metrics <-- control (unix socket, and HTTP if configured)
 //
 // It starts with the sink and stops with the inputs. What listens, connects or answers is a part
@@ -68,9 +69,10 @@ type server struct {
 
 // forwarding is what reports, and forwards, what the log has.
 type forwarding struct {
-	gaps  gaps
-	relay *relayer     // nil: the log is not forwarded
-	reads merge.Server // of other machines, by position
+	gaps    gaps
+	relay   *relayer     // nil: the log is not forwarded
+	archive *archiver    // nil: files are not copied elsewhere
+	reads   merge.Server // of other machines, by position
 }
 
 // moments of a server's life.
@@ -109,6 +111,7 @@ func (c *server) run(ctx context.Context) (err error) {
 	if err := cmp.Or(c.relay.begin(ctx), c.openAuthority()); err != nil {
 		return err
 	}
+	c.archive.begin()
 	upkeep, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.keepAuthority(upkeep) // ends by stop
@@ -155,7 +158,7 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	c.reads.Sink = c.sink
 	c.metrics = c.registry()
 	c.sink.Log, c.sink.Alive, c.sink.Inputs = c.log, daemon.Watchdog(), c.inputs
-	return c, cmp.Or(c.prepareRelay(), c.prepareWork())
+	return c, cmp.Or(c.prepareRelay(), c.prepareArchive(), c.prepareWork())
 }
 
 // asConfig gives the exit code of a wrong configuration to errors that a restart would not
@@ -229,6 +232,7 @@ func (c *server) drain() {
 	}
 	c.listeners.wait()
 	c.relay.end()
+	c.archive.end()
 	if err := c.sink.Close(ctx); err != nil {
 		c.log.Error("cannot close the log", "err", err)
 	}

@@ -32,6 +32,7 @@ type collectorTable struct {
 	HTTP         *httpTable      `toml:"http"`
 	Work         *workTable      `toml:"work"`
 	Relay        *relayTable     `toml:"relay"`
+	Archive      *archiveTable   `toml:"archive"`
 	Access       []accessTable   `toml:"access"`
 }
 
@@ -155,6 +156,9 @@ func (s *settings) check() {
 	if c.Relay != nil {
 		c.Relay.check(&checks{Table: at.Sub("relay"), insecure: s.insecure}, c.Log.Format)
 	}
+	if c.Archive != nil {
+		c.Archive.check(&checks{Table: at.Sub("archive"), insecure: s.insecure})
+	}
 	s.checkAccess()
 	s.checkPorts()
 }
@@ -235,6 +239,7 @@ func (s *settings) policies() sink.Policies {
 	if r := s.Collector.Relay; r != nil {
 		p.Retention.HoldRelay, p.Retention.HoldRelayAge = int64(r.KeepForUpstream), time.Duration(r.KeepAge)
 	}
+	p.Retention.HoldArchive, p.Retention.HoldArchiveAge = s.Collector.Archive.hold(l.KeepBytes)
 	if l.RotateAt != nil {
 		p.Rotation.At, p.Rotation.AtSet = l.RotateAt.After, true
 	}

@@ -15,6 +15,7 @@ import (
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
 	"fanin/sink"
+	"fanin/sink/depot"
 	"fanin/sink/distribute"
 	"fanin/sink/relay"
 
@@ -41,6 +42,7 @@ type status struct {
 
 	Groups      []distribute.GroupStatus `json:"groups,omitempty"`
 	Relay       *relay.Status            `json:"relay,omitempty"`
+	Archive     *depot.Status            `json:"archive,omitempty"`
 	Subscribers []zmqpub.Subscriber      `json:"zmq_subscribers,omitempty"`
 }
 
@@ -111,6 +113,10 @@ func (c *server) status(ctx context.Context) (status, error) {
 		r := c.relay.Status()
 		st.Relay = &r
 	}
+	if c.archive != nil {
+		a := c.archive.Status()
+		st.Archive = &a
+	}
 	var err error
 	if c.work.Load() != nil {
 		st.Groups, err = c.groups(ctx)
@@ -152,6 +158,9 @@ func (st *status) print(w io.Writer) {
 	}
 	if st.Relay != nil {
 		printRelay(w, st.Relay)
+	}
+	if st.Archive != nil {
+		printArchive(w, st.Archive)
 	}
 	for _, x := range st.Subscribers {
 		escape.Fprintf(w, "ZeroMQ subscriber %s since %s subscriptions=%d sent=%d dropped=%d waiting=%d\n", x.Peer,
@@ -206,6 +215,9 @@ func (c *server) line() string {
 	}
 	if c.relay != nil && c.relay.Waits() != "" {
 		return "RELAY to " + c.relay.to + ": " + c.relay.Waits()
+	}
+	if trouble := c.archive.reason(); trouble != "" {
+		return "ARCHIVE: " + trouble
 	}
 	return strconv.Itoa(len(c.sessions.List())) + " agents, " + strconv.FormatUint(st.Lines, 10) +
 		" lines since the start, generation " +
