@@ -135,8 +135,8 @@ func (a *agent) serveStatus() error {
 func askStatus(state string) (st status, err error) {
 	conn, err := net.DialTimeout("unix", filepath.Join(state, controlName), 5*time.Second)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return st, daemon.Exitf(daemon.ExitUnreachable, "no agent is running with the state %s; to ask the service: --config %s",
-			state, serviceConfig)
+		return st, daemon.Exitf(daemon.ExitUnreachable,
+			"no agent is running with the state %s; to ask the service: --config %s", state, serviceConfig)
 	}
 	if err != nil {
 		return st, noAnswer(err, state)

@@ -226,8 +226,8 @@ func (p *pkiInit) service(ctx context.Context, s *settings) error {
 		err = p.start(ctx, systemctl, s)
 	}
 	if err == nil {
-		escape.Fprintf(p.out, "next: fanin-collector pki invite NAME, with the name of a host (firewalls must let %s in)\n",
-			portOf(p.listen))
+		escape.Fprintf(p.out, "next: fanin-collector pki invite NAME, with the name of a host "+
+			"(firewalls must let %s in)\n", portOf(p.listen))
 	}
 	return err
 }
