@@ -153,8 +153,8 @@ func (o *options) checkCommand() *cobra.Command {
 // log returns the paths of the log and of its state, for commands that only read.
 func (o *options) log() (path, state string, err error) {
 	if o.config == "" && o.out == "" {
-		return "", "", daemon.Exitf(daemon.ExitUsage, "no log: set --out FILE or --config FILE; that of the service is %s",
-			serviceConfig)
+		return "", "", daemon.Exitf(daemon.ExitUsage,
+			"no log: set --out FILE or --config FILE; that of the service is %s", serviceConfig)
 	}
 	cfg, err := o.load()
 	if err != nil {
