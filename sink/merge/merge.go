@@ -130,8 +130,8 @@ func (m *Merge) Next(ctx context.Context) (Piece, error) {
 	}
 }
 
-// due is for how long the lines of a head have to wait for others: while nothing is known of a head, they wait, and when
-// the logs are followed no longer than the window.
+// due is for how long the lines of a head have to wait for others: while nothing is known of a head, they wait, and
+// when the logs are followed no longer than the window.
 func (m *Merge) due(i int) time.Duration {
 	switch {
 	case m.missing == 0:

@@ -137,7 +137,7 @@ func (x *remoteText) Wait(ctx context.Context) error { return ctx.Err() }
 // maxTries is how often a collector is asked that does not answer, or has too much to do, when its log is not followed.
 const maxTries = 10
 
-// Read asks for lines, until an answer comes.
+// Read asks for lines, until an answer comes. When the log is followed, it asks once.
 func (x *remoteText) Read(ctx context.Context, buf []byte) (text []byte, at sink.Position, err error) {
 	q := url.Values{"most": {strconv.Itoa(len(buf) * 3 / 4)}}
 	if x.at != (sink.Position{}) {
@@ -150,8 +150,11 @@ func (x *remoteText) Read(ctx context.Context, buf []byte) (text []byte, at sink
 		if _, err = x.remote.ask(ctx, q, buf[:0], &x.answer); err == nil {
 			break
 		}
-		if !passes(err) || tries == maxTries && !x.remote.Follow || x.pauses.Wait(ctx) != nil {
+		if !passes(err) || tries == maxTries || x.pauses.Wait(ctx) != nil {
 			return nil, x.at, err
+		}
+		if x.remote.Follow {
+			return nil, x.at, nil // the partition may be elsewhere by now
 		}
 	}
 	x.pauses.Reset()
