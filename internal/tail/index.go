@@ -14,13 +14,20 @@ type index struct {
 	claims    map[wire.StreamID]*follower // the follower of each stream
 	byPath    map[string]*follower        // the newest file that had the name
 	beside    map[string][]*follower      // by directory; a list is replaced, or grows, but never changes
-	letGo     map[fileKey]time.Time       // modification times of files that were let go
+	letGo     map[fileKey]left            // files that were let go
 	added     uint64                      // followers so far
+}
+
+// left is how a file was when it was let go: all of it was sent.
+type left struct {
+	handle   []byte
+	modified time.Time
+	at       wire.Point
 }
 
 func newIndex() index {
 	return index{followers: make(map[fileKey]*follower), claims: make(map[wire.StreamID]*follower),
-		byPath: make(map[string]*follower), beside: make(map[string][]*follower), letGo: make(map[fileKey]time.Time)}
+		byPath: make(map[string]*follower), beside: make(map[string][]*follower), letGo: make(map[fileKey]left)}
 }
 
 // allLocked returns the followers as they are now.

@@ -96,7 +96,7 @@ func (t *Tailer) identify(fresh []*follower) {
 		r.match(fresh, fits)
 	}
 	for _, f := range fresh {
-		if f.place.stream.IsZero() {
+		if f.place.stream.IsZero() && !t.goesOn(f) {
 			f.maybeCopy = !t.first || t.looked
 		}
 	}

@@ -151,3 +151,19 @@ func TestDirectoryAway(t *testing.T) {
 		r.write("dir/a.log", "2\n").keeps("1 2").counts("missing_files", 0)
 	})
 }
+
+// TestNamedAgain: a file is let go under a name that no table names, and gets one that a table names. It goes on where it
+// was, also in the next agent.
+func TestNamedAgain(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		f, err := openFile(r.write("0.log", "").path("0.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.close(); len(f.handle) == 0 {
+			t.Skip("files have no handles here")
+		}
+		r.write("a.log", "1\n").look().look().move("a.log", "a").pass(2*machineLetGo).write("a", "2\n").move("a", "b.log")
+		r.look().look().stopped().move("b.log", "c.log").write("c.log", "3\n").started().keeps("1 2 3")
+	})
+}

@@ -341,15 +341,29 @@ func (t *Tailer) noteLetGo(f *follower) {
 	if len(t.letGo) >= mostBeside {
 		clear(t.letGo) // names and times are then all that is known of them
 	}
-	t.letGo[f.key] = fi.ModTime()
+	t.letGo[f.key] = left{f.file.handle, fi.ModTime(), f.place.local.Point}
+}
+
+// goesOn has a file that was let go, and that a table names again, go on where it was. Only its handle shows that it is
+// the same: an inode is used again, and a program may write the same lines each night.
+func (t *Tailer) goesOn(f *follower) bool {
+	t.mu.Lock()
+	x := t.letGo[f.key]
+	t.mu.Unlock()
+	if len(x.handle) == 0 || !bytes.Equal(x.handle, f.file.handle) || x.at.Offset == 0 || !f.file.holds(x.at) {
+		return false
+	}
+	f.startAt(x.at)
+	t.Log.Info("file was let go, and is named again; only what is new is sent", "path", f.path, "from", x.at.Offset)
+	return true
 }
 
 // wasLetGo reports whether a file was let go, and not written to since.
 func (t *Tailer) wasLetGo(fi fs.FileInfo) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, known := t.letGo[keyOf(fi)]
-	return known && at.Equal(fi.ModTime())
+	x, known := t.letGo[keyOf(fi)]
+	return known && x.modified.Equal(fi.ModTime())
 }
 
 // reportUnsent reports once a file that is not sent because it may be a copy.
