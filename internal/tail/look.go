@@ -186,7 +186,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 		t.noteRefusal(c.path, "")
 		fresh = append(fresh, f)
 	}
-	if len(fresh) == 0 && t.looked {
+	if len(fresh) == 0 && t.looked && !t.renewed { // else known files may have other names
 		t.late = nil
 		return
 	}

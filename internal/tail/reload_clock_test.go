@@ -96,3 +96,20 @@ func TestLittleTextOutlivesItsTable(t *testing.T) {
 		})
 	}
 }
+
+// TestSentWithoutTable: a text is lost when no table names its file any more, and the next one is sent all the same. Then
+// the file is renamed. When the table is back, it is known, and not one that was rotated before it was seen.
+func TestSentWithoutTable(t *testing.T) {
+	for _, next := range []string{"", "3"} {
+		onClock(t, func(r *clocked) {
+			all := r.tables("*.log")
+			r.away(true).write("a.log", "1\n").look().look().tailer.Reload(nil)
+			r.look().cut("a.log").write("a.log", "2\n").look().look().move("a.log", "a.log.1").look().away(false)
+			if r.pass(machineSettle); next != "" {
+				r.write("a.log", next+"\n")
+			}
+			r.tailer.Reload(all)
+			r.keeps("2 "+next).counts("unseen_files", 0)
+		})
+	}
+}

@@ -403,7 +403,7 @@ func (f *follower) isWithin(g *follower) bool {
 }
 
 // mayContinue reports whether the stream of a saved position goes on in this file: it holds what was sent,
-// and the stream's own file does not, or is gone and this is enough to tell.
+// and is the stream's own file, or that does not, or is gone and this is enough to tell.
 func (f *follower) mayContinue(m *savedPosition) bool {
 	if !f.has(m) {
 		return false
@@ -412,7 +412,7 @@ func (f *follower) mayContinue(m *savedPosition) bool {
 	g := f.t.claims[m.Stream]
 	f.t.mu.Unlock()
 	if g == nil {
-		return m.Offset >= leastProof
+		return m.Offset >= leastProof || f.sameFile(m)
 	}
 	return !g.file.holds(m.Point)
 }
