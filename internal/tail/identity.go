@@ -171,6 +171,9 @@ func (f *follower) textLocked() unsentText {
 	if f.now != f.label() {
 		x.Now = f.now
 	}
+	if f.maybeCopy {
+		x.LostOf = f.lostOf
+	}
 	return x
 }
 

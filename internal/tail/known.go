@@ -266,7 +266,7 @@ func (r *registry) gone(m *savedPosition) bool {
 func (f *follower) assign(m *savedPosition) {
 	f.place.start(m.Stream, localState{cursor: cursor{Point: m.Point, lines: m.Lines}, epoch: m.Epoch,
 		trail: slices.Clone(m.Trail), log: m.Log, unsent: m.Start || m.Copy})
-	f.maybeCopy = m.Copy
+	f.maybeCopy, f.lostOf = m.Copy, m.LostOf
 	if _, w := f.t.session.watermark(m.Stream); w != nil && !f.place.local.isAheadOf(w) {
 		f.place.sent = w.Point // the last acknowledgement was lost
 	}

@@ -53,6 +53,9 @@ type unsentText struct {
 	// Unsought is since when, in ns, an earlier text may be in a copy that was not searched for yet; 0: there is none.
 	Unsought int64 `json:"unsought,omitempty"`
 
+	// LostOf is the path of a file that lost a text which this one may have, see noteLostTexts.
+	LostOf string `json:"lost_of,omitempty"`
+
 	// Former is the text before this one, of which some was sent, and no copy was found when it was lost.
 	Former savedText `json:"former,omitzero"`
 }

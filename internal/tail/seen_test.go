@@ -391,6 +391,20 @@ func TestSecondLossOfStateIsReported(t *testing.T) {
 	})
 }
 
+// TestLossOfStateIsRemembered: the same with a copy that is not sent yet, since it may be one of another file, when the
+// agent stops after the second loss. The next one knows what the copy may be of.
+func TestLossOfStateIsRemembered(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("b.log", "1\n2\n5\n").write("a.log", "1\n2\n3\n").pass(2 * machineSettle).stopped()
+		r.write("a-1.log", "1\n2\n").cut("a.log").write("a.log", "9\n")
+		for range 2 {
+			r.state = t.TempDir()
+			r.started().look().stopped()
+		}
+		r.started().keeps("1 1 1 2 2 2 3 5 9").counts("unsure_files", 1).counts("maybe_doubled_bytes", 4)
+	})
+}
+
 // TestCopyAheadOfItsOriginal: a file is copied and truncated while no agent runs. By its name the copy was rotated before
 // the file, which got its name before that. The two do not wait for each other.
 func TestCopyAheadOfItsOriginal(t *testing.T) {
