@@ -8,26 +8,29 @@ import (
 
 // lane is the frames of one stream in flight.
 type lane struct {
-	frames int           // without an outcome
-	last   chan struct{} // closed when the last one was answered
+	frames int   // without an outcome
+	last   *Turn // of the last one
 }
 
-// Turn is the place of a frame among those of its stream, from Sessions.StartFrame on. A
-// frame is appended when the one before it was answered, so a stream has one Append at a
-// time, and its answers are in the order of its frames. A nil Turn is that of a frame which
-// may not be appended.
+// Turn is the place of a frame among those of its stream, from Sessions.StartFrame on. Frames are
+// appended in their order: each when the Appender has the one before, or, where that does not say so
+// (wire.Batch.Next), when the one before was answered. Their answers are in the same order. A nil Turn
+// is that of a frame which may not be appended.
 type Turn struct {
 	sessions *Sessions
 	stream   wire.StreamID // by wire.StreamID.Owned
-	before   chan struct{} // closed when the frame before was answered; nil: there is none
-	answered chan struct{}
+	before   *Turn         // of the frame before, unless that was answered
 	decided  bool
+
+	// All below belongs to sessions.mu. The channels are nil if no frame waits.
+	isAppended, isAnswered bool
+	appended, answered     chan struct{}
 }
 
 // StartFrame gives the next frame of an owner's stream its turn. It reports false if
 // wire.MaxChain are in flight already.
 func (s *Sessions) StartFrame(owner string, stream wire.StreamID) (*Turn, bool) {
-	t := &Turn{sessions: s, stream: stream.Owned(wire.StreamAgent, owner), answered: make(chan struct{})}
+	t := &Turn{sessions: s, stream: stream.Owned(wire.StreamAgent, owner)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lanes[t.stream]
@@ -38,17 +41,43 @@ func (s *Sessions) StartFrame(owner string, stream wire.StreamID) (*Turn, bool) 
 		s.lanes = make(map[wire.StreamID]lane)
 	}
 	if t.before = l.last; t.before != nil {
+		t.before.appended, t.before.answered = make(chan struct{}), make(chan struct{})
+		if t.before.isAppended {
+			close(t.before.appended)
+		}
 		s.chained.Add(1)
 	}
-	s.lanes[t.stream] = lane{l.frames + 1, t.answered}
+	s.lanes[t.stream] = lane{l.frames + 1, t}
 	s.frames.Add(1)
 	return t, true
 }
 
-// Wait waits for the frame's turn.
+// Wait waits until the frame may be appended.
 func (t *Turn) Wait() {
 	if t != nil && t.before != nil {
-		<-t.before
+		<-t.before.appended
+	}
+}
+
+// Appended lets the next frame be appended: the Appender has this one.
+func (t *Turn) Appended() {
+	t.sessions.mu.Lock()
+	defer t.sessions.mu.Unlock()
+	t.appendedLocked()
+}
+
+func (t *Turn) appendedLocked() {
+	if !t.isAppended && t.appended != nil {
+		close(t.appended)
+	}
+	t.isAppended = true
+}
+
+// WaitAnswer waits until the frame may be answered. Its outcome may be known before that of the frame
+// before it.
+func (t *Turn) WaitAnswer() {
+	if t != nil && t.before != nil {
+		<-t.before.answered
 	}
 }
 
@@ -77,17 +106,22 @@ func (t *Turn) Decided() {
 	t.sessions.lanes[t.stream] = l
 }
 
-// Answered ends the turn: no answer to a later frame can overtake that of this one. Call it when Wait has
-// returned, also for a frame that is not appended: else its successor would not wait for the one before.
+// Answered ends the turn: no answer to a later frame can overtake that of this one. Call it when
+// WaitAnswer has returned, or Wait where nothing calls Appended, also for a frame that is not appended:
+// else its successor would not wait for the one before.
 func (t *Turn) Answered() {
 	if t == nil {
 		return
 	}
 	t.Decided()
-	close(t.answered)
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
-	if t.sessions.lanes[t.stream].last == t.answered {
+	t.appendedLocked()
+	if !t.isAnswered && t.answered != nil {
+		close(t.answered)
+	}
+	t.isAnswered, t.before = true, nil
+	if t.sessions.lanes[t.stream].last == t {
 		delete(t.sessions.lanes, t.stream)
 	}
 }

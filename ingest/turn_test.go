@@ -87,7 +87,7 @@ func TestTurnsOfOneStream(t *testing.T) {
 	third.Wait()
 	third.Decided()
 	fourth, ok := s.StartFrame("a", id) // as a chain: it does not follow from the answer to the third
-	if !ok || fourth.before != third.answered {
+	if !ok || fourth.before != third {
 		t.Error("the fourth frame does not wait for the answer to the third")
 	}
 	third.Answered()

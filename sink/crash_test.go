@@ -153,14 +153,17 @@ func (l *life) work(s *Sink, rounds int) {
 	}
 	l.src.opened = true
 	for i := range rounds {
-		acked := l.src.text
-		b := l.src.batch(l.line(l.lines))
+		acked, two := l.src.text, i%4 == 3
+		list := []wire.Batch{l.src.batch(l.line(l.lines))}
+		if two {
+			list = append(list, l.src.batch(l.line(l.lines+1)))
+		}
 		l.sent = l.src.text
-		if failed("append", s.Append(context.Background(), b)) {
+		if failed("append", errors.Join(appendTogether(s, list...)...)) {
 			l.src.text = acked
 			return
 		}
-		l.lines++
+		l.lines += len(list)
 		if i%5 == 4 {
 			if _, err := s.Rotate(context.Background()); failed("rotate", err) {
 				return

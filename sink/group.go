@@ -12,6 +12,7 @@ type group struct {
 	names   []names
 	text    []byte
 	streams map[wire.StreamID]bool // those that it moves, by the ids of records
+	ends    map[wire.StreamID]end  // of streams that its lines move: how far
 	added   map[scope]int          // streams that it adds, less those that it ends
 	answers []answer
 
@@ -27,6 +28,21 @@ func (g *group) full() bool {
 
 // mayDivide reports whether a frame may end here, in the middle of a batch.
 func (g *group) mayDivide() bool { return g.full() && !g.undivided }
+
+// end is where the lines of a stream end in a group.
+type end struct {
+	epoch  uint32
+	offset int64
+	tail   wire.Hash
+}
+
+// continued reports whether b begins where the lines of its stream, by the id of records, end in
+// the group. It is accepted as they are, by one frame: the second batch of a sender that has two in
+// flight needs no commit between them.
+func (g *group) continued(id wire.StreamID, b *wire.Batch) bool {
+	at, ok := g.ends[id]
+	return ok && b.Kind == wire.StreamAgent && b.Op == wire.OpData && at == end{b.Epoch, b.Offset, b.Before}
+}
 
 type answer struct {
 	request *request
@@ -48,6 +64,7 @@ func (g *group) reset() {
 	clear(g.extensions)
 	g.extensions, g.extensionSize = g.extensions[:0], 0
 	clear(g.streams)
+	clear(g.ends)
 	clear(g.added)
 	if cap(g.text) > 4*groupBytes {
 		g.text = nil // one batch of hostile bytes must not hold memory for ever

@@ -35,6 +35,7 @@ func (s *Sink) recover(ctx context.Context) (*writer, error) {
 	w := &writer{s: s, checkpoints: checkpoints{done: make(chan error, 1), last: time.Now()},
 		warnings: retry.NewLog(s.Log)}
 	w.group.streams, w.group.added = make(map[wire.StreamID]bool), make(map[scope]int)
+	w.group.ends = make(map[wire.StreamID]end)
 	var err error
 	if w.layout, err = line.NewLayout(s.Format); err != nil {
 		return w, err

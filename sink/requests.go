@@ -13,6 +13,7 @@ import (
 type request struct {
 	batch   *wire.Batch
 	outcome chan error
+	own     wire.Batch // what batch points to, used again
 }
 
 // requests are those that wait for the writer, in the order in which they came. The writer is woken
@@ -34,6 +35,9 @@ type requests struct {
 func (q *requests) append(ctx context.Context, r *request) error {
 	if err := q.push(r); err != nil {
 		return err
+	}
+	if r.batch.Next != nil {
+		r.batch.Next()
 	}
 	select {
 	case err := <-r.outcome:

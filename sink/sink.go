@@ -213,9 +213,10 @@ func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
 		return err
 	}
 	r := s.queue.idle.Get().(*request)
-	r.batch = &b
+	r.own = b
+	r.batch = &r.own
 	err := s.queue.requests.append(ctx, r)
-	r.batch = nil
+	r.batch, r.own = nil, wire.Batch{}
 	s.queue.idle.Put(r)
 	return err
 }

@@ -43,7 +43,10 @@ func (w *writer) acceptStream(b *wire.Batch) (outcome, fatal error) {
 		owner = "" // the key alone names the request, whatever its sender
 	}
 	id := w.catalog.id(b.Kind, owner, b.Stream)
-	if w.group.streams[id] { // its watermark moves when the group is committed
+	switch {
+	case w.group.continued(id, b):
+		return w.acceptText(w.catalog.streams[id], b)
+	case w.group.streams[id]: // its watermark moves when the group is committed
 		if err := w.commit(); err != nil {
 			return nil, err
 		}
@@ -242,6 +245,9 @@ func (w *writer) layOut(r record, text []byte) (lines, length int) {
 	}
 	if !r.stream.IsZero() {
 		g.streams[r.stream] = true // also behind a commit in the middle of a batch
+		if !r.key && !r.lossy {
+			g.ends[r.stream] = end{r.epoch, r.end, r.after}
+		}
 	}
 	r.lines, r.length = uint32(lines), uint32(len(laid))
 	r.sum = disk.Checksum(laid)

@@ -60,6 +60,35 @@ func TestChainWaits(t *testing.T) {
 	})
 }
 
+// The second of two frames is appended when the log has the first, and answered behind it, though its outcome is known
+// before.
+func TestChainAppended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, hold := ingesttest.NewRecorder(), make(chan struct{})
+		k.Outcome = func(_ context.Context, b wire.Batch) error {
+			if b.Offset == 0 {
+				b.Next()
+				<-hold
+				return errors.New("odd")
+			}
+			return nil
+		}
+		p := ingesttest.StartPipes(t, &ingesttest.TCP{Out: k, Welcome: ingesttest.Welcome})
+		c := ingesttest.NewClient(t, p.Dial(ingesttest.Addr(1), 1))
+		c.Send(ingesttest.Hello("a", ingesttest.InstanceA, 1))
+		c.Want(wire.KindWelcome)
+		c.Send(ingesttest.Data(7, 0, "one\n"))
+		c.Send(ingesttest.Data(7, 4, "two\n"))
+		k.WaitText(t, "two\n")
+		c.Send(ingesttest.Data(8, 2, "y\n")) // its answer is there, those before it would be
+		c.Want(wire.KindAck)
+		close(hold)
+		c.Want(wire.KindLater)
+		c.Want(wire.KindAck)
+		c.Conn.Close()
+	})
+}
+
 // An agent that has more frames of a stream without an answer than the welcome says is sent away.
 func TestChainTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -34,24 +34,53 @@ type conn struct {
 	flying sync.WaitGroup
 }
 
-const maxFlying = 16 * wire.MaxChain // frames of one connection without an answer
+const (
+	maxFlying   = 16 * wire.MaxChain // frames of one connection without an answer
+	frameBuffer = 1 << 10            // bytes: an idle connection has no more
+)
 
 func newConn(ctx context.Context, p *Protocol, sc *stream.Conn) *conn {
 	c := &conn{Conn: sc, p: p, appending: ctx, slots: make(chan struct{}, maxFlying)}
 	c.answers.nc, c.answers.timeout = c.Net(), c.Limits.FrameTimeout
 	c.frames = &frameReader{c: sc, head: c.Head(), charge: c.chargeOrDefer}
 	c.memory.begin(c)
-	c.dec = wire.NewDecoder(c.frames)
+	c.dec = wire.NewDecoderSize(c.frames, frameBuffer)
 	c.dec.Grow, c.dec.Free, c.dec.Defer = c.grow, c.free, true
 	return c
 }
 
+// flight is a frame from its first byte until its answer is written. Flights are used again.
+type flight struct {
+	wire.Frame
+	c        *conn
+	came     time.Time // when it was complete
+	turn     *ingest.Turn
+	appended func() // turn.Appended
+}
+
+func (p *Protocol) newFlight(c *conn) *flight {
+	f, ok := p.flights.Get().(*flight)
+	if !ok {
+		f = new(flight)
+		f.appended = func() { f.turn.Appended() }
+	}
+	f.c = c
+	return f
+}
+
+// land ends a flight. Nothing of it is in use any more.
+func (p *Protocol) land(f *flight) {
+	*f = flight{appended: f.appended}
+	p.flights.Put(f)
+}
+
 // readFrames reads frames until an error ends it.
 func (c *conn) readFrames() error {
+	f := c.p.newFlight(c)
+	defer func() { c.p.land(f) }()
 	for {
-		var f wire.Frame
 		c.frames.expect(c.p.Timeout, c.Limits.FrameTimeout)
-		err := c.dec.Next(&f)
+		err := c.dec.Next(&f.Frame)
 		if err != nil {
 			c.dismissed = f.Batch.Stream
 			return err
@@ -63,6 +92,7 @@ func (c *conn) readFrames() error {
 			if err := c.submit(f); err != nil {
 				return err
 			}
+			f = c.p.newFlight(c)
 		case wire.KindPing:
 			if !c.answers.write(wire.AppendPing(nil, wire.KindPong, f.N)) {
 				return &ingest.Fault{Reason: "protocol", Text: "the agent does not read its answers"}
@@ -76,9 +106,10 @@ func (c *conn) readFrames() error {
 }
 
 // submit decompresses a frame's text and appends its batch when it is its turn, on a goroutine of
-// its own: the next frame is read meanwhile.
-func (c *conn) submit(f wire.Frame) error {
-	b, came := &f.Batch, time.Now()
+// its own: the next frame is read meanwhile. After an error the frame is the caller's.
+func (c *conn) submit(f *flight) error {
+	b := &f.Batch
+	f.came = time.Now()
 	b.Input, b.Address, b.Agent = c.p.lines.Name(), c.origin, c.claim.Hello.Owner()
 	if b.Stream.IsZero() {
 		c.free(b.Text)
@@ -90,21 +121,29 @@ func (c *conn) submit(f wire.Frame) error {
 		return &ingest.Fault{Reason: "protocol",
 			Text: fmt.Sprintf("stream %v: a frame comes while %d are without an answer", b.Stream, wire.MaxChain)}
 	}
+	f.turn, b.Next = turn, f.appended
 	select {
 	case c.slots <- struct{}{}:
 	default:
 		c.wait(func() error { c.slots <- struct{}{}; return nil })
 	}
 	c.holdUnpacked(&f.Packing)
-	c.flying.Go(func() { // owned by flying; ends with its Append
-		defer func() { <-c.slots }()
-		err := c.offer(&f, came, turn)
-		turn.Decided()
-		delay := c.answer(b, err)
-		turn.Answered()
-		c.answers.flushAfter(delay)
-	})
+	c.flying.Add(1)
+	go f.decide() // owned by flying; ends with its Append
 	return nil
+}
+
+// decide appends the frame, and writes its answer.
+func (f *flight) decide() {
+	c := f.c
+	defer func() { <-c.slots; c.flying.Done() }()
+	err := c.offer(&f.Frame, f.came, f.turn)
+	f.turn.Decided()
+	f.turn.WaitAnswer()
+	delay := c.answer(&f.Batch, err)
+	f.turn.Answered()
+	c.p.land(f)
+	c.answers.flushAfter(delay)
 }
 
 // offer decompresses a frame's text, and appends its batch when it is its turn.
@@ -126,7 +165,8 @@ func (c *conn) answer(b *wire.Batch, err error) (delay time.Duration) {
 	if c.broken.Load() != nil {
 		return 0
 	}
-	c.answers.queue(wire.AppendAnswer(nil, wire.AnswerTo(b.Stream, err)))
+	var space [64]byte // holds an ack
+	c.answers.queue(wire.AppendAnswer(space[:0], wire.AnswerTo(b.Stream, err)))
 	delay = c.p.Sessions.AnswerDelay(len(b.Text), time.Now())
 	if err != nil {
 		return 0

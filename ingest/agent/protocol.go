@@ -41,8 +41,9 @@ type Protocol struct {
 
 	Relays *ingest.Relays // which peers may forward another log; nil: none
 
-	lines  *counters.Input
-	unpack func() (*zstd.Decoder, error)
+	lines   *counters.Input
+	unpack  func() (*zstd.Decoder, error)
+	flights sync.Pool
 }
 
 // Format returns the row of p in a listener's table.

@@ -39,7 +39,10 @@ type Decoder struct {
 }
 
 // NewDecoder reads frames from r through a small buffer.
-func NewDecoder(r io.Reader) *Decoder { return &Decoder{in: msgpack.NewStream(r, 4<<10)} }
+func NewDecoder(r io.Reader) *Decoder { return NewDecoderSize(r, 4<<10) }
+
+// NewDecoderSize reads frames from r through a buffer of size bytes. Texts pass it by.
+func NewDecoderSize(r io.Reader, size int) *Decoder { return &Decoder{in: msgpack.NewStream(r, size)} }
 
 // Reset makes the decoder read from r.
 func (d *Decoder) Reset(r io.Reader) { d.in.R.Reset(r) }

@@ -58,8 +58,9 @@ func (k StreamKind) String() string {
 // bytes, big endian, the owner, and the id. A sender that learns another owner's id
 // cannot use it.
 func (id StreamID) Owned(kind StreamKind, owner string) StreamID {
-	b := append([]byte{byte(kind), byte(len(owner) >> 8), byte(len(owner))}, owner...)
-	sum := sha256.Sum256(append(b, id[:]...))
+	var space [3 + MaxName + len(id)]byte // each batch comes here
+	b := append(space[:0], byte(kind), byte(len(owner)>>8), byte(len(owner)))
+	sum := sha256.Sum256(append(append(b, owner...), id[:]...))
 	return StreamID(sum[:len(id)])
 }
 
