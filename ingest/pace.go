@@ -29,6 +29,7 @@ const (
 	paceFirst  = 10 * time.Millisecond // the first delay
 	paceLeast  = 5 * time.Millisecond  // a shorter one is none
 	paceMost   = 200 * time.Millisecond
+	paceGrid   = 10 * time.Millisecond // answers that wait are written each so often, many at a time
 
 	// PacedText is how much text a batch has at most whose answer may wait: an agent with more to
 	// send reads larger blocks.
@@ -82,8 +83,13 @@ func (p *answerPace) now(at time.Time) time.Duration {
 // AnswerDelay counts a batch of an agent with so much text, and returns for how long its answer
 // waits.
 func (s *Sessions) AnswerDelay(text int, now time.Time) time.Duration {
-	if delay := s.pace.next(now); text <= PacedText {
-		return delay
+	if delay := s.pace.next(now); text <= PacedText && delay > 0 {
+		return onGrid(delay, now)
 	}
 	return 0
+}
+
+// onGrid shortens a delay so that it ends together with others.
+func onGrid(delay time.Duration, now time.Time) time.Duration {
+	return max(delay-time.Duration((now.UnixNano()+int64(delay))%int64(paceGrid)), 0)
 }

@@ -102,3 +102,16 @@ func TestPaceClockSetBack(t *testing.T) {
 		t.Errorf("an answer waits for %v, with five batches a second", d)
 	}
 }
+
+// TestPaceGrid: answers that wait end together, none later than it may.
+func TestPaceGrid(t *testing.T) {
+	for n := range 10_000 {
+		now := time.Unix(1e9, int64(n)*7_919_513)
+		for _, delay := range []time.Duration{paceLeast, paceFirst, paceMost} {
+			d := onGrid(delay, now)
+			if d < 0 || d > delay || d < delay-paceGrid || d > 0 && now.Add(d).UnixNano()%int64(paceGrid) != 0 {
+				t.Fatalf("%v at %v becomes %v", delay, now, d)
+			}
+		}
+	}
+}
