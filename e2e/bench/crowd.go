@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -29,6 +30,7 @@ func crowd(args []string) error {
 	keep := flags.String("keep", "4GiB", "how much of the log to keep")
 	dir := flags.String("dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
 	program := flags.String("collector", "", "this collector, not the one that is here")
+	report := flags.String("report", "", "write the figures to this file as JSON, too")
 	flags.Parse(args)
 	c.Most = max(c.Most, c.Least)
 	c.Table = fmt.Sprintf("rotate_size = \"1GiB\"\nkeep_bytes = %q\n", *keep)
@@ -43,8 +45,16 @@ func crowd(args []string) error {
 		}
 	}
 	r, err := p.Crowd(c)
-	if r != nil {
-		fmt.Println(r)
+	if r == nil {
+		return err
 	}
-	return err
+	fmt.Println(r)
+	if *report == "" || err != nil {
+		return err
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(*report, text, 0o644)
 }

@@ -101,6 +101,7 @@ func (b *bench) goals() (list []goal) {
 	foreignGoals(add, of, ratio)
 	b.linkGoals(add, of)
 	waitsGoals(add, of, ratio)
+	crowdGoals(add, of)
 	add("20 GiB that no worker took: MiB more", of("backlog", "fanin-none", (*sample).more), 16, false)
 	add("20 GiB, compressed: ms to the first line since a time, the worst of 20", of("backlog", "fanin-none", (*sample).p99), 10, false)
 	return list

@@ -83,6 +83,9 @@ func (s *sample) line(kind string) string {
 	case "waits":
 		return fmt.Sprintf("%.3f s  %.2f CPU s  %.0f MB/s  %.0f MB per CPU s  %.2f M/s  %.0f MiB", s.Seconds, s.CPU, s.rate(),
 			s.ratePerCPU(), s.speed(), s.Peak)
+	case "crowd":
+		return fmt.Sprintf("%.1f us a batch  %.2f processors  p50 %.1f ms  p99 %.1f ms  %.0f MiB  back after %.1f s", s.perBatch(),
+			s.cores(), s.P50, s.P99, s.Peak, s.Back)
 	case "idle":
 		return fmt.Sprintf("%.1f MiB more", s.More)
 	}

@@ -13,6 +13,8 @@ type sample struct {
 	More     float64 // MiB for idle connections
 	Counted  int     // datagrams that the collector says were dropped
 	Ratio    float64 // bytes of text for each byte that is compressed
+	Batches  int     // of a crowd
+	Back     float64 // seconds until all of a crowd are back
 }
 
 func (s *sample) seconds() float64 { return s.Seconds }
@@ -30,6 +32,9 @@ func (s *sample) p50() float64       { return s.P50 }
 func (s *sample) p99() float64       { return s.P99 }
 func (s *sample) more() float64      { return s.More }
 func (s *sample) ratio() float64     { return s.Ratio }
+func (s *sample) perBatch() float64  { return s.CPU / float64(max(s.Batches, 1)) * 1e6 }
+func (s *sample) cores() float64     { return s.CPU / s.Seconds }
+func (s *sample) back() float64      { return s.Back }
 func (s *sample) uncounted() float64 { return float64(s.Lost - s.Counted) }
 func (s *sample) lostPercent() float64 {
 	return 100 * float64(s.Lost) / float64(max(s.Lost+s.Lines, 1))

@@ -29,6 +29,7 @@ func (b *bench) tables() string {
 	b.relpTable(&out)
 	b.sourcesTable(&out)
 	b.waitsTable(&out)
+	b.crowdTable(&out)
 	b.costTable(&out)
 	b.goalTable(&out)
 	return out.String()
