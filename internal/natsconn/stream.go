@@ -1,6 +1,7 @@
 package natsconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +13,11 @@ import (
 
 // Stream is a JetStream stream that lines go through.
 type Stream struct {
-	Name     string
-	Subjects []string
-	Create   bool // make it if it is missing
-	Replicas int  // of a stream that is made
+	Name       string
+	Subjects   []string
+	Create     bool // make it if it is missing
+	Replicas   int  // of a stream that is made
+	Partitions int  // that it is divided into, see Partition; 0: none
 }
 
 // Open finds the stream, or makes it if that is wanted; created reports that. It refuses
@@ -38,16 +40,21 @@ func (s *Stream) Open(ctx context.Context, js jetstream.JetStream) (stream jetst
 	case err != nil:
 		return nil, false, fmt.Errorf("look up the stream %s: %w", s.Name, err)
 	}
-	return stream, created, refuse(&stream.CachedInfo().Config)
+	c := &stream.CachedInfo().Config
+	return stream, created, cmp.Or(refuse(c), s.checkPartitions(c))
 }
 
 // config is a stream that rejects messages when it is full, and removes them when they
 // are acknowledged.
 func (s *Stream) config() jetstream.StreamConfig {
-	return jetstream.StreamConfig{
+	c := jetstream.StreamConfig{
 		Name: s.Name, Subjects: s.Subjects, Replicas: s.Replicas, Retention: jetstream.WorkQueuePolicy,
 		Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage, Description: "made by fanin-collector",
 	}
+	if s.Partitions > 0 {
+		c.SubjectTransform = partitioning(s.Partitions)
+	}
+	return c
 }
 
 // refuse returns why a stream may lose messages silently.
