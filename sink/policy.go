@@ -95,8 +95,9 @@ func (p *Policies) defaults() {
 	p.Limits.defaults()
 }
 
-// FileModes are the permissions of what the log makes, whatever the umask is.
+// FileModes are the permissions of what the log makes, whatever the umask is, and its size.
 type FileModes struct {
 	File fs.FileMode // of the log's files; default 0640
 	Dir  fs.FileMode // of directories that Open makes; default 0750
+	WAL  int64       // bytes of a new write-ahead log; default 64 MiB, with Sync "none" 8 MiB
 }

@@ -139,7 +139,7 @@ func (s *Sink) defaults() error {
 	if s.Sync != syncCommit && s.Sync != syncNone {
 		return fmt.Errorf("sync %q: want %q or %q", s.Sync, syncCommit, syncNone)
 	}
-	if s.env.walSize == 0 {
+	if s.env.walSize = cmp.Or(s.env.walSize, s.Modes.WAL); s.env.walSize == 0 {
 		s.env.walSize = map[string]int64{syncCommit: walSizeCommit, syncNone: walSizeNone}[s.Sync]
 	}
 	if s.Host == "" {
