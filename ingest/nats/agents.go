@@ -81,6 +81,9 @@ func (r *responder) serve(subs []*nats.Subscription, dropped drops, since uint64
 	for r.n.life.Pause(time.Second) {
 		r.removeSilent(time.Now())
 		r.n.Metrics.countDrops(dropped, subs...)
+		if r.n.partition() != nil {
+			continue // the ownership says which log has the agents
+		}
 		if now := r.n.Conn.Stats().Reconnects; now != since && r.n.Conn.IsConnected() {
 			if err := r.findOther(); err != nil {
 				return err
@@ -97,8 +100,12 @@ func (r *responder) close(subs []*nats.Subscription, dropped drops) {
 	r.unsubscribe(subs) // the last answers go out before the drain
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	last := wire.AppendDrain(nil)
+	if r.n.partition() != nil {
+		last = nil // the next owner answers what is in the stream: the session goes on
+	}
 	for _, a := range r.present {
-		r.removeLocked(a, wire.AppendDrain(nil))
+		r.removeLocked(a, last)
 	}
 }
 
@@ -125,8 +132,11 @@ func (r *responder) listen() (subs []*nats.Subscription, err error) {
 			r.unsubscribe(subs)
 		}
 	}()
-	if err := r.findOther(); err != nil {
-		return nil, err
+	alone := r.n.partition() == nil // else the ownership decides
+	if alone {
+		if err := r.findOther(); err != nil {
+			return nil, err
+		}
 	}
 	r.setEnding(false)
 	me := wire.Welcome{Log: r.me.Log, Incarnation: r.me.Incarnation}
@@ -143,15 +153,17 @@ func (r *responder) listen() (subs []*nats.Subscription, err error) {
 	if err := subscribe(r.subjects.Who(), func(m *nats.Msg) { r.answerWho(m, me) }); err != nil {
 		return subs, err
 	}
-	if err := r.findOther(); err != nil {
-		return subs, err
+	if alone {
+		if err := r.findOther(); err != nil {
+			return subs, err
+		}
 	}
 	turns := newTurns(r.n)
 	inTurn := func(m *nats.Msg) { r.workInTurn(m, turns.next(m)) }
 	if err := subscribe(r.subjects.AllOfLog(r.me.Log), inTurn); err != nil {
 		return subs, err
 	}
-	err = subscribe(r.subjects.AllHellos(), func(m *nats.Msg) { r.work(m, r.hello) })
+	err = subscribe(r.subjects.AllHellos(), r.handleHello)
 	return subs, err
 }
 
@@ -229,27 +241,35 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 		r.fault(m.Reply, err)
 		return
 	}
-	a := &remoteAgent{entered: make(chan struct{}), answers: m.Reply, heard: time.Now()}
-	ctx, cancel := context.WithTimeout(r.n.life.Appending, 10*time.Second)
-	defer cancel()
-	claim := func() (*ingest.Claim, error) {
-		return r.n.Sessions.Claim(ctx, f.Hello, address, func(reason string) { r.evict(a, reason) })
-	}
-	session, err := claim()
-	if err != nil && r.vacated(ctx, f.Hello.Owner()) {
-		session, err = claim()
-	}
-	if err != nil {
+	if _, err := r.claim(&f.Hello, m.Reply); err != nil {
 		r.fault(m.Reply, &ingest.Fault{Reason: "agent_id", Text: err.Error()})
 		return
 	}
-	r.setSession(a, session)
 	w := r.n.Welcome(f.Hello.Owner())
 	w.Chain = wire.MaxChain
 	for frame := range wire.WelcomeFrames(w, int(r.n.Conn.MaxPayload())-64) {
 		r.reply(m.Reply, frame)
 	}
 	r.n.Log.Debug("agent greeted over NATS", "agent", f.Hello.Owner(), "run", f.Hello.Run, "software", f.Hello.Software)
+}
+
+// claim ends the agent's older session and enters a new one, whose answers go to a subject.
+func (r *responder) claim(hello *wire.Hello, answers string) (*remoteAgent, error) {
+	a := &remoteAgent{entered: make(chan struct{}), answers: answers, heard: time.Now()}
+	ctx, cancel := context.WithTimeout(r.n.life.Appending, 10*time.Second)
+	defer cancel()
+	claim := func() (*ingest.Claim, error) {
+		return r.n.Sessions.Claim(ctx, *hello, address, func(reason string) { r.evict(a, reason) })
+	}
+	session, err := claim()
+	if err != nil && r.vacated(ctx, hello.Owner()) {
+		session, err = claim()
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.setSession(a, session)
+	return a, nil
 }
 
 // setSession enters an agent that has claimed its id.
@@ -333,6 +353,9 @@ func (r *responder) ask(m *nats.Msg, agent string, turn *ingest.Turn) {
 		return
 	}
 	a := r.enter(&f.Hello)
+	if a == nil && r.n.partition() != nil { // it was greeted by an earlier owner
+		a = r.greet(&f.Hello, m.Reply)
+	}
 	if a == nil {
 		const text = "send a hello first: the session has ended, or the collector was restarted"
 		r.reply(m.Reply, wire.AppendFault(nil, text, 0))
@@ -353,6 +376,9 @@ func (r *responder) ask(m *nats.Msg, agent string, turn *ingest.Turn) {
 		r.mu.Lock()
 		r.removeLocked(a, nil)
 		r.mu.Unlock()
+	case isOfStream(f.Kind) && r.n.partition() != nil:
+		r.n.freeText(f.Batch.Text)
+		r.fault(m.Reply, protocolFault(throughStream, r.n.Stream.Name))
 	case isOfStream(f.Kind):
 		outcome := r.n.offer(&f.Batch, &a.session.Hello, time.Now(), turn)
 		turn.Decided()

@@ -13,8 +13,9 @@ import (
 
 // chain is the batches of one stream of an agent, in their order.
 type chain struct {
-	list []batchMessage
-	err  error
+	list    []batchMessage
+	answers []lateAnswer // of a partition
+	err     error
 }
 
 // batchMessage is a message of the JetStream stream with an agent's batch.
@@ -72,9 +73,9 @@ func (s *streamReader) link(chains map[wire.StreamID]*chain, m message) error {
 
 // appendBatches commits the batches of one stream, one after the other, and answers each with its
 // outcome. What the log refused, and what no agent sends again, is stored.
-func (s *streamReader) appendBatches(list []batchMessage) error {
-	for i := range list {
-		b := &list[i]
+func (s *streamReader) appendBatches(c *chain) error {
+	for i := range c.list {
+		b := &c.list[i]
 		answer, err := s.appendOne(b)
 		if err != nil {
 			return err
@@ -86,9 +87,7 @@ func (s *streamReader) appendBatches(list []batchMessage) error {
 				return err
 			}
 		}
-		if b.answer != "" {
-			s.n.Conn.Publish(s.n.Agents.Subjects.Answer(b.hello.Agent, b.answer), wire.AppendAnswer(nil, answer))
-		}
+		s.answer(c, b, answer)
 	}
 	return nil
 }

@@ -75,6 +75,8 @@ type StreamOptions struct {
 	Durable  string // its consumer; default "fanin"
 	Create   bool   // create stream and consumer if they are missing
 	Replicas int    // of a created stream; default 1
+
+	Partition *Partition // that is read; nil: all of the stream is
 }
 
 func (n *Input) setUp() {
@@ -95,6 +97,9 @@ func (n *Input) setUp() {
 		n.Plain.MaxLine = min(max(cmp.Or(n.Plain.MaxLine, wire.MaxLine), lines.MinLimit), wire.MaxLine)
 		n.Plain.Pending = cmp.Or(n.Plain.Pending, 64<<20)
 		n.Stream.Durable, n.Stream.Replicas = cmp.Or(n.Stream.Durable, "fanin"), cmp.Or(n.Stream.Replicas, 1)
+		if p := n.Stream.Partition; p != nil {
+			n.Stream.Durable = p.consumerName()
+		}
 		n.limited = retry.NewLog(n.Log)
 		n.unpack = sync.OnceValues(ingest.NewUnpacker)
 		class := counters.None

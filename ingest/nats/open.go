@@ -27,6 +27,9 @@ func (s *streamReader) open(ctx context.Context) error {
 	}
 	o := &s.n.Stream
 	want := natsconn.Stream{Name: o.Name, Subjects: s.filters, Create: o.Create, Replicas: o.Replicas}
+	if o.Partition != nil {
+		want.Partitions = o.Partition.Count
+	}
 	stream, created, err := want.Open(ctx, s.js)
 	if err != nil {
 		return err
@@ -36,6 +39,10 @@ func (s *streamReader) open(ctx context.Context) error {
 	}
 	s.stream = stream
 	s.warn(&stream.CachedInfo().Config)
+	if o.Partition != nil {
+		s.filters = []string{natsconn.OfPartition(o.Partition.Number)}
+		return s.openPartition(ctx)
+	}
 	return s.openConsumer(ctx)
 }
 
@@ -77,7 +84,7 @@ func (s *streamReader) openConsumer(ctx context.Context) error {
 // 2.10 support no more than one.
 func (s *streamReader) consumerConfig() jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{Durable: s.n.Stream.Durable, AckPolicy: jetstream.AckExplicitPolicy,
-		DeliverPolicy: jetstream.DeliverAllPolicy, MaxDeliver: -1, MaxAckPending: maxUnacked, AckWait: 30 * time.Second,
+		DeliverPolicy: jetstream.DeliverAllPolicy, MaxDeliver: -1, MaxAckPending: maxUnacked, AckWait: ackWait,
 		Description: "fanin-collector"}
 	unread := func(subject string) bool { return !slices.Contains(s.filters, subject) }
 	switch {

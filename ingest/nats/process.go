@@ -20,16 +20,22 @@ func (s *streamReader) process(group []message) error {
 	if len(group) == 0 {
 		return nil
 	}
+	if err := s.mayCommit(); err != nil {
+		return err
+	}
 	s.discarded.clear() // of a group that failed, and is read again
 	plain, chains, err := s.divide(group)
 	var all sync.WaitGroup
 	for _, c := range chains {
-		all.Go(func() { c.err = s.appendBatches(c.list) }) // waited for below
+		all.Go(func() { c.err = s.appendBatches(c) }) // waited for below
 	}
 	err = errors.Join(err, s.appendPlain(plain))
 	all.Wait()
 	for _, c := range chains {
 		err = errors.Join(err, c.err)
+	}
+	if err == nil {
+		err = s.committed(group, plain, chains)
 	}
 	if err != nil {
 		return err

@@ -137,7 +137,11 @@ func (s *streamReader) get(ctx context.Context, seq uint64) (message, error) {
 	failed := func(err error) (message, error) {
 		return message{}, fmt.Errorf("read message %d of the stream %s: %w", seq, s.n.Stream.Name, err)
 	}
-	request, err := json.Marshal(map[string]any{"seq": seq, "next_by_subj": ">"})
+	of := ">"
+	if s.n.partition() != nil {
+		of = s.filters[0]
+	}
+	request, err := json.Marshal(map[string]any{"seq": seq, "next_by_subj": of})
 	if err != nil {
 		return failed(err)
 	}
@@ -161,12 +165,15 @@ func (s *streamReader) get(ctx context.Context, seq uint64) (message, error) {
 			header = nil // foreign bytes: no agent waits for an answer
 		}
 	}
-	return message{subject: r.Message.Subject, answer: answerHeader(header), data: r.Message.Data,
+	return message{subject: s.published(r.Message.Subject), answer: answerHeader(header), data: r.Message.Data,
 		seq: r.Message.Seq, time: r.Message.Time}, nil
 }
 
 // wants reports whether messages of a subject are read.
 func (s *streamReader) wants(subject string) bool {
+	if s.n.partition() != nil {
+		return true // no others were asked for
+	}
 	for _, filter := range s.filters {
 		if natsconn.Overlap(filter, subject) {
 			return true

@@ -73,6 +73,7 @@ const (
 	groupMessages = 256
 	groupBytes    = 4 << 20
 	maxUnacked    = 4096
+	ackWait       = 30 * time.Second
 )
 
 // A fetch asks for so many messages that they have about fetchBytes together, based on the
@@ -203,6 +204,7 @@ func (s *streamReader) fetchSome(ctx context.Context, want int, out chan<- messa
 		if err != nil {
 			return largest, err
 		}
+		x.subject = s.published(x.subject)
 		select {
 		case out <- x:
 		case <-ctx.Done():

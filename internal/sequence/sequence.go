@@ -106,6 +106,9 @@ func New(out wire.Appender, stream wire.Batch) *Sequence {
 // ID is the log's id of the source's stream.
 func (s *Sequence) ID() wire.StreamID { return s.stream.Stream }
 
+// Owner is the owner of the source's stream.
+func (s *Sequence) Owner() string { return s.stream.Agent }
+
 // Open asks the log how much it has.
 func (s *Sequence) Open(ctx context.Context) error {
 	err := s.out.Append(ctx, s.opening(s.offset))

@@ -1,0 +1,199 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"fanin/internal/natsconn"
+	"fanin/internal/natstest"
+	"fanin/internal/ship"
+	"fanin/internal/waittest"
+	"fanin/internal/wire"
+	"fanin/internal/wire/appendertest"
+)
+
+// owner is the owner of a partition, whose commits are made known, or not.
+type owner struct {
+	*Input
+	log *appendertest.Memory
+
+	mu        sync.Mutex
+	refuse    error
+	committed []uint64
+}
+
+func (o *owner) set(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refuse = err
+}
+
+func (o *owner) commit(_ context.Context, last uint64, _ []wire.StreamID) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.refuse == nil {
+		o.committed = append(o.committed, last)
+	}
+	return o.refuse
+}
+
+func (o *owner) last() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.committed) == 0 {
+		return 0
+	}
+	return o.committed[len(o.committed)-1]
+}
+
+// own serves partition p of two.
+func own(t *testing.T, s *natstest.Server, p int, epoch uint64, m *appendertest.Memory) (*owner, func()) {
+	t.Helper()
+	o := &owner{log: m}
+	o.Input = &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"},
+		Plain:    PlainOptions{Subjects: []string{"logs.>"}},
+		Refusals: RefusedStore{Dir: filepath.Join(t.TempDir(), "refused")},
+		Stream: StreamOptions{Name: "LOGS", Create: true, Partition: &Partition{Number: p, Count: 2, Epoch: epoch,
+			Check: func(context.Context) error { return nil }, Commit: o.commit}}}
+	stop := serve(t, s, o.Input)
+	healthy(t, o.Input)
+	return o, stop
+}
+
+// agentOf is an agent of a partition of two, through the stream.
+func agentOf(t *testing.T, s *natstest.Server, p int) *ship.NATS {
+	t.Helper()
+	id := ""
+	for i := 0; id == ""; i++ {
+		if name := fmt.Sprintf("web-%d.example.net", i); natsconn.Partition(natsconn.Subjects("fanin").Batch(name), 2) == p {
+			id = name
+		}
+	}
+	n := &ship.NATS{Login: natsconn.Login{URL: s.ClientURL()}, Stream: "LOGS",
+		Hello: wire.Hello{Agent: id, Instance: wire.NewStreamID(), Run: 1, Host: id, Software: "test"}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }() // ends with the test
+	t.Cleanup(func() { cancel(); <-done })
+	return n
+}
+
+// opened opens a stream of an agent.
+func opened(t *testing.T, n *ship.NATS) wire.Batch {
+	t.Helper()
+	b := wire.Batch{Op: wire.OpOpen, Stream: wire.NewStreamID(), Epoch: 1, Source: "app"}
+	b.Identity = []byte("inode")
+	if err := n.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	return wire.Batch{Stream: b.Stream, Epoch: 1}
+}
+
+// Each owner has the messages of its partition alone, plain ones and agents', and nothing is answered
+// before it was made known. What could not be made known is there for the next owner, at a
+// consumer of its own; the agent notices nothing of it.
+func TestPartition(t *testing.T) {
+	s := natstest.New(t)
+	memory := func() *appendertest.Memory {
+		return &appendertest.Memory{Log: wire.StreamID{7}, Incarnation: wire.StreamID{7}}
+	}
+	a, stop := own(t, s, 0, 5, memory())
+	other, _ := own(t, s, 1, 6, memory())
+	nc := s.Connect()
+	want := map[int]string{}
+	for i := range 20 {
+		subject := fmt.Sprintf("logs.app%d", i)
+		p := natsconn.Partition(subject, 2)
+		want[p] += fmt.Sprintf("line %d\n", i)
+		publishStored(t, nc, subject, fmt.Sprintf("line %d", i))
+	}
+	waitFor(t, a.log, a.Input, want[0])
+	waitFor(t, other.log, other.Input, want[1])
+
+	n := agentOf(t, s, 0)
+	b := opened(t, n)
+	a.set(errors.New("the journal does not answer"))
+	b.Text, b.End, b.After = []byte("one\n"), 4, 4
+	answered := make(chan error, 1)
+	go func() { answered <- n.Append(t.Context(), b) }() // ends with its answer
+	id := b.Stream
+	waittest.UntilEqual(t, "the log", "one\n", func() string { return string(a.log.Text(id)) })
+	troubled(t, a.Input, "the journal does not answer")
+	select {
+	case err := <-answered:
+		t.Fatalf("the batch was answered before it was made known: %v", err)
+	default:
+	}
+	stop()
+
+	// The next owner has not seen the group, and takes it.
+	next := memory()
+	next.Append(t.Context(), wire.Batch{Op: wire.OpOpen, Kind: wire.StreamAgent, Stream: b.Stream, Epoch: 1, Agent: n.Hello.Agent,
+		Source: "app", Control: wire.Control{Identity: []byte("inode")}})
+	c, _ := own(t, s, 0, 9, next)
+	if err := <-answered; err != nil {
+		t.Errorf("the next owner answered %v", err)
+	}
+	if got := string(next.Text(id)); got != "one\n" {
+		t.Errorf("the next owner has %q", got)
+	}
+	b.Offset, b.Before, b.Text, b.End, b.After = 4, 4, []byte("two\n"), 8, 8
+	if err := n.Append(t.Context(), b); err != nil {
+		t.Errorf("in the session that an earlier owner began: %v", err)
+	}
+	if got := string(next.Text(id)); got != "one\ntwo\n" || c.last() == 0 {
+		t.Errorf("the next owner has %q, and made %d known", got, c.last())
+	}
+	consumers := consumersOf(t, s)
+	if !slices.Equal(consumers, []string{"fanin-0-9", "fanin-1-6"}) {
+		t.Errorf("the consumers are %q", consumers)
+	}
+	if names := strings.Join(agentsOf(c.Input), " "); names != n.Hello.Agent {
+		waittest.UntilEqual(t, "the agent's session", n.Hello.Agent, func() string { return strings.Join(agentsOf(c.Input), " ") })
+	}
+}
+
+func agentsOf(n *Input) (ids []string) {
+	for _, x := range n.Sessions.List() {
+		ids = append(ids, x.Agent)
+	}
+	return ids
+}
+
+func consumersOf(t *testing.T, s *natstest.Server) (names []string) {
+	t.Helper()
+	stream, err := s.JetStream(s.Connect()).Stream(t.Context(), "LOGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// An agent that does not send through the stream is told how to, and one of another partition is
+// not welcomed.
+func TestPartitionDirect(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.StreamID{7}, Incarnation: wire.StreamID{7}}
+	own(t, s, 0, 5, m)
+	n := agentOf(t, s, 0)
+	opened(t, n)
+	nc := s.Connect()
+	p := natsconn.Subjects("fanin")
+	hello := wire.AppendHello(nil, n.Hello)
+	batch := wire.Batch{Op: wire.OpOpen, Stream: wire.StreamID{1}, Epoch: 1, Source: "app"}
+	batch.Identity = []byte("x")
+	f, ok := ask(t, nc, p.Log(m.Log, n.Hello.Agent), n.Hello.Agent, wire.AppendBatch(hello, &batch, 0, nil))
+	if !ok || f.Kind != wire.KindFault || !strings.Contains(f.Reason, `set stream = "LOGS" in [agent.nats]`) {
+		t.Errorf("a batch that did not come through the stream: %+v", f)
+	}
+}
