@@ -58,7 +58,11 @@ func (s *settings) readSecrets() error {
 // checkEnvironment tries everything that the settings name: memory, paths, certificates,
 // ports. What it accepts starts. It changes nothing.
 func (s *settings) checkEnvironment(ctx context.Context) error {
-	problems := []error{s.checkMachine(), cmp.Or(s.sink().Check(ctx), s.checkState())}
+	of := s
+	if s.Collector.Cluster != nil {
+		of = s.ofPartition(0) // the others are like it
+	}
+	problems := []error{s.checkMachine(), cmp.Or(of.sink().Check(ctx), s.checkState())}
 	problems = append(problems, s.checkFiles()...)
 	problems = append(problems, s.tryPorts()...)
 	if err := errors.Join(problems...); err != nil {
@@ -79,6 +83,9 @@ func (s *settings) checkFiles() (problems []error) {
 		if files := x.table.needs().files; files != nil {
 			problems = append(problems, prefix(x.at, files()))
 		}
+	}
+	if t := s.Collector.Cluster; t != nil {
+		problems = append(problems, prefix("collector.cluster", t.nats().tryFiles()))
 	}
 	if r := s.Collector.Relay; r != nil {
 		problems = append(problems, prefix("collector.relay", r.tryFiles()))

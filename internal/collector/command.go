@@ -21,6 +21,8 @@ import (
 type options struct {
 	config, out, nats, listen, work, http, state, format, sync string
 	insecure, json, noEnvironment, upstream                    bool
+	partition                                                  string // of a cluster; "": none was named
+	cluster                                                    bool
 	remote                                                     collectorURL // of commands that ask a running collector
 }
 
@@ -51,6 +53,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 	f := root.PersistentFlags()
 	f.StringVar(&o.config, "config", os.Getenv("FANIN_CONFIG"), "configuration `file` (TOML); also FANIN_CONFIG")
 	f.StringVar(&o.out, "out", "", "write the log to this `file`")
+	f.StringVar(&o.partition, "partition", "", "of a cluster: the log of this `number`")
 	f.StringVar(&o.state, "state", "",
 		"keep the state of the log in this `directory` (default: .NAME.fanin next to the log)")
 	for _, c := range []*cobra.Command{root, o.runCommand()} {
@@ -73,7 +76,7 @@ Exit codes: 0 ok, 1 failure, 64 usage, 69 not running, 75 try later, 78 configur
 	}
 	for _, c := range []*cobra.Command{o.statusCommand(), o.rotateCommand(), o.reopenCommand(), o.reloadCommand(),
 		o.drainCommand(), o.streamsCommand(), o.groupsCommand(), o.workersCommand(), o.replayCommand(),
-		o.forgetCommand(), o.refusedCommand()} {
+		o.forgetCommand(), o.refusedCommand(), o.clusterCommand()} {
 		o.remote.flags(c)
 		root.AddCommand(c)
 	}
@@ -157,6 +160,9 @@ func (o *options) log() (path, state string, err error) {
 			"no log: set --out FILE or --config FILE; that of the service is %s", serviceConfig)
 	}
 	cfg, err := o.load()
+	if err == nil {
+		cfg, err = o.chosen(cfg)
+	}
 	if err != nil {
 		return "", "", err
 	}
@@ -231,8 +237,11 @@ func (o *options) filesCommand() *cobra.Command {
 }
 
 func (o *options) statusCommand() *cobra.Command {
-	return o.jsonFlag(o.command("status", "show the state of the running collector",
+	c := o.jsonFlag(o.command("status", "show the state of the running collector",
 		func(ctx context.Context, c *cobra.Command) error {
+			if o.ofCluster() {
+				return o.showCluster(ctx, c.OutOrStdout())
+			}
 			var st status
 			if err := o.ask(ctx, "GET", "/status", &st); err != nil {
 				return err
@@ -243,6 +252,8 @@ func (o *options) statusCommand() *cobra.Command {
 			st.print(c.OutOrStdout())
 			return nil
 		}))
+	c.Flags().BoolVar(&o.cluster, "cluster", false, "show the owner of each partition of the cluster")
+	return c
 }
 
 func (o *options) rotateCommand() *cobra.Command {
@@ -305,11 +316,18 @@ func (o *options) target() (*target, error) {
 	if o.remote.connect != "" {
 		return o.remote.target()
 	}
-	_, state, err := o.log()
+	if o.config == "" && o.out == "" {
+		_, _, err := o.log()
+		return nil, err
+	}
+	cfg, err := o.load()
+	if err == nil && (cfg.Collector.Cluster == nil || o.partition != "") {
+		cfg, err = o.chosen(cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return socketOf(state), nil
+	return socketOf(cfg.state()), nil
 }
 
 // ask sends a request to the running collector.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"testing"
 
 	"fanin/ingest"
@@ -40,12 +41,34 @@ func TestExampleLoads(t *testing.T) {
 	// These are instead of others.
 	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file|queue|cluster|plain|pub|sequence|list|channel) = .*$`).ReplaceAll(b, nil)
 	b = bytes.ReplaceAll(b, []byte(`network = "udp"`), []byte(`network = "both"`)) // tls is for connections
-	out := bytes.Index(b, []byte("[collector.zmq.output]"))                        // from here on, sockets of the example bind
+	from, to := bytes.Index(b, []byte("[collector.cluster]")), bytes.Index(b, []byte("# SIGHUP makes the agent"))
+	b = slices.Delete(b, from, to)                          // without any other input
+	out := bytes.Index(b, []byte("[collector.zmq.output]")) // from here on, sockets of the example bind
 	b = append(b[:out], regexp.MustCompile(`server_key = "[^"]*", `).ReplaceAll(b[out:], nil)...)
 	if err := os.WriteFile(path, b, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	mustLoad(t, path)
+}
+
+// The table of a cluster stands in a file without inputs.
+func TestExampleClusterLoads(t *testing.T) {
+	b, err := os.ReadFile(configtest.Uncomment(t, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to := bytes.Index(b, []byte("[collector.cluster]")), bytes.Index(b, []byte("# SIGHUP makes the agent"))
+	b = regexp.MustCompile(`(?m)^(token_file|nkey_file|creds_file) = .*$`).ReplaceAll(b[from:to], nil)
+	b = append([]byte("[collector.log]\npath = \"{partition}/all.log\"\n"), b...)
+	path := filepath.Join(t.TempDir(), "collector.toml")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := mustLoad(t, path).Collector.Cluster
+	d := new(clusterTable)
+	if c.partitions() != d.partitions() || c.takeoverAfter() != d.takeoverAfter() {
+		t.Errorf("%d partitions, takeover after %v: the example's are not the defaults", c.partitions(), c.takeoverAfter())
+	}
 }
 
 // What the example calls a default is one: with and without it, the rooms are

@@ -37,8 +37,10 @@ func (c *server) registry() *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"version": daemon.Release, "sync": l.Sync, "format": l.Format}})
 	info.Set(1)
 	r.MustRegister(info, c.sink, c.sessions, c.room, c.inputs, c.counters, c.tail, &c.reads, &c.fleet, c.reloads,
-		openMetrics{c}, logMetrics{c},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		openMetrics{c}, logMetrics{c})
+	if c.partition == nil { // else the process has more of these
+		r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	}
 	r.MustRegister(accessMetrics(c.access)...)
 	return r
 }

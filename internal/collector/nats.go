@@ -84,7 +84,7 @@ func (x *natsServer) begin(ctx context.Context) error {
 }
 
 func (t *natsTable) listener(s *server) *natsin.Input {
-	return &natsin.Input{
+	n := &natsin.Input{
 		Out: s.sink, Welcome: s.welcome, Sessions: s.sessions, Budget: s.room,
 		Metrics: natsin.NewMetrics(s.counters), Inputs: s.inputs, Log: s.log, Notice: s.sink.Notice,
 		Agents: natsin.AgentOptions{Subjects: natsconn.Subjects(t.agents()), TrustHost: t.TrustHost,
@@ -96,6 +96,10 @@ func (t *natsTable) listener(s *server) *natsin.Input {
 		Refusals: natsin.RefusedStore{Dir: filepath.Join(s.settings.state(), "refused"),
 			Keep: int64(config.OrZero(t.KeepRefused))},
 	}
+	if s.partition != nil {
+		n.Stream.Partition = s.partition.input(s.sink)
+	}
+	return n
 }
 
 // dial makes a connection that is restored by itself.

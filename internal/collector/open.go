@@ -23,6 +23,9 @@ func (c *server) openAll(ctx context.Context) error {
 
 // printStart prints what a person at the terminal needs to know next.
 func (c *server) printStart() {
+	if c.partition != nil {
+		return // there are many
+	}
 	st := c.sink.Status()
 	escape.Fprintf(os.Stderr, "writing %s (sync %s, format %s)\nstate %s\n", st.Path, st.Sync, st.Format, st.State)
 	for _, l := range c.listeners.serving() {

@@ -125,6 +125,9 @@ func (c *server) welcome(owner string) wire.Welcome {
 	if c.relay != nil {
 		w.About.Way = c.relay.Way()
 	}
+	if c.partition != nil {
+		w = c.partition.welcome(w)
+	}
 	return w
 }
 

@@ -67,12 +67,13 @@ type server struct {
 	moments
 }
 
-// forwarding is what reports, and forwards, what the log has.
+// forwarding is what reports, and forwards, what the log has, and whose log it is.
 type forwarding struct {
-	gaps    gaps
-	relay   *relayer     // nil: the log is not forwarded
-	archive *archiver    // nil: files are not copied elsewhere
-	reads   merge.Server // of other machines, by position
+	gaps      gaps
+	relay     *relayer     // nil: the log is not forwarded
+	archive   *archiver    // nil: files are not copied elsewhere
+	reads     merge.Server // of other machines, by position
+	partition *tenant      // of a cluster, that the log is of; nil: none
 }
 
 // moments of a server's life.
@@ -86,6 +87,9 @@ type moments struct {
 
 // run is the life of a collector, until ctx ends. again reads the configuration again.
 func run(ctx context.Context, s *settings, again func() (*settings, error)) error {
+	if s.Collector.Cluster != nil {
+		return runCluster(ctx, s, again)
+	}
 	c, err := newServer(s, again)
 	if err != nil {
 		return err
@@ -97,7 +101,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 func (c *server) run(ctx context.Context) (err error) {
 	signal.Notify(c.signals, syscall.SIGHUP, syscall.SIGUSR1) // from the start: they would end the process
 	defer signal.Stop(c.signals)
-	daemon.Notify("STATUS=recovering after the last stop")
+	c.notify("STATUS=recovering after the last stop")
 	if err := c.sink.Open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped before there was anything to drain
@@ -105,6 +109,11 @@ func (c *server) run(ctx context.Context) (err error) {
 		return asConfig(err)
 	}
 	defer c.drain()
+	if c.partition != nil {
+		if err := c.partition.begin(ctx, c.sink); err != nil {
+			return err
+		}
+	}
 	if err := c.openWork(ctx); err != nil {
 		return asConfig(err)
 	}
@@ -125,7 +134,7 @@ func (c *server) run(ctx context.Context) (err error) {
 	c.gaps.watch()
 	c.listeners.serve()
 	c.printStart()
-	daemon.Notify("READY=1", "STATUS=receiving lines")
+	c.notify("READY=1", "STATUS=receiving lines")
 	close(c.opened)
 	return c.wait(ctx)
 }
@@ -195,7 +204,7 @@ func (c *server) wait(ctx context.Context) error {
 			c.keepSocket()
 			c.access.Look()
 		case <-statusTick.C:
-			daemon.Notify("STATUS=" + escape.String(c.line()))
+			c.notify("STATUS=" + escape.String(c.line()))
 		}
 	}
 }
@@ -208,16 +217,18 @@ func (c *server) signal(ctx context.Context, sig os.Signal) {
 		return
 	}
 	c.reloads.running.Go(func() { // ends by drain
-		daemon.Reloading()
+		if c.partition == nil {
+			daemon.Reloading()
+		}
 		_, err := c.reload(ctx)
 		c.audit(bySignal(ctx, syscall.SIGHUP), "reload", nil, err)
-		daemon.Notify("READY=1")
+		c.notify("READY=1")
 	})
 }
 
 // drain stops in the order the lines flow: every line that was received is written.
 func (c *server) drain() {
-	daemon.Notify("STOPPING=1", "STATUS=draining")
+	c.notify("STOPPING=1", "STATUS=draining")
 	ctx, cancel := context.WithTimeout(context.Background(), c.reloads.stop())
 	defer cancel()
 	c.listeners.shutdown(ctx, c.log)

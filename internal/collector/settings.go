@@ -33,6 +33,7 @@ type collectorTable struct {
 	Work         *workTable      `toml:"work"`
 	Relay        *relayTable     `toml:"relay"`
 	Archive      *archiveTable   `toml:"archive"`
+	Cluster      *clusterTable   `toml:"cluster"`
 	Access       []accessTable   `toml:"access"`
 }
 
@@ -120,7 +121,7 @@ func (s *settings) apply(o *options) {
 	if o.nats != "" {
 		c.Inputs.replace("nats", &natsTable{URL: o.nats})
 	}
-	s.implied = o.listen == "" && len(c.Inputs) == 0
+	s.implied = o.listen == "" && len(c.Inputs) == 0 && c.Cluster == nil
 	if o.listen != "" || s.implied {
 		address := cmp.Or(o.listen, defaultListen)
 		c.Inputs.replace("tcp", &tcpTable{Listen: address})
@@ -159,6 +160,7 @@ func (s *settings) check() {
 	if c.Archive != nil {
 		c.Archive.check(&checks{Table: at.Sub("archive"), insecure: s.insecure})
 	}
+	s.checkCluster()
 	s.checkAccess()
 	s.checkPorts()
 }
@@ -196,6 +198,9 @@ func (l *limitsTable) check(at config.Table) {
 }
 
 func (s *settings) state() string {
+	if s.Collector.Cluster != nil {
+		return cmp.Or(s.Collector.State, clusterState(s.Collector.Log.Path))
+	}
 	return cmp.Or(s.Collector.State, sink.StateDir(s.Collector.Log.Path))
 }
 

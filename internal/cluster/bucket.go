@@ -1,0 +1,106 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// bucket is the KV bucket of a cluster.
+type bucket struct {
+	kv jetstream.KeyValue
+}
+
+// openBucket finds the bucket, or makes it, and compares the settings in it.
+func openBucket(ctx context.Context, js jetstream.JetStream, c *Config) (*bucket, error) {
+	kv, err := js.KeyValue(ctx, c.bucket())
+	if errors.Is(err, jetstream.ErrBucketNotFound) && c.Create {
+		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: c.bucket(), History: 1,
+			Replicas: c.Replicas, Description: "made by fanin-collector: the cluster " + c.Name})
+	}
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return nil, fmt.Errorf("the KV bucket %s of the cluster does not exist: set create = true: %w", c.bucket(),
+			ErrConfig)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the KV bucket %s: %w", c.bucket(), err)
+	}
+	b := &bucket{kv}
+	return b, b.compare(ctx, settings{c.Partitions, c.Name})
+}
+
+// compare compares the settings with those that the first member wrote.
+func (b *bucket) compare(ctx context.Context, mine settings) error {
+	_, err := b.put(ctx, keyConfig, mine, 0)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("write the settings of the cluster: %w", err)
+	}
+	e, err := b.kv.Get(ctx, keyConfig)
+	if err != nil {
+		return fmt.Errorf("read the settings of the cluster: %w", err)
+	}
+	var theirs settings
+	if err := json.Unmarshal(e.Value(), &theirs); err != nil {
+		return fmt.Errorf("the settings of the cluster in the bucket %s cannot be read (%v): another program uses "+
+			"it: %w", b.kv.Bucket(), err, ErrConfig)
+	}
+	if theirs != mine {
+		return fmt.Errorf("the cluster in the bucket %s has partitions = %d and the stream %s, and this collector "+
+			"wants partitions = %d and the stream %s: the number is fixed for the cluster's life; set it back, or "+
+			"give the cluster another name: %w",
+			b.kv.Bucket(), theirs.Partitions, theirs.Stream, mine.Partitions, mine.Stream,
+			ErrConfig)
+	}
+	return nil
+}
+
+// put writes a record if its revision is the one given; 0: if there is none. It returns the new one.
+func (b *bucket) put(ctx context.Context, key string, value any, revision uint64) (uint64, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if revision == 0 {
+		return b.kv.Create(ctx, key, data)
+	}
+	return b.kv.Update(ctx, key, data, revision)
+}
+
+// set writes a record, whatever is there.
+func (b *bucket) set(ctx context.Context, key string, value any) (uint64, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return b.kv.Put(ctx, key, data)
+}
+
+// revision is that of a record; 0: there is none.
+func (b *bucket) revision(ctx context.Context, key string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	e, err := b.kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return e.Revision(), nil
+}
+
+// isGone reports whether an error means that the bucket was deleted.
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) ||
+		errors.Is(err, jetstream.ErrNoStreamResponse)
+}

@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// directory is what a member has seen of the bucket.
+type directory struct {
+	takeover time.Duration
+	peers    map[string]*seenPeer
+	owners   map[int]ownerRecord
+	pins     map[int]string
+	tenures  map[int][]Tenure
+	complete bool // all that the bucket had when the watch began was seen
+
+	since    time.Time // since when our own signs of life come back without a break
+	lastBeat time.Time // when the last one came back
+}
+
+type seenPeer struct {
+	Peer
+	at time.Time // when its last sign of life came, by our clock
+}
+
+type ownerRecord struct {
+	owner
+	revision uint64
+}
+
+func newDirectory(takeover time.Duration) *directory {
+	return &directory{takeover: takeover, peers: make(map[string]*seenPeer), owners: make(map[int]ownerRecord),
+		pins: make(map[int]string), tenures: make(map[int][]Tenure)}
+}
+
+// see takes a record in. It returns a partition whose tenures have changed, or -1.
+func (d *directory) see(e jetstream.KeyValueEntry, now time.Time) (tenures int) {
+	gone := e.Operation() != jetstream.KeyValuePut
+	if id, ok := strings.CutPrefix(e.Key(), keyMember); ok {
+		d.seePeer(id, e.Value(), gone, now)
+		return -1
+	}
+	kind, digits, _ := strings.Cut(e.Key(), ".")
+	p, err := strconv.Atoi(digits)
+	if err != nil {
+		return -1
+	}
+	switch kind + "." {
+	case keyOwner:
+		r := ownerRecord{revision: e.Revision()}
+		if !gone {
+			json.Unmarshal(e.Value(), &r.owner) // what cannot be read names no owner
+		}
+		d.owners[p] = r
+	case keyPin:
+		var to pin
+		if delete(d.pins, p); !gone && json.Unmarshal(e.Value(), &to) == nil {
+			d.pins[p] = to.To
+		}
+	case keyTenures:
+		var list []Tenure
+		if !gone && json.Unmarshal(e.Value(), &list) == nil {
+			d.tenures[p] = list
+			return p
+		}
+	}
+	return -1
+}
+
+func (d *directory) seePeer(id string, value []byte, gone bool, now time.Time) {
+	if gone {
+		delete(d.peers, id)
+		return
+	}
+	p := &seenPeer{at: now}
+	if json.Unmarshal(value, &p.Peer) == nil && p.ID == id {
+		d.peers[id] = p
+	}
+}
+
+// beat notes that our own sign of life came back: what others wrote before came, too.
+func (d *directory) beat(now time.Time) {
+	if d.lastBeat.IsZero() || now.Sub(d.lastBeat) > d.takeover/2 {
+		d.since = now
+	}
+	d.lastBeat = now
+}
+
+// alive reports whether a member lives, as far as is known. While we see nothing, all live: it may
+// be that we are cut off. Each then has TakeoverAfter anew.
+func (d *directory) alive(id string, now time.Time) bool {
+	p := d.peers[id]
+	if p == nil {
+		return false
+	}
+	last := p.at
+	if d.since.After(last) {
+		last = d.since
+	}
+	return now.Sub(last) < d.takeover || now.Sub(d.lastBeat) > d.takeover/2
+}
+
+// eligible are the members that live and do not leave.
+func (d *directory) eligible(now time.Time) (ids []string) {
+	for id, p := range d.peers {
+		if !p.Leaving && d.alive(id, now) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// ownersByPartition are the owners of all partitions.
+func (d *directory) ownersByPartition() map[int]string {
+	m := make(map[int]string, len(d.owners))
+	for p, r := range d.owners {
+		m[p] = r.Owner
+	}
+	return m
+}

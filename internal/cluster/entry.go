@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"fanin/sink"
+)
+
+// entry is one message of a partition's journal, JSON:
+//
+//	claim    an owner begins: entries of lower epochs are refused from now on
+//	begin    it has opened its log: its tenure begins at the position At
+//	commit   its log has all messages up to Last; its position is At, and the streams that were
+//	         moved are at Marks
+//	release  it hands over: its tenure ends at At
+//	marks    a part of all marks: entries before the first of these may be removed. The first has
+//	         all else, too
+type entry struct {
+	Kind    string            `json:"kind"`
+	Epoch   uint64            `json:"epoch"`
+	Owner   string            `json:"owner,omitempty"`
+	Log     string            `json:"log,omitempty"`
+	Last    uint64            `json:"last,omitempty"`
+	At      string            `json:"at,omitempty"`
+	Marks   []sink.StreamMark `json:"marks,omitempty"`
+	Tenures []Tenure          `json:"tenures,omitempty"`
+}
+
+// The kinds of entries.
+const (
+	kindClaim   = "claim"
+	kindBegin   = "begin"
+	kindCommit  = "commit"
+	kindRelease = "release"
+	kindMarks   = "marks"
+)
+
+// parseEntry reads an entry.
+func parseEntry(data []byte) (*entry, error) {
+	e := new(entry)
+	if err := json.Unmarshal(data, e); err != nil {
+		return nil, fmt.Errorf("an entry of the journal cannot be read: %w", err)
+	}
+	switch e.Kind {
+	case kindClaim, kindBegin, kindCommit, kindRelease, kindMarks:
+		return e, nil
+	}
+	return nil, fmt.Errorf("an entry of the journal is of the unknown kind %q: a newer version wrote it", e.Kind)
+}
+
+// State is what the journal says of a partition.
+type State struct {
+	Epoch   uint64 // of the last claim
+	Owner   string // "": it was handed over
+	Log     string // of the last tenure
+	Last    uint64 // the log has all messages up to this one
+	At      string // the position of the last entry in that log
+	Tenures []Tenure
+	marks   map[string]sink.StreamMark
+}
+
+// apply adds an entry.
+func (s *State) apply(e *entry) {
+	s.move(e)
+	if s.marks == nil {
+		s.marks = make(map[string]sink.StreamMark)
+	}
+	for _, m := range e.Marks {
+		if m.Ended {
+			delete(s.marks, m.ID)
+		} else {
+			s.marks[m.ID] = m
+		}
+	}
+}
+
+// move is apply without the marks, which an owner's log has.
+func (s *State) move(e *entry) {
+	switch e.Kind {
+	case kindClaim:
+		s.Tenures = closeLast(s.Tenures, s.At, s.Last, Taken)
+		s.Epoch, s.Owner = e.Epoch, e.Owner
+	case kindBegin:
+		s.Tenures = open(s.Tenures, Tenure{Epoch: e.Epoch, Owner: s.Owner, Log: e.Log, From: e.At, First: s.Last + 1})
+		s.Log, s.At = e.Log, e.At
+	case kindCommit:
+		s.Last, s.At = max(s.Last, e.Last), e.At
+	case kindRelease:
+		s.At = e.At
+		s.Tenures = closeLast(s.Tenures, e.At, s.Last, Moved)
+		s.Owner = ""
+	case kindMarks:
+		if e.At != "" { // the first of them
+			s.Epoch, s.Owner, s.Log, s.Last, s.At, s.Tenures = e.Epoch, e.Owner, e.Log, e.Last, e.At, e.Tenures
+		}
+	}
+}
+
+// Marks are the marks of all streams that go on.
+func (s *State) Marks() []sink.StreamMark {
+	byID := func(a, b sink.StreamMark) int { return strings.Compare(a.ID, b.ID) }
+	return slices.SortedFunc(maps.Values(s.marks), byID)
+}

@@ -1,0 +1,158 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fanin/internal/natstest"
+	"fanin/sink"
+)
+
+// journals opens the journal of partition 3 as two owners do.
+func journals(t *testing.T) (a, b *journal) {
+	t.Helper()
+	s := natstest.New(t)
+	js := s.JetStream(s.Connect())
+	stream, err := openJournals(t.Context(), js, &Config{Name: "LOGS", Create: true, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newJournal(js, stream, 3), newJournal(js, stream, 3)
+}
+
+func mine(context.Context) error { return nil }
+
+func owned(t *testing.T, j *journal, revision uint64, owner string) *Ownership {
+	t.Helper()
+	s, err := j.claim(t.Context(), revision, owner, mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Ownership{Partition: 3, Epoch: j.epoch, journal: j, state: s, lease: newLease(time.Hour)}
+	if err := o.Begin(t.Context(), owner+owner, sink.Position{Generation: 1}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func commit(t *testing.T, o *Ownership, last uint64, stream string, offset int64) error {
+	t.Helper()
+	return o.Commit(t.Context(), last, sink.Position{Generation: 1, Offset: int64(last)},
+		[]sink.StreamMark{{ID: stream, Offset: offset}}, func() []sink.StreamMark { return []sink.StreamMark{{ID: stream, Offset: offset}} })
+}
+
+// After another owner's claim, nothing of the older owner comes into the journal.
+func TestFence(t *testing.T) {
+	ja, jb := journals(t)
+	a := owned(t, ja, 5, "a")
+	if err := commit(t, a, 10, "x", 100); err != nil {
+		t.Fatal(err)
+	}
+	b := owned(t, jb, 9, "b")
+	if err := commit(t, a, 20, "x", 200); !errors.Is(err, ErrFenced) || !a.Lost() {
+		t.Errorf("the older owner committed: %v", err)
+	}
+	if err := commit(t, b, 15, "x", 150); err != nil {
+		t.Error(err)
+	}
+	s, err := jb.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Last != 15 || s.Marks()[0].Offset != 150 || s.Tenures[0].To != "1:10" || s.Tenures[0].Last != 10 {
+		t.Errorf("got %+v", s)
+	}
+	// A claim with an older revision comes too late, unless the bucket was made anew.
+	if _, err := ja.claim(t.Context(), 7, "a", func(context.Context) error { return ErrFenced }); !errors.Is(err, ErrFenced) {
+		t.Errorf("an older claim: %v", err)
+	}
+	if o := owned(t, ja, 7, "a"); o.Epoch != 10 {
+		t.Errorf("in a new bucket, the epoch is %d, want 10", o.Epoch)
+	}
+}
+
+// The owner knows its own entry again, whatever became of its acknowledgement.
+func TestJournalUnsure(t *testing.T) {
+	j, _ := journals(t)
+	o := owned(t, j, 5, "a")
+	write := func(last uint64) []byte {
+		data, err := json.Marshal(&entry{Kind: kindCommit, Epoch: 5, Last: last, At: fmt.Sprintf("1:%d", last),
+			Marks: []sink.StreamMark{{ID: "x", Offset: int64(last)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := j.last
+		if err := j.publish(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+		j.last = before // the acknowledgement was lost
+		return data
+	}
+	for i, lost := range []uint64{10, 20} { // it repeats the entry, or writes another one
+		write(lost)
+		if err := commit(t, o, lost+uint64(5*i), "x", int64(lost)+int64(5*i)); err != nil {
+			t.Fatalf("behind an entry of its own: %v", err)
+		}
+	}
+	// The server loses the end.
+	if err := j.stream.DeleteMsg(t.Context(), j.last); err != nil {
+		t.Fatal(err)
+	}
+	if err := commit(t, o, 30, "x", 30); err != nil {
+		t.Fatalf("behind a journal that lost its end: %v", err)
+	}
+	s, err := j.read(t.Context())
+	if err != nil || s.Last != 30 || s.Marks()[0].Offset != 30 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	// All of it is gone.
+	if err := j.stream.Purge(t.Context(), jetstream.WithPurgeSubject(j.subject)); err != nil {
+		t.Fatal(err)
+	}
+	if err := commit(t, o, 40, "x", 40); err != nil {
+		t.Fatalf("behind a journal that was removed: %v", err)
+	}
+	if s, err = j.read(t.Context()); err != nil || s.Last != 40 || len(s.Tenures) != 1 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// A journal that was written anew says the same, in fewer entries.
+func TestCompact(t *testing.T) {
+	j, _ := journals(t)
+	o := owned(t, j, 5, "a")
+	all := make(map[string]int64)
+	list := func() (marks []sink.StreamMark) {
+		for id, offset := range all {
+			marks = append(marks, sink.StreamMark{ID: id, Offset: offset})
+		}
+		return marks
+	}
+	for i := range 2*compactAfter + 10 {
+		id := fmt.Sprintf("s%d", i)
+		all[id] = int64(i)
+		if err := o.Commit(t.Context(), uint64(i), sink.Position{Generation: 1, Offset: int64(i)},
+			[]sink.StreamMark{{ID: id, Offset: int64(i)}}, list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := j.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Marks()) != len(all) || s.Last != 2*compactAfter+9 || len(s.Tenures) != 1 || s.Owner != "a" {
+		t.Errorf("%d marks, want %d; last %d, tenures %+v", len(s.Marks()), len(all), s.Last, s.Tenures)
+	}
+	if j.entries > compactAfter {
+		t.Errorf("the journal has %d entries", j.entries)
+	}
+}
+
+var discard = slog.New(slog.DiscardHandler)

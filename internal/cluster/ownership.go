@@ -1,0 +1,161 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"fanin/internal/wire"
+	"fanin/sink"
+)
+
+// Ownership is a member's right to write the log of a partition, from its claim on.
+type Ownership struct {
+	Partition int
+	Epoch     uint64
+
+	// By which agents know the partition as a log, whatever its owner. They change when the journal
+	// is made anew: then it is not known how far the streams are.
+	Log, Incarnation wire.StreamID
+
+	lease  *lease
+	owns   func(context.Context) error // asks the bucket
+	begun  func()                      // is called when the tenure has begun; may be nil
+	lost   func()                      // is called when another owner is known; may be nil
+	fenced atomic.Bool
+
+	mu      sync.Mutex // of what follows
+	tenure  bool       // it has begun
+	journal *journal
+	state   *State
+}
+
+// Lost reports whether it is known that another collector owns the partition now.
+func (o *Ownership) Lost() bool { return o.fenced.Load() }
+
+// Check returns why the next group may not be committed. While the lease lasts, it asks nothing.
+// When the lease has run out (the process was paused, or is cut off), it asks the bucket first.
+func (o *Ownership) Check(ctx context.Context) error {
+	if o.fenced.Load() {
+		return fmt.Errorf("partition %d: %w", o.Partition, ErrFenced)
+	}
+	if o.lease.holds() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	return o.note(o.owns(ctx))
+}
+
+// note remembers that another collector owns the partition.
+func (o *Ownership) note(err error) error {
+	if errors.Is(err, ErrFenced) {
+		o.fenced.Store(true)
+		if o.lost != nil {
+			o.lost()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("partition %d: %w", o.Partition, err)
+	}
+	return nil
+}
+
+// Resumes reports whether a log was the partition's last one, and has all that the journal says.
+// Then what the log has is true; complete: the journal has it all. Otherwise it adopts Marks.
+func (o *Ownership) Resumes(log string, at sink.Position) (resumes, complete bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state.Log == "" {
+		return true, false // it is the first log, or the journal was removed
+	}
+	last, err := sink.ParsePosition(o.state.At)
+	resumes = log == o.state.Log && err == nil && at.Compare(last) >= 0
+	return resumes, at == last
+}
+
+// Marks are where the streams of the partition are.
+func (o *Ownership) Marks() []sink.StreamMark {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state.Marks()
+}
+
+// Begin begins the tenure of a log, at its end. marks are all that the log has, if that may be more
+// than the journal has.
+func (o *Ownership) Begin(ctx context.Context, log string, at sink.Position, marks []sink.StreamMark) error {
+	if err := o.begin(ctx, log, at, marks); err != nil {
+		return err
+	}
+	if o.begun != nil {
+		o.begun()
+	}
+	return nil
+}
+
+func (o *Ownership) begin(ctx context.Context, log string, at sink.Position, marks []sink.StreamMark) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.state.marks = nil // the log has them
+	err := o.write(ctx, &entry{Kind: kindBegin, Log: log, At: at.String()})
+	if err == nil && marks != nil {
+		err = o.note(o.journal.compact(ctx, o.state, marks))
+	}
+	o.tenure = err == nil
+	return err
+}
+
+// Begun reports whether the tenure has begun.
+func (o *Ownership) Begun() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.tenure
+}
+
+// Commit makes it known that the log has all messages up to last. at is its position, marks are
+// where the streams are that were moved, and all are those of all streams.
+func (o *Ownership) Commit(ctx context.Context, last uint64, at sink.Position, marks []sink.StreamMark,
+	all func() []sink.StreamMark) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.write(ctx, &entry{Kind: kindCommit, Last: last, At: at.String(), Marks: marks}); err != nil {
+		return err
+	}
+	if !o.journal.full() {
+		return nil
+	}
+	return o.note(o.journal.compact(ctx, o.state, all()))
+}
+
+// release hands the partition over: the log has ended at a position.
+func (o *Ownership) release(ctx context.Context, at sink.Position) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.write(ctx, &entry{Kind: kindRelease, At: at.String()})
+}
+
+// write writes an entry and applies it.
+func (o *Ownership) write(ctx context.Context, e *entry) error {
+	if err := o.journal.append(ctx, e); err != nil {
+		return o.note(err)
+	}
+	o.state.move(e)
+	return nil
+}
+
+// Tenures are all of the partition.
+func (o *Ownership) Tenures() []Tenure {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.state.Tenures)
+}
+
+// Last is the last message that the log has.
+func (o *Ownership) Last() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.state.Last
+}

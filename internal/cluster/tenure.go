@@ -1,0 +1,48 @@
+package cluster
+
+import "slices"
+
+// Tenure is one log's time as the log of a partition. The tenures of a partition follow each other
+// by epoch; together they hold each of its lines once. What a log has of the partition outside of
+// its tenures does not count: an owner wrote it that was replaced before it could make it known.
+type Tenure struct {
+	Epoch uint64 `json:"epoch"`
+	Owner string `json:"owner"` // the member
+	Log   string `json:"log"`   // the id of its log, 32 hexadecimal digits
+	From  string `json:"from"`  // position in the log, "generation:offset", where it begins
+	To    string `json:"to"`    // and where it ends; "": it has not ended
+	First uint64 `json:"first"` // no earlier message of the stream is in it
+	Last  uint64 `json:"last"`  // nor a later one; 0: it has not ended
+	End   string `json:"end"`   // "moved" or "taken"; "": it has not ended
+}
+
+// How a tenure ends.
+const (
+	Moved = "moved" // its owner handed the partition over
+	Taken = "taken" // another owner took it: the owner was silent for takeover_after
+)
+
+// maxTenures is how many tenures a journal remembers. Those before them are of lines that
+// retention has removed long ago.
+const maxTenures = 1024
+
+// closeLast ends the last tenure, if it has not ended.
+func closeLast(list []Tenure, to string, last uint64, end string) []Tenure {
+	list = slices.Clone(list)
+	if n := len(list); n > 0 && list[n-1].End == "" {
+		t := &list[n-1]
+		t.To, t.Last, t.End = to, last, end
+	}
+	return list
+}
+
+// open begins a tenure. Where the log of the last one goes on, nothing is between the two: what the
+// log has behind its last entry in the journal is in no other log.
+func open(list []Tenure, t Tenure) []Tenure {
+	list = slices.Clone(list)
+	if n := len(list); n > 0 && list[n-1].Log == t.Log {
+		list[n-1].To = t.From
+	}
+	list = append(list, t)
+	return list[max(0, len(list)-maxTenures):]
+}

@@ -1,0 +1,247 @@
+package collector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"fanin/ingest"
+	"fanin/internal/cluster"
+	"fanin/internal/daemon"
+	"fanin/internal/disk"
+	"fanin/internal/escape"
+	"fanin/internal/natsconn"
+	"fanin/internal/wire"
+	"fanin/sink"
+)
+
+// member is a collector of a cluster: a server for each partition that it owns, each with its own
+// log, and what all have in common.
+//
+//	cluster.Member ---- which partitions are ours
+//	  |
+//	  +-- server of partition 3: input (its part of the stream) --> sink.Sink
+//	  +-- server of partition 7: ...
+//
+// The state directory has the control socket of the member, and below it a directory for each
+// partition with that partition's state and control socket.
+type member struct {
+	settings *settings
+	again    func() (*settings, error)
+	log      *slog.Logger
+	room     *ingest.Budget
+	conn     *nats.Conn
+	*cluster.Member
+	control *control
+	http    *clusterHTTP
+	lock    *disk.File
+	moments
+
+	mu      sync.Mutex
+	servers map[int]*server
+}
+
+// runCluster is the life of a collector of a cluster, until ctx ends.
+func runCluster(ctx context.Context, s *settings, again func() (*settings, error)) error {
+	if err := cmp.Or(s.checkMachine(), s.readSecrets()); err != nil {
+		return err
+	}
+	daemon.LimitMemory(512 << 20)
+	level := new(slog.LevelVar)
+	level.Set(s.level())
+	c := &member{settings: s, again: again, log: daemon.Logger(level), servers: make(map[int]*server),
+		room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
+		moments: moments{started: time.Now(), opened: make(chan struct{}), leave: make(chan struct{}),
+			signals: make(chan os.Signal, 4)}}
+	return c.run(ctx)
+}
+
+func (c *member) run(ctx context.Context) error {
+	signal.Notify(c.signals, syscall.SIGHUP, syscall.SIGUSR1) // the servers handle them; without any, they would end us
+	defer signal.Stop(c.signals)
+	if err := c.open(); err != nil {
+		return err
+	}
+	defer c.close()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }() // ends with ctx
+	daemon.Notify("READY=1", "STATUS=a member of the cluster "+c.Name)
+	escape.Fprintf(os.Stderr, "member %s of the cluster %s, %d partitions, nats %s\n", c.ID, c.Name, c.Partitions,
+		c.settings.Collector.Cluster.URL)
+	tick, watchdog := time.NewTicker(time.Second), daemon.Watchdog()
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return asClusterConfig(err)
+		case <-c.leave:
+			stop()
+		case <-c.signals:
+		case <-tick.C:
+			watchdog()
+		}
+	}
+}
+
+// asClusterConfig gives the exit code of a wrong configuration to errors that a restart would not
+// fix.
+func asClusterConfig(err error) error {
+	if errors.Is(err, cluster.ErrConfig) {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	return asConfig(err)
+}
+
+// open opens what all partitions have in common.
+func (c *member) open() error {
+	state := c.settings.state()
+	var d *disk.Disk
+	if err := d.MkdirAll(state, 0o750); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	var err error
+	if c.lock, err = d.Lock(filepath.Join(state, "lock")); err != nil {
+		return fmt.Errorf("only one collector may use the state %s: %w", state, err)
+	}
+	id, err := memberID(d, filepath.Join(state, "member"))
+	if err != nil {
+		return err
+	}
+	t := c.settings.Collector.Cluster
+	login, err := t.nats().tlsLogin(c.log)
+	if err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	dialer := natsconn.Dialer{Login: login, Name: "fanin-collector member " + id,
+		Lost: func(_ *nats.Conn, err error) {
+			c.log.Warn("the connection to the NATS server was lost; trying again", "server", t.URL, "err", err)
+		}}
+	if c.conn, err = dialer.Dial(); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	if c.Member, err = cluster.New(c.config(id), c.conn, c.log); err != nil {
+		return err
+	}
+	c.Serve, c.Changed = c.serve, c.saveTenures
+	return c.serveRequests()
+}
+
+// config is what the member tells the others, and what it must know of the cluster.
+func (c *member) config(id string) cluster.Config {
+	t, host := c.settings.Collector.Cluster, ""
+	host, _ = os.Hostname()
+	x := cluster.Config{Name: t.Name, Partitions: t.partitions(), TakeoverAfter: t.takeoverAfter(), Create: t.Create,
+		Replicas: 1, ID: id, Host: host}
+	if t.Replicas != nil {
+		x.Replicas = *t.Replicas
+	}
+	if h := c.settings.Collector.HTTP; h != nil {
+		x.HTTP = h.Listen
+	}
+	if w := c.settings.Collector.Work; w != nil {
+		x.Work = w.Listen
+	}
+	return x
+}
+
+// memberID reads the id of the member, or makes one.
+func memberID(d *disk.Disk, path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if id := strings.TrimSpace(string(b)); err == nil && goodName.MatchString(id) {
+		return id, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read the id of the member: %w", err)
+	}
+	id := wire.NewStreamID().String()[:8]
+	if err := d.WriteFile(path, []byte(id+"\n"), 0o640); err != nil {
+		return "", fmt.Errorf("write the id of the member: %w", err)
+	}
+	return id, nil
+}
+
+// close closes what open opened.
+func (c *member) close() {
+	if c.http != nil {
+		c.http.close()
+	}
+	if c.control != nil {
+		c.control.close()
+	}
+	c.conn.FlushTimeout(time.Second)
+	c.conn.Close()
+	c.lock.Close()
+	c.log.Info("stopped", "after", time.Since(c.started).Round(time.Second))
+}
+
+// serve is the life of a partition: that of a collector with one input.
+func (c *member) serve(ctx context.Context, o *cluster.Ownership) (at sink.Position, err error) {
+	x, err := c.newServer(o)
+	if err != nil {
+		return at, err
+	}
+	c.mu.Lock()
+	c.servers[o.Partition] = x
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.servers, o.Partition)
+	}()
+	if err = x.run(ctx); err == nil && o.Begun() {
+		at = x.sink.End()
+	}
+	return at, err
+}
+
+// partitionWAL is the size of the write-ahead log of a partition: there are many.
+const partitionWAL = 8 << 20
+
+// newServer makes the server of a partition.
+func (c *member) newServer(o *cluster.Ownership) (*server, error) {
+	again := func() (*settings, error) {
+		s, err := c.again()
+		if err != nil {
+			return nil, err
+		}
+		return s.ofPartition(o.Partition), nil
+	}
+	x, err := newServer(c.settings.ofPartition(o.Partition), again)
+	if err != nil {
+		return nil, err
+	}
+	x.partition = &tenant{own: o, count: c.Partitions}
+	x.room, x.sink.Alive, x.sink.Modes.WAL = c.room, nil, partitionWAL
+	x.log = x.log.With("partition", o.Partition)
+	x.sink.Log, x.tail.Log = x.log, x.log
+	x.metrics = x.registry() // of these
+	return x, nil
+}
+
+// parts are the servers of the partitions that are owned now.
+func (c *member) parts() map[int]*server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.servers)
+}
+
+// notify tells the service manager about the process: what a partition does is not that.
+func (c *server) notify(states ...string) {
+	if c.partition == nil {
+		daemon.Notify(states...)
+	}
+}

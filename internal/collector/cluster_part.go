@@ -1,0 +1,59 @@
+package collector
+
+import (
+	"context"
+
+	natsin "fanin/ingest/nats"
+	"fanin/internal/cluster"
+	"fanin/internal/wire"
+	"fanin/sink"
+)
+
+// tenant is what a server is told that has the log of one partition of a cluster.
+type tenant struct {
+	own   *cluster.Ownership
+	count int
+}
+
+// begin makes the log go on where the partition is, and begins its tenure.
+func (p *tenant) begin(ctx context.Context, k *sink.Sink) error {
+	log := k.LogID().String()
+	at, err := k.Settled(ctx)
+	if err != nil {
+		return err
+	}
+	var more []sink.StreamMark // that the journal may not have
+	resumes, complete := p.own.Resumes(log, at)
+	if resumes && !complete {
+		more = k.AllMarks()
+	}
+	if !resumes {
+		if err := k.Adopt(ctx, p.own.Marks()); err != nil {
+			return err
+		}
+		if at, err = k.Settled(ctx); err != nil {
+			return err
+		}
+	}
+	return p.own.Begin(ctx, log, at, more)
+}
+
+// input is the partition as its input needs it.
+func (p *tenant) input(k *sink.Sink) *natsin.Partition {
+	return &natsin.Partition{Number: p.own.Partition, Count: p.count, Epoch: p.own.Epoch, Check: p.own.Check,
+		Commit: func(ctx context.Context, last uint64, streams []wire.StreamID) error {
+			at, err := k.Settled(ctx)
+			if err != nil {
+				return err
+			}
+			return p.own.Commit(ctx, last, at, k.Marks(streams), k.AllMarks)
+		}}
+}
+
+// welcome is the welcome of an agent: all owners of a partition are one log to it.
+func (p *tenant) welcome(w wire.Welcome) wire.Welcome {
+	w.Log, w.Incarnation = p.own.Log, p.own.Incarnation
+	w.About.Files = nil // of this owner alone
+	w.About.Way = wire.Way{Known: true, Logs: []wire.StreamID{w.Log}}
+	return w
+}

@@ -1,0 +1,114 @@
+package collector
+
+import (
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"fanin/internal/config"
+	"fanin/internal/config/tables"
+	"fanin/internal/natsconn"
+)
+
+// clusterTable is [collector.cluster]: several collectors share the partitions of one JetStream
+// stream, and each partition has a log of its own.
+type clusterTable struct {
+	URL      string            `toml:"url"`
+	TLS      *tables.ClientTLS `toml:"tls"`
+	Insecure bool              `toml:"insecure"`
+	tables.NATSLogin
+
+	Name          string           `toml:"name"`
+	Partitions    *int             `toml:"partitions"`
+	TakeoverAfter *config.Duration `toml:"takeover_after"`
+	Create        bool             `toml:"create"`
+	Replicas      *int             `toml:"replicas"`
+
+	Agents    *string  `toml:"agents"`
+	Subjects  []string `toml:"subjects"`
+	Host      string   `toml:"host"`
+	TrustHost bool     `toml:"trust_host"`
+	relaysTable
+}
+
+const (
+	defaultPartitions    = 16
+	defaultTakeoverAfter = config.Duration(30 * time.Second)
+
+	// partitionMark stands for the number of the partition in the path of the log.
+	partitionMark = "{partition}"
+)
+
+func (t *clusterTable) partitions() int { return config.Or(t.Partitions, defaultPartitions) }
+
+func (t *clusterTable) takeoverAfter() time.Duration {
+	return time.Duration(config.Or(t.TakeoverAfter, defaultTakeoverAfter))
+}
+
+// nats is the input of one partition.
+func (t *clusterTable) nats() *natsTable {
+	return &natsTable{URL: t.URL, TLS: t.TLS, Insecure: t.Insecure, NATSLogin: t.NATSLogin, Agents: t.Agents,
+		Subjects: t.Subjects, Host: t.Host, TrustHost: t.TrustHost, relaysTable: t.relaysTable,
+		natsStream: natsStream{Stream: t.Name, Create: t.Create, Replicas: t.Replicas}}
+}
+
+// check reports the mistakes in the table, and what does not go with it.
+func (t *clusterTable) check(c *checks) {
+	if !goodName.MatchString(t.Name) {
+		c.Problem("name", "name is %q; want the name of the cluster and of its JetStream stream, as in "+
+			"name = \"LOGS\": letters, digits, '_' and '-'", t.Name)
+	}
+	c.Between("partitions", t.Partitions, 1, natsconn.MaxPartitions)
+	if d := t.takeoverAfter(); d < time.Second || d > time.Hour {
+		c.Problem("takeover_after", "takeover_after is %s; want 1s to 1h", d)
+	}
+	t.nats().check(c)
+}
+
+// checkCluster reports what does not go with a cluster, or needs one.
+func (s *settings) checkCluster() {
+	c, at := &s.Collector, s.file.Table("collector")
+	if c.Cluster == nil {
+		if strings.Contains(c.Log.Path, partitionMark) {
+			at.Sub("log").Problem("path", "path contains %s, and there is no [collector.cluster]", partitionMark)
+		}
+		return
+	}
+	c.Cluster.check(&checks{Table: at.Sub("cluster"), insecure: s.insecure})
+	if !strings.Contains(c.Log.Path, partitionMark) {
+		at.Sub("log").Problem("path", "path is %q; with [collector.cluster] it must contain %s, as in "+
+			"path = \"/var/log/fanin/%s/all.log\": each partition has a log of its own", c.Log.Path, partitionMark,
+			partitionMark)
+	}
+	for _, x := range c.Inputs {
+		s.file.Problem(x.at, "with [collector.cluster], lines come through its stream alone: send to the NATS server, "+
+			"or put a collector before the cluster that has this table and [collector.relay] with "+
+			"to = [\"nats://...\"]")
+	}
+	if c.Relay != nil {
+		at.Sub("relay").Problem("", "a cluster does not forward its logs: remove one of [collector.relay] and "+
+			"[collector.cluster]")
+	}
+	if c.Work != nil {
+		at.Sub("work").Problem("", "a collector of a cluster does not serve workers yet: remove [collector.work]")
+	}
+}
+
+// clusterState is the default directory for the state of a member: beside what has the logs of all
+// partitions.
+func clusterState(path string) string {
+	before, _, _ := strings.Cut(path, partitionMark)
+	return filepath.Join(filepath.Dir(before+"x"), ".cluster.fanin")
+}
+
+// ofPartition are the settings of the log of one partition.
+func (s *settings) ofPartition(p int) *settings {
+	own := *s
+	c := &own.Collector
+	c.State = filepath.Join(s.state(), strconv.Itoa(p))
+	c.Log.Path = strings.ReplaceAll(c.Log.Path, partitionMark, strconv.Itoa(p))
+	c.HTTP, c.Work, c.Cluster, c.Inputs = nil, nil, nil, nil
+	c.Inputs.put("nats", s.Collector.Cluster.nats())
+	return &own
+}
