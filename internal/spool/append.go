@@ -17,6 +17,7 @@ type queue struct {
 	synced   int64
 	hurry    bool   // something waits for the next sync
 	recent   recent // what was synced
+	next     int64  // where in its segment the block will be
 }
 
 // Append takes whole lines, each ending in '\n', that arrived now; source is theirs, "" for
@@ -85,7 +86,7 @@ func (s *Spool) addLocked(r *record, size int) {
 	q := &s.queue
 	s.full = false
 	if q.block == nil {
-		q.block = &block{memory: s.queue.recent.take()}
+		q.block = q.recent.take(q.next)
 		s.wake() // the writer waits for SyncEvery from now on
 	}
 	q.memory = r.append(q.memory)

@@ -3,14 +3,16 @@ package spool
 import (
 	"slices"
 
+	"fanin/internal/disk"
 	"fanin/internal/wire"
 )
 
 // block is what one sync makes durable: records, in the memory in which they were gathered.
 type block struct {
 	// memory begins with room for the bytes that the segment has before the records, which their
-	// tail hashes cover.
+	// tail hashes cover, and so that the records are where they will be in the file, within a page.
 	memory []byte
+	lead   int // where the records begin in it
 	lines  int64
 
 	segment *segment // that has it
@@ -19,10 +21,14 @@ type block struct {
 	held    bool     // it is being read
 }
 
-const leadSize = wire.TailSize
+// leadFor returns where the records of a block begin in its memory, if it will be at an offset of
+// its segment. The memory begins with a page.
+func leadFor(offset int64) int {
+	return wire.TailSize + int((offset-wire.TailSize)&(disk.PageSize-1))
+}
 
 // records are the block's bytes in the segment.
-func (b *block) records() []byte { return b.memory[leadSize:] }
+func (b *block) records() []byte { return b.memory[b.lead:] }
 
 // size is how many bytes the records have; those of no block have none.
 func (b *block) size() int {
@@ -33,12 +39,12 @@ func (b *block) size() int {
 }
 
 // known are the records, and what it knows of the segment before them.
-func (b *block) known() []byte { return b.memory[leadSize-b.before:] }
+func (b *block) known() []byte { return b.memory[b.lead-b.before:] }
 
 // follow notes what the segment has before the block.
 func (b *block) follow(g *segment, offset int64, tail []byte) {
 	b.segment, b.offset, b.before = g, offset, len(tail)
-	copy(b.memory[leadSize-len(tail):], tail)
+	copy(b.memory[b.lead-len(tail):], tail)
 }
 
 // covers reports whether the block has the record at an offset of a segment.
@@ -70,7 +76,7 @@ type recent struct {
 }
 
 const (
-	mostRecent  = 2
+	mostRecent  = 8
 	leastRecent = 128 << 10 // smaller blocks are read from the file, many at once
 )
 
@@ -114,20 +120,22 @@ func (r *recent) drop(b *block) {
 	}
 }
 
-// give gives the memory of a block back, and take takes it.
+// give gives the memory of a block back.
 func (r *recent) give(memory []byte) {
 	if len(r.free) < mostRecent {
 		r.free = append(r.free, memory)
 	}
 }
 
-func (r *recent) take() []byte {
+// take returns an empty block, which will be at an offset of its segment if nothing fails.
+func (r *recent) take(offset int64) *block {
+	b := &block{lead: leadFor(offset)}
 	if n := len(r.free); n > 0 {
-		memory := r.free[n-1]
-		r.free = r.free[:n-1]
-		return memory[:leadSize]
+		b.memory, r.free = r.free[n-1][:b.lead], r.free[:n-1]
+	} else {
+		b.memory = make([]byte, b.lead, keep)
 	}
-	return make([]byte, leadSize, keep)
+	return b
 }
 
 // clear forgets all of it.

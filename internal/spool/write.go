@@ -74,6 +74,7 @@ func (w *writer) next() (b *block, more bool) {
 		if s.closed || q.size() > 0 && (q.hurry || s.closing || wait <= 0) {
 			b = q.block
 			q.block, q.writing, q.hurry = nil, b.size(), false
+			q.next = w.place(b.size()) + int64(b.size())
 			more = !s.closed
 			s.signalLocked()
 			s.mu.Unlock()
@@ -188,7 +189,7 @@ func (w *writer) stored(b *block) {
 // try writes a block behind the live segment's last one, once. It may be repeated: each time
 // it writes the same bytes at the same place, as it must after a failed sync.
 func (w *writer) try(b *block) error {
-	if g := w.live; g != nil && w.made && (g.size+int64(b.size()) > w.s.SegmentBytes || !g.file.InPlace()) {
+	if w.live != nil && w.made && (w.place(b.size()) == firstByte || !w.live.file.InPlace()) {
 		w.seal()
 	}
 	if w.live == nil {
@@ -208,7 +209,11 @@ func (w *writer) try(b *block) error {
 	records := b.records()
 	records[18] |= flagFirst
 	setSums(&g.stream, at, records)
-	if _, err := g.file.WriteAt(records, at); err != nil {
+	write := g.file.WriteAt
+	if len(records) >= leastRecent {
+		write = g.file.WriteAround
+	}
+	if _, err := write(records, at); err != nil {
 		return err
 	}
 	if err := g.file.Sync(); err != nil {
@@ -218,6 +223,15 @@ func (w *writer) try(b *block) error {
 		return w.s.Disk.SyncDir(w.s.Dir)
 	}
 	return nil
+}
+
+// place is where in its segment the next block will be, if nothing fails: where it begins, unless the
+// live one has room.
+func (w *writer) place(size int) int64 {
+	if w.live == nil || w.live.size+int64(size) > w.s.SegmentBytes {
+		return firstByte
+	}
+	return max(w.live.size, firstByte)
 }
 
 // create creates the next segment. It is in the list once its first block is synced.
