@@ -149,9 +149,9 @@ func (r *relays) upstream(id, to string, upper *rig.Collector) (table string, er
 // round strikes everything once, at random moments, so that some of it falls together.
 func (r *relays) round() error {
 	faults := []func() error{
-		func() error { r.forget(r.edge.collector); return r.edge.killOnce(true, false) },
-		func() error { return r.kill(r.middle) },
-		func() error { return r.kill(r.central) },
+		func() error { return r.strike(r.edge.collector) },
+		func() error { return r.strike(r.middle) },
+		func() error { return r.strike(r.central) },
 	}
 	if r.NATS {
 		faults = append(faults, func() error {
@@ -178,8 +178,13 @@ func (r *relays) round() error {
 	return errors.Join(errs...)
 }
 
-func (r *relays) kill(c *rig.Collector) error {
-	c.Kill()
+// strike kills a collector, or stops it in order now and then, and starts it again.
+func (r *relays) strike(c *rig.Collector) error {
+	if rand.IntN(5) > 0 {
+		c.Kill()
+	} else if code, err := c.Stop(); code != 0 || err != nil {
+		return fmt.Errorf("a collector ended with %d, %v:\n%s", code, err, lastOf(c.Output()))
+	}
 	r.forget(c)
 	moment(100 * time.Millisecond)
 	return c.Start()
