@@ -166,6 +166,14 @@ func (x *archiveTrial) check() {
 	if out, err := x.program("fanin-collector", x.verify...).CombinedOutput(); err != nil || !strings.Contains(string(out), ": ok: ") {
 		x.t.Errorf("verify: %v\n%s", err, out)
 	}
+	out, err := x.program("fanin-collector", append([]string{"cat"}, x.verify[1:]...)...).Output()
+	var printed []string
+	for _, match := range archivedLine.FindAllSubmatch(out, -1) {
+		printed = append(printed, string(match[1]))
+	}
+	if err != nil || !slices.Equal(printed, got) {
+		x.t.Errorf("cat prints %d lines, want %d; %v", len(printed), len(got), err)
+	}
 }
 
 // Every acknowledged line of an archived file can be read and verified when the machine is lost with its

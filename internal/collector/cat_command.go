@@ -23,6 +23,7 @@ type catOptions struct {
 	follow, position           bool
 	urls                       []string
 	remote                     collectorURL
+	archive                    archivePlace
 }
 
 // cat is the command `cat`: it prints the lines of all partitions of a log.
@@ -39,13 +40,20 @@ type cat struct {
 
 func (o *options) catCommand() *cobra.Command {
 	x := &cat{o: o}
-	c := o.command("cat", "print the lines of the log, by the time at which they were read",
-		func(_ context.Context, c *cobra.Command) error {
-			x.stderr = c.ErrOrStderr()
-			return x.run(daemon.Terminated(), c.OutOrStdout())
-		})
+	c := o.command("cat [file:///DIRECTORY|s3://BUCKET/PREFIX]",
+		"print the lines of the log, or of an archive of logs, by the time at which they were read", nil)
+	c.Args = usageArgs(cobra.MaximumNArgs(1))
+	c.RunE = func(c *cobra.Command, args []string) error {
+		x.stderr = c.ErrOrStderr()
+		if x.archive.asConfigured || len(args) > 0 {
+			return x.runArchive(daemon.Terminated(), args, c.OutOrStdout())
+		}
+		return x.run(daemon.Terminated(), c.OutOrStdout())
+	}
 	c.Long = `cat reads the files of the log, rotated and compressed ones too, while a collector writes them or
-when none does. It changes nothing. Lines of one source stay in their order, and each is printed once.`
+when none does. It changes nothing. Lines of one source stay in their order, and each is printed once.
+
+Of an archive, it prints the files of each log in their order, one log after the other.`
 	f := c.Flags()
 	f.StringVar(&x.since, "since", "", "start with lines of this `time` or duration before now (10m, 2d)")
 	f.StringVar(&x.until, "until", "", "stop before lines of this `time` or duration before now")
@@ -57,6 +65,7 @@ when none does. It changes nothing. Lines of one source stay in their order, and
 		"read the log of the collector whose HTTP listener has this `URL`, in place of files; may be repeated")
 	x.lineFilter.flags(c)
 	x.remote.proofFlags(c)
+	x.archive.flags(c)
 	return c
 }
 

@@ -265,9 +265,7 @@ func testStore(t *testing.T, s store, name string) {
 	var text []byte
 	for _, size := range []int{0, 11<<20 + 17, 1000} {
 		text = make([]byte, size)
-		for i := range text {
-			text[i] = byte(rand.Uint32())
-		}
+		rand.NewChaCha8([32]byte{1}).Read(text)
 		sum := sha256.Sum256(text)
 		if err := s.put(ctx, name, content{bytes.NewReader(text), int64(size), hex.EncodeToString(sum[:]), false}); err != nil {
 			t.Fatalf("put of %d bytes: %v", size, err)

@@ -103,7 +103,7 @@ func (x *copying) describe(ctx context.Context) (Manifest, error) {
 		x.c.log.Warn("a file of the log is not what was committed; it is archived as it is", "file", g.Name,
 			"generation", g.Number, "problems", r.Found, "first", r.Problems[0])
 	}
-	m := Manifest{Format: manifestFormat, Log: s.LogID().String(), Host: s.Host, Generation: g.Number,
+	m := Manifest{Format: manifestFormat, Log: s.LogID().String(), Host: s.Host, Layout: s.Format, Generation: g.Number,
 		Opened: g.Opened.UTC().Truncate(time.Microsecond), Closed: g.Closed.UTC().Truncate(time.Microsecond),
 		Lines: r.Lines, TextBytes: g.Size, File: x.file.Object}
 	if x.ledger != nil {

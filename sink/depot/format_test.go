@@ -16,7 +16,7 @@ func goldenManifest() (Manifest, string) {
 	closed := time.Date(2026, 11, 26, 16, 4, 5, 123456789, time.UTC)
 	g := sink.Generation{Number: 42, Closed: closed}
 	log, stem := "0123456789abcdef0123456789abcdef", stemOf(g)
-	return Manifest{Format: 1, Log: log, Host: "collector-1", Generation: 42,
+	return Manifest{Format: 1, Log: log, Host: "collector-1", Layout: "syslog", Generation: 42,
 		Opened: closed.Add(-time.Hour).Truncate(time.Microsecond), Closed: closed.Truncate(time.Microsecond), Lines: 1000, TextBytes: 90000,
 		File:   Object{stem + gzipSuffix, 8765, strings.Repeat("0123456789abcdef", 4)},
 		Ledger: Object{stem + ledgerSuffix, 240, strings.Repeat("fedcba9876543210", 4)}}, log + "/" + stem

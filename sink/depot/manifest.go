@@ -29,6 +29,7 @@ import (
 //	format      1
 //	log         as in its name
 //	host        the collector's, as in its notices
+//	layout      of the lines: "syslog", "json" or "raw"
 //	generation  as in its name
 //	opened      when the file was begun and closed, RFC 3339, in UTC, to the microsecond
 //	closed
@@ -45,6 +46,7 @@ type Manifest struct {
 	Format     int       `json:"format"`
 	Log        string    `json:"log"`
 	Host       string    `json:"host"`
+	Layout     string    `json:"layout"`
 	Generation uint64    `json:"generation"`
 	Opened     time.Time `json:"opened"`
 	Closed     time.Time `json:"closed"`
