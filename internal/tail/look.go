@@ -184,6 +184,7 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 		}
 		delete(t.skipped, c.path)
 		t.noteRefusal(c.path, "")
+		f.begins = headOf(f.file.headSums())
 		fresh = append(fresh, f)
 	}
 	if len(fresh) == 0 && t.looked && !t.renewed { // else known files may have other names
@@ -204,7 +205,10 @@ func (t *Tailer) followNew(ctx context.Context, order []candidate) {
 // before any of them runs: otherwise a copy might not find its original.
 func (t *Tailer) start(ctx context.Context, all ...*follower) {
 	for _, f := range all {
-		f.begins = headOf(f.file.headSums())
+		if f.begins.bits == 0 {
+			f.begins = headOf(f.file.headSums())
+		}
+		f.seeText("", false) // it may have been truncated since it was opened: searches take time
 		f.checks.opened = f.begins
 		f.claimFirst()
 	}
@@ -282,7 +286,7 @@ func (t *Tailer) open(c candidate) (*follower, error) {
 	}
 	f := &follower{t: t, table: c.table, key: c.key, file: file, wake: make(chan struct{}, 1),
 		location:   location{path: c.path, real: real, dir: filepath.Dir(c.path), source: c.table.source(c.path)},
-		sighting:   sighting{visible: true, now: c.path, modified: fi.ModTime(), begun: fi.ModTime()},
+		sighting:   sighting{visible: true, now: c.path, size: fi.Size(), modified: fi.ModTime(), begun: fi.ModTime()},
 		succession: succession{drained: make(chan struct{})}}
 	f.noteRotatedLocked()
 	f.place.start(wire.StreamID{}, newLocalState())

@@ -167,3 +167,13 @@ func TestNamedAgain(t *testing.T) {
 		r.look().look().stopped().move("b.log", "c.log").write("c.log", "3\n").started().keeps("1 2 3")
 	})
 }
+
+// TestTruncatedWhileAnotherIsSought: a file is copied and truncated while the first look still searches for another one,
+// and has read how it begins. Its copy, which is sent and let go, is not of the text that is in the file then.
+func TestTruncatedWhileAnotherIsSought(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("b.log", "0\n").write("a.log", "").look().look().stopped().remove("b.log").write("a.log", "1\n").started()
+		r.copy("a.log", "a.log.1").cut("a.log").write("a.log", "2").pass(2 * machineLetGo).stopped()
+		r.write("a.log", "\n").copy("a.log", "a.log.2").cut("a.log").write("a.log", "3\n").started().keeps("0 1 2 3")
+	})
+}
