@@ -88,18 +88,19 @@ func copyRange(to io.Writer, path string, lo, hi int64) error {
 	return nil
 }
 
-// logID is the log's id in the mark of its lock, see wire.LogMark.
+// logID is the log's id in a mark, see wire.LogMark.
 var logID = regexp.MustCompile(`"log":"([0-9a-f]{32})"`)
 
-// LogID is the id of the log at path.
-func LogID(path string) (string, error) {
-	b, err := os.ReadFile(wire.LockName(path))
+// ID is the id of the log.
+func (l Place) ID() (string, error) {
+	path := filepath.Join(l.State, wire.StateMark) // the lock has none while a log is opened
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
 	m := logID.FindSubmatch(b)
 	if m == nil {
-		return "", fmt.Errorf("%s names no log", wire.LockName(path))
+		return "", fmt.Errorf("%s names no log", path)
 	}
 	return string(m[1]), nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,14 +57,63 @@ func ClusterFaults(s Shape) func(*Programs, int) (*Result, error) {
 			return nil, err
 		}
 		defer d.kill()
-		for i := range n {
-			moment(time.Second)
-			if err := d.fault(); err != nil {
-				return nil, fmt.Errorf("fault %d: %w", i, err)
-			}
-		}
-		return d.end(n)
+		return d.rounds("cluster, faults and moves", n, d.fault)
 	}
+}
+
+// ClusterPauses pauses a member n times, at any moment of its commits, until others own all that it
+// had. Then it continues, and must not make anything known any more.
+func ClusterPauses(s Shape) func(*Programs, int) (*Result, error) {
+	return func(p *Programs, n int) (*Result, error) {
+		d, err := p.newCluster(s)
+		if err != nil {
+			return nil, err
+		}
+		defer d.kill()
+		r, err := d.rounds("cluster, pauses", n, d.pause)
+		fenced := func(m *rig.Member) bool { return strings.Contains(m.Output(), fencedMessage) }
+		if err == nil && !slices.ContainsFunc(d.members, fenced) {
+			return r, errors.New("no owner was replaced while it was paused: nothing was tested")
+		}
+		return r, err
+	}
+}
+
+// fencedMessage is logged by an owner that continues and finds that it was replaced.
+const fencedMessage = "another collector owns the partition now"
+
+// rounds has n faults, at random moments.
+func (d *clusterDay) rounds(name string, n int, fault func() error) (*Result, error) {
+	for i := range n {
+		moment(time.Second)
+		if err := fault(); err != nil {
+			return nil, fmt.Errorf("fault %d: %w\n%s", i, err, d.said())
+		}
+	}
+	return d.end(name, n)
+}
+
+// pause pauses a member until the others own its partitions.
+func (d *clusterDay) pause() error {
+	i := rand.IntN(len(d.members))
+	m, other := d.members[i], d.members[(i+1)%len(d.members)]
+	id, err := os.ReadFile(filepath.Join(m.State, "member"))
+	if err != nil {
+		return err
+	}
+	m.Pause()
+	defer m.Signal(syscall.SIGCONT)
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		var st cluster.Status
+		if err := other.Ask("GET", "/cluster", &st); err != nil {
+			continue // it was just started, or waits for NATS
+		}
+		has := func(p cluster.PartitionStatus) bool { return p.Owner == strings.TrimSpace(string(id)) || p.Owner == "" }
+		if len(st.Partitions) == d.Partitions && !slices.ContainsFunc(st.Partitions, has) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the partitions of member %d were not taken over", i)
 }
 
 func (p *Programs) newCluster(s Shape) (*clusterDay, error) {
@@ -169,7 +219,7 @@ func (d *clusterDay) move() {
 }
 
 // end waits until everything was sent, stops all, and checks it.
-func (d *clusterDay) end(n int) (*Result, error) {
+func (d *clusterDay) end(name string, n int) (*Result, error) {
 	close(d.done)
 	written := make(map[int]int)
 	for _, w := range d.writers {
@@ -193,7 +243,7 @@ func (d *clusterDay) end(n int) (*Result, error) {
 			return nil, err
 		}
 	}
-	r := &Result{Name: "cluster, faults and moves", Rounds: n}
+	r := &Result{Name: name, Rounds: n}
 	files, err := d.union()
 	if err != nil {
 		return nil, err
@@ -208,6 +258,7 @@ func (d *clusterDay) end(n int) (*Result, error) {
 	return r, nil
 }
 
+// said is what the members said last.
 func (d *clusterDay) said() string {
 	var b strings.Builder
 	for i, m := range d.members {
@@ -255,9 +306,10 @@ func (d *clusterDay) union() (files []string, err error) {
 func (d *clusterDay) logs(p int) map[string]check.Place {
 	all := make(map[string]check.Place)
 	for _, m := range d.members {
-		log, state := m.Partition(p)
-		if id, err := check.LogID(log); err == nil {
-			all[id] = check.Place{Log: log, State: state}
+		var at check.Place
+		at.Log, at.State = m.Partition(p)
+		if id, err := at.ID(); err == nil {
+			all[id] = at
 		}
 	}
 	return all

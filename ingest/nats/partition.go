@@ -81,6 +81,15 @@ func (s *streamReader) openPartition(ctx context.Context) error {
 	return nil
 }
 
+// groupMessages is how many messages a group may have. What makes a group of a partition known is one
+// message, with up to 2 KiB for each stream.
+func (s *streamReader) groupMessages() int {
+	if s.n.partition() == nil {
+		return groupMessages
+	}
+	return min(groupMessages, max(1, int(s.n.Conn.MaxPayload()/(2<<10))))
+}
+
 // mayCommit returns why the next group may not be committed.
 func (s *streamReader) mayCommit() error {
 	if p := s.n.partition(); p != nil {

@@ -146,7 +146,7 @@ func (s *streamReader) read(ctx context.Context, begun func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.fetch(ctx, messages); close(messages) }() // ends with the session
 	for m := range messages {
-		group := collect(m, messages)
+		group := collect(m, messages, s.groupMessages())
 		if err := s.n.name.wait(s.n.life.Receiving); err != nil {
 			return err
 		}
@@ -226,9 +226,9 @@ func newMessage(m jetstream.Msg) (message, error) {
 }
 
 // collect returns m and what waits behind it, up to a full group.
-func collect(m message, messages <-chan message) []message {
+func collect(m message, messages <-chan message, most int) []message {
 	group, size := []message{m}, len(m.data)
-	for len(group) < groupMessages && size < groupBytes {
+	for len(group) < most && size < groupBytes {
 		select {
 		case m, ok := <-messages:
 			if !ok {
