@@ -46,6 +46,7 @@ type agent struct {
 	alive    atomic.Int64 // when the tailer last looked, in nanoseconds since 1970
 	stuck    stuckWatch   // the tailer's goroutine's own
 	web      *http.Server // nil: none is configured
+	share    *daemon.Processors
 
 	instance      wire.StreamID // of this installation; zero over udp
 	run           int64
@@ -110,7 +111,8 @@ func newAgent(s *settings) (*agent, error) {
 	daemon.LimitMemory(64 << 20)
 	level := new(slog.LevelVar)
 	level.Set(s.level())
-	a := &agent{settings: s, log: daemon.Logger(level), level: level, started: time.Now()}
+	a := &agent{settings: s, log: daemon.Logger(level), level: level, started: time.Now(),
+		share: daemon.NewProcessors()}
 	c := &s.Agent
 	if err := new(disk.Disk).MkdirAll(c.State, 0o750); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
@@ -126,7 +128,7 @@ func newAgent(s *settings) (*agent, error) {
 	watchdog := daemon.Watchdog()
 	a.tailer = &tail.Tailer{Settings: tail.Settings{
 		Tables: s.files(), State: c.State, Agent: c.ID, Log: a.log, Lossy: s.to.Scheme == "udp",
-		Alive: func() { watchdog(); a.keepState(); a.observe(); a.alive.Store(time.Now().UnixNano()) },
+		Alive: func() { watchdog(); a.share.Look(); a.keepState(); a.observe(); a.alive.Store(time.Now().UnixNano()) },
 		Poll:  time.Duration(c.Poll), Grace: time.Duration(c.Grace), Settle: time.Duration(c.Settle),
 		LetGo: time.Duration(c.LetGo), Forget: time.Duration(c.Forget), StopWait: max(1, time.Duration(c.Stop)),
 		MaxLine: int(c.MaxLine), BatchBytes: int(c.BatchSize), Memory: int64(c.Memory),
@@ -150,6 +152,7 @@ func (a *agent) follow(ctx context.Context) (err error) {
 		}
 	}()
 	go daemon.ReturnMemory(ctx) // ends with ctx
+	defer a.share.Release()
 	if a.shipper == nil {
 		return a.tailer.Run(ctx)
 	}

@@ -44,9 +44,12 @@ func (f *follower) launch(ctx context.Context, r *read) {
 }
 
 // readAhead reads the next batch while others are on their way, and returns it when it may be
-// sent. It returns nothing where there is nothing to send, or no memory.
+// sent. It returns nothing where there is nothing to send, or no memory. Behind a batch that had room
+// for more, there was no more: it does not read before the outcome.
 func (f *follower) readAhead(ctx context.Context) (next read, err error) {
-	next, err = f.read(ctx, f.lastFlight().to, false)
+	if f.lastFlight().full {
+		next, err = f.read(ctx, f.lastFlight().to, false)
+	}
 	for len(f.flights) > 0 && !(err == nil && f.mayFollow(&next)) {
 		failed := f.land(ctx)
 		if failed == nil {
