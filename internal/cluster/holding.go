@@ -90,7 +90,9 @@ func (m *Member) hold(ctx context.Context, h *holding, before uint64, taken bool
 			"known is written there", "partition", h.partition, "error", err)
 		return nil
 	case errors.Is(err, errNotClaimed):
-		m.cannotClaim(h, err)
+		if ctx.Err() == nil {
+			m.cannotClaim(h, err)
+		}
 		m.giveBack(h)
 		pause(ctx, m.beat())
 		return nil

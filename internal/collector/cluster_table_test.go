@@ -1,0 +1,60 @@
+package collector
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Each mistake in the table of a cluster, and each table that does not go with it, is reported, with
+// what to do.
+func TestClusterTable(t *testing.T) {
+	const log = "[collector.log]\npath = \"/var/log/fanin/{partition}/all.log\"\n"
+	const table = "[collector.cluster]\nurl = \"nats://127.0.0.1:4222\"\nname = \"LOGS\"\n"
+	for _, row := range []struct{ text, want string }{
+		{log + table, ""},
+		{log, "there is no [collector.cluster]"},
+		{"[collector.log]\npath = \"all.log\"\n" + table, "it must contain {partition}"},
+		{log + table + "[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n", "lines come through its stream alone"},
+		{log + table + "[collector.relay]\nto = [\"tcp://127.0.0.1:1\"]\n", "a cluster does not forward its logs"},
+		{log + table + "partitions = 0\n", "partitions is 0"},
+		{log + table + "partitions = 257\n", "partitions is 257"},
+		{log + table + "takeover_after = \"500ms\"\n", "want 1s to 1h"},
+		{log + "[collector.cluster]\nname = \"LOGS\"\n", "url is missing"},
+		{log + "[collector.cluster]\nurl = \"nats://127.0.0.1:4222\"\n", "want the name of the cluster"},
+		{log + "[collector.cluster]\nurl = \"nats://192.0.2.1:4222\"\nname = \"LOGS\"\n", "not encrypted"},
+	} {
+		path := filepath.Join(t.TempDir(), "collector.toml")
+		if err := os.WriteFile(path, []byte(row.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := (&options{config: path}).load()
+		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s\n%v, want %q", row.text, err, row.want)
+		}
+	}
+}
+
+// A command names the log of a partition, and has the paths of that one.
+func TestClusterPartition(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "collector.toml")
+	text := "[collector.log]\npath = \"" + dir + "/{partition}/all.log\"\n[collector.cluster]\n" +
+		"url = \"nats://127.0.0.1:4222\"\nname = \"LOGS\"\npartitions = 4\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log, state, err := (&options{config: path, partition: "3"}).log()
+	if want := filepath.Join(dir, "3", "all.log"); err != nil || log != want || state != filepath.Join(dir, ".cluster.fanin", "3") {
+		t.Errorf("the log is %s, its state %s, %v", log, state, err)
+	}
+	for _, p := range []string{"", "4", "-1", "x"} {
+		if _, _, err := (&options{config: path, partition: p}).log(); err == nil || !strings.Contains(err.Error(), "partition") {
+			t.Errorf("partition %q: %v", p, err)
+		}
+	}
+	if to, err := (&options{config: path}).target(); err != nil || !strings.HasSuffix(to.name, ".cluster.fanin/control.sock") {
+		t.Errorf("without a partition, %+v is asked, %v", to, err)
+	}
+}
