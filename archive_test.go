@@ -194,6 +194,9 @@ func TestArchiveOfLostDisk(t *testing.T) {
 	x.write(2000)
 	x.complete()
 	x.check()
+	if out, err := x.program("fanin-collector", "verify", "--archive", "--config", x.at("collector.toml")).CombinedOutput(); err != nil {
+		t.Errorf("verify --archive: %v\n%s", err, out)
+	}
 }
 
 // The collector is killed at any moment of its copies: each line is archived once.

@@ -1,6 +1,7 @@
 package depot
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -85,6 +86,32 @@ func TestTwoLogs(t *testing.T) {
 	}
 	if reports, err := d.Verify(context.Background()); err != nil || len(reports) != 2 || reports[0].Lines != 600 {
 		t.Errorf("%+v, %v", reports, err)
+	}
+}
+
+// Two histories of a log, after it was put back to an older state, are both there, and verify reports them.
+func TestTwoHistories(t *testing.T) {
+	p := place(t)
+	n := open(t, t.TempDir(), p, hold, nil)
+	n.files(1)
+	n.archived()
+	stem := stemOf(n.sink.Closed()[0].Generation)
+	n.stop()
+	later := "00000001-20991231T235959.999Z"
+	for _, path := range objects(t, p.Dir) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(path, manifestSuffix) {
+			b = bytes.ReplaceAll(b, []byte(stem), []byte(later))
+		}
+		if err := os.WriteFile(strings.Replace(path, stem, later, 1), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found := problems(t, p); len(found) != 1 || !strings.Contains(found[0], "generation 1 is here a second time") {
+		t.Errorf("%q", found)
 	}
 }
 
