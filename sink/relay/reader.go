@@ -29,6 +29,10 @@ type reader struct {
 // chunkSize is how much of the log is read at a time.
 const chunkSize = 1 << 20
 
+// errBack is of a place that was gone, and can be read again: without the bytes before it, the hash
+// there would be another one.
+var errBack = errors.New("the file can be read again")
+
 // newReader reads from a position on, before which the file has tail.
 func newReader(log *sink.Reader, labels labeler, limit int, tail []byte) *reader {
 	return &reader{log: log, labels: labels, limit: limit, buf: make([]byte, chunkSize), begin: log.At(), tail: tail}
@@ -83,6 +87,9 @@ func (r *reader) read(ctx context.Context, wait bool) (more bool, err error) {
 	}
 	if at.Generation != r.begin.Generation {
 		r.tail = nil
+	}
+	if at.Offset > 0 && len(r.tail) == 0 {
+		return false, errBack
 	}
 	r.chunk, r.begin = text, at
 	if now := r.log.At(); now.Generation == at.Generation {

@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -64,4 +65,17 @@ func TestFailedShows(t *testing.T) {
 	l.mu.Unlock()
 	edge.has(up, 0, 10)
 	waittest.UntilEqual(t, "nothing to be shown", "", edge.down.Waits)
+}
+
+// A place that was gone, and can be read again, is decided anew: what is before it is not known.
+func TestPlaceIsBack(t *testing.T) {
+	n := open(t, t.TempDir(), "syslog", sink.RetentionPolicy{}).start()
+	n.number(0, 10)
+	waittest.Until(t, "the file", func() bool { return len(n.numbered()) == 10 })
+	at := sink.Position{Generation: 1, Offset: int64(len(n.text()) / 2)}
+	r := newReader(n.sink.Reader(at), labeler{format: "syslog"}, wire.MaxText, nil)
+	defer r.log.Close()
+	if err := r.next(t.Context(), new(batch)); !errors.Is(err, errBack) {
+		t.Errorf("reading at %s: %v", at, err)
+	}
 }
