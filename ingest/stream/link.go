@@ -54,7 +54,10 @@ func (l *link) CloseWrite() error {
 	return syscall.EOPNOTSUPP
 }
 
-// SyscallConn returns the descriptor, if that may be read from.
+// NetConn returns the connection as it is now: as tls.Conn does, of what is below it.
+func (l *link) NetConn() net.Conn { return l.now() }
+
+// SyscallConn returns the descriptor, if there is one.
 func (l *link) SyscallConn() (syscall.RawConn, error) {
 	if sc, ok := l.now().(syscall.Conn); ok {
 		return sc.SyscallConn()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -161,6 +162,47 @@ func (c *polledConn) CloseWrite() error {
 		return c.fault("close", net.ErrClosed)
 	}
 	return os.NewSyscallError("shutdown", unix.Shutdown(c.fd, unix.SHUT_WR))
+}
+
+// SyscallConn returns the descriptor, as long as it is open: it tells whether it is.
+func (c *polledConn) SyscallConn() (syscall.RawConn, error) { return polledFD{c}, nil }
+
+// polledFD is the descriptor of a polledConn.
+type polledFD struct{ c *polledConn }
+
+// Control implements syscall.RawConn.
+func (d polledFD) Control(f func(fd uintptr)) error {
+	d.c.in.mu.Lock()
+	defer d.c.in.mu.Unlock()
+	if d.c.in.closed {
+		return d.c.fault("control", net.ErrClosed)
+	}
+	f(uintptr(d.c.fd))
+	return nil
+}
+
+// Read implements syscall.RawConn: f is called until it reports that it is done.
+func (d polledFD) Read(f func(fd uintptr) bool) error { return d.try(&d.c.in, "read", f) }
+
+// Write implements syscall.RawConn, likewise.
+func (d polledFD) Write(f func(fd uintptr) bool) error {
+	d.c.out.starved.Store(true)
+	return d.try(&d.c.out, "write", f)
+}
+
+func (d polledFD) try(s *side, op string, f func(fd uintptr) bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		if err := s.awaitLocked(); err != nil {
+			return d.c.fault(op, err)
+		}
+		if f(uintptr(d.c.fd)) {
+			s.ready = true
+			return nil
+		}
+		s.hungUp = false
+	}
 }
 
 func (c *polledConn) fault(op string, err error) error {

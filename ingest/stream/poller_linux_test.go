@@ -9,10 +9,12 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/net/nettest"
+	"golang.org/x/sys/unix"
 
 	"fanin/internal/waittest"
 )
@@ -190,4 +192,38 @@ func TestPolledTogether(t *testing.T) {
 		here.Close()
 	}
 	idle(t, l.conns.poller)
+}
+
+// TestPolledDescriptor: whether a connection is open can be seen below TLS, whatever polls it: a certificate that is
+// revoked closes its connections, and only those that are closed are forgotten.
+func TestPolledDescriptor(t *testing.T) {
+	p := new(poller)
+	here, there := connected(t)
+	defer here.Close()
+	c := polledBy(t, p, there)
+	below := tls.Server(c, &tls.Config{}).NetConn().(*link).NetConn()
+	raw, err := below.(syscall.Conn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(uintptr) {}); err != nil {
+		t.Errorf("it is open: %v", err)
+	}
+	if raw := rawConn(c); raw == nil || raw.Control(func(uintptr) {}) != nil {
+		t.Error("it has no descriptor")
+	}
+	io.WriteString(here, "x")
+	got := 0
+	err = raw.Read(func(fd uintptr) bool {
+		got, _ = unix.Read(int(fd), make([]byte, 8))
+		return got > 0
+	})
+	if err != nil || got != 1 {
+		t.Errorf("%d bytes, %v", got, err)
+	}
+	c.Close()
+	if err := raw.Control(func(uintptr) {}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it is closed: %v", err)
+	}
+	idle(t, p)
 }

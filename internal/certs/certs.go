@@ -221,7 +221,8 @@ func (f Files) join(c *tls.Config, hello *tls.ClientHelloInfo) {
 		}
 	}
 	if f.Gate != nil {
-		c.VerifyConnection = func(state tls.ConnectionState) error { return f.Gate.admit(hello.Conn, &state) }
+		nc := hello.Conn // hello is 6 KiB, and a connection keeps its configuration
+		c.VerifyConnection = func(state tls.ConnectionState) error { return f.Gate.admit(nc, &state) }
 	}
 }
 

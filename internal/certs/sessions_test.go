@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
+	"weak"
 
 	"fanin/internal/certs/certstest"
 )
@@ -178,4 +180,22 @@ func cpu() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestHelloIsForgotten: a configuration, which a connection keeps, does not hold the client's hello, which is larger
+// than all else that a connection needs.
+func TestHelloIsForgotten(t *testing.T) {
+	p := newPairOf(t)
+	hello := &tls.ClientHelloInfo{SupportedPoints: make([]byte, 1<<10)}
+	was := weak.Make(hello)
+	config, err := p.server.GetConfigForClient(hello)
+	if err != nil || config.VerifyConnection == nil {
+		t.Fatal(err)
+	}
+	hello = nil
+	runtime.GC()
+	if was.Value() != nil {
+		t.Error("it is still there")
+	}
+	runtime.KeepAlive(config)
 }

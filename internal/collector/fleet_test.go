@@ -20,11 +20,13 @@ import (
 	"testing"
 	"time"
 
+	"fanin/ingest/ingesttest"
 	"fanin/internal/access"
 	"fanin/internal/disk"
 	"fanin/internal/join"
 	"fanin/internal/pki"
 	"fanin/internal/waittest"
+	"fanin/internal/wire"
 )
 
 // fleetCollector runs a collector with an authority, whose listeners all have its certificate.
@@ -247,11 +249,17 @@ func TestRevokeCloses(t *testing.T) {
 		}
 		open[kind] = ended(nc)
 	}
+	addresses["agent"] = addresses["tcp"]
+	agent := opened(t, addresses["agent"], "tcp", stolen)
+	agent.Write(wire.AppendHello(nil, wire.Hello{Version: wire.Version, Agent: "web-1", Host: "web-1",
+		Instance: ingesttest.InstanceA, Run: 1}))
+	ingesttest.NewClient(t, agent).Want(wire.KindWelcome)
+	open["agent"] = ended(agent)
 	stays := opened(t, addresses["tcp"], "tcp", other)
 	fmt.Fprintln(stays, "web-2 is there")
 	waittest.UntilEqual(t, "lines", 2, func() uint64 { return c.peerLines(t) })
 	var done revoked // the handshake of work may still go on: then it fails
-	if err := json.Unmarshal([]byte(c.asked(t, "POST", "/pki/revoke?name=web-1")), &done); err != nil || done.Certificates != 1 || done.Connections < 2 {
+	if err := json.Unmarshal([]byte(c.asked(t, "POST", "/pki/revoke?name=web-1")), &done); err != nil || done.Certificates != 1 || done.Connections < 3 {
 		t.Errorf("revoke answers %+v, %v", done, err)
 	}
 	for kind, done := range open {
