@@ -80,6 +80,31 @@ func TestObserve(t *testing.T) {
 	}
 }
 
+// TestObserveRenamed: files that were rotated and compressed since the last look are found.
+func TestObserveRenamed(t *testing.T) {
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "gzip"}, Sync: syncNone})
+	src := newSource()
+	src.send(t, s, "one")
+	s.Checkpoint(context.Background())
+	o, err := Observe(context.Background(), s.Path, s.State, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the newest rotated file stays as it is for a while
+		if _, err := s.Rotate(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		src.send(t, s, "more")
+	}
+	waittest.Until(t, "an archive", func() bool { return s.Status().Generations[0].State == stateGzip })
+	r := o.Reader(Position{})
+	defer r.Close()
+	text, _, err := r.Read(context.Background(), make([]byte, 1000))
+	if err != nil || !strings.HasSuffix(string(text), " app: one\n") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // TestObserveNothing: what is no log is not observed, and nothing is created.
 func TestObserveNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "all.log")

@@ -38,7 +38,7 @@ func (x *cat) runArchive(ctx context.Context, args []string, stdout io.Writer) e
 		if m.Closed.Before(x.begin) {
 			continue
 		}
-		if x.out, err = newCatPrinter(stdout, m.Layout, x.output, filter); err != nil {
+		if x.out, err = newCatPrinter(stdout, m.Layout, &x.catOptions, filter); err != nil {
 			return daemon.Exitf(daemon.ExitUsage, "%w", err)
 		}
 		if err := x.file(ctx, d, m); err != nil {

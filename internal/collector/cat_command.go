@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +19,7 @@ import (
 type catOptions struct {
 	lineFilter
 	since, until, from, output string
+	color, highlight           string // as `tail` has them
 	follow, position           bool
 	urls                       []string
 	remote                     collectorURL
@@ -36,10 +36,11 @@ type cat struct {
 	end     time.Time    // until; zero: not set
 	places  merge.Places // from; nil: not set
 	missing bool         // lines that no longer exist were left out
+	last    *lastLines   // with which to begin; nil: with all
 }
 
 func (o *options) catCommand() *cobra.Command {
-	x := &cat{o: o}
+	x := &cat{o: o, catOptions: catOptions{color: "never"}}
 	c := o.command("cat [file:///DIRECTORY|s3://BUCKET/PREFIX]",
 		"print the lines of the log, or of an archive of logs, by the time at which they were read", nil)
 	c.Args = usageArgs(cobra.MaximumNArgs(1))
@@ -83,7 +84,7 @@ func (x *cat) run(ctx context.Context, stdout io.Writer) error {
 	}
 	filter := x.lineFilter.filter()
 	filter.Since = x.begin
-	if x.out, err = newCatPrinter(stdout, format, x.output, filter); err != nil {
+	if x.out, err = newCatPrinter(stdout, format, &x.catOptions, filter); err != nil {
 		return daemon.Exitf(daemon.ExitUsage, "%w", err)
 	}
 	return x.partitions(ctx, all)
@@ -91,40 +92,27 @@ func (x *cat) run(ctx context.Context, stdout io.Writer) error {
 
 // files are the partitions whose files are on this machine.
 func (x *cat) files(ctx context.Context) (all []catPartition, format string, err error) {
-	if _, _, err := x.o.log(); err != nil {
+	if x.o.config == "" && x.o.out == "" {
+		_, _, err := x.o.log()
 		return nil, "", err
 	}
 	cfg, err := x.o.load()
 	if err != nil {
 		return nil, "", err
 	}
-	format = cfg.Collector.Log.Format
-	log, err := sink.Observe(ctx, cfg.Collector.Log.Path, cfg.state(), format)
-	return []catPartition{{0, []merge.Tenure{{Log: merge.Observed{Sink: log}}}}}, format, err
-}
-
-// collectors are the logs of other collectors, which count as partitions in the order of their URLs.
-func (x *cat) collectors(ctx context.Context) (all []catPartition, format string, err error) {
-	for i, u := range x.urls {
-		at := x.remote
-		at.connect = u
-		to, err := at.target()
-		if err != nil {
+	if x.o.partition != "" {
+		if _, err := x.o.chosen(cfg); err != nil {
 			return nil, "", err
 		}
-		log := &merge.Remote{Client: to.client, URL: strings.TrimSuffix(to.base, "/"), Follow: x.follow,
-			Failed: to.unreachable}
-		if err := log.Begin(ctx); err != nil {
-			return nil, "", err
-		}
-		if i > 0 && log.Format() != format {
-			return nil, "", daemon.Exitf(daemon.ExitFailure, "%s has lines in the format %s, and %s in the format %s: "+
-				"they cannot be printed as one log", u, log.Format(), x.urls[0], format)
-		}
-		format = log.Format()
-		all = append(all, catPartition{i, []merge.Tenure{{Log: log}}})
 	}
-	return all, format, nil
+	format = cfg.Collector.Log.Format
+	if cfg.Collector.Cluster != nil {
+		l := &localLogs{settings: cfg, only: x.o.partition}
+		all, err = x.ofCluster(ctx, &clusterLogs{find: l.find})
+		return all, format, err
+	}
+	log, err := sink.Observe(ctx, cfg.Collector.Log.Path, cfg.state(), format)
+	return []catPartition{{tenures: []merge.Tenure{{Log: merge.Observed{Sink: log}}}}}, format, err
 }
 
 // prepare reads the flags that say where to begin and to end.
@@ -157,10 +145,16 @@ func (x *cat) time(t *time.Time, flag, text string, now time.Time) (err error) {
 type catPartition struct {
 	number  int
 	tenures []merge.Tenure
+	more    func(ctx context.Context) ([]merge.Tenure, error) // as they are by now; nil: they do not change
 }
 
 // partitions prints the lines of partitions, which are in their order.
-func (x *cat) partitions(ctx context.Context, all []catPartition) error {
+func (x *cat) partitions(ctx context.Context, all []catPartition) (err error) {
+	if x.last != nil {
+		if x.places, err = x.printLast(ctx, all); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 	var logs []merge.Log
 	var places merge.Places
 	for _, p := range all {
@@ -173,6 +167,7 @@ func (x *cat) partitions(ctx context.Context, all []catPartition) error {
 			return err
 		}
 		defer log.Close() // after the merge
+		log.More = p.more
 		logs, places = append(logs, log), append(places, at)
 	}
 	return x.print(ctx, logs, places)

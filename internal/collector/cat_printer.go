@@ -15,17 +15,21 @@ type catPrinter struct {
 	match  *line.Matcher // nil: all lines
 	format string        // of the log
 	output string        // as livetail.Data calls it
+	last   *lastLines    // keeps lines in place of printing them; nil: they are printed
 }
 
-func newCatPrinter(stdout io.Writer, format, output string, filter line.Filter) (p *catPrinter, err error) {
-	p = &catPrinter{format: format, output: outputs[output]}
+func newCatPrinter(stdout io.Writer, format string, o *catOptions, filter line.Filter) (p *catPrinter, err error) {
+	p = &catPrinter{format: format, output: outputs[o.output]}
 	if p.output == "" {
-		return nil, errOutput(output)
+		return nil, errOutput(o.output)
 	}
-	if p.painter, err = newPainter(stdout, "never", ""); err != nil {
+	if p.painter, err = newPainter(stdout, o.color, o.highlight); err != nil {
 		return nil, err
 	}
-	p.painter.json = output == "json"
+	p.painter.json = o.output == "json"
+	if p.output == outputs["default"] {
+		p.painter.format = format
+	}
 	if filter.Chooses() {
 		p.match, err = line.NewMatcher(format, filter)
 	}
@@ -34,14 +38,20 @@ func newCatPrinter(stdout io.Writer, format, output string, filter line.Filter) 
 
 // piece prints the lines of a piece that are chosen.
 func (c *catPrinter) piece(p merge.Piece) (err error) {
-	if c.match == nil && c.output == outputs["default"] && !c.safe {
+	plain := !c.safe && !c.color && c.highlight == nil && c.last == nil
+	if c.match == nil && c.output == outputs["default"] && plain {
 		_, err = c.w.Write(p.Text)
 		return err
 	}
 	each := func(begin, end int) bool {
 		at := p.At
 		at.At.Offset += int64(begin)
-		err = c.line(livetail.Data(c.output, c.format, p.Text[begin:end-1], at))
+		data := livetail.Data(c.output, c.format, p.Text[begin:end-1], at)
+		if c.last != nil {
+			c.last.add(data)
+			return true
+		}
+		err = c.line(data)
 		return err == nil
 	}
 	if c.match != nil {
@@ -56,4 +66,12 @@ func (c *catPrinter) piece(p merge.Piece) (err error) {
 		begin = end
 	}
 	return err
+}
+
+// matcher matches the lines that are printed.
+func (c *catPrinter) matcher() *line.Matcher {
+	if c.match == nil {
+		return new(line.Matcher)
+	}
+	return c.match
 }

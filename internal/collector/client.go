@@ -82,7 +82,7 @@ func (t *target) askFor(ctx context.Context, method, path string, read func(io.R
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-		return fmt.Errorf("the collector answered: %s", escape.Lines(string(bytes.TrimSpace(b))))
+		return &answerError{resp.StatusCode, escape.Lines(string(bytes.TrimSpace(b)))}
 	}
 	return read(resp.Body)
 }
@@ -94,6 +94,14 @@ func (t *target) unreachable(err error) error {
 	}
 	return daemon.Exitf(daemon.ExitUnreachable, "%w", t.tls.ExplainClient(err))
 }
+
+// answerError is the error of a collector that does not do what it is asked.
+type answerError struct {
+	code int // of the answer, as HTTP has it
+	text string
+}
+
+func (e *answerError) Error() string { return "the collector answered: " + e.text }
 
 // dialSocket dials a unix socket, whatever address is asked for.
 func dialSocket(socket string) func(ctx context.Context, network, address string) (net.Conn, error) {

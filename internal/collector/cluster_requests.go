@@ -22,6 +22,7 @@ import (
 	"fanin/internal/certs"
 	"fanin/internal/cluster"
 	"fanin/internal/daemon"
+	"fanin/sink/merge"
 )
 
 // serveRequests answers on the control socket, and over HTTP if that is configured.
@@ -48,9 +49,12 @@ func (c *member) serveRequests() error {
 // handler answers every request to a member.
 func (c *member) handler() *http.ServeMux {
 	mux := http.NewServeMux()
+	reads := &memberReads{parts: c.parts, logs: localLogs{settings: c.settings},
+		ended: make(map[int]*merge.Server)}
+	mux.Handle("GET /read", reads)
 	for pattern, f := range map[string]answer{
 		"GET /cluster": get(c.clusterStatus), "GET /status": get(c.clusterStatus), "GET /ping": get(c.ping),
-		"POST /cluster/move": c.move, "POST /drain": do(c.askToDrain),
+		"GET /partitions": get(reads.list), "POST /cluster/move": c.move, "POST /drain": do(c.askToDrain),
 	} {
 		mux.Handle(pattern, overHTTP(within(answerTime, pattern, func() string { return "the NATS server" }, f)))
 	}

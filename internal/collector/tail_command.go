@@ -45,6 +45,9 @@ func (o *options) tailCommand() *cobra.Command {
 	c := o.command("tail", "show lines as they are committed, selected by host, source and content",
 		func(_ context.Context, c *cobra.Command) error {
 			t.stderr = c.ErrOrStderr()
+			if t.ofCluster() {
+				return t.cluster(daemon.Terminated(), c.OutOrStdout())
+			}
 			return t.run(daemon.Terminated(), c.OutOrStdout())
 		})
 	f := c.Flags()
