@@ -100,7 +100,9 @@ func (r *relays) begin(p *Programs) (err error) {
 	return err
 }
 
-func (r *relays) log() string { return fmt.Sprintf("%ssync = %q\n", rotating, r.Sync) }
+func (r *relays) log() string {
+	return fmt.Sprintf("rotate_size = \"512KiB\"\nkeep_bytes = \"off\"\nsync = %q\n", r.Sync)
+}
 
 func (r *relays) logDir(name string) string { return filepath.Join(r.dir, name, "log") }
 
