@@ -82,9 +82,8 @@ func (s *settings) checkCluster() {
 			partitionMark)
 	}
 	for _, x := range c.Inputs {
-		s.file.Problem(x.at, "with [collector.cluster], lines come through its stream alone: send to the NATS server, "+
-			"or put a collector before the cluster that has this table and [collector.relay] with "+
-			"to = [\"nats://...\"]")
+		s.file.Problem(x.at, "with [collector.cluster], lines come through its stream alone: publish them to the NATS "+
+			"server, or let an agent with to = [\"nats://...\"] and a stream send them")
 	}
 	if c.Relay != nil {
 		at.Sub("relay").Problem("", "a cluster does not forward its logs: remove one of [collector.relay] and "+
