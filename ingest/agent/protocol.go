@@ -63,7 +63,6 @@ func refuse(nc net.Conn, why string) { nc.Write(wire.AppendFault(nil, why, inges
 
 func (p *Protocol) serve(ctx context.Context, sc *stream.Conn) error {
 	sc.Keep()
-	sc.PollTogether()
 	c := newConn(ctx, p, sc)
 	defer c.Budget.Leave(c.Peer, c.arrival)
 	err := c.greet()

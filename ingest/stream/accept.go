@@ -23,13 +23,12 @@ type connTable struct {
 	searched  time.Time // when a connection was searched for that can yield
 	refused   map[*Conn]struct{}
 	handshakes
-	poller *poller
 }
 
 func newConnTable() connTable {
 	return connTable{
 		all: make(map[*Conn]struct{}), perIP: make(map[netip.Prefix]int), refused: make(map[*Conn]struct{}),
-		handshakes: newHandshakes(), poller: new(poller),
+		handshakes: newHandshakes(),
 	}
 }
 

@@ -26,7 +26,7 @@ type Conn struct {
 	Limits *Limits // those of the listener
 
 	l    *Listener
-	raw  *link        // as it was accepted
+	raw  net.Conn     // as it was accepted
 	nc   net.Conn     // raw, or TLS over it
 	from netip.Prefix // what counts as the peer's address
 
@@ -49,10 +49,9 @@ type fate struct {
 }
 
 func newConn(l *Listener, nc net.Conn, peer netip.Addr) *Conn {
-	raw := newLink(nc)
 	c := &Conn{
 		Peer: peer, Host: l.Peers.Host(peer), PID: connector(nc), Budget: l.Budget, Log: l.Log, Limits: &l.Limits,
-		l: l, raw: raw, nc: raw, from: origin.Network(peer),
+		l: l, raw: nc, nc: nc, from: origin.Network(peer),
 	}
 	c.ctx, c.stop = context.WithCancel(l.appending)
 	c.Heard()
@@ -93,23 +92,6 @@ func (c *Conn) Context() context.Context { return c.ctx }
 
 // Keep makes the connection one that never yields its place to a new one.
 func (c *Conn) Keep() { c.kept.Store(true) }
-
-// PollTogether makes one goroutine find out when this connection can be read, and others that called
-// this, and wake them together: see poller. It is for peers that send little at a time, and many of
-// them. Nothing may read or write meanwhile. Where it cannot be done, all stays as it is.
-func (c *Conn) PollTogether() {
-	tc, ok := c.raw.now().(*net.TCPConn)
-	if !ok {
-		return
-	}
-	if next := c.l.conns.poller.adopt(tc); next != nil {
-		c.raw.change(next)
-		c.timed = true // nothing is known of next
-	}
-	if c.woken.Load() {
-		c.raw.SetReadDeadline(past)
-	}
-}
 
 // Heard notes that bytes came.
 func (c *Conn) Heard() { c.heard.Store(time.Now().UnixNano()) }
