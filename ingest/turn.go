@@ -101,19 +101,20 @@ func (t *Turn) Decided() {
 	t.decided = true
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
-	l := t.sessions.lanes[t.stream]
-	l.frames--
-	t.sessions.lanes[t.stream] = l
+	if l, ok := t.sessions.lanes[t.stream]; ok {
+		l.frames--
+		t.sessions.lanes[t.stream] = l
+	}
 }
 
-// Answered ends the turn: no answer to a later frame can overtake that of this one. Call it when
-// WaitAnswer has returned, or Wait where nothing calls Appended, also for a frame that is not appended:
-// else its successor would not wait for the one before.
+// Answered ends the turn, also that of a frame which is not appended, when those before it have ended:
+// no answer to a later frame can overtake one of theirs.
 func (t *Turn) Answered() {
 	if t == nil {
 		return
 	}
 	t.Decided()
+	t.WaitAnswer()
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
 	t.appendedLocked()

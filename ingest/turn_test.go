@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"fanin/internal/wire"
 )
@@ -100,4 +101,30 @@ func TestTurnsOfOneStream(t *testing.T) {
 	none.Wait()
 	none.Decided()
 	none.Answered()
+}
+
+// TestTurnAfterAppended: a frame over a transport that answers in any order ends after the one before it, which the
+// Appender has and which has no outcome yet. So the frame after both still waits for the answers to them.
+func TestTurnAfterAppended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Sessions
+		id := wire.StreamID{1}
+		first, _ := s.StartFrame("a", id)
+		other, _ := s.StartFrame("a", id)
+		first.Appended()
+		other.Wait()
+		go other.Answered() // ends with the answer to the first
+		synctest.Wait()
+		last, ok := s.StartFrame("a", id)
+		if !ok || last.before != other {
+			t.Fatal("the last frame does not wait for those before it", ok)
+		}
+		first.Decided()
+		first.Answered()
+		last.WaitAnswer()
+		last.Answered()
+		if len(s.lanes) != 0 {
+			t.Errorf("%d lanes are left", len(s.lanes))
+		}
+	})
 }

@@ -171,11 +171,10 @@ func (r *responder) listen() (subs []*nats.Subscription, err error) {
 func (r *responder) workInTurn(m *nats.Msg, turn *ingest.Turn) {
 	begun := r.work(m, func(m *nats.Msg, agent string) {
 		r.ask(m, agent, turn)
-		turn.Wait() // it may have been rejected before
 		turn.Answered()
 	})
 	if !begun {
-		go func() { turn.Wait(); turn.Answered() }() // ends with the outcome of the frame before, which always comes
+		go turn.Answered() // ends with the answer to the frame before, which always comes
 	}
 }
 
