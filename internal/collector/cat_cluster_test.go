@@ -183,3 +183,23 @@ func TestTailCluster(t *testing.T) {
 		}
 	}
 }
+
+// TestDoctorPartition: what is looked at is the log of the partition that was named.
+func TestDoctorPartition(t *testing.T) {
+	m := newClusterMember(t, 1)
+	report := func(partition string) (string, error) {
+		var out bytes.Buffer
+		c := Command()
+		c.SetArgs([]string{"doctor", "--config", m.config, "--partition", partition})
+		c.SetOut(&out)
+		c.SetErr(&out)
+		err := c.Execute()
+		return out.String(), err
+	}
+	if _, err := report("4"); err == nil || !strings.Contains(err.Error(), "the partitions 0 to 3") {
+		t.Errorf("a partition that is not there: %v", err)
+	}
+	if got, _ := report("1"); strings.Contains(got, partitionMark) {
+		t.Errorf("the report has a path that is none:\n%s", got)
+	}
+}

@@ -41,6 +41,11 @@ printed), 1 something is.`
 // doctor looks at the host, and prints what it finds.
 func (o *options) doctor(ctx context.Context, w io.Writer) error {
 	s, err := o.load()
+	if err == nil && o.partition != "" {
+		if s, err = o.chosen(s); err != nil {
+			return err
+		}
+	}
 	var report doctor.Report
 	if err != nil {
 		report = doctor.Run([]doctor.Check{{Name: "configuration", Run: func() []doctor.Finding {
