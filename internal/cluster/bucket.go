@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -83,6 +84,36 @@ func (b *bucket) set(ctx context.Context, key string, value any) (uint64, error)
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	return b.kv.Put(ctx, key, data)
+}
+
+// show writes tenures, unless the record has later ones, or the same.
+func (b *bucket) show(ctx context.Context, key string, list []Tenure) error {
+	for {
+		theirs, revision, err := b.tenures(ctx, key)
+		if err != nil || slices.Equal(theirs, list) || Later(theirs, list) {
+			return err
+		}
+		if _, err = b.put(ctx, key, list, revision); !isTaken(err) {
+			return err
+		}
+	}
+}
+
+// tenures reads the record of tenures; the revision 0: there is none.
+func (b *bucket) tenures(ctx context.Context, key string) (list []Tenure, revision uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	e, err := b.kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if json.Unmarshal(e.Value(), &list) != nil {
+		list = nil // what cannot be read is replaced
+	}
+	return list, e.Revision(), nil
 }
 
 // revision is that of a record; 0: there is none.

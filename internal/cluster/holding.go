@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -81,6 +82,7 @@ func (m *Member) hold(ctx context.Context, h *holding, before uint64, taken bool
 		h.own.Store(o)
 		m.counts.claimed(taken)
 		m.Log.Info("owns a partition", "partition", h.partition, "epoch", o.Epoch, "taken", taken)
+		go m.keepShown(ctx, o) // ends with ctx, which ends with the holding
 		err = m.serve(ctx, h, o)
 	}
 	switch {
@@ -217,8 +219,24 @@ func (m *Member) announce(o *Ownership) {
 	if m.Changed != nil {
 		m.Changed(o.Partition, list)
 	}
-	if _, err := m.store().set(m.life, fmt.Sprintf("%s%d", keyTenures, o.Partition), list); err != nil {
-		m.limited.Warn("cluster_tenures", "the bucket does not have the tenures of a partition; they are written with "+
-			"the next change", "partition", o.Partition, "error", err)
+	m.show(o.Partition, list)
+}
+
+// show writes the tenures of a partition into the bucket.
+func (m *Member) show(p int, list []Tenure) {
+	if err := m.store().show(m.life, fmt.Sprintf("%s%d", keyTenures, p), list); err != nil {
+		m.limited.Warn("cluster_tenures", "the bucket does not have the tenures of a partition; trying again",
+			"partition", p, "error", err)
+	}
+}
+
+// keepShown shows the tenures of a partition again while the bucket does not have them, until ctx
+// ends: a list could not be written, or the bucket was deleted.
+func (m *Member) keepShown(ctx context.Context, o *Ownership) {
+	for ctx.Err() == nil {
+		pause(ctx, m.beat())
+		if list := o.Tenures(); o.Begun() && !o.Lost() && !slices.Equal(list, m.Tenures(o.Partition)) {
+			m.show(o.Partition, list)
+		}
 	}
 }

@@ -215,3 +215,25 @@ func TestMemberRefused(t *testing.T) {
 		t.Errorf("a copied state: %v", err)
 	}
 }
+
+// The bucket has the owner's tenures again when an older list came over them, and an older list does
+// not come over a newer one.
+func TestTenuresShown(t *testing.T) {
+	s := natstest.New(t)
+	a := start(t, s, "a")
+	shares(t, "5 of 5", a)
+	list := a.of(2).Tenures()
+	key := keyTenures + "2"
+	a.show(2, []Tenure{{Epoch: list[0].Epoch - 1, Owner: "x", Log: "x", From: "1:0"}})
+	if got, _, err := a.store().tenures(t.Context(), key); err != nil || !slices.Equal(got, list) {
+		t.Fatalf("an older list is there: %+v, %v", got, err)
+	}
+	if _, err := a.store().set(t.Context(), key, []Tenure{{Epoch: 1, Owner: "x", Log: "x", From: "1:0"}}); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the owner's tenures", func() bool {
+		got, _, err := a.store().tenures(t.Context(), key)
+		return err == nil && slices.Equal(got, list)
+	})
+	a.stop(t)
+}

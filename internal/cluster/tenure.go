@@ -46,3 +46,12 @@ func open(list []Tenure, t Tenure) []Tenure {
 	list = append(list, t)
 	return list[max(0, len(list)-maxTenures):]
 }
+
+// Later reports whether a list of tenures knows more than another one of the same partition.
+func Later(list, than []Tenure) bool {
+	if len(list) == 0 || len(than) == 0 {
+		return len(list) > 0
+	}
+	a, b := list[len(list)-1], than[len(than)-1]
+	return a.Epoch > b.Epoch || a.Epoch == b.Epoch && a.End != "" && b.End == ""
+}

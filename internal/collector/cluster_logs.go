@@ -60,7 +60,7 @@ func (l *clusterLogs) look(ctx context.Context) error {
 		if len(x.Tenures) == 0 { // it has always been of one owner
 			l.tenures[x.Partition] = []merge.Tenure{{Log: x.source}}
 		}
-		if later(x.Tenures, latest[x.Partition]) {
+		if cluster.Later(x.Tenures, latest[x.Partition]) {
 			latest[x.Partition] = x.Tenures
 		}
 	}
@@ -70,15 +70,6 @@ func (l *clusterLogs) look(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// later reports whether a list of tenures knows more than another one.
-func later(list, than []cluster.Tenure) bool {
-	if len(list) == 0 || len(than) == 0 {
-		return len(list) > 0
-	}
-	a, b := list[len(list)-1], than[len(than)-1]
-	return a.Epoch > b.Epoch || a.Epoch == b.Epoch && a.End != "" && b.End == ""
 }
 
 // readable are the tenures whose logs were found.
