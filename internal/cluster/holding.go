@@ -113,12 +113,6 @@ func (m *Member) store() *bucket {
 	return m.bucket
 }
 
-func (m *Member) journals() jetstream.Stream {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.stream
-}
-
 // pause waits, so that what failed is not tried again at once.
 func pause(ctx context.Context, d time.Duration) {
 	select {
@@ -142,23 +136,29 @@ var errNotClaimed = errors.New("the partition was not claimed")
 
 // claim writes the claim into the journal.
 func (m *Member) claim(ctx context.Context, h *holding) (*Ownership, error) {
-	o := &Ownership{Partition: h.partition, lease: m.lease, journal: newJournal(m.js, m.journals(), h.partition)}
+	stream, err := openJournals(ctx, m.js, &m.Config)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNotClaimed, err)
+	}
+	o := &Ownership{Partition: h.partition, lease: m.lease, journal: newJournal(m.js, stream, &m.Config, h.partition)}
+	o.journal.late = func(err error) {
+		m.limited.Warn("cluster_journal", "an entry cannot be written to the journal of a partition: nothing of it is "+
+			"answered or acknowledged meanwhile; trying again", "partition", h.partition, "error", err)
+	}
 	o.owns = func(ctx context.Context) error { return m.owns(ctx, h) }
-	var err error
 	o.state, err = o.journal.claim(ctx, h.revision.Load(), m.ID, o.owns)
 	if err != nil && !errors.Is(err, ErrFenced) {
 		return nil, fmt.Errorf("%w: %w", errNotClaimed, err)
 	}
 	o.Epoch, o.lost = o.journal.epoch, h.stop
-	o.Log = m.name("log", h.partition)
-	o.Incarnation = m.name("incarnation", h.partition)
+	o.Log, o.Incarnation = m.name(stream, "log", h.partition), m.name(stream, "incarnation", h.partition)
 	o.begun = func() { m.announce(o) }
 	return o, err
 }
 
 // name is an id of a partition, the same for all owners while the journal exists.
-func (m *Member) name(what string, p int) (id wire.StreamID) {
-	created := m.journals().CachedInfo().Created.UnixNano()
+func (m *Member) name(journals jetstream.Stream, what string, p int) (id wire.StreamID) {
+	created := journals.CachedInfo().Created.UnixNano()
 	text := fmt.Sprintf("fanin cluster %s, journal of %d, %s of partition %d", m.Name, created, what, p)
 	sum := sha256.Sum256([]byte(text))
 	copy(id[:], sum[:])

@@ -21,6 +21,8 @@ type journal struct {
 	js      jetstream.JetStream
 	stream  jetstream.Stream
 	subject string
+	reopen  func(context.Context) (jetstream.Stream, error) // finds the stream again, or makes it
+	late    func(error)                                     // is told that an entry waits, and why
 
 	epoch   uint64 // of the claim
 	last    uint64 // the number of its last entry
@@ -55,8 +57,13 @@ func openJournals(ctx context.Context, js jetstream.JetStream, c *Config) (jetst
 	return stream, nil
 }
 
-func newJournal(js jetstream.JetStream, stream jetstream.Stream, p int) *journal {
-	return &journal{js: js, stream: stream, subject: fmt.Sprintf("%s.%d", stream.CachedInfo().Config.Name, p)}
+func newJournal(js jetstream.JetStream, stream jetstream.Stream, c *Config, p int) *journal {
+	return &journal{js: js, stream: stream, subject: fmt.Sprintf("%s.%d", c.journal(), p), late: func(error) {},
+		reopen: func(ctx context.Context) (jetstream.Stream, error) {
+			ctx, cancel := context.WithTimeout(ctx, answerWithin)
+			defer cancel()
+			return openJournals(ctx, js, c)
+		}}
 }
 
 // read reads all of it.
@@ -142,10 +149,29 @@ func (j *journal) append(ctx context.Context, e *entry) error {
 		if written || errors.Is(lookErr, ErrFenced) {
 			return lookErr
 		}
+		if lookErr != nil {
+			j.late(j.find(ctx, lookErr))
+		} else if !isTaken(err) {
+			j.late(err)
+		}
 		if errors.Is(err, nats.ErrConnectionClosed) || backoff.Wait(ctx) != nil {
 			return fmt.Errorf("write to the journal %s: %w", j.subject, err)
 		}
 	}
+}
+
+// find finds the stream again if it was deleted. It returns why an entry waits. What a stream has
+// that was made anew shows the next look.
+func (j *journal) find(ctx context.Context, err error) error {
+	if !isGone(err) {
+		return err
+	}
+	stream, openErr := j.reopen(ctx)
+	if openErr != nil {
+		return openErr
+	}
+	j.stream = stream
+	return fmt.Errorf("the stream was deleted, and is there again: %w", err)
 }
 
 func (j *journal) publish(ctx context.Context, data []byte) error {

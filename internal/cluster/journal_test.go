@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,11 +21,12 @@ func journals(t *testing.T) (a, b *journal) {
 	t.Helper()
 	s := natstest.New(t)
 	js := s.JetStream(s.Connect())
-	stream, err := openJournals(t.Context(), js, &Config{Name: "LOGS", Create: true, Replicas: 1})
+	c := &Config{Name: "LOGS", Create: true, Replicas: 1}
+	stream, err := openJournals(t.Context(), js, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newJournal(js, stream, 3), newJournal(js, stream, 3)
+	return newJournal(js, stream, c, 3), newJournal(js, stream, c, 3)
 }
 
 func mine(context.Context) error { return nil }
@@ -120,6 +122,34 @@ func TestJournalUnsure(t *testing.T) {
 		t.Fatalf("behind a journal that was removed: %v", err)
 	}
 	if s, err = j.read(t.Context()); err != nil || s.Last != 40 || len(s.Tenures) != 1 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// When the stream of the journals is deleted, the owner says so, makes it again, and writes all.
+func TestJournalDeleted(t *testing.T) {
+	j, _ := journals(t)
+	o := owned(t, j, 5, "a")
+	if err := commit(t, o, 10, "x", 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.js.DeleteStream(t.Context(), "fanin-LOGS-journal"); err != nil {
+		t.Fatal(err)
+	}
+	var late []error
+	j.late = func(err error) { late = append(late, err) }
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := o.Commit(ctx, 20, sink.Position{Generation: 1, Offset: 20}, nil, func() []sink.StreamMark {
+		return []sink.StreamMark{{ID: "x", Offset: 10}}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if len(late) == 0 || !strings.Contains(late[0].Error(), "was deleted") {
+		t.Errorf("it says %v", late)
+	}
+	s, err := j.read(t.Context())
+	if err != nil || s.Last != 20 || len(s.Marks()) != 1 || len(s.Tenures) != 1 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }

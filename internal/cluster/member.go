@@ -38,7 +38,6 @@ type Member struct {
 
 	mu      sync.Mutex // of what follows, which Status and holdings read
 	bucket  *bucket
-	stream  jetstream.Stream // of the journals
 	dir     *directory
 	held    map[int]*holding
 	trouble string
@@ -96,8 +95,7 @@ func (m *Member) open(ctx context.Context) (jetstream.KeyWatcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	stream, err := openJournals(within, m.js, &m.Config)
-	if err != nil {
+	if _, err := openJournals(within, m.js, &m.Config); err != nil {
 		return nil, err
 	}
 	watch, err := b.kv.WatchAll(ctx)
@@ -106,7 +104,7 @@ func (m *Member) open(ctx context.Context) (jetstream.KeyWatcher, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bucket, m.stream, m.dir, m.trouble = b, stream, newDirectory(m.TakeoverAfter), ""
+	m.bucket, m.dir, m.trouble = b, newDirectory(m.TakeoverAfter), ""
 	return watch, nil
 }
 
