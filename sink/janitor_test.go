@@ -361,3 +361,17 @@ func TestFoundArchives(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsDoneAfterClose: what was not done because the writer has ended is not taken for done, or the
+// janitor would remove a file that the catalog goes on to name.
+func TestNothingIsDoneAfterClose(t *testing.T) {
+	s := open(t, &Sink{})
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 { // the channels that say so are closed together
+		if err := s.do(context.Background(), func(*writer) error { return nil }); !errors.Is(err, wire.ErrDraining) {
+			t.Fatalf("a change after the end: %v", err)
+		}
+	}
+}

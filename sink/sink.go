@@ -238,7 +238,7 @@ func (s *Sink) do(ctx context.Context, f func(w *writer) error) error {
 	case <-s.queue.quit:
 		return wire.ErrDraining
 	case <-s.queue.ended:
-		return s.Err()
+		return cmp.Or(s.Err(), wire.ErrDraining) // f was not called
 	}
 }
 
