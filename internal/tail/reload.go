@@ -89,10 +89,12 @@ func (f *follower) settled(drained bool) error {
 	f.mu.Lock()
 	s := f.settlement
 	f.mu.Unlock()
+	// One that was truncated is not drained: its copy is found first.
+	drained = drained || f.place.local.Offset >= s.until && s.released && f.file.still(f.place.local.cursor)
 	switch {
 	case s.next != nil && s.next != f.table && s.next.Settings != f.table.Settings:
 		return errReloaded
-	case s.released && (drained || f.place.local.Offset >= s.until) && !f.file.deleted():
+	case s.released && drained && !f.file.deleted():
 		return errReleased
 	}
 	return nil

@@ -113,3 +113,17 @@ func TestSentWithoutTable(t *testing.T) {
 		})
 	}
 }
+
+// TestTruncatedWhenItsTableGoes: the table of a file is removed when the file was copied and truncated, which its
+// follower does not know, since it waits for an answer. The copy, which is deleted, is known before the file is let go.
+func TestTruncatedWhenItsTableGoes(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		release := r.gated("2\n")
+		r.write("a.log", text).look().look().write("a.log", "2\n").copy("a.log", "a-1.log").look()
+		r.cut("a.log").write("a.log", "3\n").tailer.Reload(nil)
+		r.remove("a-1.log").look().look()
+		release()
+		r.keeps(text + "2 3")
+	})
+}

@@ -89,3 +89,19 @@ func TestHandoverWhileReplaced(t *testing.T) {
 		t.Errorf("the stream resumes at %+v, want %+v", g.place.local, sent)
 	}
 }
+
+// TestHeadOfWhatIsGone: a file is truncated before its first lines are acknowledged. The saved position says how the text
+// began that was sent.
+func TestHeadOfWhatIsGone(t *testing.T) {
+	_, f := still(t, "one\n")
+	sums := f.file.headSums()
+	f.setOpened(headOf(sums))
+	f.place.local = localState{cursor: cursor{Point: wire.Point{Offset: 4, Tail: wire.TailHash([]byte("one\n"))}}, epoch: 1}
+	f.place.agreed = true
+	if err := os.WriteFile(f.path, []byte("another\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.position().head; !got.begins(sums) || got.bits == 0 {
+		t.Errorf("it began with %+v, want a head of %x", got, sums)
+	}
+}
