@@ -177,3 +177,20 @@ func TestTruncatedWhileAnotherIsSought(t *testing.T) {
 		r.write("a.log", "\n").copy("a.log", "a.log.2").cut("a.log").write("a.log", "3\n").started().keeps("0 1 2 3")
 	})
 }
+
+// TestUndecidedAndHandedOver: a saved position says that a file may be a copy, and another one that a stream goes on in
+// it. That is the file's, whatever name it has.
+func TestUndecidedAndHandedOver(t *testing.T) {
+	for range 10 { // in any order
+		onClock(t, func(r *clocked) {
+			r.write("a.log", "1\n").look().look().stopped()
+			all := slices.Collect(maps.Values(r.tailer.positions.all()))
+			first := *all[0]
+			first.Stream, first.Point, first.Sent, first.Copy = wire.NewStreamID(), wire.Point{}, 0, true
+			if err := os.WriteFile(r.tailer.positions.path, formatPositions(append(all, &first), false), 0o640); err != nil {
+				r.Fatal(err)
+			}
+			r.move("a.log", "a.log.1").started().keeps("1")
+		})
+	}
+}

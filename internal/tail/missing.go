@@ -285,7 +285,9 @@ func (t *Tailer) claimant(id wire.StreamID) *follower {
 // followed them. Only the number shows that, here; what is left is searched for later.
 func (t *Tailer) renamedMeanwhile(s *search) (found []*follower) {
 	known := t.known()
-	byPath := func(a, b *savedPosition) int { return cmp.Compare(a.path, b.path) }
+	byPath := func(a, b *savedPosition) int { // of two for one file, the one that was begun
+		return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(b.Offset, a.Offset))
+	}
 	for range 4 { // what is renamed meanwhile may not be listed, or not be opened
 		var left []*savedPosition
 		for _, m := range slices.SortedFunc(maps.Values(known), byPath) {
