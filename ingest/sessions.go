@@ -61,8 +61,8 @@ type Claim struct {
 func (c *Claim) Done() <-chan struct{} { return c.done }
 
 // Claim assigns the session hello.Owner to a connection. The same instance takes
-// it over from its older connection, once nothing of that one is in flight: so a
-// stream has one Append at a time, and the welcome's watermarks are final. Another
+// it over from its older connection, once nothing of that one is in flight: so the
+// welcome's watermarks are final. Another
 // instance is refused while the first one is connected. evict must end the
 // connection without waiting.
 func (s *Sessions) Claim(ctx context.Context, hello wire.Hello, address string, evict func(string)) (*Claim, error) {

@@ -153,17 +153,26 @@ func (l *life) work(s *Sink, rounds int) {
 	}
 	l.src.opened = true
 	for i := range rounds {
-		acked, two := l.src.text, i%4 == 3
-		list := []wire.Batch{l.src.batch(l.line(l.lines))}
-		if two {
+		acked, list := len(l.src.text), []wire.Batch{l.src.batch(l.line(l.lines))}
+		if i%4 == 3 {
 			list = append(list, l.src.batch(l.line(l.lines+1)))
 		}
 		l.sent = l.src.text
-		if failed("append", errors.Join(appendTogether(s, list...)...)) {
-			l.src.text = acked
+		var first error
+		for n, err := range appendTogether(s, list...) {
+			switch {
+			case err == nil && first != nil:
+				l.fail("a batch is acknowledged, and the one before it failed: %v", first)
+			case err == nil:
+				acked = int(list[n].End)
+				l.lines++
+			case first == nil:
+				first = err
+			}
+		}
+		if l.src.text = l.sent[:acked:acked]; failed("append", first) {
 			return
 		}
-		l.lines += len(list)
 		if i%5 == 4 {
 			if _, err := s.Rotate(context.Background()); failed("rotate", err) {
 				return

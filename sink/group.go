@@ -2,9 +2,12 @@ package sink
 
 import "fanin/internal/wire"
 
-// groupBytes is how much laid-out text makes a group commit full. A group never
-// waits to be filled: it takes what is there now.
+// groupBytes is how much laid-out text makes a group commit full. A group takes what is there when
+// it begins: gathering decides when that is.
 const groupBytes = 1 << 20
+
+// groupStreams is how many entries a map of a group keeps room for.
+const groupStreams = 1 << 10
 
 // group is what the next frame will hold, and the requests that wait for it.
 type group struct {
@@ -63,10 +66,18 @@ func (g *group) reset() {
 	g.names = g.names[:0]
 	clear(g.extensions)
 	g.extensions, g.extensionSize = g.extensions[:0], 0
-	clear(g.streams)
-	clear(g.ends)
-	clear(g.added)
+	g.streams, g.ends, g.added = emptied(g.streams), emptied(g.ends), emptied(g.added)
 	if cap(g.text) > 4*groupBytes {
 		g.text = nil // one batch of hostile bytes must not hold memory for ever
 	}
+}
+
+// emptied returns m without its entries. One that had many is replaced: to clear it would cost as much
+// at each commit from then on.
+func emptied[K comparable, V any](m map[K]V) map[K]V {
+	if len(m) > groupStreams {
+		return make(map[K]V)
+	}
+	clear(m)
+	return m
 }

@@ -43,9 +43,10 @@ func (w *writer) acceptStream(b *wire.Batch) (outcome, fatal error) {
 		owner = "" // the key alone names the request, whatever its sender
 	}
 	id := w.catalog.id(b.Kind, owner, b.Stream)
+	st := w.catalog.streams[id]
 	switch {
-	case w.group.continued(id, b):
-		return w.acceptText(w.catalog.streams[id], b)
+	case st != nil && w.group.continued(id, b):
+		return w.acceptText(st, b)
 	case w.group.streams[id]: // its watermark moves when the group is committed
 		if err := w.commit(); err != nil {
 			return nil, err

@@ -13,8 +13,8 @@ import (
 	"fanin/internal/wire"
 )
 
-// The answers to the frames of one stream come in the order of the frames, and each frame is appended when the one before
-// has its outcome.
+// The answers to the frames of one stream come in the order of the frames. Where the log does not say when it has a frame,
+// the next is appended when that has its outcome.
 func TestChainAnswers(t *testing.T) {
 	k := ingesttest.NewRecorder()
 	k.Outcome = func(_ context.Context, b wire.Batch) error {
@@ -38,7 +38,7 @@ func TestChainAnswers(t *testing.T) {
 	}
 }
 
-// A stream has one Append at a time, though two of its frames are here.
+// Where the log does not say when it has a frame, a stream has one Append at a time, though two of its frames are here.
 func TestChainWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, hold, calls := ingesttest.NewRecorder(), make(chan struct{}), 0

@@ -40,7 +40,8 @@ func (t *Timing) setDefaults(greet time.Duration) {
 
 // backoff is the pause between sessions. It has jitter: a fleet must not come back as one. The
 // longest pauses are from a half to one and a half of MaxBackoff. So a collector that was away for
-// long has all of its agents within 12 s after it is back, about as many in each second.
+// long has all of its agents that know one address within 12 s after it is back, about as many in
+// each second.
 func (t *Timing) backoff() retry.Backoff {
 	return retry.Backoff{Min: t.MinBackoff, Max: t.MaxBackoff, Jitter: true}
 }
