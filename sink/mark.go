@@ -1,8 +1,10 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 
 	"fanin/internal/wire"
 )
@@ -23,6 +25,13 @@ type StreamMark struct {
 	Offset   int64           `json:"offset,omitempty"`
 	Tail     uint64          `json:"tail,omitempty"`
 	Ended    bool            `json:"ended,omitempty"` // the log knows no such stream any more
+}
+
+// Equal reports whether two marks say the same.
+func (m *StreamMark) Equal(x *StreamMark) bool {
+	a, b := *m, *x
+	a.Identity, b.Identity = nil, nil
+	return bytes.Equal(m.Identity, x.Identity) && reflect.DeepEqual(a, b)
 }
 
 // mark is the mark of a stream that is known.

@@ -3,6 +3,8 @@ package nats
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,9 +24,11 @@ type Partition struct {
 
 	// Check returns why the next group may not be committed; nil: it may.
 	Check func(ctx context.Context) error
-	// Commit makes it known that the log has all messages up to the last one, which moved these
-	// streams, by the log's ids. After an error nothing of the group is answered or acknowledged.
-	Commit func(ctx context.Context, last uint64, streams []wire.StreamID) error
+	// Moves is told the streams of a group before it is appended, by the log's ids.
+	Moves func(streams []wire.StreamID)
+	// Commit makes it known that the log has all messages up to the last one. After an error nothing
+	// of the group is answered or acknowledged.
+	Commit func(ctx context.Context, last uint64) error
 }
 
 // partition is the one that is read; nil: all of the stream is.
@@ -98,24 +102,30 @@ func (s *streamReader) mayCommit() error {
 	return nil
 }
 
+// moves tells which streams a group is about to move.
+func (s *streamReader) moves(plain []message, chains map[wire.StreamID]*chain) {
+	p := s.n.partition()
+	if p == nil {
+		return
+	}
+	ids := slices.Collect(maps.Keys(chains))
+	if len(plain) > 0 {
+		ids = append(ids, s.sequence.ID().Owned(wire.StreamNATS, s.sequence.Owner()))
+	}
+	p.Moves(ids)
+}
+
 // committed makes it known that the log has a group, and then answers the agents.
-func (s *streamReader) committed(group, plain []message, chains map[wire.StreamID]*chain) error {
+func (s *streamReader) committed(group []message, chains map[wire.StreamID]*chain) error {
 	p := s.n.partition()
 	if p == nil {
 		return nil
-	}
-	ids := make([]wire.StreamID, 0, len(chains)+1)
-	for id := range chains {
-		ids = append(ids, id)
-	}
-	if len(plain) > 0 {
-		ids = append(ids, s.sequence.ID().Owned(wire.StreamNATS, s.sequence.Owner()))
 	}
 	last := uint64(0)
 	for i := range group {
 		last = max(last, group[i].seq)
 	}
-	if err := p.Commit(s.n.life.Appending, last, ids); err != nil {
+	if err := p.Commit(s.n.life.Appending, last); err != nil {
 		return err
 	}
 	for _, c := range chains {

@@ -23,9 +23,27 @@ type owner struct {
 	*Input
 	log *appendertest.Memory
 
-	mu        sync.Mutex
-	refuse    error
-	committed []uint64
+	mu          sync.Mutex
+	refuse      error
+	committed   []uint64
+	moved       []wire.StreamID // since the last commit
+	unannounced int             // batches of streams that were not said to move
+}
+
+// Append is the log's. What it gets was announced.
+func (o *owner) Append(ctx context.Context, b wire.Batch) error {
+	o.mu.Lock()
+	if len(b.Text) > 0 && len(o.moved) == 0 {
+		o.unannounced++
+	}
+	o.mu.Unlock()
+	return o.log.Append(ctx, b)
+}
+
+func (o *owner) moves(streams []wire.StreamID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.moved = append(o.moved, streams...)
 }
 
 func (o *owner) set(err error) {
@@ -34,11 +52,12 @@ func (o *owner) set(err error) {
 	o.refuse = err
 }
 
-func (o *owner) commit(_ context.Context, last uint64, _ []wire.StreamID) error {
+func (o *owner) commit(_ context.Context, last uint64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.refuse == nil {
 		o.committed = append(o.committed, last)
+		o.moved = nil
 	}
 	return o.refuse
 }
@@ -56,11 +75,11 @@ func (o *owner) last() uint64 {
 func own(t *testing.T, s *natstest.Server, p int, epoch uint64, m *appendertest.Memory) (*owner, func()) {
 	t.Helper()
 	o := &owner{log: m}
-	o.Input = &Input{Out: m, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"},
+	o.Input = &Input{Out: o, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"},
 		Plain:    PlainOptions{Subjects: []string{"logs.>"}},
 		Refusals: RefusedStore{Dir: filepath.Join(t.TempDir(), "refused")},
 		Stream: StreamOptions{Name: "LOGS", Create: true, Partition: &Partition{Number: p, Count: 2, Epoch: epoch,
-			Check: func(context.Context) error { return nil }, Commit: o.commit}}}
+			Check: func(context.Context) error { return nil }, Moves: o.moves, Commit: o.commit}}}
 	stop := serve(t, s, o.Input)
 	healthy(t, o.Input)
 	return o, stop
@@ -131,6 +150,9 @@ func TestPartition(t *testing.T) {
 	default:
 	}
 	stop()
+	if len(a.moved) == 0 || a.unannounced > 0 {
+		t.Errorf("%d streams are said to move, and %d batches came before", len(a.moved), a.unannounced)
+	}
 
 	// The next owner has not seen the group, and takes it.
 	next := memory()

@@ -25,6 +25,7 @@ func (s *streamReader) process(group []message) error {
 	}
 	s.discarded.clear() // of a group that failed, and is read again
 	plain, chains, err := s.divide(group)
+	s.moves(plain, chains)
 	var all sync.WaitGroup
 	for _, c := range chains {
 		all.Go(func() { c.err = s.appendBatches(c) }) // waited for below
@@ -35,7 +36,7 @@ func (s *streamReader) process(group []message) error {
 		err = errors.Join(err, c.err)
 	}
 	if err == nil {
-		err = s.committed(group, plain, chains)
+		err = s.committed(group, chains)
 	}
 	if err != nil {
 		return err

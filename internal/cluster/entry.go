@@ -13,7 +13,8 @@ import (
 // entry is one message of a partition's journal, JSON:
 //
 //	claim    an owner begins: entries of lower epochs are refused from now on
-//	begin    it has opened its log: its tenure begins at the position At
+//	begin    it has opened its log: its tenure begins at the position At, and the streams of which
+//	         the log has more than the journal are at Marks
 //	commit   its log has all messages up to Last; its position is At, and the streams that were
 //	         moved are at Marks
 //	release  it hands over: its tenure ends at At
@@ -104,4 +105,23 @@ func (s *State) move(e *entry) {
 func (s *State) Marks() []sink.StreamMark {
 	byID := func(a, b sink.StreamMark) int { return strings.Compare(a.ID, b.ID) }
 	return slices.SortedFunc(maps.Values(s.marks), byID)
+}
+
+// differing are those of all marks of a log that the journal does not have so.
+func (s *State) differing(all []sink.StreamMark) (marks []sink.StreamMark) {
+	if all == nil {
+		return nil
+	}
+	gone := maps.Clone(s.marks)
+	for i := range all {
+		known, ok := gone[all[i].ID]
+		delete(gone, all[i].ID)
+		if !ok || !known.Equal(&all[i]) {
+			marks = append(marks, all[i])
+		}
+	}
+	for id := range gone {
+		marks = append(marks, sink.StreamMark{ID: id, Ended: true})
+	}
+	return marks
 }

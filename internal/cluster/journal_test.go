@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/natstest"
+	"fanin/internal/wire"
 	"fanin/sink"
 )
 
@@ -31,6 +33,8 @@ func journals(t *testing.T) (a, b *journal) {
 
 func mine(context.Context) error { return nil }
 
+func none([]wire.StreamID) []sink.StreamMark { return nil }
+
 func owned(t *testing.T, j *journal, revision uint64, owner string) *Ownership {
 	t.Helper()
 	s, err := j.claim(t.Context(), revision, owner, mine)
@@ -47,7 +51,8 @@ func owned(t *testing.T, j *journal, revision uint64, owner string) *Ownership {
 func commit(t *testing.T, o *Ownership, last uint64, stream string, offset int64) error {
 	t.Helper()
 	return o.Commit(t.Context(), last, sink.Position{Generation: 1, Offset: int64(last)},
-		[]sink.StreamMark{{ID: stream, Offset: offset}}, func() []sink.StreamMark { return []sink.StreamMark{{ID: stream, Offset: offset}} })
+		func([]wire.StreamID) []sink.StreamMark { return []sink.StreamMark{{ID: stream, Offset: offset}} },
+		func() []sink.StreamMark { return []sink.StreamMark{{ID: stream, Offset: offset}} })
 }
 
 // After another owner's claim, nothing of the older owner comes into the journal.
@@ -140,7 +145,7 @@ func TestJournalDeleted(t *testing.T) {
 	j.late = func(err error) { late = append(late, err) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := o.Commit(ctx, 20, sink.Position{Generation: 1, Offset: 20}, nil, func() []sink.StreamMark {
+	if err := o.Commit(ctx, 20, sink.Position{Generation: 1, Offset: 20}, none, func() []sink.StreamMark {
 		return []sink.StreamMark{{ID: "x", Offset: 10}}
 	}); err != nil {
 		t.Fatal(err)
@@ -151,6 +156,65 @@ func TestJournalDeleted(t *testing.T) {
 	s, err := j.read(t.Context())
 	if err != nil || s.Last != 20 || len(s.Marks()) != 1 || len(s.Tenures) != 1 {
 		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+// A group that failed in its middle is not in the tenure when the partition is handed over. Before that,
+// the next group's entry has its streams, too.
+func TestReleaseBehindFailedGroup(t *testing.T) {
+	j, _ := journals(t)
+	o := owned(t, j, 5, "a")
+	half, whole := wire.StreamID{1}, wire.StreamID{2}
+	marks := func(ids []wire.StreamID) (list []sink.StreamMark) {
+		for _, id := range ids {
+			list = append(list, sink.StreamMark{ID: id.String(), Offset: 7})
+		}
+		return list
+	}
+	o.Moves([]wire.StreamID{half}) // and the group fails
+	o.Moves([]wire.StreamID{whole})
+	at := sink.Position{Generation: 1, Offset: 100}
+	if err := o.Commit(t.Context(), 10, at, marks, nil); err != nil {
+		t.Fatal(err)
+	}
+	o.Moves([]wire.StreamID{half})
+	if err := o.release(t.Context(), sink.Position{Generation: 1, Offset: 130}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := j.read(t.Context())
+	if err != nil || len(s.Marks()) != 2 || s.At != "1:100" || s.Tenures[0].To != "1:100" {
+		t.Errorf("got %+v with the marks %+v, %v", s, s.Marks(), err)
+	}
+}
+
+// The entry that takes more of a log into its tenure has the marks of that: an owner that dies behind
+// it leaves nothing that the next one writes again.
+func TestBeginHasMarks(t *testing.T) {
+	j, other := journals(t)
+	if err := commit(t, owned(t, j, 5, "a"), 10, "x", 10); err != nil {
+		t.Fatal(err)
+	}
+	s, err := j.claim(t.Context(), 6, "a", mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []sink.StreamMark{{ID: "x", Offset: 20}, {ID: "y", Offset: 5}}
+	o := &Ownership{Partition: 3, Epoch: 6, journal: j, state: s, lease: newLease(time.Hour)}
+	if err := o.Begin(t.Context(), "aa", sink.Position{Generation: 1, Offset: 40}, all); err != nil {
+		t.Fatal(err)
+	}
+	if j.entries != 5 {
+		t.Errorf("the journal has %d entries, want begin as the fifth, and none behind it", j.entries)
+	}
+	s, err = other.read(t.Context())
+	if err != nil || s.Tenures[0].To != "1:40" || !slices.EqualFunc(s.Marks(), all, func(a, b sink.StreamMark) bool {
+		return a.Equal(&b)
+	}) {
+		t.Errorf("got %+v with the marks %+v, %v", s, s.Marks(), err)
+	}
+	s.apply(&entry{Kind: kindMarks, Marks: []sink.StreamMark{{ID: "z"}}})
+	if more := s.differing(all); len(more) != 1 || more[0].ID != "z" || !more[0].Ended {
+		t.Errorf("of a log without the stream z differ %+v", more)
 	}
 }
 
@@ -169,7 +233,7 @@ func TestCompact(t *testing.T) {
 		id := fmt.Sprintf("s%d", i)
 		all[id] = int64(i)
 		if err := o.Commit(t.Context(), uint64(i), sink.Position{Generation: 1, Offset: int64(i)},
-			[]sink.StreamMark{{ID: id, Offset: int64(i)}}, list); err != nil {
+			func([]wire.StreamID) []sink.StreamMark { return []sink.StreamMark{{ID: id, Offset: int64(i)}} }, list); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,8 +28,9 @@ type Ownership struct {
 	lost   func()                      // is called when another owner is known; may be nil
 	fenced atomic.Bool
 
-	mu      sync.Mutex // of what follows
-	tenure  bool       // it has begun
+	mu      sync.Mutex             // of what follows
+	tenure  bool                   // it has begun
+	moved   map[wire.StreamID]bool // streams of which the log may have more than the journal
 	journal *journal
 	state   *State
 }
@@ -99,9 +101,14 @@ func (o *Ownership) Begin(ctx context.Context, log string, at sink.Position, mar
 func (o *Ownership) begin(ctx context.Context, log string, at sink.Position, marks []sink.StreamMark) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	e := &entry{Kind: kindBegin, Log: log, At: at.String()}
+	more := o.state.differing(marks)
+	if len(more) <= marksPerEntry {
+		e.Marks = more
+	}
 	o.state.marks = nil // the log has them
-	err := o.write(ctx, &entry{Kind: kindBegin, Log: log, At: at.String()})
-	if err == nil && marks != nil {
+	err := o.write(ctx, e)
+	if err == nil && len(more) > marksPerEntry { // the journal was removed
 		err = o.note(o.journal.compact(ctx, o.state, marks))
 	}
 	o.tenure = err == nil
@@ -115,26 +122,46 @@ func (o *Ownership) Begun() bool {
 	return o.tenure
 }
 
-// Commit makes it known that the log has all messages up to last. at is its position, marks are
-// where the streams are that were moved, and all are those of all streams.
-func (o *Ownership) Commit(ctx context.Context, last uint64, at sink.Position, marks []sink.StreamMark,
-	all func() []sink.StreamMark) error {
+// Moves notes streams that are about to be moved. What the log then has of them is in the tenure with
+// the next Commit, also if the group of which they are fails: so their marks are in that Commit.
+func (o *Ownership) Moves(streams []wire.StreamID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := o.write(ctx, &entry{Kind: kindCommit, Last: last, At: at.String(), Marks: marks}); err != nil {
+	if o.moved == nil {
+		o.moved = make(map[wire.StreamID]bool)
+	}
+	for _, id := range streams {
+		o.moved[id] = true
+	}
+}
+
+// Commit makes it known that the log has all messages up to last. at is its position. marks are
+// where the streams are that were moved since the last Commit, and all are those of all streams.
+func (o *Ownership) Commit(ctx context.Context, last uint64, at sink.Position,
+	marks func(moved []wire.StreamID) []sink.StreamMark, all func() []sink.StreamMark) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	moved := marks(slices.Collect(maps.Keys(o.moved)))
+	if err := o.write(ctx, &entry{Kind: kindCommit, Last: last, At: at.String(), Marks: moved}); err != nil {
 		return err
 	}
+	clear(o.moved)
 	if !o.journal.full() {
 		return nil
 	}
 	return o.note(o.journal.compact(ctx, o.state, all()))
 }
 
-// release hands the partition over: the log has ended at a position.
+// release hands the partition over: the log has ended at a position. A part of a group that failed
+// is not in the tenure: the next owner writes all of the group.
 func (o *Ownership) release(ctx context.Context, at sink.Position) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.write(ctx, &entry{Kind: kindRelease, At: at.String()})
+	e := &entry{Kind: kindRelease, At: at.String()}
+	if len(o.moved) > 0 {
+		e.At = o.state.At
+	}
+	return o.write(ctx, e)
 }
 
 // write writes an entry and applies it.

@@ -41,12 +41,12 @@ func (p *tenant) begin(ctx context.Context, k *sink.Sink) error {
 // input is the partition as its input needs it.
 func (p *tenant) input(k *sink.Sink) *natsin.Partition {
 	return &natsin.Partition{Number: p.own.Partition, Count: p.count, Epoch: p.own.Epoch, Check: p.own.Check,
-		Commit: func(ctx context.Context, last uint64, streams []wire.StreamID) error {
+		Moves: p.own.Moves, Commit: func(ctx context.Context, last uint64) error {
 			at, err := k.Settled(ctx)
 			if err != nil {
 				return err
 			}
-			return p.own.Commit(ctx, last, at, k.Marks(streams), k.AllMarks)
+			return p.own.Commit(ctx, last, at, k.Marks, k.AllMarks)
 		}}
 }
 
