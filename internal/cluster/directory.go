@@ -12,6 +12,7 @@ import (
 // directory is what a member has seen of the bucket.
 type directory struct {
 	takeover time.Duration
+	trust    time.Duration // how long a member is given partitions on a record from before the watch
 	peers    map[string]*seenPeer
 	owners   map[int]ownerRecord
 	pins     map[int]string
@@ -24,7 +25,8 @@ type directory struct {
 
 type seenPeer struct {
 	Peer
-	at time.Time // when its last sign of life came, by our clock
+	at    time.Time // when its last sign of life came, by our clock
+	fresh bool      // it was written since the watch began
 }
 
 type ownerRecord struct {
@@ -32,9 +34,9 @@ type ownerRecord struct {
 	revision uint64
 }
 
-func newDirectory(takeover time.Duration) *directory {
-	return &directory{takeover: takeover, peers: make(map[string]*seenPeer), owners: make(map[int]ownerRecord),
-		pins: make(map[int]string), tenures: make(map[int][]Tenure)}
+func newDirectory(takeover, trust time.Duration) *directory {
+	return &directory{takeover: takeover, trust: trust, peers: make(map[string]*seenPeer),
+		owners: make(map[int]ownerRecord), pins: make(map[int]string), tenures: make(map[int][]Tenure)}
 }
 
 // see takes a record in. It returns a partition whose tenures have changed, or -1.
@@ -76,7 +78,7 @@ func (d *directory) seePeer(id string, value []byte, gone bool, now time.Time) {
 		delete(d.peers, id)
 		return
 	}
-	p := &seenPeer{at: now}
+	p := &seenPeer{at: now, fresh: d.complete}
 	if json.Unmarshal(value, &p.Peer) == nil && p.ID == id {
 		d.peers[id] = p
 	}
@@ -104,10 +106,12 @@ func (d *directory) alive(id string, now time.Time) bool {
 	return now.Sub(last) < d.takeover || now.Sub(d.lastBeat) > d.takeover/2
 }
 
-// eligible are the members that live and do not leave.
-func (d *directory) eligible(now time.Time) (ids []string) {
+// eligible are the members that live and do not leave, and me. The record of a member that is dead is
+// there when the watch begins: it protects what that member owns, and has no right to more.
+func (d *directory) eligible(me string, now time.Time) (ids []string) {
 	for id, p := range d.peers {
-		if !p.Leaving && d.alive(id, now) {
+		shown := id == me || p.fresh || now.Sub(p.at) < d.trust
+		if shown && !p.Leaving && d.alive(id, now) {
 			ids = append(ids, id)
 		}
 	}

@@ -51,7 +51,7 @@ func New(c Config, nc *nats.Conn, log *slog.Logger) (*Member, error) {
 	}
 	return &Member{Config: c, Log: log, run: strconv.FormatUint(rand.Uint64(), 36), js: js,
 		lease: newLease(c.TakeoverAfter), ended: make(chan *holding, c.Partitions), limited: retry.NewLog(log),
-		counts: newCounts(), dir: newDirectory(c.TakeoverAfter), held: make(map[int]*holding)}, nil
+		counts: newCounts(), dir: newDirectory(c.TakeoverAfter, 0), held: make(map[int]*holding)}, nil
 }
 
 // Run is a member until ctx ends; then it hands over what it owns. It returns an error if that does
@@ -104,7 +104,11 @@ func (m *Member) open(ctx context.Context) (jetstream.KeyWatcher, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.bucket, m.dir, m.trouble = b, newDirectory(m.TakeoverAfter), ""
+	trust := m.TakeoverAfter / 4 // two beats: those that live show it by then
+	if m.bucket != nil {
+		trust = 0 // where the watch began again, nothing must move meanwhile
+	}
+	m.bucket, m.dir, m.trouble = b, newDirectory(m.TakeoverAfter, trust), ""
 	return watch, nil
 }
 
@@ -212,7 +216,7 @@ func (m *Member) step(now time.Time) {
 			m.recheck(h, m.dir.owners[p])
 		}
 	}
-	should := assign(m.Partitions, m.dir.eligible(now), m.dir.ownersByPartition(), m.dir.pins)
+	should := assign(m.Partitions, m.dir.eligible(m.ID, now), m.dir.ownersByPartition(), m.dir.pins)
 	for p := range m.Partitions {
 		m.adjust(p, should[p] == m.ID, now)
 	}
