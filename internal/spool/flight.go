@@ -72,13 +72,14 @@ func (r *sender) mayFollowLocked() bool {
 }
 
 // isReadableLocked reports whether there is more to read. While batches are on their way, a few
-// lines are better sent together, a little later.
+// lines are better sent together, a little later. What may not follow the last of them is not read: while
+// the collector is away, it would only take memory.
 func (r *sender) isReadableLocked() bool {
 	n := r.g.size - max(r.readTo().offset, firstByte)
-	if len(r.flights) == 0 {
-		return n > 0
+	if flying := len(r.flights); flying > 0 {
+		return r.flights[flying-1].next && n >= int64(min(leastRecent, r.s.BatchBytes))
 	}
-	return n >= int64(min(leastRecent, r.s.BatchBytes))
+	return n > 0
 }
 
 // readTo is where reading goes on.
@@ -115,10 +116,13 @@ func (r *sender) waitLocked(ctx context.Context) error {
 		r.savePlace(true)
 		s.mu.Lock()
 	default:
-		r.batches = [len(r.batches)]batch{}
+		r.giveBack()
 	}
 	return nil
 }
+
+// giveBack gives the memory of batches back. None is on its way.
+func (r *sender) giveBack() { r.ready, r.batches = nil, [len(r.batches)]batch{} }
 
 func (r *sender) areLarge() bool {
 	return slices.ContainsFunc(r.batches[:], func(b batch) bool { return b.isLarge() })

@@ -180,3 +180,59 @@ func TestTwoRefused(t *testing.T) {
 		t.Errorf("refused %d times", refused)
 	}
 }
+
+// TestMemoryWhileAway: while the collector takes no batch, one is read, and during a pause none is kept.
+func TestMemoryWhileAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := collector()
+		ctx, cancel := context.WithCancel(t.Context())
+		away := make(chan error)
+		m.Before = func(ctx context.Context, b wire.Batch) error {
+			if b.Op != wire.OpData {
+				return nil
+			}
+			select {
+			case err := <-away:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		settings := quick(t.TempDir())
+		settings.SegmentBytes, settings.BatchBytes = 1<<20, 2*leastRecent
+		s := open(t, settings)
+		if err := s.Append(ctx, []byte(strings.Repeat("a line\n", leastRecent)), ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Sync(ctx); err != nil {
+			t.Fatal(err)
+		}
+		s.meet(m)
+		r := sender{s: s, out: m}
+		g, err := s.first(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.begin(g)
+		ended := make(chan error, 1)
+		go func() { ended <- r.segment(ctx) }() // ends with ctx
+		kept := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			n := 0
+			for i := range r.batches {
+				if r.batches[i].isLarge() {
+					n++
+				}
+			}
+			if n != want {
+				t.Errorf("%d batches have memory, want %d", n, want)
+			}
+		}
+		kept(1)
+		away <- errCut
+		kept(0)
+		cancel()
+		<-ended
+	})
+}

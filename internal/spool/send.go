@@ -102,6 +102,9 @@ func (r *sender) segment(ctx context.Context) error {
 		met := r.s.session.nextWelcome()
 		before := r.s.acknowledged()
 		err := r.attempt(ctx)
+		if err != nil {
+			r.giveBack() // before a pause
+		}
 		if r.s.acknowledged() != before {
 			failed.Reset()
 			elsewhere.Reset()
