@@ -21,7 +21,6 @@ type holding struct {
 	own       atomic.Pointer[Ownership]
 	bucket    *bucket // that has the record
 	stop      context.CancelFunc
-	err       error // why it ended; read it after it came from Member.ended
 }
 
 // release lets it end as planned: what was read is committed, and then it is handed over.
@@ -49,7 +48,7 @@ func (m *Member) take(p int, r ownerRecord) *holding {
 	taken := r.Owner != "" && r.Owner != m.ID
 	go func() { // ends with release or lose, or when the partition ends by itself
 		defer h.stop()
-		h.err = m.hold(ctx, h, r.revision, taken)
+		m.hold(ctx, h, r.revision, taken)
 		m.ended <- h
 	}()
 	return h
@@ -67,14 +66,14 @@ func (m *Member) giveUp(p int, r ownerRecord) *holding {
 }
 
 // hold claims a partition, serves it until ctx ends, and hands it over.
-func (m *Member) hold(ctx context.Context, h *holding, before uint64, taken bool) error {
+func (m *Member) hold(ctx context.Context, h *holding, before uint64, taken bool) {
 	revision, err := m.store().put(m.life, m.ownerKey(h), owner{m.ID, m.run}, before)
 	if err != nil {
 		if !isTaken(err) && ctx.Err() == nil { // else the watch shows the owner
 			m.cannotClaim(h, err)
 		}
 		pause(ctx, m.beat())
-		return nil
+		return
 	}
 	h.revision.Store(revision)
 	o, err := m.claim(ctx, h)
@@ -90,16 +89,18 @@ func (m *Member) hold(ctx context.Context, h *holding, before uint64, taken bool
 		m.counts.fenced.Inc()
 		m.Log.Warn("another collector owns the partition now: nothing more is written here, and what was not made "+
 			"known is written there", "partition", h.partition, "error", err)
-		return nil
 	case errors.Is(err, errNotClaimed):
 		if ctx.Err() == nil {
 			m.cannotClaim(h, err)
 		}
 		m.giveBack(h)
 		pause(ctx, m.beat())
-		return nil
+	case err != nil: // the others go on; another member may be able to serve it
+		m.limited.Warn("cluster_partition", "a partition cannot be served here; trying again", "partition", h.partition,
+			"error", err)
+		m.giveBack(h)
+		pause(ctx, m.TakeoverAfter/2)
 	}
-	return err
 }
 
 func (m *Member) cannotClaim(h *holding, err error) {
@@ -144,6 +145,10 @@ func (m *Member) claim(ctx context.Context, h *holding) (*Ownership, error) {
 	o.journal.late = func(err error) {
 		m.limited.Warn("cluster_journal", "an entry cannot be written to the journal of a partition: nothing of it is "+
 			"answered or acknowledged meanwhile; trying again", "partition", h.partition, "error", err)
+	}
+	o.journal.long = func(err error) {
+		m.limited.Warn("cluster_shorten", "the journal of a partition cannot be shortened; trying again with later "+
+			"entries", "partition", h.partition, "error", err)
 	}
 	o.owns = func(ctx context.Context) error { return m.owns(ctx, h) }
 	o.state, err = o.journal.claim(ctx, h.revision.Load(), m.ID, o.owns)

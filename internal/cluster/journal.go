@@ -23,6 +23,7 @@ type journal struct {
 	subject string
 	reopen  func(context.Context) (jetstream.Stream, error) // finds the stream again, or makes it
 	late    func(error)                                     // is told that an entry waits, and why
+	long    func(error)                                     // is told that entries cannot be removed, and why
 
 	epoch   uint64 // of the claim
 	last    uint64 // the number of its last entry
@@ -58,7 +59,8 @@ func openJournals(ctx context.Context, js jetstream.JetStream, c *Config) (jetst
 }
 
 func newJournal(js jetstream.JetStream, stream jetstream.Stream, c *Config, p int) *journal {
-	return &journal{js: js, stream: stream, subject: fmt.Sprintf("%s.%d", c.journal(), p), late: func(error) {},
+	return &journal{js: js, stream: stream, subject: fmt.Sprintf("%s.%d", c.journal(), p),
+		late: func(error) {}, long: func(error) {},
 		reopen: func(ctx context.Context) (jetstream.Stream, error) {
 			ctx, cancel := context.WithTimeout(ctx, answerWithin)
 			defer cancel()
@@ -239,8 +241,8 @@ func (j *journal) compact(ctx context.Context, s *State, marks []sink.StreamMark
 	within, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	err := j.stream.Purge(within, jetstream.WithPurgeSubject(j.subject), jetstream.WithPurgeSequence(begin))
-	if err != nil {
-		return fmt.Errorf("shorten the journal %s: %w", j.subject, err)
+	if err != nil { // what is written is complete: the next time removes this, too
+		j.long(err)
 	}
 	return nil
 }

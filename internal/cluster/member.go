@@ -54,20 +54,19 @@ func New(c Config, nc *nats.Conn, log *slog.Logger) (*Member, error) {
 		counts: newCounts(), dir: newDirectory(c.TakeoverAfter, 0), held: make(map[int]*holding)}, nil
 }
 
-// Run is a member until ctx ends; then it hands over what it owns. It returns an error if that does
-// not end by itself: a log that cannot be written, or a configuration that does not fit.
+// Run is a member until ctx ends; then it hands over what it owns. It returns an error if the
+// configuration does not fit.
 func (m *Member) Run(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	m.life = life
 	for {
 		err := m.attend(ctx)
-		var f *failure
 		switch {
 		case ctx.Err() != nil:
 			m.leave()
 			return nil
-		case errors.As(err, &f), errors.Is(err, ErrConfig):
+		case errors.Is(err, ErrConfig):
 			m.leave()
 			return err
 		}
@@ -77,9 +76,6 @@ func (m *Member) Run(ctx context.Context) error {
 		retry.Pause(ctx, m.beat())
 	}
 }
-
-// failure is why a partition ended that should not have.
-type failure struct{ error }
 
 func (m *Member) setTrouble(text string) {
 	m.mu.Lock()
@@ -131,7 +127,7 @@ func (m *Member) attend(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case h := <-m.ended:
-			err = m.forget(h)
+			m.forget(h)
 		case <-tick.C:
 			err = m.tick(ctx)
 		case e, ok := <-watch.Updates():
@@ -262,14 +258,10 @@ func (m *Member) mayTake(r ownerRecord, now time.Time) bool {
 }
 
 // forget forgets a holding that has ended.
-func (m *Member) forget(h *holding) error {
+func (m *Member) forget(h *holding) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.held, h.partition)
-	if h.err != nil {
-		return &failure{fmt.Errorf("partition %d: %w", h.partition, h.err)}
-	}
-	return nil
 }
 
 // leave hands over all that the member owns, and ends.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,10 +28,14 @@ type host struct {
 
 	mu   sync.Mutex
 	owns map[int]*Ownership
+	fail atomic.Int64 // so many times partition 2 cannot be served
 }
 
 func (h *host) serve(ctx context.Context, o *Ownership) (sink.Position, error) {
 	at := sink.Position{Generation: 1, Offset: int64(o.Epoch)}
+	if o.Partition == 2 && h.fail.Add(-1) >= 0 {
+		return at, errors.New("the log cannot be opened")
+	}
 	if err := o.Begin(ctx, h.ID, at, nil); err != nil {
 		return at, err
 	}
@@ -235,5 +240,24 @@ func TestTenuresShown(t *testing.T) {
 		got, _, err := a.store().tenures(t.Context(), key)
 		return err == nil && slices.Equal(got, list)
 	})
+	a.stop(t)
+}
+
+// A partition that cannot be served ends neither the collector nor the other partitions, and is tried
+// again.
+func TestPartitionFails(t *testing.T) {
+	s := natstest.New(t)
+	a := start(t, s, "a", func(c *Config) { c.TakeoverAfter = time.Second })
+	shares(t, "5 of 5", a)
+	other := a.of(1)
+	a.fail.Store(2)
+	if _, err := a.store().set(t.Context(), keyOwner+"2", owner{Owner: "x", Run: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	waittest.Until(t, "the partition failed twice", func() bool { return a.fail.Load() < 0 })
+	shares(t, "5 of 5", a)
+	if a.of(1) != other || other.Lost() {
+		t.Error("another partition did not go on")
+	}
 	a.stop(t)
 }
