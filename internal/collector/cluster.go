@@ -82,14 +82,15 @@ func (c *member) run(ctx context.Context) error {
 	daemon.Notify("READY=1", "STATUS=a member of the cluster "+c.Name)
 	escape.Fprintf(os.Stderr, "member %s of the cluster %s, %d partitions, nats %s\n", c.ID, c.Name, c.Partitions,
 		c.settings.Collector.Cluster.URL)
-	tick, watchdog := time.NewTicker(time.Second), daemon.Watchdog()
+	tick, watchdog, leave := time.NewTicker(time.Second), daemon.Watchdog(), c.leave
 	defer tick.Stop()
 	for {
 		select {
 		case err := <-ended:
 			return asClusterConfig(err)
-		case <-c.leave:
+		case <-leave:
 			stop()
+			leave = nil // it stays closed
 		case <-c.signals:
 		case <-tick.C:
 			watchdog()

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
+	"fanin/internal/access"
 	"fanin/internal/certs"
 	"fanin/internal/cluster"
 	"fanin/internal/daemon"
@@ -71,7 +72,8 @@ func (c *member) clusterStatus(ctx context.Context) (cluster.Status, error) {
 func (c *member) ping(context.Context) (pong, error) { return pong{daemon.Release, c.ID}, nil }
 
 // askToDrain ends the collector.
-func (c *member) askToDrain(context.Context) error {
+func (c *member) askToDrain(ctx context.Context) error {
+	c.log.Info("was told to stop", "by", author(access.From(ctx)))
 	c.leaving.Do(func() { close(c.leave) })
 	return nil
 }
@@ -82,7 +84,10 @@ func (c *member) move(ctx context.Context, q url.Values) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition is %q; want a number", q.Get("partition"))
 	}
-	return struct{}{}, c.Move(ctx, p, q.Get("to"))
+	err = c.Move(ctx, p, q.Get("to"))
+	c.log.Info("was told to move a partition", "partition", p, "to", q.Get("to"), "by", author(access.From(ctx)),
+		"error", err)
+	return struct{}{}, err
 }
 
 // ready answers whether the member is in touch with its cluster, and all its logs take lines.

@@ -1,10 +1,14 @@
 package collector
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
+
+	"fanin/internal/access"
 )
 
 // Each mistake in the table of a cluster, and each table that does not go with it, is reported, with
@@ -56,5 +60,31 @@ func TestClusterPartition(t *testing.T) {
 	}
 	if to, err := (&options{config: path}).target(); err != nil || !strings.HasSuffix(to.name, ".cluster.fanin/control.sock") {
 		t.Errorf("without a partition, %+v is asked, %v", to, err)
+	}
+}
+
+// TestMemberMemory: a server of a partition does not change the limit of its process.
+func TestMemberMemory(t *testing.T) {
+	m := newClusterMember(t)
+	before := debug.SetMemoryLimit(-1)
+	if _, err := newServer(m.s.ofPartition(1), nil); err != nil {
+		t.Fatal(err)
+	}
+	if after := debug.SetMemoryLimit(-1); after != before {
+		t.Errorf("the limit was %d, and is %d", before, after)
+	}
+}
+
+// TestMemberDrain: what a member is told is in its log, with the one that told it, and a second order to
+// drain is no other.
+func TestMemberDrain(t *testing.T) {
+	var log strings.Builder
+	c := &member{log: slog.New(slog.NewTextHandler(&log, nil)), moments: moments{leave: make(chan struct{})}}
+	for range 2 {
+		c.askToDrain(access.With(t.Context(), access.Caller{Name: "operator"}))
+	}
+	<-c.leave
+	if !strings.Contains(log.String(), "by=operator") {
+		t.Errorf("the log is %q", log.String())
 	}
 }

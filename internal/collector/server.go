@@ -94,6 +94,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
+	daemon.LimitMemory(256 << 20)
 	return c.run(ctx)
 }
 
@@ -144,7 +145,6 @@ func newServer(s *settings, again func() (*settings, error)) (*server, error) {
 	if err := cmp.Or(s.checkMachine(), s.readSecrets()); err != nil {
 		return nil, err
 	}
-	daemon.LimitMemory(256 << 20)
 	level := new(slog.LevelVar)
 	level.Set(s.level())
 	c := &server{
