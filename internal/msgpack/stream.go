@@ -107,6 +107,13 @@ func (s *Stream) Skip() {
 	}
 }
 
+// Widen makes the buffer large enough for n bytes, which must be sure to come.
+func (s *Stream) Widen(n int) {
+	if s.Err == nil && n > s.R.BufferSize() {
+		_, s.Err = s.R.R.Peek(n)
+	}
+}
+
 // Ahead is what was read from the connection before it was asked for; nil after an error.
 func (s *Stream) Ahead() []byte {
 	if s.Err != nil {

@@ -11,6 +11,7 @@ import (
 // stays the same takes memory once.
 func (d *Decoder) marks(b *Batch) (bytes int) {
 	most := int(d.in.Array(MaxMarks))
+	d.in.Widen(min(most*leastMark, marksAhead))
 	var last Labels
 	for len(b.Marks) < most && d.in.Err == nil {
 		ahead := min(most-len(b.Marks), d.in.R.Buffered()/timeMark+1)
@@ -62,6 +63,9 @@ const (
 	nilByte   = 0xc0
 	timeMark  = 16 // about how many bytes a mark has whose time alone is new
 	timeNames = 2  // its names, each a nil
+
+	leastMark  = 5 // bytes
+	marksAhead = 4 << 10
 )
 
 // timeMarks reads up to n marks whose time alone is new, as far as the buffer has them whole,
