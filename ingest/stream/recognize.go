@@ -81,13 +81,18 @@ func match(rows []Format, head []byte) (f *Format, undecided bool) {
 // recognize reads until it is clear which format the connection is of. A peer may be
 // silent, but a beginning that can be several formats must go on in time. err is what
 // ended the reading: a connection that has ended, or is to end, is of the format that
-// matches everything.
+// matches everything, unless what came before a stop is of another one. f is nil if nothing came.
 func (c *Conn) recognize() (f *Format, err error) {
 	rows := c.l.table
 	b := make([]byte, 64)
 	c.SetReadDeadline(c.IdleDeadline())
 	for begun := false; ; {
 		n, err := c.nc.Read(b)
+		if n == 0 && err != nil && len(c.head) == 0 && c.Draining() {
+			if n = c.readLate(b); n == 0 {
+				return nil, err // what comes later is of a format that is not known
+			}
+		}
 		c.head = append(c.head, b[:n]...)
 		if n == 0 && err != nil {
 			if begun && errors.Is(err, os.ErrDeadlineExceeded) && !c.Draining() {
@@ -103,6 +108,20 @@ func (c *Conn) recognize() (f *Format, err error) {
 			c.SetReadDeadline(time.Now().Add(c.Limits.HandshakeTimeout))
 		}
 	}
+}
+
+// lateTime bounds the read of bytes that the kernel has.
+const lateTime = 100 * time.Millisecond
+
+// readLate reads what came before the connection was told to end.
+func (c *Conn) readLate(b []byte) (n int) {
+	if c.Unread() == 0 {
+		return 0
+	}
+	c.raw.SetReadDeadline(time.Now().Add(lateTime))
+	defer c.raw.SetReadDeadline(past)
+	n, _ = c.nc.Read(b) // an error comes again with the next read
+	return n
 }
 
 // fallback returns the row that matches everything; nil: there is none.
