@@ -168,7 +168,10 @@ func (t *Tailer) reusedBy(fresh []*follower) (list []reused) {
 	defer t.mu.Unlock()
 	for _, f := range fresh {
 		if g := t.byPath[f.path]; g != nil && !g.isArchive() && !f.isArchive() {
-			since := later(g.file.modified(g.modified), t.since.Add(-mostSkew)) // it was there at the last look
+			g.mu.Lock()
+			modified := g.modified
+			g.mu.Unlock()
+			since := later(g.file.modified(modified), t.since.Add(-mostSkew)) // it was there at the last look
 			list = append(list, reused{path: f.path, since: since})
 		}
 	}
