@@ -77,9 +77,6 @@ func TestWorstDays(t *testing.T) {
 	for _, day := range scenario.NATSChainDays() {
 		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 4) })
 	}
-	few := scenario.Shape{Servers: 1, Members: 2, Partitions: 4, Agents: 3}
-	f("cluster, faults and moves", func() (*scenario.Result, error) { return scenario.ClusterFaults(few)(p, 3) })
-	f("cluster, pauses", func() (*scenario.Result, error) { return scenario.ClusterPauses(few)(p, 1) })
 	for _, day := range scenario.NATSDays() {
 		f(day.Name, func() (*scenario.Result, error) { return p.OverNATS(day, 2) })
 	}

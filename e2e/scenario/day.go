@@ -202,7 +202,7 @@ func (d *day) end(rounds int) (*Result, error) {
 	}
 	if err == nil && r.OK() {
 		os.RemoveAll(d.dir)
-		return &Result{d.name, rounds, *r}, nil
+		return &Result{Name: d.name, Rounds: rounds, Result: *r}, nil
 	}
 	for name, p := range map[string]*rig.Process{"collector.err": &d.collector.Process, "agent.err": &d.agent.Process} {
 		os.WriteFile(filepath.Join(d.dir, name), []byte(p.Output()), 0o640)
@@ -210,7 +210,7 @@ func (d *day) end(rounds int) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w\nkept in %s; the collector said last:\n%s", d.name, err, d.dir, lastOf(d.collector.Output()))
 	}
-	return &Result{d.name, rounds, *r}, fmt.Errorf("%s: %s\n%s\nkept in %s", d.name, r, strings.Join(r.First, "\n"), d.dir)
+	return &Result{Name: d.name, Rounds: rounds, Result: *r}, fmt.Errorf("%s: %s\n%s\nkept in %s", d.name, r, strings.Join(r.First, "\n"), d.dir)
 }
 
 // rest ends all sources, waits until every line that is to be kept is

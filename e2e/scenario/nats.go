@@ -89,6 +89,16 @@ func (d *day) strikeServer(kill bool, away time.Duration) error {
 
 // cluster starts servers in a directory of their own.
 func (p *Programs) cluster(servers int) (cluster *rig.NATS, dir string, err error) {
+	return p.servers(func(program, dir string) (*rig.NATS, error) { return rig.NewNATS(program, dir, servers, "") })
+}
+
+// splitCluster is cluster with a network between the servers that can be cut.
+func (p *Programs) splitCluster(servers int) (cluster *rig.NATS, dir string, err error) {
+	return p.servers(func(program, dir string) (*rig.NATS, error) { return rig.NewSplitNATS(program, dir, servers) })
+}
+
+// servers starts servers in a directory of their own.
+func (p *Programs) servers(of func(program, dir string) (*rig.NATS, error)) (cluster *rig.NATS, dir string, err error) {
 	if p.NATS == "" {
 		if p.NATS, err = rig.BuildNATS(p.Dir); err != nil {
 			return nil, "", err
@@ -97,7 +107,7 @@ func (p *Programs) cluster(servers int) (cluster *rig.NATS, dir string, err erro
 	if dir, err = os.MkdirTemp(p.Dir, "nats-"); err != nil {
 		return nil, "", err
 	}
-	if cluster, err = rig.NewNATS(p.NATS, dir, servers, ""); err != nil {
+	if cluster, err = of(p.NATS, dir); err != nil {
 		return nil, "", err
 	}
 	if err := cluster.Start(); err != nil {

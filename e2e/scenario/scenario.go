@@ -22,13 +22,18 @@ type Programs struct {
 
 // Result is how a scenario ended.
 type Result struct {
-	Name   string
-	Rounds int
+	Name    string
+	Rounds  int
+	Unknown int // lines in files of a cluster that their owner could not make known: they are in no tenure
 	check.Result
 }
 
 func (r *Result) String() string {
-	return fmt.Sprintf("%-26s rounds=%d %s", r.Name, r.Rounds, r.Result.String())
+	s := fmt.Sprintf("%-26s rounds=%d %s", r.Name, r.Rounds, r.Result.String())
+	if r.Unknown > 0 {
+		s += fmt.Sprintf(" unknown=%d", r.Unknown)
+	}
+	return s
 }
 
 // ErrUnable says that this machine cannot play a scenario, and why.

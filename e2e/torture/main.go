@@ -88,6 +88,8 @@ func trials(kills, cuts int) []trial {
 		{"crowd", kills / 20, (*scenario.Programs).CrowdKills},
 		{"cluster-pauses", kills, scenario.ClusterPauses(scenario.WholeCluster)},
 		{"cluster", kills + kills/2, scenario.ClusterFaults(scenario.WholeCluster)},
+		{"cluster-splits", cuts, scenario.ClusterSplits(scenario.WholeCluster)},
+		{"cluster-moves", cuts, scenario.ClusterMoves(scenario.WholeCluster)},
 		{"chain", kills / 2, (*scenario.Programs).ChainKills},
 		{"chain-network", cuts, (*scenario.Programs).ChainCuts},
 		{"chain-cut", cuts / 2, (*scenario.Programs).ChainPowerCuts},
