@@ -29,7 +29,7 @@ type Budget struct {
 	used     int64
 	pinned   int64 // bytes of used that hold the beginning of a line whose end has not come
 	idle     [blockClasses][][]byte
-	idling   int64 // bytes in idle
+	idling   int64 // bytes in idle; with used, at most the limit
 	waiting  []*waiter
 	released int64 // blocks that were released
 
@@ -51,7 +51,6 @@ type waiter struct {
 const (
 	smallestBits = 12 // the smallest block has 1<<smallestBits bytes
 	blockClasses = 11 // the largest has 1<<(smallestBits+blockClasses-1), which holds a frame's text
-	maxIdle      = 4 << 20
 	defaultLimit = 24 << 20
 )
 
@@ -181,7 +180,20 @@ func (m *Budget) blockLocked(n int64) []byte {
 		m.idling -= n
 		return b
 	}
+	m.dropIdleLocked()
 	return make([]byte, n)
+}
+
+// dropIdleLocked leaves idle blocks to the garbage collector, large ones first, until they and those in
+// use are within the limit.
+func (m *Budget) dropIdleLocked() {
+	for c := blockClasses - 1; c >= 0; c-- {
+		for last := len(m.idle[c]) - 1; last >= 0 && m.used+m.idling > m.limit(); last-- {
+			m.idling -= int64(len(m.idle[c][last]))
+			m.idle[c][last] = nil
+			m.idle[c] = m.idle[c][:last]
+		}
+	}
 }
 
 // Release returns a block, or the beginning of one, to the budget.
@@ -198,9 +210,10 @@ func (m *Budget) Release(b []byte) {
 	m.serveLocked()
 }
 
-// keepLocked keeps a whole block for later, if there are not too many.
+// keepLocked keeps a whole block for later. Thousands of connections use many at a time: blocks that are
+// thrown away and made again would cost more than all that is done with their lines.
 func (m *Budget) keepLocked(b []byte) {
-	if n := int64(len(b)); m.idling+n <= maxIdle {
+	if n := int64(len(b)); m.used+m.idling+n <= m.limit() {
 		c := blockClass(len(b))
 		m.idle[c] = append(m.idle[c], b)
 		m.idling += n

@@ -86,6 +86,32 @@ func TestBudgetExtend(t *testing.T) {
 	}
 }
 
+// Blocks are used again, however many there were at a time, and idle ones make room for others.
+func TestBudgetIdle(t *testing.T) {
+	r := &Budget{Limit: 8 << 20}
+	all := make([][]byte, 2048)
+	many := func() {
+		for i := range all {
+			all[i] = r.TryAcquire(4 << 10)
+		}
+		for _, b := range all {
+			r.Release(b)
+		}
+	}
+	many()
+	if n := testing.AllocsPerRun(5, many); n > 0 {
+		t.Errorf("blocks that were released are made again: %v allocations", n)
+	}
+	large := r.TryAcquire(4 << 20)
+	if r.Used() != 4<<20 || r.used+r.idling != r.Limit {
+		t.Errorf("%d used, %d idle", r.used, r.idling)
+	}
+	r.Release(large)
+	if r.used+r.idling > r.Limit {
+		t.Errorf("%d used, %d idle", r.used, r.idling)
+	}
+}
+
 func TestBlockSize(t *testing.T) {
 	for n, want := range map[int]int64{0: 4096, 1: 4096, 4096: 4096, 4097: 8192, 1 << 20: 1 << 20, wire.MaxText: wire.MaxText} {
 		if got := BlockSize(n); got != want {
