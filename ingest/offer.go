@@ -32,11 +32,12 @@ func Offer(ctx context.Context, out wire.Appender, in *counters.Input, b wire.Ba
 		in.Received(n, len(b.Text))
 	}
 	err := out.Append(ctx, b)
+	if err == nil {
+		return nil // before variables whose addresses are taken, which would be allocated
+	}
 	var expected *wire.Expected
 	var refused *wire.Refused
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &expected):
 		return expected
 	case errors.As(err, &refused):

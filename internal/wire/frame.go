@@ -159,12 +159,13 @@ type Answer struct {
 
 // AnswerTo is the answer for err, the outcome of appending to stream.
 func AnswerTo(stream StreamID, err error) Answer {
+	if err == nil {
+		return Answer{Kind: KindAck, Stream: stream} // allocates nothing
+	}
 	a := Answer{Kind: KindLater, Stream: stream}
 	var expected *Expected
 	var refused *Refused
 	switch {
-	case err == nil:
-		a.Kind = KindAck
 	case errors.As(err, &expected):
 		a.Kind, a.Expected = KindNack, *expected
 	case errors.As(err, &refused):
