@@ -27,8 +27,8 @@ type Sessions struct {
 
 	mu      sync.Mutex
 	byOwner map[string]*Claim
-	byAgent map[string]int         // sessions by agent id
-	lanes   map[wire.StreamID]lane // streams with frames in flight, by wire.StreamID.Owned
+	byAgent map[string]int       // sessions by agent id
+	lanes   map[ownedStream]lane // streams with frames in flight
 }
 
 // Session describes an agent that is connected, for people to read.

@@ -6,6 +6,13 @@ import (
 	"fanin/internal/wire"
 )
 
+// ownedStream is a stream by what its owner calls it. wire.StreamID.Owned is one number for both, but
+// costs a SHA-256.
+type ownedStream struct {
+	owner  string
+	stream wire.StreamID
+}
+
 // lane is the frames of one stream in flight.
 type lane struct {
 	frames int   // without an outcome
@@ -18,8 +25,8 @@ type lane struct {
 // is that of a frame which may not be appended.
 type Turn struct {
 	sessions *Sessions
-	stream   wire.StreamID // by wire.StreamID.Owned
-	before   *Turn         // of the frame before, unless that was answered
+	stream   ownedStream
+	before   *Turn // of the frame before, unless that was answered
 	decided  bool
 
 	// All below belongs to sessions.mu. The channels are nil if no frame waits.
@@ -30,7 +37,7 @@ type Turn struct {
 // StartFrame gives the next frame of an owner's stream its turn. It reports false if
 // wire.MaxChain are in flight already.
 func (s *Sessions) StartFrame(owner string, stream wire.StreamID) (*Turn, bool) {
-	t := &Turn{sessions: s, stream: stream.Owned(wire.StreamAgent, owner)}
+	t := &Turn{sessions: s, stream: ownedStream{owner, stream}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.lanes[t.stream]
@@ -38,7 +45,7 @@ func (s *Sessions) StartFrame(owner string, stream wire.StreamID) (*Turn, bool) 
 		return nil, false
 	}
 	if s.lanes == nil {
-		s.lanes = make(map[wire.StreamID]lane)
+		s.lanes = make(map[ownedStream]lane)
 	}
 	if t.before = l.last; t.before != nil {
 		t.before.appended, t.before.answered = make(chan struct{}), make(chan struct{})

@@ -14,6 +14,7 @@ import (
 type answers struct {
 	nc      net.Conn
 	timeout time.Duration
+	set     deadline // of the writing goroutine
 
 	mu      sync.Mutex
 	pending []byte
@@ -38,11 +39,13 @@ func (a *answers) write(frame []byte) bool {
 // connection can no longer take answers.
 func (a *answers) flush() bool {
 	for {
-		out, end := a.next()
+		out, timeout := a.next()
 		if out == nil {
 			return a.healthy()
 		}
-		a.nc.SetWriteDeadline(end)
+		if at, change := a.set.move(time.Now().Add(timeout), timeout/deadlineSlack); change {
+			a.nc.SetWriteDeadline(at)
+		}
 		_, err := a.nc.Write(out)
 		a.written(out, err)
 	}
@@ -101,17 +104,17 @@ func (a *answers) queue(frame []byte) bool {
 	return true
 }
 
-// next returns all frames that wait, and the time until which they must be written; nil:
-// there are none, or another goroutine writes them.
-func (a *answers) next() (out []byte, end time.Time) {
+// next returns all frames that wait, and for how long they may be written; nil: there are none, or
+// another goroutine writes them.
+func (a *answers) next() (out []byte, timeout time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.writing || a.failed || len(a.pending) == 0 {
-		return nil, end
+		return nil, 0
 	}
 	a.writing = true
 	out, a.pending = a.pending, a.spare[:0]
-	return out, time.Now().Add(a.timeout)
+	return out, a.timeout
 }
 
 // written ends a write and keeps its block for the next.

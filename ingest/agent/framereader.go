@@ -18,6 +18,7 @@ type frameReader struct {
 	charge  func(n int) // after n bytes: keeps to a rate
 	silence time.Duration
 	most    time.Duration
+	set     deadline
 }
 
 // minRate is how many bytes a second a large frame must bring. While others wait for
@@ -35,7 +36,8 @@ func (r *frameReader) Read(p []byte) (n int, err error) {
 		n = copy(p, r.head)
 		r.head = r.head[n:]
 	} else {
-		if !r.c.SetReadDeadline(r.deadline()) {
+		at, change := r.set.move(r.deadline(), r.silence/deadlineSlack)
+		if change && !r.c.SetReadDeadline(at) || r.c.Woken() {
 			return 0, os.ErrDeadlineExceeded
 		}
 		n, err = r.c.Net().Read(p)
