@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// Crowd is many agents in one process, each with the real protocol over a connection of its own
-// (ship.TCP). In place of a file, each has a source whose lines are due at times that can be
-// computed: nothing is kept of a line that waits, and a reader of the log knows when each was
-// written. Line seq of agent n is line seq of source n, see Append.
+// Crowd is many agents in one process, each with the real protocol over a connection of its own. They
+// are lean, so that one processor has ten thousand of them: each is one goroutine, has one batch under
+// way, and backs off as package ship does. In place of a file, each has a source whose lines are due
+// at times that can be computed: nothing is kept of a line that waits, and a reader of the log knows
+// when each was written. Line seq of agent n is line seq of source n, see Append.
 //
 // The tail hashes are not of the text: the collector cannot tell, since it never has the source.
 type Crowd struct {
@@ -35,13 +36,20 @@ type Crowd struct {
 	until atomic.Int64 // when lines end, UnixNano; 0: not yet
 	all   []*crowdAgent
 
+	handshakes chan struct{} // one for each that is under way
+
 	mu     sync.Mutex
 	broken error // the first promise that was not kept
 }
 
+// handshakesAtOnce is how many agents connect with TLS at a time. Each agent of a real fleet has a
+// processor of its own. Here they share one: with all at once, each would take as long as all do.
+const handshakesAtOnce = 64
+
 // Begin fixes when the first lines are due. Call it before Run, Due and Rhythm.
 func (c *Crowd) Begin(at time.Time) {
 	c.begun = at
+	c.handshakes = make(chan struct{}, handshakesAtOnce)
 	c.all = make([]*crowdAgent, c.Agents)
 	for n := range c.all {
 		c.all[n] = newCrowdAgent(c, n)

@@ -11,24 +11,27 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fanin/internal/ship"
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
 
-// crowdAgent is one agent of a Crowd.
+// crowdAgent is one agent of a Crowd. It has the pauses between sessions that package ship has.
 type crowdAgent struct {
 	rhythm
 	crowd  *Crowd
 	number int
 	stream wire.StreamID
-	life   int64 // grows with each start
 
 	// The goroutine's own.
-	place  place // acknowledged
-	sent   place // the end of the last batch, whatever became of it
-	opened bool
-
-	welcomes chan wire.Welcome // of sessions that began, the newest
+	random  *rand.Rand
+	backoff retry.Backoff
+	life    int64     // grows with each start
+	over    time.Time // when this one ends; zero: never
+	place   place     // acknowledged
+	sent    place     // the end of the last batch, whatever became of it
+	opened  bool
+	flies   bool  // a batch has no answer
+	flight  place // its end
 
 	welcomed                atomic.Int64 // when the last session began, UnixNano
 	acked, batches, resumed atomic.Int64
@@ -44,7 +47,8 @@ type place struct {
 const mostBatch = 16 << 10
 
 func newCrowdAgent(c *Crowd, n int) *crowdAgent {
-	a := &crowdAgent{crowd: c, number: n, rhythm: c.rhythm(n), welcomes: make(chan wire.Welcome, 1)}
+	a := &crowdAgent{crowd: c, number: n, rhythm: c.rhythm(n), random: rand.New(rand.NewPCG(uint64(c.Seed), uint64(n))),
+		backoff: retry.Backoff{Min: 200 * time.Millisecond, Max: 8 * time.Second, Jitter: true}}
 	binary.BigEndian.PutUint64(a.stream[:], uint64(c.Seed)+1)
 	binary.BigEndian.PutUint64(a.stream[8:], uint64(n))
 	return a
@@ -57,100 +61,180 @@ func (a *crowdAgent) tail(p place) wire.Hash {
 	return wire.Hash(h * 0x94d049bb133111eb)
 }
 
-// run lives one life after the other until ctx ends.
+// errRestart ends a life.
+var errRestart = errors.New("the agent starts anew")
+
+// run has one session after the other until ctx ends.
 func (a *crowdAgent) run(ctx context.Context) error {
-	random := rand.New(rand.NewPCG(uint64(a.crowd.Seed), uint64(a.number)))
-	for ctx.Err() == nil {
-		once, end := ctx, context.CancelFunc(func() {})
-		if share := a.crowd.Restarts; share > 0 {
-			once, end = context.WithTimeout(ctx, time.Duration(2*random.Float64()/share*float64(time.Second)))
+	for err := errRestart; ctx.Err() == nil; {
+		if errors.Is(err, errRestart) {
+			a.start()
 		}
-		err := a.live(once)
-		end()
+		err = a.session(ctx)
+		var l *leave
+		switch {
+		case errors.Is(err, errWentBack), errors.Is(err, wire.ErrRefused):
+			return err
+		case errors.Is(err, errRestart):
+			continue
+		case errors.As(err, &l):
+			a.backoff.AtLeast(l.wait)
+		}
+		retry.Pause(ctx, a.backoff.Next())
+	}
+	return nil
+}
+
+// start begins a life.
+func (a *crowdAgent) start() {
+	a.life++
+	a.backoff.Reset()
+	if share := a.crowd.Restarts; share > 0 {
+		a.over = time.Now().Add(time.Duration(2 * a.random.Float64() / share * float64(time.Second)))
+	}
+}
+
+// session is one connection, from its start until it ends.
+func (a *crowdAgent) session(ctx context.Context) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	name := CrowdName(a.number)
+	w, err := c.greet(wire.Hello{Version: wire.Version, Agent: name, Host: name, Instance: a.stream, Run: a.life, Software: "crowd"})
+	if err != nil {
+		return err
+	}
+	if err := a.resume(&w); err != nil {
+		return err
+	}
+	a.backoff.Reset()
+	a.welcomed.Store(time.Now().UnixNano())
+	return a.talk(c)
+}
+
+// connect makes a connection.
+func (a *crowdAgent) connect(ctx context.Context) (*crowdConn, error) {
+	if a.crowd.TLS == nil {
+		return dialCrowd(ctx, a.crowd.Addrs, nil)
+	}
+	select {
+	case a.crowd.handshakes <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-a.crowd.handshakes }()
+	return dialCrowd(ctx, a.crowd.Addrs, a.crowd.TLS(a.number))
+}
+
+// talk sends lines when they are due, and takes answers, until the connection or the life ends.
+func (a *crowdAgent) talk(c *crowdConn) error {
+	for ping := time.Now().Add(pingEvery); ; {
+		now := time.Now()
+		until := ping
+		switch due := a.due(a.crowd.ended(now)); {
+		case !a.over.IsZero() && now.After(a.over):
+			return errRestart
+		case now.After(ping):
+			if _, err := c.Write(wire.AppendPing(nil, wire.KindPing, 1)); err != nil {
+				return err
+			}
+			ping = now.Add(pingEvery)
+			continue
+		case a.flies:
+		case due > a.place.seq:
+			if err := a.send(c, due, now); err != nil {
+				return err
+			}
+		case !a.crowd.Ended():
+			until = earliest(until, a.at(a.place.seq))
+		}
+		if !a.over.IsZero() {
+			until = earliest(until, a.over)
+		}
+		came, err := c.await(until)
+		if came {
+			err = a.hear(c)
+		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
-// live is the agent from its start until ctx ends.
-func (a *crowdAgent) live(ctx context.Context) error {
-	a.life++
-	name := CrowdName(a.number)
-	s := &ship.TCP{Addrs: a.crowd.Addrs, OnWelcome: a.onWelcome, Compress: "none",
-		Hello: wire.Hello{Agent: name, Host: name, Instance: a.stream, Run: a.life, Software: "crowd"}}
-	if a.crowd.TLS != nil {
-		config := a.crowd.TLS(a.number)
-		s.TLS = config.Clone
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
 	}
-	var running sync.WaitGroup
-	running.Go(func() { s.Run(ctx) }) // ends with ctx
-	defer running.Wait()
-	a.forgetWelcome()
-	if err := a.resume(ctx); err != nil {
-		return err
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for ctx.Err() == nil {
-		now := a.crowd.ended(time.Now())
-		if due := a.due(now); due > a.place.seq {
-			if err := a.send(ctx, s, due); err != nil {
-				return err
-			}
-			continue
-		}
-		next := time.Until(a.at(a.place.seq))
-		if a.crowd.Ended() {
-			next = time.Second // nothing more is due
-		}
-		timer.Reset(next)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-	}
-	return nil
+	return b
 }
 
-// texts are blocks for the lines of batches.
-var texts = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+// blocks are for the frames of batches.
+var blocks = sync.Pool{New: func() any { return &batchBlock{} }}
 
-// send sends a batch of the lines before due, and sees to what comes of it.
-func (a *crowdAgent) send(ctx context.Context, to wire.Appender, due int) error {
-	text := texts.Get().(*[]byte)
-	defer texts.Put(text)
-	if *text = (*text)[:0]; cap(*text) > 2*mostBatch {
-		*text = nil
-	}
+// batchBlock is memory for a batch while it is written.
+type batchBlock struct{ text, frame []byte }
+
+// send sends a batch of the lines before due.
+func (a *crowdAgent) send(c *crowdConn, due int, now time.Time) error {
+	block := blocks.Get().(*batchBlock)
+	defer blocks.Put(block)
 	b := wire.Batch{Stream: a.stream, Epoch: 1, Offset: a.place.offset, End: a.place.offset, Before: a.tail(a.place),
 		After: a.tail(a.place), Op: wire.OpOpen, Source: "crowd"}
-	end := a.place
+	end, text := a.place, block.text[:0]
 	if a.opened {
-		for ; end.seq < due && len(*text) < mostBatch; end.seq++ {
-			*text = a.crowd.Seed.Append(*text, a.number, end.seq)
+		for ; end.seq < due && len(text) < mostBatch; end.seq++ {
+			text = a.crowd.Seed.Append(text, a.number, end.seq)
 		}
-		end.offset += int64(len(*text))
-		b.Op, b.Text, b.Time = wire.OpData, *text, time.Now().UnixMicro()
+		end.offset += int64(len(text))
+		b.Op, b.Text, b.Time = wire.OpData, text, now.UnixMicro()
 		b.End, b.After = end.offset, a.tail(end)
 	}
 	if end.seq > a.sent.seq {
 		a.sent = end
 	}
-	err := to.Append(ctx, b)
+	a.flies, a.flight = true, end
+	block.text = text
+	block.frame = append(wire.AppendBatch(block.frame[:0], &b, wire.Plain, text), text...)
+	_, err := c.Write(block.frame)
+	return err
+}
+
+// hear takes the next frame.
+func (a *crowdAgent) hear(c *crowdConn) error {
+	f := &c.frame
+	if err := c.in.Next(f); err != nil {
+		return err
+	}
+	switch f.Kind {
+	case wire.KindAck, wire.KindNack, wire.KindRefuse, wire.KindLater:
+		return a.answered(&f.Answer)
+	case wire.KindPong:
+		return nil
+	}
+	return unexpected(f)
+}
+
+// answered sees to what became of the batch in flight.
+func (a *crowdAgent) answered(answer *wire.Answer) error {
+	if !a.flies || answer.Stream != a.stream {
+		return fmt.Errorf("%w: an answer to a batch that was not sent", wire.ErrProtocol)
+	}
+	a.flies = false
+	err := answer.Err()
 	var elsewhere *wire.Expected
 	switch {
 	case err == nil:
-		a.acknowledge(end)
+		a.acknowledge(a.flight)
+		return nil
 	case errors.As(err, &elsewhere):
 		return a.moveTo(elsewhere.Known, &elsewhere.Watermark)
 	case errors.Is(err, wire.ErrRefused):
 		return err
-	default:
-		return a.resume(ctx) // the outcome is unknown
 	}
-	return nil
+	return &leave{err.Error(), time.Second} // the outcome is unknown
 }
 
 // acknowledge notes that all before a place is in the log.
@@ -160,43 +244,17 @@ func (a *crowdAgent) acknowledge(p place) {
 	}
 	a.opened = true
 	a.acked.Store(int64(p.seq))
-	a.forgetWelcome() // it is older than the answer
 }
 
-func (a *crowdAgent) forgetWelcome() {
-	select {
-	case <-a.welcomes:
-	default:
+// resume goes on where a welcome says.
+func (a *crowdAgent) resume(w *wire.Welcome) error {
+	a.flies = false
+	i := slices.IndexFunc(w.Streams, func(s wire.StreamState) bool { return s.Stream == a.stream })
+	if i < 0 {
+		return a.moveTo(false, nil)
 	}
-}
-
-// onWelcome notes that a session began.
-func (a *crowdAgent) onWelcome(w wire.Welcome, _ int) {
-	a.welcomed.Store(time.Now().UnixNano())
-	a.forgetWelcome()
-	a.welcomes <- w // has space: only this goroutine adds
-}
-
-// answerTime is how long an agent waits for a new session before it sends again in the same one:
-// the collector may only have said "later".
-const answerTime = time.Second
-
-// resume waits for a session, and goes on where its welcome says.
-func (a *crowdAgent) resume(ctx context.Context) error {
-	timer := time.NewTimer(answerTime)
-	defer timer.Stop()
-	select {
-	case w := <-a.welcomes:
-		i := slices.IndexFunc(w.Streams, func(s wire.StreamState) bool { return s.Stream == a.stream })
-		if i < 0 {
-			return a.moveTo(false, nil)
-		}
-		a.resumed.Add(1)
-		return a.moveTo(true, &w.Streams[i].Watermark)
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return nil
+	a.resumed.Add(1)
+	return a.moveTo(true, &w.Streams[i].Watermark)
 }
 
 // moveTo goes on at the collector's watermark, which must be a line's end between what was

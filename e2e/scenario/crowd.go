@@ -146,12 +146,15 @@ func (d *crowdDay) live() error {
 	return d.settle()
 }
 
+// glance is how often the day looks at all agents.
+const glance = 50 * time.Millisecond
+
 // patience is how long the day waits for what must come about, without a step forward.
 const patience = time.Minute
 
 // back waits until all agents have a session that began after a time.
 func (d *crowdDay) back(since time.Time, took *time.Duration) error {
-	for best, moved := 0, time.Now(); ; time.Sleep(10 * time.Millisecond) {
+	for best, moved := 0, time.Now(); ; time.Sleep(glance) {
 		n := d.State(since).Back
 		if n == d.Agents {
 			*took = max(*took, time.Since(since))
@@ -173,7 +176,7 @@ func (d *crowdDay) caughtUp() error {
 	if d.Ended() {
 		few = 0
 	}
-	for last, moved := 0, time.Now(); ; time.Sleep(10 * time.Millisecond) {
+	for last, moved := 0, time.Now(); ; time.Sleep(glance) {
 		s := d.State(time.Time{})
 		if s.Behind <= max(few, d.waves()) && (few > 0 || s.Behind == 0) {
 			return nil

@@ -1,0 +1,147 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"fanin/internal/wire"
+)
+
+// crowdConn is an agent's connection to a collector. It is read for no longer than until the agent
+// has something to send: so one goroutine is all that an agent has.
+type crowdConn struct {
+	net.Conn
+	in    *wire.Decoder
+	frame wire.Frame // the last one
+	block [512]byte
+	got   []byte    // of block: read, and not decoded
+	until time.Time // the read deadline
+}
+
+const (
+	greetWithin = 10 * time.Second // for the connection and its welcome
+	deadAfter   = 15 * time.Second // inside a frame
+	pingEvery   = 5 * time.Second
+)
+
+// dialCrowd connects to the first address that accepts.
+func dialCrowd(ctx context.Context, addrs []string, config *tls.Config) (*crowdConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, greetWithin)
+	defer cancel()
+	var all error
+	for _, addr := range addrs {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err == nil && config != nil {
+			conn, err = dialTLS(ctx, conn, config, addr)
+		}
+		if err == nil {
+			c := &crowdConn{Conn: conn}
+			c.in = wire.NewDecoderSize(c, len(c.block))
+			return c, nil
+		}
+		all = errors.Join(all, err)
+	}
+	return nil, all
+}
+
+// dialTLS makes conn a TLS connection.
+func dialTLS(ctx context.Context, conn net.Conn, config *tls.Config, addr string) (net.Conn, error) {
+	config = config.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(addr)
+	tc := tls.Client(conn, config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return tc, nil
+}
+
+// greet says hello, and returns the welcome with all of its streams.
+func (c *crowdConn) greet(h wire.Hello) (w wire.Welcome, err error) {
+	if _, err := c.Write(wire.AppendHello(nil, h)); err != nil {
+		return w, err
+	}
+	var f wire.Frame
+	if err := c.in.Next(&f); err != nil {
+		return w, err
+	}
+	if f.Kind != wire.KindWelcome {
+		return w, unexpected(&f)
+	}
+	w = f.Welcome
+	for left := f.N; left > int64(len(w.Streams)); {
+		if err := c.in.Next(&f); err != nil {
+			return w, err
+		}
+		if f.Kind != wire.KindStreams || len(f.Streams) == 0 {
+			return w, unexpected(&f)
+		}
+		w.Streams = append(w.Streams, f.Streams...)
+	}
+	return w, nil
+}
+
+// leave is a frame with which a collector ends a session.
+type leave struct {
+	reason string
+	wait   time.Duration // before the next session
+}
+
+func (l *leave) Error() string { return "the collector ended the session: " + l.reason }
+
+// unexpected is the error of a frame that ends a session.
+func unexpected(f *wire.Frame) error {
+	switch f.Kind {
+	case wire.KindFault:
+		return &leave{f.Reason, time.Duration(f.N) * time.Second}
+	case wire.KindDrain:
+		return &leave{"it stops", time.Second}
+	}
+	return fmt.Errorf("%w: a frame of kind %d", wire.ErrProtocol, f.Kind)
+}
+
+// await waits for bytes of the collector until a time. It reports whether a frame has begun to come.
+func (c *crowdConn) await(until time.Time) (came bool, err error) {
+	if len(c.got) > 0 || c.in.Buffered() > 0 {
+		return true, nil
+	}
+	err = c.fill(until)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
+	return len(c.got) > 0, err
+}
+
+// fill reads into the block.
+func (c *crowdConn) fill(until time.Time) error {
+	if !until.Equal(c.until) {
+		c.until = until
+		c.SetReadDeadline(until)
+	}
+	n, err := c.Conn.Read(c.block[:])
+	if c.got = c.block[:n]; n > 0 {
+		err = nil // it comes again
+	}
+	return err
+}
+
+// Read is for the decoder.
+func (c *crowdConn) Read(p []byte) (int, error) {
+	if len(c.got) == 0 {
+		if err := c.fill(time.Now().Add(deadAfter)); err != nil {
+			return 0, err
+		}
+		if len(c.got) == 0 {
+			return 0, io.ErrNoProgress
+		}
+	}
+	n := copy(p, c.got)
+	c.got = c.got[n:]
+	return n, nil
+}
