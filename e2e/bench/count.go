@@ -19,9 +19,17 @@ func tallyFile(path string, sources, each int) (tally, error) {
 
 // tallyBlock holds the lines of a file against those that a counter expects.
 func tallyBlock(path string, c *counter) (tally, error) {
+	if err := c.file(path); err != nil {
+		return tally{}, err
+	}
+	return c.end(), nil
+}
+
+// file counts the lines of a file.
+func (c *counter) file(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return tally{}, err
+		return err
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<20)
@@ -33,9 +41,9 @@ func tallyBlock(path string, c *counter) (tally, error) {
 		switch err {
 		case nil, bufio.ErrBufferFull: // a longer line than any of ours is torn, twice
 		case io.EOF:
-			return c.end(), nil
+			return nil
 		default:
-			return tally{}, err
+			return err
 		}
 	}
 }

@@ -54,7 +54,7 @@ func run() (err error) {
 	flag.IntVar(&b.runs, "runs", 5, "rounds; each subject has one trial in a round, and the medians count")
 	flag.BoolVar(&b.quick, "quick", false, "2,000,000 lines, one round")
 	flag.StringVar(&b.only, "only", "", "only these subjects, by the beginning of their names: fanin,copy,socat,rsyslog,syslog-ng")
-	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,relay,link,latency,udp,syslog,layouts,gelf,idle,work,nats,redis,zmq,relp,sources,waits,cost,search,disk; "+
+	flag.StringVar(&b.work, "work", "", "only these measurements: tcp,chain,relay,link,latency,udp,syslog,layouts,gelf,idle,work,nats,cluster,redis,zmq,relp,sources,waits,cost,search,disk; "+
 		"these are left out unless they are named: backlog, which writes 20 GiB, and crowd, which takes 20 minutes a round and 11,000 descriptors")
 	sizes := flag.String("sizes", "1e6,1e7,1e8", "for -work cost: how many lines; 1e9 takes minutes for each number of connections")
 	flag.StringVar(&b.figure, "figure", "", "write the figure of -work cost to this file (default: docs/cost.svg, if the tables go to docs/benchmarks.md)")
@@ -207,7 +207,7 @@ func (b *bench) foreign() (list []workload) {
 	for _, f := range []struct {
 		kind      string
 		workloads func() []workload
-	}{{"nats", b.natsWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}, {"relp", b.relpWorkloads}, {"link", b.linkWorkloads}, {"sources", b.sourcesWorkloads},
+	}{{"nats", b.natsWorkloads}, {"cluster", b.clusterWorkloads}, {"redis", b.redisWorkloads}, {"zmq", b.zmqWorkloads}, {"relp", b.relpWorkloads}, {"link", b.linkWorkloads}, {"sources", b.sourcesWorkloads},
 		{"waits", b.waitsWorkloads}, {"cost", b.costWorkloads}} {
 		if (b.work == "" && b.only == "") || strings.Contains(","+b.work+",", ","+f.kind+",") {
 			list = append(list, f.workloads()...)

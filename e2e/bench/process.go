@@ -80,15 +80,21 @@ func (p *process) family() []int {
 // children, those that ended included.
 func (p *process) cpu() (seconds float64) {
 	for _, pid := range p.family() {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil {
-			continue
-		}
-		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		for _, field := range fields[11:15] { // utime, stime, cutime, cstime
-			ticks, _ := strconv.ParseFloat(field, 64)
-			seconds += ticks / clockTick
-		}
+		seconds += cpuOf(pid)
+	}
+	return seconds
+}
+
+// cpuOf is the CPU time of one process, and of its children that ended.
+func cpuOf(pid int) (seconds float64) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	for _, field := range fields[11:15] { // utime, stime, cutime, cstime
+		ticks, _ := strconv.ParseFloat(field, 64)
+		seconds += ticks / clockTick
 	}
 	return seconds
 }

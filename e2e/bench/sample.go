@@ -3,18 +3,19 @@ package main
 // sample is what one trial measured. What a trial does not measure is 0.
 type sample struct {
 	tally
-	Seconds  float64
-	Bytes    int64   // in the file
-	CPU      float64 // seconds, of the collector
-	AgentCPU float64
-	Peak     float64 // MiB, of the collector
-	AgentRSS float64
-	P50, P99 float64 // milliseconds
-	More     float64 // MiB for idle connections
-	Counted  int     // datagrams that the collector says were dropped
-	Ratio    float64 // bytes of text for each byte that is compressed
-	Batches  int     // of a crowd
-	Back     float64 // seconds until all of a crowd are back
+	Seconds   float64
+	Bytes     int64   // in the file
+	CPU       float64 // seconds, of the collector
+	AgentCPU  float64
+	ServerCPU float64 // of a server between the two
+	Peak      float64 // MiB, of the collector
+	AgentRSS  float64
+	P50, P99  float64 // milliseconds
+	More      float64 // MiB for idle connections
+	Counted   int     // datagrams that the collector says were dropped
+	Ratio     float64 // bytes of text for each byte that is compressed
+	Batches   int     // of a crowd
+	Back      float64 // seconds until all of a crowd are back
 }
 
 func (s *sample) seconds() float64 { return s.Seconds }
@@ -26,6 +27,9 @@ func (s *sample) ratePerCPU() float64 {
 }
 func (s *sample) cpuPerM() float64   { return s.CPU / float64(max(s.Lines, 1)) * 1e6 }
 func (s *sample) agentPerM() float64 { return s.AgentCPU / float64(max(s.Lines, 1)) * 1e6 }
+func (s *sample) serverPerM() float64 {
+	return s.ServerCPU / float64(max(s.Lines, 1)) * 1e6
+}
 func (s *sample) peak() float64      { return s.Peak }
 func (s *sample) agentPeak() float64 { return s.AgentRSS }
 func (s *sample) p50() float64       { return s.P50 }

@@ -24,6 +24,7 @@ func (b *bench) tables() string {
 	b.searchTable(&out)
 	b.workTable(&out)
 	b.natsTable(&out)
+	b.sharingTable(&out)
 	b.redisTable(&out)
 	b.zmqTable(&out)
 	b.relpTable(&out)
