@@ -26,7 +26,7 @@ func newPainter(stdout io.Writer, color, highlight string) (*painter, error) {
 	p := &painter{w: bufio.NewWriterSize(stdout, 64<<10)}
 	if f, ok := stdout.(*os.File); ok {
 		fi, err := f.Stat()
-		p.safe = err == nil && fi.Mode()&fs.ModeCharDevice != 0
+		p.safe = err == nil && fi.Mode()&fs.ModeCharDevice != 0 && !isNull(fi)
 	}
 	switch color {
 	case "always":
@@ -45,6 +45,12 @@ func newPainter(stdout io.Writer, color, highlight string) (*painter, error) {
 		p.highlight = re
 	}
 	return p, nil
+}
+
+// isNull reports whether a file is the null device: a character device, as terminals are, that shows nothing.
+func isNull(fi fs.FileInfo) bool {
+	null, err := os.Stat(os.DevNull)
+	return err == nil && os.SameFile(fi, null)
 }
 
 func (p *painter) flush() error { return p.w.Flush() }

@@ -84,7 +84,12 @@ func TestPainterColors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
+	terminal, err := os.OpenFile("/dev/zero", os.O_WRONLY, 0) // a character device, as a terminal is
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // one that shows nothing: escaping takes time
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +100,8 @@ func TestPainterColors(t *testing.T) {
 		wantColor, wantEscaping bool
 	}{
 		{file, "auto", "", false, false}, {file, "always", "", true, false}, {file, "never", "", false, false},
-		{null, "auto", "", true, true}, {null, "auto", "1", false, true}, {null, "always", "1", true, true}, {null, "never", "", false, true},
+		{terminal, "auto", "", true, true}, {terminal, "auto", "1", false, true}, {terminal, "always", "1", true, true},
+		{terminal, "never", "", false, true}, {null, "auto", "", false, false},
 	} {
 		t.Setenv("NO_COLOR", row.noColor)
 		p, err := newPainter(row.out, row.color, "")
