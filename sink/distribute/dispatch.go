@@ -92,7 +92,7 @@ func (g *group) plan() (*piece, verdict) {
 		p.list, p.only = &m.behind, m
 	} else if len(g.waiting) > 0 {
 		p.list = &g.waiting
-	} else if g.frozen {
+	} else if g.frozen || g.closedLocked() {
 		return nil, idle
 	}
 	if p.list != nil {
@@ -165,6 +165,9 @@ func (g *group) handSpanLocked(p *piece, r reading) verdict {
 // handNextLocked hands out what was never handed out before.
 func (g *group) handNextLocked(p *piece, r reading) verdict {
 	var gone *sink.GoneError
+	if r.err == nil && !p.ahead {
+		r = g.withinLocked(r)
+	}
 	switch {
 	case p.ahead:
 	case errors.As(r.err, &gone):

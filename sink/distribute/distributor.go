@@ -38,6 +38,12 @@ type Settings struct {
 	// or "unencrypted". Nil: every worker may. Workers within this process are not asked about.
 	Admit func(nc net.Conn, token string) (leave func(), reason string, err error)
 
+	// Windows: a group gets what Allow lets it have, and nothing else. Workers come over a Director.
+	Windows bool
+	// Partition is the number of the log's in a cluster, for workers; "": it is of none.
+	Partition string
+	DrainTime time.Duration // how long Shutdown waits for answers; default 5 s
+
 	Lease    time.Duration // longest time for an answer; default 1 min
 	Attempts int           // for each line; default 8
 
@@ -60,6 +66,7 @@ func (s *Settings) defaults() {
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
+	s.DrainTime = cmp.Or(s.DrainTime, 5*time.Second)
 	s.Lease = cmp.Or(s.Lease, time.Minute)
 	s.Attempts = cmp.Or(s.Attempts, 8)
 	s.Retry = cmp.Or(s.Retry, time.Second)
@@ -230,9 +237,6 @@ func (d *Distributor) after(at sink.Position) sink.Position {
 	return end
 }
 
-// drainTime is how long Shutdown waits for answers of workers.
-const drainTime = 5 * time.Second
-
 // Shutdown stops handing lines out, tells the workers, waits a while for their answers,
 // no longer than ctx allows, and saves the positions of the groups.
 func (d *Distributor) Shutdown(ctx context.Context) error {
@@ -242,7 +246,7 @@ func (d *Distributor) Shutdown(ctx context.Context) error {
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(drainTime); d.counts.inFlight.Load() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(d.now().DrainTime); d.counts.inFlight.Load() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

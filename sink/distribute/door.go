@@ -72,6 +72,37 @@ func (o *door) listen(ln net.Listener) bool {
 	return true
 }
 
+// enter notes a connection, within the bounds on all and on those of one address. leave is to be
+// called when it has ended.
+func (o *door) enter(nc net.Conn, most, mostPerIP int) (leave func(), err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ip := peerOf(nc)
+	if err := o.mayEnterLocked(ip, most, mostPerIP); err != nil {
+		return nil, err
+	}
+	from := origin.Network(ip)
+	o.conns[nc] = struct{}{}
+	o.perIP[from]++
+	o.serving.Add(1)
+	return func() { o.leave(nc, from) }, nil
+}
+
+// mayEnterLocked returns why another connection of an address is refused.
+func (o *door) mayEnterLocked(ip netip.Addr, most, mostPerIP int) error {
+	switch from := origin.Network(ip); {
+	case o.isClosed():
+		return &refusal{"draining", errors.New("the collector is shutting down; try again later")}
+	case len(o.conns) >= most:
+		return &refusal{"max_workers",
+			fmt.Errorf("%d workers are connected already, the bound max_workers; try again later", len(o.conns))}
+	case mostPerIP > 0 && bounded(ip) && o.perIP[from] >= mostPerIP:
+		return &refusal{"max_workers_per_ip", fmt.Errorf("%d workers of %s are connected already, "+
+			"the bound max_workers_per_ip; try again later", o.perIP[from], origin.Name(ip))}
+	}
+	return nil
+}
+
 // leave forgets a connection.
 func (o *door) leave(nc net.Conn, from netip.Prefix) {
 	o.mu.Lock()
@@ -80,6 +111,7 @@ func (o *door) leave(nc net.Conn, from netip.Prefix) {
 	if o.perIP[from]--; o.perIP[from] == 0 {
 		delete(o.perIP, from)
 	}
+	o.serving.Done()
 }
 
 // draining reports whether Shutdown has begun.
@@ -118,12 +150,8 @@ func (d *Distributor) Connect(context.Context) (net.Conn, error) {
 
 // accept serves nc on goroutines of its own, or refuses it.
 func (d *Distributor) accept(nc net.Conn, config *tls.Config) {
-	o := &d.door
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	ip := peerOf(nc)
-	from := origin.Network(ip)
-	if err := d.mayConnectLocked(ip); err != nil {
+	leave, err := d.door.enter(nc, d.now().MaxWorkers, d.now().MaxWorkersPerIP)
+	if err != nil {
 		d.countRefused(nc, err)
 		if config == nil { // with TLS, the fault would have to be encrypted
 			sendFault(nc, err)
@@ -131,28 +159,10 @@ func (d *Distributor) accept(nc net.Conn, config *tls.Config) {
 		nc.Close()
 		return
 	}
-	o.conns[nc] = struct{}{}
-	o.perIP[from]++
-	o.serving.Go(func() { // ends with the connection, which Shutdown closes
-		defer o.leave(nc, from)
+	go func() { // ends with the connection, which Shutdown closes
+		defer leave()
 		d.serve(nc, config)
-	})
-}
-
-// mayConnectLocked returns why another connection of an address is refused.
-func (d *Distributor) mayConnectLocked(ip netip.Addr) error {
-	o := &d.door
-	switch from := origin.Network(ip); {
-	case o.isClosed():
-		return &refusal{"draining", errors.New("the collector is shutting down; try again later")}
-	case len(o.conns) >= d.now().MaxWorkers:
-		return &refusal{"max_workers",
-			fmt.Errorf("%d workers are connected already, the bound max_workers; try again later", len(o.conns))}
-	case d.now().MaxWorkersPerIP > 0 && bounded(ip) && o.perIP[from] >= d.now().MaxWorkersPerIP:
-		return &refusal{"max_workers_per_ip", fmt.Errorf("%d workers of %s are connected already, "+
-			"the bound max_workers_per_ip; try again later", o.perIP[from], origin.Name(ip))}
-	}
-	return nil
+	}()
 }
 
 // peerOf returns a connection's address without the port; the zero Addr within this

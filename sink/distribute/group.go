@@ -49,6 +49,7 @@ type group struct {
 	terms    terms
 	inFlight int
 	removed  bool
+	window   *Window // that it may have of the log; nil: none, where there are windows
 
 	dirty   bool // differs from what is saved
 	unsaved []acceptance
@@ -117,6 +118,9 @@ func (g *group) join(m *member) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err := g.mayJoinLocked(&m.hello); err != nil {
+		return err
+	}
 	switch {
 	case g.removed:
 		return fmt.Errorf("group %s was removed just now; try again", g.name)

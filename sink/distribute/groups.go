@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"fanin/internal/origin"
+	"fanin/sink"
 )
 
 // groups are all groups by name.
@@ -97,6 +98,12 @@ func (d *Distributor) findOrCreate(name, from string, ip netip.Addr) (*group, er
 	if err != nil {
 		return nil, fmt.Errorf("group %s is new, and cannot begin at %q: %w", name, from, err)
 	}
+	return d.makeAt(name, at, ip)
+}
+
+// makeAt finds a group, or makes it at a position.
+func (d *Distributor) makeAt(name string, at sink.Position, ip netip.Addr) (*group, error) {
+	x := &d.groups
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if g := x.byName[name]; g != nil {
@@ -105,7 +112,7 @@ func (d *Distributor) findOrCreate(name, from string, ip netip.Addr) (*group, er
 	if err := d.mayCreateLocked(name, ip); err != nil { // others created some in the meantime
 		return nil, err
 	}
-	g = newGroup(d, name, at)
+	g := newGroup(d, name, at)
 	g.creator = origin.Network(ip)
 	x.byName[name] = g
 	d.start(g)

@@ -120,7 +120,7 @@ func TestPerNetwork(t *testing.T) {
 		from := origin.Network(netip.MustParseAddr(x.from[0]))
 		d.door.perIP[from], d.groups.byName["a"] = 1, &group{creator: from}
 		ip := netip.MustParseAddr(x.from[1])
-		if err := d.mayConnectLocked(ip); (err != nil) != x.refused {
+		if err := d.door.mayEnterLocked(ip, 2, 1); (err != nil) != x.refused {
 			t.Errorf("%v: a worker: %v", x.from, err)
 		}
 		if err := d.mayCreateLocked("b", ip); (err != nil) != x.refused {

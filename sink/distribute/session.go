@@ -23,13 +23,19 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 		nc = tls.Server(raw, config)
 	}
 	r := protocol.NewReader(nc, 4096)
-	hello, leave, err := d.greet(nc, r)
+	hello, leave, err := d.now().greet(nc, r)
 	defer leave()
-	var m *member
-	var welcome []byte
-	if err == nil {
-		m, welcome, err = d.admit(nc, &hello)
+	if err != nil {
+		d.countRefused(nc, err)
+		sendFault(nc, err)
+		return
 	}
+	d.attend(raw, nc, r, &hello)
+}
+
+// attend makes the sender of a greeting a member of its group, until the connection ends.
+func (d *Distributor) attend(raw, nc net.Conn, r *protocol.Reader, hello *protocol.Hello) {
+	m, welcome, err := d.admit(nc, hello)
 	if err != nil {
 		d.countRefused(nc, err)
 		sendFault(nc, err)
@@ -56,20 +62,20 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 
 // greet reads a worker's greeting, and asks whether it may join. leave, which is never nil, is to be
 // called when the connection has ended.
-func (d *Distributor) greet(nc net.Conn, r *protocol.Reader) (hello protocol.Hello, leave func(), err error) {
+func (s *Settings) greet(nc net.Conn, r *protocol.Reader) (hello protocol.Hello, leave func(), err error) {
 	leave = func() {}
 	if hello, err = r.Hello(); err != nil {
 		return hello, leave, fmt.Errorf("greeting: %w", err)
 	}
-	if tc, ok := nc.(*tls.Conn); ok && d.now().Allowed != nil {
-		if err := d.now().Allowed(tc.ConnectionState()); err != nil {
+	if tc, ok := nc.(*tls.Conn); ok && s.Allowed != nil {
+		if err := s.Allowed(tc.ConnectionState()); err != nil {
 			return hello, leave, &refusal{"certificate", err}
 		}
 	}
-	if d.now().Admit == nil || !peerOf(nc).IsValid() {
+	if s.Admit == nil || !peerOf(nc).IsValid() {
 		return hello, leave, nil
 	}
-	admitted, reason, err := d.now().Admit(nc, hello.Token)
+	admitted, reason, err := s.Admit(nc, hello.Token)
 	if err != nil {
 		return hello, leave, &refusal{reason, err}
 	}
@@ -122,15 +128,18 @@ func (d *Distributor) admit(nc net.Conn, h *protocol.Hello) (m *member, welcome 
 		return nil, nil, err
 	}
 	m = newMember(g, nc, h, d.counts.members.Add(1))
-	g.mu.Lock()
-	welcome = protocol.AppendWelcome(nil, &protocol.Welcome{Log: d.sink.Status().Log, Group: g.name,
-		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.now().MaxCredit, Lease: m.lease,
-		Attempts: d.now().Attempts})
-	g.mu.Unlock()
 	if err := g.join(m); err != nil {
 		return nil, nil, err
 	}
-	return m, welcome, nil
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := protocol.Welcome{Log: d.sink.Status().Log, Group: g.name,
+		Position: g.lowLocked().String(), Format: d.sink.Format, Credit: d.now().MaxCredit, Lease: m.lease,
+		Attempts: d.now().Attempts}
+	if g.window != nil {
+		w.Partition, w.Epoch = d.now().Partition, g.window.Epoch
+	}
+	return m, protocol.AppendWelcome(nil, &w), nil
 }
 
 // CheckGroup returns what is wrong with the name of a group.
@@ -147,6 +156,8 @@ func (d *Distributor) checkHello(h *protocol.Hello) error {
 		return err
 	}
 	switch {
+	case h.Cluster && !d.now().Windows:
+		return errors.New("this collector is not a member of a cluster")
 	case h.Credit < 1 || h.Credit > d.now().MaxCredit:
 		return fmt.Errorf("credit of %d lines: want 1 to %d", h.Credit, d.now().MaxCredit)
 	case h.Weight < 1 || h.Weight > 100:

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"math"
@@ -28,7 +29,7 @@ func broken(err error) error {
 
 // Hello reads a worker's greeting.
 func (r *Reader) Hello() (h Hello, err error) {
-	if err := r.greeting(Magic); err != nil {
+	if h.Cluster, err = r.greeting(Magic); err != nil {
 		return h, err
 	}
 	err = r.options(func(key string) error {
@@ -60,35 +61,39 @@ func (r *Reader) Hello() (h Hello, err error) {
 		case "token":
 			return r.text(&h.Token)
 		}
+		if key == "partition" && h.Cluster {
+			return r.text(&h.Partition)
+		}
 		return errorf("unknown option %q", key)
 	})
 	return h, broken(err)
 }
 
 // greeting reads the beginning of a greeting.
-func (r *Reader) greeting(magic string) error {
+func (r *Reader) greeting(magic string) (cluster bool, err error) {
 	n, err := r.m.ReadArrayHeader()
 	if err != nil {
-		return broken(err)
+		return false, broken(err)
 	}
 	var kind string
 	var version int
 	if n != 3 {
-		return errorf("an array of %d elements: want [%q, %d, {...}]", n, magic, Version)
+		return false, errorf("an array of %d elements: want [%q, %d, {...}]", n, magic, Version)
 	}
 	if err := r.text(&kind); err != nil {
-		return broken(err)
+		return false, broken(err)
 	}
 	if kind != magic {
-		return errorf("%.40q: want [%q, %d, {...}]", kind, magic, Version)
+		return false, errorf("%.40q: want [%q, %d, {...}]", kind, magic, Version)
 	}
 	if err := r.number(&version); err != nil {
-		return broken(err)
+		return false, broken(err)
 	}
-	if version != Version {
-		return errorf("version %d of the protocol: this program has version %d", version, Version)
+	if version != Version && version != VersionCluster {
+		return false, errorf("version %d of the protocol: this program has the versions %d and %d", version, Version,
+			VersionCluster)
 	}
-	return nil
+	return version == VersionCluster, nil
 }
 
 // options reads a map; one reads the value of a key.
@@ -136,10 +141,66 @@ func (r *Reader) welcome() (w Welcome, err error) {
 			return r.seconds(&w.Lease)
 		case "attempts":
 			return r.number(&w.Attempts)
+		case "partition":
+			return r.text(&w.Partition)
+		case "epoch":
+			w.Epoch, err = r.m.ReadUint64()
+			return err
 		}
 		return r.m.Skip() // of a later version
 	})
 	return w, err
+}
+
+func (r *Reader) places() (p Places, err error) {
+	var version int
+	if err := r.number(&version); err != nil {
+		return p, err
+	}
+	if version != VersionCluster {
+		return p, errorf("the cluster has version %d of the protocol: this program has version %d", version,
+			VersionCluster)
+	}
+	err = r.options(func(key string) error {
+		switch key {
+		case "cluster":
+			return r.text(&p.Cluster)
+		case "partitions":
+			return r.number(&p.Partitions)
+		case "at":
+			return r.placesAt(&p)
+		}
+		return r.m.Skip() // of a later version
+	})
+	if err == nil && (p.Partitions < 1 || p.Partitions > MaxPlaces) {
+		err = errorf("a cluster of %d partitions: want 1 to %d", p.Partitions, MaxPlaces)
+	}
+	return p, err
+}
+
+func (r *Reader) placesAt(p *Places) error {
+	n, err := r.m.ReadArrayHeader()
+	if err != nil {
+		return err
+	}
+	if n > MaxPlaces {
+		return errorf("%d places: at most %d", n, MaxPlaces)
+	}
+	for range n {
+		var x Place
+		k, err := r.m.ReadArrayHeader()
+		if err != nil {
+			return err
+		}
+		if k != 3 {
+			return errorf("a place of %d elements: want 3", k)
+		}
+		if err := cmp.Or(r.number(&x.Partition), r.text(&x.Address), r.text(&x.Reason)); err != nil {
+			return err
+		}
+		p.At = append(p.At, x)
+	}
+	return nil
 }
 
 // Frame reads the next frame. The caller owns its text.
@@ -163,6 +224,7 @@ func (r *Reader) Frame() (f Frame, err error) {
 var lengths = map[Kind][]uint32{
 	KindAck: {1, 3}, KindNack: {4}, KindRelease: {3}, KindTouch: {1}, KindCredit: {1},
 	KindWelcome: {2}, KindLines: {4}, KindAccepted: {3}, KindLost: {4}, KindDrain: {0}, KindFault: {1},
+	KindPlaces: {2},
 }
 
 // rest reads the n elements after a frame's kind.
@@ -177,6 +239,9 @@ func (r *Reader) rest(f *Frame, n uint32) (err error) {
 	switch f.Kind {
 	case KindWelcome:
 		f.Welcome, err = r.welcome()
+		return err
+	case KindPlaces:
+		f.Places, err = r.places()
 		return err
 	case KindCredit:
 		f.Credit, err = r.m.ReadInt64()

@@ -9,7 +9,11 @@ import (
 // AppendHello appends a worker's greeting to b.
 func AppendHello(b []byte, h *Hello) []byte {
 	b = msgp.AppendArrayHeader(b, 3)
-	b = msgp.AppendInt(msgp.AppendString(b, Magic), Version)
+	version := Version
+	if h.Cluster {
+		version = VersionCluster
+	}
+	b = msgp.AppendInt(msgp.AppendString(b, Magic), version)
 	var o options
 	o.text("group", h.Group)
 	o.text("name", h.Name)
@@ -24,6 +28,7 @@ func AppendHello(b []byte, h *Hello) []byte {
 	o.texts("include", h.Include)
 	o.texts("exclude", h.Exclude)
 	o.text("token", h.Token)
+	o.text("partition", h.Partition)
 	return o.append(b)
 }
 
@@ -39,6 +44,26 @@ func AppendWelcome(b []byte, w *Welcome) []byte {
 	o.number("max_credit", w.Credit)
 	o.seconds("lease", w.Lease)
 	o.number("attempts", w.Attempts)
+	o.text("partition", w.Partition)
+	if w.Epoch != 0 {
+		o.key("epoch")
+		o.body = msgp.AppendUint64(o.body, w.Epoch)
+	}
+	return o.append(b)
+}
+
+// appendPlaces appends where the partitions of a cluster are.
+func appendPlaces(b []byte, p *Places) []byte {
+	b = msgp.AppendInt(head(b, 3, KindPlaces), VersionCluster)
+	var o options
+	o.text("cluster", p.Cluster)
+	o.number("partitions", p.Partitions)
+	o.key("at")
+	o.body = msgp.AppendArrayHeader(o.body, uint32(len(p.At)))
+	for _, x := range p.At {
+		o.body = msgp.AppendInt(msgp.AppendArrayHeader(o.body, 3), x.Partition)
+		o.body = msgp.AppendString(msgp.AppendString(o.body, x.Address), x.Reason)
+	}
 	return o.append(b)
 }
 
@@ -111,6 +136,8 @@ func AppendFrame(b []byte, f *Frame) []byte {
 		return msgp.AppendInt64(head(b, 2, f.Kind), f.Credit)
 	case KindFault:
 		return msgp.AppendString(head(b, 2, f.Kind), f.Reason)
+	case KindPlaces:
+		return appendPlaces(b, &f.Places)
 	case KindLines:
 		return append(AppendLinesHead(b, f, len(f.Text)), f.Text...)
 	}

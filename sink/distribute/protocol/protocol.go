@@ -21,6 +21,19 @@
 //	                                         to them does not count
 //	  ["drain"]                              the collector is shutting down: answer what is left
 //	  ["fault", reason]                      the connection ends here
+//
+// A collector that is a member of a cluster refuses version 1 with the reason ReasonCluster. With
+// version 2, a worker names the partition whose lines it wants, or none: then the answer is where
+// each partition's lines are handed out to its group.
+//
+//	worker -> collector
+//	  ["fanin-work", 2, {options}]           as above, and "partition"
+//	collector -> worker
+//	  ["places", 2, {"cluster": name, "partitions": number,
+//	                 "at": [[partition, address, reason], ...]}]
+//	                                         an address of "" has a reason; the connection ends.
+//	                                         Also if another collector has the partition by now
+//	  ["welcome", 1, {options}]              as above, with "partition" and "epoch"
 package protocol
 
 import (
@@ -32,6 +45,13 @@ import (
 // Version is the protocol's version, as in the greetings.
 const Version = 1
 
+// VersionCluster is the version of the greeting of a worker that follows the partitions of a cluster.
+const VersionCluster = 2
+
+// ReasonCluster is why a member of a cluster refuses a worker that does not follow partitions.
+const ReasonCluster = "this collector is a member of a cluster, whose partitions are handed out by several " +
+	"collectors: it needs a worker that follows them (version 2 of the protocol)"
+
 // Magic is the first element of a worker's greeting.
 const Magic = "fanin-work"
 
@@ -41,6 +61,7 @@ const (
 	MaxStrings = 16       // of each list in the options
 	MaxText    = 64 << 20 // bytes of a delivery's text
 	MaxRuns    = 1 << 20  // of a delivery
+	MaxPlaces  = 1024     // of the partitions of a cluster
 )
 
 // Kind is the first element of a frame.
@@ -60,6 +81,7 @@ const (
 	KindLost     Kind = "lost"
 	KindDrain    Kind = "drain"
 	KindFault    Kind = "fault"
+	KindPlaces   Kind = "places"
 )
 
 // Hello is the options of a worker's greeting. Only the group is required. Key and filter
@@ -81,6 +103,9 @@ type Hello struct {
 	Include []string // "include", "exclude": regular expressions; all, and none, must match
 	Exclude []string
 	Token   string // "token": proves that it may have the role of a worker, see docs/access.md
+
+	Cluster   bool   // the greeting is of VersionCluster
+	Partition string // "partition": the number of the one whose lines it wants; "": it asks for the places of all
 }
 
 // Welcome is the options of the collector's answer.
@@ -92,6 +117,23 @@ type Welcome struct {
 	Credit   int           // "max_credit"
 	Lease    time.Duration // "lease": seconds, granted
 	Attempts int           // "attempts": of each line, before it becomes a dead letter
+
+	Partition string // "partition": of a cluster; "": the log is of none
+	Epoch     uint64 // "epoch": of the tenure whose lines come; positions are valid within it
+}
+
+// Places are where the partitions of a cluster are handed out to one group.
+type Places struct {
+	Cluster    string
+	Partitions int
+	At         []Place
+}
+
+// Place is where one partition is.
+type Place struct {
+	Partition int
+	Address   string // host:port; "": nowhere now
+	Reason    string // why it is nowhere
 }
 
 // Run is a piece of the log within a delivery.
@@ -112,6 +154,7 @@ type Frame struct {
 	Text     []byte
 	Reason   string  // nack, lost, fault
 	Welcome  Welcome // welcome
+	Places   Places  // places
 }
 
 // Error is how the other side violated the protocol.

@@ -10,15 +10,23 @@ import (
 	"fanin/sink/distribute/protocol"
 )
 
-// ID is a line's position in the log, generation:offset. A line that is delivered again
-// has the same.
+// ID is a line's position in the log, generation:offset, in a cluster partition@epoch:generation:offset.
+// A line that is delivered again has the same.
 type ID struct {
+	Partition  string // of a cluster; "": the log is of none
+	Epoch      uint64 // of the tenure in which its owner wrote the line
 	Generation uint64
 	Offset     int64
 }
 
-// String returns generation:offset.
-func (id ID) String() string { return fmt.Sprintf("%d:%d", id.Generation, id.Offset) }
+// String returns the position.
+func (id ID) String() string {
+	at := fmt.Sprintf("%d:%d", id.Generation, id.Offset)
+	if id.Partition != "" {
+		at = fmt.Sprintf("%s@%d:%s", id.Partition, id.Epoch, at)
+	}
+	return at
+}
 
 // Line is one line of the log, as in the file, without its newline.
 type Line struct {
@@ -29,7 +37,7 @@ type Line struct {
 // Delivery is lines that this worker received together. Its methods may be called from
 // any goroutine until Handle returns.
 type Delivery struct {
-	N       uint64 // number within the connection, from 1
+	N       uint64 // number within the connection, from 1; in a cluster, of no other connection's
 	Attempt int    // attempt number of these lines, from 1
 	Text    []byte // all lines, each with its newline
 	runs    []protocol.Run
@@ -60,7 +68,9 @@ func (d *Delivery) Lines() func(yield func(int, Line) bool) {
 				if n == 0 {
 					n = len(run)
 				}
-				if !yield(i, Line{ID{r.Generation, at}, bytes.TrimSuffix(run[:n], []byte{'\n'})}) {
+				id := d.s.place
+				id.Generation, id.Offset = r.Generation, at
+				if !yield(i, Line{id, bytes.TrimSuffix(run[:n], []byte{'\n'})}) {
 					return
 				}
 				run, at = run[n:], at+int64(n)

@@ -15,8 +15,10 @@ import (
 type session struct {
 	w     *Worker
 	nc    net.Conn
-	lease time.Duration  // granted by the collector
-	in    chan *Delivery // closed when the connection ended
+	lease time.Duration // granted by the collector
+	place ID            // what the ids of all lines have in common
+
+	in chan *Delivery // closed when the connection ended
 
 	held      []*Delivery   // received while awaitConfirmed waited; for run alone
 	confirmed chan struct{} // the collector has confirmed the lines that were returned last
@@ -37,8 +39,9 @@ type returned struct {
 	from, to int
 }
 
-func newSession(w *Worker, nc net.Conn, lease time.Duration) *session {
-	return &session{w: w, nc: nc, lease: lease, in: make(chan *Delivery, 1), confirmed: make(chan struct{}, 1),
+func newSession(w *Worker, nc net.Conn, welcome *protocol.Welcome) *session {
+	return &session{w: w, nc: nc, lease: welcome.Lease, place: ID{Partition: welcome.Partition, Epoch: welcome.Epoch},
+		in: make(chan *Delivery, 1), confirmed: make(chan struct{}, 1),
 		lost: make(map[uint64]bool)}
 }
 
@@ -123,6 +126,7 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 			s.err = err
 			return
 		}
+		f.N |= s.w.serial << serialShift
 		switch f.Kind {
 		case protocol.KindLines:
 			select {
@@ -185,7 +189,12 @@ func (s *session) start(d *Delivery) bool {
 
 // work has one delivery handled, and answers the lines that Handle left.
 func (s *session) work(ctx context.Context, d *Delivery) {
-	if !s.start(d) {
+	if !s.takeTurn(ctx, d) {
+		d.answerRest(protocol.KindRelease, "")
+		return
+	}
+	defer s.passTurn()
+	if s.over() || !s.start(d) {
 		return
 	}
 	err := s.w.Handle(ctx, d)
@@ -198,6 +207,38 @@ func (s *session) work(ctx context.Context, d *Delivery) {
 		d.answerRest(protocol.KindNack, err.Error())
 	}
 }
+
+// longestWait is how long the lease of a delivery is held that waits for its turn.
+const longestWait = time.Hour
+
+// takeTurn waits until no other connection of the worker handles a delivery; false: ctx ended.
+func (s *session) takeTurn(ctx context.Context, d *Delivery) bool {
+	if s.w.turn == nil {
+		return true
+	}
+	select {
+	case s.w.turn <- struct{}{}:
+		return true
+	default:
+	}
+	defer d.Hold(longestWait)()
+	select {
+	case s.w.turn <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s *session) passTurn() {
+	if s.w.turn != nil {
+		<-s.w.turn
+	}
+}
+
+// serialShift is where the serial number of a connection is in the numbers of its deliveries, which
+// so differ from those of all other connections to a cluster.
+const serialShift = 40
 
 // farewell is how long a worker that stops waits for its answers to be accepted.
 const farewell = 200 * time.Millisecond
@@ -226,6 +267,7 @@ func (s *session) releaseAll() {
 func (s *session) send(f *protocol.Frame) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	f.N &= 1<<serialShift - 1
 	s.nc.SetWriteDeadline(time.Now().Add(30 * time.Second))
 	_, err := s.nc.Write(protocol.AppendFrame(nil, f))
 	if err != nil {

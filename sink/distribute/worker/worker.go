@@ -31,8 +31,11 @@ import (
 
 // Worker is one worker: one connection, and one delivery at a time. To work in parallel,
 // run several. Set the fields, then Run.
+//
+// If the collector is a member of a cluster, the worker has one connection for each partition, to the
+// collector that hands out its lines, and still one delivery at a time.
 type Worker struct {
-	Address string         // host:port of the collector's [collector.work]
+	Address string         // host:port of the collector's [collector.work]; of a cluster, any member's
 	TLS     *tls.Config    // nil: plain TCP
 	Options protocol.Hello // Group is required
 
@@ -48,13 +51,16 @@ type Worker struct {
 	Handle func(ctx context.Context, d *Delivery) error
 
 	// Accepted, if not nil, is called when answers to lines from to to-1 of delivery n are
-	// durable: those lines are never delivered again.
+	// durable: those lines are never delivered again. With a cluster, calls may be at the same time.
 	Accepted func(n uint64, from, to int)
 
 	// Welcomed, if not nil, is called at the beginning of each connection.
 	Welcomed func(w protocol.Welcome)
 
 	Log *slog.Logger // nil: discard
+
+	turn   chan struct{} // shared by the connections to a cluster: one of them handles a delivery at a time
+	serial uint64        // of the connection to a cluster
 }
 
 // ErrRelease is the error of Handle that returns lines without an attempt.
@@ -88,6 +94,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		ok, err := w.connect(ctx)
 		welcomed = welcomed || ok
 		var refused *RefusedError
+		if errors.As(err, &refused) && refused.Reason == protocol.ReasonCluster {
+			return w.follow(ctx)
+		}
 		if errors.As(err, &refused) && !welcomed {
 			return err
 		}
@@ -125,7 +134,7 @@ func (w *Worker) connect(ctx context.Context) (welcomed bool, err error) {
 	if w.Welcomed != nil {
 		w.Welcomed(*welcome)
 	}
-	return true, newSession(w, nc, welcome.Lease).run(ctx, r)
+	return true, newSession(w, nc, welcome).run(ctx, r)
 }
 
 // greet sends the greeting and reads the answer.
@@ -145,6 +154,8 @@ func (w *Worker) greet(ctx context.Context, nc net.Conn, r *protocol.Reader) (*p
 		return nil, fmt.Errorf("no welcome from %s: %s (%w)", w.Address, question, err)
 	case f.Kind == protocol.KindFault:
 		return nil, &RefusedError{f.Reason}
+	case f.Kind == protocol.KindPlaces && w.Options.Cluster:
+		return nil, &movedError{&f.Places}
 	case f.Kind != protocol.KindWelcome:
 		return nil, fmt.Errorf("%s is not a work distributor: it answers %q", w.Address, f.Kind)
 	}
