@@ -11,13 +11,15 @@ import (
 
 // directory is what a member has seen of the bucket.
 type directory struct {
-	takeover time.Duration
-	trust    time.Duration // how long a member is given partitions on a record from before the watch
-	peers    map[string]*seenPeer
-	owners   map[int]ownerRecord
-	pins     map[int]string
-	tenures  map[int][]Tenure
-	complete bool // all that the bucket had when the watch began was seen
+	takeover  time.Duration
+	trust     time.Duration // how long a member is given partitions on a record from before the watch
+	peers     map[string]*seenPeer
+	owners    map[int]ownerRecord
+	pins      map[int]string
+	tenures   map[int][]Tenure
+	groups    map[int]map[string]Group // of workers, by partition and name
+	forgotten map[int]map[string]bool
+	complete  bool // all that the bucket had when the watch began was seen
 
 	since    time.Time // since when our own signs of life come back without a break
 	lastBeat time.Time // when the last one came back
@@ -36,7 +38,8 @@ type ownerRecord struct {
 
 func newDirectory(takeover, trust time.Duration) *directory {
 	return &directory{takeover: takeover, trust: trust, peers: make(map[string]*seenPeer),
-		owners: make(map[int]ownerRecord), pins: make(map[int]string), tenures: make(map[int][]Tenure)}
+		owners: make(map[int]ownerRecord), pins: make(map[int]string), tenures: make(map[int][]Tenure),
+		groups: make(map[int]map[string]Group), forgotten: make(map[int]map[string]bool)}
 }
 
 // see takes a record in. It returns a partition whose tenures have changed, or -1.
@@ -44,6 +47,10 @@ func (d *directory) see(e jetstream.KeyValueEntry, now time.Time) (tenures int) 
 	gone := e.Operation() != jetstream.KeyValuePut
 	if id, ok := strings.CutPrefix(e.Key(), keyMember); ok {
 		d.seePeer(id, e.Value(), gone, now)
+		return -1
+	}
+	if key, ok := strings.CutPrefix(e.Key(), keyGroup); ok {
+		d.seeGroup(key, e, gone)
 		return -1
 	}
 	kind, digits, _ := strings.Cut(e.Key(), ".")

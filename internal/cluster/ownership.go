@@ -27,6 +27,7 @@ type Ownership struct {
 	begun  func()                      // is called when the tenure has begun; may be nil
 	lost   func()                      // is called when another owner is known; may be nil
 	fenced atomic.Bool
+	known  atomic.Pointer[string] // see At
 
 	mu      sync.Mutex             // of what follows
 	tenure  bool                   // it has begun
@@ -170,6 +171,10 @@ func (o *Ownership) write(ctx context.Context, e *entry) error {
 		return o.note(err)
 	}
 	o.state.move(e)
+	if o.tenure || e.Kind == kindBegin {
+		at := o.state.At
+		o.known.Store(&at)
+	}
 	return nil
 }
 

@@ -8,12 +8,14 @@ package cluster
 //	pin.P        pin: the member that partition P was moved to by hand
 //	tenures.P    []Tenure: whose log has which lines of partition P, written when a tenure
 //	             begins or ends
+//	group.P.NAME Group: in which tenure of partition P a group of workers is
 const (
 	keyConfig  = "config"
 	keyMember  = "member."
 	keyOwner   = "owner."
 	keyPin     = "pin."
 	keyTenures = "tenures."
+	keyGroup   = "group."
 )
 
 // settings are what all members have in common. They are written once.

@@ -10,17 +10,17 @@ import (
 	"fanin/internal/origin"
 )
 
-// admitWorker decides whether a worker may join: it is distribute.Settings.Admit. A worker that
+// admitWorker decides whether a worker may join, as distribute.Settings.Admit does. A worker that
 // loses the role is disconnected.
-func (c *server) admitWorker(nc net.Conn, token string) (leave func(), reason string, err error) {
+func admitWorker(policy *access.Policy, nc net.Conn, token string) (leave func(), reason string, err error) {
 	p := access.Peer{Address: origin.Parse(nc.RemoteAddr().String())}
 	if tc, ok := nc.(*tls.Conn); ok {
 		p.Encrypted, p.Names = true, certs.PeerNames(tc.ConnectionState())
 		nc = tc.NetConn() // closed without an alert, which might block
 	}
-	who := c.access.Anonymous(p)
+	who := policy.Anonymous(p)
 	if token != "" {
-		who, err = c.access.Identify(p, token)
+		who, err = policy.Identify(p, token)
 	}
 	if err == nil {
 		err = access.Require(who, access.Work)
@@ -29,5 +29,5 @@ func (c *server) admitWorker(nc net.Conn, token string) (leave func(), reason st
 	if errors.As(err, &why) {
 		return nil, why.Reason, err
 	}
-	return c.access.Hold(who, access.Work, func() { nc.Close() }), "", nil
+	return policy.Hold(who, access.Work, func() { nc.Close() }), "", nil
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"fanin/ingest"
+	"fanin/internal/access"
+	"fanin/internal/certs"
 	"fanin/internal/cluster"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
@@ -47,6 +49,9 @@ type member struct {
 	control *control
 	http    *clusterHTTP
 	lock    *disk.File
+	gate    certs.Gate
+	access  *access.Policy
+	handout *handout // to workers; nil: there are none
 	moments
 
 	mu      sync.Mutex
@@ -79,6 +84,11 @@ func (c *member) run(ctx context.Context) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }() // ends with ctx
+	handing, endHanding := context.WithCancel(context.WithoutCancel(ctx))
+	var handouts sync.WaitGroup
+	handouts.Go(func() { c.handout.run(handing) })
+	defer handouts.Wait()
+	defer endHanding() // when all partitions were handed over
 	daemon.Notify("READY=1", "STATUS=a member of the cluster "+c.Name)
 	escape.Fprintf(os.Stderr, "member %s of the cluster %s, %d partitions, nats %s\n", c.ID, c.Name, c.Partitions,
 		c.settings.Collector.Cluster.URL)
@@ -134,6 +144,12 @@ func (c *member) open() error {
 	if c.conn, err = dialer.Dial(); err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
+	if c.access, err = c.settings.newPolicy(c.log); err != nil {
+		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
+	}
+	if err := c.openHandout(); err != nil {
+		return err
+	}
 	if c.Member, err = cluster.New(c.config(id), c.conn, c.log); err != nil {
 		return err
 	}
@@ -153,8 +169,8 @@ func (c *member) config(id string) cluster.Config {
 	if h := c.settings.Collector.HTTP; h != nil {
 		x.HTTP = h.Listen
 	}
-	if w := c.settings.Collector.Work; w != nil {
-		x.Work = w.Listen
+	if c.settings.Collector.Work != nil {
+		x.Work = c.handout.address(t.WorkAddress, host)
 	}
 	return x
 }
@@ -180,6 +196,9 @@ func (c *member) close() {
 	if c.http != nil {
 		c.http.close()
 	}
+	if c.handout != nil {
+		c.handout.listener.Close()
+	}
 	if c.control != nil {
 		c.control.close()
 	}
@@ -191,43 +210,50 @@ func (c *member) close() {
 
 // serve is the life of a partition: that of a collector with one input.
 func (c *member) serve(ctx context.Context, o *cluster.Ownership) (at sink.Position, err error) {
-	x, err := c.newServer(o)
+	defer c.handout.take(o.Partition)()
+	x, err := c.serverOf(o.Partition, c.settings.ofPartition(o.Partition))
 	if err != nil {
 		return at, err
 	}
-	c.mu.Lock()
-	c.servers[o.Partition] = x
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.servers, o.Partition)
-	}()
-	if err = x.run(ctx); err == nil && o.Begun() {
+	x.partition = &tenant{own: o, count: c.Partitions, committed: func() { c.committed(o.Partition) }}
+	if err = c.runServer(ctx, o.Partition, x); err == nil && o.Begun() {
 		at = x.sink.End()
 	}
 	return at, err
 }
 
+// runServer is the life of the server of a partition.
+func (c *member) runServer(ctx context.Context, p int, x *server) error {
+	c.mu.Lock()
+	c.servers[p] = x
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.servers, p)
+	}()
+	return x.run(ctx)
+}
+
 // partitionWAL is the size of the write-ahead log of a partition: there are many.
 const partitionWAL = 8 << 20
 
-// newServer makes the server of a partition.
-func (c *member) newServer(o *cluster.Ownership) (*server, error) {
+// serverOf makes the server of a partition.
+func (c *member) serverOf(p int, s *settings) (*server, error) {
 	again := func() (*settings, error) {
 		s, err := c.again()
 		if err != nil {
 			return nil, err
 		}
-		return s.ofPartition(o.Partition), nil
+		return s.ofPartition(p), nil
 	}
-	x, err := newServer(c.settings.ofPartition(o.Partition), again)
+	x, err := newServer(s, again)
 	if err != nil {
 		return nil, err
 	}
-	x.partition = &tenant{own: o, count: c.Partitions}
+	x.partition = &tenant{count: c.Partitions} // before its metrics are registered
 	x.room, x.sink.Alive, x.sink.Modes.WAL = c.room, nil, partitionWAL
-	x.log = x.log.With("partition", o.Partition)
+	x.log = x.log.With("partition", p)
 	x.sink.Log, x.tail.Log = x.log, x.log
 	x.metrics = x.registry() // of these
 	return x, nil

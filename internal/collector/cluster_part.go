@@ -11,8 +11,9 @@ import (
 
 // tenant is what a server is told that has the log of one partition of a cluster.
 type tenant struct {
-	own   *cluster.Ownership
-	count int
+	own       *cluster.Ownership // nil: the log is open for groups of workers alone
+	count     int
+	committed func() // is called when the journal has more of the log
 }
 
 // begin makes the log go on where the partition is, and begins its tenure.
@@ -46,7 +47,11 @@ func (p *tenant) input(k *sink.Sink) *natsin.Partition {
 			if err != nil {
 				return err
 			}
-			return p.own.Commit(ctx, last, at, k.Marks, k.AllMarks)
+			if err := p.own.Commit(ctx, last, at, k.Marks, k.AllMarks); err != nil {
+				return err
+			}
+			p.committed()
+			return nil
 		}}
 }
 

@@ -20,7 +20,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"fanin/internal/access"
-	"fanin/internal/certs"
 	"fanin/internal/cluster"
 	"fanin/internal/daemon"
 	"fanin/sink/merge"
@@ -159,16 +158,12 @@ type clusterHTTP struct {
 
 // openHTTP answers over HTTP.
 func (c *member) openHTTP(t *httpTable) error {
-	policy, err := c.settings.newPolicy(c.log)
+	x, err := newWeb(t, defaultHTTPConns, c.log, &c.gate)
 	if err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
 	}
-	x, err := newWeb(t, defaultHTTPConns, c.log, new(certs.Gate))
-	if err != nil {
-		return &daemon.Exit{Code: daemon.ExitConfig, Err: err}
-	}
-	x.access, x.id = policy, func() string { return c.ID }
-	policy.OpenKey(filepath.Join(c.settings.state(), sessionKeyName), c.log)
+	x.access, x.id = c.access, func() string { return c.ID }
+	c.access.OpenKey(filepath.Join(c.settings.state(), sessionKeyName), c.log)
 	ln, err := net.Listen("tcp", t.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on http %s: %w", t.Listen, err)

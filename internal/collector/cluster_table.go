@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ type clusterTable struct {
 	TakeoverAfter *config.Duration `toml:"takeover_after"`
 	Create        bool             `toml:"create"`
 	Replicas      *int             `toml:"replicas"`
+	WorkAddress   string           `toml:"work_address"`
 
 	Agents    *string  `toml:"agents"`
 	Subjects  []string `toml:"subjects"`
@@ -63,6 +65,11 @@ func (t *clusterTable) check(c *checks) {
 	if d := t.takeoverAfter(); d < time.Second || d > time.Hour {
 		c.Problem("takeover_after", "takeover_after is %s; want 1s to 1h", d)
 	}
+	host, port, err := net.SplitHostPort(t.WorkAddress)
+	if t.WorkAddress != "" && (err != nil || host == "" || port == "") {
+		c.Problem("work_address", "work_address is %q; want a host and a port, as in work_address = "+
+			"\"log-1.example.net:6791\"", t.WorkAddress)
+	}
 	t.nats().check(c)
 }
 
@@ -89,9 +96,6 @@ func (s *settings) checkCluster() {
 		at.Sub("relay").Problem("", "a cluster does not forward its logs: remove one of [collector.relay] and "+
 			"[collector.cluster]")
 	}
-	if c.Work != nil {
-		at.Sub("work").Problem("", "a collector of a cluster does not serve workers yet: remove [collector.work]")
-	}
 }
 
 // clusterState is the default directory for the state of a member: beside what has the logs of all
@@ -107,7 +111,8 @@ func (s *settings) ofPartition(p int) *settings {
 	c := &own.Collector
 	c.State = filepath.Join(s.state(), strconv.Itoa(p))
 	c.Log.Path = strings.ReplaceAll(c.Log.Path, partitionMark, strconv.Itoa(p))
-	c.HTTP, c.Work, c.Cluster, c.Inputs = nil, nil, nil, nil
+	own.partition = strconv.Itoa(p)
+	c.HTTP, c.Cluster, c.Inputs = nil, nil, nil
 	c.Inputs.put("nats", s.Collector.Cluster.nats())
 	return &own
 }

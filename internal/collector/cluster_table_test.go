@@ -22,6 +22,8 @@ func TestClusterTable(t *testing.T) {
 		{"[collector.log]\npath = \"all.log\"\n" + table, "it must contain {partition}"},
 		{log + table + "[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n", "lines come through its stream alone"},
 		{log + table + "[collector.relay]\nto = [\"tcp://127.0.0.1:1\"]\n", "a cluster does not forward its logs"},
+		{log + table + "[collector.work]\nlisten = \"127.0.0.1:0\"\n", ""},
+		{log + table + "work_address = \"one\"\n[collector.work]\nlisten = \"127.0.0.1:0\"\n", "want a host and a port"},
 		{log + table + "partitions = 0\n", "partitions is 0"},
 		{log + table + "partitions = 257\n", "partitions is 257"},
 		{log + table + "takeover_after = \"500ms\"\n", "want 1s to 1h"},

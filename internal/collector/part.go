@@ -31,7 +31,7 @@ func (s *settings) parts(most connLimits) (all []part) {
 	for _, x := range c.Inputs.inOrder() {
 		all = append(all, part{x.at, x.table, most.inputs[x.table]})
 	}
-	if c.Work != nil {
+	if c.Work != nil && s.partition == "" { // the member has the listener of all partitions
 		all = append(all, part{"collector.work", c.Work, most.workers})
 	}
 	return all

@@ -110,7 +110,7 @@ func (c *server) run(ctx context.Context) (err error) {
 		return asConfig(err)
 	}
 	defer c.drain()
-	if c.partition != nil {
+	if c.partition != nil && c.partition.own != nil {
 		if err := c.partition.begin(ctx, c.sink); err != nil {
 			return err
 		}

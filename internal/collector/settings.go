@@ -17,8 +17,9 @@ import (
 type settings struct {
 	Collector collectorTable `toml:"collector"`
 	file      *config.File
-	insecure  bool // the flag --insecure
-	implied   bool // neither file nor flags name an input: the default ones are used
+	insecure  bool   // the flag --insecure
+	partition string // of a cluster, that these settings are of; "": of all
+	implied   bool   // neither file nor flags name an input: the default ones are used
 }
 
 type collectorTable struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"fanin/internal/retry"
 	"fanin/sink/distribute"
@@ -18,10 +19,16 @@ func (t *workTable) needs() needs {
 // handsOut reports whether lines go out to groups.
 func (s *settings) handsOut() bool { return s.Collector.Work != nil || s.Collector.Inputs.handOut() }
 
+// partitionDrain is how long the lines of a partition that is handed over wait for answers of workers.
+const partitionDrain = time.Second
+
 // work are the settings of the distributor.
 func (s *settings) work(maxWorkers int, c *server) (distribute.Settings, error) {
 	w, err := cmp.Or(s.Collector.Work, &workTable{}).settings(maxWorkers, c.log, &c.fleet.gate)
-	w.Admit = c.admitWorker
+	w.Admit = func(nc net.Conn, token string) (func(), string, error) { return admitWorker(c.access, nc, token) }
+	if s.partition != "" {
+		w.Windows, w.Partition, w.DrainTime = true, s.partition, partitionDrain
+	}
 	return w, err
 }
 

@@ -136,7 +136,8 @@ func (r *Director) here(hello *protocol.Hello) (*Distributor, error) {
 	}
 	p, err := strconv.Atoi(hello.Partition)
 	if err != nil || p < 0 || p >= r.Partitions {
-		return nil, fmt.Errorf("partition %.20q: the cluster has the partitions 0 to %d", hello.Partition, r.Partitions-1)
+		return nil, fmt.Errorf("partition %.20q: the cluster has the partitions 0 to %d", hello.Partition,
+			r.Partitions-1)
 	}
 	return r.Here(p, hello.Group), nil
 }

@@ -246,7 +246,8 @@ func (d *Distributor) Shutdown(ctx context.Context) error {
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(d.now().DrainTime); d.counts.inFlight.Load() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
+	end := time.Now().Add(d.now().DrainTime)
+	for d.counts.inFlight.Load() > 0 && time.Now().Before(end) && ctx.Err() == nil {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -32,37 +32,22 @@ func (r *Reader) Hello() (h Hello, err error) {
 	if h.Cluster, err = r.greeting(Magic); err != nil {
 		return h, err
 	}
+	texts := map[string]*string{"group": &h.Group, "name": &h.Name, "from": &h.From, "key": &h.Key, "token": &h.Token}
+	if h.Cluster {
+		texts["partition"] = &h.Partition
+	}
+	numbers := map[string]*int{"credit": &h.Credit, "weight": &h.Weight, "batch": &h.Batch}
+	lists := map[string]*[]string{"host": &h.Host, "source": &h.Source, "include": &h.Include, "exclude": &h.Exclude}
 	err = r.options(func(key string) error {
-		switch key {
-		case "group":
-			return r.text(&h.Group)
-		case "name":
-			return r.text(&h.Name)
-		case "from":
-			return r.text(&h.From)
-		case "key":
-			return r.text(&h.Key)
-		case "credit":
-			return r.number(&h.Credit)
-		case "weight":
-			return r.number(&h.Weight)
-		case "batch":
-			return r.number(&h.Batch)
-		case "lease":
+		switch {
+		case texts[key] != nil:
+			return r.text(texts[key])
+		case numbers[key] != nil:
+			return r.number(numbers[key])
+		case lists[key] != nil:
+			return r.texts(lists[key])
+		case key == "lease":
 			return r.seconds(&h.Lease)
-		case "host":
-			return r.texts(&h.Host)
-		case "source":
-			return r.texts(&h.Source)
-		case "include":
-			return r.texts(&h.Include)
-		case "exclude":
-			return r.texts(&h.Exclude)
-		case "token":
-			return r.text(&h.Token)
-		}
-		if key == "partition" && h.Cluster {
-			return r.text(&h.Partition)
 		}
 		return errorf("unknown option %q", key)
 	})

@@ -60,7 +60,8 @@ func (w *Worker) follow(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			w.Log.Warn("the cluster does not say where its partitions are; trying again", "collector", w.Address, "err", err)
+			w.Log.Warn("the cluster does not say where its partitions are; trying again", "collector", w.Address,
+				"err", err)
 			pause.Wait(ctx)
 		}
 	}

@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fanin/sink"
+)
+
+// Group is where a group of workers is in one partition: in which tenure. Where it is in that
+// tenure, the log of the tenure knows.
+type Group struct {
+	// ID changes when the group is made anew, or moved: what a log knows of another id counts no more.
+	ID    string `json:"id"`
+	Epoch uint64 `json:"epoch"` // it has finished all tenures before this one; 0: it begins with the first
+	// From is "end", if it gets nothing of this tenure that is there already; or a time: it gets no older
+	// lines of any tenure.
+	From string `json:"from,omitempty"`
+
+	revision uint64
+}
+
+// EndOfTenure is a Group.From.
+const EndOfTenure = "end"
+
+// ErrGroupChanged is of a group's record that another member has changed meanwhile.
+var ErrGroupChanged = errors.New("another collector has changed the group")
+
+// groupKey is the key of a group's record: a name may have dots where a key may not.
+func groupKey(p int, name string) string {
+	return keyGroup + strconv.Itoa(p) + "." + strings.ReplaceAll(name, ".", "/")
+}
+
+// seeGroup takes the record of a group in.
+func (d *directory) seeGroup(key string, e jetstream.KeyValueEntry, gone bool) {
+	digits, name, _ := strings.Cut(key, ".")
+	p, err := strconv.Atoi(digits)
+	if err != nil {
+		return
+	}
+	name = strings.ReplaceAll(name, "/", ".")
+	if d.groups[p] == nil {
+		d.groups[p], d.forgotten[p] = make(map[string]Group), make(map[string]bool)
+	}
+	var g Group
+	delete(d.groups[p], name)
+	delete(d.forgotten[p], name)
+	if gone {
+		d.forgotten[p][name] = true
+	} else if json.Unmarshal(e.Value(), &g) == nil {
+		g.revision = e.Revision()
+		d.groups[p][name] = g
+	}
+}
+
+// Groups returns the groups of a partition, and those that were forgotten; false: not all records were
+// seen yet.
+func (m *Member) Groups(p int) (groups map[string]Group, forgotten map[string]bool, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.dir.groups[p]), maps.Clone(m.dir.forgotten[p]), m.dir.complete && m.bucket != nil
+}
+
+// PutGroup writes the record of a group, if it is as it was seen; the zero Group: if there is none.
+func (m *Member) PutGroup(ctx context.Context, p int, name string, before, after Group) error {
+	b := m.store()
+	if b == nil {
+		return errors.New("this collector is not in touch with its cluster")
+	}
+	revision, err := b.put(ctx, groupKey(p, name), after, before.revision)
+	if isTaken(err) {
+		return ErrGroupChanged
+	}
+	if err != nil {
+		return fmt.Errorf("write where group %s is in partition %d: %w", name, p, err)
+	}
+	after.revision = revision
+	m.mu.Lock() // the watch shows it, too, but later
+	defer m.mu.Unlock()
+	if of := m.dir.groups[p]; of != nil && of[name].revision < revision && m.bucket == b {
+		of[name] = after
+	}
+	return nil
+}
+
+// ForgetGroup removes the record of a group.
+func (m *Member) ForgetGroup(ctx context.Context, p int, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if err := m.store().kv.Delete(ctx, groupKey(p, name)); err != nil {
+		return fmt.Errorf("remove group %s in partition %d: %w", name, p, err)
+	}
+	return nil
+}
+
+// At is up to where the journal has the log, in a tenure that has begun: other members know that
+// the lines before it are the partition's.
+func (o *Ownership) At() (at sink.Position, ok bool) {
+	known := o.known.Load()
+	if known == nil || o.Lost() {
+		return at, false
+	}
+	at, err := sink.ParsePosition(*known)
+	return at, err == nil
+}
