@@ -246,6 +246,9 @@ func (r *responder) hello(m *nats.Msg, agent string) {
 	}
 	w := r.n.Welcome(f.Hello.Owner())
 	w.Chain = wire.MaxChain
+	if !r.mayGreet() { // what the welcome says was so before
+		return
+	}
 	for frame := range wire.WelcomeFrames(w, int(r.n.Conn.MaxPayload())-64) {
 		r.reply(m.Reply, frame)
 	}

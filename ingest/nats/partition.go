@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +30,8 @@ type Partition struct {
 	// Commit makes it known that the log has all messages up to the last one. After an error nothing
 	// of the group is answered or acknowledged.
 	Commit func(ctx context.Context, last uint64) error
+	// Rest is called every second while no message comes: the log may have lines of its own, notices.
+	Rest func(ctx context.Context) error
 }
 
 // partition is the one that is read; nil: all of the stream is.
@@ -56,19 +59,21 @@ func (p *Partition) consumerName() string {
 	return p.consumerPrefix() + strconv.FormatUint(p.Epoch, 10)
 }
 
-// openPartition makes the consumer of this epoch. Those of earlier epochs are removed before: the
-// stream gives a message to one consumer only.
+// openPartition makes the consumer of this epoch. All others of the partition are removed before: the
+// stream gives a message to one consumer only. One of a later epoch is there if the bucket of the
+// cluster was deleted, and its epochs began anew.
 func (s *streamReader) openPartition(ctx context.Context) error {
+	if err := s.mayCommit(); err != nil {
+		return err // the consumer of the owner must not be removed
+	}
 	p := s.n.partition()
 	names := s.stream.ConsumerNames(ctx)
 	for name := range names.Name() {
-		digits, ok := strings.CutPrefix(name, p.consumerPrefix())
-		epoch, err := strconv.ParseUint(digits, 10, 64)
-		if !ok || err != nil || epoch >= p.Epoch {
+		if !strings.HasPrefix(name, p.consumerPrefix()) || name == p.consumerName() {
 			continue
 		}
 		if err := s.stream.DeleteConsumer(ctx, name); err != nil && err != jetstream.ErrConsumerNotFound {
-			return fmt.Errorf("remove the consumer %s of an earlier owner: %w", name, err)
+			return fmt.Errorf("remove the consumer %s of another owner: %w", name, err)
 		}
 	}
 	if err := names.Err(); err != nil {
@@ -85,21 +90,28 @@ func (s *streamReader) openPartition(ctx context.Context) error {
 	return nil
 }
 
-// groupMessages is how many messages a group may have. What makes a group of a partition known is one
-// message, with up to 2 KiB for each stream.
-func (s *streamReader) groupMessages() int {
-	if s.n.partition() == nil {
-		return groupMessages
-	}
-	return min(groupMessages, max(1, int(s.n.Conn.MaxPayload()/(2<<10))))
-}
-
 // mayCommit returns why the next group may not be committed.
 func (s *streamReader) mayCommit() error {
 	if p := s.n.partition(); p != nil {
 		return p.Check(s.n.life.Appending)
 	}
 	return nil
+}
+
+// resting ticks while a partition is read.
+func (s *streamReader) resting() (tick <-chan time.Time, stop func()) {
+	if s.n.partition() == nil {
+		return nil, func() {}
+	}
+	t := time.NewTicker(time.Second)
+	return t.C, t.Stop
+}
+
+// rest makes known what the log has written by itself. What fails is done again, or by the next group.
+func (s *streamReader) rest() {
+	if s.mayCommit() == nil {
+		s.n.partition().Rest(s.n.life.Receiving)
+	}
 }
 
 // moves tells which streams a group is about to move.
@@ -153,6 +165,20 @@ func (s *streamReader) answer(c *chain, b *batchMessage, answer wire.Answer) {
 		return
 	}
 	c.answers = append(c.answers, a)
+}
+
+// mayGreet reports whether an agent may be welcomed: an owner that was replaced must not tell it how far
+// its streams are. The agent asks again, and the owner answers.
+func (r *responder) mayGreet() bool {
+	p := r.n.partition()
+	if p == nil {
+		return true
+	}
+	err := p.Check(r.n.life.Appending)
+	if err != nil {
+		r.n.limited.Warn("nats_greet", "an agent is not welcomed: the partition may have another owner", "error", err)
+	}
+	return err == nil
 }
 
 // handleHello handles a hello, if it is one of the partition's agents that says it.

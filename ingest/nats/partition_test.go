@@ -8,7 +8,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
@@ -25,6 +29,8 @@ type owner struct {
 
 	mu          sync.Mutex
 	refuse      error
+	replaced    error // what Check returns
+	rests       atomic.Int64
 	committed   []uint64
 	moved       []wire.StreamID // since the last commit
 	unannounced int             // batches of streams that were not said to move
@@ -50,6 +56,12 @@ func (o *owner) set(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.refuse = err
+}
+
+func (o *owner) check(context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.replaced
 }
 
 func (o *owner) commit(_ context.Context, last uint64) error {
@@ -79,7 +91,8 @@ func own(t *testing.T, s *natstest.Server, p int, epoch uint64, m *appendertest.
 		Plain:    PlainOptions{Subjects: []string{"logs.>"}},
 		Refusals: RefusedStore{Dir: filepath.Join(t.TempDir(), "refused")},
 		Stream: StreamOptions{Name: "LOGS", Create: true, Partition: &Partition{Number: p, Count: 2, Epoch: epoch,
-			Check: func(context.Context) error { return nil }, Moves: o.moves, Commit: o.commit}}}
+			Check: o.check, Moves: o.moves, Commit: o.commit,
+			Rest: func(context.Context) error { o.rests.Add(1); return nil }}}}
 	stop := serve(t, s, o.Input)
 	healthy(t, o.Input)
 	return o, stop
@@ -217,5 +230,58 @@ func TestPartitionDirect(t *testing.T) {
 	f, ok := ask(t, nc, p.Log(m.Log, n.Hello.Agent), n.Hello.Agent, wire.AppendBatch(hello, &batch, 0, nil))
 	if !ok || f.Kind != wire.KindFault || !strings.Contains(f.Reason, `set stream = "LOGS" in [agent.nats]`) {
 		t.Errorf("a batch that did not come through the stream: %+v", f)
+	}
+}
+
+// A consumer of a later epoch, of a time before the bucket of the cluster was deleted, is removed: the
+// stream gives its messages to the owner.
+func TestPartitionLeftConsumer(t *testing.T) {
+	s := natstest.New(t)
+	memory := func() *appendertest.Memory {
+		return &appendertest.Memory{Log: wire.StreamID{7}, Incarnation: wire.StreamID{7}}
+	}
+	own(t, s, 1, 6, memory())
+	stream, err := s.JetStream(s.Connect()).Stream(t.Context(), "LOGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "fanin-0-99",
+		FilterSubject: natsconn.OfPartition(0), AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	own(t, s, 0, 5, memory())
+	if consumers := consumersOf(t, s); !slices.Equal(consumers, []string{"fanin-0-5", "fanin-1-6"}) {
+		t.Errorf("the consumers are %q", consumers)
+	}
+}
+
+// An owner that was replaced welcomes no agent.
+func TestPartitionReplaced(t *testing.T) {
+	s := natstest.New(t)
+	m := &appendertest.Memory{Log: wire.StreamID{7}, Incarnation: wire.StreamID{7}}
+	o, _ := own(t, s, 0, 5, m)
+	waittest.Until(t, "the log is asked for lines of its own", func() bool { return o.rests.Load() > 1 })
+	n := agentOf(t, s, 0)
+	opened(t, n)
+	nc := s.Connect()
+	p, hello := natsconn.Subjects("fanin"), wire.AppendHello(nil, n.Hello)
+	o.mu.Lock()
+	o.replaced = errors.New("another collector owns the partition now")
+	o.mu.Unlock()
+	sub, err := nc.SubscribeSync(p.Answer(n.Hello.Agent, "t.first"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest(p.Hello(n.Hello.Agent), sub.Subject, hello); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := sub.NextMsg(time.Second); err == nil {
+		t.Errorf("an owner that was replaced answers %q", m.Data)
+	}
+	o.mu.Lock()
+	o.replaced = nil
+	o.mu.Unlock()
+	if f, ok := ask(t, nc, p.Hello(n.Hello.Agent), n.Hello.Agent, hello); !ok || f.Kind != wire.KindWelcome {
+		t.Errorf("the owner answers %+v, %v", f, ok)
 	}
 }

@@ -91,7 +91,7 @@ func (s *streamReader) reread(ctx context.Context) error {
 		}
 		s.n.Metrics.reread.Inc()
 		group, size = append(group, m), size+len(m.data)
-		if len(group) >= s.groupMessages() || size >= groupBytes {
+		if len(group) >= groupMessages || size >= groupBytes {
 			if err := s.process(group); err != nil {
 				return err
 			}

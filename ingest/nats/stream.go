@@ -145,19 +145,32 @@ func (s *streamReader) read(ctx context.Context, begun func()) error {
 	messages := make(chan message, 64)
 	failed := make(chan error, 1)
 	go func() { failed <- s.fetch(ctx, messages); close(messages) }() // ends with the session
-	for m := range messages {
-		group := collect(m, messages, s.groupMessages())
-		if err := s.n.name.wait(s.n.life.Receiving); err != nil {
-			return err
-		}
-		if err := s.check(ctx, group); err != nil {
-			return err
-		}
-		if err := s.process(group); err != nil {
-			return err
+	tick, stop := s.resting()
+	defer stop()
+	for {
+		select {
+		case m, ok := <-messages:
+			if !ok {
+				return <-failed
+			}
+			if err := s.take(ctx, collect(m, messages)); err != nil {
+				return err
+			}
+		case <-tick:
+			s.rest()
 		}
 	}
-	return <-failed
+}
+
+// take processes a group of messages that were delivered.
+func (s *streamReader) take(ctx context.Context, group []message) error {
+	if err := s.n.name.wait(s.n.life.Receiving); err != nil {
+		return err
+	}
+	if err := s.check(ctx, group); err != nil {
+		return err
+	}
+	return s.process(group)
 }
 
 // prepare finds the stream and how far it was read, and processes what was interrupted.
@@ -226,9 +239,9 @@ func newMessage(m jetstream.Msg) (message, error) {
 }
 
 // collect returns m and what waits behind it, up to a full group.
-func collect(m message, messages <-chan message, most int) []message {
+func collect(m message, messages <-chan message) []message {
 	group, size := []message{m}, len(m.data)
-	for len(group) < most && size < groupBytes {
+	for len(group) < groupMessages && size < groupBytes {
 		select {
 		case m, ok := <-messages:
 			if !ok {

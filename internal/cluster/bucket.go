@@ -15,7 +15,7 @@ type bucket struct {
 	kv jetstream.KeyValue
 }
 
-// openBucket finds the bucket, or makes it, and compares the settings in it.
+// openBucket finds the bucket, or makes it.
 func openBucket(ctx context.Context, js jetstream.JetStream, c *Config) (*bucket, error) {
 	kv, err := js.KeyValue(ctx, c.bucket())
 	if errors.Is(err, jetstream.ErrBucketNotFound) && c.Create {
@@ -29,36 +29,7 @@ func openBucket(ctx context.Context, js jetstream.JetStream, c *Config) (*bucket
 	if err != nil {
 		return nil, fmt.Errorf("open the KV bucket %s: %w", c.bucket(), err)
 	}
-	b := &bucket{kv}
-	return b, b.compare(ctx, settings{c.Partitions, c.Name})
-}
-
-// compare compares the settings with those that the first member wrote.
-func (b *bucket) compare(ctx context.Context, mine settings) error {
-	_, err := b.put(ctx, keyConfig, mine, 0)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, jetstream.ErrKeyExists) {
-		return fmt.Errorf("write the settings of the cluster: %w", err)
-	}
-	e, err := b.kv.Get(ctx, keyConfig)
-	if err != nil {
-		return fmt.Errorf("read the settings of the cluster: %w", err)
-	}
-	var theirs settings
-	if err := json.Unmarshal(e.Value(), &theirs); err != nil {
-		return fmt.Errorf("the settings of the cluster in the bucket %s cannot be read (%v): another program uses "+
-			"it: %w", b.kv.Bucket(), err, ErrConfig)
-	}
-	if theirs != mine {
-		return fmt.Errorf("the cluster in the bucket %s has partitions = %d and the stream %s, and this collector "+
-			"wants partitions = %d and the stream %s: the number is fixed for the cluster's life; set it back, or "+
-			"give the cluster another name: %w",
-			b.kv.Bucket(), theirs.Partitions, theirs.Stream, mine.Partitions, mine.Stream,
-			ErrConfig)
-	}
-	return nil
+	return &bucket{kv}, checkBucket(ctx, js, c)
 }
 
 // put writes a record if its revision is the one given; 0: if there is none. It returns the new one.
@@ -116,18 +87,17 @@ func (b *bucket) tenures(ctx context.Context, key string) (list []Tenure, revisi
 	return list, e.Revision(), nil
 }
 
-// revision is that of a record; 0: there is none.
-func (b *bucket) revision(ctx context.Context, key string) (uint64, error) {
+// owner reads the record of a partition's owner.
+func (b *bucket) owner(ctx context.Context, key string) (r ownerRecord, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	e, err := b.kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return 0, nil
-	}
 	if err != nil {
-		return 0, err
+		return r, err
 	}
-	return e.Revision(), nil
+	r.revision = e.Revision()
+	json.Unmarshal(e.Value(), &r.owner) // what cannot be read names no owner
+	return r, nil
 }
 
 // isGone reports whether an error means that the bucket was deleted.

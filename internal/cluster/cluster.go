@@ -18,6 +18,7 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -49,3 +50,6 @@ var ErrFenced = errors.New("another collector owns the partition now")
 
 // ErrConfig is wrapped by errors that a restart does not fix: the configuration must change.
 var ErrConfig = errors.New("the configuration does not fit the cluster")
+
+// errCopied is of a member whose id another process has, too.
+var errCopied = fmt.Errorf("two processes have one id: %w", ErrConfig)

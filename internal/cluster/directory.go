@@ -12,7 +12,6 @@ import (
 // directory is what a member has seen of the bucket.
 type directory struct {
 	takeover  time.Duration
-	trust     time.Duration // how long a member is given partitions on a record from before the watch
 	peers     map[string]*seenPeer
 	owners    map[int]ownerRecord
 	pins      map[int]string
@@ -27,8 +26,8 @@ type directory struct {
 
 type seenPeer struct {
 	Peer
-	at    time.Time // when its last sign of life came, by our clock
-	fresh bool      // it was written since the watch began
+	at       time.Time // when its last sign of life came, by our clock
+	revision uint64    // of the record
 }
 
 type ownerRecord struct {
@@ -36,8 +35,8 @@ type ownerRecord struct {
 	revision uint64
 }
 
-func newDirectory(takeover, trust time.Duration) *directory {
-	return &directory{takeover: takeover, trust: trust, peers: make(map[string]*seenPeer),
+func newDirectory(takeover time.Duration) *directory {
+	return &directory{takeover: takeover, peers: make(map[string]*seenPeer),
 		owners: make(map[int]ownerRecord), pins: make(map[int]string), tenures: make(map[int][]Tenure),
 		groups: make(map[int]map[string]Group), forgotten: make(map[int]map[string]bool)}
 }
@@ -46,7 +45,7 @@ func newDirectory(takeover, trust time.Duration) *directory {
 func (d *directory) see(e jetstream.KeyValueEntry, now time.Time) (tenures int) {
 	gone := e.Operation() != jetstream.KeyValuePut
 	if id, ok := strings.CutPrefix(e.Key(), keyMember); ok {
-		d.seePeer(id, e.Value(), gone, now)
+		d.seePeer(id, e.Value(), e.Revision(), gone, now)
 		return -1
 	}
 	if key, ok := strings.CutPrefix(e.Key(), keyGroup); ok {
@@ -80,12 +79,12 @@ func (d *directory) see(e jetstream.KeyValueEntry, now time.Time) (tenures int) 
 	return -1
 }
 
-func (d *directory) seePeer(id string, value []byte, gone bool, now time.Time) {
+func (d *directory) seePeer(id string, value []byte, revision uint64, gone bool, now time.Time) {
 	if gone {
 		delete(d.peers, id)
 		return
 	}
-	p := &seenPeer{at: now, fresh: d.complete}
+	p := &seenPeer{at: now, revision: revision}
 	if json.Unmarshal(value, &p.Peer) == nil && p.ID == id {
 		d.peers[id] = p
 	}
@@ -113,16 +112,49 @@ func (d *directory) alive(id string, now time.Time) bool {
 	return now.Sub(last) < d.takeover || now.Sub(d.lastBeat) > d.takeover/2
 }
 
-// eligible are the members that live and do not leave, and me. The record of a member that is dead is
-// there when the watch begins: it protects what that member owns, and has no right to more.
+// shown reports whether a member gave a sign of life while ours came back. Until then, its record protects
+// what it owns, and gives it no right to more: it may have died while nothing could be seen.
+func (d *directory) shown(p *seenPeer) bool { return !d.since.IsZero() && p.at.After(d.since) }
+
+// eligible are the members that live and do not leave, and me.
 func (d *directory) eligible(me string, now time.Time) (ids []string) {
 	for id, p := range d.peers {
-		shown := id == me || p.fresh || now.Sub(p.at) < d.trust
-		if shown && !p.Leaving && d.alive(id, now) {
+		if (id == me || d.shown(p)) && !p.Leaving && d.alive(id, now) {
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// settled reports whether all that live have shown it: by then nothing is taken, which would move again.
+func (d *directory) settled(me string, now time.Time) bool {
+	if d.since.IsZero() {
+		return false
+	}
+	for id, p := range d.peers {
+		if id != me && !d.shown(p) && now.Sub(d.since) < d.takeover/4 { // two beats
+			return false
+		}
+	}
+	return true
+}
+
+// forgetAfter is for how many times takeover_after the record of a silent member is kept.
+const forgetAfter = 10
+
+// silent are the records of members that are silent for so long that they may be removed.
+func (d *directory) silent(now time.Time) (revisions map[string]uint64) {
+	revisions = make(map[string]uint64)
+	for id, p := range d.peers {
+		last := p.at
+		if d.since.After(last) {
+			last = d.since
+		}
+		if !d.alive(id, now) && now.Sub(last) >= forgetAfter*d.takeover {
+			revisions[id] = p.revision
+		}
+	}
+	return revisions
 }
 
 // ownersByPartition are the owners of all partitions.

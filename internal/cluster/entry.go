@@ -10,7 +10,7 @@ import (
 	"fanin/sink"
 )
 
-// entry is one message of a partition's journal, JSON:
+// entry is an entry of a partition's journal, JSON:
 //
 //	claim    an owner begins: entries of lower epochs are refused from now on
 //	begin    it has opened its log: its tenure begins at the position At, and the streams of which
@@ -18,17 +18,22 @@ import (
 //	commit   its log has all messages up to Last; its position is At, and the streams that were
 //	         moved are at Marks
 //	release  it hands over: its tenure ends at At
-//	marks    a part of all marks: entries before the first of these may be removed. The first has
-//	         all else, too
+//	marks    all that the journal says, with the marks of all streams: entries before it may be
+//	         removed
+//	part     a part of an entry that is too large for one message, see parts
 type entry struct {
 	Kind    string            `json:"kind"`
 	Epoch   uint64            `json:"epoch"`
+	Claim   string            `json:"claim,omitempty"` // random: where NATS lost data, an epoch may come twice
 	Owner   string            `json:"owner,omitempty"`
 	Log     string            `json:"log,omitempty"`
 	Last    uint64            `json:"last,omitempty"`
 	At      string            `json:"at,omitempty"`
 	Marks   []sink.StreamMark `json:"marks,omitempty"`
 	Tenures []Tenure          `json:"tenures,omitempty"`
+	Part    int               `json:"part,omitempty"` // from 1 on
+	Parts   int               `json:"parts,omitempty"`
+	Data    []byte            `json:"data,omitempty"`
 }
 
 // The kinds of entries.
@@ -38,6 +43,7 @@ const (
 	kindCommit  = "commit"
 	kindRelease = "release"
 	kindMarks   = "marks"
+	kindPart    = "part"
 )
 
 // parseEntry reads an entry.
@@ -47,7 +53,7 @@ func parseEntry(data []byte) (*entry, error) {
 		return nil, fmt.Errorf("an entry of the journal cannot be read: %w", err)
 	}
 	switch e.Kind {
-	case kindClaim, kindBegin, kindCommit, kindRelease, kindMarks:
+	case kindClaim, kindBegin, kindCommit, kindRelease, kindMarks, kindPart:
 		return e, nil
 	}
 	return nil, fmt.Errorf("an entry of the journal is of the unknown kind %q: a newer version wrote it", e.Kind)
@@ -67,7 +73,7 @@ type State struct {
 // apply adds an entry.
 func (s *State) apply(e *entry) {
 	s.move(e)
-	if s.marks == nil {
+	if s.marks == nil || e.Kind == kindMarks {
 		s.marks = make(map[string]sink.StreamMark)
 	}
 	for _, m := range e.Marks {
@@ -95,9 +101,7 @@ func (s *State) move(e *entry) {
 		s.Tenures = closeLast(s.Tenures, e.At, s.Last, Moved)
 		s.Owner = ""
 	case kindMarks:
-		if e.At != "" { // the first of them
-			s.Epoch, s.Owner, s.Log, s.Last, s.At, s.Tenures = e.Epoch, e.Owner, e.Log, e.Last, e.At, e.Tenures
-		}
+		s.Epoch, s.Owner, s.Log, s.Last, s.At, s.Tenures = e.Epoch, e.Owner, e.Log, e.Last, e.At, e.Tenures
 	}
 }
 

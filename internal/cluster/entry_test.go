@@ -18,8 +18,8 @@ func entries() []*entry {
 		Epoch: 1, Offset: 4096, Tail: 1 << 60}
 	ended := sink.StreamMark{ID: "ff02030405060708090a0b0c0d0e0f10", Ended: true}
 	return []*entry{
-		{Kind: kindClaim, Epoch: 5, Owner: "a"},
-		{Kind: kindBegin, Epoch: 5, Log: "aa", At: "1:0"},
+		{Kind: kindClaim, Epoch: 5, Claim: "1ab", Owner: "a"},
+		{Kind: kindBegin, Epoch: 5, Claim: "1ab", Log: "aa", At: "1:0"},
 		{Kind: kindCommit, Epoch: 5, Last: 12, At: "1:900", Marks: []sink.StreamMark{mark, ended}},
 		{Kind: kindClaim, Epoch: 9, Owner: "b"},
 		{Kind: kindBegin, Epoch: 9, Log: "bb", At: "2:10"},
@@ -30,12 +30,21 @@ func entries() []*entry {
 // The entries of a journal have the form that they always had.
 func TestEntryFormat(t *testing.T) {
 	var got []byte
-	for _, e := range entries() {
-		b, err := json.Marshal(e)
+	odd := sink.StreamMark{ID: "0102030405060708090a0b0c0d0e0f10", Agent: "\xff", Source: "a<b",
+		Identity: bytes.Repeat([]byte("x"), 300)}
+	whole := &entry{Kind: kindMarks, Epoch: 9, Claim: "2cd", At: "2:10", Marks: []sink.StreamMark{odd}}
+	for i, e := range append(entries(), whole, whole) {
+		most := 1 << 20
+		if i > len(entries()) {
+			most = 400 // in parts
+		}
+		list, err := e.messages(most)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(append(got, b...), '\n')
+		for _, b := range list {
+			got = append(append(got, b...), '\n')
+		}
 	}
 	const path = "testdata/journal.golden"
 	if os.Getenv("UPDATE") != "" {

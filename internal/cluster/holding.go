@@ -170,13 +170,14 @@ func (m *Member) name(journals jetstream.Stream, what string, p int) (id wire.St
 	return id
 }
 
-// owns asks the bucket whether the partition is still ours.
+// owns asks the bucket whether the partition is still ours. A record that is not there says nothing: the
+// bucket was made anew, and it is written again.
 func (m *Member) owns(ctx context.Context, h *holding) error {
-	revision, err := m.store().revision(ctx, m.ownerKey(h))
-	if err != nil {
-		return fmt.Errorf("the lease has run out, and the cluster's bucket does not answer: %w", err)
-	}
-	if revision != h.revision.Load() {
+	r, err := m.store().owner(ctx, m.ownerKey(h))
+	switch {
+	case err != nil:
+		return fmt.Errorf("the cluster's bucket does not say whose the partition is: %w", err)
+	case r.Owner != m.ID || r.Run != m.run || r.revision != h.revision.Load():
 		return ErrFenced
 	}
 	return nil

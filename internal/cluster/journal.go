@@ -3,10 +3,10 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,15 +26,18 @@ type journal struct {
 	long    func(error)                                     // is told that entries cannot be removed, and why
 
 	epoch   uint64 // of the claim
-	last    uint64 // the number of its last entry
-	entries int    // since the marks were written
+	claimed string // what is random in it: its entries are ours
+	first   uint64 // the number of the first message of its last entry
+	last    uint64 // and of the last one
+	entries int    // messages since the marks were written
+	lost    bool   // it lost entries of ours: nothing may follow before all marks are written
 }
 
 const (
-	// compactAfter is how many entries a journal has until it is written anew.
+	// compactAfter is how many messages a journal has until it is written anew.
 	compactAfter = 200
-	// marksPerEntry bounds an entry: a mark may have 1.6 KiB, and a message 1 MiB.
-	marksPerEntry = 256
+	// mostPerMessage bounds the text of a message, and headerRoom is what its header needs.
+	mostPerMessage, headerRoom = 1 << 20, 512
 	// answerWithin bounds one request to the server.
 	answerWithin = 3 * time.Second
 )
@@ -55,7 +58,7 @@ func openJournals(ctx context.Context, js jetstream.JetStream, c *Config) (jetst
 	if err != nil {
 		return nil, fmt.Errorf("open the journal %s: %w", name, err)
 	}
-	return stream, nil
+	return stream, checkKept(&stream.CachedInfo().Config, 0)
 }
 
 func newJournal(js jetstream.JetStream, stream jetstream.Stream, c *Config, p int) *journal {
@@ -70,8 +73,8 @@ func newJournal(js jetstream.JetStream, stream jetstream.Stream, c *Config, p in
 
 // read reads all of it.
 func (j *journal) read(ctx context.Context) (*State, error) {
-	s := new(State)
-	j.last, j.entries = 0, 0
+	s, whole := new(State), new(parts)
+	j.last, j.entries, j.lost = 0, 0, false
 	for {
 		m, err := j.get(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 			return j.stream.GetMsg(ctx, j.last+1, jetstream.WithGetMsgSubject(j.subject))
@@ -83,10 +86,15 @@ func (j *journal) read(ctx context.Context) (*State, error) {
 			return s, nil
 		}
 		e, err := parseEntry(m.Data)
+		if err == nil {
+			e, err = whole.add(e)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s, message %d: %w", j.subject, m.Sequence, err)
 		}
-		s.apply(e)
+		if e != nil {
+			s.apply(e)
+		}
 		j.last = m.Sequence
 		j.entries++
 	}
@@ -109,6 +117,7 @@ func (j *journal) get(ctx context.Context, ask func(context.Context) (*jetstream
 // that already: then another owner came first, which owns returns, or the bucket was made anew.
 func (j *journal) claim(ctx context.Context, revision uint64, owner string, owns func(context.Context) error) (
 	*State, error) {
+	j.claimed = strconv.FormatUint(rand.Uint64(), 36)
 	for {
 		s, err := j.read(ctx)
 		if err != nil {
@@ -126,21 +135,51 @@ func (j *journal) claim(ctx context.Context, revision uint64, owner string, owns
 			s.apply(e)
 			return s, nil
 		}
-		if !errors.Is(err, ErrFenced) || ctx.Err() != nil {
+		if !errors.Is(err, ErrFenced) && !errors.Is(err, errLost) || ctx.Err() != nil {
 			return nil, err
 		}
 		// The owner before wrote something meanwhile.
 	}
 }
 
-// append writes an entry behind the last one. ErrFenced: another owner's entry is there. Any other
-// error leaves open whether it was written; then it is written again, or the next one is.
+// errLost is wrapped by errors of an entry that was not written, because the journal has lost what was
+// before it.
+var errLost = errors.New("the journal has lost entries")
+
+// append writes an entry behind the last one. ErrFenced: another owner's entry is there. errLost: all
+// marks must be written first. Any other error leaves open whether it was written; then it is
+// written again, or the next one is.
 func (j *journal) append(ctx context.Context, e *entry) error {
-	e.Epoch = j.epoch
-	data, err := json.Marshal(e)
+	e.Epoch, e.Claim = j.epoch, j.claimed
+	list, err := e.messages(j.room())
 	if err != nil {
 		return fmt.Errorf("write to the journal %s: %w", j.subject, err)
 	}
+	if j.lost {
+		return fmt.Errorf("%s: %w", j.subject, errLost)
+	}
+	for i, data := range list {
+		if err := j.write(ctx, data); err != nil {
+			return err
+		}
+		if i == 0 {
+			j.first = j.last
+		}
+	}
+	return nil
+}
+
+// room is how much text a message may have.
+func (j *journal) room() int {
+	most := min(mostPerMessage, int(j.js.Conn().MaxPayload()))
+	if n := int(j.stream.CachedInfo().Config.MaxMsgSize); n > 0 {
+		most = min(most, n)
+	}
+	return most - headerRoom
+}
+
+// write writes a message behind the last one.
+func (j *journal) write(ctx context.Context, data []byte) error {
 	backoff := retry.Backoff{Min: 20 * time.Millisecond, Max: time.Second}
 	for {
 		err := j.publish(ctx, data)
@@ -148,7 +187,7 @@ func (j *journal) append(ctx context.Context, e *entry) error {
 			return nil
 		}
 		written, lookErr := j.look(ctx, data)
-		if written || errors.Is(lookErr, ErrFenced) {
+		if written || errors.Is(lookErr, ErrFenced) || errors.Is(lookErr, errLost) {
 			return lookErr
 		}
 		if lookErr != nil {
@@ -156,7 +195,7 @@ func (j *journal) append(ctx context.Context, e *entry) error {
 		} else if !isTaken(err) {
 			j.late(err)
 		}
-		if errors.Is(err, nats.ErrConnectionClosed) || backoff.Wait(ctx) != nil {
+		if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) || backoff.Wait(ctx) != nil {
 			return fmt.Errorf("write to the journal %s: %w", j.subject, err)
 		}
 	}
@@ -190,7 +229,7 @@ func (j *journal) publish(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// look looks at the last entry after a publish without success: is it ours?
+// look looks at the last message after a publish without success: is it ours?
 func (j *journal) look(ctx context.Context, data []byte) (written bool, err error) {
 	m, err := j.get(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
 		return j.stream.GetLastMsgForSubject(ctx, j.subject)
@@ -199,8 +238,7 @@ func (j *journal) look(ctx context.Context, data []byte) (written bool, err erro
 	case err != nil:
 		return false, err
 	case m == nil: // it was removed, with all that it had
-		j.last, j.entries = 0, compactAfter
-		return false, nil
+		return false, j.lose(0)
 	case bytes.Equal(m.Data, data):
 		j.last = m.Sequence
 		return true, nil
@@ -208,39 +246,42 @@ func (j *journal) look(ctx context.Context, data []byte) (written bool, err erro
 		return false, nil
 	}
 	e, err := parseEntry(m.Data)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if e.Epoch != j.epoch {
+	case e.Epoch > j.epoch:
 		return false, fmt.Errorf("an entry of epoch %d is behind that of epoch %d in %s: %w", e.Epoch, j.epoch,
 			j.subject, ErrFenced)
-	}
-	if m.Sequence < j.last { // the server lost the end: all marks are written again
-		j.entries = compactAfter
+	case e.Claim != j.claimed, m.Sequence < j.last:
+		return false, j.lose(m.Sequence)
 	}
 	j.last = m.Sequence // ours, of which the acknowledgement was lost
 	return false, nil
 }
 
+// lose notes that the journal ends at a message, and that what was written behind it is lost. It may
+// be another owner's message: one that had lost the partition to us, and found the place empty.
+func (j *journal) lose(last uint64) error {
+	j.last, j.lost = last, true
+	return fmt.Errorf("%s ends at message %d: %w", j.subject, last, errLost)
+}
+
 // full reports whether the journal should be written anew.
 func (j *journal) full() bool { return j.entries >= compactAfter }
 
-// compact writes the state and all marks, and removes the entries before.
-func (j *journal) compact(ctx context.Context, s *State, marks []sink.StreamMark) error {
-	first := entry{Kind: kindMarks, Owner: s.Owner, Log: s.Log, Last: s.Last, At: s.At, Tenures: s.Tenures}
-	if err := j.append(ctx, &first); err != nil {
+// rewrite writes the state and all marks, and removes the entries before.
+func (j *journal) rewrite(ctx context.Context, s *State, marks []sink.StreamMark) error {
+	e := entry{Kind: kindMarks, Owner: s.Owner, Log: s.Log, Last: s.Last, At: s.At, Tenures: s.Tenures, Marks: marks}
+	lost, entries := j.lost, j.entries
+	j.lost = false
+	if err := j.append(ctx, &e); err != nil {
+		j.lost = j.lost || lost
 		return err
 	}
-	begin := j.last
-	for part := range slices.Chunk(marks, marksPerEntry) {
-		if err := j.append(ctx, &entry{Kind: kindMarks, Marks: part}); err != nil {
-			return err
-		}
-	}
-	j.entries = int(min(j.last-begin, compactAfter/2))
+	j.entries = min(j.entries-entries, compactAfter/2)
 	within, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	err := j.stream.Purge(within, jetstream.WithPurgeSubject(j.subject), jetstream.WithPurgeSequence(begin))
+	err := j.stream.Purge(within, jetstream.WithPurgeSubject(j.subject), jetstream.WithPurgeSequence(j.first))
 	if err != nil { // what is written is complete: the next time removes this, too
 		j.long(err)
 	}

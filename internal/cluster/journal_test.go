@@ -41,18 +41,26 @@ func owned(t *testing.T, j *journal, revision uint64, owner string) *Ownership {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &Ownership{Partition: 3, Epoch: j.epoch, journal: j, state: s, lease: newLease(time.Hour)}
-	if err := o.Begin(t.Context(), owner+owner, sink.Position{Generation: 1}, nil); err != nil {
+	o := owning(j, s)
+	if err := o.Begin(t.Context(), owner+owner, sink.Position{Generation: 1}, o.state.Marks, false); err != nil {
 		t.Fatal(err)
 	}
 	return o
 }
 
+// owning is an owner that has claimed, with a lease that lasts.
+func owning(j *journal, s *State) *Ownership {
+	o := &Ownership{Partition: 3, Epoch: j.epoch, journal: j, state: s, lease: newLease(time.Hour), owns: mine}
+	o.lease.renew(time.Now())
+	return o
+}
+
 func commit(t *testing.T, o *Ownership, last uint64, stream string, offset int64) error {
 	t.Helper()
+	marks := []sink.StreamMark{{ID: stream, Offset: offset}}
+	o.all = func() []sink.StreamMark { return marks }
 	return o.Commit(t.Context(), last, sink.Position{Generation: 1, Offset: int64(last)},
-		func([]wire.StreamID) []sink.StreamMark { return []sink.StreamMark{{ID: stream, Offset: offset}} },
-		func() []sink.StreamMark { return []sink.StreamMark{{ID: stream, Offset: offset}} })
+		func([]wire.StreamID) []sink.StreamMark { return marks })
 }
 
 // After another owner's claim, nothing of the older owner comes into the journal.
@@ -90,7 +98,7 @@ func TestJournalUnsure(t *testing.T) {
 	j, _ := journals(t)
 	o := owned(t, j, 5, "a")
 	write := func(last uint64) []byte {
-		data, err := json.Marshal(&entry{Kind: kindCommit, Epoch: 5, Last: last, At: fmt.Sprintf("1:%d", last),
+		data, err := json.Marshal(&entry{Kind: kindCommit, Epoch: 5, Claim: j.claimed, Last: last, At: fmt.Sprintf("1:%d", last),
 			Marks: []sink.StreamMark{{ID: "x", Offset: int64(last)}}})
 		if err != nil {
 			t.Fatal(err)
@@ -145,9 +153,7 @@ func TestJournalDeleted(t *testing.T) {
 	j.late = func(err error) { late = append(late, err) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := o.Commit(ctx, 20, sink.Position{Generation: 1, Offset: 20}, none, func() []sink.StreamMark {
-		return []sink.StreamMark{{ID: "x", Offset: 10}}
-	}); err != nil {
+	if err := o.Commit(ctx, 20, sink.Position{Generation: 1, Offset: 20}, none); err != nil {
 		t.Fatal(err)
 	}
 	if len(late) == 0 || !strings.Contains(late[0].Error(), "was deleted") {
@@ -174,7 +180,7 @@ func TestReleaseBehindFailedGroup(t *testing.T) {
 	o.Moves([]wire.StreamID{half}) // and the group fails
 	o.Moves([]wire.StreamID{whole})
 	at := sink.Position{Generation: 1, Offset: 100}
-	if err := o.Commit(t.Context(), 10, at, marks, nil); err != nil {
+	if err := o.Commit(t.Context(), 10, at, marks); err != nil {
 		t.Fatal(err)
 	}
 	o.Moves([]wire.StreamID{half})
@@ -199,8 +205,9 @@ func TestBeginHasMarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := []sink.StreamMark{{ID: "x", Offset: 20}, {ID: "y", Offset: 5}}
-	o := &Ownership{Partition: 3, Epoch: 6, journal: j, state: s, lease: newLease(time.Hour)}
-	if err := o.Begin(t.Context(), "aa", sink.Position{Generation: 1, Offset: 40}, all); err != nil {
+	o := owning(j, s)
+	if err := o.Begin(t.Context(), "aa", sink.Position{Generation: 1, Offset: 40},
+		func() []sink.StreamMark { return all }, true); err != nil {
 		t.Fatal(err)
 	}
 	if j.entries != 5 {
@@ -212,7 +219,7 @@ func TestBeginHasMarks(t *testing.T) {
 	}) {
 		t.Errorf("got %+v with the marks %+v, %v", s, s.Marks(), err)
 	}
-	s.apply(&entry{Kind: kindMarks, Marks: []sink.StreamMark{{ID: "z"}}})
+	s.apply(&entry{Kind: kindCommit, Marks: []sink.StreamMark{{ID: "z"}}})
 	if more := s.differing(all); len(more) != 1 || more[0].ID != "z" || !more[0].Ended {
 		t.Errorf("of a log without the stream z differ %+v", more)
 	}
@@ -229,11 +236,12 @@ func TestCompact(t *testing.T) {
 		}
 		return marks
 	}
+	o.all = list
 	for i := range 2*compactAfter + 10 {
 		id := fmt.Sprintf("s%d", i)
 		all[id] = int64(i)
 		if err := o.Commit(t.Context(), uint64(i), sink.Position{Generation: 1, Offset: int64(i)},
-			func([]wire.StreamID) []sink.StreamMark { return []sink.StreamMark{{ID: id, Offset: int64(i)}} }, list); err != nil {
+			func([]wire.StreamID) []sink.StreamMark { return []sink.StreamMark{{ID: id, Offset: int64(i)}} }); err != nil {
 			t.Fatal(err)
 		}
 	}

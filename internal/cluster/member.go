@@ -51,11 +51,12 @@ func New(c Config, nc *nats.Conn, log *slog.Logger) (*Member, error) {
 	}
 	return &Member{Config: c, Log: log, run: strconv.FormatUint(rand.Uint64(), 36), js: js,
 		lease: newLease(c.TakeoverAfter), ended: make(chan *holding, c.Partitions), limited: retry.NewLog(log),
-		counts: newCounts(), dir: newDirectory(c.TakeoverAfter, 0), held: make(map[int]*holding)}, nil
+		counts: newCounts(), dir: newDirectory(c.TakeoverAfter), held: make(map[int]*holding)}, nil
 }
 
 // Run is a member until ctx ends; then it hands over what it owns. It returns an error if the
-// configuration does not fit.
+// configuration does not fit from the start, or if its state was copied. What changes later, such as a
+// bucket that was deleted, may change back.
 func (m *Member) Run(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -66,7 +67,7 @@ func (m *Member) Run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			m.leave()
 			return nil
-		case errors.Is(err, ErrConfig):
+		case errors.Is(err, errCopied), errors.Is(err, ErrConfig) && m.store() == nil:
 			m.leave()
 			return err
 		}
@@ -94,17 +95,16 @@ func (m *Member) open(ctx context.Context) (jetstream.KeyWatcher, error) {
 	if _, err := openJournals(within, m.js, &m.Config); err != nil {
 		return nil, err
 	}
+	if err := b.agree(ctx, &m.Config); err != nil {
+		return nil, err
+	}
 	watch, err := b.kv.WatchAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("watch the bucket of the cluster: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	trust := m.TakeoverAfter / 4 // two beats: those that live show it by then
-	if m.bucket != nil {
-		trust = 0 // where the watch began again, nothing must move meanwhile
-	}
-	m.bucket, m.dir, m.trouble = b, newDirectory(m.TakeoverAfter, trust), ""
+	m.bucket, m.dir, m.trouble = b, newDirectory(m.TakeoverAfter), ""
 	return watch, nil
 }
 
@@ -150,12 +150,27 @@ func (m *Member) tick(ctx context.Context) error {
 	if err := m.sign(ctx, false); err != nil {
 		return err
 	}
+	m.removeSilent(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if last := m.dir.lastBeat; m.dir.complete && time.Since(last) > m.TakeoverAfter {
 		return errors.New("this collector's signs of life do not come back from the cluster's bucket")
 	}
 	return nil
+}
+
+// removeSilent removes the records of members that do not come back. One that does writes it again.
+func (m *Member) removeSilent(ctx context.Context) {
+	m.mu.Lock()
+	old := m.dir.silent(time.Now())
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	for id, revision := range old {
+		if m.bucket.kv.Delete(ctx, keyMember+id, jetstream.LastRevision(revision)) == nil {
+			m.Log.Info("a member is silent for long: its record is removed from the bucket", "member", id)
+		}
+	}
 }
 
 // sign gives a sign of life.
@@ -195,7 +210,10 @@ func (m *Member) see(e jetstream.KeyValueEntry) error {
 	}
 	if twice {
 		return fmt.Errorf("another process is the member %s of the cluster, too: its state was copied; remove the "+
-			"file member from one of the two states: %w", m.ID, ErrConfig)
+			"file member from one of the two states: %w", m.ID, errCopied)
+	}
+	if e.Key() == keyConfig {
+		return m.checkSettings(e)
 	}
 	return nil
 }
@@ -226,7 +244,7 @@ func (m *Member) adjust(p int, ours bool, now time.Time) {
 		h.lose()
 	case h != nil && !ours:
 		h.release()
-	case h == nil && ours && m.mayTake(r, now):
+	case h == nil && ours && m.mayTake(r, now) && m.dir.settled(m.ID, now):
 		m.held[p] = m.take(p, r)
 	case h == nil && !ours && r.Owner == m.ID: // of a former life, or of a claim without an answer
 		m.held[p] = m.giveUp(p, r)

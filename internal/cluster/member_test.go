@@ -36,7 +36,7 @@ func (h *host) serve(ctx context.Context, o *Ownership) (sink.Position, error) {
 	if o.Partition == 2 && h.fail.Add(-1) >= 0 {
 		return at, errors.New("the log cannot be opened")
 	}
-	if err := o.Begin(ctx, h.ID, at, nil); err != nil {
+	if err := o.Begin(ctx, h.ID, at, func() []sink.StreamMark { return nil }, false); err != nil {
 		return at, err
 	}
 	h.mu.Lock()

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"fanin/internal/retry"
 	"fanin/internal/wire"
 	"fanin/sink"
 )
@@ -29,9 +31,11 @@ type Ownership struct {
 	fenced atomic.Bool
 	known  atomic.Pointer[string] // see At
 
-	mu      sync.Mutex             // of what follows
-	tenure  bool                   // it has begun
-	moved   map[wire.StreamID]bool // streams of which the log may have more than the journal
+	mu      sync.Mutex               // of what follows
+	tenure  bool                     // it has begun
+	all     func() []sink.StreamMark // the marks of all streams of the log
+	moved   map[wire.StreamID]bool   // streams of which the log may have more than the journal
+	looked  time.Time                // when the journal was looked at without a reason
 	journal *journal
 	state   *State
 }
@@ -87,10 +91,11 @@ func (o *Ownership) Marks() []sink.StreamMark {
 	return o.state.Marks()
 }
 
-// Begin begins the tenure of a log, at its end. marks are all that the log has, if that may be more
-// than the journal has.
-func (o *Ownership) Begin(ctx context.Context, log string, at sink.Position, marks []sink.StreamMark) error {
-	if err := o.begin(ctx, log, at, marks); err != nil {
+// Begin begins the tenure of a log, at its end. all are the marks that the log has, also later;
+// more: it may have more of them than the journal has.
+func (o *Ownership) Begin(ctx context.Context, log string, at sink.Position, all func() []sink.StreamMark,
+	more bool) error {
+	if err := o.begin(ctx, log, at, all, more); err != nil {
 		return err
 	}
 	if o.begun != nil {
@@ -99,20 +104,20 @@ func (o *Ownership) Begin(ctx context.Context, log string, at sink.Position, mar
 	return nil
 }
 
-func (o *Ownership) begin(ctx context.Context, log string, at sink.Position, marks []sink.StreamMark) error {
+func (o *Ownership) begin(ctx context.Context, log string, at sink.Position, all func() []sink.StreamMark,
+	more bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.all = all
 	e := &entry{Kind: kindBegin, Log: log, At: at.String()}
-	more := o.state.differing(marks)
-	if len(more) <= marksPerEntry {
-		e.Marks = more
+	if more {
+		e.Marks = o.state.differing(all())
 	}
 	o.state.marks = nil // the log has them
-	err := o.write(ctx, e)
-	if err == nil && len(more) > marksPerEntry { // the journal was removed
-		err = o.note(o.journal.compact(ctx, o.state, marks))
+	err := o.write(ctx, e, at)
+	if o.tenure = err == nil; o.tenure {
+		o.showAt()
 	}
-	o.tenure = err == nil
 	return err
 }
 
@@ -137,20 +142,62 @@ func (o *Ownership) Moves(streams []wire.StreamID) {
 }
 
 // Commit makes it known that the log has all messages up to last. at is its position. marks are
-// where the streams are that were moved since the last Commit, and all are those of all streams.
+// where the streams are that were moved since the last Commit.
 func (o *Ownership) Commit(ctx context.Context, last uint64, at sink.Position,
-	marks func(moved []wire.StreamID) []sink.StreamMark, all func() []sink.StreamMark) error {
+	marks func(moved []wire.StreamID) []sink.StreamMark) error {
+	if err := o.commit(ctx, last, at, marks); err != nil {
+		return err
+	}
+	// The journal may have lost another owner's claim, and taken our entry for it. What the lease or
+	// the bucket says now was so when the entry was written.
+	err := o.Check(ctx)
+	if err == nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.showAt()
+	}
+	return err
+}
+
+// showAt lets At return what the journal has.
+func (o *Ownership) showAt() {
+	at := o.state.At
+	o.known.Store(&at)
+}
+
+func (o *Ownership) commit(ctx context.Context, last uint64, at sink.Position,
+	marks func(moved []wire.StreamID) []sink.StreamMark) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	moved := marks(slices.Collect(maps.Keys(o.moved)))
-	if err := o.write(ctx, &entry{Kind: kindCommit, Last: last, At: at.String(), Marks: moved}); err != nil {
+	if err := o.write(ctx, &entry{Kind: kindCommit, Last: last, At: at.String(), Marks: moved}, at); err != nil {
 		return err
 	}
 	clear(o.moved)
 	if !o.journal.full() {
 		return nil
 	}
-	return o.note(o.journal.compact(ctx, o.state, all()))
+	return o.rewrite(ctx)
+}
+
+// lookEvery is how often an owner looks at its journal that writes nothing: NATS may have lost its end.
+const lookEvery = 10 * time.Second
+
+// Behind reports, while nothing is on its way, whether the journal does not have what the log has at its
+// end, such as a notice. Then a Commit is due.
+func (o *Ownership) Behind(ctx context.Context, end sink.Position) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.state.At != end.String() {
+		return true
+	}
+	if now := time.Now(); now.Sub(o.looked) > lookEvery {
+		o.looked = now
+		_, err := o.journal.look(ctx, nil)
+		o.note(err)
+		return errors.Is(err, errLost)
+	}
+	return false
 }
 
 // release hands the partition over: the log has ended at a position. A part of a group that failed
@@ -162,20 +209,63 @@ func (o *Ownership) release(ctx context.Context, at sink.Position) error {
 	if len(o.moved) > 0 {
 		e.At = o.state.At
 	}
-	return o.write(ctx, e)
+	err := o.write(ctx, e, at)
+	if err == nil && o.tenure {
+		o.showAt()
+	}
+	return err
 }
 
-// write writes an entry and applies it.
-func (o *Ownership) write(ctx context.Context, e *entry) error {
-	if err := o.journal.append(ctx, e); err != nil {
+// write writes an entry of a log that is at a position, and applies it. If the journal has lost its
+// end, it is written anew, with what the entry says.
+func (o *Ownership) write(ctx context.Context, e *entry, at sink.Position) error {
+	err := o.journal.append(ctx, e)
+	if errors.Is(err, errLost) {
+		if err = o.stillOurs(ctx); err == nil {
+			e.At = at.String() // there the log has all marks
+			o.state.move(e)
+			return o.rewrite(ctx)
+		}
+	}
+	if err == nil {
+		o.state.move(e)
+	}
+	return o.note(err)
+}
+
+// rewrite writes the journal anew.
+func (o *Ownership) rewrite(ctx context.Context) error {
+	for {
+		err := o.journal.rewrite(ctx, o.state, o.all())
+		if errors.Is(err, errLost) {
+			err = o.stillOurs(ctx)
+			if err == nil {
+				continue
+			}
+		}
 		return o.note(err)
 	}
-	o.state.move(e)
-	if o.tenure || e.Kind == kindBegin {
-		at := o.state.At
-		o.known.Store(&at)
+}
+
+// stillOurs asks the bucket until it says whose the partition is. The journal does not say it: it has
+// lost entries, and another owner's claim may be one of them.
+func (o *Ownership) stillOurs(ctx context.Context) error {
+	backoff := retry.Backoff{Min: 20 * time.Millisecond, Max: time.Second}
+	for {
+		within, cancel := context.WithTimeout(ctx, answerWithin)
+		err := o.owns(within)
+		cancel()
+		if o.fenced.Load() {
+			return ErrFenced
+		}
+		if err == nil || errors.Is(err, ErrFenced) {
+			return err
+		}
+		o.journal.late(err)
+		if backoff.Wait(ctx) != nil {
+			return err
+		}
 	}
-	return nil
 }
 
 // Tenures are all of the partition.

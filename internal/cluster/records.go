@@ -18,12 +18,6 @@ const (
 	keyGroup   = "group."
 )
 
-// settings are what all members have in common. They are written once.
-type settings struct {
-	Partitions int    `json:"partitions"`
-	Stream     string `json:"stream"`
-}
-
 // Peer is a member, as all see it.
 type Peer struct {
 	ID      string `json:"id"`

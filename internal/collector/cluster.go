@@ -64,13 +64,16 @@ func runCluster(ctx context.Context, s *settings, again func() (*settings, error
 		return err
 	}
 	daemon.LimitMemory(512 << 20)
+	return newMember(s, again).run(ctx)
+}
+
+func newMember(s *settings, again func() (*settings, error)) *member {
 	level := new(slog.LevelVar)
 	level.Set(s.level())
-	c := &member{settings: s, again: again, log: daemon.Logger(level), servers: make(map[int]*server),
+	return &member{settings: s, again: again, log: daemon.Logger(level), servers: make(map[int]*server),
 		room: &ingest.Budget{Limit: int64(s.Collector.MaxInFlight)},
 		moments: moments{started: time.Now(), opened: make(chan struct{}), leave: make(chan struct{}),
 			signals: make(chan os.Signal, 4)}}
-	return c.run(ctx)
 }
 
 func (c *member) run(ctx context.Context) error {

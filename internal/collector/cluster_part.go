@@ -23,11 +23,7 @@ func (p *tenant) begin(ctx context.Context, k *sink.Sink) error {
 	if err != nil {
 		return err
 	}
-	var more []sink.StreamMark // that the journal may not have
 	resumes, complete := p.own.Resumes(log, at)
-	if resumes && !complete {
-		more = k.AllMarks()
-	}
 	if !resumes {
 		if err := k.Adopt(ctx, p.own.Marks()); err != nil {
 			return err
@@ -36,23 +32,30 @@ func (p *tenant) begin(ctx context.Context, k *sink.Sink) error {
 			return err
 		}
 	}
-	return p.own.Begin(ctx, log, at, more)
+	return p.own.Begin(ctx, log, at, k.AllMarks, resumes && !complete)
 }
 
 // input is the partition as its input needs it.
 func (p *tenant) input(k *sink.Sink) *natsin.Partition {
-	return &natsin.Partition{Number: p.own.Partition, Count: p.count, Epoch: p.own.Epoch, Check: p.own.Check,
-		Moves: p.own.Moves, Commit: func(ctx context.Context, last uint64) error {
-			at, err := k.Settled(ctx)
-			if err != nil {
-				return err
-			}
-			if err := p.own.Commit(ctx, last, at, k.Marks, k.AllMarks); err != nil {
-				return err
-			}
-			p.committed()
+	commit := func(ctx context.Context, last uint64) error {
+		at, err := k.Settled(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.own.Commit(ctx, last, at, k.Marks); err != nil {
+			return err
+		}
+		p.committed()
+		return nil
+	}
+	rest := func(ctx context.Context) error {
+		if !p.own.Behind(ctx, k.End()) {
 			return nil
-		}}
+		}
+		return commit(ctx, 0)
+	}
+	return &natsin.Partition{Number: p.own.Partition, Count: p.count, Epoch: p.own.Epoch, Check: p.own.Check,
+		Moves: p.own.Moves, Commit: commit, Rest: rest}
 }
 
 // welcome is the welcome of an agent: all owners of a partition are one log to it.
