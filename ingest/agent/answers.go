@@ -21,8 +21,7 @@ type answers struct {
 	spare   []byte // the block of pending before, for the next
 	writing bool
 	failed  bool
-	later   *time.Timer // writes what is pending; nil: none was delayed yet
-	delayed bool        // later runs
+	delayed bool // a round writes what is pending
 	delays  sync.WaitGroup
 }
 
@@ -51,43 +50,45 @@ func (a *answers) flush() bool {
 	}
 }
 
-// flushAfter is flush after a delay, or before, with the next frame that is written. Frames that wait
-// for this travel together.
-func (a *answers) flushAfter(delay time.Duration) {
+// flushAfter is flush after a delay, in one of the rounds, or before, with the next frame that is
+// written. Frames that wait for this travel together.
+func (a *answers) flushAfter(r *rounds, delay time.Duration) {
 	if delay <= 0 {
 		a.flush()
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	switch {
-	case a.delayed:
+	if a.delayed {
 		return // what waits goes out by then
-	case a.later == nil:
-		a.later = time.AfterFunc(delay, a.flushLater) // ends with its one write
-	default:
-		a.later.Reset(delay)
 	}
 	a.delayed = true
 	a.delays.Add(1)
+	r.add(a, delay)
 }
 
+// flushLater is flush in a round, unless stop came before.
 func (a *answers) flushLater() {
-	defer a.delays.Done()
-	a.mu.Lock()
-	a.delayed = false
-	a.mu.Unlock()
-	a.flush()
+	if a.endDelay() {
+		defer a.delays.Done()
+		a.flush()
+	}
 }
 
-// stop lets no delay write any more, and waits for one that does: the connection ends.
-func (a *answers) stop() {
+// endDelay reports whether there was a delay. It is the caller's then.
+func (a *answers) endDelay() bool {
 	a.mu.Lock()
-	if a.delayed && a.later.Stop() {
-		a.delayed = false
+	defer a.mu.Unlock()
+	was := a.delayed
+	a.delayed = false
+	return was
+}
+
+// stop lets no round write any more, and waits for one that does: the connection ends.
+func (a *answers) stop() {
+	if a.endDelay() {
 		a.delays.Done()
 	}
-	a.mu.Unlock()
 	a.delays.Wait()
 }
 

@@ -143,7 +143,7 @@ func (f *flight) decide() {
 	delay := c.answer(&f.Batch, err)
 	f.turn.Answered()
 	c.p.land(f)
-	c.answers.flushAfter(delay)
+	c.answers.flushAfter(&c.p.rounds, delay)
 }
 
 // offer decompresses a frame's text, and appends its batch when it is its turn.

@@ -44,6 +44,7 @@ type Protocol struct {
 	lines   *counters.Input
 	unpack  func() (*zstd.Decoder, error)
 	flights sync.Pool
+	rounds  rounds
 }
 
 // Format returns the row of p in a listener's table.
