@@ -130,6 +130,7 @@ func (d *crowdDay) live() error {
 	if err := d.caughtUp(); err != nil {
 		return broken(err)
 	}
+	time.Sleep(settling)
 	d.steady()
 	for range d.Kills {
 		if err := d.kill(); err != nil {
@@ -148,6 +149,10 @@ func (d *crowdDay) live() error {
 
 // glance is how often the day looks at all agents.
 const glance = 50 * time.Millisecond
+
+// settling is how long lines that waited until an agent was connected may take to be visible. They are
+// not of the steady part.
+const settling = 2 * time.Second
 
 // patience is how long the day waits for what must come about, without a step forward.
 const patience = time.Minute
@@ -209,6 +214,7 @@ func (d *crowdDay) kill() error {
 	}
 	err := d.caughtUp()
 	d.report.Caught = max(d.report.Caught, time.Since(at))
+	d.report.Collector.Peak = max(d.report.Collector.Peak, rig.UsageOf(d.collector.PID()).Peak)
 	return err
 }
 

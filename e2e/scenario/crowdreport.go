@@ -20,7 +20,7 @@ type CrowdReport struct {
 	Lines, Batches      int           // acknowledged in the steady part
 	Took                time.Duration // the steady part
 	P50, P99, Max       time.Duration // from due to visible, in the steady part
-	Collector           rig.Usage     // CPU in the steady part
+	Collector           rig.Usage     // CPU and RSS in the steady part; Peak also when all come back
 	Crowd               time.Duration // CPU of the agents there, without the reader's
 	Metrics, Status     time.Duration // until answered
 	Checkpoint          time.Duration // a rotation, which waits for one
