@@ -35,8 +35,15 @@ func startTestMember(t *testing.T, s *natstest.Server, dir string) *testMember {
 	m := &testMember{config: filepath.Join(dir, "collector.toml"), state: filepath.Join(dir, "state"), done: make(chan error, 1)}
 	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\nsync = \"none\"\n[collector.work]\n"+
 		"listen = \"127.0.0.1:0\"\n[collector.cluster]\nurl = %q\nname = \"LOGS\"\npartitions = %d\ntakeover_after = \"2s\"\n"+
-		"create = true\nsubjects = [\"logs.>\"]\n", m.state, filepath.Join(dir, "logs", "{partition}", "all.log"), s.ClientURL(),
+		"create = true\nsubjects = [\"logs.>\"]\nrelay_names = [\"edge-*\"]\n", m.state, filepath.Join(dir, "logs", "{partition}", "all.log"), s.ClientURL(),
 		testPartitions)
+	m.start(t, text)
+	return m
+}
+
+// start starts a collector with a configuration, until the test ends.
+func (m *testMember) start(t *testing.T, text string) {
+	t.Helper()
 	if err := os.WriteFile(m.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +56,6 @@ func startTestMember(t *testing.T, s *natstest.Server, dir string) *testMember {
 	m.stop = stop
 	go func() { m.done <- run(ctx, settings, load); close(m.done) }() // ends with ctx
 	t.Cleanup(func() { m.end(t) })
-	return m
 }
 
 func (m *testMember) end(t *testing.T) {

@@ -113,7 +113,8 @@ func (r *relayer) shipper() (shipper, error) {
 	if err := login.Check(); err != nil {
 		return nil, err
 	}
-	return &ship.NATS{Login: login, Subject: natsconn.Subjects(r.t.subject()), Compress: r.t.Compress, Log: r.c.log,
+	return &ship.NATS{Login: login, Subject: natsconn.Subjects(r.t.subject()), Stream: r.t.NATS.Stream,
+		Compress: r.t.Compress, Log: r.c.log,
 		OnWelcome: r.Welcomed, Explain: files.ExplainClient, Hello: hello,
 		Timing: ship.Timing{Linger: lastAnswer, AnswerWithin: time.Duration(config.OrZero(r.t.NATS.AnswerWithin))}}, nil
 }

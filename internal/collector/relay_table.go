@@ -28,6 +28,7 @@ type relayTable struct {
 // relayNATS is how the upstream is met at a NATS server.
 type relayNATS struct {
 	Subject      string           `toml:"subject"`
+	Stream       string           `toml:"stream"`
 	AnswerWithin *config.Duration `toml:"answer_within"`
 	tables.NATSLogin
 }
@@ -70,6 +71,9 @@ func (t *relayTable) check(c *checks, format string) {
 	if !goodPrefix.MatchString(t.subject()) {
 		c.Sub("nats").Problem("subject", "subject is %q; want letters, digits, '_', '/' and '-', in parts separated "+
 			"by '.', without wildcards", t.NATS.Subject)
+	}
+	if t.NATS.Stream != "" && !goodName.MatchString(t.NATS.Stream) {
+		c.Sub("nats").Problem("stream", "stream is %q; want the name of a JetStream stream", t.NATS.Stream)
 	}
 	c.Sub("nats").DurationAtLeast("answer_within", t.NATS.AnswerWithin, time.Second)
 	if to.Scheme == "nats" {

@@ -1,11 +1,17 @@
 package collector
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"fanin/internal/daemon"
 	"fanin/internal/wire"
 	"fanin/sink"
 	"fanin/sink/relay"
@@ -34,6 +40,35 @@ func (s *lateShipper) Append(ctx context.Context, b wire.Batch) error {
 	return (<-s.connected).Err()
 }
 
+// Without a collector that runs, verify --upstream verifies the log, and says that the upstream was not asked.
+func TestVerifyUpstreamUnreachable(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "collector.toml")
+	path := filepath.Join(dir, "all.log")
+	if err := os.WriteFile(config, fmt.Appendf(nil, "[collector.log]\npath = %q\n[[collector.tcp]]\nlisten = \"127.0.0.1:0\"\n"+
+		"[collector.relay]\nto = [\"tcp://127.0.0.1:1\"]\n", path), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := &sink.Sink{Path: path, State: filepath.Join(dir, ".all.log.fanin"), Sync: "none"}
+	if err := k.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	c := Command()
+	c.SetArgs([]string{"verify", "--upstream", "--config", config})
+	c.SetOut(&out)
+	c.SetErr(&out)
+	err := c.Execute()
+	var exit *daemon.Exit
+	if !errors.As(err, &exit) || exit.Code != daemon.ExitUnreachable || !strings.Contains(out.String(), "PROBLEM upstream") ||
+		!strings.Contains(out.String(), "all.log: ok") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
 // When the collector stops, the answer to what is on its way to the upstream may still come.
 func TestRelayEndsBeforeItsConnection(t *testing.T) {
 	dir := t.TempDir()
@@ -51,6 +86,11 @@ func TestRelayEndsBeforeItsConnection(t *testing.T) {
 	up := wire.NewStreamID()
 	r.Welcomed(wire.Welcome{Log: up, About: wire.About{Way: wire.Way{Known: true, Logs: []wire.StreamID{up}}}}, wire.MaxText)
 	<-s.began
+	x, err := r.Verify(t.Context())
+	var exit *daemon.Exit
+	if err != nil || !errors.As(upstreamError(&x), &exit) || exit.Code != daemon.ExitLater {
+		t.Errorf("lines are on their way: %+v, %v, exit code %+v", x, err, exit)
+	}
 	r.end()
 	if st := r.Status(); st.Lines == 0 || st.Lag != 0 {
 		t.Errorf("the answer to %d lines came, and %d bytes were not answered", st.Lines, st.Lag)
