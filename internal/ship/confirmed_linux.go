@@ -18,14 +18,7 @@ func confirmed(conn net.Conn) (bytes uint64, pending, known bool) {
 
 // tcpInfo returns what the kernel knows of a connection, with or without TLS; nil: nothing.
 func tcpInfo(conn net.Conn) (info *unix.TCPInfo) {
-	for {
-		outer, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		conn = outer.NetConn()
-	}
-	c, ok := conn.(*net.TCPConn)
+	c, ok := below(conn).(*net.TCPConn)
 	if !ok {
 		return nil
 	}

@@ -36,12 +36,17 @@ func (s *tcpSession) writeLocked(head, text []byte) error {
 	return nil
 }
 
+// smallText is a text that is copied behind its head: a list of two parts costs more.
+const smallText = 4 << 10
+
 func (s *tcpSession) writeParts(head, text []byte) error {
-	parts := net.Buffers{head}
-	if len(text) > 0 {
-		parts = append(parts, text)
+	if len(text) <= smallText {
+		s.head = append(head, text...)
+		_, err := s.conn.Write(s.head)
+		return err
 	}
-	_, err := parts.WriteTo(s.conn)
+	parts := net.Buffers{head, text}
+	_, err := parts.WriteTo(below(s.conn))
 	return err
 }
 

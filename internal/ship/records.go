@@ -22,6 +22,17 @@ const (
 	gathered   = 8 * (recordText + 1<<8) // bytes that one write has at most
 )
 
+// below returns the connection that carries conn.
+func below(conn net.Conn) net.Conn {
+	for {
+		outer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = outer.NetConn()
+	}
+}
+
 // NetConn returns the connection below.
 func (r *records) NetConn() net.Conn { return r.Conn }
 

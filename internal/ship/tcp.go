@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"fanin/internal/instant"
 	"fanin/internal/retry"
 	"fanin/internal/wire"
 )
@@ -124,7 +125,7 @@ func (t *TCP) dial(ctx context.Context, address string) (*tcpSession, wire.Welco
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
-	s := newTCPSession(conn, t)
+	s := newTCPSession(instant.Conn(conn), t)
 	if t.TLS != nil {
 		if err := s.handshake(ctx, address); err != nil {
 			conn.Close()

@@ -25,6 +25,7 @@ type tcpSession struct {
 	pending[wire.StreamID]
 	live   liveness
 	served atomic.Bool // the greeting is over
+	asked  time.Time   // when reads got a deadline last; of the goroutine that reads
 
 	writing sync.Mutex
 	head    []byte // the frame that is written, without its text
@@ -158,8 +159,9 @@ func (r liveReader) Read(p []byte) (int, error) {
 	s := r.s
 	for {
 		served := s.served.Load()
-		if served {
-			s.conn.SetReadDeadline(time.Now().Add(s.t.DeadAfter / 4))
+		if now := time.Now(); served && now.Sub(s.asked) > s.t.DeadAfter/16 { // not for each answer
+			s.asked = now
+			s.conn.SetReadDeadline(now.Add(s.t.DeadAfter / 4))
 		}
 		n, err := s.conn.Read(p)
 		if served && n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && s.live.alive(s.conn) {

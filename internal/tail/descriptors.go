@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fanin/internal/disk"
+	"fanin/internal/instant"
 	"fanin/internal/tail/decode"
 )
 
@@ -405,8 +406,13 @@ func (x *descriptor) ReadAt(b []byte, offset int64) (n int, err error) {
 }
 
 func (x *descriptor) readRaw(b []byte, offset int64) (n int, err error) {
+	return x.readParts(offset, b)
+}
+
+// readParts is readRaw into several parts, one behind the other.
+func (x *descriptor) readParts(offset int64, parts ...[]byte) (n int, err error) {
 	err = x.use(func(f *os.File) (err error) {
-		n, err = f.ReadAt(b, offset)
+		n, err = instant.ReadAt(f, offset, parts...)
 		return err
 	})
 	return n, err

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -93,11 +94,41 @@ func (f *file) holds(p wire.Point) bool {
 // still reports whether the bytes before c are the same as when they were read. A file that
 // was truncated and grew again may be as long as before.
 func (f *file) still(c cursor) bool {
-	if f.f.archive != nil {
-		return true // its content has a hash
+	_, still, _ := f.readBehind(c, make([]byte, 1))
+	return still
+}
+
+// readBehind reads what is behind c into b, and reports whether the bytes before c still are what they were: both
+// in one call, since most files have few new bytes at a time.
+func (f *file) readBehind(c cursor, b []byte) (n int, still bool, err error) {
+	if f.f.archive != nil { // its content has a hash
+		n, err = f.f.ReadAt(b, c.Offset)
+		return n, true, withoutEOF(err)
 	}
-	b, err := f.tailAt(c.Offset)
-	return err == nil && bytes.Equal(b, c.tail) && f.provesPlace(b, c.Offset)
+	before := make([]byte, min(c.Offset, wire.TailSize))
+	n, err = f.f.readParts(c.Offset-int64(len(before)), before, b)
+	if n < len(before) || !bytes.Equal(before, c.tail) {
+		return 0, false, withoutEOF(err)
+	}
+	n -= len(before)
+	return n, !allNUL(before) || len(before) == 0 || n == 0 || b[0] != 0, withoutEOF(err) // as in provesPlace
+}
+
+func withoutEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// sizeBehind returns the file's size, or, if it was eof and that is c, whether it is more. still reports whether
+// the file holds c.
+func (f *file) sizeBehind(c cursor, eof int64) (size int64, still bool) {
+	if eof != c.Offset || f.f.archive != nil {
+		return f.size(), f.still(c)
+	}
+	n, still, _ := f.readBehind(c, make([]byte, 1))
+	return c.Offset + int64(n), still
 }
 
 // head reads up to n bytes from the start.
@@ -253,26 +284,61 @@ type limits struct {
 	carried     carried       // what precedes the first bytes of the file
 }
 
-// readBatch reads whole lines at c into block; text is nil when no line is complete. If the
-// file is final, so that it will not grow, its last line is complete as it is. Nothing is
-// read beyond a hole. The line before a hole at endsAt is complete as it is, too. Nothing is
-// read as long as the file has too little to choose its decoder.
+// window is what was read for a batch.
+type window struct {
+	block []byte
+	ahead int    // bytes of the file before, at the start of raw
+	raw   []byte // without a decoder: nil
+	full  bool   // the file may have more than fits
+	end   int64  // the file's size then
+}
+
+// fill reads at c into block. Nothing is read as long as the file has too little to choose its decoder. The
+// error is errTruncated if the file does not hold what was read of it.
+func (f *file) fill(c cursor, block []byte, by carried, final bool) (w window, err error) {
+	w.block = block
+	if decoder := f.decoded(final); decoder != nil {
+		w.raw = decoder.Window(block)
+		w.ahead = copy(w.raw, by.raw)
+	}
+	into := w.raw[w.ahead:]
+	if len(into) == 0 {
+		into = make([]byte, 1)
+	}
+	n, still, err := f.readBehind(c, into)
+	switch {
+	case !still:
+		return w, cmp.Or(f.readable(c.Offset), errTruncated)
+	case err != nil:
+		return w, fmt.Errorf("read at offset %d: %w", c.Offset, &fileError{err})
+	}
+	if w.end = c.Offset + int64(n); n == len(into) || f.f.archive != nil {
+		w.end = max(w.end, f.size())
+	}
+	w.full = w.raw != nil && w.ahead+n >= len(w.raw)
+	w.raw = w.raw[:min(w.ahead+n, len(w.raw))]
+	return w, nil
+}
+
+// readBatch fills block at c, and takes a batch from that.
 func (f *file) readBatch(c cursor, block []byte, most limits, final bool, endsAt int64) (read, error) {
-	r := read{from: c, block: block, hole: -1}
-	decoder := f.decoded(final)
-	if decoder == nil {
+	w, err := f.fill(c, block, most.carried, final)
+	if err != nil {
+		return read{from: c, block: block, hole: -1}, err
+	}
+	return f.decode(c, &w, most, final, endsAt)
+}
+
+// decode takes whole lines at c from what was read there; text is nil when no line is complete. If the
+// file is final, so that it will not grow, its last line is complete as it is. Nothing is
+// taken beyond a hole. The line before a hole at endsAt is complete as it is, too.
+func (f *file) decode(c cursor, w *window, most limits, final bool, endsAt int64) (read, error) {
+	r := read{from: c, block: w.block, hole: -1, full: w.full}
+	raw, ahead := w.raw, w.ahead
+	if len(raw) == ahead {
 		return r, nil
 	}
-	raw := decoder.Window(block)
-	ahead := copy(raw, most.carried.raw)
-	n, err := f.f.ReadAt(raw[ahead:], c.Offset)
-	if err != nil && err != io.EOF {
-		return r, fmt.Errorf("read at offset %d: %w", c.Offset, &fileError{err})
-	}
-	r.full = ahead+n == len(raw)
-	if raw = raw[:ahead+n]; n == 0 {
-		return r, nil
-	}
+	decoder, block := f.decoder, w.block
 	if i := firstHole(raw[ahead:], c.Offset == 0); i >= 0 {
 		raw, r.full, r.hole = raw[:ahead+i], false, c.Offset+int64(i)
 		final = final || r.hole == endsAt

@@ -19,28 +19,39 @@ type outgoing struct {
 // the one before ends.
 type flight struct {
 	read
-	size   int64 // of the file when it was sent
 	tested bool  // for an echo
+	size   int64 // of the file when it was sent, if it is tested
 	begun  time.Time
 	next   chan struct{} // tells that the next batch may follow
 	done   chan struct{} // closed when there is an outcome
 	err    error         // the outcome
 }
 
-// launch sends a batch, behind those that are on their way.
+// launch sends a batch, behind those that are on their way. It waits for the outcome where nothing is to be read
+// meanwhile: most batches are a few lines that come alone.
 func (f *follower) launch(ctx context.Context, r *read) {
-	x := &flight{read: *r, size: f.file.size(), tested: f.echo.round > 0, begun: time.Now(),
+	x := &flight{read: *r, tested: f.echo.round > 0, begun: time.Now(),
 		next: make(chan struct{}, 1), done: make(chan struct{})}
+	if x.tested {
+		x.size = f.file.size()
+	}
 	f.flights = append(f.flights, x)
-	go func() { // ends with the outcome, which land waits for
-		x.err = f.append(ctx, &x.read, func() {
-			select {
-			case x.next <- struct{}{}:
-			default:
-			}
-		})
-		close(x.done)
-	}()
+	if !x.full {
+		f.fly(ctx, x)
+		return
+	}
+	go f.fly(ctx, x) // ends with the outcome, which land waits for
+}
+
+// fly sends a batch, and waits for the outcome.
+func (f *follower) fly(ctx context.Context, x *flight) {
+	x.err = f.append(ctx, &x.read, func() {
+		select {
+		case x.next <- struct{}{}:
+		default:
+		}
+	})
+	close(x.done)
 }
 
 // readAhead reads the next batch while others are on their way, and returns it when it may be

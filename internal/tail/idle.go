@@ -141,12 +141,12 @@ func (f *follower) stir() {
 // hasGrown reports whether the file's size is another than when it was read. The error
 // is errTruncated if the file does not hold what was read of it.
 func (f *follower) hasGrown() (bool, error) {
-	local := &f.place.local
-	size := f.file.size()
-	if size < local.Offset || !f.file.still(local.cursor) {
+	local, eof := &f.place.local, f.reading.eof.Load()
+	size, still := f.file.sizeBehind(local.cursor, eof)
+	if size < local.Offset || !still {
 		return false, cmp.Or(f.file.readable(local.Offset), errTruncated)
 	}
-	if size != f.reading.eof.Load() {
+	if size != eof {
 		f.reading.noteGrowth(true)
 		return true, nil
 	}

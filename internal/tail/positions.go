@@ -219,8 +219,7 @@ func (m *savedPositions) deletedLocked() bool {
 // save writes the saved positions if they changed or were deleted, unless it did so just before.
 func (m *savedPositions) save() error {
 	m.mu.Lock()
-	m.dirty = m.dirty || m.deletedLocked()
-	due := m.dirty && time.Since(m.saved) >= max(saveEvery, restBlind*m.took)
+	due := time.Since(m.saved) >= max(saveEvery, restBlind*m.took)
 	m.mu.Unlock()
 	if !due {
 		return nil

@@ -17,6 +17,7 @@ type reading struct {
 	final   bool          // the file will not grow: its last line is complete
 	grown   time.Time     // when it grew last, or something of it was acknowledged
 	eof     atomic.Int64  // its size at the last read
+	full    bool          // the file had more than fitted into the block at the last read
 	wait    time.Duration // read again when it has not grown for so long; 0: when it grows
 	changed time.Time     // when it grew last, after it was first read
 	held    int64         // a place behind which there are bytes ...
@@ -93,13 +94,16 @@ func (f *follower) sendAll(ctx context.Context) error {
 			f.holdEcho(ctx)
 		}
 		f.launch(ctx, &next)
-		if next, err = f.readAhead(ctx); err == nil && next.block == nil && len(f.flights) == 0 {
+		if next, err = f.readAhead(ctx); err == nil && next.block == nil && len(f.flights) == 0 && !f.isRead() {
 			next, err = f.read(ctx, f.place.local.cursor, true)
 		}
 	}
 	f.t.pool.put(next.block)
 	return cmp.Or(f.landAll(ctx), err)
 }
+
+// isRead reports whether all that was found in the file is acknowledged: only idle finds out whether there is more.
+func (f *follower) isRead() bool { return f.reading.eof.Load() == f.place.local.Offset }
 
 // read reads a batch at c. Without waiting it may return nothing for want of memory.
 func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) {
@@ -111,12 +115,12 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 	if err := f.awaitOwnedEnd(ctx); err != nil {
 		return read{}, err
 	}
-	size := f.blocks.size(f.largest())
-	if f.file.size()-c.Offset < smallBlock/2 {
+	size, most := f.blocks.size(f.largest()), f.blocks.size(f.largest())
+	if !f.reading.full {
 		size = min(smallBlock, size) // most files have few new lines at a time
 	}
 	if f.carried.raw != nil {
-		size = f.largest()
+		size, most = f.largest(), f.largest()
 	}
 	for {
 		block, err := f.block(ctx, size*f.scale(), wait)
@@ -132,11 +136,18 @@ func (f *follower) read(ctx context.Context, c cursor, wait bool) (read, error) 
 			}
 			continue
 		}
-		if err != nil || !r.short || size >= f.largest() {
+		f.reading.full = r.full
+		switch {
+		case err != nil, size >= f.largest():
 			return r, err
+		case r.short:
+			size = f.largest()
+		case r.full && size < most:
+			size = most
+		default:
+			return r, nil
 		}
 		f.t.pool.put(block)
-		size = f.largest()
 	}
 }
 
@@ -149,23 +160,15 @@ func (f *follower) block(ctx context.Context, size int, wait bool) ([]byte, erro
 	return f.t.pool.get(ctx, size)
 }
 
-// readInto reads a batch at c into a block, which is given back if the file does not
-// hold c any more.
+// readInto reads a batch at c into a block.
 func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, error) {
-	if !f.file.still(c) {
-		f.t.pool.put(block)
-		return read{}, cmp.Or(f.file.readable(c.Offset), errTruncated)
+	w, err := f.file.fill(c, block, f.carriedTo(c), f.reading.final)
+	if err != nil {
+		return read{block: block}, err
 	}
-	end := f.file.size()
-	if was := f.reading.eof.Swap(end); was != end {
-		f.reading.noteGrowth(was > 0)
-	}
-	f.mu.Lock()
-	f.report.lag.saw(end, f.place.local.Offset, time.Now())
-	f.mu.Unlock()
-	f.holes.grew(end, f.t.holeAge())
+	f.noteSize(w.end)
 	limits := f.limits(c)
-	r, err := f.file.readBatch(c, block, limits, f.reading.final, -1)
+	r, err := f.file.decode(c, &w, limits, f.reading.final, -1)
 	if err != nil || r.apart {
 		return r, err
 	}
@@ -188,6 +191,17 @@ func (f *follower) readInto(ctx context.Context, block []byte, c cursor) (read, 
 		return f.passHole(ctx, r)
 	}
 	return r, nil
+}
+
+// noteSize notes the file's size at a read.
+func (f *follower) noteSize(size int64) {
+	if was := f.reading.eof.Swap(size); was != size {
+		f.reading.noteGrowth(was > 0)
+	}
+	f.mu.Lock()
+	f.report.lag.saw(size, f.place.local.Offset, time.Now())
+	f.mu.Unlock()
+	f.holes.grew(size, f.t.holeAge())
 }
 
 // beginsAsOpened reports whether the file begins as the collector was told when the stream was
@@ -327,10 +341,14 @@ func (f *follower) maxLine() int { return min(f.t.MaxLine, f.largest()-1<<10) }
 
 // limits are those of a read at c.
 func (f *follower) limits(c cursor) limits {
-	most := limits{line: f.maxLine(), block: f.largest() * f.scale(),
-		quiet: f.reading.quiet(), held: f.reading.waited(c.Offset)}
+	return limits{line: f.maxLine(), block: f.largest() * f.scale(),
+		quiet: f.reading.quiet(), held: f.reading.waited(c.Offset), carried: f.carriedTo(c)}
+}
+
+// carriedTo returns what precedes the bytes at c, if they are the first ones of the file.
+func (f *follower) carriedTo(c cursor) (by carried) {
 	if c.Offset == 0 {
-		most.carried = f.carried
+		by = f.carried
 	}
-	return most
+	return by
 }

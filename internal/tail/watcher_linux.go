@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"fanin/internal/instant"
 )
 
 // watcher listens to the kernel, see inotify(7). A directory is watched for what is created and
@@ -126,17 +128,28 @@ func (w *watcher) forgetLocked(watch int32) {
 // listen reads reports until the watcher is closed.
 func (w *watcher) listen() {
 	defer close(w.ended)
-	b := make([]byte, 64<<10)
-	for {
-		n, err := w.file.Read(b)
-		if err != nil {
-			return
-		}
-		for rest := b[:n]; len(rest) >= unix.SizeofInotifyEvent; {
-			rest = w.report(rest)
-		}
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return
 	}
+	b := make([]byte, 64<<10)
+	raw.Read(func(fd uintptr) (ended bool) { // the error is that it is closed
+		n, err := instant.Read(fd, b)
+		for err == 0 && n > 0 {
+			for rest := b[:n]; len(rest) >= unix.SizeofInotifyEvent; {
+				rest = w.report(rest)
+			}
+			if n < len(b)-longestReport {
+				return false // there was no more, and what came since ends the wait
+			}
+			n, err = instant.Read(fd, b)
+		}
+		return err != unix.EAGAIN
+	})
 }
+
+// longestReport is how long a report may be.
+const longestReport = unix.SizeofInotifyEvent + unix.NAME_MAX + 1
 
 // report acts upon the first report in b, and returns those behind it.
 func (w *watcher) report(b []byte) (rest []byte) {
