@@ -50,6 +50,7 @@ type agent struct {
 
 	instance      wire.StreamID // of this installation; zero over udp
 	run           int64
+	stateSeen     time.Time               // when the state was last found complete
 	stateReported time.Time               // when it was last logged that the state cannot be restored
 	fail          context.CancelCauseFunc // ends the agent with an error
 }

@@ -13,10 +13,14 @@ import (
 
 // keepState restores the state directory, or what is missing in it, after it was deleted;
 // the saved positions are written again as usual. It is called at each look at the files, before the
-// saved positions are written. A directory that another agent uses by now is not touched, and this
-// agent ends.
+// saved positions are written, and looks once a second. A directory that another agent uses by now is not touched,
+// and this agent ends.
 func (a *agent) keepState() {
+	if time.Since(a.stateSeen) < time.Second {
+		return
+	}
 	if a.lock.InPlace() && present(a.instancePath()) && (a.control == nil || present(a.controlPath())) {
+		a.stateSeen = time.Now()
 		return
 	}
 	err := a.makeState()
