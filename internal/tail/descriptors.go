@@ -145,7 +145,7 @@ func (x *descriptor) hold(ctx context.Context, first bool) error {
 		d.waiting.MoveToFront(place)
 	}
 	d.mu.Unlock()
-	d.closeOne()
+	d.closeIdle()
 	select {
 	case <-mine:
 		return x.reopen()
@@ -275,7 +275,7 @@ func (x *descriptor) release(finished bool) {
 	wanted := d.waiting.Len() > 0
 	d.mu.Unlock()
 	if wanted {
-		d.closeOne()
+		d.closeIdle()
 	}
 }
 
@@ -301,9 +301,10 @@ func (x *descriptor) busyLocked() {
 	}
 }
 
-// closeOne closes the file that was idle longest, of those that have a name, and gives its
-// descriptor to the first file that waits.
-func (d *descriptors) closeOne() {
+// closeIdle closes files as long as others wait, the one that was idle longest first, of those that have a name. One
+// that seems to have none for a moment, or that a look sees meanwhile, may stay open. So each look ends with another
+// call: the file's follower may itself wait for one that waits for a descriptor.
+func (d *descriptors) closeIdle() {
 	for _, l := range d.resting {
 		for {
 			d.mu.Lock()
@@ -326,7 +327,7 @@ func (d *descriptors) closeOne() {
 				d.freeLocked()
 				d.mu.Unlock()
 				f.Close()
-				return
+				continue
 			}
 			d.mu.Unlock()
 		}
@@ -348,7 +349,7 @@ func (x *descriptor) seen(path string) {
 	defer x.all.mu.Unlock()
 	x.path = path
 	if x.file != nil && !x.held && x.rest == nil {
-		x.restLocked(x.all.resting[0]) // it had no name when closeOne chose it
+		x.restLocked(x.all.resting[0]) // closeIdle chose it, and it had no name then
 	}
 }
 

@@ -41,10 +41,17 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	if t.since = f.began; s.cut {
 		t.since = time.Time{}
 	}
+	t.seeNames(f.found, s, reloaded)
+	t.descriptors.closeIdle()
+	return s
+}
+
+// seeNames notes for each follower under which name its file was found.
+func (t *Tailer) seeNames(found map[fileKey]candidate, s *sight, reloaded bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, g := range t.followers {
-		c, visible := f.found[key]
+		c, visible := found[key]
 		if !visible && s.cut {
 			c, visible = t.stillNamed(g)
 		}
@@ -58,7 +65,6 @@ func (t *Tailer) look(ctx context.Context) *sight {
 			}
 		}
 	}
-	return s
 }
 
 // seeTexts notes what became of the texts of all files that are followed, also of those that no table names
