@@ -33,9 +33,10 @@ func (l *lostText) saved() savedText {
 	if l.past == nil {
 		return savedText{}
 	}
-	s := savedText{End: l.end, Seen: l.seen.UnixNano(), Path: l.path, HeadBits: l.head.bits, Head: uint64(l.head.sum)}
-	if l.now != l.path {
-		s.Now = l.now
+	s := savedText{End: l.end, Seen: l.seen.UnixNano(), Path: l.names[0]}
+	s.HeadBits, s.Head = l.head.bits, uint64(l.head.sum)
+	if last := l.names[len(l.names)-1]; last != s.Path {
+		s.Now = last
 	}
 	return s
 }
@@ -45,7 +46,7 @@ func (s *savedText) lost() lostText {
 	if s.End == 0 {
 		return lostText{}
 	}
-	return lostText{seen: time.Unix(0, s.Seen), past: &past{path: s.Path, now: cmp.Or(s.Now, s.Path), end: s.End,
+	return lostText{seen: time.Unix(0, s.Seen), past: &past{names: []string{s.Path, cmp.Or(s.Now, s.Path)}, end: s.End,
 		head: head{s.HeadBits, wire.Hash(s.Head)}}}
 }
 
@@ -56,7 +57,7 @@ func (f *follower) formerOf(m *savedPosition) lostText {
 	if was == nil || was.Epoch >= m.Epoch || was.Offset > 0 && f.file.holds(was.Point) {
 		return m.Former.lost()
 	}
-	p := &past{path: was.path, now: was.path, end: math.MaxInt64} // it is not known how much was sent after that
+	p := &past{names: []string{was.path}, end: math.MaxInt64} // it is not known how much was sent after that
 	if was.Offset > 0 {
 		p.head = was.head
 	}

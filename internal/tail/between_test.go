@@ -77,6 +77,18 @@ func TestShortCopyBetweenLooks(t *testing.T) {
 	})
 }
 
+// TestShortCopyOfAMiddleName: the same, and the copy is named after neither the first name of the file nor the last.
+func TestShortCopyOfAMiddleName(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		release := r.gated("more\n")
+		r.write("a.log", "1\n2\n").look().look().move("a.log", "b.log").look()
+		r.copy("b.log", "b-1.log").write("b.log", "more\n").look()
+		r.cut("b.log").write("b.log", "3\n").move("b.log", "c.log").look()
+		release()
+		r.keeps("1 2 more 3")
+	})
+}
+
 // TestRewrittenBeforeItsStart: before its stream is opened, a file is copied and truncated, and at the next look
 // it is not shorter, and perhaps has another name.
 func TestRewrittenBeforeItsStart(t *testing.T) {

@@ -137,11 +137,7 @@ func (m *savedPosition) labels() []string {
 }
 
 // namesCopy reports whether a path is one that rotation makes of the file's.
-func (m *savedPosition) namesCopy(path string) bool {
-	return slices.ContainsFunc(m.labels(), func(label string) bool {
-		return rotatedFrom(filepath.Base(label), filepath.Base(path))
-	})
-}
+func (m *savedPosition) namesCopy(path string) bool { return rotatedFromAny(m.labels(), path) }
 
 // places returns the directories where a saved position's file may be.
 func (m *savedPosition) places() []string {

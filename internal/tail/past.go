@@ -3,7 +3,6 @@ package tail
 import (
 	"bytes"
 	"cmp"
-	"path/filepath"
 	"slices"
 
 	"fanin/internal/wire"
@@ -13,19 +12,21 @@ import (
 // copy of its file and the truncation is in neither of the two. If it was sent all the same, the
 // copy ends before the place that was sent last.
 type past struct {
-	path  string // of the file, by which a table knew it ...
-	now   string // ... and as it was called last
-	end   int64  // behind all that was sent
-	at    cursor // a place before that, perhaps with the bytes before it
+	names []string // of the file, from the one by which a table knew it to the last: a copy may be named after each
+	end   int64    // behind all that was sent
+	at    cursor   // a place before that, perhaps with the bytes before it
 	trail []wire.Point
 	head  head // how the file began, if it had 1 KiB or more
 }
 
 // past returns what was sent of the file. The collector may know of more.
 func (f *follower) past(remote localState) *past {
+	f.t.mu.Lock()
+	names := f.names
+	f.t.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := &past{path: cmp.Or(f.was, f.label()), now: f.now,
+	p := &past{names: slices.Concat([]string{cmp.Or(f.was, f.label())}, names, []string{f.now}),
 		end: max(f.place.sent.Offset, remote.Offset), at: f.place.local.cursor,
 		trail: slices.Concat(f.place.local.trail, remote.trail, []wire.Point{f.place.sent, remote.Point})}
 	switch b := f.file.begins.Load(); {
@@ -37,11 +38,8 @@ func (f *follower) past(remote localState) *past {
 	return p
 }
 
-// namesCopy reports whether a path is one that rotation makes of the file's.
-func (p *past) namesCopy(path string) bool {
-	name := filepath.Base(path)
-	return rotatedFrom(filepath.Base(p.path), name) || rotatedFrom(filepath.Base(p.now), name)
-}
+// namesCopy reports whether a path is one that rotation makes of one of the file's.
+func (p *past) namesCopy(path string) bool { return rotatedFromAny(p.names, path) }
 
 // within returns the place up to which a file holds what was sent, if it is a copy that ends
 // before. Of the bytes behind that place it is not known whether they were sent.

@@ -35,6 +35,13 @@ func rotatedFrom(live, name string) bool {
 	return ok && rotatedName.MatchString(rest)
 }
 
+// rotatedFromAny reports whether a path is one that rotation makes of one of these.
+func rotatedFromAny(paths []string, path string) bool {
+	return slices.ContainsFunc(paths, func(live string) bool {
+		return rotatedFrom(filepath.Base(live), filepath.Base(path))
+	})
+}
+
 // liveNames returns the paths of which rotation makes a path, by its name.
 func liveNames(path string) (all []string) {
 	if ext := filepath.Ext(path); slices.Contains(packed, ext) {
