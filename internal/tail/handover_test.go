@@ -97,3 +97,13 @@ func TestRenameOutOfSight(t *testing.T) {
 		r.await(func() bool { return r.ended() == 1 })
 	})
 }
+
+// TestLongerVersionBesideARotatedFile: a file is gone while a longer version of it waits under another name. Since there
+// is a rotated file that is as new, it may be another one: all of it is sent, and counted, though that is much later.
+func TestLongerVersionBesideARotatedFile(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().write("new.log", text+"more\n").look()
+		r.write("a.log.1", "").remove("a.log").keeps(text+text+"more").counts("unsure_files", 1)
+	})
+}

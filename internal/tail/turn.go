@@ -253,7 +253,11 @@ func (f *follower) succeeds() *follower {
 			last = g
 		}
 	}
-	if last == nil || !last.isDrained() || last.livesOn() {
+	switch {
+	case last == nil || !last.isDrained():
+		return nil
+	case last.livesOn():
+		f.alike = last.position() // all of this one is sent, and counted: perhaps when the other follower has ended
 		return nil
 	}
 	return last
