@@ -209,6 +209,8 @@ func (m *machine) cut(s *inode) {
 	// With another number of the device, only its text shows which file a copy is of, and the start of
 	// many files is alike.
 	m.maybeTwice(s.lines, s.foreign && len(m.content(s)) < 2*leastProof)
+	// However much it has by now: what was sent of it is all that an agent can compare, and must be counted.
+	m.maybeAgain(s.lines, s.foreign && !m.inLog(s, leastProof))
 	if err := s.f.Truncate(0); err != nil {
 		m.Fatal(err)
 	}
