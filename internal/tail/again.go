@@ -87,11 +87,33 @@ func (f *follower) reportAgain() {
 		f.countAgain(m.path, min(size, m.Offset))
 		return
 	}
+	f.mu.Lock()
+	lostOf := f.lostOf
+	f.mu.Unlock()
 	switch {
-	case f.lostOf != "":
-		f.countAgain(f.lostOf, size)
+	case lostOf != "":
+		f.countAgain(lostOf, size)
 	case f.origin != "":
 		f.reportRotated(size)
+	}
+}
+
+// lose notes that a text of the file is lost, and which files wait now that may be copies of it: the next text may be
+// lost before they are sent.
+func (f *follower) lose(text lostText) {
+	f.mu.Lock()
+	f.former = text
+	f.mu.Unlock()
+	name := f.name()
+	f.t.mu.Lock()
+	beside := f.t.beside[f.dir]
+	f.t.mu.Unlock()
+	for _, g := range beside {
+		if g.mayBeCopy() && f.mayHaveSent(g, g.file.size()) > 0 {
+			g.mu.Lock()
+			g.lostOf = name
+			g.mu.Unlock()
+		}
 	}
 }
 

@@ -89,6 +89,18 @@ func TestShortCopyOfAMiddleName(t *testing.T) {
 	})
 }
 
+// TestShortCopyOfAnEarlierText: a copy lacks more of the end than is remembered, and its file loses another text before
+// the copy is sent. It may be known, and is counted.
+func TestShortCopyOfAnEarlierText(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		old := numbered("old", 1000)
+		r.write("a.log", "1\n").copy("a.log", "a-1.log").write("a.log", old).look().look()
+		r.pass(4 * machinePoll / 5).follower("a-1.log").notify() // it looks around between the looks
+		r.cut("a.log").write("a.log", "2\n").pass(machinePoll/5).cut("a.log").write("a.log", "3\n")
+		r.keeps(old+"1 1 2 3").counts("unsure_files", 1)
+	})
+}
+
 // TestRewrittenBeforeItsStart: before its stream is opened, a file is copied and truncated, and at the next look
 // it is not shorter, and perhaps has another name.
 func TestRewrittenBeforeItsStart(t *testing.T) {

@@ -180,9 +180,7 @@ func (f *follower) continueInCopy(ctx context.Context, sent localState) bool {
 	if copied == nil || !f.t.handOver(ctx, f, copied, sent) {
 		f.t.Log.Info("file was truncated; sending resumes at the last unchanged place, or at its start",
 			"path", f.path, "sent", sent.Offset)
-		f.mu.Lock()
-		f.former = lostText{p, time.Now(), f.place.stream, sent.epoch}
-		f.mu.Unlock()
+		f.lose(lostText{p, time.Now(), f.place.stream, sent.epoch})
 		return false
 	}
 	f.t.Log.Info("file was copied and truncated; what was not sent is read from the copy",

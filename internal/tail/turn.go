@@ -14,13 +14,13 @@ type succession struct {
 	number    uint64         // in the order in which files were found
 	before    *follower      // had the same name: its lines come first
 	alike     *savedPosition // of a file that is gone, whose text this one may have; too little proves it
-	lostOf    string         // path of a file that lost a text which this one may have, see noteLostTexts; "": none
 	original  *follower      // that this file looks like a copy of; the goroutine's own
 	drained   chan struct{}
 	drainOnce sync.Once
 
 	// Under follower.mu.
 	maybeCopy  bool      // it may be a copy in the making: nothing of it was sent
+	lostOf     string    // path of a file that lost a text which this one may have; "": none
 	ousted     *follower // had the name that this file got while it was followed
 	superseded bool      // the file that replaced this one has its last line, too
 	successor  *follower // longer version that replaced this one, and has its stream
