@@ -105,6 +105,31 @@ func clusterState(path string) string {
 	return filepath.Join(filepath.Dir(before+"x"), ".cluster.fanin")
 }
 
+// shareSpace gives a partition its part of the collector's disk. All partitions have one, also those of
+// other collectors: one that takes all of them over has the space for them.
+func (c *collectorTable) shareSpace() {
+	share := func(whole config.Size) config.Size {
+		if whole <= 0 {
+			return whole // it is off
+		}
+		return max(whole/config.Size(c.Cluster.partitions()), 1)
+	}
+	l := &c.Log
+	if l.KeepBytes = share(l.KeepBytes); l.KeepBytes > 0 && l.RotateSize > 0 {
+		l.RotateSize = min(l.RotateSize, max(l.KeepBytes/4, leastRotateSize)) // the live file counts, and stays
+	}
+	if c.Archive != nil && c.Archive.Keep != nil {
+		own, keep := *c.Archive, share(*c.Archive.Keep)
+		own.Keep = &keep
+		c.Archive = &own
+	}
+	if c.Work != nil {
+		own := *c.Work
+		own.KeepForGroups = share(own.KeepForGroups)
+		c.Work = &own
+	}
+}
+
 // ofPartition are the settings of the log of one partition.
 func (s *settings) ofPartition(p int) *settings {
 	own := *s
@@ -112,6 +137,7 @@ func (s *settings) ofPartition(p int) *settings {
 	c.State = filepath.Join(s.state(), strconv.Itoa(p))
 	c.Log.Path = strings.ReplaceAll(c.Log.Path, partitionMark, strconv.Itoa(p))
 	own.partition = strconv.Itoa(p)
+	c.shareSpace()
 	c.HTTP, c.Cluster, c.Inputs = nil, nil, nil
 	c.Inputs.put("nats", s.Collector.Cluster.nats())
 	return &own

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"fanin/internal/access"
+	"fanin/internal/config"
 )
 
 // Each mistake in the table of a cluster, and each table that does not go with it, is reported, with
@@ -62,6 +63,26 @@ func TestClusterPartition(t *testing.T) {
 	}
 	if to, err := (&options{config: path}).target(); err != nil || !strings.HasSuffix(to.name, ".cluster.fanin/control.sock") {
 		t.Errorf("without a partition, %+v is asked, %v", to, err)
+	}
+}
+
+// TestClusterSpace: what may be on the disk is for the collector, and each partition has its part.
+func TestClusterSpace(t *testing.T) {
+	m := newClusterMember(t)
+	c := &m.s.Collector
+	keep := config.Size(8 << 20)
+	c.Log.KeepBytes, c.Log.RotateSize = 4<<20, 1<<20
+	c.Archive, c.Work = &archiveTable{Keep: &keep}, &workTable{KeepForGroups: 16 << 20}
+	own := m.s.ofPartition(1).Collector // of four
+	if own.Log.KeepBytes != 1<<20 || own.Log.RotateSize != 256<<10 || *own.Archive.Keep != 2<<20 || own.Work.KeepForGroups != 4<<20 {
+		t.Errorf("a partition has %+v, %d and %d", own.Log, *own.Archive.Keep, own.Work.KeepForGroups)
+	}
+	if c.Log.KeepBytes != 4<<20 || *c.Archive.Keep != 8<<20 || c.Work.KeepForGroups != 16<<20 {
+		t.Error("the collector's own settings have changed")
+	}
+	c.Log.KeepBytes = 0 // off
+	if own := m.s.ofPartition(1).Collector; own.Log.KeepBytes != 0 || own.Log.RotateSize != 1<<20 {
+		t.Errorf("without a bound, a partition has %+v", own.Log)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,17 +134,31 @@ func absolute(path string) string {
 // examineSpace compares the disk of the log with keep_bytes.
 func (s *settings) examineSpace() []doctor.Finding {
 	l := &s.Collector.Log
-	dir := filepath.Dir(l.Path)
+	before, _, ofCluster := strings.Cut(l.Path, partitionMark)
 	var room doctor.Room
-	list, _ := sink.Generations(l.Path, s.state()) // a log that is not there yet uses nothing
-	for _, g := range list {
-		if fi, err := os.Stat(filepath.Join(dir, g.Name)); err == nil && g.Name != "" {
-			room.Used += fi.Size()
+	if t := s.Collector.Cluster; t != nil && ofCluster {
+		for p := range t.partitions() {
+			room.Used += s.ofPartition(p).spaceUsed()
 		}
+	} else {
+		room.Used = s.spaceUsed()
 	}
 	var err error
+	dir := filepath.Dir(before)
 	room.Free, err = doctor.Free(dir)
 	return doctor.Space(dir, room, err, orOff(int64(l.KeepBytes)))
+}
+
+// spaceUsed is the size of all files of the log. One that is not there yet uses nothing.
+func (s *settings) spaceUsed() (bytes int64) {
+	dir := filepath.Dir(s.Collector.Log.Path)
+	list, _ := sink.Generations(s.Collector.Log.Path, s.state())
+	for _, g := range list {
+		if fi, err := os.Stat(filepath.Join(dir, g.Name)); err == nil && g.Name != "" {
+			bytes += fi.Size()
+		}
+	}
+	return bytes
 }
 
 // buffers are the receive buffers of all sockets for datagrams.

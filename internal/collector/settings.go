@@ -76,6 +76,9 @@ type logTable struct {
 	DirMode     config.Mode     `toml:"dir_mode"`
 }
 
+// leastRotateSize is the least size at which a file is rotated.
+const leastRotateSize = 64 << 10
+
 func defaults() *settings {
 	return &settings{Collector: collectorTable{
 		DrainTimeout: config.Duration(25 * time.Second),
@@ -173,7 +176,7 @@ func (l *logTable) check(at config.Table) {
 	at.OneOf("format", l.Format, "syslog", "json", "raw")
 	at.OneOf("sync", l.Sync, "commit", "none")
 	at.OneOf("compress", l.Compress, "gzip", "none")
-	at.SizeOrOff("rotate_size", &l.RotateSize, 64<<10)
+	at.SizeOrOff("rotate_size", &l.RotateSize, leastRotateSize)
 	if l.RotateAt != nil && l.RotateEvery == 0 {
 		at.Problem("rotate_at", "rotate_at needs rotate_every, as in rotate_every = \"24h\"")
 	}
