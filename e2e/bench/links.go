@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,13 +37,16 @@ var links = []link{
 }
 
 // linkWorkloads are an agent and a collector that speak TLS over links. They need root, for a
-// network namespace.
+// network namespace. rsyslog cannot compress what it sends over TLS.
 func (b *bench) linkWorkloads() (list []workload) {
 	for _, l := range links {
 		w := workload{kind: "link", name: l.name, fits: func(subject) bool { return true },
 			measure: func(s subject) (sample, error) { return b.overLink(s, l) }}
 		for _, sync := range []string{"none", "commit"} {
 			w.subjects = append(w.subjects, subject{name: "fanin-" + sync, ours: true, command: b.faninTLS(sync)})
+		}
+		if l.compress == "none" && l.rate == "" && !b.noPeers {
+			w.subjects = append(w.subjects, subject{name: "rsyslog", peer: true, command: b.rsyslogTLS, agent: b.rsyslogTLSAgent})
 		}
 		list = append(list, w)
 	}
@@ -82,14 +86,50 @@ func (b *bench) faninTLS(sync string) func(string, int, int) (args, env []string
 	}
 }
 
+// rsyslogTLS is rsyslog with GnuTLS, which has a certificate and asks for none, as fanin's collector does.
+func (b *bench) rsyslogTLS(dir string, port, _ int) (args, env []string, err error) {
+	if err := certificate(dir); err != nil {
+		return nil, nil, err
+	}
+	config := fmt.Sprintf(`global(workDirectory="%[1]s" net.enableDNS="off" defaultNetstreamDriver="gtls"
+	defaultNetstreamDriverCAFile="%[1]s/cert.pem" defaultNetstreamDriverCertFile="%[1]s/cert.pem" defaultNetstreamDriverKeyFile="%[1]s/key.pem")
+module(load="imtcp" maxSessions="2000" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="anon")
+%[2]s
+input(type="imtcp" address="%[3]s" port="%[4]d")
+action(type="omfile" file="%[1]s/all.log" template="line")
+`, dir, rsyslogLine, linkHost, port)
+	return b.peers.rsyslog(dir, "collector"), b.peers.env, write(dir, "collector.conf", config)
+}
+
+// rsyslogTLSAgent follows a file with imfile, and checks the collector's certificate.
+func (b *bench) rsyslogTLSAgent(dir, file string, port int) (args, env []string, err error) {
+	return b.rsyslogSender(dir, fmt.Sprintf(`global(workDirectory="%[1]s/agent" net.enableDNS="off" defaultNetstreamDriverCAFile="%[1]s/cert.pem")
+module(load="imfile")
+%[2]s
+input(type="imfile" file="%[3]s" tag="in:")
+action(type="omfwd" target="%[4]s" port="%[5]d" protocol="tcp" template="line"
+	streamDriver="gtls" streamDriverMode="1" streamDriverAuthMode="x509/certvalid")
+`, dir, rsyslogForward, file, linkHost, port))
+}
+
+// faninTLSAgent follows a file, and checks the collector's certificate.
+func (b *bench) faninTLSAgent(compress string) func(string, string, int) (args, env []string, err error) {
+	return func(dir, file string, port int) (args, env []string, err error) {
+		config := fmt.Sprintf("[agent]\nid = \"bench\"\nstate = \"agent\"\nto = [\"tls://%s:%d\"]\ncompress = %q\ntls = {ca = \"cert.pem\"}\n"+
+			"[[agent.file]]\npaths = [%q]\nsource = \"in\"\n", linkHost, port, compress, file)
+		return []string{b.agent, "--config", "agent.toml"}, nil, write(dir, "agent.toml", config)
+	}
+}
+
 // certificate writes a certificate for linkHost that is its own authority, and its key.
 func certificate(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.ParseIP(linkHost)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.ParseIP(linkHost)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
 		return err
@@ -115,10 +155,13 @@ func (b *bench) overLink(s subject, l link) (r sample, err error) {
 	defer remove()
 	s.inside = inside
 	s.chain = l.share
+	sender := b.faninTLSAgent(l.compress)
+	if !s.ours {
+		s.chain, sender = max(s.chain, peerShare), s.agent
+	}
 	s.agent = func(dir, file string, port int) (args, env []string, err error) {
-		config := fmt.Sprintf("[agent]\nid = \"bench\"\nstate = \"agent\"\nto = [\"tls://%s:%d\"]\ncompress = %q\ntls = {ca = \"cert.pem\"}\n"+
-			"[[agent.file]]\npaths = [%q]\nsource = \"in\"\n", linkHost, port, l.compress, file)
-		return append(inside, b.agent, "--config", "agent.toml"), nil, write(dir, "agent.toml", config)
+		args, env, err = sender(dir, file, port)
+		return append(slices.Clone(inside), args...), env, err
 	}
 	return b.chain(s)
 }
@@ -132,7 +175,7 @@ func (b *bench) linkTable(out *strings.Builder) {
 				r.text((*sample).agentPeak, "%.0f") + " / " + r.text((*sample).peak, "%.0f"), r.wrong()})
 		}
 	}
-	table(out, "File, agent, TLS, collector, file; "+million(b.lines)+" lines (100 Mbit/s: an eighth)",
+	table(out, "File, agent, TLS, collector, file; "+million(b.lines)+" lines (rsyslog, and 100 Mbit/s: an eighth)",
 		[]string{"", "", "M lines/s", "CPU s per M, agent + collector", "peak MiB, agent / collector", "lost / doubled / reordered / torn"}, rows)
 }
 

@@ -24,13 +24,16 @@ type subject struct {
 	inside []string
 }
 
+// peerShare is the share of the lines that a slow chain gets, 1 of so many.
+const peerShare = 8
+
 func (b *bench) subjects() []subject {
 	list := []subject{
 		{name: "copy", command: b.copy},
 		{name: "socat", command: b.socat},
 		{name: "fanin-none", ours: true, udp: true, idle: true, chain: 1, command: b.fanin("none"), agent: b.faninAgent},
 		{name: "fanin-commit", ours: true, chain: 1, command: b.fanin("commit"), agent: b.faninAgent},
-		{name: "rsyslog", peer: true, udp: true, idle: true, chain: 8, command: b.rsyslog, agent: b.rsyslogAgent},
+		{name: "rsyslog", peer: true, udp: true, idle: true, chain: peerShare, command: b.rsyslog, agent: b.rsyslogAgent},
 		{name: "syslog-ng", peer: true, udp: true, idle: true, command: b.syslogNG},
 	}
 	var wanted []subject
@@ -78,27 +81,36 @@ func (b *bench) faninAgent(_, file string, port int) (args, env []string, err er
 	return []string{b.agent, "--to", address(port), "--id", "bench", "--state", "agent", file}, nil, nil
 }
 
+// What rsyslog writes into its file, and what it forwards: its host and tag are fixed, so that the
+// lines come through the other side's parser.
+const (
+	rsyslogLine    = `template(name="line" type="string" string="%timegenerated:::date-rfc3339% %fromhost-ip% tcp: %rawmsg%\n")`
+	rsyslogForward = `template(name="line" type="string" string="<13>%timegenerated:::date-rfc3339% bench in: %msg%\n")`
+)
+
 func (b *bench) rsyslog(dir string, port, _ int) (args, env []string, err error) {
 	config := fmt.Sprintf(`global(workDirectory="%[1]s" net.enableDNS="off")
 module(load="imtcp" maxSessions="2000")
 module(load="imudp")
-template(name="line" type="string" string="%%timegenerated:::date-rfc3339%% %%fromhost-ip%% tcp: %%rawmsg%%\n")
+%[3]s
 input(type="imtcp" address="127.0.0.1" port="%[2]d")
 input(type="imudp" address="127.0.0.1" port="%[2]d" rcvbufSize="8m")
 action(type="omfile" file="%[1]s/all.log" template="line")
-`, dir, port)
+`, dir, port, rsyslogLine)
 	return b.peers.rsyslog(dir, "collector"), b.peers.env, write(dir, "collector.conf", config)
 }
 
-// rsyslogAgent follows a file with imfile and sends it over plain TCP. Its host
-// and tag are fixed, so that the lines come through the other side's parser.
+// rsyslogAgent follows a file with imfile and sends it over plain TCP.
 func (b *bench) rsyslogAgent(dir, file string, port int) (args, env []string, err error) {
-	config := fmt.Sprintf(`global(workDirectory="%[1]s/agent" net.enableDNS="off")
+	return b.rsyslogSender(dir, fmt.Sprintf(`global(workDirectory="%[1]s/agent" net.enableDNS="off")
 module(load="imfile")
-template(name="line" type="string" string="<13>%%timegenerated:::date-rfc3339%% bench in: %%msg%%\n")
+%[4]s
 input(type="imfile" file="%[2]s" tag="in:")
 action(type="omfwd" target="127.0.0.1" port="%[3]d" protocol="tcp" template="line")
-`, dir, file, port)
+`, dir, file, port, rsyslogForward))
+}
+
+func (b *bench) rsyslogSender(dir, config string) (args, env []string, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "agent"), 0o750); err != nil {
 		return nil, nil, err
 	}
