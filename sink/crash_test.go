@@ -268,7 +268,7 @@ func (l *life) leftovers(s *Sink, all []Generation) {
 		}
 		for _, e := range entries {
 			name := e.Name()
-			if e.IsDir() || slices.Contains(known, name) || slices.Contains([]string{"lock", "." + filepath.Base(s.Path) + ".lock", checkpointName, walName}, name) {
+			if e.IsDir() || slices.Contains(known, name) || slices.Contains([]string{"lock", "." + filepath.Base(s.Path) + ".lock", checkpointName, walName, outlinesName}, name) {
 				continue
 			}
 			if strings.HasPrefix(name, "table-") && !slices.Contains(known, "a table") {

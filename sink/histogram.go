@@ -59,7 +59,7 @@ var ErrHistogram = errors.New("no such histogram")
 // query has no From or To, lines whose clock was wrong by years count in the first or the
 // last bucket.
 func (s *Sink) Histogram(ctx context.Context, q HistogramQuery) (*Histogram, error) {
-	b := &histogram{s: s, q: q, totals: make(map[summary.Series]uint64), missing: make(map[uint64]bool)}
+	b := &histogram{s: s, q: q, totals: make(map[summary.Series]*uint64), missing: make(map[uint64]bool)}
 	if err := b.files(ctx); err != nil {
 		return nil, err
 	}
@@ -87,19 +87,20 @@ type histogram struct {
 	h       Histogram
 	lo, hi  int64 // minutes since 1970 that it shows
 
-	totals map[summary.Series]uint64 // lines in the range
-	chosen map[summary.Series]int    // index in h.Series
+	totals map[summary.Series]*uint64 // lines in the range
+	chosen map[summary.Series]int     // index in h.Series
 }
 
 // part is a summary that counts.
 type part struct {
-	file   summary.File
-	name   string // of the file
-	memory []byte // nil: it is read from the disk
-	opened time.Time
-	first  int64 // minutes since 1970
-	last   int64
-	step   int64
+	file    summary.File
+	name    string // of the file
+	memory  []byte // nil: it is read from the disk
+	outline outline
+	opened  time.Time
+	first   int64 // minutes since 1970
+	last    int64
+	step    int64
 }
 
 // files finds the summaries, and the time that they span.
@@ -108,7 +109,9 @@ func (b *histogram) files(ctx context.Context) error {
 	if !complete {
 		b.lacks("the lines that were in the live file at the start are being counted")
 	}
-	for _, g := range b.s.files() {
+	files := b.s.files()
+	closed := b.s.summaryFiles()
+	for _, g := range files {
 		switch {
 		case g.Number == generation:
 			for _, text := range live {
@@ -118,7 +121,7 @@ func (b *histogram) files(ctx context.Context) error {
 			}
 		case !g.readable() || g.State == stateLive: // gone, or begun since
 		default:
-			b.addClosed(g)
+			b.addClosed(g, closed)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -135,9 +138,12 @@ func (b *histogram) lacks(reason string) {
 }
 
 // addClosed adds the summary of a closed file.
-func (b *histogram) addClosed(g Generation) {
-	f, ok := b.s.summaryFile(g.Number)
-	if ok && b.add(part{file: f, opened: g.Opened, name: g.Name}) != nil {
+func (b *histogram) addClosed(g Generation, closed map[uint64]summary.File) {
+	f, ok := closed[g.Number]
+	if !ok {
+		return // retention has just removed it
+	}
+	if b.add(part{file: f, opened: g.Opened, name: g.Name, outline: b.s.summarizer.outlines.get(f)}) != nil {
 		b.misses(f.Generation, g.Name)
 	}
 }
@@ -153,13 +159,16 @@ func (b *histogram) misses(generation uint64, name string) {
 	}
 }
 
-// add adds a summary. Of a file's, it reads the beginning only: most histograms are of a short time.
+// add adds a summary. Of a file's, it reads the beginning only, if there is no outline: most histograms are
+// of a short time.
 func (b *histogram) add(p part) error {
-	read := b.read
-	if p.memory == nil {
-		read = func(p *part) (*summary.Summary, error) { return b.s.readSummaryHead(p.file) }
+	sum, err := p.outline.head, error(nil)
+	switch {
+	case p.memory != nil:
+		sum, err = summary.Parse(p.memory)
+	case sum == nil:
+		sum, err = b.s.readSummaryHead(p.file)
 	}
-	sum, err := read(&p)
 	if err != nil {
 		return err
 	}
@@ -171,10 +180,22 @@ func (b *histogram) add(p part) error {
 }
 
 func (b *histogram) read(p *part) (*summary.Summary, error) {
-	if p.memory != nil {
+	switch {
+	case p.memory != nil:
 		return summary.Parse(p.memory)
+	case b.outlined(p):
+		_, sum, err := summary.ParseOutline(p.outline.text)
+		return sum, err
 	}
 	return b.s.readSummary(p.file)
+}
+
+// outlined reports whether the outline of a summary is enough: each of its cells has to be in one bucket,
+// and all of its lines in the range.
+func (b *histogram) outlined(p *part) bool {
+	step := p.outline.step
+	return step > 0 && b.h.Step%(step*60) == 0 && (b.q.From.IsZero() || floorTo(p.first, step) >= b.lo) &&
+		(b.q.To.IsZero() || floorTo(p.last, step)+step <= b.hi)
 }
 
 // buckets lays the buckets out.
@@ -335,7 +356,7 @@ func (b *histogram) choose() {
 		names = append(names, s)
 	}
 	slices.SortFunc(names, func(x, y summary.Series) int {
-		return cmp.Or(cmp.Compare(b.totals[y], b.totals[x]), x.Compare(y))
+		return cmp.Or(cmp.Compare(*b.totals[y], *b.totals[x]), x.Compare(y))
 	})
 	names = names[:min(len(names), b.q.Top)]
 	b.h.Series, b.chosen = make([]HistogramSeries, len(names)), make(map[summary.Series]int)
@@ -350,10 +371,15 @@ func (b *histogram) total(r *summary.Row, lines uint64) {
 	if lines == 0 {
 		return
 	}
-	n, known := b.totals[summary.Series{Host: string(r.Host), Source: string(r.Source)}]
-	if known || len(b.totals) < maxNames {
-		b.totals[summary.Series{Host: string(r.Host), Source: string(r.Source)}] = n + lines
+	n := b.totals[summary.Series{Host: string(r.Host), Source: string(r.Source)}] // nothing is allocated to look it up
+	if n == nil && len(b.totals) == maxNames {
+		return
 	}
+	if n == nil {
+		n = new(uint64)
+		b.totals[summary.Series{Host: string(r.Host), Source: string(r.Source)}] = n
+	}
+	*n += lines
 }
 
 // fill fills the buckets.

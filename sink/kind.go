@@ -96,8 +96,8 @@ const maxName = 255
 
 // ownName reports whether a file of this name in the state directory is the log's.
 func ownName(name string) bool {
-	return name == walName || name == checkpointName || name == "lock" || strings.HasPrefix(name, "table-") ||
-		strings.HasPrefix(name, "ledger-") || strings.HasPrefix(name, "summary-")
+	return name == walName || name == checkpointName || name == outlinesName || name == "lock" ||
+		strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-") || strings.HasPrefix(name, "summary-")
 }
 
 // lock keeps other collectors from the log and from the state, both: either

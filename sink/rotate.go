@@ -158,7 +158,7 @@ func (w *writer) begin() (began bool, err error) {
 	w.file, next.generation, w.nextFile.err = next, number, nil
 	w.ledger.size = 0
 	w.s.publishSize(w.file)
-	w.s.summarizer.live.begin(number, next.size)
+	w.s.summarizer.live.begin(w.catalog.live().summaryFile(next.size))
 	return true, nil
 }
 

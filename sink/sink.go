@@ -183,7 +183,7 @@ func (s *Sink) Open(ctx context.Context) error {
 	s.markLock(s.own.locks[0], w.catalog.log)
 	w.keyClock = newKeyClock(w.checkpoints.before, s.env.now)
 	s.janitor = newJanitor(s, w.mover, w.checkpoints.before)
-	s.summarizer.live.begin(w.file.generation, w.file.size)
+	s.summarizer.live.begin(w.catalog.live().summaryFile(w.file.size))
 	go s.work(w) // ends by Close, or by a failed disk; closes ended
 	s.janitor.start()
 	s.summarizer.start()
@@ -267,6 +267,7 @@ func (s *Sink) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close the log: %w; the next start finishes what was committed", ctx.Err())
 	}
+	s.summarizer.saveLast()
 	s.unlock()
 	return s.Err()
 }

@@ -17,21 +17,33 @@ import (
 	"fanin/sink/summary"
 )
 
-// summarizer writes the summaries of closed files, on a goroutine of its own: of a file that
-// was just rotated what the writer counted, of all others what it counts itself, one file
+// summarizer writes the summaries of files, on a goroutine of its own: of the live one and of one
+// that was just rotated what the writer counted, of all others what it counts itself, one file
 // after another, the newest first. It takes half of a core at most, and less while the writer
-// has much to do. What was done is on the disk, so another start continues with the next file.
+// has much to do. What was done is on the disk, so another start continues where it was.
 type summarizer struct {
 	s        *Sink
 	live     liveSummary
+	outlines *outlines
 	warnings *retry.Log
 	wake     chan struct{}
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
-	whole    map[uint64]bool // files whose summaries were read whole, or written, since the start
+	whole    map[uint64]bool // files whose summaries were read, or written, since the start
+	saved    savedSummaries
 	missing  missingSummaries
 	made     summaryCounts
 }
+
+// savedSummaries is what was saved last of what changes all the time.
+type savedSummaries struct {
+	at   time.Time
+	live summary.File
+}
+
+// saveEvery is how often outlines and the counts of the live file are saved: so much is counted again after
+// a crash.
+const saveEvery = time.Minute
 
 // missingSummaries is what histograms found to be missing or damaged, and why it could not be
 // made.
@@ -51,7 +63,7 @@ type failedSummary struct {
 const retrySummary = time.Minute
 
 func newSummarizer(s *Sink) *summarizer {
-	return &summarizer{s: s, warnings: retry.NewLog(s.Log), wake: make(chan struct{}, 1),
+	return &summarizer{s: s, outlines: newOutlines(s), warnings: retry.NewLog(s.Log), wake: make(chan struct{}, 1),
 		whole: make(map[uint64]bool), missing: missingSummaries{failed: make(map[uint64]failedSummary)}}
 }
 
@@ -101,10 +113,7 @@ func (x *summarizer) collect(counter func(name, help string, v *atomic.Uint64, l
 // pass makes all summaries that are missing.
 func (x *summarizer) pass(ctx context.Context) error {
 	x.forgetDamaged()
-	first := x.writeClosed()
-	if err := x.countLive(ctx); err != nil {
-		first = errors.Join(first, err)
-	}
+	first := errors.Join(x.writeClosed(), x.countLive(ctx))
 	files := x.s.files()
 	for _, g := range slices.Backward(files[:len(files)-1]) {
 		if ctx.Err() != nil {
@@ -117,9 +126,39 @@ func (x *summarizer) pass(ctx context.Context) error {
 			x.missing.fail(g.Number, err)
 			first = errors.Join(first, err)
 		}
-		first = errors.Join(first, x.writeClosed())
+		first = errors.Join(first, x.writeClosed(), x.save(saveEvery))
 	}
-	return first
+	return errors.Join(first, x.save(saveEvery))
+}
+
+// save saves outlines and the counts of the live file, unless that was done a moment ago.
+func (x *summarizer) save(every time.Duration) error {
+	if time.Since(x.saved.at) < every {
+		return nil
+	}
+	x.saved.at = time.Now()
+	return errors.Join(x.outlines.save(), x.saveLive())
+}
+
+// saveLast saves what the next start would count again. The writer has ended.
+func (x *summarizer) saveLast() {
+	if err := errors.Join(x.writeClosed(), x.save(0)); err != nil {
+		x.warnings.Warn("save summary", "cannot save the summary of a file of the log; the next start counts "+
+			"its lines again", "err", err)
+	}
+}
+
+// saveLive writes the summary of the live file as it is now.
+func (x *summarizer) saveLive() error {
+	f, text, err := x.live.whole()
+	if err != nil || text == nil || f.Size == 0 || f == x.saved.live {
+		return err
+	}
+	if err := x.s.writeSummary(summaryName(x.s.State, f.Generation), text); err != nil {
+		return err
+	}
+	x.saved.live = f
+	return nil
 }
 
 func (m *missingSummaries) fail(generation uint64, err error) {
@@ -140,14 +179,26 @@ func (m *missingSummaries) failedNow(generation uint64) bool {
 	return ok
 }
 
-// has reports whether a file's summary is there.
+// has reports whether a file's summary is there. If it has no outline, it is read whole for that.
 func (x *summarizer) has(generation uint64) bool {
-	if !x.whole[generation] {
-		f, ok := x.s.summaryFile(generation)
-		_, err := x.s.readSummary(f)
-		x.whole[generation] = ok && err == nil
+	if x.whole[generation] {
+		return true
 	}
-	return x.whole[generation]
+	f, ok := x.s.summaryFile(generation)
+	if !ok {
+		return false
+	}
+	read := x.s.readSummaryHead
+	outlined := x.outlines.get(f).head != nil
+	if !outlined {
+		read = x.s.readSummary
+	}
+	sum, err := read(f)
+	if err == nil && !outlined && !x.outlines.full() {
+		x.outlines.set(sum)
+	}
+	x.whole[generation] = err == nil
+	return err == nil
 }
 
 // forgetDamaged has the summaries made again that requests could not read.
@@ -156,6 +207,7 @@ func (x *summarizer) forgetDamaged() {
 	defer x.missing.mu.Unlock()
 	for _, generation := range x.missing.found {
 		delete(x.whole, generation)
+		x.outlines.forget(generation)
 	}
 	x.missing.found = nil
 }
@@ -193,10 +245,12 @@ func (x *summarizer) writeClosed() (first error) {
 
 // write writes a summary. A file that retention has removed meanwhile has none.
 func (x *summarizer) write(f summary.File, t *summary.Tally) error {
-	path := summaryName(x.s.State, f.Generation)
-	err := x.s.writeSummary(path, t.Append(nil, f))
-	if err != nil {
+	path, text := summaryName(x.s.State, f.Generation), t.Append(nil, f)
+	if err := x.s.writeSummary(path, text); err != nil {
 		return err
+	}
+	if sum, err := summary.Parse(text); err == nil {
+		x.outlines.set(sum)
 	}
 	x.whole[f.Generation] = true
 	if _, ok := x.s.summaryFile(f.Generation); !ok {
@@ -212,7 +266,8 @@ func (x *summarizer) make(ctx context.Context, g Generation) error {
 	if !ok {
 		return nil
 	}
-	t, err := x.s.tally(ctx, g, f.Size)
+	t := summary.NewTally()
+	err := x.s.tally(ctx, t, g, 0, f.Size)
 	var gone *GoneError
 	if errors.As(err, &gone) || errors.Is(err, fs.ErrNotExist) {
 		return nil // just now, and nothing of it is to be counted
@@ -223,26 +278,44 @@ func (x *summarizer) make(ctx context.Context, g Generation) error {
 	return x.write(f, t)
 }
 
-// countLive counts the lines that were in the live file when the log was opened.
+// countLive counts the lines that were in the live file when the log was opened, as far as that was not saved.
 func (x *summarizer) countLive(ctx context.Context) error {
-	generation, size := x.live.uncounted()
-	if size == 0 {
+	f := x.live.uncounted()
+	if f.Size == 0 {
 		return nil
 	}
 	for _, g := range x.s.files() {
-		if g.Number != generation {
+		if g.Number != f.Generation {
 			continue
 		}
-		t, err := x.s.tally(ctx, g, size)
+		t, from := x.savedCounts(f)
+		err := x.s.tally(ctx, t, g, from, f.Size)
 		if errors.Is(err, errUnreadable) {
 			return nil // after its rotation all of it is counted
 		}
 		if err != nil {
 			return fmt.Errorf("count the lines of %s: %w", g.Name, err)
 		}
-		x.live.setBefore(generation, t)
+		x.live.setBefore(f, t)
 	}
 	return nil
+}
+
+// savedCounts returns what was saved of the counts of the live file, and of how much of it they are. Only text that
+// is committed is counted: after a crash it is at the same place in the same file, or the log goes on in another one.
+func (x *summarizer) savedCounts(f summary.File) (t *summary.Tally, size int64) {
+	t = summary.NewTally()
+	sum, err := x.s.parseSummary(f.Generation, maxSummary, summary.Parse)
+	if err != nil {
+		return t, 0
+	}
+	most := f.Size
+	f.Size = sum.File.Size
+	if sum.File != f || f.Size < 0 || f.Size > most {
+		return t, 0
+	}
+	t.AddSummary(sum)
+	return t, f.Size
 }
 
 func summaryName(dir string, generation uint64) string {
@@ -264,18 +337,28 @@ func (s *Sink) writeSummary(path string, b []byte) error {
 
 // readSummary reads the summary of a file, and no other's.
 func (s *Sink) readSummary(of summary.File) (*summary.Summary, error) {
-	return s.parseSummary(of, maxSummary, summary.Parse)
+	return ofFile(of)(s.parseSummary(of.Generation, maxSummary, summary.Parse))
 }
 
 // readSummaryHead reads the beginning of a summary.
 func (s *Sink) readSummaryHead(of summary.File) (*summary.Summary, error) {
-	return s.parseSummary(of, summary.HeadSize, summary.ParseHead)
+	return ofFile(of)(s.parseSummary(of.Generation, summary.HeadSize, summary.ParseHead))
 }
 
-// parseSummary reads at most so many bytes of the summary of a file.
-func (s *Sink) parseSummary(of summary.File, most int64, parse func([]byte) (*summary.Summary, error)) (
+// ofFile passes on what was read, if it is of that file.
+func ofFile(of summary.File) func(*summary.Summary, error) (*summary.Summary, error) {
+	return func(sum *summary.Summary, err error) (*summary.Summary, error) {
+		if err == nil && sum.File != of {
+			err = fmt.Errorf("%w: it is of another file", summary.ErrDamaged)
+		}
+		return sum, err
+	}
+}
+
+// parseSummary reads at most so many bytes of the summary of a generation.
+func (s *Sink) parseSummary(generation uint64, most int64, parse func([]byte) (*summary.Summary, error)) (
 	*summary.Summary, error) {
-	f, err := os.Open(summaryName(s.State, of.Generation))
+	f, err := os.Open(summaryName(s.State, generation))
 	if err != nil {
 		return nil, err
 	}
@@ -291,9 +374,5 @@ func (s *Sink) parseSummary(of summary.File, most int64, parse func([]byte) (*su
 	if _, err := io.ReadFull(f, b); err != nil {
 		return nil, err
 	}
-	sum, err := parse(b)
-	if err == nil && sum.File != of {
-		err = fmt.Errorf("%w: it is of another file", summary.ErrDamaged)
-	}
-	return sum, err
+	return parse(b)
 }

@@ -12,12 +12,15 @@ import (
 	"fanin/sink/summary"
 )
 
-// tally counts the lines of a file of the log, as far as byte to, by the minute in which they
+// tally adds the lines of a file of the log between two bytes to t, by the minute in which they
 // were read and by their names. A line was read when its record in the ledger says so. A line
 // that has no record, since another process wrote it, or since the file was found without its
 // state, counts by the time that it shows, or else when its file was opened.
-func (s *Sink) tally(ctx context.Context, g Generation, to int64) (*summary.Tally, error) {
-	c := &recount{s: s, g: g, to: to, tally: summary.NewTally(), r: s.Reader(Position{g.Number, 0}),
+func (s *Sink) tally(ctx context.Context, t *summary.Tally, g Generation, from, to int64) error {
+	if from == to {
+		return nil
+	}
+	c := &recount{s: s, g: g, at: from, to: to, tally: t, r: s.Reader(Position{g.Number, from}),
 		buf: make([]byte, 256<<10), opened: line.Minute(g.Opened.UnixMicro())}
 	defer c.r.Close()
 	err := s.ledger(ctx, g.Number, func(r *record) bool {
@@ -32,7 +35,7 @@ func (s *Sink) tally(ctx context.Context, g Generation, to int64) (*summary.Tall
 	if c.err == nil && err == nil && c.at < to && c.r.At().Generation == g.Number {
 		err = errUnreadable
 	}
-	return c.tally, cmp.Or(c.err, err)
+	return cmp.Or(c.err, err)
 }
 
 // errUnreadable is the error for a file of which not all can be read at this moment: it is being

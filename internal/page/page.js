@@ -2,10 +2,10 @@
 // The page of the collector. What it shows comes from the collector's requests (docs/control.md).
 // Text becomes text nodes only: nothing here makes markup.
 (() => {
-const WINDOW = 300, SHIFT = 150;            // rows in the document, and by how many they move
-const KEEP = 10000, KEEP_CHARS = 16 << 20;  // rows in memory
-const PAGE = 1000;                          // hits that a search loads at a time
-const AWAY = 8 << 20;                       // bytes that a page reads to catch up; beyond them it skips
+const WINDOW = 300, SHIFT = 150; // rows in the document, and by how many they move
+const KEEP = 10000, KEEP_CHARS = 16 << 20; // rows in memory
+const PAGE = 1000; // hits that a search loads at a time
+const AWAY = 8 << 20; // bytes that a page reads to catch up; beyond them it skips
 const VIEWS = {lines: 'Lines', agents: 'Agents and streams', groups: 'Groups and workers', inputs: 'Inputs', log: 'Disk and retention'};
 const FILTERS = ['include', 'exclude', 'host', 'source'];
 const doc = document, $ = id => doc.getElementById(id), all = q => doc.querySelectorAll(q), list = $('list');
@@ -26,7 +26,7 @@ function set(id, text) { // without work, or news for a screen reader, where not
 	if ($(id).textContent !== text) $(id).textContent = text;
 }
 
-const count = n => (n || 0).toLocaleString('en');
+const count = n => String(n || 0).replace(/\B(?=(\d{3})+$)/g, ',');
 const lines = n => count(n) + (n === 1 ? ' line' : ' lines');
 
 function bytes(n) {
@@ -56,16 +56,18 @@ function compare(a, b) {
 	return g - h || o - p;
 }
 
-// store keeps the settings of this browser, which may forbid that.
-const store = (() => { try { return localStorage; } catch { return {}; } })();
-let utc = store.faninUTC === '1';
+let store = {}, utc;
+function settings() { // of this browser, which may forbid that
+	try { store = localStorage; } catch { /* none */ }
+	utc = store.faninUTC === '1';
+}
 const clock = t => {
 	const d = new Date(t);
 	return !t ? '' : utc ? t.slice(11, 23) + 'Z' : d.toTimeString().slice(0, 8) + '.' + String(d.getMilliseconds()).padStart(3, '0');
 };
 const day = t => {
 	const d = new Date(t);
-	return utc ? t.slice(0, 10) : d.toLocaleDateString('sv'); // as in ISO 8601
+	return (utc ? t : String(new Date(d - d.getTimezoneOffset() * 6e4).toJSON())).slice(0, 10);
 };
 const moment = t => t ? day(t) + ' ' + clock(t).replace(/\.\d+/, '') : '';
 const iso = ms => new Date(ms).toISOString().replace('.000', '');
@@ -158,8 +160,8 @@ function trouble(what, text) {
 }
 
 const sleep = (ms, signal) => new Promise(done => {
-	const timer = setTimeout(done, ms);
-	signal.addEventListener('abort', () => { clearTimeout(timer); done(); }, {once: true});
+	setTimeout(done, ms);
+	signal.addEventListener('abort', done, {once: true});
 });
 
 // retryIn waits longer after each try, and tells how long still.
@@ -346,6 +348,7 @@ function tailQuery(x) {
 
 async function receive(x, r, signal) {
 	const format = r.headers.get('Fanin-Format'), parse = parser(), body = r.body.pipeThrough(new TextDecoderStream()).getReader();
+	await Promise.race([c.shown, sleep(150, signal)]); // rows take longer
 	for (;;) {
 		feet();
 		const {value, done} = await body.read();
@@ -576,9 +579,10 @@ function health(s) {
 
 // poll asks for what the view shows, while the page is visible. Many pages do not ask all at once.
 let polling = new AbortController();
-async function poll() {
+async function poll(first) {
 	polling.abort();
 	const {signal} = polling = new AbortController();
+	c.shown = first && chart(true).then(() => new Promise(f => requestAnimationFrame(() => setTimeout(f)))); // until it is painted
 	for (let tries = 0; !signal.aborted && !doc.hidden;) {
 		try {
 			const from = performance.now(), s = await askStatus();
@@ -741,23 +745,27 @@ const between = () => [Math.min(c.cur, c.sel < 0 ? c.cur : c.sel), Math.max(c.cu
 const barAt = e => Math.max(0, Math.min(c.data.n - 1, Math.floor(e.offsetX / $('canvas').clientWidth * c.data.n)));
 
 function draw() {
-	const canvas = $('canvas'), d = c.data, scale = devicePixelRatio, w = canvas.clientWidth, h = canvas.clientHeight, floor = h - 15;
-	if (!d || !w) return;
+	const canvas = $('canvas'), d = c.data, scale = devicePixelRatio, w = d && canvas.clientWidth, h = w && canvas.clientHeight, floor = h - 15;
+	c.w = w;
+	if (!w) return;
 	canvas.width = Math.round(w * scale);
 	canvas.height = Math.round(h * scale);
-	const g = canvas.getContext('2d'), css = getComputedStyle(canvas), fill = (x, y, w, h, name) => { g.fillStyle = css.getPropertyValue(name) || name; g.fillRect(x, y, w, h); };
+	const g = canvas.getContext('2d'), css = getComputedStyle(canvas), colour = name => g.fillStyle = css.getPropertyValue(name), bar = css.getPropertyValue('--bar');
 	g.scale(scale, scale);
 	const width = w / d.n, inner = Math.min(80, Math.max(0.7, width - (width > 4 ? 1 : 0))), [a, b] = between();
-	if (c.cur >= 0) fill(a * width, 0, (b - a + 1) * width, floor, '--chosen');
-	fill(0, floor, w, 1, '--line');
-	for (let i = 0; i < d.n; i++) {
-		let base = floor;
-		for (const s of [...d.series, {lines: d.other}]) {
-			const high = s.lines[i] / d.most * (floor - 4);
-			if (high > 0) fill(i * width, base -= high, inner, high, s.source === undefined ? '--field' : `oklch(${css.getPropertyValue('--bar')} ${hue(s.source)})`);
-		}
+	colour('--chosen');
+	if (c.cur >= 0) g.fillRect(a * width, 0, (b - a + 1) * width, floor);
+	colour('--line');
+	g.fillRect(0, floor, w, 1);
+	const base = Array(d.n).fill(floor);
+	for (const s of [...d.series, {lines: d.other}]) { // setting a colour is slow
+		if (s.source === undefined) colour('--field'); else g.fillStyle = `oklch(${bar} ${hue(s.source)})`;
+		s.lines.forEach((n, i) => {
+			const high = n / d.most * (floor - 4);
+			if (high > 0) g.fillRect(i * width, base[i] -= high, inner, high);
+		});
 	}
-	fill(0, 0, 0, 0, '--soft');
+	colour('--soft');
 	g.font = '10.5px ' + css.getPropertyValue('--mono');
 	const every = Math.ceil(110 / width), long = d.step * d.n > 36 * 3600e3;
 	for (let i = 0; i < d.n && i * width < w - 70; i += every) {
@@ -822,6 +830,8 @@ function show() {
 	$('lines-view').hidden = !isLines;
 	$('chart').hidden = !!state.at || !c.data;
 	$('table-view').hidden = isLines;
+	poll(isLines && !state.at);
+	settings(); // slow
 	if (isLines) {
 		bar();
 		start();
@@ -831,8 +841,6 @@ function show() {
 		redraw = () => {};
 		$('tables').replaceChildren(el('p', {class: 'nothing'}, 'Loading …'));
 	}
-	poll();
-	if (isLines && !state.at) chart(true);
 }
 
 function bar() {
@@ -977,7 +985,7 @@ function listen() {
 	addEventListener('keydown', key);
 	doc.addEventListener('visibilitychange', visibility);
 	matchMedia('(prefers-color-scheme: dark)').addEventListener('change', theme);
-	new ResizeObserver(() => { draw(); if (v?.follow) list.scrollTop = list.scrollHeight; }).observe(list);
+	new ResizeObserver(() => { if (c.w !== $('canvas').clientWidth) draw(); if (v?.follow) list.scrollTop = list.scrollHeight; }).observe(list);
 	for (const a of all('nav a, .brand')) a.onclick = view;
 	on('list', scrolled, 'scroll'); on('list', clicked);
 	on('range', () => {
@@ -1022,9 +1030,9 @@ async function who() {
 	} catch { /* a collector without access rules */ }
 }
 
+show(); // sends requests
 listen();
 toggles();
 theme();
 who();
-show();
 })();

@@ -25,7 +25,7 @@ import (
 //	 40  u64  lines
 //	 48  i64  number of the earliest cell: minutes since 1970, divided by those of a cell
 //	 56  i64  number of the latest cell
-//	 64  u32  minutes of a cell: a power of two
+//	 64  u32  minutes of a cell: a power of two; of an outline's, mostly 60
 //	 68  u32  number of rows: at least 2, at most 1,002
 //	 72  u32  bytes of the directory
 //	 76  u32  CRC-32C of the 76 bytes before
@@ -88,6 +88,8 @@ type Summary struct {
 	First, Last int64 // minutes since 1970: where the earliest and the latest cell begin
 	All, Other  Row
 	Series      []Row
+
+	head []byte // its first bytes
 }
 
 // Row is one row of a summary: its lines, by time.
@@ -164,10 +166,10 @@ func parseHead(b []byte) (*Summary, error) {
 	le := binary.LittleEndian
 	s := &Summary{
 		File: File{le.Uint64(b[8:]), le.Uint64(b[16:]), int64(le.Uint64(b[24:])), int64(le.Uint64(b[32:]))},
-		Step: int64(le.Uint32(b[64:])), Lines: le.Uint64(b[40:]),
+		Step: int64(le.Uint32(b[64:])), Lines: le.Uint64(b[40:]), head: b[:headerSize:headerSize],
 	}
 	first, last := int64(le.Uint64(b[48:])), int64(le.Uint64(b[56:]))
-	if s.Step < 1 || s.Step&(s.Step-1) != 0 || first > last || first < earliest || last > latest {
+	if !validStep(s.Step) || first > last || first < earliest || last > latest {
 		return nil, fmt.Errorf("%w: its times are wrong", ErrDamaged)
 	}
 	s.First, s.Last = first*s.Step, last*s.Step
