@@ -137,7 +137,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 		var gone *sink.GoneError
 		switch {
 		case errors.Is(err, distribute.ErrNoGroup), errors.Is(err, errNoWork), errors.Is(err, errNoAuthority),
-			errors.Is(err, errNoRelay):
+			errors.Is(err, errNoRelay), errors.Is(err, errNoClusterWork):
 			code = http.StatusNotFound
 		case errors.Is(err, sink.ErrNoPosition), errors.As(err, &gone):
 			code = http.StatusGone

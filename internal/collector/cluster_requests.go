@@ -54,6 +54,8 @@ func (c *member) handler() *http.ServeMux {
 	mux.Handle("GET /read", reads)
 	for pattern, f := range map[string]answer{
 		"GET /cluster": get(c.clusterStatus), "GET /status": get(c.clusterStatus), "GET /ping": get(c.ping),
+		"GET /groups": get(c.groups), "GET /workers": get(c.workers), "POST /replay": c.replay,
+		"POST /forget":    c.forget,
 		"GET /partitions": get(reads.list), "POST /cluster/move": c.move, "POST /drain": do(c.askToDrain),
 	} {
 		mux.Handle(pattern, overHTTP(within(answerTime, pattern, func() string { return "the NATS server" }, f)))

@@ -44,7 +44,7 @@ func listCommand[T any](o *options, use, short string, line func(io.Writer, *T))
 
 func (o *options) groupsCommand() *cobra.Command {
 	return listCommand(o, "groups", "list the groups of workers: their position in the log and how far behind they are",
-		printGroup)
+		printClusterGroup)
 }
 
 func (o *options) workersCommand() *cobra.Command {

@@ -95,6 +95,9 @@ func (h *handout) run(ctx context.Context) {
 			h.c.log.Error("no more workers are accepted; restart", "err", err)
 		}
 	})
+	if _, err := h.c.conn.Subscribe(h.subject(), h.answer); err != nil {
+		h.c.log.Warn("other members cannot ask this one for its groups of workers", "err", err)
+	}
 	tick := time.NewTicker(lookAtGroups)
 	defer tick.Stop()
 	for ctx.Err() == nil {

@@ -96,6 +96,7 @@ func (l *groupLog) adopt(ctx context.Context, name string, g cluster.Group, now 
 			return false, nil
 		}
 	}
+	l.dismiss(name) // its lines may be elsewhere by now
 	if err := l.d.Move(ctx, name, at); err != nil {
 		return false, err
 	}
@@ -195,6 +196,13 @@ func (l *groupLog) dismiss(name string) {
 	defer l.mu.Unlock()
 	delete(l.windows, name)
 	l.d.Dismiss(name)
+}
+
+// epoch is that of the tenure whose lines a group gets now; 0: it gets none of this log.
+func (l *groupLog) epoch(name string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.windows[name].Epoch
 }
 
 // serves reports whether a group has a window now.

@@ -91,6 +91,7 @@ type ledger struct {
 	lines map[string]int // how often each was acknowledged
 	last  map[string]int // of each source: the number of the line that came last
 	wrong []string
+	stop  func() // ends the workers
 }
 
 // newLedger has workers that note the lines of a group.
@@ -107,7 +108,8 @@ func newLedger(t *testing.T, address, group string, workers int) *ledger {
 			}
 		})
 	}
-	t.Cleanup(func() { stop(); all.Wait() })
+	l.stop = func() { stop(); all.Wait() }
+	t.Cleanup(l.stop)
 	return l
 }
 
@@ -137,6 +139,18 @@ func (l *ledger) had() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.lines)
+}
+
+// twice is how many lines came twice.
+func (l *ledger) twice() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, times := range l.lines {
+		if times == 2 {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *ledger) check(t *testing.T) {
@@ -274,4 +288,27 @@ func TestWorkersOfCluster(t *testing.T) {
 	waittest.UntilEqual(t, "the lines when a member was away", feedSources*f.n, l.had)
 	time.Sleep(300 * time.Millisecond)
 	l.check(t)
+	var groups []clusterGroup
+	waittest.UntilEqual(t, "the groups of all members", "mail 3 0", func() string {
+		groups = nil
+		if a.ask(t, "GET", "/groups", &groups); len(groups) != 1 {
+			return fmt.Sprint(groups)
+		}
+		waits := 0
+		for _, p := range groups[0].Partitions {
+			waits += len(p.Waits)
+		}
+		return fmt.Sprint(groups[0].Group, " ", groups[0].Workers, " ", waits)
+	})
+	replayed := newLedger(t, a.workAddress(t), "again", 1)
+	waittest.UntilEqual(t, "the lines of another group", feedSources*f.n, replayed.had)
+	a.ask(t, "POST", "/replay?group=again&from=start", nil)
+	waittest.Until(t, "the lines to come again", func() bool { return replayed.twice() == feedSources*f.n })
+	replayed.stop() // else they make it anew
+	a.ask(t, "POST", "/forget?group=again", nil)
+	waittest.Until(t, "the group to be forgotten", func() bool {
+		groups = nil
+		a.ask(t, "GET", "/groups", &groups)
+		return len(groups) == 1 && groups[0].Group == "mail"
+	})
 }
