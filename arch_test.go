@@ -92,7 +92,7 @@ var direction = map[string][]string{
 	"fanin/sink/distribute/nats":       {"fanin/sink/line", "fanin/sink/distribute/carry", "fanin/sink/distribute/protocol", "fanin/internal/natsconn"},
 	"fanin/sink/distribute/redis":      {"fanin/sink/line", "fanin/sink/distribute/carry", "fanin/sink/distribute/protocol", "fanin/sink/distribute/worker", "fanin/sink", "fanin/sink/distribute", "fanin/internal/redisconn", "fanin/internal/retry", "fanin/internal/disk"},
 	"fanin/sink/distribute/zmq":        {"fanin/internal/retry", "fanin/internal/zmtp", "fanin/sink/distribute/carry", "fanin/sink/distribute/protocol"},
-	"fanin/sink/merge":                 {"fanin/internal/escape", "fanin/internal/retry", "fanin/internal/units", "fanin/sink"},
+	"fanin/sink/merge":                 {"fanin/internal/escape", "fanin/internal/retry", "fanin/internal/units", "fanin/sink", "fanin/sink/depot"},
 	"fanin/sink/depot":                 {"fanin/internal/disk", "fanin/internal/pace", "fanin/internal/retry", "fanin/sink"},
 	"fanin/internal/s3test":            {"fanin/internal/freeport", "fanin/internal/waittest"},
 	"fanin/sink/relay":                 {"fanin/internal/retry", "fanin/sink", "fanin/sink/line", "fanin/internal/wire", "fanin/internal/lines", "fanin/internal/disk", "fanin/internal/escape"},

@@ -331,7 +331,8 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 	if err := j.removeArchive(ctx, g); err != nil {
 		return err
 	}
-	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number), summaryName(j.s.State, g.Number)} {
+	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number), summaryName(j.s.State, g.Number),
+		marksName(j.s.State, g.Number)} {
 		if err := j.s.Disk.Remove(path); err != nil {
 			return err
 		}

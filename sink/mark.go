@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path/filepath"
 	"reflect"
 
 	"fanin/internal/wire"
@@ -67,6 +68,18 @@ func (s *Sink) AllMarks() (marks []StreamMark) {
 		}
 	}
 	return marks
+}
+
+// OnClose has each file that is closed told to f, with the marks of all streams at its end, before the
+// log is opened. f is called by the writer, and must not wait for it.
+func (s *Sink) OnClose(f func(generation uint64, marks []StreamMark)) { s.onClose = f }
+
+// MarksPath is where the marks at the end of a generation may be written: the file is removed with the
+// generation.
+func (s *Sink) MarksPath(generation uint64) string { return marksName(s.State, generation) }
+
+func marksName(dir string, generation uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("marks-%08d", generation))
 }
 
 // Settled is the position behind the lines of every batch that was answered until now.

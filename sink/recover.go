@@ -285,11 +285,12 @@ func (r *recovery) sweep() {
 	for _, g := range r.w.catalog.generations {
 		known[filepath.Base(ledgerName("", g.number))] = true
 		known[filepath.Base(summaryName("", g.number))] = true
+		known[filepath.Base(marksName("", g.number))] = true
 	}
 	for _, e := range entries {
 		name := e.Name()
 		ours := strings.HasPrefix(name, "table-") || strings.HasPrefix(name, "ledger-") ||
-			strings.HasPrefix(name, "summary-")
+			strings.HasPrefix(name, "summary-") || strings.HasPrefix(name, "marks-")
 		if ours && !known[name] ||
 			strings.HasSuffix(name, ".new") {
 			os.Remove(filepath.Join(r.s.State, name)) // tried again at the next start

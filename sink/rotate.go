@@ -91,6 +91,7 @@ func (w *writer) replace(why string) error {
 // file. If no file can be opened, the writer continues with the one it has; began is
 // then false.
 func (w *writer) nextGeneration() (began bool, err error) {
+	old := w.catalog.live().number
 	if began, err = w.begin(); err != nil {
 		return false, err
 	}
@@ -100,6 +101,9 @@ func (w *writer) nextGeneration() (began bool, err error) {
 	}
 	if err := w.checkpoint(); err != nil {
 		return false, err
+	}
+	if w.s.onClose != nil {
+		w.s.onClose(old, w.s.AllMarks())
 	}
 	w.s.janitor.wakeUp()
 	w.s.summarizer.wakeUp()

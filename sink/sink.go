@@ -52,8 +52,9 @@ type Sink struct {
 type background struct {
 	janitor    *janitor
 	summarizer *summarizer
-	relay      *Consumers // that forwards the log; nil: it is not forwarded
-	archive    *Consumers // that copies closed files elsewhere; nil: they are not copied
+	relay      *Consumers                                  // that forwards the log; nil: it is not forwarded
+	archive    *Consumers                                  // that copies closed files elsewhere; nil: nothing does
+	onClose    func(generation uint64, marks []StreamMark) // may be nil
 }
 
 // environment is what tests replace.

@@ -24,7 +24,7 @@ type Span struct {
 // show it: no line can have been read in the future. Times never go back: a line that was read before the one
 // before it has that one's time. One goroutine at a time may use it; it must be closed.
 type Times struct {
-	s      *Sink
+	open   func(generation uint64) (*os.File, error) // the ledger; fs.ErrNotExist: there is none
 	latest int64
 	shown  *line.TimeReader
 
@@ -37,7 +37,17 @@ type Times struct {
 }
 
 // Times returns the times of lines of this log.
-func (s *Sink) Times() *Times { return &Times{s: s, shown: line.NewTimeReader(s.Format)} }
+func (s *Sink) Times() *Times {
+	return NewTimes(s.Format, func(generation uint64) (*os.File, error) {
+		return os.Open(ledgerName(s.State, generation))
+	})
+}
+
+// NewTimes returns the times of lines of a log whose ledgers are elsewhere. open opens that of a
+// generation; fs.ErrNotExist: there is none.
+func NewTimes(format string, open func(generation uint64) (*os.File, error)) *Times {
+	return &Times{open: open, shown: line.NewTimeReader(format)}
+}
 
 // Close closes the ledger. Times may still be used.
 func (t *Times) Close() error {
@@ -137,7 +147,7 @@ func (t *Times) fill() error {
 // enter opens the ledger of a position's file, at the record that has the position.
 func (t *Times) enter(at Position) error {
 	t.Close()
-	f, err := os.Open(ledgerName(t.s.State, at.Generation))
+	f, err := t.open(at.Generation)
 	t.generation, t.records, t.rest, t.has = at.Generation, 0, nil, false
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,9 @@ import (
 // Shape is how large a cluster is.
 type Shape struct {
 	Servers, Members, Partitions, Agents int
+
+	Archive bool   // the members have one
+	Log     string // lines of their [collector.log] tables; default: files are small
 }
 
 // WholeCluster is the shape that is tortured.
@@ -143,7 +147,13 @@ func (d *clusterDay) addMember(p *Programs) error {
 	http := fmt.Sprintf("127.0.0.1:%d", port)
 	table := fmt.Sprintf("url = %q\nname = %q\npartitions = %d\ntakeover_after = \"%s\"\ncreate = true\nreplicas = %d\n"+
 		"subjects = [\"logs.>\"]\n[collector.http]\nlisten = %q\n", url, natsStream, d.Partitions, clusterTakeover, d.Servers, http)
-	m, err := rig.NewMember(p.Collector, filepath.Join(d.dir, fmt.Sprintf("member%d", len(d.members))), rotating, table)
+	if d.Archive {
+		dir := filepath.Join(d.dir, "archive")
+		table += fmt.Sprintf("[collector.archive]\nto = %q\n", "file://"+dir)
+		err = os.MkdirAll(dir, 0o750)
+	}
+	m, merr := rig.NewMember(p.Collector, filepath.Join(d.dir, fmt.Sprintf("member%d", len(d.members))), cmp.Or(d.Log, rotating), table)
+	err = errors.Join(err, merr)
 	if err != nil {
 		return err
 	}
@@ -173,8 +183,8 @@ func (d *clusterDay) addAgent(p *Programs) error {
 	return a.Start()
 }
 
-// end waits until everything was sent, stops all, and checks it.
-func (d *clusterDay) end(r *Result, after func(*clusterDay, *Result) error) (*Result, error) {
+// sent waits until everything was sent and is acknowledged, and stops the agents.
+func (d *clusterDay) sent() (*check.Expect, error) {
 	close(d.done)
 	for range len(d.writers) + 1 {
 		if err := <-d.failed; err != nil {
@@ -198,6 +208,15 @@ func (d *clusterDay) end(r *Result, after func(*clusterDay, *Result) error) (*Re
 	}
 	if err := d.emptied(time.Minute); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, d.said())
+	}
+	return x, nil
+}
+
+// end waits until everything was sent, stops all, and checks it.
+func (d *clusterDay) end(r *Result, after func(*clusterDay, *Result) error) (*Result, error) {
+	x, err := d.sent()
+	if err != nil {
+		return nil, err
 	}
 	printed, err := d.printed()
 	if err != nil {

@@ -23,6 +23,8 @@ func TestCluster(t *testing.T) {
 		{"splits", ClusterSplits(WholeCluster), 12}, // each pair once
 		{"moves", ClusterMoves(WholeCluster), 4},
 		{"pauses", ClusterPauses(WholeCluster), 3},
+		{"lost disks", ClusterLostDisks(Shape{Servers: 1, Members: 3, Partitions: 4, Agents: 3, Log: "rotate_size = \"128KiB\"\n"}), 3},
+		{"lost disks, live files alone", ClusterLostDisks(Shape{Servers: 1, Members: 3, Partitions: 4, Agents: 3, Log: "sync = \"commit\"\n"}), 3},
 	} {
 		t.Run(day.name, func(t *testing.T) {
 			r, err := day.play(p, day.rounds)

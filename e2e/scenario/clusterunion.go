@@ -54,12 +54,23 @@ func (d *clusterDay) emptied(patience time.Duration) error {
 			if err != nil {
 				return err
 			}
-			if left = s.CachedInfo().State.Msgs; left == 0 {
+			if left = s.CachedInfo().State.Msgs; d.Archive {
+				left = unread(ctx, s)
+			}
+			if left == 0 {
 				return nil
 			}
 		}
 		return fmt.Errorf("%d messages are in the stream still", left)
 	})
+}
+
+// unread is how many messages are not acknowledged of a stream that keeps them.
+func unread(ctx context.Context, s jetstream.Stream) (left uint64) {
+	for c := range s.ListConsumers(ctx).Info() {
+		left += c.NumPending + uint64(c.NumAckPending)
+	}
+	return left
 }
 
 // withStreams does something with the servers' streams, in two minutes at most.
@@ -116,7 +127,7 @@ func (d *clusterDay) printed() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	args := []string{"cat"}
+	args := append([]string{"cat"}, d.members[0].Args...) // with the archive
 	for _, u := range d.urls {
 		args = append(args, "--url", u)
 	}

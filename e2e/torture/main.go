@@ -86,6 +86,7 @@ func trials(kills, cuts int) []trial {
 		{"pipes", kills / 10, (*scenario.Programs).Pipes},
 		{"sockets", kills, (*scenario.Programs).Sockets},
 		{"crowd", kills / 20, (*scenario.Programs).CrowdKills},
+		{"cluster-lost-disks", kills / 10, scenario.ClusterLostDisks(scenario.WholeCluster)},
 		{"cluster-pauses", kills, scenario.ClusterPauses(scenario.WholeCluster)},
 		{"cluster", kills + kills/2, scenario.ClusterFaults(scenario.WholeCluster)},
 		{"cluster-splits", cuts, scenario.ClusterSplits(scenario.WholeCluster)},

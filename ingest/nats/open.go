@@ -28,7 +28,7 @@ func (s *streamReader) open(ctx context.Context) error {
 	o := &s.n.Stream
 	want := natsconn.Stream{Name: o.Name, Subjects: s.filters, Create: o.Create, Replicas: o.Replicas}
 	if o.Partition != nil {
-		want.Partitions = o.Partition.Count
+		want.Partitions, want.Keep = o.Partition.Count, o.Partition.Keep
 	}
 	stream, created, err := want.Open(ctx, s.js)
 	if err != nil {

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/natsconn"
+	"fanin/internal/sequence"
 	"fanin/internal/wire"
 )
 
@@ -25,13 +27,20 @@ type Partition struct {
 
 	// Check returns why the next group may not be committed; nil: it may.
 	Check func(ctx context.Context) error
-	// Moves is told the streams of a group before it is appended, by the log's ids.
+	// Moves is told the streams of a group before it is appended, by the log's ids. Nil: nothing is.
 	Moves func(streams []wire.StreamID)
 	// Commit makes it known that the log has all messages up to the last one. After an error nothing
 	// of the group is answered or acknowledged.
-	Commit func(ctx context.Context, last uint64) error
+	Commit func(ctx context.Context, last sequence.Entry) error
 	// Rest is called every second while no message comes: the log may have lines of its own, notices.
 	Rest func(ctx context.Context) error
+
+	// Keep: messages stay in the stream when they are acknowledged. The input begins behind Last, and
+	// its owner purges what is not needed any more.
+	Keep bool
+	Last func() sequence.Entry // what was made known
+
+	rebuilds bool // see Rebuild
 }
 
 // partition is the one that is read; nil: all of the stream is.
@@ -79,14 +88,56 @@ func (s *streamReader) openPartition(ctx context.Context) error {
 	if err := names.Err(); err != nil {
 		return fmt.Errorf("list the consumers of the stream %s: %w", s.n.Stream.Name, err)
 	}
-	c, err := s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{Durable: s.n.Stream.Durable,
-		AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy, MaxDeliver: -1,
-		MaxAckPending: maxUnacked, AckWait: ackWait, FilterSubject: natsconn.OfPartition(p.Number),
-		Description: "fanin-collector"})
+	c, err := s.stream.Consumer(ctx, s.n.Stream.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		c, err = s.makePartition(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("make the consumer %s of the stream %s: %w", s.n.Stream.Durable, s.n.Stream.Name, err)
 	}
 	s.consumer, s.complete = c, false
+	return nil
+}
+
+func (s *streamReader) makePartition(ctx context.Context) (jetstream.Consumer, error) {
+	p := s.n.partition()
+	config := jetstream.ConsumerConfig{Durable: s.n.Stream.Durable, AckPolicy: jetstream.AckExplicitPolicy,
+		DeliverPolicy: jetstream.DeliverAllPolicy, MaxDeliver: -1, MaxAckPending: maxUnacked, AckWait: ackWait,
+		FilterSubject: natsconn.OfPartition(p.Number), Description: "fanin-collector"}
+	if natsconn.Keeps(s.stream) {
+		if err := s.beginBehind(ctx, p.Last(), &config); err != nil {
+			return nil, err
+		}
+	}
+	return s.stream.CreateConsumer(ctx, config)
+}
+
+// beginBehind has a consumer begin behind a message: what is before is in a log. Where other messages
+// have the numbers by now, because a server lost the end of the stream, or it was made again, those
+// that are later than the message are what is behind it.
+func (s *streamReader) beginBehind(ctx context.Context, last sequence.Entry, c *jetstream.ConsumerConfig) error {
+	if last.Number == 0 {
+		return nil
+	}
+	c.DeliverPolicy, c.OptStartSeq = jetstream.DeliverByStartSequencePolicy, last.Number+1
+	info, err := s.stream.Info(ctx)
+	if err != nil {
+		return err
+	}
+	reused := info.State.LastSeq < last.Number
+	if !reused {
+		m, err := s.stream.GetMsg(ctx, last.Number)
+		switch {
+		case err == nil:
+			reused = sequence.At(m.Time) != last.Witness
+		case !errors.Is(err, jetstream.ErrMsgNotFound): // then it was purged
+			return err
+		}
+	}
+	if reused {
+		after := time.Unix(0, int64(last.Witness)+1)
+		c.DeliverPolicy, c.OptStartSeq, c.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &after
+	}
 	return nil
 }
 
@@ -117,7 +168,7 @@ func (s *streamReader) rest() {
 // moves tells which streams a group is about to move.
 func (s *streamReader) moves(plain []message, chains map[wire.StreamID]*chain) {
 	p := s.n.partition()
-	if p == nil {
+	if p == nil || p.Moves == nil {
 		return
 	}
 	ids := slices.Collect(maps.Keys(chains))
@@ -133,9 +184,11 @@ func (s *streamReader) committed(group []message, chains map[wire.StreamID]*chai
 	if p == nil {
 		return nil
 	}
-	last := uint64(0)
+	var last sequence.Entry
 	for i := range group {
-		last = max(last, group[i].seq)
+		if e := group[i].entry(); e.Number > last.Number {
+			last = e
+		}
 	}
 	if err := p.Commit(s.n.life.Appending, last); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
+	"fanin/internal/sequence"
 	"fanin/internal/ship"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
@@ -64,11 +65,11 @@ func (o *owner) check(context.Context) error {
 	return o.replaced
 }
 
-func (o *owner) commit(_ context.Context, last uint64) error {
+func (o *owner) commit(_ context.Context, last sequence.Entry) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.refuse == nil {
-		o.committed = append(o.committed, last)
+		o.committed = append(o.committed, last.Number)
 		o.moved = nil
 	}
 	return o.refuse
@@ -84,7 +85,8 @@ func (o *owner) last() uint64 {
 }
 
 // own serves partition p of two.
-func own(t *testing.T, s *natstest.Server, p int, epoch uint64, m *appendertest.Memory) (*owner, func()) {
+func own(t *testing.T, s *natstest.Server, p int, epoch uint64, m *appendertest.Memory, change ...func(*Partition)) (*owner,
+	func()) {
 	t.Helper()
 	o := &owner{log: m}
 	o.Input = &Input{Out: o, Welcome: m.Welcome, Agents: AgentOptions{Subjects: "fanin"},
@@ -93,6 +95,9 @@ func own(t *testing.T, s *natstest.Server, p int, epoch uint64, m *appendertest.
 		Stream: StreamOptions{Name: "LOGS", Create: true, Partition: &Partition{Number: p, Count: 2, Epoch: epoch,
 			Check: o.check, Moves: o.moves, Commit: o.commit,
 			Rest: func(context.Context) error { o.rests.Add(1); return nil }}}}
+	for _, f := range change {
+		f(o.Stream.Partition)
+	}
 	stop := serve(t, s, o.Input)
 	healthy(t, o.Input)
 	return o, stop

@@ -137,6 +137,9 @@ func (s *streamReader) addPlain(m *message) error {
 		s.n.Metrics.empty.Inc()
 		return nil
 	}
+	if p := s.n.partition(); p != nil && p.rebuilds && s.batch.Empty() {
+		s.batch.Time = m.time.UnixMicro() // the lines were read at about that time
+	}
 	for chunk, end := range s.sequence.Chunks(m.entry(), text, s.batch.End.Offset) {
 		if !s.batch.Fits(len(chunk)) {
 			if err := s.appendBatch(); err != nil {

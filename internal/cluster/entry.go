@@ -18,6 +18,7 @@ import (
 //	commit   its log has all messages up to Last; its position is At, and the streams that were
 //	         moved are at Marks
 //	release  it hands over: its tenure ends at At
+//	tenures  those before its own are these: what was in a log that was lost is in another one
 //	marks    all that the journal says, with the marks of all streams: entries before it may be
 //	         removed
 //	part     a part of an entry that is too large for one message, see parts
@@ -28,6 +29,7 @@ type entry struct {
 	Owner   string            `json:"owner,omitempty"`
 	Log     string            `json:"log,omitempty"`
 	Last    uint64            `json:"last,omitempty"`
+	Time    uint64            `json:"time,omitempty"` // of the last message, in nanoseconds since 1970
 	At      string            `json:"at,omitempty"`
 	Marks   []sink.StreamMark `json:"marks,omitempty"`
 	Tenures []Tenure          `json:"tenures,omitempty"`
@@ -42,6 +44,7 @@ const (
 	kindBegin   = "begin"
 	kindCommit  = "commit"
 	kindRelease = "release"
+	kindTenures = "tenures"
 	kindMarks   = "marks"
 	kindPart    = "part"
 )
@@ -53,7 +56,7 @@ func parseEntry(data []byte) (*entry, error) {
 		return nil, fmt.Errorf("an entry of the journal cannot be read: %w", err)
 	}
 	switch e.Kind {
-	case kindClaim, kindBegin, kindCommit, kindRelease, kindMarks, kindPart:
+	case kindClaim, kindBegin, kindCommit, kindRelease, kindTenures, kindMarks, kindPart:
 		return e, nil
 	}
 	return nil, fmt.Errorf("an entry of the journal is of the unknown kind %q: a newer version wrote it", e.Kind)
@@ -65,6 +68,7 @@ type State struct {
 	Owner   string // "": it was handed over
 	Log     string // of the last tenure
 	Last    uint64 // the log has all messages up to this one
+	Time    uint64 // when the stream got that
 	At      string // the position of the last entry in that log
 	Tenures []Tenure
 	marks   map[string]sink.StreamMark
@@ -95,13 +99,18 @@ func (s *State) move(e *entry) {
 		s.Tenures = open(s.Tenures, Tenure{Epoch: e.Epoch, Owner: s.Owner, Log: e.Log, From: e.At, First: s.Last + 1})
 		s.Log, s.At = e.Log, e.At
 	case kindCommit:
-		s.Last, s.At = max(s.Last, e.Last), e.At
+		if s.At = e.At; e.Last > s.Last || e.Time > s.Time { // a stream that lost its end has lower numbers again
+			s.Last, s.Time = e.Last, e.Time
+		}
 	case kindRelease:
 		s.At = e.At
 		s.Tenures = closeLast(s.Tenures, e.At, s.Last, Moved)
 		s.Owner = ""
+	case kindTenures:
+		s.Tenures = e.Tenures
 	case kindMarks:
-		s.Epoch, s.Owner, s.Log, s.Last, s.At, s.Tenures = e.Epoch, e.Owner, e.Log, e.Last, e.At, e.Tenures
+		s.Epoch, s.Owner, s.Log, s.At, s.Tenures = e.Epoch, e.Owner, e.Log, e.At, e.Tenures
+		s.Last, s.Time = e.Last, e.Time
 	}
 }
 

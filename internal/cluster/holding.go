@@ -207,7 +207,7 @@ func (m *Member) serve(ctx context.Context, h *holding, o *Ownership) error {
 		m.announce(o)
 	}
 	m.giveBack(h)
-	m.Log.Info("handed a partition over", "partition", h.partition, "epoch", o.Epoch, "last", o.Last())
+	m.Log.Info("handed a partition over", "partition", h.partition, "epoch", o.Epoch, "last", o.Last().Number)
 	return nil
 }
 

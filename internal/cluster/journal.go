@@ -271,7 +271,8 @@ func (j *journal) full() bool { return j.entries >= compactAfter }
 
 // rewrite writes the state and all marks, and removes the entries before.
 func (j *journal) rewrite(ctx context.Context, s *State, marks []sink.StreamMark) error {
-	e := entry{Kind: kindMarks, Owner: s.Owner, Log: s.Log, Last: s.Last, At: s.At, Tenures: s.Tenures, Marks: marks}
+	e := entry{Kind: kindMarks, Owner: s.Owner, Log: s.Log, Last: s.Last, Time: s.Time, At: s.At,
+		Tenures: s.Tenures, Marks: marks}
 	lost, entries := j.lost, j.entries
 	j.lost = false
 	if err := j.append(ctx, &e); err != nil {

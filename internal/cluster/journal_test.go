@@ -59,7 +59,7 @@ func commit(t *testing.T, o *Ownership, last uint64, stream string, offset int64
 	t.Helper()
 	marks := []sink.StreamMark{{ID: stream, Offset: offset}}
 	o.all = func() []sink.StreamMark { return marks }
-	return o.Commit(t.Context(), last, sink.Position{Generation: 1, Offset: int64(last)},
+	return o.Commit(t.Context(), Message{Number: last}, sink.Position{Generation: 1, Offset: int64(last)},
 		func([]wire.StreamID) []sink.StreamMark { return marks })
 }
 
@@ -153,7 +153,7 @@ func TestJournalDeleted(t *testing.T) {
 	j.late = func(err error) { late = append(late, err) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := o.Commit(ctx, 20, sink.Position{Generation: 1, Offset: 20}, none); err != nil {
+	if err := o.Commit(ctx, Message{Number: 20}, sink.Position{Generation: 1, Offset: 20}, none); err != nil {
 		t.Fatal(err)
 	}
 	if len(late) == 0 || !strings.Contains(late[0].Error(), "was deleted") {
@@ -180,7 +180,7 @@ func TestReleaseBehindFailedGroup(t *testing.T) {
 	o.Moves([]wire.StreamID{half}) // and the group fails
 	o.Moves([]wire.StreamID{whole})
 	at := sink.Position{Generation: 1, Offset: 100}
-	if err := o.Commit(t.Context(), 10, at, marks); err != nil {
+	if err := o.Commit(t.Context(), Message{Number: 10}, at, marks); err != nil {
 		t.Fatal(err)
 	}
 	o.Moves([]wire.StreamID{half})
@@ -240,7 +240,7 @@ func TestCompact(t *testing.T) {
 	for i := range 2*compactAfter + 10 {
 		id := fmt.Sprintf("s%d", i)
 		all[id] = int64(i)
-		if err := o.Commit(t.Context(), uint64(i), sink.Position{Generation: 1, Offset: int64(i)},
+		if err := o.Commit(t.Context(), Message{Number: uint64(i)}, sink.Position{Generation: 1, Offset: int64(i)},
 			func([]wire.StreamID) []sink.StreamMark { return []sink.StreamMark{{ID: id, Offset: int64(i)}} }); err != nil {
 			t.Fatal(err)
 		}

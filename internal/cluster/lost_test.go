@@ -96,7 +96,7 @@ func TestBehind(t *testing.T) {
 	if !o.Behind(t.Context(), at) {
 		t.Error("a notice is not noticed")
 	}
-	if err := o.Commit(t.Context(), 0, at, none); err != nil {
+	if err := o.Commit(t.Context(), Message{}, at, none); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := j.read(t.Context()); err != nil || s.At != "1:30" || s.Last != 10 || len(s.Marks()) != 1 || o.Behind(t.Context(), at) {
@@ -110,7 +110,7 @@ func TestBehind(t *testing.T) {
 	if !o.Behind(t.Context(), at) {
 		t.Error("a loss is not noticed")
 	}
-	if err := o.Commit(t.Context(), 0, at, none); err != nil {
+	if err := o.Commit(t.Context(), Message{}, at, none); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := j.read(t.Context()); err != nil || s.At != "1:30" || s.Last != 10 || s.Marks()[0].Offset != 100 {
@@ -181,7 +181,7 @@ func TestLargeEntries(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	at := sink.Position{Generation: 1, Offset: 9}
-	if err := o.Commit(ctx, 9, at, func([]wire.StreamID) []sink.StreamMark { return marks }); err != nil {
+	if err := o.Commit(ctx, Message{Number: 9}, at, func([]wire.StreamID) []sink.StreamMark { return marks }); err != nil {
 		t.Fatal(err)
 	}
 	check := func(what string) {

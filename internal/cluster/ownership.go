@@ -143,7 +143,7 @@ func (o *Ownership) Moves(streams []wire.StreamID) {
 
 // Commit makes it known that the log has all messages up to last. at is its position. marks are
 // where the streams are that were moved since the last Commit.
-func (o *Ownership) Commit(ctx context.Context, last uint64, at sink.Position,
+func (o *Ownership) Commit(ctx context.Context, last Message, at sink.Position,
 	marks func(moved []wire.StreamID) []sink.StreamMark) error {
 	if err := o.commit(ctx, last, at, marks); err != nil {
 		return err
@@ -165,12 +165,13 @@ func (o *Ownership) showAt() {
 	o.known.Store(&at)
 }
 
-func (o *Ownership) commit(ctx context.Context, last uint64, at sink.Position,
+func (o *Ownership) commit(ctx context.Context, last Message, at sink.Position,
 	marks func(moved []wire.StreamID) []sink.StreamMark) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	moved := marks(slices.Collect(maps.Keys(o.moved)))
-	if err := o.write(ctx, &entry{Kind: kindCommit, Last: last, At: at.String(), Marks: moved}, at); err != nil {
+	e := &entry{Kind: kindCommit, Last: last.Number, Time: last.Time, At: at.String(), Marks: moved}
+	if err := o.write(ctx, e, at); err != nil {
 		return err
 	}
 	clear(o.moved)
@@ -212,6 +213,29 @@ func (o *Ownership) release(ctx context.Context, at sink.Position) error {
 	err := o.write(ctx, e, at)
 	if err == nil && o.tenure {
 		o.showAt()
+	}
+	return err
+}
+
+// Recovered makes it known that the lines of an earlier tenure are in the logs of others, which have its
+// epoch: its own log was lost.
+func (o *Ownership) Recovered(ctx context.Context, lost Tenure, by []Tenure) error {
+	o.mu.Lock()
+	i := slices.Index(o.state.Tenures, lost)
+	if i < 0 {
+		o.mu.Unlock()
+		return fmt.Errorf("partition %d: its tenures have changed meanwhile", o.Partition)
+	}
+	list := slices.Replace(slices.Clone(o.state.Tenures), i, i+1, by...)
+	e := &entry{Kind: kindTenures, Tenures: list}
+	err := o.journal.append(ctx, e)
+	if err == nil {
+		o.state.move(e)
+	}
+	err = o.note(err) // a journal that has lost its end is written anew with the next commit
+	o.mu.Unlock()
+	if err == nil && o.begun != nil {
+		o.begun()
 	}
 	return err
 }
@@ -276,8 +300,11 @@ func (o *Ownership) Tenures() []Tenure {
 }
 
 // Last is the last message that the log has.
-func (o *Ownership) Last() uint64 {
+func (o *Ownership) Last() Message {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.state.Last
+	return Message{o.state.Last, o.state.Time}
 }
+
+// Message is a message of the stream: its number, and when the stream got it, in nanoseconds since 1970.
+type Message struct{ Number, Time uint64 }

@@ -60,6 +60,13 @@ func (m *Member) Status(ctx context.Context) Status {
 	return st
 }
 
+// Owner is the member that owns a partition; "": none does now.
+func (m *Member) Owner(partition int) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dir.owners[partition].Owner
+}
+
 // Trouble is why the member is not in touch with its cluster; "" while it is.
 func (m *Member) Trouble() string {
 	m.mu.Lock()

@@ -14,6 +14,20 @@ type Tenure struct {
 	First uint64 `json:"first"` // no earlier message of the stream is in it
 	Last  uint64 `json:"last"`  // nor a later one; 0: it has not ended
 	End   string `json:"end"`   // "moved" or "taken"; "": it has not ended
+
+	// The log of the owner was lost, and this one was made of the messages in the stream. What the archive
+	// has of the owner's log is a tenure of the same epoch, before this one.
+	Recovered bool `json:"recovered,omitempty"`
+}
+
+// recovered is how many tenures have logs that were made again.
+func recovered(list []Tenure) (n int) {
+	for i := range list {
+		if list[i].Recovered {
+			n++
+		}
+	}
+	return n
 }
 
 // How a tenure ends.
@@ -53,5 +67,11 @@ func Later(list, than []Tenure) bool {
 		return len(list) > 0
 	}
 	a, b := list[len(list)-1], than[len(than)-1]
-	return a.Epoch > b.Epoch || a.Epoch == b.Epoch && a.End != "" && b.End == ""
+	switch {
+	case a.Epoch != b.Epoch:
+		return a.Epoch > b.Epoch
+	case (a.End != "") != (b.End != ""):
+		return a.End != ""
+	}
+	return recovered(list) > recovered(than)
 }

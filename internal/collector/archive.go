@@ -15,6 +15,7 @@ import (
 // archiver copies closed files to another place.
 type archiver struct {
 	*depot.Copier
+	keep *keeper // of a partition; nil: the log is of none
 	stop func()
 }
 
@@ -32,7 +33,26 @@ func (c *server) prepareArchive() error {
 	if err != nil {
 		return &daemon.Exit{Code: daemon.ExitConfig, Err: fmt.Errorf("collector.archive: %w", err)}
 	}
-	c.archive = &archiver{copier, func() {}}
+	c.archive = &archiver{Copier: copier, stop: func() {}}
+	return nil
+}
+
+// ofPartition has the stream keep the messages of a partition until they are in the archive.
+func (a *archiver) ofPartition(c *member, s *server) error {
+	if a == nil {
+		return nil
+	}
+	place, err := s.settings.Collector.Archive.tlsPlace(s.log)
+	if err != nil {
+		return err
+	}
+	k := newKeeper(s.sink, s.partition.own, s.log)
+	if k.depot, err = depot.Open(place); err != nil {
+		return err
+	}
+	k.conn, k.name, k.copier = c.conn, c.Name, a.Copier
+	a.keep, s.partition.keep, a.Marks = k, k, k.path
+	s.sink.OnClose(k.closing)
 	return nil
 }
 
@@ -44,6 +64,9 @@ func (a *archiver) begin() {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { a.Run(ctx) }) // ends by end
+	if a.keep != nil {
+		running.Go(func() { a.keep.run(ctx) }) // ends by end
+	}
 	a.stop = func() {
 		stop()
 		running.Wait()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fanin/internal/daemon"
+	"fanin/internal/escape"
 	"fanin/sink"
 	"fanin/sink/depot"
 	"fanin/sink/merge"
@@ -34,8 +35,14 @@ func (x *cat) runArchive(ctx context.Context, args []string, stdout io.Writer) e
 	}
 	filter := x.lineFilter.filter()
 	filter.Since = x.begin
+	var before depot.Manifest
 	for _, m := range byBeginning(files) {
-		if m.Closed.Before(x.begin) {
+		if m.Log == before.Log && m.Generation > before.Generation+1 {
+			x.missing = true
+			escape.Fprintf(x.stderr, "log %s: the generations %d to %d are not in the archive\n", m.Log,
+				before.Generation+1, m.Generation-1)
+		}
+		if before = m; m.Closed.Before(x.begin) {
 			continue
 		}
 		if x.out, err = newCatPrinter(stdout, m.Layout, &x.catOptions, filter); err != nil {
@@ -45,7 +52,7 @@ func (x *cat) runArchive(ctx context.Context, args []string, stdout io.Writer) e
 			return fmt.Errorf("%s/%s/%s: %w", d, m.Log, m.File.Name, err)
 		}
 	}
-	return nil
+	return x.complete()
 }
 
 // byBeginning orders files by their logs, the log that was begun first before the others.

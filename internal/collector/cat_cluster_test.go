@@ -127,7 +127,7 @@ func TestCatCluster(t *testing.T) {
 		want, words string
 	}{
 		{[]string{"--config", one.config}, "1 3 4 6 8", ""}, // alone, it knows no better
-		{[]string{"--config", two.config}, "2 6 7", "partition 2: the lines of epoch 3 are at the collector aa"},
+		{[]string{"--config", two.config}, "2 6 7", "partition 2: the lines of epoch 3 from 1:0 on are at the collector aa"},
 		{[]string{"--config", two.config, "--partition", "1"}, "2", ""},
 		{[]string{"--url", urls[0], "--url", urls[1]}, "1 2 3 4 6 7 8", ""},
 		{[]string{"--url", urls[1], "--url", urls[0], "--since", "2026-11-22T17:00:04Z"}, "4 6 7 8", ""},

@@ -24,6 +24,7 @@ type catOptions struct {
 	urls                       []string
 	remote                     collectorURL
 	archive                    archivePlace
+	args                       []string
 }
 
 // cat is the command `cat`: it prints the lines of all partitions of a log.
@@ -46,7 +47,7 @@ func (o *options) catCommand() *cobra.Command {
 	c.Args = usageArgs(cobra.MaximumNArgs(1))
 	c.RunE = func(c *cobra.Command, args []string) error {
 		x.stderr = c.ErrOrStderr()
-		if x.archive.asConfigured || len(args) > 0 {
+		if x.args = args; x.archive.asConfigured || len(args) > 0 && len(x.urls) == 0 {
 			return x.runArchive(daemon.Terminated(), args, c.OutOrStdout())
 		}
 		return x.run(daemon.Terminated(), c.OutOrStdout())
@@ -193,10 +194,18 @@ func (x *cat) print(ctx context.Context, logs []merge.Log, at merge.Places) erro
 	if x.position {
 		escape.Fprintf(x.stderr, "position %s\n", m.Places())
 	}
-	if err == nil && x.missing {
-		err = daemon.Exitf(daemon.ExitFailure, "lines that no longer exist were left out")
+	if err == nil {
+		err = x.complete()
 	}
 	return err
+}
+
+// complete fails if lines were left out.
+func (x *cat) complete() error {
+	if x.missing {
+		return daemon.Exitf(daemon.ExitFailure, "lines that no longer exist were left out")
+	}
+	return nil
 }
 
 // copy prints what a merge returns, to its end or until ctx ends.

@@ -11,27 +11,50 @@ import (
 	"fanin/internal/cluster"
 	"fanin/internal/daemon"
 	"fanin/internal/escape"
+	"fanin/sink/depot"
 	"fanin/sink/merge"
 )
 
 // ofCluster returns the partitions of a cluster, and says whose lines were not found.
 func (x *cat) ofCluster(ctx context.Context, l *clusterLogs) ([]catPartition, error) {
+	var err error
+	if l.archive, err = x.archiveOf(); err != nil {
+		return nil, err
+	}
 	all, err := l.partitions(ctx)
 	if err == nil && len(all) == 0 {
 		err = daemon.Exitf(daemon.ExitFailure, "no log of any partition of the cluster was found")
 	}
 	for p, absent := range l.absent {
-		x.reportAbsent(p, absent)
+		x.reportAbsent(p, absent, l.archive != nil)
 	}
 	return all, err
 }
 
-// reportAbsent says which lines of a partition are elsewhere.
-func (x *cat) reportAbsent(p int, absent []cluster.Tenure) {
+// reportAbsent says which lines of a partition are elsewhere, or lost.
+func (x *cat) reportAbsent(p int, absent []cluster.Tenure, archived bool) {
 	for _, t := range absent {
-		escape.Fprintf(x.stderr, "partition %d: the lines of epoch %d are at the collector %s, which was not asked\n",
-			p, t.Epoch, t.Owner)
+		where := "which was not asked"
+		if archived {
+			where += ", and not in the archive; if its disk is lost, run fanin-collector cluster recover " +
+				strconv.Itoa(p)
+		}
+		escape.Fprintf(x.stderr, "partition %d: the lines of epoch %d from %s on are at the collector %s, %s\n",
+			p, t.Epoch, t.From, t.Owner, where)
 	}
+}
+
+// archiveOf is the archive that has logs whose collectors are not asked; nil: none is named.
+func (x *cat) archiveOf() (*depot.Depot, error) {
+	if len(x.args) == 0 {
+		if x.o.config == "" {
+			return nil, nil
+		}
+		if s, err := x.o.load(); err != nil || s.Collector.Archive == nil {
+			return nil, err
+		}
+	}
+	return x.o.depot(&x.archive, x.args)
 }
 
 // collectors are the logs of collectors that are asked over HTTP. Those of members of a cluster are its partitions;

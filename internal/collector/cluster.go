@@ -54,6 +54,9 @@ type member struct {
 	handout *handout // to workers; nil: there are none
 	moments
 
+	leftovers *leftovers // nil: there is no archive
+	recovered recoveries
+
 	mu      sync.Mutex
 	servers map[int]*server
 }
@@ -85,6 +88,8 @@ func (c *member) run(ctx context.Context) error {
 	defer c.close()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	c.leftovers = newLeftovers(c)
+	defer c.leftovers.end()
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }() // ends with ctx
 	handing, endHanding := context.WithCancel(context.WithoutCancel(ctx))
@@ -214,11 +219,15 @@ func (c *member) close() {
 // serve is the life of a partition: that of a collector with one input.
 func (c *member) serve(ctx context.Context, o *cluster.Ownership) (at sink.Position, err error) {
 	defer c.handout.take(o.Partition)()
+	defer c.leftovers.take(o.Partition)()
 	x, err := c.serverOf(o.Partition, c.settings.ofPartition(o.Partition))
 	if err != nil {
 		return at, err
 	}
 	x.partition = &tenant{own: o, count: c.Partitions, committed: func() { c.committed(o.Partition) }}
+	if err := x.archive.ofPartition(c, x); err != nil {
+		return at, err
+	}
 	if err = c.runServer(ctx, o.Partition, x); err == nil && o.Begun() {
 		at = x.sink.End()
 	}

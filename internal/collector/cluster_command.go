@@ -32,7 +32,39 @@ func (o *options) clusterCommand() *cobra.Command {
 		},
 	}
 	o.remote.flags(move)
-	c.AddCommand(move)
+	c.AddCommand(move, o.recoverCommand())
+	return c
+}
+
+// recoverCommand has the owner of a partition make lost logs of earlier owners again.
+func (o *options) recoverCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "recover PARTITION",
+		Short: "make what the lost disks of earlier owners had of a partition again, from the archive and the " +
+			"stream; ask the partition's owner",
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			q := url.Values{"partition": {args[0]}}
+			for {
+				var x recovered
+				if err := o.ask(c.Context(), "POST", "/cluster/recover?"+q.Encode(), &x); err != nil {
+					return err
+				}
+				if x.Running {
+					continue
+				}
+				for _, t := range x.Tenures {
+					escape.Fprintf(c.OutOrStdout(), "partition %s: %d lines of epoch %d are in the archive now\n",
+						args[0], t.Lines, t.Epoch)
+				}
+				if len(x.Tenures) == 0 {
+					escape.Fprintf(c.OutOrStdout(), "partition %s: nothing was lost that the stream has\n", args[0])
+				}
+				return nil
+			}
+		},
+	}
+	o.remote.flags(c)
 	return c
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"fanin/internal/cluster"
 	"fanin/sink"
+	"fanin/sink/depot"
 	"fanin/sink/merge"
 )
 
@@ -31,12 +32,14 @@ type partitionLog struct {
 
 // clusterLogs are the logs of a cluster's partitions, as far as they were found.
 type clusterLogs struct {
-	find func(ctx context.Context) ([]partitionLog, error) // finds them
+	find    func(ctx context.Context) ([]partitionLog, error) // finds them
+	archive *depot.Depot                                      // has logs that find does not; nil: there is none
 
 	mu      sync.Mutex
 	found   time.Time // when
 	tenures map[int][]merge.Tenure
-	absent  map[int][]cluster.Tenure // whose logs were not found
+	absent  map[int][]cluster.Tenure // whose logs were not found, or not all of them
+	copies  map[string]*merge.Archived
 }
 
 // findEvery is how often the logs are looked for while they are followed: partitions move.
@@ -65,6 +68,9 @@ func (l *clusterLogs) look(ctx context.Context) error {
 		}
 	}
 	for p, tenures := range latest {
+		if err := l.addArchived(ctx, tenures, sources); err != nil {
+			return err
+		}
 		if l.tenures[p], l.absent[p], err = readable(tenures, sources); err != nil {
 			return fmt.Errorf("the tenures of partition %d: %w", p, err)
 		}
@@ -72,14 +78,38 @@ func (l *clusterLogs) look(ctx context.Context) error {
 	return nil
 }
 
-// readable are the tenures whose logs were found.
+// addArchived adds the logs that are in the archive, and were not found elsewhere.
+func (l *clusterLogs) addArchived(ctx context.Context, tenures []cluster.Tenure,
+	sources map[string]merge.Source) error {
+	for _, t := range tenures {
+		if l.archive == nil || sources[t.Log] != nil || t.From == t.To {
+			continue
+		}
+		if l.copies[t.Log] == nil {
+			files, err := l.archive.Log(ctx, t.Log)
+			if err != nil {
+				return err
+			}
+			if len(files) == 0 {
+				continue
+			}
+			if l.copies == nil {
+				l.copies = make(map[string]*merge.Archived)
+			}
+			l.copies[t.Log] = &merge.Archived{Depot: l.archive, Files: files}
+		}
+		sources[t.Log] = l.copies[t.Log]
+	}
+	return nil
+}
+
+// readable are the tenures whose logs were found. absent are those that were not, or end before the tenure.
 func readable(list []cluster.Tenure, sources map[string]merge.Source) (found []merge.Tenure, absent []cluster.Tenure,
 	err error) {
 	for _, t := range list {
 		x := merge.Tenure{Epoch: t.Epoch, Log: sources[t.Log]}
-		if x.Log == nil {
+		if x.Log == nil && t.From != t.To {
 			absent = append(absent, t)
-			continue
 		}
 		if x.From, err = sink.ParsePosition(t.From); err == nil && t.To != "" {
 			x.To, err = sink.ParsePosition(t.To)
@@ -87,9 +117,18 @@ func readable(list []cluster.Tenure, sources map[string]merge.Source) (found []m
 		if err != nil {
 			return nil, nil, err
 		}
-		if x.From != x.To {
-			found = append(found, x)
+		if x.Log == nil || x.From == x.To {
+			continue
 		}
+		if copy, ok := x.Log.(*merge.Archived); ok && !copy.Files.Has(x.To) {
+			t.From = copy.Files.Until().String()
+			absent = append(absent, t)
+		}
+		if n := len(found); n > 0 && found[n-1].Epoch == x.Epoch { // it continues a log that was lost
+			s := merge.Shifted{Source: x.Log, By: found[n-1].To.Generation}
+			x.Log, x.From, x.To = s, s.Shift(x.From), s.Shift(x.To)
+		}
+		found = append(found, x)
 	}
 	return found, absent, nil
 }

@@ -56,7 +56,8 @@ func (c *member) handler() *http.ServeMux {
 		"GET /cluster": get(c.clusterStatus), "GET /status": get(c.clusterStatus), "GET /ping": get(c.ping),
 		"GET /groups": get(c.groups), "GET /workers": get(c.workers), "POST /replay": c.replay,
 		"POST /forget":    c.forget,
-		"GET /partitions": get(reads.list), "POST /cluster/move": c.move, "POST /drain": do(c.askToDrain),
+		"GET /partitions": get(reads.list), "POST /cluster/move": c.move,
+		"POST /cluster/recover": c.recoverPartition, "POST /drain": do(c.askToDrain),
 	} {
 		mux.Handle(pattern, overHTTP(within(answerTime, pattern, func() string { return "the NATS server" }, f)))
 	}

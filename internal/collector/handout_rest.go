@@ -112,11 +112,15 @@ func (h *handout) take(p int) (leave func()) {
 
 // rest serves a log to groups alone, until ctx ends.
 func (c *member) rest(ctx context.Context, p int) error {
+	defer c.leftovers.take(p)()
 	s := c.settings.ofPartition(p)
 	s.Collector.Inputs = nil
 	x, err := c.serverOf(p, s)
 	if err != nil {
 		return err
+	}
+	if x.archive != nil {
+		x.archive.Marks = (&ends{sink: x.sink}).path
 	}
 	return c.runServer(ctx, p, x)
 }

@@ -52,9 +52,15 @@ func (s *Stream) checkPartitions(c *jetstream.StreamConfig) error {
 		return fmt.Errorf("the stream %s is divided by %q, and the configuration wants partitions = %d: the number "+
 			"is fixed for the stream's life; set it back, or give the cluster another name", c.Name, t.Destination,
 			s.Partitions)
-	case c.Retention != jetstream.WorkQueuePolicy:
-		return fmt.Errorf("the stream %s keeps messages after they were acknowledged: a cluster needs a work queue; "+
-			"remove the stream once it is empty, and set create = true", c.Name)
+	case s.Keep && c.Retention == jetstream.LimitsPolicy, c.Retention == jetstream.WorkQueuePolicy:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("the stream %s keeps messages after they were acknowledged: without [collector.archive], a "+
+		"cluster needs a work queue; configure the archive, or remove the stream once it is empty, and set create = "+
+		"true", c.Name)
+}
+
+// Keeps reports whether a stream keeps messages until they are purged.
+func Keeps(stream jetstream.Stream) bool {
+	return stream.CachedInfo().Config.Retention == jetstream.LimitsPolicy
 }

@@ -74,7 +74,7 @@ func TestPartitionsFixed(t *testing.T) {
 		{8, "A", "wants partitions = 8: the number is fixed"},
 		{0, "A", "read it with [collector.cluster]"},
 		{4, "B", "is not divided into partitions"},
-		{4, "C", "a cluster needs a work queue"},
+		{4, "C", "needs a work queue"},
 	} {
 		err := open(row.n, row.name)
 		if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {

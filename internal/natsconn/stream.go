@@ -18,6 +18,7 @@ type Stream struct {
 	Create     bool // make it if it is missing
 	Replicas   int  // of a stream that is made
 	Partitions int  // that it is divided into, see Partition; 0: none
+	Keep       bool // of one with partitions: messages stay until they are purged
 }
 
 // Open finds the stream, or makes it if that is wanted; created reports that. It refuses
@@ -45,7 +46,7 @@ func (s *Stream) Open(ctx context.Context, js jetstream.JetStream) (stream jetst
 }
 
 // config is a stream that rejects messages when it is full, and removes them when they
-// are acknowledged.
+// are acknowledged, or purged.
 func (s *Stream) config() jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: s.Name, Subjects: s.Subjects, Replicas: s.Replicas, Retention: jetstream.WorkQueuePolicy,
@@ -53,6 +54,9 @@ func (s *Stream) config() jetstream.StreamConfig {
 	}
 	if s.Partitions > 0 {
 		c.SubjectTransform = partitioning(s.Partitions)
+		if s.Keep {
+			c.Retention = jetstream.LimitsPolicy
+		}
 	}
 	return c
 }

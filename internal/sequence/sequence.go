@@ -10,6 +10,7 @@ package sequence
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -292,7 +293,7 @@ func (s *Sequence) Append(ctx context.Context, b *wire.Batch, end wire.Point) er
 	next.Source, next.Identity = "", nil // the marks have the sources
 	next.Offset, next.Before = s.offset, wire.Hash(s.witness)
 	next.End, next.After = end.Offset, max(end.Tail, wire.Hash(s.witness))
-	next.Time, next.Text, next.Cuts, next.Marks = time.Now().UnixMicro(), b.Text, b.Cuts, b.Marks
+	next.Time, next.Text, next.Cuts, next.Marks = cmp.Or(b.Time, time.Now().UnixMicro()), b.Text, b.Cuts, b.Marks
 	next.Extensions, next.Joined = b.Extensions, b.Joined
 	err := s.out.Append(ctx, next)
 	if err == nil {

@@ -124,14 +124,17 @@ func (b *bucket) putParts(ctx context.Context, name string, body io.Reader, byte
 	return err
 }
 
-func (b *bucket) list(ctx context.Context, each func(name string)) error {
-	prefix := ""
+func (b *bucket) list(ctx context.Context, below string, each func(name string)) error {
+	prefix, all := "", ""
 	if b.place.Prefix != "" {
 		prefix = b.place.Prefix + "/"
 	}
+	if all = prefix; below != "" {
+		all += below + "/"
+	}
 	w := b.watch(ctx)
 	defer w.stop()
-	for o := range b.client.ListObjectsIter(w.ctx, b.place.Bucket, minio.ListObjectsOptions{Prefix: prefix,
+	for o := range b.client.ListObjectsIter(w.ctx, b.place.Bucket, minio.ListObjectsOptions{Prefix: all,
 		Recursive: true}) {
 		if o.Err != nil {
 			return b.explain(w, o.Err)

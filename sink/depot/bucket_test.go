@@ -294,7 +294,7 @@ func testStore(t *testing.T, s store, name string) {
 		t.Errorf("after it failed: %d, %v", n, err)
 	}
 	var names []string
-	if err := s.list(ctx, func(name string) { names = append(names, name) }); err != nil || !slices.Contains(names, name) {
+	if err := s.list(ctx, "", func(name string) { names = append(names, name) }); err != nil || !slices.Contains(names, name) {
 		t.Errorf("list: %q, %v", names, err)
 	}
 }

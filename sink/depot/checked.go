@@ -62,6 +62,17 @@ func (c *checked) different() error {
 	return nil
 }
 
+// Abandon closes a text of which no more is wanted, whatever its rest is.
+func Abandon(text io.ReadCloser) error {
+	switch x := text.(type) {
+	case *checked:
+		return x.ReadCloser.Close()
+	case unpacked:
+		return x.raw.ReadCloser.Close()
+	}
+	return text.Close()
+}
+
 // contentError is of an object that is not what was copied.
 type contentError struct{ name, is string }
 

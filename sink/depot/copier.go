@@ -21,6 +21,9 @@ import (
 // Copier copies the closed files of a log to a place, one after the other. Make it with New before the
 // log is opened, Run it.
 type Copier struct {
+	// Marks returns the file with the Marks at the end of a generation, "" if there is none; may be nil.
+	Marks func(generation uint64) (path string)
+
 	sink     *sink.Sink
 	place    Place
 	store    store
@@ -290,6 +293,15 @@ func (c *Copier) needed() (sink.Position, bool) {
 		}
 	}
 	return sink.Position{}, false
+}
+
+// Before is the generation before which all files are in the depot, or were given up.
+func (c *Copier) Before() uint64 {
+	live := c.sink.End().Generation // before the look
+	if at, any := c.needed(); any {
+		return min(at.Generation, live)
+	}
+	return live
 }
 
 // claimLocked forgets what was saved of another log, whose state was here before. The log must be open.

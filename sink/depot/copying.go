@@ -24,7 +24,7 @@ type copying struct {
 	g    sink.Generation
 	base string // what the names of its objects begin with: LOG/STEM
 
-	file, ledger *local // ledger nil: there is none
+	file, ledger, marks *local // ledger and marks nil: there are none
 }
 
 // refusedError is of a file that cannot be copied as things are: it cannot be read, or another one has
@@ -59,7 +59,7 @@ func (x *copying) run(ctx context.Context) error {
 	case err != nil && !damaged && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	for _, l := range []*local{x.file, x.ledger} {
+	for _, l := range []*local{x.file, x.ledger, x.marks} {
 		if l == nil {
 			continue
 		}
@@ -86,7 +86,12 @@ func (x *copying) describe(ctx context.Context) (Manifest, error) {
 	if _, err := os.Stat(x.ledger.path); errors.Is(err, fs.ErrNotExist) {
 		x.ledger = nil
 	}
-	for _, l := range []*local{x.file, x.ledger} {
+	if x.c.Marks != nil {
+		if path := x.c.Marks(g.Number); path != "" {
+			x.marks = &local{Object: Object{Name: stem + marksSuffix}, path: path}
+		}
+	}
+	for _, l := range []*local{x.file, x.ledger, x.marks} {
 		if l == nil {
 			continue
 		}
@@ -108,6 +113,9 @@ func (x *copying) describe(ctx context.Context) (Manifest, error) {
 		Lines: r.Lines, TextBytes: g.Size, File: x.file.Object}
 	if x.ledger != nil {
 		m.Ledger = x.ledger.Object
+	}
+	if x.marks != nil {
+		m.Marks = x.marks.Object
 	}
 	return m, nil
 }

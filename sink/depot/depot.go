@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -53,10 +54,10 @@ type entry struct {
 // errNoManifest is of a copy that was not completed: the file does not count.
 var errNoManifest = errors.New("has no manifest: its copy was not completed")
 
-// entries lists what is there, by log and generation.
-func (d *Depot) entries(ctx context.Context) (all []entry, err error) {
+// entries lists what is there, by log and generation: of one log, or with "" of all.
+func (d *Depot) entries(ctx context.Context, of string) (all []entry, err error) {
 	found := make(map[string]bool) // whether there is a manifest, by log/stem
-	err = d.store.list(ctx, func(name string) {
+	err = d.store.list(ctx, of, func(name string) {
 		base, suffix := cutSuffix(name)
 		if log, stem, ok := strings.Cut(base, "/"); ok && isStem(stem) && isLog(log) {
 			found[base] = found[base] || suffix == manifestSuffix
@@ -83,8 +84,13 @@ func (d *Depot) entries(ctx context.Context) (all []entry, err error) {
 }
 
 // Files lists the files that count, by log and generation. A damaged manifest is an error.
-func (d *Depot) Files(ctx context.Context) (list []Manifest, err error) {
-	all, err := d.entries(ctx)
+func (d *Depot) Files(ctx context.Context) (list []Manifest, err error) { return d.files(ctx, "") }
+
+// Log lists the files of one log that count, by generation.
+func (d *Depot) Log(ctx context.Context, id string) (list Log, err error) { return d.files(ctx, id) }
+
+func (d *Depot) files(ctx context.Context, of string) (list []Manifest, err error) {
+	all, err := d.entries(ctx, of)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +116,28 @@ func (d *Depot) Text(ctx context.Context, m Manifest) (io.ReadCloser, error) {
 	return unpack(raw, m.File.Name)
 }
 
+// Ledger is a copy of the ledger of a file, which is gone when it is closed. fs.ErrNotExist: there is none.
+func (d *Depot) Ledger(ctx context.Context, m Manifest) (f *os.File, err error) {
+	if m.Ledger == (Object{}) {
+		return nil, fs.ErrNotExist
+	}
+	r, err := d.object(ctx, m.Log, m.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	if f, err = os.CreateTemp("", "fanin-ledger-"); err != nil {
+		r.Close()
+		return nil, err
+	}
+	os.Remove(f.Name())
+	_, err = io.Copy(f, r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // object reads an object whose content is known.
 func (d *Depot) object(ctx context.Context, log string, o Object) (*checked, error) {
 	r, err := d.store.get(ctx, log+"/"+o.Name)
@@ -121,7 +149,7 @@ func (d *Depot) object(ctx context.Context, log string, o Object) (*checked, err
 
 // Verify holds the files of each log against their ledgers.
 func (d *Depot) Verify(ctx context.Context) (reports []sink.Report, err error) {
-	all, err := d.entries(ctx)
+	all, err := d.entries(ctx, "")
 	if err != nil {
 		return nil, err
 	}

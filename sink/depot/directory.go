@@ -102,12 +102,18 @@ func (d *directory) write(ctx context.Context, path string, c content) error {
 	return f.Close()
 }
 
-func (d *directory) list(ctx context.Context, each func(name string)) error {
+func (d *directory) list(ctx context.Context, below string, each func(name string)) error {
 	if err := d.there(); err != nil {
 		return err
 	}
-	return filepath.WalkDir(d.path, func(path string, e fs.DirEntry, err error) error {
-		if err == nil {
+	root := d.file(below)
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path == root:
+			return nil // nothing is below
+		case errors.Is(err, fs.ErrPermission) && path != root && e.IsDir() && !isLog(e.Name()):
+			return fs.SkipDir // it is of others, such as lost+found
+		case err == nil:
 			err = ctx.Err()
 		}
 		if err != nil || e.IsDir() || strings.HasPrefix(e.Name(), ".") {

@@ -37,6 +37,7 @@ import (
 //	text_bytes  of the file, decompressed
 //	file        {name, bytes, sha256}: of the object, without LOG; sha256 is in hexadecimal digits
 //	ledger      likewise; absent: the file has no ledger
+//	marks       likewise; absent: it is not known where the streams were at the end of the file
 //
 // A reader leaves out what it does not know, and refuses another format. A file without a manifest does
 // not count: its copy was not completed.
@@ -54,6 +55,7 @@ type Manifest struct {
 	TextBytes  int64     `json:"text_bytes"`
 	File       Object    `json:"file"`
 	Ledger     Object    `json:"ledger,omitzero"`
+	Marks      Object    `json:"marks,omitzero"`
 }
 
 // Object is one object of a copy.
@@ -67,6 +69,7 @@ const (
 	manifestFormat = 1
 	manifestSuffix = ".json"
 	ledgerSuffix   = ".ledger"
+	marksSuffix    = ".marks"
 	gzipSuffix     = ".log.gz"
 	plainSuffix    = ".log"
 	maxManifest    = 64 << 10
@@ -80,7 +83,7 @@ func stemOf(g sink.Generation) string {
 
 // cutSuffix cuts the suffix of an object's name; "": it has none of these.
 func cutSuffix(name string) (base, suffix string) {
-	for _, suffix := range []string{manifestSuffix, ledgerSuffix, gzipSuffix, plainSuffix} {
+	for _, suffix := range []string{manifestSuffix, ledgerSuffix, marksSuffix, gzipSuffix, plainSuffix} {
 		if base, ok := strings.CutSuffix(name, suffix); ok {
 			return base, suffix
 		}
@@ -114,7 +117,8 @@ func isLog(text string) bool { return logID.MatchString(text) }
 
 // same reports whether two manifests describe the same content.
 func (m *Manifest) same(other *Manifest) bool {
-	return m.Log == other.Log && m.Generation == other.Generation && m.File == other.File && m.Ledger == other.Ledger
+	return m.Log == other.Log && m.Generation == other.Generation && m.File == other.File && m.Ledger == other.Ledger &&
+		m.Marks == other.Marks
 }
 
 // encode is the manifest as an object has it.
@@ -143,11 +147,14 @@ func parseManifest(b []byte, base string) (m Manifest, err error) {
 	number, ok := parseStem(stem)
 	file := m.File.Name == stem+gzipSuffix || m.File.Name == stem+plainSuffix
 	if !ok || m.Log != log || m.Generation != number || m.TextBytes < 0 || !file || !m.File.valid() ||
-		m.Ledger != (Object{}) && (m.Ledger.Name != stem+ledgerSuffix || !m.Ledger.valid()) {
+		!m.Ledger.validAs(stem+ledgerSuffix) || !m.Marks.validAs(stem+marksSuffix) {
 		return Manifest{}, &manifestError{"is damaged: it does not fit its name"}
 	}
 	return m, nil
 }
+
+// validAs reports whether o is the object of that name, or none.
+func (o *Object) validAs(name string) bool { return *o == (Object{}) || o.Name == name && o.valid() }
 
 func (o *Object) valid() bool { return o.Bytes >= 0 && sum.MatchString(o.SHA256) }
 

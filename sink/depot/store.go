@@ -16,8 +16,8 @@ type store interface {
 	// put writes an object, all of it or nothing. fs.ErrExist: fresh was asked for, and there is one.
 	put(ctx context.Context, name string, c content) error
 
-	// list calls each with the name of every object.
-	list(ctx context.Context, each func(name string)) error
+	// list calls each with the name of every object, or of those below a part of their names.
+	list(ctx context.Context, below string, each func(name string)) error
 }
 
 // content is what an object is to have.

@@ -64,7 +64,7 @@ type Partition struct {
 // begin. Without a position, or with an epoch that is not there, that is where the epoch or the next one begins.
 func NewPartition(ctx context.Context, from Place, tenures []Tenure) (*Partition, error) {
 	p := &Partition{number: from.Partition, tenures: tenures}
-	p.now, _ = find(tenures, from.Epoch)
+	p.now, _ = find(tenures, from.Epoch, from.At)
 	if p.now == len(tenures) { // behind all that is known: at its end
 		p.now--
 		begin, err := tenures[p.now].end(ctx)
@@ -168,13 +168,18 @@ func (p *Partition) Wait(ctx context.Context) error {
 
 // adopt makes the tenures what they are now. The one that is being read stays, though it may have ended.
 func (p *Partition) adopt(list []Tenure) {
-	if i, ok := find(list, p.tenures[p.now].Epoch); ok {
+	if i, ok := find(list, p.tenures[p.now].Epoch, p.text.At()); ok {
 		p.tenures, p.now = list, i
 	}
 }
 
-func find(list []Tenure, epoch uint64) (i int, ok bool) {
-	return slices.BinarySearchFunc(list, epoch, func(t Tenure, e uint64) int { return cmp.Compare(t.Epoch, e) })
+// find finds the tenure of an epoch that has a position: there are two where a part of one was made again.
+func find(list []Tenure, epoch uint64, at sink.Position) (i int, ok bool) {
+	i, ok = slices.BinarySearchFunc(list, epoch, func(t Tenure, e uint64) int { return cmp.Compare(t.Epoch, e) })
+	for ok && i+1 < len(list) && list[i+1].Epoch == epoch && at.Compare(list[i+1].From) >= 0 {
+		i++
+	}
+	return i, ok
 }
 
 // Close ends the reading.

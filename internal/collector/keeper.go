@@ -1,0 +1,198 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"fanin/internal/cluster"
+	"fanin/internal/natsconn"
+	"fanin/internal/retry"
+	"fanin/sink"
+	"fanin/sink/depot"
+)
+
+// keeper has the stream keep the messages of a partition until their lines are in the archive: then the
+// disks of all owners may be lost. It purges what is archived.
+//
+// What it purges is in closed files of this tenure, each with the marks at its end. With the newest of
+// these marks, and the messages behind them, the rest of a lost log is made again. So as long as the log
+// of an earlier tenure is not in the archive, nothing is purged.
+type keeper struct {
+	ends
+	own     *cluster.Ownership
+	copier  *depot.Copier
+	depot   *depot.Depot
+	conn    *nats.Conn
+	name    string // of the stream
+	limited *retry.Log
+
+	life   context.Context // until the partition leaves
+	leave  context.CancelFunc
+	saving sync.WaitGroup // salvages, which end with life
+
+	stream jetstream.Stream
+	purged uint64
+	done   map[uint64]bool // epochs of tenures whose logs are in the archive
+
+	waiting struct {
+		sync.Mutex
+		tenures []cluster.Tenure // that are not
+	}
+}
+
+const (
+	purgeEvery = time.Second
+	// askDepotEvery is how often the archive is asked for the logs of earlier tenures.
+	askDepotEvery = 5 * time.Second
+	purgeTime     = 10 * time.Second
+)
+
+func newKeeper(k *sink.Sink, own *cluster.Ownership, log *slog.Logger) *keeper {
+	x := &keeper{ends: ends{sink: k, log: log, last: own.Last().Number}, own: own, limited: retry.NewLog(log),
+		done: make(map[uint64]bool)}
+	x.life, x.leave = context.WithCancel(context.Background())
+	return x
+}
+
+// run purges what is archived, until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	defer func() { <-ctx.Done(); k.leave(); k.saving.Wait() }()
+	var asked time.Time
+	for retry.Pause(ctx, purgeEvery) == nil {
+		if err := k.find(ctx); err != nil {
+			k.fails(ctx, err)
+			continue
+		}
+		if !natsconn.Keeps(k.stream) {
+			k.log.Warn("the stream removes messages when they are acknowledged: the lines of files that are not yet "+
+				"in the archive are lost with the disk; remove the stream once it is empty, and it is made again as "+
+				"one that keeps them", "stream", k.name)
+			return
+		}
+		if (len(k.unarchived()) > 0 || asked.IsZero()) && time.Since(asked) > askDepotEvery {
+			if err := k.askDepot(ctx); err != nil {
+				k.fails(ctx, err)
+				continue
+			}
+			asked = time.Now()
+		}
+		if len(k.unarchived()) > 0 {
+			continue
+		}
+		if err := k.purge(ctx); err != nil {
+			k.fails(ctx, err)
+		}
+	}
+}
+
+func (k *keeper) fails(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		k.limited.Warn("cluster_keep", "messages that are in the archive are not purged from the stream; trying again",
+			"stream", k.name, "err", err)
+	}
+}
+
+// find finds the stream.
+func (k *keeper) find(ctx context.Context) error {
+	if k.stream != nil {
+		return nil
+	}
+	js, err := jetstream.New(k.conn)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, purgeTime)
+	defer cancel()
+	k.stream, err = js.Stream(ctx, k.name)
+	return err
+}
+
+// unarchived are the earlier tenures for which the stream keeps messages, because their logs are not in
+// the archive.
+func (k *keeper) unarchived() []cluster.Tenure {
+	k.waiting.Lock()
+	defer k.waiting.Unlock()
+	return k.waiting.tenures
+}
+
+// askDepot asks the archive for the logs of earlier tenures.
+func (k *keeper) askDepot(ctx context.Context) error {
+	missing, err := missingTenures(ctx, k.own, k.sink.LogID().String(), k.stream, k.depot, k.done)
+	if err != nil {
+		return err
+	}
+	k.waiting.Lock()
+	defer k.waiting.Unlock()
+	k.waiting.tenures = missing
+	return nil
+}
+
+// missingTenures are the tenures before the present one of which the stream has messages, and the archive
+// not the whole log. Those of the log own are its copier's.
+func missingTenures(ctx context.Context, o *cluster.Ownership, own string, stream jetstream.Stream, d *depot.Depot,
+	done map[uint64]bool) (missing []cluster.Tenure, err error) {
+	first, err := firstKept(ctx, stream, o.Partition)
+	if err != nil || first == 0 {
+		return nil, err
+	}
+	for _, t := range o.Tenures() {
+		if t.End == "" || t.Last < first || t.From == t.To || t.Log == own || done[t.Epoch] {
+			continue
+		}
+		has, err := archiveHas(ctx, d, &t)
+		if err != nil {
+			return nil, err
+		}
+		if done[t.Epoch] = has; !has {
+			missing = append(missing, t)
+		}
+	}
+	return missing, nil
+}
+
+// firstKept is the first message that a stream has of a partition; 0: there is none.
+func firstKept(ctx context.Context, stream jetstream.Stream, partition int) (seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, purgeTime)
+	defer cancel()
+	m, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(natsconn.OfPartition(partition)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the first message of partition %d: %w", partition, err)
+	}
+	return m.Sequence, nil
+}
+
+// archiveHas reports whether the log of a tenure is in the archive.
+func archiveHas(ctx context.Context, d *depot.Depot, t *cluster.Tenure) (bool, error) {
+	to, err := sink.ParsePosition(t.To)
+	if err != nil {
+		return false, err
+	}
+	l, err := d.Log(ctx, t.Log)
+	return err == nil && l.Has(to), err
+}
+
+// purge purges what is archived.
+func (k *keeper) purge(ctx context.Context) error {
+	k.purged = max(k.purged, k.archived(k.copier.Before()))
+	if k.purged == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, purgeTime)
+	defer cancel()
+	err := k.stream.Purge(ctx, jetstream.WithPurgeSubject(natsconn.OfPartition(k.own.Partition)),
+		jetstream.WithPurgeSequence(k.purged+1))
+	if err == nil {
+		k.purged = 0
+	}
+	return err
+}
