@@ -159,3 +159,10 @@ func TestWorkClientNames(t *testing.T) {
 		t.Error("a worker that was refused made a group")
 	}
 }
+
+// TestShutdownUnopened ends a distributor that was never opened: what came before it in a start failed.
+func TestShutdownUnopened(t *testing.T) {
+	if err := New(&sink.Sink{}, Settings{}).Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
