@@ -20,7 +20,8 @@ import (
 //	release  it hands over: its tenure ends at At
 //	tenures  those before its own are these: what was in a log that was lost is in another one
 //	marks    all that the journal says, with the marks of all streams: entries before it may be
-//	         removed
+//	         removed. Without At, it has some of the marks alone: releases that have no Claim
+//	         wrote them in several entries
 //	part     a part of an entry that is too large for one message, see parts
 type entry struct {
 	Kind    string            `json:"kind"`
@@ -62,6 +63,9 @@ func parseEntry(data []byte) (*entry, error) {
 	return nil, fmt.Errorf("an entry of the journal is of the unknown kind %q: a newer version wrote it", e.Kind)
 }
 
+// whole reports whether an entry has all that the journal says.
+func (e *entry) whole() bool { return e.Kind == kindMarks && e.At != "" }
+
 // State is what the journal says of a partition.
 type State struct {
 	Epoch   uint64 // of the last claim
@@ -77,7 +81,7 @@ type State struct {
 // apply adds an entry.
 func (s *State) apply(e *entry) {
 	s.move(e)
-	if s.marks == nil || e.Kind == kindMarks {
+	if s.marks == nil || e.whole() && e.Claim != "" {
 		s.marks = make(map[string]sink.StreamMark)
 	}
 	for _, m := range e.Marks {
@@ -109,6 +113,9 @@ func (s *State) move(e *entry) {
 	case kindTenures:
 		s.Tenures = e.Tenures
 	case kindMarks:
+		if !e.whole() {
+			return
+		}
 		s.Epoch, s.Owner, s.Log, s.At, s.Tenures = e.Epoch, e.Owner, e.Log, e.At, e.Tenures
 		s.Last, s.Time = e.Last, e.Time
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
 	"testing"
@@ -79,6 +80,30 @@ func TestState(t *testing.T) {
 	s.apply(&entry{Kind: kindBegin, Epoch: 10, Log: "bb", At: "2:70"})
 	if got := s.Tenures[1].To; got != "2:70" {
 		t.Errorf("the tenure of the log that goes on ends at %s, want 2:70", got)
+	}
+}
+
+// A journal in which all marks are in several entries, of which the first one has all else, is read as well.
+// If the owner died between these, the marks are those of before, and what there is of the others.
+func TestMarksInParts(t *testing.T) {
+	marks := make([]sink.StreamMark, 300)
+	for i := range marks {
+		marks[i] = sink.StreamMark{ID: fmt.Sprintf("%032x", i), Offset: int64(i)}
+	}
+	first := &entry{Kind: kindMarks, Epoch: 5, Owner: "a", Log: "aa", Last: 12, At: "1:900",
+		Tenures: []Tenure{{Epoch: 5, Owner: "a", Log: "aa", From: "1:0"}}}
+	parts := []*entry{first, {Kind: kindMarks, Epoch: 5, Marks: marks[:256]}, {Kind: kindMarks, Epoch: 5, Marks: marks[256:]}}
+	for n := 1; n <= len(parts); n++ {
+		s := new(State)
+		s.apply(&entry{Kind: kindClaim, Epoch: 5, Owner: "a"})
+		s.apply(&entry{Kind: kindCommit, Epoch: 5, Last: 12, At: "1:900", Marks: marks})
+		for _, e := range parts[:n] {
+			s.apply(e)
+		}
+		if len(s.Marks()) != len(marks) || len(s.Tenures) != 1 || s.Log != "aa" || s.At != "1:900" || s.Last != 12 ||
+			s.Owner != "a" || s.Epoch != 5 {
+			t.Errorf("after %d entries: %d marks, %+v", n, len(s.Marks()), s)
+		}
 	}
 }
 
