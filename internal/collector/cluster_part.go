@@ -34,7 +34,11 @@ func (p *tenant) begin(ctx context.Context, k *sink.Sink) error {
 			return err
 		}
 	}
-	return p.own.Begin(ctx, log, at, k.AllMarks, resumes && !complete)
+	err = p.own.Begin(ctx, log, at, k.AllMarks, resumes && !complete)
+	if err == nil && p.keep != nil {
+		p.keep.committed(at, p.own.Last())
+	}
+	return err
 }
 
 // input is the partition as its input needs it.
@@ -64,7 +68,7 @@ func (p *tenant) commit(ctx context.Context, k *sink.Sink, last sequence.Entry) 
 		return err
 	}
 	if p.keep != nil {
-		p.keep.committed(at, last.Number)
+		p.keep.committed(at, m)
 	}
 	p.committed()
 	return nil

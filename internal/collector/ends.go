@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 
+	"fanin/internal/cluster"
 	"fanin/internal/disk"
 	"fanin/sink"
 	"fanin/sink/depot"
@@ -16,36 +17,41 @@ type ends struct {
 	log  *slog.Logger
 
 	mu     sync.Mutex
-	at     sink.Position // of what was made known
-	last   uint64        // the log has all messages up to this one
+	at     sink.Position   // of what was made known
+	last   cluster.Message // the log has all messages up to this one; zero: that is not known yet
 	closed []closedFile
 }
 
 // closedFile is a file that was closed.
 type closedFile struct {
 	generation uint64
-	last       uint64        // it and the files before have all messages up to this one
-	written    chan struct{} // closed when its marks are
+	last       cluster.Message // it and the files before have all messages up to this one
+	written    chan struct{}   // closed when its marks are
 }
 
 // committed notes what was made known.
-func (e *ends) committed(at sink.Position, last uint64) {
+func (e *ends) committed(at sink.Position, last cluster.Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.at = at; last > 0 {
+	if e.at = at; last.Number > 0 {
 		e.last = last
 	}
 }
 
-// closing writes the marks at the end of a file. The log's writer calls it.
+// closing writes the marks at the end of a file. The log's writer calls it. A file that is closed before
+// the log is where the partition is has none: its streams are where they were in an earlier tenure.
 func (e *ends) closing(generation uint64, marks []sink.StreamMark) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f := closedFile{generation, e.last, make(chan struct{})}
 	e.closed = append(e.closed, f)
+	if f.last.Number == 0 {
+		close(f.written)
+		return
+	}
 	go func() { // ends when they are written
 		defer close(f.written)
-		m := depot.Marks{Last: f.last, Streams: marks}
+		m := depot.Marks{Last: f.last.Number, Streams: marks}
 		b, err := m.Encode()
 		if err == nil {
 			var d *disk.Disk
@@ -79,8 +85,8 @@ func (e *ends) path(generation uint64) string {
 }
 
 // archived returns the message up to which all are in closed files before a generation whose ends were
-// made known; 0: none is known.
-func (e *ends) archived(before uint64) (last uint64) {
+// made known; zero: none is known.
+func (e *ends) archived(before uint64) (last cluster.Message) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := 0

@@ -14,6 +14,7 @@ import (
 	"fanin/internal/cluster"
 	"fanin/internal/natsconn"
 	"fanin/internal/retry"
+	"fanin/internal/sequence"
 	"fanin/sink"
 	"fanin/sink/depot"
 )
@@ -38,7 +39,8 @@ type keeper struct {
 	saving sync.WaitGroup // salvages, which end with life
 
 	stream jetstream.Stream
-	purged uint64
+	purged cluster.Message // all up to it are purged
+	due    cluster.Message // all up to it are archived; zero: that was purged, or cannot be
 	done   map[uint64]bool // epochs of tenures whose logs are in the archive
 
 	waiting struct {
@@ -55,7 +57,7 @@ const (
 )
 
 func newKeeper(k *sink.Sink, own *cluster.Ownership, log *slog.Logger) *keeper {
-	x := &keeper{ends: ends{sink: k, log: log, last: own.Last().Number}, own: own, limited: retry.NewLog(log),
+	x := &keeper{ends: ends{sink: k, log: log}, own: own, limited: retry.NewLog(log),
 		done: make(map[uint64]bool)}
 	x.life, x.leave = context.WithCancel(context.Background())
 	return x
@@ -183,16 +185,55 @@ func archiveHas(ctx context.Context, d *depot.Depot, t *cluster.Tenure) (bool, e
 
 // purge purges what is archived.
 func (k *keeper) purge(ctx context.Context) error {
-	k.purged = max(k.purged, k.archived(k.copier.Before()))
-	if k.purged == 0 {
+	if m := k.archived(k.copier.Before()); m.Number > 0 {
+		k.due = m
+	}
+	if k.due.Number == 0 || k.due == k.purged {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, purgeTime)
 	defer cancel()
-	err := k.stream.Purge(ctx, jetstream.WithPurgeSubject(natsconn.OfPartition(k.own.Partition)),
-		jetstream.WithPurgeSequence(k.purged+1))
+	err := k.purgeUpTo(ctx, k.due)
 	if err == nil {
-		k.purged = 0
+		k.due = cluster.Message{}
 	}
 	return err
+}
+
+// purgeUpTo purges all messages up to one, if the stream still has that. Where it was made again, or lost
+// its end, other messages have the numbers by now, which may be in no log.
+func (k *keeper) purgeUpTo(ctx context.Context, last cluster.Message) error {
+	if last.Time == 0 { // a journal of an earlier release does not say it
+		return nil
+	}
+	there, err := k.has(ctx, last)
+	if err != nil || !there {
+		return err
+	}
+	err = k.stream.Purge(ctx, jetstream.WithPurgeSubject(natsconn.OfPartition(k.own.Partition)),
+		jetstream.WithPurgeSequence(last.Number+1))
+	if err == nil {
+		k.purged = last
+	}
+	return err
+}
+
+// has reports whether the stream has a message. It says so if that is no message of this stream.
+func (k *keeper) has(ctx context.Context, last cluster.Message) (bool, error) {
+	m, err := k.stream.GetMsg(ctx, last.Number)
+	if err == nil && uint64(sequence.At(m.Time)) == last.Time {
+		return true, nil
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		info, err := k.stream.Info(ctx)
+		if err != nil || info.State.LastSeq >= last.Number {
+			return false, err // it was purged
+		}
+	} else if err != nil {
+		return false, err
+	}
+	k.limited.Warn("cluster_purge", "the stream was made again, or has lost its end: the messages up to this one are in "+
+		"the archive, and other ones have their numbers; nothing is purged before the next file is in the archive",
+		"stream", k.name, "message", last.Number)
+	return false, nil
 }

@@ -149,7 +149,7 @@ func (l *leftovers) copy(ctx context.Context, p int) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	at := &ends{sink: s, log: s.Log, last: t.Last}
+	at := &ends{sink: s, log: s.Log, last: cluster.Message{Number: t.Last}}
 	s.OnClose(at.closing)
 	copier.Marks = at.path
 	if err := s.Open(ctx); err != nil {

@@ -153,7 +153,7 @@ func (x *salvage) fill(ctx context.Context, from base, t *cluster.Tenure) error 
 	if err := x.sink.Adopt(ctx, from.Streams); err != nil {
 		return err
 	}
-	x.ends.committed(sink.Position{}, from.Last)
+	x.ends.committed(sink.Position{}, cluster.Message{Number: from.Last})
 	if !from.own && from.Last+1 < x.lost.First {
 		t.First = x.lost.First
 		if err := x.read(ctx, from.Last+1, t.First-1); err != nil {
@@ -172,7 +172,7 @@ func (x *salvage) fill(ctx context.Context, from base, t *cluster.Tenure) error 
 		return err
 	}
 	t.To = at.String()
-	x.ends.committed(at, t.Last)
+	x.ends.committed(at, cluster.Message{Number: t.Last})
 	if _, err := x.sink.Rotate(ctx); err != nil {
 		return err
 	}
