@@ -97,7 +97,7 @@ func (s *State) apply(e *entry) {
 func (s *State) move(e *entry) {
 	switch e.Kind {
 	case kindClaim:
-		s.Tenures = closeLast(s.Tenures, s.At, s.Last, Taken)
+		s.Tenures = closeLast(s.Tenures, s.At, Message{s.Last, s.Time}, Taken)
 		s.Epoch, s.Owner = e.Epoch, e.Owner
 	case kindBegin:
 		s.Tenures = open(s.Tenures, Tenure{Epoch: e.Epoch, Owner: s.Owner, Log: e.Log, From: e.At, First: s.Last + 1})
@@ -108,7 +108,7 @@ func (s *State) move(e *entry) {
 		}
 	case kindRelease:
 		s.At = e.At
-		s.Tenures = closeLast(s.Tenures, e.At, s.Last, Moved)
+		s.Tenures = closeLast(s.Tenures, e.At, Message{s.Last, s.Time}, Moved)
 		s.Owner = ""
 	case kindTenures:
 		s.Tenures = e.Tenures

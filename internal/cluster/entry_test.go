@@ -21,7 +21,7 @@ func entries() []*entry {
 	return []*entry{
 		{Kind: kindClaim, Epoch: 5, Claim: "1ab", Owner: "a"},
 		{Kind: kindBegin, Epoch: 5, Claim: "1ab", Log: "aa", At: "1:0"},
-		{Kind: kindCommit, Epoch: 5, Last: 12, At: "1:900", Marks: []sink.StreamMark{mark, ended}},
+		{Kind: kindCommit, Epoch: 5, Last: 12, Time: 7, At: "1:900", Marks: []sink.StreamMark{mark, ended}},
 		{Kind: kindClaim, Epoch: 9, Owner: "b"},
 		{Kind: kindBegin, Epoch: 9, Log: "bb", At: "2:10"},
 		{Kind: kindRelease, Epoch: 9, At: "2:10"},
@@ -69,8 +69,8 @@ func TestState(t *testing.T) {
 		s.apply(e)
 	}
 	want := []Tenure{
-		{Epoch: 5, Owner: "a", Log: "aa", From: "1:0", To: "1:900", First: 1, Last: 12, End: Taken},
-		{Epoch: 9, Owner: "b", Log: "bb", From: "2:10", To: "2:10", First: 13, Last: 12, End: Moved},
+		{Epoch: 5, Owner: "a", Log: "aa", From: "1:0", To: "1:900", First: 1, Last: 12, LastTime: 7, End: Taken},
+		{Epoch: 9, Owner: "b", Log: "bb", From: "2:10", To: "2:10", First: 13, Last: 12, LastTime: 7, End: Moved},
 	}
 	if !reflect.DeepEqual(s.Tenures, want) || s.Epoch != 9 || s.Owner != "" || len(s.Marks()) != 1 {
 		t.Errorf("got %+v", s)

@@ -15,6 +15,10 @@ type Tenure struct {
 	Last  uint64 `json:"last"`  // nor a later one; 0: it has not ended
 	End   string `json:"end"`   // "moved" or "taken"; "": it has not ended
 
+	// When the stream got Last, in nanoseconds since 1970: another stream has other messages with the same
+	// numbers. 0: it has not ended, or an earlier release wrote it.
+	LastTime uint64 `json:"last_time,omitempty"`
+
 	// The log of the owner was lost, and this one was made of the messages in the stream. What the archive
 	// has of the owner's log is a tenure of the same epoch, before this one.
 	Recovered bool `json:"recovered,omitempty"`
@@ -41,11 +45,11 @@ const (
 const maxTenures = 1024
 
 // closeLast ends the last tenure, if it has not ended.
-func closeLast(list []Tenure, to string, last uint64, end string) []Tenure {
+func closeLast(list []Tenure, to string, last Message, end string) []Tenure {
 	list = slices.Clone(list)
 	if n := len(list); n > 0 && list[n-1].End == "" {
 		t := &list[n-1]
-		t.To, t.Last, t.End = to, last, end
+		t.To, t.Last, t.LastTime, t.End = to, last.Number, last.Time, end
 	}
 	return list
 }

@@ -112,7 +112,7 @@ func (c *member) salvage(ctx context.Context, s *server) (done []salvaged, err e
 		return nil, fmt.Errorf("the stream %s removes messages when they are acknowledged: nothing can be recovered",
 			k.name)
 	}
-	lost, err := missingTenures(ctx, k.own, k.sink.LogID().String(), k.stream, k.depot, make(map[uint64]bool))
+	lost, err := k.missing(ctx, make(map[uint64]bool))
 	if err != nil {
 		return nil, err
 	}

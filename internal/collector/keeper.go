@@ -126,7 +126,7 @@ func (k *keeper) unarchived() []cluster.Tenure {
 
 // askDepot asks the archive for the logs of earlier tenures.
 func (k *keeper) askDepot(ctx context.Context) error {
-	missing, err := missingTenures(ctx, k.own, k.sink.LogID().String(), k.stream, k.depot, k.done)
+	missing, err := k.missing(ctx, k.done)
 	if err != nil {
 		return err
 	}
@@ -136,27 +136,55 @@ func (k *keeper) askDepot(ctx context.Context) error {
 	return nil
 }
 
-// missingTenures are the tenures before the present one of which the stream has messages, and the archive
-// not the whole log. Those of the log own are its copier's.
-func missingTenures(ctx context.Context, o *cluster.Ownership, own string, stream jetstream.Stream, d *depot.Depot,
-	done map[uint64]bool) (missing []cluster.Tenure, err error) {
-	first, err := firstKept(ctx, stream, o.Partition)
+// missing are the tenures before the present one of which the stream has messages, and the archive not the
+// whole log. Those of the log that is open here are its copier's.
+func (k *keeper) missing(ctx context.Context, done map[uint64]bool) (missing []cluster.Tenure, err error) {
+	first, err := firstKept(ctx, k.stream, k.own.Partition)
 	if err != nil || first == 0 {
 		return nil, err
 	}
-	for _, t := range o.Tenures() {
-		if t.End == "" || t.Last < first || t.From == t.To || t.Log == own || done[t.Epoch] {
+	for _, t := range k.own.Tenures() {
+		if t.End == "" || t.Last < first || t.From == t.To || t.Log == k.sink.LogID().String() || done[t.Epoch] {
 			continue
 		}
-		has, err := archiveHas(ctx, d, &t)
+		lost, err := k.misses(ctx, &t)
 		if err != nil {
 			return nil, err
 		}
-		if done[t.Epoch] = has; !has {
+		if done[t.Epoch] = !lost; lost {
 			missing = append(missing, t)
 		}
 	}
 	return missing, nil
+}
+
+// misses reports whether the archive has not the whole log of a tenure, and the stream may have the rest.
+func (k *keeper) misses(ctx context.Context, t *cluster.Tenure) (bool, error) {
+	has, err := archiveHas(ctx, k.depot, t)
+	if has || err != nil {
+		return false, err
+	}
+	kept, err := ofStream(ctx, k.stream, t)
+	if err == nil && !kept {
+		k.log.Warn("lines of a former tenure are not in the archive, and the stream is another one by now: it keeps "+
+			"nothing for them, and they cannot be recovered", "epoch", t.Epoch, "owner", t.Owner, "stream", k.name)
+	}
+	return kept, err
+}
+
+// ofStream reports whether a stream may have the messages of a tenure. It has none if it gave the number of
+// the last one to another message. An earlier release, which did not note its time, did not keep them.
+func ofStream(ctx context.Context, stream jetstream.Stream, t *cluster.Tenure) (bool, error) {
+	if t.LastTime == 0 {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, purgeTime)
+	defer cancel()
+	m, err := stream.GetMsg(ctx, t.Last)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return true, nil
+	}
+	return err == nil && uint64(sequence.At(m.Time)) == t.LastTime, err
 }
 
 // firstKept is the first message that a stream has of a partition; 0: there is none.

@@ -17,6 +17,7 @@ import (
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
+	"fanin/sink/depot"
 )
 
 // keptStream is a stream that has messages of two partitions in turns: 0 has the numbers 1, 3 and 5.
@@ -118,5 +119,45 @@ func TestClosedBeforeBegin(t *testing.T) {
 	k.committed(s.End(), last)
 	if got := k.archived(3); got != last {
 		t.Errorf("got %v, want %v", got, last)
+	}
+}
+
+// The stream keeps messages for a tenure only if they are its own: another stream has the same numbers.
+func TestTenureOfStream(t *testing.T) {
+	_, stream := keptStream(t)
+	fifth := keptMessage(t, stream, 5)
+	if err := stream.DeleteMsg(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		what string
+		last cluster.Message
+		want bool
+	}{
+		{"its message is there", fifth, true},
+		{"another message has the number", cluster.Message{Number: 5, Time: fifth.Time - 1}, false},
+		{"the message was removed", cluster.Message{Number: 3, Time: 1}, true},
+		{"an earlier release", cluster.Message{Number: 5}, false},
+	} {
+		got, err := ofStream(t.Context(), stream, &cluster.Tenure{Last: x.last.Number, LastTime: x.last.Time})
+		if err != nil || got != x.want {
+			t.Errorf("%s: got %v, %v, want %v", x.what, got, err, x.want)
+		}
+	}
+}
+
+// A tenure is not made again from marks that are behind its messages: nothing would be read.
+func TestSalvageBase(t *testing.T) {
+	lost := &cluster.Tenure{First: 11, Last: 20}
+	for _, x := range []struct {
+		last   uint64
+		own    bool
+		refuse bool
+	}{{0, false, false}, {10, false, false}, {15, true, false}, {20, true, false}, {11, false, true}, {21, true, true},
+		{5_000_000, false, true}} {
+		b := base{Marks: depot.Marks{Last: x.last}, own: x.own}
+		if err := b.mayFill(lost); (err != nil) != x.refuse {
+			t.Errorf("%+v: %v", x, err)
+		}
 	}
 }

@@ -43,6 +43,16 @@ type base struct {
 	own bool          // it is of the tenure itself
 }
 
+// mayFill returns why a tenure cannot be made again from there on. Marks of another stream, which was made
+// again or lost its end, may be behind its messages: then nothing would be read, and all taken for recovered.
+func (b *base) mayFill(t *cluster.Tenure) error {
+	if !b.own && b.Last >= t.First || b.Last > t.Last {
+		return fmt.Errorf("the archive has marks of message %d, and the tenure has the messages %d to %d: the stream "+
+			"was made again, or has lost its end, and it is not known where this tenure began", b.Last, t.First, t.Last)
+	}
+	return nil
+}
+
 // salvaged is what became of a tenure.
 type salvaged struct {
 	Epoch uint64 `json:"epoch"`
@@ -64,7 +74,7 @@ func (x *salvage) run(ctx context.Context) (done salvaged, err error) {
 		return done, err
 	}
 	t := cluster.Tenure{Epoch: x.lost.Epoch, Owner: x.c.ID, Log: x.sink.LogID().String(), First: from.Last + 1,
-		Last: x.lost.Last, End: x.lost.End, Recovered: true}
+		Last: x.lost.Last, LastTime: x.lost.LastTime, End: x.lost.End, Recovered: true}
 	err = x.fill(ctx, from, &t)
 	done = salvaged{t.Epoch, x.sink.Status().Lines}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -75,7 +85,7 @@ func (x *salvage) run(ctx context.Context) (done salvaged, err error) {
 	by := []cluster.Tenure{t}
 	if from.own {
 		kept := x.lost
-		kept.To, kept.Last = from.at.String(), from.Last
+		kept.To, kept.Last, kept.LastTime = from.at.String(), from.Last, 0
 		by = []cluster.Tenure{kept, t}
 	}
 	return done, x.keep.own.Recovered(ctx, x.lost, by)
@@ -85,6 +95,7 @@ func (x *salvage) run(ctx context.Context) (done salvaged, err error) {
 // begins with nothing, as the partition did.
 func (x *salvage) base(ctx context.Context) (b base, err error) {
 	i := slices.Index(x.all, x.lost)
+	var refused error
 	for _, t := range slices.Backward(x.all[:i+1]) {
 		m, err := x.marked(ctx, &t)
 		if err != nil {
@@ -94,10 +105,14 @@ func (x *salvage) base(ctx context.Context) (b base, err error) {
 			continue
 		}
 		b.at, b.own = m.End(), t == x.lost
-		b.Marks, err = x.keep.depot.Marks(ctx, *m)
-		return b, err
+		if b.Marks, err = x.keep.depot.Marks(ctx, *m); err != nil {
+			return b, err
+		}
+		if refused = b.mayFill(&x.lost); refused == nil {
+			return b, nil
+		}
 	}
-	return b, nil
+	return base{}, refused
 }
 
 // marked is the last file of a tenure that has marks, and is whole in it; nil: there is none.
