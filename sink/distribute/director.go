@@ -114,8 +114,7 @@ func (r *Director) serve(raw net.Conn, s *Settings) {
 		return
 	}
 	d, err := r.here(&hello)
-	if d != nil {
-		d.take(raw, nc, reader, &hello)
+	if d != nil && d.take(raw, nc, reader, &hello) {
 		return
 	}
 	if err == nil {
@@ -155,14 +154,23 @@ func (r *Director) answerPlaces(nc net.Conn, hello *protocol.Hello, within time.
 	return nil
 }
 
-// take serves a worker whose greeting was read, until the connection ends.
-func (d *Distributor) take(raw, nc net.Conn, r *protocol.Reader, hello *protocol.Hello) {
+// take serves a worker whose greeting was read, until the connection ends. False: the lines are no longer
+// handed out here. That is no refusal, which would end a worker: its partition moves just now.
+func (d *Distributor) take(raw, nc net.Conn, r *protocol.Reader, hello *protocol.Hello) bool {
 	leave, err := d.door.enter(raw, d.now().MaxWorkers, d.now().MaxWorkersPerIP)
+	if err != nil && d.draining() {
+		return false
+	}
+	if err == nil {
+		defer leave()
+		err = d.attend(raw, nc, r, hello)
+	}
+	if errors.Is(err, errElsewhere) {
+		return false
+	}
 	if err != nil {
 		d.countRefused(nc, err)
 		sendFault(nc, err)
-		return
 	}
-	defer leave()
-	d.attend(raw, nc, r, hello)
+	return true
 }

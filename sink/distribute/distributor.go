@@ -238,9 +238,14 @@ func (d *Distributor) after(at sink.Position) sink.Position {
 }
 
 // Shutdown stops handing lines out, tells the workers, waits a while for their answers,
-// no longer than ctx allows, and saves the positions of the groups.
+// no longer than ctx allows, and saves the positions of the groups. A distributor that was
+// not opened has none: the collector stopped before, or a partition of a cluster moved on.
 func (d *Distributor) Shutdown(ctx context.Context) error {
 	d.door.close()
+	if d.cursors == nil {
+		d.cancel()
+		return nil
+	}
 	for _, g := range d.groups.all() {
 		g.announceDrain()
 	}

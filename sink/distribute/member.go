@@ -60,7 +60,7 @@ func newMember(g *group, nc net.Conn, h *protocol.Hello, id uint64) *member {
 // roomLocked returns how many lines may be handed to it now.
 func (m *member) roomLocked() int {
 	paused := !m.pausedUntil.IsZero() && time.Now().Before(m.pausedUntil)
-	if !m.active || m.suspended || paused || m.out.gone || len(m.out.queue) >= maxQueue {
+	if !m.active || m.suspended || paused || m.out.gone || m.out.closing || len(m.out.queue) >= maxQueue {
 		return 0
 	}
 	if m.group.terms.key == keyLog && m.inFlight > 0 {

@@ -25,21 +25,21 @@ func (d *Distributor) serve(raw net.Conn, config *tls.Config) {
 	r := protocol.NewReader(nc, 4096)
 	hello, leave, err := d.now().greet(nc, r)
 	defer leave()
+	if err == nil {
+		err = d.attend(raw, nc, r, &hello)
+	}
 	if err != nil {
 		d.countRefused(nc, err)
 		sendFault(nc, err)
-		return
 	}
-	d.attend(raw, nc, r, &hello)
 }
 
-// attend makes the sender of a greeting a member of its group, until the connection ends.
-func (d *Distributor) attend(raw, nc net.Conn, r *protocol.Reader, hello *protocol.Hello) {
+// attend makes the sender of a greeting a member of its group, until the connection ends. The error is why
+// it is refused.
+func (d *Distributor) attend(raw, nc net.Conn, r *protocol.Reader, hello *protocol.Hello) error {
 	m, welcome, err := d.admit(nc, hello)
 	if err != nil {
-		d.countRefused(nc, err)
-		sendFault(nc, err)
-		return
+		return err
 	}
 	m.send(welcome) // before anything that is queued already
 	raw.SetDeadline(time.Time{})
@@ -58,6 +58,7 @@ func (d *Distributor) attend(raw, nc net.Conn, r *protocol.Reader, hello *protoc
 		close(done)
 	}
 	writing.Wait()
+	return nil
 }
 
 // greet reads a worker's greeting, and asks whether it may join. leave, which is never nil, is to be

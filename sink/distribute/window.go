@@ -2,6 +2,7 @@ package distribute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -45,7 +46,10 @@ func (d *Distributor) Finished(ctx context.Context, name string, to sink.Positio
 	if !ok || low.Compare(to) < 0 {
 		return false, nil
 	}
-	return true, d.cursors.flush(ctx)
+	if err := d.cursors.flush(ctx); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // Dismiss ends the window of a group, and sends its workers away: they ask again where its lines are.
@@ -56,7 +60,7 @@ func (d *Distributor) Dismiss(name string) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.window = nil
+	g.closeWindowLocked()
 	for _, m := range g.members {
 		m.sendLocked(&protocol.Frame{Kind: protocol.KindDrain})
 		m.out.closing = true
@@ -71,11 +75,16 @@ func (d *Distributor) Move(ctx context.Context, name string, at sink.Position) e
 	if err != nil {
 		return err
 	}
-	g.move(at)
 	g.mu.Lock()
-	g.window = nil
+	g.closeWindowLocked() // before the move: nothing is handed out from the new position
 	g.mu.Unlock()
+	g.move(at)
 	return d.cursors.flush(ctx)
+}
+
+func (g *group) closeWindowLocked() {
+	g.window = nil
+	g.version++ // what is being read now is not handed out
 }
 
 // withinLocked cuts what was read at the end of the group's window. Nothing is left if all of it is
@@ -111,7 +120,10 @@ func (g *group) closedLocked() bool {
 // mayJoinLocked returns why a worker cannot have the lines that it came for.
 func (g *group) mayJoinLocked(h *protocol.Hello) error {
 	if g.d.now().Windows && (g.window == nil || !h.Cluster) {
-		return fmt.Errorf("the lines of group %s are handed out elsewhere; ask again", g.name)
+		return fmt.Errorf("the lines of group %s: %w", g.name, errElsewhere)
 	}
 	return nil
 }
+
+// errElsewhere is of lines that a worker came for, and that are handed out elsewhere by now.
+var errElsewhere = errors.New("they are handed out elsewhere; ask again")
