@@ -30,7 +30,8 @@ type follower struct {
 	asked    time.Time
 	members  []string // addresses that may know the places, the best first
 	welcomed bool
-	refused  error // before any welcome: another attempt would end the same way
+	refusals map[int]bool // partitions that have refused it, before any welcome
+	refused  error        // all did: another attempt would end the same way
 	stop     context.CancelFunc
 }
 
@@ -48,7 +49,7 @@ func (w *Worker) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	f := &follower{w: w, turn: make(chan struct{}, 1), limited: retry.NewLog(w.Log), at: make(map[int]protocol.Place),
-		members: []string{w.Address}, stop: stop}
+		members: []string{w.Address}, refusals: make(map[int]bool), stop: stop}
 	pause := retry.Backoff{Min: firstPause, Max: longestPause, Jitter: true}
 	for f.n == 0 {
 		err := f.look(ctx, time.Now())
@@ -83,7 +84,7 @@ func (f *follower) attend(ctx context.Context, p int) {
 			began := time.Now()
 			var welcomed bool
 			welcomed, err = f.connect(ctx, place)
-			f.note(welcomed, err)
+			f.note(p, welcomed, err)
 			if welcomed && time.Since(began) > firstLook {
 				pause.Reset()
 			}
@@ -101,13 +102,17 @@ func (f *follower) attend(ctx context.Context, p int) {
 	}
 }
 
-// note notes how a connection ended.
-func (f *follower) note(welcomed bool, err error) {
+// note notes how the connection for a partition ended. One partition's refusal is not final: it may be of a
+// bound that others keep.
+func (f *follower) note(p int, welcomed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.welcomed = f.welcomed || welcomed
 	var refused *RefusedError
-	if errors.As(err, &refused) && !f.welcomed {
+	if !errors.As(err, &refused) || f.welcomed {
+		return
+	}
+	if f.refusals[p] = true; len(f.refusals) == f.n {
 		f.refused = err
 		f.stop()
 	}
@@ -164,7 +169,8 @@ func isHere(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// look asks where the partitions are, unless an answer is younger than since.
+// look asks where the partitions are, unless an answer is younger than since. A member that knows no place
+// at all is not in touch: another one may know more.
 func (f *follower) look(ctx context.Context, since time.Time) error {
 	f.mu.Lock()
 	fresh := f.asked.After(since) || time.Since(f.asked) < placesAge
@@ -174,13 +180,21 @@ func (f *follower) look(ctx context.Context, since time.Time) error {
 		return nil
 	}
 	var errs []error
+	var least *protocol.Places
 	for _, address := range members {
 		places, err := f.ask(ctx, address)
-		if err == nil {
+		if err == nil && slices.ContainsFunc(places.At, func(x protocol.Place) bool { return x.Address != "" }) {
 			f.learn(address, places)
 			return nil
 		}
+		if err == nil {
+			least = places
+		}
 		errs = append(errs, err)
+	}
+	if least != nil {
+		f.learn(f.w.Address, least)
+		return nil
 	}
 	return errors.Join(errs...)
 }
