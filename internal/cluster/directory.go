@@ -16,9 +16,11 @@ type directory struct {
 	owners    map[int]ownerRecord
 	pins      map[int]string
 	tenures   map[int][]Tenure
+	grown     time.Time                // when a partition's first tenures came
 	groups    map[int]map[string]Group // of workers, by partition and name
 	forgotten map[int]map[string]bool
-	complete  bool // all that the bucket had when the watch began was seen
+	before    map[int]map[string]Group // the groups that were seen before the bucket was opened again
+	complete  bool                     // all that the bucket had when the watch began was seen
 
 	since    time.Time // since when our own signs of life come back without a break
 	lastBeat time.Time // when the last one came back
@@ -72,6 +74,9 @@ func (d *directory) see(e jetstream.KeyValueEntry, now time.Time) (tenures int) 
 	case keyTenures:
 		var list []Tenure
 		if !gone && json.Unmarshal(e.Value(), &list) == nil {
+			if d.tenures[p] == nil {
+				d.grown = now
+			}
 			d.tenures[p] = list
 			return p
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -49,6 +50,9 @@ func (d *directory) seeGroup(key string, e jetstream.KeyValueEntry, gone bool) {
 	if d.groups[p] == nil {
 		d.groups[p], d.forgotten[p] = make(map[string]Group), make(map[string]bool)
 	}
+	if e.Revision() < d.groups[p][name].revision {
+		return // PutGroup has written since
+	}
 	var g Group
 	delete(d.groups[p], name)
 	delete(d.forgotten[p], name)
@@ -67,6 +71,51 @@ func (m *Member) Groups(p int) (groups map[string]Group, forgotten map[string]bo
 	defer m.mu.Unlock()
 	return maps.Clone(m.dir.groups[p]), maps.Clone(m.dir.forgotten[p]), m.dir.complete && m.bucket != nil
 }
+
+// lastGroups are the groups as they were seen last.
+func (d *directory) lastGroups() map[int]map[string]Group {
+	last := make(map[int]map[string]Group)
+	for _, seen := range []map[int]map[string]Group{d.before, d.groups} {
+		for p, groups := range seen {
+			for name, g := range groups {
+				if last[p] == nil {
+					last[p] = make(map[string]Group)
+				}
+				if !d.forgotten[p][name] {
+					last[p][name] = g
+				}
+			}
+		}
+	}
+	return last
+}
+
+// LostGroups returns the groups of a partition that a bucket before this one had: it was deleted.
+func (m *Member) LostGroups(p int) map[string]Group {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lost := make(map[string]Group)
+	if !m.dir.complete || m.bucket == nil {
+		return lost
+	}
+	for name, g := range m.dir.before[p] {
+		if _, ok := m.dir.groups[p][name]; !ok && !m.dir.forgotten[p][name] {
+			lost[name] = g
+		}
+	}
+	return lost
+}
+
+// Settled reports whether it is known which groups there are. A bucket that was made anew has none: the
+// owners write the tenures again, and then the members with the logs of these write the groups.
+func (m *Member) Settled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dir.complete && len(m.dir.tenures) == m.Partitions && time.Since(m.dir.grown) > settleGroups
+}
+
+// settleGroups is for how long tenures are known before the groups are, too.
+const settleGroups = 2 * time.Second
 
 // PutGroup writes the record of a group, if it is as it was seen; the zero Group: if there is none.
 func (m *Member) PutGroup(ctx context.Context, p int, name string, before, after Group) error {

@@ -104,7 +104,9 @@ func (m *Member) open(ctx context.Context) (jetstream.KeyWatcher, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := m.dir.lastGroups()
 	m.bucket, m.dir, m.trouble = b, newDirectory(m.TakeoverAfter), ""
+	m.dir.before = before
 	return watch, nil
 }
 

@@ -83,9 +83,18 @@ func (c *server) distributor() (*distribute.Distributor, error) {
 	return nil, errNoWork
 }
 
+// ownDistributor is the distributor of a log that is not a partition's. Where a group is in a cluster is
+// more than a position in one log.
+func (c *server) ownDistributor() (*distribute.Distributor, error) {
+	if c.partition != nil {
+		return nil, errors.New("groups of a cluster are moved and forgotten in all partitions: leave --partition out")
+	}
+	return c.distributor()
+}
+
 // replay moves a group to another position of the log.
 func (c *server) replay(ctx context.Context, q url.Values) (any, error) {
-	d, err := c.distributor()
+	d, err := c.ownDistributor()
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +104,7 @@ func (c *server) replay(ctx context.Context, q url.Values) (any, error) {
 
 // forget removes a group.
 func (c *server) forget(ctx context.Context, q url.Values) (any, error) {
-	d, err := c.distributor()
+	d, err := c.ownDistributor()
 	if err != nil {
 		return nil, err
 	}

@@ -112,6 +112,7 @@ func (c *member) run(ctx context.Context) error {
 		case <-c.signals:
 		case <-tick.C:
 			watchdog()
+			c.access.Look()
 		}
 	}
 }
@@ -220,7 +221,7 @@ func (c *member) close() {
 func (c *member) serve(ctx context.Context, o *cluster.Ownership) (at sink.Position, err error) {
 	defer c.handout.take(o.Partition)()
 	defer c.leftovers.take(o.Partition)()
-	x, err := c.serverOf(o.Partition, c.settings.ofPartition(o.Partition))
+	x, err := c.serverOf(o.Partition, func(s *settings) *settings { return s.ofPartition(o.Partition) })
 	if err != nil {
 		return at, err
 	}
@@ -250,16 +251,16 @@ func (c *member) runServer(ctx context.Context, p int, x *server) error {
 // partitionWAL is the size of the write-ahead log of a partition: there are many.
 const partitionWAL = 8 << 20
 
-// serverOf makes the server of a partition.
-func (c *member) serverOf(p int, s *settings) (*server, error) {
+// serverOf makes the server of a partition. Its part of the settings is taken again with each reload.
+func (c *member) serverOf(p int, part func(*settings) *settings) (*server, error) {
 	again := func() (*settings, error) {
 		s, err := c.again()
 		if err != nil {
 			return nil, err
 		}
-		return s.ofPartition(p), nil
+		return part(s), nil
 	}
-	x, err := newServer(s, again)
+	x, err := newServer(part(c.settings), again)
 	if err != nil {
 		return nil, err
 	}

@@ -109,11 +109,9 @@ func (h *handout) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+	h.endRests() // before the connections: the workers are told, and answer
 	h.director.Close()
 	serving.Wait()
-	for p := range h.director.Partitions {
-		h.endRest(p)
-	}
 }
 
 // look compares the records of a partition's groups with the log that is open here.
@@ -122,13 +120,19 @@ func (h *handout) look(ctx context.Context, p int) {
 	if !ok {
 		return
 	}
+	var errs []error
+	for name, g := range h.c.LostGroups(p) { // as all saw it last; if it has moved on since, that is repeated
+		err := h.c.PutGroup(ctx, p, name, cluster.Group{}, g)
+		if !errors.Is(err, cluster.ErrGroupChanged) {
+			errs = append(errs, err)
+		}
+	}
 	tenures := h.c.Tenures(p)
 	h.arrange(p, groups, tenures)
 	l := h.logOf(p)
 	if l == nil {
 		return
 	}
-	var errs []error
 	for name := range forgotten {
 		errs = append(errs, l.forget(ctx, name))
 	}
@@ -169,6 +173,7 @@ func (h *handout) logOf(p int) *groupLog {
 func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cluster.Group,
 	tenures []cluster.Tenure) error {
 	now, following := tenuresFrom(tenures, g.Epoch)
+	l.retract(name, g, now)
 	if now == nil {
 		return nil
 	}
@@ -217,8 +222,8 @@ func (h *handout) restore(ctx context.Context, l *groupLog, groups map[string]cl
 		if t == nil || ok && g.Epoch <= t.Epoch {
 			continue
 		}
-		h.c.log.Warn("the bucket does not have where a group of workers is: it is written again", "group", name,
-			"partition", l.p, "epoch", t.Epoch)
+		h.limited.Warn("restored", "the bucket does not have where a group of workers is: it is written again",
+			"group", name, "partition", l.p, "epoch", t.Epoch)
 		err := h.c.PutGroup(ctx, l.p, name, g, cluster.Group{ID: id, Epoch: t.Epoch})
 		if !errors.Is(err, cluster.ErrGroupChanged) {
 			errs = append(errs, err)

@@ -96,7 +96,6 @@ func (l *groupLog) adopt(ctx context.Context, name string, g cluster.Group, now 
 			return false, nil
 		}
 	}
-	l.dismiss(name) // its lines may be elsewhere by now
 	if err := l.d.Move(ctx, name, at); err != nil {
 		return false, err
 	}
@@ -198,6 +197,18 @@ func (l *groupLog) dismiss(name string) {
 	l.d.Dismiss(name)
 }
 
+// retract ends the window of a group if the group is elsewhere by its record: in another tenure, or it was
+// made anew. Another member may hand out already what follows, or what comes before.
+func (l *groupLog) retract(name string, g cluster.Group, now *cluster.Tenure) {
+	l.mu.Lock()
+	w, ok := l.windows[name]
+	stays := ok && now != nil && now.Log == l.log && now.Epoch == w.Epoch && l.ids[name] == g.ID
+	l.mu.Unlock()
+	if ok && !stays {
+		l.dismiss(name)
+	}
+}
+
 // epoch is that of the tenure whose lines a group gets now; 0: it gets none of this log.
 func (l *groupLog) epoch(name string) uint64 {
 	l.mu.Lock()
@@ -221,7 +232,7 @@ func (l *groupLog) unfinished(name string, tenures []cluster.Tenure) *cluster.Te
 	}
 	for i := range tenures {
 		t := &tenures[i]
-		if t.Log != l.log {
+		if t.Log != l.log || t.From == t.To {
 			continue
 		}
 		if to, err := sink.ParsePosition(t.To); t.End == "" || err == nil && low.Compare(to) < 0 {

@@ -28,7 +28,8 @@ func (h *handout) here(p int, group string) *distribute.Distributor {
 // places are where the partitions are handed out to a worker's group.
 func (h *handout) places(ctx context.Context, hello *protocol.Hello) (protocol.Places, error) {
 	all := protocol.Places{Cluster: h.c.Name, Partitions: h.c.Partitions}
-	if err := h.join(ctx, hello.Group, hello.From); err != nil {
+	err := h.join(ctx, hello.Group, hello.From)
+	if refused := (*refusedGroup)(nil); errors.As(err, &refused) {
 		return all, err
 	}
 	peers := make(map[string]cluster.Peer)
@@ -37,7 +38,11 @@ func (h *handout) places(ctx context.Context, hello *protocol.Hello) (protocol.P
 	}
 	for p := range h.c.Partitions {
 		x := protocol.Place{Partition: p}
-		x.Address, x.Reason = h.place(p, hello.Group, peers)
+		if err != nil { // which passes, and is no refusal: that would end a worker
+			x.Reason = err.Error()
+		} else {
+			x.Address, x.Reason = h.place(p, hello.Group, peers)
+		}
 		all.At = append(all.At, x)
 	}
 	return all, nil
@@ -89,16 +94,22 @@ func (h *handout) join(ctx context.Context, name, from string) error {
 	if missing == 0 {
 		return nil
 	}
+	if !h.c.Settled() {
+		return fmt.Errorf("it is not known yet whether group %s is new", name)
+	}
 	if most := config.Or(h.c.settings.Collector.Work.MaxGroups, defaultGroups); !names[name] && len(names) >= most {
-		return fmt.Errorf("group %s is new, and there are %d already, the bound max_groups; remove one with "+
-			"`fanin-collector forget --group NAME`", name, most)
+		return &refusedGroup{fmt.Errorf("group %s is new, and there are %d already, the bound max_groups; remove one "+
+			"with `fanin-collector forget --group NAME`", name, most)}
 	}
 	from, err := groupFrom(from)
 	if err != nil {
-		return fmt.Errorf("group %s is new, and cannot begin at %q: %w", name, from, err)
+		return &refusedGroup{fmt.Errorf("group %s is new, and cannot begin at %q: %w", name, from, err)}
 	}
 	return h.begin(ctx, name, from, false)
 }
+
+// refusedGroup is why a group is not made, also if the worker asks again.
+type refusedGroup struct{ error }
 
 var errNotInTouch = errors.New("this collector is not in touch with its cluster; try again")
 
@@ -147,5 +158,9 @@ func endOf(tenures []cluster.Tenure) (epoch uint64, from string) {
 	if len(tenures) == 0 {
 		return 0, ""
 	}
-	return tenures[len(tenures)-1].Epoch, cluster.EndOfTenure
+	last := tenures[len(tenures)-1]
+	if last.End != "" {
+		return last.Epoch + 1, ""
+	}
+	return last.Epoch, cluster.EndOfTenure
 }

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"fanin/internal/cluster"
@@ -25,7 +26,7 @@ const (
 // arrange opens the log of a partition that is not owned, if a group needs it, and closes it when none
 // does.
 func (h *handout) arrange(p int, groups map[string]cluster.Group, tenures []cluster.Tenure) {
-	needed := false
+	needed, fresh := false, len(groups) == 0 && len(tenures) == 0 // the bucket is new: this log has the groups
 	for _, g := range groups {
 		now, _ := tenuresFrom(tenures, g.Epoch)
 		needed = needed || now != nil && now.Owner == h.c.ID && now.End != ""
@@ -34,7 +35,7 @@ func (h *handout) arrange(p int, groups map[string]cluster.Group, tenures []clus
 	defer h.mu.Unlock()
 	r := h.resting[p]
 	switch {
-	case r != nil && needed:
+	case r != nil && (needed || fresh):
 		r.needed = time.Now()
 	case r != nil && time.Since(r.needed) > restLasts:
 		r.stop()
@@ -94,6 +95,15 @@ func (h *handout) endRest(p int) {
 	}
 }
 
+// endRests closes all logs that are open for groups alone.
+func (h *handout) endRests() {
+	var all sync.WaitGroup
+	for p := range h.director.Partitions {
+		all.Go(func() { h.endRest(p) })
+	}
+	all.Wait()
+}
+
 // take keeps the log of a partition from being opened for groups alone, while it is owned.
 func (h *handout) take(p int) (leave func()) {
 	if h == nil {
@@ -113,9 +123,11 @@ func (h *handout) take(p int) (leave func()) {
 // rest serves a log to groups alone, until ctx ends.
 func (c *member) rest(ctx context.Context, p int) error {
 	defer c.leftovers.take(p)()
-	s := c.settings.ofPartition(p)
-	s.Collector.Inputs = nil
-	x, err := c.serverOf(p, s)
+	x, err := c.serverOf(p, func(s *settings) *settings {
+		s = s.ofPartition(p)
+		s.Collector.Inputs = nil
+		return s
+	})
 	if err != nil {
 		return err
 	}

@@ -259,10 +259,6 @@ func (d *Distributor) Shutdown(ctx context.Context) error {
 		}
 	}
 	d.door.disconnect()
-	if d.cursors == nil { // it was never opened
-		d.cancel()
-		return nil
-	}
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer done()
 	err := d.cursors.flush(last)

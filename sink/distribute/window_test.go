@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -112,12 +111,4 @@ func TestElsewhere(t *testing.T) {
 	answer("the window has ended")
 	b.down()
 	answer("the log is closed")
-}
-
-// A distributor that was never opened ends as well: the log of a partition may be closed before that.
-func TestShutdownBeforeOpen(t *testing.T) {
-	d := New(&sink.Sink{Path: filepath.Join(t.TempDir(), "all.log")}, Settings{})
-	if err := d.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
 }
