@@ -52,13 +52,13 @@ func (a *Archived) End(context.Context) (sink.Position, error) {
 }
 
 // Since finds a time, see Source: the beginning of a file.
-func (a *Archived) Since(_ context.Context, t time.Time) (sink.Position, error) {
+func (a *Archived) Since(ctx context.Context, t time.Time) (sink.Position, error) {
 	for _, m := range a.Files {
 		if !m.Closed.Before(t) {
 			return sink.Position{Generation: m.Generation}, nil
 		}
 	}
-	return a.End(nil)
+	return a.End(ctx)
 }
 
 // archivedText reads the files of a log, one after the other.
