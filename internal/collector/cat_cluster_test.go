@@ -17,6 +17,7 @@ import (
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink"
+	"fanin/sink/depot"
 	"fanin/sink/merge"
 )
 
@@ -145,6 +146,21 @@ func TestCatCluster(t *testing.T) {
 	}
 	if numbers, words, err := catOf(t, "--url", urls[0], "--url", urls[1], "--from", position); numbers != "6 7 8" || err != nil {
 		t.Errorf("from %s: %q, %q, %v", position, numbers, words, err)
+	}
+}
+
+// TestReadableArchived: what is not in the archive of a tenure is said, also of the one that goes on.
+func TestReadableArchived(t *testing.T) {
+	copied := &merge.Archived{Files: depot.Log{{Generation: 1}, {Generation: 2}}}
+	for to, want := range map[string]string{"3:0": "", "4:7": "3:0", "": "3:0"} {
+		found, absent, err := readable([]cluster.Tenure{{Epoch: 5, Log: "aa", From: "1:0", To: to}}, map[string]merge.Source{"aa": copied})
+		got := ""
+		if len(absent) > 0 {
+			got = absent[0].From
+		}
+		if len(found) != 1 || got != want || err != nil {
+			t.Errorf("to %q: found %v, absent from %q, %v; want %q", to, found, got, err, want)
+		}
 	}
 }
 

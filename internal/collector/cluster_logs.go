@@ -120,7 +120,7 @@ func readable(list []cluster.Tenure, sources map[string]merge.Source) (found []m
 		if x.Log == nil || x.From == x.To {
 			continue
 		}
-		if copy, ok := x.Log.(*merge.Archived); ok && !copy.Files.Has(x.To) {
+		if copy, ok := x.Log.(*merge.Archived); ok && (t.To == "" || !copy.Files.Has(x.To)) { // what goes on has more
 			t.From = copy.Files.Until().String()
 			absent = append(absent, t)
 		}
