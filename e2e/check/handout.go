@@ -22,6 +22,7 @@ type HandOut struct {
 	Dead    []string    // files of dead letters; one that is not there is empty
 	Kept    map[int]int // how many lines of each source must have been handed out, from the first one
 	Ordered bool        // answers to lines of one source are accepted in their order
+	Cluster bool        // the positions of dead letters are those of a partition's log, and workers know others
 }
 
 // HandOutResult is what came of it. Lost, Doubled, Late and Reordered should be 0.
@@ -183,12 +184,16 @@ func (c *handOut) deadLetters(path string) error {
 		if err := json.Unmarshal(s.Bytes(), &l); err != nil {
 			return fmt.Errorf("%s: %q: %w", path, s.Text(), err)
 		}
+		_, body, _ := bytes.Cut([]byte(l.Line), []byte(": "))
+		src, seq, err := load.Parse(body)
 		line := c.lines[l.Position]
+		if c.Cluster && err == nil {
+			line = c.bySource[[2]int{src, seq}]
+		}
 		if line == nil {
 			return fmt.Errorf("%s: %s was never handed out", path, l.Position)
 		}
-		_, body, _ := bytes.Cut([]byte(l.Line), []byte(": "))
-		if src, seq, err := load.Parse(body); line.src >= 0 && (err != nil || src != line.src || seq != line.seq) {
+		if line.src >= 0 && (err != nil || src != line.src || seq != line.seq) {
 			return fmt.Errorf("%s: %s holds another line: %q", path, l.Position, l.Line)
 		}
 		line.dead++

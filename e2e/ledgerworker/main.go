@@ -46,6 +46,7 @@ func main() {
 	url := flag.String("nats", "", "instead of connect: servers of NATS")
 	stream := flag.String("stream", "", "with nats: the work queue")
 	flag.DurationVar(&w.lease, "lease", time.Second, "lease")
+	member := flag.Bool("cluster", false, "the address is that of a member of a cluster: deliveries have numbers of their own over all connections")
 	flag.Parse()
 	var err error
 	if w.ledger, err = os.OpenFile(*ledger, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640); err != nil {
@@ -63,7 +64,10 @@ func main() {
 		return
 	}
 	fmt.Fprintln(os.Stderr, "working")
-	run := worker.Worker{Address: *connect, Options: o, Handle: w.handle, Accepted: w.accepted, Welcomed: w.welcomed}
+	run := worker.Worker{Address: *connect, Options: o, Handle: w.handle, Accepted: w.accepted}
+	if !*member {
+		run.Welcomed = w.welcomed
+	}
 	if err := run.Run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -13,6 +13,7 @@ import (
 	"fanin/e2e/check"
 	"fanin/e2e/load"
 	"fanin/e2e/rig"
+	"fanin/internal/freeport"
 )
 
 // Shape is how large a cluster is.
@@ -34,10 +35,12 @@ type clusterDay struct {
 	net       clusterNet
 	members   []*rig.Member
 	urls      []string // of the members, over HTTP
+	work      []string // where they hand lines out
 	agents    []*rig.Agent
 	writers   []*load.Writer
 	publisher *publisher
 	auditor   *auditor
+	gang      *gang // the workers that the lines are handed out to
 	done      chan struct{}
 	failed    chan error
 }
@@ -126,6 +129,9 @@ func (p *Programs) newCluster(s Shape) (*clusterDay, error) {
 	if err == nil {
 		d.auditor, err = newAuditor(servers)
 	}
+	if err == nil && !s.Archive { // else a disk may be lost, and with it where the workers' group was
+		err = d.addWorkers(p)
+	}
 	if err != nil {
 		d.kill()
 		return nil, err
@@ -140,13 +146,14 @@ func (d *clusterDay) addMember(p *Programs) error {
 	if err != nil {
 		return err
 	}
-	port, err := rig.FreePort()
+	ports, err := freeport.Find(2)
 	if err != nil {
 		return err
 	}
-	http := fmt.Sprintf("127.0.0.1:%d", port)
+	http, work := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
 	table := fmt.Sprintf("url = %q\nname = %q\npartitions = %d\ntakeover_after = \"%s\"\ncreate = true\nreplicas = %d\n"+
-		"subjects = [\"logs.>\"]\n[collector.http]\nlisten = %q\n", url, natsStream, d.Partitions, clusterTakeover, d.Servers, http)
+		"subjects = [\"logs.>\"]\nwork_address = %q\n[collector.http]\nlisten = %q\n[collector.work]\nlisten = %[6]q\nretry = \"2ms\"\nattempts = 4\n",
+		url, natsStream, d.Partitions, clusterTakeover, d.Servers, work, http)
 	if d.Archive {
 		dir := filepath.Join(d.dir, "archive")
 		table += fmt.Sprintf("[collector.archive]\nto = %q\n", "file://"+dir)
@@ -158,7 +165,7 @@ func (d *clusterDay) addMember(p *Programs) error {
 		return err
 	}
 	d.net.members = append(d.net.members, cuts)
-	d.members, d.urls = append(d.members, m), append(d.urls, "http://"+http)
+	d.members, d.urls, d.work = append(d.members, m), append(d.urls, "http://"+http), append(d.work, work)
 	return m.Start()
 }
 
@@ -216,6 +223,9 @@ func (d *clusterDay) sent() (*check.Expect, error) {
 func (d *clusterDay) end(r *Result, after func(*clusterDay, *Result) error) (*Result, error) {
 	x, err := d.sent()
 	if err != nil {
+		return nil, err
+	}
+	if err := d.handedOut(x, 2*time.Minute); err != nil {
 		return nil, err
 	}
 	printed, err := d.printed()
@@ -278,6 +288,7 @@ func (d *clusterDay) said() string {
 
 // kill ends all that runs.
 func (d *clusterDay) kill() {
+	d.endWorkers()
 	for _, a := range d.agents {
 		a.Kill()
 	}

@@ -29,7 +29,7 @@ func (d *clusterDay) faults() []func() error {
 		return d.nats.Ready(30 * time.Second)
 	}
 	return []func() error{d.killMember, d.pauseMember, d.cutMember, d.stopMember, d.killServer, d.pauseServer, d.cutServer,
-		d.killAgent, d.pauseAgent, d.cutAgent, split, split}
+		d.killAgent, d.pauseAgent, d.cutAgent, d.killWorker, d.pauseWorker, split, split}
 }
 
 func (d *clusterDay) member() *rig.Member { return d.members[rand.IntN(len(d.members))] }

@@ -22,6 +22,7 @@ type gang struct {
 	program    string
 	workers    []*rig.Process
 	ledgers    []string
+	more       []string // arguments of each
 }
 
 // gangSize is how many workers a group has.
@@ -32,7 +33,7 @@ func (g *gang) start(i int) error {
 	ledger := filepath.Join(g.dir, fmt.Sprintf("%s-%d.ledger", g.group, len(g.ledgers)))
 	g.ledgers = append(g.ledgers, ledger)
 	g.workers[i] = &rig.Process{Path: g.program, Wait: "working",
-		Args: []string{"-connect", g.addr, "-group", g.group, "-key", g.key, "-ledger", ledger, "-lease", "1s"}}
+		Args: append([]string{"-connect", g.addr, "-group", g.group, "-key", g.key, "-ledger", ledger, "-lease", "1s"}, g.more...)}
 	return g.workers[i].Start()
 }
 
