@@ -122,11 +122,20 @@ func (f *follower) adopt() {
 	}
 }
 
-// keepsStream reports whether the stream of a file that is let go does not end: the file exists, and
-// the table that named it is gone. It continues when a table names it again.
+// keepsStream reports whether the stream of a file that is let go does not end: the table that named it is gone, and
+// the file exists, or another one has its name now. It continues when a table names it again. Until then the other
+// one was not looked at: it may be a later version, which begins with what was sent.
 func (f *follower) keepsStream() bool {
 	f.mu.Lock()
 	label := f.label()
 	f.mu.Unlock()
-	return !f.file.deleted() && f.t.namedBy(label) == nil
+	if f.t.namedBy(label) != nil {
+		return false
+	}
+	if !f.file.deleted() {
+		return true
+	}
+	_, err := os.Stat(label)
+	f.attempts.strays = err == nil
+	return err == nil
 }

@@ -5,6 +5,7 @@ package tail
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestRotatedWithoutTable: a file whose table was removed is rotated, and the agent starts without the table. The
@@ -125,5 +126,18 @@ func TestTruncatedWhenItsTableGoes(t *testing.T) {
 		r.remove("a-1.log").look().look()
 		release()
 		r.keeps(text + "2 3")
+	})
+}
+
+// TestReplacedWithoutTable: a file is replaced by a longer version of itself when its table is removed. Its stream does not
+// end: when the table is back, only what is new is sent.
+func TestReplacedWithoutTable(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		all := r.tables("*.log")
+		text := numbered("line", 300)
+		r.write("a.log", text).look().look().write("new", text+"more\n").move("new", "a.log").tailer.Reload(nil)
+		r.look().pass(20 * time.Second)
+		r.tailer.Reload(all)
+		r.keeps(text + "more")
 	})
 }
