@@ -105,14 +105,15 @@ func (c *member) elsewhere(p int) error {
 // salvage makes all logs of earlier tenures again that the archive does not have.
 func (c *member) salvage(ctx context.Context, s *server) (done []salvaged, err error) {
 	k := s.partition.keep
-	if err := k.find(ctx); err != nil {
+	stream, err := k.lookUp(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if !natsconn.Keeps(k.stream) {
+	if !natsconn.Keeps(stream) {
 		return nil, fmt.Errorf("the stream %s removes messages when they are acknowledged: nothing can be recovered",
 			k.name)
 	}
-	lost, err := k.missing(ctx, make(map[uint64]bool))
+	lost, err := k.missing(ctx, stream, make(map[uint64]bool))
 	if err != nil {
 		return nil, err
 	}

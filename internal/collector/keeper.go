@@ -38,7 +38,11 @@ type keeper struct {
 	leave  context.CancelFunc
 	saving sync.WaitGroup // salvages, which end with life
 
+	// Of run.
 	stream jetstream.Stream
+	found  time.Time       // when the stream was
+	asked  time.Time       // when the archive was
+	free   time.Time       // when no tenure was missing there
 	purged cluster.Message // all up to it are purged
 	due    cluster.Message // all up to it are archived; zero: that was purged, or cannot be
 	done   map[uint64]bool // epochs of tenures whose logs are in the archive
@@ -54,11 +58,15 @@ const (
 	// askDepotEvery is how often the archive is asked for the logs of earlier tenures.
 	askDepotEvery = 5 * time.Second
 	purgeTime     = 10 * time.Second
+	// findStreamEvery is how often the stream is looked for.
+	findStreamEvery = time.Minute
+	// sayBlocked is after which time it is said that nothing is purged: a log that moves is soon archived.
+	sayBlocked = time.Minute
 )
 
 func newKeeper(k *sink.Sink, own *cluster.Ownership, log *slog.Logger) *keeper {
 	x := &keeper{ends: ends{sink: k, log: log}, own: own, limited: retry.NewLog(log),
-		done: make(map[uint64]bool)}
+		free: time.Now(), done: make(map[uint64]bool)}
 	x.life, x.leave = context.WithCancel(context.Background())
 	return x
 }
@@ -66,32 +74,41 @@ func newKeeper(k *sink.Sink, own *cluster.Ownership, log *slog.Logger) *keeper {
 // run purges what is archived, until ctx ends.
 func (k *keeper) run(ctx context.Context) {
 	defer func() { <-ctx.Done(); k.leave(); k.saving.Wait() }()
-	var asked time.Time
 	for retry.Pause(ctx, purgeEvery) == nil {
-		if err := k.find(ctx); err != nil {
-			k.fails(ctx, err)
-			continue
-		}
-		if !natsconn.Keeps(k.stream) {
-			k.log.Warn("the stream removes messages when they are acknowledged: the lines of files that are not yet "+
-				"in the archive are lost with the disk; remove the stream once it is empty, and it is made again as "+
-				"one that keeps them", "stream", k.name)
-			return
-		}
-		if (len(k.unarchived()) > 0 || asked.IsZero()) && time.Since(asked) > askDepotEvery {
-			if err := k.askDepot(ctx); err != nil {
-				k.fails(ctx, err)
-				continue
-			}
-			asked = time.Now()
-		}
-		if len(k.unarchived()) > 0 {
-			continue
-		}
-		if err := k.purge(ctx); err != nil {
+		if err := k.round(ctx); err != nil {
 			k.fails(ctx, err)
 		}
 	}
+}
+
+// round purges what is archived by now.
+func (k *keeper) round(ctx context.Context) error {
+	if err := k.find(ctx); err != nil {
+		return err
+	}
+	if !natsconn.Keeps(k.stream) {
+		k.limited.Warn("cluster_queue", "the stream removes messages when they are acknowledged: the lines of files "+
+			"that are not yet in the archive are lost with the disk; remove the stream once it is empty, and it is "+
+			"made again as one that keeps them", "stream", k.name)
+		return nil
+	}
+	if (len(k.unarchived()) > 0 || k.asked.IsZero()) && time.Since(k.asked) > askDepotEvery {
+		if err := k.askDepot(ctx); err != nil {
+			return err
+		}
+		k.asked = time.Now()
+	}
+	waiting := k.unarchived()
+	if len(waiting) == 0 {
+		k.free = time.Now()
+		return k.purge(ctx)
+	}
+	if time.Since(k.free) > sayBlocked {
+		k.limited.Warn("cluster_blocked", "nothing is purged from the stream: the log of a former tenure is not in the "+
+			"archive; if its disk is lost, run fanin-collector cluster recover", "stream", k.name, "partition",
+			k.own.Partition, "epoch", waiting[0].Epoch, "owner", waiting[0].Owner)
+	}
+	return nil
 }
 
 func (k *keeper) fails(ctx context.Context, err error) {
@@ -101,19 +118,27 @@ func (k *keeper) fails(ctx context.Context, err error) {
 	}
 }
 
-// find finds the stream.
+// find finds the stream, and again each minute: it may have been made anew.
 func (k *keeper) find(ctx context.Context) error {
-	if k.stream != nil {
+	if k.stream != nil && time.Since(k.found) < findStreamEvery {
 		return nil
 	}
+	stream, err := k.lookUp(ctx)
+	if err == nil {
+		k.stream, k.found = stream, time.Now()
+	}
+	return err
+}
+
+// lookUp asks for the stream.
+func (k *keeper) lookUp(ctx context.Context) (jetstream.Stream, error) {
 	js, err := jetstream.New(k.conn)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, purgeTime)
 	defer cancel()
-	k.stream, err = js.Stream(ctx, k.name)
-	return err
+	return js.Stream(ctx, k.name)
 }
 
 // unarchived are the earlier tenures for which the stream keeps messages, because their logs are not in
@@ -126,7 +151,7 @@ func (k *keeper) unarchived() []cluster.Tenure {
 
 // askDepot asks the archive for the logs of earlier tenures.
 func (k *keeper) askDepot(ctx context.Context) error {
-	missing, err := k.missing(ctx, k.done)
+	missing, err := k.missing(ctx, k.stream, k.done)
 	if err != nil {
 		return err
 	}
@@ -138,8 +163,9 @@ func (k *keeper) askDepot(ctx context.Context) error {
 
 // missing are the tenures before the present one of which the stream has messages, and the archive not the
 // whole log. Those of the log that is open here are its copier's.
-func (k *keeper) missing(ctx context.Context, done map[uint64]bool) (missing []cluster.Tenure, err error) {
-	first, err := firstKept(ctx, k.stream, k.own.Partition)
+func (k *keeper) missing(ctx context.Context, stream jetstream.Stream, done map[uint64]bool) (missing []cluster.Tenure,
+	err error) {
+	first, err := firstKept(ctx, stream, k.own.Partition)
 	if err != nil || first == 0 {
 		return nil, err
 	}
@@ -147,7 +173,7 @@ func (k *keeper) missing(ctx context.Context, done map[uint64]bool) (missing []c
 		if t.End == "" || t.Last < first || t.From == t.To || t.Log == k.sink.LogID().String() || done[t.Epoch] {
 			continue
 		}
-		lost, err := k.misses(ctx, &t)
+		lost, err := k.misses(ctx, stream, &t)
 		if err != nil {
 			return nil, err
 		}
@@ -159,12 +185,12 @@ func (k *keeper) missing(ctx context.Context, done map[uint64]bool) (missing []c
 }
 
 // misses reports whether the archive has not the whole log of a tenure, and the stream may have the rest.
-func (k *keeper) misses(ctx context.Context, t *cluster.Tenure) (bool, error) {
+func (k *keeper) misses(ctx context.Context, stream jetstream.Stream, t *cluster.Tenure) (bool, error) {
 	has, err := archiveHas(ctx, k.depot, t)
 	if has || err != nil {
 		return false, err
 	}
-	kept, err := ofStream(ctx, k.stream, t)
+	kept, err := ofStream(ctx, stream, t)
 	if err == nil && !kept {
 		k.log.Warn("lines of a former tenure are not in the archive, and the stream is another one by now: it keeps "+
 			"nothing for them, and they cannot be recovered", "epoch", t.Epoch, "owner", t.Owner, "stream", k.name)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"fanin/internal/cluster"
+	"fanin/internal/natsconn"
 	"fanin/internal/natstest"
 	"fanin/internal/retry"
 	"fanin/internal/waittest"
@@ -159,5 +160,33 @@ func TestSalvageBase(t *testing.T) {
 		if err := b.mayFill(lost); (err != nil) != x.refuse {
 			t.Errorf("%+v: %v", x, err)
 		}
+	}
+}
+
+// A work queue that is removed and made again as a stream that keeps its messages is found.
+func TestKeeperFindsAgain(t *testing.T) {
+	s := natstest.New(t)
+	nc := s.Connect()
+	js := s.JetStream(nc)
+	k := &keeper{own: &cluster.Ownership{Partition: 0}, conn: nc, name: "LOGS", free: time.Now(),
+		limited: retry.NewLog(slog.New(slog.DiscardHandler))}
+	config := jetstream.StreamConfig{Name: "LOGS", Subjects: []string{"0.logs"}, Retention: jetstream.WorkQueuePolicy}
+	for _, keeps := range []bool{false, true} {
+		if keeps {
+			if err := js.DeleteStream(t.Context(), "LOGS"); err != nil {
+				t.Fatal(err)
+			}
+			config.Retention = jetstream.LimitsPolicy
+		}
+		if _, err := js.CreateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.find(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := natsconn.Keeps(k.stream); got != keeps {
+			t.Errorf("keeps: %v, want %v", got, keeps)
+		}
+		k.found = k.found.Add(-findStreamEvery) // a minute later
 	}
 }
