@@ -26,15 +26,26 @@ func readCached(f *os.File, offset int64, parts [][]byte) (n int, ended bool) {
 		return 0, false
 	}
 	raw.Control(func(fd uintptr) { // an error comes again with a call that waits
-		for n < size && !ended {
-			got := readOnce(fd, offset+int64(n), parts, n)
-			if got < 0 {
-				break
-			}
-			n, ended = n+got, got == 0
-		}
+		n, ended = readUntil(size, offset, func(n int) int { return readOnce(fd, offset+int64(n), parts, n) })
 	})
 	return n, ended
+}
+
+// smallestPage is what the pages of memory are a multiple of.
+const smallestPage = 4 << 10
+
+// readUntil calls once with the number of bytes that were read, until there are size of them, or once has no
+// more. Linux 5.9 and 5.10 say that there is no more where a page is not in memory: that is the end only inside
+// a page of which something was just read. Anywhere else an ordinary call has to confirm it.
+func readUntil(size int, offset int64, once func(n int) int) (n int, ended bool) {
+	for n < size {
+		got := once(n)
+		if got <= 0 {
+			return n, got == 0 && n > 0 && (offset+int64(n))%smallestPage != 0
+		}
+		n += got
+	}
+	return n, false
 }
 
 // readOnce reads into parts, of which the first bytes are filled already. It returns -1 if it would
