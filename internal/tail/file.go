@@ -127,7 +127,10 @@ func (f *file) sizeBehind(c cursor, eof int64) (size int64, still bool) {
 	if eof != c.Offset || f.f.archive != nil {
 		return f.size(), f.still(c)
 	}
-	n, still, _ := f.readBehind(c, make([]byte, 1))
+	n, still, err := f.readBehind(c, make([]byte, 1))
+	if err != nil {
+		return f.size(), still // a larger one is read, which reports the error
+	}
 	return c.Offset + int64(n), still
 }
 

@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -30,6 +31,29 @@ func openTest(t testing.TB, text []byte) *file {
 	}
 	t.Cleanup(f.close)
 	return f
+}
+
+// TestUnreadableGrowth: a file whose next bytes cannot be read counts as grown, so that they are read, and the
+// error is reported.
+func TestUnreadableGrowth(t *testing.T) {
+	f := openTest(t, nil)
+	dir, err := os.Open(t.TempDir()) // what is in it cannot be read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := os.WriteFile(filepath.Join(dir.Name(), "a"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	defer func(was *os.File) { f.f.file = was }(f.f.file)
+	f.f.file = dir
+	if size, still := f.sizeBehind(cursor{}, 0); size == 0 || !still {
+		t.Errorf("size %d, still %v", size, still)
+	}
+	var failed *fileError
+	if _, err := f.readBatch(cursor{}, make([]byte, 8<<10), limits{line: 1 << 10, block: 8 << 10}, false, -1); !errors.As(err, &failed) {
+		t.Errorf("read: %v", err)
+	}
 }
 
 // BenchmarkReadBatch reads a file of 16 MiB from its start to its end, in blocks of
