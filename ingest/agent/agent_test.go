@@ -199,6 +199,10 @@ func TestTakeOverWaits(t *testing.T) {
 		if len(atWelcome) != 2 || atWelcome[1] != "x\n" {
 			t.Errorf("at the welcomes %q was recorded", atWelcome)
 		}
+		synctest.Wait()
+		if acks, faults := first.Got(wire.KindAck), first.Got(wire.KindFault); acks != 1 || faults != 1 {
+			t.Errorf("the older connection got %d acks and %d faults", acks, faults)
+		}
 		first.Conn.Close()
 		second.Conn.Close()
 	})

@@ -12,11 +12,11 @@ import (
 // including the frames that are queued meanwhile: no goroutine waits for answers, and
 // those that come together go out together.
 type answers struct {
-	nc      net.Conn
-	timeout time.Duration
-	set     deadline // of the writing goroutine
+	nc net.Conn
 
 	mu      sync.Mutex
+	timeout time.Duration
+	set     deadline // of nc's writes
 	pending []byte
 	spare   []byte // the block of pending before, for the next
 	writing bool
@@ -38,12 +38,9 @@ func (a *answers) write(frame []byte) bool {
 // connection can no longer take answers.
 func (a *answers) flush() bool {
 	for {
-		out, timeout := a.next()
+		out := a.next()
 		if out == nil {
 			return a.healthy()
-		}
-		if at, change := a.set.move(time.Now().Add(timeout), timeout/deadlineSlack); change {
-			a.nc.SetWriteDeadline(at)
 		}
 		_, err := a.nc.Write(out)
 		a.written(out, err)
@@ -105,17 +102,20 @@ func (a *answers) queue(frame []byte) bool {
 	return true
 }
 
-// next returns all frames that wait, and for how long they may be written; nil: there are none, or
-// another goroutine writes them.
-func (a *answers) next() (out []byte, timeout time.Duration) {
+// next returns all frames that wait, and bounds their write; nil: there are none, or another goroutine
+// writes them.
+func (a *answers) next() (out []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.writing || a.failed || len(a.pending) == 0 {
-		return nil, 0
+		return nil
 	}
 	a.writing = true
+	if at, change := a.set.move(time.Now().Add(a.timeout), a.timeout/deadlineSlack); change {
+		a.nc.SetWriteDeadline(at)
+	}
 	out, a.pending = a.pending, a.spare[:0]
-	return out, a.timeout
+	return out
 }
 
 // written ends a write and keeps its block for the next.
@@ -139,4 +139,13 @@ func (a *answers) hurry() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.timeout = stream.LingerTime
+}
+
+// cut ends a write that the peer does not read: cut sets a deadline that has passed. What is written from
+// then on has as little time as the last words, and a deadline of its own.
+func (a *answers) cut(cut func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	cut()
+	a.timeout, a.set = stream.LingerTime, deadline{}
 }

@@ -109,5 +109,5 @@ func (c *conn) address() string {
 // evict ends the connection because the agent connected again. It does not wait.
 func (c *conn) evict(reason string) {
 	c.evicted.Store(&reason)
-	c.Cut()
+	c.answers.cut(c.Cut)
 }
