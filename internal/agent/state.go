@@ -13,14 +13,10 @@ import (
 
 // keepState restores the state directory, or what is missing in it, after it was deleted;
 // the saved positions are written again as usual. It is called at each look at the files, before the
-// saved positions are written, and looks once a second. A directory that another agent uses by now is not touched,
-// and this agent ends.
+// saved positions are written. It always looks whether the directory is another one, and once a second for each
+// file. A directory that another agent uses by now is not touched, and this agent ends.
 func (a *agent) keepState() {
-	if time.Since(a.stateSeen) < time.Second {
-		return
-	}
-	if a.lock.InPlace() && present(a.instancePath()) && (a.control == nil || present(a.controlPath())) {
-		a.stateSeen = time.Now()
+	if a.lock.InPlace() && a.hasFiles() {
 		return
 	}
 	err := a.makeState()
@@ -40,6 +36,18 @@ func (a *agent) keepState() {
 		a.log.Error("the agent's state was deleted by another process and cannot be restored; if the collector "+
 			"loses its state too, lines may be sent twice; trying again", "err", err)
 	}
+}
+
+// hasFiles reports whether all is in the state directory, as it was within the last second.
+func (a *agent) hasFiles() bool {
+	if time.Since(a.stateSeen) < time.Second {
+		return true
+	}
+	if !present(a.instancePath()) || a.control != nil && !present(a.controlPath()) {
+		return false
+	}
+	a.stateSeen = time.Now()
+	return true
 }
 
 // present reports whether something exists at path, or may exist.

@@ -76,3 +76,22 @@ func TestStateTaken(t *testing.T) {
 		t.Errorf("the other agent's state was changed: %q, %v", got, err)
 	}
 }
+
+// TestStateDeletedJustNow: a state that was complete a moment ago is made again at the next look, before anything
+// is written to it.
+func TestStateDeletedJustNow(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	a, err := newAgent(waiting(t, state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { a.lock.Close() }()
+	a.keepState()
+	if err := os.RemoveAll(state); err != nil {
+		t.Fatal(err)
+	}
+	a.keepState()
+	if _, err := os.Stat(a.instancePath()); err != nil || !a.lock.InPlace() {
+		t.Errorf("the state is not there: %v", err)
+	}
+}
