@@ -123,7 +123,7 @@ func (x *outlines) save() error {
 	if text == nil {
 		return nil
 	}
-	err := x.s.writeSummary(filepath.Join(x.s.State, outlinesName), text)
+	err := x.s.replaceSummary(filepath.Join(x.s.State, outlinesName), text)
 	if err != nil {
 		x.mu.Lock()
 		x.dirty = true

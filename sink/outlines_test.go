@@ -1,16 +1,22 @@
 package sink
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/waittest"
 	"fanin/sink/line"
 	"fanin/sink/summary"
@@ -117,6 +123,51 @@ func TestOutlinesSaved(t *testing.T) {
 			t.Errorf("damage %d: all outlines were read", i)
 		}
 		waittest.Until(t, "the outlines to be made again", func() bool { return maps.Equal(have(), want) })
+	}
+}
+
+// TestSavedCountsKept: what was saved of outlines and of the live file stays when the disk has no room for the next.
+func TestSavedCountsKept(t *testing.T) {
+	var full atomic.Bool
+	s := &Sink{Rotation: RotationPolicy{Size: 10 << 10}, env: environment{fresh: true}}
+	s.Disk = &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		name := filepath.Base(path)
+		if full.Load() && op == disk.OpWrite && (strings.HasPrefix(name, "summary-") || strings.HasPrefix(name, outlinesName)) {
+			return 0, syscall.ENOSPC
+		}
+		return 0, nil
+	}}
+	open(t, s)
+	rnd, src := rand.New(rand.NewPCG(9, 10)), newSource()
+	feed(t, s, rnd, src)
+	conserved(t, s, "at first")
+	s.summarizer.stop()
+	defer s.summarizer.start()
+	if err := s.summarizer.save(0); err != nil {
+		t.Fatal(err)
+	}
+	before := summaries(t, s)
+	outlines, err := os.ReadFile(filepath.Join(s.State, outlinesName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	src.send(t, s, "one more")
+	for range 2 { // the text follows the acknowledgement
+		if err := s.Checkpoint(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full.Store(true)
+	s.summarizer.outlines.dirty = true
+	if err := s.summarizer.save(0); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("saved on a full disk: %v", err)
+	}
+	full.Store(false)
+	if after := summaries(t, s); !maps.Equal(before, after) {
+		t.Errorf("there were %d summaries, and there are %d, or others", len(before), len(after))
+	}
+	if b, err := os.ReadFile(filepath.Join(s.State, outlinesName)); err != nil || !bytes.Equal(b, outlines) {
+		t.Errorf("the outlines are others: %v", err)
 	}
 }
 

@@ -154,7 +154,7 @@ func (x *summarizer) saveLive() error {
 	if err != nil || text == nil || f.Size == 0 || f == x.saved.live {
 		return err
 	}
-	if err := x.s.writeSummary(summaryName(x.s.State, f.Generation), text); err != nil {
+	if err := x.s.replaceSummary(summaryName(x.s.State, f.Generation), text); err != nil {
 		return err
 	}
 	x.saved.live = f
@@ -179,7 +179,8 @@ func (m *missingSummaries) failedNow(generation uint64) bool {
 	return ok
 }
 
-// has reports whether a file's summary is there. If it has no outline, it is read whole for that.
+// has reports whether a file's summary is there. If it has no outline and there is room for one, it is read whole
+// for that.
 func (x *summarizer) has(generation uint64) bool {
 	if x.whole[generation] {
 		return true
@@ -189,12 +190,12 @@ func (x *summarizer) has(generation uint64) bool {
 		return false
 	}
 	read := x.s.readSummaryHead
-	outlined := x.outlines.get(f).head != nil
-	if !outlined {
+	outline := x.outlines.get(f).head == nil && !x.outlines.full()
+	if outline {
 		read = x.s.readSummary
 	}
 	sum, err := read(f)
-	if err == nil && !outlined && !x.outlines.full() {
+	if err == nil && outline {
 		x.outlines.set(sum)
 	}
 	x.whole[generation] = err == nil
@@ -333,6 +334,19 @@ func (s *Sink) writeSummary(path string, b []byte) error {
 	}
 	_, err = f.Write(b)
 	return errors.Join(err, f.Close())
+}
+
+// replaceSummary is writeSummary where the one before counts if this one cannot be written, as on a full disk.
+func (s *Sink) replaceSummary(path string, b []byte) error {
+	tmp := path + ".new"
+	err := s.writeSummary(tmp, b)
+	if err == nil {
+		err = s.Disk.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+	}
+	return err
 }
 
 // readSummary reads the summary of a file, and no other's.
