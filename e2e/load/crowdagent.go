@@ -137,7 +137,7 @@ func (a *crowdAgent) talk(c *crowdConn) error {
 		switch due := a.due(a.crowd.ended(now)); {
 		case !a.over.IsZero() && now.After(a.over):
 			return errRestart
-		case now.After(ping):
+		case !now.Before(ping):
 			if _, err := c.Write(wire.AppendPing(nil, wire.KindPing, 1)); err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ type crowdConn struct {
 	block [512]byte
 	got   []byte    // of block: read, and not decoded
 	until time.Time // the read deadline
+	heard time.Time // when bytes came last
 }
 
 const (
@@ -60,6 +61,15 @@ func dialTLS(ctx context.Context, conn net.Conn, config *tls.Config, addr string
 		return nil, err
 	}
 	return tc, nil
+}
+
+// errDead ends a connection on which nothing comes.
+var errDead = errors.New("the collector is silent")
+
+// Write does not wait for longer than a collector is silent while it lives.
+func (c *crowdConn) Write(p []byte) (int, error) {
+	c.SetWriteDeadline(time.Now().Add(deadAfter))
+	return c.Conn.Write(p)
 }
 
 // greet says hello, and returns the welcome with all of its streams.
@@ -106,14 +116,17 @@ func unexpected(f *wire.Frame) error {
 	return fmt.Errorf("%w: a frame of kind %d", wire.ErrProtocol, f.Kind)
 }
 
-// await waits for bytes of the collector until a time. It reports whether a frame has begun to come.
+// await waits for bytes of the collector until a time. It reports whether a frame has begun to come. A collector
+// that does not even answer pings is dead.
 func (c *crowdConn) await(until time.Time) (came bool, err error) {
 	if len(c.got) > 0 || c.in.Buffered() > 0 {
 		return true, nil
 	}
 	err = c.fill(until)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = nil
+		if err = nil; time.Since(c.heard) > pingEvery+deadAfter {
+			err = errDead
+		}
 	}
 	return len(c.got) > 0, err
 }
@@ -126,7 +139,7 @@ func (c *crowdConn) fill(until time.Time) error {
 	}
 	n, err := c.Conn.Read(c.block[:])
 	if c.got = c.block[:n]; n > 0 {
-		err = nil // it comes again
+		c.heard, err = time.Now(), nil // an error comes again
 	}
 	return err
 }
