@@ -104,8 +104,8 @@ func (k *keeper) round(ctx context.Context) error {
 		return k.purge(ctx)
 	}
 	if time.Since(k.free) > sayBlocked {
-		k.limited.Warn("cluster_blocked", "nothing is purged from the stream: the log of a former tenure is not in the "+
-			"archive; if its disk is lost, run fanin-collector cluster recover", "stream", k.name, "partition",
+		k.limited.Warn("cluster_blocked", "nothing is purged from the stream: the log of a former tenure is not in "+
+			"the archive; if its disk is lost, run fanin-collector cluster recover", "stream", k.name, "partition",
 			k.own.Partition, "epoch", waiting[0].Epoch, "owner", waiting[0].Owner)
 	}
 	return nil
@@ -286,8 +286,8 @@ func (k *keeper) has(ctx context.Context, last cluster.Message) (bool, error) {
 	} else if err != nil {
 		return false, err
 	}
-	k.limited.Warn("cluster_purge", "the stream was made again, or has lost its end: the messages up to this one are in "+
-		"the archive, and other ones have their numbers; nothing is purged before the next file is in the archive",
+	k.limited.Warn("cluster_purge", "the stream was made again, or has lost its end: the messages up to this one are "+
+		"in the archive, and other ones have their numbers; nothing is purged before the next file is in the archive",
 		"stream", k.name, "message", last.Number)
 	return false, nil
 }
