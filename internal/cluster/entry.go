@@ -34,6 +34,7 @@ type entry struct {
 	At      string            `json:"at,omitempty"`
 	Marks   []sink.StreamMark `json:"marks,omitempty"`
 	Tenures []Tenure          `json:"tenures,omitempty"`
+	More    bool              `json:"more,omitempty"` // of begin: the log goes on, with more than the journal has
 	Part    int               `json:"part,omitempty"` // from 1 on
 	Parts   int               `json:"parts,omitempty"`
 	Data    []byte            `json:"data,omitempty"`
@@ -100,7 +101,11 @@ func (s *State) move(e *entry) {
 		s.Tenures = closeLast(s.Tenures, s.At, Message{s.Last, s.Time}, Taken)
 		s.Epoch, s.Owner = e.Epoch, e.Owner
 	case kindBegin:
-		s.Tenures = open(s.Tenures, Tenure{Epoch: e.Epoch, Owner: s.Owner, Log: e.Log, From: e.At, First: s.Last + 1})
+		from := e.At
+		if e.More && e.Log == s.Log { // the end of the last tenure is final: groups of workers may be behind it
+			from = s.At
+		}
+		s.Tenures = open(s.Tenures, Tenure{Epoch: e.Epoch, Owner: s.Owner, Log: e.Log, From: from, First: s.Last + 1})
 		s.Log, s.At = e.Log, e.At
 	case kindCommit:
 		if s.At = e.At; e.Last > s.Last || e.Time > s.Time { // a stream that lost its end has lower numbers again

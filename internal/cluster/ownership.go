@@ -109,7 +109,7 @@ func (o *Ownership) begin(ctx context.Context, log string, at sink.Position, all
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = all
-	e := &entry{Kind: kindBegin, Log: log, At: at.String()}
+	e := &entry{Kind: kindBegin, Log: log, At: at.String(), More: more}
 	if more {
 		e.Marks = o.state.differing(all())
 	}

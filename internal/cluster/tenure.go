@@ -54,8 +54,8 @@ func closeLast(list []Tenure, to string, last Message, end string) []Tenure {
 	return list
 }
 
-// open begins a tenure. Where the log of the last one goes on, nothing is between the two: what the
-// log has behind its last entry in the journal is in no other log.
+// open begins a tenure. Where the log of the last one goes on, nothing is between the two. The last one's
+// end changes only if the log has lost it.
 func open(list []Tenure, t Tenure) []Tenure {
 	list = slices.Clone(list)
 	if n := len(list); n > 0 && list[n-1].Log == t.Log {

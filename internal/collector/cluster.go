@@ -231,6 +231,7 @@ func (c *member) serve(ctx context.Context, o *cluster.Ownership) (at sink.Posit
 	}
 	if err = c.runServer(ctx, o.Partition, x); err == nil && o.Begun() {
 		at = x.sink.End()
+		c.handout.finish(context.WithoutCancel(ctx), x, at)
 	}
 	return at, err
 }

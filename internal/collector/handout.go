@@ -190,15 +190,10 @@ func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cl
 	if err := l.allow(ctx, name, g, now, end); err != nil || now.End == "" {
 		return err
 	}
-	done, err := l.d.Finished(ctx, name, end)
-	if !done || len(following) == 0 {
+	if done, err := l.d.Finished(ctx, name, end); !done {
 		return err
 	}
-	after := cluster.Group{ID: g.ID, Epoch: following[0].Epoch, From: g.From}
-	if g.From == cluster.EndOfTenure {
-		after.From = ""
-	}
-	if err := h.c.PutGroup(ctx, l.p, name, g, after); err != nil {
+	if err := h.c.PutGroup(ctx, l.p, name, g, behind(g, now)); err != nil {
 		if errors.Is(err, cluster.ErrGroupChanged) {
 			err = nil // the watch shows it
 		}
@@ -206,6 +201,16 @@ func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cl
 	}
 	l.dismiss(name)
 	return nil
+}
+
+// behind is the record of a group that has finished a tenure. It waits for no later tenure: the member
+// may be gone when that begins.
+func behind(g cluster.Group, t *cluster.Tenure) cluster.Group {
+	after := cluster.Group{ID: g.ID, Epoch: t.Epoch + 1, From: g.From}
+	if g.From == cluster.EndOfTenure {
+		after.From = ""
+	}
+	return after
 }
 
 // restore writes the records again that the bucket lost: an open log knows where its groups are. Of

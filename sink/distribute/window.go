@@ -52,6 +52,18 @@ func (d *Distributor) Finished(ctx context.Context, name string, to sink.Positio
 	return true, nil
 }
 
+// Saved reports whether a distributor that was shut down has saved that a group has finished all lines before
+// a position. An answer that came behind the last save does not count.
+func (d *Distributor) Saved(name string, to sink.Position) bool {
+	g := d.groups.get(name)
+	if g == nil {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.dirty && len(g.unsaved) == 0 && g.lowLocked().Compare(to) >= 0
+}
+
 // Dismiss ends the window of a group, and sends its workers away: they ask again where its lines are.
 func (d *Distributor) Dismiss(name string) {
 	g := d.groups.get(name)
