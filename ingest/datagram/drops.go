@@ -34,17 +34,19 @@ func (d *dropCounter) watch(stop <-chan struct{}) {
 // poll counts and reports what was dropped since the last poll.
 func (d *dropCounter) poll() {
 	d.countOverRate(d.l.overRate.Swap(0))
+	d.socket.mu.Lock() // the kernel's number grows from one poll to the next
+	defer d.socket.mu.Unlock()
 	now, err := d.reader.drops()
 	if err != nil {
 		d.l.limited.Warn("udp_drops", "cannot ask the kernel how many datagrams it dropped",
 			"listener", d.address, "error", err)
 		return
 	}
-	d.countKernel(now)
+	d.countKernelLocked(now)
 }
 
-// countKernel counts datagrams that the kernel dropped: it has dropped now in all.
-func (d *dropCounter) countKernel(now uint32) {
+// countKernelLocked counts datagrams that the kernel dropped: it has dropped now in all.
+func (d *dropCounter) countKernelLocked(now uint32) {
 	n := now - d.socket.drops // right across the wrap
 	if d.socket.drops = now; n == 0 {
 		return

@@ -83,9 +83,21 @@ type Listener struct {
 
 // Shared is what listeners share that serve one socket, one after another: see Retire. Its zero
 // value is of a new socket.
+//
+// In reloads that follow each other closely, one listener may begin before the one before it has noticed that it
+// retired.
 type Shared struct {
+	mu       sync.Mutex
 	drops    uint32        // of the kernel, that were counted
 	appended chan struct{} // closed when the listener before has appended all it read; nil: there was none
+}
+
+// enter puts a listener behind those that served the socket so far, and returns what it awaits.
+func (s *Shared) enter(appended chan struct{}) (before chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.appended = s.appended, appended
+	return before
 }
 
 // phases of a listener's life.
@@ -147,8 +159,8 @@ func (l *Listener) ServeAfter(conn Conn, shared *Shared) error {
 	}
 	defer r.close()
 	q := newQueue(l)
-	before, appended := shared.appended, make(chan struct{})
-	shared.appended = appended
+	appended := make(chan struct{})
+	before := shared.enter(appended)
 	defer close(appended)
 	drops := &dropCounter{l: l, reader: r, address: address, socket: shared}
 	stop := make(chan struct{})

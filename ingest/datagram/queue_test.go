@@ -195,8 +195,8 @@ func TestQueueGivenUp(t *testing.T) {
 // The kernel counts modulo 2^32.
 func TestDropsWrap(t *testing.T) {
 	d := &dropCounter{l: setUp(new(Listener)), socket: &Shared{drops: math.MaxUint32 - 1}}
-	d.countKernel(3)
-	if d.countKernel(3); d.socket.drops != 3 {
+	d.countKernelLocked(3)
+	if d.countKernelLocked(3); d.socket.drops != 3 {
 		t.Errorf("the last count is %d", d.socket.drops)
 	}
 }

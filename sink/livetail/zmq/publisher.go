@@ -87,6 +87,7 @@ func (c *counts) init(m zmtp.Metrics) {
 
 // Subscribers returns the state of all subscribers, by their addresses.
 func (p *Publisher) Subscribers() []Subscriber {
+	p.setUp()
 	list := []Subscriber{}
 	for _, s := range p.subscribers() {
 		list = append(list, s.status())
