@@ -92,11 +92,12 @@ func (f *follower) continues(g *follower) bool {
 	sent, tail := g.place.local.Point, g.place.local.tail
 	g.mu.Unlock()
 	if sent.Offset == 0 {
-		end, err := g.file.cursorAt(g.file.size(), 0)
-		if err != nil {
+		var err error // its decoder is its own follower's to choose
+		sent.Offset = g.file.size()
+		if tail, err = g.file.tailAt(sent.Offset); err != nil {
 			return false
 		}
-		sent, tail = end.Point, end.tail
+		sent.Tail = wire.TailHash(tail)
 	}
 	return sent.Offset >= leastProof && telling(tail) &&
 		headOf(g.file.headSums()).begins(f.file.headSums()) && f.file.holds(sent)
