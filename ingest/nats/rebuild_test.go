@@ -2,7 +2,6 @@ package nats
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -65,7 +64,7 @@ func TestRebuild(t *testing.T) {
 		ended <- err
 	}()
 	waittest.Until(t, "the end", func() bool { return len(ended) > 0 })
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	if err := <-ended; err == nil { // that of ctx, or of the connection, whichever is seen first
+		t.Error("it ended without an error while the server was away")
 	}
 }
