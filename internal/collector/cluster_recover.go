@@ -91,7 +91,7 @@ func (c *member) recovery(ctx context.Context, p int) (*recovery, error) {
 	return x, nil
 }
 
-// elsewhere says who has a partition.
+// elsewhere says which member has a partition.
 func (c *member) elsewhere(p int) error {
 	owner := c.Owner(p)
 	for _, peer := range c.Peers() {
