@@ -33,11 +33,14 @@ func (t *Tailer) look(ctx context.Context) *sight {
 	}
 	fresh := f.fresh()
 	f.report(s)
+	changed := t.seeTexts(f.found) // before new files begin: those may be copies of texts that were not seen yet
 	t.followNew(ctx, fresh)
+	for _, g := range changed { // now: the copies that they look for are followed
+		g.notify()
+	}
 	if t.renewed {
 		t.strayed.Store(true) // files that a table names again may have other names
 	}
-	t.seeTexts(f.found)
 	if t.since = f.began; s.cut {
 		t.since = time.Time{}
 	}
@@ -68,8 +71,8 @@ func (t *Tailer) seeNames(found map[fileKey]candidate, s *sight, reloaded bool) 
 }
 
 // seeTexts notes what became of the texts of all files that are followed, also of those that no table names
-// any more: they may have been truncated before they were renamed.
-func (t *Tailer) seeTexts(found map[fileKey]candidate) {
+// any more: they may have been truncated before they were renamed. It returns the followers whose files changed.
+func (t *Tailer) seeTexts(found map[fileKey]candidate) (changed []*follower) {
 	t.mu.Lock()
 	all := t.allLocked()
 	t.mu.Unlock()
@@ -79,9 +82,10 @@ func (t *Tailer) seeTexts(found map[fileKey]candidate) {
 			continue // without asking again, since most files are idle
 		}
 		if g.seeText(c.path, false) {
-			g.notify()
+			changed = append(changed, g)
 		}
 	}
+	return changed
 }
 
 // stillNamed looks for one file where it was last seen.

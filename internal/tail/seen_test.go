@@ -39,6 +39,30 @@ func TestTruncatedAndRenamed(t *testing.T) {
 	})
 }
 
+// TestVersionsOfTextsThatNoLookSaw: nothing of some files was sent. They are truncated and written anew, and the next
+// versions of them are made, all between two looks: of no version that the next look finds is anything sent before that
+// look has seen which texts the files have.
+func TestVersionsOfTextsThatNoLookSaw(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		names, want := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"}, ""
+		r.away(true)
+		for _, name := range names {
+			r.write(name+".log", "old "+name+"\n")
+		}
+		r.look().look()
+		for _, name := range names {
+			text := numbered(name, 300)
+			r.cut(name+".log").write(name+".log", text).copy(name+".log", name+".new.log").write(name+".new.log", "last."+name+"\n")
+			want += text + "last." + name + "\n"
+		}
+		r.look()
+		for _, name := range names {
+			r.move(name+".new.log", name+".log")
+		}
+		r.look().look().away(false).keeps(want)
+	})
+}
+
 // TestSecondTextIsLost: the text that was sent is lost, and then another one, which no look saw shrink.
 func TestSecondTextIsLost(t *testing.T) {
 	onClock(t, func(r *clocked) {
