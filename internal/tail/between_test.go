@@ -309,6 +309,29 @@ func TestLetGoIsNotUnseen(t *testing.T) {
 	})
 }
 
+// TestLetGoIsNotLeft: a file was rotated and let go when another one that had its name was there. The agent is killed, and
+// the other one is gone: it left no copy, and the first one is not sent again.
+func TestLetGoIsNotLeft(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		r.write("a.log", "1\n").look().look().move("a.log", "a.log.1")
+		r.write("a.log", "20\n30\n40\n").write("a.log.1", "5\n")
+		r.pass(3 * machineLetGo).killed().remove("a.log").away(false).started()
+		r.keeps("1 20 30 40 5").counts("unseen_files", 0)
+	})
+}
+
+// TestCopyIsLeftByAFileThatGrew: the same, and the other one had more than what was acknowledged of it, and left a copy.
+func TestCopyIsLeftByAFileThatGrew(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		release := r.gated("5\n")
+		r.write("a.log", "20\n30\n40\n").look().look().write("a.log", "5\n").look()
+		r.copy("a.log", "a.log.1").pass(machineSettle).write("b.log", "6\n").pass(machineSettle)
+		r.killed().remove("a.log").away(false)
+		release()
+		r.started().keeps("20 20 30 30 40 40 5 6").counts("maybe_doubled_bytes", 9)
+	})
+}
+
 // TestReplacedAndNotYetSent: a longer version replaced a file, and nothing of it was sent when the agent stopped. It is
 // found under another name and with another text, also if the collector knows of a stream that no position was saved of.
 func TestReplacedAndNotYetSent(t *testing.T) {

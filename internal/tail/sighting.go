@@ -95,8 +95,20 @@ func (f *follower) seeText(name string, lost bool) (changed bool) {
 	}
 	if f.noteText(fi, begins, name, lost) {
 		f.remember()
+	} else {
+		f.noteMore()
 	}
 	return true
+}
+
+// noteMore saves that the file has more than was sent of it: if it is gone at the next start, that may be in a copy.
+func (f *follower) noteMore() {
+	f.mu.Lock()
+	more, stream := f.size > f.place.local.Offset, f.place.stream
+	f.mu.Unlock()
+	if more {
+		f.t.positions.amend(stream, func(m *savedPosition) { m.More = true })
+	}
 }
 
 // noteText notes how the file's text looks now, and reports whether the stream has no place in it.

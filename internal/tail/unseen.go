@@ -254,6 +254,9 @@ func (t *Tailer) lostMeanwhile(s *search) (list []reused) {
 			if h.head = m.head; m.Offset > 0 && m.Seen > 0 {
 				h.head = head{} // it is that of the text before
 			}
+			if m.Seen == 0 && !m.More { // a copy from before that has nothing but what was sent
+				h.since = later(h.since, written.Add(-2*t.Poll))
+			}
 			t.positions.amend(m.Stream, func(m *savedPosition) { m.Begun = 0 })
 		case f == nil || s.fresh[f.key] != f || !f.changedSince(timeOf(m.Seen, written)):
 			continue
