@@ -58,9 +58,9 @@ func (t *Tailer) seeNames(found map[fileKey]candidate, s *sight, reloaded bool) 
 		if !visible && s.cut {
 			c, visible = t.stillNamed(g)
 		}
-		g.see(c, visible)
+		was := g.see(c, visible)
 		if reloaded {
-			g.settle(c, visible)
+			g.settle(c, visible, was)
 		}
 		if visible {
 			if before := t.nameLocked(g, c.path); before != nil {

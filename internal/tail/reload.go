@@ -62,8 +62,9 @@ var (
 	errReleased = errors.New("no table names the file any more, and all of it is acknowledged")
 )
 
-// settle tells a follower about the tables in force, after a look that found its file or did not.
-func (f *follower) settle(c candidate, visible bool) {
+// settle tells a follower about the tables in force, after a look that found its file or did not; was: the look before
+// it did. The file may have been renamed between the two.
+func (f *follower) settle(c candidate, visible, was bool) {
 	f.mu.Lock()
 	label, now := f.label(), f.now
 	f.mu.Unlock()
@@ -72,6 +73,9 @@ func (f *follower) settle(c candidate, visible bool) {
 	case s.next == nil && visible:
 		s.next = c.table
 	case s.next == nil:
+		if was {
+			now = f.nameNow(now, label)
+		}
 		fi, err := os.Stat(now)
 		if err == nil && keyOf(fi) == f.key { // else it is drained and ends as any file without a name
 			s.released, s.until = true, fi.Size()

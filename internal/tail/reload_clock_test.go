@@ -129,6 +129,17 @@ func TestTruncatedWhenItsTableGoes(t *testing.T) {
 	})
 }
 
+// TestRenamedWhenItsTableGoes: a file is renamed just before its table is removed. It is let go where it ends, in the
+// middle of a line, as it would be under its old name.
+func TestRenamedWhenItsTableGoes(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		all := r.tables("*.log")
+		r.write("a.log", "1\n").look().look().write("a.log", "2").move("a.log", "b.log").tailer.Reload(nil)
+		r.pass(2*machineGrace).write("b.log", "3\n").tailer.Reload(all)
+		r.keeps("1 23")
+	})
+}
+
 // TestReplacedWithoutTable: a file is replaced by a longer version of itself when its table is removed. Its stream does not
 // end: when the table is back, only what is new is sent.
 func TestReplacedWithoutTable(t *testing.T) {

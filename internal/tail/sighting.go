@@ -26,10 +26,11 @@ type sighting struct {
 	former    lostText
 }
 
-// see is called at each look with whether some table names the file, and as what.
-func (f *follower) see(c candidate, visible bool) {
+// see is called at each look with whether some table names the file, and as what. It returns whether one did at the
+// last look.
+func (f *follower) see(c candidate, visible bool) (was bool) {
 	f.mu.Lock()
-	if f.visible && !visible {
+	if was = f.visible; was && !visible {
 		f.hidden = time.Now()
 	}
 	renamed := false
@@ -53,6 +54,7 @@ func (f *follower) see(c candidate, visible bool) {
 	if renamed || !visible || c.info.Size() != f.reading.eof.Load() {
 		f.notify()
 	}
+	return was
 }
 
 // mostSkew is by how much the clock of a file system may differ from this machine's.
