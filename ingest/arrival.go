@@ -1,11 +1,10 @@
 package ingest
 
 import (
-	"cmp"
+	"container/ring"
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -28,13 +27,16 @@ type Arrival struct {
 
 	// All below belongs to budget.mu.
 	address *scope
-	scopes  []*scope // while a text comes
-	proven  int      // the largest text of this connection that became complete
-	trusted bool     // the text is no larger than what was proven
-	order   int64    // arrivals that began until this one did
-	held    int64    // bytes of the text's block
-	need    int64    // more bytes that it waits for; 0: it does not wait
+	scopes  []*scope             // while a text comes
+	places  [maxScopes]ring.Ring // in their members
+	proven  int                  // the largest text of this connection that became complete
+	trusted bool                 // the text is no larger than what was proven
+	order   int64                // arrivals that began until this one did
+	held    int64                // bytes of the text's block
+	need    int64                // more bytes that it waits for; 0: it does not wait
 	asked   time.Time
+	queued  ring.Ring // in Budget.queue, while it waits
+	turn    ring.Ring // in a queue of its address, while it waits
 	ready   chan struct{}
 	ended   bool
 	patient bool
@@ -42,6 +44,7 @@ type Arrival struct {
 }
 
 const (
+	maxScopes  = 3
 	firstStep  = 4 << 10 // a text of an unproven connection gets so much at first, then four times as much
 	trustSteps = 4       // a text of up to so many times the largest complete one is trusted
 )
@@ -57,7 +60,12 @@ func (m *Budget) Arrive(peer netip.Addr, clock *FrameClock, end func()) *Arrival
 	defer m.mu.Unlock()
 	s := m.scopeLocked(peer)
 	s.conns++
-	return &Arrival{budget: m, clock: clock, end: end, over: make(chan struct{}), address: s}
+	a := &Arrival{budget: m, clock: clock, end: end, over: make(chan struct{}), address: s}
+	for i := range a.places {
+		a.places[i].Value = a
+	}
+	a.queued.Value, a.turn.Value = a, a
+	return a
 }
 
 // Wait makes a one whose sender cannot send again what is lost: it is dismissed if its own bytes
@@ -89,8 +97,8 @@ func (a *Arrival) beginLocked(n int) {
 	if !a.trusted {
 		a.scopes = append(a.scopes, &m.unproven)
 	}
-	for _, s := range a.scopes {
-		s.members = append(s.members, a)
+	for i, s := range a.scopes {
+		s.members.add(&a.places[i])
 	}
 }
 
@@ -100,12 +108,8 @@ func (a *Arrival) beginLocked(n int) {
 func (a *Arrival) distrustLocked() {
 	s := &a.budget.unproven
 	a.trusted = false
+	s.members.insert(a, &a.places[len(a.scopes)])
 	a.scopes = append(a.scopes, s)
-	later := slices.IndexFunc(s.members, func(b *Arrival) bool { return b.order > a.order })
-	if later < 0 {
-		later = len(s.members)
-	}
-	s.members = slices.Insert(s.members, later, a)
 	s.used += a.held
 }
 
@@ -117,13 +121,12 @@ func (a *Arrival) Done(complete bool) {
 	if complete {
 		a.proven = max(a.proven, int(a.held))
 	}
-	for _, s := range a.scopes {
+	for i, s := range a.scopes {
 		s.used -= a.held
-		i := slices.Index(s.members, a)
-		s.members = slices.Delete(s.members, i, i+1)
+		leave(&a.places[i])
 	}
 	a.scopes, a.held = a.scopes[:0], 0
-	m.admitLocked()
+	m.changedLocked(a.address)
 }
 
 // stepLocked returns how large the block should be that follows one of have bytes. A
@@ -151,6 +154,7 @@ func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func()
 	block := a.stepLocked(len(have), n)
 	more := block - int64(cap(have))
 	charged := a.chargeLocked(more)
+	m.changedLocked(a.address)
 	granted := charged && len(m.waiting) == 0 && m.fitsLocked(more, m.ample())
 	if granted {
 		m.used += more
@@ -191,8 +195,13 @@ func (a *Arrival) await(ctx context.Context, n int64) error {
 	m := a.budget
 	m.mu.Lock()
 	a.need, a.asked, a.ready = n, time.Now(), make(chan struct{})
-	m.queue = append(m.queue, a)
-	m.admitLocked()
+	m.queue.add(&a.queued)
+	if a.trusted {
+		a.address.trusted.add(&a.turn)
+	} else {
+		a.address.others.add(&a.turn)
+	}
+	m.changedLocked(a.address)
 	if !m.sweeping {
 		m.sweeping = true
 		time.AfterFunc(sweepEvery, m.sweep) // ends when nothing waits
@@ -209,40 +218,55 @@ func (a *Arrival) await(ctx context.Context, n int64) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if i := slices.Index(m.queue, a); i >= 0 {
-		m.queue = slices.Delete(m.queue, i, i+1)
-	}
-	a.need = 0
+	a.standDownLocked()
+	m.admitLocked() // a smaller one may have waited behind it
 	return err
 }
 
-// admitLocked serves the arrivals that wait: trusted ones in order, and after them the
-// unproven, those first whose address holds least. One that does not fit lets others
-// pass.
-func (m *Budget) admitLocked() {
-	slices.SortStableFunc(m.queue, func(a, b *Arrival) int { return cmp.Compare(a.rankLocked(), b.rankLocked()) })
-	m.queue = slices.DeleteFunc(m.queue, func(a *Arrival) bool {
-		if a.ended || !a.chargeLocked(a.need) {
-			return false
-		}
-		a.need = 0
-		close(a.ready)
-		return true
-	})
+// standDownLocked ends the wait of a, if it waits.
+func (a *Arrival) standDownLocked() {
+	leave(&a.queued)
+	leave(&a.turn)
+	a.need = 0
+	a.budget.ready.update(a.address)
 }
 
-// rankLocked returns the place in the queue: the smallest is served first.
-func (a *Arrival) rankLocked() int64 {
-	if a.trusted {
-		return -1
+// changedLocked is to be called when something of an address has changed.
+func (m *Budget) changedLocked(s *scope) {
+	m.ready.update(s)
+	m.admitLocked()
+}
+
+// admitLocked serves the arrivals that wait: those that a limit does not bind, since they are the
+// oldest, and then the address that is next (see ready), until one does not fit. An arrival that
+// does not fit into what its address may have lets other addresses pass.
+//
+// It looks at those that it serves and at three more, never at all that wait.
+func (m *Budget) admitLocked() {
+	for _, s := range [...]*scope{&m.all, &m.unproven} {
+		if oldest := s.members.first(); oldest != nil && oldest.need > 0 {
+			oldest.serveLocked()
+		}
 	}
-	return a.address.used
+	for len(m.ready) > 0 && m.ready[0].next().serveLocked() {
+	}
+}
+
+// serveLocked gives a what it waits for, if all scopes allow it.
+func (a *Arrival) serveLocked() bool {
+	if !a.chargeLocked(a.need) {
+		return false
+	}
+	a.standDownLocked()
+	close(a.ready)
+	return true
 }
 
 // dismissLocked ends the connection.
 func (a *Arrival) dismissLocked() {
 	if !a.ended {
 		a.ended = true
+		a.standDownLocked()
 		close(a.over)
 		a.end()
 	}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,7 +84,8 @@ func TestOldestArrival(t *testing.T) {
 	labels := grow(first, nil, 100) // trusted
 	other := grow(second, nil, 1<<20)
 	text := grow(first, labels, 1<<20)
-	if m.all.members[0] != first || m.unproven.members[0] != first || len(m.unproven.members) != 2 {
+	unproven := slices.Collect(m.unproven.members.all())
+	if m.all.members.first() != first || !slices.Equal(unproven, []*Arrival{first, second}) {
 		t.Error("the oldest arrival is not the oldest of those that have not proven themselves")
 	}
 	if want := first.held + second.held; m.unproven.used != want {

@@ -35,8 +35,9 @@ type Budget struct {
 
 	all, unproven scope // of arrivals
 	addresses     map[netip.Prefix]*scope
-	queue         []*Arrival // those that wait for a scope, in order
-	begun         int64      // arrivals until now
+	queue         queue // arrivals that wait for a scope, in the order in which they asked
+	ready         ready
+	begun         int64 // arrivals until now
 	sweeping      bool
 	swept         int64 // released at the last sweep
 }
@@ -268,7 +269,7 @@ func (m *Budget) Stalled() (longest time.Duration) {
 	for _, w := range m.waiting {
 		longest = max(longest, time.Since(w.since))
 	}
-	for _, a := range m.queue {
+	for a := range m.queue.all() {
 		longest = max(longest, time.Since(a.asked))
 	}
 	return longest

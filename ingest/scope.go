@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"container/heap"
 	"net/netip"
 
 	"fanin/internal/origin"
@@ -9,15 +10,82 @@ import (
 // scope is a limit that several arrivals share, all but the oldest of them.
 type scope struct {
 	limit, used int64
-	members     []*Arrival // the oldest first
-	conns       int        // of an address: connections of agents
-	pinned      int64      // of an address: bytes of half lines
+	members     queue // the oldest first
+
+	// Of an address:
+	conns           int   // connections of agents
+	pinned          int64 // bytes of half lines
+	trusted, others queue // arrivals that wait, in the order in which they asked
+	place           int   // in Budget.ready, from 1 on; 0: it is not there
 }
 
 // fits reports whether a may hold n more bytes.
 func (s *scope) fits(a *Arrival, n int64) bool {
-	oldest := s.members[0]
+	oldest := s.members.first()
 	return oldest == a || s.used-oldest.held+n <= s.limit
+}
+
+// next returns the arrival of an address that is served first: the oldest, which the limit does not
+// bind, those that are trusted, and the others. nil: none waits.
+func (s *scope) next() *Arrival {
+	if a := s.members.first(); a != nil && a.need > 0 {
+		return a
+	}
+	if a := s.trusted.first(); a != nil {
+		return a
+	}
+	return s.others.first()
+}
+
+// ready is the addresses of which an arrival could be served but for the limits that all addresses
+// share: first those with a trusted one, and then those that hold least. It is a heap.
+type ready []*scope
+
+// Len implements heap.Interface.
+func (r ready) Len() int { return len(r) }
+
+// Less implements heap.Interface.
+func (r ready) Less(i, j int) bool {
+	if a, b := r[i].next().trusted, r[j].next().trusted; a != b {
+		return a
+	}
+	return r[i].used < r[j].used
+}
+
+// Swap implements heap.Interface.
+func (r ready) Swap(i, j int) {
+	r[i], r[j] = r[j], r[i]
+	r[i].place, r[j].place = i+1, j+1
+}
+
+// Push implements heap.Interface.
+func (r *ready) Push(s any) {
+	*r = append(*r, s.(*scope))
+	s.(*scope).place = len(*r)
+}
+
+// Pop implements heap.Interface.
+func (r *ready) Pop() any {
+	last := len(*r) - 1
+	s := (*r)[last]
+	(*r)[last] = nil
+	*r = (*r)[:last]
+	s.place = 0
+	return s
+}
+
+// update puts s, of which something has changed, where it belongs.
+func (r *ready) update(s *scope) {
+	a := s.next()
+	fits := a != nil && s.fits(a, a.need)
+	switch {
+	case s.place > 0 && fits:
+		heap.Fix(r, s.place-1)
+	case s.place > 0:
+		heap.Remove(r, s.place-1)
+	case fits:
+		heap.Push(r, s)
+	}
 }
 
 // scopeLocked returns the scope of peer's address.

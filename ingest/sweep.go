@@ -1,9 +1,6 @@
 package ingest
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // pace is how an arrival has come until the last sweep.
 type pace struct {
@@ -32,7 +29,7 @@ const (
 func (m *Budget) sweep() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.sweeping = len(m.queue) > 0; !m.sweeping {
+	if m.sweeping = m.queue.first() != nil; !m.sweeping {
 		return
 	}
 	time.AfterFunc(sweepEvery, m.sweep) // ends when nothing waits
@@ -41,34 +38,41 @@ func (m *Budget) sweep() {
 	if stuck {
 		return
 	}
-	for _, a := range m.all.members {
+	for a := range m.all.members.all() {
 		if a.slowLocked() {
 			a.dismissLocked()
 		}
 	}
 	long := false
-	for _, a := range m.queue {
-		a.sweeps++
-		if !a.trusted && !a.patient && a.sweeps >= int(crowdTime/sweepEvery) {
-			a.dismissLocked()
+	var least *Arrival // of the unproven that wait, the one whose address holds least
+	for a := range m.queue.all() {
+		if a.sweeps++; a.trusted {
+			continue
 		}
-		long = long || !a.trusted && a.sweeps >= patience
+		long = long || a.sweeps >= patience
+		if !a.patient && a.sweeps >= int(crowdTime/sweepEvery) {
+			a.dismissLocked()
+		} else if least == nil || a.address.used < least.address.used {
+			least = a
+		}
 	}
-	if i := slices.IndexFunc(m.queue, func(a *Arrival) bool { return !a.trusted }); i >= 0 {
-		m.evictForLocked(m.queue[i])
+	if least != nil {
+		m.evictForLocked(least)
 	}
 	if slowest := m.slowestLocked(); long && slowest != nil {
 		slowest.dismissLocked()
 	}
+	m.admitLocked() // smaller ones may have waited behind those that were dismissed
 }
 
 // evictForLocked dismisses unproven arrivals that are quiet, of addresses that hold more than
 // that of w, until there is enough for w.
 func (m *Budget) evictForLocked(w *Arrival) {
+	oldest := m.unproven.members.first()
 	for freed := int64(0); freed < w.need; {
 		var largest *Arrival
-		for _, a := range m.unproven.members[1:] {
-			if !a.ended && !a.patient && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
+		for a := range m.unproven.members.all() {
+			if a != oldest && !a.ended && !a.patient && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
 				(largest == nil || a.address.used > largest.address.used) {
 				largest = a
 			}
@@ -103,9 +107,10 @@ func (a *Arrival) slowLocked() bool {
 // begun; nil: there is none.
 func (m *Budget) slowestLocked() (slowest *Arrival) {
 	least := 0.0
-	for i, a := range m.unproven.members {
+	oldest := m.unproven.members.first()
+	for a := range m.unproven.members.all() {
 		age := a.clock.age()
-		if i == 0 || a.ended || a.patient || a.held == 0 || age < time.Second && a.need == 0 {
+		if a == oldest || a.ended || a.patient || a.held == 0 || age < time.Second && a.need == 0 {
 			continue
 		}
 		rate := float64(a.clock.Bytes()) / max(age, time.Millisecond).Seconds()
