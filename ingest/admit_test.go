@@ -164,7 +164,7 @@ func BenchmarkArrivalsWaiting(b *testing.B) {
 			for range waiting {
 				a := newGrower(m, 1).a
 				a.beginLocked(1 << 20)
-				a.need, a.ready = 1<<50, make(chan struct{})
+				a.need = 1 << 50
 				m.queue.add(&a.queued)
 				a.address.others.add(&a.turn)
 			}

@@ -35,9 +35,9 @@ type Arrival struct {
 	held    int64                // bytes of the text's block
 	need    int64                // more bytes that it waits for; 0: it does not wait
 	asked   time.Time
-	queued  ring.Ring // in Budget.queue, while it waits
-	turn    ring.Ring // in a queue of its address, while it waits
-	ready   chan struct{}
+	queued  ring.Ring     // in Budget.queue, while it waits
+	turn    ring.Ring     // in a queue of its address, while it waits
+	ready   chan struct{} // of capacity 1: it is served
 	ended   bool
 	patient bool
 	pace
@@ -56,15 +56,15 @@ var ErrCrowded = errors.New("memory for frames that have begun is used up, " +
 // Arrive returns the arrival of a connection from peer, which Leave ends. end must end
 // the connection without waiting.
 func (m *Budget) Arrive(peer netip.Addr, clock *FrameClock, end func()) *Arrival {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.scopeLocked(peer)
-	s.conns++
-	a := &Arrival{budget: m, clock: clock, end: end, over: make(chan struct{}), address: s}
+	a := &Arrival{budget: m, clock: clock, end: end, over: make(chan struct{}), ready: make(chan struct{}, 1)}
 	for i := range a.places {
 		a.places[i].Value = a
 	}
 	a.queued.Value, a.turn.Value = a, a
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a.address = m.scopeLocked(peer)
+	a.address.conns++
 	return a
 }
 
@@ -155,23 +155,23 @@ func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func()
 	more := block - int64(cap(have))
 	charged := a.chargeLocked(more)
 	m.changedLocked(a.address)
-	granted := charged && len(m.waiting) == 0 && m.fitsLocked(more, m.ample())
-	if granted {
+	if charged && len(m.waiting) == 0 && m.fitsLocked(more, m.ample()) {
 		m.used += more
+		b := m.idleLocked(block)
+		m.mu.Unlock()
+		return m.replace(have, orNew(b, block)), nil
 	}
 	m.mu.Unlock()
-	if !granted {
-		err := wait(func() error {
-			if !charged {
-				if err := a.await(ctx, more); err != nil {
-					return err
-				}
+	err := wait(func() error {
+		if !charged {
+			if err := a.await(ctx, more); err != nil {
+				return err
 			}
-			return m.reserve(ctx, more, m.ample())
-		})
-		if err != nil {
-			return nil, err
 		}
+		return m.reserve(ctx, more, m.ample())
+	})
+	if err != nil {
+		return nil, err
 	}
 	return m.exchange(have, block), nil
 }
@@ -194,7 +194,7 @@ func (a *Arrival) chargeLocked(n int64) bool {
 func (a *Arrival) await(ctx context.Context, n int64) error {
 	m := a.budget
 	m.mu.Lock()
-	a.need, a.asked, a.ready = n, time.Now(), make(chan struct{})
+	a.need, a.asked = n, time.Now()
 	m.queue.add(&a.queued)
 	if a.trusted {
 		a.address.trusted.add(&a.turn)
@@ -218,6 +218,11 @@ func (a *Arrival) await(ctx context.Context, n int64) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	select {
+	case <-a.ready: // served in the meantime
+		return nil
+	default:
+	}
 	a.standDownLocked()
 	m.admitLocked() // a smaller one may have waited behind it
 	return err
@@ -258,7 +263,7 @@ func (a *Arrival) serveLocked() bool {
 		return false
 	}
 	a.standDownLocked()
-	close(a.ready)
+	a.ready <- struct{}{} // has space: each wait takes it
 	return true
 }
 

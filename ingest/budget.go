@@ -31,7 +31,8 @@ type Budget struct {
 	idle     [blockClasses][][]byte
 	idling   int64 // bytes in idle; with used, at most the limit
 	waiting  []*waiter
-	released int64 // blocks that were released
+	spare    sync.Pool // of *waiter: while memory is short, each text of each connection waits
+	released int64     // blocks that were released
 
 	all, unproven scope // of arrivals
 	addresses     map[netip.Prefix]*scope
@@ -42,11 +43,11 @@ type Budget struct {
 	swept         int64 // released at the last sweep
 }
 
-// waiter waits for size bytes; ready is closed when they are counted for it.
+// waiter waits for size bytes.
 type waiter struct {
 	size, limit int64
 	since       time.Time
-	ready       chan struct{}
+	ready       chan struct{} // of capacity 1: the bytes are counted for it
 }
 
 const (
@@ -78,14 +79,16 @@ func (m *Budget) ample() int64 { return max(m.limit(), 2*wire.MaxText) }
 
 // TryAcquire returns a block of at least n bytes, or nil when there is no memory now.
 func (m *Budget) TryAcquire(n int) []byte {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	size := BlockSize(n)
+	m.mu.Lock()
 	if len(m.waiting) > 0 || !m.fitsLocked(size, m.limit()) {
+		m.mu.Unlock()
 		return nil
 	}
 	m.used += size
-	return m.blockLocked(size)
+	b := m.idleLocked(size)
+	m.mu.Unlock()
+	return orNew(b, size)
 }
 
 // Acquire waits for a block of at least n bytes.
@@ -111,7 +114,12 @@ func (m *Budget) acquire(ctx context.Context, n int, limit int64) ([]byte, error
 
 // reserve waits until n more bytes may be used, and counts them.
 func (m *Budget) reserve(ctx context.Context, n, limit int64) error {
-	w := &waiter{size: n, limit: limit, since: time.Now(), ready: make(chan struct{})}
+	w, ok := m.spare.Get().(*waiter)
+	if !ok {
+		w = &waiter{ready: make(chan struct{}, 1)}
+	}
+	defer m.spare.Put(w)
+	w.size, w.limit, w.since = n, limit, time.Now()
 	m.mu.Lock()
 	if limit > m.ample() {
 		m.waiting = slices.Insert(m.waiting, 0, w)
@@ -126,6 +134,7 @@ func (m *Budget) reserve(ctx context.Context, n, limit int64) error {
 		if !m.withdraw(w) {
 			return context.Cause(ctx)
 		}
+		<-w.ready
 	}
 	return nil
 }
@@ -147,8 +156,13 @@ func (m *Budget) withdraw(w *waiter) (served bool) {
 // have, and keeps have's block for others.
 func (m *Budget) exchange(have []byte, n int64) []byte {
 	m.mu.Lock()
-	b := m.blockLocked(n)
+	b := m.idleLocked(n)
 	m.mu.Unlock()
+	return m.replace(have, orNew(b, n))
+}
+
+// replace is exchange for b, which is there already.
+func (m *Budget) replace(have, b []byte) []byte {
 	if cap(have) > 0 {
 		copy(b, have)
 		m.mu.Lock()
@@ -162,7 +176,7 @@ func (m *Budget) exchange(have []byte, n int64) []byte {
 func (m *Budget) serveLocked() {
 	for len(m.waiting) > 0 && m.fitsLocked(m.waiting[0].size, m.waiting[0].limit) {
 		m.used += m.waiting[0].size
-		close(m.waiting[0].ready)
+		m.waiting[0].ready <- struct{}{} // has space: each wait takes it
 		m.waiting = m.waiting[1:]
 	}
 }
@@ -171,8 +185,8 @@ func (m *Budget) serveLocked() {
 // the limit by itself fits when nothing is used, or it never would.
 func (m *Budget) fitsLocked(n, limit int64) bool { return m.used == 0 || m.used+n <= limit }
 
-// blockLocked returns a block of n bytes, which are counted already.
-func (m *Budget) blockLocked(n int64) []byte {
+// idleLocked returns a block of n bytes, which are counted already, for orNew. nil: none is idle.
+func (m *Budget) idleLocked(n int64) []byte {
 	c := blockClass(int(n))
 	if last := len(m.idle[c]) - 1; last >= 0 {
 		b := m.idle[c][last]
@@ -182,7 +196,18 @@ func (m *Budget) blockLocked(n int64) []byte {
 		return b
 	}
 	m.dropIdleLocked()
-	return make([]byte, n)
+	return nil
+}
+
+// orNew makes the block of n bytes that idleLocked did not have. The lock must not be held: the garbage
+// collector may stop a goroutine that allocates, and thousands would wait for it. They would go on to
+// wait for each other long after, since a mutex with so many waiters goes from one to the next, each of
+// which must be woken.
+func orNew(b []byte, n int64) []byte {
+	if b == nil {
+		b = make([]byte, n)
+	}
+	return b
 }
 
 // dropIdleLocked leaves idle blocks to the garbage collector, large ones first, until they and those in
