@@ -25,13 +25,13 @@ func SetSession(b *wire.Batch, h *wire.Hello, trustHost bool, now time.Time) {
 // Offer appends a batch that can be sent again, and counts its lines. Errors that decide
 // the outcome are returned bare: *wire.Expected and *wire.Refused. With any other error
 // the outcome is unknown, and the sender repeats the batch.
-func Offer(ctx context.Context, out wire.Appender, in *counters.Input, b wire.Batch) error {
+func Offer(ctx context.Context, out wire.Appender, in *counters.Input, b *wire.Batch) error {
 	n := 0
 	if len(b.Text) > 0 {
 		n = lines.Count(b.Text)
 		in.Received(n, len(b.Text))
 	}
-	err := out.Append(ctx, b)
+	err := out.Append(ctx, *b)
 	if err == nil {
 		return nil // before variables whose addresses are taken, which would be allocated
 	}

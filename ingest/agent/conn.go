@@ -155,7 +155,7 @@ func (c *conn) offer(f *wire.Frame, came time.Time, turn *ingest.Turn) error {
 	}
 	c.p.Relays.SetSession(&f.Batch, &c.claim.Hello, c.p.TrustHost, came) // its labels need the text
 	defer c.free(f.Batch.Text)
-	return ingest.Offer(c.appending, c.p.Out, c.p.lines, f.Batch)
+	return ingest.Offer(c.appending, c.p.Out, c.p.lines, &f.Batch)
 }
 
 // answer queues the outcome of a batch, and returns when to write it: after a while, so that an

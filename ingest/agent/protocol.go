@@ -66,9 +66,17 @@ func (p *Protocol) serve(ctx context.Context, sc *stream.Conn) error {
 	sc.Keep()
 	c := newConn(ctx, p, sc)
 	defer c.Budget.Leave(c.Peer, c.arrival)
-	err := c.greet()
+	err := apart(c.greet)
 	if err == nil {
 		err = c.readFrames()
 	}
 	return c.finish(err)
+}
+
+// apart calls f on a goroutine of its own, so that the caller's stack remains small: that of thousands of
+// connections is most of their memory, and a stack is not made smaller while half of it is in use.
+func apart(f func() error) error {
+	done := make(chan error)
+	go func() { done <- f() }() // ends with f
+	return <-done
 }

@@ -134,5 +134,5 @@ func (n *Input) offer(b *wire.Batch, h *wire.Hello, arrived time.Time, turn *ing
 		return errBusy
 	}
 	turn.Wait()
-	return ingest.Offer(n.life.Appending, n.Out, n.lines.agents, *b)
+	return ingest.Offer(n.life.Appending, n.Out, n.lines.agents, b)
 }

@@ -82,7 +82,7 @@ func (c *conn) append(b *batch) error {
 	if b.Extensions = x.extensions; b.Input == "" {
 		b.Input, b.Time = c.p.lines.Name(), time.Now().UnixMicro()
 	}
-	if err := ingest.Offer(c.appending, c.p.Out, c.p.lines, b.Batch); err != nil {
+	if err := ingest.Offer(c.appending, c.p.Out, c.p.lines, &b.Batch); err != nil {
 		c.p.Sessions.failed(c.session, &x)
 		return &appendError{err}
 	}
