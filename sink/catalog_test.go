@@ -166,17 +166,17 @@ func (m *catalogModel) same(x *catalog) {
 			len(m.c.streams), len(m.c.tombs.byID), len(m.c.generations))
 	}
 	for id, st := range m.c.streams {
-		if got := x.streams[id]; got == nil || string(got.entry(false)) != string(st.entry(false)) {
+		if got := x.streams[id]; got == nil || string(got.entry(nil, false)) != string(st.entry(nil, false)) {
 			m.t.Fatalf("stream %v was read as %+v, want %+v", id, got, st)
 		}
 	}
 	for id, want := range m.c.tombs.byID {
-		if got := x.tombs.byID[id]; string(got.entry(false)) != string(want.entry(false)) {
+		if got := x.tombs.byID[id]; string(got.entry(nil, false)) != string(want.entry(nil, false)) {
 			m.t.Fatalf("tomb %v was read as %+v, want %+v", id, got, want)
 		}
 	}
 	for i, g := range m.c.generations {
-		if got := x.generations[i]; string(got.entry(false)) != string(g.entry(false)) {
+		if got := x.generations[i]; string(got.entry(nil, false)) != string(g.entry(nil, false)) {
 			m.t.Fatalf("generation %d was read as %+v, want %+v", g.number, got, g)
 		}
 	}

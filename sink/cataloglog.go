@@ -57,17 +57,20 @@ func catalogLogName(dir string, n uint64) string {
 
 // delta appends what changed since the last call to dst, and calls it unchanged.
 func (c *catalog) delta(dst []byte) []byte {
+	var body []byte
 	for _, st := range c.dirty {
 		st.dirty = false
-		dst = appendEntry(dst, st.entry(c.streams[st.id] != st))
+		body = st.entry(body[:0], c.streams[st.id] != st)
+		dst = appendEntry(dst, body)
 	}
 	for _, g := range c.dirtyGens {
 		g.dirty = false
-		dst = appendEntry(dst, g.entry(!c.has(g)))
+		dst = appendEntry(dst, g.entry(nil, !c.has(g)))
 	}
 	for _, x := range c.tombs.dirty {
 		x.dirty = false
-		dst = appendEntry(dst, x.entry(c.tombs.byID[x.id] != x))
+		body = x.entry(body[:0], c.tombs.byID[x.id] != x)
+		dst = appendEntry(dst, body)
 	}
 	dst = c.extensions.delta(c.keys.delta(dst))
 	clear(c.dirty)
@@ -77,15 +80,18 @@ func (c *catalog) delta(dst []byte) []byte {
 
 // all appends the whole catalog to dst.
 func (c *catalog) all(dst []byte) []byte {
+	var body []byte
 	for _, st := range c.streams {
-		dst = appendEntry(dst, st.entry(false))
+		body = st.entry(body[:0], false)
+		dst = appendEntry(dst, body)
 	}
 	for _, g := range c.generations {
-		dst = appendEntry(dst, g.entry(false))
+		dst = appendEntry(dst, g.entry(nil, false))
 	}
 	for _, x := range c.tombs.order {
 		if c.tombs.byID[x.id] == x {
-			dst = appendEntry(dst, x.entry(false))
+			body = x.entry(body[:0], false)
+			dst = appendEntry(dst, body)
 		}
 	}
 	return c.extensions.all(c.keys.all(dst))
@@ -106,11 +112,11 @@ func appendEntry(dst, body []byte) []byte {
 	return append(dst, body...)
 }
 
-func (st *stream) entry(gone bool) []byte {
+func (st *stream) entry(dst []byte, gone bool) []byte {
 	if gone {
-		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoStream), st.id[:])
+		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), entryNoStream), st.id[:])
 	}
-	b := msgp.AppendInt(msgp.AppendArrayHeader(nil, 16), entryStream)
+	b := msgp.AppendInt(msgp.AppendArrayHeader(dst, 16), entryStream)
 	b = msgp.AppendBytes(b, st.id[:])
 	n := st.names()
 	b = msgp.AppendBytes(msgp.AppendUint8(b, uint8(n.kind)), n.own[:])
@@ -125,19 +131,19 @@ func (st *stream) entry(gone bool) []byte {
 	return b
 }
 
-func (x *tomb) entry(gone bool) []byte {
+func (x *tomb) entry(dst []byte, gone bool) []byte {
 	if gone {
-		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoTomb), x.id[:])
+		return msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), entryNoTomb), x.id[:])
 	}
-	b := msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(nil, 5), entryTomb), x.id[:])
+	b := msgp.AppendBytes(msgp.AppendInt(msgp.AppendArrayHeader(dst, 5), entryTomb), x.id[:])
 	return msgp.AppendInt64(msgp.AppendInt64(msgp.AppendUint32(b, x.epoch), x.offset), x.lines)
 }
 
-func (g *generation) entry(gone bool) []byte {
+func (g *generation) entry(dst []byte, gone bool) []byte {
 	if gone {
-		return msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(nil, 2), entryNoGeneration), g.number)
+		return msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(dst, 2), entryNoGeneration), g.number)
 	}
-	b := msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(nil, 8), entryGeneration), g.number)
+	b := msgp.AppendUint64(msgp.AppendInt(msgp.AppendArrayHeader(dst, 8), entryGeneration), g.number)
 	b = msgp.AppendInt64(msgp.AppendUint64(msgp.AppendString(b, g.name), g.inode), g.size)
 	b = msgp.AppendString(b, g.state)
 	return msgp.AppendInt64(msgp.AppendInt64(b, microsOf(g.opened)), microsOf(g.closed))

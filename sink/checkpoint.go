@@ -30,6 +30,21 @@ type checkpoints struct {
 	before      time.Time // when the last one before this start was written
 	whole       bool      // the next one holds everything, synced, whatever the mode
 	compactSize int64     // size of the catalog log when it was last written whole
+	entries     []byte    // block of an earlier one's entries, for the next
+	records     []byte    // the same of its records
+}
+
+// keptBlock is how large a block of a checkpoint may be that is kept for the next one.
+const keptBlock = 16 << 20
+
+// keep keeps the blocks of a checkpoint that counts.
+func (k *checkpoints) keep(c *checkpoint) {
+	if cap(c.entries) <= keptBlock {
+		k.entries = c.entries[:0]
+	}
+	if cap(c.records) <= keptBlock {
+		k.records = c.records[:0]
+	}
 }
 
 // idleCheckpoint is how long a committed line may wait for a checkpoint.
@@ -50,7 +65,7 @@ func (w *writer) capture() *checkpoint {
 			Ledger: w.ledger.size, Time: time.Now().UTC(),
 		},
 	}
-	w.ledger.records = nil
+	w.ledger.records, w.checkpoints.records = w.checkpoints.records, nil
 	if c.durable {
 		c.file = w.file.f
 	}
@@ -63,12 +78,12 @@ func (w *writer) capture() *checkpoint {
 		if w.checkpoints.whole {
 			w.checkpoints.whole, c.durable, c.file = false, true, w.file.f
 		}
-		w.catalog.delta(nil)
-		c.entries, c.compact = w.catalog.all(nil), true
+		w.checkpoints.entries = w.catalog.delta(w.checkpoints.entries)[:0]
+		c.entries, c.compact = w.catalog.all(make([]byte, 0, w.checkpoints.compactSize+w.checkpoints.compactSize/8)), true
 		w.checkpoints.compactSize = int64(len(c.entries))
 		return c
 	}
-	c.entries = w.catalog.delta(nil)
+	c.entries, w.checkpoints.entries = w.catalog.delta(w.checkpoints.entries), nil
 	return c
 }
 
@@ -88,6 +103,7 @@ func (w *writer) endCheckpoint(err error) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
+	w.checkpoints.keep(c)
 	w.wal.tail = c.slot.Head
 	w.s.counts.checkpoints.Add(1)
 	return nil

@@ -112,8 +112,8 @@ func goldenEntries() (c *catalog, b []byte) {
 	c.tombs.clean()
 	gone, goneGeneration := &stream{id: idOf(0x20)}, &generation{number: 2}
 	(&names{kind: wire.StreamLossy, agent: "udp-1"}).nameStream(gone)
-	for _, e := range [][]byte{st.entry(false), gone.entry(false), gone.entry(true), goneGeneration.entry(false), g.entry(false), goneGeneration.entry(true),
-		goneTomb.entry(false), x.entry(false), goneTomb.entry(true)} {
+	for _, e := range [][]byte{st.entry(nil, false), gone.entry(nil, false), gone.entry(nil, true), goneGeneration.entry(nil, false), g.entry(nil, false), goneGeneration.entry(nil, true),
+		goneTomb.entry(nil, false), x.entry(nil, false), goneTomb.entry(nil, true)} {
 		b = appendEntry(b, e)
 	}
 	return c, b

@@ -576,7 +576,7 @@ func TestLossyNamesAndEntries(t *testing.T) {
 	old := &stream{id: idOf(1)}
 	(&names{kind: wire.StreamLossy, agent: "udp"}).nameStream(old)
 	c := newCatalog()
-	entry := appendEntry(nil, old.entry(false))
+	entry := appendEntry(nil, old.entry(nil, false))
 	if _, err := c.load(append(entry, entry...)); err != nil {
 		t.Fatal(err)
 	}

@@ -217,7 +217,8 @@ func (s *Sink) Append(ctx context.Context, b wire.Batch) error {
 	r.own = b
 	r.batch = &r.own
 	err := s.queue.requests.append(ctx, r)
-	r.batch, r.own = nil, wire.Batch{}
+	r.batch = nil
+	r.own = wire.Batch{}
 	s.queue.idle.Put(r)
 	return err
 }
