@@ -11,10 +11,14 @@ import "time"
 //   - few senders that each wait for an answer before they send again: a wait only slows them down.
 //     That shows in the wait itself: less than gatherLeast requests join, or none in its second half.
 //     The next waits are then left out, twice as many each time, up to gatherSkips.
+//
+// Where a crowd joins in a wait, the next one is longer: thousands of agents would else have hundreds of
+// commits a second.
 type gathering struct {
 	began time.Time // when the last group began
 	skip  int       // groups before which not to wait
 	next  int       // how many will be left out when the next wait gains nothing
+	crowd bool      // a crowd joined in the last wait
 	timer *time.Timer
 }
 
@@ -23,19 +27,26 @@ const (
 	gatherBytes = 64 << 10 // waiting for more than these gains nothing
 	gatherLeast = 3        // requests that must join in a wait
 	gatherSkips = 1024
+	gatherCrowd = 32              // requests that are a crowd
+	crowdTime   = 4 * gatherTime  // for gatherTime, while it lasts
+	crowdBytes  = 8 * gatherBytes // for gatherBytes
 )
 
 // begin is called when there is a request, and waits if that may pay. done ends the wait.
 func (g *gathering) begin(q *requests, done <-chan struct{}) {
 	now := time.Now()
-	pause := gatherTime - now.Sub(g.began)
+	pause, most := gatherTime, gatherBytes
+	if g.crowd {
+		pause, most = crowdTime, crowdBytes
+	}
+	pause -= now.Sub(g.began)
 	if pause <= 0 || g.skip > 0 {
 		g.skip = max(g.skip-1, 0)
 		g.began = now
 		return
 	}
 	before, _ := q.awake()
-	full := g.wait(q.sleep(gatherBytes), pause, done)
+	full := g.wait(q.sleep(most), pause, done)
 	waiting, last := q.awake()
 	g.began = time.Now()
 	g.judge(waiting-before, full || last.Sub(now) > pause/2)
@@ -60,6 +71,7 @@ func (g *gathering) wait(enough <-chan struct{}, pause time.Duration, done <-cha
 
 // judge notes what a wait has gained.
 func (g *gathering) judge(joined int, late bool) {
+	g.crowd = joined >= gatherCrowd
 	if joined >= gatherLeast && late {
 		g.next = 0
 		return

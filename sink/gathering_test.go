@@ -81,6 +81,7 @@ func TestGathering(t *testing.T) {
 	}
 	small, large := []byte("x\n"), make([]byte, gatherBytes)
 	f("a crowd", 200, small, steady(50*time.Millisecond, 200), 6, 12)
+	f("a large crowd", 2000, small, steady(50*time.Millisecond, 2000), 240, 400)
 	f("few that write seldom", 20, small, steady(50*time.Millisecond, 20), 1, 1.1)
 	f("large batches", 200, large, steady(50*time.Millisecond, 200), 1, 1.1)
 	f("one that waits for its answer", 1, small, at(50*time.Microsecond), 1, 1.01)

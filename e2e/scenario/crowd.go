@@ -175,9 +175,9 @@ func (d *crowdDay) back(since time.Time, took *time.Duration) error {
 	}
 }
 
-// caughtUp waits until less than half a second's lines wait, or none when they have ended.
+// caughtUp waits until less than a second's lines wait, or none when they have ended.
 func (d *crowdDay) caughtUp() error {
-	few := int((d.Least + d.Most) / 4 * float64(d.Agents))
+	few := int((d.Least + d.Most) / 2 * float64(d.Agents))
 	if d.Ended() {
 		few = 0
 	}
