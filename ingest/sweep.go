@@ -72,7 +72,8 @@ func (m *Budget) evictForLocked(w *Arrival) {
 	for freed := int64(0); freed < w.need; {
 		var largest *Arrival
 		for a := range m.unproven.members.all() {
-			if a != oldest && !a.ended && !a.patient && a.held > 0 && a.quiet >= quietTime && a.address.used > w.address.used+w.need &&
+			quiet := a != oldest && !a.ended && !a.patient && a.held > 0 && a.quiet >= quietTime
+			if quiet && a.address.used > w.address.used+w.need &&
 				(largest == nil || a.address.used > largest.address.used) {
 				largest = a
 			}

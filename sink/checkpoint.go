@@ -79,7 +79,8 @@ func (w *writer) capture() *checkpoint {
 			w.checkpoints.whole, c.durable, c.file = false, true, w.file.f
 		}
 		w.checkpoints.entries = w.catalog.delta(w.checkpoints.entries)[:0]
-		c.entries, c.compact = w.catalog.all(make([]byte, 0, w.checkpoints.compactSize+w.checkpoints.compactSize/8)), true
+		space := w.checkpoints.compactSize + w.checkpoints.compactSize/8
+		c.entries, c.compact = w.catalog.all(make([]byte, 0, space)), true
 		w.checkpoints.compactSize = int64(len(c.entries))
 		return c
 	}

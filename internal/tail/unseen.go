@@ -251,12 +251,7 @@ func (t *Tailer) lostMeanwhile(s *search) (list []reused) {
 		h := reused{since: timeOf(m.Begun, written.Add(-2*t.Poll))}
 		switch f := t.claimant(m.Stream); {
 		case f == nil && s.wasLeft(m):
-			if h.head = m.head; m.Offset > 0 && m.Seen > 0 {
-				h.head = head{} // it is that of the text before
-			}
-			if m.Seen == 0 && !m.More { // a copy from before that has nothing but what was sent
-				h.since = later(h.since, written.Add(-2*t.Poll))
-			}
+			h.head, h.since = m.leftCopies(h.since, written.Add(-2*t.Poll))
 			t.positions.amend(m.Stream, func(m *savedPosition) { m.Begun = 0 })
 		case f == nil || s.fresh[f.key] != f || !f.changedSince(timeOf(m.Seen, written)):
 			continue
@@ -268,6 +263,18 @@ func (t *Tailer) lostMeanwhile(s *search) (list []reused) {
 		}
 	}
 	return list
+}
+
+// leftCopies returns by what copies of the file that were left can be known: the beginning of their text, and when
+// they were written at the earliest. looked is when the last process had looked at the file, at the latest.
+func (m *savedPosition) leftCopies(since, looked time.Time) (head, time.Time) {
+	if m.Seen == 0 && !m.More { // a copy from before that has nothing but what was sent
+		since = later(since, looked)
+	}
+	if m.Offset > 0 && m.Seen > 0 {
+		return head{}, since // what is known is the beginning of the text before
+	}
+	return m.head, since
 }
 
 // wasLeft reports whether a saved position's file is gone, and copies may have been left to it: nothing of them was
