@@ -112,7 +112,9 @@ func (f *follower) lose(text lostText) {
 		if g.mayBeCopy() && f.mayHaveSent(g, g.file.size()) > 0 {
 			g.mu.Lock()
 			g.lostOf = name
+			stream := g.place.stream
 			g.mu.Unlock()
+			f.t.positions.amend(stream, func(m *savedPosition) { m.LostOf = name }) // it may end before it is begun
 		}
 	}
 }

@@ -101,6 +101,21 @@ func TestShortCopyOfAnEarlierText(t *testing.T) {
 	})
 }
 
+// TestShortCopyIsNotBegunBeforeAKill: the same, and between the two losses the table is removed, and the agent killed. The
+// next one, which finds the second loss only, counts the copy.
+func TestShortCopyIsNotBegunBeforeAKill(t *testing.T) {
+	onClock(t, func(r *clocked) {
+		old := numbered("old", 1000)
+		r.write("a.log", "1\n").copy("a.log", "a-1.log").write("a.log", old).look().look()
+		r.pass(4 * machinePoll / 5).follower("a-1.log").notify()
+		r.cut("a.log").write("a.log", "2\n").pass(machinePoll / 5).tailer.Reload(nil)
+		r.look().pass(machineGrace)
+		counted := r.tailer.Counts()["unsure_files"] // it may begin the copy just before the table goes
+		r.killed().cut("a.log").write("a.log", "3\n").away(false).started()
+		r.keeps(old+"1 1 2 3").counts("unsure_files", 1-counted)
+	})
+}
+
 // TestRewrittenBeforeItsStart: before its stream is opened, a file is copied and truncated, and at the next look
 // it is not shorter, and perhaps has another name.
 func TestRewrittenBeforeItsStart(t *testing.T) {
