@@ -27,7 +27,7 @@ const (
 	gatherBytes = 64 << 10 // waiting for more than these gains nothing
 	gatherLeast = 3        // requests that must join in a wait
 	gatherSkips = 1024
-	gatherCrowd = 32              // requests that are a crowd
+	gatherCrowd = 16              // requests that are a crowd
 	crowdTime   = 4 * gatherTime  // for gatherTime, while it lasts
 	crowdBytes  = 8 * gatherBytes // for gatherBytes
 )
