@@ -43,8 +43,19 @@ func (m *Budget) sweep() {
 			a.dismissLocked()
 		}
 	}
-	long := false
-	var least *Arrival // of the unproven that wait, the one whose address holds least
+	least, long := m.tiredLocked()
+	if least != nil {
+		m.evictForLocked(least)
+	}
+	if slowest := m.slowestLocked(); long && slowest != nil {
+		slowest.dismissLocked()
+	}
+	m.admitLocked() // smaller ones may have waited behind those that were dismissed
+}
+
+// tiredLocked dismisses the unproven arrivals that have waited for too long. It returns the one of the others whose
+// address holds least, and whether one has waited for a while.
+func (m *Budget) tiredLocked() (least *Arrival, long bool) {
 	for a := range m.queue.all() {
 		if a.sweeps++; a.trusted {
 			continue
@@ -56,13 +67,7 @@ func (m *Budget) sweep() {
 			least = a
 		}
 	}
-	if least != nil {
-		m.evictForLocked(least)
-	}
-	if slowest := m.slowestLocked(); long && slowest != nil {
-		slowest.dismissLocked()
-	}
-	m.admitLocked() // smaller ones may have waited behind those that were dismissed
+	return least, long
 }
 
 // evictForLocked dismisses unproven arrivals that are quiet, of addresses that hold more than
