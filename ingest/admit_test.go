@@ -61,14 +61,12 @@ func (m *Budget) checkReady() error {
 		for _, q := range []*queue{&s.trusted, &s.others} {
 			for a := range q.all() {
 				waiting++
-				if s.next() == nil || a.need <= 0 || a.address != s {
+				if a.need <= 0 || a.address != s {
 					return fmt.Errorf("an arrival that waits for %d bytes is not known to its address", a.need)
 				}
 			}
 		}
-		a := s.next()
-		fits := a != nil && s.fits(a, a.need)
-		if fits != (s.place > 0) {
+		if fits := s.next() != nil; fits != (s.place > 0) {
 			return fmt.Errorf("an address that could be served: %v, is in ready: %v", fits, s.place > 0)
 		}
 	}

@@ -88,6 +88,7 @@ func (m *Budget) Leave(peer netip.Addr, a *Arrival) {
 // beginLocked begins a text of n bytes.
 func (a *Arrival) beginLocked(n int) {
 	m := a.budget
+	a.leaveLocked() // a text before that was not ended would tear the queues apart
 	a.clock.start()
 	a.trusted = n <= trustSteps*a.proven
 	a.pace = pace{}
@@ -121,12 +122,17 @@ func (a *Arrival) Done(complete bool) {
 	if complete {
 		a.proven = max(a.proven, int(a.held))
 	}
+	a.leaveLocked()
+	m.changedLocked(a.address)
+}
+
+// leaveLocked takes a out of its scopes.
+func (a *Arrival) leaveLocked() {
 	for i, s := range a.scopes {
 		s.used -= a.held
 		leave(&a.places[i])
 	}
 	a.scopes, a.held = a.scopes[:0], 0
-	m.changedLocked(a.address)
 }
 
 // stepLocked returns how large the block should be that follows one of have bytes. A

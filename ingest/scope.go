@@ -25,16 +25,15 @@ func (s *scope) fits(a *Arrival, n int64) bool {
 	return oldest == a || s.used-oldest.held+n <= s.limit
 }
 
-// next returns the arrival of an address that is served first: the oldest, which the limit does not
-// bind, those that are trusted, and the others. nil: none waits.
+// next returns the arrival of an address that is served first: of those that are trusted, the oldest of
+// all, and the others, the first that the address's limit allows. nil: there is none.
 func (s *scope) next() *Arrival {
-	if a := s.members.first(); a != nil && a.need > 0 {
-		return a
+	for _, a := range [...]*Arrival{s.trusted.first(), s.members.first(), s.others.first()} {
+		if a != nil && a.need > 0 && s.fits(a, a.need) {
+			return a
+		}
 	}
-	if a := s.trusted.first(); a != nil {
-		return a
-	}
-	return s.others.first()
+	return nil
 }
 
 // ready is the addresses of which an arrival could be served but for the limits that all addresses
@@ -76,8 +75,7 @@ func (r *ready) Pop() any {
 
 // update puts s, of which something has changed, where it belongs.
 func (r *ready) update(s *scope) {
-	a := s.next()
-	fits := a != nil && s.fits(a, a.need)
+	fits := s.next() != nil
 	switch {
 	case s.place > 0 && fits:
 		heap.Fix(r, s.place-1)

@@ -30,12 +30,14 @@ func (m *loan) Grow(ctx context.Context, block []byte, have, need int) ([]byte, 
 	if block != nil {
 		block = block[:have]
 	}
+	first := block == nil // then what came of it is not the caller's to release
 	for {
 		larger, err := m.arrival.Grow(ctx, block, need, m.wait)
-		if err != nil && m.r.subs && block == nil {
-			m.end(false)
-		}
-		if err != nil || len(larger) > have {
+		switch {
+		case err != nil && first:
+			m.Release(block, false)
+			return nil, err
+		case err != nil || len(larger) > have:
 			return larger, err
 		}
 		block = larger
