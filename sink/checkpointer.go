@@ -121,7 +121,7 @@ func (k *checkpointer) writeCatalogLog(c *checkpoint) error {
 		}
 	}
 	k.catalogLogSize = c.slot.CatalogLogSize
-	c.entries = nil // it is there: a later step's new try must not append it again
+	c.entries = c.entries[:0] // they are there: a later step's new try must not append them again
 	return nil
 }
 

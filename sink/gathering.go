@@ -27,7 +27,7 @@ const (
 	gatherBytes = 64 << 10 // waiting for more than these gains nothing
 	gatherLeast = 3        // requests that must join in a wait
 	gatherSkips = 1024
-	gatherCrowd = 16              // requests that are a crowd
+	gatherCrowd = 16              // requests in gatherTime that are a crowd
 	crowdTime   = 4 * gatherTime  // for gatherTime, while it lasts
 	crowdBytes  = 8 * gatherBytes // for gatherBytes
 )
@@ -71,7 +71,11 @@ func (g *gathering) wait(enough <-chan struct{}, pause time.Duration, done <-cha
 
 // judge notes what a wait has gained.
 func (g *gathering) judge(joined int, late bool) {
-	g.crowd = joined >= gatherCrowd
+	least := gatherCrowd
+	if g.crowd {
+		least *= int(crowdTime / gatherTime)
+	}
+	g.crowd = late && joined >= least
 	if joined >= gatherLeast && late {
 		g.next = 0
 		return
