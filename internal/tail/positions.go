@@ -126,8 +126,10 @@ func openPositions(d *disk.Disk, dir string, log *slog.Logger) (m *savedPosition
 func (m *savedPositions) put(x *savedPosition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.list[x.Stream], m.dirty = x, true
+	m.putLocked(x)
 }
+
+func (m *savedPositions) putLocked(x *savedPosition) { m.list[x.Stream], m.dirty = x, true }
 
 // replace sets saved positions in the place of one, all at once.
 func (m *savedPositions) replace(old wire.StreamID, all ...*savedPosition) {
@@ -143,7 +145,9 @@ func (m *savedPositions) replace(old wire.StreamID, all ...*savedPosition) {
 // update sets the saved position of a stream in which nothing was sent. If something may have been, it
 // changes what is known of the file alone.
 func (m *savedPositions) update(x *savedPosition) {
-	if was := m.get(x.Stream); was != nil && (!was.Copy || x.Copy) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if was := m.list[x.Stream]; was != nil && (!was.Copy || x.Copy) {
 		mine := *was // saved positions are replaced, never changed
 		mine.identity, mine.unsentText = x.identity, x.unsentText
 		mine.Start = was.Start
@@ -155,7 +159,7 @@ func (m *savedPositions) update(x *savedPosition) {
 		}
 		x = &mine
 	}
-	m.put(x)
+	m.putLocked(x)
 }
 
 // refresh is update for a stream that has a saved position: another one has ended, or was never begun.
@@ -166,14 +170,17 @@ func (m *savedPositions) refresh(x *savedPosition) {
 }
 
 // amend changes what a saved position says of its file's text, if there is one.
+// A follower may save a newer one at the same time: neither takes the other back.
 func (m *savedPositions) amend(id wire.StreamID, change func(*savedPosition)) {
-	was := m.get(id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was := m.list[id]
 	if was == nil {
 		return
 	}
 	mine := *was // saved positions are replaced, never changed
 	if change(&mine); mine.unsentText != was.unsentText {
-		m.put(&mine)
+		m.putLocked(&mine)
 	}
 }
 

@@ -251,7 +251,7 @@ func (t *Tailer) lostMeanwhile(s *search) (list []reused) {
 		h := reused{since: timeOf(m.Begun, written.Add(-2*t.Poll))}
 		switch f := t.claimant(m.Stream); {
 		case f == nil && s.wasLeft(m):
-			h.head, h.since = m.leftCopies(h.since, written.Add(-2*t.Poll))
+			h.head, h.since = m.leftCopies(h.since, written.Add(-2*t.Poll-mostSkew))
 			t.positions.amend(m.Stream, func(m *savedPosition) { m.Begun = 0 })
 		case f == nil || s.fresh[f.key] != f || !f.changedSince(timeOf(m.Seen, written)):
 			continue
