@@ -24,7 +24,7 @@ func main() {
 	only := flag.String("only", "", "attacks whose name contains this")
 	descriptors := flag.Int("descriptors", defaultDescriptors, "how many the collector may have open")
 	flag.Parse()
-	if err := measure(*d, *only, *descriptors, result.good, func(r result, _ bool) { fmt.Println(r) }); err != nil {
+	if err := measure(*d, *only, *descriptors, func(r result, _ bool) { fmt.Println(r) }); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -49,11 +49,6 @@ type result struct {
 // maxPeak is the most memory that a collector may have under attack, in MiB.
 const maxPeak = 128
 
-// safe is what holds on a busy machine, too: the agent gets on, nothing fails, and memory is bounded.
-func (r result) safe(time.Duration) bool {
-	return r.rate > 0 && r.peak <= maxPeak && r.errors == 0 && r.trouble == ""
-}
-
 // good is what a paced agent is promised, whatever others do, on a machine that
 // has little else to do. Ten thousand connections at once are a second of work for
 // two processors, even if each is closed at once: then it keeps its rate, and its
@@ -72,9 +67,8 @@ func (r result) String() string {
 }
 
 // measure runs the attacks one after the other, each with a collector of its own, and
-// before them a quiet time. promised is result.good or result.safe.
-func measure(d time.Duration, only string, descriptors int, promised func(result, time.Duration) bool,
-	tell func(r result, good bool)) error {
+// before them a quiet time.
+func measure(d time.Duration, only string, descriptors int, tell func(r result, good bool)) error {
 	dir, err := os.MkdirTemp("", "fanin-attack-")
 	if err != nil {
 		return err
@@ -98,8 +92,8 @@ func measure(d time.Duration, only string, descriptors int, promised func(result
 			if a.name == "none" {
 				quiet = r.p99
 			}
-			if good := promised(r, quiet); good || try == tries {
-				tell(r, good)
+			if r.good(quiet) || try == tries {
+				tell(r, r.good(quiet))
 				break
 			}
 			again, err := all[0].against(collector, filepath.Join(dir, fmt.Sprint("quiet-", i, "-", try)), descriptors, d)
