@@ -32,7 +32,7 @@ func (g *grower) grow(ctx context.Context, have []byte, n int) ([]byte, error) {
 	})
 }
 
-// text sends a text of n bytes, with pauses.
+// text sends a text of n bytes, with pauses: between blocks, as a slow sender has them.
 func (g *grower) text(ctx context.Context, n int, pause func()) error {
 	g.clock.Reset()
 	var b []byte
@@ -126,7 +126,7 @@ func TestArrivalsServed(t *testing.T) {
 		}
 		waited := 0
 		for ctx.Err() == nil && !t.Failed() {
-			time.Sleep(7 * time.Millisecond)
+			time.Sleep(7 * time.Millisecond) // of the bubble's clock: the next moment to look at
 			synctest.Wait()
 			if err := m.checkReady(); err != nil {
 				t.Error(err)
