@@ -45,8 +45,9 @@ type Arrival struct {
 
 const (
 	maxScopes  = 3
-	firstStep  = 4 << 10 // a text of an unproven connection gets so much at first, then four times as much
-	trustSteps = 4       // a text of up to so many times the largest complete one is trusted
+	firstStep  = 4 << 10  // a text of an unproven connection gets so much at first, then four times as much
+	smallText  = 64 << 10 // the largest block that a trusted text gets at once while there is little memory
+	trustSteps = 4        // a text of up to so many times the largest complete one is trusted
 )
 
 // ErrCrowded is why an arrival is dismissed.
@@ -136,10 +137,13 @@ func (a *Arrival) leaveLocked() {
 }
 
 // stepLocked returns how large the block should be that follows one of have bytes. A
-// text that can be trusted gets its whole block while there is plenty.
+// text that can be trusted gets its whole block while there is plenty, or if it is small:
+// each step may be a wait.
 func (a *Arrival) stepLocked(have, n int) int64 {
 	m := a.budget
-	if whole := BlockSize(n); a.trusted && m.all.used+whole <= m.all.limit/2 && m.used+whole <= m.limit()/2 {
+	whole := BlockSize(n)
+	plenty := m.all.used+whole <= m.all.limit/2 && m.used+whole <= m.limit()/2
+	if a.trusted && (plenty || whole <= smallText) {
 		return whole
 	}
 	return BlockSize(min(n, max(4*have, firstStep)))
@@ -161,7 +165,7 @@ func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func()
 	more := block - int64(cap(have))
 	charged := a.chargeLocked(more)
 	m.changedLocked(a.address)
-	if charged && len(m.waiting) == 0 && m.fitsLocked(more, m.ample()) {
+	if charged && !m.waitedForLocked() && m.fitsLocked(more, m.ample()) {
 		m.used += more
 		b := m.idleLocked(block)
 		m.mu.Unlock()
@@ -174,7 +178,8 @@ func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func()
 				return err
 			}
 		}
-		return m.reserve(ctx, more, m.ample())
+		_, err := m.await(ctx, arriving, more, m.ample())
+		return err
 	})
 	if err != nil {
 		return nil, err

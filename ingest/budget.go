@@ -17,20 +17,23 @@ import (
 // inputs of a process share one. Blocks are whole powers of two and are used again. Its
 // zero value is ready. It is a prometheus.Collector.
 //
-// Requests are served in the order in which they came, so small ones do not starve a
-// large frame. What a sender can hold for as long as it likes is bounded apart: see
+// Requests of a kind are served in the order in which they came, so small ones do not starve a
+// large frame, and the kinds take turns, so that many of one kind do not keep the others waiting:
+// blocks of texts that arrive, those of Acquire, and those of Extend. What a sender can hold for as long as it likes is bounded apart: see
 // Arrival and Pin. A holder that needs a second block to get rid of its first (a
-// compressed text to be decompressed) calls Extend: it may exceed the limit by one
-// frame, so two such holders cannot wait for each other for ever.
+// compressed text to be decompressed) calls Extend: beyond the limit there is a reserve of
+// one frame for these, so two such holders cannot wait for each other for ever.
 type Budget struct {
 	Limit int64 // bytes; default 24 MiB
 
 	mu       sync.Mutex
-	used     int64
+	used     int64 // without what is lent
 	pinned   int64 // bytes of used that hold the beginning of a line whose end has not come
 	idle     [blockClasses][][]byte
 	idling   int64 // bytes in idle; with used, at most the limit
-	waiting  []*waiter
+	waiting  [kinds][]*waiter
+	turn     int // the kind that is served next
+	lent     loans
 	spare    sync.Pool // of *waiter: while memory is short, each text of each connection waits
 	released int64     // blocks that were released
 
@@ -43,10 +46,19 @@ type Budget struct {
 	swept         int64 // released at the last sweep
 }
 
+// Kinds of requests.
+const (
+	arriving  = iota // see Arrival
+	acquiring        // see Acquire
+	extending        // see Extend
+	kinds
+)
+
 // waiter waits for size bytes.
 type waiter struct {
 	size, limit int64
 	since       time.Time
+	lent        bool          // the bytes are of the reserve
 	ready       chan struct{} // of capacity 1: the bytes are counted for it
 }
 
@@ -81,7 +93,7 @@ func (m *Budget) ample() int64 { return max(m.limit(), 2*wire.MaxText) }
 func (m *Budget) TryAcquire(n int) []byte {
 	size := BlockSize(n)
 	m.mu.Lock()
-	if len(m.waiting) > 0 || !m.fitsLocked(size, m.limit()) {
+	if m.waitedForLocked() || !m.fitsLocked(size, m.limit()) {
 		m.mu.Unlock()
 		return nil
 	}
@@ -96,58 +108,63 @@ func (m *Budget) Acquire(ctx context.Context, n int) ([]byte, error) {
 	if b := m.TryAcquire(n); b != nil {
 		return b, nil
 	}
-	return m.acquire(ctx, n, m.limit())
+	size := BlockSize(n)
+	if _, err := m.await(ctx, acquiring, size, m.limit()); err != nil {
+		return nil, err
+	}
+	return m.exchange(nil, size), nil
 }
 
 // Extend is Acquire for a holder that releases its first block only after it got this
 // one.
 func (m *Budget) Extend(ctx context.Context, n int) ([]byte, error) {
-	return m.acquire(ctx, n, m.ample()+wire.MaxText)
-}
-
-func (m *Budget) acquire(ctx context.Context, n int, limit int64) ([]byte, error) {
-	if err := m.reserve(ctx, BlockSize(n), limit); err != nil {
+	size := BlockSize(n)
+	lent, err := m.await(ctx, extending, size, m.ample())
+	if err != nil {
 		return nil, err
 	}
-	return m.exchange(nil, BlockSize(n)), nil
+	b := m.exchange(nil, size)
+	if lent {
+		m.mu.Lock()
+		m.lent.note(b)
+		m.mu.Unlock()
+	}
+	return b, nil
 }
 
-// reserve waits until n more bytes may be used, and counts them.
-func (m *Budget) reserve(ctx context.Context, n, limit int64) error {
+// await waits until n more bytes are counted, lent ones of the reserve.
+func (m *Budget) await(ctx context.Context, kind int, n, limit int64) (lent bool, err error) {
 	w, ok := m.spare.Get().(*waiter)
 	if !ok {
 		w = &waiter{ready: make(chan struct{}, 1)}
 	}
 	defer m.spare.Put(w)
-	w.size, w.limit, w.since = n, limit, time.Now()
+	w.size, w.limit, w.since, w.lent = n, limit, time.Now(), false
 	m.mu.Lock()
-	if limit > m.ample() {
-		m.waiting = slices.Insert(m.waiting, 0, w)
-	} else {
-		m.waiting = append(m.waiting, w)
-	}
+	m.waiting[kind] = append(m.waiting[kind], w)
 	m.serveLocked()
 	m.mu.Unlock()
 	select {
 	case <-w.ready:
 	case <-ctx.Done():
-		if !m.withdraw(w) {
-			return context.Cause(ctx)
+		if !m.withdraw(kind, w) {
+			return false, context.Cause(ctx)
 		}
 		<-w.ready
 	}
-	return nil
+	return w.lent, nil
 }
 
-// withdraw removes w from the queue. It reports true if w was served in the meantime.
-func (m *Budget) withdraw(w *waiter) (served bool) {
+// withdraw removes w from the queue of its kind. It reports true if w was served in the meantime.
+func (m *Budget) withdraw(kind int, w *waiter) (served bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	i := slices.Index(m.waiting, w)
+	queue := &m.waiting[kind]
+	i := slices.Index(*queue, w)
 	if i < 0 {
 		return true
 	}
-	m.waiting = slices.Delete(m.waiting, i, i+1)
+	*queue = slices.Delete(*queue, i, i+1)
 	m.serveLocked()
 	return false
 }
@@ -172,12 +189,37 @@ func (m *Budget) replace(have, b []byte) []byte {
 	return b
 }
 
-// serveLocked serves those that wait, in order.
+// waitedForLocked reports whether a request waits: then none may pass it.
+func (m *Budget) waitedForLocked() bool {
+	for _, queue := range m.waiting {
+		if len(queue) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// serveLocked serves those that wait. Only from the reserve does Extend pass others: what its callers hold
+// comes back only behind it. If it could pass them otherwise, many callers, each of which extends again and
+// again, would keep the rest waiting for ever.
 func (m *Budget) serveLocked() {
-	for len(m.waiting) > 0 && m.fitsLocked(m.waiting[0].size, m.waiting[0].limit) {
-		m.used += m.waiting[0].size
-		m.waiting[0].ready <- struct{}{} // has space: each wait takes it
-		m.waiting = m.waiting[1:]
+	for m.waitedForLocked() {
+		for len(m.waiting[m.turn]) == 0 {
+			m.turn = (m.turn + 1) % kinds
+		}
+		kind := m.turn
+		switch w := m.waiting[kind][0]; {
+		case m.fitsLocked(w.size, w.limit):
+			m.used += w.size
+			m.turn = (m.turn + 1) % kinds
+		case len(m.waiting[extending]) > 0 && m.lent.lend(m.waiting[extending][0].size):
+			kind = extending
+			m.waiting[kind][0].lent = true
+		default:
+			return
+		}
+		m.waiting[kind][0].ready <- struct{}{} // has space: each wait takes it
+		m.waiting[kind] = m.waiting[kind][1:]
 	}
 }
 
@@ -230,10 +272,15 @@ func (m *Budget) Release(b []byte) {
 	b = b[:cap(b)]
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.used -= int64(len(b))
+	if !m.lent.back(b) {
+		m.used -= int64(len(b))
+	}
 	m.released++
 	m.keepLocked(b)
 	m.serveLocked()
+	if m.lent.bytes > 0 && !m.waitedForLocked() {
+		m.used += m.lent.end(m.limit() - m.used)
+	}
 }
 
 // keepLocked keeps a whole block for later. Thousands of connections use many at a time: blocks that are
@@ -284,15 +331,17 @@ func (m *Budget) Crowded() bool {
 func (m *Budget) Used() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.used
+	return m.used + m.lent.bytes
 }
 
 // Stalled returns for how long the oldest request for memory has waited.
 func (m *Budget) Stalled() (longest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, w := range m.waiting {
-		longest = max(longest, time.Since(w.since))
+	for _, queue := range m.waiting {
+		if len(queue) > 0 {
+			longest = max(longest, time.Since(queue[0].since))
+		}
 	}
 	for a := range m.queue.all() {
 		longest = max(longest, time.Since(a.asked))

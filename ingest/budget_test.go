@@ -3,8 +3,10 @@ package ingest
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fanin/internal/waittest"
@@ -37,7 +39,11 @@ func TestBudgetInOrder(t *testing.T) {
 func (m *Budget) waiters() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.waiting)
+	n := 0
+	for _, queue := range m.waiting {
+		n += len(queue)
+	}
+	return n
 }
 
 func TestBudgetTimeout(t *testing.T) {
@@ -117,5 +123,85 @@ func TestBlockSize(t *testing.T) {
 		if got := BlockSize(n); got != want {
 			t.Errorf("BlockSize(%d) = %d, want %d", n, got, want)
 		}
+	}
+}
+
+// Holders that extend again and again, more than there is memory for, do not keep others waiting.
+func TestExtendingLeavesMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Budget{Limit: 8 << 20}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var all sync.WaitGroup
+		for range 40 {
+			all.Go(func() { // ends with stop
+				first, err := r.Acquire(ctx, 64<<10)
+				for err == nil && ctx.Err() == nil {
+					var second []byte
+					if second, err = r.Extend(ctx, 256<<10); err == nil {
+						time.Sleep(time.Millisecond) // it is written
+						r.Release(second)
+					}
+				}
+				r.Release(first)
+			})
+		}
+		time.Sleep(100 * time.Millisecond)
+		if r.waiters() == 0 {
+			t.Fatal("no memory is short")
+		}
+		a := r.Arrive(netip.MustParseAddr("127.0.0.1"), new(FrameClock), func() {})
+		for name, acquire := range map[string]func(context.Context) ([]byte, error){
+			"a block": func(ctx context.Context) ([]byte, error) { return r.Acquire(ctx, 64<<10) },
+			"a text": func(ctx context.Context) ([]byte, error) {
+				defer a.Done(true)
+				return a.Grow(ctx, nil, 4<<10, func(wait func() error) error { return wait() })
+			},
+		} {
+			for range 10 {
+				within, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+				b, err := acquire(within)
+				cancel()
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				r.Release(b)
+			}
+		}
+		stop()
+		all.Wait()
+		r.Leave(netip.MustParseAddr("127.0.0.1"), a)
+		if r.Used() != 0 || r.waiters() != 0 {
+			t.Errorf("%d used, %d waiting at the end", r.Used(), r.waiters())
+		}
+	})
+}
+
+// What is lent from the reserve is counted as other memory once there is enough of that.
+func TestLoansEnd(t *testing.T) {
+	r := &Budget{Limit: 8 << 20}
+	var all [][]byte
+	for range 2 {
+		all = append(all, r.TryAcquire(4<<20))
+	}
+	for range 2 {
+		b, err := r.Extend(t.Context(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	if r.Used() != 10<<20 || r.lent.bytes != 2<<20 {
+		t.Errorf("%d used, %d of it lent", r.Used(), r.lent.bytes)
+	}
+	r.Release(all[0])
+	if r.Used() != 6<<20 || r.lent.bytes != 0 {
+		t.Errorf("%d used, %d of it lent", r.Used(), r.lent.bytes)
+	}
+	for _, b := range all[1:] {
+		r.Release(b)
+	}
+	if r.Used() != 0 {
+		t.Errorf("%d used at the end", r.Used())
 	}
 }

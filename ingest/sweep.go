@@ -33,7 +33,7 @@ func (m *Budget) sweep() {
 		return
 	}
 	time.AfterFunc(sweepEvery, m.sweep) // ends when nothing waits
-	stuck := len(m.waiting) > 0 && m.released == m.swept
+	stuck := m.waitedForLocked() && m.released == m.swept
 	m.swept = m.released
 	if stuck {
 		return
