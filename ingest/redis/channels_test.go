@@ -225,8 +225,10 @@ func TestChannelBreaks(t *testing.T) {
 	} {
 		cut()
 		waittest.UntilEqual(t, "breaks", i+1, breaks)
+		waittest.UntilEqual(t, "subscribers that had the message", "1", func() string { // without one it is gone
+			return s.Do("PUBLISH", "app", fmt.Sprint("after ", i))
+		})
 		x.healthy(t)
-		s.Do("PUBLISH", "app", fmt.Sprint("after ", i))
 		x.out.Wait(t, func(text string, _ []wire.Batch) bool { return strings.Contains(text, fmt.Sprint("after ", i)) })
 	}
 	x.stop()
