@@ -42,6 +42,7 @@ type Delivery struct {
 	Text    []byte // all lines, each with its newline
 	runs    []protocol.Run
 	s       *session
+	lost    chan struct{} // closed when the collector has taken it back before it was started
 
 	mu       sync.Mutex
 	count    int
@@ -50,7 +51,7 @@ type Delivery struct {
 
 func newDelivery(s *session, f *protocol.Frame) *Delivery {
 	return &Delivery{N: f.N, Attempt: f.Attempt, Text: f.Text, runs: f.Runs, s: s,
-		count: bytes.Count(f.Text, []byte{'\n'})}
+		lost: make(chan struct{}), count: bytes.Count(f.Text, []byte{'\n'})}
 }
 
 // Len returns the number of lines.

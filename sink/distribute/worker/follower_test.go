@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"fanin/sink/distribute/protocol"
 )
@@ -62,5 +63,29 @@ func TestRefusedByPartition(t *testing.T) {
 			t.Errorf("the worker ended with %v", err)
 		}
 		close(c.conns)
+	})
+}
+
+// A delivery that waits for the turn of its connection is touched, until the collector takes it back: then the
+// next one of that connection waits.
+func TestTakenBackBeforeItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, _ := start(t, &Worker{Address: "a:1", Handle: func(context.Context, *Delivery) error {
+			time.Sleep(2*lease - lease/6)
+			return nil
+		}})
+		all := follows(c, protocol.Place{Partition: 0, Address: "a:1"}, protocol.Place{Partition: 1, Address: "a:1"})
+		for _, x := range all {
+			x.write(protocol.AppendWelcome(nil, &protocol.Welcome{Group: "g", Lease: lease}))
+		}
+		all["0"].deliver(1, "one")
+		synctest.Wait()
+		x := all["1"]
+		x.deliver(1, "one")
+		x.deliver(2, "two")
+		x.want("touch 1 0--1")
+		x.send(protocol.Frame{Kind: protocol.KindLost, N: 1, From: 0, To: 1, Reason: "the lease ended"})
+		x.want("touch 2 0--1", "touch 2 0--1", "touch 2 0--1", "touch 2 0--1", "ack 2 0-1")
+		all["0"].want("ack 1 0-1")
 	})
 }

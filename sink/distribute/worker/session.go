@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,27 +12,27 @@ import (
 )
 
 // session is one connection after the welcome: one goroutine reads, the caller of run
-// works.
+// works. The reader does not wait for the work: what the collector takes back meanwhile is not started.
 type session struct {
 	w     *Worker
 	nc    net.Conn
 	lease time.Duration // granted by the collector
 	place ID            // what the ids of all lines have in common
 
-	in chan *Delivery // closed when the connection ended
-
-	held      []*Delivery   // received while awaitConfirmed waited; for run alone
-	confirmed chan struct{} // the collector has confirmed the lines that were returned last
-
 	writing sync.Mutex
 
-	mu      sync.Mutex
-	pending returned        // with a key: lines whose return the collector has not confirmed
-	lost    map[uint64]bool // deliveries that were taken back before they were started
-	started uint64          // the latest delivery that was started
-	ended   bool
-	err     error // to be read when in is closed, or ended is set
+	mu       sync.Mutex
+	changed  *sync.Cond  // what follows has changed
+	waiting  []*Delivery // received, and not started; in their order
+	size     int         // bytes of their text
+	pending  returned    // with a key: lines whose return the collector has not confirmed
+	stopping bool        // the worker is to stop
+	ended    bool        // the connection has
+	err      error       // why
 }
+
+// mostWaiting is how many bytes of deliveries may wait until no more is read.
+const mostWaiting = 16 << 20
 
 // returned is lines that the worker returned, as failed or without an attempt.
 type returned struct {
@@ -40,69 +41,49 @@ type returned struct {
 }
 
 func newSession(w *Worker, nc net.Conn, welcome *protocol.Welcome) *session {
-	return &session{w: w, nc: nc, lease: welcome.Lease, place: ID{Partition: welcome.Partition, Epoch: welcome.Epoch},
-		in: make(chan *Delivery, 1), confirmed: make(chan struct{}, 1),
-		lost: make(map[uint64]bool)}
+	s := &session{w: w, nc: nc, lease: welcome.Lease, place: ID{Partition: welcome.Partition, Epoch: welcome.Epoch}}
+	s.changed = sync.NewCond(&s.mu)
+	return s
 }
 
 func (s *session) run(ctx context.Context, r *protocol.Reader) error {
-	stop := make(chan struct{})
-	defer close(stop)
-	go s.read(r, stop) // ends with the connection, which the caller closes
+	defer context.AfterFunc(ctx, s.stop)()
+	go s.read(r) // ends with the connection, which the caller closes
 	for {
-		d, ok := s.next(ctx)
-		switch {
-		case !ok:
-			s.releaseAll()
-			return nil
-		case d == nil || s.over():
-			return s.err
+		d := s.next()
+		if d == nil {
+			break
 		}
 		s.work(ctx, d)
-		s.awaitConfirmed(ctx)
 	}
+	if s.over() {
+		return s.err
+	}
+	s.releaseAll()
+	return nil
 }
 
-// next returns the next delivery, or nil when the connection ended; not ok: ctx ended.
-func (s *session) next(ctx context.Context) (d *Delivery, ok bool) {
-	if len(s.held) > 0 && ctx.Err() == nil {
-		d, s.held = s.held[0], s.held[1:]
-		return d, true
-	}
-	select {
-	case d = <-s.in:
-		if d != nil && ctx.Err() != nil { // both are ready: nothing more is started
-			s.held = append(s.held, d)
-			return nil, false
-		}
-		return d, true
-	case <-ctx.Done():
-		return nil, false
-	}
-}
-
-// awaitConfirmed waits until the collector has confirmed the lines that were returned.
-// With a key, it takes later lines from this worker too, also those that are here
-// already, and names them before it confirms.
-func (s *session) awaitConfirmed(ctx context.Context) {
-	for s.unconfirmed() {
-		select {
-		case d := <-s.in:
-			if d == nil {
-				return
-			}
-			s.held = append(s.held, d) // within the credit
-		case <-s.confirmed:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (s *session) unconfirmed() bool {
+// stop lets no delivery be started any more.
+func (s *session) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pending != returned{}
+	s.stopping = true
+	s.changed.Broadcast()
+}
+
+// next waits for the next delivery; nil: the worker is to stop, or the connection ended. With a key, it
+// waits until the collector has confirmed the lines that were returned: it takes later lines from this
+// worker too, also those that are here already, and names them before it confirms.
+func (s *session) next() *Delivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.stopping && !s.ended {
+		if len(s.waiting) > 0 && s.pending == (returned{}) {
+			return s.waiting[0]
+		}
+		s.changed.Wait()
+	}
+	return nil
 }
 
 // over reports whether the connection ended: what it brought belongs to other workers.
@@ -113,27 +94,20 @@ func (s *session) over() bool {
 }
 
 // read handles the collector's frames.
-func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
-	defer close(s.in)
-	defer func() {
-		s.mu.Lock()
-		s.ended = true
-		s.mu.Unlock()
-	}()
+func (s *session) read(r *protocol.Reader) {
 	for {
 		f, err := r.Frame()
+		if err == nil && f.Kind == protocol.KindFault {
+			err = &RefusedError{f.Reason}
+		}
 		if err != nil {
-			s.err = err
+			s.end(err)
 			return
 		}
 		f.N |= s.w.serial << serialShift
 		switch f.Kind {
 		case protocol.KindLines:
-			select {
-			case s.in <- newDelivery(s, &f):
-			case <-stop:
-				return
-			}
+			s.receive(newDelivery(s, &f))
 		case protocol.KindAccepted:
 			if s.w.Accepted != nil {
 				s.w.Accepted(f.N, f.From, f.To)
@@ -142,26 +116,51 @@ func (s *session) read(r *protocol.Reader, stop <-chan struct{}) {
 			s.takenBack(&f)
 		case protocol.KindDrain:
 			s.w.Log.Info("the collector is shutting down")
-		case protocol.KindFault:
-			s.err = &RefusedError{f.Reason}
-			return
 		}
 	}
+}
+
+// receive adds a delivery to those that wait. While they are too large, it waits, unless the confirmation
+// is behind them without which none of them is started.
+func (s *session) receive(d *Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting, s.size = append(s.waiting, d), s.size+len(d.Text)
+	s.changed.Broadcast()
+	for s.size > mostWaiting && s.pending == (returned{}) && !s.stopping && !s.ended {
+		s.changed.Wait()
+	}
+}
+
+// end notes that the connection has ended, and why.
+func (s *session) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended, s.err = true, err
+	s.dropLocked(func(*Delivery) bool { return true })
+	s.changed.Broadcast()
+}
+
+// dropLocked removes deliveries that wait, and are no longer this worker's.
+func (s *session) dropLocked(which func(*Delivery) bool) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(d *Delivery) bool {
+		drop := which(d)
+		if drop {
+			s.size -= len(d.Text)
+			close(d.lost)
+		}
+		return drop
+	})
 }
 
 // takenBack notes that lines are no longer this worker's.
 func (s *session) takenBack(f *protocol.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.N > s.started { // else it is being worked on, or was
-		s.lost[f.N] = true
-	}
+	defer s.changed.Broadcast()
+	s.dropLocked(func(d *Delivery) bool { return d.N == f.N }) // none, if it is being worked on, or was
 	if s.pending == (returned{f.N, f.From, f.To}) {
 		s.pending = returned{}
-		select {
-		case s.confirmed <- struct{}{}:
-		default:
-		}
 		return
 	}
 	s.w.Log.Info("the collector took lines back", "delivery", f.N, "reason", f.Reason)
@@ -175,26 +174,34 @@ func (s *session) mustConfirm(n uint64, from, to int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pending = returned{n, from, to}
+	s.changed.Broadcast() // the reader must go on
 }
 
-// start notes that a delivery is started; false: the collector has taken it back.
+// start takes a delivery from those that wait; false: it is no longer this worker's.
 func (s *session) start(d *Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lost := s.lost[d.N]
-	delete(s.lost, d.N)
-	s.started = d.N
-	return !lost
+	if len(s.waiting) == 0 || s.waiting[0] != d {
+		return false
+	}
+	s.popLocked()
+	s.changed.Broadcast()
+	return true
+}
+
+func (s *session) popLocked() (d *Delivery) {
+	d = s.waiting[0]
+	s.waiting, s.size = s.waiting[1:], s.size-len(d.Text)
+	return d
 }
 
 // work has one delivery handled, and answers the lines that Handle left.
 func (s *session) work(ctx context.Context, d *Delivery) {
 	if !s.takeTurn(ctx, d) {
-		d.answerRest(protocol.KindRelease, "")
 		return
 	}
 	defer s.passTurn()
-	if s.over() || !s.start(d) {
+	if !s.start(d) {
 		return
 	}
 	err := s.w.Handle(ctx, d)
@@ -211,7 +218,8 @@ func (s *session) work(ctx context.Context, d *Delivery) {
 // longestWait is how long the lease of a delivery is held that waits for its turn.
 const longestWait = time.Hour
 
-// takeTurn waits until no other connection of the worker handles a delivery; false: ctx ended.
+// takeTurn waits until no other connection of the worker handles a delivery; false: ctx ended, or the
+// delivery is no longer this worker's.
 func (s *session) takeTurn(ctx context.Context, d *Delivery) bool {
 	if s.w.turn == nil {
 		return true
@@ -225,6 +233,8 @@ func (s *session) takeTurn(ctx context.Context, d *Delivery) bool {
 	select {
 	case s.w.turn <- struct{}{}:
 		return true
+	case <-d.lost:
+		return false
 	case <-ctx.Done():
 		return false
 	}
@@ -247,20 +257,24 @@ const farewell = 200 * time.Millisecond
 // was answered to be accepted.
 func (s *session) releaseAll() {
 	s.send(&protocol.Frame{Kind: protocol.KindCredit, Credit: 0})
-	end := time.After(farewell)
-	for _, d := range s.held {
-		d.answerRest(protocol.KindRelease, "")
-	}
-	for {
-		select {
-		case d := <-s.in:
-			if d == nil {
-				return
-			}
-			d.answerRest(protocol.KindRelease, "")
-		case <-end:
-			return
+	passed := false
+	defer time.AfterFunc(farewell, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		passed = true
+		s.changed.Broadcast()
+	}).Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !passed && !s.ended {
+		if len(s.waiting) == 0 {
+			s.changed.Wait()
+			continue
 		}
+		d := s.popLocked()
+		s.mu.Unlock()
+		d.answerRest(protocol.KindRelease, "")
+		s.mu.Lock()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +264,56 @@ func TestKey(t *testing.T) {
 		x.want("ack 3 0-1")
 		if fmt.Sprint(handled) != "[1 3]" {
 			t.Errorf("deliveries %v were handled, want 1 and 3", handled)
+		}
+	})
+}
+
+// TestTakenBack: what the collector takes back while Handle is busy is not started, however much came before.
+func TestTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var handled []uint64
+		w := &Worker{Handle: func(_ context.Context, d *Delivery) error {
+			handled = append(handled, d.N)
+			time.Sleep(time.Hour)
+			return nil
+		}}
+		c, _, _ := start(t, w)
+		x := c.welcome()
+		for n := range uint64(9) {
+			x.deliver(n+1, "a line")
+		}
+		for n := range uint64(7) {
+			x.send(protocol.Frame{Kind: protocol.KindLost, N: n + 2, From: 0, To: 1, Reason: "the lease ended"})
+		}
+		x.want("ack 1 0-1", "ack 9 0-1")
+		if fmt.Sprint(handled) != "[1 9]" {
+			t.Errorf("deliveries %v were handled, want 1 and 9", handled)
+		}
+	})
+}
+
+// TestWaitingBytes: a worker reads no more while very much waits for it, and goes on then.
+func TestWaitingBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int64
+		c, _, _ := start(t, &Worker{Handle: func(context.Context, *Delivery) error {
+			time.Sleep(time.Hour)
+			return nil
+		}})
+		x := c.welcome()
+		const all, bytes = 12, mostWaiting / 4
+		go func() { // ends with the deliveries
+			for n := range uint64(all) {
+				x.deliver(n+1, strings.Repeat("x", bytes))
+				sent.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if n := sent.Load(); n > 6 {
+			t.Errorf("the worker has read %d deliveries of %d bytes each, the bound is %d", n, bytes, mostWaiting)
+		}
+		for n := range all {
+			x.want(fmt.Sprintf("ack %d 0-1", n+1))
 		}
 	})
 }
