@@ -172,6 +172,9 @@ func (h *handout) logOf(p int) *groupLog {
 // a tenure.
 func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cluster.Group,
 	tenures []cluster.Tenure) error {
+	if l.awaits(name, g, tenures) {
+		return nil
+	}
 	now, following := tenuresFrom(tenures, g.Epoch)
 	l.retract(name, g, now)
 	if now == nil {

@@ -197,6 +197,16 @@ func (l *groupLog) dismiss(name string) {
 	l.d.Dismiss(name)
 }
 
+// awaits reports whether a group has a window of a tenure that the bucket does not have: it was deleted, and
+// its owners are writing the tenures again. Before that, nothing says that the group is elsewhere.
+func (l *groupLog) awaits(name string, g cluster.Group, tenures []cluster.Tenure) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, ok := l.windows[name]
+	last := len(tenures) - 1
+	return ok && l.ids[name] == g.ID && (last < 0 || tenures[last].Epoch < w.Epoch)
+}
+
 // retract ends the window of a group if the group is elsewhere by its record: in another tenure, or it was
 // made anew. Another member may hand out already what follows, or what comes before.
 func (l *groupLog) retract(name string, g cluster.Group, now *cluster.Tenure) {

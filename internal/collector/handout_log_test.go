@@ -70,6 +70,31 @@ func TestWindowIsRetracted(t *testing.T) {
 	}
 }
 
+// A bucket that was made anew has the tenures later than the groups. Until then, nothing says that a group is
+// elsewhere: its workers are not sent away, which would lose the answers that are on their way.
+func TestWindowStaysUntilTenuresAreKnown(t *testing.T) {
+	before, later := cluster.Tenure{Epoch: 5, Log: "here", To: "1:0", End: cluster.Moved}, cluster.Tenure{Epoch: 9, Log: "there"}
+	for name, x := range map[string]struct {
+		id      string
+		tenures []cluster.Tenure
+		stays   bool
+	}{
+		"none is known":             {"id", nil, true},
+		"those before it":           {"id", []cluster.Tenure{before}, true},
+		"a later one":               {"id", []cluster.Tenure{before, later}, false},
+		"none, and it is made anew": {"other", nil, false},
+	} {
+		l := newTestGroupLog(t)
+		l.windows["g"] = distribute.Window{Epoch: 7}
+		if err := new(handout).serveGroup(t.Context(), l, "g", cluster.Group{ID: x.id, Epoch: 7}, x.tenures); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if l.serves("g") != x.stays {
+			t.Errorf("%s: the window stays: %v", name, l.serves("g"))
+		}
+	}
+}
+
 // A member that is not in touch says so for each partition. A refusal would end the worker.
 func TestPlacesOutOfTouch(t *testing.T) {
 	m, err := cluster.New(cluster.Config{Name: "LOGS", Partitions: 2}, natstest.New(t).Connect(), slog.New(slog.DiscardHandler))

@@ -41,20 +41,17 @@ func TestReloadOfFormerLog(t *testing.T) {
 	s := natstest.New(t)
 	f := newFeed(t, s.Connect())
 	var open atomic.Bool
-	l := &ledger{lines: make(map[string]int), last: make(map[string]int)}
+	var l *ledger
 	a, _ := twoMembers(t, s, f, func(a *testMember) {
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		w := worker.Worker{Address: a.workAddress(t), Options: protocol.Hello{Group: "mail", From: "start", Key: "source"},
-			Handle: func(ctx context.Context, d *worker.Delivery) error {
+		l = ledgerOf(t, []worker.Worker{{Address: a.workAddress(t),
+			Options: protocol.Hello{Group: "mail", From: "start", Key: "source"},
+			Handle: func(context.Context, *worker.Delivery) error {
 				if !open.Load() {
 					time.Sleep(10 * time.Millisecond)
 					return worker.ErrRelease
 				}
-				return l.handle(ctx, d)
-			}}
-		go func() { done <- w.Run(ctx) }() // ends with the test
-		t.Cleanup(func() { stop(); <-done })
+				return nil
+			}}})
 		waittest.Until(t, "the group", func() bool {
 			var groups []clusterGroup
 			a.ask(t, "GET", "/groups", &groups)
@@ -81,7 +78,7 @@ func TestReloadOfFormerLog(t *testing.T) {
 }
 
 // The bucket of the cluster is deleted while workers ask: the logs know where the group is, so it is not made
-// anew, and no line is handed out again.
+// anew, and no line is handed out again that was accepted.
 func TestBucketDeletedWhileWorkersAsk(t *testing.T) {
 	s := natstest.New(t)
 	f := newFeed(t, s.Connect())
@@ -114,5 +111,5 @@ func TestBucketDeletedWhileWorkersAsk(t *testing.T) {
 	waittest.UntilEqual(t, "the lines after that", feedSources*f.n, l.had)
 	stop()
 	<-asked
-	l.check(t)
+	l.checkPromise(t) // an answer may be lost with the connection to a member that has lost its partition
 }

@@ -87,21 +87,50 @@ func (m *testMember) ask(t *testing.T, method, path string, into any) {
 
 // ledger is what workers have had.
 type ledger struct {
-	mu    sync.Mutex
-	lines map[string]int // how often each was acknowledged
-	last  map[string]int // of each source: the number of the line that came last
-	wrong []string
-	stop  func() // ends the workers
+	mu       sync.Mutex
+	lines    map[string]int // how often each came
+	last     map[string]int // of each source: the number of the line that came last
+	given    map[ledgerKey][]string
+	accepted map[string]bool // lines of which a worker was told that its answer is accepted
+	again    []string        // lines that came again
+	wrong    []string
+	stop     func() // ends the workers
+}
+
+// ledgerKey is a delivery to one of the workers.
+type ledgerKey struct {
+	worker int
+	n      uint64
 }
 
 // newLedger has workers that note the lines of a group.
 func newLedger(t *testing.T, address, group string, workers int) *ledger {
 	t.Helper()
-	l := &ledger{lines: make(map[string]int), last: make(map[string]int)}
+	all := make([]worker.Worker, workers)
+	for i := range all {
+		all[i] = worker.Worker{Address: address, Options: protocol.Hello{Group: group, From: "start", Key: "source"}}
+	}
+	return ledgerOf(t, all)
+}
+
+// ledgerOf has workers run that note the lines which they have, after their own Handle, if they have one.
+func ledgerOf(t *testing.T, workers []worker.Worker) *ledger {
+	l := &ledger{lines: make(map[string]int), last: make(map[string]int), given: make(map[ledgerKey][]string),
+		accepted: make(map[string]bool)}
 	ctx, stop := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	for range workers {
-		w := worker.Worker{Address: address, Options: protocol.Hello{Group: group, From: "start", Key: "source"}, Handle: l.handle}
+	for i, w := range workers {
+		before := w.Handle
+		w.Handle = func(ctx context.Context, d *worker.Delivery) error {
+			if before != nil {
+				if err := before(ctx, d); err != nil {
+					return err
+				}
+			}
+			l.note(i, d)
+			return nil
+		}
+		w.Accepted = func(n uint64, from, to int) { l.accept(ledgerKey{i, n}, from, to) }
 		all.Go(func() { // ends with the test
 			if err := w.Run(ctx); err != nil {
 				t.Error(err)
@@ -113,26 +142,42 @@ func newLedger(t *testing.T, address, group string, workers int) *ledger {
 	return l
 }
 
-func (l *ledger) handle(_ context.Context, d *worker.Delivery) error {
+// note notes what came. A line may come again whose answer got lost with its connection, and then precedes
+// those behind it; one that was accepted may not.
+func (l *ledger) note(worker int, d *worker.Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var given []string
 	for _, x := range d.Lines() {
 		_, text, ok := strings.Cut(string(x.Text), "line ")
+		given = append(given, text) // "": a notice
 		if !ok {
-			continue // a notice
+			continue
 		}
 		var source string
 		var n int
 		fmt.Sscan(text, &source, &n)
+		last := l.last[source]
 		if l.lines[text]++; l.lines[text] > 1 {
-			l.wrong = append(l.wrong, fmt.Sprintf("%q came %d times, now at %s", text, l.lines[text], x.ID))
+			l.again = append(l.again, fmt.Sprintf("%q came %d times, now at %s", text, l.lines[text], x.ID))
 		}
-		if n != l.last[source]+1 {
-			l.wrong = append(l.wrong, fmt.Sprintf("%q came behind %d, at %s", text, l.last[source], x.ID))
+		if l.accepted[text] {
+			l.wrong = append(l.wrong, fmt.Sprintf("%q came again after it was accepted, at %s", text, x.ID))
+		} else if n > last+1 {
+			l.wrong = append(l.wrong, fmt.Sprintf("%q came behind %d, at %s", text, last, x.ID))
 		}
 		l.last[source] = n
 	}
-	return nil
+	l.given[ledgerKey{worker, d.N}] = given
+}
+
+// accept notes what was accepted of a delivery.
+func (l *ledger) accept(k ledgerKey, from, to int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, text := range l.given[k][from:to] {
+		l.accepted[text] = true
+	}
 }
 
 func (l *ledger) had() int {
@@ -153,7 +198,20 @@ func (l *ledger) twice() (n int) {
 	return n
 }
 
+// check checks that each line came once, in the order of its source.
 func (l *ledger) check(t *testing.T) {
+	t.Helper()
+	l.checkPromise(t)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, text := range l.again {
+		t.Error(text)
+	}
+}
+
+// checkPromise checks that no line came again after it was accepted, and that lines came in the order of their
+// source.
+func (l *ledger) checkPromise(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()

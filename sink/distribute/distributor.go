@@ -241,14 +241,12 @@ func (d *Distributor) after(at sink.Position) sink.Position {
 // no longer than ctx allows, and saves the positions of the groups. A distributor that was
 // not opened has none: the collector stopped before, or a partition of a cluster moved on.
 func (d *Distributor) Shutdown(ctx context.Context) error {
-	d.door.close()
 	if d.cursors == nil {
+		d.door.close()
 		d.cancel()
 		return nil
 	}
-	for _, g := range d.groups.all() {
-		g.announceDrain()
-	}
+	d.drain()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	end := time.Now().Add(d.now().DrainTime)
@@ -265,4 +263,12 @@ func (d *Distributor) Shutdown(ctx context.Context) error {
 	d.cancel()
 	d.work.Wait()
 	return errors.Join(err, d.cursors.close())
+}
+
+// drain stops handing lines out, and tells the workers.
+func (d *Distributor) drain() {
+	d.door.close()
+	for _, g := range d.groups.all() {
+		g.announceDrain()
+	}
 }

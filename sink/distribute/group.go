@@ -335,6 +335,7 @@ func (g *group) remove() {
 func (g *group) announceDrain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.version++ // what is being read now is not handed out: answers to it may come too late
 	for _, m := range g.members {
 		m.sendLocked(&protocol.Frame{Kind: protocol.KindDrain})
 	}
