@@ -58,16 +58,16 @@ func (m *Budget) checkReady() error {
 	defer m.mu.Unlock()
 	waiting := 0
 	for _, s := range m.addresses {
-		for _, q := range []*queue{&s.trusted, &s.others} {
-			for a := range q.all() {
+		for rank := range s.waiting {
+			for a := range s.waiting[rank].all() {
 				waiting++
-				if a.need <= 0 || a.address != s {
+				if a.need <= 0 || a.address != s || a.rank() != rank {
 					return fmt.Errorf("an arrival that waits for %d bytes is not known to its address", a.need)
 				}
 			}
-		}
-		if fits := s.next() != nil; fits != (s.place > 0) {
-			return fmt.Errorf("an address that could be served: %v, is in ready: %v", fits, s.place > 0)
+			if fits := s.next(rank) != nil; fits != (s.place[rank] > 0) {
+				return fmt.Errorf("an address that could be served: %v, is in ready: %v", fits, s.place[rank] > 0)
+			}
 		}
 	}
 	for range m.queue.all() {
@@ -76,14 +76,19 @@ func (m *Budget) checkReady() error {
 	if waiting != 0 {
 		return fmt.Errorf("%d arrivals wait for their address, and not in the queue", waiting)
 	}
-	for i, s := range m.ready {
-		if s.place != i+1 || i > 0 && m.ready.Less(i, (i-1)/2) {
-			return fmt.Errorf("ready is no heap at %d", i)
+	first := []*Arrival{m.all.members.first(), m.unproven.members.first()}
+	for rank := range m.ready {
+		r := &m.ready[rank]
+		for i, s := range r.scopes {
+			if s.place[rank] != i+1 || i > 0 && r.Less(i, (i-1)/2) {
+				return fmt.Errorf("ready is no heap at %d", i)
+			}
 		}
 	}
-	first := []*Arrival{m.all.members.first(), m.unproven.members.first()}
-	if len(m.ready) > 0 {
-		first = append(first, m.ready[0].next())
+	next := m.ready[m.rank].first()
+	first = append(first, next)
+	if next == nil || m.all.fits(next, next.need) {
+		first = append(first, m.ready[1-m.rank].first())
 	}
 	for _, a := range first {
 		if a != nil && a.need > 0 && a.chargeLocked(a.need) {
@@ -146,8 +151,8 @@ func TestArrivalsServed(t *testing.T) {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.used != 0 || m.all.used != 0 || len(m.addresses)+len(m.ready) != 0 || m.queue.first() != nil {
-			t.Errorf("%d used, %d arriving, %d addresses, %d of them ready", m.used, m.all.used, len(m.addresses), len(m.ready))
+		if m.used != 0 || m.all.used != 0 || len(m.addresses)+m.ready[0].Len()+m.ready[1].Len() != 0 || m.queue.first() != nil {
+			t.Errorf("%d used, %d arriving, %d addresses, %d of them ready", m.used, m.all.used, len(m.addresses), m.ready[0].Len()+m.ready[1].Len())
 		}
 		t.Logf("%d texts complete, %d not", c, f)
 	})
@@ -164,7 +169,7 @@ func BenchmarkArrivalsWaiting(b *testing.B) {
 				a.beginLocked(1 << 20)
 				a.need = 1 << 50
 				m.queue.add(&a.queued)
-				a.address.others.add(&a.turn)
+				a.address.waiting[unproven].add(&a.turn)
 			}
 			g := newGrower(m, 1)
 			for b.Loop() {

@@ -21,7 +21,8 @@ import (
 // complete waits for the collector alone.
 type Arrival struct {
 	budget *Budget
-	clock  *FrameClock // how long the sender has had, and what has come
+	clock  *FrameClock // how long the sender has had, and what was read
+	unread func() int  // bytes that have come besides
 	end    func()      // ends the connection, without waiting
 	over   chan struct{}
 
@@ -50,6 +51,21 @@ const (
 	trustSteps = 4        // a text of up to so many times the largest complete one is trusted
 )
 
+// Ranks of arrivals that wait. They take turns: unproven ones have a limit of their own, so they take little of
+// what the trusted ones may have, and if these went first, connections that come back while memory is short
+// would be dismissed, come back again, and so on.
+const (
+	trusted = iota
+	unproven
+)
+
+func (a *Arrival) rank() int {
+	if a.trusted {
+		return trusted
+	}
+	return unproven
+}
+
 // ErrCrowded is why an arrival is dismissed.
 var ErrCrowded = errors.New("memory for frames that have begun is used up, " +
 	"and this one came more slowly than others: send it again later, in smaller batches")
@@ -68,6 +84,9 @@ func (m *Budget) Arrive(peer netip.Addr, clock *FrameClock, end func()) *Arrival
 	a.address.conns++
 	return a
 }
+
+// Expect tells how many bytes have come that the clock does not know of.
+func (a *Arrival) Expect(unread func() int) { a.unread = unread }
 
 // Wait makes a one whose sender cannot send again what is lost: it is dismissed if its own bytes
 // come too slowly, and not for how long it waits for memory.
@@ -139,21 +158,31 @@ func (a *Arrival) leaveLocked() {
 // stepLocked returns how large the block should be that follows one of have bytes. A
 // text that can be trusted gets its whole block while there is plenty, or if it is small:
 // each step may be a wait.
-func (a *Arrival) stepLocked(have, n int) int64 {
+func (a *Arrival) stepLocked(have, n, came int) int64 {
 	m := a.budget
 	whole := BlockSize(n)
 	plenty := m.all.used+whole <= m.all.limit/2 && m.used+whole <= m.limit()/2
 	if a.trusted && (plenty || whole <= smallText) {
 		return whole
 	}
-	return BlockSize(min(n, max(4*have, firstStep)))
+	return BlockSize(min(n, max(4*have, firstStep, came)))
+}
+
+// came returns how many bytes of a text of n have come, if it matters: the memory for these is in use no
+// longer than it takes to read them. Without it thousands of connections that return with a backlog would
+// all hold the first part of their texts, and wait for each other until they are dismissed.
+func (a *Arrival) came(n int) int {
+	if n <= firstStep || a.unread == nil {
+		return 0
+	}
+	return int(a.clock.Bytes()) + a.unread()
 }
 
 // Grow returns a block that begins with have, whose block it releases, and that has
 // space for more of a text of n bytes. When there is no memory now it waits, within
 // wait.
 func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func() error) error) ([]byte, error) {
-	m := a.budget
+	m, came := a.budget, a.came(n)
 	m.mu.Lock()
 	switch {
 	case have == nil:
@@ -161,7 +190,7 @@ func (a *Arrival) Grow(ctx context.Context, have []byte, n int, wait func(func()
 	case a.trusted && n > trustSteps*a.proven: // the labels came first, then the length of the text
 		a.distrustLocked()
 	}
-	block := a.stepLocked(len(have), n)
+	block := a.stepLocked(len(have), n, came)
 	more := block - int64(cap(have))
 	charged := a.chargeLocked(more)
 	m.changedLocked(a.address)
@@ -207,11 +236,7 @@ func (a *Arrival) await(ctx context.Context, n int64) error {
 	m.mu.Lock()
 	a.need, a.asked = n, time.Now()
 	m.queue.add(&a.queued)
-	if a.trusted {
-		a.address.trusted.add(&a.turn)
-	} else {
-		a.address.others.add(&a.turn)
-	}
+	a.address.waiting[a.rank()].add(&a.turn)
 	m.changedLocked(a.address)
 	if !m.sweeping {
 		m.sweeping = true
@@ -244,28 +269,50 @@ func (a *Arrival) standDownLocked() {
 	leave(&a.queued)
 	leave(&a.turn)
 	a.need = 0
-	a.budget.ready.update(a.address)
+	a.budget.updateLocked(a.address)
 }
 
 // changedLocked is to be called when something of an address has changed.
 func (m *Budget) changedLocked(s *scope) {
-	m.ready.update(s)
+	m.updateLocked(s)
 	m.admitLocked()
 }
 
+func (m *Budget) updateLocked(s *scope) {
+	for rank := range m.ready {
+		m.ready[rank].update(s)
+	}
+}
+
 // admitLocked serves the arrivals that wait: those that a limit does not bind, since they are the
-// oldest, and then the address that is next (see ready), until one does not fit. An arrival that
-// does not fit into what its address may have lets other addresses pass.
+// oldest, and then in turns those of each rank whose address is next (see ready), until none fits. An
+// arrival that does not fit into what its address may have lets other addresses pass.
 //
-// It looks at those that it serves and at three more, never at all that wait.
+// It looks at those that it serves and at four more, never at all that wait.
 func (m *Budget) admitLocked() {
 	for _, s := range [...]*scope{&m.all, &m.unproven} {
 		if oldest := s.members.first(); oldest != nil && oldest.need > 0 {
 			oldest.serveLocked()
 		}
 	}
-	for len(m.ready) > 0 && m.ready[0].next().serveLocked() {
+	for m.serveRankLocked() {
 	}
+}
+
+// serveRankLocked serves an arrival of the rank whose turn it is. If there is none that its own limits allow,
+// it serves one of the other rank: what one lacks of what all may have is kept for it.
+func (m *Budget) serveRankLocked() bool {
+	r, other := &m.ready[m.rank], &m.ready[1-m.rank]
+	a := r.first()
+	switch {
+	case a != nil && a.serveLocked():
+		m.rank = 1 - m.rank
+		return true
+	case a != nil && !m.all.fits(a, a.need):
+		return false
+	}
+	a = other.first()
+	return a != nil && a.serveLocked()
 }
 
 // serveLocked gives a what it waits for, if all scopes allow it.

@@ -100,7 +100,7 @@ func TestOldestArrival(t *testing.T) {
 	}
 }
 
-func testAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}) }
+func testAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2 + byte(n>>8), byte(n)}) }
 
 // TestPatientArrival: an arrival whose sender cannot send again waits for as long as the oldest one
 // waits for a slow log, and then goes on.

@@ -19,8 +19,8 @@ import (
 //
 // Requests of a kind are served in the order in which they came, so small ones do not starve a
 // large frame, and the kinds take turns, so that many of one kind do not keep the others waiting:
-// blocks of texts that arrive, those of Acquire, and those of Extend. What a sender can hold for as long as it likes is bounded apart: see
-// Arrival and Pin. A holder that needs a second block to get rid of its first (a
+// blocks of texts that arrive, those of Acquire, and those of Extend. What a sender can hold for as
+// long as it likes is bounded apart: see Arrival and Pin. A holder that needs a second block to get rid of its first (a
 // compressed text to be decompressed) calls Extend: beyond the limit there is a reserve of
 // one frame for these, so two such holders cannot wait for each other for ever.
 type Budget struct {
@@ -39,9 +39,10 @@ type Budget struct {
 
 	all, unproven scope // of arrivals
 	addresses     map[netip.Prefix]*scope
-	queue         queue // arrivals that wait for a scope, in the order in which they asked
-	ready         ready
-	begun         int64 // arrivals until now
+	queue         queue    // arrivals that wait for a scope, in the order in which they asked
+	ready         [2]ready // by rank
+	rank          int      // the one whose turn it is
+	begun         int64    // arrivals until now
 	sweeping      bool
 	swept         int64 // released at the last sweep
 }
@@ -63,8 +64,8 @@ type waiter struct {
 }
 
 const (
-	smallestBits = 12 // the smallest block has 1<<smallestBits bytes
-	blockClasses = 11 // the largest has 1<<(smallestBits+blockClasses-1), which holds a frame's text
+	smallestBits = 10 // the smallest block has 1<<smallestBits bytes
+	blockClasses = 13 // the largest has 1<<(smallestBits+blockClasses-1), which holds a frame's text
 	defaultLimit = 24 << 20
 )
 

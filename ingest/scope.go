@@ -13,10 +13,10 @@ type scope struct {
 	members     queue // the oldest first
 
 	// Of an address:
-	conns           int   // connections of agents
-	pinned          int64 // bytes of half lines
-	trusted, others queue // arrivals that wait, in the order in which they asked
-	place           int   // in Budget.ready, from 1 on; 0: it is not there
+	conns   int      // connections of agents
+	pinned  int64    // bytes of half lines
+	waiting [2]queue // arrivals that wait, in the order in which they asked: see rank
+	place   [2]int   // in Budget.ready, from 1 on; 0: it is not there
 }
 
 // fits reports whether a may hold n more bytes.
@@ -25,65 +25,77 @@ func (s *scope) fits(a *Arrival, n int64) bool {
 	return oldest == a || s.used-oldest.held+n <= s.limit
 }
 
-// next returns the arrival of an address that is served first: of those that are trusted, the oldest of
-// all, and the others, the first that the address's limit allows. nil: there is none.
-func (s *scope) next() *Arrival {
-	for _, a := range [...]*Arrival{s.trusted.first(), s.members.first(), s.others.first()} {
-		if a != nil && a.need > 0 && s.fits(a, a.need) {
+// next returns the arrival of an address and a rank that is served first: the oldest of all if it has
+// that rank, since the address's limit does not bind it, or the first if the limit allows that. nil: there is none.
+func (s *scope) next(rank int) *Arrival {
+	for _, a := range [...]*Arrival{s.members.first(), s.waiting[rank].first()} {
+		if a != nil && a.need > 0 && a.rank() == rank && s.fits(a, a.need) {
 			return a
 		}
 	}
 	return nil
 }
 
-// ready is the addresses of which an arrival could be served but for the limits that all addresses
-// share: first those with a trusted one, and then those that hold least. It is a heap.
-type ready []*scope
+// ready is the addresses of which an arrival of a rank could be served but for the limits that all addresses
+// share: first those that hold least, then those whose text began first. It is a heap.
+type ready struct {
+	rank   int
+	scopes []*scope
+}
 
 // Len implements heap.Interface.
-func (r ready) Len() int { return len(r) }
+func (r *ready) Len() int { return len(r.scopes) }
 
 // Less implements heap.Interface.
-func (r ready) Less(i, j int) bool {
-	if a, b := r[i].next().trusted, r[j].next().trusted; a != b {
-		return a
+func (r *ready) Less(i, j int) bool {
+	a, b := r.scopes[i], r.scopes[j]
+	if a.used != b.used {
+		return a.used < b.used
 	}
-	return r[i].used < r[j].used
+	return a.next(r.rank).order < b.next(r.rank).order
 }
 
 // Swap implements heap.Interface.
-func (r ready) Swap(i, j int) {
-	r[i], r[j] = r[j], r[i]
-	r[i].place, r[j].place = i+1, j+1
+func (r *ready) Swap(i, j int) {
+	r.scopes[i], r.scopes[j] = r.scopes[j], r.scopes[i]
+	r.scopes[i].place[r.rank], r.scopes[j].place[r.rank] = i+1, j+1
 }
 
 // Push implements heap.Interface.
 func (r *ready) Push(s any) {
-	*r = append(*r, s.(*scope))
-	s.(*scope).place = len(*r)
+	r.scopes = append(r.scopes, s.(*scope))
+	s.(*scope).place[r.rank] = len(r.scopes)
 }
 
 // Pop implements heap.Interface.
 func (r *ready) Pop() any {
-	last := len(*r) - 1
-	s := (*r)[last]
-	(*r)[last] = nil
-	*r = (*r)[:last]
-	s.place = 0
+	last := len(r.scopes) - 1
+	s := r.scopes[last]
+	r.scopes[last] = nil
+	r.scopes = r.scopes[:last]
+	s.place[r.rank] = 0
 	return s
 }
 
 // update puts s, of which something has changed, where it belongs.
 func (r *ready) update(s *scope) {
-	fits := s.next() != nil
+	fits, place := s.next(r.rank) != nil, s.place[r.rank]
 	switch {
-	case s.place > 0 && fits:
-		heap.Fix(r, s.place-1)
-	case s.place > 0:
-		heap.Remove(r, s.place-1)
+	case place > 0 && fits:
+		heap.Fix(r, place-1)
+	case place > 0:
+		heap.Remove(r, place-1)
 	case fits:
 		heap.Push(r, s)
 	}
+}
+
+// first returns the arrival that is served first; nil: there is none.
+func (r *ready) first() *Arrival {
+	if len(r.scopes) == 0 {
+		return nil
+	}
+	return r.scopes[0].next(r.rank)
 }
 
 // scopeLocked returns the scope of peer's address.
@@ -92,6 +104,7 @@ func (m *Budget) scopeLocked(peer netip.Addr) *scope {
 		m.addresses = make(map[netip.Prefix]*scope)
 		m.all.limit = m.limit() * 3 / 8 // with half lines and the oldest arrival, at most the budget
 		m.unproven.limit = m.limit() / 8
+		m.ready[unproven].rank = unproven
 	}
 	s := m.addresses[origin.Network(peer)]
 	if s == nil {

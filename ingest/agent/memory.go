@@ -21,6 +21,7 @@ type memory struct {
 func (m *memory) begin(c *conn) {
 	m.held.fewer.L = &m.held.mu
 	m.arrival = c.Budget.Arrive(c.Peer, &c.frames.FrameClock, c.Wake)
+	m.arrival.Expect(c.Unread)
 	m.beats = time.AfterFunc(time.Hour, c.beat)
 	m.beats.Stop()
 }
