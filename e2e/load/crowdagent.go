@@ -118,7 +118,7 @@ func (a *crowdAgent) session(ctx context.Context) error {
 // connect makes a connection.
 func (a *crowdAgent) connect(ctx context.Context) (*crowdConn, error) {
 	if a.crowd.TLS == nil {
-		return dialCrowd(ctx, a.crowd.Addrs, nil)
+		return dialCrowd(ctx, a.number, a.crowd.Addrs, nil)
 	}
 	select {
 	case a.crowd.handshakes <- struct{}{}:
@@ -126,7 +126,7 @@ func (a *crowdAgent) connect(ctx context.Context) (*crowdConn, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-a.crowd.handshakes }()
-	return dialCrowd(ctx, a.crowd.Addrs, a.crowd.TLS(a.number))
+	return dialCrowd(ctx, a.number, a.crowd.Addrs, a.crowd.TLS(a.number))
 }
 
 // talk sends lines when they are due, and takes answers, until the connection or the life ends.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
+	"runtime"
 	"time"
 
 	"fanin/internal/wire"
@@ -31,13 +33,13 @@ const (
 	pingEvery   = 5 * time.Second
 )
 
-// dialCrowd connects to the first address that accepts.
-func dialCrowd(ctx context.Context, addrs []string, config *tls.Config) (*crowdConn, error) {
+// dialCrowd connects agent n to the first address that accepts.
+func dialCrowd(ctx context.Context, n int, addrs []string, config *tls.Config) (*crowdConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, greetWithin)
 	defer cancel()
 	var all error
 	for _, addr := range addrs {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		conn, err := crowdDialer(n, addr).DialContext(ctx, "tcp", addr)
 		if err == nil && config != nil {
 			conn, err = dialTLS(ctx, conn, config, addr)
 		}
@@ -49,6 +51,16 @@ func dialCrowd(ctx context.Context, addrs []string, config *tls.Config) (*crowdC
 		all = errors.Join(all, err)
 	}
 	return nil, all
+}
+
+// crowdDialer has an address of its own for each agent, as hosts have, where the system allows that: what a
+// collector bounds for each address does not bind a fleet.
+func crowdDialer(n int, addr string) *net.Dialer {
+	host, _, _ := net.SplitHostPort(addr)
+	if to, err := netip.ParseAddr(host); err != nil || !to.Is4() || !to.IsLoopback() || runtime.GOOS != "linux" {
+		return new(net.Dialer)
+	}
+	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 64+byte(n>>16), byte(n>>8), byte(n))}}
 }
 
 // dialTLS makes conn a TLS connection.

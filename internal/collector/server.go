@@ -94,7 +94,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
-	daemon.LimitMemory(256 << 20)
+	daemon.LimitMemory(288 << 20)
 	return c.run(ctx)
 }
 
