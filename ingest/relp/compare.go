@@ -142,6 +142,7 @@ func (o *opening) awaitsCommit(old *session) bool {
 // it has broken, or breaks now, the first frames of a new session may be its last ones. x is how
 // these overlap what it has committed.
 func (c *conn) mayBreak(x overlap, o *opening) bool {
+	pending := c.pending.Load() > 0 // before the probe: an answer that is written meanwhile is in one of them
 	p := c.probe()
 	if p.ended || c.Woken() {
 		return true // its end is known soon
@@ -151,11 +152,11 @@ func (c *conn) mayBreak(x overlap, o *opening) bool {
 	case o.full:
 		return false
 	case x.shortest == 0 && !x.more:
-		return held < quietTime && (c.pending.Load() > 0 || p.unread > 0) // what it has committed is not all
+		return held < quietTime && (pending || p.unread > 0) // what it has committed is not all
 	case p.retransmits >= deadAfter: // the peer answers here, and not there
 		c.Cut()
 		return true
-	case p.unacked > 0 || c.pending.Load() > 0 || p.unread > 0:
+	case p.unacked > 0 || pending || p.unread > 0:
 		return held < brokenTime
 	}
 	return !o.quiet()

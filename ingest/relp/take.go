@@ -2,6 +2,7 @@ package relp
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"time"
 
@@ -139,7 +140,9 @@ func (c *conn) makeRoom(n int) (full bool, err error) {
 			return true, nil
 		}
 		c.dropHeld()
-		if block, err = c.Budget.Extend(c.Context(), n); err != nil {
+		within, cancel := context.WithTimeout(c.Context(), c.Limits.FrameTimeout)
+		defer cancel() // other sessions may have what they read into from the same reserve
+		if block, err = c.Budget.Extend(within, n); err != nil {
 			return false, errMemory
 		}
 	}
