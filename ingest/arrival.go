@@ -140,7 +140,7 @@ func (a *Arrival) Done(complete bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if complete {
-		a.proven = max(a.proven, int(a.held))
+		a.proven = max(a.proven, int(a.held), firstStep)
 	}
 	a.leaveLocked()
 	m.changedLocked(a.address)
@@ -160,19 +160,20 @@ func (a *Arrival) leaveLocked() {
 // each step may be a wait.
 func (a *Arrival) stepLocked(have, n, came int) int64 {
 	m := a.budget
-	whole := BlockSize(n)
+	whole := TextSize(n)
 	plenty := m.all.used+whole <= m.all.limit/2 && m.used+whole <= m.limit()/2
 	if a.trusted && (plenty || whole <= smallText) {
 		return whole
 	}
-	return BlockSize(min(n, max(4*have, firstStep, came)))
+	return TextSize(min(n, max(4*have, firstStep, came)))
 }
 
 // came returns how many bytes of a text of n have come, if it matters: the memory for these is in use no
 // longer than it takes to read them. Without it thousands of connections that return with a backlog would
 // all hold the first part of their texts, and wait for each other until they are dismissed.
 func (a *Arrival) came(n int) int {
-	if n <= firstStep || a.unread == nil {
+	small := n <= smallText && n <= trustSteps*a.proven // it gets its whole block
+	if n <= firstStep || small || a.unread == nil {
 		return 0
 	}
 	return int(a.clock.Bytes()) + a.unread()
@@ -308,7 +309,7 @@ func (m *Budget) serveRankLocked() bool {
 	case a != nil && a.serveLocked():
 		m.rank = 1 - m.rank
 		return true
-	case a != nil && !m.all.fits(a, a.need):
+	case a != nil && !m.all.fits(a, a.need) && (a.trusted || m.unproven.fits(a, a.need)):
 		return false
 	}
 	a = other.first()
@@ -317,8 +318,12 @@ func (m *Budget) serveRankLocked() bool {
 
 // serveLocked gives a what it waits for, if all scopes allow it.
 func (a *Arrival) serveLocked() bool {
+	empty := a.held == 0
 	if !a.chargeLocked(a.need) {
 		return false
+	}
+	if empty {
+		a.sweeps = 0 // it may have waited for longer than one that holds something may
 	}
 	a.standDownLocked()
 	a.ready <- struct{}{} // has space: each wait takes it

@@ -64,6 +64,8 @@ type waiter struct {
 }
 
 const (
+	smallestBlock = 4 << 10 // of all but arriving texts
+
 	smallestBits = 10 // the smallest block has 1<<smallestBits bytes
 	blockClasses = 13 // the largest has 1<<(smallestBits+blockClasses-1), which holds a frame's text
 	defaultLimit = 24 << 20
@@ -78,7 +80,11 @@ func blockClass(n int) int {
 }
 
 // BlockSize returns the size of the blocks that hold n bytes.
-func BlockSize(n int) int64 { return 1 << (blockClass(n) + smallestBits) }
+func BlockSize(n int) int64 { return TextSize(max(n, smallestBlock)) }
+
+// TextSize returns the size of the blocks that hold an arriving text of n bytes. They are as small as a few
+// lines: thousands of agents have one each.
+func TextSize(n int) int64 { return 1 << (blockClass(n) + smallestBits) }
 
 func (m *Budget) limit() int64 {
 	if m.Limit > 0 {
@@ -217,7 +223,10 @@ func (m *Budget) serveLocked() {
 			kind = extending
 			m.waiting[kind][0].lent = true
 		default:
-			return
+			if kind != extending || !m.endLoansLocked() {
+				return
+			}
+			continue // a small loan that is kept for long would keep a large one waiting
 		}
 		m.waiting[kind][0].ready <- struct{}{} // has space: each wait takes it
 		m.waiting[kind] = m.waiting[kind][1:]
@@ -279,9 +288,16 @@ func (m *Budget) Release(b []byte) {
 	m.released++
 	m.keepLocked(b)
 	m.serveLocked()
-	if m.lent.bytes > 0 && !m.waitedForLocked() {
-		m.used += m.lent.end(m.limit() - m.used)
+	if !m.waitedForLocked() {
+		m.endLoansLocked()
 	}
+}
+
+// endLoansLocked counts what is lent as other memory, if there is enough of that.
+func (m *Budget) endLoansLocked() bool {
+	n := m.lent.end(m.limit() - m.used)
+	m.used += n
+	return n > 0
 }
 
 // keepLocked keeps a whole block for later. Thousands of connections use many at a time: blocks that are

@@ -47,7 +47,7 @@ func (m *Budget) waiters() int {
 }
 
 func TestBudgetTimeout(t *testing.T) {
-	r := &Budget{Limit: 1 << 10}
+	r := &Budget{Limit: 4 << 10}
 	a := r.TryAcquire(1)
 	why := errors.New("late")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, why)
@@ -119,9 +119,14 @@ func TestBudgetIdle(t *testing.T) {
 }
 
 func TestBlockSize(t *testing.T) {
-	for n, want := range map[int]int64{0: 1024, 1: 1024, 1024: 1024, 1025: 2048, 4097: 8192, 1 << 20: 1 << 20, wire.MaxText: wire.MaxText} {
+	for n, want := range map[int]int64{0: 4096, 1: 4096, 4096: 4096, 4097: 8192, 1 << 20: 1 << 20, wire.MaxText: wire.MaxText} {
 		if got := BlockSize(n); got != want {
 			t.Errorf("BlockSize(%d) = %d, want %d", n, got, want)
+		}
+	}
+	for n, want := range map[int]int64{0: 1024, 1: 1024, 1024: 1024, 1025: 2048, wire.MaxText: wire.MaxText} {
+		if got := TextSize(n); got != want {
+			t.Errorf("TextSize(%d) = %d, want %d", n, got, want)
 		}
 	}
 }

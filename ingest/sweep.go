@@ -61,7 +61,7 @@ func (m *Budget) tiredLocked() (least *Arrival, long bool) {
 		if a.sweeps++; a.trusted {
 			continue
 		}
-		long = long || a.sweeps >= patience
+		long = long || a.sweeps >= patience && a.address.fits(a, a.need)
 		if !a.patient && a.sweeps >= int(a.mostWaitLocked()/sweepEvery) {
 			a.dismissLocked()
 		} else if least == nil || a.address.used < least.address.used {

@@ -31,7 +31,7 @@ func (c *conn) grow(have []byte, n int) ([]byte, error) {
 	if have == nil {
 		c.announced = 0
 	}
-	if more := ingest.BlockSize(n) - c.announced; more > 0 {
+	if more := ingest.TextSize(n) - c.announced; more > 0 {
 		c.hold(more)
 		c.announced += more
 	}
