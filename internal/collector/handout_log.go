@@ -204,7 +204,7 @@ func (l *groupLog) awaits(name string, g cluster.Group, tenures []cluster.Tenure
 	defer l.mu.Unlock()
 	w, ok := l.windows[name]
 	last := len(tenures) - 1
-	return ok && l.ids[name] == g.ID && (last < 0 || tenures[last].Epoch < w.Epoch)
+	return ok && l.ids[name] == g.ID && g.Epoch <= w.Epoch && (last < 0 || tenures[last].Epoch < w.Epoch)
 }
 
 // retract ends the window of a group if the group is elsewhere by its record: in another tenure, or it was

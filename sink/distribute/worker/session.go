@@ -50,7 +50,7 @@ func (s *session) run(ctx context.Context, r *protocol.Reader) error {
 	defer context.AfterFunc(ctx, s.stop)()
 	go s.read(r) // ends with the connection, which the caller closes
 	for {
-		d := s.next()
+		d := s.next(ctx)
 		if d == nil {
 			break
 		}
@@ -74,10 +74,10 @@ func (s *session) stop() {
 // next waits for the next delivery; nil: the worker is to stop, or the connection ended. With a key, it
 // waits until the collector has confirmed the lines that were returned: it takes later lines from this
 // worker too, also those that are here already, and names them before it confirms.
-func (s *session) next() *Delivery {
+func (s *session) next(ctx context.Context) *Delivery {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.stopping && !s.ended {
+	for ctx.Err() == nil && !s.stopping && !s.ended {
 		if len(s.waiting) > 0 && s.pending == (returned{}) {
 			return s.waiting[0]
 		}
@@ -191,6 +191,7 @@ func (s *session) start(d *Delivery) bool {
 
 func (s *session) popLocked() (d *Delivery) {
 	d = s.waiting[0]
+	s.waiting[0] = nil
 	s.waiting, s.size = s.waiting[1:], s.size-len(d.Text)
 	return d
 }
