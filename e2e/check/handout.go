@@ -3,6 +3,7 @@ package check
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ type handed struct {
 	src, seq int
 	position string
 	times    []int64 // when it was given
-	acked    int64   // when its last answer was sent
+	acked    []int64 // when answers were sent
 	accepted []int64 // when workers were told
 	answered int64   // when the answer that was accepted was sent
 	dead     int
@@ -133,7 +134,7 @@ func (c *handOut) ledger(file int, path string) error {
 		for i := from; i < to; i++ {
 			if string(fields[0]) == "A" {
 				c.acks[key][i] = at
-				lines[i].acked = max(lines[i].acked, at)
+				lines[i].acked = append(lines[i].acked, at)
 			} else {
 				lines[i].accepted = append(lines[i].accepted, at)
 				lines[i].answered = c.acks[key][i]
@@ -218,7 +219,7 @@ func (c *handOut) judge() {
 		case len(l.accepted) == 1:
 			r.Accepted++
 		case l.dead == 1:
-		case l.acked > 0:
+		case len(l.acked) > 0:
 			r.Untold++
 		default:
 			r.Lost++
@@ -239,33 +240,37 @@ func (c *handOut) judge() {
 	}
 }
 
+// counted returns, in their order, when the answer that counted may have been sent. A worker that was slow for
+// longer than its lease answers lines that another one has answered by now, which the collector refuses. If no
+// worker lived to hear of an acceptance, the ledgers do not tell which answer was refused.
+func (l *handed) counted() []int64 {
+	if l.answered > 0 {
+		return []int64{l.answered}
+	}
+	return slices.Sorted(slices.Values(l.acked))
+}
+
 // order holds the answers that counted against the order of each source.
 func (c *handOut) order() {
-	last := make(map[int]*handed)
 	all := slices.SortedFunc(maps.Values(c.bySource), func(a, b *handed) int {
-		if a.src != b.src {
-			return a.src - b.src
-		}
-		return a.seq - b.seq
+		return cmp.Or(a.src-b.src, a.seq-b.seq)
 	})
+	var before *handed
+	var was int64
 	for _, l := range all {
-		at := l.acked
-		if len(l.accepted) > 0 {
-			at = l.answered
-		}
-		if l.dead > 0 || at == 0 {
+		times := l.counted()
+		if l.dead > 0 || len(times) == 0 {
 			continue
 		}
-		if before := last[l.src]; before != nil {
-			was := before.acked
-			if len(before.accepted) > 0 {
-				was = before.answered
-			}
-			if at < was {
-				c.result.Reordered++
-				c.result.say("line %d of source %d was acknowledged before line %d", l.seq, l.src, before.seq)
-			}
+		if before != nil && before.src != l.src {
+			was = 0
 		}
-		last[l.src] = l
+		i, _ := slices.BinarySearch(times, was) // the first that keeps the order leaves most to those behind it
+		if i == len(times) {
+			c.result.Reordered++
+			c.result.say("line %d of source %d was acknowledged before line %d", l.seq, l.src, before.seq)
+			i--
+		}
+		before, was = l, times[i]
 	}
 }
