@@ -478,7 +478,7 @@ func TestReplay(t *testing.T) {
 	}
 	c.nc.Close()
 	var l tally
-	b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
+	stop := b.work(&worker.Worker{Options: protocol.Hello{Group: "g"}, Handle: func(_ context.Context, d *worker.Delivery) error { l.note(b, d); return nil }})
 	b.done("g")
 	expect(t, l.lines(), 100)
 	if _, err := b.dist.Replay(context.Background(), "unknown", "start"); !errors.Is(err, ErrNoGroup) {
@@ -487,6 +487,7 @@ func TestReplay(t *testing.T) {
 	if _, err := b.dist.Replay(context.Background(), "g", "99:0"); !errors.Is(err, sink.ErrNoPosition) {
 		t.Errorf("an unknown place: %v", err)
 	}
+	stop() // a worker that comes back makes the group anew
 	if err := b.dist.Forget(context.Background(), "g"); err != nil {
 		t.Fatal(err)
 	}
