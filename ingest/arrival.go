@@ -318,12 +318,8 @@ func (m *Budget) serveRankLocked() bool {
 
 // serveLocked gives a what it waits for, if all scopes allow it.
 func (a *Arrival) serveLocked() bool {
-	empty := a.held == 0
 	if !a.chargeLocked(a.need) {
 		return false
-	}
-	if empty {
-		a.sweeps = 0 // it may have waited for longer than one that holds something may
 	}
 	a.standDownLocked()
 	a.ready <- struct{}{} // has space: each wait takes it

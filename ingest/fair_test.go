@@ -81,30 +81,6 @@ func begins(t *testing.T, m *Budget, peer, n, came int) (*grower, []byte) {
 	return g, b
 }
 
-// An arrival that waits for the limit of its own address alone is no reason to end slow ones of others.
-func TestOwnAddressAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, stop := context.WithCancel(t.Context())
-		m := &Budget{Limit: 24 << 20}
-		oldest, _ := begins(t, m, 1, 4<<10, 2<<10)
-		bringing(t, 50*time.Millisecond, 8<<10, oldest)
-		begins(t, m, 100, 4<<10, 2<<10)
-		a, _ := begins(t, m, 100, 1<<20, 1<<20)
-		b, _ := begins(t, m, 100, 1<<20, 1<<20)
-		bringing(t, 500*time.Millisecond, 40<<10, a, b)
-		waits := newGrower(m, 100)
-		go waits.grow(ctx, nil, 4<<10) // ends with stop
-		slow, _ := begins(t, m, 2, 16<<10, 4<<10)
-		bringing(t, 100*time.Millisecond, 400, slow)
-		time.Sleep(3 * time.Second)
-		if slow.a.Dismissed() || m.Stalled() == 0 {
-			t.Errorf("dismissed: %v; the other one has waited for %v", slow.a.Dismissed(), m.Stalled())
-		}
-		stop()
-		synctest.Wait()
-	})
-}
-
 // What all unproven arrivals may have keeps one of them waiting, and not those that are trusted.
 func TestUnprovenLeaveMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -146,37 +122,6 @@ func TestUnprovenLeaveMemory(t *testing.T) {
 			if err := <-served; err != nil {
 				t.Errorf("%v, and %d of %d bytes are used", err, m.all.used, m.all.limit)
 			}
-		}
-	})
-}
-
-// An arrival that has waited for long with nothing may wait for its second block as long as others.
-func TestSecondWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := &Budget{Limit: 24 << 20}
-		var holders []*grower
-		for n := range 4 { // the oldest, and what the others may have
-			g, _ := begins(t, m, n, 1<<20, 1<<20)
-			g.a.Wait()
-			holders = append(holders, g)
-		}
-		bringing(t, 50*time.Millisecond, 64<<10, holders...)
-		time.AfterFunc(10*time.Second, func() { holders[1].a.Done(true) })
-		g := newGrower(m, 50)
-		g.a.Expect(func() int { return 64 << 10 })
-		b, err := g.grow(t.Context(), nil, 256<<10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.clock.Add(64 << 10)
-		for i, n := range []int{512 << 10, 256 << 10, 128 << 10} { // what came free
-			k, _ := begins(t, m, 60+i, n, n)
-			k.a.Wait()
-			bringing(t, 50*time.Millisecond, 64<<10, k)
-		}
-		time.AfterFunc(500*time.Millisecond, func() { holders[2].a.Done(true) })
-		if _, err := g.grow(t.Context(), b, 256<<10); err != nil {
-			t.Error(err)
 		}
 	})
 }

@@ -16,7 +16,6 @@ const (
 	stallTime  = 2 * time.Second
 	crowdRate  = 64 << 10 // bytes a second that an arrival must bring while others wait
 	crowdTime  = 5 * time.Second
-	emptyTime  = 30 * time.Second // for crowdTime, of arrivals that wait and hold nothing
 	sweepEvery = 100 * time.Millisecond
 	patience   = int(time.Second / sweepEvery)
 	quietTime  = int(200 * time.Millisecond / sweepEvery)
@@ -61,23 +60,14 @@ func (m *Budget) tiredLocked() (least *Arrival, long bool) {
 		if a.sweeps++; a.trusted {
 			continue
 		}
-		long = long || a.sweeps >= patience && a.address.fits(a, a.need)
-		if !a.patient && a.sweeps >= int(a.mostWaitLocked()/sweepEvery) {
+		long = long || a.sweeps >= patience
+		if !a.patient && a.sweeps >= int(crowdTime/sweepEvery) {
 			a.dismissLocked()
 		} else if least == nil || a.address.used < least.address.used {
 			least = a
 		}
 	}
 	return least, long
-}
-
-// mostWaitLocked returns for how long an unproven arrival may wait. To end one that holds nothing frees
-// nothing, and it comes back, which costs more than its wait.
-func (a *Arrival) mostWaitLocked() time.Duration {
-	if a.held == 0 {
-		return emptyTime
-	}
-	return crowdTime
 }
 
 // evictForLocked dismisses unproven arrivals that are quiet, of addresses that hold more than
