@@ -20,9 +20,9 @@ import (
 // Requests of a kind are served in the order in which they came, so small ones do not starve a
 // large frame, and the kinds take turns, so that many of one kind do not keep the others waiting:
 // blocks of texts that arrive, those of Acquire, and those of Extend. What a sender can hold for as
-// long as it likes is bounded apart: see Arrival and Pin. A holder that needs a second block to get rid of its first (a
-// compressed text to be decompressed) calls Extend: beyond the limit there is a reserve of
-// one frame for these, so two such holders cannot wait for each other for ever.
+// long as it likes is bounded apart: see Arrival and Pin. A holder that needs a second block to get
+// rid of its first (a compressed text to be decompressed) calls Extend: beyond the limit there is a
+// reserve of one frame for these, so two such holders cannot wait for each other for ever.
 type Budget struct {
 	Limit int64 // bytes; default 24 MiB
 
