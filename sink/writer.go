@@ -96,9 +96,10 @@ func (w *writer) stopBusy() {
 	}
 }
 
-// gather takes all requests that wait, up to a full group.
+// gather takes all requests that wait, up to a full group. It ends when a batch has filled one, too, which was
+// committed then: the ends of checkpoints, ticks and calls of others would wait for as long as there are requests.
 func (w *writer) gather() error {
-	for !w.group.full() {
+	for began := w.wal.lsn; !w.group.full() && w.wal.lsn == began; {
 		r := w.s.queue.requests.pop()
 		if r == nil {
 			break
