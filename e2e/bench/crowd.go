@@ -27,6 +27,7 @@ func crowd(args []string) error {
 	flags.BoolVar(&c.TLS, "tls", false, "TLS, with a certificate of each agent")
 	flags.BoolVar(&c.Resume, "resume", true, "with -tls: agents resume their TLS sessions")
 	flags.BoolVar(&c.Split, "split", false, "the collector on one processor, the agents on another")
+	flags.StringVar(&c.InFlight, "in-flight", "24MiB", "max_in_flight of the collector")
 	keep := flags.String("keep", "4GiB", "how much of the log to keep")
 	dir := flags.String("dir", filepath.Join(rig.Root(), "build", "bench"), "directory for all files: its file system is measured")
 	program := flags.String("collector", "", "this collector, not the one that is here")

@@ -43,7 +43,7 @@ type place struct {
 	offset int64 // bytes before it
 }
 
-// mostBatch is how many bytes of lines a batch has, about: as an agent that reads small blocks.
+// mostBatch is how many bytes of lines a batch has at most: as an agent that reads small blocks.
 const mostBatch = 16 << 10
 
 func newCrowdAgent(c *Crowd, n int) *crowdAgent {
@@ -185,7 +185,7 @@ func (a *crowdAgent) send(c *crowdConn, due int, now time.Time) error {
 		After: a.tail(a.place), Op: wire.OpOpen, Source: "crowd"}
 	end, text := a.place, block.text[:0]
 	if a.opened {
-		for ; end.seq < due && len(text) < mostBatch; end.seq++ {
+		for ; end.seq < due && len(text)+Most <= mostBatch; end.seq++ {
 			text = a.crowd.Seed.Append(text, a.number, end.seq)
 		}
 		end.offset += int64(len(text))

@@ -23,7 +23,8 @@ type Collector struct {
 	Process
 	Log, State, Addr string
 
-	Listener string // more lines of its [[collector.tcp]], from the next start on
+	Settings string // more lines of [collector], from the next start on
+	Listener string // likewise, of its [[collector.tcp]]
 
 	config, table string
 }
@@ -46,8 +47,8 @@ func NewCollector(program, dir, logDir, logTable string) (*Collector, error) {
 
 // configure writes the configuration: one address for tcp and udp.
 func (c *Collector) configure() error {
-	text := fmt.Sprintf("[collector]\nstate = %q\n[collector.log]\npath = %q\n%s\n[[collector.tcp]]\nlisten = %q\n%s\n[[collector.udp]]\nlisten = %q\n",
-		c.State, c.Log, c.table, c.Addr, c.Listener, c.Addr)
+	text := fmt.Sprintf("[collector]\nstate = %q\n%s\n[collector.log]\npath = %q\n%s\n[[collector.tcp]]\nlisten = %q\n%s\n[[collector.udp]]\nlisten = %q\n",
+		c.State, c.Settings, c.Log, c.table, c.Addr, c.Listener, c.Addr)
 	return os.WriteFile(c.config, []byte(text), 0o640)
 }
 

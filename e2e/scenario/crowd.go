@@ -18,13 +18,14 @@ import (
 // is killed some times meanwhile.
 type Crowd struct {
 	load.Crowd
-	For    time.Duration // steady, before the first kill
-	Kills  int
-	Sync   string // of the log: "commit" or "none"
-	TLS    bool   // each agent has a certificate of its own
-	Resume bool   // agents keep their TLS sessions
-	Table  string // more lines of [collector.log]
-	Split  bool   // the collector has one processor, and the agents another
+	For      time.Duration // steady, before the first kill
+	Kills    int
+	Sync     string // of the log: "commit" or "none"
+	TLS      bool   // each agent has a certificate of its own
+	Resume   bool   // agents keep their TLS sessions
+	Table    string // more lines of [collector.log]
+	InFlight string // max_in_flight; "": the default
+	Split    bool   // the collector has one processor, and the agents another
 
 	Say func(format string, args ...any) // what happens; nil: nothing is said
 }
@@ -52,6 +53,9 @@ func (p *Programs) Crowd(c *Crowd) (*CrowdReport, error) {
 		return nil, err
 	}
 	d.collector.Listener = fmt.Sprintf("max_conns = %d\n", c.Agents+c.Agents/10+100)
+	if c.InFlight != "" {
+		d.collector.Settings = fmt.Sprintf("max_in_flight = %q\n", c.InFlight)
+	}
 	if err := d.prepare(dir); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,10 @@ type moments struct {
 	leaving sync.Once
 }
 
+// besideLines is what the process has of memory besides lines in flight, before the garbage collector works harder:
+// ten thousand connections need most of it.
+const besideLines = 264 << 20
+
 // run is the life of a collector, until ctx ends. again reads the configuration again.
 func run(ctx context.Context, s *settings, again func() (*settings, error)) error {
 	if s.Collector.Cluster != nil {
@@ -94,7 +98,7 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
-	daemon.LimitMemory(288 << 20)
+	daemon.LimitMemory(besideLines + int64(s.Collector.MaxInFlight))
 	return c.run(ctx)
 }
 
