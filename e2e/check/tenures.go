@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -41,12 +42,36 @@ func (l Place) copy(to io.Writer, t cluster.Tenure) error {
 	if err != nil {
 		return err
 	}
-	end := sink.Position{Generation: 1 << 62}
+	end := EndOfLog
 	if t.To != "" {
 		if end, err = sink.ParsePosition(t.To); err != nil {
 			return err
 		}
 	}
+	return l.copyFrom(to, from, end)
+}
+
+// EndOfLog is behind all lines.
+var EndOfLog = sink.Position{Generation: 1 << 62}
+
+// Lines counts the lines between two positions, without those that the log wrote by itself.
+func (l Place) Lines(from, to sink.Position) (int, error) {
+	var text bytes.Buffer
+	if err := l.copyFrom(&text, from, to); err != nil {
+		return 0, err
+	}
+	c := &checker{expect: &Expect{Whole: true}, strip: syslog}
+	if err := c.read(l.Log, &text); err != nil {
+		return 0, err
+	}
+	if c.result.Torn > 0 {
+		return 0, fmt.Errorf("%s from %s to %s: %s", l.Log, from, to, c.result.First)
+	}
+	return c.result.Lines, nil
+}
+
+// copyFrom copies what is between two positions.
+func (l Place) copyFrom(to io.Writer, from, end sink.Position) error {
 	generations, err := sink.Generations(l.Log, l.State)
 	if err != nil {
 		return err

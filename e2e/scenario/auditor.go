@@ -19,6 +19,7 @@ import (
 type auditor struct {
 	nc      *nats.Conn
 	reading jetstream.ConsumeContext
+	said    *said
 
 	mu      sync.Mutex
 	epochs  map[string]uint64 // of the last claim, by the subject of the journal
@@ -37,6 +38,9 @@ func newAuditor(servers *rig.NATS) (*auditor, error) {
 		return nil, err
 	}
 	a := &auditor{nc: nc, epochs: make(map[string]uint64)}
+	if a.said, err = hear(nc); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {

@@ -34,6 +34,7 @@ func (d *clusterDay) union() (files []string, err error) {
 			if err := json.Unmarshal(e.Value(), &tenures); err != nil {
 				return err
 			}
+			d.tenures[p] = tenures
 			path := filepath.Join(d.dir, fmt.Sprintf("partition%d", p))
 			if err := check.Tenures(path, tenures, d.logs(p)); err != nil {
 				return fmt.Errorf("partition %d: %w\n%s", p, err, e.Value())

@@ -25,6 +25,7 @@ type Result struct {
 	Name    string
 	Rounds  int
 	Unknown int // lines in files of a cluster that their owner could not make known: they are in no tenure
+	Fencing *Fencing
 	check.Result
 }
 
@@ -32,6 +33,9 @@ func (r *Result) String() string {
 	s := fmt.Sprintf("%-26s rounds=%d %s", r.Name, r.Rounds, r.Result.String())
 	if r.Unknown > 0 {
 		s += fmt.Sprintf(" unknown=%d", r.Unknown)
+	}
+	if r.Fencing != nil {
+		s += " " + r.Fencing.String()
 	}
 	return s
 }
