@@ -49,30 +49,11 @@ func (d *clusterDay) handedOut(x *check.Expect, patience time.Duration) error {
 	if d.gang == nil {
 		return nil
 	}
-	kept := make(map[int]int)
-	for src, n := range x.Written {
-		kept[src] = n
-		if some, ok := x.Kept[src]; ok {
-			kept[src] = some
-		}
-	}
-	h := check.HandOut{Kept: kept, Ordered: true, Cluster: true}
-	for _, m := range d.members {
-		for p := range d.Partitions {
-			_, state := m.Partition(p)
-			h.Dead = append(h.Dead, filepath.Join(state, "work", "dead-"+d.gang.group+".jsonl"))
-		}
-	}
-	h.Ledgers = d.gang.ledgers
-	var r *check.HandOutResult
-	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Second) {
-		if r, err = h.Check(); err == nil && r.Lost == 0 {
-			break
-		}
-	}
+	h := d.handOut(x)
+	finished(h, patience)
 	d.endWorkers()
-	if r, err = h.Check(); err != nil {
+	r, err := h.Check()
+	if err != nil {
 		return err
 	}
 	if !r.OK() || r.Accepted == 0 {
@@ -80,6 +61,35 @@ func (d *clusterDay) handedOut(x *check.Expect, patience time.Duration) error {
 	}
 	fmt.Fprintf(os.Stderr, "%-26s %s\n", "group "+d.gang.group, r)
 	return nil
+}
+
+// finished waits until the workers have had all lines, and reports whether they have.
+func finished(h *check.HandOut, patience time.Duration) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Second) {
+		if r, err := h.Check(); err == nil && r.Lost == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// handOut is what the workers should have.
+func (d *clusterDay) handOut(x *check.Expect) *check.HandOut {
+	kept := make(map[int]int)
+	for src, n := range x.Written {
+		kept[src] = n
+		if some, ok := x.Kept[src]; ok {
+			kept[src] = some
+		}
+	}
+	h := &check.HandOut{Kept: kept, Ordered: true, Cluster: true, Ledgers: d.gang.ledgers}
+	for _, m := range d.members {
+		for p := range d.Partitions {
+			_, state := m.Partition(p)
+			h.Dead = append(h.Dead, filepath.Join(state, "work", "dead-"+d.gang.group+".jsonl"))
+		}
+	}
+	return h
 }
 
 func (d *clusterDay) endWorkers() {

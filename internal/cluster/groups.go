@@ -24,8 +24,18 @@ type Group struct {
 	// From is "end", if it gets nothing of this tenure that is there already; or a time: it gets no older
 	// lines of any tenure.
 	From string `json:"from,omitempty"`
+	// It has finished, durably, all lines before the position Done of the log Log; "": that is not known.
+	Log  string `json:"log,omitempty"`
+	Done string `json:"done,omitempty"`
 
 	revision uint64
+}
+
+// Finished reports whether it is known, also without its log, that the group has finished a tenure that has ended.
+func (g *Group) Finished(t *Tenure) bool {
+	done, err := sink.ParsePosition(g.Done)
+	end, terr := sink.ParsePosition(t.To)
+	return g.Log == t.Log && t.End != "" && err == nil && terr == nil && done.Compare(end) >= 0
 }
 
 // EndOfTenure is a Group.From.
@@ -133,7 +143,8 @@ func (m *Member) PutGroup(ctx context.Context, p int, name string, before, after
 	after.revision = revision
 	m.mu.Lock() // the watch shows it, too, but later
 	defer m.mu.Unlock()
-	if of := m.dir.groups[p]; of != nil && of[name].revision < revision && m.bucket == b {
+	forgotten := before.revision > 0 && m.dir.forgotten[p][name]
+	if of := m.dir.groups[p]; of != nil && of[name].revision < revision && m.bucket == b && !forgotten {
 		of[name] = after
 	}
 	return nil

@@ -8,7 +8,8 @@ package cluster
 //	pin.P        pin: the member that partition P was moved to by hand
 //	tenures.P    []Tenure: whose log has which lines of partition P, written when a tenure
 //	             begins or ends
-//	group.P.NAME Group: in which tenure of partition P a group of workers is
+//	group.P.NAME Group: in which tenure of partition P a group of workers is, and how far it is
+//	             known to be there
 const (
 	keyConfig  = "config"
 	keyMember  = "member."

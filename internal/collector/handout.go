@@ -13,6 +13,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/retry"
+	"fanin/sink"
 	"fanin/sink/distribute"
 )
 
@@ -28,6 +29,9 @@ import (
 //	          |  finished, and saved
 //	          v
 //	record in the bucket: tenure 9 --> cursors of that log, on another member
+//
+// That member may be killed, and never come back. So the record also says how far the group is known to have
+// finished the log: if that is the end of the tenure, the next owner moves the record on.
 type handout struct {
 	c        *member
 	director *distribute.Director
@@ -180,6 +184,9 @@ func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cl
 	if now == nil {
 		return nil
 	}
+	if now.Log != l.log && g.Finished(now) && !lostLog(now, following) {
+		return h.moveOn(ctx, l, name, g, now)
+	}
 	if ok, err := l.adopt(ctx, name, g, now, following); !ok {
 		return err
 	}
@@ -190,20 +197,59 @@ func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cl
 	if !known {
 		return nil
 	}
-	if err := l.allow(ctx, name, g, now, end); err != nil || now.End == "" {
+	if err := l.allow(ctx, name, g, now, end); err != nil {
 		return err
+	}
+	if now.End == "" {
+		return h.noteDone(ctx, l, name, g, end)
 	}
 	if done, err := l.d.Finished(ctx, name, end); !done {
 		return err
 	}
-	if err := h.c.PutGroup(ctx, l.p, name, g, behind(g, now)); err != nil {
-		if errors.Is(err, cluster.ErrGroupChanged) {
-			err = nil // the watch shows it
-		}
+	return h.moveOn(ctx, l, name, g, now)
+}
+
+// moveOn moves the record of a group behind a tenure that it has finished.
+func (h *handout) moveOn(ctx context.Context, l *groupLog, name string, g cluster.Group, t *cluster.Tenure) error {
+	written, err := h.put(ctx, l.p, name, g, behind(g, t))
+	if written {
+		l.dismiss(name)
+	}
+	return err
+}
+
+// put writes the record of a group, if no other member has changed it meanwhile: the watch shows that.
+func (h *handout) put(ctx context.Context, p int, name string, before, after cluster.Group) (written bool, err error) {
+	err = h.c.PutGroup(ctx, p, name, before, after)
+	if errors.Is(err, cluster.ErrGroupChanged) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// noteDone notes in the record of a group that it has finished all that the journal has of the log. It does so at
+// most every noteEvery, and only behind what the cursors of the log say durably.
+func (h *handout) noteDone(ctx context.Context, l *groupLog, name string, g cluster.Group, end sink.Position) error {
+	after := g
+	after.Log, after.Done = l.log, end.String()
+	if after == g || time.Since(l.noted[name]) < noteEvery {
+		return nil
+	}
+	if done, err := l.d.Finished(ctx, name, end); !done {
 		return err
 	}
-	l.dismiss(name)
-	return nil
+	l.noted[name] = time.Now()
+	_, err := h.put(ctx, l.p, name, g, after)
+	return err
+}
+
+// noteEvery is how often the record of a group says how far it is, at most.
+const noteEvery = time.Second
+
+// lostLog reports whether the log of a tenure was lost, and others have its lines: the places of groups are not
+// those of these logs.
+func lostLog(t *cluster.Tenure, following []cluster.Tenure) bool {
+	return len(following) > 0 && following[0].Epoch == t.Epoch
 }
 
 // behind is the record of a group that has finished a tenure. It waits for no later tenure: the member

@@ -25,6 +25,8 @@ type groupLog struct {
 	d   *distribute.Distributor
 	log string // its id
 
+	noted map[string]time.Time // when the records of groups were told how far these are; of handout.look
+
 	mu      sync.Mutex
 	ids     map[string]string            // of the groups that the log knows, in the file groups.json
 	windows map[string]distribute.Window // that groups have of it now
@@ -34,8 +36,8 @@ type groupLog struct {
 const groupsName = "groups.json"
 
 func newGroupLog(p int, x *server) (*groupLog, error) {
-	l := &groupLog{p: p, x: x, d: x.work.Load(), log: x.sink.LogID().String(), ids: make(map[string]string),
-		windows: make(map[string]distribute.Window)}
+	l := &groupLog{p: p, x: x, d: x.work.Load(), log: x.sink.LogID().String(), noted: make(map[string]time.Time),
+		ids: make(map[string]string), windows: make(map[string]distribute.Window)}
 	b, err := os.ReadFile(l.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil

@@ -136,21 +136,35 @@ func groupFrom(from string) (string, error) {
 func (h *handout) begin(ctx context.Context, name, from string, again bool) error {
 	id := wire.NewStreamID().String()[:12]
 	for p := range h.c.Partitions {
-		groups, _, _ := h.c.Groups(p)
-		before, ok := groups[name]
-		if ok && !again {
-			continue
-		}
 		g := cluster.Group{ID: id, From: from}
 		if from == cluster.EndOfTenure {
 			g.Epoch, g.From = endOf(h.c.Tenures(p))
 		}
-		err := h.c.PutGroup(ctx, p, name, before, g)
-		if err != nil && (again || !errors.Is(err, cluster.ErrGroupChanged)) {
+		if err := h.beginIn(ctx, p, name, g, again); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// beginIn is begin in one partition. With again, it tries again when another member has changed the record: its
+// owner notes there how far the group is.
+func (h *handout) beginIn(ctx context.Context, p int, name string, g cluster.Group, again bool) error {
+	for {
+		groups, _, _ := h.c.Groups(p)
+		before, ok := groups[name]
+		if ok && !again {
+			return nil
+		}
+		err := h.c.PutGroup(ctx, p, name, before, g)
+		if !errors.Is(err, cluster.ErrGroupChanged) {
+			return err
+		}
+		if !again {
+			return nil
+		}
+		pause(ctx, lookAtGroups)
+	}
 }
 
 // endOf is where a group begins that gets nothing that is there already.
