@@ -267,7 +267,7 @@ func orNew(b []byte, n int64) []byte {
 }
 
 // dropIdleLocked leaves idle blocks to the garbage collector, large ones first, until they and those in
-// use are within the limit.
+// use are within the limit and what is spare.
 func (m *Budget) dropIdleLocked() {
 	for c := blockClasses - 1; c >= 0; c-- {
 		for last := len(m.idle[c]) - 1; last >= 0 && m.used+m.idling > m.limit()+m.spare(); last-- {

@@ -135,6 +135,7 @@ func (w *writer) acceptText(st *stream, b *wire.Batch) (outcome, fatal error) {
 		w.countWritten(n, b, lines, length)
 		r.offset, at = r.end, next.Text
 		if w.group.mayDivide() {
+			w.divided++
 			if err := w.commit(); err != nil {
 				return err, err
 			}
@@ -214,6 +215,7 @@ func (w *writer) acceptSlices(b *wire.Batch, text []byte) error {
 		w.countWritten(n, b, lines, length)
 		text = text[end:]
 		if w.group.mayDivide() {
+			w.divided++
 			if err := w.commit(); err != nil {
 				return err
 			}

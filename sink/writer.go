@@ -45,6 +45,7 @@ type writer struct {
 	lastExpiry  time.Time // when lossy streams that expired were last looked for
 	keyClock    keyClock
 	gathering   gathering
+	divided     int // groups that gather committed in the middle of batches
 }
 
 // ledgerTail is what the next checkpoint appends to the live generation's ledger.
@@ -96,10 +97,14 @@ func (w *writer) stopBusy() {
 	}
 }
 
-// gather takes all requests that wait, up to a full group. It ends when a batch has filled one, too, which was
-// committed then: the ends of checkpoints, ticks and calls of others would wait for as long as there are requests.
+// mostDivided is how many groups are committed in the middle of batches before the writer comes to what else it has to
+// do: the ends of checkpoints, ticks and calls of others would else wait for as long as there are requests. What is
+// left of the last batch has a group of its own then, and a sync.
+const mostDivided = 8
+
+// gather takes all requests that wait, up to a full group.
 func (w *writer) gather() error {
-	for began := w.wal.lsn; !w.group.full() && w.wal.lsn == began; {
+	for w.divided = 0; !w.group.full() && w.divided < mostDivided; {
 		r := w.s.queue.requests.pop()
 		if r == nil {
 			break
