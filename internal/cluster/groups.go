@@ -24,9 +24,11 @@ type Group struct {
 	// From is "end", if it gets nothing of this tenure that is there already; or a time: it gets no older
 	// lines of any tenure.
 	From string `json:"from,omitempty"`
-	// It has finished, durably, all lines before the position Done of the log Log; "": that is not known.
-	Log  string `json:"log,omitempty"`
-	Done string `json:"done,omitempty"`
+	// It has finished all lines before the position Done of the log Log, as it was in the tenure DoneIn; "": that is
+	// not known. A log that lost its end in a power cut has the same positions again, in a later tenure.
+	Log    string `json:"log,omitempty"`
+	Done   string `json:"done,omitempty"`
+	DoneIn uint64 `json:"done_in,omitempty"`
 
 	revision uint64
 }
@@ -35,7 +37,7 @@ type Group struct {
 func (g *Group) Finished(t *Tenure) bool {
 	done, err := sink.ParsePosition(g.Done)
 	end, terr := sink.ParsePosition(t.To)
-	return g.Log == t.Log && t.End != "" && err == nil && terr == nil && done.Compare(end) >= 0
+	return g.Log == t.Log && g.DoneIn == t.Epoch && t.End != "" && err == nil && terr == nil && done.Compare(end) >= 0
 }
 
 // EndOfTenure is a Group.From.

@@ -201,7 +201,7 @@ func (h *handout) serveGroup(ctx context.Context, l *groupLog, name string, g cl
 		return err
 	}
 	if now.End == "" {
-		return h.noteDone(ctx, l, name, g, end)
+		return h.noteDone(ctx, l, name, g, now, end)
 	}
 	if done, err := l.d.Finished(ctx, name, end); !done {
 		return err
@@ -229,9 +229,10 @@ func (h *handout) put(ctx context.Context, p int, name string, before, after clu
 
 // noteDone notes in the record of a group that it has finished all that the journal has of the log. It does so at
 // most every noteEvery, and only behind what the cursors of the log say durably.
-func (h *handout) noteDone(ctx context.Context, l *groupLog, name string, g cluster.Group, end sink.Position) error {
+func (h *handout) noteDone(ctx context.Context, l *groupLog, name string, g cluster.Group, t *cluster.Tenure,
+	end sink.Position) error {
 	after := g
-	after.Log, after.Done = l.log, end.String()
+	after.Log, after.Done, after.DoneIn = l.log, end.String(), t.Epoch
 	if after == g || time.Since(l.noted[name]) < noteEvery {
 		return nil
 	}
