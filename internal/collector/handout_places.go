@@ -150,12 +150,12 @@ func (h *handout) begin(ctx context.Context, name, from string, again bool) erro
 // beginIn is begin in one partition. With again, it tries again when another member has changed the record: its
 // owner notes there how far the group is.
 func (h *handout) beginIn(ctx context.Context, p int, name string, g cluster.Group, again bool) error {
-	for {
-		groups, _, _ := h.c.Groups(p)
-		before, ok := groups[name]
-		if ok && !again {
-			return nil
-		}
+	groups, _, _ := h.c.Groups(p)
+	first, ok := groups[name]
+	if ok && !again {
+		return nil
+	}
+	for before := first; ; {
 		err := h.c.PutGroup(ctx, p, name, before, g)
 		if !errors.Is(err, cluster.ErrGroupChanged) {
 			return err
@@ -164,6 +164,24 @@ func (h *handout) beginIn(ctx context.Context, p int, name string, g cluster.Gro
 			return nil
 		}
 		pause(ctx, lookAtGroups)
+		groups, forgotten, _ := h.c.Groups(p)
+		before = groups[name]
+		if err := stays(first, before, forgotten[name]); err != nil {
+			return err
+		}
+	}
+}
+
+// stays is why a record that has changed is not that of the group as it was seen first: the group was forgotten, or
+// moved by another replay.
+func stays(first, now cluster.Group, forgotten bool) error {
+	switch {
+	case now.ID == first.ID && !forgotten:
+		return nil
+	case forgotten:
+		return distribute.ErrNoGroup
+	default:
+		return cluster.ErrGroupChanged
 	}
 }
 
