@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fanin/e2e/check"
+	"fanin/e2e/rig"
 	"fanin/internal/cluster"
 	"fanin/sink"
 )
@@ -13,7 +15,7 @@ import (
 // Fencing is what owners wrote that were replaced, and must not make known: it is behind the ends of their
 // tenures.
 type Fencing struct {
-	Taken  int // tenures that ended because another owner came
+	Taken  int // tenures that ended because another collector owned the partition
 	Groups int // that are behind them
 	Most   int // behind one of them
 	Acked  int // tenures, also others, of which acknowledgements were heard
@@ -33,10 +35,15 @@ func (f *Fencing) count(p int, epoch uint64, groups int) error {
 	return nil
 }
 
+// fencedMessage is logged by an owner that continues and finds that it was replaced.
+const fencedMessage = "another collector owns the partition now"
+
 // fenced checks that no owner that was replaced wrote more than the group that it was about to commit,
 // and that none acknowledged what is not in its tenure.
 func (d *clusterDay) fenced(r *Result) error {
 	said := d.auditor.said
+	said.mu.Lock()
+	defer said.mu.Unlock()
 	f := &Fencing{Acked: len(said.acked)}
 	r.Fencing = f
 	var errs []error
@@ -48,14 +55,18 @@ func (d *clusterDay) fenced(r *Result) error {
 				errs = append(errs, fmt.Errorf("partition %d: the tenure of epoch %d ends with message %d, and its owner "+
 					"acknowledged message %d", p, t.Epoch, t.Last, acked))
 			}
-			if t.End == cluster.Taken {
+			if t.End == cluster.Taken && i+1 < len(tenures) && tenures[i+1].Log != t.Log {
 				n, err := groupsBehind(logs[t.Log], tenures[i:], said.commits[key])
 				errs = append(errs, err, f.count(p, t.Epoch, n))
 			}
 		}
 	}
-	if f.Taken == 0 || f.Acked == 0 {
-		errs = append(errs, errors.New("no owner was replaced, or none was heard: nothing was tested"))
+	found := slices.ContainsFunc(d.members, func(m *rig.Member) bool { return strings.Contains(m.Output(), fencedMessage) })
+	if f.Taken == 0 || f.Acked == 0 || !found {
+		errs = append(errs, errors.New("no owner was replaced, none was heard, or none that continued found it: nothing was tested"))
+	}
+	if n := d.auditor.nc.Stats().Reconnects; n > 0 {
+		errs = append(errs, fmt.Errorf("the auditor was disconnected %d times: it may not have heard everything", n))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("%s\n%w\n%s", r, err, d.said())
