@@ -30,11 +30,11 @@ type Budget struct {
 	used     int64 // without what is lent
 	pinned   int64 // bytes of used that hold the beginning of a line whose end has not come
 	idle     [blockClasses][][]byte
-	idling   int64 // bytes in idle; with used, at most the limit and what is spare
+	idling   int64 // bytes in idle; with used, at most the limit
 	waiting  [kinds][]*waiter
 	turn     int // the kind that is served next
 	lent     loans
-	asleep   sync.Pool // of *waiter: while memory is short, each text of each connection waits
+	spare    sync.Pool // of *waiter: while memory is short, each text of each connection waits
 	released int64     // blocks that were released
 
 	all, unproven scope // of arrivals
@@ -93,10 +93,6 @@ func (m *Budget) limit() int64 {
 	return defaultLimit
 }
 
-// spare returns how many bytes of idle blocks are kept beyond the limit. While memory is short, blocks of one
-// size are released and those of another are waited for: if no other were kept, each would be made anew.
-func (m *Budget) spare() int64 { return m.limit() / 4 }
-
 // ample returns the limit for what would not fit into a very small Budget.
 func (m *Budget) ample() int64 { return max(m.limit(), 2*wire.MaxText) }
 
@@ -145,11 +141,11 @@ func (m *Budget) Extend(ctx context.Context, n int) ([]byte, error) {
 
 // await waits until n more bytes are counted, lent ones of the reserve.
 func (m *Budget) await(ctx context.Context, kind int, n, limit int64) (lent bool, err error) {
-	w, ok := m.asleep.Get().(*waiter)
+	w, ok := m.spare.Get().(*waiter)
 	if !ok {
 		w = &waiter{ready: make(chan struct{}, 1)}
 	}
-	defer m.asleep.Put(w)
+	defer m.spare.Put(w)
 	w.size, w.limit, w.since, w.lent = n, limit, time.Now(), false
 	m.mu.Lock()
 	m.waiting[kind] = append(m.waiting[kind], w)
@@ -267,10 +263,10 @@ func orNew(b []byte, n int64) []byte {
 }
 
 // dropIdleLocked leaves idle blocks to the garbage collector, large ones first, until they and those in
-// use are within the limit and what is spare.
+// use are within the limit.
 func (m *Budget) dropIdleLocked() {
 	for c := blockClasses - 1; c >= 0; c-- {
-		for last := len(m.idle[c]) - 1; last >= 0 && m.used+m.idling > m.limit()+m.spare(); last-- {
+		for last := len(m.idle[c]) - 1; last >= 0 && m.used+m.idling > m.limit(); last-- {
 			m.idling -= int64(len(m.idle[c][last]))
 			m.idle[c][last] = nil
 			m.idle[c] = m.idle[c][:last]
@@ -307,7 +303,7 @@ func (m *Budget) endLoansLocked() bool {
 // keepLocked keeps a whole block for later. Thousands of connections use many at a time: blocks that are
 // thrown away and made again would cost more than all that is done with their lines.
 func (m *Budget) keepLocked(b []byte) {
-	if n := int64(len(b)); m.used+m.idling+n <= m.limit()+m.spare() {
+	if n := int64(len(b)); m.used+m.idling+n <= m.limit() {
 		c := blockClass(len(b))
 		m.idle[c] = append(m.idle[c], b)
 		m.idling += n
