@@ -139,6 +139,24 @@ func TestCheckedStarts(t *testing.T) {
 	}
 }
 
+// TestAnyPortAfterNamed: datagrams on any port prefer the number that TCP got, which another
+// listener names for datagrams at the same address.
+func TestAnyPortAfterNamed(t *testing.T) {
+	p := newPlace(t)
+	dir := p.fresh(t)
+	text := fmt.Sprintf("[collector]\nlog_level = \"error\"\n[collector.log]\nsync = \"none\"\npath = %q\n", filepath.Join(dir, "all.log"))
+	for _, x := range []struct{ kind, port, more string }{{"tcp", fmt.Sprint(p.free[0]), ""}, {"udp", "0", ""}, {"gelf", fmt.Sprint(p.free[0]), "network = \"udp\"\n"}} {
+		text += fmt.Sprintf("[[collector.%s]]\nlisten = \"127.0.0.1:%s\"\n%s", x.kind, x.port, x.more)
+	}
+	s, err := check(t, dir, text)
+	if err == nil {
+		err = start(s)
+	}
+	if err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
 // generate makes a configuration of which about half is right.
 func (p *place) generate(r *rapid.T, dir string) string {
 	var b strings.Builder

@@ -3,7 +3,6 @@ package collector
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"fanin/internal/config"
 )
@@ -74,19 +73,14 @@ func (l inputTables) handOut() bool {
 	return slices.ContainsFunc(l, func(c configuredInput) bool { return c.table.needs().handsOut })
 }
 
-// inOrder are the tables in the order in which they open: by kind as the list of inputs
-// has them, and within a kind those that take any free port behind those that name one,
-// so that none takes a port that another names.
-func (l inputTables) inOrder() (all []configuredInput) {
+// byKind are the tables in the order in which the list of inputs has their kinds.
+func (l inputTables) byKind() (all []configuredInput) {
 	names := l.Names()
-	rank := func(c configuredInput) int { return 2*slices.Index(names, c.kind) + btoi(anyPort(c.table)) }
 	all = slices.Clone(l)
-	slices.SortStableFunc(all, func(a, b configuredInput) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(all, func(a, b configuredInput) int {
+		return slices.Index(names, a.kind) - slices.Index(names, b.kind)
+	})
 	return all
-}
-
-func anyPort(t input) bool {
-	return slices.ContainsFunc(t.needs().ports, func(p port) bool { return strings.HasSuffix(p.listen, ":0") })
 }
 
 func btoi(b bool) int {

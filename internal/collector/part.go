@@ -3,6 +3,7 @@ package collector
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -22,19 +23,26 @@ type opener interface {
 	open(ctx context.Context, s *server, conns int) (*listener, error)
 }
 
-// parts are all that the configuration has, in the order in which they open.
+// parts are all that the configuration has, in the order in which they open: those that take any
+// free port come last, so that none takes a port that another names.
 func (s *settings) parts(most connLimits) (all []part) {
 	c := &s.Collector
 	if c.HTTP != nil {
 		all = append(all, part{"collector.http", c.HTTP, most.http})
 	}
-	for _, x := range c.Inputs.inOrder() {
+	for _, x := range c.Inputs.byKind() {
 		all = append(all, part{x.at, x.table, most.inputs[x.table]})
 	}
 	if c.Work != nil && s.partition == "" { // the member has the listener of all partitions
 		all = append(all, part{"collector.work", c.Work, most.workers})
 	}
+	slices.SortStableFunc(all, func(a, b part) int { return btoi(a.anyPort()) - btoi(b.anyPort()) })
 	return all
+}
+
+// anyPort reports whether a part takes a free port.
+func (p *part) anyPort() bool {
+	return slices.ContainsFunc(p.table.needs().ports, port.isAny)
 }
 
 // same reports whether two parts would be the same listener.
@@ -51,7 +59,7 @@ func (p *part) tableKind() string {
 func (p *part) claims() (all []string) {
 	n := p.table.needs()
 	for _, x := range n.ports {
-		if !strings.HasSuffix(x.listen, ":0") {
+		if !x.isAny() {
 			all = append(all, x.network+" "+x.listen)
 		}
 	}

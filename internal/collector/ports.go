@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
@@ -19,9 +21,12 @@ type port struct {
 }
 
 // path is the path of the key.
-func (p *port) path() string { return p.at + "." + p.name() }
+func (p port) path() string { return p.at + "." + p.name() }
 
-func (p *port) name() string { return cmp.Or(p.key, "listen") }
+func (p port) name() string { return cmp.Or(p.key, "listen") }
+
+// isAny reports whether the port is any that is free.
+func (p port) isAny() bool { return strings.HasSuffix(p.listen, ":0") }
 
 func (s *settings) ports() (all []port) {
 	c := &s.Collector
@@ -80,7 +85,7 @@ func (s *settings) checkSystemd(p port, name string, before []port) {
 	}
 }
 
-func (p *port) split() (host string, number int, err error) {
+func (p port) split() (host string, number int, err error) {
 	host, name, err := net.SplitHostPort(p.listen)
 	if err == nil {
 		number, err = net.LookupPort(p.network, name)
@@ -108,7 +113,7 @@ func hostAddr(host string) netip.Addr {
 
 // names are the names that the certificate of a listener must have, as far as its address
 // shows.
-func (p *port) names() []string {
+func (p port) names() []string {
 	host, _, err := net.SplitHostPort(p.listen)
 	if err != nil || host == "localhost" || hostAddr(host).IsValid() {
 		return nil
@@ -124,7 +129,9 @@ func (s *settings) tryPorts() (problems []error) {
 			c.Close()
 		}
 	}()
-	for _, p := range s.ports() {
+	all := s.ports()
+	slices.SortStableFunc(all, func(a, b port) int { return btoi(a.isAny()) - btoi(b.isAny()) })
+	for _, p := range all {
 		if _, ok := systemdName(p.listen); ok {
 			continue // the start gets it
 		}
