@@ -133,8 +133,12 @@ func (b *bench) startCollectors(s *sharers, x clusterTrial) error {
 	return s.spread()
 }
 
-// spread waits until the partitions are spread over the collectors.
+// settled is how long the partitions have to stay where they are: a collector opens them in that time.
+const settled = 2 * time.Second
+
+// spread waits until the partitions are spread over the collectors, and stay there.
 func (s *sharers) spread() error {
+	since := time.Now()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		var st cluster.Status
 		text, err := s.collectors[0].ask("/cluster")
@@ -149,7 +153,10 @@ func (s *sharers) spread() error {
 		for _, n := range has {
 			least = min(least, n)
 		}
-		if has[""] == 0 && len(has) == len(s.collectors) && least >= clusterPartitions/len(s.collectors) {
+		if has[""] > 0 || len(has) < len(s.collectors) || least < clusterPartitions/len(s.collectors) {
+			since = time.Now()
+		}
+		if time.Since(since) > settled {
 			return nil
 		}
 	}

@@ -509,3 +509,52 @@ func TestNATSConnectionEnds(t *testing.T) {
 		t.Errorf("welcomed: %v, error %v", welcomed, err)
 	}
 }
+
+// TestHelloAgain: a hello that nothing answers is sent again soon, and what is said of the first one
+// after that is of no concern.
+func TestHelloAgain(t *testing.T) {
+	nc := natstest.New(t).Connect()
+	n := &NATS{Hello: wire.Hello{Agent: "a"}, Timing: Timing{GreetWithin: time.Minute}}
+	n.defaults()
+	welcome := func(log byte) []byte { return wire.AppendWelcome(nil, wire.Welcome{Log: wire.StreamID{log}}) }
+	var first string
+	answer := func(m *nats.Msg) {
+		if first == "" {
+			first = m.Reply
+			return
+		}
+		for _, x := range []struct {
+			to    string
+			frame []byte
+		}{{first, wire.AppendFault(nil, "the agent came again", 0)}, {first, welcome(1)}, {m.Reply, welcome(2)}, {first, wire.AppendDrain(nil)}} {
+			if err := nc.Publish(x.to, x.frame); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := nc.Subscribe(n.Subject.Hello("a"), answer); err != nil {
+		t.Fatal(err)
+	}
+	s, err := n.newSession(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w, err := s.greet(ctx)
+	if want := (wire.StreamID{2}); err != nil || w.Log != want {
+		t.Fatalf("welcomed by %v, error %v", w.Log, err)
+	}
+	if err := nc.Publish(s.answerTo("hello2"), wire.AppendFault(nil, "the end", 0)); err != nil { // behind what was said of the first one
+		t.Fatal(err)
+	}
+	select {
+	case <-s.closed:
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	}
+	if !strings.Contains(s.err.Error(), "the end") || s.drained() {
+		t.Errorf("the session ended with %v, drained %v", s.err, s.drained())
+	}
+}

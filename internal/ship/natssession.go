@@ -35,13 +35,14 @@ type natsSession struct {
 
 	heard    atomic.Int64 // when the collector was heard last, UnixNano
 	count    atomic.Uint64
-	greeting chan wire.Frame // the collector's answers to the hello
-	frames   *wire.Decoder   // of the subscription's goroutine
+	hellos   atomic.Int64  // how often the hello was sent
+	greeting chan greeting // the collector's answers to it
+	frames   *wire.Decoder // of the subscription's goroutine
 }
 
 func (n *NATS) newSession(nc *nats.Conn) (*natsSession, error) {
 	s := &natsSession{n: n, nc: nc, where: "s" + strconv.FormatUint(rand.Uint64(), 36), pending: newPending[string](),
-		greeting: make(chan wire.Frame, 16), frames: wire.NewDecoder(nil)}
+		greeting: make(chan greeting, 16), frames: wire.NewDecoder(nil)}
 	s.life, s.endLife = context.WithCancel(context.Background())
 	var err error
 	if s.js, err = jetstream.New(nc); err != nil {
@@ -70,41 +71,12 @@ func (s *natsSession) close(err error) {
 	}
 }
 
-// helloToken is where the welcome goes, and later what the collector sends unasked.
-const helloToken = "hello"
-
-// greet sends the hello and reads the welcome and its streams, one frame a message.
-func (s *natsSession) greet(ctx context.Context) (w wire.Welcome, err error) {
-	if err := s.nc.PublishRequest(s.n.Subject.Hello(s.n.Hello.Agent), s.answerTo(helloToken), s.n.hello); err != nil {
-		return w, fmt.Errorf("send the hello: %w", err)
-	}
-	silence := time.NewTimer(s.n.GreetWithin)
-	defer silence.Stop()
-	in := newWelcome()
-	for in.left > 0 {
-		var f wire.Frame
-		select {
-		case f = <-s.greeting:
-		case <-s.closed:
-			return w, s.err
-		case <-ctx.Done():
-			return w, ctx.Err()
-		case <-silence.C:
-			return w, fmt.Errorf("no welcome within %v from a collector with agents = %q", s.n.GreetWithin, s.n.Subject)
-		}
-		if err := in.add(&f); err != nil {
-			return w, err
-		}
-		silence.Reset(s.n.GreetWithin)
-	}
-	in.report(s.n.Log)
-	s.setLongest(in.Chain)
-	s.heard.Store(time.Now().UnixNano())
-	return in.Welcome, nil
-}
-
 // receive handles one message from the collector, or from the server in its place.
 func (s *natsSession) receive(m *nats.Msg) {
+	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	if s.repeated(token) {
+		return
+	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		s.close(fmt.Errorf("no collector listens on %s: is one running, with agents = %q in its [[collector.nats]]?",
 			s.n.Subject.Hello(s.n.Hello.Agent), s.n.Subject))
@@ -119,7 +91,7 @@ func (s *natsSession) receive(m *nats.Msg) {
 	s.heard.Store(time.Now().UnixNano())
 	switch f.Kind {
 	case wire.KindAck, wire.KindNack, wire.KindRefuse, wire.KindLater:
-		s.answer(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], f.Answer)
+		s.answer(token, f.Answer)
 	case wire.KindFault:
 		s.close(newFault(&f))
 	case wire.KindDrain:
@@ -127,7 +99,7 @@ func (s *natsSession) receive(m *nats.Msg) {
 	case wire.KindPong:
 	case wire.KindWelcome, wire.KindStreams:
 		select {
-		case s.greeting <- f:
+		case s.greeting <- greeting{token, f}:
 		case <-s.closed:
 		case <-time.After(s.n.GreetWithin): // the greeting is over
 		}
