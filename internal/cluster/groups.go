@@ -46,6 +46,8 @@ const EndOfTenure = "end"
 // ErrGroupChanged is of a group's record that another member has changed meanwhile.
 var ErrGroupChanged = errors.New("another collector has changed the group")
 
+var errOutOfTouch = errors.New("this collector is not in touch with its cluster")
+
 // groupKey is the key of a group's record: a name may have dots where a key may not.
 func groupKey(p int, name string) string {
 	return keyGroup + strconv.Itoa(p) + "." + strings.ReplaceAll(name, ".", "/")
@@ -82,6 +84,27 @@ func (m *Member) Groups(p int) (groups map[string]Group, forgotten map[string]bo
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.dir.groups[p]), maps.Clone(m.dir.forgotten[p]), m.dir.complete && m.bucket != nil
+}
+
+// ReadGroup reads the record of a group from the bucket, also when the member has ended, and with it the
+// watch that Groups knows the records by; false: there is none.
+func (m *Member) ReadGroup(ctx context.Context, p int, name string) (g Group, ok bool, err error) {
+	b := m.store()
+	if b == nil {
+		return g, false, errOutOfTouch
+	}
+	e, err := b.kv.Get(ctx, groupKey(p, name))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return g, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(e.Value(), &g)
+	}
+	if err != nil {
+		return g, false, fmt.Errorf("read where group %s is in partition %d: %w", name, p, err)
+	}
+	g.revision = e.Revision()
+	return g, true, nil
 }
 
 // lastGroups are the groups as they were seen last.
@@ -133,7 +156,7 @@ const settleGroups = 2 * time.Second
 func (m *Member) PutGroup(ctx context.Context, p int, name string, before, after Group) error {
 	b := m.store()
 	if b == nil {
-		return errors.New("this collector is not in touch with its cluster")
+		return errOutOfTouch
 	}
 	revision, err := b.put(ctx, groupKey(p, name), after, before.revision)
 	if isTaken(err) {

@@ -133,7 +133,7 @@ func (m *Member) Move(ctx context.Context, partition int, to string) error {
 	b := m.bucket
 	m.mu.Unlock()
 	if b == nil {
-		return errors.New("this collector is not in touch with its cluster")
+		return errOutOfTouch
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()

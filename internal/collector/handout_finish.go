@@ -35,16 +35,28 @@ func (h *handout) finish(ctx context.Context, x *server, at sink.Position) {
 func (h *handout) finishGroups(ctx context.Context, l *groupLog, o *cluster.Ownership, at sink.Position) error {
 	var errs []error
 	groups, _, _ := h.c.Groups(o.Partition)
-	tenures := o.Tenures()
 	for name, g := range groups {
-		now, _ := tenuresFrom(tenures, g.Epoch)
+		errs = append(errs, h.finishGroup(ctx, l, o, name, g, at))
+	}
+	return errors.Join(errs...)
+}
+
+// finishGroup is finish of one group. It tries again when the record has changed meanwhile: a note of how
+// far the group is may have come between.
+func (h *handout) finishGroup(ctx context.Context, l *groupLog, o *cluster.Ownership, name string, g cluster.Group,
+	at sink.Position) error {
+	for {
+		now, _ := tenuresFrom(o.Tenures(), g.Epoch)
 		if now == nil || now.Epoch != o.Epoch || l.ids[name] != g.ID || !l.d.Saved(name, at) {
-			continue
+			return nil
 		}
 		err := h.c.PutGroup(ctx, o.Partition, name, g, behind(g, now))
 		if !errors.Is(err, cluster.ErrGroupChanged) {
-			errs = append(errs, err)
+			return err
+		}
+		var ok bool
+		if g, ok, err = h.c.ReadGroup(ctx, o.Partition, name); err != nil || !ok {
+			return err
 		}
 	}
-	return errors.Join(errs...)
 }
