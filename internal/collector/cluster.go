@@ -66,7 +66,7 @@ func runCluster(ctx context.Context, s *settings, again func() (*settings, error
 	if err := cmp.Or(s.checkMachine(), s.readSecrets()); err != nil {
 		return err
 	}
-	daemon.LimitMemory(512 << 20)
+	defer limitMemory(ctx, 512<<20)()
 	return newMember(s, again).run(ctx)
 }
 

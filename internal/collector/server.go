@@ -98,8 +98,16 @@ func run(ctx context.Context, s *settings, again func() (*settings, error)) erro
 	if err != nil {
 		return err
 	}
-	daemon.LimitMemory(besideLines + int64(s.Collector.MaxInFlight))
+	defer limitMemory(ctx, besideLines+int64(s.Collector.MaxInFlight))()
 	return c.run(ctx)
+}
+
+// limitMemory has the garbage collector keep the process below a limit where that can be, until end is called.
+func limitMemory(ctx context.Context, limit int64) (end func()) {
+	daemon.LimitMemory(limit)
+	ctx, end = context.WithCancel(ctx)
+	go daemon.ReturnMemory(ctx) // ends with ctx
+	return end
 }
 
 // run opens everything, from the log to the inputs, and serves until ctx ends.

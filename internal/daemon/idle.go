@@ -12,12 +12,13 @@ import (
 // when much was allocated, and else every two minutes, and only it makes the stacks of goroutines
 // smaller, by half each time.
 //
-// The limit that LimitMemory set grows with what is really used: the garbage collector would run
-// without a pause to get below one that cannot be kept.
+// The limit that LimitMemory set grows with what is really used, and more while the garbage collector
+// takes much of the process's time: it would run without a pause to get below one that cannot be kept.
 func ReturnMemory(ctx context.Context) {
 	tick := time.NewTicker(returnEvery)
 	defer tick.Stop()
-	r, least := returning{last: readUse()}, debug.SetMemoryLimit(-1) // which is not changed by that
+	first := readUse()
+	r, l := returning{last: first}, limiting{least: debug.SetMemoryLimit(-1), last: first} // which is not changed by that
 	for {
 		select {
 		case <-ctx.Done():
@@ -25,7 +26,7 @@ func ReturnMemory(ctx context.Context) {
 		case <-tick.C:
 		}
 		u := readUse()
-		debug.SetMemoryLimit(u.limit(least, groupMost()))
+		debug.SetMemoryLimit(l.next(u, groupMost()))
 		if r.isDue(u) {
 			debug.FreeOSMemory()
 			r.done(readUse())
@@ -41,15 +42,44 @@ const (
 )
 
 // memoryUse is what the process uses: bytes of live objects when they were last counted, and of
-// stacks; allocated is what was ever allocated.
-type memoryUse struct{ allocated, live, stacks uint64 }
+// stacks; allocated is what was ever allocated. Of processors, busy is the time since the start, and
+// collecting the part of it that the garbage collector took, both in seconds as they were at the end of
+// its last run.
+type memoryUse struct {
+	allocated, live, stacks uint64
+	busy, collecting        float64
+}
 
-// limit returns the limit that leaves the garbage collector room, no less than least, and no more
+// limiting is how the limit follows what is used.
+type limiting struct {
+	least int64
+	room  float64 // beside what is used, as a share of it
+	last  memoryUse
+}
+
+const (
+	leastRoom, mostRoom = 0.25, 1.0
+
+	// mostCollecting is the share of the process's time from which on the garbage collector gets more room.
+	mostCollecting = 1.0 / 6
+)
+
+// next returns the limit that leaves the garbage collector room, no less than least, and no more
 // than most, 0 if there is no such bound.
-func (u memoryUse) limit(least, most int64) int64 {
-	const room = 16 << 20
-	used := int64(u.live + u.stacks)
-	n := max(least, used+used/4+room)
+func (l *limiting) next(u memoryUse, most int64) int64 {
+	const beside = 16 << 20
+	if busy := u.busy - l.last.busy; busy > 0 {
+		switch share := (u.collecting - l.last.collecting) / busy; {
+		case share > mostCollecting:
+			l.room += share
+		case share < mostCollecting/2:
+			l.room -= mostCollecting / 4
+		}
+		l.last = u
+	}
+	l.room = min(max(l.room, leastRoom), mostRoom)
+	used := float64(u.live + u.stacks)
+	n := max(l.least, int64(used+used*l.room)+beside)
 	if most > 0 {
 		n = min(n, most)
 	}
@@ -78,7 +108,13 @@ func (r *returning) done(u memoryUse) {
 
 func readUse() memoryUse {
 	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"},
-		{Name: "/memory/classes/heap/stacks:bytes"}}
+		{Name: "/memory/classes/heap/stacks:bytes"}, {Name: "/cpu/classes/total:cpu-seconds"},
+		{Name: "/cpu/classes/idle:cpu-seconds"}, {Name: "/cpu/classes/gc/total:cpu-seconds"},
+		{Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
 	metrics.Read(s)
-	return memoryUse{s[0].Value.Uint64(), s[1].Value.Uint64(), s[2].Value.Uint64()}
+	bytes := func(i int) uint64 { return s[i].Value.Uint64() }
+	seconds := func(i int) float64 { return s[i].Value.Float64() }
+	otherwiseIdle := seconds(6) // the garbage collector takes it only where nothing else wants it
+	return memoryUse{allocated: bytes(0), live: bytes(1), stacks: bytes(2),
+		busy: seconds(3) - seconds(4) - otherwiseIdle, collecting: seconds(5) - otherwiseIdle}
 }

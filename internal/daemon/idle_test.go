@@ -1,6 +1,9 @@
 package daemon
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 // TestReturnMemory: memory is returned when a burst is over, until that makes stacks no smaller,
 // and not again before much was allocated.
@@ -47,9 +50,56 @@ func TestMemoryLimit(t *testing.T) {
 		{80, 80, 200, 200},
 		{10, 2, 50, 50},
 	} {
-		u := memoryUse{live: x.live * mib, stacks: x.stacks * mib}
-		if got := u.limit(64*mib, x.most*mib); got != x.want*mib {
+		l := limiting{least: 64 * mib}
+		if got := l.next(memoryUse{live: x.live * mib, stacks: x.stacks * mib}, x.most*mib); got != x.want*mib {
 			t.Errorf("%+v: %d MiB", x, got/mib)
 		}
+	}
+}
+
+// TestMemoryLimitWhileCollecting: the limit grows while the garbage collector takes much of the time, up to
+// twice what is used, and shrinks again when it does not.
+func TestMemoryLimitWhileCollecting(t *testing.T) {
+	const mib = 1 << 20
+	l, u := limiting{least: 64 * mib}, memoryUse{live: 150 * mib, stacks: 10 * mib}
+	look := func(looks int, share float64) (limit int64) {
+		for range looks {
+			u.busy, u.collecting = u.busy+4, u.collecting+4*share
+			limit = l.next(u, 0) / mib
+		}
+		return limit
+	}
+	for _, x := range []struct {
+		looks int
+		share float64
+		want  int64
+	}{
+		{1, 0.10, 216}, // as it begins: a quarter of what is used, and 16 MiB
+		{1, 0.50, 296}, // a quarter and a half
+		{5, 0.50, 336},
+		{5, 0.12, 336}, // enough
+		{99, 0.05, 216},
+	} {
+		if got := look(x.looks, x.share); got != x.want {
+			t.Errorf("%d looks with %.2f: %d MiB, want %d", x.looks, x.share, got, x.want)
+		}
+	}
+	if got := l.next(u, 0) / mib; got != 216 {
+		t.Errorf("without a run of the garbage collector: %d MiB", got)
+	}
+}
+
+// TestReadUse: the figures are there under their names, and a run of the garbage collector counts.
+func TestReadUse(t *testing.T) {
+	before := readUse()
+	for range 3 {
+		runtime.GC()
+	}
+	after := readUse()
+	if after.live == 0 || after.stacks == 0 || after.allocated == 0 {
+		t.Errorf("%+v", after)
+	}
+	if after.collecting <= before.collecting || after.busy < before.busy || after.collecting > after.busy {
+		t.Errorf("%+v, then %+v", before, after)
 	}
 }
