@@ -19,6 +19,7 @@ type clusterTrial struct {
 	name    string
 	members int // of a cluster; 0: there is one collector, and no cluster
 	sync    string
+	bare    bool // the server alone, see engine
 }
 
 // sharing is the name of the workload.
@@ -29,19 +30,22 @@ const (
 	clusterStream     = "LINES"
 	oneCollector      = "one collector"
 	threeCollectors   = "3 collectors, 16 partitions"
+	oneConsumer       = "the server alone, 1 consumer"
+	sixteenConsumers  = "the server alone, 16 consumers"
 )
 
 func clusterTrials() []clusterTrial {
 	return []clusterTrial{
-		{oneCollector, 0, "none"}, {threeCollectors, 3, "none"},
-		{oneCollector + ", sync commit", 0, "commit"}, {threeCollectors + ", sync commit", 3, "commit"},
+		{oneCollector, 0, "none", false}, {threeCollectors, 3, "none", false},
+		{oneCollector + ", sync commit", 0, "commit", false}, {threeCollectors + ", sync commit", 3, "commit", false},
+		{oneConsumer, 0, "", true}, {sixteenConsumers, 3, "", true},
 	}
 }
 
 func (b *bench) clusterWorkloads() (list []workload) {
 	for _, t := range clusterTrials() {
 		list = append(list, workload{kind: "chain", name: sharing, fits: func(subject) bool { return true },
-			measure: func(subject) (sample, error) { return b.shared(t) }, subjects: []subject{{name: t.name, ours: true}}})
+			measure: func(subject) (sample, error) { return b.clusterTrial(t) }, subjects: []subject{{name: t.name, ours: true}}})
 	}
 	return list
 }
@@ -54,15 +58,20 @@ type sharers struct {
 	agents     []*process
 }
 
+// clusterTrial measures one of the trials.
+func (b *bench) clusterTrial(x clusterTrial) (sample, error) {
+	if x.bare {
+		return b.engine(x)
+	}
+	return b.shared(x)
+}
+
 // shared sends the lines of so many files by as many agents, each of another partition.
 func (b *bench) shared(x clusterTrial) (r sample, err error) {
 	s := &sharers{dir: filepath.Join(b.dir, "trial")}
-	if err := errors.Join(os.RemoveAll(s.dir), os.MkdirAll(s.dir, 0o750)); err != nil {
-		return r, err
-	}
 	defer os.RemoveAll(s.dir)
 	defer s.stop()
-	if err := errors.Join(b.startServer(s), b.startCollectors(s, x)); err != nil {
+	if err := errors.Join(emptied(s.dir), b.startServer(s), b.startCollectors(s, x)); err != nil {
 		return r, err
 	}
 	each := b.lines / clusterPartitions
@@ -92,6 +101,9 @@ func (b *bench) shared(x clusterTrial) (r sample, err error) {
 	r.Bytes, r.tally = s.size(), c.end()
 	return r, nil
 }
+
+// emptied makes an empty directory.
+func emptied(dir string) error { return errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o750)) }
 
 // startServer starts a NATS server that keeps everything beside the logs.
 func (b *bench) startServer(s *sharers) (err error) {
@@ -167,12 +179,7 @@ func (s *sharers) spread() error {
 // startAgents starts an agent for each partition. Their names, and those of their files, have one length, so that one
 // collector and several write the same number of bytes.
 func (b *bench) startAgents(s *sharers, each int) error {
-	ids := make(map[int]string)
-	for i := 0; len(ids) < clusterPartitions; i++ {
-		id := fmt.Sprintf("bench-%04d", i)
-		ids[natsconn.Partition(natsconn.Subjects("fanin").Batch(id), clusterPartitions)] = id
-	}
-	for i, id := range ids {
+	for i, id := range partitionIDs() {
 		source, err := b.sourceOf(i, each)
 		if err != nil {
 			return err
@@ -190,6 +197,16 @@ func (b *bench) startAgents(s *sharers, each int) error {
 		s.agents = append(s.agents, a)
 	}
 	return nil
+}
+
+// partitionIDs are the ids of agents of all partitions.
+func partitionIDs() map[int]string {
+	ids := make(map[int]string)
+	for i := 0; len(ids) < clusterPartitions; i++ {
+		id := fmt.Sprintf("bench-%04d", i)
+		ids[natsconn.Partition(natsconn.Subjects("fanin").Batch(id), clusterPartitions)] = id
+	}
+	return ids
 }
 
 // logs are the files of all logs.
@@ -246,8 +263,11 @@ func (b *bench) sharingTable(out *strings.Builder) {
 	var rows [][]string
 	for _, r := range b.results.of(sharing) {
 		base := oneCollector
-		if strings.HasSuffix(r.subject, "commit") {
+		switch {
+		case strings.HasSuffix(r.subject, "commit"):
 			base += ", sync commit"
+		case strings.HasSuffix(r.subject, "consumer"), strings.HasSuffix(r.subject, "consumers"):
+			base = oneConsumer
 		}
 		rows = append(rows, []string{r.subject, r.text((*sample).speed, "%.2f"), b.ratio(r, base, (*sample).speed),
 			r.text((*sample).agentPerM, "%.2f") + " + " + r.text((*sample).serverPerM, "%.2f") + " + " + r.text((*sample).cpuPerM, "%.2f"),

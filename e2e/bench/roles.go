@@ -42,6 +42,10 @@ func role(args []string) error {
 		return jetstreamSend(args[1], number(args[2]))
 	case "jetstream-work":
 		return jetstreamWork(args[1], number(args[2]))
+	case "engine-send":
+		return engineSend(args[1], number(args[2]))
+	case "engine-take":
+		return engineTake(args[1], number(args[2]), number(args[3]), number(args[4]), number(args[5]))
 	case "redis-read":
 		return redisRead(args[1], number(args[2]))
 	case "redis-length":
