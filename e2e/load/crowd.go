@@ -44,7 +44,7 @@ type Crowd struct {
 
 // handshakesAtOnce is how many agents connect with TLS at a time. Each agent of a real fleet has a
 // processor of its own. Here they share one: with all at once, each would take as long as all do.
-const handshakesAtOnce = 64
+const handshakesAtOnce = 256
 
 // Begin fixes when the first lines are due. Call it before Run, Due and Rhythm.
 func (c *Crowd) Begin(at time.Time) {

@@ -58,7 +58,7 @@ type limiting struct {
 }
 
 const (
-	leastRoom, mostRoom = 0.25, 1.0
+	leastRoom, mostRoom = 0.25, 0.5
 
 	// mostCollecting is the share of the process's time from which on the garbage collector gets more room.
 	mostCollecting = 1.0 / 6
