@@ -24,6 +24,9 @@ import (
 // engineMessage is about the size of a full batch.
 const engineMessage = 1_000_000
 
+// engineStall is how long no message may come before the trial has failed.
+const engineStall = 20 * time.Second
+
 // engine is such a trial: its takers are processes that share the partitions. One without partitions
 // takes everything.
 func (b *bench) engine(x clusterTrial) (r sample, err error) {
@@ -108,7 +111,7 @@ func engineSend(url string, each int) error {
 		all.Go(func() { // waited for below
 			text, subject := make([]byte, engineMessage), natsconn.Subjects("fanin").Batch(ids[p])
 			for range each {
-				if _, err := js.PublishAsync(subject, text); err != nil {
+				if _, err := js.PublishAsync(subject, text, nats.StallWait(engineStall)); err != nil {
 					errs[p] = err
 					return
 				}
@@ -166,7 +169,7 @@ func engineConsumer(url string, partitions, p int) (jetstream.Consumer, error) {
 
 // takeUntil takes messages until none is left of what all consumers of the process take.
 func takeUntil(c jetstream.Consumer, left *atomic.Int64) error {
-	for left.Load() > 0 {
+	for last := time.Now(); left.Load() > 0; {
 		batch, err := c.Fetch(8, jetstream.FetchMaxWait(time.Second))
 		if err != nil {
 			return err
@@ -176,6 +179,10 @@ func takeUntil(c jetstream.Consumer, left *atomic.Int64) error {
 				return err
 			}
 			left.Add(-1)
+			last = time.Now()
+		}
+		if time.Since(last) > engineStall {
+			return fmt.Errorf("%d messages did not come", left.Load())
 		}
 	}
 	return nil
