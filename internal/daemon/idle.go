@@ -18,7 +18,8 @@ func ReturnMemory(ctx context.Context) {
 	tick := time.NewTicker(returnEvery)
 	defer tick.Stop()
 	first := readUse()
-	r, l := returning{last: first}, limiting{least: debug.SetMemoryLimit(-1), last: first} // which is not changed by that
+	limit := debug.SetMemoryLimit(-1) // asks alone
+	r, l := returning{last: first}, limiting{least: limit, last: first}
 	for {
 		select {
 		case <-ctx.Done():

@@ -58,7 +58,7 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 // TestMemoryLimitWhileCollecting: the limit grows while the garbage collector takes much of the time, up to
-// twice what is used, and shrinks again when it does not.
+// half more than what is used, and shrinks again when it does not.
 func TestMemoryLimitWhileCollecting(t *testing.T) {
 	const mib = 1 << 20
 	l, u := limiting{least: 64 * mib}, memoryUse{live: 150 * mib, stacks: 10 * mib}
@@ -75,9 +75,9 @@ func TestMemoryLimitWhileCollecting(t *testing.T) {
 		want  int64
 	}{
 		{1, 0.10, 216}, // as it begins: a quarter of what is used, and 16 MiB
-		{1, 0.50, 296}, // a quarter and a half
-		{5, 0.50, 336},
-		{5, 0.12, 336}, // enough
+		{1, 0.20, 248}, // a quarter, and a fifth more
+		{5, 0.50, 256}, // a half at most
+		{5, 0.12, 256}, // enough
 		{99, 0.05, 216},
 	} {
 		if got := look(x.looks, x.share); got != x.want {

@@ -71,7 +71,8 @@ func (s *natsSession) noWelcome() error {
 
 // readWelcome reads the welcome to a hello and its streams, one frame a message. It is not answered if
 // nothing of it comes within wait.
-func (s *natsSession) readWelcome(ctx context.Context, token string, wait time.Duration) (answered bool, w wire.Welcome, err error) {
+func (s *natsSession) readWelcome(ctx context.Context, token string, wait time.Duration) (answered bool, w wire.Welcome,
+	err error) {
 	silence := time.NewTimer(wait)
 	defer silence.Stop()
 	in := newWelcome()
