@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"fanin/internal/wire"
@@ -67,12 +68,28 @@ func crowdDialer(n int, addr string) *net.Dialer {
 func dialTLS(ctx context.Context, conn net.Conn, config *tls.Config, addr string) (net.Conn, error) {
 	config = config.Clone()
 	config.ServerName, _, _ = net.SplitHostPort(addr)
+	config.DynamicRecordSizingDisabled = true
 	tc := tls.Client(conn, config)
 	if err := tc.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	return tc, nil
+	return smallRecords{tc}, nil
+}
+
+// smallRecords writes records of 4 KiB, as agents do for what is not more than 64 KiB.
+type smallRecords struct{ *tls.Conn }
+
+func (c smallRecords) Write(p []byte) (int, error) {
+	written := 0
+	for part := range slices.Chunk(p, 4<<10) {
+		n, err := c.Conn.Write(part)
+		written += n
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
 }
 
 // errDead ends a connection on which nothing comes.

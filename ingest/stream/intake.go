@@ -46,6 +46,7 @@ type Intake struct {
 const (
 	RestSize   = 4 << 10  // a longer beginning of a line stays in its block
 	FirstBlock = 4 << 10  // what a connection that was idle gets
+	turnBlock  = 16 << 10 // the largest block to wait for: a turn is worth what it costs, and soon over
 	crowdBlock = 64 << 10 // the largest block when many want one
 	smallSize  = 16 << 10 // holds what one TLS record does
 

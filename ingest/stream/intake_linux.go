@@ -41,7 +41,7 @@ func (in *Intake) Fill(ctx context.Context, wait bool) (int, error) {
 		case err != nil:
 			return 0, err
 		case in.short:
-			b, err := in.budget.Acquire(ctx, max(FirstBlock, len(in.rest)+1))
+			b, err := in.budget.Acquire(ctx, max(min(in.next, turnBlock), len(in.rest)+1))
 			if err != nil {
 				return 0, err
 			}

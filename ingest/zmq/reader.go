@@ -34,7 +34,8 @@ type reader struct {
 
 const (
 	firstBlock = 4 << 10
-	largeBlock = 1 << 20 // as much as one commit takes
+	largeBlock = 1 << 20  // as much as one commit takes
+	turnBlock  = 16 << 10 // the largest block to wait for, if a message does not need more
 	crowdBlock = 64 << 10
 )
 
@@ -201,13 +202,13 @@ func (r *reader) makeSpace(size int, source string) (ok bool, err error) {
 	return r.block.label(source), nil
 }
 
-// acquire waits for a block. A message in memory of the budget may exceed the limit, or such
+// acquire waits for a block, a small one, so that all get their turn soon. A message in memory of the budget may exceed the limit, or such
 // messages would wait for each other.
 func (r *reader) acquire(size int) ([]byte, error) {
 	if r.loan.lent {
 		return r.n.Budget.Extend(r.n.appending, size)
 	}
-	return r.n.Budget.Acquire(r.n.appending, size)
+	return r.n.Budget.Acquire(r.n.appending, max(size, min(r.next, turnBlock)))
 }
 
 // handOver has the lines of the block appended. A PULL waits until no more than one block

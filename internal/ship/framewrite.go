@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 )
 
 // handshake makes the session's connection a TLS connection to the collector at an address.
@@ -50,21 +51,24 @@ func (s *tcpSession) writeParts(head, text []byte) error {
 	return err
 }
 
-// writeRecords writes a frame in full records, and in few writes.
+// writeRecords writes a frame in records that are as full as they may be, and in few writes.
 func (s *tcpSession) writeRecords(head, text []byte) error {
-	first := min(len(text), max(recordText-len(head), 0))
+	size := recordSize(len(head) + len(text))
+	first := min(len(text), max(size-len(head), 0))
 	if first > 0 {
 		s.head = append(head, text[:first]...)
 		head = s.head
 	}
-	if len(head) <= recordText && first == len(text) {
+	if len(head) <= size && first == len(text) {
 		_, err := s.conn.Write(head)
 		return err
 	}
 	s.records.begin()
 	_, err := s.conn.Write(head)
-	if err == nil {
-		_, err = s.conn.Write(text[first:])
+	for part := range slices.Chunk(text[first:], size) {
+		if err == nil {
+			_, err = s.conn.Write(part)
+		}
 	}
 	return cmp.Or(err, s.records.end())
 }

@@ -66,7 +66,7 @@ func TestFrameInFullRecords(t *testing.T) {
 	}
 	raw.writes = nil
 	var want []byte
-	for i, n := range []int{100, 5000, recordText - 200, recordText, 100_000, 1 << 20, wire.MaxText} {
+	for i, n := range []int{100, smallRecord - 200, 5000, recordText, smallFrame - 200, smallFrame, 100_000, 1 << 20, wire.MaxText} {
 		text := bytes.Repeat([]byte("0123456\n"), n/8)
 		b := wire.Batch{Stream: wire.StreamID{byte(i), 1}, Text: text}
 		x, err := s.start(&b)
@@ -82,8 +82,12 @@ func TestFrameInFullRecords(t *testing.T) {
 		if most := 1 + len(frame)/(gathered-2*recordText); len(writes) > most {
 			t.Errorf("a frame of %d bytes: %d writes, want at most %d", len(frame), len(writes), most)
 		}
-		const full = recordText + 1 + 16 // the kind of content, and the seal
-		if n := (len(frame) + recordText - 1) / recordText; len(records) != n {
+		size := 16 << 10
+		if len(frame) <= 64<<10 {
+			size = 4 << 10
+		}
+		full := size + 1 + 16 // the kind of content, and the seal
+		if n := (len(frame) + size - 1) / size; len(records) != n {
 			t.Errorf("a frame of %d bytes: %d records, want %d", len(frame), len(records), n)
 		}
 		for _, n := range records[:len(records)-1] {
