@@ -18,8 +18,10 @@ import (
 
 // The server alone: what the cluster's trials ask of it, without agents, collectors and files. Sixteen
 // senders have two messages of an agent's size on their way each; one consumer takes them all, or one
-// for each partition does. It shows how much of the distance between one collector and three is the
-// server's.
+// for each partition does. A message is acknowledged when the next one of its partition has come, since
+// a collector writes it before. So the order of the acknowledgements is not that of the stream, and the
+// server writes a block again when half of it is gone. It shows how much of the distance between one
+// collector and three is the server's.
 
 // engineMessage is about the size of a full batch.
 const engineMessage = 1_000_000
@@ -123,8 +125,7 @@ func engineSend(url string, each int) error {
 	return errors.Join(append(errs, onWord())...)
 }
 
-// engineTake takes its share of the messages, every nth partition from the first one on, and
-// acknowledges each.
+// engineTake takes its share of the messages, every nth partition from the first one on.
 func engineTake(url string, partitions, first, n, each int) error {
 	var consumers []jetstream.Consumer
 	left, done := new(atomic.Int64), make(chan error, clusterPartitions)
@@ -142,8 +143,9 @@ func engineTake(url string, partitions, first, n, each int) error {
 	if err := onWord(); err != nil {
 		return err
 	}
+	behind := clusterPartitions / max(1, partitions)
 	for _, c := range consumers {
-		go func() { done <- takeUntil(c, left) }() // ends with the last message of all
+		go func() { done <- takeUntil(c, left, behind) }() // ends with the last message of all
 	}
 	if err := <-done; err != nil {
 		return err
@@ -167,16 +169,22 @@ func engineConsumer(url string, partitions, p int) (jetstream.Consumer, error) {
 	return js.CreateConsumer(context.Background(), clusterStream, config)
 }
 
-// takeUntil takes messages until none is left of what all consumers of the process take.
-func takeUntil(c jetstream.Consumer, left *atomic.Int64) error {
+// takeUntil takes messages until none is left of what all consumers of the process take. It acknowledges each
+// when so many later ones have come; the last ones are not acknowledged.
+func takeUntil(c jetstream.Consumer, left *atomic.Int64, behind int) error {
+	var taken []jetstream.Msg
 	for last := time.Now(); left.Load() > 0; {
 		batch, err := c.Fetch(8, jetstream.FetchMaxWait(time.Second))
 		if err != nil {
 			return err
 		}
 		for m := range batch.Messages() {
-			if err := m.Ack(); err != nil {
-				return err
+			taken = append(taken, m)
+			if len(taken) > behind {
+				if err := taken[0].Ack(); err != nil {
+					return err
+				}
+				taken = taken[1:]
 			}
 			left.Add(-1)
 			last = time.Now()

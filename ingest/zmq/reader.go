@@ -202,8 +202,8 @@ func (r *reader) makeSpace(size int, source string) (ok bool, err error) {
 	return r.block.label(source), nil
 }
 
-// acquire waits for a block, a small one, so that all get their turn soon. A message in memory of the budget may exceed the limit, or such
-// messages would wait for each other.
+// acquire waits for a block, a small one, so that all get their turn soon. A message in memory of
+// the budget may exceed the limit, or such messages would wait for each other.
 func (r *reader) acquire(size int) ([]byte, error) {
 	if r.loan.lent {
 		return r.n.Budget.Extend(r.n.appending, size)

@@ -190,9 +190,11 @@ func (j *journal) write(ctx context.Context, data []byte) error {
 		if written || errors.Is(lookErr, ErrFenced) || errors.Is(lookErr, errLost) {
 			return lookErr
 		}
-		if lookErr != nil {
+		switch {
+		case ctx.Err() != nil: // the tenure ends: it is not tried again
+		case lookErr != nil:
 			j.late(j.find(ctx, lookErr))
-		} else if !isTaken(err) {
+		case !isTaken(err):
 			j.late(err)
 		}
 		if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrMaxPayload) || backoff.Wait(ctx) != nil {

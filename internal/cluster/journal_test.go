@@ -165,6 +165,18 @@ func TestJournalDeleted(t *testing.T) {
 	}
 }
 
+// An entry that a stop interrupts is not said to be late: it is not tried again.
+func TestJournalStopped(t *testing.T) {
+	j, _ := journals(t)
+	o := owned(t, j, 5, "a")
+	j.late = func(err error) { t.Errorf("it says %v", err) }
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := o.Commit(ctx, Message{Number: 20}, sink.Position{Generation: 1, Offset: 20}, none); err == nil {
+		t.Error("an entry was written after the stop")
+	}
+}
+
 // A group that failed in its middle is not in the tenure when the partition is handed over. Before that,
 // the next group's entry has its streams, too.
 func TestReleaseBehindFailedGroup(t *testing.T) {
