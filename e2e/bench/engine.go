@@ -18,10 +18,10 @@ import (
 
 // The server alone: what the cluster's trials ask of it, without agents, collectors and files. Sixteen
 // senders have two messages of an agent's size on their way each; one consumer takes them all, or one
-// for each partition does. A message is acknowledged when the next one of its partition has come, since
-// a collector writes it before. So the order of the acknowledgements is not that of the stream, and the
-// server writes a block again when half of it is gone. It shows how much of the distance between one
-// collector and three is the server's.
+// for each partition does. Messages are acknowledged late, since a collector writes them before: by one
+// consumer when 16 more have come, by 16 consumers when the next one of the partition has. Then the
+// order of the acknowledgements is not that of the stream, and the server writes a block again when half
+// of it is gone. It shows how much of the distance between one collector and three is the server's.
 
 // engineMessage is about the size of a full batch.
 const engineMessage = 1_000_000
@@ -162,7 +162,8 @@ func engineConsumer(url string, partitions, p int) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := jetstream.ConsumerConfig{Durable: fmt.Sprintf("take-%d", p), AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 4096}
+	config := jetstream.ConsumerConfig{Durable: fmt.Sprintf("take-%d", p), AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 4096,
+		AckWait: time.Hour} // the last ones are never acknowledged
 	if partitions > 0 {
 		config.FilterSubject = natsconn.OfPartition(p)
 	}

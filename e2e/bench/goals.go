@@ -114,7 +114,7 @@ func foreignGoals(add func(what string, value, bound float64, atLeast bool),
 	add("JetStream, 3 replicas: M lines/s", of("nats", "JetStream, 3 replicas", (*sample).speed), 0.5, true)
 	shared := ratio(sharing, threeCollectors, oneCollector)
 	add("JetStream, 3 collectors, 16 partitions: times one collector", shared, 0.9, true)
-	add("the same, for each time that the server alone gets with 16 consumers", shared/ratio(sharing, sixteenConsumers, oneConsumer), 0.9, true)
+	add("the same, over what the server alone gives 16 consumers, times one", shared/ratio(sharing, sixteenConsumers, oneConsumer), 0.9, true)
 	add("Redis stream to file: M lines/s", of(redisIn, "fanin-none", (*sample).speed), 0.5, true)
 	add("file to Redis stream, no AOF: M lines/s", of(redisOut, "fanin-none", (*sample).speed), 0.2, true)
 	add("file to Redis stream, appendfsync always: times redis-benchmark", ratio(redisAlways, "fanin-none", "redis-benchmark"), 0.8, true)

@@ -213,9 +213,7 @@ func (c *conn) keep(at int) {
 	if at == 0 {
 		return
 	}
-	if c.in.Full() {
-		c.in.Adapt()
-	}
+	c.in.Adapt()
 	c.in.Have = copy(c.in.Block, c.in.Block[at:c.in.Have])
 	if c.begun = c.from.Now; c.in.Have == 0 {
 		c.begun = time.Time{}

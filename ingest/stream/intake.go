@@ -46,7 +46,7 @@ type Intake struct {
 const (
 	RestSize   = 4 << 10  // a longer beginning of a line stays in its block
 	FirstBlock = 4 << 10  // what a connection that was idle gets
-	turnBlock  = 16 << 10 // the largest block to wait for: a turn is worth what it costs, and soon over
+	turnBlock  = 16 << 10 // the largest block to wait for, if less would do: a turn is worth its cost, and soon over
 	crowdBlock = 64 << 10 // the largest block when many want one
 	smallSize  = 16 << 10 // holds what one TLS record does
 
@@ -69,7 +69,15 @@ func (in *Intake) Settle(ctx context.Context) error {
 	if len(in.rest) == 0 {
 		return nil
 	}
-	b, err := in.budget.Acquire(ctx, max(in.next, len(in.rest)))
+	return in.acquire(ctx, len(in.rest))
+}
+
+// acquire waits for a block of at least n bytes, and begins it with rest.
+func (in *Intake) acquire(ctx context.Context, n int) error {
+	if in.tryBlock(n) {
+		return nil
+	}
+	b, err := in.budget.Acquire(ctx, max(min(in.next, turnBlock), n))
 	if err == nil {
 		in.begin(b)
 	}
@@ -179,17 +187,17 @@ func (in *Intake) Bytes() []byte {
 // Full reports whether the block has no space left.
 func (in *Intake) Full() bool { return in.Block != nil && in.Have == len(in.Block) }
 
-// tryBlock acquires a block, a smaller one when there is less memory, and begins it with
-// rest.
-func (in *Intake) tryBlock() bool {
+// tryBlock acquires a block of at least n bytes, a smaller one when there is less memory, and
+// begins it with rest.
+func (in *Intake) tryBlock(n int) bool {
 	want := in.next
 	if want > crowdBlock && in.budget.Crowded() {
 		want = crowdBlock
 	}
-	want = max(want, len(in.rest)+1)
+	want = max(want, n)
 	b := in.budget.TryAcquire(want)
 	if b == nil && want > FirstBlock {
-		b = in.budget.TryAcquire(max(FirstBlock, len(in.rest)+1))
+		b = in.budget.TryAcquire(max(FirstBlock, n))
 	}
 	if b == nil {
 		return false
@@ -199,7 +207,7 @@ func (in *Intake) tryBlock() bool {
 }
 
 // TryBlock reports whether a Fill has a block to read into: it need not wait for memory.
-func (in *Intake) TryBlock() bool { return in.Block != nil || in.tryBlock() }
+func (in *Intake) TryBlock() bool { return in.Block != nil || in.tryBlock(len(in.rest)+1) }
 
 func (in *Intake) begin(block []byte) {
 	in.Block = block
@@ -280,11 +288,9 @@ func (in *Intake) fillBlocking(ctx context.Context, wait bool) (int, error) {
 		return 0, err
 	}
 	if in.Block == nil {
-		b, err := in.budget.Acquire(ctx, max(in.next, len(in.rest)+n))
-		if err != nil {
+		if err := in.acquire(ctx, len(in.rest)+n); err != nil {
 			return 0, err
 		}
-		in.begin(b)
 	}
 	in.Have += copy(in.Block[in.Have:], in.small[:n])
 	return n, nil // an error comes again with the next read

@@ -41,11 +41,9 @@ func (in *Intake) Fill(ctx context.Context, wait bool) (int, error) {
 		case err != nil:
 			return 0, err
 		case in.short:
-			b, err := in.budget.Acquire(ctx, max(min(in.next, turnBlock), len(in.rest)+1))
-			if err != nil {
+			if err := in.acquire(ctx, len(in.rest)+1); err != nil {
 				return 0, err
 			}
-			in.begin(b)
 			continue
 		}
 		in.Have += in.got
@@ -56,7 +54,7 @@ func (in *Intake) Fill(ctx context.Context, wait bool) (int, error) {
 // ready is called with the descriptor, at first and whenever it may be
 // readable; false waits for more.
 func (in *Intake) ready(fd uintptr) bool {
-	if in.Block == nil && !in.tryBlock() {
+	if in.Block == nil && !in.tryBlock(len(in.rest)+1) {
 		in.short = true
 		return true
 	}

@@ -285,7 +285,9 @@ func (o *Ownership) stillOurs(ctx context.Context) error {
 		if err == nil || errors.Is(err, ErrFenced) {
 			return err
 		}
-		o.journal.late(err)
+		if ctx.Err() == nil { // else it is not tried again
+			o.journal.late(err)
+		}
 		if backoff.Wait(ctx) != nil {
 			return err
 		}

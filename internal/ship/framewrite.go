@@ -54,21 +54,23 @@ func (s *tcpSession) writeParts(head, text []byte) error {
 // writeRecords writes a frame in records that are as full as they may be, and in few writes.
 func (s *tcpSession) writeRecords(head, text []byte) error {
 	size := recordSize(len(head) + len(text))
-	first := min(len(text), max(size-len(head), 0))
-	if first > 0 {
-		s.head = append(head, text[:first]...)
-		head = s.head
-	}
-	if len(head) <= size && first == len(text) {
+	first := min(len(text), size-len(head)%size) // the last record of the head is full, too
+	s.head = append(head, text[:first]...)
+	head, text = s.head, text[first:]
+	if len(head) <= size && len(text) == 0 {
 		_, err := s.conn.Write(head)
 		return err
 	}
 	s.records.begin()
-	_, err := s.conn.Write(head)
-	for part := range slices.Chunk(text[first:], size) {
-		if err == nil {
-			_, err = s.conn.Write(part)
+	return cmp.Or(s.writeEach(head, size), s.writeEach(text, size), s.records.end())
+}
+
+// writeEach writes records of so many bytes.
+func (s *tcpSession) writeEach(p []byte, size int) error {
+	for record := range slices.Chunk(p, size) {
+		if _, err := s.conn.Write(record); err != nil {
+			return err
 		}
 	}
-	return cmp.Or(err, s.records.end())
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"fanin/internal/certs/certstest"
 	"fanin/internal/wire"
@@ -44,8 +45,8 @@ func (r *recorded) take(t *testing.T) (writes [][]byte, records []int) {
 	return writes, records
 }
 
-// TestFrameInFullRecords: a small frame is one record and one write; a large one is records of
-// 16 KiB, but the last, in few writes.
+// TestFrameInFullRecords: all records of a frame have 4 KiB, or 16 KiB if it is large, but for the last, and
+// there are few writes.
 func TestFrameInFullRecords(t *testing.T) {
 	ca := certstest.New(t)
 	ours, theirs := net.Pipe()
@@ -66,9 +67,14 @@ func TestFrameInFullRecords(t *testing.T) {
 	}
 	raw.writes = nil
 	var want []byte
-	for i, n := range []int{100, smallRecord - 200, 5000, recordText, smallFrame - 200, smallFrame, 100_000, 1 << 20, wire.MaxText} {
+	for i, n := range []int{100, smallRecord - 200, 5000, 16_000, recordText, smallFrame - 200, smallFrame, 100_000, 1 << 20, wire.MaxText} {
 		text := bytes.Repeat([]byte("0123456\n"), n/8)
 		b := wire.Batch{Stream: wire.StreamID{byte(i), 1}, Text: text}
+		if n == 16_000 { // each line has a time of its own: the head is larger than a record
+			for line := range n / 8 {
+				b.Marks = append(b.Marks, wire.Mark{Text: 8 * line, Labels: wire.Labels{Time: time.UnixMicro(int64(line))}})
+			}
+		}
 		x, err := s.start(&b)
 		if err == nil {
 			err = s.send(x, &b)

@@ -13,8 +13,8 @@ import (
 	"fanin/internal/waittest"
 )
 
-// TestBlockWhileMemoryIsShort: a connection that waits for memory asks for as much as its last blocks had,
-// and for no more than all others can have in their turn.
+// TestBlockWhileMemoryIsShort: a connection that waits for memory asks for as much as filled its last blocks,
+// up to a bound, so that the turns of all others come soon.
 func TestBlockWhileMemoryIsShort(t *testing.T) {
 	budget := &ingest.Budget{Limit: 1 << 20}
 	type sizes struct{ first, idle, busy int }
@@ -70,6 +70,9 @@ func TestBlockWhileMemoryIsShort(t *testing.T) {
 // blockAfterWait returns the size of the block that in reads into after it has waited for memory.
 func blockAfterWait(t *testing.T, ctx context.Context, budget *ingest.Budget, in *stream.Intake) int {
 	t.Helper()
+	for end := time.Now().Add(waittest.Limit); in.Unread() == 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // without bytes to read it needs no block
+	}
 	all := budget.TryAcquire(1 << 20)
 	if all == nil {
 		t.Error("the budget is in use")
