@@ -62,7 +62,11 @@ func (s *tcpSession) writeRecords(head, text []byte) error {
 		return err
 	}
 	s.records.begin()
-	return cmp.Or(s.writeEach(head, size), s.writeEach(text, size), s.records.end())
+	err := s.writeEach(head, size)
+	if err == nil {
+		err = s.writeEach(text, size)
+	}
+	return cmp.Or(err, s.records.end())
 }
 
 // writeEach writes records of so many bytes.
