@@ -118,8 +118,7 @@ func TestTwoKilledAtEachCall(t *testing.T) {
 				k.arm()
 				k.append("a.log", text).run()
 				k.settle(text)
-				if !k.dead {
-					k.halt()
+				if !k.end() {
 					break
 				}
 				if lost {

@@ -60,8 +60,7 @@ func (k *killed) isDead() bool {
 	return k.dead
 }
 
-// settle waits until these lines are accepted, or the agent was killed; then nothing of
-// its last moments is left.
+// settle waits until these lines are accepted, or the agent was killed.
 func (k *killed) settle(want string) {
 	k.Helper()
 	if k.stop == nil {
@@ -70,10 +69,19 @@ func (k *killed) settle(want string) {
 	k.await(func() bool {
 		return k.isDead() || difference(strings.Fields(k.collector.lines()), strings.Fields(want)) == ""
 	})
-	if !k.isDead() {
-		return
+	if k.isDead() {
+		k.end()
 	}
+}
+
+// end stops the agent and reports whether it was killed before or meanwhile; then
+// nothing of its last moments is left.
+func (k *killed) end() bool {
+	k.Helper()
 	k.halt()
+	if !k.isDead() {
+		return false
+	}
 	path := filepath.Join(k.state, "marks")
 	if k.positions == nil {
 		os.Remove(path)
@@ -82,6 +90,7 @@ func (k *killed) settle(want string) {
 	} else if err := os.Chtimes(path, k.written, k.written); err != nil {
 		k.Fatal(err)
 	}
+	return true
 }
 
 // dropHandles makes the collector know files by inode and content only, as on file
@@ -133,8 +142,7 @@ func copyTruncateKilled(t *testing.T, state string, at int, stored bool) bool {
 	k.settle(longLines(1, 5))
 	k.rename("a.log.1", "a.log.2").copyTruncate("a.log", "a.log.1").append("a.log", longLines(6, 7))
 	k.settle(longLines(1, 7))
-	if !k.dead {
-		k.halt()
+	if !k.end() { // a file may still be opened after the last line was accepted
 		return false
 	}
 	if state != "kept" {

@@ -255,8 +255,7 @@ func shiftedKilled(r *rig, wide bool, state string, at int, stored bool) bool {
 	write("6\n")
 	write("7\n")
 	k.settle("1 2 3 4 5 6 7")
-	if !k.isDead() {
-		k.halt()
+	if !k.end() {
 		return false
 	}
 	if state != "kept" {

@@ -252,8 +252,7 @@ func containerRecordsKilled(t *testing.T, state string, at int, stored bool) boo
 	p.rotate(1).write("0.log", "stderr", "F", "t4").write("0.log", "stdout", "F", "5o").write("0.log", "stderr", "F", "at4")
 	k.settle("1e at1 2o 3e 4e at4 5o at4")
 	p.await(func() bool { return k.isDead() || p.allSent(2) })
-	if k.settle("1e at1 2o 3e 4e at4 5o at4"); !k.isDead() {
-		p.halt()
+	if !k.end() {
 		return false
 	}
 	if state != "kept" {
