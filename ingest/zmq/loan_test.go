@@ -137,3 +137,28 @@ func TestSubDropsLarge(t *testing.T) {
 		}
 	}
 }
+
+// TestBlockWhileMemoryIsShort: a reader that waits for memory asks for as much as filled its last blocks, up to
+// a bound, so that the turns of all others come soon, and for no less than its message needs.
+func TestBlockWhileMemoryIsShort(t *testing.T) {
+	for _, c := range []struct{ next, size, want int }{
+		{firstBlock, 1, firstBlock},
+		{8 << 10, 1, 8 << 10},
+		{largeBlock, 1, turnBlock},
+		{largeBlock, 128 << 10, 128 << 10},
+	} {
+		budget := &ingest.Budget{Limit: 1 << 20}
+		r := &reader{n: &Input{Budget: budget, appending: t.Context()}, loan: &loan{}, next: c.next}
+		all := budget.TryAcquire(1 << 20)
+		go func() { // ends when r waits
+			for end := time.Now().Add(waittest.Limit); budget.Stalled() == 0 && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
+			budget.Release(all)
+		}()
+		b, err := r.acquire(c.size)
+		if err != nil || len(b) != c.want {
+			t.Errorf("%+v: %d bytes, %v", c, len(b), err)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
 	"fanin/internal/escape"
+	"fanin/internal/machine"
 	"fanin/internal/tail"
 )
 
@@ -139,7 +140,7 @@ func (s *settings) checkPaths() error {
 			}
 		}
 	}
-	if have := config.Size(daemon.Memory()); have > 0 && s.Agent.Memory > have {
+	if have := config.Size(machine.Memory()); have > 0 && s.Agent.Memory > have {
 		problems = append(problems, fmt.Errorf("agent.memory is %s, and this machine (or the control group) has %s",
 			s.Agent.Memory, have))
 	}

@@ -14,6 +14,7 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/config/tables"
 	"fanin/internal/daemon"
+	"fanin/internal/machine"
 	"fanin/internal/natsconn"
 	"fanin/internal/spool"
 	"fanin/internal/tail"
@@ -292,7 +293,7 @@ func (s *settings) maxFiles() int {
 	if s.Agent.MaxFiles != nil {
 		return *s.Agent.MaxFiles
 	}
-	have := daemon.Memory()
+	have := machine.Memory()
 	if have <= 0 { // it is not known
 		return most
 	}

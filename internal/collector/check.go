@@ -13,12 +13,13 @@ import (
 	"fanin/internal/config"
 	"fanin/internal/daemon"
 	"fanin/internal/disk"
+	"fanin/internal/machine"
 	"fanin/sink/distribute"
 )
 
 // checkMachine refuses what this machine does not have.
 func (s *settings) checkMachine() error {
-	have := config.Size(daemon.Memory())
+	have := config.Size(machine.Memory())
 	if have == 0 {
 		return nil
 	}

@@ -1,5 +1,5 @@
 // Package daemon is what both programs need from the machine they run on: exit codes, their
-// own log, the service manager, their version, their memory.
+// own log, the service manager, their version, how much memory and how many processors they use.
 package daemon
 
 import (
@@ -18,6 +18,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"fanin/internal/escape"
+	"fanin/internal/machine"
 )
 
 // Exit codes, after sysexits.h.
@@ -129,6 +130,9 @@ func LimitMemory(limit int64) {
 	}
 	debug.SetMemoryLimit(limit)
 }
+
+// groupMost is how much of the control group's limit is used, 0 if it has none.
+func groupMost() int64 { return machine.MemoryLimit() / 10 * 9 }
 
 // Logger writes to stderr: with the journal's priorities under systemd, else as
 // plain text.

@@ -158,10 +158,3 @@ func TestWatchdog(t *testing.T) {
 		t.Errorf("it was fed %d times in a minute, want 6", sent)
 	}
 }
-
-func TestMemory(t *testing.T) {
-	have, total := Memory(), memTotal()
-	if have < 1<<20 || total < have {
-		t.Errorf("the process may have %d bytes of %d", have, total)
-	}
-}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"fanin/internal/machine"
 )
 
 // Processors lets a quiet process use one processor, and a busy one all of them. With several, each line that comes
@@ -18,7 +20,7 @@ type Processors struct {
 
 // NewProcessors begins with all of them.
 func NewProcessors() *Processors {
-	used, known := usedTime()
+	used, known := machine.Used()
 	return &Processors{off: os.Getenv("GOMAXPROCS") != "" || runtime.GOMAXPROCS(0) == 1 || !known,
 		at: time.Now(), was: used}
 }
@@ -29,7 +31,7 @@ func (p *Processors) Look() {
 	if p.off || passed < time.Second {
 		return
 	}
-	used, _ := usedTime()
+	used, _ := machine.Used()
 	one := p.one
 	p.note(time.Duration(float64(used-p.was) / passed.Seconds()))
 	p.at, p.was = p.at.Add(passed), used

@@ -3,6 +3,8 @@ package daemon
 import (
 	"testing"
 	"time"
+
+	"fanin/internal/machine"
 )
 
 // TestUse: one processor is enough for a process that was quiet for some time, until it is busy.
@@ -35,12 +37,12 @@ func TestUse(t *testing.T) {
 
 // TestUsedTime: the time that a process used grows with what it does.
 func TestUsedTime(t *testing.T) {
-	first, known := usedTime()
+	first, known := machine.Used()
 	if !known {
 		t.Skip("this system does not tell")
 	}
 	for {
-		if now, _ := usedTime(); now >= first+time.Millisecond {
+		if now, _ := machine.Used(); now >= first+time.Millisecond {
 			return
 		}
 	}

@@ -3,10 +3,7 @@
 package pace
 
 import (
-	"bytes"
 	"context"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,24 +16,26 @@ import (
 // what yields pauses longer and longer; when some are idle, shorter and shorter. The longest
 // pause grows with the square of the share of time in which the writer is busy, so that the
 // writer wins in a flood, and an ordinary stream is handed out as it comes.
+//
+// Processors count as idle if this process may use them: one that is confined to a few, or has a
+// quota of their time, has none left while others of the machine are idle.
 type Governor struct {
-	worked func() time.Duration              // how long the writer has been busy, in all
-	idle   func() (idle, all int64, ok bool) // how long all processors were idle, of how long
+	worked func() time.Duration // how long the writer has been busy, in all
+	read   func() usage
 
 	mu         sync.Mutex
 	last       time.Time
 	lastWorked time.Duration
-	lastIdle   int64
-	lastAll    int64
+	lastUsage  usage
 	pace       float64 // a pause is so many times as long as the work before it
 }
 
 // New returns the governor of a writer. worked is how long that has been busy, in all.
-func New(worked func() time.Duration) *Governor { return &Governor{worked: worked, idle: processors} }
+func New(worked func() time.Duration) *Governor { return &Governor{worked: worked, read: readUsage} }
 
 const (
 	governEvery = 50 * time.Millisecond
-	leastIdle   = 0.25 // of all processors
+	leastIdle   = 0.25 // of the processors
 	maxPace     = 300  // when the writer is always busy
 )
 
@@ -60,13 +59,13 @@ func (g *Governor) look(now time.Time) float64 {
 		return g.pace
 	}
 	worked := g.worked()
-	idle, all, ok := g.idle()
+	u := g.read()
 	busy := float64(worked-g.lastWorked) / float64(passed)
-	free := float64(idle-g.lastIdle) / float64(max(all-g.lastAll, 1))
+	free := u.free(g.lastUsage, passed)
 	first := g.last.IsZero() || passed > 10*governEvery
-	g.last, g.lastWorked, g.lastIdle, g.lastAll = now, worked, idle, all
+	g.last, g.lastWorked, g.lastUsage = now, worked, u
 	switch {
-	case !ok:
+	case !u.known:
 		g.pace = 0
 	case first: // the time since the last look says too little
 	case free < leastIdle:
@@ -76,29 +75,4 @@ func (g *Governor) look(now time.Time) float64 {
 	}
 	g.pace = min(g.pace, maxPace*busy*busy)
 	return g.pace
-}
-
-// processors returns how long all processors were idle or waited for a disk, of how long
-// in all, in ticks (proc(5)). It is known on Linux only.
-func processors() (idle, all int64, ok bool) {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0, 0, false
-	}
-	line, _, _ := bytes.Cut(b, []byte{'\n'})
-	fields := bytes.Fields(line)
-	if len(fields) < 9 || string(fields[0]) != "cpu" {
-		return 0, 0, false
-	}
-	for i, f := range fields[1:9] { // guests are in user time
-		n, err := strconv.ParseInt(string(f), 10, 64)
-		if err != nil {
-			return 0, 0, false
-		}
-		all += n
-		if i == 3 || i == 4 {
-			idle += n
-		}
-	}
-	return idle, all, true
 }

@@ -1,59 +1,71 @@
 package pace
 
 import (
-	"os"
 	"testing"
 	"time"
 )
 
-// TestGovernor: dispatchers pause for a writer that is busy while no processor is idle, only
-// then, and continue when that is over.
+// TestGovernor: dispatchers pause for a writer that is busy while no processor is idle that the
+// process may use, only then, and continue when that is over.
 func TestGovernor(t *testing.T) {
 	var worked time.Duration
-	var idle, all int64
-	known := true
-	g := Governor{worked: func() time.Duration { return worked }, idle: func() (int64, int64, bool) { return idle, all, known }}
+	u := usage{may: 1, known: true}
+	g := Governor{worked: func() time.Duration { return worked }, read: func() usage { return u }}
 	now := time.Now()
-	// for a second: the share of its time that the writer works, and that
-	// processors are idle.
-	second := func(busy, free float64) (pace float64) {
+	// for a second: the share of its time that the writer works, that processors are idle, and
+	// that this process uses of what it may.
+	second := func(busy, free, used float64) (pace float64) {
 		for range 20 {
 			now = now.Add(governEvery)
 			worked += time.Duration(busy * float64(governEvery))
-			all += 1000
-			idle += int64(1000 * free)
+			u.all += 1000
+			u.idle += int64(1000 * free)
+			u.used += time.Duration(used * u.may * float64(governEvery))
 			pace = g.look(now)
 		}
 		return pace
 	}
 	for _, c := range []struct {
-		busy, free  float64
-		least, most float64
+		may, busy, free, used float64
+		least, most           float64
 	}{
-		{0, 0, 0, 0},                           // nothing is taken: there is nothing to give way to
-		{1, 0.5, 0, 0},                         // enough for both
-		{1, 0, maxPace, maxPace},               // a flood
-		{1, 0.5, 0, maxPace / 20},              // it eases
-		{0.1, 0, maxPace / 101, maxPace / 99.}, // an ordinary stream on a busy machine
-		{0, 0, 0, 0},                           // and it is over
+		{1, 0, 0, 0, 0, 0},                            // nothing is taken: there is nothing to give way to
+		{1, 1, 0.5, 0.5, 0, 0},                        // enough for both
+		{1, 1, 0, 0.5, maxPace, maxPace},              // a flood, and others use the machine
+		{1, 1, 0.5, 0.5, 0, maxPace / 20},             // it eases
+		{1, 1, 0.5, 0.95, maxPace, maxPace},           // this process may use one processor of two
+		{1, 1, 0.5, 0.5, 0, maxPace / 20},             // it eases
+		{0.5, 1, 0.8, 0.95, maxPace, maxPace},         // or the half of one
+		{8, 1, 0.5, 0.12, 0, maxPace / 20},            // one of eight is no lack
+		{1, 0.1, 0, 0.5, maxPace / 101, maxPace / 99}, // an ordinary stream on a busy machine
+		{1, 0, 0, 0, 0, 0},                            // and it is over
 	} {
-		if pace := second(c.busy, c.free); pace < c.least || pace > c.most {
-			t.Errorf("writer busy %v, processors idle %v: pace %v; want %v to %v", c.busy, c.free, pace, c.least, c.most)
+		u.may = c.may
+		if pace := second(c.busy, c.free, c.used); pace < c.least || pace > c.most {
+			t.Errorf("may %v, writer busy %v, processors idle %v, used %v: pace %v; want %v to %v",
+				c.may, c.busy, c.free, c.used, pace, c.least, c.most)
 		}
 	}
-	second(1, 0)
-	known = false
-	if pace := second(1, 0); pace != 0 {
+	second(1, 0, 1)
+	u.known = false
+	if pace := second(1, 0, 1); pace != 0 {
 		t.Errorf("where it is not known, pace %v", pace)
 	}
 }
 
-func TestProcessors(t *testing.T) {
-	if _, err := os.Stat("/proc/stat"); err != nil {
-		t.Skip("no /proc/stat")
+// TestReadUsage: what this process uses is read from the machine.
+func TestReadUsage(t *testing.T) {
+	before, began := readUsage(), time.Now()
+	if !before.known {
+		t.Skip("not known here")
 	}
-	idle, all, ok := processors()
-	if !ok || all <= 0 || idle <= 0 || idle > all {
-		t.Errorf("idle %d of %d, %v", idle, all, ok)
+	for time.Since(began) < 100*time.Millisecond { // uses a processor
+	}
+	after := readUsage()
+	if after.used <= before.used || after.all <= before.all || after.may <= 0 {
+		t.Errorf("%+v, then %+v", before, after)
+	}
+	if free := after.free(before, time.Since(began)); free < 0 && free < 1-2/after.may || free >= 1 {
+		t.Errorf("free %v", free)
 	}
 }

@@ -1,4 +1,6 @@
-package daemon
+// Package machine is what this process may use of the machine it runs on: memory and
+// processors, less where its control group sets a limit, and how busy these are.
+package machine
 
 import (
 	"os"
@@ -10,10 +12,21 @@ import (
 // sets a limit. 0: not known.
 func Memory() int64 {
 	total := memTotal()
-	if limit := groupLimit(); limit > 0 && (total == 0 || limit < total) {
+	if limit := MemoryLimit(); limit > 0 && (total == 0 || limit < total) {
 		return limit
 	}
 	return total
+}
+
+// MemoryLimit is the limit of the control group in bytes, 0 if there is none.
+func MemoryLimit() (limit int64) {
+	for text := range groupSettings("memory.max") {
+		n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+		if err == nil && (limit == 0 || n < limit) { // "max" is none
+			limit = n
+		}
+	}
+	return limit
 }
 
 // memTotal reads the machine's memory from /proc/meminfo.
@@ -30,16 +43,3 @@ func memTotal() int64 {
 	}
 	return 0
 }
-
-// groupLimit is the memory limit of the control group, 0 if there is none.
-func groupLimit() int64 {
-	b, err := os.ReadFile("/sys/fs/cgroup/memory.max")
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64) // "max" is none
-	return n
-}
-
-// groupMost is how much of the control group's limit is used, 0 if it has none.
-func groupMost() int64 { return groupLimit() / 10 * 9 }
