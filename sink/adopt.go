@@ -34,7 +34,7 @@ func (r *recovery) unknownBackups() (unknown []fs.FileInfo) {
 	entries, _ := os.ReadDir(filepath.Dir(r.s.Path))
 	for _, e := range entries {
 		plain, compressed := strings.CutSuffix(e.Name(), archive.Suffix)
-		archived := compressed && known[plain] // by the janitor, which did not finish
+		archived := compressed && known[plain] || known[e.Name()+archive.Suffix] // by the janitor, which did not finish
 		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] || archived {
 			continue
 		}

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -147,18 +148,21 @@ func (j *janitor) change(ctx context.Context, number uint64, change func(c *cata
 }
 
 // finishEarlier finishes what an earlier pass began: files marked as removed, plain
-// files beside the archive that the catalog names, and half archives.
+// files beside the archive that the catalog names, and half archives. It takes up what other
+// processes packed and unpacked.
 func (j *janitor) finishEarlier(ctx context.Context) error {
 	for _, g := range j.generations() {
+		var err error
 		switch g.State {
 		case stateGzip:
-			if err := j.s.Disk.Remove(j.file(strings.TrimSuffix(g.Name, ".gz"))); err != nil {
-				return err
-			}
+			err = cmp.Or(j.takeSibling(ctx, g), j.finishArchive(ctx, g))
+		case statePlain:
+			err = j.takeSibling(ctx, g)
 		case stateRemoved:
-			if err := j.remove(ctx, g); err != nil {
-				return err
-			}
+			err = j.remove(ctx, g)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	entries, err := os.ReadDir(filepath.Dir(j.s.Path))
@@ -179,7 +183,7 @@ func (j *janitor) finishEarlier(ctx context.Context) error {
 // and durable before the catalog names it, and only then is the plain one removed.
 func (j *janitor) compress(ctx context.Context, g Generation) error {
 	plain := j.file(g.Name)
-	if _, err := os.Stat(plain); err != nil {
+	if !exists(plain) {
 		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
 	}
 	switch made, err := j.archived(ctx, plain); {

@@ -7,11 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-
-	"fanin/internal/disk"
-	"fanin/sink/archive"
 )
 
 // Reader reads the log's lines from a position on, over rotations and into
@@ -31,6 +27,8 @@ type Reader struct {
 type openGeneration struct {
 	number uint64
 	text   io.ReaderAt
+	size   int64  // of its text
+	inode  uint64 // of a plain file
 	io.Closer
 }
 
@@ -219,28 +217,18 @@ func (r *Reader) enter(ctx context.Context, g Generation) error {
 		return nil
 	}
 	r.Close()
-	path := filepath.Join(filepath.Dir(r.s.Path), g.Name)
-	if g.State == stateGzip {
-		a, err := archive.Open(ctx, r.s.Disk, path)
-		if err != nil {
-			return fmt.Errorf("read generation %d: %w", g.Number, err)
-		}
-		r.open = &openGeneration{g.Number, a, a}
-		return nil
+	open, err := r.s.openText(ctx, g)
+	if err == nil && g.State != stateGzip && !r.s.isFile(g.Number, open.inode) {
+		open.Close()
+		err = fmt.Errorf("%s is another file: %w", filepath.Join(filepath.Dir(r.s.Path), g.Name), fs.ErrNotExist)
 	}
-	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		open, err = r.s.openSibling(ctx, g, err)
+	}
 	if err != nil {
 		return fmt.Errorf("read generation %d: %w", g.Number, err)
 	}
-	fi, err := f.Stat()
-	if err == nil && !r.s.isFile(g.Number, disk.Inode(fi)) {
-		err = fmt.Errorf("%s is another file: %w", path, fs.ErrNotExist)
-	}
-	if err != nil {
-		f.Close()
-		return fmt.Errorf("read generation %d: %w", g.Number, err)
-	}
-	r.open = &openGeneration{g.Number, f, f}
+	r.open = open
 	return nil
 }
 

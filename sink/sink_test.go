@@ -1,6 +1,8 @@
 package sink
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -90,12 +92,23 @@ func logText(t *testing.T, s *Sink) string {
 	var all strings.Builder
 	for _, g := range s.Status().Generations {
 		b, err := os.ReadFile(filepath.Join(filepath.Dir(s.Path), g.Name))
+		if err == nil && g.State == stateGzip {
+			b, err = unzipped(b)
+		}
 		if err != nil && g.State != stateLost {
 			t.Fatal(err)
 		}
 		all.Write(b)
 	}
 	return all.String()
+}
+
+func unzipped(b []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
 }
 
 // bodies are the lines of the log without their prefixes and without notices.

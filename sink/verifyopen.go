@@ -64,9 +64,22 @@ func (v *verifier) lookUp(number uint64) (*generation, error) {
 	return c.generations[i], nil
 }
 
-// openFile opens a generation's text under the name that g has. The inode distinguishes
-// the live file from one that has its name by now.
+// openFile opens a generation's text, in whichever form it is there.
 func (v *verifier) openFile(ctx context.Context, g *generation) (*fileText, error) {
+	text, err := v.openForm(ctx, g)
+	if x := g.listed().sibling(); errors.Is(err, fs.ErrNotExist) && x.Name != "" {
+		other := *g
+		other.name, other.state = x.Name, x.State
+		if found, ferr := v.openForm(ctx, &other); ferr == nil {
+			return found, nil
+		}
+	}
+	return text, err
+}
+
+// openForm opens a generation's text under the name that g has. The inode distinguishes
+// the live file from one that has its name by now.
+func (v *verifier) openForm(ctx context.Context, g *generation) (*fileText, error) {
 	path := filepath.Join(filepath.Dir(v.path), g.name)
 	if g.state == stateGzip {
 		return archivedText(ctx, path)

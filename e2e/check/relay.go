@@ -81,6 +81,9 @@ func openAll(path, state string) (*allLines, error) {
 	}
 	a := &allLines{}
 	for _, g := range generations {
+		if g.Name == "" {
+			return nil, fmt.Errorf("file %d of %s is %s", g.Number, path, g.State)
+		}
 		a.paths = append(a.paths, filepath.Join(filepath.Dir(path), g.Name))
 	}
 	return a, nil
