@@ -37,7 +37,7 @@ type janitor struct {
 
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
 	now := time.Now()
-	j := &janitor{s: s, mover: m, governor: pace.New(s.Worked), wake: make(chan struct{}, 1), began: now,
+	j := &janitor{s: s, mover: m, governor: pace.New(s.Worked, pace.KeepUp), wake: make(chan struct{}, 1), began: now,
 		clock: newClockGuard(before, now)}
 	retention := s.Retention
 	j.retention.Store(&retention)

@@ -29,6 +29,12 @@ func (g Generation) sibling() Generation {
 	return g
 }
 
+// IsMissing reports whether a closed file is there in neither form.
+func (s *Sink) IsMissing(g Generation) bool {
+	dir, x := filepath.Dir(s.Path), g.sibling()
+	return !exists(filepath.Join(dir, g.Name)) && (x.Name == "" || !exists(filepath.Join(dir, x.Name)))
+}
+
 // openSibling opens the other form of a generation of which the file is missing. If there is none with a text as long
 // as the generation's, the error is that of the file.
 func (s *Sink) openSibling(ctx context.Context, g Generation, missing error) (*openGeneration, error) {

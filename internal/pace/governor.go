@@ -21,6 +21,7 @@ import (
 // quota of their time, has none left while others of the machine are idle.
 type Governor struct {
 	worked func() time.Duration // how long the writer has been busy, in all
+	most   float64              // the pace while the writer is always busy
 	read   func() usage
 
 	mu         sync.Mutex
@@ -30,13 +31,25 @@ type Governor struct {
 	pace       float64 // a pause is so many times as long as the work before it
 }
 
-// New returns the governor of a writer. worked is how long that has been busy, in all.
-func New(worked func() time.Duration) *Governor { return &Governor{worked: worked, read: readUsage} }
+// New returns the governor of a writer. worked is how long that has been busy, in all. While the writer is always
+// busy, a pause is up to most times as long as the work before it.
+func New(worked func() time.Duration, most float64) *Governor {
+	return &Governor{worked: worked, most: most, read: readUsage}
+}
+
+// What New may have as most.
+const (
+	// GiveWay is for work that can wait until a flood is over.
+	GiveWay = 300
+
+	// KeepUp is for work that must not fall behind without end, such as compression, without which files fill the
+	// disk: it has a tenth of a processor.
+	KeepUp = 9
+)
 
 const (
 	governEvery = 50 * time.Millisecond
 	leastIdle   = 0.25 // of the processors
-	maxPace     = 300  // when the writer is always busy
 )
 
 // maxYield bounds one pause.
@@ -73,6 +86,6 @@ func (g *Governor) look(now time.Time) float64 {
 	default:
 		g.pace = max(g.pace*0.8-0.5, 0)
 	}
-	g.pace = min(g.pace, maxPace*busy*busy)
+	g.pace = min(g.pace, g.most*busy*busy)
 	return g.pace
 }

@@ -10,7 +10,9 @@ import (
 func TestGovernor(t *testing.T) {
 	var worked time.Duration
 	u := usage{may: 1, known: true}
-	g := Governor{worked: func() time.Duration { return worked }, read: func() usage { return u }}
+	const most = 300
+	g := New(func() time.Duration { return worked }, most)
+	g.read = func() usage { return u }
 	now := time.Now()
 	// for a second: the share of its time that the writer works, that processors are idle, and
 	// that this process uses of what it may.
@@ -27,23 +29,23 @@ func TestGovernor(t *testing.T) {
 	}
 	for _, c := range []struct {
 		may, busy, free, used float64
-		least, most           float64
+		least, top            float64
 	}{
-		{1, 0, 0, 0, 0, 0},                            // nothing is taken: there is nothing to give way to
-		{1, 1, 0.5, 0.5, 0, 0},                        // enough for both
-		{1, 1, 0, 0.5, maxPace, maxPace},              // a flood, and others use the machine
-		{1, 1, 0.5, 0.5, 0, maxPace / 20},             // it eases
-		{1, 1, 0.5, 0.95, maxPace, maxPace},           // this process may use one processor of two
-		{1, 1, 0.5, 0.5, 0, maxPace / 20},             // it eases
-		{0.5, 1, 0.8, 0.95, maxPace, maxPace},         // or the half of one
-		{8, 1, 0.5, 0.12, 0, maxPace / 20},            // one of eight is no lack
-		{1, 0.1, 0, 0.5, maxPace / 101, maxPace / 99}, // an ordinary stream on a busy machine
-		{1, 0, 0, 0, 0, 0},                            // and it is over
+		{1, 0, 0, 0, 0, 0},                      // nothing is taken: there is nothing to give way to
+		{1, 1, 0.5, 0.5, 0, 0},                  // enough for both
+		{1, 1, 0, 0.5, most, most},              // a flood, and others use the machine
+		{1, 1, 0.5, 0.5, 0, most / 20},          // it eases
+		{1, 1, 0.5, 0.95, most, most},           // this process may use one processor of two
+		{1, 1, 0.5, 0.5, 0, most / 20},          // it eases
+		{0.5, 1, 0.8, 0.95, most, most},         // or the half of one
+		{8, 1, 0.5, 0.12, 0, most / 20},         // one of eight is no lack
+		{1, 0.1, 0, 0.5, most / 101, most / 99}, // an ordinary stream on a busy machine
+		{1, 0, 0, 0, 0, 0},                      // and it is over
 	} {
 		u.may = c.may
-		if pace := second(c.busy, c.free, c.used); pace < c.least || pace > c.most {
+		if pace := second(c.busy, c.free, c.used); pace < c.least || pace > c.top {
 			t.Errorf("may %v, writer busy %v, processors idle %v, used %v: pace %v; want %v to %v",
-				c.may, c.busy, c.free, c.used, pace, c.least, c.most)
+				c.may, c.busy, c.free, c.used, pace, c.least, c.top)
 		}
 	}
 	second(1, 0, 1)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -88,7 +86,7 @@ func New(s *sink.Sink, state string, p Place, sizeOnly bool, log *slog.Logger) (
 		return nil, err
 	}
 	c := &Copier{sink: s, place: p, store: st, sizeOnly: sizeOnly, log: log, path: filepath.Join(state, fileName),
-		governor: pace.New(s.Worked), backoff: retry.Backoff{Min: firstPause, Max: longestWait, Jitter: true},
+		governor: pace.New(s.Worked, pace.KeepUp), backoff: retry.Backoff{Min: firstPause, Max: longestWait, Jitter: true},
 		wake: make(chan struct{}, 1), sent: make(map[string]bool), done: make(map[string]bool),
 		refused: make(map[string]refusal)}
 	before, damaged := load(c.path)
@@ -182,8 +180,7 @@ func (c *Copier) pass(ctx context.Context) error {
 
 // missing reports whether another process removed a file.
 func (c *Copier) missing(g sink.Generation) bool {
-	_, err := os.Stat(filepath.Join(filepath.Dir(c.sink.Path), g.Name))
-	return errors.Is(err, fs.ErrNotExist) && slices.ContainsFunc(c.sink.Closed(), func(f sink.ClosedFile) bool {
+	return c.sink.IsMissing(g) && slices.ContainsFunc(c.sink.Closed(), func(f sink.ClosedFile) bool {
 		return f.Number == g.Number && f.Name == g.Name
 	})
 }

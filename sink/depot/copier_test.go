@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -210,6 +211,28 @@ func TestLost(t *testing.T) {
 	again.archived()
 	if st := again.copier.Status(); st.Files != 1 || st.Expired != 300 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// A file that another process unpacked is not missing, though it has another name until the log notices.
+func TestUnpackedByOthers(t *testing.T) {
+	dir, p := t.TempDir(), place(t)
+	n := open(t, dir, Place{Dir: filepath.Join(p.Dir, "missing")}, hold, nil)
+	n.files(1)
+	waittest.Until(t, "compression", func() bool { return n.sink.Closed()[0].Final })
+	g := n.sink.Closed()[0].Generation
+	packed := filepath.Join(dir, g.Name)
+	if out, err := exec.Command("gunzip", packed).CombinedOutput(); err != nil {
+		t.Fatalf("gunzip: %v: %s", err, out)
+	}
+	if n.copier.missing(g) {
+		t.Error("it counts as missing")
+	}
+	if err := os.Remove(strings.TrimSuffix(packed, ".gz")); err != nil {
+		t.Fatal(err)
+	}
+	if !n.copier.missing(g) {
+		t.Error("it does not count as missing")
 	}
 }
 

@@ -115,7 +115,7 @@ func New(k *sink.Sink, s Settings) *Distributor {
 	d := &Distributor{sink: k, log: s.Log, door: newDoor(), groups: newGroups(),
 		warnings: retry.NewLog(s.Log), seed: maphash.MakeSeed()}
 	d.settings.Store(&s)
-	d.governor = pace.New(k.Worked)
+	d.governor = pace.New(k.Worked, pace.GiveWay)
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d
 }
