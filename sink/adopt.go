@@ -27,22 +27,31 @@ func (r *recovery) hasOthers() bool {
 // unknownBackups returns the rotated files that no generation names, by name, which is
 // by time.
 func (r *recovery) unknownBackups() (unknown []fs.FileInfo) {
-	known := make(map[string]bool)
+	known := make(map[string]*generation)
 	for _, g := range r.w.catalog.generations {
-		known[g.name] = true
+		known[g.name] = g
 	}
 	entries, _ := os.ReadDir(filepath.Dir(r.s.Path))
 	for _, e := range entries {
-		plain, compressed := strings.CutSuffix(e.Name(), archive.Suffix)
-		archived := compressed && known[plain] || known[e.Name()+archive.Suffix] // by the janitor, which did not finish
-		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] || archived {
+		if !r.w.mover.isBackup(e.Name()) || known[e.Name()] != nil {
 			continue
 		}
-		if fi, err := e.Info(); err == nil && !r.inCatalog(fi) {
+		if fi, err := e.Info(); err == nil && !r.inCatalog(fi) && !r.isSibling(fi, known) {
 			unknown = append(unknown, fi)
 		}
 	}
 	return unknown
+}
+
+// isSibling reports whether a file is another form of one that the catalog has: the janitor did not finish, or
+// another process packs or unpacks it.
+func (r *recovery) isSibling(fi fs.FileInfo, known map[string]*generation) bool {
+	plain, packed := strings.CutSuffix(fi.Name(), archive.Suffix)
+	if packed {
+		return known[plain] != nil
+	}
+	g := known[plain+archive.Suffix]
+	return g != nil && (fi.Size() >= g.size || exists(filepath.Join(filepath.Dir(r.s.Path), g.name)))
 }
 
 // inCatalog reports whether fi is the checkpoint's file, and the catalog has it: after a

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -30,6 +29,7 @@ type janitor struct {
 	began    time.Time
 	clock    clockGuard
 	reported string // the last file of others that was in the way
+	finished bool   // no file is left that was to be removed when its archive was made
 
 	retention atomic.Pointer[RetentionPolicy]
 	consumers atomic.Pointer[Consumers] // nil: none registered
@@ -101,16 +101,29 @@ func (j *janitor) pass(ctx context.Context, now time.Time) error {
 	if j.retention.Load().Compress != "gzip" {
 		return nil
 	}
-	closed := j.closed()
-	for i, g := range closed {
-		// Readers may still be in the newest. But the sooner it is elsewhere, the better.
-		if g.State == statePlain && (i < len(closed)-1 || j.s.archive != nil) {
-			if err := j.compress(ctx, g); err != nil {
-				return err
-			}
+	tried := make(map[uint64]bool)
+	for g := j.nextPlain(tried); g != nil; g = j.nextPlain(tried) {
+		if err := j.compress(ctx, *g); err != nil {
+			return err
+		}
+		if err := j.retain(ctx, now); err != nil { // compressing takes long, and the log grows meanwhile
+			return err
 		}
 	}
-	return j.retain(ctx, now)
+	return nil
+}
+
+// nextPlain returns the oldest file that is to be compressed and was not tried yet, and notes it; nil: there is none.
+// Readers may still be in the newest. But the sooner it is elsewhere, the better.
+func (j *janitor) nextPlain(tried map[uint64]bool) *Generation {
+	closed := j.closed()
+	for i, g := range closed {
+		if g.State == statePlain && !tried[g.Number] && (i < len(closed)-1 || j.s.archive != nil) {
+			tried[g.Number] = true
+			return &g
+		}
+	}
+	return nil
 }
 
 func (j *janitor) generations() []Generation {
@@ -153,18 +166,19 @@ func (j *janitor) change(ctx context.Context, number uint64, change func(c *cata
 func (j *janitor) finishEarlier(ctx context.Context) error {
 	for _, g := range j.generations() {
 		var err error
-		switch g.State {
-		case stateGzip:
-			err = cmp.Or(j.takeSibling(ctx, g), j.finishArchive(ctx, g))
-		case statePlain:
-			err = j.takeSibling(ctx, g)
-		case stateRemoved:
+		switch {
+		case g.State == stateRemoved:
 			err = j.remove(ctx, g)
+		case g.State == stateGzip && !j.finished:
+			err = j.finishArchive(ctx, g)
+		case g.State == stateGzip, g.State == statePlain:
+			err = j.takeSibling(ctx, g)
 		}
 		if err != nil {
 			return err
 		}
 	}
+	j.finished = true
 	entries, err := os.ReadDir(filepath.Dir(j.s.Path))
 	if err != nil {
 		return err
@@ -183,10 +197,12 @@ func (j *janitor) finishEarlier(ctx context.Context) error {
 // and durable before the catalog names it, and only then is the plain one removed.
 func (j *janitor) compress(ctx context.Context, g Generation) error {
 	plain := j.file(g.Name)
-	if !exists(plain) {
+	if j.s.IsMissing(g) {
 		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
 	}
 	switch made, err := j.archived(ctx, plain); {
+	case !exists(plain):
+		return ctx.Err() // another process packs it: the next pass takes that up
 	case err != nil:
 		j.reportForeign(plain+".gz", err)
 		return ctx.Err()
@@ -201,7 +217,13 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 		return err
 	}
 	j.s.counts.upkeep.compressed.Add(1)
-	return j.s.Disk.Remove(plain)
+	j.finished = false
+	if !exists(plain + archive.Suffix) {
+		return nil // another process has just unpacked it
+	}
+	err = j.s.Disk.Remove(plain)
+	j.finished = err == nil
+	return err
 }
 
 // archived reports whether a pass that was not done has made the archive of a plain
@@ -332,7 +354,7 @@ func (j *janitor) live() Generation {
 
 // remove removes the files of a generation that the catalog has as removed.
 func (j *janitor) remove(ctx context.Context, g Generation) error {
-	if err := j.removeArchive(ctx, g); err != nil {
+	if err := j.removeSibling(ctx, g); err != nil {
 		return err
 	}
 	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number), summaryName(j.s.State, g.Number),
@@ -345,15 +367,18 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 	return j.change(ctx, g.Number, func(c *catalog, g *generation) { c.drop(g) })
 }
 
-// removeArchive removes the archive of a plain file that is about to be removed, if a pass that
-// was not done has made one.
-func (j *janitor) removeArchive(ctx context.Context, g Generation) error {
-	plain := j.file(g.Name)
-	if strings.HasSuffix(plain, archive.Suffix) || !exists(plain) {
+// removeSibling removes the other form of a file that is about to be removed, if that is there as well: a pass that
+// was not done has made it, or another process.
+func (j *janitor) removeSibling(ctx context.Context, g Generation) error {
+	plain, packed := strings.CutSuffix(j.file(g.Name), archive.Suffix)
+	if !exists(plain) {
 		return nil
 	}
 	if made, err := j.archived(ctx, plain); !made || err != nil {
 		return ctx.Err() // what has that name is not ours
+	}
+	if packed {
+		return j.s.Disk.Remove(plain)
 	}
 	return j.s.Disk.Remove(plain + archive.Suffix)
 }

@@ -37,7 +37,8 @@ const nameWindow = 20 * time.Millisecond
 var errNotMoved = errors.New("the file could not be moved aside")
 
 // move moves the file with this inode from path to a backup, and returns the
-// backup's base name. The caller syncs the directory. errNotMoved: it is where it was.
+// backup's base name. The caller syncs the directory. errNotMoved: it is where it was. After
+// another error it was moved, and its name is not known.
 func (m *mover) move(inode uint64) (string, error) {
 	if fi, err := os.Stat(m.path); err != nil || disk.Inode(fi) != inode {
 		return "", fmt.Errorf("%w: %s is not the file that is written to", errNotMoved, m.path)
@@ -46,11 +47,11 @@ func (m *mover) move(inode uint64) (string, error) {
 	m.keepSpare(false)
 	err := m.log.Rotate()
 	m.log.Close()
-	m.keepSpare(true)
+	defer m.keepSpare(true)
 	if fi, serr := os.Stat(m.path); serr == nil && disk.Inode(fi) == inode {
 		return "", fmt.Errorf("%w: %v", errNotMoved, err)
 	}
-	return m.find(inode), nil
+	return m.find(inode)
 }
 
 // freeName waits until no backup, plain or compressed, bears a name that the
@@ -81,15 +82,19 @@ func (m *mover) backup(t time.Time) string {
 	return filepath.Join(filepath.Dir(m.path), prefix+t.UTC().Format(backupTime)+ext)
 }
 
-func (m *mover) affixes() (prefix, ext string) {
-	base := filepath.Base(m.path)
+func (m *mover) affixes() (prefix, ext string) { return affixes(m.path) }
+
+func affixes(path string) (prefix, ext string) {
+	base := filepath.Base(path)
 	ext = filepath.Ext(base)
 	return strings.TrimSuffix(base, ext) + "-", ext
 }
 
-// isBackup reports whether name is one of lumberjack's, compressed or not.
-func (m *mover) isBackup(name string) bool {
-	prefix, ext := m.affixes()
+func (m *mover) isBackup(name string) bool { return isBackup(m.path, name) }
+
+// isBackup reports whether name is one that lumberjack gives to files of the log at path, compressed or not.
+func isBackup(path, name string) bool {
+	prefix, ext := affixes(path)
 	name, ok := strings.CutPrefix(strings.TrimSuffix(name, ".gz"), prefix)
 	if !ok || !strings.HasSuffix(name, ext) {
 		return false
@@ -99,21 +104,26 @@ func (m *mover) isBackup(name string) bool {
 }
 
 // find returns the name that an inode has in the log's directory now, "" if
-// none. The latest backups, whose names come last, are looked at first.
-func (m *mover) find(inode uint64) string {
+// none. The latest backups, whose names come last, are looked at first. It needs a
+// descriptor, which may be one of those in reserve.
+func (m *mover) find(inode uint64) (string, error) {
+	if len(m.spare) > 0 {
+		m.keepSpare(false)
+		defer m.keepSpare(true)
+	}
 	entries, err := os.ReadDir(filepath.Dir(m.path))
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("find the log's file: %w", err)
 	}
 	for _, e := range slices.Backward(entries) {
 		if !e.Type().IsRegular() {
 			continue
 		}
 		if fi, err := e.Info(); err == nil && disk.Inode(fi) == inode {
-			return e.Name()
+			return e.Name(), nil
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // keepSpare holds two descriptors in reserve, or frees them for lumberjack.

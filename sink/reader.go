@@ -217,19 +217,33 @@ func (r *Reader) enter(ctx context.Context, g Generation) error {
 		return nil
 	}
 	r.Close()
-	open, err := r.s.openText(ctx, g)
-	if err == nil && g.State != stateGzip && !r.s.isFile(g.Number, open.inode) {
-		open.Close()
-		err = fmt.Errorf("%s is another file: %w", filepath.Join(filepath.Dir(r.s.Path), g.Name), fs.ErrNotExist)
-	}
+	open, err := r.s.openOwn(ctx, g)
 	if errors.Is(err, fs.ErrNotExist) {
 		open, err = r.s.openSibling(ctx, g, err)
+	}
+	if errors.Is(err, fs.ErrNotExist) { // it may have been packed and unpacked between the two looks
+		open, err = r.s.openOwn(ctx, g)
 	}
 	if err != nil {
 		return fmt.Errorf("read generation %d: %w", g.Number, err)
 	}
 	r.open = open
 	return nil
+}
+
+// openOwn opens the file that has a generation's name, if it is the generation's: others rotate files, too, and
+// then another one has that name. A name that the log gave, with the time of the rotation, is never given again: a
+// file of that name is a copy, or was packed and unpacked.
+func (s *Sink) openOwn(ctx context.Context, g Generation) (*openGeneration, error) {
+	o, err := s.openText(ctx, g)
+	if err != nil || g.State == stateGzip || s.isFile(g.Number, o.inode) {
+		return o, err
+	}
+	if g.State == statePlain && isBackup(s.Path, g.Name) && o.size >= g.Size {
+		return o, nil
+	}
+	o.Close()
+	return nil, fmt.Errorf("%s is another file: %w", filepath.Join(filepath.Dir(s.Path), g.Name), fs.ErrNotExist)
 }
 
 // isFile reports whether a generation's file has this inode.

@@ -123,7 +123,9 @@ func (r *recovery) find() (f finding, err error) {
 		return f, nil
 	}
 	f.rebooted, f.rotating = r.rebooted, r.slot.Rotating
-	r.name = r.nameNow()
+	if r.name, err = r.nameNow(); err != nil {
+		return f, err
+	}
 	path := filepath.Join(filepath.Dir(r.s.Path), r.name)
 	switch {
 	case r.name == "":
@@ -158,14 +160,12 @@ func (r *recovery) find() (f finding, err error) {
 }
 
 // nameNow returns the name that the checkpoint's file has now, "" when it is gone.
-func (r *recovery) nameNow() string {
-	for _, name := range []string{filepath.Base(r.s.Path), r.w.mover.find(r.slot.Inode)} {
-		fi, err := os.Stat(filepath.Join(filepath.Dir(r.s.Path), name))
-		if name != "" && err == nil && disk.Inode(fi) == r.slot.Inode {
-			return name
-		}
+func (r *recovery) nameNow() (string, error) {
+	fi, err := os.Stat(r.s.Path)
+	if err == nil && disk.Inode(fi) == r.slot.Inode {
+		return filepath.Base(r.s.Path), nil
 	}
-	return ""
+	return r.w.mover.find(r.slot.Inode)
 }
 
 // carryOut does what was decided.

@@ -39,7 +39,7 @@ func (w *writer) rotate(trigger string) error {
 		w.file.generation != generation {
 		return err // in the second case the state had to be made again, and a file was begun
 	}
-	if _, err := w.mover.move(w.file.inode); err != nil {
+	if _, err := w.mover.move(w.file.inode); errors.Is(err, errNotMoved) {
 		w.nextFile.rotateAfter = time.Now().Add(retryFile)
 		w.s.counts.rotations.errors.Add(1)
 		w.warnings.Error("rotate", "cannot rotate; the file grows further, no line is lost, and it is tried "+
@@ -137,6 +137,12 @@ func (w *writer) begin() (began bool, err error) {
 			next.f.Close()
 		}
 	}
+	var name string
+	if err == nil {
+		if name, err = w.mover.find(w.file.inode); err != nil {
+			next.f.Close()
+		}
+	}
 	if err != nil && !retryable(err) {
 		return false, err
 	}
@@ -146,7 +152,7 @@ func (w *writer) begin() (began bool, err error) {
 	}
 	w.s.view.mu.Lock()
 	old := w.catalog.live()
-	old.close(w.mover.find(w.file.inode), w.file)
+	old.close(name, w.file)
 	w.catalog.touchGeneration(old)
 	number := old.number + 1
 	if found != nil {

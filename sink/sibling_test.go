@@ -2,11 +2,13 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"fanin/internal/disk"
@@ -14,19 +16,25 @@ import (
 )
 
 // besideArchive makes a log with lines in two files, of which the first is compressed, and a third one in which the
-// last line is not yet, and ends it. It returns the lines, and the path of the first file as it was before.
+// last line is not yet, and ends it. It returns the lines, and the path of the first file as it was before. That file
+// itself has the name of the returned path and ".kept".
 func besideArchive(t *testing.T) (s *Sink, lines []string, plain string) {
 	t.Helper()
+	s = open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
+	lines = append(rotated(t, s, 2), "last")
+	plain = filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
+	if err := os.Link(plain, plain+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	s.Close(context.Background())
 	var stop atomic.Bool
-	s = open(t, &Sink{Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+	s = open(t, &Sink{Path: s.Path, Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
 		if stop.Load() && op == disk.OpWrite && filepath.Base(path) == "all.log" {
 			return 0, errCrash
 		}
 		return 0, nil
 	}}})
-	lines = append(rotated(t, s, 2), "last")
 	waittest.Until(t, "compression", func() bool { return states(s) == "gzip plain live" })
-	plain = filepath.Join(filepath.Dir(s.Path), strings.TrimSuffix(s.Status().Generations[0].Name, ".gz"))
 	waittest.Until(t, "the removal of the file beside its archive", func() bool { return !exists(plain) })
 	stop.Store(true)
 	newSource().send(t, s, "last")
@@ -35,15 +43,11 @@ func besideArchive(t *testing.T) (s *Sink, lines []string, plain string) {
 	return s, lines, plain
 }
 
-// unpack unpacks the archive of a file; keep: the archive stays, too.
-func unpack(t *testing.T, plain string, keep bool) {
+// run runs a program.
+func run(t *testing.T, name string, args ...string) {
 	t.Helper()
-	args := []string{plain + ".gz"}
-	if keep {
-		args = append([]string{"--keep"}, args...)
-	}
-	if out, err := exec.Command("gunzip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("gunzip: %v: %s", err, out)
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", name, err, out)
 	}
 }
 
@@ -78,8 +82,7 @@ func TestKilledBesideArchive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, lines, plain := besideArchive(t)
-			unpack(t, plain, true)
-			if err := happens(s); err != nil {
+			if err := errors.Join(os.Rename(plain+".kept", plain), happens(s)); err != nil {
 				t.Fatal(err)
 			}
 			s = open(t, &Sink{Path: s.Path})
@@ -120,7 +123,7 @@ func TestUnpackedByOthers(t *testing.T) {
 	s, lines, plain := besideArchive(t)
 	s = open(t, &Sink{Path: s.Path})
 	want := allText(t, s)
-	unpack(t, plain, false)
+	run(t, "gunzip", plain+".gz")
 	if got := allText(t, s); got != want {
 		t.Errorf("a reader has\n%s\nwant\n%s", got, want)
 	}
@@ -142,9 +145,7 @@ func TestPackedByOthers(t *testing.T) {
 	want := allText(t, s)
 	for i := range 2 {
 		path := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[i].Name)
-		if out, err := exec.Command("gzip", path).CombinedOutput(); err != nil {
-			t.Fatalf("gzip: %v: %s", err, out)
-		}
+		run(t, "gzip", path)
 		if got := allText(t, s); got != want {
 			t.Errorf("a reader has\n%s\nwant\n%s", got, want)
 		}
@@ -155,6 +156,54 @@ func TestPackedByOthers(t *testing.T) {
 	s.janitor.wakeUp()
 	waittest.Until(t, "the catalog to have the archives", func() bool { return states(s) == "gzip gzip live" })
 	eachOnce(t, s, lines)
+	run(t, "gunzip", filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name))
+	s.janitor.wakeUp()
+	waittest.Until(t, "the catalog to have the file", func() bool { return states(s) == "plain gzip live" })
+	if got := allText(t, s); got != want {
+		t.Errorf("a reader has\n%s\nwant\n%s", got, want)
+	}
+	path := filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name)
+	run(t, "gzip", path) // and at once:
+	run(t, "gunzip", path+".gz")
+	if got := allText(t, s); got != want {
+		t.Errorf("a reader has\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestPackedAndNotReadable: a file that cannot be read as things are is not one that is gone.
+func TestPackedAndNotReadable(t *testing.T) {
+	var full atomic.Bool
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}, Disk: &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if full.Load() && op == disk.OpOpen && strings.HasSuffix(path, ".gz") {
+			return 0, syscall.EMFILE
+		}
+		return 0, nil
+	}}})
+	rotated(t, s, 1)
+	want := allText(t, s)
+	run(t, "gzip", filepath.Join(filepath.Dir(s.Path), s.Status().Generations[0].Name))
+	full.Store(true)
+	r := s.Reader(Position{})
+	defer r.Close()
+	if _, at, err := r.Read(context.Background(), make([]byte, 4<<10)); !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("at %s: %v", at, err)
+	}
+	full.Store(false)
+	if got := allText(t, s); got != want {
+		t.Errorf("a reader has\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestRemovedInBothForms: retention removes a file in both forms, or the one that is left would be found at a later
+// start as one that no generation names.
+func TestRemovedInBothForms(t *testing.T) {
+	s, _, plain := besideArchive(t)
+	run(t, "gunzip", "--keep", plain+".gz")
+	s = open(t, &Sink{Path: s.Path, Retention: RetentionPolicy{Files: 1}})
+	waittest.Until(t, "retention", func() bool { return states(s) == "plain live" })
+	if exists(plain) || exists(plain+".gz") {
+		t.Errorf("left: %v, %v", exists(plain), exists(plain+".gz"))
+	}
 }
 
 // TestOthersBesideArchive: a file that is not what its archive holds is not removed: it may be one that is being

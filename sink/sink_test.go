@@ -63,11 +63,14 @@ func (src *source) open(to wire.Appender) error {
 		Agent: "a", Host: "web", Source: "app", Input: "agent"})
 }
 
+// sentAt is the time of all lines of a source.
+var sentAt = time.Date(2026, 11, 22, 17, 0, 0, 123456000, time.UTC)
+
 // batch is the next batch, of these lines.
 func (src *source) batch(lines ...string) wire.Batch {
 	text := []byte(strings.Join(lines, "\n") + "\n")
 	b := wire.Batch{Stream: src.id, Epoch: src.epoch, Offset: int64(len(src.text)), Before: wire.TailHash(src.text),
-		Time: time.Date(2026, 11, 22, 17, 0, 0, 123456000, time.UTC).UnixMicro(), Input: "agent", Agent: "a", Text: text}
+		Time: sentAt.UnixMicro(), Input: "agent", Agent: "a", Text: text}
 	src.text = append(src.text, text...)
 	b.End, b.After = int64(len(src.text)), wire.TailHash(src.text)
 	return b

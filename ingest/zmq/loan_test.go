@@ -151,8 +151,11 @@ func TestBlockWhileMemoryIsShort(t *testing.T) {
 		r := &reader{n: &Input{Budget: budget, appending: t.Context()}, loan: &loan{}, next: c.next}
 		all := budget.TryAcquire(1 << 20)
 		go func() { // ends when r waits
-			for end := time.Now().Add(waittest.Limit); budget.Stalled() == 0 && time.Now().Before(end); {
-				time.Sleep(time.Millisecond)
+			end := time.Now().Add(waittest.Limit)
+			for ; budget.Stalled() == 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			}
+			if budget.Stalled() == 0 {
+				t.Error("the reader did not wait")
 			}
 			budget.Release(all)
 		}()

@@ -21,8 +21,7 @@ func TestChainTooLongKilledAtEachCall(t *testing.T) {
 		for _, stored := range []bool{true, false} {
 			t.Run(fmt.Sprintf("state %s, answer lost %v", state, stored), func(t *testing.T) {
 				t.Parallel()
-				for at := 1; tooLongKilled(t, state, at, stored); at++ {
-				}
+				atEachCall(t, 1, func(at int) bool { return tooLongKilled(t, state, at, stored) })
 			})
 		}
 	}

@@ -125,8 +125,7 @@ func TestChainKilledAtEachCall(t *testing.T) {
 		for _, stored := range []bool{true, false} {
 			t.Run(fmt.Sprintf("state %s, answer lost %v", state, stored), func(t *testing.T) {
 				t.Parallel()
-				for at := 1; chainKilled(t, state, at, stored); at++ {
-				}
+				atEachCall(t, 1, func(at int) bool { return chainKilled(t, state, at, stored) })
 			})
 		}
 	}

@@ -112,14 +112,14 @@ func TestTwoKilledAtEachCall(t *testing.T) {
 	text := manyLines(700)
 	for _, lost := range []bool{true, false} {
 		for _, stored := range []bool{true, false} {
-			for at := 1; ; at++ {
+			atEachCall(t, 1, func(at int) bool {
 				k := &killed{rig: newRig(t), at: at, stored: stored}
 				chained(k.rig)
 				k.arm()
 				k.append("a.log", text).run()
 				k.settle(text)
 				if !k.end() {
-					break
+					return false
 				}
 				if lost {
 					k.state = t.TempDir()
@@ -127,7 +127,8 @@ func TestTwoKilledAtEachCall(t *testing.T) {
 				k.collector.fail, k.collector.failing = nil, nil
 				k.run().expect(spaced(text))
 				k.halt()
-			}
+				return true
+			})
 		}
 	}
 }

@@ -53,6 +53,18 @@ func (k *killed) arm() {
 	}
 }
 
+// atEachCall kills an agent at one call after another, from the first on. run is one run; it returns false if it ended
+// before the kill.
+func atEachCall(t *testing.T, first int, run func(at int) bool) {
+	t.Helper()
+	at := first
+	for ; run(at); at++ {
+	}
+	if at == first {
+		t.Error("the agent was never killed")
+	}
+}
+
 // isDead reports whether the agent was killed.
 func (k *killed) isDead() bool {
 	k.collector.mu.Lock()
@@ -125,8 +137,7 @@ func TestCopyTruncateKilledAtEachCall(t *testing.T) {
 		for _, stored := range []bool{true, false} {
 			t.Run(fmt.Sprintf("state %s, answer lost %v", state, stored), func(t *testing.T) {
 				t.Parallel()
-				for at := 1; copyTruncateKilled(t, state, at, stored); at++ {
-				}
+				atEachCall(t, 1, func(at int) bool { return copyTruncateKilled(t, state, at, stored) })
 			})
 		}
 	}

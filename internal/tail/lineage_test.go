@@ -224,8 +224,7 @@ func TestShiftedKilledAtEachCall(t *testing.T) {
 						if pattern == "*.log" && !stored {
 							first = 2 // before that, nothing knows of the file
 						}
-						for at := first; shiftedKilled(r(), format == "utf-16", state, at, stored); at++ {
-						}
+						atEachCall(t, first, func(at int) bool { return shiftedKilled(r(), format == "utf-16", state, at, stored) })
 					})
 				}
 			}

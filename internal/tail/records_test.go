@@ -233,8 +233,7 @@ func TestContainerRecordsKilledAtEachCall(t *testing.T) {
 		for _, stored := range []bool{true, false} {
 			t.Run(fmt.Sprintf("state %s, answer lost %v", state, stored), func(t *testing.T) {
 				t.Parallel()
-				for at := 1; containerRecordsKilled(t, state, at, stored); at++ {
-				}
+				atEachCall(t, 1, func(at int) bool { return containerRecordsKilled(t, state, at, stored) })
 			})
 		}
 	}

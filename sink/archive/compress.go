@@ -155,7 +155,7 @@ func (p *compressor) member(text []byte) error {
 // Verify reads the archive back through its table and compares it with src. It takes no more of a core
 // than Compress.
 func Verify(ctx context.Context, d *disk.Disk, src *disk.File, temp string, rest Rest) error {
-	a, err := Open(ctx, d, temp)
+	a, err := OpenMembers(d, temp)
 	if err != nil {
 		return err
 	}

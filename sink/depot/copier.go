@@ -86,8 +86,9 @@ func New(s *sink.Sink, state string, p Place, sizeOnly bool, log *slog.Logger) (
 		return nil, err
 	}
 	c := &Copier{sink: s, place: p, store: st, sizeOnly: sizeOnly, log: log, path: filepath.Join(state, fileName),
-		governor: pace.New(s.Worked, pace.KeepUp), backoff: retry.Backoff{Min: firstPause, Max: longestWait, Jitter: true},
-		wake: make(chan struct{}, 1), sent: make(map[string]bool), done: make(map[string]bool),
+		governor: pace.New(s.Worked, pace.KeepUp),
+		backoff:  retry.Backoff{Min: firstPause, Max: longestWait, Jitter: true},
+		wake:     make(chan struct{}, 1), sent: make(map[string]bool), done: make(map[string]bool),
 		refused: make(map[string]refusal)}
 	before, damaged := load(c.path)
 	if damaged != nil {
