@@ -203,8 +203,8 @@ func (b *histogram) buckets() error {
 	now := line.Minute(time.Now().UnixMicro())
 	lo, hi := now, now+1
 	for i, p := range b.parts {
-		first := max(p.first, line.Minute(p.opened.Add(-longestPast).UnixMicro()))
-		last := min(p.last+p.step, now+24*60)
+		first := min(max(p.first, line.Minute(p.opened.Add(-longestPast).UnixMicro())), now+24*60-1)
+		last := max(min(p.last+p.step, now+24*60), first+1)
 		if i == 0 {
 			lo, hi = first, last
 		}

@@ -112,6 +112,7 @@ func firstReadable(s *Sink) uint64 {
 func feed(t *testing.T, s *Sink, rnd *rand.Rand, src *source) {
 	t.Helper()
 	now := time.Now()
+	src.at = now.Add(-100 * time.Hour) // histograms of fixed dates would become longer from day to day
 	for range 40 {
 		b := wire.Batch{Input: "tcp", Host: fmt.Sprint("web-", rnd.IntN(3)), Source: []string{"", "app", "db[7]"}[rnd.IntN(3)],
 			Time: now.Add(-time.Duration(rnd.IntN(5000)) * time.Minute).UnixMicro()}
@@ -177,13 +178,29 @@ func summaries(t *testing.T, s *Sink) map[string]string {
 	return files
 }
 
+// TestHistogramOfOldLines: lines that are older than the longest range, all of them, are in its first bucket.
+func TestHistogramOfOldLines(t *testing.T) {
+	s := open(t, &Sink{env: environment{fresh: true}})
+	for _, years := range []int{-2, -40} {
+		b := wire.Batch{Host: "web", Source: "app", Input: "tcp", Time: time.Now().AddDate(years, 0, 0).UnixMicro(), Text: []byte("old\n")}
+		if err := s.Append(context.Background(), b); err != nil {
+			t.Fatal(err)
+		}
+		conserved(t, s, "in the live file")
+		if _, err := s.Rotate(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		conserved(t, s, "in a closed file")
+	}
+}
+
 // TestSummaryRecount: a summary that is missing or damaged is made again from the text and the
 // ledger, and is then what the writer counted, byte for byte.
 func TestSummaryRecount(t *testing.T) {
 	for _, format := range []string{"syslog", "json", "raw"} {
 		t.Run(format, func(t *testing.T) {
-			s := open(t, &Sink{Format: format, Rotation: RotationPolicy{Size: 10 << 10}, env: environment{fresh: true}})
-			feed(t, s, rand.New(rand.NewPCG(3, 4)), newSource())
+			s, src := open(t, &Sink{Format: format, Rotation: RotationPolicy{Size: 10 << 10}, env: environment{fresh: true}}), newSource()
+			feed(t, s, rand.New(rand.NewPCG(3, 4)), src)
 			if _, err := s.Rotate(context.Background()); err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +225,7 @@ func TestSummaryRecount(t *testing.T) {
 			}
 			conserved(t, s, "after the damage")
 			// Whole hours are known without the summaries: this begins inside the first hour of each file.
-			complete(t, s, HistogramQuery{From: sentAt.Add(30 * time.Minute)})
+			complete(t, s, HistogramQuery{From: src.at.Add(30 * time.Minute)})
 			waittest.Until(t, "the summaries to be made again", func() bool { return maps.Equal(summaries(t, s), want) })
 		})
 	}

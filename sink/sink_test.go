@@ -50,6 +50,7 @@ func welcomed(s *Sink, agent string) wire.Welcome {
 
 // source is one stream as an agent sends it.
 type source struct {
+	at     time.Time // of its lines; zero: sentAt
 	id     wire.StreamID
 	epoch  uint32
 	text   []byte // all of it so far
@@ -63,14 +64,17 @@ func (src *source) open(to wire.Appender) error {
 		Agent: "a", Host: "web", Source: "app", Input: "agent"})
 }
 
-// sentAt is the time of all lines of a source.
+// sentAt is the time of all lines of a source that has none of its own.
 var sentAt = time.Date(2026, 11, 22, 17, 0, 0, 123456000, time.UTC)
 
 // batch is the next batch, of these lines.
 func (src *source) batch(lines ...string) wire.Batch {
-	text := []byte(strings.Join(lines, "\n") + "\n")
+	text, at := []byte(strings.Join(lines, "\n")+"\n"), src.at
+	if at.IsZero() {
+		at = sentAt
+	}
 	b := wire.Batch{Stream: src.id, Epoch: src.epoch, Offset: int64(len(src.text)), Before: wire.TailHash(src.text),
-		Time: sentAt.UnixMicro(), Input: "agent", Agent: "a", Text: text}
+		Time: at.UnixMicro(), Input: "agent", Agent: "a", Text: text}
 	src.text = append(src.text, text...)
 	b.End, b.After = int64(len(src.text)), wire.TailHash(src.text)
 	return b
