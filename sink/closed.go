@@ -13,7 +13,7 @@ func (s *Sink) Closed() (list []ClosedFile) {
 	plain := s.janitor == nil || s.janitor.retention.Load().Compress != "gzip"
 	for _, g := range all[:len(all)-1] {
 		f := ClosedFile{Generation: g, Lost: g.State == stateLost,
-			Final: g.State == stateGzip || g.State == statePlain && plain}
+			Final: g.State == stateGzip || g.State == statePlain && (plain || !isBackup(s.Path, g.Name))}
 		if g.State != stateRemoved {
 			list = append(list, f)
 		}

@@ -2,14 +2,15 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/pace"
 	"fanin/sink/archive"
 )
@@ -28,8 +29,9 @@ type janitor struct {
 	done     sync.WaitGroup
 	began    time.Time
 	clock    clockGuard
-	reported string // the last file of others that was in the way
-	finished bool   // no file is left that was to be removed when its archive was made
+	reported string          // the last file of others that was in the way
+	unseen   map[uint64]bool // renamed files that the last pass did not find
+	finished bool            // no file is left that was to be removed when its archive was made
 
 	retention atomic.Pointer[RetentionPolicy]
 	consumers atomic.Pointer[Consumers] // nil: none registered
@@ -38,7 +40,8 @@ type janitor struct {
 func newJanitor(s *Sink, m mover, before time.Time) *janitor {
 	now := time.Now()
 	j := &janitor{s: s, mover: m, governor: pace.New(s.Worked, pace.KeepUp), wake: make(chan struct{}, 1), began: now,
-		clock: newClockGuard(before, now)}
+		unseen: make(map[uint64]bool),
+		clock:  newClockGuard(before, now)}
 	retention := s.Retention
 	j.retention.Store(&retention)
 	return j
@@ -89,9 +92,15 @@ func (j *janitor) run(ctx context.Context) {
 	}
 }
 
-// pass does everything that there is to do now.
+// pass does everything that there is to do now. A file whose other form cannot be read keeps nothing else from
+// being done, above all not retention.
 func (j *janitor) pass(ctx context.Context, now time.Time) error {
 	j.clock.observe(now, time.Since(j.began))
+	return errors.Join(j.takeSiblings(ctx), j.tidy(ctx, now))
+}
+
+// tidy compresses and removes files.
+func (j *janitor) tidy(ctx context.Context, now time.Time) error {
 	if err := j.finishEarlier(ctx); err != nil {
 		return err
 	}
@@ -114,11 +123,13 @@ func (j *janitor) pass(ctx context.Context, now time.Time) error {
 }
 
 // nextPlain returns the oldest file that is to be compressed and was not tried yet, and notes it; nil: there is none.
-// Readers may still be in the newest. But the sooner it is elsewhere, the better.
+// Readers may still be in the newest. But the sooner it is elsewhere, the better. What another program rotated, that
+// one compresses, if it is to be.
 func (j *janitor) nextPlain(tried map[uint64]bool) *Generation {
 	closed := j.closed()
 	for i, g := range closed {
-		if g.State == statePlain && !tried[g.Number] && (i < len(closed)-1 || j.s.archive != nil) {
+		newest := i == len(closed)-1 && j.s.archive == nil
+		if g.State == statePlain && isBackup(j.s.Path, g.Name) && !tried[g.Number] && !newest {
 			tried[g.Number] = true
 			return &g
 		}
@@ -161,8 +172,7 @@ func (j *janitor) change(ctx context.Context, number uint64, change func(c *cata
 }
 
 // finishEarlier finishes what an earlier pass began: files marked as removed, plain
-// files beside the archive that the catalog names, and half archives. It takes up what other
-// processes packed and unpacked.
+// files beside the archive that the catalog names, and half archives.
 func (j *janitor) finishEarlier(ctx context.Context) error {
 	for _, g := range j.generations() {
 		var err error
@@ -171,8 +181,6 @@ func (j *janitor) finishEarlier(ctx context.Context) error {
 			err = j.remove(ctx, g)
 		case g.State == stateGzip && !j.finished:
 			err = j.finishArchive(ctx, g)
-		case g.State == stateGzip, g.State == statePlain:
-			err = j.takeSibling(ctx, g)
 		}
 		if err != nil {
 			return err
@@ -197,12 +205,16 @@ func (j *janitor) finishEarlier(ctx context.Context) error {
 // and durable before the catalog names it, and only then is the plain one removed.
 func (j *janitor) compress(ctx context.Context, g Generation) error {
 	plain := j.file(g.Name)
-	if j.s.IsMissing(g) {
+	if j.s.IsMissing(ctx, g) {
 		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
 	}
-	switch made, err := j.archived(ctx, plain); {
-	case !exists(plain):
+	fi, err := os.Stat(plain)
+	if err != nil {
 		return ctx.Err() // another process packs it: the next pass takes that up
+	}
+	switch made, err := j.archived(ctx, plain); {
+	case isSystem(err) && exists(plain):
+		return err
 	case err != nil:
 		j.reportForeign(plain+".gz", err)
 		return ctx.Err()
@@ -212,13 +224,15 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 			return fmt.Errorf("compress %s: %w", g.Name, err)
 		}
 	}
-	err := j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateGzip, g.name+".gz" })
+	err = j.change(ctx, g.Number, func(_ *catalog, g *generation) {
+		g.state, g.name, g.inode = stateGzip, g.name+".gz", disk.Inode(fi)
+	})
 	if err != nil {
 		return err
 	}
 	j.s.counts.upkeep.compressed.Add(1)
 	j.finished = false
-	if !exists(plain + archive.Suffix) {
+	if now, err := os.Stat(plain); err != nil || !os.SameFile(now, fi) || !exists(plain+archive.Suffix) {
 		return nil // another process has just unpacked it
 	}
 	err = j.s.Disk.Remove(plain)
@@ -258,13 +272,13 @@ func (j *janitor) retain(ctx context.Context, now time.Time) error {
 	closed := j.closed()
 	total := int64(0)
 	for _, g := range append(closed, j.live()) {
-		if fi, err := os.Stat(j.file(g.Name)); err == nil {
+		if fi, err := j.form(g); err == nil {
 			total += fi.Size()
 		}
 	}
 	j.s.watchShares(total, j.retention.Load().Bytes)
 	for i, g := range closed {
-		fi, err := os.Stat(j.file(g.Name))
+		fi, err := j.form(g)
 		if err != nil {
 			continue
 		}
@@ -357,7 +371,12 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 	if err := j.removeSibling(ctx, g); err != nil {
 		return err
 	}
-	for _, path := range []string{j.file(g.Name), ledgerName(j.s.State, g.Number), summaryName(j.s.State, g.Number),
+	if j.holds(g) {
+		if err := j.s.Disk.Remove(j.file(g.Name)); err != nil {
+			return err
+		}
+	}
+	for _, path := range []string{ledgerName(j.s.State, g.Number), summaryName(j.s.State, g.Number),
 		marksName(j.s.State, g.Number)} {
 		if err := j.s.Disk.Remove(path); err != nil {
 			return err
@@ -365,22 +384,6 @@ func (j *janitor) remove(ctx context.Context, g Generation) error {
 	}
 	j.s.view.counted.Delete(g.Number)
 	return j.change(ctx, g.Number, func(c *catalog, g *generation) { c.drop(g) })
-}
-
-// removeSibling removes the other form of a file that is about to be removed, if that is there as well: a pass that
-// was not done has made it, or another process.
-func (j *janitor) removeSibling(ctx context.Context, g Generation) error {
-	plain, packed := strings.CutSuffix(j.file(g.Name), archive.Suffix)
-	if !exists(plain) {
-		return nil
-	}
-	if made, err := j.archived(ctx, plain); !made || err != nil {
-		return ctx.Err() // what has that name is not ours
-	}
-	if packed {
-		return j.s.Disk.Remove(plain)
-	}
-	return j.s.Disk.Remove(plain + archive.Suffix)
 }
 
 // clockGuard distrusts a wall clock that jumped by more than a day: no file is

@@ -104,14 +104,19 @@ func isBackup(path, name string) bool {
 }
 
 // find returns the name that an inode has in the log's directory now, "" if
-// none. The latest backups, whose names come last, are looked at first. It needs a
-// descriptor, which may be one of those in reserve.
+// none. It needs a descriptor, which may be one of those in reserve.
 func (m *mover) find(inode uint64) (string, error) {
 	if len(m.spare) > 0 {
 		m.keepSpare(false)
 		defer m.keepSpare(true)
 	}
-	entries, err := os.ReadDir(filepath.Dir(m.path))
+	return findInode(filepath.Dir(m.path), inode)
+}
+
+// findInode returns the name that an inode has in a directory now, "" if none. The latest backups, whose names come
+// last, are looked at first.
+func findInode(dir string, inode uint64) (string, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", fmt.Errorf("find the log's file: %w", err)
 	}
@@ -119,8 +124,11 @@ func (m *mover) find(inode uint64) (string, error) {
 		if !e.Type().IsRegular() {
 			continue
 		}
-		if fi, err := e.Info(); err == nil && disk.Inode(fi) == inode {
+		switch fi, err := e.Info(); {
+		case err == nil && disk.Inode(fi) == inode:
 			return e.Name(), nil
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("find the log's file: %w", err)
 		}
 	}
 	return "", nil

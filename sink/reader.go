@@ -236,26 +236,50 @@ func (r *Reader) enter(ctx context.Context, g Generation) error {
 // file of that name is a copy, or was packed and unpacked.
 func (s *Sink) openOwn(ctx context.Context, g Generation) (*openGeneration, error) {
 	o, err := s.openText(ctx, g)
-	if err != nil || g.State == stateGzip || s.isFile(g.Number, o.inode) {
-		return o, err
-	}
-	if g.State == statePlain && isBackup(s.Path, g.Name) && o.size >= g.Size {
+	ours := g.State == statePlain && isBackup(s.Path, g.Name)
+	switch {
+	case err == nil && (g.State == stateGzip || s.isFile(g.Number, o.inode) || ours && o.size >= g.Size):
 		return o, nil
+	case err == nil:
+		o.Close()
+		err = fmt.Errorf("%s is another file: %w", filepath.Join(filepath.Dir(s.Path), g.Name), fs.ErrNotExist)
 	}
-	o.Close()
-	return nil, fmt.Errorf("%s is another file: %w", filepath.Join(filepath.Dir(s.Path), g.Name), fs.ErrNotExist)
+	if errors.Is(err, fs.ErrNotExist) && g.State == statePlain && !ours {
+		return s.openRenamed(ctx, g, err)
+	}
+	return nil, err
+}
+
+// openRenamed opens a file that another program rotated, as logrotate does, and has renamed since.
+func (s *Sink) openRenamed(ctx context.Context, g Generation, missing error) (*openGeneration, error) {
+	inode, _ := s.inodeOf(g.Number)
+	name, err := findInode(filepath.Dir(s.Path), inode)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return nil, missing
+	}
+	g.Name = name
+	return s.openText(ctx, g)
 }
 
 // isFile reports whether a generation's file has this inode.
 func (s *Sink) isFile(generation, inode uint64) bool {
+	have, ok := s.inodeOf(generation)
+	return ok && have == inode
+}
+
+// inodeOf is that of a generation's file.
+func (s *Sink) inodeOf(generation uint64) (inode uint64, ok bool) {
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	for _, x := range s.view.catalog.generations {
 		if x.number == generation {
-			return x.inode == inode
+			return x.inode, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // lines reads whole lines at r.at, none when there are none yet, and returns how many

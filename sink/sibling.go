@@ -1,9 +1,11 @@
 package sink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,17 +33,25 @@ func (g Generation) sibling() Generation {
 	return g
 }
 
-// IsMissing reports whether a closed file is there in neither form.
-func (s *Sink) IsMissing(g Generation) bool {
-	dir, x := filepath.Dir(s.Path), g.sibling()
-	return !exists(filepath.Join(dir, g.Name)) && (x.Name == "" || !exists(filepath.Join(dir, x.Name)))
+// IsMissing reports whether a closed file's text is there in neither form.
+func (s *Sink) IsMissing(ctx context.Context, g Generation) bool {
+	path := filepath.Join(filepath.Dir(s.Path), g.Name)
+	if exists(path) {
+		return false
+	}
+	o, err := s.openSibling(ctx, g, fs.ErrNotExist)
+	if err == nil {
+		o.Close()
+	}
+	return errors.Is(err, fs.ErrNotExist) && !exists(path) // it may have been packed and unpacked between the looks
 }
 
 // openSibling opens the other form of a generation of which the file is missing. If there is none with the
-// generation's text, the error is that of the file.
+// generation's text, the error is that of the file. A name that another program gave, such as all.log.1, may be that
+// of another file by now: then there is none.
 func (s *Sink) openSibling(ctx context.Context, g Generation, missing error) (*openGeneration, error) {
 	x := g.sibling()
-	if x.Name == "" {
+	if x.Name == "" || !isBackup(s.Path, g.Name) {
 		return nil, missing
 	}
 	o, err := s.openText(ctx, x)
@@ -94,12 +104,118 @@ func (j *janitor) finishArchive(ctx context.Context, g Generation) error {
 	plain := strings.TrimSuffix(packed, archive.Suffix)
 	fi, err := os.Stat(plain)
 	if err != nil || !j.s.isFile(g.Number, disk.Inode(fi)) {
-		return j.takeSibling(ctx, g)
+		return nil
 	}
-	if made, err := j.archived(ctx, plain); !made || err != nil || !exists(packed) {
+	switch made, err := j.archived(ctx, plain); {
+	case isSystem(err):
+		return err
+	case !made, err != nil, !exists(packed):
 		return ctx.Err()
 	}
 	return j.s.Disk.Remove(plain)
+}
+
+// takeSiblings takes up what other processes packed, unpacked and renamed.
+func (j *janitor) takeSiblings(ctx context.Context) error {
+	var errs []error
+	for _, g := range j.closed() {
+		if isBackup(j.s.Path, g.Name) {
+			errs = append(errs, j.takeSibling(ctx, g))
+		} else {
+			errs = append(errs, j.takeName(ctx, g))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// takeName has the catalog name a file as another program calls it now. One that rotates the log as logrotate does
+// renames what it has rotated before, too, and another file gets that name.
+func (j *janitor) takeName(ctx context.Context, g Generation) error {
+	if j.holds(g) {
+		return nil
+	}
+	inode, ok := j.s.inodeOf(g.Number)
+	if !ok {
+		return nil
+	}
+	name, err := j.mover.find(inode)
+	if err != nil {
+		return err
+	}
+	if name == "" && !j.unseen[g.Number] {
+		j.unseen[g.Number] = true // a directory that is listed while files are renamed may lack one
+		return nil
+	}
+	delete(j.unseen, g.Number)
+	if name == "" {
+		return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.state, g.name = stateLost, "" })
+	}
+	j.s.Log.Info("another process renamed a file of the log", "file", g.Name, "now", name)
+	return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.name = name })
+}
+
+// holds reports whether the name of a generation is that of its file. Names that the log gave are.
+func (j *janitor) holds(g Generation) bool {
+	if isBackup(j.s.Path, g.Name) {
+		return true
+	}
+	fi, err := os.Stat(j.file(g.Name))
+	return err == nil && j.s.isFile(g.Number, disk.Inode(fi))
+}
+
+// form returns what Stat says of a file, in whichever form it is there.
+func (j *janitor) form(g Generation) (fs.FileInfo, error) {
+	if g.State != stateLive && !j.holds(g) {
+		return nil, fs.ErrNotExist
+	}
+	fi, err := os.Stat(j.file(g.Name))
+	if x := g.sibling(); errors.Is(err, fs.ErrNotExist) && x.Name != "" && isBackup(j.s.Path, g.Name) {
+		return os.Stat(j.file(x.Name))
+	}
+	return fi, err
+}
+
+// removeSibling removes the other form of a file that is about to be removed, if that is there as well, or in its
+// place: a later start would find it as a file that no generation names. What does not hold the same text, or the
+// beginning of it, is not ours.
+func (j *janitor) removeSibling(ctx context.Context, g Generation) error {
+	if g.State = statePlain; strings.HasSuffix(g.Name, archive.Suffix) {
+		g.State = stateGzip
+	}
+	other := g.sibling()
+	if !isBackup(j.s.Path, g.Name) || !exists(j.file(other.Name)) {
+		return nil
+	}
+	o, err := j.s.openText(ctx, other)
+	if err != nil {
+		return ctx.Err()
+	}
+	defer o.Close()
+	ours := o.size >= g.Size
+	if own, err := j.s.openText(ctx, g); err == nil {
+		ours = sameBeginning(ctx, own, o)
+		own.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return ctx.Err()
+	}
+	if !ours {
+		return ctx.Err()
+	}
+	return j.s.Disk.Remove(j.file(other.Name))
+}
+
+// sameBeginning reports whether the shorter of two texts is the beginning of the longer.
+func sameBeginning(ctx context.Context, x, y *openGeneration) bool {
+	a, b := make([]byte, 256<<10), make([]byte, 256<<10)
+	for at, end := int64(0), min(x.size, y.size); at < end && ctx.Err() == nil; at += int64(len(a)) {
+		n := min(int64(len(a)), end-at)
+		_, xerr := x.text.ReadAt(a[:n], at)
+		_, yerr := y.text.ReadAt(b[:n], at)
+		if xerr != nil && xerr != io.EOF || yerr != nil && yerr != io.EOF || !bytes.Equal(a[:n], b[:n]) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // takeSibling has the catalog name the form that the file of a generation has, if another process changed that.

@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -189,8 +190,45 @@ func TestPackedAndNotReadable(t *testing.T) {
 		t.Errorf("at %s: %v", at, err)
 	}
 	full.Store(false)
-	if got := allText(t, s); got != want {
-		t.Errorf("a reader has\n%s\nwant\n%s", got, want)
+	if text, at, err := r.Read(context.Background(), make([]byte, 4<<10)); err != nil || string(text) != want {
+		t.Errorf("at %s: %q, %v; want %q", at, text, err, want)
+	}
+	full.Store(true)
+	for range 2 {
+		rotated(t, s, 1)
+	}
+	s.janitor.retention.Store(&RetentionPolicy{Compress: "none", Files: 1})
+	s.janitor.wakeUp()
+	waittest.Until(t, "retention, which does not wait for it", func() bool { return states(s) == "plain live" })
+}
+
+// TestRenamedByOthers: another program rotates the log, as logrotate does: it renames what it has rotated before. Each
+// file stays what it is: none is packed or removed in the place of another, and readers have each line once.
+func TestRenamedByOthers(t *testing.T) {
+	s := open(t, &Sink{})
+	name := func(i int) string { return fmt.Sprintf("%s.%d", s.Path, i) }
+	var lines []string
+	for i := range 3 {
+		line := fmt.Sprintf("line %d of the file that is renamed", i)
+		newSource().send(t, s, line)
+		lines = append(lines, line)
+		for k := 3; k > 0; k-- {
+			for _, suffix := range []string{"", ".gz"} {
+				if exists(name(k) + suffix) {
+					must(t, os.Rename(name(k)+suffix, name(k+1)+suffix))
+				}
+			}
+		}
+		must(t, os.Rename(s.Path, name(1)))
+		newSource().send(t, s, "so that it is noticed")
+		waittest.Until(t, "another file", func() bool { return exists(s.Path) })
+		s.janitor.wakeUp()
+	}
+	waittest.Until(t, "all that was sent", func() bool { return strings.Count(allText(t, s), "of the file that is renamed") == len(lines) })
+	for _, line := range lines {
+		if n := strings.Count(allText(t, s), line); n != 1 {
+			t.Errorf("%q is in the log %d times", line, n)
+		}
 	}
 }
 

@@ -165,7 +165,7 @@ func (c *Copier) pass(ctx context.Context) error {
 			return nil
 		}
 		switch {
-		case errors.As(err, &refused) && c.missing(f.Generation):
+		case errors.As(err, &refused) && c.missing(ctx, f.Generation):
 			err = c.giveUp(ctx, f.Generation, lostReason)
 		case refused != nil:
 			c.refuse(f.Generation, refused)
@@ -180,8 +180,8 @@ func (c *Copier) pass(ctx context.Context) error {
 }
 
 // missing reports whether another process removed a file.
-func (c *Copier) missing(g sink.Generation) bool {
-	return c.sink.IsMissing(g) && slices.ContainsFunc(c.sink.Closed(), func(f sink.ClosedFile) bool {
+func (c *Copier) missing(ctx context.Context, g sink.Generation) bool {
+	return c.sink.IsMissing(ctx, g) && slices.ContainsFunc(c.sink.Closed(), func(f sink.ClosedFile) bool {
 		return f.Number == g.Number && f.Name == g.Name
 	})
 }

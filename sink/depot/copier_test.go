@@ -225,13 +225,13 @@ func TestUnpackedByOthers(t *testing.T) {
 	if out, err := exec.Command("gunzip", packed).CombinedOutput(); err != nil {
 		t.Fatalf("gunzip: %v: %s", err, out)
 	}
-	if n.copier.missing(g) {
+	if n.copier.missing(context.Background(), g) {
 		t.Error("it counts as missing")
 	}
 	if err := os.Remove(strings.TrimSuffix(packed, ".gz")); err != nil {
 		t.Fatal(err)
 	}
-	if !n.copier.missing(g) {
+	if !n.copier.missing(context.Background(), g) {
 		t.Error("it does not count as missing")
 	}
 }
