@@ -174,19 +174,22 @@ func (j *janitor) change(ctx context.Context, number uint64, change func(c *cata
 // finishEarlier finishes what an earlier pass began: files marked as removed, plain
 // files beside the archive that the catalog names, and half archives.
 func (j *janitor) finishEarlier(ctx context.Context) error {
+	finished := true
 	for _, g := range j.generations() {
 		var err error
 		switch {
 		case g.State == stateRemoved:
 			err = j.remove(ctx, g)
 		case g.State == stateGzip && !j.finished:
-			err = j.finishArchive(ctx, g)
+			var done bool
+			done, err = j.finishArchive(ctx, g)
+			finished = finished && done
 		}
 		if err != nil {
 			return err
 		}
 	}
-	j.finished = true
+	j.finished = finished
 	entries, err := os.ReadDir(filepath.Dir(j.s.Path))
 	if err != nil {
 		return err
@@ -213,8 +216,6 @@ func (j *janitor) compress(ctx context.Context, g Generation) error {
 		return ctx.Err() // another process packs it: the next pass takes that up
 	}
 	switch made, err := j.archived(ctx, plain); {
-	case isSystem(err) && exists(plain):
-		return err
 	case err != nil:
 		j.reportForeign(plain+".gz", err)
 		return ctx.Err()

@@ -252,8 +252,7 @@ func (s *Sink) openOwn(ctx context.Context, g Generation) (*openGeneration, erro
 
 // openRenamed opens a file that another program rotated, as logrotate does, and has renamed since.
 func (s *Sink) openRenamed(ctx context.Context, g Generation, missing error) (*openGeneration, error) {
-	inode, _ := s.inodeOf(g.Number)
-	name, err := findInode(filepath.Dir(s.Path), inode)
+	name, err := s.nameNow(g)
 	if err != nil {
 		return nil, err
 	}

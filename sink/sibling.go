@@ -98,21 +98,21 @@ func (s *Sink) openText(ctx context.Context, g Generation) (*openGeneration, err
 
 // finishArchive removes the plain file beside the archive that the catalog has in its place, if it is the one of
 // which the archive was made, and holds the same: then a process was killed before it removed that. Another one is
-// not ours: gunzip may be at work.
-func (j *janitor) finishArchive(ctx context.Context, g Generation) error {
+// not ours: gunzip may be at work. done is false if that could not be found out, and is to be tried again.
+func (j *janitor) finishArchive(ctx context.Context, g Generation) (done bool, err error) {
 	packed := j.file(g.Name)
 	plain := strings.TrimSuffix(packed, archive.Suffix)
 	fi, err := os.Stat(plain)
 	if err != nil || !j.s.isFile(g.Number, disk.Inode(fi)) {
-		return nil
+		return true, nil
 	}
 	switch made, err := j.archived(ctx, plain); {
 	case isSystem(err):
-		return err
+		return false, ctx.Err()
 	case !made, err != nil, !exists(packed):
-		return ctx.Err()
+		return true, ctx.Err()
 	}
-	return j.s.Disk.Remove(plain)
+	return true, j.s.Disk.Remove(plain)
 }
 
 // takeSiblings takes up what other processes packed, unpacked and renamed.
@@ -134,11 +134,7 @@ func (j *janitor) takeName(ctx context.Context, g Generation) error {
 	if j.holds(g) {
 		return nil
 	}
-	inode, ok := j.s.inodeOf(g.Number)
-	if !ok {
-		return nil
-	}
-	name, err := j.mover.find(inode)
+	name, err := j.s.nameNow(g)
 	if err != nil {
 		return err
 	}
@@ -154,9 +150,29 @@ func (j *janitor) takeName(ctx context.Context, g Generation) error {
 	return j.change(ctx, g.Number, func(_ *catalog, g *generation) { g.name = name })
 }
 
-// holds reports whether the name of a generation is that of its file. Names that the log gave are.
+// nameNow returns the name of a file that another program rotated, and has renamed since; "" if it is not there. It
+// has the inode and the size of the generation: the inode alone may be another file's by now.
+func (s *Sink) nameNow(g Generation) (string, error) {
+	inode, ok := s.inodeOf(g.Number)
+	if !ok {
+		return "", nil
+	}
+	dir := filepath.Dir(s.Path)
+	name, err := findInode(dir, inode)
+	if err != nil || name == "" {
+		return "", err
+	}
+	fi, err := os.Stat(filepath.Join(dir, name))
+	if err != nil || fi.Size() != g.Size || disk.Inode(fi) != inode {
+		return "", nil
+	}
+	return name, nil
+}
+
+// holds reports whether the name of a generation is that of its file. Names that the log gave are, and those of
+// archives count as such.
 func (j *janitor) holds(g Generation) bool {
-	if isBackup(j.s.Path, g.Name) {
+	if isBackup(j.s.Path, g.Name) || strings.HasSuffix(g.Name, archive.Suffix) {
 		return true
 	}
 	fi, err := os.Stat(j.file(g.Name))
