@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"fanin/internal/disk"
 	"fanin/internal/waittest"
 	"fanin/internal/wire"
 	"fanin/sink/archive"
@@ -125,6 +126,40 @@ func TestRetention(t *testing.T) {
 	f("bytes", func(s *Sink) { s.Retention.Bytes = 3500 }, "plain plain plain live")
 	f("nothing", func(s *Sink) { s.Retention.Bytes = -1 }, "plain plain plain plain plain live")
 	f("age", func(s *Sink) { s.Retention.Age = time.Nanosecond }, "live")
+}
+
+// TestRetentionBetweenFiles: while many files wait to be compressed, retention acts after each.
+func TestRetentionBetweenFiles(t *testing.T) {
+	s := open(t, &Sink{Retention: RetentionPolicy{Compress: "none"}})
+	rotated(t, s, 5)
+	s.Close(context.Background())
+	again := &Sink{Path: s.Path}
+	again.Disk = &disk.Disk{Fault: func(op disk.Op, path string) (int, error) {
+		if op == disk.OpWrite && archive.IsTemp(filepath.Base(path)) {
+			again.janitor.retention.Store(&RetentionPolicy{Compress: "gzip", Files: 1}) // there are too many files by now
+		}
+		return 0, nil
+	}}
+	open(t, again)
+	waittest.Until(t, "retention", func() bool { return states(again) == "plain live" })
+	if n := again.counts.upkeep.compressed.Load(); n != 1 {
+		t.Errorf("%d files were compressed before, want 1", n)
+	}
+}
+
+// TestDirectoryNotListed: a directory that cannot be listed is no reason to take a file for one that is gone.
+func TestDirectoryNotListed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "logs")
+	m := &mover{path: filepath.Join(dir, "all.log")}
+	if name, err := m.find(1); err == nil {
+		t.Errorf("found %q", name)
+	}
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if name, err := m.find(1); name != "" || err != nil {
+		t.Errorf("in an empty directory: %q, %v", name, err)
+	}
 }
 
 // TestClockGuard: age removes nothing for a day after the clock jumped.

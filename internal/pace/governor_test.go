@@ -71,3 +71,21 @@ func TestReadUsage(t *testing.T) {
 		t.Errorf("free %v", free)
 	}
 }
+
+// TestKeepUp: what must not fall behind has a tenth of a processor, however busy the writer is.
+func TestKeepUp(t *testing.T) {
+	var worked time.Duration
+	u := usage{may: 1, known: true}
+	g := New(func() time.Duration { return worked }, KeepUp)
+	g.read = func() usage { return u }
+	now := time.Now()
+	pace := 0.0
+	for range 20 {
+		now, worked = now.Add(governEvery), worked+governEvery
+		u.all, u.used = u.all+1000, u.used+governEvery
+		pace = g.look(now)
+	}
+	if share := 1 / (1 + pace); share < 0.0999 || share > 0.11 {
+		t.Errorf("it has %.3f of a processor, want a tenth", share)
+	}
+}
